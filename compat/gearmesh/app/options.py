@@ -1,0 +1,212 @@
+"""How a task is sent: queue, time, priority, retries, what follows. A value, checked when made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+import msgspec
+
+from gearmesh.app.node import Node
+from gearmesh.errors import LocalProtocolError, TaskError
+from gearmesh.wire import gotime, types
+
+__all__ = ["NOTHING", "OptionSet", "Options", "TaskOptions", "header", "options_of"]
+
+
+class TaskOptions(TypedDict, total=False):
+    """What a task, a signature and a call may all say; what is nearer to the call wins.
+
+    queue: where it is sent; ``""`` is the app's default queue.
+    priority: 0 to 255; only some brokers look at it.
+    headers: str to str, bool, int, or a list of these; merged, the nearer wins.
+    retry_count: how often a failing task is tried again; 0 never.
+    retry_timeout: seconds; the first pause is the next greater Fibonacci number; 0 gives 1 s.
+    ignore_unregistered: a worker that does not know the name drops it.
+    keep_on_error: SQS: a failing task's message is left for the dead-letter queue.
+    message_group: SQS FIFO: the message group's id.
+    """
+
+    queue: str
+    priority: int
+    headers: Mapping[str, Any]
+    retry_count: int
+    retry_timeout: int
+    ignore_unregistered: bool
+    keep_on_error: bool
+    message_group: str
+
+
+class OptionSet(TaskOptions, total=False):
+    """What a signature and a call may say besides.
+
+    countdown: seconds (or a timedelta) from now that it waits at least.
+    eta: an aware datetime, not before which it runs. Not together with countdown.
+    immutable: it wants no results of what ran before it, as ``si`` does.
+    on_success: one or several that follow a success, with its results appended.
+    on_error: one or several that follow the final failure, with the error's text put first.
+    uuid: its id; one is made if there is none.
+    """
+
+    countdown: float | timedelta | None
+    eta: datetime | None
+    immutable: bool
+    on_success: Node | Iterable[Node]
+    on_error: Node | Iterable[Node]
+    uuid: str
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Options as they were given; None where nothing was said. Made by :func:`options_of`."""
+
+    queue: str | None = None
+    priority: int | None = None
+    headers: Mapping[str, msgspec.Raw] | None = None
+    retry_count: int | None = None
+    retry_timeout: int | None = None
+    ignore_unregistered: bool | None = None
+    keep_on_error: bool | None = None
+    message_group: str | None = None
+    countdown_ns: int | None = None
+    eta_ns: int | None = None
+    immutable: bool | None = None
+    on_success: tuple[Any, ...] | None = None
+    on_error: tuple[Any, ...] | None = None
+    uuid: str | None = None
+
+    def over(self, other: Options) -> Options:
+        """These options, and ``other``'s where nothing was said here."""
+        if other is NOTHING or self is NOTHING:
+            return other if self is NOTHING else self
+        changes: dict[str, Any] = {}
+        for name in Options.__struct_fields__:
+            mine = getattr(self, name)
+            changes[name] = getattr(other, name) if mine is None else mine
+        if self.headers and other.headers:
+            changes["headers"] = {**other.headers, **self.headers}
+        if self.eta_ns is not None or self.countdown_ns is not None:  # the nearer time alone counts
+            changes["eta_ns"], changes["countdown_ns"] = self.eta_ns, self.countdown_ns
+        return Options(**changes)
+
+    def due(self, now_ns: int) -> tuple[str | None, int]:
+        """The ETA's text, and the unix ns to give the broker (0: at once)."""
+        if self.countdown_ns is not None:
+            eta = now_ns + self.countdown_ns
+        elif self.eta_ns is not None:
+            eta = self.eta_ns
+        else:
+            return None, 0
+        return gotime.format_ns(eta), eta if eta > now_ns else 0
+
+
+NOTHING = Options()
+
+
+def options_of(task: str, given: Mapping[str, Any]) -> Options:
+    """Check options by name.
+
+    Raises:
+        TaskError, LocalProtocolError: naming task, option, value and what was expected.
+    """
+    if not given:
+        return NOTHING
+    known: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        reader = _READERS.get(name)
+        if reader is None:
+            raise TaskError(f"task {task!r} has no option {name!r}, expected one of {', '.join(_READERS)}")
+        try:
+            key, known_value = reader(name, value)
+        except (TaskError, LocalProtocolError) as exc:
+            raise type(exc)(f"task {task!r}, {exc}") from exc
+        known[key] = known_value
+    if "eta_ns" in known and "countdown_ns" in known:
+        raise TaskError(f"task {task!r}: countdown and eta exclude each other")
+    return Options(**known) if known else NOTHING
+
+
+def header(name: str, value: Any) -> msgspec.Raw:
+    """A header's value as canonical JSON. Only what every broker carries: str, bool, int, lists of them.
+
+    Go: a number survives Redis and SQS; on AMQP it makes the message unpublishable for Go, so the
+    AMQP transport refuses it.
+    """
+    if isinstance(value, (list, tuple)):
+        parts = [bytes(header(name, each)) for each in value if not isinstance(each, (list, tuple))]
+        if len(parts) == len(value):
+            return msgspec.Raw(b"[" + b",".join(parts) + b"]")
+    elif isinstance(value, (str, bool, int)):
+        return types.dump(types.infer(value), value)
+    raise TaskError(f"header {name!r} is {value!r:.80}, expected str, bool, int or a list of them")
+
+
+def _text(name: str, value: Any) -> tuple[str, str]:
+    if not isinstance(value, str):
+        raise TaskError(f"{name} is {value!r:.80}, expected str")
+    return name, value
+
+
+def _flag(name: str, value: Any) -> tuple[str, bool]:
+    if not isinstance(value, bool):
+        raise TaskError(f"{name} is {value!r:.80}, expected True or False")
+    return name, value
+
+
+def _number(name: str, value: Any) -> tuple[str, int]:
+    most = 255 if name == "priority" else 2**63 - 1
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise TaskError(f"{name} is {value!r:.80}, expected a whole number from 0 to {most}")
+    return name, value
+
+
+def _headers(name: str, value: Any) -> tuple[str, dict[str, msgspec.Raw]]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TaskError(f"headers are {value!r:.80}, expected a mapping of str")
+    return name, {key: header(key, each) for key, each in value.items()}
+
+
+def _countdown(name: str, value: Any) -> tuple[str, int]:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    if not number or not 0 <= seconds < 1e9:
+        raise TaskError(f"{name} is {value!r:.80}, expected 0 or more seconds, or a timedelta")
+    return "countdown_ns", int(seconds * 1e9)
+
+
+def _eta(name: str, value: Any) -> tuple[str, int]:
+    if not isinstance(value, datetime):
+        raise TaskError(f"{name} is {value!r:.80}, expected an aware datetime")
+    try:
+        return "eta_ns", gotime.parse(gotime.from_datetime(value))
+    except LocalProtocolError as exc:
+        raise LocalProtocolError(f"{name}: {exc}") from exc
+
+
+def _nodes(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
+    nodes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, Node) else (value,)
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise TaskError(f"{name} holds {node!r:.80}, expected signatures (task.s(…), chain, …)")
+    return name, nodes
+
+
+_READERS: Mapping[str, Any] = {
+    "queue": _text,
+    "priority": _number,
+    "headers": _headers,
+    "retry_count": _number,
+    "retry_timeout": _number,
+    "ignore_unregistered": _flag,
+    "keep_on_error": _flag,
+    "message_group": _text,
+    "countdown": _countdown,
+    "eta": _eta,
+    "immutable": _flag,
+    "on_success": _nodes,
+    "on_error": _nodes,
+    "uuid": _text,
+}

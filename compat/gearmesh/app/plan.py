@@ -1,0 +1,298 @@
+"""From a workflow to what goes to the broker and the backend: signatures, group metas, results.
+
+Built from the end: a signature holds what follows it. ``si`` is translated by place: on the wire
+it is the *parent's* Immutable that keeps results from what follows it, except that a chord's body
+has its own, which then also keeps the body's results from what follows the body.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gearmesh.app.canvas import Chain, Chord, Group
+from gearmesh.app.node import Node
+from gearmesh.app.options import NOTHING, Options
+from gearmesh.app.results import AsyncResult, Result
+from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
+from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.slots import Slot, of_go
+from gearmesh.errors import TaskError
+from gearmesh.wire import gotime
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
+
+__all__ = ["Message", "Plan", "new_id"]
+
+
+def new_id(kind: str) -> str:
+    """``task_…``, ``group_…`` or ``chord_…``."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    # uuid.uuid4 does the same, four times slower.
+    return f"{kind}_{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A signature to publish, not before ``eta_ns`` (unix ns; 0: now)."""
+
+    sig: Signature
+    eta_ns: int = 0
+
+
+class _Tag(msgspec.Struct):
+    """Membership of a group: what the last tasks of its members carry."""
+
+    group_uuid: str
+    count: int
+    callback: Signature | None
+    members: list[tuple[str, str]]
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a node stands: what others add to its first tasks' arguments."""
+
+    before: tuple[Slot, ...] = ()
+    after: Sequence[Slot] | None = ()
+    first: bool = False
+    body: bool = False
+
+
+class _Then(msgspec.Struct, frozen=True):
+    """What follows a node, and whether it wants the results."""
+
+    sigs: tuple[Signature, ...] = ()
+    wants: frozenset[bool] = frozenset()
+
+
+_NOTHING_MORE = _Then()
+_FIRST = _Place(first=True)
+_ERROR_TEXT = of_go("string")
+#: What a node became: messages for the tasks it begins with, and its result.
+Planned = tuple[list[Message], Result[Any]]
+
+
+class Plan:
+    """Everything that sending some workflows at ``now_ns`` takes.
+
+    Attributes:
+        messages: to publish, in order.
+        metas: groups to store before.
+        members: (UUID, name) of all groups' members, whose PENDING is to be stored before.
+        connections: how many may send.
+    """
+
+    def __init__(self, app: App, now_ns: int, defaults: Options = NOTHING) -> None:
+        self.app = app
+        self.now_ns = now_ns
+        self.messages: list[Message] = []
+        self.metas: list[GroupMeta] = []
+        self.members: list[tuple[str, str]] = []
+        self.connections = 1
+        self._defaults = defaults
+        self._later = msgspec.structs.replace(defaults, countdown_ns=None, eta_ns=None)
+
+    def add(self, node: Node) -> Result[Any]:
+        """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
+        messages, result = self._node(node, _NOTHING_MORE, None, _FIRST)
+        self.messages.extend(messages)
+        return result
+
+    def add_one(self, call: TaskSignature) -> AsyncResult[Any]:
+        """:meth:`add` for a single signature."""
+        message, result = self._one(call, _NOTHING_MORE, None, _FIRST)
+        self.messages.append(message)
+        return result
+
+    def _node(self, node: Node, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+        if node.app is not self.app:
+            raise TaskError(f"{node!r:.80} belongs to another app than the one that sends it")
+        if isinstance(node, TaskSignature):
+            message, result = self._one(node, then, tag, place)
+            return [message], result
+        if isinstance(node, Chain):
+            return self._chain(node, then, tag, place)
+        if isinstance(node, Chord):
+            return self._chord(node, then, tag, place)
+        if isinstance(node, Group):
+            return self._group(node, then, tag, place)
+        raise TaskError(f"{node!r:.80} is no signature, chain, group or chord")
+
+    def _one(
+        self, node: TaskSignature, then: _Then, tag: _Tag | None, place: _Place
+    ) -> tuple[Message, AsyncResult[Any]]:
+        """One task's signature, with all that follows it."""
+        task = node.task
+        options = node.options.over(self._defaults if place.first else self._later).over(task.options)
+        if options.countdown_ns is not None and not place.first:
+            raise TaskError(
+                f"task {task.name!r}: countdown, but something runs before it and the wire has moments only; "
+                "use eta"
+            )
+        args = task.declaration.dump_args(
+            node.args, node.kwargs, before=place.before, after=() if options.immutable else place.after
+        )
+        errors: list[Signature] = []
+        if options.on_success:
+            then = self._with_own(node, options.on_success, then)
+        for child in options.on_error or ():
+            messages, _ = self._node(child, _NOTHING_MORE, None, _Place(before=(_ERROR_TEXT,)))
+            errors.extend(message.sig for message in messages)
+        eta, eta_ns = options.due(self.now_ns)
+        sig = Signature(
+            UUID=options.uuid or new_id("chord" if place.body else "task"),
+            Name=task.name,
+            RoutingKey=options.queue or self.app.default_queue,
+            ETA=eta,
+            GroupUUID=tag.group_uuid if tag else "",
+            GroupTaskCount=tag.count if tag else 0,
+            Args=args,
+            Headers=dict(options.headers) if options.headers else {},
+            Priority=options.priority or 0,
+            Immutable=_immutable(node, then, place),
+            RetryCount=options.retry_count or 0,
+            RetryTimeout=options.retry_timeout or 0,
+            OnSuccess=then.sigs or None,
+            OnError=tuple(errors) or None,
+            ChordCallback=tag.callback if tag else None,
+            BrokerMessageGroupId=options.message_group or "",
+            StopTaskDeletionOnError=bool(options.keep_on_error),
+            IgnoreWhenTaskNotRegistered=bool(options.ignore_unregistered),
+        )
+        if tag:
+            tag.members.append((sig.UUID, sig.Name))
+        return Message(sig, eta_ns), AsyncResult(sig.UUID, self.app, task.declaration)
+
+    def _with_own(self, node: TaskSignature, children: Sequence[Node], then: _Then) -> _Then:
+        """What follows by the signature's own ``on_success``, and then what follows it anyway."""
+        place = _Place(after=_results(node))
+        sigs: list[Signature] = []
+        wants = set(then.wants)
+        for child in children:
+            messages, _ = self._node(child, _NOTHING_MORE, None, place)
+            sigs.extend(message.sig for message in messages)
+            wants |= _wants(child)
+        return _Then((*sigs, *then.sigs), frozenset(wants))
+
+    def _chain(self, node: Chain, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+        results: list[Result[Any]] = []
+        messages: list[Message] = []
+        last = len(node.steps) - 1
+        for i in range(last, -1, -1):
+            step = node.steps[i]
+            here = place if i == 0 else _Place(after=_results(node.steps[i - 1]))
+            messages, result = self._node(step, then, tag if i == last else None, here)
+            results.append(result)
+            then = _Then(tuple(message.sig for message in messages), _wants(step))
+        return messages, ChainResult(results[::-1], self.app)
+
+    def _group(
+        self, node: Group, then: _Then, tag: _Tag | None, place: _Place
+    ) -> tuple[list[Message], GroupResult]:
+        if then.sigs or place.body:
+            raise TaskError(f"{node!r:.80}: one task can follow a group, and no group can be a chord's body")
+        own = tag or self._new_group(node, None)
+        messages, result = self._members(node, own, place)
+        if tag is None:
+            self._close_group(own)
+        return messages, result
+
+    def _chord(self, node: Chord, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+        if place.body:
+            raise TaskError(f"{node!r:.80}: no group can be a chord's body; put a task between them")
+        if not self.app.keeps_results:
+            raise TaskError(
+                "a chord needs a result backend: its members' states decide when the body is sent"
+            )
+        behind = _Place(after=_results(node.header), body=True)
+        (callback,), body = self._node(node.body, then, tag, behind)
+        own = self._new_group(node.header, callback.sig)
+        messages, header = self._members(node.header, own, place)
+        self._close_group(own)
+        for member in header.tasks:
+            member._in_chord = True
+        return messages, ChordResult(header, body, self.app)
+
+    def _members(self, node: Group, tag: _Tag, place: _Place) -> tuple[list[Message], GroupResult]:
+        messages: list[Message] = []
+        results: list[Result[Any]] = []
+        for member in node.members:
+            more, result = self._node(member, _NOTHING_MORE, tag, place)
+            messages.extend(more)
+            results.append(result)
+        wanted = node.send_concurrency
+        if wanted is None:
+            wanted = self.app.config.send_concurrency
+        self.connections = max(self.connections, wanted)
+        return messages, GroupResult(tag.group_uuid, results, self.app)
+
+    def _new_group(self, node: Group, callback: Signature | None) -> _Tag:
+        return _Tag(new_id("group"), _width(node), callback, [])
+
+    def _close_group(self, tag: _Tag) -> None:
+        created = gotime.format_ns(self.now_ns)
+        uuids = tuple(uuid for uuid, _ in tag.members)
+        self.metas.append(GroupMeta(GroupUUID=tag.group_uuid, TaskUUIDs=uuids, CreatedAt=created))
+        self.members.extend(tag.members)
+
+
+def _immutable(node: TaskSignature, then: _Then, place: _Place) -> bool:
+    """The Immutable that says what ``node`` and what follows it want."""
+    wants = then.wants
+    if len(wants) > 1:
+        raise TaskError(
+            f"{node!r:.80} is followed by signatures of both kinds, s and si: on the wire all of them "
+            "get its results or none does (the parent's Immutable)"
+        )
+    if place.body:
+        # Go: a callback's own flag means both "take no results" and "pass none on".
+        if node.immutable and True in wants:
+            raise TaskError(
+                f"{node!r:.80} is a chord's body that wants no results (si) but is followed by a "
+                "signature that wants its own: on the wire one flag says both"
+            )
+        if not node.immutable and False in wants:
+            raise TaskError(
+                f"{node!r:.80} is a chord's body that wants results but is followed by a signature "
+                "that wants none (si): on the wire one flag says both"
+            )
+        return node.immutable
+    return False in wants
+
+
+def _wants(node: Node) -> frozenset[bool]:
+    """Whether the tasks that a node begins with want the results of what is before them."""
+    while isinstance(node, Chain):
+        node = node.steps[0]
+    if isinstance(node, TaskSignature):
+        return frozenset((not node.immutable,))
+    group = node.header if isinstance(node, Chord) else node
+    return frozenset().union(*map(_wants, group.members if isinstance(group, Group) else ()))
+
+
+def _results(node: Node) -> Sequence[Slot] | None:
+    """What a node's end gives to what follows it; None: not known."""
+    while not isinstance(node, (TaskSignature, Group)):
+        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
+    if isinstance(node, TaskSignature):
+        return node.task.declaration.results
+    given: list[Slot] = []
+    for member in node.members:
+        slots = _results(member)
+        if slots is None:
+            return None
+        given.extend(slots)
+    return given
+
+
+def _width(node: Node) -> int:
+    """How many tasks a node ends with: its members, as a member of a group."""
+    while not isinstance(node, (TaskSignature, Group)):
+        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
+    return 1 if isinstance(node, TaskSignature) else sum(map(_width, node.members))

@@ -1,0 +1,158 @@
+"""Publishing: PENDING before the message, everything once, in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from gearmesh.app.lanes import Lane, Lanes
+from gearmesh.backends.base import Backend
+from gearmesh.config import Config
+from gearmesh.errors import GearmeshError, PublishError
+from gearmesh.transports.registry import open_connection
+from gearmesh.urls import redact
+from gearmesh.wire.commit import Commit
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["Publisher"]
+
+#: Messages, and bytes of them, that go in one batch.
+BATCH, BATCH_BYTES = 256, 500_000
+#: Seconds between two attempts: the first pause, doubling to the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+
+class Publisher:
+    """Sends Commits that settle nothing. Safe in threads and after a fork.
+
+    A batch whose outcome is unknown (the connection broke before the answer) is repeated under the
+    same token on a new connection until ``config.publish_timeout``, so it is pushed once.
+    """
+
+    def __init__(self, config: Config, backend: Callable[[], Backend]) -> None:
+        self._config = config
+        self._backend = backend
+        self._lanes = Lanes(self._connect, backend)
+
+    def send(self, commits: Sequence[Commit], *, connections: int = 1) -> None:
+        """Publish; in order unless there are several ``connections``.
+
+        Raises:
+            PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
+        """
+        if len(commits) == 1:
+            with self._lanes.lane() as lane:
+                self._deliver(lane, commits, 0, 1)
+            return
+        batches = list(_batches(commits))
+        if connections > 1 and len(batches) > 1:
+            with ThreadPoolExecutor(min(connections, len(batches)), "gearmesh-publish") as pool:
+                list(pool.map(lambda batch: self._one_batch(batch, len(commits)), batches))
+            return
+        with self._lanes.lane() as lane:
+            done = 0
+            for batch in batches:
+                self._deliver(lane, batch, done, len(commits))
+                done += len(batch)
+
+    def store(self, states: Sequence[TaskState], metas: Sequence[GroupMeta] = ()) -> None:
+        """Write states and group metas that must be there before anything is sent. Raises PublishError."""
+        backend = self._backend()
+
+        def store() -> None:
+            for meta in metas:
+                backend.create_group(meta)
+            backend.write(states)
+
+        self._repeat(store, lambda: backend.connection_errors, lambda: None, self._backend_says)
+
+    def close(self) -> None:
+        """Close connections that are not in use. Publishing again opens new ones."""
+        self._lanes.close()
+
+    def _one_batch(self, batch: Sequence[Commit], total: int) -> None:
+        with self._lanes.lane() as lane:
+            self._deliver(lane, batch, 0, total)
+
+    def _deliver(self, lane: Lane, commits: Sequence[Commit], done: int, total: int) -> None:
+        token = lane.token()
+        bare: list[Commit] = []
+
+        def flush() -> None:
+            flusher = lane.flusher()
+            if flusher.fused:
+                flusher.flush(commits, token)
+                return
+            if not bare:
+                # Once only: a repeated PENDING could replace what a quick worker has written since.
+                states = [state for commit in commits for state in commit.states]
+                if states:
+                    self._backend().write(states)
+                bare.extend(msgspec.structs.replace(commit, states=()) for commit in commits)
+            flusher.flush(bare, token)
+
+        def failed(exc: BaseException, seconds: float) -> PublishError:
+            queues = sorted({publish.queue for commit in commits for publish in commit.publishes})
+            first = next((state for commit in commits for state in commit.states), None)
+            what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
+            if total > 1:
+                what = f"{what} and others: {done} of {total} messages are known to be sent,"
+            return PublishError(
+                f"{what} could not be published to queue {', '.join(map(repr, queues))} of "
+                f"{self._shown()} within {seconds:g} s: {type(exc).__name__}: {exc}"
+            )
+
+        self._repeat(flush, lambda: lane.errors, lane.close, failed)
+
+    def _repeat(
+        self,
+        attempt: Callable[[], None],
+        errors: Callable[[], tuple[type[BaseException], ...]],
+        reset: Callable[[], None],
+        failed: Callable[[BaseException, float], PublishError],
+    ) -> None:
+        timeout = self._config.publish_timeout
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                attempt()
+                return
+            except GearmeshError:
+                raise
+            except Exception as exc:
+                reset()
+                left = began + timeout - time.monotonic()
+                if left <= 0 or not isinstance(exc, errors()):
+                    raise failed(exc, time.monotonic() - began) from exc
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _backend_says(self, exc: BaseException, seconds: float) -> PublishError:
+        return PublishError(
+            f"nothing was published: the result backend {redact(self._config.backend)} did not take the "
+            f"PENDING states within {seconds:g} s: {type(exc).__name__}: {exc}"
+        )
+
+    def _connect(self, attempt: int) -> Any:
+        brokers = self._config.brokers
+        options = {"delayed_key": self._config.delayed_tasks_key, "lease": self._config.lease}
+        return open_connection(brokers[attempt % len(brokers)], options=options)
+
+    def _shown(self) -> str:
+        return ", ".join(map(redact, self._config.brokers))
+
+
+def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
+    start = size = 0
+    for i, commit in enumerate(commits):
+        weight = sum(len(publish.body) for publish in commit.publishes)
+        if i > start and (i - start >= BATCH or size + weight > BATCH_BYTES):
+            yield commits[start:i]
+            start, size = i, 0
+        size += weight
+    if start < len(commits):
+        yield commits[start:]

@@ -1,0 +1,255 @@
+"""What one annotation means on the wire: a Go type, and what happens to values on both sides of it."""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args, get_origin
+
+import msgspec
+
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
+from gearmesh.types import GoType, Packed
+from gearmesh.wire import types as wire
+from gearmesh.wire.signature import Arg
+from gearmesh.wire.state import TaskResult
+
+__all__ = ["ANY", "Slot", "of_annotation", "of_go", "results_of"]
+
+_PLAIN: dict[Any, str] = {bool: "bool", int: "int64", float: "float64", str: "string", bytes: "[]byte"}
+_LISTS = (list, collections.abc.Sequence)
+_EXPECTED = (
+    "expected bool, int, float, str, bytes, list[…], a name from gearmesh.types, Json[…] or Msgpack[…]"
+)
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One parameter or one result.
+
+    Attributes:
+        go: the Go type it is written as; "" for one that takes what comes (not annotated).
+        accepts: the wire types that are this Go type; empty for any.
+        read: what is on the wire as exactly ``go`` to the Python value; raises RemoteProtocolError.
+        write: the way back; raises LocalProtocolError.
+        pack: Python value to what the Go type holds (Json, Msgpack); None: as it is.
+        unpack: the way back.
+        shown: the annotation, for messages.
+    """
+
+    go: str
+    accepts: frozenset[str]
+    read: Callable[[msgspec.Raw], Any]
+    write: Callable[[Any], msgspec.Raw]
+    pack: Callable[[Any], Any] | None = None
+    unpack: Callable[[Any], Any] | None = None
+    shown: str = ""
+
+    def dump_arg(self, value: Any) -> Arg:
+        """The value as an argument. Raises LocalProtocolError naming type and value."""
+        return Arg("", self.go, self.write(value)) if self.go else wire.arg(wire.infer(value), value)
+
+    def dump_result(self, value: Any) -> TaskResult:
+        """The value as a result. Raises LocalProtocolError naming type and value."""
+        if not self.go:
+            return wire.result(wire.infer(value), value)
+        # Go: reflection, which names results, knows []byte as []uint8.
+        return TaskResult("[]uint8" if self.go == "[]byte" else self.go, self.write(value))
+
+    def load(self, type: str, raw: msgspec.Raw) -> Any:
+        """The Python value of what the wire says is of ``type``. Raises RemoteProtocolError."""
+        if type == self.go:
+            return self.read(raw)
+        value = wire.load(type, raw)
+        # Another type than declared is given as it was sent.
+        return self.unpacked(value) if type in self.accepts else value
+
+    def packing(self, pack: Callable[[Any], Any] | None, unpack: Callable[[Any], Any], shown: str) -> Slot:
+        """The slot of values that ``pack`` turns into this slot's, and ``unpack`` back."""
+        slot = msgspec.structs.replace(self, pack=pack, unpack=unpack, shown=shown)
+        write, read = self.write, self.read
+        return msgspec.structs.replace(
+            slot,
+            read=lambda raw: slot.unpacked(read(raw)),
+            write=(lambda value: write(slot._packed(value))) if pack else write,
+        )
+
+    def unpacked(self, value: Any) -> Any:
+        """What the Go type's value holds."""
+        if self.unpack is None:
+            return value
+        try:
+            return self.unpack(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            raise RemoteProtocolError(f"{self.shown}: {exc}") from exc
+
+    def _packed(self, value: Any) -> Any:
+        assert self.pack is not None
+        try:
+            return self.pack(value)
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as exc:
+            raise LocalProtocolError(f"{_short(value)} as {self.shown}: {exc}") from exc
+
+
+def _unsaid(value: Any) -> Any:
+    raise AssertionError("a slot without a type reads and writes nothing by itself")
+
+
+ANY = Slot("", frozenset(), _unsaid, _unsaid)
+
+
+def of_go(name: str) -> Slot:
+    """The slot of a Go type by its name. Raises TaskError for a name Machinery does not know."""
+    if name not in wire.TYPES:
+        known = ", ".join(sorted(wire.TYPES))
+        raise TaskError(f"{name!r} is no Go type that Machinery can carry, expected one of {known}")
+    return _slot(name, name)
+
+
+def of_annotation(annotation: Any) -> Slot:
+    """The slot of a Python annotation (already evaluated); a ``str`` is a Go type's name.
+
+    Raises:
+        TaskError: the annotation has no Go type; the message names it and what was expected.
+    """
+    if isinstance(annotation, str):
+        return of_go(annotation)
+    if annotation is Any:
+        return ANY
+    shown = _show(annotation)
+    bare, marks = _unwrap(annotation)
+    for mark in marks:
+        if isinstance(mark, GoType):
+            return msgspec.structs.replace(of_go(mark.name), shown=shown)
+        if isinstance(mark, Packed):
+            return _packed_slot(bare, mark, shown)
+    try:
+        if name := _PLAIN.get(bare):
+            return _slot(name, shown)
+    except TypeError:  # unhashable
+        pass
+    if get_origin(bare) in _LISTS:
+        return _list_slot(bare, shown)
+    raise TaskError(f"annotation {shown} has no Go type, {_EXPECTED}")
+
+
+def results_of(annotation: Any) -> tuple[Slot, ...] | None:
+    """The slots of a return annotation: one for each result. None: nothing is known.
+
+    ``None`` is no result, ``tuple[A, B]`` are two.
+    """
+    if annotation is None or annotation is type(None):
+        return ()
+    if annotation is Any:
+        return None
+    bare, marks = _unwrap(annotation)
+    if get_origin(bare) is tuple and not any(isinstance(mark, Packed) for mark in marks):
+        members = get_args(bare)
+        if not members or Ellipsis in members:
+            raise TaskError(
+                f"annotation {_show(annotation)}: expected a fixed number of results, tuple[A, B]"
+            )
+        return tuple(map(of_annotation, members))
+    return (of_annotation(annotation),)
+
+
+def _slot(go: str, shown: str) -> Slot:
+    # Go: []byte and []uint8 are one type.
+    same = wire.BYTES if go in wire.BYTES else frozenset((go,))
+    if go in wire.INTEGERS:
+        return Slot(go, same, _integer_reader(go), _integer_writer(go), shown=shown)
+    return Slot(go, same, partial(wire.load, go), partial(wire.dump, go), shown=shown)
+
+
+def _integer_reader(go: str) -> Callable[[msgspec.Raw], int]:
+    most = wire.INTEGERS[go][1]
+
+    def read(raw: msgspec.Raw) -> int:
+        text = bytes(raw)
+        if len(text) < 19 and text.isdigit() and (number := int(text)) <= most:
+            return number
+        loaded: int = wire.load(go, raw)
+        return loaded
+
+    return read
+
+
+def _integer_writer(go: str) -> Callable[[Any], msgspec.Raw]:
+    low, high = wire.INTEGERS[go]
+
+    def write(value: Any) -> msgspec.Raw:
+        if type(value) is int and low <= value <= high:
+            return msgspec.Raw(b"%d" % value)
+        return wire.dump(go, value)
+
+    return write
+
+
+def _list_slot(bare: Any, shown: str) -> Slot:
+    (element,) = get_args(bare) or (Any,)
+    inner = of_annotation(element)
+    if not inner.go or f"[]{inner.go}" not in wire.TYPES:
+        raise TaskError(f"annotation {shown} has no Go type, expected list[…] of bool, int, float or str")
+    slot = _slot(f"[]{inner.go}", shown)
+    if inner.go == "uint8":  # on the wire base64, as bytes are
+        return slot.packing(None, list, shown)
+    pack, unpack = inner.pack, inner.unpack
+    if pack is None or unpack is None:
+        return slot
+    return slot.packing(
+        lambda values: [pack(value) for value in values],
+        lambda values: [unpack(value) for value in values],
+        shown,
+    )
+
+
+def _packed_slot(content: Any, mark: Packed, shown: str) -> Slot:
+    try:
+        if mark.format == "json":
+            text = msgspec.json.Decoder(content)
+            return _slot("string", shown).packing(
+                lambda value: msgspec.json.encode(value).decode(), text.decode, shown
+            )
+        packed = msgspec.msgpack.Decoder(content)
+        return _slot("[]byte", shown).packing(msgspec.msgpack.encode, packed.decode, shown)
+    except TypeError as exc:
+        raise TaskError(f"annotation {shown}: msgspec cannot carry {_show(content)}: {exc}") from exc
+
+
+def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The annotation without aliases, NewTypes and Annotated; and what Annotated said."""
+    marks: tuple[Any, ...] = ()
+    while True:
+        if get_origin(annotation) is typing.Annotated:
+            annotation, *more = get_args(annotation)
+            marks = (*more, *marks)
+        elif type(annotation).__name__ == "TypeAliasType":  # Python 3.12: type Name = …
+            annotation = annotation.__value__
+        elif isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        else:
+            return annotation, marks
+
+
+def _show(annotation: Any) -> str:
+    bare, marks = (
+        (get_args(annotation)[0], annotation.__metadata__) if _annotated(annotation) else (annotation, ())
+    )
+    for mark in marks:
+        if isinstance(mark, Packed):
+            return f"{mark.format.capitalize()}[{_show(bare)}]"
+        if isinstance(mark, GoType):
+            return mark.name.capitalize()
+    if isinstance(bare, type) and not get_args(bare):
+        return bare.__qualname__
+    return str(bare).replace("typing.", "")
+
+
+def _annotated(annotation: Any) -> bool:
+    return get_origin(annotation) is typing.Annotated
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,133 @@
+"""A task: a function that stays a function, and can be sent; or a name that only others run."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from gearmesh.app.options import NOTHING, Options
+from gearmesh.app.results import AsyncResult
+from gearmesh.app.signatures import TaskSignature
+from gearmesh.errors import TaskError
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import TaskResult
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gearmesh.app.app import App
+    from gearmesh.app.declaration import Declaration
+    from gearmesh.app.options import OptionSet
+
+__all__ = ["Task"]
+
+P = ParamSpec("P")
+#: What the task's value is.
+R = TypeVar("R")
+#: What calling the function gives: R, or an awaitable of it.
+C = TypeVar("C")
+
+
+class Task(Generic[P, R, C]):
+    """Made by ``@app.task`` or ``app.remote``.
+
+    Attributes:
+        name: as it is on the wire.
+        app: the app it belongs to.
+        fn: the function; None for a task that is not here.
+        is_async: the function is a coroutine function.
+        declaration: its parameters and results.
+        options: how it is sent where nothing else is said.
+    """
+
+    def __init__(
+        self, app: App, fn: Callable[P, C] | None, declaration: Declaration, options: Options = NOTHING
+    ) -> None:
+        if fn is not None:
+            functools.update_wrapper(self, fn)
+        self.app = app
+        self.fn = fn
+        self.name = declaration.name
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.declaration = declaration
+        self.options = options
+        #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
+        self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
+        #: What the function returned to typed results; raises LocalProtocolError.
+        self.dump_results: Callable[[Any], tuple[TaskResult, ...]] = declaration.dump_results
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}{'' if self.fn else ' (remote)'}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+        """Call the function, here and now."""
+        if self.fn is None:
+            raise TaskError(f"task {self.name!r} is remote: it can be sent, but not called here")
+        return self.fn(*args, **kwargs)
+
+    def call(self, values: list[Any]) -> tuple[TaskResult, ...]:
+        """Run the function on what :attr:`read_args` gave. Raises what it raises, and LocalProtocolError.
+
+        A coroutine function gets an event loop of its own; use :meth:`acall` where there is one.
+        """
+        if self.is_async:
+            return asyncio.run(self.acall(values))
+        assert self.fn is not None
+        return self.dump_results(cast("Callable[..., Any]", self.fn)(*values))
+
+    async def acall(self, values: list[Any]) -> tuple[TaskResult, ...]:
+        """:meth:`call` for a coroutine function."""
+        assert self.fn is not None
+        return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
+
+    def s(self, *args: Any, **kwargs: Any) -> TaskSignature:
+        """This task with arguments, to be a part of a workflow or to be sent later.
+
+        Results of what runs before it are appended to the arguments.
+        """
+        return TaskSignature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> TaskSignature:
+        """As :meth:`s`, but it wants no results of what runs before it."""
+        return TaskSignature(self, args, kwargs, _IMMUTABLE)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send it with these arguments.
+
+        Raises:
+            TaskError: wrong number or names of arguments; nothing was sent.
+            LocalProtocolError: a value does not fit its Go type; nothing was sent.
+            PublishError: the broker did not take it in time.
+        """
+        return self.app._send_one(TaskSignature(self, args, kwargs))
+
+    def apply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[OptionSet],
+    ) -> AsyncResult[R]:
+        """Send it with options: countdown, eta, queue, priority, headers, retry_count, retry_timeout, …
+
+        Raises: as :meth:`delay`.
+        """
+        return TaskSignature(self, tuple(args), kwargs).apply_async(**options)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """:meth:`delay` without blocking the event loop."""
+        return await asyncio.to_thread(self.delay, *args, **kwargs)
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[OptionSet],
+    ) -> AsyncResult[R]:
+        """:meth:`apply_async` without blocking the event loop."""
+        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+
+
+_IMMUTABLE = Options(immutable=True)

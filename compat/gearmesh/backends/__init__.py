@@ -1,0 +1,1 @@
+"""The second seam: where states live; see :mod:`.base`."""

@@ -1,0 +1,74 @@
+"""The second seam: where states and group metas live.
+
+Any backend goes with any broker. Every method may be called from several threads at once, and
+after a fork. Connection trouble is the backend's ``connection_errors`` (a tuple of exception
+classes): the caller waits and repeats; every method here may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """What every result backend does."""
+
+    #: Seconds a state or a group meta lives after its last write (Machinery's ResultsExpireIn).
+    expire: int
+    #: Exceptions that mean "the server could not be reached; it may be tried again".
+    connection_errors: tuple[type[BaseException], ...]
+    #: False for ``null``: nothing can be read back, waiting is an error.
+    keeps: bool
+
+    def write(self, states: Sequence[TaskState]) -> None:
+        """Store states, in order.
+
+        PENDING is stored as it is. Every other state takes CreatedAt and TaskName from what is
+        stored where Machinery does so on this backend. RECEIVED and STARTED never replace SUCCESS
+        or FAILURE: they are dropped.
+        """
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        """The states of ``uuids``, in that order; None where there is none (any more)."""
+
+    def create_group(self, meta: GroupMeta) -> None:
+        """Store a new group's meta."""
+
+    def read_group(self, group_uuid: str) -> GroupMeta | None:
+        """A group's meta, or None."""
+
+    def finished(self, meta: GroupMeta) -> bool:
+        """True if every member of the group is SUCCESS or FAILURE.
+
+        Costs O(1) a call amortised over a group's life, not O(members).
+        """
+
+    def trigger(self, group_uuid: str, by: str) -> bool:
+        """Take the group's chord trigger: True for exactly one ``by`` in the group's life.
+
+        The same ``by`` (a name of the delivery that triggers) gets True again, so that a
+        redelivery can finish what it began. Raises ChordBusy while another holder (Go's mutex)
+        is at it; BackendError if there is no such group.
+        """
+
+    def touch(self, uuids: Sequence[str]) -> None:
+        """Let states and metas live ``expire`` seconds from now, where they exist."""
+
+    def purge(self, uuids: Sequence[str]) -> None:
+        """Forget states and group metas."""
+
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
+        """Call ``wake(uuids)`` from a thread of the backend's when states became final.
+
+        Only what gearmesh workers commit is announced (Go never notifies), so it is a shortcut
+        and never the only way to learn. Returns a function that ends the watch, or None where the
+        backend cannot do it.
+        """
+
+    def close(self) -> None:
+        """Release connections. Closing twice is fine."""

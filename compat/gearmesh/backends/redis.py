@@ -1,0 +1,159 @@
+"""States and groups in Redis, as Machinery lays them out: one JSON string a UUID, with an expiry."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gearmesh.backends.listener import Listener
+from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
+from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, pack_state
+from gearmesh.redis_scripts.groups import Groups
+from gearmesh.redis_scripts.runner import CONNECTION_ERRORS
+from gearmesh.wire.codec import decode_group, decode_state, encode_group
+from gearmesh.wire.names import QueueKeys, chord_progress, chord_taker, done_channel
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["RedisBackend"]
+
+log = logging.getLogger("gearmesh.redis")
+
+
+class RedisBackend:
+    """See :class:`gearmesh.backends.base.Backend`.
+
+    Args:
+        options: keyword arguments of ``redis.Redis`` (host, port, db, password, ...).
+        expire: seconds a state lives after its last write.
+    """
+
+    connection_errors = CONNECTION_ERRORS
+    keeps = True
+
+    def __init__(self, options: dict[str, Any], *, expire: int) -> None:
+        self.expire = expire
+        self.db = int(options.get("db") or 0)
+        defaults = {
+            "socket_timeout": 15.0,
+            "socket_connect_timeout": 15.0,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            # Repeating is the callers' decision: they know what may be repeated.
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._redis = redis.Redis(**(defaults | options))
+        self._listener = Listener(self._redis, done_channel(self.db))
+        self._groups = Groups(self.read_group, self.touch, expire)
+        self._script = CommitScript(
+            keys=QueueKeys, expire=expire, announce=done_channel(self.db), groups=self._groups
+        )
+
+    # -- states
+
+    def write(self, states: Sequence[TaskState]) -> None:
+        start = size = 0
+        packed = [pack_state(state) for state in states]
+        for i, parts in enumerate(packed):
+            weight = sum(map(len, parts))
+            if i > start and (i - start >= MAX_ENTRIES or size + weight > MAX_BYTES):
+                self._script.call(self._redis, [Entry(states=packed[start:i])])
+                start, size = i, 0
+            size += weight
+        if start < len(packed):
+            self._script.call(self._redis, [Entry(states=packed[start:])])
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        result: list[TaskState | None] = []
+        for start in range(0, len(uuids), MAX_ENTRIES):
+            part = uuids[start : start + MAX_ENTRIES]
+            for uuid, body in zip(part, self._redis.mget(part), strict=True):
+                result.append(None if body is None else _state(uuid, body))
+        return result
+
+    def touch(self, uuids: Sequence[str]) -> None:
+        for start in range(0, len(uuids), MAX_ENTRIES):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for uuid in uuids[start : start + MAX_ENTRIES]:
+                    pipe.expire(uuid, self.expire)
+                pipe.execute()
+
+    def purge(self, uuids: Sequence[str]) -> None:
+        for start in range(0, len(uuids), MAX_ENTRIES):
+            part = uuids[start : start + MAX_ENTRIES]
+            self._redis.unlink(*part, *map(chord_progress, part), *map(chord_taker, part))
+
+    # -- groups
+
+    def create_group(self, meta: GroupMeta) -> None:
+        self._redis.set(meta.GroupUUID, encode_group(meta), ex=self.expire)
+
+    def read_group(self, group_uuid: str) -> GroupMeta | None:
+        body = self._redis.get(group_uuid)
+        if body is None:
+            return None
+        try:
+            return decode_group(body)
+        except RemoteProtocolError as exc:
+            raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
+
+    def finished(self, meta: GroupMeta) -> bool:
+        group = self._groups.get(meta.GroupUUID) or self._groups.put(meta)
+        while True:
+            answer = self._script.call(self._redis, [Entry(group=1)], [group])
+            if answer != "m":
+                return answer == "c"
+
+    def trigger(self, group_uuid: str, by: str) -> bool:
+        entry = Entry(trigger=(group_uuid, chord_taker(group_uuid), by, (), ()))
+        answer = self._script.call(self._redis, [entry])
+        if answer == "b":
+            raise ChordBusy(f"group {group_uuid}: the chord mutex is held by another worker")
+        if answer == "g":
+            raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
+        return answer == "1"
+
+    # -- being told
+
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        return self._listener.watch(wake)
+
+    # -- fusing with a broker on the same server
+
+    def identity(self, client: redis.Redis | None = None) -> tuple[str, int]:
+        """Which server and database this is: the server's run id, and the database's number."""
+        client = client or self._redis
+        db = client.connection_pool.connection_kwargs.get("db") or 0
+        return str(client.info("server")["run_id"]), int(db)
+
+    def fused_script(
+        self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str
+    ) -> CommitScript | None:
+        """A commit script that writes states too, if ``client`` talks to this very server and database."""
+        if self.identity() != self.identity(client):
+            return None
+        return CommitScript(
+            keys=keys,
+            expire=self.expire,
+            delayed=delayed,
+            announce=done_channel(self.db),
+            groups=self._groups,
+        )
+
+    def close(self) -> None:
+        self._listener.close()
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            # Not the connections in use: the listener closes its own when it sees that it is over.
+            self._redis.connection_pool.disconnect(inuse_connections=False)
+
+
+def _state(uuid: str, body: bytes) -> TaskState:
+    try:
+        return decode_state(body)
+    except RemoteProtocolError as exc:
+        raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc

@@ -1,0 +1,140 @@
+"""``gearmesh demo``: recorded tasks of a Go process, run by a Python worker, shown as a table."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import click
+import redis
+from rich.progress import Progress
+from rich.table import Table
+
+from gearmesh.app.app import App
+from gearmesh.cli.common import console
+from gearmesh.cli.show import outcome_of, state_text
+from gearmesh.testing.servers import RedisServer, embedded_redis_server
+from gearmesh.urls import RedisTarget, parse
+from gearmesh.wire import decode_state
+from gearmesh.wire.state import TaskState
+from gearmesh.worker import Worker
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option(
+    "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Give up after this."
+)
+def demo(timeout: float) -> None:
+    """Run recorded Go tasks through a real worker.
+
+    Starts a Redis of its own (the embedded one, else redis-server from PATH), writes into it the
+    bytes that a Go service with Machinery wrote, and lets a worker do the rest.
+    """
+    recordings = json.loads(files("gearmesh.cli").joinpath("demo_recordings.json").read_text("utf-8"))
+    screen = console()
+    with RedisServer(binary=embedded_redis_server()) as server, _connect(server.url) as client:
+        version = client.info("server")["redis_version"]
+        screen.print(
+            f"Redis {version} on port {server.port}; what Go wrote is in its list, a worker starts …"
+        )
+        _push(client, recordings)
+        app = _app(server.url, recordings["queue"])
+        expected = sum(len(scenario["tasks"]) for scenario in recordings["scenarios"])
+        with app, _quiet(), Worker(app, concurrency=4):
+            states = _wait(client, expected, time.monotonic() + timeout)
+    screen.print(_table(recordings, states))
+    done = sum(state.final for state in states.values())
+    screen.print(f"{done} of {expected} tasks done, each as a Go caller reads it.")
+    sys.exit(done != expected)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """One of the tasks fails on purpose; its traceback would only puzzle here."""
+    log = logging.getLogger("gearmesh")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _app(url: str, queue: str) -> App:
+    """The tasks that the recorded Go process sent, in Python."""
+    app = App(broker=url, backend=url, default_queue=queue)
+
+    @app.task
+    def add(*numbers: int) -> int:
+        return sum(numbers)
+
+    @app.task
+    def multiply(*numbers: int) -> int:
+        product = 1
+        for number in numbers:
+            product *= number
+        return product
+
+    @app.task
+    def fail(message: str) -> None:
+        raise RuntimeError(message)
+
+    @app.task
+    def on_error(message: str, *rest: str) -> str:
+        return "handled:" + " ".join([message, *rest])
+
+    return app
+
+
+def _connect(url: str) -> redis.Redis:
+    target = parse(url)
+    assert isinstance(target, RedisTarget)
+    return redis.Redis(**target.to_redis_kwargs())
+
+
+def _push(client: redis.Redis, recordings: dict[str, Any]) -> None:
+    """As Go does: SET each PENDING state and group, RPUSH each signature."""
+    for scenario in recordings["scenarios"]:
+        for key, state in scenario["states"].items():
+            client.set(key, state, ex=3600)
+        for message in scenario["messages"]:
+            client.rpush(recordings["queue"], message)
+
+
+def _wait(client: redis.Redis, expected: int, until: float) -> dict[str, TaskState]:
+    """All states by UUID, as soon as ``expected`` are final or the time is over."""
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("tasks", total=expected)
+        while True:
+            keys = [key for pattern in ("task_*", "chord_*") for key in client.scan_iter(pattern)]
+            values = client.mget(keys) if keys else []
+            states = [decode_state(value) for value in values if isinstance(value, bytes)]
+            done = sum(state.final for state in states)
+            progress.update(bar, completed=done)
+            if done >= expected or time.monotonic() > until:
+                return {state.TaskUUID: state for state in states}
+            time.sleep(0.05)
+
+
+def _table(recordings: dict[str, Any], states: dict[str, TaskState]) -> Table:
+    table = Table("what Go sent", "task", "uuid", "state", "result")
+    recorded = {task["uuid"] for scenario in recordings["scenarios"] for task in scenario["tasks"]}
+    fresh = [state for uuid, state in states.items() if uuid not in recorded]
+    for scenario in recordings["scenarios"]:
+        title = scenario["title"]
+        for task in scenario["tasks"]:
+            name, uuid = task["task"], task["uuid"]
+            state = states.get(uuid) or next((each for each in fresh if each.TaskName == name), None)
+            shown = state.TaskUUID if state else uuid
+            table.add_row(title, name, shown, state_text(state), outcome_of(state))
+            title = ""
+        table.add_section()
+    return table

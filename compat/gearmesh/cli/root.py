@@ -1,0 +1,41 @@
+"""The ``gearmesh`` command and what its subcommands share: options, and errors as one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gearmesh.cli.demo import demo
+from gearmesh.cli.result import result
+from gearmesh.cli.send import send
+from gearmesh.cli.worker import worker
+from gearmesh.errors import GearmeshError
+from gearmesh.testing.servers import ServerMissing
+from gearmesh.urls import redact_text
+
+__all__ = ["main"]
+
+
+class _OneLine(click.Group):
+    """What gearmesh raises by itself is one red line and exit code 2; with --debug, a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (GearmeshError, ServerMissing) as error:
+            if ctx.params.get("debug"):
+                raise
+            click.secho(f"error: {redact_text(str(error))}", fg="red", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gearmesh", prog_name="gearmesh")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def main(debug: bool) -> None:
+    """Python for Machinery task queues: send and run the tasks of Go services."""
+
+
+for command in (worker, send, result, demo):
+    main.add_command(command)

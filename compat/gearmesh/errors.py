@@ -1,0 +1,132 @@
+"""Every error gearmesh raises, as one tree.
+
+::
+
+    GearmeshError
+    ├── ConfigError              a setting, URL or option is wrong        (also ValueError)
+    ├── ProtocolError            bytes and Go's rules disagree
+    │   ├── LocalProtocolError   what we were about to send is wrong      (also ValueError)
+    │   └── RemoteProtocolError  what came in is wrong
+    ├── TaskError                a task's declaration or call is wrong    (also TypeError)
+    ├── PublishError             a publish did not happen, or we can't know
+    ├── BackendError             a state could not be read or written
+    │   └── ChordBusy            another holder has the chord trigger; try again soon
+    ├── ResultError              waiting for a result ended without one
+    │   ├── ResultTimeout        nothing final within the timeout         (also TimeoutError)
+    │   ├── TaskFailed           the task's state is FAILURE
+    │   │   └── ChordMemberFailed  a chord's callback will never be sent
+    │   └── NoBackend            the app keeps no results
+    └── RetryLater               raised by a task: run me again after a while
+
+Messages name the thing, the value and what was expected. None carries a password.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+__all__ = [
+    "BackendError",
+    "ChordBusy",
+    "ChordMemberFailed",
+    "ConfigError",
+    "GearmeshError",
+    "LocalProtocolError",
+    "NoBackend",
+    "ProtocolError",
+    "PublishError",
+    "RemoteProtocolError",
+    "ResultError",
+    "ResultTimeout",
+    "RetryLater",
+    "TaskError",
+    "TaskFailed",
+]
+
+
+class GearmeshError(Exception):
+    """The root: catch it to catch everything gearmesh raises by itself."""
+
+
+class ConfigError(GearmeshError, ValueError):
+    """A setting, URL or option is wrong; the message says what was expected."""
+
+
+class ProtocolError(GearmeshError):
+    """What is on the wire, or about to be, is not what Machinery speaks."""
+
+
+class LocalProtocolError(ProtocolError, ValueError):
+    """What we were about to send is something Go cannot read; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """What was received cannot be read as Go would read it."""
+
+
+class TaskError(GearmeshError, TypeError):
+    """A task was declared or called in a way that its types do not allow."""
+
+
+class PublishError(GearmeshError):
+    """The broker did not take a message within the time allowed."""
+
+
+class BackendError(GearmeshError):
+    """The result backend refused or lost an operation."""
+
+
+class ChordBusy(BackendError):
+    """Another worker (perhaps Go's) holds the chord trigger; try again in a few ms."""
+
+
+class ResultError(GearmeshError):
+    """Waiting for a result ended without one."""
+
+
+class ResultTimeout(ResultError, TimeoutError):
+    """No final state within the timeout; the task may still finish later."""
+
+
+class TaskFailed(ResultError):
+    """The task's state is FAILURE.
+
+    Attributes:
+        uuid: the task's UUID.
+        error: the error text as stored, which may be Go's.
+    """
+
+    def __init__(self, uuid: str, error: str, name: str = "") -> None:
+        super().__init__(uuid, error, name)
+        self.uuid = uuid
+        self.error = error
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"task {self.name or '?'} ({self.uuid}) failed: {self.error or '(no error text)'}"
+
+
+class ChordMemberFailed(TaskFailed):
+    """A member of the chord failed, so its callback will never be sent."""
+
+
+class NoBackend(ResultError):
+    """The app is configured to keep no results (backend ``null``)."""
+
+
+class RetryLater(GearmeshError):
+    """Raise inside a task to have it run again after ``delay``; its retry count stays as it is.
+
+    Go: ``tasks.NewErrRetryTaskLater``.
+
+    Args:
+        delay: seconds (int or float), or a timedelta; zero runs it again at once.
+        message: for logs.
+    """
+
+    def __init__(self, delay: float | timedelta, message: str = "") -> None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        if not 0 <= seconds < 1e9:  # NaN fails too
+            raise ConfigError(f"RetryLater: delay is {delay!r}, expected 0 or more seconds")
+        super().__init__(message or f"Task error: retry in {seconds:g}s")
+        self.seconds = seconds

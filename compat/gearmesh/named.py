@@ -1,0 +1,38 @@
+"""Objects of this process that are shared by name: the memory broker, the memory backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
+
+__all__ = ["Named"]
+
+T = TypeVar("T")
+
+
+class Named(Generic[T]):
+    """Finds an object by name as long as somebody uses it.
+
+    Only weak references are kept: when the last user lets go, the object and its name are gone, and
+    the next :meth:`get` of that name makes a new one. So nothing outlives the connections, or the
+    tests, that share it.
+
+    Args:
+        make: called with the name, makes the object.
+    """
+
+    def __init__(self, make: Callable[[str], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._objects: WeakValueDictionary[str, T] = WeakValueDictionary()
+
+    def get(self, name: str) -> T:
+        """The object of that name; made now if nobody has one."""
+        with self._lock:
+            found = self._objects.get(name)
+            if found is None:
+                found = self._make(name)
+                self._objects[name] = found
+            return found

@@ -1,0 +1,314 @@
+"""Packs Commits for ``commit.lua`` and reads its answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+import redis
+from gearmesh.wire.codec import encode_state
+from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.redis_scripts.groups import Group, Groups
+from gearmesh.redis_scripts.runner import run
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
+from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
+
+__all__ = ["CommitScript", "Entry", "pack_state"]
+
+log = logging.getLogger("gearmesh.redis")
+
+#: A script call handles at most this much, so that the server is never held up for long.
+MAX_ENTRIES = 256
+MAX_BYTES = 1 << 20
+
+_HOW = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "aside": 4, "dead": 5}
+_OUTCOMES: dict[str, Outcome] = {
+    "1": "done",
+    "t": "done",
+    "g": "done",
+    "0": "lost",
+    "c": "complete",
+    "b": "busy",
+}
+
+
+#: One element of the script's ``entries``; trailing None may be left out.
+Packed = tuple[Any, ...]
+
+
+class Entry(NamedTuple):
+    """The same by names, for those who are in no hurry."""
+
+    held: str = ""
+    id: str = ""
+    how: int = 0
+    states: Sequence[Any] = ()
+    publishes: Sequence[Any] = ()
+    group: int = 0
+    trigger: Any = None
+    settling: Any = None
+
+
+#: What stands where a merged state gets the stored name and time.
+_NAME = b',"TaskName":""'
+_CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
+
+
+def pack_state(state: TaskState) -> Packed:
+    """PENDING is stored as it is; what is merged with the stored state travels as the text around the gaps."""
+    body = encode_state(state)
+    if state.State == PENDING:
+        return (state.TaskUUID, body)
+    if state.TaskName or not body.endswith(_CREATED):
+        raise LocalProtocolError(
+            f"task {state.TaskUUID}: only PENDING brings its own TaskName, CreatedAt and TTL"
+        )
+    end = body.index(_NAME) + len(_NAME)
+    return (state.TaskUUID, body[: end - 2], state.State, body[end : -len(_CREATED)])
+
+
+def _pack_trigger(trigger: Trigger) -> tuple[Any, ...]:
+    return (
+        trigger.group_uuid,
+        chord_taker(trigger.group_uuid),
+        trigger.by,
+        [pack_state(state) for state in trigger.states],
+        _pack_publishes(trigger.publishes),
+    )
+
+
+def _pack_publishes(publishes: Sequence[Publish]) -> list[tuple[str, bytes, str]]:
+    return [(p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "") for p in publishes]
+
+
+def _token_value(token: Token, start: int) -> str:
+    """The place of a call in the order of its producer's calls; as text it sorts as it was made."""
+    return f"{token.seq:016d}.{start:09d}"
+
+
+def _weight(entry: Packed) -> int:
+    """About how many bytes an entry takes."""
+    size = 128 + len(entry[0])
+    for state in entry[3]:
+        size += len(state[1]) + len(state[-1])
+    for publish in entry[4]:
+        size += len(publish[1])
+    if len(entry) > 6 and entry[6] is not None:
+        size += sum(len(publish[1]) for publish in entry[6][4])
+    return size
+
+
+class CommitScript:
+    """Runs ``commit.lua`` for one Redis server and database.
+
+    Args:
+        keys: the key names around a queue.
+        expire: seconds that states live.
+        delayed: key of the delayed set.
+        announce: pub/sub channel for UUIDs that became final; "" for none.
+        groups: where members of groups are looked up; without it no chord is looked after.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Callable[[str], QueueKeys],
+        expire: int,
+        delayed: str = DELAYED_TASKS,
+        announce: str = "",
+        groups: Groups | None = None,
+    ) -> None:
+        self._keys = keys
+        self._held: dict[tuple[str, str], str] = {}
+        self.expire = expire
+        self._delayed = delayed
+        self._announce = announce
+        self._look_up = groups.get if groups is not None else (lambda uuid: None)
+        self._finished = groups.note if groups is not None else (lambda uuid, known: None)
+
+    def commit(
+        self, client: redis.Redis, commits: Sequence[Commit], *, token: Token | None = None, fused: bool
+    ) -> list[Outcome]:
+        """Carry out Commits; see :meth:`gearmesh.transports.base.Channel.commit`.
+
+        ``fused``: also write states and look after chords.
+        """
+        if len(commits) > 1 and any(c.settle is not None and c.settle.how == "head" for c in commits):
+            return self._heads_last(client, commits, token, fused)
+        outcomes: list[Outcome] = []
+        for start, chunk in self._chunks([self._entry(c, fused) for c in commits]):
+            part = commits[start : start + len(chunk)]
+            # A batch that needs several calls repeats call by call.
+            mine = None if token is None else _token_value(token, start)
+            outcomes += self._call(client, part, chunk, token, mine, fused)
+        return outcomes
+
+    def _heads_last(
+        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, fused: bool
+    ) -> list[Outcome]:
+        """Put back the newest first: each goes before all others, so the oldest ends at the head."""
+
+        def place(index: int) -> tuple[int, int]:
+            settle = commits[index].settle
+            head = settle is not None and settle.how == "head"
+            return (1, -settle.delivery.id) if head and settle else (0, index)
+
+        order = sorted(range(len(commits)), key=place)
+        outcomes: list[Outcome] = ["done"] * len(commits)
+        entries = [self._entry(commits[i], fused) for i in order]
+        for start, chunk in self._chunks(entries):
+            where = order[start : start + len(chunk)]
+            mine = None if token is None else _token_value(token, start)
+            got = self._call(client, [commits[i] for i in where], chunk, token, mine, fused)
+            for i, outcome in zip(where, got, strict=True):
+                outcomes[i] = outcome
+        return outcomes
+
+    @staticmethod
+    def _chunks(entries: Sequence[Packed]) -> Iterator[tuple[int, Sequence[Packed]]]:
+        start = size = 0
+        for i, entry in enumerate(entries):
+            weight = _weight(entry)
+            if i > start and (i - start >= MAX_ENTRIES or size + weight > MAX_BYTES):
+                yield start, entries[start:i]
+                start, size = i, 0
+            size += weight
+        if start < len(entries):
+            yield start, entries[start:]
+
+    def _entry(self, commit: Commit, fused: bool) -> Packed:
+        held = id_ = ""
+        how, settling, trigger = 0, None, None
+        settle = commit.settle
+        if settle is not None:
+            delivery = settle.delivery
+            held = self._held_key(delivery)
+            id_, how = str(delivery.id), _HOW[settle.how]
+            if how > 1 or delivery.redelivered:
+                settling = self._settling(settle, self._keys(delivery.queue))
+        states: Sequence[Any] = ()
+        if fused:
+            states = [pack_state(s) for s in commit.states]
+            if commit.trigger is not None:
+                trigger = _pack_trigger(commit.trigger)
+        publishes = _pack_publishes(commit.publishes) if commit.publishes else ()
+        if trigger is None and settling is None:
+            return (held, id_, how, states, publishes, 0)
+        return (held, id_, how, states, publishes, 0, trigger, settling)
+
+    def _held_key(self, delivery: Delivery) -> str:
+        spot = (delivery.queue, delivery.consumer)
+        key = self._held.get(spot)
+        if key is None:
+            if len(self._held) > 1000:
+                self._held.clear()
+            key = self._held[spot] = self._keys(delivery.queue).held(delivery.consumer)
+        return key
+
+    @staticmethod
+    def _settling(settle: Settle, keys: QueueKeys) -> tuple[Any, ...]:
+        delivery = settle.delivery
+        recovered = keys.recovered if delivery.redelivered else ""
+        if settle.how == "aside":
+            member = f"{delivery.consumer}/{delivery.id}"
+            age = int(settle.max_age * 1000)
+            return (keys.queue, recovered, keys.seen, keys.aside, member, age, keys.dead, keys.dead_entry)
+        if settle.how == "dead":
+            return (keys.queue, recovered, keys.dead, keys.dead_entry, settle.reason)
+        return (keys.queue, recovered)
+
+    def _call(
+        self,
+        client: redis.Redis,
+        commits: Sequence[Commit],
+        entries: Sequence[Packed],
+        token: Token | None,
+        mine: str | None,
+        fused: bool,
+    ) -> list[Outcome]:
+        groups: list[Group] = []
+        if fused and any(commit.chord is not None for commit in commits):
+            entries, groups = self._with_groups(commits, entries)
+        route = self._route(commits)
+        key = "" if token is None else publish_token(route, token.producer)
+        answer = self.call(client, entries, groups, route=route, token=(key, mine or ""))
+        if answer is None:
+            return ["done"] * len(commits)
+        outcomes = [_OUTCOMES.get(code, "done") for code in answer]
+        again = [i for i, code in enumerate(answer) if code == "m"]
+        if again:
+            more = self._call(
+                client, [commits[i] for i in again], [entries[i] for i in again], None, None, fused
+            )
+            for i, outcome in zip(again, more, strict=True):
+                outcomes[i] = outcome
+        return outcomes
+
+    @staticmethod
+    def _route(commits: Iterable[Commit]) -> str:
+        for commit in commits:
+            if commit.settle is not None:
+                return commit.settle.delivery.queue
+            for publish in commit.publishes:
+                return publish.queue
+        return "gearmesh"
+
+    def _with_groups(
+        self, commits: Sequence[Commit], entries: Sequence[Packed]
+    ) -> tuple[list[Packed], list[Group]]:
+        """Give each chord member's entry the index of its group."""
+        groups: dict[str, tuple[int, Group]] = {}
+        result: list[Packed] = []
+        for commit, entry in zip(commits, entries, strict=True):
+            chord = commit.chord
+            if chord is None:
+                result.append(entry)
+                continue
+            known = groups.get(chord.group_uuid)
+            if known is None:
+                group = self._look_up(chord.group_uuid)
+                # Go: a group whose meta is gone, or names another number of members, never fires.
+                if group is None or len(group.members) != chord.count:
+                    log.error(
+                        "chord of group %s can't fire: %s", chord.group_uuid, _why_not(group, chord.count)
+                    )
+                    result.append(entry)
+                    continue
+                known = groups[chord.group_uuid] = (len(groups) + 1, group)
+            result.append((*entry[:5], known[0], *entry[6:]))
+        return result, [group for _, group in groups.values()]
+
+    def call(
+        self,
+        client: redis.Redis,
+        entries: Sequence[Packed],
+        groups: Sequence[Group] = (),
+        *,
+        route: str = "gearmesh",
+        token: tuple[str, str] = ("", ""),
+    ) -> str | None:
+        """One call of the script: a code an entry (see there). None: this token's batch was done before."""
+        windows = []
+        for group in groups:
+            first = group.known
+            window = group.members[first : first + len(entries) + 16]
+            windows.append((chord_progress(group.uuid), len(group.members), first, window))
+        payload = (token[0], token[1], self.expire, entries, windows, self._delayed, self._announce)
+        answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])
+        codes: str = answer[0].decode()
+        if codes == "dup":
+            return None
+        for group, known in zip(groups, answer[1:], strict=True):
+            group.known = max(group.known, known)
+            self._finished(group.uuid, known)
+        return codes
+
+
+def _why_not(group: Group | None, count: int) -> str:
+    if group is None:
+        return "its GroupMeta is gone"
+    return f"its GroupMeta has {len(group.members)} members, the signature says {count}"

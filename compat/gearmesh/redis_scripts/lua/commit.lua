@@ -1,0 +1,200 @@
+-- Carries out Commits: all that a batch of deliveries (or publishes) changes, at once.
+--
+-- KEYS[1]  any key of the batch's slot; it only routes the call. The other keys are in the payload.
+-- ARGV[1]  msgpack: {token key or "", token value, seconds states live, entries, groups, key of the delayed set,
+--                    channel for final UUIDs or ""}; token values sort in the order of a producer's calls
+--   entry  {held key or "", fetch id, how, states, publishes, group index or 0, trigger or nil, settling or nil}
+--     how        0 keep, 1 ack, 2 head, 3 tail, 4 aside, 5 dead
+--     state      {key, document}                               stored as it is (PENDING)
+--             or {key, its text before TaskName, state, its text between TaskName and CreatedAt}   merged
+--     publish    {queue, bytes, ETA in unix ns or ""}
+--     trigger    {key of GroupMeta, key of the taker, taker, states, publishes}: the last two only for the winner
+--     settling   {queue, recovered key or "", ...}; aside: {.., .., seen prefix, aside key, member prefix, max age ms,
+--                dead key, dead prefix}; dead: {.., .., dead key, dead prefix, reason}
+--   group  {progress key, members, first index given (0-based), UUIDs from there on}
+-- Returns {a character an entry, then for each group how many leading members are known to be final}:
+--   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
+--   "m" written and kept: more UUIDs of the group are needed  "b" nothing happened: the chord mutex is held
+--   "t" settled, but another had taken the trigger  "g" settled, but the GroupMeta is gone
+--   or {"dup"}: this token's batch was carried out before.
+--
+-- Why a script: whoever has lost the lease must change nothing, and a crash must leave all or nothing.
+-- The JSON is handled as text: cjson turns [] into {} and damages large integers. What is looked for contains
+-- unescaped quotes, so it can't be part of a string inside the document.
+
+local find, sub, call = string.find, string.sub, redis.call
+local batch = cmsgpack.unpack(ARGV[1])
+local token, ttl, groups, delayed = batch[1], batch[3], batch[5], batch[6]
+
+if token ~= '' and (call('GET', token) or '') >= batch[2] then
+  return {'dup'}
+end
+
+local clock
+local function now_ms()
+  if not clock then clock = call('TIME') end
+  return clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+
+local finals = {}
+
+local function is_final(state)
+  return state == 'SUCCESS' or state == 'FAILURE'
+end
+
+-- where ',"State":"' begins, and the state's word
+local function state_of(document)
+  local at = find(document, ',"State":"', 1, true)
+  if not at then return nil, '' end
+  local stop = find(document, '"', at + 10, true)
+  return at, sub(document, at + 10, (stop or 0) - 1)
+end
+
+local function write(s)
+  local key, word = s[1], s[3]
+  if not word then
+    call('SET', key, s[2], 'EX', ttl)
+    return
+  end
+  local name, created = '""', '"0001-01-01T00:00:00Z"'
+  local old = call('GET', key)
+  if old then
+    local at, stored = state_of(old)
+    if (word == 'RECEIVED' or word == 'STARTED') and is_final(stored) then return end
+    local from = find(old, '"TaskName":', 1, true)
+    if at and from then name = sub(old, from + 11, at - 1) end
+    from = find(old, ',"CreatedAt":"', at or 1, true)
+    local stop = from and find(old, '"', from + 14, true)
+    if stop then created = sub(old, from + 13, stop) end
+  end
+  call('SET', key, s[2] .. name .. s[4] .. created .. ',"TTL":0}', 'EX', ttl)
+  if is_final(word) then finals[#finals + 1] = key end
+end
+
+local function send(p)
+  if p[3] ~= '' and tonumber(p[3]) > now_ms() * 1e6 then
+    call('ZADD', delayed, p[3], p[2])
+  else
+    call('RPUSH', p[1], p[2])
+  end
+end
+
+local function bury(queue, dead, prefix, body, reason)
+  local digest = redis.sha1hex(body)
+  local key = prefix .. digest
+  call('HSETNX', key, 'first', now_ms())
+  call('HINCRBY', key, 'count', 1)
+  call('HSET', key, 'last', now_ms(), 'reason', reason, 'body', body, 'queue', queue)
+  call('ZADD', dead, now_ms(), digest)
+end
+
+local function set_aside(body, s)
+  local key = s[3] .. redis.sha1hex(body)
+  local seen = call('GET', key)
+  if not seen then
+    -- the first meeting: somebody else may want it, and it will rarely come back
+    call('SET', key, now_ms() .. ' 0', 'PX', 3600000)
+    call('RPUSH', s[1], body)
+    return
+  end
+  local space = find(seen, ' ', 1, true)
+  local first, rounds = tonumber(sub(seen, 1, space - 1)), tonumber(sub(seen, space + 1))
+  if now_ms() - first >= s[6] then
+    call('DEL', key)
+    bury(s[1], s[7], s[8], body, 'no worker has registered this task name')
+    return
+  end
+  call('SET', key, first .. ' ' .. (rounds + 1), 'PX', math.max(3600000, s[6] + 60000))
+  call('ZADD', s[4], now_ms() + math.min(30000, 50 * 2 ^ rounds), s[5] .. '\n' .. body)
+end
+
+local function settle(held, id, how, s)
+  if how == 1 and (not s or s[2] == '') then
+    call('HDEL', held, id)
+    return
+  end
+  local body = call('HGET', held, id)
+  call('HDEL', held, id)
+  if (how == 1 or how == 5) and s[2] ~= '' then call('HDEL', s[2], redis.sha1hex(body)) end
+  if how == 2 then call('LPUSH', s[1], body)
+  elseif how == 3 then call('RPUSH', s[1], body)
+  elseif how == 4 then set_aside(body, s)
+  elseif how == 5 then bury(s[1], s[3], s[4], body, s[5]) end
+end
+
+-- 'open', 'complete' or 'more'
+local function progress(g)
+  if not g.known then
+    g.stored = tonumber(call('GET', g[1]) or 0)
+    g.known = math.max(g.stored, g[3])
+  end
+  while g.known < g[2] do
+    local uuid = g[4][g.known - g[3] + 1]
+    if not uuid then return 'more' end
+    local at, word = state_of(call('GETRANGE', uuid, 0, 511))
+    if not at then at, word = state_of(call('GET', uuid) or '') end
+    if not is_final(word) then return 'open' end
+    g.known = g.known + 1
+  end
+  return 'complete'
+end
+
+-- nil when it was won; else what to answer. `keep` answers leave everything as it was.
+local function trigger(t)
+  if call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end
+  local meta = call('GET', t[1])
+  if not meta then return 'g' end
+  local from, to = find(meta, '"ChordTriggered":false', 1, true)
+  if from and not find(meta, '"ChordTriggered":', to, true) then
+    call('SET', t[1], sub(meta, 1, from - 1) .. '"ChordTriggered":true' .. sub(meta, to + 1), 'EX', ttl)
+    if t[3] ~= '' then call('SET', t[2], t[3], 'EX', ttl) end
+    return nil
+  end
+  if t[3] ~= '' and call('GET', t[2]) == t[3] then return nil end
+  return 't'
+end
+
+local codes = {}
+for i, e in ipairs(batch[4]) do
+  local held, id, how, t = e[1], e[2], e[3], e[7]
+  local fenced = held ~= ''
+  local plain = fenced and how == 1 and e[6] == 0 and not t and not e[8]
+  local code = '1'
+  if fenced and (plain and call('HDEL', held, id) or call('HEXISTS', held, id)) == 0 then
+    code = '0'
+  else
+    local won
+    if t then
+      local answer = trigger(t)
+      won = not answer
+      code = answer or code
+    end
+    if code ~= 'b' then
+      for _, s in ipairs(e[4]) do write(s) end
+      local g = groups[e[6]]
+      local status = g and progress(g)
+      if status == 'complete' then
+        code = 'c'
+      elseif status == 'more' then
+        code = 'm'
+      else
+        for _, p in ipairs(e[5]) do send(p) end
+        if won then
+          for _, s in ipairs(t[4] or {}) do write(s) end
+          for _, p in ipairs(t[5] or {}) do send(p) end
+        end
+        if fenced and not plain and how ~= 0 then settle(held, id, how, e[8]) end
+      end
+    end
+  end
+  codes[i] = code
+end
+
+local answer = {table.concat(codes)}
+for i, g in ipairs(groups) do
+  if g.known and g.known > g.stored then call('SET', g[1], g.known, 'EX', ttl) end
+  answer[i + 1] = g.known or 0
+end
+if token ~= '' then call('SET', token, batch[2], 'PX', 600000) end
+if batch[7] ~= '' and #finals > 0 then call('PUBLISH', batch[7], table.concat(finals, ' ')) end
+return answer

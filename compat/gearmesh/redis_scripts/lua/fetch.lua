@@ -1,0 +1,47 @@
+-- Moves messages from a queue to what a consumer holds, each under a number of the consumer's own.
+--
+-- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)
+-- ARGV  1 consumer  2 first number  3 how many at the most  4 bytes at the most (one message always goes)
+-- Returns msgpack: {messages, how often each was lost by a consumer before, or nil when none was}
+--
+-- What a blocking wait put into "arrived" comes first, so the order is the queue's.
+-- Numbers, not UUIDs: two deliveries may carry the same one.
+
+local first, most, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local taken = {}
+
+local function take(list)
+  local step = 1
+  while #taken < most and room > 0 do
+    local items = redis.call('LPOP', list, math.min(step, most - #taken))
+    if not items then return end
+    local size = 0
+    for _, body in ipairs(items) do
+      taken[#taken + 1] = body
+      size = size + #body
+    end
+    room = room - size
+    if #items < step then return end
+    -- as many again as surely fit
+    step = math.max(1, math.min(most, math.floor(room / (2 * (size / #items) + 1))))
+  end
+end
+
+redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
+take(KEYS[3])
+take(KEYS[1])
+if #taken == 0 then return cmsgpack.pack({{}}) end
+
+local pairs_ = {}
+for i, body in ipairs(taken) do
+  pairs_[2 * i - 1] = first + i - 1
+  pairs_[2 * i] = body
+end
+redis.call('HSET', KEYS[2], unpack(pairs_))
+
+if redis.call('EXISTS', KEYS[5]) == 0 then return cmsgpack.pack({taken}) end
+local lost = {}
+for i, body in ipairs(taken) do
+  lost[i] = tonumber(redis.call('HGET', KEYS[5], redis.sha1hex(body)) or 0)
+end
+return cmsgpack.pack({taken, lost})

@@ -1,0 +1,98 @@
+"""Being told of final states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import pytest
+
+from gearmesh.backends.base import Backend
+from gearmesh.testing.contracts.store import (
+    BackendFixtures,
+    OpenBackend,
+    make_state,
+)
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.wire.state import (
+    FAILURE,
+    STARTED,
+    SUCCESS,
+)
+
+
+class Announcing(BackendFixtures):
+    """Watches, where the backend has them."""
+
+    def test_watch_announces_final_states(self, backend: Backend) -> None:
+        told: list[str] = []
+        stop = self._watch(backend, told.extend)
+        uuid = f"task_{uuid4()}"
+
+        def announced() -> bool:
+            # Once more each time: the watch may have begun after the first.
+            backend.write([make_state(uuid), make_state(uuid, STARTED), make_state(uuid, SUCCESS)])
+            return uuid in told
+
+        eventually(announced)
+        stop()
+        assert set(told) == {uuid}
+
+    def test_a_failing_watcher_is_called_again(self, backend: Backend) -> None:
+        calls: list[Sequence[str]] = []
+
+        def fail(uuids: Sequence[str]) -> None:
+            calls.append(uuids)
+            raise ZeroDivisionError
+
+        stop = self._watch(backend, fail)
+
+        def called_twice() -> bool:
+            backend.write([make_state(f"task_{uuid4()}", FAILURE)])
+            return len(calls) > 1
+
+        eventually(called_twice)
+        stop()
+
+    def test_an_ended_watch_is_silent(self, backend: Backend) -> None:
+        first: list[str] = []
+        second: list[str] = []
+        stop_first, stop_second = self._watch(backend, first.extend), self._watch(backend, second.extend)
+
+        def both_told() -> bool:
+            backend.write([make_state(f"task_{uuid4()}", SUCCESS)])
+            return bool(first and second)
+
+        eventually(both_told)
+        stop_first()
+        stop_first()
+        known, uuid = len(second), f"task_{uuid4()}"
+        backend.write([make_state(uuid, SUCCESS)])
+        eventually(lambda: len(second) > known and uuid in second)
+        assert uuid not in first
+        stop_second()
+
+    def test_closing_ends_watches(self, open_backend: OpenBackend, backend: Backend) -> None:
+        first: list[str] = []
+        second: list[str] = []
+        closed = open_backend()
+        self._watch(closed, first.extend)
+        stop = self._watch(backend, second.extend)
+
+        def both_told() -> bool:
+            backend.write([make_state(f"task_{uuid4()}", SUCCESS)])
+            return bool(first and second)
+
+        eventually(both_told)
+        closed.close()
+        uuid = f"task_{uuid4()}"
+        backend.write([make_state(uuid, SUCCESS)])
+        eventually(lambda: uuid in second)
+        assert uuid not in first
+        stop()
+
+    def _watch(self, backend: Backend, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        stop = backend.watch(wake)
+        if stop is None:
+            pytest.skip("this backend does not announce")
+        return stop

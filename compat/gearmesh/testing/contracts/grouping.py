@@ -1,0 +1,155 @@
+"""Groups, when they are finished, and who triggers their chord."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from gearmesh.backends.base import Backend
+from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.testing.contracts.store import (
+    CREATED,
+    BackendFixtures,
+    OpenBackend,
+    an_int,
+    make_state,
+    run_all,
+)
+from gearmesh.wire.state import (
+    FAILURE,
+    STARTED,
+    SUCCESS,
+    GroupMeta,
+)
+
+
+class Grouping(BackendFixtures):
+    """Finished when all are; triggered once."""
+
+    def test_group_meta(self, backend: Backend) -> None:
+        meta = self.group(backend, 3)
+        assert backend.read_group(meta.GroupUUID) == meta
+        assert backend.read_group("group_none") is None
+
+    def test_finished_when_all_are_final(self, backend: Backend) -> None:
+        meta = self.group(backend, 40)
+        order = list(meta.TaskUUIDs)
+        random.Random(1).shuffle(order)
+        for n, uuid in enumerate(order):
+            assert backend.finished(meta) is False
+            if n % 4 == 0:
+                backend.write([make_state(uuid, STARTED)])
+                assert backend.finished(meta) is False
+            backend.write([make_state(uuid, FAILURE if n % 3 else SUCCESS)])
+        assert backend.finished(meta) is True
+        assert backend.finished(meta) is True
+
+    def test_a_missing_member_is_not_final(self, backend: Backend) -> None:
+        meta = self.group(backend, 2)
+        backend.write([make_state(uuid, SUCCESS) for uuid in meta.TaskUUIDs])
+        backend.purge(meta.TaskUUIDs[:1])
+        assert backend.finished(meta) is False
+
+    def test_finished_does_not_read_all_members(self, backend: Backend) -> None:
+        """Asked while a middle member runs: the first ask may look at half, the others only at that one."""
+
+        def cost(members: int) -> float:
+            meta = self.group(backend, members)
+            half = members // 2
+            backend.write([make_state(uuid, SUCCESS) for i, uuid in enumerate(meta.TaskUUIDs) if i != half])
+            assert backend.finished(meta) is False
+            started = time.perf_counter()
+            for _ in range(200):
+                assert backend.finished(meta) is False
+            return time.perf_counter() - started
+
+        small, large = cost(1_000), cost(10_000)
+        assert large < 4 * small + 0.2
+
+    def test_finished_is_linear_over_a_groups_life(self, backend: Backend) -> None:
+        meta = self.group(backend, 10_000)
+        started = time.perf_counter()
+        for start in range(0, 10_000, 50):
+            assert backend.finished(meta) is False
+            backend.write([make_state(uuid, SUCCESS) for uuid in meta.TaskUUIDs[start : start + 50]])
+        assert backend.finished(meta) is True
+        assert time.perf_counter() - started < 20
+
+    def trigger(self, backend: Backend, group_uuid: str, by: str) -> bool:
+        """Trigger; try again while another is at it."""
+        while True:
+            try:
+                return backend.trigger(group_uuid, by)
+            except ChordBusy:
+                time.sleep(0.002)
+
+    def test_the_trigger_is_taken_once(self, backend: Backend) -> None:
+        meta = self.group(backend, 1)
+        assert backend.trigger(meta.GroupUUID, "first") is True
+        assert backend.trigger(meta.GroupUUID, "second") is False
+        assert backend.trigger(meta.GroupUUID, "first") is True, "its redelivery finishes what it began"
+        assert backend.trigger(meta.GroupUUID, "second") is False
+        assert backend.read_group(meta.GroupUUID) == msgspec.structs.replace(meta, ChordTriggered=True)
+
+    def test_a_trigger_go_has_taken(self, backend: Backend) -> None:
+        meta = GroupMeta(GroupUUID=f"group_{uuid4()}", TaskUUIDs=("task_x",), ChordTriggered=True)
+        backend.create_group(meta)
+        assert backend.trigger(meta.GroupUUID, "us") is False
+
+    def test_a_group_whose_names_look_like_fields(self, backend: Backend) -> None:
+        trap = 'task_","ChordTriggered":false,"x":"'
+        meta = GroupMeta(GroupUUID=f"group_{uuid4()}", TaskUUIDs=(trap,), CreatedAt=CREATED)
+        backend.create_group(meta)
+        assert backend.trigger(meta.GroupUUID, "first") is True
+        assert backend.trigger(meta.GroupUUID, "second") is False
+        assert backend.read_group(meta.GroupUUID) == msgspec.structs.replace(meta, ChordTriggered=True)
+
+    def test_no_group_no_trigger(self, backend: Backend) -> None:
+        with pytest.raises(BackendError, match="group_none"):
+            backend.trigger("group_none", "us")
+
+    def test_exactly_one_of_32_threads_triggers(self, open_backend: OpenBackend, backend: Backend) -> None:
+        racers = 32
+        backends = [open_backend() for _ in range(4)]
+        for _ in range(3):
+            meta = self.group(backend, 2)
+            start = threading.Barrier(racers)
+            won: list[str] = []
+
+            def race(
+                n: int, meta: GroupMeta = meta, start: threading.Barrier = start, won: list[str] = won
+            ) -> None:
+                start.wait(30)
+                if self.trigger(backends[n % 4], meta.GroupUUID, f"racer {n}"):
+                    won.append(f"racer {n}")
+
+            run_all([threading.Thread(target=race, args=(n,)) for n in range(racers)])
+            assert len(won) == 1
+            assert self.trigger(backend, meta.GroupUUID, won[0]) is True
+        for each in backends:
+            each.close()
+
+    def test_safe_in_threads(self, backend: Backend) -> None:
+        failed: list[BaseException] = []
+
+        def work(n: int) -> None:
+            try:
+                for i in range(50):
+                    uuid = f"task_{n}_{i}_{uuid4()}"
+                    backend.write([make_state(uuid), make_state(uuid, SUCCESS, Results=(an_int(i),))])
+                    (state,) = backend.read([uuid])
+                    assert state is not None
+                    assert state.Results == (an_int(i),)
+                    meta = self.group(backend, 3)
+                    assert backend.finished(meta) is False
+                    assert self.trigger(backend, meta.GroupUUID, uuid) is True
+            except BaseException as exc:
+                failed.append(exc)
+
+        run_all([threading.Thread(target=work, args=(n,)) for n in range(8)])
+        assert failed == []

@@ -1,0 +1,187 @@
+"""What a result backend keeps, and for how long."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from gearmesh.backends.base import Backend
+from gearmesh.testing.contracts.store import (
+    CREATED,
+    BackendFixtures,
+    OpenBackend,
+    an_int,
+    make_state,
+)
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.wire.state import (
+    FAILURE,
+    RECEIVED,
+    RETRY,
+    STARTED,
+    SUCCESS,
+    TaskResult,
+)
+
+
+class Keeping(BackendFixtures):
+    """States as they were written, until they expire."""
+
+    def test_what_it_says_of_itself(self, open_backend: OpenBackend) -> None:
+        backend = open_backend(expire=77)
+        assert backend.expire == 77
+        assert backend.keeps is True
+        assert isinstance(backend.connection_errors, tuple)
+        backend.close()
+
+    def test_a_state_is_read_as_written(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid)])
+        assert backend.read([uuid]) == [make_state(uuid)]
+
+    def test_states_come_in_the_order_asked_for(self, backend: Backend) -> None:
+        uuids = [f"task_{n}_{uuid4()}" for n in range(500)]
+        backend.write([make_state(uuid) for uuid in uuids])
+        asked = [*reversed(uuids), "task_none", uuids[3]]
+        assert [state and state.TaskUUID for state in backend.read(asked)] == [
+            *reversed(uuids),
+            None,
+            uuids[3],
+        ]
+        assert backend.read([]) == []
+        backend.write([])
+
+    def test_later_states_keep_name_and_time(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid)])
+        for later in (
+            make_state(uuid, RECEIVED),
+            make_state(uuid, STARTED),
+            make_state(uuid, RETRY),
+            make_state(uuid, SUCCESS, Results=(an_int(3),)),
+            make_state(uuid, FAILURE, Error="boom"),
+        ):
+            backend.write([later])
+            expected = (
+                msgspec.structs.replace(later, TaskName="add", CreatedAt=CREATED) if self.merges else later
+            )
+            assert backend.read([uuid]) == [expected]
+
+    def test_one_write_may_hold_several_states_of_a_task(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid), make_state(uuid, STARTED), make_state(uuid, SUCCESS, Results=())])
+        (state,) = backend.read([uuid])
+        assert state is not None
+        assert (state.State, state.Results) == (SUCCESS, ())
+        assert state.TaskName == ("add" if self.merges else "")
+
+    def test_a_state_without_a_pending_one(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid, SUCCESS, Results=(an_int(1),))])
+        assert backend.read([uuid]) == [make_state(uuid, SUCCESS, Results=(an_int(1),))]
+
+    def test_pending_is_stored_as_it_is(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid), make_state(uuid, FAILURE, Error="boom")])
+        again = make_state(uuid, TaskName="other", CreatedAt="2027-01-01T00:00:00Z")
+        backend.write([again])
+        assert backend.read([uuid]) == [again]
+
+    @pytest.mark.parametrize("final", [SUCCESS, FAILURE])
+    @pytest.mark.parametrize("early", [RECEIVED, STARTED])
+    def test_early_never_replaces_final(self, backend: Backend, uuid: str, final: str, early: str) -> None:
+        backend.write([make_state(uuid, final)])
+        backend.write([make_state(uuid, early)])
+        (state,) = backend.read([uuid])
+        assert state is not None
+        assert state.State == final
+
+    def test_no_results_yet_and_none_at_all(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid)])
+        assert [state and state.Results for state in backend.read([uuid])] == [None]
+        backend.write([make_state(uuid, SUCCESS, Results=())])
+        assert [state and state.Results for state in backend.read([uuid])] == [()]
+
+    @pytest.mark.parametrize(
+        "result",
+        [
+            an_int(2**63 - 1),
+            TaskResult(Type="uint64", Value=msgspec.Raw(b"18446744073709551615")),
+            TaskResult(Type="float64", Value=msgspec.Raw(b"1e+21")),
+            TaskResult(Type="float64", Value=msgspec.Raw(b"-0")),
+            TaskResult(
+                Type="string",
+                Value=msgspec.Raw(b'"\\",\\"State\\":\\"FAILURE\\" \\u003c \xf0\x9f\x9a\x80 \xe2\x82\xac"'),
+            ),
+            TaskResult(Type="[]uint8", Value=msgspec.Raw(b'"AAH/"')),
+            TaskResult(Type="[]string", Value=msgspec.Raw(b"[]")),
+            TaskResult(Type="bool", Value=msgspec.Raw(b"true")),
+        ],
+        ids=lambda result: str(result.Type),
+    )
+    def test_results_keep_type_and_text(self, backend: Backend, uuid: str, result: TaskResult) -> None:
+        backend.write([make_state(uuid), make_state(uuid, SUCCESS, Results=(result, result))])
+        (state,) = backend.read([uuid])
+        assert state is not None
+        assert state.Results is not None
+        assert [(r.Type, bytes(r.Value)) for r in state.Results] == [(result.Type, bytes(result.Value))] * 2
+
+    def test_texts_that_look_like_fields(self, backend: Backend, uuid: str) -> None:
+        trap = '","State":"SUCCESS","Results":null,"CreatedAt":"x"} \\ \u2028 \x00 é'
+        backend.write([make_state(uuid, TaskName=trap), make_state(uuid, FAILURE, Error=trap)])
+        (state,) = backend.read([uuid])
+        assert state is not None
+        assert (state.State, state.Error) == (FAILURE, trap)
+        if self.merges:
+            assert (state.TaskName, state.CreatedAt) == (trap, CREATED)
+
+    def test_a_large_result(self, backend: Backend, uuid: str) -> None:
+        value = msgspec.Raw(b'"' + b"x" * (2 << 20) + b'"')
+        backend.write(
+            [make_state(uuid), make_state(uuid, SUCCESS, Results=(TaskResult(Type="string", Value=value),))]
+        )
+        (state,) = backend.read([uuid])
+        assert state is not None
+        assert state.Results is not None
+        assert bytes(state.Results[0].Value) == bytes(value)
+
+    def test_another_handle_sees_the_same(
+        self, open_backend: OpenBackend, backend: Backend, uuid: str
+    ) -> None:
+        backend.write([make_state(uuid)])
+        other = open_backend()
+        assert other.read([uuid]) == [make_state(uuid)]
+        other.close()
+        assert backend.read([uuid]) == [make_state(uuid)]
+
+    def test_states_and_groups_expire(self, open_backend: OpenBackend) -> None:
+        backend = open_backend(expire=1)
+        started = time.monotonic()
+        meta = self.group(backend, 2)
+        assert None not in backend.read(meta.TaskUUIDs)
+        assert backend.read_group(meta.GroupUUID) == meta
+        eventually(lambda: backend.read(meta.TaskUUIDs) == [None, None])
+        assert time.monotonic() - started >= 0.9
+        eventually(lambda: backend.read_group(meta.GroupUUID) is None)
+        backend.close()
+
+    def test_writing_and_touching_let_live(self, open_backend: OpenBackend, uuid: str) -> None:
+        backend = open_backend(expire=1)
+        meta = self.group(backend, 1)
+        backend.write([make_state(uuid)])
+        over = time.monotonic() + 1.6
+        while time.monotonic() < over:
+            backend.touch([meta.GroupUUID, *meta.TaskUUIDs, "task_none"])
+            backend.write([make_state(uuid, STARTED)])
+            time.sleep(0.1)
+        assert None not in backend.read([uuid, *meta.TaskUUIDs])
+        assert backend.read_group(meta.GroupUUID) == meta
+        assert backend.read(["task_none"]) == [None]
+        backend.touch([])
+        backend.close()
+
+    def test_purge(self, backend: Backend, uuid: str) -> None:
+        meta = self.group(backend, 2)
+        backend.write([make_state(uuid)])
+        backend.purge([meta.GroupUUID, meta.TaskUUIDs[0], "task_none"])
+        backend.purge([])
+        assert backend.read_group(meta.GroupUUID) is None
+        assert [state is None for state in backend.read([*meta.TaskUUIDs, uuid])] == [True, False, False]

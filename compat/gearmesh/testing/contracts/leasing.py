@@ -1,0 +1,121 @@
+"""Consumers that die, consumers that only seemed to, and who may take what they held."""
+
+from __future__ import annotations
+
+import time
+
+from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.wire.commit import Commit, Publish, Settle
+
+LEASE = 1.0
+
+
+class Leasing(TransportFixtures):
+    """At least once, whoever dies; never twice for one that lives."""
+
+    def test_a_silent_consumer_loses_what_it_held(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(5)]
+        tap().publish(queue, *bodies)
+        tap(queue, prefetch=3, lease=LEASE).take(3)
+        reaper = tap(queue, prefetch=5, lease=LEASE)
+        started = time.monotonic()
+        assert reaper.bodies(2) == bodies[3:]
+        messages = reaper.take(3)
+        assert time.monotonic() - started >= LEASE * 0.95, "not before a whole lease was watched"
+        assert [message.body for message in messages] == bodies[:3]
+        assert [message.delivery.redelivered for message in messages] == [1, 1, 1]
+        assert reaper.settle(*messages) == ["done"] * 3
+
+    def test_reaped_messages_go_before_the_waiting(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(5)]
+        tap().publish(queue, *bodies)
+        tap(queue, prefetch=3, lease=LEASE).take(3)
+        reaper = tap(queue, prefetch=1, lease=LEASE)
+        first = reaper.take(1)
+        deadline = time.monotonic() + 20
+        while reaper.verbs.pending(queue) != [*bodies[:3], bodies[4]]:
+            assert time.monotonic() < deadline
+            reaper.drain()
+        assert [message.body for message in first] == [bodies[3]]
+
+    def test_each_loss_is_counted(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        for losses in range(3):
+            (message,) = tap(queue, prefetch=1, lease=LEASE / 2).take(1)
+            assert message.delivery.redelivered == losses
+
+    def test_who_heartbeats_is_never_reaped(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        holder, parent = tap(queue, prefetch=1, lease=LEASE), tap()
+        (message,) = holder.take(1)
+        other = tap(queue, lease=LEASE)
+        over = time.monotonic() + LEASE * 2.5
+        while time.monotonic() < over:
+            parent.verbs.heartbeat(holder.name, [queue])
+            other.drain(LEASE / 10)
+        assert not other.got
+        assert holder.settle(message) == ["done"]
+
+    def test_who_drains_lives(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        holder, other = tap(queue, prefetch=1, lease=LEASE), tap(queue, prefetch=1, lease=LEASE)
+        (message,) = holder.take(1)
+        over = time.monotonic() + LEASE * 2.5
+        while time.monotonic() < over:
+            holder.drain(LEASE / 10)
+            other.drain(LEASE / 10)
+        assert not other.got
+        assert holder.settle(message) == ["done"]
+
+    def test_a_zombie_changes_nothing(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        zombie = tap(queue, prefetch=1, lease=LEASE / 2)
+        (message,) = zombie.take(1)
+        reaper = tap(queue, prefetch=1, lease=LEASE / 2)
+        (again,) = reaper.take(1)
+        for how in ("ack", "head", "tail", "aside", "dead"):
+            commit = Commit(
+                publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery, how)
+            )
+            assert zombie.verbs.commit([commit]) == ["lost"]
+        assert reaper.verbs.pending(f"{queue}_next") == []
+        assert reaper.verbs.pending(queue) == []
+        assert reaper.verbs.dead_letters(queue) == []
+        zombie.close()
+        assert reaper.verbs.pending(queue) == [], "what it lost is not its to put back"
+        assert reaper.settle(again) == ["done"]
+
+    def test_a_zombie_may_go_on(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        zombie = tap(queue, prefetch=1, lease=LEASE / 2)
+        (lost,) = zombie.take(1)
+        reaper = tap(queue, prefetch=1, lease=LEASE / 2)
+        reaper.settle(*reaper.take(1))
+        reaper.close()
+        assert zombie.settle(lost) == ["lost"]
+        tap().publish(queue, b"y")
+        (message,) = zombie.take(1)
+        assert (message.body, message.delivery.redelivered) == (b"y", 0)
+        assert zombie.settle(message) == ["done"]
+
+    def test_recover_puts_back_in_order(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(5)]
+        tap().publish(queue, *bodies)
+        dead, other = tap(queue, prefetch=3), tap()
+        held = dead.take(3)
+        assert other.verbs.recover(dead.name, [queue]) == 3
+        assert other.verbs.pending(queue) == bodies
+        assert other.verbs.recover(dead.name, [queue]) == 0
+        assert other.settle(*held) == ["lost"] * 3
+        assert [m.delivery.redelivered for m in tap(queue, prefetch=5).take(5)] == [0] * 5
+
+    def test_recover_counts_against_suspects(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        for losses in range(3):
+            here = tap(queue, prefetch=1)
+            (message,) = here.take(1)
+            assert message.delivery.redelivered == losses
+            assert tap().verbs.recover(here.name, [queue], suspect=True) == 1
+
+    def test_recover_of_nobody(self, tap: OpenTap, queue: str) -> None:
+        assert tap().verbs.recover("nobody", [queue, f"{queue}2"]) == 0

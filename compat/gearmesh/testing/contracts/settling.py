@@ -1,0 +1,198 @@
+"""What becomes of deliveries, and how a batch of Commits answers."""
+
+from __future__ import annotations
+
+import time
+
+from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, eventually, signature
+from gearmesh.wire.commit import Commit, Publish, Settle, Token
+
+
+class Settling(TransportFixtures):
+    """Acknowledging, putting back, setting aside, dead letters, repeated batches."""
+
+    def test_acknowledged_is_gone(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        assert here.settle(*here.take(1)) == ["done"]
+        here.close()
+        again = tap(queue)
+        again.quiet()
+        assert again.verbs.pending(queue) == []
+
+    def test_settling_twice_is_lost(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        (message,) = here.take(1)
+        here.settle(message)
+        for how in ("ack", "head", "tail", "aside", "dead"):
+            assert here.settle(message, how=how) == ["lost"]
+        assert here.verbs.pending(queue) == []
+        assert here.verbs.dead_letters(queue) == []
+
+    def test_head_restores_the_order(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(4)]
+        tap().publish(queue, *bodies)
+        here = tap(queue, prefetch=3)
+        a, b, c = here.take(3)
+        assert here.settle(c, a, b, how="head") == ["done"] * 3
+        assert tap().verbs.pending(queue) == bodies
+
+    def test_head_comes_again_unchanged(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, signature(queue))
+        here = tap(queue, prefetch=1)
+        (first,) = here.take(1)
+        here.settle(first, how="head")
+        (second,) = here.take(1)
+        assert second.body == signature(queue)
+        assert second.delivery.id != first.delivery.id
+        assert second.delivery.redelivered == 0
+
+    def test_tail(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(3)]
+        tap().publish(queue, *bodies)
+        here = tap(queue, prefetch=1)
+        assert here.settle(*here.take(1), how="tail") == ["done"]
+        assert tap().verbs.pending(queue) == [bodies[1], bodies[2], bodies[0]]
+
+    def test_dead_letter(self, tap: OpenTap, queue: str) -> None:
+        here, producer = tap(queue, prefetch=1), tap()
+        before = time.time()
+        for body, reason in ((b"x", "first"), (b"y", "other"), (b"x", "second")):
+            producer.publish(queue, body)
+            assert here.settle(*here.take(1), how="dead", reason=reason) == ["done"]
+        letters = {letter.body: letter for letter in producer.verbs.dead_letters(queue)}
+        assert {body: (x.queue, x.reason, x.count) for body, x in letters.items()} == {
+            b"x": (queue, "second", 2),
+            b"y": (queue, "other", 1),
+        }
+        x = letters[b"x"]
+        assert before - 1 <= x.first <= x.last <= time.time() + 1
+        assert len(producer.verbs.dead_letters(queue, 1)) == 1
+        assert producer.verbs.dead_letters(f"{queue}_none") == []
+        assert producer.verbs.pending(queue) == []
+
+    def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"unknown", b"other")
+        here = tap(queue, prefetch=1)
+        assert here.settle(*here.take(1), how="aside") == ["done"]
+        assert here.verbs.pending(queue) == [b"other", b"unknown"], "the first time: to the tail, at once"
+        here.settle(*here.take(1))
+        for pause in (0.05, 0.1, 0.2):
+            (message,) = here.take(1)
+            assert message.body == b"unknown"
+            here.settle(message, how="aside")
+            started = time.monotonic()
+            assert here.verbs.pending(queue) == []
+            (message,) = here.take(1)
+            assert time.monotonic() - started >= pause * 0.9
+            here.settle(message, how="head")
+
+    def test_aside_waits_in_a_batch_of_its_own(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(20)]
+        tap().publish(queue, *bodies)
+        here = tap(queue, prefetch=20)
+        for _ in range(3):
+            messages = here.take(20)
+            assert sorted(message.body for message in messages) == sorted(bodies)
+            here.settle(*messages, how="aside")
+
+    def test_aside_becomes_a_dead_letter(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"unknown")
+        here = tap(queue, prefetch=1)
+        started = time.monotonic()
+        while not here.verbs.dead_letters(queue):
+            assert time.monotonic() - started < 20
+            here.drain()
+            while here.got:
+                here.settle(here.got.popleft(), how="aside", max_age=0.3)
+        assert time.monotonic() - started >= 0.25
+        (letter,) = here.verbs.dead_letters(queue)
+        assert (letter.body, letter.count) == (b"unknown", 1)
+        assert letter.reason != ""
+        here.quiet()
+
+    def test_a_commit_publishes_and_settles(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        (message,) = here.take(1)
+        commit = Commit(publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery))
+        assert here.verbs.commit([commit]) == ["done"]
+        assert here.verbs.commit([commit]) == ["lost"]
+        assert here.verbs.pending(f"{queue}_next") == [b"next"]
+
+    def test_keeping_goes_on_holding(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        (message,) = here.take(1)
+        commit = Commit(
+            publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery, "keep")
+        )
+        assert here.verbs.commit([commit, commit]) == ["done", "done"]
+        here.quiet()
+        assert here.settle(message) == ["done"]
+        assert here.verbs.commit([commit]) == ["lost"]
+        assert here.verbs.pending(f"{queue}_next") == [b"next"] * 2
+        assert here.verbs.pending(queue) == []
+
+    def test_outcomes_answer_one_by_one(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"a", b"b", b"c")
+        here = tap(queue, prefetch=3)
+        a, b, c = here.take(3)
+        here.settle(b)
+        assert here.settle(a, b, c) == ["done", "lost", "done"]
+        assert here.verbs.commit([]) == []
+
+    def test_another_channel_may_settle(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        assert tap().settle(*here.take(1)) == ["done"]
+        here.close()
+        assert tap().verbs.pending(queue) == []
+
+    # -- repeated after a lost reply ---------------------------------------------------------------
+
+    def test_a_repeated_publish_happens_once(self, tap: OpenTap, queue: str) -> None:
+        here, other = tap(), tap()
+        token = Token("producer", 1)
+        assert here.publish(queue, b"a", b"b", token=token) == ["done", "done"]
+        assert here.publish(queue, b"a", b"b", token=token) == ["done", "done"]
+        assert other.publish(queue, b"a", b"b", token=token) == ["done", "done"]
+        assert here.verbs.pending(queue) == [b"a", b"b"]
+
+    def test_the_next_batch_and_other_producers_publish(self, tap: OpenTap, queue: str) -> None:
+        here = tap()
+        for token in (Token("one", 1), Token("one", 2), Token("two", 1), None, None):
+            assert here.publish(queue, b"x", token=token) == ["done"]
+        assert here.verbs.pending(queue) == [b"x"] * 5
+
+    def test_a_large_batch_repeats_as_one(self, tap: OpenTap, queue: str) -> None:
+        here = tap()
+        bodies = [signature(queue, n) for n in range(700)]
+        for _ in range(2):
+            assert here.publish(queue, *bodies, token=Token("producer", 7)) == ["done"] * 700
+        assert here.verbs.pending(queue) == bodies
+
+    def test_a_repeated_settle_answers_the_same(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        (message,) = here.take(1)
+        commit = Commit(publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery))
+        token = Token("producer", 1)
+        assert here.verbs.commit([commit], token=token) == ["done"]
+        assert tap().verbs.commit([commit], token=token) == ["done"]
+        assert here.verbs.pending(f"{queue}_next") == [b"next"]
+
+    def test_closing_puts_back_in_order(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(6)]
+        tap().publish(queue, *bodies)
+        here = tap(queue, prefetch=4)
+        messages = here.take(4)
+        here.settle(messages[1])
+        here.close()
+        here.close()
+        left = [bodies[0], *bodies[2:]]
+        assert eventually(lambda: tap().verbs.pending(queue)) == left
+        again = tap(queue).take(5)
+        assert [message.body for message in again] == left
+        assert {message.delivery.redelivered for message in again} == {0}, "nobody lost them"

@@ -1,0 +1,156 @@
+"""What the transport contracts share: a consumer to look through, and its fixtures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+import kombu
+import pytest
+from kombu.message import Message
+
+from gearmesh.backends.base import Backend
+from gearmesh.transports.base import Channel
+from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
+
+__all__ = ["Connect", "Tap", "TransportFixtures", "eventually", "signature"]
+
+T = TypeVar("T")
+
+#: Seconds after which something that must happen has failed to.
+PATIENCE = 20.0
+
+
+def eventually(condition: Callable[[], T], timeout: float = PATIENCE) -> T:
+    """The first true value of ``condition``, asked every few ms; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {timeout:g} s")
+        time.sleep(0.005)
+    return value
+
+
+def signature(queue: str, number: int = 0) -> bytes:
+    """A signature that no encoder of ours would write so: what comes out unchanged was not encoded anew."""
+    fields = {
+        "UUID": f"task_{number}",
+        "Name": "add",
+        "RoutingKey": queue,
+        "Unknown": [1.50, {"b": 1, "a": "<é>"}],
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(" , ", " : ")).encode()
+
+
+class Connect(Protocol):
+    """Makes a kombu connection to the broker under test, the same broker for each call in one test."""
+
+    def __call__(self, consumer: str | None = None, **options: Any) -> kombu.Connection: ...
+
+
+class Tap:
+    """A connection, its channel, and one consumer that keeps what it gets in :attr:`got`."""
+
+    def __init__(self, connection: kombu.Connection, queues: tuple[str, ...], prefetch: int) -> None:
+        self.connection = connection
+        self.channel: Any = connection.channel()
+        self.verbs: Channel = self.channel
+        self.got: deque[Message] = deque()
+        if queues:
+            self._consumer = kombu.Consumer(
+                self.channel,
+                [kombu.Queue(queue) for queue in queues],
+                on_message=self.got.append,
+                prefetch_count=prefetch,
+            )
+            self._consumer.consume()
+
+    @property
+    def name(self) -> str:
+        """The name it consumes under."""
+        return self.verbs.consumer
+
+    def drain(self, timeout: float = 0.05) -> None:
+        """Let deliveries come, for a while."""
+        with suppress(TimeoutError):
+            self.connection.drain_events(timeout=timeout)
+
+    def take(self, count: int, timeout: float = PATIENCE) -> list[Message]:
+        """The next ``count`` messages; fails if they do not come."""
+        deadline = time.monotonic() + timeout
+        while len(self.got) < count:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{len(self.got)} of {count} messages came within {timeout:g} s"
+            self.drain(left)
+        return [self.got.popleft() for _ in range(count)]
+
+    def bodies(self, count: int) -> list[bytes]:
+        """The next messages' bodies."""
+        return [bytes(message.body) for message in self.take(count)]
+
+    def quiet(self, seconds: float = 0.15) -> None:
+        """Nothing may come for that long."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.drain(left)
+        assert [message.body for message in self.got] == []
+
+    def publish(
+        self, queue: str, *bodies: bytes, eta_ns: int = 0, token: Token | None = None
+    ) -> list[Outcome]:
+        """Publish each body with a Commit of its own, all in one call."""
+        commits = [Commit(publishes=(Publish(queue, body, eta_ns),)) for body in bodies]
+        return self.verbs.commit(commits, token=token)
+
+    def settle(self, *messages: Message, how: Any = "ack", **more: Any) -> list[Outcome]:
+        """Settle messages in one call."""
+        return self.verbs.commit([Commit(settle=Settle(m.delivery, how, **more)) for m in messages])
+
+    def close(self) -> None:
+        """Close the connection; closing twice is fine."""
+        self.connection.release()
+
+
+class OpenTap(Protocol):
+    """Opens a :class:`Tap`; it is closed when the test ends."""
+
+    def __call__(
+        self, *queues: str, prefetch: int = 0, consumer: str | None = None, **options: Any
+    ) -> Tap: ...
+
+
+class TransportFixtures:
+    """Fixtures of the transport contracts. A subclass provides :meth:`connect`, perhaps :meth:`fusable`."""
+
+    @pytest.fixture
+    def connect(self) -> Connect:
+        """A :class:`Connect` for a broker without messages."""
+        raise NotImplementedError("provide the fixture 'connect'")
+
+    @pytest.fixture
+    def fusable(self) -> Backend | None:
+        """A backend without states that the transport fuses with; None if there is none."""
+        return None
+
+    @pytest.fixture
+    def queue(self) -> str:
+        """A queue nobody has used."""
+        return f"contract_{uuid4().hex}"
+
+    @pytest.fixture
+    def tap(self, connect: Connect) -> Iterator[OpenTap]:
+        """Opens taps."""
+        taps: list[Tap] = []
+
+        def open_tap(*queues: str, prefetch: int = 0, consumer: str | None = None, **options: Any) -> Tap:
+            taps.append(Tap(connect(consumer, **options), queues, prefetch))
+            return taps[-1]
+
+        yield open_tap
+        for each in taps:
+            each.close()

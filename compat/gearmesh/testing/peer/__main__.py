@@ -1,0 +1,107 @@
+"""``python -m gearmesh.testing.peer``: flags in, then a line in, a line out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from gearmesh.errors import GearmeshError
+from gearmesh.testing.peer.tasks import Counter, make_app
+from gearmesh.testing.peer.verbs import Peer
+from gearmesh.worker import Worker
+from gearmesh.worker.logs import set_up_logging
+
+#: Seconds that a worker may take to stop once its input is closed.
+GRACE = 5.0
+
+
+def flags() -> argparse.ArgumentParser:
+    """The contract's flags, written with one dash or two as Go's are."""
+    parser = argparse.ArgumentParser("gearmesh.testing.peer", description=__doc__, allow_abbrev=False)
+
+    def flag(name: str, help: str, default: Any = "", kind: type = str, **more: Any) -> None:  # noqa: A002
+        parser.add_argument(f"-{name}", f"--{name}", help=help, default=default, type=kind, **more)
+
+    flag("mode", "what it is", "both", choices=("worker", "client", "both"))
+    flag("broker", "broker URL", "redis://127.0.0.1:6379/0")
+    flag("backend", "result backend URL; empty: the broker's")
+    flag("lock", "lock URL; empty: this process only")
+    flag("queue", "default queue", "machinery_tasks")
+    flag("custom-queue", "queue the worker reads instead of the default queue")
+    flag("concurrency", "tasks at a time", 10, int)
+    flag("expire", "seconds that results live", 3600, int)
+    flag("delayed-queue", "Redis: key of the delayed tasks", "delayed_tasks")
+    flag("sep", "separator of several broker URLs")
+    flag("only", "register these tasks only, separated by commas")
+    flag("skip", "do not register these")
+    flag("log", "level of the log on stderr", "INFO")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until standard input ends. Returns the exit status."""
+    given = flags().parse_args(argv)
+    set_up_logging(given.log.upper())
+    counter = Counter()
+    worker: Worker | None = None
+    try:
+        app = make_app(
+            only=_names(given.only),
+            skip=_names(given.skip),
+            counter=counter,
+            broker=given.broker,
+            backend=given.backend or given.broker,
+            lock=given.lock or None,
+            default_queue=given.queue,
+            results_expire_in=given.expire,
+            delayed_tasks_key=given.delayed_queue,
+            multiple_broker_separator=given.sep,
+        )
+        if given.mode != "client":
+            queues = [given.custom_queue] if given.custom_queue else None
+            worker = Worker(app, queues, given.concurrency).start()
+    except GearmeshError as exc:
+        _say(Peer.refusal(exc))
+        return 2
+    leaving = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if leaving.is_set():
+            os._exit(1)
+        leaving.set()
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, leave)
+    peer = Peer(app, counter)
+    _say(b'{"OK":true,"Raw":"ready"}')
+    try:
+        for line in sys.stdin.buffer:
+            if line.strip():
+                _say(peer.answer(line))
+    except KeyboardInterrupt:
+        print("ended by a signal", file=sys.stderr)
+    finally:
+        if worker is not None:
+            worker.stop(GRACE)
+        app.close()
+    return 0
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""The tasks that every worker peer registers."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any
+
+import gearmesh
+from gearmesh import App, RetryLater
+from gearmesh.types import GoType, Int64
+from gearmesh.wire.types import dump
+
+__all__ = ["Counter", "make_app", "task_functions"]
+
+_PYTHON_TYPES: dict[str, Any] = {
+    "bool": bool,
+    **dict.fromkeys(("int", "int8", "int16", "int32", "int64"), int),
+    **dict.fromkeys(("uint", "uint8", "uint16", "uint32", "uint64"), int),
+    "float32": float,
+    "float64": float,
+    "string": str,
+}
+
+
+class Counter:
+    """How many ``noop`` and ``add`` calls have begun. Any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def up(self) -> None:
+        """One more."""
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def take(self, count: int, timeout: float) -> tuple[bool, int]:
+        """Wait until there were ``count``, for ``timeout`` seconds at most.
+
+        Returns whether there were, and how many; if there were, counting begins anew.
+        """
+        with self._changed:
+            reached = self._changed.wait_for(lambda: self._count >= count, timeout)
+            seen = self._count
+            if reached:
+                self._count = 0
+            return reached, seen
+
+
+def make_app(
+    *, only: Iterable[str] = (), skip: Iterable[str] = (), counter: Counter | None = None, **settings: Any
+) -> App:
+    """An app with the contract's tasks.
+
+    Args:
+        only: register these alone; none: all. skip: do not register these.
+        counter: counts ``noop`` and ``add``; None: nobody asks.
+        settings: as for :class:`gearmesh.App`.
+    """
+    app = App(**settings)
+    chosen, dropped = set(only), set(skip)
+    for name, fn in task_functions(counter or Counter()):
+        if (not chosen or name in chosen) and name not in dropped:
+            app.task(name=name)(fn)
+    return app
+
+
+def task_functions(counter: Counter) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Names and functions, made anew: ``retry_later`` remembers whom it has sent away."""
+    yield from _arithmetic(counter)
+    yield from _echoes()
+    yield from _outcomes()
+
+
+def _arithmetic(counter: Counter) -> Iterator[tuple[str, Callable[..., Any]]]:
+    def noop() -> None:
+        counter.up()
+
+    def add(*numbers: Int64) -> Int64:
+        counter.up()
+        return sum(numbers)
+
+    def multiply(*numbers: Int64) -> Int64:
+        return math.prod(numbers)
+
+    def sum_ints(numbers: list[Int64]) -> Int64:
+        return sum(numbers)
+
+    def sum_floats(numbers: list[float]) -> float:
+        return sum(numbers, 0.0)
+
+    def concat(texts: list[str]) -> str:
+        return "".join(texts)
+
+    for fn in (noop, add, multiply, sum_ints, sum_floats, concat):
+        yield fn.__name__, fn
+
+
+def _echoes() -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name, python_type in _PYTHON_TYPES.items():
+        one: Any = Annotated[python_type, GoType(name)]
+        yield f"echo_{name}", _echo(one)
+        yield f"echo_{name}s", _echo(list[one])
+    yield "echo_bytes", _echo(bytes)
+
+
+def _echo(annotation: Any) -> Callable[[Any], Any]:
+    def echo(value: Any) -> Any:
+        return value
+
+    echo.__annotations__ = {"value": annotation, "return": annotation}
+    return echo
+
+
+def _outcomes() -> Iterator[tuple[str, Callable[..., Any]]]:
+    sent_away: set[str] = set()
+
+    def two(number: Int64, text: str) -> tuple[Int64, str]:
+        return number, text
+
+    def fail(message: str) -> None:
+        raise RuntimeError(message)
+
+    def on_error(message: str, *more: str) -> str:
+        return "handled:" + ",".join((message, *more))
+
+    def panic() -> None:
+        raise RuntimeError("went wrong")
+
+    def retry_later(key: str, ms: Int64) -> str:
+        if key not in sent_away:
+            sent_away.add(key)
+            raise RetryLater(ms / 1000, "not yet")
+        return "done"
+
+    def with_ctx(number: Int64) -> str:
+        sig = gearmesh.current()
+        pairs = sorted((sig.Headers or {}).items(), key=lambda pair: pair[0].encode())
+        headers = ",".join(f"{bytes(dump('string', k)).decode()}:{bytes(v).decode()}" for k, v in pairs)
+        return f"{sig.Name}|{{{headers}}}|{number}"
+
+    def sleep(ms: Int64) -> Int64:
+        time.sleep(ms / 1000)
+        return ms
+
+    for fn in (two, fail, on_error, panic, retry_later, with_ctx, sleep):
+        yield fn.__name__, fn

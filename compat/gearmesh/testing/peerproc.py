@@ -1,0 +1,211 @@
+"""Starts a peer and talks to it: one JSON object a line in and out.
+
+A peer is any program that holds an implementation of Machinery's protocol behind the verbs of
+``docs/interop.md``; :mod:`gearmesh.testing.peer` is the Python one. ::
+
+    with PeerProcess([path, "-mode", "both", "-broker", url, "-backend", url]) as peer:
+        answer = peer.ask(Op="call", Sig={"Name": "add", "Args": []})
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+__all__ = ["PeerDied", "PeerError", "PeerProcess", "PeerTimeout", "python_peer"]
+
+Answer = dict[str, Any]
+
+
+class PeerError(RuntimeError):
+    """A peer did not do its part; the message ends with the last lines of its log."""
+
+
+class PeerDied(PeerError):
+    """The peer's process ended, or closed its output, before it answered."""
+
+
+class PeerTimeout(PeerError):
+    """No answer in time. The peer is ended: what it says later would answer another question."""
+
+
+def python_peer(*flags: str) -> list[str]:
+    """The command line of the Python peer, run by this interpreter."""
+    return [sys.executable, "-m", "gearmesh.testing.peer", *flags]
+
+
+class PeerProcess:
+    """One peer process; a context manager that starts it, waits until it is ready, and ends it.
+
+    One thread at a time may ask. The process is ended through its own id, never by name.
+
+    Args:
+        argv: the program and its flags.
+        env: environment variables to set besides this process's own.
+        log: file for its standard error; None: a temporary one, removed at the end.
+        timeout: seconds for the first line, for an answer where the request names no timeout,
+            and for an orderly end.
+
+    Raises:
+        PeerError: it did not start; the end of its log is in the message.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self.argv = list(argv)
+        self._env = {**os.environ, **(env or {})}
+        self._timeout = timeout
+        self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else open(log, "a+b")  # noqa: SIM115
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> PeerProcess:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id while it runs; 0 otherwise."""
+        return self._process.pid if self.running and self._process else 0
+
+    @property
+    def running(self) -> bool:
+        """True from :meth:`start` until the process has ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process and wait for its ready line."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the process without waiting, so that several can come up side by side."""
+        if self._process is not None:
+            raise PeerError(f"{self.argv[0]} was started already")
+        try:
+            self._process = subprocess.Popen(
+                self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=self._env
+            )
+        except OSError as exc:
+            raise PeerError(f"cannot start {self.argv[0]}: {exc}") from exc
+        # Read all the time: a peer that cannot write stands still.
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process,), name="gearmesh-peer", daemon=True
+        )
+        self._reader.start()
+
+    def wait_ready(self) -> None:
+        """Wait for ``{"OK":true,"Raw":"ready"}``."""
+        ready = self._next_line(time.monotonic() + self._timeout, "the ready line")
+        if not ready.get("OK") or ready.get("Raw") != "ready":
+            raise self._problem(PeerError, f"answered {ready} instead of ready")
+
+    def ask(
+        self, request: Mapping[str, Any] | None = None, *, timeout: float | None = None, **fields: Any
+    ) -> Answer:
+        """Send one request, given as a mapping or by its fields, and return the answer.
+
+        ``timeout``: seconds; None: TimeoutMs of the request (10 s where it says nothing) and what
+        the peer may need on top.
+        """
+        asked = {**(request or {}), **fields}
+        if timeout is None:
+            timeout = asked.get("TimeoutMs", 10_000) / 1000 + self._timeout
+        return self.ask_text(json.dumps(asked, ensure_ascii=True).encode(), timeout=timeout)
+
+    def ask_text(self, line: bytes, *, timeout: float | None = None) -> Answer:
+        """As :meth:`ask`, with the request's own text: for number literals that Python would change."""
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        process = self._process
+        if process is None or process.stdin is None:
+            raise PeerError(f"{self.argv[0]} is not running")
+        try:
+            process.stdin.write(line + b"\n")
+            process.stdin.flush()
+        except (OSError, ValueError) as exc:
+            raise self._problem(PeerDied, "takes no more requests") from exc
+        return self._next_line(deadline, line[:200].decode(errors="replace"))
+
+    def log_text(self) -> str:
+        """What it has written to standard error so far."""
+        handle = self._log.fileno()  # the peer writes through the same offset, so leave that alone
+        return os.pread(handle, os.fstat(handle).st_size, 0).decode(errors="replace")
+
+    def close(self) -> None:
+        """Close its input, wait until it has ended, and end it if it takes too long. Twice is fine."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(self._timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            if self._reader is not None:
+                self._reader.join(self._timeout)
+            if process.stdout is not None:
+                process.stdout.close()
+        self._log.close()
+
+    def kill(self) -> None:
+        """SIGKILL, as when the machine loses power."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def _next_line(self, deadline: float, what: str) -> Answer:
+        try:
+            line = self._lines.get(timeout=max(deadline - time.monotonic(), 0.001))
+        except queue.Empty:
+            problem = self._problem(PeerTimeout, f"gave no answer in time to {what}")
+            self.kill()
+            raise problem from None
+        if not line:
+            self._lines.put(b"")
+            raise self._problem(PeerDied, f"ended before it answered {what}")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._problem(PeerError, f"answered what is no JSON object: {line[:200]!r}")
+        return answer
+
+    def _problem(self, kind: type[PeerError], text: str) -> PeerError:
+        tail = "\n".join(self.log_text().splitlines()[-20:])
+        state = "runs" if self.running else f"ended with {self._process.poll() if self._process else None}"
+        return kind(f"{self.argv[0]} ({state}) {text}\n{tail}".rstrip())

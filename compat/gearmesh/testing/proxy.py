@@ -1,0 +1,211 @@
+"""A TCP proxy that breaks connections on demand, for tests of what happens when a network does.
+
+::
+
+    with Proxy(server.port) as proxy:
+        app = App(broker=f"redis://127.0.0.1:{proxy.port}/0", …)
+        proxy.lose_replies(1)   # the server acts, the client never hears
+        proxy.cut()             # every connection ends
+        proxy.refuse()          # and none can be made until allow()
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+__all__ = ["Proxy"]
+
+_CHUNK = 65536
+
+
+class Proxy:
+    """Forwards a free port of 127.0.0.1 to ``host:port``. Every method may be called from any thread.
+
+    Args:
+        port: the target's TCP port.
+        host: the target's address.
+        latency: seconds by which each chunk of a reply is held back; may be assigned at any time.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", *, latency: float = 0.0) -> None:
+        self.latency = latency
+        #: Replies lost so far.
+        self.lost = 0
+        self._target = (host, port)
+        self._lock = threading.Lock()
+        self._links: set[_Link] = set()
+        self._to_lose = 0
+        self._match = b""
+        self._closed = False
+        self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
+        #: The port to connect to; it stays the same over :meth:`refuse` and :meth:`allow`.
+        self.port = 0
+        self.allow()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open through it."""
+        with self._lock:
+            return len(self._links)
+
+    def cut(self) -> int:
+        """End all connections at once; how many there were. New ones are taken."""
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.close()
+        return len(links)
+
+    def refuse(self) -> None:
+        """Take no more connections until :meth:`allow`: "connection refused". Open ones stay."""
+        with self._lock:
+            listener, acceptor = self._listener, self._acceptor
+            self._listener = self._acceptor = None
+        if listener is not None:
+            _shut(listener)
+        if acceptor is not None:
+            acceptor.join()
+
+    def allow(self) -> None:
+        """Take connections again."""
+        with self._lock:
+            if self._listener is not None or self._closed:
+                return
+            listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self.port))
+            listener.listen(128)
+            self.port = listener.getsockname()[1]
+            self._listener = listener
+            self._acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+            self._acceptor.start()
+
+    def lose_replies(self, count: int = 1, match: bytes = b"") -> None:
+        """Lose the next ``count`` replies: the server has acted, the connection ends, nobody hears.
+
+        ``match``: only replies to what was sent with these bytes in it (e.g. ``b"EVALSHA"``) since
+        the connection's last reply. 0 stops losing.
+        """
+        with self._lock:
+            self._to_lose, self._match = count, match
+
+    def close(self) -> None:
+        """End everything, threads too. Closing twice is fine."""
+        with self._lock:
+            self._closed = True
+        self.refuse()
+        while True:
+            with self._lock:
+                links = list(self._links)
+            if not links:
+                return
+            for link in links:
+                link.close()
+                link.join()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                listener.close()
+                return
+            try:
+                server = socket.create_connection(self._target, timeout=5)
+            except OSError:
+                _shut(client)
+                client.close()
+                continue
+            server.settimeout(None)
+            link = _Link(self, client, server)
+            with self._lock:
+                self._links.add(link)
+            link.start()
+
+    def _loses(self, request: bytes) -> bool:
+        with self._lock:
+            if self._to_lose <= 0 or self._match not in request:
+                return False
+            self._to_lose -= 1
+            self.lost += 1
+            return True
+
+    def _forget(self, link: _Link) -> None:
+        with self._lock:
+            self._links.discard(link)
+
+
+class _Link:
+    """One connection: two sockets and a thread for each direction; the last thread closes them."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._lock = threading.Lock()
+        self._request = b""
+        self._running = 2
+        self._threads = [
+            threading.Thread(target=self._run, args=(pump,), daemon=True) for pump in (self._up, self._down)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End both sides; the threads notice."""
+        _shut(self._client)
+        _shut(self._server)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, pump: Callable[[], None]) -> None:
+        with suppress(OSError):
+            pump()
+        self.close()
+        with self._lock:
+            self._running -= 1
+            last = not self._running
+        if last:
+            self._client.close()
+            self._server.close()
+            self._proxy._forget(self)
+
+    def _up(self) -> None:
+        while data := self._client.recv(_CHUNK):
+            with self._lock:
+                self._request += data
+            self._server.sendall(data)
+
+    def _down(self) -> None:
+        while data := self._server.recv(_CHUNK):
+            with self._lock:
+                request, self._request = self._request, b""
+            if self._proxy._loses(request):
+                return
+            if self._proxy.latency:
+                time.sleep(self._proxy.latency)
+            self._client.sendall(data)
+
+
+def _shut(sock: socket.socket) -> None:
+    """End a socket for every process that holds it (a forked worker may hold a copy)."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

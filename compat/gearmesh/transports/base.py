@@ -1,0 +1,84 @@
+"""The first seam: what a transport's channel offers beyond kombu's own interface.
+
+A transport is a kombu transport; ``kombu.Connection``, ``Consumer`` and ``Producer`` reach it.
+The verbs here are extra methods of its channels. A channel belongs to one thread; only
+:meth:`Channel.wake` may be called from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from gearmesh.wire.commit import Commit, Outcome, Token
+
+__all__ = ["Channel", "DeadLetter", "Delayed"]
+
+#: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
+SIGNATURE = "application/x-machinery"
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message set apart for good. Times are unix seconds by the server's clock."""
+
+    queue: str
+    body: bytes
+    reason: str
+    count: int
+    first: float
+    last: float
+
+
+class Delayed(msgspec.Struct, frozen=True):
+    """A message waiting for its time: original bytes, and the unix nanoseconds it is due at."""
+
+    body: bytes
+    eta_ns: int
+
+
+class Channel(Protocol):
+    """The batch verbs of a gearmesh channel.
+
+    Messages delivered through kombu carry ``message.delivery``, a
+    :class:`~gearmesh.wire.commit.Delivery`, and ``message.body``, the original bytes.
+    """
+
+    #: The name this channel consumes under; unique to one incarnation of one process.
+    consumer: str
+
+    def fuse(self, backend: Any) -> bool:
+        """True if states of ``backend`` can be written by :meth:`commit` in the same step.
+
+        From then on this channel's commits write their states, check and trigger chords themselves.
+        A channel that answered False ignores ``states``, ``chord`` and ``trigger``.
+        """
+
+    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
+        """Carry out Commits in order; one outcome each.
+
+        Raises the transport's ``connection_errors`` when the outcome is unknown: repeat the same
+        call (with the same ``token``), on this channel or another, and it happens once.
+        """
+
+    def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
+        """Say that ``consumer`` lives. May be called by another process than the consumer's."""
+
+    def recover(self, consumer: str, queues: Sequence[str], *, suspect: bool = False) -> int:
+        """Put back, at the head, all that a consumer known to be dead held; how many there were.
+
+        ``suspect``: count it against the messages (``Delivery.redelivered`` of the next consumer).
+        """
+
+    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
+        """The first ``limit`` waiting messages of ``queue``, in order, without taking them."""
+
+    def delayed(self, limit: int = 1000) -> list[Delayed]:
+        """The first ``limit`` delayed messages, soonest first."""
+
+    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
+        """The dead letters of ``queue``, oldest first."""
+
+    def wake(self) -> None:
+        """End a ``drain_events`` that waits in another thread (it raises ``socket.timeout``)."""

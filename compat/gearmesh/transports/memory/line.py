@@ -1,0 +1,180 @@
+"""One queue of a memory broker, and everything that belongs to it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, count, islice
+
+from gearmesh.transports.base import DeadLetter
+from gearmesh.wire.commit import Delivery, Settle
+
+__all__ = ["Held", "Item", "Line", "Owner"]
+
+#: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
+SHORTEST = 0.05
+LONGEST = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A message: the same object wherever it waits, so two with identical bytes are two."""
+
+    body: bytes
+    #: True for kombu's own envelope (JSON), False for a raw signature.
+    envelope: bool = False
+    priority: int = 0
+    #: Consumers that lost it.
+    lost: int = 0
+    #: Monotonic time of its first "aside", or None; how often it was set aside since.
+    met: float | None = None
+    rounds: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """What one channel has fetched and nobody has settled, by id."""
+
+    held: dict[int, Held] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A lease: this item is with that delivery's consumer."""
+
+    item: Item
+    delivery: Delivery
+    owner: Owner
+
+
+class Line:
+    """A queue: waiting, held and set-aside items, dead letters, and its consumers' heartbeats.
+
+    Not locked: the broker's lock guards every call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        #: priority -> items in order; no deque is ever empty
+        self._waiting: dict[int, deque[Item]] = {}
+        #: consumer -> what it holds, oldest first
+        self.held: dict[str, dict[int, Held]] = {}
+        #: consumer -> number of its last heartbeat; no number comes twice
+        self.beats: dict[str, int] = {}
+        #: heap of (monotonic time of return, tie, item)
+        self._aside: list[tuple[float, int, Item]] = []
+        self._ties = count(1)
+        self._dead: dict[bytes, DeadLetter] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain.from_iterable(self._waiting[level] for level in sorted(self._waiting, reverse=True))
+
+    def peek(self, limit: int) -> list[Item]:
+        """The first ``limit`` waiting items."""
+        return list(islice(self, limit))
+
+    def put(self, item: Item, *, head: bool = False) -> None:
+        """Let an item wait behind, or before, all others of its priority."""
+        level = self._waiting.setdefault(item.priority, deque())
+        if head:
+            level.appendleft(item)
+        else:
+            level.append(item)
+
+    def take(self) -> Item | None:
+        """The first waiting item: the highest priority, then the longest waiting."""
+        if not self._waiting:
+            return None
+        top = max(self._waiting)
+        level = self._waiting[top]
+        item = level.popleft()
+        if not level:
+            del self._waiting[top]
+        return item
+
+    def purge(self) -> int:
+        """Forget what waits or is set aside; how many there were. What is held stays held."""
+        gone = len(self) + len(self._aside)
+        self._waiting.clear()
+        self._aside.clear()
+        return gone
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    def hold(self, held: Held) -> None:
+        """Note a lease."""
+        delivery = held.delivery
+        self.held.setdefault(delivery.consumer, {})[delivery.id] = held
+        held.owner.held[delivery.id] = held
+
+    def find(self, delivery: Delivery) -> Held | None:
+        """The lease of a delivery, or None when it was lost or settled."""
+        return self.held.get(delivery.consumer, {}).get(delivery.id)
+
+    def release(self, held: Held) -> None:
+        """End a lease, whatever becomes of its item."""
+        delivery = held.delivery
+        theirs = self.held[delivery.consumer]
+        del theirs[delivery.id]
+        del held.owner.held[delivery.id]
+        if not theirs:
+            del self.held[delivery.consumer]
+
+    def beat(self, consumer: str) -> None:
+        """Count a heartbeat."""
+        self.beats[consumer] = next(self._ties)
+
+    def recover(self, consumer: str, *, lost: bool) -> int:
+        """Put back, in order and before all others, what a dead consumer held."""
+        theirs = sorted(self.held.get(consumer, {}).values(), key=lambda held: held.delivery.id, reverse=True)
+        for held in theirs:
+            self.release(held)
+            held.item.lost += lost
+            self.put(held.item, head=True)
+        self.beats.pop(consumer, None)
+        return len(theirs)
+
+    # -- set aside and dead -----------------------------------------------------------------------
+
+    def set_aside(self, item: Item, settle: Settle, now: float, unix: float) -> None:
+        """To the tail at the first meeting; later out of the way for a while; at last a dead letter."""
+        if item.met is None:
+            item.met = now
+            self.put(item)
+        elif now - item.met >= settle.max_age:
+            self.bury(item, settle.reason or "no worker has registered this task name", unix)
+        else:
+            pause = min(LONGEST, SHORTEST * 2.0 ** min(item.rounds, 16))
+            item.rounds += 1
+            heapq.heappush(self._aside, (now + pause, next(self._ties), item))
+
+    def next_return(self) -> float | None:
+        """Monotonic time at which the next set-aside item returns."""
+        return self._aside[0][0] if self._aside else None
+
+    def return_aside(self, now: float) -> None:
+        """Let what was set aside long enough wait again, behind all others."""
+        while self._aside and self._aside[0][0] <= now:
+            self.put(heapq.heappop(self._aside)[2])
+
+    def bury(self, item: Item, reason: str, unix: float) -> None:
+        """Make a dead letter; the same bytes again only count."""
+        old = self._dead.pop(item.body, None)
+        self._dead[item.body] = DeadLetter(
+            queue=self.name,
+            body=item.body,
+            reason=reason,
+            count=1 + (old.count if old else 0),
+            first=old.first if old else unix,
+            last=unix,
+        )
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        """The first ``limit`` dead letters, the longest dead first."""
+        return list(islice(self._dead.values(), limit))

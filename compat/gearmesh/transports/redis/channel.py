@@ -1,0 +1,420 @@
+"""The Redis channel: kombu's, with Machinery's layout, leases and Commits."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty
+from typing import Any
+
+import msgpack
+import redis
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+
+from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
+from gearmesh.redis_scripts.runner import CONNECTION_ERRORS, run
+from gearmesh.transports.base import DeadLetter, Delayed
+from gearmesh.transports.redis.keeper import Keeper
+from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.redis.message import Message, Taken, to_item
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
+from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
+
+__all__ = ["Channel"]
+
+log = logging.getLogger("gearmesh.redis")
+
+
+class QoS(virtual.QoS):  # type: ignore[misc]
+    """Credit is counted in the ledger; what is unsettled lies on the server, so nothing is restored from here."""
+
+    restore_at_shutdown = False
+
+    def can_consume(self) -> bool:
+        return self.credit() > 0
+
+    def credit(self) -> int:
+        """How many more messages may be taken now."""
+        most = self.prefetch_count
+        return MAX_ENTRIES if not most else int(most) - len(self.channel.ledger.open)
+
+    def append(self, message: Message, delivery_tag: Any) -> None:
+        pass
+
+    def ack(self, delivery_tag: int) -> None:
+        self.channel.settle_one(delivery_tag, "ack")
+
+    def reject(self, delivery_tag: int, requeue: bool = False) -> None:
+        self.channel.settle_one(delivery_tag, "head" if requeue else "ack")
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def restore_unacked(self) -> list[Any]:
+        self.channel.put_back_all()
+        return []
+
+
+class Waiter:
+    """A connection that blocks on one queue: ``BLMOVE`` into what the consumer holds."""
+
+    def __init__(self, channel: Channel, queue: str) -> None:
+        self.channel = channel
+        self.queue = queue
+        self.type = f"WAIT {queue}"
+        self.connection = channel.async_pool.get_connection()
+        self.armed_at = 0.0
+        self._replies = 0
+
+    @property
+    def armed(self) -> bool:
+        return self._replies > 0
+
+    def arm(self, seconds: float) -> None:
+        """Wait for a message. Registers the consumer in the same breath: who waits can be reaped."""
+        keys = self.channel.keys(self.queue)
+        consumer = self.channel.consumer
+        self._replies = 2
+        self.armed_at = time.monotonic()
+        self.connection.send_packed_command(
+            self.connection.pack_commands(
+                [
+                    ("HINCRBY", keys.consumers, consumer, 1),
+                    ("BLMOVE", self.queue, keys.arrived(consumer), "LEFT", "RIGHT", f"{seconds:.3f}"),
+                ]
+            )
+        )
+
+    def read(self) -> bool:
+        """Read what is there; True once the wait is over, with a message or without."""
+        try:
+            while self._replies:
+                reply = self.connection.read_response()
+                self._replies -= 1
+                if self._replies and not self.connection.can_read(timeout=0):
+                    return False
+        except BaseException:
+            self.drop()
+            raise
+        if reply is None:
+            self.channel.ready.discard(self.queue)
+        else:
+            self.channel.ready.add(self.queue)
+        return True
+
+    def drop(self) -> None:
+        """Forget the connection's state; the next wait begins anew."""
+        self._replies = 0
+        self.connection.disconnect()
+
+
+class Channel(kombu_redis.Channel):  # type: ignore[misc]
+    """See :class:`gearmesh.transports.base.Channel` for the verbs.
+
+    Transport options beyond kombu's: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
+    channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
+    ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
+    (False where another process sends them).
+    """
+
+    QoS = QoS
+    Message = Message
+    do_restore = False
+    priority_steps = (0,)
+    socket_timeout = 15.0
+    socket_connect_timeout = 15.0
+    socket_keepalive = True
+    max_connections = 1000
+
+    consumer: str = ""
+    ledger: Ledger | None = None
+    lease: float = 30.0
+    delayed_key: str = DELAYED_TASKS
+    delayed_poll: float = 0.5
+    default_queue: str = DEFAULT_QUEUE
+    heartbeats: bool = True
+
+    from_transport_options = (
+        *kombu_redis.Channel.from_transport_options,
+        "consumer",
+        "ledger",
+        "lease",
+        "delayed_key",
+        "delayed_poll",
+        "default_queue",
+        "heartbeats",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._keys: dict[str, QueueKeys] = {}
+        self.waiters: dict[str, Waiter] = {}
+        #: queues worth a fetch: not known to be empty
+        self.ready: set[str] = set()
+        self._no_ack: set[str] = set()
+        #: fetched, not yet handed to a callback
+        self._undelivered: deque[Taken] = deque()
+        self._fused = False
+        self._turn = 0
+        super().__init__(*args, **kwargs)
+        self._own_ledger = self.ledger is None
+        self.ledger = self.ledger or Ledger(self.consumer or None)
+        self.consumer = self.ledger.consumer
+        #: a connection of this channel was opened while the server may hold what we don't know of
+        self._adopt = self.ledger.used
+        # One connection, kept: a pool would look at the socket before each command, and each look gives up the GIL.
+        self.redis = redis.Redis(connection_pool=self.pool, single_connection_client=True)
+        self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
+        self.keeper = Keeper(self)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self.woken = False
+
+    # -- kombu's side
+
+    def keys(self, queue: str) -> QueueKeys:
+        keys = self._keys.get(queue)
+        if keys is None:
+            keys = self._keys[queue] = QueueKeys(queue)
+        return keys
+
+    def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> Any:
+        self.keys(queue)
+        result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        if no_ack:
+            self._no_ack.add(queue)
+        self.ready.add(queue)
+        return result
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        queue = self._tag_to_queue.get(consumer_tag)
+        result = super()._basic_cancel(consumer_tag)
+        waiter = self.waiters.pop(queue, None)
+        if waiter is not None:
+            waiter.drop()
+            self.async_pool.release(waiter.connection)
+        return result
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        self.redis.rpush(queue, to_item(message, self))
+
+    def _get(self, queue: str, timeout: float | None = None) -> Taken:
+        for taken in self._fetch(queue, 1):
+            return taken
+        raise Empty
+
+    def settle_one(self, tag: int, how: Any) -> None:
+        """kombu's ack and reject."""
+        delivery = self.ledger.open.get(tag)
+        if delivery is not None:
+            self.commit([Commit(settle=Settle(delivery, how))])
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        if self._own_ledger and self.ledger is not None and self.ledger.used:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                self.put_back_all()
+        for item in self._undelivered:  # whoever goes on with this ledger finds it on the server
+            self.ledger.open.pop(item.delivery.id, None)
+        for waiter in self.waiters.values():
+            waiter.drop()
+        self.waiters.clear()
+        super().close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._wake_write = -1
+
+    # -- taking
+
+    def take(self) -> bool:
+        """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
+        delivered = self._deliver()
+        if self._adopt:
+            delivered = self._adopt_unknown() or delivered
+        queues = self.active_queues
+        for step in range(len(queues)):
+            credit = self.qos.credit()
+            if credit <= 0:
+                break
+            queue = queues[(self._turn + step) % len(queues)]
+            if queue not in self.ready:
+                continue
+            most = min(credit, MAX_ENTRIES)
+            taken = self._fetch(queue, most)
+            if len(taken) < most:
+                self.ready.discard(queue)
+            self._undelivered.extend(taken)
+            if queue in self._no_ack and taken:
+                self.commit([Commit(settle=Settle(item.delivery)) for item in taken])
+            delivered = self._deliver() or delivered
+        self._turn += 1
+        return delivered
+
+    def _deliver(self) -> bool:
+        """Hand out what was fetched; a callback that raises leaves the rest for the next time."""
+        undelivered = self._undelivered
+        if not undelivered:
+            return False
+        deliver = self.connection._deliver
+        while undelivered:
+            item = undelivered.popleft()
+            deliver(item, item.delivery.queue)
+        return True
+
+    def _fetch(self, queue: str, most: int) -> list[Taken]:
+        ledger = self.ledger
+        first = ledger.reserve(most)
+        ledger.queues.add(queue)
+        # Until its reply is here, the server may hold what we don't know of.
+        self._adopt = True
+        keys = self.keys(queue)
+        consumer = self.consumer
+        blob = run(
+            self.redis,
+            "fetch",
+            [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
+            [consumer, first, most, MAX_BYTES],
+        )
+        self._adopt = False
+        answer = msgpack.unpackb(blob, raw=True)
+        lost = answer[1] if len(answer) > 1 else None
+        taken = []
+        for i, body in enumerate(answer[0] or ()):
+            delivery = Delivery(
+                queue=queue, consumer=consumer, id=first + i, redelivered=lost[i] if lost else 0
+            )
+            ledger.open[delivery.id] = delivery
+            taken.append(Taken(body, delivery))
+        return taken
+
+    def _adopt_unknown(self) -> bool:
+        """Deliver what the server holds under our name and we never heard of; True if there was any."""
+        ledger = self.ledger
+        for queue in sorted(ledger.queues):
+            held = self.keys(queue).held(self.consumer)
+            unknown = sorted(i for i in map(int, self.redis.hkeys(held)) if i not in ledger.open)
+            for start in range(0, len(unknown), MAX_ENTRIES):
+                ids = unknown[start : start + MAX_ENTRIES]
+                for id_, body in zip(ids, self.redis.hmget(held, ids), strict=True):
+                    if body is None:  # settled meanwhile
+                        continue
+                    log.info("adopted a delivery whose reply was lost", extra={"queue": queue})
+                    delivery = Delivery(queue=queue, consumer=self.consumer, id=id_)
+                    ledger.open[id_] = delivery
+                    self._undelivered.append(Taken(body, delivery))
+        self._adopt = False
+        return self._deliver()
+
+    def check_held(self) -> bool:
+        """Compare the server's books with ours now; see :meth:`_adopt_unknown`."""
+        return self._adopt_unknown() if self.ledger.used else False
+
+    # -- the verbs
+
+    def fuse(self, backend: Any) -> bool:
+        script = getattr(backend, "fused_script", None)
+        if script is None:
+            return False
+        fused: CommitScript | None = script(self.redis, keys=self.keys, delayed=self.delayed_key)
+        if fused is not None:
+            self._script = fused
+            self._fused = True
+        return self._fused
+
+    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
+        outcomes = self._script.commit(self.redis, commits, token=token, fused=self._fused)
+        forget = self.ledger.open.pop
+        for commit, outcome in zip(commits, outcomes, strict=True):
+            if commit.settle is not None and (outcome == "done" or outcome == "lost"):
+                forget(commit.settle.delivery.id, None)
+                if commit.settle.how == "aside":
+                    self.keeper.aside_soon()
+        return outcomes
+
+    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+        with self.redis.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.hincrby(self.keys(queue).consumers, consumer, 1)
+            pipe.execute()
+
+    def recover(self, consumer: str, queues: Iterable[str], *, suspect: bool = False) -> int:
+        return sum(self.take_over(consumer, queue, lost=suspect) for queue in queues)
+
+    def take_over(self, consumer: str, queue: str, *, beat: bytes = b"", lost: bool) -> int:
+        """Put back what ``consumer`` holds of ``queue``; -1 if its heartbeat is not ``beat`` any more."""
+        keys = self.keys(queue)
+        total = 0
+        while True:
+            count, more = run(
+                self.redis,
+                "recover",
+                [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
+                [consumer, beat, MAX_ENTRIES, "1" if lost else "0"],
+            )
+            if count < 0:
+                return total or -1
+            total += count
+            if not more:
+                return total
+
+    def put_back_all(self) -> int:
+        """Put back all that this channel's consumer holds, and take it off the list of consumers."""
+        count = self.recover(self.consumer, sorted(self.ledger.queues))
+        self.ledger.open.clear()
+        return count
+
+    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
+        items: list[bytes] = self.redis.lrange(queue, 0, limit - 1)
+        return items
+
+    def delayed(self, limit: int = 1000) -> list[Delayed]:
+        rows = self.redis.zrange(self.delayed_key, 0, limit - 1, withscores=True)
+        return [Delayed(body, int(score)) for body, score in rows]
+
+    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
+        keys = self.keys(queue)
+        letters = []
+        for digest in self.redis.zrange(keys.dead, 0, limit - 1):
+            row = self.redis.hgetall(keys.dead_entry + digest.decode())
+            if row:
+                letters.append(
+                    DeadLetter(
+                        queue=queue,
+                        body=row[b"body"],
+                        reason=row[b"reason"].decode("utf-8", "replace"),
+                        count=int(row[b"count"]),
+                        first=int(row[b"first"]) / 1000,
+                        last=int(row[b"last"]) / 1000,
+                    )
+                )
+        return letters
+
+    def wake(self) -> None:
+        if self._wake_write >= 0:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._wake_write, b"\0")
+
+    # -- what the poller needs
+
+    @property
+    def wake_fd(self) -> int:
+        return self._wake_read
+
+    def on_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        self.woken = True
+
+    def waiter(self, queue: str) -> Waiter:
+        waiter = self.waiters.get(queue)
+        if waiter is None:
+            waiter = self.waiters[queue] = Waiter(self, queue)
+            handlers: dict[str, Callable[[], Any]] = self.handlers
+            handlers[waiter.type] = waiter.read
+        return waiter

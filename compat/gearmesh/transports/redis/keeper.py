@@ -1,0 +1,141 @@
+"""What a consuming channel does by the clock: heartbeats, reaping, delayed messages, those set aside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_scripts.runner import run
+from gearmesh.wire.codec import decode
+
+if TYPE_CHECKING:
+    from gearmesh.transports.redis.channel import Channel
+
+__all__ = ["Keeper"]
+
+log = logging.getLogger("gearmesh.redis")
+
+#: Seconds between looks at what other consumers may have set aside.
+ASIDE_PAUSE = 5.0
+
+
+class Keeper:
+    """Runs in its channel's thread, between fetches. Times are the monotonic clock's."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._beat_pause = channel.lease / 3
+        self._look_pause = min(1.5, channel.lease / 4)
+        self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
+        #: (queue, consumer) -> heartbeat counter and since when it has been that. It lives as long as this
+        #: channel's connections: a Redis that was away decides nothing.
+        self._seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
+
+    def next(self) -> float:
+        """When :meth:`run` has something to do."""
+        return min(self._next_beat, self._next_look, self._next_delayed, self._next_aside)
+
+    def run(self) -> bool:
+        """Do what is due; True if the channel delivered something on the way."""
+        now = time.monotonic()
+        delivered = False
+        if now >= self._next_delayed:
+            self._next_delayed = now + self._move_due()
+        if now >= self._next_aside:
+            self._next_aside = now + self._return_aside()
+        if now >= self._next_look:
+            self._next_look = now + self._look_pause
+            self._look(now)
+        if now >= self._next_beat:
+            self._next_beat = now + self._beat_pause
+            if self._channel.heartbeats:
+                self._channel.heartbeat(self._channel.consumer, self._queues())
+            delivered = self._channel.check_held()
+        return delivered
+
+    def aside_soon(self) -> None:
+        """Something was set aside by this process: it is due in 50 ms at the earliest."""
+        self._next_aside = min(self._next_aside, time.monotonic() + 0.05)
+
+    def forget(self) -> None:
+        """The connection was lost: what was observed before counts no more."""
+        self._seen.clear()
+
+    def _queues(self) -> list[str]:
+        queues: list[str] = self._channel.active_queues
+        return queues
+
+    def _look(self, now: float) -> None:
+        """Reap by observation: only who stood still for a whole lease under our own eyes is dead."""
+        channel = self._channel
+        seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
+        me = channel.consumer.encode()
+        for queue in self._queues():
+            for consumer, beat in channel.redis.hgetall(channel.keys(queue).consumers).items():
+                if consumer == me:
+                    continue
+                spot = (queue, consumer)
+                last, since = self._seen.get(spot, (beat, now))
+                if last != beat:
+                    since = now
+                if now - since >= channel.lease:
+                    self._reap(queue, consumer, beat)
+                    continue
+                seen[spot] = (beat, since)
+                self._next_look = min(self._next_look, since + channel.lease)
+        self._seen = seen
+
+    def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
+        name = consumer.decode()
+        count = self._channel.take_over(name, queue, beat=beat, lost=True)
+        if count > 0:
+            log.warning(
+                "consumer %s gave no sign of life for %g s: %d of its messages go back to %s",
+                name,
+                self._channel.lease,
+                count,
+                queue,
+            )
+            self._channel.ready.add(queue)
+
+    def _move_due(self) -> float:
+        """Move due messages to their queues; seconds until the next look."""
+        channel = self._channel
+        key = channel.delayed_key
+        pause: float = channel.delayed_poll
+        if not channel.redis.exists(key):
+            return pause
+        while True:
+            blob = run(channel.redis, "due", [key], [MAX_ENTRIES, MAX_BYTES])
+            due, wait = msgpack.unpackb(blob, raw=True)
+            if not due:
+                return pause if wait < 0 else min(pause, wait / 1000)
+            moves: list[Any] = [(body, self._target(body)) for body in due]
+            run(channel.redis, "move", [key], [msgpack.packb(moves, use_bin_type=False)])
+            channel.ready.update(channel.active_queues)
+
+    def _target(self, body: bytes) -> str:
+        """Where a due message goes. The unreadable go to the default queue, whose worker buries them with
+        a reason. (Go makes an empty signature of them.)"""
+        try:
+            return decode(body).RoutingKey or self._channel.default_queue
+        except RemoteProtocolError:
+            return self._channel.default_queue
+
+    def _return_aside(self) -> float:
+        channel = self._channel
+        pause = ASIDE_PAUSE
+        for queue in self._queues():
+            keys = channel.keys(queue)
+            if not channel.redis.exists(keys.aside):
+                continue
+            wait = run(channel.redis, "return_aside", [keys.aside, queue], [MAX_ENTRIES])
+            channel.ready.add(queue)
+            if wait >= 0:
+                pause = min(pause, wait / 1000)
+        return pause

@@ -1,0 +1,46 @@
+"""What one consumer knows it holds."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+
+from gearmesh.wire.commit import Delivery
+
+__all__ = ["Ledger"]
+
+
+def consumer_name() -> str:
+    """A name no other incarnation of any process has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+class Ledger:
+    """The deliveries a consumer knows it holds, and its fetch counter.
+
+    It outlives channels: a worker that reconnects goes on under its name, finds on the server what a lost
+    reply had given it, and its committer settles through another channel. Single operations are safe in
+    threads; :meth:`reserve` belongs to the one thread that fetches.
+    """
+
+    __slots__ = ("consumer", "open", "queues", "_next")
+
+    def __init__(self, consumer: str | None = None) -> None:
+        self.consumer = consumer or consumer_name()
+        #: fetch counter -> delivery
+        self.open: dict[int, Delivery] = {}
+        #: queues anything was ever fetched from
+        self.queues: set[str] = set()
+        self._next = 1
+
+    @property
+    def used(self) -> bool:
+        """True once anything was asked for: the server may hold what we never heard of."""
+        return self._next > 1
+
+    def reserve(self, count: int) -> int:
+        """The first of ``count`` numbers never given out before, whether or not they get used."""
+        first = self._next
+        self._next += count
+        return first

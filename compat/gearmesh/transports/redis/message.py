@@ -1,0 +1,75 @@
+"""How a list item becomes a kombu message, and back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from kombu.transport import virtual
+from kombu.utils.json import dumps, loads
+
+from gearmesh.transports.base import SIGNATURE
+from gearmesh.wire.commit import Delivery
+
+__all__ = ["Message", "Taken", "to_item"]
+
+
+class Taken(NamedTuple):
+    """One item as fetched."""
+
+    body: bytes
+    delivery: Delivery
+
+
+def _envelope(body: bytes) -> dict[str, Any] | None:
+    """kombu's own envelope (control, replies, a bridge's messages), or None for everything else."""
+    if body.startswith(b'{"UUID"') or b'"properties"' not in body:
+        return None
+    try:
+        payload = loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(payload, dict) or "UUID" in payload or "Name" in payload:
+        return None
+    known = isinstance(payload.get("properties"), dict) and "body" in payload
+    return payload if known else None
+
+
+class Message(virtual.Message):  # type: ignore[misc]
+    """A kombu message that knows its delivery; a signature's body is the very bytes of the list item."""
+
+    delivery: Delivery | None
+
+    def __init__(self, payload: Taken | dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
+        if not isinstance(payload, Taken):
+            self.delivery = None
+            super().__init__(payload, channel=channel, **kwargs)
+            return
+        envelope = _envelope(payload.body)
+        if envelope is not None:
+            envelope["properties"]["delivery_tag"] = payload.delivery.id
+            super().__init__(envelope, channel=channel, **kwargs)
+            self.delivery = payload.delivery
+            return
+        # What the base classes' constructors set, without their work: this is every task's path.
+        self.delivery = delivery = payload.delivery
+        self._raw = None
+        self.body = payload.body
+        self.channel = channel
+        self.delivery_tag = delivery.id
+        self.content_type = SIGNATURE
+        self.content_encoding = "binary"
+        self.delivery_info = {"exchange": "", "routing_key": delivery.queue}
+        self.headers = {}
+        self.properties = {}
+        self.errors = []
+        self.accept = None
+        self._decoded_cache = None
+        self._state = "RECEIVED"
+
+
+def to_item(message: dict[str, Any], channel: virtual.Channel) -> bytes:
+    """The list item for a message kombu is about to send."""
+    if message.get("content-type") == SIGNATURE:
+        body = channel.decode_body(message["body"], message["properties"].get("body_encoding"))
+        return body if isinstance(body, bytes) else str(body).encode()
+    return dumps(message).encode()

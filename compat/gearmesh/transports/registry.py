@@ -1,0 +1,56 @@
+"""From a broker URL to a kombu connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+import kombu
+
+from gearmesh.errors import ConfigError
+from gearmesh.transports.memory.broker import BROKERS
+from gearmesh.urls import PlainTarget, RedisTarget, parse
+
+__all__ = ["open_connection"]
+
+MEMORY: Final = "gearmesh.transports.memory:Transport"
+REDIS: Final = "gearmesh.transports.redis:Transport"
+
+
+def open_connection(
+    url: str, *, consumer: str | None = None, options: Mapping[str, Any] | None = None
+) -> kombu.Connection:
+    """A kombu connection (not connected yet) whose channels have the verbs of :mod:`.base`.
+
+    Args:
+        url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``memory://NAME``, or the scheme of an
+            entry point in the group ``gearmesh.transports``: a callable ``(url, *, consumer, options)``
+            that returns such a connection.
+        consumer: the name its channels consume under, unique to one incarnation of one process.
+            None: the transport makes one.
+        options: the transport's options; ``lease`` (seconds) is known to all.
+
+    Raises:
+        ConfigError: the URL is wrong, or nobody knows its scheme.
+    """
+    target = parse(url, "broker")
+    chosen = dict(options or {})
+    if consumer is not None:
+        chosen["consumer"] = consumer
+    if isinstance(target, RedisTarget):
+        return kombu.Connection(transport=REDIS, transport_options=chosen, **target.to_kombu())
+    if target.scheme == "memory":
+        # The connection keeps its broker, also while it is closed.
+        chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
+        return kombu.Connection(f"memory://{target.rest}", transport=MEMORY, transport_options=chosen)
+    return _plugin(url, target, consumer, options or {})
+
+
+def _plugin(
+    url: str, target: PlainTarget, consumer: str | None, options: Mapping[str, Any]
+) -> kombu.Connection:
+    for point in entry_points(group="gearmesh.transports", name=target.scheme):
+        connection: kombu.Connection = point.load()(url, consumer=consumer, options=options)
+        return connection
+    raise ConfigError(f"broker: {target.scheme!r} is no broker that one can connect to")

@@ -1,0 +1,173 @@
+"""Bytes to structs and back, byte for byte as Go's encoding/json does it.
+
+Nearly everything that travels was written by Go or by us, and has the one form Go writes. For
+that form msgspec is right, and this is how it is made sure of: what msgspec read is written again
+and compared. Equal bytes mean that no key was repeated, unknown, missing, or in another letter
+case, that there were no spaces, odd escapes or trailing data, and that every number and string of
+the struct's own fields was in its one form. What remains is to look at the parts that msgspec
+leaves alone (:class:`msgspec.Raw`) and at the times. Anything else goes to
+:mod:`gearmesh.wire.gojson.decode`, which is slow and exact.
+
+msgspec recurses in C: nothing deeper than :data:`gearmesh.wire.gojson.depth.LIMIT` reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.wire import gotime
+from gearmesh.wire.deep import decode_chain, encode_deep
+from gearmesh.wire.gojson import decode as slow
+from gearmesh.wire.gojson.canonical import canonical
+from gearmesh.wire.gojson.depth import LIMIT, shallow
+from gearmesh.wire.gojson.write import escape_html, unicode
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
+
+__all__ = ["decode", "decode_group", "decode_state", "encode", "encode_group", "encode_state"]
+
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder(order="deterministic").encode  # map keys sorted, as Go's
+_read_signature = msgspec.json.Decoder(Signature).decode
+_read_state = msgspec.json.Decoder(TaskState).decode
+_read_group = msgspec.json.Decoder(GroupMeta).decode
+
+#: Bytes that need no second look. The others: what is or must be escaped, brackets, and non-ASCII.
+_ORDINARY = bytes(byte for byte in range(128) if byte not in b"\\<>&[{")
+
+
+def decode(data: bytes) -> Signature:
+    """A Signature from the bytes of a message.
+
+    What follows the first JSON value is ignored, as Go does. RemoteProtocolError where Go's
+    decoder returns an error, and for an ETA that Go could not write again.
+    """
+    odd = data.translate(None, _ORDINARY)
+    sig = _read(_read_signature, data, odd)
+    if sig is not None and (
+        (odd == _brackets(sig.Args) + (b"" if sig.Headers is None else b"{") and sig.ETA is None)
+        or all(_is_proper(one) for _, one in sig.walk())
+    ):
+        return sig
+    if len(odd) > LIMIT and data[:8] == b'{"UUID":':
+        sig = decode_chain(data, decode)
+        if sig is not None and encode(sig) == data:
+            return sig
+    return slow.decode_signature(data)
+
+
+def decode_state(data: bytes) -> TaskState:
+    """A TaskState from stored bytes. RemoteProtocolError as in :func:`decode`, and for a null result."""
+    odd = data.translate(None, _ORDINARY)
+    state = _read(_read_state, data, odd)
+    if (
+        state is not None
+        and gotime.is_canonical(state.CreatedAt)
+        and (odd == _brackets(state.Results) or all(_is_canonical(r.Value) for r in state.Results or ()))
+    ):
+        return state
+    return slow.decode_state(data)
+
+
+def decode_group(data: bytes) -> GroupMeta:
+    """A GroupMeta from stored bytes. RemoteProtocolError as in :func:`decode`."""
+    meta = _read(_read_group, data, data.translate(None, _ORDINARY))
+    if meta is not None and gotime.is_canonical(meta.CreatedAt):
+        return meta
+    return slow.decode_group(data)
+
+
+def encode(sig: Signature) -> bytes:
+    """The bytes of a Signature, as Go writes it.
+
+    LocalProtocolError if it is not what Go can read: a field of a wrong type or out of range, an
+    ETA that is not canonical, text that is not Unicode, more than 4,999 steps.
+    """
+    if sig.OnSuccess or sig.OnError or sig.ChordCallback is not None:
+        try:
+            for level, one in sig.walk():
+                if level >= LIMIT // 2:
+                    return encode_deep(sig, encode)
+                _require_time("ETA", one.ETA)
+        except (AttributeError, TypeError):
+            raise LocalProtocolError(f"{sig!r} holds something else than signatures") from None
+    else:
+        _require_time("ETA", sig.ETA)
+    return _write(sig, _read_signature, slow.decode_signature)
+
+
+def encode_state(state: TaskState) -> bytes:
+    """The bytes of a TaskState. LocalProtocolError as in :func:`encode`.
+
+    In ``Error``, which may be the text of any exception, what is not Unicode becomes U+FFFD.
+    """
+    if state.Error and not state.Error.isascii():
+        state = msgspec.structs.replace(state, Error=unicode(state.Error))
+    _require_time("CreatedAt", state.CreatedAt)
+    return _write(state, _read_state, slow.decode_state)
+
+
+def encode_group(meta: GroupMeta) -> bytes:
+    """The bytes of a GroupMeta. LocalProtocolError as in :func:`encode`."""
+    _require_time("CreatedAt", meta.CreatedAt)
+    return _write(meta, _read_group, slow.decode_group)
+
+
+def _read(read: Callable[[bytes], T], data: bytes, odd: bytes) -> T | None:
+    """What msgspec reads, if it provably reads it as Go does, but for raw parts and times."""
+    if len(odd) > LIMIT and not shallow(data):
+        return None
+    try:
+        value = read(data)
+        return value if _encode(value) == data else None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _brackets(items: tuple[Arg, ...] | tuple[TaskResult, ...] | None) -> bytes:
+    """What is odd in a struct whose raw values are all canonical scalars: its brackets.
+
+    A scalar that msgspec let pass is canonical unless something in it is escaped, or is to be
+    escaped, or is not ASCII; and these are odd too.
+    """
+    return b"{" if items is None else b"{[" + b"{" * len(items)
+
+
+def _is_proper(sig: Signature) -> bool:
+    """True if all raw parts and the time of this one signature are canonical."""
+    return (
+        (sig.ETA is None or gotime.is_canonical(sig.ETA))
+        and all(_is_canonical(arg.Value) for arg in sig.Args or ())
+        and all(_is_canonical(value) for value in (sig.Headers or {}).values())
+    )
+
+
+def _is_canonical(raw: msgspec.Raw) -> bool:
+    text = bytes(raw)
+    try:
+        return canonical(text) == text
+    except RemoteProtocolError:
+        return False
+
+
+def _require_time(field: str, text: str | None) -> None:
+    if text is not None and not (isinstance(text, str) and gotime.is_canonical(text)):
+        raise LocalProtocolError(f"{field} is {text!r}, expected a time as Go writes it")
+
+
+def _write(value: T, read: Callable[[bytes], T], slow_read: Callable[[bytes], T]) -> bytes:
+    """Write, and read it as a receiver will: a struct's types are not checked when it is made."""
+    try:
+        data = _encode(value)
+        odd = data.translate(None, _ORDINARY)
+        if odd.strip(b"[{"):
+            data = escape_html(data)
+        (read if len(odd) <= LIMIT or shallow(data) else slow_read)(data)
+    except (msgspec.MsgspecError, RemoteProtocolError, ValueError, TypeError, OverflowError) as error:
+        raise LocalProtocolError(f"{value!r:.300} cannot be sent: {error}") from None
+    return data

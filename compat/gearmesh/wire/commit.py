@@ -1,0 +1,108 @@
+"""What one delivery, or one publish, changes: a value, so that it can happen all at once.
+
+A worker writes states, sends messages and acknowledges in no other way than by handing
+Commits to a transport's channel; a producer's publish is a Commit that settles nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gearmesh.wire.state import TaskState
+
+__all__ = ["ChordCheck", "Commit", "Delivery", "Outcome", "Publish", "Settle", "Token", "Trigger"]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One message as one consumer holds it.
+
+    ``id`` is the consumer's fetch counter, never the task's UUID: two deliveries may carry one.
+    ``redelivered`` counts the consumers that lost this message before; zero for a first delivery.
+    """
+
+    queue: str
+    consumer: str
+    id: int
+    redelivered: int = 0
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """What becomes of a delivery.
+
+    ``ack``    it is done, the message is gone;
+    ``keep``   it goes on being held; the commit happens only if it still is;
+    ``head``   put back where it was, before all others (not started, or refused);
+    ``tail``   put back behind all others, unchanged;
+    ``aside``  for a name not registered here: to the tail once at once, then set aside for
+               50 ms, doubling to 30 s, and after ``max_age`` seconds a dead letter;
+    ``dead``   kept as a dead letter with ``reason``.
+    """
+
+    delivery: Delivery
+    how: Literal["ack", "keep", "head", "tail", "aside", "dead"] = "ack"
+    reason: str = ""
+    max_age: float = 86400.0
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """A message to send: ``body`` bytes to ``queue``, not before ``eta_ns`` (unix ns; 0: now)."""
+
+    queue: str
+    body: bytes
+    eta_ns: int = 0
+    priority: int = 0
+
+
+class ChordCheck(msgspec.Struct, frozen=True):
+    """The commit belongs to a chord's member: after its states are written, look at the group."""
+
+    group_uuid: str
+    count: int
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """Fires a chord: ``states`` are written and ``publishes`` sent only by who wins the group's trigger.
+
+    ``by`` names the winner in a way that a redelivery of the same message repeats (the member's UUID).
+    """
+
+    group_uuid: str
+    by: str
+    states: tuple[TaskState, ...] = ()
+    publishes: tuple[Publish, ...] = ()
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one delivery (or one publish) changes.
+
+    Order where it cannot be atomic: ``states``, then ``publishes``, then ``settle``.
+
+    ``chord``: check the group after writing the states. A complete group answers ``complete`` and sends and
+    settles nothing: the caller then commits the same again with ``trigger`` in place of ``chord``.
+    ``trigger``: fire the chord, once among all who try; everything else in the Commit happens in any case.
+    """
+
+    states: tuple[TaskState, ...] = ()
+    publishes: tuple[Publish, ...] = ()
+    settle: Settle | None = None
+    chord: ChordCheck | None = None
+    trigger: Trigger | None = None
+
+
+Outcome = Literal["done", "lost", "complete", "busy"]
+"""What became of a Commit.
+
+``done``      everything happened (now, or in an earlier attempt whose reply was lost);
+``lost``      the lease was gone, nothing happened;
+``complete``  written but not settled: the chord's group is complete, trigger it;
+``busy``      not done: another holder has the chord trigger, commit it again in a few ms.
+"""
+
+
+class Token(msgspec.Struct, frozen=True):
+    """Makes a repeated publish happen once: ``producer`` is unique, ``seq`` grows by one a batch."""
+
+    producer: str
+    seq: int

@@ -1,0 +1,74 @@
+"""Signatures nested deeper than msgspec may go: one at a time, and put together without recursion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.wire.gojson.depth import shallow
+from gearmesh.wire.gojson.read import MAX_DEPTH
+from gearmesh.wire.signature import Signature
+
+__all__ = ["decode_chain", "encode_deep"]
+
+_NO_CHILDREN = b',"OnSuccess":null,"OnError":null,"ChordCallback":null,'
+_DOWN = b',"OnSuccess":[{"UUID":'
+_UP = b'}],"OnError":'
+
+Part = Signature | bytes | None
+
+
+def decode_chain(data: bytes, decode: Callable[[bytes], Signature]) -> Signature | None:
+    """A guess at the chain that ``data`` may be in Go's form; None if it does not look like one.
+
+    Heads, going down, each end where the next step begins; then come the tails, going up. The
+    guess may be wrong (a value may hold the same text), so the caller encodes it and compares.
+    """
+    heads = data.split(_DOWN)
+    heads[-1], *tails = heads[-1].split(_UP)
+    if len(tails) != len(heads) - 1 or not tails:
+        return None
+    try:
+        chain = decode(b'{"UUID":' + heads.pop() + b"}")
+        while heads:
+            # Heads but the first have lost their beginning to the split, tails but the last their end.
+            begin = b'{"UUID":' if len(heads) > 1 else b""
+            end = b"}" if len(tails) > 1 else b""
+            one = decode(begin + heads.pop() + b',"OnSuccess":null,"OnError":' + tails.pop(0) + end)
+            chain = one.evolve(OnSuccess=(chain,))
+    except RemoteProtocolError:
+        return None
+    return chain
+
+
+def encode_deep(sig: Signature, encode: Callable[[Signature], bytes]) -> bytes:
+    """The bytes of a signature of any depth; LocalProtocolError for more than Go reads."""
+    out: list[bytes] = []
+    todo: list[Part] = [sig]
+    while todo:
+        one = todo.pop()
+        if one is None:
+            out.append(b"null")
+        elif isinstance(one, bytes):
+            out.append(one)
+        else:
+            alone = encode(one.evolve(OnSuccess=None, OnError=None, ChordCallback=None))
+            # The last place: after it there are only strings, where a quote is escaped.
+            head, _, tail = alone.rpartition(_NO_CHILDREN)
+            parts: list[Part] = [head, b',"OnSuccess":', *_listed(one.OnSuccess)]
+            parts += [b',"OnError":', *_listed(one.OnError)]
+            parts += [b',"ChordCallback":', one.ChordCallback, b",", tail]
+            todo += reversed(parts)
+    data = b"".join(out)
+    if not shallow(data, MAX_DEPTH):
+        raise LocalProtocolError(f"{sig!r} is nested too deep: Go reads {MAX_DEPTH} levels of JSON")
+    return data
+
+
+def _listed(several: tuple[Signature | None, ...] | None) -> list[Part]:
+    if several is None:
+        return [None]
+    parts: list[Part] = [b"["]
+    for index, one in enumerate(several):
+        parts += [b",", one] if index else [one]
+    return [*parts, b"]"]

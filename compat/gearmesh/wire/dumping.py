@@ -1,0 +1,123 @@
+"""Python values to JSON that Go reads as the type that was said, or a refusal.
+
+Go wraps integers that are too large and lets float32 overflow to infinity, silently; nothing of
+the kind is sent. Source: recording ``argument_types.jsonl``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import numbers
+import operator
+import reprlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.wire.gojson.floats import float32_text, float64_text, to_float32
+from gearmesh.wire.gojson.write import escape_html
+from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
+
+__all__ = ["dump"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def dump(type: str, value: Any) -> msgspec.Raw:
+    """``value`` as canonical JSON text of the Go type named ``type``.
+
+    Integers are anything with ``__index__`` but bool; floats any real number that a float64 holds
+    exactly (a float32 rounds); ``[]byte`` takes bytes, bytearray, memoryview, or a list of
+    integers; other slices any sequence but str and bytes. LocalProtocolError, naming type and
+    value, for anything else: out of range, NaN, infinity, None, text that is not Unicode.
+    """
+    if type not in TYPES:
+        raise LocalProtocolError(f"{type} is not one of supported types (value {reprlib.repr(value)})")
+    if not is_slice(type):
+        return msgspec.Raw(_scalar(type, value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        if type not in BYTES:
+            _refuse(type, value)
+        return msgspec.Raw(b'"' + binascii.b2a_base64(value, newline=False) + b'"')
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        _refuse(type, value)
+    of = element(type)
+    if type in BYTES:
+        octets = bytes(_integer(of, one) for one in value)
+        return msgspec.Raw(b'"' + binascii.b2a_base64(octets, newline=False) + b'"')
+    return msgspec.Raw(_uniform(of, value) or _one_by_one(of, value))
+
+
+def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
+    """The whole slice at once, if all of it is plainly of one Python type; else None."""
+    classes = set(map(type, value))
+    if of in INTEGERS:
+        low, high = INTEGERS[of]
+        if classes == {int} and low <= min(value) and max(value) <= high:
+            return _encode(value)
+    elif of == "float64":
+        if classes == {float} and all(map(math.isfinite, value)):
+            return f"[{','.join(map(float64_text, value))}]".encode()
+    elif (of == "string" and classes == {str}) or (of == "bool" and classes == {bool}):
+        try:
+            return escape_html(_encode(value))
+        except UnicodeEncodeError:
+            return None
+    return None
+
+
+def _one_by_one(of: str, value: Sequence[Any]) -> bytes:
+    return b"[" + b",".join([_scalar(of, one) for one in value]) + b"]"
+
+
+def _scalar(of: str, value: Any) -> bytes:
+    if of in INTEGERS:
+        return b"%d" % _integer(of, value)
+    if of == "string":
+        if not isinstance(value, str):
+            _refuse(of, value)
+        try:
+            return escape_html(_encode(str(value)))
+        except UnicodeEncodeError:
+            _refuse(of, value, ": not Unicode text")
+    if of == "bool":
+        if not isinstance(value, bool):
+            _refuse(of, value)
+        return b"true" if value else b"false"
+    return _float(of, value).encode()
+
+
+def _integer(of: str, value: Any) -> int:
+    if isinstance(value, bool):
+        _refuse(of, value)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        _refuse(of, value)
+    low, high = INTEGERS[of]
+    if not low <= number <= high:
+        # Go: would wrap this silently where the type is narrower than 64 bits.
+        _refuse(of, value, f": out of range, {low} to {high}")
+    return number
+
+
+def _float(of: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        _refuse(of, value)
+    try:
+        number = float(value)
+        if not math.isfinite(number):
+            _refuse(of, value, ": JSON has no such number")
+        if number != value:
+            _refuse(of, value, ": no float64 is exactly this")
+        return float64_text(number) if of == "float64" else float32_text(to_float32(number))
+    except OverflowError:
+        # Go: a float32 would become +Inf silently.
+        _refuse(of, value, ": out of range")
+
+
+def _refuse(of: str, value: Any, why: str = "") -> NoReturn:
+    raise LocalProtocolError(f"{reprlib.repr(value)} is not {of}{why}")

@@ -1,0 +1,131 @@
+"""The slow exact decoder: any bytes that Go reads, read as Go reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.wire.gojson.fill import fill
+from gearmesh.wire.gojson.read import read
+from gearmesh.wire.gojson.shape import Any_, ListOf, Map, Scalar, Shape, StructOf, Time
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
+
+__all__ = ["decode_group", "decode_signature", "decode_state"]
+
+_STRING = Scalar("string", "")
+_BOOL = Scalar("bool", False)
+_INT = Scalar("int", 0, -(2**63), 2**63 - 1)
+_INT64 = Scalar("int64", 0, -(2**63), 2**63 - 1)
+_UINT8 = Scalar("uint8", 0, 0, 255)
+
+
+def _struct(go: str, pointer: bool, **fields: Shape) -> StructOf:
+    return StructOf(go, pointer, {name.upper(): (name, shape) for name, shape in fields.items()})
+
+
+def _signature() -> StructOf:
+    shape = _struct(
+        "Signature",
+        True,
+        UUID=_STRING,
+        Name=_STRING,
+        RoutingKey=_STRING,
+        ETA=Time(pointer=True),
+        GroupUUID=_STRING,
+        GroupTaskCount=_INT,
+        Args=ListOf("[]tasks.Arg", _struct("Arg", False, Name=_STRING, Type=_STRING, Value=Any_())),
+        Headers=Map("tasks.Headers"),
+        Priority=_UINT8,
+        Immutable=_BOOL,
+        RetryCount=_INT,
+        RetryTimeout=_INT,
+        BrokerMessageGroupId=_STRING,
+        SQSReceiptHandle=_STRING,
+        StopTaskDeletionOnError=_BOOL,
+        IgnoreWhenTaskNotRegistered=_BOOL,
+    )
+    several = ListOf("[]*tasks.Signature", shape)
+    shape.fields["ONSUCCESS"] = ("OnSuccess", several)
+    shape.fields["ONERROR"] = ("OnError", several)
+    shape.fields["CHORDCALLBACK"] = ("ChordCallback", shape)
+    return shape
+
+
+_SIGNATURE = _signature()
+_STATE = _struct(
+    "TaskState",
+    False,
+    TaskUUID=_STRING,
+    TaskName=_STRING,
+    State=_STRING,
+    Results=ListOf("[]*tasks.TaskResult", _struct("TaskResult", True, Type=_STRING, Value=Any_())),
+    Error=_STRING,
+    CreatedAt=Time(pointer=False),
+    TTL=_INT64,
+)
+_GROUP = _struct(
+    "GroupMeta",
+    False,
+    GroupUUID=_STRING,
+    TaskUUIDs=ListOf("[]string", _STRING),
+    ChordTriggered=_BOOL,
+    Lock=_BOOL,
+    CreatedAt=Time(pointer=False),
+    TTL=_INT64,
+)
+_NULL = msgspec.Raw(b"null")
+
+
+def decode_signature(data: bytes) -> Signature:
+    """As :func:`gearmesh.wire.decode`, without its fast path."""
+    order = [fill(read(data)[0], _SIGNATURE)]
+    for memory in order:  # it grows: whatever is nested comes after what it is nested in
+        for name in ("OnSuccess", "OnError"):
+            order += [below for below in _items(memory.get(name)) or () if below is not None]
+        if memory.get("ChordCallback") is not None:
+            order.append(memory["ChordCallback"])
+    made: dict[int, Signature] = {}
+    for memory in reversed(order):
+        fields = dict(memory)
+        args = _items(memory.get("Args"))
+        if args is not None:
+            fields["Args"] = tuple(Arg(**arg) for arg in args)
+        for name in ("OnSuccess", "OnError"):
+            nested = _items(memory.get(name))
+            if nested is not None:
+                fields[name] = tuple(None if n is None else made[id(n)] for n in nested)
+        if memory.get("ChordCallback") is not None:
+            fields["ChordCallback"] = made[id(memory["ChordCallback"])]
+        if memory.get("Headers") is not None:
+            fields["Headers"] = dict(sorted(memory["Headers"].items()))
+        made[id(memory)] = Signature(**fields)
+    return made[id(order[0])]
+
+
+def decode_state(data: bytes) -> TaskState:
+    """As :func:`gearmesh.wire.decode_state`, without its fast path."""
+    memory = fill(read(data)[0], _STATE)
+    results = _items(memory.pop("Results", None))
+    if results is not None:
+        if None in results:
+            # Go: reads a nil pointer here, and falls over it as soon as the result is looked at.
+            raise RemoteProtocolError("Results holds a null")
+        results = tuple(TaskResult(**result) for result in results)
+    return TaskState(Results=results, **memory)
+
+
+def decode_group(data: bytes) -> GroupMeta:
+    """As :func:`gearmesh.wire.decode_group`, without its fast path."""
+    memory = fill(read(data)[0], _GROUP)
+    uuids = _items(memory.pop("TaskUUIDs", None))
+    return GroupMeta(TaskUUIDs=tuple(uuids or ()), **memory)
+
+
+def _items(slice_: Any) -> Any:
+    """The elements in use of a Go slice, as a list; None for nil."""
+    return None if slice_ is None else slice_.memory[: slice_.length]
+
+

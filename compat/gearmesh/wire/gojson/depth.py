@@ -1,0 +1,33 @@
+"""How deep JSON text may be nested, without reading it.
+
+msgspec recurses in C, and what a thread's stack holds (128 KB on musl) is not what Python's
+recursion limit says. So only shallow text reaches msgspec.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["LIMIT", "shallow"]
+
+#: Levels of brackets that msgspec is given. An ordinary signature has 3, and 2 more a chain step.
+LIMIT = 200
+
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
+def shallow(data: bytes, limit: int = LIMIT) -> bool:
+    """True if no prefix of ``data`` that is valid JSON is nested deeper than ``limit``."""
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return True
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    depth = 0
+    for bracket in _BRACKET.findall(b"".join(data.split(b'"')[::2])):  # what is outside of strings
+        if bracket in b"[{":
+            depth += 1
+            if depth > limit:
+                return False
+        else:
+            depth -= 1
+    return True

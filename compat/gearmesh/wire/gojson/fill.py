@@ -1,0 +1,136 @@
+"""A tree decoded into Go's memory, field by field as Go's decoder does it.
+
+Source: recordings ``signature_codec.jsonl`` (the ``dup_`` cases show what repeated keys do).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import msgspec
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.wire import gotime
+from gearmesh.wire.gojson.read import Escaped, Node, Number, Pairs
+from gearmesh.wire.gojson.shape import Any_, ListOf, Map, Scalar, Shape, Slice, StructOf, Time
+from gearmesh.wire.gojson.write import write
+
+__all__ = ["Memory", "fill"]
+
+#: A Go struct: fields that were set, by Go's name.
+Memory = dict[str, Any]
+
+# Go: keys match without regard to case, with these two letters that fold to ASCII.
+_FOLD = {0x17F: "S", 0x212A: "K"}
+
+
+def fill(tree: Node, shape: StructOf) -> Memory:
+    """Decode ``tree`` into a zero struct of ``shape``. RemoteProtocolError for a wrong type."""
+    root: Memory = {}
+    # (value, its Go type, what holds it, under which key or index, where that is for messages)
+    todo: list[tuple[Node, Shape, Any, Any, str]] = [(tree, shape, {"": root}, "", "")]
+    if tree is None:
+        return root
+    while todo:
+        node, want, box, key, path = todo.pop()
+        if isinstance(want, Scalar):
+            if node is not None:  # Go: null leaves a scalar as it is
+                box[key] = _scalar(node, want, path)
+        elif isinstance(want, Any_):
+            box[key] = msgspec.Raw(write(node))
+        elif isinstance(want, Time):
+            if node is not None:
+                box[key] = _time(node)
+            elif want.pointer:
+                box[key] = None
+        elif isinstance(want, Map):
+            if node is None:
+                box[key] = None
+            elif isinstance(node, Pairs):
+                into = box.get(key) or {}
+                into.update((name, msgspec.Raw(write(value))) for name, value in node)
+                box[key] = into
+            else:
+                _refuse(node, want.go, path)
+        elif isinstance(want, StructOf):
+            if node is None:
+                if want.pointer:
+                    box[key] = None
+            elif isinstance(node, Pairs):
+                memory = box[key] if isinstance(box, list) else box.get(key)
+                if memory is None:
+                    memory = box[key] = {}
+                for name, value in reversed(node):  # popped in order, each with all below it
+                    field = want.fields.get(_fold(name))
+                    if field is not None:
+                        todo.append((value, field[1], memory, field[0], f"{want.go}.{field[0]}"))
+            else:
+                _refuse(node, "tasks." + want.go, path)
+        elif node is None:
+            box[key] = None
+        elif isinstance(node, list) and not isinstance(node, Pairs):
+            into = box.get(key)
+            if into is None or not node:
+                into = box[key] = Slice()
+            into.length = len(node)
+            while len(into.memory) < into.length:
+                into.memory.append(_zero(want))
+            for index in range(len(node) - 1, -1, -1):
+                todo.append((node[index], want.element, into.memory, index, path))
+        else:
+            _refuse(node, want.go, path)
+    return root
+
+
+def _zero(want: ListOf) -> Any:
+    element = want.element
+    if isinstance(element, StructOf) and not element.pointer:
+        return {}
+    return element.zero if isinstance(element, Scalar) else None
+
+
+def _fold(key: str) -> str:
+    """The key in capitals, if it can be a field's name at all."""
+    if not key.isascii():
+        key = key.translate(_FOLD)
+        if not key.isascii():
+            return ""
+    return key.upper()
+
+
+def _scalar(node: Node, want: Scalar, path: str) -> Any:
+    if want.go == "string":
+        if isinstance(node, str):
+            return str(node)
+    elif want.go == "bool":
+        if isinstance(node, bool):
+            return node
+    elif isinstance(node, Number):
+        text = node.text
+        digits = text[1:] if text[0] == "-" and want.low < 0 else text
+        # Go: 3.0 and 1e2 are no integers, and -0 is no unsigned one. 20 digits overflow in any case.
+        if digits.isdecimal() and len(digits) < 20 and want.low <= int(text) <= want.high:
+            return int(text)
+    _refuse(node, want.go, path)
+
+
+def _time(node: Node) -> str:
+    if not isinstance(node, str):
+        raise RemoteProtocolError("Time.UnmarshalJSON: input is not a JSON string")
+    if isinstance(node, Escaped):
+        # Go: the literal itself is parsed, so that any escape makes it unreadable.
+        raise RemoteProtocolError(f"parsing time {str(node)!r:.100}: escapes in a time")
+    return gotime.canonical(node)
+
+
+def _refuse(node: Node, go: str, path: str) -> NoReturn:
+    if isinstance(node, bool):
+        what = "bool"
+    elif isinstance(node, str):
+        what = "string"
+    elif isinstance(node, Number):
+        what = f"number {node.text:.100}" if "int" in go else "number"
+    else:
+        what = "object" if isinstance(node, Pairs) else "array"
+    where = f"Go struct field {path}" if path else "Go value"
+    raise RemoteProtocolError(f"json: cannot unmarshal {what} into {where} of type {go}")

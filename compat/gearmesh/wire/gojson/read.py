@@ -1,0 +1,221 @@
+"""JSON text to a tree, accepting exactly what Go's scanner accepts.
+
+A tree is made of None, bool, str, :class:`Number` (its literal), list, and :class:`Pairs` (an
+object, with repeated keys and in order, since Go merges them). Nothing recurses: Go's limit is
+10,000 levels, far beyond what the C stack of a thread holds.
+
+Source: recordings ``signature_codec.jsonl``, ``nesting.json``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn, Union
+
+import msgspec
+
+from gearmesh.errors import RemoteProtocolError
+
+__all__ = ["MAX_DEPTH", "Escaped", "Node", "Number", "Pairs", "read", "read_all"]
+
+#: Go: ``maxNestingDepth`` of encoding/json; a value may be nested this deep and not deeper.
+MAX_DEPTH = 10_000
+
+
+class Number(msgspec.Struct, frozen=True, gc=False):
+    """A number, as its literal: what it means depends on the Go type it is read for."""
+
+    text: str
+
+
+class Escaped(str):
+    """A string whose literal had escapes. Go reads times from the literal, where it matters."""
+
+    __slots__ = ()
+
+
+class Pairs(list[tuple[str, "Node"]]):
+    """An object: (key, value) in the order of the text."""
+
+
+Node = Union[None, bool, str, Number, "list[Node]", Pairs]  # noqa: UP007  a forward reference
+
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_CHUNK = re.compile(rb'[^"\\\x00-\x1f]*')
+_UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_LOW = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_INVALID = re.compile("[\udc80-\udcff]")
+_ESCAPES = {
+    ord('"'): '"',
+    ord("\\"): "\\",
+    ord("/"): "/",
+    ord("b"): "\b",
+    ord("f"): "\f",
+    ord("n"): "\n",
+    ord("r"): "\r",
+    ord("t"): "\t",
+}
+_WORDS: dict[int, tuple[bytes, bool | None]] = {
+    ord("t"): (b"true", True),
+    ord("f"): (b"false", False),
+    ord("n"): (b"null", None),
+}
+_OPEN_OBJECT, _OPEN_ARRAY, _CLOSE_OBJECT, _CLOSE_ARRAY = b"{[}]"
+_QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
+
+
+def read(data: bytes) -> tuple[Node, int]:
+    """The first JSON value of ``data`` and where it ends; what follows is not looked at.
+
+    RemoteProtocolError for text that Go's scanner refuses.
+    """
+    return _Reader(data).value()
+
+
+def read_all(data: bytes) -> Node:
+    """The JSON value that ``data`` is, with nothing but spaces around it."""
+    node, end = read(data)
+    match = _SPACE.match(data, end)
+    if match is None or match.end() != len(data):
+        _refuse(data, end, "after top-level value")
+    return node
+
+
+def _refuse(data: bytes, at: int, where: str) -> NoReturn:
+    if at >= len(data):
+        raise RemoteProtocolError("unexpected EOF" if data.strip(b" \t\n\r") else "EOF")
+    raise RemoteProtocolError(f"invalid character {chr(data[at])!r} {where} (byte {at})")
+
+
+class _Reader:
+    """One pass over one text; ``at`` is the next byte."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def space(self) -> int:
+        """Skip spaces; the byte now at hand, or -1 at the end."""
+        match = _SPACE.match(self.data, self.at)
+        if match is not None:
+            self.at = match.end()
+        return self.data[self.at] if self.at < len(self.data) else -1
+
+    def value(self) -> tuple[Node, int]:
+        open_: list[list[Node] | Pairs] = []  # what we are inside of, outermost first
+        keys: list[str] = []  # for each of these that is an object, the key being read
+        while True:
+            # One value begins here.
+            node: Node
+            byte = self.space()
+            if byte == _OPEN_OBJECT or byte == _OPEN_ARRAY:
+                if len(open_) >= MAX_DEPTH:
+                    _refuse(self.data, self.at, "exceeded max depth")
+                self.at += 1
+                if byte == _OPEN_OBJECT:
+                    node = Pairs()
+                    if self.space() != _CLOSE_OBJECT:
+                        open_.append(node)
+                        keys.append(self.key())
+                        continue
+                else:
+                    node = []
+                    if self.space() != _CLOSE_ARRAY:
+                        open_.append(node)
+                        continue
+                self.at += 1
+            else:
+                node = self.scalar(byte)
+            # It is whole; put it where it belongs, and close what it was the last of.
+            while open_:
+                inside = open_[-1]
+                if isinstance(inside, Pairs):
+                    inside.append((keys.pop(), node))
+                    byte = self.space()
+                    if byte == _COMMA:
+                        self.at += 1
+                        keys.append(self.key())
+                        break
+                    if byte != _CLOSE_OBJECT:
+                        _refuse(self.data, self.at, "after object key:value pair")
+                else:
+                    inside.append(node)
+                    byte = self.space()
+                    if byte == _COMMA:
+                        self.at += 1
+                        break
+                    if byte != _CLOSE_ARRAY:
+                        _refuse(self.data, self.at, "after array element")
+                self.at += 1
+                node = open_.pop()
+            else:
+                return node, self.at
+
+    def key(self) -> str:
+        if self.space() != _QUOTE:
+            _refuse(self.data, self.at, "looking for beginning of object key string")
+        key = str(self.string())
+        if self.space() != _COLON:
+            _refuse(self.data, self.at, "after object key")
+        self.at += 1
+        return key
+
+    def scalar(self, byte: int) -> Node:
+        if byte == _QUOTE:
+            return self.string()
+        match = _NUMBER.match(self.data, self.at)
+        if match is not None:
+            self.at = match.end()
+            return Number(match.group().decode("ascii"))
+        word, value = _WORDS.get(byte, (b"", None))
+        if not word or not self.data.startswith(word, self.at):
+            _refuse(self.data, self.at, "looking for beginning of value")
+        self.at += len(word)
+        return value
+
+    def string(self) -> str:
+        data = self.data
+        pieces: list[str] = []
+        escaped = False
+        self.at += 1
+        while True:
+            match = _CHUNK.match(data, self.at)
+            if match is not None and match.end() > self.at:
+                self.at = match.end()
+                pieces.append(_text(match.group()))
+            byte = data[self.at] if self.at < len(data) else -1
+            if byte == _QUOTE:
+                self.at += 1
+                whole = pieces[0] if len(pieces) == 1 else "".join(pieces)
+                return Escaped(whole) if escaped else whole
+            if byte != _BACKSLASH:
+                _refuse(data, self.at, "in string literal")
+            escaped = True
+            pieces.append(self.escape())
+
+    def escape(self) -> str:
+        match = _UNICODE.match(self.data, self.at)
+        if match is None:
+            after = self.data[self.at + 1] if self.at + 1 < len(self.data) else -1
+            if after not in _ESCAPES:
+                _refuse(self.data, self.at + 1, "in string escape code")
+            self.at += 2
+            return _ESCAPES[after]
+        self.at = match.end()
+        code = int(match.group(1), 16)
+        if 0xD800 <= code < 0xDC00:
+            low = _LOW.match(self.data, self.at)
+            if low is not None:
+                self.at = low.end()
+                return chr(0x10000 + ((code - 0xD800) << 10) + int(low.group(1), 16) - 0xDC00)
+        # Go: an unpaired surrogate becomes U+FFFD.
+        return "\ufffd" if 0xD800 <= code < 0xE000 else chr(code)
+
+
+def _text(chunk: bytes) -> str:
+    """Go: every byte that is not part of valid UTF-8 becomes one U+FFFD."""
+    try:
+        return chunk.decode()
+    except UnicodeDecodeError:
+        return _INVALID.sub("\ufffd", chunk.decode("utf-8", "surrogateescape"))

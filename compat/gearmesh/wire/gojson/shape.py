@@ -1,0 +1,69 @@
+"""Go's types, as far as Machinery's structs need them: what a tree is decoded into.
+
+The decoder keeps Go's memory: a struct is a dict, a slice is a :class:`Slice` that remembers the
+elements beyond its length, since Go decodes a repeated key over what was there before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import msgspec
+
+__all__ = ["Any_", "ListOf", "Map", "Scalar", "Shape", "Slice", "StructOf", "Time"]
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """``string``, ``bool``, ``int``, ``int64`` or ``uint8``. ``low``, ``high``: of an integer."""
+
+    go: str
+    zero: Any
+    low: int = 0
+    high: int = 0
+
+
+class Time(msgspec.Struct, frozen=True):
+    """``time.Time``, or ``*time.Time`` where ``pointer``: null then makes it None."""
+
+    pointer: bool
+
+
+class Any_(msgspec.Struct, frozen=True):
+    """``interface{}``: kept as canonical JSON text."""
+
+
+class Map(msgspec.Struct, frozen=True):
+    """``map[string]interface{}``."""
+
+    go: str
+
+
+class ListOf(msgspec.Struct, frozen=True):
+    """A slice."""
+
+    go: str
+    element: Shape
+
+
+class StructOf(msgspec.Struct):
+    """A struct, or a pointer to one. ``fields`` by Go's name in capitals, so that case is ignored.
+
+    Not frozen, so that ``fields`` can be filled in when the type contains itself.
+    """
+
+    go: str
+    pointer: bool
+    fields: dict[str, tuple[str, Shape]]
+
+
+Shape = Union[Scalar, Time, Any_, Map, ListOf, StructOf]
+
+
+class Slice:
+    """A Go slice: ``memory`` is the backing array, of which the first ``length`` are in use."""
+
+    __slots__ = ("length", "memory")
+
+    def __init__(self) -> None:
+        self.memory: list[Any] = []
+        self.length = 0

@@ -1,0 +1,44 @@
+"""A tree as Go's ``%v`` prints it, for error texts that read like Go's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gearmesh.wire.gojson.read import Node, Number, Pairs
+
+__all__ = ["show"]
+
+_ENOUGH = 1000
+
+
+def show(tree: Node) -> str:
+    """``<nil>``, ``true``, ``x``, ``[1 2]``, ``map[a:1 b:2]``; cut after some 1,000 characters."""
+    out = ""
+    todo: list[Node | _Text] = [tree]
+    while todo and len(out) < _ENOUGH:
+        node = todo.pop()
+        if isinstance(node, _Text):
+            out += node.text
+        elif isinstance(node, Pairs):
+            parts: list[Node | _Text] = [_Text("map[")]
+            for key, value in sorted(dict(node).items(), key=lambda item: item[0]):
+                parts += [_Text(f" {key}:" if len(parts) > 1 else f"{key}:"), value]
+            todo += reversed([*parts, _Text("]")])
+        elif isinstance(node, Number):
+            out += node.text
+        elif isinstance(node, str):
+            out += node
+        elif node is None:
+            out += "<nil>"
+        elif isinstance(node, bool):
+            out += "true" if node else "false"
+        else:
+            parts = [_Text("[")]
+            for one in node:
+                parts += [_Text(" "), one] if len(parts) > 1 else [one]
+            todo += reversed([*parts, _Text("]")])
+    return out
+
+
+class _Text(msgspec.Struct, frozen=True):
+    text: str

@@ -1,0 +1,131 @@
+"""Times as Go writes and reads them: RFC 3339 text, exact to the nanosecond.
+
+Everywhere in gearmesh a moment is an int, nanoseconds since the Unix epoch, or the text itself;
+a ``datetime`` holds only microseconds and no year 0.
+
+Source: Go's ``time.Time`` JSON methods, as recorded in ``tests/golden/times.jsonl`` and the
+``eta`` cases of ``signature_codec.jsonl``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ["canonical", "format_ns", "from_datetime", "is_canonical", "parse"]
+
+# Go: the hour may have one digit, the fraction may follow a comma and have any length.
+_TEXT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
+    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
+)
+# Nearly every time that travels; the last days of a month and other zones are looked at closely.
+_USUAL = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{0,8}[1-9])?Z"
+).fullmatch
+_EPOCH = datetime(1970, 1, 1)
+_UNIX_DAYS = 719162  # from 0001-01-01, day 1, to 1970-01-01
+_CYCLE_DAYS = 146097  # 400 years: the calendar repeats
+_MIN_SECONDS = -62167219200  # 0000-01-01T00:00:00
+_MAX_SECONDS = 253402300799  # 9999-12-31T23:59:59
+
+
+def _read(text: str) -> tuple[int, int, int]:
+    """Seconds of the wall clock (as if it were UTC), nanoseconds, offset in seconds."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise RemoteProtocolError(f'parsing time "{text:.100}" as "2006-01-02T15:04:05Z07:00": cannot parse')
+    year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
+    fraction, sign, zone_hour, zone_minute = match.group(7, 8, 9, 10)
+    offset = 0
+    if sign:
+        # Go: offsets of 24 hours and of 60 minutes are read, as people do write them.
+        if int(zone_hour) > 24 or int(zone_minute) > 60:
+            raise RemoteProtocolError(f'parsing time "{text:.100}": time zone offset out of range')
+        offset = int(zone_hour) * 3600 + int(zone_minute) * 60
+        if sign == "-":
+            offset = -offset
+    try:
+        # Year 0 is a leap year like 400, and datetime begins with 1.
+        wall = datetime(year or 400, month, day, hour, minute, second)
+    except ValueError as error:
+        raise RemoteProtocolError(f'parsing time "{text:.100}": {error}') from None
+    days = wall.toordinal() - 1 - _UNIX_DAYS - (0 if year else _CYCLE_DAYS)
+    nanos = int(fraction[:9].ljust(9, "0")) if fraction else 0
+    return days * 86400 + hour * 3600 + minute * 60 + second, nanos, offset
+
+
+def parse(text: str) -> int:
+    """Nanoseconds since the Unix epoch (negative before 1970) of text as Go reads it.
+
+    Digits of the fraction beyond the ninth are cut. Raises RemoteProtocolError.
+    """
+    seconds, nanos, offset = _read(text)
+    return (seconds - offset) * 1_000_000_000 + nanos
+
+
+def canonical(text: str) -> str:
+    """``text`` as Go writes it after reading it, in the same zone. Raises RemoteProtocolError.
+
+    A time that Go can read and not write again (an offset of 24 hours) is an error too.
+    """
+    seconds, nanos, offset = _read(text)
+    try:
+        return format_ns((seconds - offset) * 1_000_000_000 + nanos, offset)
+    except LocalProtocolError as error:
+        raise RemoteProtocolError(f'time "{text}": {error}') from None
+
+
+def is_canonical(text: str) -> bool:
+    """True if ``text`` is a time exactly as Go writes it."""
+    if _USUAL(text) is not None:
+        return True
+    try:
+        return canonical(text) == text
+    except RemoteProtocolError:
+        return False
+
+
+def format_ns(ns: int, offset: int = 0) -> str:
+    """Go's text for ``ns`` nanoseconds since the Unix epoch.
+
+    ``offset``: seconds east of UTC; 0 writes ``Z``. Raises LocalProtocolError for what Go does not
+    write: a year outside 0 to 9999 (in that zone), an offset of 24 hours and more.
+    """
+    seconds, nanos = divmod(ns, 1_000_000_000)
+    seconds += offset
+    if not _MIN_SECONDS <= seconds <= _MAX_SECONDS:
+        raise LocalProtocolError(f"time of {ns} ns: year outside of range [0,9999]")
+    if seconds >= _MIN_SECONDS + 366 * 86400:
+        text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    else:
+        later = (_EPOCH + timedelta(days=_CYCLE_DAYS, seconds=seconds)).isoformat()
+        text = "0000" + later[4:]
+    if nanos:
+        text += f".{nanos:09d}".rstrip("0")
+    if not offset:
+        return text + "Z"
+    # Go: the seconds of an offset are dropped towards zero, and then +00:00 it stays.
+    minutes = abs(offset) // 60
+    if minutes >= 24 * 60:
+        raise LocalProtocolError(f"time zone offset of {offset} s: hour outside of range [0,23]")
+    sign = "-" if offset < 0 and minutes else "+"
+    return f"{text}{sign}{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def from_datetime(moment: datetime) -> str:
+    """Go's text for an aware datetime, in its own zone.
+
+    LocalProtocolError for a naive one: whose wall clock it means cannot be known.
+    """
+    zone = moment.utcoffset()
+    if zone is None:
+        raise LocalProtocolError(f"{moment!r} has no time zone; use datetime.now(timezone.utc) or the like")
+    wall = moment.replace(tzinfo=None) - _EPOCH
+    offset = zone.days * 86400 + zone.seconds  # microseconds of an offset: dropped
+    nanos = (wall.days * 86400 + wall.seconds - offset) * 1_000_000_000 + wall.microseconds * 1000
+    nanos -= zone.microseconds * 1000
+    return format_ns(nanos, offset)

@@ -1,0 +1,161 @@
+"""JSON to Python values as Go's Machinery reads it for the type that was said, or a refusal.
+
+Where Go wraps an integer or lets a float32 become infinite, it is refused: see
+``tests/unit/wire/test_types.py`` for each of these. Source: recording ``argument_types.jsonl``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import struct
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.wire.gojson.floats import to_float32
+from gearmesh.wire.gojson.read import Node, Number, Pairs, read_all
+from gearmesh.wire.gojson.show import show
+from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
+
+__all__ = ["load"]
+
+_BASE64 = bytes(c for c in range(128) if chr(c).isalnum()) + b"+/"
+_MINUS_ZERO = re.compile(rb"-0[,\]]")
+
+
+def _list_readers() -> dict[str, Any]:
+    readers: dict[str, Any] = {
+        of: msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=low, le=high)]]).decode
+        for of, (low, high) in INTEGERS.items()
+        if high < 2**63
+    }
+    readers["bool"] = msgspec.json.Decoder(list[bool]).decode
+    readers["string"] = msgspec.json.Decoder(list[str]).decode
+    readers["float64"] = readers["float32"] = msgspec.json.Decoder(list[float]).decode
+    return readers
+
+
+_LIST_READERS = _list_readers()
+
+
+def load(type: str, raw: msgspec.Raw) -> Any:
+    """The Python value of canonical JSON text ``raw``, read as the Go type named ``type``.
+
+    Slices are lists, ``[]byte`` and ``[]uint8`` bytes; null is an empty slice. RemoteProtocolError,
+    with Go's text where there is one, for what Go refuses, what kills it, and what it mangles.
+    """
+    if type not in TYPES:
+        raise RemoteProtocolError(f"{type} is not one of supported types")
+    text = bytes(raw)
+    if is_slice(type):
+        return _slice(type, text)
+    if type in INTEGERS and text.isdigit() and len(text) < 19:
+        number = int(text)
+        if number <= INTEGERS[type][1]:
+            return number
+    return _scalar(type, read_all(text))
+
+
+
+
+def _slice(type: str, text: bytes) -> Any:
+    of = element(type)
+    if text[:1] == b"[":
+        fast = _fast(of, text)
+        if fast is None:
+            node = read_all(text)
+            assert isinstance(node, list) and not isinstance(node, Pairs)
+            fast = [_scalar(of, one) for one in node]
+        return bytes(fast) if type in BYTES else fast
+    if type in BYTES and text[:1] == b'"' and b"\\" not in text:
+        return _unbase64(text[1:-1])
+    values = _unusual(of, read_all(text))
+    return bytes(values) if type in BYTES else values
+
+
+def _fast(of: str, text: bytes) -> list[Any] | None:
+    """The list at once, if nothing in it is unusual."""
+    reader = _LIST_READERS.get(of)
+    if reader is None:
+        return None
+    if b"-0" in text and of != "string" and _MINUS_ZERO.search(text):
+        return None  # Go: no unsigned integer, and a negative zero as a float
+    try:
+        values: list[Any] = reader(text)
+        if of == "float32":
+            values = list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values)))
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+        return None
+    return values
+
+
+def _unusual(of: str, node: Node) -> list[Any]:
+    """A slice that was not written as a list."""
+    if node is None:
+        return []
+    if isinstance(node, bool):
+        # Go: a panic outside of any task, which ends the whole worker process.
+        raise RemoteProtocolError("reflect: call of reflect.Value.Len on bool Value")
+    if isinstance(node, Pairs):
+        if not node:
+            return []  # Go: a map of length 0 is an empty slice
+        raise RemoteProtocolError("reflect: call of reflect.Value.Index on map Value")
+    if isinstance(node, str):
+        octets = _unbase64(node.encode()) if of.startswith("uint") else node.encode()
+    elif isinstance(node, Number):
+        octets = node.text.encode()  # Go: a json.Number is a string, and so has elements
+    else:
+        raise AssertionError("a list is read elsewhere")
+    if octets and not of.startswith("uint"):
+        raise RemoteProtocolError(f"{octets[0]} is not {of}")
+    return list(octets)
+
+
+def _unbase64(text: bytes) -> bytes:
+    # Go: newlines anywhere are skipped; padding is required; bits past the end are not looked at.
+    text = text.replace(b"\n", b"").replace(b"\r", b"")
+    rest = text.translate(None, _BASE64)
+    if len(text) % 4 or rest not in (b"", b"=", b"==") or not text.endswith(rest):
+        raise RemoteProtocolError("illegal base64 data")
+    return binascii.a2b_base64(text)
+
+
+def _scalar(of: str, node: Node) -> Any:
+    if of == "string":
+        if isinstance(node, str):
+            return str(node)
+    elif of == "bool":
+        if isinstance(node, bool):
+            return node
+    elif isinstance(node, Number):
+        return _integer(of, node.text) if of in INTEGERS else _float(of, node.text)
+    raise RemoteProtocolError(f"{show(node):.200} is not {of}")
+
+
+def _integer(of: str, text: str) -> int:
+    low, high = INTEGERS[of]
+    function = "ParseInt" if low else "ParseUint"
+    digits = text[1:] if text[0] == "-" and low else text
+    if not digits.isdigit():
+        _refuse(function, text, "invalid syntax")
+    if len(digits) > 20 or not low <= int(text) <= high:
+        # Go: only beyond 64 bits; what is too large for a narrower type it wraps silently.
+        _refuse(function, text, "value out of range")
+    return int(text)
+
+
+def _float(of: str, text: str) -> float:
+    number = float(text)
+    try:
+        if number - number:  # infinite
+            raise OverflowError
+        return number if of == "float64" else to_float32(number)
+    except OverflowError:
+        # Go: only beyond float64; what is too large for a float32 becomes +Inf silently.
+        _refuse("ParseFloat", text, "value out of range")
+
+
+def _refuse(function: str, text: str, why: str) -> NoReturn:
+    raise RemoteProtocolError(f'strconv.{function}: parsing "{text:.100}": {why}')

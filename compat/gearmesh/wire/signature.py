@@ -1,0 +1,171 @@
+"""One task call, as it travels: frozen structs with Go's field names, in Go's order.
+
+A chain is a signature nested in a signature through ``OnSuccess``, as deep as Go's decoder
+allows (4,999 steps). So nothing here recurses: equality, hash and repr look at nested signatures
+with a loop or not at all.
+
+Source: ``tasks.Signature`` and ``tasks.Arg`` of Machinery, as recorded in
+``tests/golden/signature_codec.jsonl``.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+
+__all__ = ["Arg", "Headers", "Int64", "Signature", "UInt8"]
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+UInt8 = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+#: Header names to canonical JSON text.
+Headers = dict[str, msgspec.Raw]
+
+_NULL = msgspec.Raw(b"null")
+
+
+class Arg(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One argument.
+
+    ``Name`` is for people and usually empty. ``Type`` is one of :data:`gearmesh.wire.types.TYPES`
+    when Go can read it. ``Value`` is canonical JSON text: what Go writes after having read it
+    (number literals as they came, strings escaped Go's way, object keys sorted, no spaces).
+    :func:`gearmesh.wire.types.arg` makes one from a Python value.
+    """
+
+    Name: str = ""
+    Type: str = ""
+    Value: msgspec.Raw = _NULL
+
+    def __hash__(self) -> int:
+        return hash((self.Name, self.Type))  # Raw has no hash
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown_fields=True):
+    """One task call. Change it with :meth:`evolve`; it is never assigned to.
+
+    Attributes:
+        UUID: ``task_<uuid4>`` or ``chord_<uuid4>``; ``""`` is filled in when it is sent.
+        Name: the task's registered name.
+        RoutingKey: the queue; ``""`` is the default queue of whoever sends it.
+        ETA: canonical RFC 3339 text, not before this moment; None: at once.
+        GroupUUID, GroupTaskCount: the group it is a member of (``""``, 0: none).
+        Args: None and ``()`` are ``null`` and ``[]`` on the wire and mean the same.
+        Headers: names to canonical JSON text; None is ``null``.
+        Priority: 0 to 255; only some brokers look at it.
+        Immutable: results are not passed on (whose, see :mod:`gearmesh.wire.workflow`).
+        RetryCount: retries left. RetryTimeout: seconds before the last retry.
+        OnSuccess, OnError: signatures sent afterwards. An element is None only where a
+            foreign writer put ``null``.
+        ChordCallback: sent once every member of the group is SUCCESS.
+        BrokerMessageGroupId, SQSReceiptHandle, StopTaskDeletionOnError: for SQS only.
+        IgnoreWhenTaskNotRegistered: drop it where the name is not known.
+    """
+
+    UUID: str = ""
+    Name: str = ""
+    RoutingKey: str = ""
+    ETA: str | None = None
+    GroupUUID: str = ""
+    GroupTaskCount: Int64 = 0
+    Args: tuple[Arg, ...] | None = None
+    Headers: dict[str, msgspec.Raw] | None = None
+    Priority: UInt8 = 0
+    Immutable: bool = False
+    RetryCount: Int64 = 0
+    RetryTimeout: Int64 = 0
+    OnSuccess: tuple[Signature | None, ...] | None = None
+    OnError: tuple[Signature | None, ...] | None = None
+    ChordCallback: Signature | None = None
+    BrokerMessageGroupId: str = ""
+    SQSReceiptHandle: str = ""
+    StopTaskDeletionOnError: bool = False
+    IgnoreWhenTaskNotRegistered: bool = False
+
+    def evolve(self, **changes: Any) -> Signature:
+        """A copy with these fields changed. TypeError for a name that is no field."""
+        return msgspec.structs.replace(self, **changes)
+
+    def nested(self) -> bool:
+        """True if another signature hangs from this one."""
+        return bool(self.OnSuccess or self.OnError or self.ChordCallback is not None)
+
+    def children(self) -> list[Signature]:
+        """The signatures directly below, in the order they are written; nulls are left out."""
+        below = [s for s in (*(self.OnSuccess or ()), *(self.OnError or ())) if s is not None]
+        if self.ChordCallback is not None:
+            below.append(self.ChordCallback)
+        return below
+
+    def walk(self) -> Iterator[tuple[int, Signature]]:
+        """This signature and all below it, each with its level (0 for this one), parents first."""
+        stack = [(0, self)]
+        while stack:
+            level, sig = stack.pop()
+            yield level, sig
+            if sig.nested():
+                stack.extend((level + 1, child) for child in reversed(sig.children()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Signature):
+            return NotImplemented
+        stack: list[tuple[Signature | None, Signature | None]] = [(self, other)]
+        while stack:
+            one, two = stack.pop()
+            if one is two:
+                continue
+            if one is None or two is None or _flat(one) != _flat(two):
+                return False
+            for left, right in ((one.OnSuccess, two.OnSuccess), (one.OnError, two.OnError)):
+                if left is not None and right is not None:
+                    stack.extend(zip(left, right, strict=True))
+            stack.append((one.ChordCallback, two.ChordCallback))
+        return True
+
+    def __hash__(self) -> int:
+        return hash((self.UUID, self.Name, self.RoutingKey, self.ETA, self.GroupUUID, self.RetryCount))
+
+    def __repr__(self) -> str:
+        """Name, UUID and whatever is not zero; of nested signatures only how many there are."""
+        return f"Signature({', '.join(f'{name}={value}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown: list[tuple[str, Any]] = [("Name", repr(self.Name)), ("UUID", repr(self.UUID))]
+        for name in self.__struct_fields__[2:]:
+            value = getattr(self, name)
+            if value is None or not value:
+                continue
+            if isinstance(value, tuple):
+                shown.append((name, f"<{len(value)}>"))
+            elif isinstance(value, Signature):
+                shown.append((name, f"<{value.Name}>"))
+            else:
+                shown.append((name, list(value) if isinstance(value, dict) else reprlib.repr(value)))
+        return shown
+
+
+def _flat(sig: Signature) -> tuple[Any, ...]:
+    """All that can be compared without going down; nested lists by their length."""
+    return (
+        sig.UUID,
+        sig.Name,
+        sig.RoutingKey,
+        sig.ETA,
+        sig.GroupUUID,
+        sig.GroupTaskCount,
+        sig.Args,
+        sig.Headers,
+        sig.Priority,
+        sig.Immutable,
+        sig.RetryCount,
+        sig.RetryTimeout,
+        None if sig.OnSuccess is None else len(sig.OnSuccess),
+        None if sig.OnError is None else len(sig.OnError),
+        sig.BrokerMessageGroupId,
+        sig.SQSReceiptHandle,
+        sig.StopTaskDeletionOnError,
+        sig.IgnoreWhenTaskNotRegistered,
+    )

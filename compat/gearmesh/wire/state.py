@@ -1,0 +1,97 @@
+"""What the result backend keeps of a task and of a group.
+
+Source: ``tasks.TaskState``, ``tasks.TaskResult`` and ``tasks.GroupMeta`` of Machinery, as
+recorded in ``tests/golden/redis`` and ``tests/golden/results_redis.json``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from gearmesh.wire.signature import Int64
+
+__all__ = [
+    "FAILURE",
+    "PENDING",
+    "RECEIVED",
+    "RETRY",
+    "STARTED",
+    "SUCCESS",
+    "ZERO_TIME",
+    "GroupMeta",
+    "TaskResult",
+    "TaskState",
+]
+
+PENDING: Final = "PENDING"
+RECEIVED: Final = "RECEIVED"
+STARTED: Final = "STARTED"
+RETRY: Final = "RETRY"
+SUCCESS: Final = "SUCCESS"
+FAILURE: Final = "FAILURE"
+
+#: Go: the zero ``time.Time`` as it is written; "not known" wherever a time is expected.
+ZERO_TIME: Final = "0001-01-01T00:00:00Z"
+
+_NULL = msgspec.Raw(b"null")
+
+
+class TaskResult(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One returned value: a Go type name (bytes are ``[]uint8``) and canonical JSON text."""
+
+    Type: str = ""
+    Value: msgspec.Raw = _NULL
+
+    def __hash__(self) -> int:
+        return hash(self.Type)  # Raw has no hash
+
+
+class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a task is.
+
+    Attributes:
+        TaskUUID: the task. TaskName: ``""`` where Machinery does not store it.
+        State: one of the constants of this module.
+        Results: None (``null``) until SUCCESS; ``()`` (``[]``) for a task that returns nothing.
+        Error: the error's text with FAILURE, otherwise ``""``.
+        CreatedAt: RFC 3339 text, when it was first PENDING; :data:`ZERO_TIME`: not known.
+        TTL: unix seconds on DynamoDB; 0 elsewhere.
+    """
+
+    TaskUUID: str = ""
+    TaskName: str = ""
+    State: str = ""
+    Results: tuple[TaskResult, ...] | None = None
+    Error: str = ""
+    CreatedAt: str = ZERO_TIME
+    TTL: Int64 = 0
+
+    @property
+    def success(self) -> bool:
+        """True for SUCCESS."""
+        return self.State == SUCCESS
+
+    @property
+    def final(self) -> bool:
+        """True for SUCCESS and FAILURE: nothing comes after."""
+        return self.State == SUCCESS or self.State == FAILURE
+
+
+class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The members of a group.
+
+    Attributes:
+        GroupUUID: the group. TaskUUIDs: its members in order (``null`` is read as none).
+        ChordTriggered: the chord's callback was taken by someone to be sent.
+        Lock: Go: Memcache's substitute for a mutex; elsewhere always false.
+        CreatedAt, TTL: as in :class:`TaskState`.
+    """
+
+    GroupUUID: str = ""
+    TaskUUIDs: tuple[str, ...] = ()
+    ChordTriggered: bool = False
+    Lock: bool = False
+    CreatedAt: str = ZERO_TIME
+    TTL: Int64 = 0

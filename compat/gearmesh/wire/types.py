@@ -1,0 +1,80 @@
+"""Go types: their names, and values to and from them."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.wire.dumping import dump
+from gearmesh.wire.loading import load
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import TaskResult
+from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
+
+__all__ = [
+    "BYTES",
+    "INTEGERS",
+    "TYPES",
+    "arg",
+    "dump",
+    "element",
+    "infer",
+    "is_slice",
+    "load",
+    "load_args",
+    "result",
+]
+
+
+def infer(value: Any) -> str:
+    """The Go type of a Python value whose type was not said.
+
+    bool, int (``int64``), float (``float64``), str (``string``), bytes (``[]byte``), and lists and
+    tuples of one of the first four. LocalProtocolError for anything else, for an empty or a mixed
+    list: then the type has to be said.
+    """
+    if isinstance(value, (list, tuple)):
+        kinds = {_infer_scalar(one) for one in value}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is not None:
+            return f"[]{kind}"
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        return "[]byte"
+    else:
+        kind = _infer_scalar(value)
+        if kind is not None:
+            return kind
+    raise LocalProtocolError(
+        f"the Go type of {reprlib.repr(value)} ({value.__class__.__name__}) cannot be told; say it"
+    )
+
+
+def _infer_scalar(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int64"
+    if isinstance(value, float):
+        return "float64"
+    if isinstance(value, str):
+        return "string"
+    return None
+
+
+def arg(type: str, value: Any, name: str = "") -> Arg:
+    """An argument of ``value`` as the Go type ``type``. LocalProtocolError as :func:`dump`."""
+    return Arg(name, type, dump(type, value))
+
+
+def result(type: str, value: Any) -> TaskResult:
+    """A result of ``value`` as the Go type ``type``. LocalProtocolError as :func:`dump`.
+
+    Go: results are named by reflection, which knows ``[]byte`` as ``[]uint8``.
+    """
+    return TaskResult("[]uint8" if type == "[]byte" else type, dump(type, value))
+
+
+def load_args(sig: Signature) -> list[Any]:
+    """The values of a signature's arguments, in order. RemoteProtocolError as :func:`load`."""
+    return [load(one.Type, one.Value) for one in sig.Args or ()]

@@ -1,0 +1,164 @@
+"""Which signatures follow: pure functions from a signature and an outcome to signatures.
+
+No clock and no randomness: moments are passed in as nanoseconds since the Unix epoch, ids come
+from a callable ``new_id`` that returns a fresh uuid4 as text (without ``task_``).
+
+Source: recordings ``redis/{chain,group,chord,task_*}.json``, ``fibonacci.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.wire import gotime
+from gearmesh.wire.gojson.write import unicode
+from gearmesh.wire.retry import fibonacci_next
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import TaskResult, TaskState
+from gearmesh.wire.types import arg
+
+__all__ = [
+    "after_failure",
+    "after_success",
+    "chord_callback",
+    "make_chain",
+    "make_chord",
+    "make_group",
+    "prepare",
+    "retried",
+    "retried_later",
+]
+
+NewId = Callable[[], str]
+
+
+def prepare(sig: Signature, *, queue: str, new_id: NewId) -> Signature:
+    """The signature as it is sent: an empty UUID, an empty RoutingKey and null Headers are filled.
+
+    ``queue``: the sender's default queue. Go: it is the **sender's**, so the next step of a chain
+    that names no queue goes to the queue of the worker that ran the step before.
+    A chord callback inside of it gets Headers too, since Go writes a trace into them.
+    """
+    callback = sig.ChordCallback
+    if callback is not None and callback.Headers is None:
+        sig = msgspec.structs.replace(sig, ChordCallback=msgspec.structs.replace(callback, Headers={}))
+    if sig.UUID and sig.RoutingKey and sig.Headers is not None:
+        return sig
+    return msgspec.structs.replace(
+        sig,
+        UUID=sig.UUID or f"task_{new_id()}",
+        RoutingKey=sig.RoutingKey or queue,
+        Headers={} if sig.Headers is None else sig.Headers,
+    )
+
+
+def after_success(sig: Signature, results: Sequence[TaskResult]) -> tuple[Signature, ...]:
+    """What is sent after SUCCESS: the OnSuccess signatures, with ``results`` as further arguments.
+
+    Go: whether results are passed on is said by the parent's Immutable; the child's is not looked at.
+    """
+    if not sig.OnSuccess:
+        return ()
+    children = (child for child in sig.OnSuccess if child is not None)
+    if sig.Immutable:
+        return tuple(children)
+    return tuple(_append(child, results) for child in children)
+
+
+def after_failure(sig: Signature, error: str) -> tuple[Signature, ...]:
+    """What is sent after FAILURE: the OnError signatures, the error's text as their first argument.
+
+    Go: Immutable changes nothing here. What is not Unicode in ``error`` becomes U+FFFD.
+    """
+    if not sig.OnError:
+        return ()
+    first = arg("string", unicode(error))
+    return tuple(
+        msgspec.structs.replace(child, Args=(first, *(child.Args or ())))
+        for child in sig.OnError
+        if child is not None
+    )
+
+
+def retried(sig: Signature, now_ns: int) -> Signature:
+    """The signature for one more try: one retry fewer, later by the next Fibonacci number of seconds.
+
+    The caller has seen that RetryCount is above 0.
+    """
+    seconds = fibonacci_next(sig.RetryTimeout)
+    return msgspec.structs.replace(
+        sig,
+        RetryCount=sig.RetryCount - 1,
+        RetryTimeout=seconds,
+        ETA=gotime.format_ns(now_ns + seconds * 1_000_000_000),
+    )
+
+
+def retried_later(sig: Signature, now_ns: int, delay_ns: int) -> Signature:
+    """The signature to be run again ``delay_ns`` from now because the task asked for it.
+
+    Go: ``ErrRetryTaskLater``; the retry count stays as it is.
+    """
+    return msgspec.structs.replace(sig, ETA=gotime.format_ns(now_ns + delay_ns))
+
+
+def chord_callback(callback: Signature, states: Iterable[TaskState | None]) -> Signature | None:
+    """The chord's callback as it is sent, or None: a member is not SUCCESS, it never will be.
+
+    ``states``: of all members, in the order of the group's TaskUUIDs; None for one that is gone.
+    Go: results are left out if the **callback** is Immutable.
+    """
+    results: list[TaskResult] = []
+    for state in states:
+        if state is None or not state.success:
+            return None
+        results += state.Results or ()
+    return callback if callback.Immutable else _append(callback, results)
+
+
+def make_chain(sigs: Sequence[Signature], new_id: NewId) -> Signature:
+    """The first signature, with each next one as its OnSuccess (which is replaced), and UUIDs."""
+    if not sigs:
+        raise LocalProtocolError("a chain needs at least one signature")
+    chain: Signature | None = None
+    for sig in reversed(sigs):
+        changed = _named(sig, "task", new_id)
+        chain = changed if chain is None else msgspec.structs.replace(changed, OnSuccess=(chain,))
+    assert chain is not None
+    return chain
+
+
+def make_group(sigs: Sequence[Signature], group_uuid: str, new_id: NewId) -> tuple[Signature, ...]:
+    """The signatures as members of one group, with UUIDs. ``group_uuid``: ``group_<uuid4>``."""
+    if not sigs:
+        raise LocalProtocolError("a group needs at least one signature")
+    return tuple(
+        msgspec.structs.replace(_named(sig, "task", new_id), GroupUUID=group_uuid, GroupTaskCount=len(sigs))
+        for sig in sigs
+    )
+
+
+def make_chord(
+    sigs: Sequence[Signature], callback: Signature, group_uuid: str, new_id: NewId
+) -> tuple[Signature, ...]:
+    """A group whose members all carry ``callback``, which gets a UUID ``chord_<uuid4>``."""
+    named = _named(callback, "chord", new_id)
+    if named.Headers is None:
+        named = msgspec.structs.replace(named, Headers={})
+    return tuple(
+        msgspec.structs.replace(sig, ChordCallback=named) for sig in make_group(sigs, group_uuid, new_id)
+    )
+
+
+def _named(sig: Signature, prefix: str, new_id: NewId) -> Signature:
+    return sig if sig.UUID else msgspec.structs.replace(sig, UUID=f"{prefix}_{new_id()}")
+
+
+def _append(sig: Signature, results: Sequence[TaskResult]) -> Signature:
+    if not results:
+        return sig
+    added = tuple(Arg("", one.Type, one.Value) for one in results)
+    return msgspec.structs.replace(sig, Args=(sig.Args or ()) + added)

@@ -1,0 +1,94 @@
+"""The process that runs the tasks, under its supervisor: ``python -m gearmesh.worker.child SETUP``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+
+from gearmesh.errors import GearmeshError
+from gearmesh.worker.loader import load_app
+from gearmesh.worker.logs import set_up_logging
+from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.worker import Worker
+
+__all__ = ["EXIT_CONFIG", "main"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Exit code of a child that would fail again in the same way.
+EXIT_CONFIG = 78
+
+
+class Child:
+    """Signals, the parent's lifeline, and the worker between them."""
+
+    def __init__(self, worker: Worker, options: WorkerOptions) -> None:
+        self._worker = worker
+        self._grace = options.grace
+        self._signals = 0
+        self._stopping = threading.Lock()
+
+    def run(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        threading.Thread(target=self._watch_parent, name="gearmesh-parent", daemon=True).start()
+        self._worker.run()
+        return 0
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            threading.Thread(target=self._stop, name="gearmesh-stop").start()
+        elif self._signals == 2:
+            threading.Thread(target=self._leave, name="gearmesh-leave", daemon=True).start()
+
+    def _stop(self) -> None:
+        with self._stopping:
+            log.info("stopping: running tasks have %g s", self._grace)
+            if not self._worker.stop(self._grace):
+                # Threads that still run tasks would keep the interpreter alive; what they held went back.
+                os._exit(0)
+
+    def _leave(self) -> None:
+        """Put everything back and go; whatever still runs can't commit any more."""
+        log.warning("leaving now")
+        try:
+            self._worker.leave()
+        finally:
+            os._exit(0)
+
+    def _watch_parent(self) -> None:
+        """The pipe from the parent closes when it dies: send heartbeats in its place, and stop."""
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        log.error("the supervisor is gone: stopping")
+        self._worker.beat()
+        self._stop()
+
+
+def main(argv: list[str]) -> int:
+    """Run a worker as its supervisor says; an exit code."""
+    setup = json.loads(argv[1])
+    given = setup["options"]
+    options = WorkerOptions(**{**given, "queues": tuple(given["queues"]) if given["queues"] else None})
+    set_up_logging(options.log_level, options.log_format)
+    try:
+        app = load_app(setup["spec"])
+        if options.lease is not None:
+            app.config = dataclasses.replace(app.config, lease=options.lease)
+        worker = Worker(
+            app, options.queues, options.concurrency, consumer=setup["consumer"], heartbeats=False
+        )
+    except GearmeshError as exc:
+        log.critical("%s", exc)
+        return EXIT_CONFIG
+    return Child(worker, options).run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))

@@ -1,0 +1,230 @@
+"""Gathers the Commits that became ready during the last flush and flushes them together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import kombu
+
+from gearmesh.app.flush import Flusher
+from gearmesh.backends.base import Backend
+from gearmesh.errors import GearmeshError
+from gearmesh.pauses import Pauses
+from gearmesh.wire.commit import Commit, Outcome, Settle
+from gearmesh.wire.state import RECEIVED, STARTED, TaskState
+from gearmesh.worker.job import Job
+
+__all__ = ["Committer"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Seconds a state must have been true before it is written on its own.
+SHOWN_AFTER = 0.05
+#: Seconds before another try for a chord trigger that somebody else holds.
+BUSY_PAUSE = 0.003
+#: Commits of one flush at the most.
+BATCH = 512
+
+
+class Item(NamedTuple):
+    """A Commit, and the job it belongs to where there is one."""
+
+    commit: Commit
+    job: Job | None
+
+
+class Committer:
+    """One thread with a connection of its own.
+
+    Args:
+        connect: makes a kombu connection (not connected yet).
+        backend: where states go.
+        open_jobs: the worker's jobs by fetch counter; finished ones are taken out here.
+        fire: makes the commit that fires a complete chord.
+        settled: called after each flush, so that the intake can fetch more.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], kombu.Connection],
+        backend: Backend,
+        open_jobs: dict[int, Job],
+        fire: Callable[[Job, Commit], Commit],
+        settled: Callable[[], None],
+    ) -> None:
+        self._connect = connect
+        self._backend = backend
+        self._jobs = open_jobs
+        self._fire = fire
+        self._settled = settled
+        self._items: deque[Item] = deque()
+        self._busy: list[Item] = []
+        self._news = threading.Event()
+        self._closing = threading.Event()
+        self._connection: kombu.Connection | None = None
+        self._flusher: Flusher | None = None
+        self._looked_at = 0.0
+        self._idle = threading.Event()
+        self._idle.set()
+        self._thread = threading.Thread(target=self._loop, name="gearmesh-committer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, commit: Commit, job: Job | None = None) -> None:
+        """Hand over a Commit; any thread."""
+        self._items.append(Item(commit, job))
+        if not self._news.is_set():
+            self._idle.clear()
+            self._news.set()
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until all that was handed over is committed; True if that happened within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while self._items or self._busy or not self._idle.is_set():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._idle.wait(min(left, 0.05))
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; what was not committed by then stays held on the server."""
+        self._closing.set()
+        self._news.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    # -- the thread
+
+    def _loop(self) -> None:
+        while not self._closing.is_set():
+            self._wait()
+            items = self._gather()
+            if items:
+                self._flush(items)
+            if not self._items and not self._busy:
+                self._idle.set()
+                if self._items:  # one came between the look and the flag
+                    self._idle.clear()
+        self._disconnect()
+
+    def _wait(self) -> None:
+        if self._busy:
+            self._news.wait(BUSY_PAUSE)
+        elif not self._items:
+            self._news.wait(SHOWN_AFTER / 2 if self._jobs else None)
+        self._news.clear()
+
+    def _gather(self) -> list[Item]:
+        self._idle.clear()
+        items, self._busy = self._busy, []
+        take = self._items.popleft
+        while self._items and len(items) < BATCH:
+            items.append(take())
+        if self._items:
+            self._news.set()
+        now = time.monotonic()
+        if now - self._looked_at >= SHOWN_AFTER / 2:
+            self._looked_at = now
+            self._show(now, items)
+        return items
+
+    def _show(self, now: float, items: list[Item]) -> None:
+        """Make long tasks visible. The newest state only: who is done has no need of STARTED."""
+        done = {item.job for item in items}
+        for job in list(self._jobs.values()):
+            if now - job.received_at < SHOWN_AFTER:
+                break  # jobs are in the order they came
+            state = ""
+            if job.started_at:
+                if job.shown != STARTED and now - job.started_at >= SHOWN_AFTER:
+                    state = STARTED
+            elif not job.shown:
+                state = RECEIVED
+            if state and job not in done:
+                job.shown = state
+                states = (TaskState(TaskUUID=job.sig.UUID, State=state),)
+                items.insert(0, Item(Commit(states=states, settle=Settle(job.delivery, "keep")), None))
+
+    def _flush(self, items: list[Item]) -> None:
+        """Flush until it is known what became of every item."""
+        pauses = Pauses()
+        while True:
+            try:
+                outcomes = self._outcomes([item.commit for item in items])
+                self._handle(items, outcomes, repeated=pauses.count > 0)
+                return
+            except self._trouble() as exc:
+                self._disconnect()
+                if self._closing.is_set():
+                    return
+                pauses.log(log, "commits wait for the server", exc)
+                self._closing.wait(pauses.next())
+            except Exception as exc:
+                if len(items) == 1:
+                    self._bury(items[0], exc)
+                    return
+                # One bad commit must not stop the others.
+                for item in items:
+                    self._flush([item])
+                return
+
+    def _outcomes(self, commits: Sequence[Commit]) -> list[Outcome]:
+        if self._flusher is None:
+            self._connection = self._connect()
+            self._flusher = Flusher(self._connection.channel(), self._backend)
+        return self._flusher.flush(commits)
+
+    def _handle(self, items: Sequence[Item], outcomes: Sequence[Outcome], *, repeated: bool) -> None:
+        again = []
+        for (commit, job), outcome in zip(items, outcomes, strict=True):
+            if outcome == "complete" and job is not None:
+                again.append(Item(self._fire(job, commit), job))
+            elif outcome == "busy":
+                self._busy.append(Item(commit, job))
+            else:
+                if commit.settle is not None and commit.settle.how != "keep":
+                    self._jobs.pop(commit.settle.delivery.id, None)
+                if outcome == "lost" and job is not None and not repeated:
+                    log.warning(
+                        "task %s ran, but its lease was lost: another worker has it, nothing was written",
+                        job.sig.Name,
+                        extra={"task": job.sig.Name, "uuid": job.sig.UUID},
+                    )
+        if again:
+            self._items.extendleft(reversed(again))
+            self._news.set()
+        self._settled()
+
+    def _bury(self, item: Item, exc: Exception) -> None:
+        """A commit that can never succeed: the message is kept as a dead letter, with the reason."""
+        settle = item.commit.settle
+        what = item.job.sig.UUID if item.job is not None else "a delivery"
+        log.error("%s can't be committed: %s", what, exc, exc_info=not isinstance(exc, GearmeshError))
+        if settle is None or settle.how in ("keep", "dead"):
+            return
+        self._flush([Item(Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {exc}")), item.job)])
+
+    def _trouble(self) -> tuple[type[BaseException], ...]:
+        errors = self._backend.connection_errors
+        connection = self._connection
+        return errors if connection is None else (*errors, *connection.connection_errors)
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._flusher = self._connection, None, None
+        if connection is not None:
+            close_quietly(connection)
+
+
+def close_quietly(connection: kombu.Connection) -> None:
+    """Close a connection that may be broken already."""
+    try:
+        connection.close()
+    except Exception as exc:
+        log.debug("closing a broken connection: %s", exc)

@@ -1,0 +1,182 @@
+"""Takes deliveries from the broker, decodes them, and hands them on: one thread, one connection."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import kombu
+
+from gearmesh.app.task import Task
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.pauses import Pauses
+from gearmesh.wire.codec import decode
+from gearmesh.wire.commit import Commit, Settle
+from gearmesh.worker.committer import Committer, close_quietly
+from gearmesh.worker.job import Job
+from gearmesh.worker.threads import ThreadExecutor
+
+__all__ = ["Intake"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Seconds between looks at whether jobs should be given back.
+LOOK = 1.0
+
+
+class Intake:
+    """See the module.
+
+    Args:
+        connect: makes a kombu connection (not connected yet) whose channels consume under the worker's name.
+        queues: what to read.
+        tasks: by name.
+        max_age: seconds for which a message with an unregistered name is offered to others.
+        jobs: the worker's jobs by fetch counter; new ones are put in here.
+        failed: called with the exception that ended the thread, should one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], kombu.Connection],
+        queues: Sequence[str],
+        tasks: Mapping[str, Task],
+        max_age: float,
+        jobs: dict[int, Job],
+        executor: ThreadExecutor,
+        committer: Committer,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._connect = connect
+        self._queues = queues
+        self._tasks = tasks
+        self._max_age = max_age
+        self._jobs = jobs
+        self._executor = executor
+        self._committer = committer
+        self._failed = failed
+        self._fresh: list[Job] = []
+        self._channel: Any = None
+        self._wanted = 0
+        self._looked_at = 0.0
+        self._closing = threading.Event()
+        #: set once consuming
+        self.ready = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="gearmesh-intake", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Take nothing any more; True if the thread ended within ``timeout`` seconds."""
+        self._closing.set()
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def room(self) -> None:
+        """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
+        if self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted:
+            self._wake()
+
+    def _wake(self) -> None:
+        channel = self._channel
+        if channel is not None:
+            channel.wake()
+
+    # -- the thread
+
+    def _loop(self) -> None:
+        pauses = Pauses()
+        while not self._closing.is_set():
+            connection = self._connect()
+            errors = connection.connection_errors
+            try:
+                self._consume(connection, pauses)
+            except errors as exc:
+                pauses.log(log, "the broker is away", exc)
+                close_quietly(connection)
+                self._closing.wait(pauses.next())
+            except BaseException as exc:
+                log.critical("intake stopped: %s", exc, exc_info=True)
+                close_quietly(connection)
+                self._failed(exc)
+                return
+            finally:
+                self._channel = None
+        self.ready.set()
+
+    def _consume(self, connection: kombu.Connection, pauses: Pauses) -> None:
+        channel = connection.channel()
+        queues = [kombu.Queue(name, channel=channel, no_declare=True) for name in self._queues]
+        consumer = kombu.Consumer(channel, queues, on_message=self._take, accept=None, auto_declare=False)
+        self._wanted = self._executor.wanted
+        channel.basic_qos(0, self._wanted, False)
+        self._channel = channel
+        with consumer:
+            self.ready.set()
+            while not self._closing.is_set():
+                try:
+                    connection.drain_events(timeout=LOOK)
+                except TimeoutError:
+                    pass
+                finally:
+                    self._hand_over()
+                pauses.reset()
+                self._give_back()
+                wanted = self._executor.wanted
+                if wanted != self._wanted:
+                    self._wanted = wanted
+                    channel.basic_qos(0, wanted, False)
+            self._channel = None
+        connection.close()
+
+    def _hand_over(self) -> None:
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self._executor.submit(fresh)
+
+    def _take(self, message: Any) -> None:
+        delivery = message.delivery
+        try:
+            sig = decode(message.body)
+        except RemoteProtocolError as exc:
+            log.error("undecodable message on %s: %s", delivery.queue, exc, extra={"queue": delivery.queue})
+            self._committer.add(Commit(settle=Settle(delivery, "dead", f"undecodable: {exc}")))
+            return
+        task = self._tasks.get(sig.Name)
+        if task is None:
+            if sig.IgnoreWhenTaskNotRegistered:
+                settle = Settle(delivery)
+            else:
+                settle = Settle(delivery, "aside", max_age=self._max_age)
+            self._committer.add(Commit(settle=settle))
+            return
+        job = Job(sig, task, delivery)
+        self._jobs[delivery.id] = job
+        self._fresh.append(job)
+
+    def _give_back(self) -> None:
+        """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK:
+            return
+        self._looked_at = now
+        if not self._executor.waiting:
+            return
+        oldest = next(iter(list(self._jobs.values())), None)
+        if oldest is not None and now - oldest.received_at > LOOK:
+            put_back(self._executor.take_back(), self._committer)
+
+
+def put_back(jobs: Sequence[Job], committer: Committer) -> None:
+    """Return jobs that were not begun to the head of their queues, in their order."""
+    if jobs:
+        log.info("%d messages not begun go back", len(jobs))
+    # The newest first: each goes before all others.
+    for job in reversed(jobs):
+        committer.add(Commit(settle=Settle(job.delivery, "head")), job)

@@ -1,0 +1,207 @@
+"""A worker: intake → executor → committer, in one process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import kombu
+
+from gearmesh.app.app import App
+from gearmesh.errors import ConfigError, GearmeshError
+from gearmesh.transports.registry import open_connection
+from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.wire.names import slot_tag
+from gearmesh.worker.committer import Committer, close_quietly
+from gearmesh.worker.intake import Intake, put_back
+from gearmesh.worker.job import Job
+from gearmesh.worker.runner import Runner
+from gearmesh.worker.threads import ThreadExecutor
+
+__all__ = ["Worker"]
+
+log = logging.getLogger("gearmesh.worker")
+
+
+class Worker:
+    """Runs an app's tasks in threads until it is stopped.
+
+    The ``gearmesh worker`` command puts a supervising process above it; used directly, as in tests, it sends its
+    own heartbeats.
+
+    Args:
+        app: whose tasks to run, on whose broker and backend.
+        queues: names of the queues to read, each fairly; None: the app's default queue.
+        concurrency: how many tasks run at a time; at least 1.
+        consumer: the name to consume under; None: a fresh one. It must be unique to this incarnation.
+        heartbeats: False if another process sends them.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        queues: Sequence[str] | None = None,
+        concurrency: int = 10,
+        *,
+        consumer: str | None = None,
+        heartbeats: bool = True,
+    ) -> None:
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise ConfigError(f"concurrency is {concurrency!r}, expected a whole number above 0")
+        self.app = app
+        self.queues = tuple(dict.fromkeys(queues or (app.config.default_queue,)))
+        for queue in self.queues:
+            slot_tag(queue)
+        self._ledger = Ledger(consumer)
+        self._heartbeats = heartbeats
+        self._jobs: dict[int, Job] = {}
+        self._runner = Runner(app.backend, app.config.default_queue)
+        self._executor = ThreadExecutor(concurrency, self._runner.run, self._done)
+        self._committer = Committer(
+            self._connection, app.backend, self._jobs, self._runner.fired, self._settled
+        )
+        self._intake = Intake(
+            self._connection,
+            self.queues,
+            app.tasks,
+            app.config.unregistered_max_age,
+            self._jobs,
+            self._executor,
+            self._committer,
+            self._on_failure,
+        )
+        self._lock = threading.Lock()
+        self._started = False
+        self._stopped = threading.Event()
+        self._over = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def consumer(self) -> str:
+        """The name this worker consumes under."""
+        return self._ledger.consumer
+
+    def start(self, timeout: float | None = 10.0) -> Worker:
+        """Begin, in threads of its own, and wait until it consumes.
+
+        Args:
+            timeout: seconds to wait for that; None: do not wait.
+
+        Raises:
+            GearmeshError: the broker could not be reached in that time (the worker goes on trying).
+        """
+        with self._lock:
+            if not self._started:
+                self._started = True
+                self._executor.start()
+                self._committer.start()
+                self._intake.start()
+        if timeout is not None and not self._intake.ready.wait(timeout):
+            raise GearmeshError(
+                f"worker: the broker {self.app.shown_broker} was not reached in {timeout:g} s"
+            )
+        return self
+
+    def run(self) -> None:
+        """Work until :meth:`stop` is called by another thread or a signal handler.
+
+        Raises:
+            Exception: what ended the intake, should anything but a lost connection do so.
+        """
+        self.start(timeout=None)
+        self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Take nothing more, finish what runs, put back what has not begun. Stopping twice is fine.
+
+        Args:
+            timeout: seconds for running tasks to end. What runs longer goes back to its queue and is run again
+                elsewhere; its thread here can't commit any more.
+
+        Returns:
+            True if everything ended in time.
+        """
+        with self._lock:
+            if self._stopped.is_set() or not self._started:
+                self._stopped.set()
+                self._over.set()
+                return True
+            self._stopped.set()
+        deadline = time.monotonic() + timeout
+        self._intake.stop(min(timeout, 20.0))
+        self._executor.stop()
+        put_back(self._executor.take_back(), self._committer)
+        ended = self._executor.join(timeout)
+        drained = self._committer.drain(max(1.0, deadline - time.monotonic()))
+        self._committer.stop(5.0)
+        self.leave()
+        self._runner.loop.stop()
+        self._over.set()
+        return ended and drained
+
+    def leave(self) -> None:
+        """Put back whatever is still held, at once; tasks that run on can't commit any more."""
+        connection = self._connection()
+        try:
+            count = connection.channel().recover(self.consumer, self.queues)
+            if count:
+                log.warning("%d messages go back unfinished", count)
+        except connection.connection_errors as exc:
+            log.warning("what is still held goes back when its lease ends: %s", exc)
+        finally:
+            close_quietly(connection)
+
+    def beat(self) -> None:
+        """Send heartbeats from now on, in place of the process that did; they end with :meth:`stop`."""
+
+        def loop() -> None:
+            while not self._over.is_set():
+                connection = self._connection()
+                try:
+                    channel = connection.channel()
+                    while not self._over.is_set():
+                        channel.heartbeat(self.consumer, self.queues)
+                        self._over.wait(self.app.config.lease / 3)
+                except connection.connection_errors as exc:
+                    log.warning("heartbeat: %s", exc)
+                    self._over.wait(1.0)
+                finally:
+                    close_quietly(connection)
+
+        threading.Thread(target=loop, name="gearmesh-heartbeat", daemon=True).start()
+
+    def __enter__(self) -> Worker:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _connection(self) -> kombu.Connection:
+        config = self.app.config
+        options: dict[str, Any] = {
+            "ledger": self._ledger,
+            "lease": config.lease,
+            "delayed_key": config.delayed_tasks_key,
+            "delayed_poll": config.delayed_poll,
+            "default_queue": config.default_queue,
+            "heartbeats": self._heartbeats,
+        }
+        return open_connection(config.broker, consumer=self.consumer, options=options)
+
+    def _done(self, job: Job, commit: Any) -> None:
+        self._committer.add(commit, job)
+
+    def _settled(self) -> None:
+        self._intake.room()
+
+    def _on_failure(self, exc: BaseException) -> None:
+        self._failure = exc
+        self._over.set()

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Install Debian packages: debian.sh PACKAGE...  As root, or with sudo; else say what to do.
+set -eu
+if [ "$(id -u)" = 0 ]; then
+    root=""
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    root="sudo"
+else
+    echo "missing: $*. Become root and run: apt-get install $*" >&2
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "missing: $*, and there is no apt-get here: install them in your system's way" >&2
+    exit 1
+fi
+$root apt-get update -qq
+# shellcheck disable=SC2086  # empty, or the word sudo
+DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends "$@"

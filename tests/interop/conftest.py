@@ -1,0 +1,85 @@
+"""Peers, one Redis for all of them, and the line that says which peers there were."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gearmesh.testing.peerproc import PeerProcess, python_peer
+from gearmesh.testing.servers import RedisServer
+
+from .peers import Peers
+from .scenarios import Side
+
+#: The program that holds another implementation, with flags of its own if it needs any.
+PEER = shlex.split(os.environ.get("GEARMESH_PEER", ""))
+SIDES: tuple[Side, ...] = ("go", "python") if PEER else ("python",)
+DATABASES = 256
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``client`` and ``worker`` run through every side there is."""
+    for end in ("client", "worker"):
+        if end in metafunc.fixturenames:
+            metafunc.parametrize(end, SIDES, ids=[f"{end}-{side}" for side in SIDES], scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("peer") and not PEER:
+            item.add_marker(pytest.mark.skip(reason="GEARMESH_PEER is not set"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ways = " ".join(f"{client}→{worker}" for client in SIDES for worker in SIDES)
+    if PEER:
+        terminalreporter.write_line(f"interop: {ways}, with the peer {Path(PEER[0]).name}")
+    else:
+        terminalreporter.write_line(f"interop: recordings and {ways} only, since GEARMESH_PEER is not set")
+    for name, value in terminalreporter.config.stash.get(NOTES, {}).items():
+        terminalreporter.write_line(f"interop: {name}: {value}")
+
+
+NOTES = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Have a line printed at the end of the run."""
+    notes = request.config.stash.setdefault(NOTES, {})
+    return notes.__setitem__
+
+
+@pytest.fixture(scope="session")
+def interop_redis(redis_server: RedisServer) -> Iterator[RedisServer]:
+    """A Redis that nobody flushes, with a database for everyone. (Skips where the run's Redis does.)"""
+    with RedisServer(args=["--databases", str(DATABASES)]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fresh_url(interop_redis: RedisServer) -> Callable[[], str]:
+    """Gives URLs of databases that nobody has used."""
+    numbers = itertools.count()
+    return lambda: interop_redis.url_of(next(numbers))
+
+
+@pytest.fixture(scope="session")
+def peers(fresh_url: Callable[[], str]) -> Iterator[Peers]:
+    """Starts peers of either side; those that are shared live to the end of the run."""
+    with ExitStack() as stack:
+        yield Peers({"go": PEER, "python": python_peer()}, fresh_url, stack)
+
+
+@pytest.fixture
+def start_peer(fresh_url: Callable[[], str]) -> Iterator[Callable[..., PeerProcess]]:
+    """Start a peer of the test's own: ``start_peer(side, url, *flags)``."""
+    with ExitStack() as stack:
+        own = Peers({"go": PEER, "python": python_peer()}, fresh_url, stack, abrupt=True)
+        yield own.start

@@ -1,0 +1,75 @@
+"""Starts peers of either side and keeps those that are shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from gearmesh.testing.peerproc import PeerProcess
+
+from .scenarios import Side
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A client and a worker on one database, and the worker's queue."""
+
+    url: str
+    queue: str
+    client: PeerProcess
+    worker: PeerProcess
+
+
+class Peers:
+    """See the fixtures ``peers`` and ``start_peer``.
+
+    Args:
+        programs: the command line of each side.
+        fresh_url: gives the URL of an unused database.
+        stack: ends the peers.
+        abrupt: by killing them; what they leave behind is nobody's.
+    """
+
+    def __init__(
+        self,
+        programs: Mapping[str, Sequence[str]],
+        fresh_url: Callable[[], str],
+        stack: ExitStack,
+        *,
+        abrupt: bool = False,
+    ) -> None:
+        self._programs = programs
+        self._fresh_url = fresh_url
+        self._stack = stack
+        self._abrupt = abrupt
+        self._pairs: dict[tuple[Side, Side], Pair] = {}
+
+    def start(self, side: Side, url: str, *flags: str) -> PeerProcess:
+        """Start a peer and wait until it is ready."""
+        peer = self.launch(side, url, *flags)
+        peer.wait_ready()
+        return peer
+
+    def launch(self, side: Side, url: str, *flags: str) -> PeerProcess:
+        """Start a peer; ``wait_ready`` is the caller's."""
+        peer = PeerProcess([*self._programs[side], "-broker", url, "-backend", url, *flags])
+        self._stack.callback(peer.close)
+        if self._abrupt:
+            self._stack.callback(peer.kill)
+        peer.launch()
+        return peer
+
+    def pair(self, client: Side, worker: Side) -> Pair:
+        """The client and the worker that the scenarios of these two sides share."""
+        found = self._pairs.get((client, worker))
+        if found is None:
+            url, queue = self._fresh_url(), f"{client}-to-{worker}"
+            ends = [
+                self.launch(side, url, "-mode", mode, "-queue", queue)
+                for side, mode in ((client, "client"), (worker, "worker"))
+            ]
+            for end in ends:
+                end.wait_ready()
+            found = self._pairs[client, worker] = Pair(url, queue, *ends)
+        return found

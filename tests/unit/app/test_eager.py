@@ -1,0 +1,196 @@
+"""The eager broker: the whole of section 4 of the protocol in the caller."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gearmesh import (
+    App,
+    ChordMemberFailed,
+    Int8,
+    Json,
+    ResultTimeout,
+    RetryLater,
+    TaskError,
+    TaskFailed,
+    chain,
+    chord,
+    current,
+    group,
+)
+
+
+def test_values_of_every_kind(eager: App) -> None:
+    @eager.task
+    def two(a: int, b: str) -> tuple[int, str]:
+        return a, b
+
+    @eager.task
+    def nothing() -> None: ...
+
+    @eager.task
+    def structured(a: Json[dict[str, list[int]]]) -> Json[list[int]]:
+        return a["x"]
+
+    assert two.delay(1, "<&>\u2028").get(0) == (1, "<&>\u2028")
+    assert nothing.delay().get(0) is None
+    assert structured.delay({"x": [1]}).get(0) == [1]
+    result = two.delay(1, "s")
+    assert (result.state, result.ready(), result.successful(), result.failed(), result.error) == (
+        "SUCCESS",
+        True,
+        True,
+        False,
+        "",
+    )
+    assert [tuple(each) for each in result.results or ()] == [("int64", 1), ("string", "s")]
+    # Another handle on the same task finds the declaration by the stored name.
+    assert eager.result(two.delay(1, "s").uuid).get(0) == (1, "s")
+
+
+def test_failure_and_on_error(eager: App) -> None:
+    heard: list[str] = []
+
+    @eager.task
+    def fail(message: str) -> None:
+        raise ValueError(message)
+
+    @eager.task
+    def note(error: str, extra: int) -> None:
+        heard.append(f"{error} {extra}")
+
+    result = fail.s("went wrong").on_error(note.s(5)).delay()
+    with pytest.raises(TaskFailed, match=r"task fail \(task_.*\) failed: went wrong") as caught:
+        result.get(0)
+    assert (caught.value.uuid, caught.value.error) == (result.uuid, "went wrong")
+    assert (result.state, result.error, result.failed(), result.results) == ("FAILURE", "went wrong", True, None)
+    assert result.wait(0) == "FAILURE"
+    assert heard == ["went wrong 5"]
+
+
+def test_retries(eager: App) -> None:
+    tries: list[tuple[int, int]] = []
+
+    @eager.task(retry_count=2)
+    def flaky() -> int:
+        tries.append((current().RetryCount, current().RetryTimeout))
+        if len(tries) < 3:
+            raise RuntimeError("again")
+        return len(tries)
+
+    assert flaky.delay().get(0) == 3
+    assert tries == [(2, 0), (1, 1), (0, 2)]
+
+    later: list[int] = []
+
+    @eager.task
+    def patient() -> int:
+        later.append(1)
+        if len(later) < 2:
+            raise RetryLater(3600)
+        return 7
+
+    assert patient.delay().get(0) == 7
+
+
+def test_a_result_that_cannot_be_sent_is_the_failure(eager: App) -> None:
+    @eager.task
+    def big() -> Int8:
+        return 1000
+
+    with pytest.raises(TaskFailed, match="task 'big' returned what cannot be sent: 1000 is not int8"):
+        big.delay().get(0)
+
+
+def test_workflows(eager: App) -> None:
+    @eager.task
+    def add(*numbers: int) -> int:
+        return sum(numbers)
+
+    assert chain(add.s(1, 2), add.s(10), add.si(1), add.s(1)).delay().get(0) == 2
+    assert group(add.s(i) for i in range(5)).delay().get(0) == [0, 1, 2, 3, 4]
+    assert chord([add.s(i, i) for i in range(10)], add.s(1)).delay().get(0) == 91
+    assert chord([add.s(i) for i in range(10)], add.si(5)).delay().get(0) == 5
+    nested = chain(add.s(1), group(add.s(1), add.s(2) | add.s(3)), add.s(4), group(add.s(5), add.s(6)))
+    assert nested.delay().get(0) == [17, 18]
+    inner = chord([chord([add.s(1), add.s(2)], add.s(3)), add.s(4)], add.s(5))
+    assert inner.delay().get(0) == 15
+    assert [r.get(0) for r in eager.publish_many([add.s(1), add.s(2) | add.s(3)])] == [1, 5]
+
+
+def test_a_failed_member_and_a_failed_step(eager: App) -> None:
+    @eager.task
+    def add(*numbers: int) -> int:
+        return sum(numbers)
+
+    @eager.task
+    def fail(*numbers: int) -> int:
+        raise ValueError("no")
+
+    failed = chord([add.s(1), fail.s()], add.s()).delay()
+    with pytest.raises(ChordMemberFailed, match="no"):
+        failed.get(0)
+    assert failed.state == "FAILURE"
+    assert failed.states == ["SUCCESS", "FAILURE"]
+    assert failed.completed_count == 2
+    with pytest.raises(ChordMemberFailed):
+        chord([add.s(1), add.s(1) | fail.s() | add.s(1)], add.s()).delay().get(0)
+    with pytest.raises(TaskFailed, match="no"):
+        chain(add.s(1), fail.s(), add.s()).delay().get(0)
+    with pytest.raises(TaskFailed, match="no"):
+        group(add.s(1), fail.s()).delay().get(0)
+    ended = {r.get(0) if r.successful() else "failed" for r in group(add.s(1), fail.s()).delay()}
+    assert ended == {1, "failed"}
+
+
+def test_coroutines(eager: App) -> None:
+    @eager.task
+    async def slow(a: int) -> int:
+        await asyncio.sleep(0)
+        return a + len(current().Name)
+
+    assert slow.delay(1).get(0) == 5
+
+    async def inside() -> int:
+        assert slow.s(1).delay().get(0) == 5  # a loop is running here
+        return await (await slow.adelay(2)).aget(1) + await slow.delay(3)
+
+    assert asyncio.run(inside()) == 13
+    assert asyncio.run(slow(1)) if False else slow.is_async
+
+
+def test_not_registered(eager: App) -> None:
+    with pytest.raises(TaskError, match="'elsewhere' is not registered"):
+        eager.remote("elsewhere").delay()
+    result = eager.remote("elsewhere").apply_async(ignore_unregistered=True)
+    with pytest.raises(ResultTimeout):
+        result.get(0)
+
+
+def test_current_outside() -> None:
+    with pytest.raises(TaskError, match="no task is running"):
+        current()
+
+
+def test_hooks_see_what_follows(eager: App) -> None:
+    seen: list[str] = []
+    eager.before_publish(lambda sig: seen.append(sig.Name))
+
+    @eager.task
+    def add(*numbers: int) -> int:
+        return sum(numbers)
+
+    chain(add.s(1), add.s(2)).delay()
+    assert seen == ["add", "add"]
+
+
+def test_forget(eager: App) -> None:
+    @eager.task
+    def work() -> int:
+        return 1
+
+    result = work.delay()
+    result.forget()
+    assert result.state == "PENDING"

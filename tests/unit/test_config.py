@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearmesh.config import Config
+from gearmesh.errors import ConfigError
+
+URL = "redis://localhost:6379/0"
+
+
+def test_defaults_are_machinery_s() -> None:
+    config = Config(broker=URL)
+    assert config.default_queue == "machinery_tasks"
+    assert config.delayed_tasks_key == "delayed_tasks"
+    assert config.results_expire_in == config.expire == 3600
+    assert config.backend == "null"
+    assert config.brokers == (URL,)
+
+
+def test_zero_expiry_is_the_default() -> None:
+    assert Config(broker=URL, results_expire_in=0).expire == 3600
+
+
+def test_it_is_a_value() -> None:
+    config = Config(broker=URL)
+    assert config == Config(broker=URL)
+    assert hash(config) == hash(Config(broker=URL))
+    assert replace(config, lease=5).lease == 5
+    with pytest.raises(FrozenInstanceError):
+        config.lease = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("broker", "", "broker is '', expected text that is not empty"),
+        ("broker", 7, "broker is a int, expected text"),
+        ("broker", "kafka://u:hunter2@h", "broker: unknown URL scheme 'kafka', expected one of redis"),
+        ("backend", "kafka://h", "backend: unknown URL scheme 'kafka'"),
+        ("backend", None, "backend is a NoneType"),
+        ("lock", "null", "lock: unknown URL scheme 'null'"),
+        ("multiple_broker_separator", "@", "multiple_broker_separator is '@', expected text without"),
+        ("default_queue", "", "default_queue is ''"),
+        ("delayed_tasks_key", b"x", "delayed_tasks_key is b'x'"),
+        ("results_expire_in", -1, "results_expire_in is -1, expected a whole number, 0 or more"),
+        ("results_expire_in", 1.5, "results_expire_in is 1.5"),
+        ("results_expire_in", True, "results_expire_in is True"),
+        ("send_concurrency", "1", "send_concurrency is '1'"),
+        ("lease", 0, "lease is 0, expected seconds above 0"),
+        ("lease", float("nan"), "lease is nan"),
+        ("lease", float("inf"), "lease is inf"),
+        ("lease", "30", "lease is '30'"),
+        ("delayed_poll", -0.1, "delayed_poll is -0.1"),
+        ("publish_timeout", -1, "publish_timeout is -1, expected seconds, 0 or more"),
+        ("unregistered_max_age", True, "unregistered_max_age is True"),
+    ],
+)
+def test_a_wrong_setting_names_itself(setting: str, value: Any, text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config(**{"broker": URL, setting: value})
+    assert str(error.value).startswith(text)
+    assert "hunter2" not in str(error.value)
+
+
+def test_several_brokers() -> None:
+    config = Config(broker="redis://a:hunter2@h:1;redis://h:2", multiple_broker_separator=";")
+    assert config.brokers == ("redis://a:hunter2@h:1", "redis://h:2")
+    assert "broker='redis://***@h:1;redis://h:2'" in repr(config)
+
+
+@given(st.text(max_size=8), st.sampled_from(["", ";", ",", "@", ":", "/"]))
+def test_no_password_in_repr_or_error(noise: str, separator: str) -> None:
+    url = f"redis://u:{noise}hunter2@h:1/0"
+    for urls in ({"broker": url}, {"broker": URL, "backend": url}, {"broker": URL, "lock": url}):
+        try:
+            shown = repr(Config(**urls, multiple_broker_separator=separator))
+        except ConfigError as error:
+            shown = str(error)
+        assert "hunter2" not in shown
+
+
+def test_repr_shows_every_setting() -> None:
+    text = repr(Config(broker="redis://hunter2@h:1", lock="redis+socket://hunter2@/a.sock"))
+    assert text.startswith(
+        "Config(broker='redis://***@h:1', backend='null', lock='redis+socket://***@/a.sock', "
+    )
+    assert "lease=30.0" in text

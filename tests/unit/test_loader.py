@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gearmesh.errors import ConfigError
+from gearmesh.worker.loader import load_app
+
+MODULE = """
+from gearmesh import App
+app = App(broker="memory://loader")
+other = App(broker="memory://loader")
+class inner:
+    app = app
+text = "x"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "loaded_shop.py").write_text(MODULE)
+    (tmp_path / "loaded_broken.py").write_text("import loaded_nowhere")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield
+    for name in ("loaded_shop", "loaded_broken"):
+        sys.modules.pop(name, None)
+
+
+def test_it_finds_the_app() -> None:
+    app = load_app("loaded_shop:app")
+    assert load_app("loaded_shop") is app
+    assert load_app("loaded_shop:inner.app") is app
+    assert load_app("loaded_shop:other") is not app
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("", "expected MODULE:APP"),
+        (":app", "expected MODULE:APP"),
+        ("loaded_shop.py", "there is no module 'loaded_shop.py'"),
+        ("loaded/shop:app", "expected MODULE:APP"),
+        ("loaded_absent:app", "there is no module 'loaded_absent'"),
+        ("loaded_shop:nope", "has no 'nope'; it has app, other"),
+        ("loaded_shop:text", "is a str, expected a gearmesh App"),
+    ],
+)
+def test_what_is_not_there_says_so(spec: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load_app(spec)
+
+
+def test_the_app_s_own_errors_go_through() -> None:
+    with pytest.raises(ModuleNotFoundError, match="loaded_nowhere"):
+        load_app("loaded_broken:app")

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearmesh.errors import ConfigError
+from gearmesh.urls import PlainTarget, RedisTarget, known_schemes, parse, redact
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("redis://localhost:6379/0", RedisTarget()),
+        ("redis://localhost", RedisTarget()),
+        ("redis://", RedisTarget()),
+        ("redis://h:1/", RedisTarget("h", 1)),
+        ("REDIS://h:1/2", RedisTarget("h", 1, 2)),
+        ("redis://x@h:1", RedisTarget("h", 1, password="x")),
+        ("redis://:x@h:1/3", RedisTarget("h", 1, 3, password="x")),
+        ("redis://u:x@h:1/3", RedisTarget("h", 1, 3, "u", "x")),
+        ("redis://u:a:b@h:1", RedisTarget("h", 1, 0, "u", "a:b")),
+        ("redis://u:a@b@h:1", RedisTarget("h", 1, 0, "u", "a@b")),
+        ("redis://u%40v:a%2Fb%25%C3%A9+@h:1", RedisTarget("h", 1, 0, "u@v", "a/b%é+")),
+        ("rediss://u:x@h:1/3", RedisTarget("h", 1, 3, "u", "x", tls=True)),
+        ("redis://[::1]:7/1", RedisTarget("::1", 7, 1)),
+        ("redis+socket:///a.sock", RedisTarget("", 0, path="/a.sock")),
+        ("redis+socket:///a.sock:/4", RedisTarget("", 0, 4, path="/a.sock")),
+        ("redis+socket:///a.sock/3", RedisTarget("", 0, 0, path="/a.sock/3")),
+        ("redis+socket://p%2F/w@/a.sock:/4", RedisTarget("", 0, 4, password="p%2F/w", path="/a.sock")),
+        ("redis+socket://u:p:w@/a.sock", RedisTarget("", 0, 0, "u", "p:w", path="/a.sock")),
+        ("memory://", PlainTarget("memory")),
+        ("memory", PlainTarget("memory")),
+        ("memory://one", PlainTarget("memory", "one")),
+        ("eager", PlainTarget("eager")),
+        ("eager://", PlainTarget("eager")),
+    ],
+)
+def test_machinery_s_forms(url: str, target: object) -> None:
+    assert parse(url) == target
+
+
+def test_null_is_a_backend_and_no_broker() -> None:
+    assert parse("null", "backend") == parse("null://", "backend") == PlainTarget("null")
+    with pytest.raises(ConfigError, match="broker: unknown URL scheme 'null', expected one of redis, rediss"):
+        parse("null://")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", "has no scheme"),
+        ("localhost:6379", "has no scheme"),
+        (" redis://h:1", "has no scheme"),
+        ("zmq://u:hunter2@h", "unknown URL scheme 'zmq', expected one of redis, rediss, redis\\+socket"),
+        ("redis://h1:1,h2:2/0", "several hosts .* not supported yet"),
+        ("redis://hunter2@h1:1,h2:2/0", "several hosts .* not supported yet"),
+        ("redis://h:1/hunter", "database number"),
+        ("redis://h:1/1/2", "database number"),
+        ("redis://h:1/-1", "database number"),
+        ("redis://h:1/1\n", "database number"),
+        ("redis://h:1/٣", "database number"),
+        ("redis://h:1/0?ssl=1", "options after"),
+        ("redis://h:0", "port from 1 to 65535"),
+        ("redis://h:65536", "port from 1 to 65535"),
+        ("redis://h:hunter2", "host:port"),
+        ("redis://::1:6379", "host:port"),
+        ("redis://u:hunter2/x@h:1", "host:port|'@' after"),
+        ("redis://u:hunter2%zz@h:1", "two hex digits"),
+        ("redis://u:hunter2%ff@h:1", "UTF-8"),
+        ("redis+socket://a.sock", "expected redis"),
+        ("redis+socket://hunter2@a.sock", "expected redis"),
+        ("redis+socket://u:hunter2:/a.sock", "expected redis"),
+        ("redis+socket:///a.sock:3", "expected :/"),
+        ("redis+socket://hun@ter2@/a.sock", "more than one '@'"),
+        ("eager://hunter2", "expected nothing after"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error(url: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"^broker: .*({expected})") as error:
+        parse(url)
+    assert error.value.__suppress_context__ or error.value.__context__ is None
+    if not url.startswith("eager"):
+        assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://secret@h:1", "redis://***@h:1"),
+        ("redis://:secret@h:1", "redis://***@h:1"),
+        ("rediss://user:secret@h:1/2", "rediss://***@h:1/2"),
+        ("redis://secret@h1:1,h2:2/0", "redis://***@h1:1,h2:2/0"),
+        ("redis://:s@h1:1,:secret@h2:2/0", "redis://***@h2:2/0"),
+        ("redis://user:sec/ret@h:1/0", "redis://***@h:1/0"),
+        ("redis://user:secret@secret@h:1/0", "redis://***@h:1/0"),
+        ("redis://user:secret", "redis://user:***"),
+        ("redis://user:sec/ret", "redis://user:***"),
+        ("redis://h/0?password=secret&db=1", "redis://h/0?password=***&db=1"),
+        ("redis://h/0?password=sec@ret", "redis://***"),
+        ("redis+socket:///a.sock:/1", "redis+socket:///a.sock:/1"),
+        ("redis+socket://secret@/a.sock:/1", "redis+socket://***@/a.sock:/1"),
+        ("redis+socket://user:secret@/a.sock", "redis+socket://***@/a.sock"),
+        ("redis+socket://user:secret:/a.sock", "redis+socket://***"),
+        ("amqp://guest:guest@h:5672/", "amqp://***@h:5672/"),
+        ("amqp://a:secret@h1;amqp://b:secret@h2", "amqp://***@h2"),
+        ("mongodb+srv://a:secret@h/db?authSource=admin", "mongodb+srv://***@h/db?authSource=admin"),
+        ("user:secret@h", "***"),
+        ("secret", "***"),
+        ("redis://h1:1,h2:2/0", "redis://h1:1,h2:2/0"),
+        ("redis://user:,secret", "redis://***"),
+        ("redis://user:sec,ret", "redis://***"),
+        ("eager", "eager"),
+    ],
+)
+def test_redact(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+# Whatever somebody types as a password, raw, unescaped, wrong: it holds what cannot come from elsewhere.
+passwords = st.builds("{}hunter2{}".format, st.text(max_size=8), st.text(max_size=8))
+forms = st.sampled_from(
+    [
+        "redis://{0}@h:1/0",
+        "redis://{0}:x@h:1/0",
+        "redis://:{0}@h:1/0",
+        "redis://u:{0}@h:1/0",
+        "rediss://u:{0}@h:1/0",
+        "redis://{0}@h:1,h2:1/0",
+        "redis://u:{0}@h:1,u:{0}@h2:1/0",
+        "redis+socket://{0}@/a.sock:/1",
+        "redis+socket://u:{0}@/a.sock",
+        "amqp://u:{0}@h:1/",
+        "mongodb://u:{0}@h:1/d?a=b",
+        "u:{0}@h",
+    ]
+)
+
+
+@given(forms, passwords)
+def test_no_password_is_shown(form: str, password: str) -> None:
+    url = form.format(password)
+    assert "hunter2" not in redact(url)
+    assert redact(redact(url)) == redact(url)
+    try:
+        shown = repr(parse(url))
+    except ConfigError as error:
+        shown = str(error)
+    assert "hunter2" not in shown
+
+
+@given(st.text(), st.text(min_size=1), st.integers(0, 15), st.booleans())
+def test_a_quoted_password_comes_back(user: str, password: str, db: int, tls: bool) -> None:
+    url = f"redis{'s' * tls}://{quote(user, safe='')}:{quote(password, safe='')}@h:1/{db}"
+    assert parse(url) == RedisTarget("h", 1, db, user, password, tls=tls)
+
+
+def test_what_kombu_and_redis_get() -> None:
+    tcp = RedisTarget("h", 1, 2, "u", "p", tls=True)
+    assert tcp.to_kombu() == {
+        "hostname": "h",
+        "port": 1,
+        "userid": "u",
+        "password": "p",
+        "virtual_host": "2",
+        "ssl": True,
+    }
+    assert tcp.to_redis_kwargs() == {
+        "host": "h",
+        "port": 1,
+        "db": 2,
+        "username": "u",
+        "password": "p",
+        "ssl": True,
+    }
+    sock = RedisTarget("", 0, 2, path="/a.sock")
+    assert sock.to_kombu()["hostname"] == "/a.sock"
+    assert sock.to_redis_kwargs() == {"unix_socket_path": "/a.sock", "db": 2}
+
+
+def test_same_server_goes_by_address() -> None:
+    assert RedisTarget("h", 1, password="a").same_server(RedisTarget("h", 1, username="b"))
+    assert not RedisTarget("h", 1).same_server(RedisTarget("h", 1, 1))
+    assert not RedisTarget("h", 1).same_server(PlainTarget("memory"))
+
+
+def test_known_schemes() -> None:
+    assert known_schemes("backend")[:5] == ("redis", "rediss", "redis+socket", "memory", "null")

@@ -1,0 +1,376 @@
+"""The codec's own laws: what goes out comes back, nothing but our errors, no depth that hurts."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.wire import (
+    Arg,
+    GroupMeta,
+    Signature,
+    TaskResult,
+    TaskState,
+    decode,
+    decode_group,
+    decode_state,
+    encode,
+    encode_group,
+    encode_state,
+    gotime,
+)
+from gearmesh.wire.gojson import decode as slow
+from gearmesh.wire.gojson.canonical import canonical
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+NUMBERS = st.from_regex(rb"\A-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,4})?([eE][+-]?[0-9]{1,3})?\Z")
+JSON = st.recursive(
+    st.one_of(
+        NUMBERS,
+        TEXT.map(msgspec.json.encode),
+        st.sampled_from([b"null", b"true", b"false", b'"\\ud800"', b'"\\u003c\\/"', b'"\xff"']),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: b"[" + b" ,".join(items) + b"]"),
+        st.lists(st.tuples(TEXT, inner), max_size=3).map(
+            lambda items: b"{" + b",".join(msgspec.json.encode(k) + b":" + v for k, v in items) + b"}"
+        ),
+    ),
+    max_leaves=5,
+)
+RAW = JSON.map(lambda text: msgspec.Raw(canonical(text)))
+TIMES = st.builds(
+    gotime.format_ns,
+    st.integers(-62135596800 * 10**9, 253402214400 * 10**9),
+    st.sampled_from([0, 3600, -12600]),
+)
+INT64 = st.integers(-(2**63), 2**63 - 1)
+ARGS = st.lists(st.builds(Arg, TEXT, TEXT, RAW), max_size=3).map(tuple)
+
+
+def _signatures(children: st.SearchStrategy[Signature]) -> st.SearchStrategy[Signature]:
+    nested = st.none() | st.lists(st.none() | children, max_size=2).map(tuple)
+    return st.builds(
+        Signature,
+        UUID=TEXT,
+        Name=TEXT,
+        RoutingKey=TEXT,
+        ETA=st.none() | TIMES,
+        GroupUUID=TEXT,
+        GroupTaskCount=INT64,
+        Args=st.none() | ARGS,
+        Headers=st.none() | st.dictionaries(TEXT, RAW, max_size=3),
+        Priority=st.integers(0, 255),
+        Immutable=st.booleans(),
+        RetryCount=INT64,
+        RetryTimeout=INT64,
+        OnSuccess=nested,
+        OnError=nested,
+        ChordCallback=st.none() | children,
+        BrokerMessageGroupId=TEXT,
+        SQSReceiptHandle=TEXT,
+        StopTaskDeletionOnError=st.booleans(),
+        IgnoreWhenTaskNotRegistered=st.booleans(),
+    )
+
+
+SIGNATURES = _signatures(st.deferred(lambda: _signatures(st.nothing())))
+STATES = st.builds(
+    TaskState,
+    TaskUUID=TEXT,
+    TaskName=TEXT,
+    State=TEXT,
+    Results=st.none() | st.lists(st.builds(TaskResult, TEXT, RAW), max_size=3).map(tuple),
+    Error=TEXT,
+    CreatedAt=TIMES,
+    TTL=INT64,
+)
+GROUPS = st.builds(
+    GroupMeta,
+    GroupUUID=TEXT,
+    TaskUUIDs=st.lists(TEXT, max_size=3).map(tuple),
+    ChordTriggered=st.booleans(),
+    Lock=st.booleans(),
+    CreatedAt=TIMES,
+    TTL=INT64,
+)
+
+
+@given(SIGNATURES)
+def test_a_signature_comes_back(sig: Signature) -> None:
+    data = encode(sig)
+    assert decode(data) == sig
+    assert slow.decode_signature(data) == sig
+    assert encode(decode(data)) == data
+    assert hash(decode(data)) == hash(sig)
+
+
+@given(STATES)
+def test_a_state_comes_back(state: TaskState) -> None:
+    data = encode_state(state)
+    assert decode_state(data) == state
+    assert slow.decode_state(data) == state
+
+
+@given(GROUPS)
+def test_a_group_comes_back(meta: GroupMeta) -> None:
+    data = encode_group(meta)
+    assert decode_group(data) == meta
+    assert slow.decode_group(data) == meta
+
+
+@given(st.binary(max_size=60) | JSON)
+@example(b'{"Headers":{"a":1},"Headers":null,"x":[')
+@example(b'{"\xff":1}')
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for read, write in ((decode, encode), (decode_state, encode_state), (decode_group, encode_group)):
+        try:
+            value: Any = read(data)  # type: ignore[operator]
+        except RemoteProtocolError:
+            continue
+        out = write(value)  # type: ignore[operator]
+        assert read(out) == value  # type: ignore[operator]
+        assert write(read(out)) == out  # type: ignore[operator]
+
+
+@given(SIGNATURES, st.data())
+@settings(max_examples=200)
+def test_damaged_bytes_are_read_as_without_the_fast_path(sig: Signature, data: st.DataObject) -> None:
+    text = bytearray(encode(sig))
+    at = data.draw(st.integers(0, len(text)))
+    until = data.draw(st.integers(at, min(len(text), at + 8)))
+    text[at:until] = data.draw(
+        st.binary(max_size=3) | st.sampled_from([b" ", b"\\u0041", b',"UUID":"x"', b',"args":null', b"1.0"])
+    )
+    damaged = bytes(text)
+    try:
+        expected = slow.decode_signature(damaged)
+    except RemoteProtocolError:
+        with pytest.raises(RemoteProtocolError):
+            decode(damaged)
+    else:
+        assert decode(damaged) == expected
+
+
+@given(JSON)
+def test_canonical_text_is_a_fixpoint(text: bytes) -> None:
+    once = canonical(text)
+    assert canonical(once) == once
+    assert b" " not in once or b'"' in once
+
+
+def test_go_s_own_form_never_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Signature(
+        UUID="task_2",
+        Name="a<b",
+        Headers={"b": msgspec.Raw(b'"\\u003c"'), "a": msgspec.Raw(b"[1,2.50]")},
+        Args=(Arg("", "string", msgspec.Raw('"é\\n\\"x\\""'.encode())),),
+        ETA="2026-11-30T10:00:00.5+01:00",
+    )
+    sig = Signature(UUID="task_1", Name="add", Args=(), Headers={}, OnSuccess=(step,), ChordCallback=step)
+    chain = sig
+    for _ in range(300):
+        chain = sig.evolve(OnSuccess=(chain,), ChordCallback=None)
+    wide = sig.evolve(OnSuccess=(sig,) * 300)
+    state = TaskState(TaskUUID="t", State="SUCCESS", Results=(TaskResult("[]string", msgspec.Raw(b'["\\u0026"]')),))
+    escaped = [encode(one).replace(b"a\\u003cb", b"a-b") for one in (sig, chain.evolve(ETA=None), wide)]
+    stored = encode_state(state)
+
+    def never(data: bytes) -> Any:
+        raise AssertionError(data[:100])
+
+    for name in ("decode_signature", "decode_state", "decode_group"):
+        monkeypatch.setattr(slow, name, never)
+    for data in escaped:
+        assert encode(decode(data)) == data
+    assert decode_state(stored) == state
+
+
+def test_headers_are_written_sorted_by_their_bytes() -> None:
+    one = msgspec.Raw(b"1")
+    assert b'"Headers":{"":1,"\\u003c":1,"A":1,"a":1,"\xc3\xa9":1}' in encode(
+        Signature(Headers={"é": one, "a": one, "A": one, "<": one, "": one})
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Priority": 256},
+        {"Priority": -1},
+        {"Priority": 1.5},
+        {"GroupTaskCount": 2**63},
+        {"RetryCount": "3"},
+        {"RetryCount": True},
+        {"Name": 3},
+        {"Name": None},
+        {"UUID": "\ud800"},
+        {"Immutable": 1},
+        {"ETA": "tomorrow"},
+        {"ETA": "2026-11-21T12:00:00+00:00"},
+        {"ETA": 5},
+        {"Args": ("x",)},
+        {"Args": (Arg("", "int64", msgspec.Raw(b"1.")),)},
+        {"Headers": {"a": object()}},
+        {"Headers": {5: msgspec.Raw(b"1")}},
+        {"OnSuccess": (Signature(Name="x", Priority=1000),)},
+        {"OnError": (Signature(ETA="never"),)},
+        {"ChordCallback": {}},
+    ],
+    ids=repr,
+)
+def test_what_go_could_not_read_is_not_encoded(changes: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError):
+        encode(Signature(Name="add").evolve(**changes))
+    deep = Signature(Name="add").evolve(**changes)
+    for _ in range(150):
+        deep = Signature(OnSuccess=(deep,))
+    with pytest.raises(LocalProtocolError):
+        encode(deep)
+
+
+def test_wrong_states_and_groups_are_not_encoded() -> None:
+    with pytest.raises(LocalProtocolError, match="CreatedAt"):
+        encode_state(TaskState(CreatedAt=""))
+    with pytest.raises(LocalProtocolError):
+        encode_state(TaskState(TaskUUID=5))  # type: ignore[arg-type]
+    with pytest.raises(LocalProtocolError):
+        encode_group(GroupMeta(TaskUUIDs=("a", None)))  # type: ignore[arg-type]
+    with pytest.raises(RemoteProtocolError, match="null"):
+        decode_state(b'{"Results":[null]}')
+
+
+def test_an_error_text_that_is_not_unicode_is_stored_all_the_same() -> None:
+    assert decode_state(encode_state(TaskState(Error="a\udcffb<é"))).Error == "a\ufffdb<é"
+
+
+def test_null_uuids_are_no_uuids() -> None:
+    assert decode_group(b'{"TaskUUIDs":null}') == GroupMeta()
+    assert decode_group(b'{"TaskUUIDs":["a",null],"taskuuids":[null]}').TaskUUIDs == ("a",)
+
+
+def test_go_s_slices_remember_what_was_behind_their_end() -> None:
+    sig = decode(b'{"Args":[{"Name":"a"},{"Name":"b"}],"Args":[{}],"Args":[{},{},{"Type":"t"}]}')
+    assert [arg.Name for arg in sig.Args or ()] == ["a", "b", ""]
+    assert [arg.Name for arg in decode(b'{"Args":[{"Name":"a"}],"Args":[],"Args":[{}]}').Args or ()] == [""]
+
+
+def test_equality_looks_at_everything() -> None:
+    sig = Signature(UUID="a", OnSuccess=(Signature(Name="x", OnError=(None,)),), ChordCallback=Signature())
+    same = Signature(UUID="a", OnSuccess=(Signature(Name="x", OnError=(None,)),), ChordCallback=Signature())
+    assert sig == same
+    assert sig == copy.copy(sig)
+    for other in (
+        sig.evolve(UUID="b"),
+        sig.evolve(OnSuccess=()),
+        sig.evolve(OnSuccess=None),
+        sig.evolve(OnSuccess=(None,)),
+        sig.evolve(OnSuccess=(Signature(Name="y", OnError=(None,)),)),
+        sig.evolve(OnSuccess=(Signature(Name="x", OnError=(Signature(),)),)),
+        sig.evolve(ChordCallback=None),
+        sig.evolve(ChordCallback=Signature(Immutable=True)),
+        "something else",
+    ):
+        assert sig != other
+    for field in msgspec.structs.fields(Signature):
+        changed = {"Args": (), "Headers": {}, "OnSuccess": (), "OnError": (), "ChordCallback": Signature()}
+        value = changed.get(field.name, True if field.default is False else 7 if field.default == 0 else "x")
+        assert Signature() != Signature().evolve(**{field.name: value}), field.name
+
+
+def test_repr_is_short() -> None:
+    child = Signature(Name="secret", Args=(Arg("", "string", msgspec.Raw(b'"x"')),) * 100)
+    sig = Signature(
+        UUID="u", Name="n", Args=child.Args, OnSuccess=(child,) * 3, ChordCallback=child, Headers={"h": msgspec.Raw(b"1")}
+    )
+    assert repr(sig) == (
+        "Signature(Name='n', UUID='u', Args=<100>, Headers=['h'], OnSuccess=<3>, ChordCallback=<secret>)"
+    )
+
+
+DEEP = """
+import gc, sys, threading
+sys.path[:0] = {path!r}
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.wire import *
+
+def make(levels, how):
+    sig = Signature(Name="last")
+    for number in range(levels):
+        if how == "ChordCallback":
+            sig = Signature(UUID=str(number), ChordCallback=sig)
+        else:
+            sig = Signature(UUID=str(number), **{{how: (sig,)}})
+    return sig
+
+def work():
+    for how, levels in (("OnSuccess", 4000), ("OnError", 1500), ("ChordCallback", 1500)):
+        sig = make(levels, how)
+        data = encode(sig)
+        again = decode(data)
+        assert again == sig and encode(again) == data
+        assert again != make(levels - 1, how)
+        assert hash(again) == hash(sig)
+        assert len(repr(sig)) < 200
+        assert sig.evolve(Name="other") != sig
+        assert sum(1 for _ in sig.walk()) == levels + 1
+        try:
+            decode(b"[" + data + b"]")
+        except RemoteProtocolError:
+            pass
+        del sig, again
+        gc.collect()
+        try:
+            encode(make(10001 if how == "ChordCallback" else 5000, how))
+        except LocalProtocolError as error:
+            assert "too deep" in str(error)
+        else:
+            raise AssertionError(how)
+    raw = b"[" * 9996 + b"]" * 9996
+    for text in (raw, b"[" * 100000, b'{{"a":' * 100000, b'{{"Args":' * 5000 + b"[" * 20000):
+        for data in (text, b'{{"Args":[{{"Value":' + text + b'}}]}}', b'{{"Headers":{{"a":' + text + b'}}}}'):
+            try:
+                sig = decode(data)
+            except RemoteProtocolError:
+                assert text is not raw or data is text
+            else:
+                assert text is raw and decode(encode(sig)) == sig
+    print("done", flush=True)
+
+work()
+if {limit}:
+    sys.setrecursionlimit({limit})
+threading.stack_size({stack})
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(("stack", "limit"), [(256 * 1024, 0), (128 * 1024, 100_000)])
+def test_depth_never_hurts(stack: int, limit: int) -> None:
+    """In a process of its own: what can go wrong here is the end of the interpreter."""
+    script = DEEP.format(path=sys.path, stack=stack, limit=limit)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\ndone\n", "")
+
+
+def test_deep_signatures_are_freed() -> None:
+    gc.collect()
+    before = len(gc.get_objects())
+    sig = decode(b'{"OnSuccess":[' * 3000 + b"{}" + b"]}" * 3000)
+    assert len(gc.get_objects()) > before + 3000
+    del sig
+    gc.collect()
+    assert len(gc.get_objects()) < before + 1000

@@ -1,0 +1,97 @@
+"""Times beyond what was recorded."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone, tzinfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.wire import gotime
+
+MOMENTS = st.integers(-62167219200 * 10**9, 253402300800 * 10**9 - 1)
+
+
+@given(MOMENTS)
+def test_a_moment_comes_back(ns: int) -> None:
+    text = gotime.format_ns(ns)
+    assert gotime.parse(text) == ns
+    assert gotime.is_canonical(text)
+    assert gotime.canonical(text) == text
+
+
+@given(MOMENTS, st.integers(-1439, 1439))
+def test_a_moment_in_a_zone_comes_back(ns: int, minutes: int) -> None:
+    try:
+        text = gotime.format_ns(ns, minutes * 60)
+    except LocalProtocolError:
+        return  # the year there is -1 or 10000
+    assert gotime.parse(text) == ns
+    assert gotime.canonical(text) == text
+
+
+@given(st.text(max_size=30) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{1,2}:[0-9]{2}:[0-9]{2}\S{0,8}"))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        once = gotime.canonical(text)
+    except RemoteProtocolError:
+        assert not gotime.is_canonical(text)
+        return
+    assert gotime.canonical(once) == once
+    assert gotime.parse(once) == gotime.parse(text)
+
+
+@given(st.datetimes(timezones=st.just(timezone.utc)))
+def test_datetimes(moment: datetime) -> None:
+    text = gotime.from_datetime(moment)
+    assert datetime.fromtimestamp(0, timezone.utc) + timedelta(
+        microseconds=gotime.parse(text) // 1000
+    ) == moment
+
+
+def test_a_datetime_keeps_its_zone() -> None:
+    zone = timezone(timedelta(hours=-3, minutes=-30))
+    assert gotime.from_datetime(datetime(2026, 11, 21, 12, 0, 0, 120, zone)) == "2026-11-21T12:00:00.00012-03:30"
+
+
+def test_an_odd_zone_keeps_its_wall_clock() -> None:
+    zone = timezone(timedelta(seconds=561, microseconds=5))
+    text = gotime.from_datetime(datetime(2024, 2, 29, 13, 13, 26, 5, zone))
+    assert text == "2024-02-29T13:13:26+00:09"
+
+
+def test_naive_datetimes_are_refused() -> None:
+    class Nowhere(tzinfo):
+        def utcoffset(self, moment: datetime | None) -> None:
+            return None
+
+    for moment in (datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=Nowhere())):
+        with pytest.raises(LocalProtocolError, match="time zone"):
+            gotime.from_datetime(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("2026-11-21T12:00:00+10:60", "2026-11-21T12:00:00+11:00"),
+        ("2026-11-21T9:00:00,1239999999Z", "2026-11-21T09:00:00.123999999Z"),
+        ("0000-02-29T00:00:00-00:00", "0000-02-29T00:00:00Z"),
+        ("2026-11-21T12:00:00.000Z", "2026-11-21T12:00:00Z"),
+    ],
+)
+def test_what_go_reads_and_writes_otherwise(text: str, written: str) -> None:
+    assert gotime.canonical(text) == written
+    assert not gotime.is_canonical(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-21T12:00:00+24:00", "2026-11-21T12:00:00+25:00", "2026-11-21T12:00:00+10:61", "٢026-11-21T12:00:00Z"]
+    + ["2026-11-21T12:00:00Z\n", "2023-02-29T00:00:00Z", "2026-11-21T12:00:00+23:60", "2026-00-21T12:00:00Z"],
+)
+def test_what_is_no_time(text: str) -> None:
+    assert not gotime.is_canonical(text)
+    with pytest.raises(RemoteProtocolError):
+        gotime.canonical(text)
