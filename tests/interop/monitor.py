@@ -85,7 +85,7 @@ class Monitor:
     def settle(self, client: redis.Redis) -> None:
         """Wait until all that was carried out before this call has been seen."""
         mark = f"mark-{uuid.uuid4()}".encode()
-        client.execute_command("ECHO", mark)
+        client.echo(mark)
         seen = self.wait(lambda commands: any(mark in command.words for command in commands[-500:]))
         assert seen, "MONITOR is behind"
 

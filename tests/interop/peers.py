@@ -44,6 +44,7 @@ class Peers:
         self._stack = stack
         self._abrupt = abrupt
         self._pairs: dict[tuple[Side, Side], Pair] = {}
+        self._clients: dict[tuple[Side, str], PeerProcess] = {}
 
     def start(self, side: Side, url: str, *flags: str) -> PeerProcess:
         """Start a peer and wait until it is ready."""
@@ -72,4 +73,13 @@ class Peers:
             for end in ends:
                 end.wait_ready()
             found = self._pairs[client, worker] = Pair(url, queue, *ends)
+        return found
+
+    def client(self, side: Side, url: str) -> PeerProcess:
+        """The shared client of a side on a database; nobody reads its default queue."""
+        found = self._clients.get((side, url))
+        if found is None:
+            found = self._clients[side, url] = self.start(
+                side, url, "-mode", "client", "-queue", f"nobody-{side}"
+            )
         return found

@@ -194,5 +194,3 @@ def unix_ns(text: str) -> int:
     whole, _, fraction = text.removesuffix("Z").partition(".")
     seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
     return seconds * 10**9 + int((fraction + "0" * 9)[:9])
-
-

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from gearmesh.app import declaration as declarations
 from gearmesh.app.declaration import Declaration
-from gearmesh.app.eager import Eager
+from gearmesh.app.declare import of_types
+from gearmesh.app.decorator import TaskDecorator, checked_name
 from gearmesh.app.forks import PerProcess
-from gearmesh.app.node import Node
+from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of
-from gearmesh.app.plan import Message, Plan
+from gearmesh.app.outbox import Hook, Outbox, ready
+from gearmesh.app.plan import Plan
 from gearmesh.app.publisher import Publisher
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.signatures import TaskSignature
@@ -28,18 +29,11 @@ from gearmesh.config import Config
 from gearmesh.errors import (
     BackendError,
     ConfigError,
-    LocalProtocolError,
     NoBackend,
-    RemoteProtocolError,
-    TaskError,
 )
 from gearmesh.urls import redact, scheme_of
-from gearmesh.wire import gotime, workflow
-from gearmesh.wire.codec import encode
-from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import PENDING, TaskState
-from gearmesh.wire.types import load_args
+from gearmesh.wire.state import TaskState
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -50,9 +44,6 @@ __all__ = ["App"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: A function that sees each signature before it is published, and may return a changed one.
-Hook = Callable[[Signature], "Signature | None"]
 
 
 class App:
@@ -83,11 +74,10 @@ class App:
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
-        self._hooks: list[Hook] = []
         self._backend = PerProcess(self._open_backend)
         self._waiter = PerProcess(lambda: Waiter(self.backend))
         self._publisher = Publisher(self.config, self._backend.get)
-        self._eager = Eager(self)
+        self._outbox = Outbox(self, self._publisher)
 
     def __repr__(self) -> str:
         return f"<App {self.shown_broker}, {len(self._tasks)} tasks>"
@@ -128,7 +118,7 @@ class App:
     @overload
     def task(
         self, fn: None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]
-    ) -> _Decorator: ...
+    ) -> TaskDecorator: ...
     def task(self, fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Any:
         """Make a function a task: ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
 
@@ -142,7 +132,7 @@ class App:
         Raises:
             TaskError: an annotation has no Go type, or the name is taken by another function.
         """
-        decorator = _Decorator(self, name, dict(options))
+        decorator = TaskDecorator(self, name, dict(options))
         return decorator if fn is None else decorator(fn)
 
     def remote(
@@ -156,7 +146,7 @@ class App:
             results: a type, or several in a tuple; ``()``: none; not given: not known.
             options: see :class:`~gearmesh.app.options.TaskOptions`.
         """
-        declaration = declarations.of_types(_task_name(name), arg_types, results)
+        declaration = of_types(checked_name(name), arg_types, results)
         self._remotes[name] = declaration
         return Task(self, None, declaration, options_of(name, dict(options)))
 
@@ -166,112 +156,60 @@ class App:
         It may return a changed one (not another UUID or group); None leaves it. What it raises
         stops the publish. Hooks run in the order of registration. Also usable as a decorator.
         """
-        self._hooks.append(hook)
+        self._outbox.hooks.append(hook)
         return hook
 
     def outgoing(self, sig: Signature) -> Signature:
         """The signature after all hooks. For whoever publishes on the app's behalf."""
-        for hook in self._hooks:
-            changed = hook(sig)
-            if changed is None or changed is sig:
-                continue
-            same = isinstance(changed, Signature) and changed.UUID == sig.UUID
-            if not same or changed.GroupUUID != sig.GroupUUID:
-                raise TaskError(
-                    f"task {sig.Name!r}: before_publish returned {changed!r:.80}, expected a Signature with "
-                    "the same UUID and GroupUUID, or None"
-                )
-            sig = changed
-        return sig
+        return self._outbox.outgoing(sig)
 
     # --- sending -------------------------------------------------------------------------------
 
-    def send(self, what: Node | Signature, options: Options = NOTHING) -> Result[Any]:
+    def send(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
         """Send a workflow, or a signature as it is on the wire (empty UUID and queue are filled in).
 
         Raises:
             TaskError, LocalProtocolError: it cannot be sent, or Go could not read it; nothing was sent.
             PublishError: the broker did not take it in time.
         """
-        if isinstance(what, Signature):
-            return self._send_raw(what)
         plan = Plan(self, time.time_ns(), options)
-        result = plan.add(what)
-        self._publish(plan)
+        if isinstance(what, Signature):
+            message = ready(what, self.default_queue, plan.now_ns)
+            plan.messages.append(message)
+            result: Result[Any] = self.result(message.sig.UUID, message.sig.Name)
+        else:
+            result = plan.add(what)
+        self._outbox.send(plan)
         return result
 
-    def publish_many(self, nodes: Iterable[Node], **options: Unpack[OptionSet]) -> list[Result[Any]]:
+    def publish_many(self, nodes: Iterable[AnyNode], **options: Unpack[OptionSet]) -> list[Result[Any]]:
         """Send many signatures or workflows in batches, much faster than one by one; in order.
 
         All are checked before the first is sent. Raises as :meth:`send`.
         """
         plan = Plan(self, time.time_ns(), options_of("publish_many", dict(options)))
         results = [plan.add(node) for node in nodes]
-        self._publish(plan)
+        self._outbox.send(plan)
         return results
 
-    async def asend(self, what: Node | Signature, options: Options = NOTHING) -> Result[Any]:
+    async def asend(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
         """:meth:`send` without blocking the event loop."""
         return await asyncio.to_thread(self.send, what, options)
 
-    async def apublish_many(self, nodes: Iterable[Node], **options: Unpack[OptionSet]) -> list[Result[Any]]:
+    async def apublish_many(
+        self, nodes: Iterable[AnyNode], **options: Unpack[OptionSet]
+    ) -> list[Result[Any]]:
         """:meth:`publish_many` without blocking the event loop."""
         return await asyncio.to_thread(self.publish_many, nodes, **options)
 
     def _send_one(self, call: TaskSignature) -> AsyncResult[Any]:
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
-        self._publish(plan)
+        self._outbox.send(plan)
         return result
 
-    def _send_raw(self, sig: Signature) -> AsyncResult[Any]:
-        sig = workflow.prepare(sig, queue=self.default_queue, new_id=lambda: str(uuid.uuid4()))
-        if not sig.Name:
-            raise TaskError("a signature without a Name cannot be sent")
-        for _, each in sig.walk():
-            try:
-                load_args(each)
-            except RemoteProtocolError as exc:
-                raise LocalProtocolError(f"task {each.Name!r}: Go could not read an argument: {exc}") from exc
-        plan = Plan(self, time.time_ns())
-        plan.messages.append(Message(sig, _due(sig, plan.now_ns)))
-        self._publish(plan)
-        return self.result(sig.UUID, sig.Name)
-
     def _publish(self, plan: Plan) -> None:
-        messages = plan.messages
-        if self._hooks:
-            messages = [self._hooked(message, plan.now_ns) for message in messages]
-        created = gotime.format_ns(plan.now_ns)
-        if self.eager:
-            self._store(plan, [message.sig for message in messages], created)
-            self._eager.run([message.sig for message in messages])
-            return
-        bodies = [encode(message.sig) for message in messages]
-        if plan.metas:
-            self._store(plan, [message.sig for message in messages], created)
-        commits = []
-        for (sig, eta_ns), body in zip(((m.sig, m.eta_ns) for m in messages), bodies, strict=True):
-            state = TaskState(TaskUUID=sig.UUID, TaskName=sig.Name, State=PENDING, CreatedAt=created)
-            publish = Publish(sig.RoutingKey, body, eta_ns, sig.Priority)
-            commits.append(Commit(states=() if plan.metas else (state,), publishes=(publish,)))
-        self._publisher.send(commits, connections=plan.connections)
-
-    def _store(self, plan: Plan, sigs: Sequence[Signature], created: str) -> None:
-        """Group metas and all PENDING states, which have to be there before any member is."""
-        named = dict(plan.members)
-        named.update((sig.UUID, sig.Name) for sig in sigs)
-        states = [
-            TaskState(TaskUUID=task_uuid, TaskName=name, State=PENDING, CreatedAt=created)
-            for task_uuid, name in named.items()
-        ]
-        self._publisher.store(states, plan.metas)
-
-    def _hooked(self, message: Message, now_ns: int) -> Message:
-        sig = self.outgoing(message.sig)
-        if sig.ETA == message.sig.ETA:
-            return Message(sig, message.eta_ns)
-        return Message(sig, _due(sig, now_ns))
+        self._outbox.send(plan)
 
     # --- results -------------------------------------------------------------------------------
 
@@ -336,48 +274,6 @@ class App:
         if scheme_of(url, "backend") == "eager":
             url = f"memory://eager-{self._name}"
         return open_backend(url, expire=self.config.expire)
-
-
-class _Decorator:
-    """``@app.task(…)``, waiting for its function."""
-
-    def __init__(self, app: App, name: str | None, options: Mapping[str, Any]) -> None:
-        self._app = app
-        self._name = name
-        self._options = options
-
-    @overload
-    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
-    def __call__(self, fn: Any, /) -> Any:
-        if isinstance(fn, Task):
-            fn = fn.fn
-        if not callable(fn):
-            raise TaskError(f"task: {fn!r:.80} is no function")
-        name = _task_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
-        taken = self._app._tasks.get(name)
-        if taken is not None and taken.fn is not fn:
-            raise TaskError(f"task name {name!r} is taken by {taken.fn!r}; give this one another name")
-        task: Task[..., Any, Any] = Task(
-            self._app, fn, declarations.of_function(name, fn), options_of(name, self._options)
-        )
-        self._app._tasks[name] = task
-        return task
-
-
-def _task_name(name: str) -> str:
-    if not isinstance(name, str) or not name:
-        raise TaskError(f"task name is {name!r}, expected text that is not empty")
-    return name
-
-
-def _due(sig: Signature, now_ns: int) -> int:
-    """When to give it to the broker, from its ETA."""
-    if sig.ETA is None:
-        return 0
-    eta_ns = gotime.parse(sig.ETA)
-    return eta_ns if eta_ns > now_ns else 0
 
 
 def _config(config: Config | None, given: dict[str, Any]) -> Config:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, overload
 
-from gearmesh.app.node import Node
+from gearmesh.app.node import AnyNode, Node
+from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ __all__ = ["Chain", "Chord", "Group", "chain", "chord", "group"]
 _TEXT: tuple[type[Any], ...] = (str, bytes)
 
 
-class Chain(Node):
+class Chain(Node[ChainResult]):
     """Steps that run one after another, each with the results of the one before appended."""
 
     __slots__ = ("steps",)
 
-    def __init__(self, steps: tuple[Node, ...]) -> None:
+    def __init__(self, steps: tuple[AnyNode, ...]) -> None:
         self.steps = steps
 
     def __repr__(self) -> str:
@@ -45,7 +46,7 @@ class Chain(Node):
         return self.steps[0].app
 
 
-class Group(Node):
+class Group(Node[GroupResult]):
     """Members that run at the same time.
 
     ``send_concurrency``: see :func:`group`.
@@ -53,7 +54,7 @@ class Group(Node):
 
     __slots__ = ("members", "send_concurrency")
 
-    def __init__(self, members: tuple[Node, ...], send_concurrency: int | None = None) -> None:
+    def __init__(self, members: tuple[AnyNode, ...], send_concurrency: int | None = None) -> None:
         self.members = members
         self.send_concurrency = send_concurrency
 
@@ -66,12 +67,12 @@ class Group(Node):
         return self.members[0].app
 
 
-class Chord(Node):
+class Chord(Node[ChordResult]):
     """A group, and a body that runs once all members have succeeded, with all their results appended."""
 
     __slots__ = ("body", "header")
 
-    def __init__(self, header: Group, body: Node) -> None:
+    def __init__(self, header: Group, body: AnyNode) -> None:
         self.header = header
         self.body = body
 
@@ -83,7 +84,7 @@ class Chord(Node):
         return self.header.app
 
 
-def chain(*steps: Node | Iterable[Node]) -> Chain | Chord:
+def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain | Chord:
     """Run steps one after another: ``chain(a, b)``, ``chain([a, b])``, ``a | b``.
 
     A group that something follows is a chord.
@@ -91,13 +92,13 @@ def chain(*steps: Node | Iterable[Node]) -> Chain | Chord:
     Raises:
         TaskError: there are no steps, or two groups follow one another.
     """
-    flat: list[Node] = []
+    flat: list[AnyNode] = []
     for step in _nodes("chain", steps):
         if isinstance(step, Chain):
             flat.extend(step.steps)
         else:
             flat.append(step)
-    joined: list[Node] = []
+    joined: list[AnyNode] = []
     for step in flat:
         if joined and isinstance(joined[-1], Group):
             joined[-1] = Chord(joined[-1], _body(step))
@@ -108,7 +109,7 @@ def chain(*steps: Node | Iterable[Node]) -> Chain | Chord:
     return Chain(tuple(joined))
 
 
-def group(*members: Node | Iterable[Node], send_concurrency: int | None = None) -> Group:
+def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = None) -> Group:
     """Run members at the same time: ``group(a, b)``, ``group([a, b])``.
 
     Args:
@@ -122,7 +123,7 @@ def group(*members: Node | Iterable[Node], send_concurrency: int | None = None) 
     """
     if send_concurrency is not None and send_concurrency < 0:
         raise TaskError(f"group: send_concurrency is {send_concurrency!r}, expected 0 or more")
-    flat: list[Node] = []
+    flat: list[AnyNode] = []
     for member in _nodes("group", members):
         if isinstance(member, Group):
             flat.extend(member.members)
@@ -137,16 +138,18 @@ class _Header:
     def __init__(self, header: Group) -> None:
         self._header = header
 
-    def __call__(self, body: Node) -> Chord:
+    def __call__(self, body: AnyNode) -> Chord:
         return Chord(self._header, _body(body))
 
 
 @overload
-def chord(header: Node | Iterable[Node], *, send_concurrency: int | None = None) -> _Header: ...
+def chord(header: AnyNode | Iterable[AnyNode], *, send_concurrency: int | None = None) -> _Header: ...
 @overload
-def chord(header: Node | Iterable[Node], body: Node, *, send_concurrency: int | None = None) -> Chord: ...
 def chord(
-    header: Node | Iterable[Node], body: Node | None = None, *, send_concurrency: int | None = None
+    header: AnyNode | Iterable[AnyNode], body: AnyNode, *, send_concurrency: int | None = None
+) -> Chord: ...
+def chord(
+    header: AnyNode | Iterable[AnyNode], body: AnyNode | None = None, *, send_concurrency: int | None = None
 ) -> Chord | _Header:
     """Run ``header`` as a group and then ``body``: ``chord(header, body)`` or ``chord(header)(body)``.
 
@@ -165,7 +168,7 @@ def chord(
     return _Header(members) if body is None else Chord(members, _body(body))
 
 
-def _body(node: Any) -> Node:
+def _body(node: Any) -> AnyNode:
     if not isinstance(node, Node):
         raise TaskError(f"chord: the body is {node!r:.80}, expected a signature (task.s(…)) or a chain")
     first = node.steps[0] if isinstance(node, Chain) else node
@@ -177,8 +180,8 @@ def _body(node: Any) -> Node:
     return node
 
 
-def _nodes(what: str, given: Iterable[Node | Iterable[Node]]) -> list[Node]:
-    nodes: list[Node] = []
+def _nodes(what: str, given: Iterable[AnyNode | Iterable[AnyNode]]) -> list[AnyNode]:
+    nodes: list[AnyNode] = []
     for each in given:
         if isinstance(each, Node):
             nodes.append(each)

@@ -43,13 +43,13 @@ class Eager:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def run(self, sigs: Iterable[Signature]) -> None:
-        """Run these. A task's error is its FAILURE and not raised.
+    def run(self, bodies: Iterable[bytes]) -> None:
+        """Run these signatures. A task's error is its FAILURE and not raised.
 
         Raises:
             TaskError: a name is not registered here.
         """
-        todo = deque(encode(sig) for sig in sigs)
+        todo = deque(bodies)
         while todo:
             sig = decode(todo.popleft())
             for successor in self._one(sig):

@@ -20,7 +20,7 @@ METAS = 256
 
 
 class Flusher:
-    """One flush is one script where broker and backend are one Redis; else states, publishes, settle, in that order.
+    """One flush is one script where broker and backend are one Redis; else states, publishes, settle.
 
     Belongs to the channel's thread.
     """
@@ -45,7 +45,8 @@ class Flusher:
     def _split(self, commits: Sequence[Commit], token: Token | None) -> list[Outcome]:
         """Go's order: whatever a later step needs is there before it.
 
-        A repeated flush writes the same states and finds its triggers its own, so only the last step needs a fence.
+        A repeated flush writes the same states and finds its triggers its own: only the last step needs a
+        fence.
         """
         outcomes: list[Outcome | None] = [None] * len(commits)
         states = [state for commit in commits for state in commit.states]
@@ -68,7 +69,11 @@ class Flusher:
         if commit.chord is not None:
             meta = self._meta(commit.chord.group_uuid)
             # Go: a group whose meta is gone, or names another number of members, never fires.
-            if meta is not None and len(meta.TaskUUIDs) == commit.chord.count and self._backend.finished(meta):
+            if (
+                meta is not None
+                and len(meta.TaskUUIDs) == commit.chord.count
+                and self._backend.finished(meta)
+            ):
                 return "complete", commit
         trigger = commit.trigger
         if trigger is not None:

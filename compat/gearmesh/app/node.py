@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from gearmesh.errors import TaskError
 
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.canvas import Chain, Chord
     from gearmesh.app.options import OptionSet
-    from gearmesh.app.results import Result
+    from gearmesh.app.result import Result
 
-__all__ = ["Node"]
+__all__ = ["AnyNode", "Node"]
+
+#: The class of its result.
+R_co = TypeVar("R_co", bound="Result[Any]", covariant=True)
 
 
-class Node:
+class Node(Generic[R_co]):
     """A part of a workflow. Never changed: every method that changes returns a copy."""
 
     __slots__ = ()
@@ -28,7 +31,7 @@ class Node:
         """The app that sends it."""
         raise NotImplementedError
 
-    def __or__(self, other: Node) -> Chain | Chord:
+    def __or__(self, other: AnyNode) -> Chain | Chord:
         """``a | b``: b runs after a, with a's results appended to its arguments."""
         from gearmesh.app.canvas import chain
 
@@ -36,7 +39,7 @@ class Node:
             return NotImplemented
         return chain(self, other)
 
-    def apply_async(self, **options: Unpack[OptionSet]) -> Result[Any]:
+    def apply_async(self, **options: Unpack[OptionSet]) -> R_co:
         """Send it. Options of the parts win over these; a time is that of the first part(s).
 
         Raises:
@@ -50,16 +53,20 @@ class Node:
             raise TaskError(
                 "uuid, on_success, on_error and immutable belong to a signature, not to a whole workflow"
             )
-        return self.app.send(self, given)
+        result: R_co = self.app.send(self, given)  # type: ignore[assignment]
+        return result
 
-    def delay(self) -> Result[Any]:
+    def delay(self) -> R_co:
         """Send it as it is."""
         return self.apply_async()
 
-    async def aapply_async(self, **options: Unpack[OptionSet]) -> Result[Any]:
+    async def aapply_async(self, **options: Unpack[OptionSet]) -> R_co:
         """:meth:`apply_async` without blocking the event loop."""
         return await asyncio.to_thread(self.apply_async, **options)
 
-    async def adelay(self) -> Result[Any]:
+    async def adelay(self) -> R_co:
         """:meth:`delay` without blocking the event loop."""
         return await asyncio.to_thread(self.delay)
+
+
+AnyNode: TypeAlias = "Node[Any]"

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from gearmesh.app.node import Node
+from gearmesh.app.node import AnyNode, Node
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.wire import gotime, types
 
@@ -53,8 +53,8 @@ class OptionSet(TaskOptions, total=False):
     countdown: float | timedelta | None
     eta: datetime | None
     immutable: bool
-    on_success: Node | Iterable[Node]
-    on_error: Node | Iterable[Node]
+    on_success: AnyNode | Iterable[AnyNode]
+    on_error: AnyNode | Iterable[AnyNode]
     uuid: str
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gearmesh.app import ends
 from gearmesh.app.canvas import Chain, Chord, Group
-from gearmesh.app.node import Node
+from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
@@ -98,7 +99,7 @@ class Plan:
         self._defaults = defaults
         self._later = msgspec.structs.replace(defaults, countdown_ns=None, eta_ns=None)
 
-    def add(self, node: Node) -> Result[Any]:
+    def add(self, node: AnyNode) -> Result[Any]:
         """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
         messages, result = self._node(node, _NOTHING_MORE, None, _FIRST)
         self.messages.extend(messages)
@@ -110,7 +111,7 @@ class Plan:
         self.messages.append(message)
         return result
 
-    def _node(self, node: Node, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+    def _node(self, node: AnyNode, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
         if node.app is not self.app:
             raise TaskError(f"{node!r:.80} belongs to another app than the one that sends it")
         if isinstance(node, TaskSignature):
@@ -169,15 +170,15 @@ class Plan:
             tag.members.append((sig.UUID, sig.Name))
         return Message(sig, eta_ns), AsyncResult(sig.UUID, self.app, task.declaration)
 
-    def _with_own(self, node: TaskSignature, children: Sequence[Node], then: _Then) -> _Then:
+    def _with_own(self, node: TaskSignature, children: Sequence[AnyNode], then: _Then) -> _Then:
         """What follows by the signature's own ``on_success``, and then what follows it anyway."""
-        place = _Place(after=_results(node))
+        place = _Place(after=ends.results(node))
         sigs: list[Signature] = []
         wants = set(then.wants)
         for child in children:
             messages, _ = self._node(child, _NOTHING_MORE, None, place)
             sigs.extend(message.sig for message in messages)
-            wants |= _wants(child)
+            wants |= ends.wants(child)
         return _Then((*sigs, *then.sigs), frozenset(wants))
 
     def _chain(self, node: Chain, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
@@ -186,10 +187,10 @@ class Plan:
         last = len(node.steps) - 1
         for i in range(last, -1, -1):
             step = node.steps[i]
-            here = place if i == 0 else _Place(after=_results(node.steps[i - 1]))
+            here = place if i == 0 else _Place(after=ends.results(node.steps[i - 1]))
             messages, result = self._node(step, then, tag if i == last else None, here)
             results.append(result)
-            then = _Then(tuple(message.sig for message in messages), _wants(step))
+            then = _Then(tuple(message.sig for message in messages), ends.wants(step))
         return messages, ChainResult(results[::-1], self.app)
 
     def _group(
@@ -210,7 +211,7 @@ class Plan:
             raise TaskError(
                 "a chord needs a result backend: its members' states decide when the body is sent"
             )
-        behind = _Place(after=_results(node.header), body=True)
+        behind = _Place(after=ends.results(node.header), body=True)
         (callback,), body = self._node(node.body, then, tag, behind)
         own = self._new_group(node.header, callback.sig)
         messages, header = self._members(node.header, own, place)
@@ -233,7 +234,7 @@ class Plan:
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
     def _new_group(self, node: Group, callback: Signature | None) -> _Tag:
-        return _Tag(new_id("group"), _width(node), callback, [])
+        return _Tag(new_id("group"), ends.width(node), callback, [])
 
     def _close_group(self, tag: _Tag) -> None:
         created = gotime.format_ns(self.now_ns)
@@ -264,35 +265,3 @@ def _immutable(node: TaskSignature, then: _Then, place: _Place) -> bool:
             )
         return node.immutable
     return False in wants
-
-
-def _wants(node: Node) -> frozenset[bool]:
-    """Whether the tasks that a node begins with want the results of what is before them."""
-    while isinstance(node, Chain):
-        node = node.steps[0]
-    if isinstance(node, TaskSignature):
-        return frozenset((not node.immutable,))
-    group = node.header if isinstance(node, Chord) else node
-    return frozenset().union(*map(_wants, group.members if isinstance(group, Group) else ()))
-
-
-def _results(node: Node) -> Sequence[Slot] | None:
-    """What a node's end gives to what follows it; None: not known."""
-    while not isinstance(node, (TaskSignature, Group)):
-        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
-    if isinstance(node, TaskSignature):
-        return node.task.declaration.results
-    given: list[Slot] = []
-    for member in node.members:
-        slots = _results(member)
-        if slots is None:
-            return None
-        given.extend(slots)
-    return given
-
-
-def _width(node: Node) -> int:
-    """How many tasks a node ends with: its members, as a member of a group."""
-    while not isinstance(node, (TaskSignature, Group)):
-        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
-    return 1 if isinstance(node, TaskSignature) else sum(map(_width, node.members))

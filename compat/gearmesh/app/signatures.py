@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gearmesh.app.node import Node
+from gearmesh.app.node import AnyNode, Node
 from gearmesh.app.options import NOTHING, Options, options_of
 from gearmesh.app.results import AsyncResult
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskSignature"]
 
 
-class TaskSignature(Node):
+class TaskSignature(Node[AsyncResult[Any]]):
     """One call of a task, to be sent or to be a part of a workflow. Never changed.
 
     Its arguments are checked when it is sent: where it stands decides what is put in front of
@@ -65,11 +65,11 @@ class TaskSignature(Node):
         given = options_of(self.task.name, dict(options))
         return TaskSignature(self.task, self.args, self.kwargs, given.over(self.options))
 
-    def on_success(self, *nodes: Node) -> TaskSignature:
+    def on_success(self, *nodes: AnyNode) -> TaskSignature:
         """A copy that is followed by these too when it succeeds."""
         return self.set(on_success=(*(self.options.on_success or ()), *nodes))
 
-    def on_error(self, *nodes: Node) -> TaskSignature:
+    def on_error(self, *nodes: AnyNode) -> TaskSignature:
         """A copy that is followed by these too when it fails; they get the error's text first."""
         return self.set(on_error=(*(self.options.on_error or ()), *nodes))
 

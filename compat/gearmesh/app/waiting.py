@@ -1,9 +1,4 @@
-"""Waiting for results: one thread an app and process, one read for all whose time has come.
-
-Go never tells anybody that a task is done, so somebody has to ask. The pause between two questions
-for the same waiter grows with the time it has waited, elapsed / 50, from 1 ms to 500 ms: no result
-is noticed more than 2 % late, and a long wait costs the server two small reads a second.
-"""
+"""Waiting for results: one thread an app and process, one read for all whose time has come."""
 
 from __future__ import annotations
 
@@ -14,128 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from gearmesh.app.watch import EARLY, SHORTEST, Watch, pause_after
 from gearmesh.backends.base import Backend
 from gearmesh.wire.state import TaskState
 
-__all__ = ["Waiter", "Watch", "pause_after"]
+__all__ = ["Waiter"]
 
 log = logging.getLogger("gearmesh.waiting")
 
-SHORTEST, LONGEST, SHARE = 0.001, 0.5, 1 / 50
-#: How many UUIDs one waiter adds to a read at most, half of them the first it needs, half in turns.
-WINDOW = 500
 #: UUIDs in one backend read.
 READ = 1000
 #: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many.
 LINGER = 1.0
 #: Seconds between two attempts to watch the backend.
 REWATCH = 5.0
-
-
-def pause_after(elapsed: float) -> float:
-    """Seconds until the next look of one who has waited ``elapsed`` seconds."""
-    return min(max(elapsed * SHARE, SHORTEST), LONGEST)
-
-
-class Watch:
-    """What one caller waits for, and what was found so far.
-
-    Args:
-        wanted: UUIDs that must become final; then it is over.
-        upstream: UUIDs without whose success ``wanted`` will never become final.
-        fail_fast: the first FAILURE of any ends it.
-        interval: seconds between two looks; None: growing.
-        notify: called from the service's thread (or the looker's) when there is news.
-
-    Attributes:
-        found: final states in the order in which they were found.
-        over: nothing more will come. failure: the state that ended it, if one did.
-        error: what the backend raised for good. trouble: a connection error that goes on; "" if none.
-    """
-
-    __slots__ = (
-        "_at", "_clean", "_due", "_hot", "_notify", "_regular", "_soon", "_started",
-        "error", "fail_fast", "failure", "found", "interval", "over", "trouble", "upstream", "wanted",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        wanted: Iterable[str],
-        upstream: Iterable[str] = (),
-        *,
-        fail_fast: bool = True,
-        interval: float | None = None,
-        notify: Callable[[], None],
-    ) -> None:
-        self.wanted = dict.fromkeys(wanted)
-        self.upstream = {uuid: None for uuid in upstream if uuid not in self.wanted}
-        self.fail_fast = fail_fast
-        self.interval = interval
-        self.found: list[TaskState] = []
-        self.over = not self.wanted
-        self.failure: TaskState | None = None
-        self.error: Exception | None = None
-        self.trouble = ""
-        self._notify = notify
-        self._hot: set[str] = set()  # announced as final
-        self._started = self._due = self._regular = 0.0
-        self._at = self._clean = 0
-        self._soon = False  # there was news, and more than one window to look at
-
-    def uuids(self) -> list[str]:
-        """All it still waits for."""
-        return [*self.wanted, *self.upstream]
-
-    def window(self, now: float) -> list[str]:
-        """What to ask for now: what was announced, and what it is time for.
-
-        Of many, the first that are needed (when they are final the next ones follow at once) and
-        some of the others in turn, where a failure may be.
-        """
-        hot, self._hot = list(self._hot), set()
-        if now < self._regular:
-            return hot
-        everything = self.uuids()
-        if len(everything) <= WINDOW:
-            return everything
-        half = WINDOW // 2
-        others = everything[half:]
-        start = self._at if self._at < len(others) else 0
-        self._at = start + half
-        return list(dict.fromkeys(everything[:half] + others[start : start + half] + hot))
-
-    def take(self, states: Iterable[TaskState | None]) -> bool:
-        """Look at states that were read; True if there was news."""
-        news = False
-        for state in states:
-            if state is None or not state.final or self.over:
-                continue
-            uuid = state.TaskUUID
-            if uuid in self.wanted:
-                del self.wanted[uuid]
-            elif uuid in self.upstream:
-                del self.upstream[uuid]
-            else:
-                continue
-            news = True
-            self.found.append(state)
-            if self.fail_fast and not state.success and self.failure is None:
-                self.failure = state
-        self._soon = news and len(self.wanted) + len(self.upstream) > WINDOW // 2
-        if not self.wanted:
-            self.over = True
-            if self.failure is not None and self.failure.TaskUUID in self.upstream:
-                self.failure = None
-        elif self.failure is not None:
-            self.over = True
-        return news
-
-    def tell(self) -> None:
-        """Call ``notify``; one that raises is the waiter's trouble, not the others'."""
-        try:
-            self._notify()
-        except Exception:
-            log.debug("a waiter is gone", exc_info=True)
 
 
 class Waiter:
@@ -253,8 +140,11 @@ class Waiter:
                     continue
                 idle_since = None
                 due: dict[Watch, list[str]] = {}
-                while self._heap and self._heap[0][0] <= now:
-                    when, _, watch = heapq.heappop(self._heap)
+                while self._heap:
+                    when, _, watch = self._heap[0]
+                    if when > (now + watch._pause * EARLY if due else now):
+                        break
+                    heapq.heappop(self._heap)
                     if watch in self._watches and watch._due == when and watch not in due:
                         due[watch] = watch.window(now)
                 if due:
@@ -271,12 +161,13 @@ class Waiter:
                     for uuid in watch.uuids():
                         self._forget(uuid, watch)
                 elif watch in self._watches:
-                    if now >= watch._regular:
-                        watch._regular = now + self._pause(watch, now)
+                    if watch._asked:
+                        watch._pause = self._next_pause(watch, now)
+                        watch._regular = now + watch._pause
                     self._schedule(watch, now if watch._hot else watch._regular)
 
     @staticmethod
-    def _pause(watch: Watch, now: float) -> float:
+    def _next_pause(watch: Watch, now: float) -> float:
         if watch.interval is not None:
             return watch.interval
         if watch._soon:

@@ -6,8 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-
-import redis
+from typing import Any
 
 from gearmesh.backends.announcer import Announcer
 from gearmesh.pauses import Pauses
@@ -24,7 +23,7 @@ LOOK = 1.0
 class Listener:
     """One subscription and one thread for any number of watchers; none for none."""
 
-    def __init__(self, client: redis.Redis, channel: str) -> None:
+    def __init__(self, client: Any, channel: str) -> None:
         self._redis = client
         self._channel = channel
         self._announcer = Announcer()

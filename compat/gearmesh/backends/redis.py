@@ -39,7 +39,7 @@ class RedisBackend:
     def __init__(self, options: dict[str, Any], *, expire: int) -> None:
         self.expire = expire
         self.db = int(options.get("db") or 0)
-        defaults = {
+        defaults: dict[str, Any] = {
             "socket_timeout": 15.0,
             "socket_connect_timeout": 15.0,
             "socket_keepalive": True,
@@ -47,7 +47,7 @@ class RedisBackend:
             # Repeating is the callers' decision: they know what may be repeated.
             "retry": Retry(NoBackoff(), 0),
         }
-        self._redis = redis.Redis(**(defaults | options))
+        self._redis: Any = redis.Redis(**(defaults | options))
         self._listener = Listener(self._redis, done_channel(self.db))
         self._groups = Groups(self.read_group, self.touch, expire)
         self._script = CommitScript(

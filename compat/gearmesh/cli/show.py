@@ -33,7 +33,8 @@ def outcome_of(state: TaskState | None) -> Text:
 def state_table(states: Iterable[TaskState]) -> Table:
     """UUID, task, state, result or error, time of creation."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("uuid", "task", "state", "result", "created"):
+    table.add_column("uuid", no_wrap=True)  # to be copied
+    for heading in ("task", "state", "result", "created"):
         table.add_column(heading, overflow="fold")
     for state in states:
         table.add_row(state.TaskUUID, state.TaskName, state_text(state), outcome_of(state), state.CreatedAt)

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import msgpack
 import redis
-from gearmesh.wire.codec import encode_state
-from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
 from gearmesh.errors import LocalProtocolError
 from gearmesh.redis_scripts.groups import Group, Groups
 from gearmesh.redis_scripts.runner import run
+from gearmesh.wire.codec import encode_state
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
+from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
 __all__ = ["CommitScript", "Entry", "pack_state"]
 
@@ -59,7 +59,7 @@ _CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
 
 
 def pack_state(state: TaskState) -> Packed:
-    """PENDING is stored as it is; what is merged with the stored state travels as the text around the gaps."""
+    """PENDING is stored as it is; what is merged with the stored state travels as text around the gaps."""
     body = encode_state(state)
     if state.State == PENDING:
         return (state.TaskUUID, body)

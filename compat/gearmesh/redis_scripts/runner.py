@@ -1,4 +1,4 @@
-"""Runs the scripts of ``lua/``: loads them when the server does not know them, tells apart what may be repeated."""
+"""Runs the scripts of ``lua/``, and tells apart which failures may be repeated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-import redis
 from redis import exceptions
 
 __all__ = ["CONNECTION_ERRORS", "ServerUnable", "run", "source"]
@@ -44,7 +43,7 @@ def source(name: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: redis.Redis, name: str, keys: list[Any], args: list[Any]) -> Any:
+def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
     """Run script ``name``.
 
     Raises:

@@ -174,6 +174,12 @@ class PeerProcess:
                 process.stdout.close()
         self._log.close()
 
+    def wait(self) -> int:
+        """Wait until it has ended of itself; returns its exit status."""
+        if self._process is None:
+            raise PeerError(f"{self.argv[0]} was not started")
+        return self._process.wait(self._timeout)
+
     def kill(self) -> None:
         """SIGKILL, as when the machine loses power."""
         process = self._process

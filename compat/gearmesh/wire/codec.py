@@ -25,10 +25,13 @@ from gearmesh.wire.gojson import decode as slow
 from gearmesh.wire.gojson.canonical import canonical
 from gearmesh.wire.gojson.depth import LIMIT, shallow
 from gearmesh.wire.gojson.write import escape_html, unicode
-from gearmesh.wire.signature import Arg, Signature
-from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["decode", "decode_group", "decode_state", "encode", "encode_group", "encode_state"]
+
+#: The brackets of a signature with Args and Headers, before those of each argument.
+_ORDINARY_SHAPE = b"{[{"
 
 T = TypeVar("T")
 
@@ -49,11 +52,12 @@ def decode(data: bytes) -> Signature:
     """
     odd = data.translate(None, _ORDINARY)
     sig = _read(_read_signature, data, odd)
-    if sig is not None and (
-        (odd == _brackets(sig.Args) + (b"" if sig.Headers is None else b"{") and sig.ETA is None)
-        or all(_is_proper(one) for _, one in sig.walk())
-    ):
-        return sig
+    if sig is not None:
+        args = sig.Args
+        if args is not None and sig.ETA is None and odd == _ORDINARY_SHAPE + b"{" * len(args):
+            return sig  # what _all_scalars would say of nearly every message
+        if _all_scalars(sig, odd) or all(_is_proper(one) for _, one in sig.walk()):
+            return sig
     if len(odd) > LIMIT and data[:8] == b'{"UUID":':
         sig = decode_chain(data, decode)
         if sig is not None and encode(sig) == data:
@@ -68,7 +72,10 @@ def decode_state(data: bytes) -> TaskState:
     if (
         state is not None
         and gotime.is_canonical(state.CreatedAt)
-        and (odd == _brackets(state.Results) or all(_is_canonical(r.Value) for r in state.Results or ()))
+        and (
+            odd == (b"{" if state.Results is None else b"{[" + b"{" * len(state.Results))
+            or all(_is_canonical(result.Value) for result in state.Results or ())
+        )
     ):
         return state
     return slow.decode_state(data)
@@ -96,7 +103,7 @@ def encode(sig: Signature) -> bytes:
                 _require_time("ETA", one.ETA)
         except (AttributeError, TypeError):
             raise LocalProtocolError(f"{sig!r} holds something else than signatures") from None
-    else:
+    elif sig.ETA is not None:
         _require_time("ETA", sig.ETA)
     return _write(sig, _read_signature, slow.decode_signature)
 
@@ -129,13 +136,23 @@ def _read(read: Callable[[bytes], T], data: bytes, odd: bytes) -> T | None:
         return None
 
 
-def _brackets(items: tuple[Arg, ...] | tuple[TaskResult, ...] | None) -> bytes:
-    """What is odd in a struct whose raw values are all canonical scalars: its brackets.
+def _all_scalars(sig: Signature, odd: bytes) -> bool:
+    """True if all raw parts are plainly canonical scalars, and the times canonical.
 
-    A scalar that msgspec let pass is canonical unless something in it is escaped, or is to be
-    escaped, or is not ASCII; and these are odd too.
+    A scalar that msgspec let pass is canonical unless something in it is escaped, is to be
+    escaped, or is not ASCII. These are odd, and otherwise only brackets are; so if there are just
+    the brackets that the structs have, no raw part has any and none is odd.
     """
-    return b"{" if items is None else b"{[" + b"{" * len(items)
+    if odd.strip(b"[{"):
+        return False
+    count = 0
+    for _, one in sig.walk() if sig.nested() else ((0, sig),):
+        if one.ETA is not None and not gotime.is_canonical(one.ETA):
+            return False
+        count += 1 + (one.Headers is not None) + (one.OnSuccess is not None) + (one.OnError is not None)
+        if one.Args is not None:
+            count += 1 + len(one.Args)
+    return count == len(odd)
 
 
 def _is_proper(sig: Signature) -> bool:

@@ -44,11 +44,19 @@ def dump(type: str, value: Any) -> msgspec.Raw:
         return msgspec.Raw(b'"' + binascii.b2a_base64(value, newline=False) + b'"')
     if isinstance(value, str) or not isinstance(value, Sequence):
         _refuse(type, value)
+    items = value if isinstance(value, (list, tuple)) else list(value)
+    try:
+        return msgspec.Raw(_slice(type, items))
+    except LocalProtocolError as error:
+        raise LocalProtocolError(f"{reprlib.repr(value)} is not {type}: {error}") from None
+
+
+def _slice(type: str, value: Sequence[Any]) -> bytes:
     of = element(type)
     if type in BYTES:
         octets = bytes(_integer(of, one) for one in value)
-        return msgspec.Raw(b'"' + binascii.b2a_base64(octets, newline=False) + b'"')
-    return msgspec.Raw(_uniform(of, value) or _one_by_one(of, value))
+        return b'"' + binascii.b2a_base64(octets, newline=False) + b'"'
+    return _uniform(of, value) or b"[" + b",".join([_scalar(of, one) for one in value]) + b"]"
 
 
 def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
@@ -60,6 +68,9 @@ def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
             return _encode(value)
     elif of == "float64":
         if classes == {float} and all(map(math.isfinite, value)):
+            text = repr(list(value))
+            if "e" not in text:  # but for exponents, Python's notation is Go's with a .0 here and there
+                return text.replace(" ", "").replace(".0,", ",").replace(".0]", "]").encode()
             return f"[{','.join(map(float64_text, value))}]".encode()
     elif (of == "string" and classes == {str}) or (of == "bool" and classes == {bool}):
         try:
@@ -67,10 +78,6 @@ def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
         except UnicodeEncodeError:
             return None
     return None
-
-
-def _one_by_one(of: str, value: Sequence[Any]) -> bytes:
-    return b"[" + b",".join([_scalar(of, one) for one in value]) + b"]"
 
 
 def _scalar(of: str, value: Any) -> bytes:

@@ -91,7 +91,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unkn
 
     def nested(self) -> bool:
         """True if another signature hangs from this one."""
-        return bool(self.OnSuccess or self.OnError or self.ChordCallback is not None)
+        return self.ChordCallback is not None or bool(self.OnSuccess) or bool(self.OnError)
 
     def children(self) -> list[Signature]:
         """The signatures directly below, in the order they are written; nulls are left out."""
@@ -102,12 +102,15 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unkn
 
     def walk(self) -> Iterator[tuple[int, Signature]]:
         """This signature and all below it, each with its level (0 for this one), parents first."""
-        stack = [(0, self)]
+        yield 0, self
+        if not self.nested():
+            return
+        stack = [(1, child) for child in reversed(self.children())]
         while stack:
             level, sig = stack.pop()
             yield level, sig
             if sig.nested():
-                stack.extend((level + 1, child) for child in reversed(sig.children()))
+                stack += [(level + 1, child) for child in reversed(sig.children())]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Signature):

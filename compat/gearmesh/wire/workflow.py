@@ -145,12 +145,11 @@ def make_chord(
     sigs: Sequence[Signature], callback: Signature, group_uuid: str, new_id: NewId
 ) -> tuple[Signature, ...]:
     """A group whose members all carry ``callback``, which gets a UUID ``chord_<uuid4>``."""
+    members = make_group(sigs, group_uuid, new_id)
     named = _named(callback, "chord", new_id)
     if named.Headers is None:
         named = msgspec.structs.replace(named, Headers={})
-    return tuple(
-        msgspec.structs.replace(sig, ChordCallback=named) for sig in make_group(sigs, group_uuid, new_id)
-    )
+    return tuple(msgspec.structs.replace(member, ChordCallback=named) for member in members)
 
 
 def _named(sig: Signature, prefix: str, new_id: NewId) -> Signature:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -87,7 +88,20 @@ def main(argv: list[str]) -> int:
     except GearmeshError as exc:
         log.critical("%s", exc)
         return EXIT_CONFIG
+    _tune()
     return Child(worker, options).run()
+
+
+def _tune() -> None:
+    """Settings of the whole process, which is ours alone.
+
+    What is loaded by now lives as long as the process: the collector need not look at it again. A busy worker makes
+    and drops thousands of objects a batch and hardly any cycles; with the default of 700 the collector took a fifth
+    of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Committer:
         open_jobs: the worker's jobs by fetch counter; finished ones are taken out here.
         fire: makes the commit that fires a complete chord.
         settled: called after each flush, so that the intake can fetch more.
+        tick: called every 25 ms while there are open jobs.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Committer:
         open_jobs: dict[int, Job],
         fire: Callable[[Job, Commit], Commit],
         settled: Callable[[], None],
+        tick: Callable[[], None],
     ) -> None:
         self._connect = connect
         self._backend = backend
         self._jobs = open_jobs
         self._fire = fire
         self._settled = settled
+        self._tick = tick
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
@@ -69,6 +72,8 @@ class Committer:
         self._connection: kombu.Connection | None = None
         self._flusher: Flusher | None = None
         self._looked_at = 0.0
+        #: it waits without a limit, since there are no jobs
+        self._asleep = False
         self._idle = threading.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._loop, name="gearmesh-committer", daemon=True)
@@ -81,6 +86,11 @@ class Committer:
         self._items.append(Item(commit, job))
         if not self._news.is_set():
             self._idle.clear()
+            self._news.set()
+
+    def look(self) -> None:
+        """There are jobs: have an eye on those that take long. Any thread."""
+        if self._asleep:
             self._news.set()
 
     def drain(self, timeout: float) -> bool:
@@ -118,7 +128,13 @@ class Committer:
         if self._busy:
             self._news.wait(BUSY_PAUSE)
         elif not self._items:
-            self._news.wait(SHOWN_AFTER / 2 if self._jobs else None)
+            if not self._jobs:
+                self._asleep = True
+                if not self._jobs:  # none came before the flag was up
+                    self._news.wait()
+                self._asleep = False
+            else:
+                self._news.wait(SHOWN_AFTER / 2)
         self._news.clear()
 
     def _gather(self) -> list[Item]:
@@ -132,6 +148,7 @@ class Committer:
         now = time.monotonic()
         if now - self._looked_at >= SHOWN_AFTER / 2:
             self._looked_at = now
+            self._tick()
             self._show(now, items)
         return items
 

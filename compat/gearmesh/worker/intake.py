@@ -43,7 +43,7 @@ class Intake:
         self,
         connect: Callable[[], kombu.Connection],
         queues: Sequence[str],
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, Task[..., Any, Any]],
         max_age: float,
         jobs: dict[int, Job],
         executor: ThreadExecutor,
@@ -139,6 +139,7 @@ class Intake:
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             self._executor.submit(fresh)
+            self._committer.look()
 
     def _take(self, message: Any) -> None:
         delivery = message.delivery
@@ -156,7 +157,7 @@ class Intake:
                 settle = Settle(delivery, "aside", max_age=self._max_age)
             self._committer.add(Commit(settle=settle))
             return
-        job = Job(sig, task, delivery)
+        job = Job(sig, task, delivery, time.monotonic())
         self._jobs[delivery.id] = job
         self._fresh.append(job)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
+
+import msgspec
 
 from gearmesh.app.task import Task
 from gearmesh.wire.commit import Delivery
@@ -11,16 +13,15 @@ from gearmesh.wire.signature import Signature
 __all__ = ["Job"]
 
 
-class Job:
-    """A decoded delivery whose task is registered here. Times are the monotonic clock's; 0.0: not yet."""
+class Job(msgspec.Struct, eq=False, gc=False):
+    """A decoded delivery whose task is registered here. Times are the monotonic clock's; 0.0: not yet.
 
-    __slots__ = ("delivery", "received_at", "shown", "sig", "started_at", "task")
+    ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED.
+    """
 
-    def __init__(self, sig: Signature, task: Task, delivery: Delivery) -> None:
-        self.sig = sig
-        self.task = task
-        self.delivery = delivery
-        self.received_at = time.monotonic()
-        self.started_at = 0.0
-        #: the last state written for it before it was done: "", RECEIVED or STARTED
-        self.shown = ""
+    sig: Signature
+    task: Task[..., Any, Any]
+    delivery: Delivery
+    received_at: float
+    started_at: float = 0.0
+    shown: str = ""

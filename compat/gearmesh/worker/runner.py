@@ -7,14 +7,15 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
 
+from gearmesh.app.app import App
 from gearmesh.app.context import RUNNING
 from gearmesh.app.declaration import ArgumentUnreadable
-from gearmesh.backends.base import Backend
+from gearmesh.app.eager import error_text
 from gearmesh.errors import LocalProtocolError, RetryLater
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
@@ -24,14 +25,9 @@ from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskResult, TaskState
 from gearmesh.worker.job import Job
 
-__all__ = ["Loop", "Runner", "error_text"]
+__all__ = ["Loop", "Runner"]
 
 log = logging.getLogger("gearmesh.worker")
-
-
-def error_text(exc: BaseException) -> str:
-    """What is stored as a task's Error: the exception's text, or its representation where that is empty."""
-    return str(exc) or repr(exc)
 
 
 class Loop:
@@ -61,26 +57,29 @@ class Runner:
     """Runs jobs, in whatever thread it is called.
 
     Args:
-        backend: where a redelivered task's state is looked up.
-        queue: the default queue, for successors that name none.
+        app: its backend is where a redelivered task's state is looked up, its default queue takes successors that
+            name none, its hooks see what is sent.
     """
 
-    def __init__(self, backend: Backend, queue: str) -> None:
-        self._backend = backend
-        self._queue = queue
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._backend = app.backend
         self.loop = Loop()
 
     def run(self, job: Job) -> Commit:
         """Run the task. Every exception becomes a state, as every panic does in Go."""
         sig, task = job.sig, job.task
+        assert task.fn is not None  # the app's tasks are those that are here
         if job.delivery.redelivered:
             finished = self._finished_before(job)
             if finished is not None:
                 return finished
         token = RUNNING.set(sig)
         try:
-            args = task.declaration.read_args(sig)
-            value = self.loop.run(task.fn(*args)) if task.is_async else task.fn(*args)
+            args = task.read_args(sig)
+            value = task.fn(*args)
+            if task.is_async:
+                value = self.loop.run(value)
         except ArgumentUnreadable as exc:
             return self._failed(job, error_text(exc))
         except RetryLater as exc:
@@ -91,7 +90,7 @@ class Runner:
         finally:
             RUNNING.reset(token)
         try:
-            results = task.declaration.dump_results(value)
+            results = task.dump_results(value)
         except LocalProtocolError as exc:
             return self._failed(job, error_text(exc))
         return self.succeeded(job, results)
@@ -166,7 +165,7 @@ class Runner:
         """What sending these signatures writes and publishes."""
         states, publishes = [], []
         for sig in sigs:
-            ready = workflow.prepare(sig, queue=self._queue, new_id=new_uuid)
+            ready = self._app.outgoing(workflow.prepare(sig, queue=self._app.default_queue, new_id=new_uuid))
             body = encode(ready)
             created = format_ns(time.time_ns())
             states.append(
@@ -183,6 +182,3 @@ def new_uuid() -> str:
 
 def _about(sig: Signature) -> dict[str, str]:
     return {"task": sig.Name, "uuid": sig.UUID}
-
-
-Done = Callable[[Job, Commit], None]

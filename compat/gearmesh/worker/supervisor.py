@@ -167,6 +167,9 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _ending(self) -> bool:
+        return self._signals > 0
+
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
         self._news.set()
@@ -174,7 +177,7 @@ class Supervisor:
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
         pauses = Pauses(0.2)
-        while not self._signals:
+        while not self._ending():
             try:
                 self._line.connect()
                 self._app.check_backend()
@@ -187,8 +190,8 @@ class Supervisor:
         return False
 
     def _supervise(self) -> int:
-        pauses = Pauses(1.0, 30.0)
-        while not self._signals:
+        pauses = Pauses(0.1, 30.0)
+        while not self._ending():
             self._news.clear()
             child = Child(self._spec, self._options, self._news)
             self._attend(child)
@@ -196,11 +199,11 @@ class Supervisor:
             if code == EXIT_CONFIG:
                 return 2
             if code == 0:
-                if not self._signals:
+                if not self._ending():
                     continue
                 return 0
             self._settle(child)
-            if self._signals:
+            if self._ending():
                 return 0
             if time.monotonic() - child.started_at > STEADY:
                 pauses.reset()
@@ -235,7 +238,7 @@ class Supervisor:
         """What a dead child held goes back at once: the parent knows, no lease has to end."""
         pauses = Pauses()
         while not self._line.settle(child.consumer, suspect=not self._signals):
-            if self._signals:  # the reapers of others will do it
+            if self._ending():  # the reapers of others will do it
                 return
             self._news.wait(pauses.next())
 

@@ -16,13 +16,18 @@ __all__ = ["ThreadExecutor"]
 AHEAD = 0.02
 #: And how many jobs at the most.
 MOST = 1024
+#: Tasks that end sooner (seconds) are run by one thread: more would only fight for the GIL with those that
+#: fetch and commit.
+QUICK = 0.0005
+#: A running job older than this (seconds) was not as quick as its task used to be.
+LATE = 0.01
 
 
 class ThreadExecutor:
     """Runs jobs in ``slots`` threads, first come first served.
 
-    At most one thread that was woken is still on its way: whoever takes a job wakes the next one if there is
-    more. So tasks of microseconds don't pay for waking all threads, and blocking tasks get all of them.
+    Whoever takes a job wakes one more thread if more jobs wait, unless this task has always been quick; after a
+    quick one all threads but one rest. :meth:`nudge` corrects what that guess gets wrong.
 
     Args:
         run: job to Commit; must not raise.
@@ -38,6 +43,9 @@ class ThreadExecutor:
         self._work = threading.Semaphore(0)
         self._idle = 0
         self._coming = 0
+        #: task name -> mean seconds it runs, the last runs weighing most
+        self._paces: dict[str, float] = {}
+        self._running: dict[int, Job] = {}
         self._closing = False
         #: mean seconds a task runs, the last ones weighing most
         self._pace = AHEAD
@@ -88,6 +96,21 @@ class ThreadExecutor:
                 thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def nudge(self) -> None:
+        """Wake threads if jobs wait behind one that takes longer than its task used to. To be called now and then."""
+        if not (self._waiting and self._idle):
+            return
+        now = time.monotonic()
+        late = [job for job in list(self._running.values()) if now - job.started_at > LATE]
+        for job in late:
+            self._paces[job.sig.Name] = max(self._paces.get(job.sig.Name, 0.0), now - job.started_at)
+        if late:
+            with self._lock:
+                count = min(self._idle, len(self._waiting))
+                self._idle -= count
+                self._coming += count
+            self._work.release(count) if count else None
+
     def _wake_one(self) -> None:
         if self._coming or not self._idle:
             return
@@ -98,35 +121,45 @@ class ThreadExecutor:
             self._idle -= 1
         self._work.release()
 
+    def _rest(self, woken: bool) -> bool:
+        """Sleep until woken, unless there is work and nobody else is awake for it; True if it slept."""
+        with self._lock:
+            if woken:
+                self._coming -= 1
+            # Between the caller's look and here a job may have come while this thread counted as awake.
+            if self._closing or (self._waiting and self._idle == self.slots - 1):
+                return False
+            self._idle += 1
+        self._work.acquire()
+        return True
+
     def _loop(self) -> None:
         waiting, run, done = self._waiting, self._run, self._done
+        paces, running, me = self._paces, self._running, threading.get_ident()
         clock = time.monotonic
         woken = False
         while not self._closing:
             try:
                 job = waiting.popleft()
             except IndexError:
-                with self._lock:
-                    if woken:
-                        self._coming -= 1
-                    # Between the look above and here a job may have come while this thread counted as busy.
-                    if waiting or self._closing:
-                        woken = False
-                        continue
-                    self._idle += 1
-                self._work.acquire()
-                woken = True
+                woken = self._rest(woken)
                 continue
             if woken:
                 woken = False
                 with self._lock:
                     self._coming -= 1
-            if waiting:
+            name = job.sig.Name
+            pace = paces.get(name, AHEAD)
+            if pace >= QUICK and waiting:
                 self._wake_one()
+            running[me] = job
             job.started_at = start = clock()
             commit = run(job)
             took = clock() - start
-            pace = self._pace
-            # Slower tasks are believed sooner: holding too much is worse than fetching too often.
-            self._pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
+            del running[me]
+            # Slower runs are believed sooner: holding too much is worse than fetching too often.
+            paces[name] = pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
+            self._pace += (took - self._pace) * (0.3 if took > self._pace else 0.05)
             done(job, commit)
+            if pace < QUICK and self._idle < self.slots - 1:
+                woken = self._rest(False)

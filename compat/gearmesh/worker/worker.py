@@ -12,8 +12,8 @@ import kombu
 
 from gearmesh.app.app import App
 from gearmesh.errors import ConfigError, GearmeshError
-from gearmesh.transports.registry import open_connection
 from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.intake import Intake, put_back
@@ -61,10 +61,10 @@ class Worker:
         self._ledger = Ledger(consumer)
         self._heartbeats = heartbeats
         self._jobs: dict[int, Job] = {}
-        self._runner = Runner(app.backend, app.config.default_queue)
+        self._runner = Runner(app)
         self._executor = ThreadExecutor(concurrency, self._runner.run, self._done)
         self._committer = Committer(
-            self._connection, app.backend, self._jobs, self._runner.fired, self._settled
+            self._connection, app.backend, self._jobs, self._runner.fired, self._settled, self._executor.nudge
         )
         self._intake = Intake(
             self._connection,

@@ -92,7 +92,7 @@ def test_not_annotated_is_by_the_value(app: App, sent: Sent) -> None:
         ((1, float("inf")), {}, LocalProtocolError, "inf"),
         ((1, {}), {}, LocalProtocolError, "{} is not float64"),
         ((1, datetime(2026, 1, 1)), {}, LocalProtocolError, "datetime"),
-        ((1, 2.0, ["a", 1]), {}, LocalProtocolError, r"argument 3 \('c'\) as list\[str\]: 1 is not string"),
+        ((1, 2.0, ["a", 1]), {}, LocalProtocolError, r"argument 3 \('c'\) as list\[str\]: .*1 is not string"),
         ((1, 2.0, "text"), {}, LocalProtocolError, "'text' is not"),
         ((1, 2.0, ["\ud800"]), {}, LocalProtocolError, "not Unicode"),
     ],
@@ -130,7 +130,7 @@ def test_remote(app: App, sent: Sent) -> None:
         resize.delay(b"x")
     with pytest.raises(TaskError, match="names of a remote task's parameters are not known"):
         resize.delay(b"x", width=5)
-    with pytest.raises(TaskError, match="cannot be called|not called here"):
+    with pytest.raises(TaskError, match="but not called here"):
         resize(b"x", 5)
     assert "resize" not in app.tasks
     free = app.remote("free")
@@ -154,12 +154,19 @@ def test_options_on_the_wire(app: App, sent: Sent) -> None:
     work.s().set(headers={"a": "signature"}, retry_timeout=5).apply_async(priority=7, uuid="task_mine")
     (sig,) = sent("q")
     assert (sig.UUID, sig.Priority, sig.RetryCount, sig.RetryTimeout) == ("task_mine", 7, 3, 5)
-    assert {key: bytes(value) for key, value in (sig.Headers or {}).items()} == {"a": b'"signature"', "b": b"true"}
+    assert {key: bytes(value) for key, value in (sig.Headers or {}).items()} == {
+        "a": b'"signature"',
+        "b": b"true",
+    }
     work.apply_async(
         queue="r", ignore_unregistered=True, keep_on_error=True, message_group="g", headers={"l": ["x", 1]}
     )
     (sig,) = sent("r")
-    assert (sig.IgnoreWhenTaskNotRegistered, sig.StopTaskDeletionOnError, sig.BrokerMessageGroupId) == (True, True, "g")
+    assert (sig.IgnoreWhenTaskNotRegistered, sig.StopTaskDeletionOnError, sig.BrokerMessageGroupId) == (
+        True,
+        True,
+        "g",
+    )
 
 
 def test_times(app: App) -> None:
@@ -195,7 +202,9 @@ def test_times(app: App) -> None:
         ({"colour": "red"}, TaskError, "no option 'colour'"),
     ],
 )
-def test_wrong_options(app: App, sent: Sent, options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_wrong_options(
+    app: App, sent: Sent, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
     @app.task
     def work() -> None: ...
 
@@ -256,7 +265,9 @@ def test_raw_signatures(app: App, sent: Sent) -> None:
 
     from gearmesh.wire.signature import Arg
 
-    killer = Signature(Name="t", OnSuccess=(Signature(Name="u", Args=(Arg("", "[]int64", msgspec.Raw(b"true")),)),))
+    killer = Signature(
+        Name="t", OnSuccess=(Signature(Name="u", Args=(Arg("", "[]int64", msgspec.Raw(b"true")),)),)
+    )
     with pytest.raises(LocalProtocolError, match="'u': Go could not read"):
         app.send(killer)
     assert len(sent()) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gearmesh import App, Chord, ChordResult, GroupResult, TaskError, chain, chord, group
+from gearmesh import App, Chord, ChordResult, GroupResult, LocalProtocolError, TaskError, chain, chord, group
 from gearmesh.wire.signature import Signature
 
 Sent = Callable[..., list[Signature]]
@@ -52,11 +52,15 @@ def test_chain(t: Tasks, sent: Sent) -> None:
     assert second is not None
     (third,) = second.OnSuccess or ()
     assert third is not None
-    assert [first.UUID, second.UUID, third.UUID] == [task.uuid for task in result.tasks]
+    assert [task.uuid for task in result.tasks] == [first.UUID, second.UUID, third.UUID]
     assert len({task.uuid for task in result.tasks}) == 3
     # Every signature that crosses names its queue.
-    assert [first.RoutingKey, second.RoutingKey, third.RoutingKey] == ["machinery_tasks", "machinery_tasks", "q"]
-    assert not (first.Immutable or second.Immutable or third.Immutable)
+    assert [first.RoutingKey, second.RoutingKey, third.RoutingKey] == [
+        "machinery_tasks",
+        "machinery_tasks",
+        "q",
+    ]
+    assert not any(sig.Immutable for sig in (first, second, third))
     assert [task.uuid for task in result.finals] == [third.UUID]
 
 
@@ -143,7 +147,9 @@ def test_group(app: App, t: Tasks, sent: Sent) -> None:
     result = group(t.add.s(i) for i in range(3)).apply_async(queue="q", headers={"a": "b"})
     assert isinstance(result, GroupResult)
     sigs = sent("q")
-    assert {(sig.GroupUUID, sig.GroupTaskCount, sig.ChordCallback) for sig in sigs} == {(result.uuid, 3, None)}
+    assert {(sig.GroupUUID, sig.GroupTaskCount, sig.ChordCallback) for sig in sigs} == {
+        (result.uuid, 3, None)
+    }
     meta = app.backend.read_group(result.uuid)
     assert meta is not None
     assert list(meta.TaskUUIDs) == [sig.UUID for sig in sigs] == [task.uuid for task in result.tasks]
@@ -195,11 +201,17 @@ def test_group_at_the_end_of_a_chain(app: App, t: Tasks, sent: Sent) -> None:
     members = [member for member in first.OnSuccess or () if member]
     meta = app.backend.read_group(members[0].GroupUUID)
     assert meta is not None
-    assert list(meta.TaskUUIDs) == [member.UUID for member in members] == [task.uuid for task in result.finals]
+    assert (
+        list(meta.TaskUUIDs) == [member.UUID for member in members] == [task.uuid for task in result.finals]
+    )
 
 
 def test_chord_forms(t: Tasks) -> None:
-    for flow in (chord([t.add.s(1)])(t.add.s()), chord(group(t.add.s(1)), t.add.s()), chord(t.add.s(1), t.add.s())):
+    for flow in (
+        chord([t.add.s(1)])(t.add.s()),
+        chord(group(t.add.s(1)), t.add.s()),
+        chord(t.add.s(1), t.add.s()),
+    ):
         assert isinstance(flow.delay(), ChordResult)
 
 
@@ -238,9 +250,13 @@ def test_what_the_wire_cannot_say(t: Tasks, sent: Sent) -> None:
 
 
 def test_types_between_steps(t: Tasks, sent: Sent) -> None:
-    with pytest.raises(TaskError, match="'text', argument 1 .*: the result before it is a Go int64, the parameter a"):
+    with pytest.raises(
+        TaskError, match=r"'text', argument 1 .*: the result before it is a Go int64, the parameter a"
+    ):
         chain(t.add.s(1), t.text.s()).delay()
-    with pytest.raises(TaskError, match=r"'one' was given 2 arguments \(1 of them results of the step before\)"):
+    with pytest.raises(
+        TaskError, match=r"'one' was given 2 arguments \(1 of them results of the step before\)"
+    ):
         chain(t.add.s(1), t.one.s(1)).delay()
     with pytest.raises(TaskError, match="no value for 'a'"):
         chain(t.nothing.s(), t.one.s()).delay()
@@ -252,7 +268,9 @@ def test_types_between_steps(t: Tasks, sent: Sent) -> None:
 
 
 def test_options_of_a_workflow(t: Tasks, sent: Sent) -> None:
-    chain(t.add.s(1).set(priority=1), t.add.s(2)).apply_async(priority=9, queue="q", retry_count=2, countdown=0)
+    chain(t.add.s(1).set(priority=1), t.add.s(2)).apply_async(
+        priority=9, queue="q", retry_count=2, countdown=0
+    )
     first, second = (sig for _, sig in sent("q")[0].walk())
     assert (first.Priority, second.Priority) == (1, 9)
     assert (first.RetryCount, second.RetryCount) == (2, 2)
@@ -266,9 +284,10 @@ def test_another_apps_signature(app: App, t: Tasks) -> None:
 
 
 def test_a_chord_needs_a_backend(url: str, sent: Sent) -> None:
-    with App(url) as app, pytest.raises(TaskError, match="a chord needs a result backend"):
+    with App(url) as app:
         t = Tasks(app)
-        chord([t.add.s(1)], t.add.s()).delay()
+        with pytest.raises(TaskError, match="a chord needs a result backend"):
+            chord([t.add.s(1)], t.add.s()).delay()
     assert sent() == []
 
 
@@ -276,3 +295,9 @@ def test_a_chain_of_4000(t: Tasks, sent: Sent) -> None:
     result = chain(t.add.s(i) for i in range(4000)).delay()
     assert len(result.tasks) == 4000
     assert sum(1 for _ in sent()[0].walk()) == 4000
+
+
+def test_a_chain_that_go_could_not_read(t: Tasks, sent: Sent) -> None:
+    with pytest.raises(LocalProtocolError):
+        chain(t.add.s(i) for i in range(5000)).delay()
+    assert sent() == []

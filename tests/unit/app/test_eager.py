@@ -65,7 +65,12 @@ def test_failure_and_on_error(eager: App) -> None:
     with pytest.raises(TaskFailed, match=r"task fail \(task_.*\) failed: went wrong") as caught:
         result.get(0)
     assert (caught.value.uuid, caught.value.error) == (result.uuid, "went wrong")
-    assert (result.state, result.error, result.failed(), result.results) == ("FAILURE", "went wrong", True, None)
+    assert (result.state, result.error, result.failed(), result.results) == (
+        "FAILURE",
+        "went wrong",
+        True,
+        None,
+    )
     assert result.wait(0) == "FAILURE"
     assert heard == ["went wrong 5"]
 
@@ -158,7 +163,7 @@ def test_coroutines(eager: App) -> None:
         return await (await slow.adelay(2)).aget(1) + await slow.delay(3)
 
     assert asyncio.run(inside()) == 13
-    assert asyncio.run(slow(1)) if False else slow.is_async
+    assert slow.is_async
 
 
 def test_not_registered(eager: App) -> None:

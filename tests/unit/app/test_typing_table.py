@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gearmesh import App, LocalProtocolError, TaskError
 from gearmesh.app import slots
-from gearmesh.app.declaration import ArgumentUnreadable, CallMismatch, of_function, of_types
+from gearmesh.app.declaration import ArgumentUnreadable, CallMismatch
+from gearmesh.app.declare import of_function, of_types
 from gearmesh.types import (
     Float32,
     Float64,
@@ -112,7 +113,9 @@ def test_what_go_cannot_carry_is_refused_at_registration(annotation: Any) -> Non
 def test_a_refused_annotation_names_task_parameter_and_annotation(app: App) -> None:
     def store(key: str, value: dict[str, int]) -> None: ...
 
-    with pytest.raises(TaskError, match=r"'store', parameter 'value': annotation dict\[str, int\] has no Go type"):
+    with pytest.raises(
+        TaskError, match=r"'store', parameter 'value': annotation dict\[str, int\] has no Go type"
+    ):
         app.task(store)
 
     def look(key: str) -> set[int]: ...  # type: ignore[empty-body]
@@ -259,12 +262,19 @@ def test_read_args(fn: Any, given_args: list[tuple[str, str]], expected: list[An
         ),
         (add, [("int64", '"x"')], ArgumentUnreadable, "Reflect task args error: x is not int64"),
         # Go: every argument is read before the call is tried.
-        (add, [("string", '"x"'), ("int64", "1.5"), ("int64", "1")], ArgumentUnreadable, "Reflect task args error: "),
+        (
+            add,
+            [("string", '"x"'), ("int64", "1.5"), ("int64", "1")],
+            ArgumentUnreadable,
+            "Reflect task args error: ",
+        ),
         (add, [("complex64", "1")], ArgumentUnreadable, "complex64 is not one of supported types"),
         (loose, [("int8", "128")], ArgumentUnreadable, "value out of range"),
     ],
 )
-def test_read_args_refuses(fn: Any, given_args: list[tuple[str, str]], error: type[Exception], text: str) -> None:
+def test_read_args_refuses(
+    fn: Any, given_args: list[tuple[str, str]], error: type[Exception], text: str
+) -> None:
     with pytest.raises(error) as caught:
         of_function("t", fn).read_args(sig(*given_args))
     assert text in str(caught.value)

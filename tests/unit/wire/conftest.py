@@ -23,7 +23,9 @@ _NARROWED = pytest.StashKey[list[str]]()
 
 def read_golden(name: str) -> list[dict[str, Any]]:
     text = (GOLDEN / name).read_text(encoding="utf-8")
-    cases = [json.loads(line) for line in text.split("\n") if line] if name.endswith("l") else json.loads(text)
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in text.split("\n") if line]
+    cases = json.loads(text)
     assert isinstance(cases, list)
     return cases
 
@@ -59,10 +61,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    whole = not config.stash[_NARROWED] and not any("::" in arg for arg in config.args)
-    if whole and session.exitstatus == 0 and config.stash[_RAN] != config.stash[_TOTAL]:
-        if not config.option.collectonly:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    narrowed = config.stash[_NARROWED] or config.option.collectonly or any("::" in arg for arg in config.args)
+    if session.exitstatus == 0 and not narrowed and config.stash[_RAN] != config.stash[_TOTAL]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -32,7 +32,10 @@ def test_a_moment_in_a_zone_comes_back(ns: int, minutes: int) -> None:
     assert gotime.canonical(text) == text
 
 
-@given(st.text(max_size=30) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{1,2}:[0-9]{2}:[0-9]{2}\S{0,8}"))
+LIKELY = st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{1,2}:[0-9]{2}:[0-9]{2}\S{0,8}")
+
+
+@given(st.text(max_size=30) | LIKELY)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         once = gotime.canonical(text)
@@ -46,14 +49,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @given(st.datetimes(timezones=st.just(timezone.utc)))
 def test_datetimes(moment: datetime) -> None:
     text = gotime.from_datetime(moment)
-    assert datetime.fromtimestamp(0, timezone.utc) + timedelta(
-        microseconds=gotime.parse(text) // 1000
-    ) == moment
+    assert (
+        datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=gotime.parse(text) // 1000) == moment
+    )
 
 
 def test_a_datetime_keeps_its_zone() -> None:
     zone = timezone(timedelta(hours=-3, minutes=-30))
-    assert gotime.from_datetime(datetime(2026, 11, 21, 12, 0, 0, 120, zone)) == "2026-11-21T12:00:00.00012-03:30"
+    text = gotime.from_datetime(datetime(2026, 11, 21, 12, 0, 0, 120, zone))
+    assert text == "2026-11-21T12:00:00.00012-03:30"
 
 
 def test_an_odd_zone_keeps_its_wall_clock() -> None:
@@ -66,6 +70,11 @@ def test_naive_datetimes_are_refused() -> None:
     class Nowhere(tzinfo):
         def utcoffset(self, moment: datetime | None) -> None:
             return None
+
+        dst = utcoffset
+
+        def tzname(self, moment: datetime | None) -> str:
+            return "nowhere"
 
     for moment in (datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=Nowhere())):
         with pytest.raises(LocalProtocolError, match="time zone"):
@@ -88,8 +97,16 @@ def test_what_go_reads_and_writes_otherwise(text: str, written: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["2026-11-21T12:00:00+24:00", "2026-11-21T12:00:00+25:00", "2026-11-21T12:00:00+10:61", "٢026-11-21T12:00:00Z"]
-    + ["2026-11-21T12:00:00Z\n", "2023-02-29T00:00:00Z", "2026-11-21T12:00:00+23:60", "2026-00-21T12:00:00Z"],
+    [
+        "2026-11-21T12:00:00+24:00",
+        "2026-11-21T12:00:00+25:00",
+        "2026-11-21T12:00:00+23:60",
+        "2026-11-21T12:00:00+10:61",
+        "٢026-11-21T12:00:00Z",
+        "2026-11-21T12:00:00Z\n",
+        "2023-02-29T00:00:00Z",
+        "2026-00-21T12:00:00Z",
+    ],
 )
 def test_what_is_no_time(text: str) -> None:
     assert not gotime.is_canonical(text)

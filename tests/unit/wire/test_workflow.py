@@ -12,7 +12,17 @@ import msgspec
 import pytest
 
 from gearmesh.errors import LocalProtocolError
-from gearmesh.wire import Arg, Signature, TaskResult, TaskState, decode, decode_group, decode_state, encode, gotime
+from gearmesh.wire import (
+    Arg,
+    Signature,
+    TaskResult,
+    TaskState,
+    decode,
+    decode_group,
+    decode_state,
+    encode,
+    gotime,
+)
 from gearmesh.wire.types import arg, load_args, result
 from gearmesh.wire.workflow import (
     after_failure,
@@ -53,8 +63,8 @@ def states(scenario: str, state: str) -> dict[str, TaskState]:
 
 def called(spec: dict[str, Any]) -> Signature:
     """A signature as the recording's caller made it."""
-    args = tuple(Arg(a["Name"], a["Type"], msgspec.Raw(msgspec.json.encode(a["Value"]))) for a in spec["Args"])
-    return Signature(Name=spec["Name"], Args=args)
+    args = [Arg(a["Name"], a["Type"], msgspec.Raw(msgspec.json.encode(a["Value"]))) for a in spec["Args"]]
+    return Signature(Name=spec["Name"], Args=tuple(args))
 
 
 def ids(*uuids: str) -> Callable[[], str]:
@@ -101,7 +111,7 @@ def test_a_chord_is_what_go_sends(scenario: str) -> None:
     key, meta = next((k, v) for k, v in recorded(scenario)["keys_after"].items() if k.startswith("group_"))
     uuids = decode_group(meta["value"].encode()).TaskUUIDs
     callback = called(command["Callback"]).evolve(Immutable=command["Callback"].get("Immutable", False))
-    new_id = ids(decode(last).UUID, *uuids)
+    new_id = ids(*uuids, decode(last).UUID)
     made = make_chord([called(spec) for spec in command["Sigs"]], callback, key, new_id)
     for member in made:
         assert encode(prepare(member, queue="machinery_tasks", new_id=no_ids)) == bodies[member.UUID]
@@ -180,7 +190,8 @@ def test_an_error_s_text_comes_first() -> None:
     handler = Signature(Name="handle", Args=(arg("int64", 1),))
     parent = Signature(OnError=(handler, None, Signature(Name="bare")), Immutable=True)
     first, second = after_failure(parent, "a <b> \udcff")
-    assert first.Args == (Arg("", "string", msgspec.Raw('"a \\u003cb\\u003e \ufffd"'.encode())), *(handler.Args or ()))
+    text = Arg("", "string", msgspec.Raw('"a \\u003cb\\u003e \ufffd"'.encode()))
+    assert first.Args == (text, *(handler.Args or ()))
     assert load_args(second) == ["a <b> \ufffd"]
     assert after_failure(Signature(), "x") == ()
 
@@ -189,7 +200,8 @@ def test_a_failure_sends_what_go_sends() -> None:
     bodies = [decode(body) for body in sent("task_failure")]
     (failed,) = (one for one in states("task_failure", "FAILURE").values() if one.TaskUUID == bodies[0].UUID)
     following = after_failure(bodies[0], failed.Error)
-    assert [prepare(one, queue="machinery_tasks", new_id=no_ids) for one in following] == bodies[1:]
+    new_id = ids(bodies[1].UUID)
+    assert [prepare(one, queue="machinery_tasks", new_id=new_id) for one in following] == bodies[1:]
 
 
 def test_prepare_fills_only_what_is_empty() -> None:

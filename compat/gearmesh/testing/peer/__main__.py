@@ -25,7 +25,7 @@ def flags() -> argparse.ArgumentParser:
     """The contract's flags, written with one dash or two as Go's are."""
     parser = argparse.ArgumentParser("gearmesh.testing.peer", description=__doc__, allow_abbrev=False)
 
-    def flag(name: str, help: str, default: Any = "", kind: type = str, **more: Any) -> None:  # noqa: A002
+    def flag(name: str, help: str, default: Any = "", kind: type = str, **more: Any) -> None:
         parser.add_argument(f"-{name}", f"--{name}", help=help, default=default, type=kind, **more)
 
     flag("mode", "what it is", "both", choices=("worker", "client", "both"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -31,6 +32,11 @@ Answer = dict[str, Any]
 PATIENCE = 10.0
 TIMEOUT_TEXT = "Timeout reached"  # Go: the text of its own error
 _NULL = msgspec.Raw(b"null")
+#: Escapes in JSON: a pair of surrogates, one without the other, anything else.
+_SURROGATE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -107,7 +113,7 @@ class Peer:
     def answer(self, line: bytes) -> bytes:
         """The answer to one line, without its newline. Never raises for what the line says."""
         try:
-            request = msgspec.json.decode(line, type=Request)
+            request = msgspec.json.decode(_SURROGATE.sub(_paired, line), type=Request)
             if request.Op == "periodic":
                 raise GearmeshError("not supported yet")
             verb = self._verbs.get(request.Op)
@@ -170,7 +176,9 @@ class Peer:
         plan.connections = max(concurrency, 1)
         app._publish(plan)
         chord = sigs[0].ChordCallback is not None
-        members = [AsyncResult(sig.UUID, app, name=sig.Name, in_chord=chord) for sig in sigs]
+        members: list[Result[Any]] = [
+            AsyncResult(sig.UUID, app, name=sig.Name, in_chord=chord) for sig in sigs
+        ]
         return Sent(GroupResult(group, members, app), UUIDs=uuids, Raw=group)
 
     def _wait(self, sent: Sent, timeout: float) -> Answer:
@@ -266,6 +274,10 @@ class Peer:
         good = sum(ms is not None for ms in took)
         answer: Answer = {"Results": took, "Seconds": time.monotonic() - began, "N": good}
         return answer if good == len(took) else {**answer, "Err": f"{len(took) - good} gave no result"}
+
+
+def _paired(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape[1] else escape[0]  # Go: what stands for half a character is U+FFFD
 
 
 def _write(fields: Answer) -> bytes:

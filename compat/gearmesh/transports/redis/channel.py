@@ -31,7 +31,7 @@ log = logging.getLogger("gearmesh.redis")
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
-    """Credit is counted in the ledger; what is unsettled lies on the server, so nothing is restored from here."""
+    """Credit is counted in the ledger; what is unsettled lies on the server, so nothing is restored here."""
 
     restore_at_shutdown = False
 
@@ -132,7 +132,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     max_connections = 1000
 
     consumer: str = ""
-    ledger: Ledger | None = None
+    ledger: Ledger
     lease: float = 30.0
     delayed_key: str = DELAYED_TASKS
     delayed_poll: float = 0.5
@@ -161,13 +161,14 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self._fused = False
         self._turn = 0
         super().__init__(*args, **kwargs)
-        self._own_ledger = self.ledger is None
-        self.ledger = self.ledger or Ledger(self.consumer or None)
+        self._own_ledger = "ledger" not in vars(self)
+        if self._own_ledger:
+            self.ledger = Ledger(self.consumer or None)
         self.consumer = self.ledger.consumer
         #: a connection of this channel was opened while the server may hold what we don't know of
         self._adopt = self.ledger.used
-        # One connection, kept: a pool would look at the socket before each command, and each look gives up the GIL.
-        self.redis = redis.Redis(connection_pool=self.pool, single_connection_client=True)
+        # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
+        self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
         self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
         self.keeper = Keeper(self)
         self._wake_read, self._wake_write = os.pipe()
@@ -217,7 +218,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     def close(self) -> None:
         if self.closed:
             return
-        if self._own_ledger and self.ledger is not None and self.ledger.used:
+        if self._own_ledger and self.ledger.used:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 self.put_back_all()
         for item in self._undelivered:  # whoever goes on with this ledger finds it on the server
@@ -359,7 +360,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             )
             if count < 0:
                 return total or -1
-            total += count
+            total += int(count)
             if not more:
                 return total
 

@@ -24,7 +24,7 @@ class Ledger:
     threads; :meth:`reserve` belongs to the one thread that fetches.
     """
 
-    __slots__ = ("consumer", "open", "queues", "_next")
+    __slots__ = ("_next", "consumer", "open", "queues")
 
     def __init__(self, consumer: str | None = None) -> None:
         self.consumer = consumer or consumer_name()

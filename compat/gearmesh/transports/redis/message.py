@@ -59,9 +59,9 @@ class Message(virtual.Message):  # type: ignore[misc]
         self.content_type = SIGNATURE
         self.content_encoding = "binary"
         self.delivery_info = {"exchange": "", "routing_key": delivery.queue}
-        self.headers = {}
-        self.properties = {}
-        self.errors = []
+        self.headers: dict[str, Any] = {}
+        self.properties: dict[str, Any] = {}
+        self.errors: list[Any] = []
         self.accept = None
         self._decoded_cache = None
         self._state = "RECEIVED"
@@ -72,4 +72,5 @@ def to_item(message: dict[str, Any], channel: virtual.Channel) -> bytes:
     if message.get("content-type") == SIGNATURE:
         body = channel.decode_body(message["body"], message["properties"].get("body_encoding"))
         return body if isinstance(body, bytes) else str(body).encode()
-    return dumps(message).encode()
+    envelope: bytes = dumps(message).encode()
+    return envelope

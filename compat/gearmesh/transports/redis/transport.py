@@ -18,8 +18,11 @@ __all__ = ["Transport"]
 class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     """kombu's poller; instead of one BRPOP a channel it arms one BLMOVE a queue, and only while there is credit."""
 
-    def add(self, channel: Channel) -> None:
-        super().add(channel)
+    def __init__(self) -> None:
+        super().__init__()
+        #: what kombu's poller keeps, here with the types of what is in it
+        self._fd_to_chan: dict[int, tuple[Channel, str]] = {}
+        self._chan_to_sock: dict[tuple[Channel, Any, str], Any] = {}
 
     def _watch_wakeups(self, channel: Channel) -> None:
         fd = channel.wake_fd

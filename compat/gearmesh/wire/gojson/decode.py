@@ -9,7 +9,7 @@ import msgspec
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.wire.gojson.fill import fill
 from gearmesh.wire.gojson.read import read
-from gearmesh.wire.gojson.shape import Any_, ListOf, Map, Scalar, Shape, StructOf, Time
+from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Scalar, Shape, StructOf, Time
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 
@@ -36,7 +36,7 @@ def _signature() -> StructOf:
         ETA=Time(pointer=True),
         GroupUUID=_STRING,
         GroupTaskCount=_INT,
-        Args=ListOf("[]tasks.Arg", _struct("Arg", False, Name=_STRING, Type=_STRING, Value=Any_())),
+        Args=ListOf("[]tasks.Arg", _struct("Arg", False, Name=_STRING, Type=_STRING, Value=Anything())),
         Headers=Map("tasks.Headers"),
         Priority=_UINT8,
         Immutable=_BOOL,
@@ -61,7 +61,7 @@ _STATE = _struct(
     TaskUUID=_STRING,
     TaskName=_STRING,
     State=_STRING,
-    Results=ListOf("[]*tasks.TaskResult", _struct("TaskResult", True, Type=_STRING, Value=Any_())),
+    Results=ListOf("[]*tasks.TaskResult", _struct("TaskResult", True, Type=_STRING, Value=Anything())),
     Error=_STRING,
     CreatedAt=Time(pointer=False),
     TTL=_INT64,
@@ -127,5 +127,3 @@ def decode_group(data: bytes) -> GroupMeta:
 def _items(slice_: Any) -> Any:
     """The elements in use of a Go slice, as a list; None for nil."""
     return None if slice_ is None else slice_.memory[: slice_.length]
-
-

@@ -12,7 +12,7 @@ import msgspec
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.wire import gotime
 from gearmesh.wire.gojson.read import Escaped, Node, Number, Pairs
-from gearmesh.wire.gojson.shape import Any_, ListOf, Map, Scalar, Shape, Slice, StructOf, Time
+from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Scalar, Shape, Slice, StructOf, Time
 from gearmesh.wire.gojson.write import write
 
 __all__ = ["Memory", "fill"]
@@ -36,7 +36,7 @@ def fill(tree: Node, shape: StructOf) -> Memory:
         if isinstance(want, Scalar):
             if node is not None:  # Go: null leaves a scalar as it is
                 box[key] = _scalar(node, want, path)
-        elif isinstance(want, Any_):
+        elif isinstance(want, Anything):
             box[key] = msgspec.Raw(write(node))
         elif isinstance(want, Time):
             if node is not None:

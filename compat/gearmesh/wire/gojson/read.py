@@ -38,7 +38,7 @@ class Pairs(list[tuple[str, "Node"]]):
     """An object: (key, value) in the order of the text."""
 
 
-Node = Union[None, bool, str, Number, "list[Node]", Pairs]  # noqa: UP007  a forward reference
+Node = Union[None, bool, str, Number, "list[Node]", Pairs]
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -109,7 +109,7 @@ class _Reader:
             # One value begins here.
             node: Node
             byte = self.space()
-            if byte == _OPEN_OBJECT or byte == _OPEN_ARRAY:
+            if byte in (_OPEN_OBJECT, _OPEN_ARRAY):
                 if len(open_) >= MAX_DEPTH:
                     _refuse(self.data, self.at, "exceeded max depth")
                 self.at += 1

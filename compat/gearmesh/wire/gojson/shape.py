@@ -6,11 +6,11 @@ elements beyond its length, since Go decodes a repeated key over what was there 
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
-__all__ = ["Any_", "ListOf", "Map", "Scalar", "Shape", "Slice", "StructOf", "Time"]
+__all__ = ["Anything", "ListOf", "Map", "Scalar", "Shape", "Slice", "StructOf", "Time"]
 
 
 class Scalar(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ class Time(msgspec.Struct, frozen=True):
     pointer: bool
 
 
-class Any_(msgspec.Struct, frozen=True):
+class Anything(msgspec.Struct, frozen=True):
     """``interface{}``: kept as canonical JSON text."""
 
 
@@ -56,7 +56,7 @@ class StructOf(msgspec.Struct):
     fields: dict[str, tuple[str, Shape]]
 
 
-Shape = Union[Scalar, Time, Any_, Map, ListOf, StructOf]
+Shape = Scalar | Time | Anything | Map | ListOf | StructOf
 
 
 class Slice:

@@ -1,0 +1,1 @@
+"""What a user imports: apps, tasks, signatures, workflows and their results."""

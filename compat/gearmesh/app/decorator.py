@@ -1,0 +1,53 @@
+"""``@app.task``: from a function to a task of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from gearmesh.app.declare import of_function
+from gearmesh.app.options import options_of
+from gearmesh.app.task import Task
+from gearmesh.errors import TaskError
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
+
+__all__ = ["TaskDecorator", "checked_name"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskDecorator:
+    """``@app.task(…)``, waiting for its function."""
+
+    def __init__(self, app: App, name: str | None, options: Mapping[str, Any]) -> None:
+        self._app = app
+        self._name = name
+        self._options = options
+
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
+    def __call__(self, fn: Any, /) -> Any:
+        if isinstance(fn, Task):
+            fn = fn.fn
+        if not callable(fn):
+            raise TaskError(f"task: {fn!r:.80} is no function")
+        name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
+        taken = self._app._tasks.get(name)
+        if taken is not None and taken.fn is not fn:
+            raise TaskError(f"task name {name!r} is taken by {taken.fn!r}; give this one another name")
+        task: Task[..., Any, Any] = Task(
+            self._app, fn, of_function(name, fn), options_of(name, self._options)
+        )
+        self._app._tasks[name] = task
+        return task
+
+
+def checked_name(name: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise TaskError(f"task name is {name!r}, expected text that is not empty")
+    return name

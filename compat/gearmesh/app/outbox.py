@@ -1,0 +1,114 @@
+"""From a plan to the broker: hooks, PENDING states, group metas, messages."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gearmesh.app.eager import Eager
+from gearmesh.app.plan import Message, Plan
+from gearmesh.app.publisher import Publisher
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
+from gearmesh.wire import gotime, workflow
+from gearmesh.wire.codec import encode
+from gearmesh.wire.commit import Commit, Publish
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import PENDING, TaskState
+from gearmesh.wire.types import load_args
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
+
+__all__ = ["Hook", "Outbox", "ready"]
+
+#: A function that sees each signature before it is published, and may return a changed one.
+Hook = Callable[[Signature], "Signature | None"]
+
+
+class Outbox:
+    """What one app sends goes out here."""
+
+    def __init__(self, app: App, publisher: Publisher) -> None:
+        self._app = app
+        self._publisher = publisher
+        self._eager = Eager(app)
+        self.hooks: list[Hook] = []
+
+    def outgoing(self, sig: Signature) -> Signature:
+        """The signature after all hooks. Raises what they raise; TaskError if one changed its id."""
+        for hook in self.hooks:
+            changed = hook(sig)
+            if changed is None or changed is sig:
+                continue
+            same = isinstance(changed, Signature) and changed.UUID == sig.UUID
+            if not same or changed.GroupUUID != sig.GroupUUID:
+                raise TaskError(
+                    f"task {sig.Name!r}: before_publish returned {changed!r:.80}, expected a Signature with "
+                    "the same UUID and GroupUUID, or None"
+                )
+            sig = changed
+        return sig
+
+    def send(self, plan: Plan) -> None:
+        """Send all of a plan; nothing of it before all of it is known to be right."""
+        messages = plan.messages
+        if self.hooks:
+            messages = [self._hooked(message, plan.now_ns) for message in messages]
+        created = gotime.format_ns(plan.now_ns)
+        bodies = [encode(message.sig) for message in messages]
+        first = bool(plan.metas) or self._app.eager
+        if first:
+            self._store(plan, [message.sig for message in messages], created)
+        if self._app.eager:
+            self._eager.run(bodies)
+            return
+        commits = []
+        for message, body in zip(messages, bodies, strict=True):
+            sig = message.sig
+            state = TaskState(TaskUUID=sig.UUID, TaskName=sig.Name, State=PENDING, CreatedAt=created)
+            publish = Publish(sig.RoutingKey, body, message.eta_ns, sig.Priority)
+            commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
+        self._publisher.send(commits, connections=plan.connections)
+
+    def _store(self, plan: Plan, sigs: Sequence[Signature], created: str) -> None:
+        """Group metas and all PENDING states, which have to be there before any member is."""
+        named = dict(plan.members)
+        named.update((sig.UUID, sig.Name) for sig in sigs)
+        states = [
+            TaskState(TaskUUID=task_uuid, TaskName=name, State=PENDING, CreatedAt=created)
+            for task_uuid, name in named.items()
+        ]
+        self._publisher.store(states, plan.metas)
+
+    def _hooked(self, message: Message, now_ns: int) -> Message:
+        sig = self.outgoing(message.sig)
+        if sig.ETA == message.sig.ETA:
+            return Message(sig, message.eta_ns)
+        return Message(sig, _due(sig, now_ns))
+
+
+def ready(sig: Signature, queue: str, now_ns: int) -> Message:
+    """A signature as somebody else made it, filled in and checked.
+
+    Raises:
+        TaskError: it has no name.
+        LocalProtocolError: Go could not read an argument, of its own or further down.
+    """
+    sig = workflow.prepare(sig, queue=queue, new_id=lambda: str(uuid.uuid4()))
+    for _, each in sig.walk():
+        if not each.Name:
+            raise TaskError("a signature without a Name cannot be sent")
+        try:
+            load_args(each)
+        except RemoteProtocolError as exc:
+            raise LocalProtocolError(f"task {each.Name!r}: Go could not read an argument: {exc}") from exc
+    return Message(sig, _due(sig, now_ns))
+
+
+def _due(sig: Signature, now_ns: int) -> int:
+    """When to give it to the broker, from its ETA."""
+    if sig.ETA is None:
+        return 0
+    eta_ns = gotime.parse(sig.ETA)
+    return eta_ns if eta_ns > now_ns else 0

@@ -1,0 +1,215 @@
+"""What all results have in common: looking, and waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from gearmesh.app.watch import Watch
+from gearmesh.errors import ResultTimeout
+from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
+    from gearmesh.app.results import AsyncResult
+
+__all__ = ["Result"]
+
+T = TypeVar("T")
+
+
+class Result(Generic[T]):
+    """What :meth:`get` and its kin need to know; see :class:`AsyncResult` and :mod:`.resultsets`."""
+
+    app: App
+
+    @property
+    def finals(self) -> Sequence[AsyncResult[Any]]:
+        """The tasks whose values this result is made of."""
+        raise NotImplementedError
+
+    @property
+    def upstream(self) -> Sequence[AsyncResult[Any]]:
+        """The tasks that must succeed before ``finals`` can."""
+        return ()
+
+    def _value(self) -> T:
+        """The value, once all of ``finals`` are known to be SUCCESS."""
+        raise NotImplementedError
+
+    # --- looking -------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> tuple[AsyncResult[Any], ...]:
+        """Every task of it, in the order in which they were written."""
+        return (*self.upstream, *self.finals)
+
+    @property
+    def state(self) -> str:
+        """FAILURE once any task failed, SUCCESS with its value, STARTED when any is done; or PENDING."""
+        self._refresh()
+        if any(task._failed for task in self.tasks):
+            return FAILURE
+        if all(task._succeeded for task in self.finals):
+            return SUCCESS
+        return STARTED if any(task._final for task in self.tasks) else PENDING
+
+    @property
+    def error(self) -> str:
+        """The text of the error that ended it; ``""`` if none did (yet)."""
+        self._refresh()
+        return next((task._final.Error for task in self.tasks if task._final and task._failed), "")
+
+    def ready(self) -> bool:
+        """True once it has succeeded or failed."""
+        return self.state in (SUCCESS, FAILURE)
+
+    def successful(self) -> bool:
+        """True once it has succeeded."""
+        return self.state == SUCCESS
+
+    def failed(self) -> bool:
+        """True once it has failed, or cannot succeed any more."""
+        return self.state == FAILURE
+
+    def forget(self) -> None:
+        """Remove its states from the backend. Those of tasks that have not run come again."""
+        self.app.forget([task.uuid for task in self.tasks])
+
+    # --- waiting -------------------------------------------------------------------------------
+
+    def get(self, timeout: float | None = None, interval: float | None = None) -> T:
+        """Wait for the value: None for a task that returns nothing, a tuple for several results.
+
+        Args:
+            timeout: seconds; None waits for ever, zero looks once.
+            interval: seconds between two looks; None: from 1 ms, growing with the time waited to 500 ms.
+
+        Raises:
+            TaskFailed: it failed; ChordMemberFailed if a chord's member did.
+            ResultTimeout: nothing final in time.
+            NoBackend: the app keeps no results.
+            RemoteProtocolError: what is stored cannot be read.
+        """
+        self._wait(timeout, interval)
+        return self._outcome()
+
+    def wait(self, timeout: float | None = None, interval: float | None = None) -> str:
+        """As :meth:`get`, but answers SUCCESS or FAILURE and does not raise for a failure."""
+        self._wait(timeout, interval)
+        return FAILURE if self._first_failure() else SUCCESS
+
+    async def aget(self, timeout: float | None = None, interval: float | None = None) -> T:
+        """:meth:`get` without blocking the event loop. ``await result`` is the same without a timeout."""
+        await self._await(timeout, interval)
+        return self._outcome()
+
+    async def await_(self, timeout: float | None = None, interval: float | None = None) -> str:
+        """:meth:`wait` without blocking the event loop."""
+        await self._await(timeout, interval)
+        return FAILURE if self._first_failure() else SUCCESS
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.aget().__await__()
+
+    def _first_failure(self) -> AsyncResult[Any] | None:
+        if all(task._succeeded for task in self.finals):
+            return None
+        return next((task for task in self.tasks if task._failed), None)
+
+    def _outcome(self) -> T:
+        failed = self._first_failure()
+        if failed is not None:
+            failed._raise()
+        return self._value()
+
+    def _settled(self) -> bool:
+        return all(task._succeeded for task in self.finals) or any(task._failed for task in self.tasks)
+
+    def _watch(self, notify: Any, interval: float | None) -> Watch:
+        return Watch(
+            [task.uuid for task in self.finals if not task._final],
+            [task.uuid for task in self.upstream if not task._final],
+            interval=interval,
+            notify=notify,
+        )
+
+    def _wait(self, timeout: float | None, interval: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.app._need_results()
+        if self._settled():
+            return
+        news = threading.Event()
+        watch = self._watch(news.set, interval)
+        waiter = self.app._waiter.get()
+        if timeout is not None and timeout <= 0:
+            waiter.look(watch)
+        else:
+            waiter.add(watch)
+        try:
+            while not watch.over:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                news.wait(left)
+                news.clear()
+        finally:
+            waiter.remove(watch)
+        self._learn(watch, timeout)
+
+    async def _await(self, timeout: float | None, interval: float | None) -> None:
+        self.app._need_results()
+        if self._settled():
+            return
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        watch = self._watch(lambda: loop.call_soon_threadsafe(news.set), interval)
+        waiter = self.app._waiter.get()
+        if timeout is not None and timeout <= 0:
+            await asyncio.to_thread(waiter.look, watch)
+        else:
+            waiter.add(watch)
+            try:
+                await asyncio.wait_for(_over(watch, news), timeout)
+            except asyncio.TimeoutError:
+                pass
+            finally:
+                waiter.remove(watch)
+        self._learn(watch, timeout)
+
+    def _learn(self, watch: Watch, timeout: float | None) -> None:
+        if watch.found:
+            known = {state.TaskUUID: state for state in watch.found}
+            for task in self.tasks:
+                if task.uuid in known:
+                    task._final = known[task.uuid]
+        if watch.error is not None:
+            raise watch.error
+        if not watch.over:
+            self._raise_timeout(watch, timeout)
+
+    def _raise_timeout(self, watch: Watch, timeout: float | None) -> NoReturn:
+        missing = next(task for task in self.tasks if not task._final)
+        what = f"task {missing.name or '?'} ({missing.uuid})"
+        if len(self.tasks) > 1:
+            what += f" and {sum(not task._final for task in self.tasks) - 1} more of {len(self.tasks)}"
+        trouble = f"; the result backend {self.app.backend_shown} cannot be reached: {watch.trouble}"
+        raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if watch.trouble else ''}")
+
+    def _refresh(self) -> None:
+        unknown = {task.uuid: task for task in self.tasks if not task._final}
+        if not unknown:
+            return
+        self.app._need_results()
+        for state in self.app.states(list(unknown)):
+            if state is not None and state.TaskUUID in unknown:
+                unknown[state.TaskUUID]._see(state)
+
+
+async def _over(watch: Watch, news: asyncio.Event) -> None:
+    while not watch.over:
+        await news.wait()
+        news.clear()

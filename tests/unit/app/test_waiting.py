@@ -1,0 +1,366 @@
+"""Waiting: one read for all, growing pauses, exact timeouts, and a thread only while somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from gearmesh import App, BackendError, ChordMemberFailed, GroupResult, NoBackend, ResultTimeout, TaskFailed
+from gearmesh.app import waiting
+from gearmesh.app.results import AsyncResult
+from gearmesh.app.resultsets import ChainResult, ChordResult
+from gearmesh.app.waiting import Waiter
+from gearmesh.app.watch import WINDOW, Watch, pause_after
+from gearmesh.backends.memory import MemoryBackend
+from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, TaskResult, TaskState
+
+
+class Counting(MemoryBackend):
+    """Counts reads; can be away, and can keep what it knows to itself as Go does."""
+
+    connection_errors = (ConnectionError,)
+
+    def __init__(self, *, announces: bool = True) -> None:
+        super().__init__(uuid4().hex, expire=3600)
+        self.reads: list[int] = []
+        self.asked: list[str] = []
+        self.away = False
+        self._announces = announces
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        if self.away:
+            raise ConnectionError("redis://:secret@host refused")
+        self.reads.append(len(uuids))
+        self.asked.extend(uuids)
+        return super().read(uuids)
+
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> Any:
+        return super().watch(wake) if self._announces else None
+
+
+def done(uuid: str, value: int = 1) -> TaskState:
+    results = (TaskResult("int64", msgspec.Raw(b"%d" % value)),)
+    return TaskState(TaskUUID=uuid, State=SUCCESS, Results=results)
+
+
+def failed(uuid: str, error: str = "no") -> TaskState:
+    return TaskState(TaskUUID=uuid, State=FAILURE, Error=error)
+
+
+def make_app(backend: Any) -> App:
+    app = App("memory://waiting", "memory://waiting")
+    app._backend._make = lambda: backend
+    return app
+
+
+@pytest.fixture
+def backend() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def app(backend: Counting) -> Iterator[App]:
+    with make_app(backend) as app:
+        yield app
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[App, Counting]]:
+    """A backend on which only Go's workers finish tasks: nothing is announced."""
+    backend = Counting(announces=False)
+    with make_app(backend) as app:
+        yield app, backend
+
+
+def after(seconds: float, do: Callable[[], Any]) -> None:
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True
+    timer.start()
+
+
+def test_pauses() -> None:
+    assert [pause_after(s) for s in (0, 0.01, 0.05, 0.1, 1, 10, 25, 1000)] == pytest.approx(
+        [0.001, 0.001, 0.001, 0.002, 0.02, 0.2, 0.5, 0.5]
+    )
+
+
+def test_get(app: App, backend: Counting) -> None:
+    after(0.05, lambda: backend.write([done("a", 7)]))
+    assert app.result("a").get(5) == 7
+
+
+def test_python_commits_wake_at_once(app: App, backend: Counting) -> None:
+    result = app.result("a")
+    after(0.3, lambda: backend.write([done("a", 7)]))
+    began = time.monotonic()
+    assert result.get(5, interval=4.0) == 7
+    assert time.monotonic() - began < 2
+
+
+def test_gos_results_are_found_by_asking(silent: tuple[App, Counting]) -> None:
+    app, backend = silent
+    after(0.3, lambda: backend.write([done("a", 7)]))
+    assert app.result("a").get(5) == 7
+    # 50 looks in the first 50 ms at most, then about 35 for each doubling.
+    assert len(backend.reads) < 160
+
+
+def test_timeouts_are_exact(silent: tuple[App, Counting]) -> None:
+    app, backend = silent
+    began = time.monotonic()
+    with pytest.raises(ResultTimeout, match=r"task \? \(a\): no final state in 0.2 s") as caught:
+        app.result("a").get(0.2, interval=30)
+    assert 0.2 <= time.monotonic() - began < 0.4
+    assert isinstance(caught.value, TimeoutError)
+    assert len(backend.reads) == 1
+
+
+def test_timeout_zero_looks_once_here(app: App, backend: Counting) -> None:
+    with pytest.raises(ResultTimeout):
+        app.result("a").get(0)
+    assert backend.reads == [1]
+    backend.write([done("a")])
+    assert app.result("a").get(0) == 1
+    waiter = app._waiter.peek()
+    assert waiter is not None
+    assert not waiter.running
+
+
+def test_one_read_for_all(silent: tuple[App, Counting]) -> None:
+    app, backend = silent
+    uuids = [f"t{i}" for i in range(50)]
+    values: list[int] = []
+    threads = [
+        threading.Thread(target=lambda u=u: values.append(app.result(u).get(5, interval=0.05))) for u in uuids
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    backend.write([done(uuid) for uuid in uuids])
+    for thread in threads:
+        thread.join()
+    assert values == [1] * 50
+    assert sum(backend.reads) > 3 * len(backend.reads)
+    assert sum(thread.name == "gearmesh-waiter" for thread in threading.enumerate()) <= 2
+
+
+def test_the_thread_ends_when_nobody_waits(
+    app: App, backend: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LINGER", 0.05)
+    backend.write([done("a")])
+    assert app.result("a").get(5) == 1
+    waiter = app._waiter.peek()
+    assert waiter is not None
+    deadline = time.monotonic() + 5
+    while waiter.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not waiter.running
+    assert waiter._index == {}
+    backend.write([done("b")])
+    assert app.result("b").get(5) == 1  # and begins anew
+
+
+def test_a_backend_that_is_away(app: App, backend: Counting) -> None:
+    backend.away = True
+    with pytest.raises(ResultTimeout, match="memory://waiting cannot be reached: ConnectionError") as caught:
+        app.result("a").get(0.2)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(BackendError, match="ConnectionError") as state:
+        _ = app.result("a").state
+    assert "secret" not in str(state.value)
+    backend.write([done("a")])
+    after(0.2, lambda: setattr(backend, "away", False))
+    assert app.result("a").get(5) == 1
+
+
+def test_one_state_that_cannot_be_read_disturbs_only_its_waiter(backend: Counting) -> None:
+    class Spoilt(Counting):
+        def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+            if "bad" in uuids:
+                raise BackendError("bad: what is stored is no TaskState")
+            return super().read(uuids)
+
+    spoilt = Spoilt()
+    with make_app(spoilt) as app:
+        good: list[int] = []
+        thread = threading.Thread(target=lambda: good.append(app.result("a").get(5)))
+        thread.start()
+        with pytest.raises(BackendError, match="no TaskState"):
+            app.result("bad").get(5)
+        spoilt.write([done("a")])
+        thread.join()
+        assert good == [1]
+
+
+def test_null_backend() -> None:
+    with App("memory://waiting") as app:
+        result = app.result("a")
+        for ask in (
+            result.get,
+            result.ready,
+            result.wait,
+            lambda: result.state,
+            lambda: list(GroupResult("g", [result], app)),
+        ):
+            with pytest.raises(NoBackend, match="keeps no results"):
+                ask()
+
+
+def members(app: App, count: int) -> list[AsyncResult[Any]]:
+    return [app.result(f"m{i}") for i in range(count)]
+
+
+def test_group(app: App, backend: Counting) -> None:
+    group = GroupResult("g", members(app, 3), app)
+    assert group.states == ["PENDING"] * 3
+    backend.write([done("m1", 1), TaskState(TaskUUID="m0", State=STARTED)])
+    assert group.states == ["STARTED", "SUCCESS", "PENDING"]
+    assert (group.completed_count, group.state, group.ready()) == (1, "STARTED", False)
+    with pytest.raises(ResultTimeout, match="and 1 more of 3"):
+        group.get(0.05)
+    backend.write([done("m0", 0), done("m2", 2)])
+    assert group.get(1) == [0, 1, 2]
+    assert group.successful()
+
+
+@pytest.mark.parametrize("announces", [True, False])
+def test_a_group_of_ten_thousand(announces: bool) -> None:
+    backend = Counting(announces=announces)
+    with make_app(backend) as app:
+        group = GroupResult("g", members(app, 10_000), app)
+        after(0.2, lambda: backend.write([done(f"m{i}", i) for i in range(10_000)]))
+        assert group.get(20) == list(range(10_000))
+        assert max(backend.reads) <= 1000
+        assert sum(backend.reads) < 150_000
+
+
+@pytest.mark.parametrize("announces", [True, False])
+def test_a_failed_member_ends_the_wait(announces: bool) -> None:
+    backend = Counting(announces=announces)
+    with make_app(backend) as app:
+        header = GroupResult("g", members(app, 3000), app)
+        for member in header.tasks:
+            member._in_chord = True
+        chord = ChordResult(header, app.result("body"), app)
+        after(0.1, lambda: backend.write([failed("m2990")]))
+        began = time.monotonic()
+        with pytest.raises(ChordMemberFailed, match="no") as caught:
+            chord.get(30)
+        assert caught.value.uuid == "m2990"
+        assert time.monotonic() - began < 5
+        assert chord.failed()
+
+
+def test_a_body_that_ran_counts_more_than_a_failed_member(app: App, backend: Counting) -> None:
+    chord = ChordResult(GroupResult("g", members(app, 1), app), app.result("body"), app)
+    backend.write([failed("m0"), done("body", 9)])
+    assert chord.get(1) == 9
+
+
+def test_a_chain_ends_where_it_breaks(app: App, backend: Counting) -> None:
+    chain = ChainResult(members(app, 3), app)
+    backend.write([done("m0"), failed("m1", "broke")])
+    with pytest.raises(TaskFailed, match="broke"):
+        chain.get(5)
+    assert chain.wait(0) == "FAILURE"
+    assert chain.error == "broke"
+
+
+def test_in_order_of_completion(app: App, backend: Counting) -> None:
+    group = GroupResult("g", members(app, 4), app)
+    order = ["m2", "m0", "m3", "m1"]
+    for i, uuid in enumerate(order):
+        after(0.1 * (i + 1), lambda uuid=uuid: backend.write([failed(uuid) if uuid == "m3" else done(uuid)]))
+    seen = [result.tasks[0].uuid for result in group]
+    assert seen == order
+    assert [result.tasks[0].uuid for result in group.as_completed(0)] == ["m0", "m1", "m2", "m3"]
+    late = GroupResult("h", [app.result("m0"), app.result("never")], app)
+    completion = iter(late.as_completed(0.1))
+    assert next(completion).get(0) == 1
+    with pytest.raises(ResultTimeout):
+        next(completion)
+
+
+async def test_asyncio(app: App, backend: Counting) -> None:
+    after(0.1, lambda: backend.write([done(f"m{i}", i) for i in range(3)]))
+    group = GroupResult("g", members(app, 3), app)
+    assert await group.aget(5) == [0, 1, 2]
+    assert await app.result("m1") == 1
+    assert await app.result("m1").await_(5) == "SUCCESS"
+    assert sorted([await result.aget(1) async for result in GroupResult("g", members(app, 3), app)]) == [
+        0,
+        1,
+        2,
+    ]
+    assert await asyncio.gather(*(app.result(f"m{i % 3}").aget(5) for i in range(300))) == [0, 1, 2] * 100
+    began = time.monotonic()
+    with pytest.raises(ResultTimeout):
+        await app.result("never").aget(0.1)
+    assert 0.1 <= time.monotonic() - began < 1
+    with pytest.raises(ResultTimeout):
+        await app.result("never").aget(0)
+    walk = aiter(GroupResult("g", [app.result("never")], app).as_completed(0.1))
+    with pytest.raises(ResultTimeout):
+        await anext(walk)
+
+
+async def test_a_cancelled_waiter_leaves_nothing_behind(app: App) -> None:
+    waiting_task = asyncio.create_task(app.result("never").aget())
+    await asyncio.sleep(0.05)
+    waiting_task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting_task
+    waiter = app._waiter.get()
+    assert waiter._watches == set()
+    assert waiter._index == {}
+
+
+def test_a_notify_that_raises_does_not_end_the_thread(backend: Counting) -> None:
+    waiter = Waiter(backend)
+
+    def broken() -> None:
+        raise RuntimeError("the loop is closed")
+
+    backend.write([done("a"), done("b")])
+    waiter.add(Watch(["a"], notify=broken))
+    heard = threading.Event()
+    waiter.add(Watch(["b"], notify=heard.set))
+    assert heard.wait(5)
+    waiter.close()
+
+
+def test_window_of_many() -> None:
+    watch = Watch([f"w{i}" for i in range(2000)], notify=lambda: None)
+    seen: set[str] = set()
+    for _ in range(8):
+        window = watch.window(0.0)
+        assert len(window) <= WINDOW
+        assert window[:3] == ["w0", "w1", "w2"]  # what is needed first is always asked for
+        seen.update(window)
+    assert len(seen) == 2000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_after_a_fork(app: App, backend: Counting) -> None:
+    backend.write([done("a")])
+    assert app.result("a").get(5) == 1
+    waiter = app._waiter.get()
+    with waiter._changed:  # as if another thread held it at the fork
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                app._backend._make = lambda: backend
+                code = 0 if app.result("a").get(5) == 1 and app._waiter.get() is not waiter else 2
+            finally:
+                os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
