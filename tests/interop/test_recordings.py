@@ -36,36 +36,11 @@ RECORDINGS = tuple(all_recordings())
 #: Keys that are ours alone; whatever else a worker leaves, Go must know.
 OURS = "gearmesh:"
 #: Commands that change a key.
-CHANGING = frozenset(
-    (
-        "APPEND",
-        "DEL",
-        "EXPIRE",
-        "GETSET",
-        "HDEL",
-        "HINCRBY",
-        "HSET",
-        "HSETNX",
-        "LINSERT",
-        "LPUSH",
-        "LREM",
-        "LSET",
-    )
-    + (
-        "LTRIM",
-        "PERSIST",
-        "PEXPIRE",
-        "PSETEX",
-        "RENAME",
-        "RPUSH",
-        "SADD",
-        "SET",
-        "SETEX",
-        "SETNX",
-        "SETRANGE",
-    )
-    + ("SREM", "UNLINK", "ZADD", "ZREM")
-)
+CHANGING = frozenset({
+    "APPEND", "DEL", "EXPIRE", "GETSET", "HDEL", "HINCRBY", "HSET", "HSETNX", "LINSERT", "LPUSH", "LREM", "LSET",
+    "LTRIM", "PERSIST", "PEXPIRE", "PSETEX", "RENAME", "RPUSH", "SADD", "SET", "SETEX", "SETNX", "SETRANGE", "SREM",
+    "UNLINK", "ZADD", "ZREM",
+})  # fmt: skip
 
 
 @pytest.fixture
@@ -114,9 +89,9 @@ def working(url: str, queue: str, concurrency: int = 2) -> Iterator[Worker]:
 def leftovers(store: redis.Redis) -> dict[str, Any]:
     """Type and value of every key that is not ours alone."""
     found = {}
-    for key in store.scan_iter(count=1000):
+    for key in map(str, store.scan_iter(count=1000)):
         if not key.startswith(OURS):
-            assert store.type(key) == "string", f"{key} is a {store.type(key)}"
+            assert store.type(key) == "string", f"{key} is a {store.type(key)!r}"
             found[key] = store.get(key)
             assert 0 < store.ttl(key) <= 3600
     return found

@@ -216,7 +216,8 @@ class CommitScript:
         if settle.how == "aside":
             member = f"{delivery.consumer}/{delivery.id}"
             age = int(settle.max_age * 1000)
-            return (keys.queue, recovered, keys.seen, keys.aside, member, age, keys.dead, keys.dead_entry)
+            dead = (keys.dead, keys.dead_entry, settle.reason)
+            return (keys.queue, recovered, keys.seen, keys.aside, member, age, *dead, keys.out, keys.wanted)
         if settle.how == "dead":
             return (keys.queue, recovered, keys.dead, keys.dead_entry, settle.reason)
         return (keys.queue, recovered)

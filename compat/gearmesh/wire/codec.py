@@ -53,9 +53,14 @@ def decode(data: bytes) -> Signature:
     odd = data.translate(None, _ORDINARY)
     sig = _read(_read_signature, data, odd)
     if sig is not None:
-        args = sig.Args
-        if args is not None and sig.ETA is None and odd == _ORDINARY_SHAPE + b"{" * len(args):
-            return sig  # what _all_scalars would say of nearly every message
+        if (
+            # What _all_scalars would say of nearly every message.
+            sig.ETA is None
+            and sig.Args is not None
+            and sig.Headers is not None
+            and odd == _ORDINARY_SHAPE + b"{" * len(sig.Args)
+        ):
+            return sig
         if _all_scalars(sig, odd) or all(_is_proper(one) for _, one in sig.walk()):
             return sig
     if len(odd) > LIMIT and data[:8] == b'{"UUID":':

@@ -39,7 +39,8 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     ``head``   put back where it was, before all others (not started, or refused);
     ``tail``   put back behind all others, unchanged;
     ``aside``  for a name not registered here: to the tail once at once, then set aside for
-               50 ms, doubling to 30 s, and after ``max_age`` seconds a dead letter;
+               50 ms, doubling to 30 s, and after ``max_age`` seconds a dead letter; ``reason`` is
+               that name;
     ``dead``   kept as a dead letter with ``reason``.
     """
 

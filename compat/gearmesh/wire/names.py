@@ -50,7 +50,19 @@ def slot_tag(queue: str) -> str:
 class QueueKeys:
     """The keys around one queue."""
 
-    __slots__ = ("aside", "consumers", "dead", "dead_entry", "prefix", "queue", "recovered", "seen")
+    __slots__ = (
+        "aside",
+        "consumers",
+        "dead",
+        "dead_entry",
+        "grace",
+        "out",
+        "prefix",
+        "queue",
+        "recovered",
+        "seen",
+        "wanted",
+    )
 
     def __init__(self, queue: str) -> None:
         tag = slot_tag(queue)
@@ -63,6 +75,12 @@ class QueueKeys:
         self.recovered = self.prefix + "recovered"
         #: zset: messages for names not registered here, by the unix ms of their return
         self.aside = self.prefix + "aside"
+        #: hash: SHA-1 of such a name -> how many messages of it were returned and have not come back
+        self.out = self.prefix + "out"
+        #: prefix of strings: SHA-1 of such a name; there while somebody else takes its messages
+        self.wanted = self.prefix + "wanted:"
+        #: string: there while returned messages are left to others
+        self.grace = self.prefix + "grace"
         #: prefix of strings: SHA-1 of such a message -> "first-seen-ms rounds"
         self.seen = self.prefix + "seen:"
         #: zset: SHA-1 of a dead letter -> unix ms of its last death

@@ -154,7 +154,7 @@ class Intake:
             if sig.IgnoreWhenTaskNotRegistered:
                 settle = Settle(delivery)
             else:
-                settle = Settle(delivery, "aside", max_age=self._max_age)
+                settle = Settle(delivery, "aside", sig.Name, self._max_age)
             self._committer.add(Commit(settle=settle))
             return
         job = Job(sig, task, delivery, time.monotonic())

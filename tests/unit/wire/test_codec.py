@@ -197,6 +197,38 @@ def test_go_s_own_form_never_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch
     assert decode_state(stored) == state
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"Value":1', b'"Value":{"b":1,"a":2}'),
+        (b'"Value":1', b'"Value":[1, 2]'),
+        (b'"Headers":{}', b'"Headers":{"h":{"b":1,"a":2}}'),
+        (b'"Value":1', b'"Value":"\\u0061"'),
+        (b'"Value":1', b'"Value":"\xff"'),
+        (b'"Value":1', b'"Value":"<"'),
+        (b'"ETA":null', b'"ETA":"2026-11-21T12:00:00+00:00"'),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, None])
+@pytest.mark.parametrize("nest", ["", "OnSuccess", "OnError", "ChordCallback"])
+def test_every_part_is_looked_at_wherever_it_is(
+    old: bytes, new: bytes, headers: dict[str, msgspec.Raw] | None, nest: str
+) -> None:
+    sig = Signature(Args=(Arg("", "t", msgspec.Raw(b"1")),), Headers=headers)
+    if nest:
+        sig = sig.evolve(**{nest: sig if nest == "ChordCallback" else (sig,)})
+        bare = Signature() if nest == "ChordCallback" else (Signature(),)
+        sigs = [sig, sig.evolve(Headers={}), sig.evolve(Args=None), sig.evolve(**{nest: bare})]
+    else:
+        sigs = [sig]
+    for one in sigs:
+        for data in {encode(one).replace(old, new), encode(one).replace(old, new, 1)}:
+            before, _, after = encode(one).rpartition(old)
+            for damaged in (data, before + new + after if before else data):
+                assert decode(damaged) == slow.decode_signature(damaged)
+                assert decode(encode(decode(damaged))) == decode(damaged)
+
+
 def test_headers_are_written_sorted_by_their_bytes() -> None:
     one = msgspec.Raw(b"1")
     assert b'"Headers":{"":1,"\\u003c":1,"A":1,"a":1,"\xc3\xa9":1}' in encode(

@@ -10,7 +10,7 @@
 --     publish    {queue, bytes, ETA in unix ns or ""}
 --     trigger    {key of GroupMeta, key of the taker, taker, states, publishes}: the last two only for the winner
 --     settling   {queue, recovered key or "", ...}; aside: {.., .., seen prefix, aside key, member prefix, max age ms,
---                dead key, dead prefix}; dead: {.., .., dead key, dead prefix, reason}
+--                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason}
 --   group  {progress key, members, first index given (0-based), UUIDs from there on}
 -- Returns {a character an entry, then for each group how many leading members are known to be final}:
 --   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
@@ -88,8 +88,10 @@ local function bury(queue, dead, prefix, body, reason)
   call('ZADD', dead, now_ms(), digest)
 end
 
+-- For how long: 50 ms, doubling to 30 s; but only 50 ms while somebody takes what was returned of this name.
 local function set_aside(body, s)
   local key = s[3] .. redis.sha1hex(body)
+  local name = redis.sha1hex(s[9])
   local seen = call('GET', key)
   if not seen then
     -- the first meeting: somebody else may want it, and it will rarely come back
@@ -101,11 +103,13 @@ local function set_aside(body, s)
   local first, rounds = tonumber(sub(seen, 1, space - 1)), tonumber(sub(seen, space + 1))
   if now_ms() - first >= s[6] then
     call('DEL', key)
-    bury(s[1], s[7], s[8], body, 'no worker has registered this task name')
+    bury(s[1], s[7], s[8], body, 'no worker has registered the task ' .. s[9])
     return
   end
+  if rounds > 0 then call('HINCRBY', s[10], name, -1) end -- this one came back
+  if call('EXISTS', s[11] .. name) == 1 then rounds = 0 end
   call('SET', key, first .. ' ' .. (rounds + 1), 'PX', math.max(3600000, s[6] + 60000))
-  call('ZADD', s[4], now_ms() + math.min(30000, 50 * 2 ^ rounds), s[5] .. '\n' .. body)
+  call('ZADD', s[4], now_ms() + math.min(30000, 50 * 2 ^ rounds), s[5] .. '/' .. name .. '\n' .. body)
 end
 
 local function settle(held, id, how, s)

@@ -1,8 +1,10 @@
 -- Moves messages from a queue to what a consumer holds, each under a number of the consumer's own.
 --
--- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)
+-- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)  6 grace (string)
 -- ARGV  1 consumer  2 first number  3 how many at the most  4 bytes at the most (one message always goes)
--- Returns msgpack: {messages, how often each was lost by a consumer before, or nil when none was}
+--       5 prefix of the "seen" keys
+-- Returns msgpack: {messages, how often each was lost by a consumer before (or false: none was),
+--                   ms for which messages in the queue are left to others (0: none is)}
 --
 -- What a blocking wait put into "arrived" comes first, so the order is the queue's.
 -- Numbers, not UUIDs: two deliveries may carry the same one.
@@ -30,7 +32,21 @@ end
 redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
 take(KEYS[3])
 take(KEYS[1])
-if #taken == 0 then return cmsgpack.pack({{}}) end
+
+-- What was set aside has just been returned: whoever knows those names goes first.
+local grace = math.max(0, redis.call('PTTL', KEYS[6]))
+if grace > 0 then
+  local ours, others = {}, {}
+  for _, body in ipairs(taken) do
+    local known = redis.call('EXISTS', ARGV[5] .. redis.sha1hex(body)) == 1
+    local list = known and others or ours
+    list[#list + 1] = body
+  end
+  for i = #others, 1, -1 do redis.call('LPUSH', KEYS[1], others[i]) end
+  taken = ours
+  if #others == 0 then grace = 0 end
+end
+if #taken == 0 then return cmsgpack.pack({{}, false, grace}) end
 
 local pairs_ = {}
 for i, body in ipairs(taken) do
@@ -39,9 +55,9 @@ for i, body in ipairs(taken) do
 end
 redis.call('HSET', KEYS[2], unpack(pairs_))
 
-if redis.call('EXISTS', KEYS[5]) == 0 then return cmsgpack.pack({taken}) end
+if redis.call('EXISTS', KEYS[5]) == 0 then return cmsgpack.pack({taken, false, grace}) end
 local lost = {}
 for i, body in ipairs(taken) do
   lost[i] = tonumber(redis.call('HGET', KEYS[5], redis.sha1hex(body)) or 0)
 end
-return cmsgpack.pack({taken, lost})
+return cmsgpack.pack({taken, lost, grace})

@@ -1,20 +1,41 @@
 -- Returns messages that were set aside, and whose time has come, to the tail of their queue.
 --
--- KEYS  1 aside (zset: "<unique prefix>\n<message>" by unix ms)  2 queue
--- ARGV  1 how many at the most
+-- KEYS  1 aside (zset: "<unique>/<SHA-1 of the task's name>\n<message>" by unix ms)  2 queue
+--       3 out (hash: SHA-1 of a name -> how many of it were returned last and have not come back)
+--       4 grace (string: while it is there, our fetches leave returned messages to others)
+-- ARGV  1 how many at the most  2 prefix of the "wanted" keys  3 ms of grace
 -- Returns ms until the next one is due; 0 if there are more now; -1 if there are none.
+--
+-- What was returned and did not come back was taken by somebody else (a Go worker): names of which that is so are
+-- "wanted" for 5 s and set aside only shortly.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
-local size = 0
-for i, member in ipairs(due) do
+local counts = {}
+local size, left = 0, false
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  if size > 1048576 then
+    left = true
+    break
+  end
   local at = string.find(member, '\n', 1, true)
+  local name = string.sub(member, at - 40, at - 1)
+  counts[name] = (counts[name] or 0) + 1
   redis.call('RPUSH', KEYS[2], string.sub(member, at + 1))
   redis.call('ZREM', KEYS[1], member)
   size = size + #member
-  if size > 1048576 then return 0 end
 end
+if size > 0 then
+  for name, count in pairs(counts) do
+    if tonumber(redis.call('HGET', KEYS[3], name) or 0) > 0 then
+      redis.call('SET', ARGV[2] .. name, 1, 'PX', 5000)
+    end
+    redis.call('HSET', KEYS[3], name, count)
+  end
+  redis.call('EXPIRE', KEYS[3], 86400)
+  redis.call('SET', KEYS[4], 1, 'PX', ARGV[3])
+end
+if left then return 0 end
 local next_ = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if not next_[2] then return -1 end
 return math.max(0, tonumber(next_[2]) - now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +28,10 @@ from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 __all__ = ["Channel"]
 
 log = logging.getLogger("gearmesh.redis")
+
+
+#: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
+LOOK_AGAIN = 0.01
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
@@ -171,9 +175,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
         self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
         self.keeper = Keeper(self)
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        # Sockets, not a pipe: one that is closed while another thread wakes us can't be somebody else's by then.
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
         self.woken = False
 
     # -- kombu's side
@@ -190,6 +195,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         if no_ack:
             self._no_ack.add(queue)
         self.ready.add(queue)
+        self.ledger.wake = self.wake
         return result
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
@@ -227,9 +233,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             waiter.drop()
         self.waiters.clear()
         super().close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
-        self._wake_write = -1
+        self._wake_read.close()
+        self._wake_write.close()
 
     # -- taking
 
@@ -279,14 +284,22 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         blob = run(
             self.redis,
             "fetch",
-            [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
-            [consumer, first, most, MAX_BYTES],
+            [
+                queue,
+                keys.held(consumer),
+                keys.arrived(consumer),
+                keys.consumers,
+                keys.recovered,
+                keys.grace,
+            ],
+            [consumer, first, most, MAX_BYTES, keys.seen],
         )
         self._adopt = False
-        answer = msgpack.unpackb(blob, raw=True)
-        lost = answer[1] if len(answer) > 1 else None
+        bodies, lost, grace = msgpack.unpackb(blob, raw=True)
+        if grace:
+            self.keeper.look_again(queue, min(grace / 1000, LOOK_AGAIN))
         taken = []
-        for i, body in enumerate(answer[0] or ()):
+        for i, body in enumerate(bodies or ()):
             delivery = Delivery(
                 queue=queue, consumer=consumer, id=first + i, redelivered=lost[i] if lost else 0
             )
@@ -335,7 +348,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             if commit.settle is not None and (outcome == "done" or outcome == "lost"):
                 forget(commit.settle.delivery.id, None)
                 if commit.settle.how == "aside":
-                    self.keeper.aside_soon()
+                    self.ledger.set_aside()
         return outcomes
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
@@ -397,19 +410,18 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         return letters
 
     def wake(self) -> None:
-        if self._wake_write >= 0:
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._wake_write, b"\0")
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep
+            self._wake_write.send(b"\0")
 
     # -- what the poller needs
 
     @property
     def wake_fd(self) -> int:
-        return self._wake_read
+        return self._wake_read.fileno()
 
     def on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
+            self._wake_read.recv(4096)
         self.woken = True
 
     def waiter(self, queue: str) -> Waiter:

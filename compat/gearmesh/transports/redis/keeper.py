@@ -22,6 +22,8 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Seconds between looks at what other consumers may have set aside.
 ASIDE_PAUSE = 5.0
+#: Milliseconds for which returned messages are left to others.
+GRACE = 50
 
 
 class Keeper:
@@ -32,13 +34,16 @@ class Keeper:
         self._beat_pause = channel.lease / 3
         self._look_pause = min(1.5, channel.lease / 4)
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
+        #: queue -> when to fetch from it again
+        self._again: dict[str, float] = {}
         #: (queue, consumer) -> heartbeat counter and since when it has been that. It lives as long as this
         #: channel's connections: a Redis that was away decides nothing.
         self._seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
 
     def next(self) -> float:
         """When :meth:`run` has something to do."""
-        return min(self._next_beat, self._next_look, self._next_delayed, self._next_aside)
+        aside = min(self._next_aside, self._channel.ledger.aside_due)
+        return min(self._next_beat, self._next_look, self._next_delayed, aside, *self._again.values())
 
     def run(self) -> bool:
         """Do what is due; True if the channel delivered something on the way."""
@@ -46,8 +51,12 @@ class Keeper:
         delivered = False
         if now >= self._next_delayed:
             self._next_delayed = now + self._move_due()
-        if now >= self._next_aside:
+        if now >= min(self._next_aside, self._channel.ledger.aside_due):
+            self._channel.ledger.aside_due = float("inf")
             self._next_aside = now + self._return_aside()
+        for queue in [queue for queue, due in self._again.items() if now >= due]:
+            del self._again[queue]
+            self._channel.ready.add(queue)
         if now >= self._next_look:
             self._next_look = now + self._look_pause
             self._look(now)
@@ -58,13 +67,13 @@ class Keeper:
             delivered = self._channel.check_held()
         return delivered
 
-    def aside_soon(self) -> None:
-        """Something was set aside by this process: it is due in 50 ms at the earliest."""
-        self._next_aside = min(self._next_aside, time.monotonic() + 0.05)
+    def look_again(self, queue: str, pause: float) -> None:
+        """Fetch from ``queue`` in ``pause`` seconds, and do not wait on it until then."""
+        self._again[queue] = time.monotonic() + pause
 
-    def forget(self) -> None:
-        """The connection was lost: what was observed before counts no more."""
-        self._seen.clear()
+    def waits(self, queue: str) -> bool:
+        """True if :meth:`look_again` was said of ``queue`` and its time has not come."""
+        return queue in self._again
 
     def _queues(self) -> list[str]:
         queues: list[str] = self._channel.active_queues
@@ -134,7 +143,12 @@ class Keeper:
             keys = channel.keys(queue)
             if not channel.redis.exists(keys.aside):
                 continue
-            wait = run(channel.redis, "return_aside", [keys.aside, queue], [MAX_ENTRIES])
+            wait = run(
+                channel.redis,
+                "return_aside",
+                [keys.aside, queue, keys.out, keys.grace],
+                [MAX_ENTRIES, keys.wanted, GRACE],
+            )
             channel.ready.add(queue)
             if wait >= 0:
                 pause = min(pause, wait / 1000)

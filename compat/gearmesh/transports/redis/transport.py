@@ -61,7 +61,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                     continue
                 for queue in queues:
                     waiter = channel.waiter(queue)
-                    if queue not in channel.ready and not waiter.armed:
+                    if queue not in channel.ready and not waiter.armed and not channel.keeper.waits(queue):
                         self._arm(channel, waiter)
         return delivered
 

@@ -1,0 +1,306 @@
+"""Faults by seed, and the count of what they did: see ``Storm``."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.servers import RedisServer
+from gearmesh.wire.names import QueueKeys
+
+from .nodes import Node, eventually
+from .producers import QUEUE, Sent
+
+__all__ = ["Report", "Run", "Site", "Storm", "account"]
+
+KEYS = QueueKeys(QUEUE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a task: in which process, and when by the machine's monotonic clock."""
+
+    pid: int
+    at: float
+
+
+class Site:
+    """A broker with an append-only file, a server that counts, and workers each behind a proxy of its own.
+
+    Args:
+        folder: for the workers' logs.
+        aof: the broker's fsync policy.
+    """
+
+    def __init__(self, folder: Path, *, aof: bool = True) -> None:
+        self._folder = folder
+        self._aof = aof
+        self._stack = ExitStack()
+        self.nodes: list[Node] = []
+        self.proxies: list[Proxy] = []
+
+    def __enter__(self) -> Site:
+        with ExitStack() as stack:
+            policy = "always" if self._aof else False
+            self.server = stack.enter_context(RedisServer(aof=policy))  # type: ignore[arg-type]
+            self.counter = stack.enter_context(RedisServer())
+            self.counts = redis.Redis(host="127.0.0.1", port=self.counter.port, decode_responses=True)
+            stack.callback(self.counts.close)
+            self.broker = redis.Redis(host="127.0.0.1", port=self.server.port)
+            stack.callback(self.broker.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if value is not None:
+            for node in self.nodes:
+                print(f"--- {node.log.name}\n{node.tail()}")
+        self._stack.close()
+
+    def proxy(self) -> Proxy:
+        """Another way to the broker."""
+        proxy = self._stack.enter_context(Proxy(self.server.port))
+        self.proxies.append(proxy)
+        return proxy
+
+    def url(self, proxy: Proxy | None = None) -> str:
+        """The broker's URL, through ``proxy`` if there is one."""
+        return self.server.url if proxy is None else f"redis://127.0.0.1:{proxy.port}/0"
+
+    def node(self, proxy: Proxy | None = None, **options: object) -> Node:
+        """A worker, started; with Node's options."""
+        log = self._folder / f"node{len(self.nodes)}.log"
+        node = Node(self.url(proxy), self.counter.port, log, **options)  # type: ignore[arg-type]
+        self.nodes.append(node)
+        self._stack.callback(node.close)
+        return node.start()
+
+    def ready(self, count: int | None = None) -> None:
+        """Wait until that many workers consume; None: all."""
+        wanted = len(self.nodes) if count is None else count
+        eventually(lambda: len(self.consumers()) >= wanted, 30, f"{wanted} consumers")
+
+    def consumers(self) -> dict[bytes, bytes]:
+        """Who consumes, with heartbeat counters."""
+        found: dict[bytes, bytes] = self.broker.hgetall(KEYS.consumers)  # type: ignore[assignment]
+        return found
+
+    def held(self) -> int:
+        """How many messages consumers hold."""
+        patterns = (KEYS.held("*"), KEYS.arrived("*"))
+        total = 0
+        for key in (key for pattern in patterns for key in self.broker.scan_iter(_literal(pattern))):
+            total += int(self.broker.hlen(key) if b":held:" in key else self.broker.llen(key))  # type: ignore[arg-type]
+        return total
+
+    def open(self) -> int:
+        """Messages anywhere: waiting, held, delayed, set aside."""
+        pipe = self.broker.pipeline(transaction=False)
+        pipe.llen(QUEUE).zcard("delayed_tasks").zcard(KEYS.aside)
+        return int(sum(pipe.execute())) + self.held()
+
+    def dead(self) -> list[dict[bytes, bytes]]:
+        """The dead letters."""
+        digests = self.broker.zrange(KEYS.dead, 0, -1)
+        return [self.broker.hgetall(KEYS.dead_entry + digest.decode()) for digest in digests]  # type: ignore[union-attr,misc]
+
+    def runs(self, key: str) -> list[Run]:
+        """The runs that left this mark."""
+        return [_run(text) for text in self.counts.lrange(f"run:{key}", 0, -1)]  # type: ignore[union-attr]
+
+    def states(self, uuids: list[str]) -> list[str]:
+        """The stored states' words; "" where there is none."""
+        words: list[str] = []
+        for start in range(0, len(uuids), 500):
+            bodies = self.broker.mget(uuids[start : start + 500]) if uuids else []
+            words += [json.loads(body)["State"] if body else "" for body in bodies]  # type: ignore[union-attr]
+        return words
+
+    def killed(self) -> dict[int, float]:
+        """When each process that was killed while it may have run tasks was."""
+        return {pid: at for node in self.nodes for pid, at in node.killed.items()}
+
+
+def _literal(pattern: str) -> str:
+    return pattern.replace("[", "\\[")
+
+
+def _run(text: str) -> Run:
+    pid, at = text.split()
+    return Run(int(pid), float(at))
+
+
+@dataclass
+class Report:
+    """What the faults did to the tasks."""
+
+    seed: int
+    tasks: int = 0
+    unsure: int = 0
+    lost: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    #: marks that were left more often than they should, with their runs
+    doubled: dict[str, list[Run]] = field(default_factory=dict)
+    #: those of them for which no kill accounts
+    unexplained: dict[str, list[Run]] = field(default_factory=dict)
+    chords: int = 0
+    never_fired: list[str] = field(default_factory=list)
+    #: callbacks that ran again though nobody was killed while they ran
+    fired_twice: list[str] = field(default_factory=list)
+    wrong_sums: list[str] = field(default_factory=list)
+    kills: int = 0
+    orphans: list[float] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    dead: list[dict[bytes, bytes]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        orphans = sorted(self.orphans)
+        wait = f"median {orphans[len(orphans) // 2]:.2f} s, longest {orphans[-1]:.2f} s" if orphans else "none"
+        faults = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
+        return "\n".join([
+            f"seed {self.seed}: {self.tasks} tasks ({self.unsure} of unknown fate) in {self.seconds:.1f} s",
+            f"  faults            {faults}",
+            f"  lost              {len(self.lost)} {self.lost[:10] or ''}",
+            f"  stuck             {len(self.stuck)} {self.stuck[:10] or ''}",
+            f"  dead letters      {len(self.dead)} {self.dead[:2] or ''}",
+            f"  doubled           {len(self.doubled)} of at most {self.kills} running at a kill",
+            f"  … without a kill  {len(self.unexplained)} {dict(list(self.unexplained.items())[:5]) or ''}",
+            f"  chords            {self.chords}: {len(self.never_fired)} never fired {self.never_fired or ''}, "
+            f"{len(self.fired_twice)} twice {self.fired_twice or ''}, {len(self.wrong_sums)} wrong sums",
+            f"  orphans ran again {len(orphans)}: {wait}",
+        ])  # fmt: skip
+
+    def check(self) -> None:
+        """Fails if anything was lost, stuck, or doubled without a reason."""
+        text = str(self)
+        assert not self.lost, text
+        assert not self.stuck, text
+        assert not self.dead, text
+        assert not self.unexplained, text
+        assert not (self.never_fired or self.fired_twice or self.wrong_sums), text
+        assert len(self.doubled) <= self.kills, text
+
+
+def account(site: Site, sent: Sent, seed: int = 0) -> Report:
+    """Compare what was sent with what ran."""
+    report = Report(seed, tasks=len(sent.tasks), unsure=len(sent.unsure), chords=len(sent.chords))
+    killed = site.killed()
+    report.kills = sum(len(node.killed) * node.concurrency for node in site.nodes)
+    keys = list(sent.tasks)
+    states = dict(zip(keys, site.states([sent.tasks[key] for key in keys]), strict=True))
+    pipe = site.counts.pipeline(transaction=False)
+    for key in keys:
+        pipe.lrange(f"run:{key}", 0, -1)
+    for key, texts in zip(keys, pipe.execute(), strict=True):
+        runs = sorted((_run(text) for text in texts), key=lambda run: run.at)
+        wanted = 2 if key in sent.flaky else 1
+        if key not in sent.unsure:
+            if len(runs) < wanted:
+                (report.never_fired if key in sent.chords else report.lost).append(key)
+            elif states[key] != "SUCCESS":
+                report.stuck.append(f"{key} is {states[key]}")
+        if len(runs) > wanted:
+            report.doubled[key] = runs
+            # A run is accounted for if its process was killed after it began.
+            if sum(run.pid not in killed for run in runs) > wanted:
+                report.unexplained[key] = runs
+                if key in sent.chords:
+                    report.fired_twice.append(key)
+        for run, again in zip(runs, runs[1:], strict=False):
+            if run.pid in killed and again.at > killed[run.pid]:
+                report.orphans.append(again.at - killed[run.pid])
+    for key, total in sent.chords.items():
+        body = site.broker.get(sent.tasks[key])
+        results = json.loads(body)["Results"] if body else None  # type: ignore[arg-type]
+        if not results or results[0]["Value"] != total:
+            report.wrong_sums.append(key)
+    if left := site.open():
+        report.stuck.append(f"{left} messages")
+    report.dead = site.dead()
+    return report
+
+
+class Storm:
+    """Faults at times that a seed decides, one kill a second.
+
+    Each fault is a method that begins with ``_``; :meth:`tick` does what is due. Connections are cut, and replies
+    lost, on the way of one worker or of the producer at a time.
+    """
+
+    def __init__(self, site: Site, seed: int, *, kills: float = 1.0, restarts: float = 6.0, cuts: float = 0.4):
+        self._site = site
+        self._random = random.Random(seed)
+        self.count: dict[str, int] = {}
+        self._plan: list[tuple[float, float, Callable[[], str]]] = []
+        now = time.monotonic()
+        for every, fault in ((kills, self._kill), (restarts, self._restart), (cuts, self._cut)):
+            self._plan.append((now + every, every, fault))
+
+    def tick(self) -> None:
+        """Do what is due, and bring dead workers back as a service manager does."""
+        now = time.monotonic()
+        for index, (at, every, fault) in enumerate(self._plan):
+            if now >= at:
+                name = fault()
+                self.count[name] = self.count.get(name, 0) + 1
+                self._plan[index] = (now + every * self._random.uniform(0.7, 1.3), every, fault)
+        for node in self._site.nodes:
+            if not node.running:
+                node.start()
+        time.sleep(0.02)
+
+    def calm(self) -> None:
+        """No fault goes on."""
+        for proxy in self._site.proxies:
+            proxy.lose_replies(0)
+            proxy.allow()
+
+    def _kill(self) -> str:
+        node = self._random.choice(self._site.nodes)
+        what = self._random.choice(["child", "supervisor", "both"])
+        if what == "child" and node.kill_child():
+            return "child killed"
+        if what == "both":
+            node.kill_both()
+            return "both killed"
+        node.kill_supervisor()
+        return "supervisor killed"
+
+    def _restart(self) -> str:
+        server, client = self._site.server, self._site.broker
+        if self._random.random() < 0.5:
+            server.kill()
+            time.sleep(self._random.uniform(0.0, 0.5))
+            server.start()
+            return "Redis killed, fsync always"
+        client.config_set("appendfsync", "everysec")
+        time.sleep(0.1)
+        server.restart()
+        return "Redis stopped, fsync everysec"
+
+    def _cut(self) -> str:
+        proxy = self._random.choice(self._site.proxies)
+        what = self._random.choice(["cut", "lose", "lose", "refuse"])
+        if what == "cut":
+            proxy.cut()
+            return "connections cut"
+        if what == "lose":
+            proxy.lose_replies(self._random.randrange(1, 4), self._random.choice([b"", b"EVALSHA", b"BLMOVE"]))
+            return "replies lost"
+        proxy.refuse()
+        proxy.cut()
+        time.sleep(self._random.uniform(0.0, 0.2))
+        proxy.allow()
+        return "network away"

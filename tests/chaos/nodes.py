@@ -1,0 +1,197 @@
+"""Worker processes under test: started as users start them, killed by process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+__all__ = ["Node", "eventually"]
+
+T = TypeVar("T")
+
+HERE = Path(__file__).parent
+
+
+def eventually(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+    """The first true value of ``condition``, asked every 20 ms; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or 'it'} did not happen within {timeout:g} s")
+        time.sleep(0.02)
+    return value
+
+
+class Node:
+    """One ``python -m gearmesh worker`` with its child.
+
+    Args:
+        broker: the URL it connects to.
+        counts: port of the Redis that counts.
+        log: file its output is appended to.
+        concurrency: tasks at a time.
+        lease, grace: seconds.
+        skew: seconds by which its wall clock is wrong.
+        options: more words of the command line.
+    """
+
+    def __init__(
+        self,
+        broker: str,
+        counts: int,
+        log: Path,
+        *,
+        concurrency: int = 4,
+        lease: float = 3.0,
+        grace: float = 30.0,
+        skew: float = 0.0,
+        options: Sequence[str] = (),
+    ) -> None:
+        self.log = log
+        self.concurrency = concurrency
+        self._command = [sys.executable, "-m", "gearmesh", "worker", "chaos_app:app"]
+        self._command += ["-c", str(concurrency), "--lease", str(lease), "--grace", str(grace)]
+        self._command += ["--wait-for-broker", *options]
+        self._env = os.environ | {
+            "CHAOS_BROKER": broker,
+            "CHAOS_COUNTS": str(counts),
+            "CHAOS_SKEW": str(skew),
+            "PYTHONPATH": str(HERE.parent.parent / "compat"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        #: children that were ever seen; some may outlive their supervisor
+        self._children: dict[int, psutil.Process] = {}
+        #: process id -> monotonic time at which it was killed
+        self.killed: dict[int, float] = {}
+
+    def start(self) -> Node:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=HERE,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def running(self) -> bool:
+        """The supervisor is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The supervisor's exit code; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def child(self) -> int | None:
+        """The child's process id, or None if there is none just now."""
+        if not self.running:
+            return None
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.pid).children():
+                with suppress(psutil.NoSuchProcess):
+                    if "gearmesh.worker.child" in process.cmdline():
+                        self._children[process.pid] = process
+                        return process.pid
+        return None
+
+    def wait_for_child(self) -> int:
+        """The child's process id, once there is one."""
+        pid = eventually(self.child, what="a child")
+        assert pid is not None
+        return pid
+
+    def kill_child(self) -> bool:
+        """SIGKILL to the child; False if there is none just now."""
+        child = self.child()
+        if child is None:
+            return False
+        self.killed[child] = time.monotonic()
+        self._children[child].kill()
+        return True
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL to the supervisor alone; its child notices."""
+        if self.running:
+            self.child()
+            os.kill(self.pid, signal.SIGKILL)
+            assert self._process is not None
+            self._process.wait()
+
+    def kill_both(self) -> None:
+        """SIGKILL to both, the supervisor first, so that nobody settles what the child held."""
+        child = self.child()
+        self.kill_supervisor()
+        if child is not None:
+            self.killed[child] = time.monotonic()
+            self._children[child].kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the supervisor."""
+        os.kill(self.pid, number)
+
+    def freeze(self) -> None:
+        """SIGSTOP to both."""
+        child = self.wait_for_child()
+        os.kill(self.pid, signal.SIGSTOP)
+        os.kill(child, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT to both."""
+        for process in self._children.values():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self, timeout: float = 40.0) -> float:
+        """SIGTERM; the seconds until it was gone."""
+        began = time.monotonic()
+        if self.running:
+            assert self._process is not None
+            self._process.terminate()
+            self._process.wait(timeout)
+        return time.monotonic() - began
+
+    def cpu(self) -> float:
+        """Seconds of CPU that supervisor and child have used."""
+        child = self.wait_for_child()
+        times = [psutil.Process(pid).cpu_times() for pid in (self.pid, child)]
+        return float(sum(each.user + each.system for each in times))
+
+    def close(self) -> None:
+        """End everything that was ever started here."""
+        self.child()
+        if self.running:
+            assert self._process is not None
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+        for process in self._children.values():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(list(self._children.values()), timeout=5)
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
