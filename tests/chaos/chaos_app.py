@@ -82,3 +82,11 @@ def hold_gil(key: str, seconds: int) -> int:
     """Sleep in C without giving up the GIL: no other thread of this process moves."""
     mark(key)
     return int(ctypes.PyDLL(None).sleep(seconds))
+
+
+@app.task
+def slow_step(key: str, ms: int, number: int) -> int:
+    """A step that takes a while."""
+    mark(f"{key}/{number}")
+    time.sleep(ms / 1000)
+    return number + 1

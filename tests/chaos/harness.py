@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -34,30 +35,27 @@ class Run:
 
 
 class Site:
-    """A broker with an append-only file, a server that counts, and workers each behind a proxy of its own.
+    """A broker, a server that counts, and workers, each behind a proxy of its own where wanted.
 
     Args:
         folder: for the workers' logs.
-        aof: the broker's fsync policy.
+        server: the broker; only one with an append-only file may be restarted.
+        counter: where tasks leave their marks.
     """
 
-    def __init__(self, folder: Path, *, aof: bool = True) -> None:
+    def __init__(self, folder: Path, server: RedisServer, counter: RedisServer) -> None:
         self._folder = folder
-        self._aof = aof
         self._stack = ExitStack()
+        self.server = server
+        self.counter = counter
+        self.counts = redis.Redis(host="127.0.0.1", port=counter.port, decode_responses=True)
+        self.broker = redis.Redis(host="127.0.0.1", port=server.port)
         self.nodes: list[Node] = []
         self.proxies: list[Proxy] = []
 
     def __enter__(self) -> Site:
-        with ExitStack() as stack:
-            policy = "always" if self._aof else False
-            self.server = stack.enter_context(RedisServer(aof=policy))  # type: ignore[arg-type]
-            self.counter = stack.enter_context(RedisServer())
-            self.counts = redis.Redis(host="127.0.0.1", port=self.counter.port, decode_responses=True)
-            stack.callback(self.counts.close)
-            self.broker = redis.Redis(host="127.0.0.1", port=self.server.port)
-            stack.callback(self.broker.close)
-            self._stack = stack.pop_all()
+        self._stack.callback(self.counts.close)
+        self._stack.callback(self.broker.close)
         return self
 
     def __exit__(
@@ -109,6 +107,19 @@ class Site:
         pipe = self.broker.pipeline(transaction=False)
         pipe.llen(QUEUE).zcard("delayed_tasks").zcard(KEYS.aside)
         return int(sum(pipe.execute())) + self.held()
+
+    def commands(self, seconds: float) -> list[str]:
+        """What the broker is asked from outside within ``seconds``, without what scripts do."""
+        seen = []
+        until = time.monotonic() + seconds
+        client = redis.Redis(host="127.0.0.1", port=self.server.port, socket_timeout=0.2)
+        with client, client.monitor() as monitor:
+            while time.monotonic() < until:
+                with suppress(redis.TimeoutError):
+                    command = monitor.next_command()
+                    if command["client_type"] != "lua":
+                        seen.append(str(command["command"]))
+        return seen
 
     def dead(self) -> list[dict[bytes, bytes]]:
         """The dead letters."""
@@ -167,7 +178,9 @@ class Report:
 
     def __str__(self) -> str:
         orphans = sorted(self.orphans)
-        wait = f"median {orphans[len(orphans) // 2]:.2f} s, longest {orphans[-1]:.2f} s" if orphans else "none"
+        wait = (
+            f"median {orphans[len(orphans) // 2]:.2f} s, longest {orphans[-1]:.2f} s" if orphans else "none"
+        )
         faults = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
         return "\n".join([
             f"seed {self.seed}: {self.tasks} tasks ({self.unsure} of unknown fate) in {self.seconds:.1f} s",
@@ -189,7 +202,9 @@ class Report:
         assert not self.stuck, text
         assert not self.dead, text
         assert not self.unexplained, text
-        assert not (self.never_fired or self.fired_twice or self.wrong_sums), text
+        assert not self.never_fired, text
+        assert not self.fired_twice, text
+        assert not self.wrong_sums, text
         assert len(self.doubled) <= self.kills, text
 
 
@@ -218,7 +233,7 @@ def account(site: Site, sent: Sent, seed: int = 0) -> Report:
                 report.unexplained[key] = runs
                 if key in sent.chords:
                     report.fired_twice.append(key)
-        for run, again in zip(runs, runs[1:], strict=False):
+        for run, again in itertools.pairwise(runs):
             if run.pid in killed and again.at > killed[run.pid]:
                 report.orphans.append(again.at - killed[run.pid])
     for key, total in sent.chords.items():
@@ -239,7 +254,9 @@ class Storm:
     lost, on the way of one worker or of the producer at a time.
     """
 
-    def __init__(self, site: Site, seed: int, *, kills: float = 1.0, restarts: float = 6.0, cuts: float = 0.4):
+    def __init__(
+        self, site: Site, seed: int, *, kills: float = 1.0, restarts: float = 6.0, cuts: float = 0.4
+    ):
         self._site = site
         self._random = random.Random(seed)
         self.count: dict[str, int] = {}
@@ -297,7 +314,9 @@ class Storm:
             proxy.cut()
             return "connections cut"
         if what == "lose":
-            proxy.lose_replies(self._random.randrange(1, 4), self._random.choice([b"", b"EVALSHA", b"BLMOVE"]))
+            proxy.lose_replies(
+                self._random.randrange(1, 4), self._random.choice([b"", b"EVALSHA", b"BLMOVE"])
+            )
             return "replies lost"
         proxy.refuse()
         proxy.cut()

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import psutil
 
+import gearmesh
+
 __all__ = ["Node", "eventually"]
 
 T = TypeVar("T")
@@ -65,7 +67,7 @@ class Node:
             "CHAOS_BROKER": broker,
             "CHAOS_COUNTS": str(counts),
             "CHAOS_SKEW": str(skew),
-            "PYTHONPATH": str(HERE.parent.parent / "compat"),
+            "PYTHONPATH": str(Path(gearmesh.__file__).parent.parent),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -11,6 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from gearmesh import App, PublishError, chain, chord
 from gearmesh.wire.names import CHORD_MUTEX
@@ -111,7 +113,8 @@ class GoProducer:
         self._thread.join()
 
     def _run(self) -> None:
-        client = redis.Redis(host="127.0.0.1", port=self._port, socket_timeout=10)
+        once = Retry(NoBackoff(), 0)  # the client must not repeat a push by itself
+        client = redis.Redis(host="127.0.0.1", port=self._port, socket_timeout=10, retry=once)
         began = time.monotonic()
         for number in range(self._count):
             time.sleep(max(0.0, began + self._seconds * number / self._count - time.monotonic()))

@@ -6,7 +6,6 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,7 @@ def seed_of_this_run() -> int:
 
 
 def weather(
-    folder: Path,
+    site: Site,
     seed: int,
     *,
     skews: Sequence[float],
@@ -34,53 +33,59 @@ def weather(
     print(f"\nseed {seed}")
     began = time.monotonic()
     sent = Sent()
-    with Site(folder) as site:
-        for skew in skews:
-            site.node(site.proxy(), skew=skew, lease=LEASE)
-        site.ready()
-        half = tasks // 2
-        producers = [
-            GoProducer(site.server.port, seed + 1, half, seconds),
-            AppProducer(site.url(site.proxy()), seed + 2, half, seconds, workflows),
-        ]
-        storm = Storm(site, seed)
-        for producer in producers:
-            producer.start()
-        while any(producer.is_alive() for producer in producers):
-            storm.tick()
-        storm.calm()
-        for producer in producers:
-            producer.join()
-            sent.merge(producer.sent)
-        for node in site.nodes:
-            if not node.running:
-                node.start()
-        certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
-        try:
-            eventually(
-                lambda: not site.open() and all(word == "SUCCESS" for word in site.states(certain)),
-                3 * LEASE + 60,
-            )
-        except AssertionError:
-            print("not done in time")
-        report = account(site, sent, seed)
-        report.faults = storm.count
-        report.seconds = time.monotonic() - began
-        print(report)
-        report.check()
-        for node in site.nodes:
-            node.stop()
+    for skew in skews:
+        site.node(site.proxy(), skew=skew, lease=LEASE)
+    site.ready()
+    half = tasks // 2
+    producers = [
+        GoProducer(site.server.port, seed + 1, half, seconds),
+        AppProducer(site.url(site.proxy()), seed + 2, half, seconds, workflows),
+    ]
+    storm = Storm(site, seed)
+    for producer in producers:
+        producer.start()
+    while any(producer.is_alive() for producer in producers):
+        storm.tick()
+    storm.calm()
+    for producer in producers:
+        producer.join()
+        sent.merge(producer.sent)
+    for node in site.nodes:
+        if not node.running:
+            node.start()
+    certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
+    try:
+        eventually(
+            lambda: not site.open() and all(word == "SUCCESS" for word in site.states(certain)),
+            3 * LEASE + 60,
+        )
+    except AssertionError:
+        print("not done in time")
+    report = account(site, sent, seed)
+    report.faults = storm.count
+    report.seconds = time.monotonic() - began
+    print(report)
+    report.check()
     return report
 
 
-def test_short(tmp_path: Path) -> None:
+def test_short(durable_site: Site) -> None:
     """Some 2,000 tasks, 15 s of faults. No clock runs ahead: a retry would wait a minute, as the wire says."""
-    weather(tmp_path, seed_of_this_run(), skews=(0.0, -60.0, -60.0), tasks=1500, seconds=15.0, workflows=3)
+    weather(
+        durable_site, seed_of_this_run(), skews=(0.0, -60.0, -60.0), tasks=1500, seconds=15.0, workflows=3
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.environ.get("GEARMESH_CHAOS") != "long", reason="GEARMESH_CHAOS=long runs it")
-def test_long(tmp_path: Path) -> None:
+def test_long(durable_site: Site) -> None:
     """Four workers, 20,000 tasks and more in chains and chords."""
-    weather(tmp_path, seed_of_this_run(), skews=(0.0, 60.0, -60.0, 0.0), tasks=20_000, seconds=120.0, workflows=20)
+    weather(
+        durable_site,
+        seed_of_this_run(),
+        skews=(0.0, 60.0, -60.0, 0.0),
+        tasks=20_000,
+        seconds=120.0,
+        workflows=20,
+    )

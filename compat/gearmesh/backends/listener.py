@@ -10,7 +10,7 @@ from typing import Any
 
 from gearmesh.backends.announcer import Announcer
 from gearmesh.pauses import Pauses
-from gearmesh.redis_scripts.runner import CONNECTION_ERRORS
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 
 __all__ = ["Listener"]
 

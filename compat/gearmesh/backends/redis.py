@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from gearmesh.backends.listener import Listener
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, pack_state
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, pool
 from gearmesh.redis_scripts.groups import Groups
-from gearmesh.redis_scripts.runner import CONNECTION_ERRORS
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import QueueKeys, chord_progress, chord_taker, done_channel
 from gearmesh.wire.state import GroupMeta, TaskState
@@ -39,15 +37,7 @@ class RedisBackend:
     def __init__(self, options: dict[str, Any], *, expire: int) -> None:
         self.expire = expire
         self.db = int(options.get("db") or 0)
-        defaults: dict[str, Any] = {
-            "socket_timeout": 15.0,
-            "socket_connect_timeout": 15.0,
-            "socket_keepalive": True,
-            "health_check_interval": 25,
-            # Repeating is the callers' decision: they know what may be repeated.
-            "retry": Retry(NoBackoff(), 0),
-        }
-        self._redis: Any = redis.Redis(**(defaults | options))
+        self._redis: Any = redis.Redis(connection_pool=pool(options))
         self._listener = Listener(self._redis, done_channel(self.db))
         self._groups = Groups(self.read_group, self.touch, expire)
         self._script = CommitScript(

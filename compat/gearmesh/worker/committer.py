@@ -154,10 +154,12 @@ class Committer:
 
     def _show(self, now: float, items: list[Item]) -> None:
         """Make long tasks visible. The newest state only: who is done has no need of STARTED."""
-        done = {item.job for item in items}
+        done: set[Job | None] | None = None
         for job in list(self._jobs.values()):
             if now - job.received_at < SHOWN_AFTER:
                 break  # jobs are in the order they came
+            if done is None:
+                done = {item.job for item in items}
             state = ""
             if job.started_at:
                 if job.shown != STARTED and now - job.started_at >= SHOWN_AFTER:

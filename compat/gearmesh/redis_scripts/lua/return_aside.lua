@@ -2,17 +2,22 @@
 --
 -- KEYS  1 aside (zset: "<unique>/<SHA-1 of the task's name>\n<message>" by unix ms)  2 queue
 --       3 out (hash: SHA-1 of a name -> how many of it were returned last and have not come back)
---       4 grace (string: while it is there, our fetches leave returned messages to others)
--- ARGV  1 how many at the most  2 prefix of the "wanted" keys  3 ms of grace
+--       4 grace (string: while it is there, our fetches leave returned messages to others)  5 consumers (hash)
+-- ARGV  1 how many at the most  2 prefix of the "wanted" keys  3 ms of grace  4, 5 prefixes of "held", "arrived"
 -- Returns ms until the next one is due; 0 if there are more now; -1 if there are none.
 --
--- What was returned and did not come back was taken by somebody else (a Go worker): names of which that is so are
--- "wanted" for 5 s and set aside only shortly.
+-- What was returned, did not come back, and neither waits nor is held by one of us was taken by somebody else (a Go
+-- worker): names of which that is so are "wanted" for 5 s and set aside only shortly.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local counts = {}
 local size, left = 0, false
+-- Where returned messages may still be without anybody having wanted them.
+local elsewhere = redis.call('LLEN', KEYS[2])
+for _, consumer in ipairs(redis.call('HKEYS', KEYS[5])) do
+  elsewhere = elsewhere + redis.call('HLEN', ARGV[4] .. consumer) + redis.call('LLEN', ARGV[5] .. consumer)
+end
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
   if size > 1048576 then
     left = true
@@ -27,8 +32,11 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
 end
 if size > 0 then
   for name, count in pairs(counts) do
-    if tonumber(redis.call('HGET', KEYS[3], name) or 0) > 0 then
+    local missing = tonumber(redis.call('HGET', KEYS[3], name) or 0)
+    if missing > elsewhere then
       redis.call('SET', ARGV[2] .. name, 1, 'PX', 5000)
+    else
+      count = count + math.max(0, missing)
     end
     redis.call('HSET', KEYS[3], name, count)
   end

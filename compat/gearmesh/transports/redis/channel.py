@@ -16,8 +16,10 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
+from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
-from gearmesh.redis_scripts.runner import CONNECTION_ERRORS, run
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.redis_scripts.runner import run
 from gearmesh.transports.base import DeadLetter, Delayed
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
@@ -128,6 +130,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
 
     QoS = QoS
     Message = Message
+    connection_class = connections.Connection
+    connection_class_ssl = connections.SSLConnection
     do_restore = False
     priority_steps = (0,)
     socket_timeout = 15.0
@@ -235,6 +239,13 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         super().close()
         self._wake_read.close()
         self._wake_write.close()
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        # kombu knows one class of Unix socket connections, whatever the channel says.
+        params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
+        if "path" in params and not asynchronous:
+            params["connection_class"] = connections.UnixConnection
+        return params
 
     # -- taking
 
@@ -345,9 +356,11 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         outcomes = self._script.commit(self.redis, commits, token=token, fused=self._fused)
         forget = self.ledger.open.pop
         for commit, outcome in zip(commits, outcomes, strict=True):
-            if commit.settle is not None and (outcome == "done" or outcome == "lost"):
-                forget(commit.settle.delivery.id, None)
-                if commit.settle.how == "aside":
+            settle = commit.settle
+            # What was only kept is held still: forgotten here, the next look at the books would adopt and run it.
+            if settle is not None and (outcome == "lost" or (outcome == "done" and settle.how != "keep")):
+                forget(settle.delivery.id, None)
+                if settle.how == "aside":
                     self.ledger.set_aside()
         return outcomes
 

@@ -146,8 +146,8 @@ class Keeper:
             wait = run(
                 channel.redis,
                 "return_aside",
-                [keys.aside, queue, keys.out, keys.grace],
-                [MAX_ENTRIES, keys.wanted, GRACE],
+                [keys.aside, queue, keys.out, keys.grace, keys.consumers],
+                [MAX_ENTRIES, keys.wanted, GRACE, keys.held(""), keys.arrived("")],
             )
             channel.ready.add(queue)
             if wait >= 0:

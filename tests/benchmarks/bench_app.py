@@ -1,0 +1,13 @@
+"""The app whose worker the benchmark measures."""
+
+import os
+
+from gearmesh import App
+
+URL = os.environ["GEARMESH_BENCH_URL"]
+app = App(broker=URL, backend=URL)
+
+
+@app.task
+def add(a: int, b: int) -> int:
+    return a + b

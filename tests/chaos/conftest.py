@@ -1,0 +1,26 @@
+"""A site a test: servers, workers, and all of it gone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gearmesh.testing.servers import RedisServer
+
+from .harness import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path, make_redis: Callable[..., RedisServer]) -> Iterator[Site]:
+    """A broker that keeps nothing on disk, and a server that counts."""
+    with Site(tmp_path, make_redis(), make_redis()) as site:
+        yield site
+
+
+@pytest.fixture
+def durable_site(tmp_path: Path, make_redis: Callable[..., RedisServer]) -> Iterator[Site]:
+    """The same with an append-only file, so that it may be restarted."""
+    with Site(tmp_path, make_redis(aof="always"), make_redis()) as site:
+        yield site

@@ -1,0 +1,136 @@
+"""Who dies, and how long until what it held runs again. Who only seems to have died changes nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from gearmesh import App, chain
+
+from .harness import Site
+from .nodes import eventually
+from .producers import remote_tasks
+
+LEASE = 2.0
+
+
+@pytest.mark.parametrize(
+    ("who", "within"), [("child", 2.0), ("both", LEASE + 2.0)], ids=["the child", "child and supervisor"]
+)
+def test_an_orphan_runs_again(site: Site, who: str, within: float) -> None:
+    victim = site.node(lease=LEASE)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        result = remote_tasks(app)["work"].delay("orphan", 1000)
+        eventually(lambda: site.runs("orphan"))
+        site.node(lease=LEASE)
+        site.ready(2)
+        killed = time.monotonic()
+        if who == "child":
+            assert victim.kill_child()
+        else:
+            victim.kill_both()
+        first, second = eventually(lambda: len(runs := site.runs("orphan")) > 1 and runs)
+        took = second.at - killed
+        print(f"orphan of {who}: ran again after {took:.2f} s")
+        assert took < within
+        assert first.pid != second.pid
+        assert result.get(timeout=10) == "orphan"
+    assert len(site.runs("orphan")) == 2
+
+
+def test_a_child_outlives_its_supervisor_long_enough(site: Site) -> None:
+    victim = site.node(lease=LEASE)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        result = remote_tasks(app)["work"].delay("child", int(LEASE * 2000))
+        eventually(lambda: site.runs("child"))
+        site.node(lease=LEASE)
+        victim.kill_supervisor()
+        assert result.get(timeout=LEASE * 2 + 5) == "child"
+        eventually(lambda: "the supervisor is gone" in victim.tail())
+    assert len(site.runs("child")) == 1
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_a_redis_that_was_away_doubles_nothing(durable_site: Site, how: str) -> None:
+    """It is away for longer than the lease, while tasks run."""
+    site = durable_site
+    nodes = [site.node(lease=LEASE, concurrency=2) for _ in range(2)]
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        work = remote_tasks(app)["work"]
+        results = app.publish_many(work.s(f"away/{i}", int(LEASE * 3000)) for i in range(4))
+        eventually(lambda: all(site.runs(f"away/{i}") for i in range(4)))
+        if how == "stopped":
+            site.server.kill()
+        else:
+            site.server.pause()
+        time.sleep(LEASE * 2)
+        if how == "stopped":
+            site.server.start()
+        else:
+            site.server.resume()
+        for i, result in enumerate(results):
+            assert result.get(timeout=LEASE * 3 + 10) == f"away/{i}"
+    assert [len(site.runs(f"away/{i}")) for i in range(4)] == [1] * 4
+    assert all(node.running for node in nodes)
+
+
+def test_a_zombie_changes_nothing(site: Site) -> None:
+    """Stopped for longer than its lease, then awake again in the middle of its tasks."""
+    zombie = site.node(lease=LEASE, concurrency=2)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        tasks = remote_tasks(app)
+        slow = app.remote("slow_step", "string", "int64", "int64")
+        flows = [
+            chain(slow.s(f"zombie/{i}", 3000, 0), tasks["step"].s(f"zombie/{i}")).apply_async()
+            for i in range(2)
+        ]
+        eventually(lambda: all(site.runs(f"zombie/{i}/0") for i in range(2)))
+        heir = site.node(lease=LEASE, concurrency=2)
+        site.ready(2)
+        zombie.freeze()
+        eventually(lambda: all(len(site.runs(f"zombie/{i}/0")) == 2 for i in range(2)), LEASE + 4)
+        zombie.thaw()
+        for flow in flows:
+            assert flow.get(timeout=15) == 2
+        eventually(lambda: zombie.tail().count("its lease was lost") == 2, what="both commits refused")
+        assert not site.open()
+        assert [len(site.runs(f"zombie/{i}/1")) for i in range(2)] == [1, 1], "the next step is sent once"
+        after = tasks["work"].delay("after", 0)
+        assert after.get(timeout=5) == "after"
+    assert zombie.running
+    assert heir.running
+
+
+def test_a_task_that_holds_the_gil_keeps_its_lease(site: Site) -> None:
+    holder = site.node(lease=LEASE, concurrency=2)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        result = remote_tasks(app)["hold_gil"].delay("gil", int(LEASE * 3))
+        eventually(lambda: site.runs("gil"))
+        site.node(lease=LEASE, concurrency=2)
+        assert result.get(timeout=LEASE * 3 + 5) == 0
+    assert len(site.runs("gil")) == 1
+    assert holder.running
+
+
+def test_a_supervisor_that_is_stopped_loses_the_lease_and_nothing_else(site: Site) -> None:
+    """The worst for a lease: nobody sends heartbeats, and the child works on."""
+    victim = site.node(lease=LEASE, concurrency=1)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        result = remote_tasks(app)["work"].delay("silent", int(LEASE * 2500))
+        eventually(lambda: site.runs("silent"))
+        site.node(lease=LEASE, concurrency=1)
+        site.ready(2)
+        victim.signal(signal.SIGSTOP)
+        eventually(lambda: len(site.runs("silent")) == 2, LEASE + 4)
+        victim.signal(signal.SIGCONT)
+        assert result.get(timeout=15) == "silent"
+        eventually(lambda: "its lease was lost" in victim.tail())
+    assert not site.open()

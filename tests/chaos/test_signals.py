@@ -1,0 +1,104 @@
+"""SIGTERM: the first lets running tasks end, the second leaves at once; neither loses a task."""
+
+from __future__ import annotations
+
+import signal
+
+from gearmesh import App
+
+from .harness import Site, account
+from .nodes import eventually
+from .producers import Sent, remote_tasks
+
+
+def publish(app: App, prefix: str, count: int, ms: int) -> Sent:
+    """``count`` tasks of ``ms`` milliseconds each."""
+    work = remote_tasks(app)["work"]
+    keys = [f"{prefix}/{number}" for number in range(count)]
+    results = app.publish_many(work.s(key, ms) for key in keys)
+    return Sent(tasks={key: result.uuid for key, result in zip(keys, results, strict=True)})
+
+
+def started(site: Site) -> int:
+    return int(site.counts.dbsize())  # type: ignore[arg-type]
+
+
+def test_sigterm_under_load(site: Site) -> None:
+    grace = 10.0
+    node = site.node(concurrency=8, grace=grace)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        sent = publish(app, "load", 3000, 5)
+    eventually(lambda: started(site) > 300)
+    took = node.stop()
+    assert node.code == 0
+    assert took < grace
+    assert 300 < started(site) < 3000, "there was still load"
+    assert site.held() == 0
+    assert not site.consumers(), "who leaves in order leaves no name behind"
+    site.node(concurrency=8)
+    eventually(lambda: not site.open() and started(site) == 3000, 60)
+    report = account(site, sent)
+    report.check()
+    assert not report.doubled
+
+
+def test_what_was_not_begun_keeps_its_order(site: Site) -> None:
+    node = site.node(concurrency=1)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        sent = publish(app, "order", 200, 20)
+    eventually(lambda: started(site) > 20)
+    node.stop()
+    site.node(concurrency=1)
+    eventually(lambda: not site.open() and started(site) == 200, 60)
+    runs = sorted((site.runs(key)[0].at, number) for number, key in enumerate(sent.tasks))
+    assert [number for _, number in runs] == list(range(200))
+
+
+def test_running_tasks_end_within_the_grace_time(site: Site) -> None:
+    node = site.node(concurrency=4, grace=10.0)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        sent = publish(app, "long", 4, 2000)
+    eventually(lambda: started(site) == 4)
+    assert 0.5 < node.stop() < 6
+    report = account(site, sent)
+    report.check()
+    assert not report.doubled
+
+
+def test_what_outlasts_the_grace_time_is_run_elsewhere(site: Site) -> None:
+    node = site.node(concurrency=2, grace=1.0)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        sent = publish(app, "long", 2, 4000)
+    eventually(lambda: started(site) == 2)
+    other = site.node(concurrency=2)
+    assert node.stop() < 4
+    assert node.code == 0
+    eventually(lambda: site.states(list(sent.tasks.values())) == ["SUCCESS"] * 2)
+    assert [len(site.runs(key)) for key in sent.tasks] == [2, 2]
+    assert other.running
+
+
+def test_a_second_sigterm_loses_nothing(site: Site) -> None:
+    node = site.node(concurrency=4, grace=30.0)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        sent = publish(app, "twice", 40, 1000)
+    eventually(lambda: started(site) >= 4)
+    node.signal(signal.SIGTERM)
+    eventually(lambda: "stopping" in node.tail(), what="the first signal")
+    node.signal(signal.SIGTERM)
+    assert node.stop() < 5
+    assert node.code == 0
+    assert site.held() == 0
+    begun = started(site)
+    site.node(concurrency=40)
+    eventually(lambda: not site.open() and started(site) == 40, 30)
+    report = account(site, sent)
+    assert not report.lost
+    assert not report.stuck
+    assert len(report.doubled) <= 4, "only what ran"
+    assert begun <= 8
