@@ -24,7 +24,7 @@ def _shift_clock(seconds: float) -> None:
 if skew := float(os.environ.get("CHAOS_SKEW") or 0):
     _shift_clock(skew)
 
-app = App(broker=os.environ["CHAOS_BROKER"], backend=os.environ["CHAOS_BROKER"], delayed_poll=0.2)
+app = App(broker=os.environ["CHAOS_BROKER"], backend=os.environ["CHAOS_BROKER"])
 _counts = redis.Redis(host="127.0.0.1", port=int(os.environ["CHAOS_COUNTS"]))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import socket
+import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +23,7 @@ from gearmesh.wire.names import QueueKeys
 from .nodes import Node, eventually
 from .producers import QUEUE, Sent
 
-__all__ = ["Report", "Run", "Site", "Storm", "account"]
+__all__ = ["KEYS", "Report", "Run", "Site", "Storm", "account"]
 
 KEYS = QueueKeys(QUEUE)
 
@@ -111,14 +113,15 @@ class Site:
     def commands(self, seconds: float) -> list[str]:
         """What the broker is asked from outside within ``seconds``, without what scripts do."""
         seen = []
-        until = time.monotonic() + seconds
-        client = redis.Redis(host="127.0.0.1", port=self.server.port, socket_timeout=0.2)
-        with client, client.monitor() as monitor:
-            while time.monotonic() < until:
-                with suppress(redis.TimeoutError):
-                    command = monitor.next_command()
-                    if command["client_type"] != "lua":
-                        seen.append(str(command["command"]))
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=10) as link:
+            link.sendall(b"MONITOR\r\n")
+            assert link.recv(5) == b"+OK\r\n"
+            timer = threading.Timer(seconds, link.shutdown, [socket.SHUT_RD])
+            timer.start()
+            for line in link.makefile("rb"):
+                if b" lua] " not in line:
+                    seen.append(line.decode(errors="replace").strip()[:100])
+            timer.join()
         return seen
 
     def dead(self) -> list[dict[bytes, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import pytest
@@ -117,20 +116,3 @@ def test_a_task_that_holds_the_gil_keeps_its_lease(site: Site) -> None:
         assert result.get(timeout=LEASE * 3 + 5) == 0
     assert len(site.runs("gil")) == 1
     assert holder.running
-
-
-def test_a_supervisor_that_is_stopped_loses_the_lease_and_nothing_else(site: Site) -> None:
-    """The worst for a lease: nobody sends heartbeats, and the child works on."""
-    victim = site.node(lease=LEASE, concurrency=1)
-    site.ready()
-    with App(site.url(), site.url()) as app:
-        result = remote_tasks(app)["work"].delay("silent", int(LEASE * 2500))
-        eventually(lambda: site.runs("silent"))
-        site.node(lease=LEASE, concurrency=1)
-        site.ready(2)
-        victim.signal(signal.SIGSTOP)
-        eventually(lambda: len(site.runs("silent")) == 2, LEASE + 4)
-        victim.signal(signal.SIGCONT)
-        assert result.get(timeout=15) == "silent"
-        eventually(lambda: "its lease was lost" in victim.tail())
-    assert not site.open()

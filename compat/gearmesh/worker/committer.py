@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import kombu
 
@@ -31,11 +30,8 @@ BUSY_PAUSE = 0.003
 BATCH = 512
 
 
-class Item(NamedTuple):
-    """A Commit, and the job it belongs to where there is one."""
-
-    commit: Commit
-    job: Job | None
+#: A Commit, and the job it belongs to where there is one. A plain tuple: every task makes one.
+Item = tuple[Commit, "Job | None"]
 
 
 class Committer:
@@ -83,7 +79,7 @@ class Committer:
 
     def add(self, commit: Commit, job: Job | None = None) -> None:
         """Hand over a Commit; any thread."""
-        self._items.append(Item(commit, job))
+        self._items.append((commit, job))
         if not self._news.is_set():
             self._idle.clear()
             self._news.set()
@@ -159,7 +155,7 @@ class Committer:
             if now - job.received_at < SHOWN_AFTER:
                 break  # jobs are in the order they came
             if done is None:
-                done = {item.job for item in items}
+                done = {job for _, job in items}
             state = ""
             if job.started_at:
                 if job.shown != STARTED and now - job.started_at >= SHOWN_AFTER:
@@ -169,14 +165,14 @@ class Committer:
             if state and job not in done:
                 job.shown = state
                 states = (TaskState(TaskUUID=job.sig.UUID, State=state),)
-                items.insert(0, Item(Commit(states=states, settle=Settle(job.delivery, "keep")), None))
+                items.insert(0, (Commit(states=states, settle=Settle(job.delivery, "keep")), None))
 
     def _flush(self, items: list[Item]) -> None:
         """Flush until it is known what became of every item."""
         pauses = Pauses()
         while True:
             try:
-                outcomes = self._outcomes([item.commit for item in items])
+                outcomes = self._outcomes([commit for commit, _ in items])
                 self._handle(items, outcomes, repeated=pauses.count > 0)
                 return
             except self._trouble() as exc:
@@ -204,9 +200,9 @@ class Committer:
         again = []
         for (commit, job), outcome in zip(items, outcomes, strict=True):
             if outcome == "complete" and job is not None:
-                again.append(Item(self._fire(job, commit), job))
+                again.append((self._fire(job, commit), job))
             elif outcome == "busy":
-                self._busy.append(Item(commit, job))
+                self._busy.append((commit, job))
             else:
                 if commit.settle is not None and commit.settle.how != "keep":
                     self._jobs.pop(commit.settle.delivery.id, None)
@@ -223,12 +219,13 @@ class Committer:
 
     def _bury(self, item: Item, exc: Exception) -> None:
         """A commit that can never succeed: the message is kept as a dead letter, with the reason."""
-        settle = item.commit.settle
-        what = item.job.sig.UUID if item.job is not None else "a delivery"
+        commit, job = item
+        settle = commit.settle
+        what = job.sig.UUID if job is not None else "a delivery"
         log.error("%s can't be committed: %s", what, exc, exc_info=not isinstance(exc, GearmeshError))
         if settle is None or settle.how in ("keep", "dead"):
             return
-        self._flush([Item(Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {exc}")), item.job)])
+        self._flush([(Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {exc}")), job)])
 
     def _trouble(self) -> tuple[type[BaseException], ...]:
         errors = self._backend.connection_errors

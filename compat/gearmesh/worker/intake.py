@@ -125,7 +125,8 @@ class Intake:
                 except TimeoutError:
                     pass
                 finally:
-                    self._hand_over()
+                    if self._hand_over():  # whatever broke since, the broker is there
+                        pauses.reset()
                 pauses.reset()
                 self._give_back()
                 wanted = self._executor.wanted
@@ -135,11 +136,14 @@ class Intake:
             self._channel = None
         connection.close()
 
-    def _hand_over(self) -> None:
-        if self._fresh:
-            fresh, self._fresh = self._fresh, []
-            self._executor.submit(fresh)
-            self._committer.look()
+    def _hand_over(self) -> bool:
+        """Give what came to the executor; True if anything did."""
+        if not self._fresh:
+            return False
+        fresh, self._fresh = self._fresh, []
+        self._executor.submit(fresh)
+        self._committer.look()
+        return True
 
     def _take(self, message: Any) -> None:
         delivery = message.delivery

@@ -17,6 +17,7 @@ from gearmesh.app.context import RUNNING
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.eager import error_text
 from gearmesh.errors import LocalProtocolError, RetryLater
+from gearmesh.pauses import Pauses
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
 from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Trigger
@@ -28,6 +29,9 @@ from gearmesh.worker.job import Job
 __all__ = ["Loop", "Runner"]
 
 log = logging.getLogger("gearmesh.worker")
+
+#: How often a redelivered task's state is asked for, within 1.5 s, before its message goes back.
+TRIES = 5
 
 
 class Loop:
@@ -67,13 +71,23 @@ class Runner:
         self.loop = Loop()
 
     def run(self, job: Job) -> Commit:
-        """Run the task. Every exception becomes a state, as every panic does in Go."""
+        """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
+        try:
+            if job.delivery.redelivered:
+                finished = self._finished_before(job)
+                if finished is not None:
+                    return finished
+            return self._run(job)
+        except Exception as exc:
+            # Not the task's error: what follows from it can't be made or sent (a hook raised, say).
+            log.error("task %s can't be settled: %r", job.sig.Name, exc, extra=_about(job.sig), exc_info=exc)
+            reason = f"{type(exc).__name__} after the task had run"
+            state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
+            return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason))
+
+    def _run(self, job: Job) -> Commit:
         sig, task = job.sig, job.task
         assert task.fn is not None  # the app's tasks are those that are here
-        if job.delivery.redelivered:
-            finished = self._finished_before(job)
-            if finished is not None:
-                return finished
         token = RUNNING.set(sig)
         try:
             args = task.read_args(sig)
@@ -132,8 +146,20 @@ class Runner:
         return Commit(states=states, publishes=publishes, settle=Settle(job.delivery))
 
     def _finished_before(self, job: Job) -> Commit | None:
-        """A lost consumer may have got as far as a final state: then only what follows from it is still owed."""
-        state = self._backend.read([job.sig.UUID])[0] if self._backend.keeps else None
+        """A lost consumer may have got as far as a final state: then only what follows from it is still owed.
+
+        While nobody can say, the message goes back and comes again.
+        """
+        pauses = Pauses()
+        while True:
+            try:
+                state = self._backend.read([job.sig.UUID])[0] if self._backend.keeps else None
+                break
+            except self._backend.connection_errors as exc:
+                if pauses.count == TRIES:
+                    return Commit(settle=Settle(job.delivery, "head"))
+                pauses.log(log, "a redelivered task waits for the result backend", exc)
+                time.sleep(pauses.next())
         if state is None or not state.final:
             return None
         log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))

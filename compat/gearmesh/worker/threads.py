@@ -34,7 +34,7 @@ class ThreadExecutor:
         done: called in the thread that ran the job.
     """
 
-    def __init__(self, slots: int, run: Callable[[Job], Commit], done: Callable[[Job, Commit], None]) -> None:
+    def __init__(self, slots: int, run: Callable[[Job], Commit], done: Callable[[Commit, Job], None]) -> None:
         self.slots = slots
         self._run = run
         self._done = done
@@ -43,14 +43,16 @@ class ThreadExecutor:
         self._work = threading.Semaphore(0)
         self._idle = 0
         self._coming = 0
-        #: task name -> mean seconds it runs, the last runs weighing most
+        #: task name -> mean seconds it runs, the last runs weighing most; not followed below QUICK
         self._paces: dict[str, float] = {}
-        self._running: dict[int, Job] = {}
+        #: what each thread runs now
+        self._running: list[Job | None] = [None] * slots
         self._closing = False
-        #: mean seconds a task runs, the last ones weighing most
+        #: of the task that ended last
         self._pace = AHEAD
         self._threads = [
-            threading.Thread(target=self._loop, name=f"gearmesh-task-{i}", daemon=True) for i in range(slots)
+            threading.Thread(target=self._loop, args=(i,), name=f"gearmesh-task-{i}", daemon=True)
+            for i in range(slots)
         ]
 
     def start(self) -> None:
@@ -65,7 +67,9 @@ class ThreadExecutor:
     @property
     def wanted(self) -> int:
         """How many deliveries the worker should hold: one a slot, and what will have begun within 20 ms."""
-        return min(MOST, self.slots + int(self.slots * AHEAD / max(self._pace, 1e-6)))
+        if self._pace < QUICK:
+            return max(MOST, self.slots)
+        return max(self.slots, min(MOST, self.slots + int(self.slots * AHEAD / self._pace)))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._waiting.extend(jobs)
@@ -101,7 +105,7 @@ class ThreadExecutor:
         if not (self._waiting and self._idle):
             return
         now = time.monotonic()
-        late = [job for job in list(self._running.values()) if now - job.started_at > LATE]
+        late = [job for job in self._running if job is not None and now - job.started_at > LATE]
         for job in late:
             self._paces[job.sig.Name] = max(self._paces.get(job.sig.Name, 0.0), now - job.started_at)
         if late:
@@ -133,10 +137,9 @@ class ThreadExecutor:
         self._work.acquire()
         return True
 
-    def _loop(self) -> None:
+    def _loop(self, me: int) -> None:
         waiting, run, done = self._waiting, self._run, self._done
-        paces, running, me = self._paces, self._running, threading.get_ident()
-        clock = time.monotonic
+        paces, running, clock = self._paces, self._running, time.monotonic
         woken = False
         while not self._closing:
             try:
@@ -156,10 +159,11 @@ class ThreadExecutor:
             job.started_at = start = clock()
             commit = run(job)
             took = clock() - start
-            del running[me]
-            # Slower runs are believed sooner: holding too much is worse than fetching too often.
-            paces[name] = pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
-            self._pace += (took - self._pace) * (0.3 if took > self._pace else 0.05)
-            done(job, commit)
+            running[me] = None
+            if pace >= QUICK or took >= QUICK:
+                # Slower runs are believed sooner: holding too much is worse than fetching too often.
+                paces[name] = pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
+            self._pace = pace
+            done(commit, job)
             if pace < QUICK and self._idle < self.slots - 1:
                 woken = self._rest(False)

@@ -62,10 +62,10 @@ class Worker:
         self._heartbeats = heartbeats
         self._jobs: dict[int, Job] = {}
         self._runner = Runner(app)
-        self._executor = ThreadExecutor(concurrency, self._runner.run, self._done)
         self._committer = Committer(
-            self._connection, app.backend, self._jobs, self._runner.fired, self._settled, self._executor.nudge
+            self._connection, app.backend, self._jobs, self._runner.fired, self._settled, self._nudge
         )
+        self._executor = ThreadExecutor(concurrency, self._runner.run, self._committer.add)
         self._intake = Intake(
             self._connection,
             self.queues,
@@ -196,8 +196,8 @@ class Worker:
         }
         return open_connection(config.broker, consumer=self.consumer, options=options)
 
-    def _done(self, job: Job, commit: Any) -> None:
-        self._committer.add(commit, job)
+    def _nudge(self) -> None:
+        self._executor.nudge()
 
     def _settled(self) -> None:
         self._intake.room()

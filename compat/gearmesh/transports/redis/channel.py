@@ -98,6 +98,9 @@ class Waiter:
 
     def read(self) -> bool:
         """Read what is there; True once the wait is over, with a message or without."""
+        if not self.armed:  # nothing was asked: the server has closed the connection
+            self.drop()
+            return False
         try:
             while self._replies:
                 reply = self.connection.read_response()
@@ -198,6 +201,13 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if no_ack:
             self._no_ack.add(queue)
+        message_class = self.Message
+
+        def on_item(payload: Any) -> None:
+            callback(message_class(payload, channel=self))
+
+        # kombu's own would keep each message in QoS, which here keeps nothing.
+        self.connection._callbacks[queue] = on_item
         self.ready.add(queue)
         self.ledger.wake = self.wake
         return result

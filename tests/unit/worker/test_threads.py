@@ -1,0 +1,178 @@
+"""The thread executor: order, all slots in use, what goes back, and its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gearmesh import App
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.wire.commit import Commit
+from gearmesh.worker.job import Job
+from gearmesh.worker.threads import ThreadExecutor
+
+MakeJob = Callable[..., Job]
+Start = Callable[..., "Bench"]
+
+
+class Bench:
+    """An executor whose jobs do what the test says."""
+
+    def __init__(self, slots: int, act: Callable[[Job], object]) -> None:
+        self.began: list[Job] = []
+        self.ended: list[Job] = []
+        self._act = act
+        self._lock = threading.Lock()
+        self.running = self.most = 0
+        self.executor = ThreadExecutor(slots, self._run, self._done)
+
+    def _run(self, job: Job) -> Commit:
+        with self._lock:
+            self.began.append(job)
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self._act(job)
+        with self._lock:
+            self.running -= 1
+        return Commit()
+
+    def _done(self, *both: Any) -> None:
+        self.ended += [each for each in both if isinstance(each, Job)]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """An executor that runs; it is stopped afterwards."""
+    benches: list[Bench] = []
+
+    def start(slots: int, act: Callable[[Job], object] = lambda job: None) -> Bench:
+        bench = Bench(slots, act)
+        benches.append(bench)
+        bench.executor.start()
+        return bench
+
+    yield start
+    for bench in benches:
+        bench.executor.stop()
+        assert bench.executor.join(10)
+
+
+@pytest.fixture(autouse=True)
+def tasks(app: App) -> None:
+    for name in ("quick", "slow"):
+        app.task(lambda: None, name=name)
+
+
+def test_one_slot_keeps_the_order(start: Start, make_job: MakeJob) -> None:
+    bench = start(1)
+    jobs = [make_job("quick") for _ in range(500)]
+    bench.executor.submit(jobs[:200])
+    bench.executor.submit(jobs[200:])
+    eventually(lambda: len(bench.ended) == 500)
+    assert bench.began == jobs
+    assert bench.ended == jobs
+
+
+def test_each_job_runs_once(start: Start, make_job: MakeJob) -> None:
+    bench = start(8)
+    jobs = [make_job("quick") for _ in range(3000)]
+    for at in range(0, 3000, 7):
+        bench.executor.submit(jobs[at : at + 7])
+    eventually(lambda: len(bench.ended) >= 3000)
+    assert sorted(id(job) for job in bench.ended) == sorted(map(id, jobs))
+
+
+def test_blocking_tasks_use_every_slot(start: Start, make_job: MakeJob) -> None:
+    bench = start(6, lambda job: time.sleep(0.2))
+    bench.executor.submit([make_job("slow") for _ in range(12)])
+    eventually(lambda: bench.running == 6)
+    eventually(lambda: len(bench.ended) == 12)
+    assert bench.most == 6
+
+
+def test_blocking_tasks_use_every_slot_after_quick_ones(start: Start, make_job: MakeJob) -> None:
+    """Quick tasks are left to one thread; another name that blocks must not wait behind it."""
+    bench = start(5, lambda job: time.sleep(0.3) if job.sig.Name == "slow" else None)
+    bench.executor.submit([make_job("quick") for _ in range(2000)])
+    eventually(lambda: len(bench.ended) == 2000)
+    bench.executor.submit([make_job("slow") for _ in range(5)])
+    eventually(lambda: bench.running == 5, 2)
+
+
+def test_a_quick_task_that_turns_slow_is_noticed(start: Start, make_job: MakeJob) -> None:
+    """The same name: only the nudge, which the committer gives, can tell."""
+    slow = threading.Event()
+    bench = start(5, lambda job: time.sleep(0.5) if slow.is_set() else None)
+    bench.executor.submit([make_job("quick") for _ in range(2000)])
+    eventually(lambda: len(bench.ended) == 2000)
+    slow.set()
+    bench.executor.submit([make_job("quick") for _ in range(5)])
+
+    def all_run() -> bool:
+        bench.executor.nudge()
+        return bench.running == 5
+
+    eventually(all_run, 2)
+
+
+def test_jobs_that_come_one_by_one_are_not_left_lying(start: Start, make_job: MakeJob) -> None:
+    bench = start(4)
+    for number in range(500):
+        bench.executor.submit([make_job("quick")])
+        if number % 3 == 0:
+            eventually(lambda: bench.executor.waiting == 0, 2)
+    eventually(lambda: len(bench.ended) == 500)
+
+
+def test_jobs_not_begun_are_taken_back_in_order(start: Start, make_job: MakeJob) -> None:
+    gate = threading.Event()
+    bench = start(2, lambda job: gate.wait(10))
+    jobs = [make_job("slow") for _ in range(10)]
+    bench.executor.submit(jobs)
+    eventually(lambda: bench.running == 2)
+    assert bench.executor.waiting == 8
+    assert bench.executor.take_back(keep=3) == jobs[5:]
+    assert bench.executor.take_back() == jobs[2:5]
+    assert bench.executor.take_back() == []
+    gate.set()
+    eventually(lambda: len(bench.ended) == 2)
+
+
+def test_stop_lets_running_jobs_end_and_begins_no_other(start: Start, make_job: MakeJob) -> None:
+    gate = threading.Event()
+    bench = start(2, lambda job: gate.wait(10))
+    jobs = [make_job("slow") for _ in range(6)]
+    bench.executor.submit(jobs)
+    eventually(lambda: bench.running == 2)
+    bench.executor.stop()
+    assert not bench.executor.join(0.05), "two are running"
+    gate.set()
+    assert bench.executor.join(5)
+    assert len(bench.ended) == 2
+    assert bench.executor.take_back() == jobs[2:]
+
+
+def test_stop_before_start_and_twice() -> None:
+    executor = ThreadExecutor(3, lambda job: Commit(), lambda *both: None)
+    executor.stop()
+    assert executor.join(0.1), "nothing runs"
+    executor = ThreadExecutor(3, lambda job: Commit(), lambda *both: None)
+    executor.start()
+    executor.stop()
+    executor.stop()
+    assert executor.join(5)
+
+
+def test_only_quick_tasks_widen_what_a_worker_holds(start: Start, make_job: MakeJob) -> None:
+    slow = start(3, lambda job: time.sleep(0.1))
+    slow.executor.submit([make_job("slow") for _ in range(9)])
+    eventually(lambda: len(slow.ended) == 9)
+    assert slow.executor.wanted == 3
+    quick = start(3)
+    quick.executor.submit([make_job("quick") for _ in range(500)])
+    eventually(lambda: len(quick.ended) == 500)
+    assert 30 < quick.executor.wanted <= 1024
