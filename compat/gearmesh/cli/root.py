@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gearmesh.cli.dead import dead
 from gearmesh.cli.demo import demo
 from gearmesh.cli.result import result
 from gearmesh.cli.send import send
@@ -37,5 +38,5 @@ def main(debug: bool) -> None:
     """Python for Machinery task queues: send and run the tasks of Go services."""
 
 
-for command in (worker, send, result, demo):
+for command in (worker, send, result, demo, dead):
     main.add_command(command)

@@ -7,6 +7,7 @@ The verbs here are extra methods of its channels. A channel belongs to one threa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -29,6 +30,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     first: float
     last: float
+
+    @property
+    def id(self) -> str:
+        """The SHA-1 of its bytes: the same bytes dead twice are one dead letter."""
+        return hashlib.sha1(self.body, usedforsecurity=False).hexdigest()
 
 
 class Delayed(msgspec.Struct, frozen=True):
@@ -79,6 +85,12 @@ class Channel(Protocol):
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         """The dead letters of ``queue``, oldest first."""
+
+    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
+        """Remove dead letters of ``queue`` by their ids; how many there were.
+
+        ``retry``: they go to the tail of the queue, each once among all who try.
+        """
 
     def wake(self) -> None:
         """End a ``drain_events`` that waits in another thread (it raises ``socket.timeout``)."""

@@ -72,6 +72,21 @@ class Settling(TransportFixtures):
         assert producer.verbs.dead_letters(f"{queue}_none") == []
         assert producer.verbs.pending(queue) == []
 
+    def test_dead_letters_are_taken(self, tap: OpenTap, queue: str) -> None:
+        here, producer = tap(queue, prefetch=10), tap()
+        bodies = [signature(queue, n) for n in range(3)]
+        producer.publish(queue, *bodies)
+        assert here.settle(*here.take(3), how="dead", reason="tried enough") == ["done"] * 3
+        here.close()
+        letters = {letter.body: letter.id for letter in producer.verbs.dead_letters(queue)}
+        first, second, third = (letters[body] for body in bodies)
+        assert producer.verbs.take_dead(queue, [second, "0" * 40], retry=True) == 1
+        assert producer.verbs.take_dead(queue, [second], retry=True) == 0, "once"
+        assert producer.verbs.pending(queue) == [bodies[1]]
+        assert producer.verbs.take_dead(queue, [first], retry=False) == 1
+        assert [letter.id for letter in producer.verbs.dead_letters(queue)] == [third]
+        assert producer.verbs.pending(queue) == [bodies[1]]
+
     def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown", b"other")
         here = tap(queue, prefetch=1)

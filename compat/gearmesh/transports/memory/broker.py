@@ -6,7 +6,7 @@ import heapq
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Final, Protocol
@@ -219,6 +219,13 @@ class Broker:
         """The longest dead first."""
         with self.changed:
             return self.line(queue).dead(limit)
+
+    def take_dead(self, queue: str, ids: Collection[str], retry: bool) -> int:
+        """Remove dead letters, and let them wait again if ``retry``; how many there were."""
+        with self.changed:
+            count = self.line(queue).take_dead(ids, retry)
+            self.changed.notify_all()
+            return count
 
 
 def _turn(commit: Commit) -> tuple[int, int]:

@@ -125,6 +125,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         return self.broker.dead_letters(queue, limit)
 
+    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
+        return self.broker.take_dead(queue, ids, retry)
+
     def wake(self) -> None:
         """End the wait of this channel's connection; the next one, if it does not wait now."""
         with self.broker.changed:

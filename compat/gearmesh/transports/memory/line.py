@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
@@ -148,7 +148,7 @@ class Line:
             item.met = now
             self.put(item)
         elif now - item.met >= settle.max_age:
-            self.bury(item, settle.reason or "no worker has registered this task name", unix)
+            self.bury(item, f"no worker has registered the task {settle.reason}".rstrip(), unix)
         else:
             pause = min(LONGEST, SHORTEST * 2.0 ** min(item.rounds, 16))
             item.rounds += 1
@@ -178,3 +178,12 @@ class Line:
     def dead(self, limit: int) -> list[DeadLetter]:
         """The first ``limit`` dead letters, the longest dead first."""
         return list(islice(self._dead.values(), limit))
+
+    def take_dead(self, ids: Collection[str], retry: bool) -> int:
+        """Remove dead letters, and let them wait again, behind all others, if ``retry``; how many there were."""
+        letters = [letter for letter in self._dead.values() if letter.id in ids]
+        for letter in letters:
+            del self._dead[letter.body]
+            if retry:
+                self.put(Item(letter.body))
+        return len(letters)

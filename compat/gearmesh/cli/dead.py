@@ -1,0 +1,164 @@
+"""``gearmesh dead``: look at dead letters, give them another try, or let them go."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+import click
+from rich.table import Table
+
+from gearmesh.cli.common import app_of, console, servers
+from gearmesh.errors import GearmeshError, RemoteProtocolError
+from gearmesh.transports.base import DeadLetter
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.codec import decode
+
+__all__ = ["dead"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Dead letters looked at in one command.
+MOST = 10_000
+
+
+@click.group()
+def dead() -> None:
+    """Dead letters: messages nobody could run, kept with the reason."""
+
+
+def _which(command: F) -> F:
+    """Add the ids and ``--reason``, which choose among a queue's dead letters."""
+    command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
+    command = click.argument("ids", nargs=-1, metavar="[ID]...")(command)
+    return servers(command)
+
+
+@contextmanager
+def _channel(
+    spec: str | None, broker: str | None, backend: str | None, queue: str | None
+) -> Iterator[tuple[Any, str]]:
+    app = app_of(spec, broker, backend)
+    with open_connection(app.config.brokers[0]) as connection:
+        try:
+            channel = connection.channel()
+        except connection.connection_errors as exc:
+            raise GearmeshError(f"broker {app.shown_broker} cannot be reached: {exc}") from exc
+        yield channel, queue or app.default_queue
+
+
+def _chosen(letters: list[DeadLetter], ids: tuple[str, ...], reason: str | None) -> list[DeadLetter]:
+    """Those with an id that begins as one of ``ids``, or with that reason.
+
+    Raises:
+        GearmeshError: an id is no dead letter's, or more than one's.
+    """
+    chosen = {letter.id: letter for letter in letters if reason is not None and reason in letter.reason}
+    for given in ids:
+        found = [letter for letter in letters if letter.id.startswith(given)]
+        if len(found) != 1:
+            raise GearmeshError(
+                f"dead letter {given!r}: {len(found) or 'none'} of that id in this queue, expected one"
+            )
+        chosen[found[0].id] = found[0]
+    return list(chosen.values())
+
+
+def _name(body: bytes) -> str:
+    try:
+        return decode(body).Name
+    except RemoteProtocolError:
+        return "?"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+@dead.command("list")
+@click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
+@servers
+def list_(
+    spec: str | None, broker: str | None, backend: str | None, queue: str | None, reason: str | None
+) -> None:
+    """List a queue's dead letters, the longest dead first."""
+    with _channel(spec, broker, backend, queue) as (channel, name):
+        letters = channel.dead_letters(name, MOST)
+    if reason is not None:
+        letters = [letter for letter in letters if reason in letter.reason]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    for heading in ("task", "times", "first", "last", "reason"):
+        table.add_column(heading, overflow="fold")
+    for x in letters:
+        table.add_row(x.id[:12], _name(x.body), str(x.count), _moment(x.first), _moment(x.last), x.reason)
+    if letters:
+        console().print(table)
+    click.secho(f"{len(letters)} dead letters in {name}", err=True)
+
+
+@dead.command()
+@click.argument("id", metavar="ID")
+@servers
+def show(spec: str | None, broker: str | None, backend: str | None, queue: str | None, id: str) -> None:
+    """Write one dead letter's original bytes to standard output."""
+    with _channel(spec, broker, backend, queue) as (channel, name):
+        (letter,) = _chosen(channel.dead_letters(name, MOST), (id,), None)
+    click.secho(
+        f"{letter.id}  {letter.count} times, {_moment(letter.first)} to {_moment(letter.last)}: {letter.reason}",
+        err=True,
+    )
+    sys.stdout.buffer.write(letter.body + b"\n")
+    sys.stdout.flush()
+
+
+def _take(
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    ids: tuple[str, ...],
+    reason: str | None,
+    *,
+    retry: bool,
+) -> None:
+    if not ids and reason is None:
+        raise GearmeshError(
+            "which ones? give ids (their beginnings do), or --reason TEXT ('' is in every reason)"
+        )
+    with _channel(spec, broker, backend, queue) as (channel, name):
+        chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
+        count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
+    click.echo(f"{count} {'go back to the tail of' if retry else 'dropped from the dead letters of'} {name}")
+
+
+@dead.command()
+@_which
+def retry(
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    ids: tuple[str, ...],
+    reason: str | None,
+) -> None:
+    """Put dead letters back to the tail of their queue."""
+    _take(spec, broker, backend, queue, ids, reason, retry=True)
+
+
+@dead.command()
+@_which
+@click.confirmation_option("--yes", prompt="Their bytes will be gone. Go on?")
+def drop(
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    ids: tuple[str, ...],
+    reason: str | None,
+) -> None:
+    """Delete dead letters."""
+    _take(spec, broker, backend, queue, ids, reason, retry=False)
