@@ -432,6 +432,15 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                 )
         return letters
 
+    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
+        keys = self.keys(queue)
+        how = "retry" if retry else "drop"
+        total = 0
+        for start in range(0, len(ids), MAX_ENTRIES):
+            part = ids[start : start + MAX_ENTRIES]
+            total += int(run(self.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
+        return total
+
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep
             self._wake_write.send(b"\0")
