@@ -27,7 +27,7 @@ log = logging.getLogger("gearmesh.redis")
 MAX_ENTRIES = 256
 MAX_BYTES = 1 << 20
 
-_HOW = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "aside": 4, "dead": 5}
+_HOW = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "aside": 4, "dead": 5, "later": 6}
 _OUTCOMES: dict[str, Outcome] = {
     "1": "done",
     "t": "done",
@@ -235,6 +235,9 @@ class CommitScript:
             age = int(settle.max_age * 1000)
             dead = (keys.dead, keys.dead_entry, settle.reason)
             return (keys.queue, recovered, keys.seen, keys.aside, member, age, *dead, keys.out, keys.wanted)
+        if settle.how == "later":
+            member = f"{delivery.consumer}/{delivery.id}"
+            return (keys.queue, recovered, keys.aside, member, settle.at_ns // 1_000_000)
         if settle.how == "dead":
             return (keys.queue, recovered, keys.dead, keys.dead_entry, settle.reason)
         return (keys.queue, recovered)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from gearmesh.wire.commit import Commit, Outcome, Token
 
-__all__ = ["Channel", "DeadLetter", "Delayed"]
+__all__ = ["Channel", "DeadLetter", "Delayed", "Rated"]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
 SIGNATURE = "application/x-machinery"
@@ -42,6 +42,15 @@ class Delayed(msgspec.Struct, frozen=True):
 
     body: bytes
     eta_ns: int
+
+
+class Rated(NamedTuple):
+    """A delivery whose task may run once in ``pause`` seconds, over all workers."""
+
+    queue: str
+    task: str
+    pause: float
+    body: bytes
 
 
 class Channel(Protocol):
@@ -85,6 +94,12 @@ class Channel(Protocol):
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         """The dead letters of ``queue``, oldest first."""
+
+    def admit(self, requests: Sequence[Rated]) -> list[int]:
+        """For each: 0, it may run now; else the unix ns of a moment reserved for it.
+
+        What comes back with the same bytes at its moment is admitted then.
+        """
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         """Remove dead letters of ``queue`` by their ids; how many there were.

@@ -41,13 +41,15 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     ``aside``  for a name not registered here: to the tail once at once, then set aside for
                50 ms, doubling to 30 s, and after ``max_age`` seconds a dead letter; ``reason`` is
                that name;
+    ``later``  to the tail at ``at_ns``, unix ns by the server's clock; nobody sees it until then;
     ``dead``   kept as a dead letter with ``reason``.
     """
 
     delivery: Delivery
-    how: Literal["ack", "keep", "head", "tail", "aside", "dead"] = "ack"
+    how: Literal["ack", "keep", "head", "tail", "aside", "later", "dead"] = "ack"
     reason: str = ""
     max_age: float = 86400.0
+    at_ns: int = 0
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):

@@ -17,7 +17,9 @@ __all__ = [
     "chord_taker",
     "done_channel",
     "publish_token",
+    "rate_keys",
     "slot_tag",
+    "unique_claim",
 ]
 
 DEFAULT_QUEUE = "machinery_tasks"
@@ -110,6 +112,20 @@ def chord_progress(group_uuid: str) -> str:
 def chord_taker(group_uuid: str) -> str:
     """string: which delivery took the group's trigger."""
     return f"gearmesh:taker:{group_uuid}"
+
+
+def rate_keys(queue: str, task: str) -> tuple[str, str]:
+    """string: unix microseconds of the task's next free moment; hash: SHA-1 of a message -> moments reserved for it.
+
+    They carry the queue's tag, so in a cluster the rate of a task is one per queue.
+    """
+    base = f"gearmesh:{{{slot_tag(queue)}}}:rate:{task}"
+    return base, base + ":reserved"
+
+
+def unique_claim(name: str, digest: str) -> str:
+    """string: UUID of the call that was queued last with this name and these arguments."""
+    return f"gearmesh:unique:{name}:{digest}"
 
 
 def done_channel(db: int) -> str:

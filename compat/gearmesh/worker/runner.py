@@ -40,21 +40,50 @@ class Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run to the end; blocks the calling thread."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="gearmesh-loop", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="gearmesh-loop", daemon=True
+                )
+                self._thread.start()
+        value, exc = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self._loop).result()
+        if exc is not None:
+            raise exc
+        return value
 
-    def stop(self) -> None:
-        """End the thread. Stopping twice, or before any coroutine, is fine."""
+    def stop(self, timeout: float = 5.0) -> None:
+        """Cancel what runs and end the thread, within seconds. Stopping twice, or before any coroutine, is fine."""
         with self._lock:
-            if self._loop is not None:
+            if self._loop is not None and self._thread is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
-                self._loop = None
+                self._thread.join(timeout)
+                self._loop = self._thread = None
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """Let no exception through: SystemExit would end the loop, and all coroutines with it."""
+    try:
+        return await coroutine, None
+    except BaseException as exc:
+        return None, exc
 
 
 class Runner:

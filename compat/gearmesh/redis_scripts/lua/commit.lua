@@ -4,13 +4,14 @@
 -- ARGV[1]  msgpack: {token key or "", token value, seconds states live, entries, groups, key of the delayed set,
 --                    channel for final UUIDs or ""}; token values sort in the order of a producer's calls
 --   entry  {held key or "", fetch id, how, states, publishes, group index or 0, trigger or nil, settling or nil}
---     how        0 keep, 1 ack, 2 head, 3 tail, 4 aside, 5 dead
+--     how        0 keep, 1 ack, 2 head, 3 tail, 4 aside, 5 dead, 6 later
 --     state      {key, document}                               stored as it is (PENDING)
 --             or {key, its text before TaskName, state, its text between TaskName and CreatedAt}   merged
 --     publish    {queue, bytes, ETA in unix ns or ""}
 --     trigger    {key of GroupMeta, key of the taker, taker, states, publishes}: the last two only for the winner
 --     settling   {queue, recovered key or "", ...}; aside: {.., .., seen prefix, aside key, member prefix, max age ms,
---                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason}
+--                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason};
+--                later: {.., .., aside key, member prefix, unix ms}
 --   group  {progress key, members, first index given (0-based), UUIDs from there on}
 -- Returns {a character an entry, then for each group how many leading members are known to be final}:
 --   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
@@ -123,7 +124,8 @@ local function settle(held, id, how, s)
   if how == 2 then call('LPUSH', s[1], body)
   elseif how == 3 then call('RPUSH', s[1], body)
   elseif how == 4 then set_aside(body, s)
-  elseif how == 5 then bury(s[1], s[3], s[4], body, s[5]) end
+  elseif how == 5 then bury(s[1], s[3], s[4], body, s[5])
+  elseif how == 6 then call('ZADD', s[3], s[5], s[4] .. '/' .. string.rep('0', 40) .. '\n' .. body) end
 end
 
 -- 'open', 'complete' or 'more'

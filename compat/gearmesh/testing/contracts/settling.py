@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, eventually, signature
+from gearmesh.transports.base import Rated
 from gearmesh.wire.commit import Commit, Publish, Settle, Token
 
 
@@ -86,6 +87,31 @@ class Settling(TransportFixtures):
         assert producer.verbs.take_dead(queue, [first], retry=False) == 1
         assert [letter.id for letter in producer.verbs.dead_letters(queue)] == [third]
         assert producer.verbs.pending(queue) == [bodies[1]]
+
+    def test_later(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(2)]
+        tap().publish(queue, bodies[0], bodies[0], bodies[1])
+        here = tap(queue, prefetch=3)
+        same, other, last = here.take(3)
+        due = time.time() + 0.4
+        for message in (same, other):
+            assert here.settle(message, how="later", at_ns=int(due * 1e9)) == ["done"]
+        assert tap().verbs.pending(queue) == []
+        here.settle(last)
+        assert [message.body for message in here.take(2)] == [bodies[0]] * 2, "equal bytes are two messages"
+        assert time.time() >= due - 0.01
+
+    def test_a_limited_rate(self, tap: OpenTap, queue: str) -> None:
+        verbs = tap().verbs
+        requests = [Rated(queue, "resize", 10.0, b"%d" % n) for n in range(3)]
+        first, second, third = verbs.admit(requests)
+        now = time.time_ns()
+        assert first == 0
+        assert 9e9 < second - now < 10.5e9
+        assert 9.9e9 < third - second < 10.1e9
+        assert tap().verbs.admit(requests[1:2]) == [0], "its moment is reserved"
+        assert verbs.admit([Rated(queue, "other", 10.0, b"0")]) == [0]
+        assert verbs.admit(requests[1:2])[0] > third, "once"
 
     def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown", b"other")

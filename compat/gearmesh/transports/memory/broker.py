@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from kombu.transport.virtual import BrokerState
 
 from gearmesh.named import Named
-from gearmesh.transports.base import DeadLetter, Delayed
+from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 from gearmesh.wire.state import TaskState
@@ -179,6 +179,8 @@ class Broker:
             line.put(item)
         elif settle.how == "aside":
             line.set_aside(item, settle, time.monotonic(), time.time())
+        elif settle.how == "later":
+            line.put_off(item, time.monotonic() + (settle.at_ns - time.time_ns()) / 1e9)
         elif settle.how == "dead":
             line.bury(item, settle.reason, time.time())
 
@@ -219,6 +221,11 @@ class Broker:
         """The longest dead first."""
         with self.changed:
             return self.line(queue).dead(limit)
+
+    def admit(self, requests: Sequence[Rated]) -> list[int]:
+        """For each: 0, it may run now; else the unix ns of a moment reserved for it."""
+        with self.changed:
+            return [self.line(request.queue).admit(request, time.time_ns()) for request in requests]
 
     def take_dead(self, queue: str, ids: Collection[str], retry: bool) -> int:
         """Remove dead letters, and let them wait again if ``retry``; how many there were."""

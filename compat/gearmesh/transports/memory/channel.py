@@ -12,7 +12,7 @@ from uuid import uuid4
 from kombu.message import Message
 from kombu.transport import virtual
 
-from gearmesh.transports.base import SIGNATURE, DeadLetter, Delayed
+from gearmesh.transports.base import SIGNATURE, DeadLetter, Delayed, Rated
 from gearmesh.transports.memory.broker import States
 from gearmesh.transports.memory.line import Held, Owner
 from gearmesh.transports.memory.messages import receive, to_item
@@ -124,6 +124,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         return self.broker.dead_letters(queue, limit)
+
+    def admit(self, requests: Sequence[Rated]) -> list[int]:
+        return self.broker.admit(requests)
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         return self.broker.take_dead(queue, ids, retry)

@@ -20,12 +20,12 @@ from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.runner import run
-from gearmesh.transports.base import DeadLetter, Delayed
+from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
-from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
+from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys, rate_keys
 
 __all__ = ["Channel"]
 
@@ -370,7 +370,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             # What was only kept is held still: forgotten here, the next look at the books would adopt and run it.
             if settle is not None and (outcome == "lost" or (outcome == "done" and settle.how != "keep")):
                 forget(settle.delivery.id, None)
-                if settle.how == "aside":
+                if settle.how in ("aside", "later"):
                     self.ledger.set_aside()
         return outcomes
 
@@ -431,6 +431,17 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                     )
                 )
         return letters
+
+    def admit(self, requests: Sequence[Rated]) -> list[int]:
+        answers: list[int] = []
+        for start in range(0, len(requests), MAX_ENTRIES):
+            part = requests[start : start + MAX_ENTRIES]
+            rows = [
+                (*rate_keys(queue, task), round(pause * 1e6), body) for queue, task, pause, body in part
+            ]
+            blob = msgpack.packb(rows, use_bin_type=False)
+            answers += [int(ms) * 1_000_000 for ms in run(self.redis, "admit", [part[0].queue], [blob])]
+        return answers
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         keys = self.keys(queue)
