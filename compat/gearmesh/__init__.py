@@ -15,9 +15,11 @@
 
 from gearmesh.app.app import App
 from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group
-from gearmesh.app.context import current
+from gearmesh.app.context import TaskContext, current
+from gearmesh.app.progress import Progress
 from gearmesh.app.results import AsyncResult, Result, Typed
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
+from gearmesh.app.retry import Retry
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.config import Config
@@ -81,14 +83,17 @@ __all__ = [
     "LocalProtocolError",
     "Msgpack",
     "NoBackend",
+    "Progress",
     "ProtocolError",
     "PublishError",
     "RemoteProtocolError",
     "Result",
     "ResultError",
     "ResultTimeout",
+    "Retry",
     "RetryLater",
     "Task",
+    "TaskContext",
     "TaskError",
     "TaskFailed",
     "TaskSignature",

@@ -16,7 +16,10 @@
     │   ├── TaskFailed           the task's state is FAILURE
     │   │   └── ChordMemberFailed  a chord's callback will never be sent
     │   └── NoBackend            the app keeps no results
-    └── RetryLater               raised by a task: run me again after a while
+    ├── RetryLater               raised by a task: run me again after a while
+    └── LimitExceeded            a task ran for too long                  (also TimeoutError)
+        ├── SoftLimitExceeded    raised in the task, which may clean up
+        └── HardLimitExceeded    its process was killed
 
 Messages name the thing, the value and what was expected. None carries a password.
 """
@@ -31,6 +34,8 @@ __all__ = [
     "ChordMemberFailed",
     "ConfigError",
     "GearmeshError",
+    "HardLimitExceeded",
+    "LimitExceeded",
     "LocalProtocolError",
     "NoBackend",
     "ProtocolError",
@@ -39,6 +44,7 @@ __all__ = [
     "ResultError",
     "ResultTimeout",
     "RetryLater",
+    "SoftLimitExceeded",
     "TaskError",
     "TaskFailed",
 ]
@@ -130,3 +136,26 @@ class RetryLater(GearmeshError):
             raise ConfigError(f"RetryLater: delay is {delay!r}, expected 0 or more seconds")
         super().__init__(message or f"Task error: retry in {seconds:g}s")
         self.seconds = seconds
+
+
+class LimitExceeded(GearmeshError, TimeoutError):
+    """A task ran for too long."""
+
+
+class SoftLimitExceeded(LimitExceeded):
+    """Raised in a task that runs for longer than its soft limit, or that was revoked. It may clean up, then re-raise.
+
+    Args:
+        limit: seconds; None: for another reason.
+        message: the reason.
+    """
+
+    def __init__(self, limit: float | None = None, message: str = "") -> None:
+        super().__init__(message or f"soft time limit{'' if limit is None else f' of {limit:g} s'} exceeded")
+
+
+class HardLimitExceeded(LimitExceeded):
+    """The process of a task that ran for longer than its hard limit of ``limit`` seconds was killed."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"hard time limit of {limit:g} s exceeded")

@@ -50,7 +50,10 @@ class Bench:
         self.redis.flushall()
         with self.worker() as child:
             rates = [self.work(self.tasks) for _ in range(self.rounds)]
-            report(f"work, one process, 10 threads, median of {self.rounds}", f"{statistics.median(rates):,.0f} /s")
+            report(
+                f"work, one process, 10 threads, median of {self.rounds}",
+                f"{statistics.median(rates):,.0f} /s",
+            )
             self.latency()
             self.memory(child)
         stock = self.stock_kombu()
@@ -75,7 +78,9 @@ class Bench:
         count = count or self.tasks
         start = time.perf_counter()
         for base in range(0, count, 1000):
-            self.app.publish_many([self.add.s(base + n, 2).set(queue=queue) for n in range(min(1000, count - base))])
+            self.app.publish_many(
+                [self.add.s(base + n, 2).set(queue=queue) for n in range(min(1000, count - base))]
+            )
         return count / (time.perf_counter() - start)
 
     # -- working
@@ -83,7 +88,17 @@ class Bench:
     @contextmanager
     def worker(self) -> Iterator[psutil.Process]:
         here = str(Path(__file__).parent)
-        command = [sys.executable, "-m", "gearmesh", "worker", "bench_app:app", "-c", "10", "--log-level", "WARNING"]
+        command = [
+            sys.executable,
+            "-m",
+            "gearmesh",
+            "worker",
+            "bench_app:app",
+            "-c",
+            "10",
+            "--log-level",
+            "WARNING",
+        ]
         process = subprocess.Popen(command, cwd=here, env={**os.environ, "GEARMESH_BENCH_URL": self.url})
         try:
             self.add.delay(1, 2).get(timeout=30)
@@ -106,7 +121,10 @@ class Bench:
         while True:
             consumers = self.redis.hkeys(keys.consumers)
             waiting = self.redis.llen(QUEUE)
-            held = sum(self.redis.hlen(keys.held(c.decode())) + self.redis.llen(keys.arrived(c.decode())) for c in consumers)
+            held = sum(
+                self.redis.hlen(keys.held(c.decode())) + self.redis.llen(keys.arrived(c.decode()))
+                for c in consumers
+            )
             seen()
             if not waiting and not held:
                 return
@@ -173,7 +191,9 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)

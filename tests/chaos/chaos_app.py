@@ -90,3 +90,12 @@ def slow_step(key: str, ms: int, number: int) -> int:
     mark(f"{key}/{number}")
     time.sleep(ms / 1000)
     return number + 1
+
+
+@app.task
+def leave(key: str, code: int) -> str:
+    """Ends its process at the first run."""
+    mark(key)
+    if _counts.llen(f"run:{key}") < 2:
+        os._exit(code)
+    return key

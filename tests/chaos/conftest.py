@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,16 @@ import pytest
 from gearmesh.testing.servers import RedisServer
 
 from .harness import Site
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked slow belongs to the long form."""
+    if os.environ.get("GEARMESH_CHAOS") != "long":
+        for item in items:
+            if item.path.parent == HERE and item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="GEARMESH_CHAOS=long runs it"))
 
 
 @pytest.fixture

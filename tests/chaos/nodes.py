@@ -191,9 +191,17 @@ class Node:
         for process in self._children.values():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(list(self._children.values()), timeout=5)
+        eventually(lambda: not any(map(_lives, self._children.values())), 5, "the end of all children")
 
     def tail(self, lines: int = 40) -> str:
         """The end of its log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _lives(process: psutil.Process) -> bool:
+    """False for one that has ended and that nobody has waited for, too."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 
 import pytest
+import redis
 
 from gearmesh import App, chain
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.names import QueueKeys
+from gearmesh.worker import Worker
 
 from .harness import Site
 from .nodes import eventually
-from .producers import remote_tasks
+from .producers import QUEUE, remote_tasks
 
-LEASE = 2.0
+LEASE = 1.5
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,33 @@ def test_an_orphan_runs_again(site: Site, who: str, within: float) -> None:
     assert len(site.runs("orphan")) == 2
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_task_that_ends_its_process_is_put_back_at_once(site: Site, code: int) -> None:
+    node = site.node(lease=30.0)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        result = app.remote("leave", "string", "int64").delay("left", code)
+        assert result.get(timeout=10) == "left"
+    first, second = site.runs("left")
+    assert second.at - first.at < 5
+    assert node.running
+
+
+def test_a_worker_of_the_same_name_loses_nothing(site: Site) -> None:
+    """Killed and started again before anybody could miss it."""
+    node = site.node(lease=LEASE, concurrency=2, options=["--name", "same"])
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        work = remote_tasks(app)["work"]
+        results = [work.delay(f"same/{i}", 1000) for i in range(2)]
+        eventually(lambda: all(site.runs(f"same/{i}") for i in range(2)))
+        node.kill_both()
+        node.start()
+        results += [work.delay(f"same/{i}", 0) for i in range(2, 6)]
+        assert [result.get(timeout=LEASE + 15) for result in results] == [f"same/{i}" for i in range(6)]
+    assert all(name.startswith(b"same:") for name in site.consumers())
+
+
 def test_a_child_outlives_its_supervisor_long_enough(site: Site) -> None:
     victim = site.node(lease=LEASE)
     site.ready()
@@ -61,7 +92,7 @@ def test_a_redis_that_was_away_doubles_nothing(durable_site: Site, how: str) -> 
     site.ready()
     with App(site.url(), site.url()) as app:
         work = remote_tasks(app)["work"]
-        results = app.publish_many(work.s(f"away/{i}", int(LEASE * 3000)) for i in range(4))
+        results = app.publish_many(work.s(f"away/{i}", int(LEASE * 2500)) for i in range(4))
         eventually(lambda: all(site.runs(f"away/{i}") for i in range(4)))
         if how == "stopped":
             site.server.kill()
@@ -86,7 +117,7 @@ def test_a_zombie_changes_nothing(site: Site) -> None:
         tasks = remote_tasks(app)
         slow = app.remote("slow_step", "string", "int64", "int64")
         flows = [
-            chain(slow.s(f"zombie/{i}", 3000, 0), tasks["step"].s(f"zombie/{i}")).apply_async()
+            chain(slow.s(f"zombie/{i}", 2500, 0), tasks["step"].s(f"zombie/{i}")).apply_async()
             for i in range(2)
         ]
         eventually(lambda: all(site.runs(f"zombie/{i}/0") for i in range(2)))
@@ -110,9 +141,31 @@ def test_a_task_that_holds_the_gil_keeps_its_lease(site: Site) -> None:
     holder = site.node(lease=LEASE, concurrency=2)
     site.ready()
     with App(site.url(), site.url()) as app:
-        result = remote_tasks(app)["hold_gil"].delay("gil", int(LEASE * 3))
+        result = remote_tasks(app)["hold_gil"].delay("gil", 5)
         eventually(lambda: site.runs("gil"))
         site.node(lease=LEASE, concurrency=2)
-        assert result.get(timeout=LEASE * 3 + 5) == 0
+        assert result.get(timeout=15) == 0
     assert len(site.runs("gil")) == 1
     assert holder.running
+
+
+def test_what_a_dead_child_s_wait_still_takes_is_found(redis_url: str) -> None:
+    """A proxy may keep the blocking wait of a dead process open for a little longer than the process lived."""
+    keys = QueueKeys(QUEUE)
+    with App(redis_url, redis_url, lease=LEASE) as app, redis.Redis.from_url(redis_url) as server:
+        work = app.task(lambda key: key, name="work")
+        dead = server.connection_pool.get_connection()
+        commands = [
+            ("HINCRBY", keys.consumers, "dead", 1),
+            ("BLMOVE", QUEUE, keys.arrived("dead"), "LEFT", "RIGHT", LEASE / 3),
+        ]
+        dead.send_packed_command(dead.pack_commands(commands))
+        assert dead.read_response() == 1
+        with open_connection(redis_url) as supervisor:
+            supervisor.channel().recover("dead", [QUEUE])
+        result = work.delay("still taken")
+        assert dead.read_response() is not None
+        with Worker(app, concurrency=1):
+            assert result.get(timeout=LEASE + 2) == "still taken"
+            eventually(lambda: b"dead" not in server.hgetall(keys.consumers))
+        server.connection_pool.release(dead)

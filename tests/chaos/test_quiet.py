@@ -23,7 +23,7 @@ def test_an_idle_worker_hardly_asks(site: Site) -> None:
     with App(site.url(), site.url()) as app:
         assert remote_tasks(app)["work"].delay("first", 0).get(timeout=10) == "first"
     time.sleep(1.0)  # the start is not idleness
-    seconds = 8.0
+    seconds = 6.0
     cpu = node.cpu()
     commands = site.commands(seconds)
     cpu = node.cpu() - cpu
@@ -57,7 +57,7 @@ def test_unregistered_tasks_are_set_aside(site: Site) -> None:
     node = site.node()
     site.ready()
     set_aside(site)
-    seconds = 4.0
+    seconds = 2.5
     eventually(lambda: pause(site) > seconds + 0.5, 40, "a longer pause")
     commands = site.commands(seconds)
     print(f"set aside: {len(commands) / seconds:.1f} commands/s")

@@ -28,16 +28,16 @@ def test_sigterm_under_load(site: Site) -> None:
     node = site.node(concurrency=8, grace=grace)
     site.ready()
     with App(site.url(), site.url()) as app:
-        sent = publish(app, "load", 3000, 5)
+        sent = publish(app, "load", 2000, 5)
     eventually(lambda: started(site) > 300)
     took = node.stop()
     assert node.code == 0
     assert took < grace
-    assert 300 < started(site) < 3000, "there was still load"
+    assert 300 < started(site) < 2000, "there was still load"
     assert site.held() == 0
     assert not site.consumers(), "who leaves in order leaves no name behind"
     site.node(concurrency=8)
-    eventually(lambda: not site.open() and started(site) == 3000, 60)
+    eventually(lambda: not site.open() and started(site) == 2000, 60)
     report = account(site, sent)
     report.check()
     assert not report.doubled
@@ -47,13 +47,13 @@ def test_what_was_not_begun_keeps_its_order(site: Site) -> None:
     node = site.node(concurrency=1)
     site.ready()
     with App(site.url(), site.url()) as app:
-        sent = publish(app, "order", 200, 20)
+        sent = publish(app, "order", 100, 15)
     eventually(lambda: started(site) > 20)
     node.stop()
     site.node(concurrency=1)
-    eventually(lambda: not site.open() and started(site) == 200, 60)
+    eventually(lambda: not site.open() and started(site) == 100, 60)
     runs = sorted((site.runs(key)[0].at, number) for number, key in enumerate(sent.tasks))
-    assert [number for _, number in runs] == list(range(200))
+    assert [number for _, number in runs] == list(range(100))
 
 
 def test_running_tasks_end_within_the_grace_time(site: Site) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -14,14 +15,18 @@ from gearmesh.app.declaration import Declaration
 from gearmesh.app.declare import of_types
 from gearmesh.app.decorator import TaskDecorator, checked_name
 from gearmesh.app.forks import PerProcess
+from gearmesh.app.handlers import Handlers
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of
 from gearmesh.app.outbox import Hook, Outbox, ready
 from gearmesh.app.plan import Plan
+from gearmesh.app.progress import Progress, ProgressBoard
 from gearmesh.app.publisher import Publisher
 from gearmesh.app.results import AsyncResult, Result
+from gearmesh.app.revocations import LASTS, Revocations
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.task import Task
+from gearmesh.app.unique import send_once
 from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
@@ -38,12 +43,13 @@ from gearmesh.wire.state import TaskState
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from gearmesh.app.options import OptionSet, TaskOptions
+    from gearmesh.app.options import OptionSet, TaskOptions, TaskSettings
 
 __all__ = ["App"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+H = TypeVar("H", bound=Callable[..., Any])
 
 
 class App:
@@ -76,6 +82,9 @@ class App:
         self._remotes: dict[str, Declaration] = {}
         self._backend = PerProcess(self._open_backend)
         self._waiter = PerProcess(lambda: Waiter(self.backend))
+        self._progress = PerProcess(lambda: ProgressBoard(self.backend))
+        self._revocations = PerProcess(lambda: Revocations(self.backend))
+        self.handlers = Handlers()
         self._publisher = Publisher(self.config, self._backend.get)
         self._outbox = Outbox(self, self._publisher)
 
@@ -94,8 +103,13 @@ class App:
         """Close connections that are not in use. Closing twice is fine; using the app again opens new."""
         self._publisher.close()
         waiter, backend = self._waiter.peek(), self._backend.peek()
+        progress, revocations = self._progress.peek(), self._revocations.peek()
         if waiter is not None:
             waiter.close()
+        if progress is not None:
+            progress.close()
+        if revocations is not None:
+            revocations.close()
         if backend is not None:
             backend.close()
 
@@ -117,9 +131,9 @@ class App:
     def task(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
     @overload
     def task(
-        self, fn: None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]
+        self, fn: None = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]
     ) -> TaskDecorator: ...
-    def task(self, fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Any:
+    def task(self, fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
         """Make a function a task: ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
 
         The function stays callable as it is. Its annotations decide the Go types of arguments and
@@ -127,7 +141,8 @@ class App:
 
         Args:
             name: on the wire; the function's ``__name__`` if not given.
-            options: see :class:`~gearmesh.app.options.TaskOptions`.
+            options: see :class:`~gearmesh.app.options.TaskOptions` and
+                :class:`~gearmesh.app.options.TaskSettings`.
 
         Raises:
             TaskError: an annotation has no Go type, or the name is taken by another function.
@@ -162,6 +177,38 @@ class App:
     def outgoing(self, sig: Signature) -> Signature:
         """The signature after all hooks. For whoever publishes on the app's behalf."""
         return self._outbox.outgoing(sig)
+
+    def on_error(self, handler: H) -> H:
+        """Register a function that a worker calls with (signature, exception) when a task has failed for good.
+
+        Not when it will be tried again, nor for a revoked one. Also usable as a decorator, as are the other handlers;
+        what they raise is logged and changes nothing, see :class:`~gearmesh.app.handlers.Handlers`.
+
+        Raises:
+            TaskError: it is no plain function of two arguments.
+        """
+        return self.handlers.on_error(handler)
+
+    def before_task(self, handler: H) -> H:
+        """Register a function that a worker calls with the signature before each call of a task.
+
+        Go: not for a task whose arguments cannot be read.
+        """
+        return self.handlers.before_task(handler)
+
+    def after_task(self, handler: H) -> H:
+        """Register a function that a worker calls with the signature after each call, whatever came of it.
+
+        Go: after the error handler, too.
+        """
+        return self.handlers.after_task(handler)
+
+    def before_consume(self, handler: H) -> H:
+        """Register a function that a worker calls before it takes tasks; while it returns false, none are taken.
+
+        It is called with the worker if it has a parameter, about ten times a second while it says no.
+        """
+        return self.handlers.before_consume(handler)
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -205,8 +252,13 @@ class App:
     def _send_one(self, call: TaskSignature) -> AsyncResult[Any]:
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
-        self._outbox.send(plan)
-        return result
+        seconds = call.task.unique_for
+        if seconds is None:
+            self._outbox.send(plan)
+            return result
+        (message,) = plan.messages
+        uuid = send_once(message.sig, seconds, self.backend, lambda: self._outbox.send(plan))
+        return result if uuid == message.sig.UUID else self.result(uuid, message.sig.Name)
 
     def _publish(self, plan: Plan) -> None:
         self._outbox.send(plan)
@@ -249,6 +301,18 @@ class App:
         except backend.connection_errors as exc:
             raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
 
+    def reports(self, uuids: Sequence[str]) -> list[Progress | None]:
+        """What tasks last told of their progress, in the order of ``uuids``; None where there is nothing.
+
+        Raises:
+            BackendError: the backend cannot be reached.
+        """
+        backend = self.backend
+        try:
+            return self.progress.read(uuids)
+        except backend.connection_errors as exc:
+            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
+
     def check_backend(self) -> None:
         """Ask the backend something. Raises BackendError if it cannot be reached."""
         self.states(["gearmesh"])
@@ -260,6 +324,45 @@ class App:
             backend.purge(uuids)
         except backend.connection_errors as exc:
             raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
+
+    # --- running tasks -------------------------------------------------------------------------
+
+    def revoke(self, *uuids: str, lasts: float | timedelta = LASTS) -> None:
+        """Call off tasks by their UUIDs, wherever they are; at once for all gearmesh workers of this backend.
+
+        One that has not started is not run: its state becomes FAILURE with the error ``"revoked"`` when a worker comes
+        to it. One that runs is told to end as by its soft time limit, and is FAILURE in the same way if it does not
+        succeed all the same. A revoked task is not tried again, and nothing follows it: neither OnError signatures
+        nor error handlers hear of it, and a chord it belongs to never fires. What has ended stays as it is.
+        Go does not know of revocations: a Go worker runs the task if it gets it.
+
+        Args:
+            uuids: of tasks; it does not matter whether they are known.
+            lasts: seconds (or a timedelta) for which it is remembered: longer than the tasks may wait.
+
+        Raises:
+            TaskError: an argument is wrong.
+            BackendError: the backend cannot be reached, or does not keep revocations.
+        """
+        backend = self.backend
+        try:
+            self.revocations.revoke(uuids, lasts)
+        except backend.connection_errors as exc:
+            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
+
+    async def arevoke(self, *uuids: str, lasts: float | timedelta = LASTS) -> None:
+        """:meth:`revoke` without blocking the event loop."""
+        await asyncio.to_thread(lambda: self.revoke(*uuids, lasts=lasts))
+
+    @property
+    def revocations(self) -> Revocations:
+        """Which tasks are revoked, as this process knows it."""
+        return self._revocations.get()
+
+    @property
+    def progress(self) -> ProgressBoard:
+        """How far tasks are, as they tell it themselves."""
+        return self._progress.get()
 
     def _need_results(self) -> None:
         if not self.backend.keeps:

@@ -2,19 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gearmesh.errors import TaskError
 from gearmesh.wire.signature import Signature
 
-__all__ = ["RUNNING", "current"]
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
 
-#: Set by whoever runs a task (``token = RUNNING.set(sig)`` … ``RUNNING.reset(token)``).
-RUNNING: ContextVar[Signature] = ContextVar("gearmesh.running")
+__all__ = ["RUNNING", "TaskContext", "current"]
 
 
-def current() -> Signature:
-    """The signature of the task that is running in this context, as it was received.
+class TaskContext(msgspec.Struct, eq=False, gc=False):
+    """The task that is running, as it sees itself: what :func:`current` gives.
+
+    The fields of its Signature can be read here too, by their names on the wire (``current().RetryCount``).
+
+    Attributes:
+        signature: as it was received.
+        app: the app that runs it.
+        reported: it has told of its progress.
+        handled: handlers were told that it begins.
+    """
+
+    signature: Signature
+    app: App
+    reported: bool = False
+    handled: bool = False
+
+    def __repr__(self) -> str:
+        return f"<TaskContext {self.signature.Name} {self.signature.UUID}>"
+
+    def __getattr__(self, name: str) -> Any:
+        """A field of the Signature."""
+        if name in Signature.__struct_fields__:
+            return getattr(self.signature, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def uuid(self) -> str:
+        """The task's id; the same in each of its tries."""
+        return self.signature.UUID
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.signature.Name
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Its headers as Python values; empty where it has none."""
+        return {name: msgspec.json.decode(raw) for name, raw in (self.signature.Headers or {}).items()}
+
+    @property
+    def revoked(self) -> bool:
+        """True once somebody has revoked it: it should end soon. Costs no request."""
+        return bool(self.app.revocations.revoked((self.signature.UUID,)))
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Tell how far it is, for who looks at ``AsyncResult.progress``. Never waits, never raises for a server.
+
+        Written at once and then at most ten times a second; what was told last is written before the task ends.
+        Where the backend can't keep it, it is dropped. Go does not see it.
+
+        Args:
+            done: how much is done, in the task's own unit; 0 or more.
+            total: how much there is to do; None: not known.
+            note: for people.
+
+        Raises:
+            TaskError: an argument is wrong.
+        """
+        self.app.progress.tell(self.signature.UUID, done, total, note)
+        self.reported = True
+
+
+#: Set by whoever runs a task (``token = RUNNING.set(context)`` … ``RUNNING.reset(token)``).
+RUNNING: ContextVar[TaskContext] = ContextVar("gearmesh.running")
+
+
+def current() -> TaskContext:
+    """The task that is running in this thread or coroutine, and in what they start with their context.
 
     Raises:
         TaskError: no task is running here.

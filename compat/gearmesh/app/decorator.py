@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from gearmesh.app.declare import of_function
 from gearmesh.app.options import options_of
+from gearmesh.app.settings import settings_of
 from gearmesh.app.task import Task
 from gearmesh.errors import TaskError
 
@@ -40,9 +41,9 @@ class TaskDecorator:
         taken = self._app._tasks.get(name)
         if taken is not None and taken.fn is not fn:
             raise TaskError(f"task name {name!r} is taken by {taken.fn!r}; give this one another name")
-        task: Task[..., Any, Any] = Task(
-            self._app, fn, of_function(name, fn), options_of(name, self._options)
-        )
+        settings, rest = settings_of(name, self._options)
+        declaration = of_function(name, fn)
+        task: Task[..., Any, Any] = Task(self._app, fn, declaration, options_of(name, rest), **settings)
         self._app._tasks[name] = task
         return task
 

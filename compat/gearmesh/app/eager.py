@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from gearmesh.app.context import RUNNING
+from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
+from gearmesh.app.retry import next_try
 from gearmesh.app.task import Task
 from gearmesh.errors import RetryLater, TaskError
 from gearmesh.wire import gotime, workflow
@@ -68,35 +69,46 @@ class Eager:
                 return []
             raise TaskError(f"task {sig.Name!r} is not registered in this app, so it cannot run eagerly")
         self._write(sig, RECEIVED)
+        mismatch, values = None, []
         try:
             values = task.read_args(sig)
         except ArgumentUnreadable as exc:
             return self._failed(sig, exc)
         except TaskError as exc:
-            return self._retry_or_fail(sig, exc)
+            mismatch = exc
         self._write(sig, STARTED)
-        token = RUNNING.set(sig)
+        context = TaskContext(sig, self._app)
+        token = RUNNING.set(context)
         try:
+            self._app.handlers.starting(sig)
+            if mismatch is not None:
+                raise mismatch
             results = _call(task, values)
         except RetryLater as exc:
             self._write(sig, RETRY)
             return [workflow.retried_later(sig, time.time_ns(), int(exc.seconds * 1e9))]
         except Exception as exc:
-            return self._retry_or_fail(sig, exc)
+            return self._retry_or_fail(task, sig, exc)
+        else:
+            self._write(sig, SUCCESS, Results=results)
+            return [*workflow.after_success(sig, results), *self._chord(sig)]
         finally:
+            self._app.handlers.ended(sig)
+            if context.reported:
+                self._app.progress.flush()
             RUNNING.reset(token)
-        self._write(sig, SUCCESS, Results=results)
-        return [*workflow.after_success(sig, results), *self._chord(sig)]
 
-    def _retry_or_fail(self, sig: Signature, exc: Exception) -> list[Signature]:
-        if sig.RetryCount > 0:
-            self._write(sig, RETRY)
-            return [workflow.retried(sig, time.time_ns())]
-        return self._failed(sig, exc)
+    def _retry_or_fail(self, task: Task[..., Any, Any], sig: Signature, exc: Exception) -> list[Signature]:
+        again = next_try(task.retry, sig, exc, time.time_ns())
+        if again is None:
+            return self._failed(sig, exc)
+        self._write(sig, RETRY)
+        return [again]
 
     def _failed(self, sig: Signature, exc: Exception) -> list[Signature]:
         text = error_text(exc)
         self._write(sig, FAILURE, Error=text)
+        self._app.handlers.failed(sig, exc)
         # Go: a failed member only counts towards its group; the callback is never sent then.
         return list(workflow.after_failure(sig, text))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
@@ -13,7 +13,10 @@ from gearmesh.app.node import AnyNode, Node
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.wire import gotime, types
 
-__all__ = ["NOTHING", "OptionSet", "Options", "TaskOptions", "header", "options_of"]
+if TYPE_CHECKING:
+    from gearmesh.app.retry import Retry
+
+__all__ = ["NOTHING", "OptionSet", "Options", "TaskOptions", "TaskSettings", "header", "options_of"]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -37,6 +40,24 @@ class TaskOptions(TypedDict, total=False):
     ignore_unregistered: bool
     keep_on_error: bool
     message_group: str
+
+
+class TaskSettings(TaskOptions, total=False):
+    """What a task that is here may say besides, of how workers run it.
+
+    retry: which failures are tried again, and when; None: all of them, by Go's rule.
+    rate: at most so many starts over all workers of a queue: "5/s", "100/m", "10/h"; None: no limit.
+    unique_for: seconds within which the same name and arguments, sent by themselves, are not queued twice: the second
+        call gets the first one's result; None: they are.
+    soft_limit: seconds after which it is told to end; None: the worker's default.
+    hard_limit: seconds after which it is ended; None: the worker's default.
+    """
+
+    retry: Retry | None
+    rate: str | None
+    unique_for: float | None
+    soft_limit: float | None
+    hard_limit: float | None
 
 
 class OptionSet(TaskOptions, total=False):

@@ -79,6 +79,14 @@ class Result(Generic[T]):
         """Remove its states from the backend. Those of tasks that have not run come again."""
         self.app.forget([task.uuid for task in self.tasks])
 
+    def revoke(self) -> None:
+        """Call off all its tasks that have not ended, see :meth:`gearmesh.App.revoke`."""
+        self.app.revoke(*(task.uuid for task in self.tasks if not task._final))
+
+    async def arevoke(self) -> None:
+        """:meth:`revoke` without blocking the event loop."""
+        await asyncio.to_thread(self.revoke)
+
     # --- waiting -------------------------------------------------------------------------------
 
     def get(self, timeout: float | None = None, interval: float | None = None) -> T:

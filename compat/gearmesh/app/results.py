@@ -13,6 +13,7 @@ from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
 if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.declaration import Declaration
+    from gearmesh.app.progress import Progress
 
 __all__ = ["AsyncResult", "Result", "Typed"]
 
@@ -83,6 +84,15 @@ class AsyncResult(Result[T]):
         if self._final is None or self._final.Results is None:
             return None
         return tuple(Typed(r.Type, wire.load(r.Type, r.Value)) for r in self._final.Results)
+
+    @property
+    def progress(self) -> Progress | None:
+        """What the task last told by ``current().progress(…)``; None: nothing, or the backend can't keep it.
+
+        Raises:
+            BackendError: the backend cannot be reached.
+        """
+        return self.app.reports((self.uuid,))[0]
 
     @property
     def _succeeded(self) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.declaration import Declaration
     from gearmesh.app.options import OptionSet
+    from gearmesh.app.retry import Retry
 
 __all__ = ["Task"]
 
@@ -41,10 +42,25 @@ class Task(Generic[P, R, C]):
         is_async: the function is a coroutine function.
         declaration: its parameters and results.
         options: how it is sent where nothing else is said.
+        retry: which of its failures are tried again, and when; None: all of them, by Go's rule.
+        soft_limit: seconds after which it is told to end; None: the worker's default.
+        hard_limit: seconds after which it is ended; None: the worker's default.
+        pause: seconds between the starts of two runs, over all workers of a queue (its ``rate``); None: no limit.
+        unique_for: seconds for which the same call is not queued again; None: it always is.
     """
 
     def __init__(
-        self, app: App, fn: Callable[P, C] | None, declaration: Declaration, options: Options = NOTHING
+        self,
+        app: App,
+        fn: Callable[P, C] | None,
+        declaration: Declaration,
+        options: Options = NOTHING,
+        *,
+        retry: Retry | None = None,
+        soft_limit: float | None = None,
+        hard_limit: float | None = None,
+        pause: float | None = None,
+        unique_for: float | None = None,
     ) -> None:
         if fn is not None:
             functools.update_wrapper(self, fn)
@@ -54,6 +70,11 @@ class Task(Generic[P, R, C]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.declaration = declaration
         self.options = options
+        self.retry = retry
+        self.soft_limit = soft_limit
+        self.hard_limit = hard_limit
+        self.pause = pause
+        self.unique_for = unique_for
         #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
         self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
         #: What the function returned to typed results; raises LocalProtocolError.

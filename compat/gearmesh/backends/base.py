@@ -7,12 +7,12 @@ classes): the caller waits and repeats; every method here may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "Claiming", "Reporting", "Revoking"]
 
 
 class Backend(Protocol):
@@ -72,3 +72,43 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release connections. Closing twice is fine."""
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """What a backend may do besides: keep how far tasks say they are, out of Go's sight."""
+
+    def report(self, bodies: Mapping[str, bytes]) -> None:
+        """Store a report for each UUID, for ``expire`` seconds, over the one before."""
+
+    def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
+        """The last reports of ``uuids``, in that order; None where there is none (any more)."""
+
+
+@runtime_checkable
+class Revoking(Protocol):
+    """What a backend may do besides: remember which tasks are revoked, and tell workers."""
+
+    def revoke(self, uuids: Sequence[str], seconds: float) -> None:
+        """Remember these for ``seconds`` from now (or longer, if they were already), and announce it."""
+
+    def revoked(self) -> dict[str, float]:
+        """All that are revoked now: UUID to seconds for which it still counts."""
+
+    def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
+        """Call ``wake`` with what is revoked from now on, as :meth:`revoked` tells it.
+
+        From a thread of the backend's. After the connection was lost (and at first) it is told of all that are
+        revoked, so that nothing is missed. Returns a function that ends the watch.
+        """
+
+
+@runtime_checkable
+class Claiming(Protocol):
+    """What a backend may do besides: give a name to one holder at a time."""
+
+    def claim(self, key: str, holder: str, seconds: float) -> str:
+        """Give ``key`` to ``holder`` for ``seconds`` if nobody has it; who has it now."""
+
+    def release(self, key: str, holder: str) -> None:
+        """Take ``key`` from ``holder``, if it is the one that has it."""

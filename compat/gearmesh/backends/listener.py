@@ -21,11 +21,18 @@ LOOK = 1.0
 
 
 class Listener:
-    """One subscription and one thread for any number of watchers; none for none."""
+    """One subscription and one thread for any number of watchers; none for none.
 
-    def __init__(self, client: Any, channel: str) -> None:
+    Args:
+        client: of ``redis-py``.
+        channel: its messages are words with spaces between.
+        missed: called whenever the subscription has begun, gives words that may have been missed before.
+    """
+
+    def __init__(self, client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> None:
         self._redis = client
         self._channel = channel
+        self._missed = missed
         self._announcer = Announcer()
         self._lock = threading.Lock()
         self._stops: set[Callable[[], None]] = set()
@@ -66,13 +73,17 @@ class Listener:
         pauses = Pauses()
         while not over.is_set():
             try:
-                with contextlib.closing(self._redis.pubsub(ignore_subscribe_messages=True)) as pubsub:
+                with contextlib.closing(self._redis.pubsub()) as pubsub:
                     pubsub.subscribe(self._channel)
                     while not over.is_set():
                         message = pubsub.get_message(timeout=LOOK)
                         pauses.reset()
-                        if message is not None and not over.is_set():
+                        if message is None or over.is_set():
+                            continue
+                        if message["type"] == "message":
                             self._announcer.announce(message["data"].decode().split(" "))
+                        elif message["type"] == "subscribe" and self._missed is not None:
+                            self._announcer.announce(self._missed())
             except CONNECTION_ERRORS as exc:
                 pauses.log(log, "results are not announced now", exc)
                 over.wait(pauses.next())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -52,6 +52,13 @@ class Store:
         self.states: OrderedDict[str, _Kept] = OrderedDict()
         self.groups: OrderedDict[str, _Group] = OrderedDict()
         self.announcer = Announcer()
+        #: what tasks say of themselves, and when it is forgotten; the oldest first
+        self.reports: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        #: UUID -> monotonic time at which the revocation ends
+        self.revoked: dict[str, float] = {}
+        self.revocations = Announcer()
+        #: key -> its holder, and the monotonic time until which
+        self.claims: dict[str, tuple[str, float]] = {}
 
     def state(self, uuid: str) -> TaskState | None:
         """A state that has not expired."""
@@ -129,6 +136,26 @@ class Store:
         group.meta = msgspec.structs.replace(group.meta, ChordTriggered=True)
         group.by = by
         return True
+
+    def report(self, bodies: Mapping[str, bytes], expire: float) -> None:
+        """Store reports."""
+        now = time.monotonic()
+        for uuid, body in bodies.items():
+            self.reports[uuid] = (body, now + expire)
+            self.reports.move_to_end(uuid)
+        while self.reports and next(iter(self.reports.values()))[1] <= now:
+            self.reports.popitem(last=False)
+
+    def read_report(self, uuid: str) -> bytes | None:
+        """A report that has not expired."""
+        body, until = self.reports.get(uuid, (None, 0.0))
+        return body if until > time.monotonic() else None
+
+    def all_revoked(self) -> dict[str, float]:
+        """UUIDs to seconds left; what has ended is let go."""
+        now = time.monotonic()
+        self.revoked = {uuid: until for uuid, until in self.revoked.items() if until > now}
+        return {uuid: until - now for uuid, until in self.revoked.items()}
 
     def _sweep(self, now: float) -> None:
         for kept in (self.states, self.groups):
@@ -230,6 +257,49 @@ class MemoryBackend:
             for uuid in uuids:
                 self._store.states.pop(uuid, None)
                 self._store.groups.pop(uuid, None)
+                self._store.reports.pop(uuid, None)
+
+    def report(self, bodies: Mapping[str, bytes]) -> None:
+        with self._store.lock:
+            self._store.report(bodies, self.expire)
+
+    def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
+        with self._store.lock:
+            return [self._store.read_report(uuid) for uuid in uuids]
+
+    def revoke(self, uuids: Sequence[str], seconds: float) -> None:
+        with self._store.lock:
+            until = time.monotonic() + seconds
+            self._store.all_revoked()
+            for uuid in uuids:
+                self._store.revoked[uuid] = max(until, self._store.revoked.get(uuid, 0.0))
+            self._store.revocations.announce(uuids)
+
+    def revoked(self) -> dict[str, float]:
+        with self._store.lock:
+            return self._store.all_revoked()
+
+    def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
+        def told(uuids: Sequence[str]) -> None:
+            known = self.revoked()
+            wake({uuid: known[uuid] for uuid in uuids if uuid in known})
+
+        with self._store.lock:
+            stop = self._store.revocations.watch(told)
+            self._store.revocations.announce(list(self._store.all_revoked()))
+            self._watches.append(stop)
+        return stop
+
+    def claim(self, key: str, holder: str, seconds: float) -> str:
+        with self._store.lock:
+            now = time.monotonic()
+            self._store.claims = {k: claim for k, claim in self._store.claims.items() if claim[1] > now}
+            return self._store.claims.setdefault(key, (holder, now + seconds))[0]
+
+    def release(self, key: str, holder: str) -> None:
+        with self._store.lock:
+            if self._store.claims.get(key, ("", 0.0))[0] == holder:
+                del self._store.claims[key]
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         with self._store.lock:

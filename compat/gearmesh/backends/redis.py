@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 import redis
 
@@ -14,8 +15,17 @@ from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, pack_state
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, pool
 from gearmesh.redis_scripts.groups import Groups
+from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
-from gearmesh.wire.names import QueueKeys, chord_progress, chord_taker, done_channel
+from gearmesh.wire.names import (
+    REVOKED,
+    QueueKeys,
+    chord_progress,
+    chord_taker,
+    done_channel,
+    revoked_channel,
+    task_report,
+)
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["RedisBackend"]
@@ -39,6 +49,7 @@ class RedisBackend:
         self.db = int(options.get("db") or 0)
         self._redis: Any = redis.Redis(connection_pool=pool(options))
         self._listener = Listener(self._redis, done_channel(self.db))
+        self._revocations = Listener(self._redis, revoked_channel(self.db), self._all_revoked)
         self._groups = Groups(self.read_group, self.touch, expire)
         self._script = CommitScript(
             keys=QueueKeys, expire=expire, announce=done_channel(self.db), groups=self._groups
@@ -76,7 +87,8 @@ class RedisBackend:
     def purge(self, uuids: Sequence[str]) -> None:
         for start in range(0, len(uuids), MAX_ENTRIES):
             part = uuids[start : start + MAX_ENTRIES]
-            self._redis.unlink(*part, *map(chord_progress, part), *map(chord_taker, part))
+            besides = (name(uuid) for name in (chord_progress, chord_taker, task_report) for uuid in part)
+            self._redis.unlink(*part, *besides)
 
     # -- groups
 
@@ -108,6 +120,49 @@ class RedisBackend:
             raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
         return answer == "1"
 
+    # -- what Go does not see
+
+    def report(self, bodies: Mapping[str, bytes]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for uuid, body in bodies.items():
+                pipe.set(task_report(uuid), body, ex=self.expire)
+            pipe.execute()
+
+    def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for start in range(0, len(uuids), MAX_ENTRIES):
+            found += self._redis.mget([task_report(uuid) for uuid in uuids[start : start + MAX_ENTRIES]])
+        return found
+
+    def revoke(self, uuids: Sequence[str], seconds: float) -> None:
+        lasts = max(1, int(seconds * 1000))
+        for start in range(0, len(uuids), MAX_ENTRIES):
+            part = uuids[start : start + MAX_ENTRIES]
+            message = " ".join(_announced(uuid, lasts) for uuid in part)
+            run(self._redis, "revoke", [REVOKED], [revoked_channel(self.db), message, lasts, *part])
+
+    def revoked(self) -> dict[str, float]:
+        seconds, micros = self._redis.time()
+        now = seconds * 1000 + micros // 1000
+        found = self._redis.zrange(REVOKED, f"({now}", "+inf", byscore=True, withscores=True)
+        return {uuid.decode(): (until - now) / 1000 for uuid, until in found}
+
+    def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
+        return self._revocations.watch(lambda words: wake(dict(map(_heard, words))))
+
+    def _all_revoked(self) -> list[str]:
+        return [_announced(uuid, int(seconds * 1000)) for uuid, seconds in self.revoked().items()]
+
+    def claim(self, key: str, holder: str, seconds: float) -> str:
+        while not self._redis.set(key, holder, nx=True, px=max(1, int(seconds * 1000))):
+            other = self._redis.get(key)
+            if other is not None:  # else it has just expired
+                return str(other.decode())
+        return holder
+
+    def release(self, key: str, holder: str) -> None:
+        run(self._redis, "release", [key], [holder])
+
     # -- being told
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
@@ -137,6 +192,7 @@ class RedisBackend:
 
     def close(self) -> None:
         self._listener.close()
+        self._revocations.close()
         with contextlib.suppress(*CONNECTION_ERRORS):
             # Not the connections in use: the listener closes its own when it sees that it is over.
             self._redis.connection_pool.disconnect(inuse_connections=False)
@@ -147,3 +203,12 @@ def _state(uuid: str, body: bytes) -> TaskState:
         return decode_state(body)
     except RemoteProtocolError as exc:
         raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
+
+
+def _announced(uuid: str, lasts_ms: int) -> str:
+    return f"{lasts_ms}:{quote(uuid, safe='')}"
+
+
+def _heard(word: str) -> tuple[str, float]:
+    lasts_ms, _, uuid = word.partition(":")
+    return unquote(uuid), int(lasts_ms) / 1000

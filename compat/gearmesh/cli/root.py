@@ -9,6 +9,7 @@ import click
 from gearmesh.cli.dead import dead
 from gearmesh.cli.demo import demo
 from gearmesh.cli.result import result
+from gearmesh.cli.revoke import revoke
 from gearmesh.cli.send import send
 from gearmesh.cli.worker import worker
 from gearmesh.errors import GearmeshError
@@ -38,5 +39,5 @@ def main(debug: bool) -> None:
     """Python for Machinery task queues: send and run the tasks of Go services."""
 
 
-for command in (worker, send, result, demo, dead):
+for command in (worker, send, result, revoke, demo, dead):
     main.add_command(command)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import msgpack
 import msgspec
 import redis
+from redis import exceptions
 
-from gearmesh.errors import LocalProtocolError
+from gearmesh.errors import BackendError, LocalProtocolError
 from gearmesh.redis_scripts.groups import Group, Groups
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import encode_state
@@ -256,10 +257,13 @@ class CommitScript:
             entries, groups = self._with_groups(commits, entries)
         route = self._route(commits)
         key = "" if token is None else publish_token(route, token.producer)
-        answer = self.call(client, entries, groups, route=route, token=(key, mine or ""))
+        answer, problems = self._run(client, entries, groups, route, (key, mine or ""))
         if answer is None:
             return ["done"] * len(commits)
         outcomes = [_OUTCOMES.get(code, "done") for code in answer]
+        bad = [i for i, code in enumerate(answer) if code == "e"]
+        for i, why in zip(bad, problems, strict=True):
+            outcomes[i] = self._bury(client, commits[i], why)
         again = [i for i, code in enumerate(answer) if code == "m"]
         if again:
             more = self._call(
@@ -268,6 +272,16 @@ class CommitScript:
             for i, outcome in zip(again, more, strict=True):
                 outcomes[i] = outcome
         return outcomes
+
+    def _bury(self, client: redis.Redis, commit: Commit, why: str) -> Outcome:
+        """Keep as a dead letter what can never be committed; nothing of the commit has happened."""
+        settle = commit.settle
+        assert settle is not None  # else the script had raised
+        log.error("a delivery from %s can't be committed: %s", settle.delivery.queue, why)
+        if settle.how == "keep":
+            return "done"
+        dead = Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {why}"))
+        return self._call(client, [dead], [self._entry(dead, False)], None, None, False)[0]
 
     @staticmethod
     def _route(commits: Iterable[Commit]) -> str:
@@ -291,12 +305,15 @@ class CommitScript:
                 continue
             known = groups.get(chord.group_uuid)
             if known is None:
-                group = self._look_up(chord.group_uuid)
+                group, why = None, ""
+                try:
+                    group = self._look_up(chord.group_uuid)
+                except (BackendError, exceptions.ResponseError) as exc:  # what is there is no GroupMeta
+                    why = str(exc)
                 # Go: a group whose meta is gone, or names another number of members, never fires.
                 if group is None or len(group.members) != chord.count:
-                    log.error(
-                        "chord of group %s can't fire: %s", chord.group_uuid, _why_not(group, chord.count)
-                    )
+                    why = why or _why_not(group, chord.count)
+                    log.error("chord of group %s can't fire: %s", chord.group_uuid, why)
                     result.append(entry)
                     continue
                 known = groups[chord.group_uuid] = (len(groups) + 1, group)
@@ -313,6 +330,17 @@ class CommitScript:
         token: tuple[str, str] = ("", ""),
     ) -> str | None:
         """One call of the script: a code an entry (see there). None: this token's batch was done before."""
+        return self._run(client, entries, groups, route, token)[0]
+
+    def _run(
+        self,
+        client: redis.Redis,
+        entries: Sequence[Packed],
+        groups: Sequence[Group],
+        route: str,
+        token: tuple[str, str],
+    ) -> tuple[str | None, list[str]]:
+        """Codes as :meth:`call` returns them, and a reason for each "e" among them."""
         windows = []
         for group in groups:
             first = group.known
@@ -322,11 +350,11 @@ class CommitScript:
         answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])
         codes: str = answer[0].decode()
         if codes == "dup":
-            return None
-        for group, known in zip(groups, answer[1:], strict=True):
+            return None, []
+        for group, known in zip(groups, answer[1:-1], strict=True):
             group.known = max(group.known, known)
             self._finished(group.uuid, known)
-        return codes
+        return codes, [why.decode("utf-8", "replace") for why in answer[-1]]
 
 
 def _why_not(group: Group | None, count: int) -> str:

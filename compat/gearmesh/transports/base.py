@@ -8,12 +8,12 @@ The verbs here are extra methods of its channels. A channel belongs to one threa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from gearmesh.wire.commit import Commit, Outcome, Token
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Token
 
 __all__ = ["Channel", "DeadLetter", "Delayed", "Rated"]
 
@@ -80,10 +80,22 @@ class Channel(Protocol):
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
         """Say that ``consumer`` lives. May be called by another process than the consumer's."""
 
-    def recover(self, consumer: str, queues: Sequence[str], *, suspect: bool = False) -> int:
+    def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
+        """What ``consumer`` holds, with the original bytes; nothing changes."""
+
+    def recover(
+        self,
+        consumer: str,
+        queues: Sequence[str],
+        *,
+        suspect: bool = False,
+        running: Collection[int] | None = None,
+    ) -> int:
         """Put back, at the head, all that a consumer known to be dead held; how many there were.
 
-        ``suspect``: count it against the messages (``Delivery.redelivered`` of the next consumer).
+        ``suspect``: count it against the messages (``Delivery.redelivered`` of the next consumer). ``running``: the
+        ids of those that ran when it died, which become suspect (``Delivery.suspect``); None: not known, those
+        that were lost twice do.
         """
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:

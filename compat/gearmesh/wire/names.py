@@ -12,6 +12,7 @@ __all__ = [
     "CHORD_MUTEX",
     "DEFAULT_QUEUE",
     "DELAYED_TASKS",
+    "REVOKED",
     "QueueKeys",
     "chord_progress",
     "chord_taker",
@@ -26,6 +27,8 @@ DEFAULT_QUEUE = "machinery_tasks"
 DELAYED_TASKS = "delayed_tasks"
 #: Go: one mutex for all chords of a server, held while a GroupMeta is changed.
 CHORD_MUTEX = "TriggerChordMutex"
+#: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends
+REVOKED = "gearmesh:revoked"
 
 
 def slot_tag(queue: str) -> str:
@@ -134,3 +137,13 @@ def done_channel(db: int) -> str:
     Channels are not per database, so the name is.
     """
     return f"gearmesh:done:{db}"
+
+
+def task_report(task_uuid: str) -> str:
+    """string: how far a task says it is."""
+    return f"gearmesh:report:{task_uuid}"
+
+
+def revoked_channel(db: int) -> str:
+    """Pub/sub channel on which revocations are announced: ``ms:UUID``, space separated, UUIDs percent-encoded."""
+    return f"gearmesh:revoked:{db}"

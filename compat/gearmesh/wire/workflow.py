@@ -29,6 +29,7 @@ __all__ = [
     "make_group",
     "prepare",
     "retried",
+    "retried_after",
     "retried_later",
 ]
 
@@ -89,11 +90,19 @@ def retried(sig: Signature, now_ns: int) -> Signature:
     The caller has seen that RetryCount is above 0.
     """
     seconds = fibonacci_next(sig.RetryTimeout)
+    return retried_after(sig, now_ns, seconds * 1_000_000_000, seconds)
+
+
+def retried_after(sig: Signature, now_ns: int, delay_ns: int, seconds: int) -> Signature:
+    """The signature for one more try ``delay_ns`` from now, one retry fewer.
+
+    ``seconds`` is what RetryTimeout says then: whoever does the next retry by Go's rule waits longer than that.
+    """
     return msgspec.structs.replace(
         sig,
         RetryCount=sig.RetryCount - 1,
         RetryTimeout=seconds,
-        ETA=gotime.format_ns(now_ns + seconds * 1_000_000_000),
+        ETA=gotime.format_ns(now_ns + delay_ns),
     )
 
 

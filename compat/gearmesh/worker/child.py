@@ -7,11 +7,13 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
 
 from gearmesh.errors import GearmeshError
+from gearmesh.worker.board import Board
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.logs import set_up_logging
 from gearmesh.worker.options import WorkerOptions
@@ -25,12 +27,17 @@ log = logging.getLogger("gearmesh.worker")
 EXIT_CONFIG = 78
 
 
+#: Seconds between two looks at this process's memory.
+MEMORY_PAUSE = 0.5
+
+
 class Child:
     """Signals, the parent's lifeline, and the worker between them."""
 
     def __init__(self, worker: Worker, options: WorkerOptions) -> None:
         self._worker = worker
         self._grace = options.grace
+        self._most_memory = options.max_memory_per_child
         self._signals = 0
         self._stopping = threading.Lock()
 
@@ -38,6 +45,9 @@ class Child:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         threading.Thread(target=self._watch_parent, name="gearmesh-parent", daemon=True).start()
+        threading.Thread(target=self._retire, name="gearmesh-retire", daemon=True).start()
+        if self._most_memory is not None:
+            threading.Thread(target=self._watch_memory, name="gearmesh-memory", daemon=True).start()
         self._worker.run()
         return 0
 
@@ -63,6 +73,22 @@ class Child:
         finally:
             os._exit(0)
 
+    def _retire(self) -> None:
+        """Enough tasks, or too much memory: end, so that the supervisor starts a fresh one."""
+        self._worker.worn_out.wait()
+        log.info("this process is to be replaced: it takes nothing more")
+        while not self._worker.finish(0.5) and not self._signals:
+            pass
+        self._stop()
+
+    def _watch_memory(self) -> None:
+        assert self._most_memory is not None
+        while not self._worker.worn_out.wait(MEMORY_PAUSE):
+            used = resident() / 2**20
+            if used > self._most_memory:
+                log.warning("this process uses %d MiB, more than %d", used, self._most_memory)
+                self._worker.wear_out()
+
     def _watch_parent(self) -> None:
         """The pipe from the parent closes when it dies: send heartbeats in its place, and stop."""
         while os.read(sys.stdin.fileno(), 4096):
@@ -82,8 +108,19 @@ def main(argv: list[str]) -> int:
         app = load_app(setup["spec"])
         if options.lease is not None:
             app.config = dataclasses.replace(app.config, lease=options.lease)
+        board = Board(setup["board"], options.board_size)
+        os.close(setup["board"])
         worker = Worker(
-            app, options.queues, options.concurrency, consumer=setup["consumer"], heartbeats=False
+            app,
+            options.queues,
+            options.concurrency,
+            consumer=setup["consumer"],
+            heartbeats=False,
+            pool=options.pool,
+            soft_limit=options.soft_limit,
+            hard_limit=options.hard_limit,
+            max_tasks=options.max_tasks_per_child,
+            board=board,
         )
     except GearmeshError as exc:
         log.critical("%s", exc)
@@ -104,6 +141,16 @@ def _tune() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     sys.setswitchinterval(0.0005)
+
+
+def resident() -> int:
+    """Bytes of memory this process uses; where the system does not say, the most it ever used."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from gearmesh.pauses import Pauses
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Settle
 from gearmesh.worker.committer import Committer, close_quietly
+from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
-from gearmesh.worker.threads import ThreadExecutor
+from gearmesh.worker.quarantine import DEATHS, Quarantine
 
 __all__ = ["Intake"]
 
@@ -36,6 +37,7 @@ class Intake:
         tasks: by name.
         max_age: seconds for which a message with an unregistered name is offered to others.
         jobs: the worker's jobs by fetch counter; new ones are put in here.
+        bury: makes the commit for a job that must not run again, and the reason.
         failed: called with the exception that ended the thread, should one.
     """
 
@@ -46,8 +48,9 @@ class Intake:
         tasks: Mapping[str, Task[..., Any, Any]],
         max_age: float,
         jobs: dict[int, Job],
-        executor: ThreadExecutor,
+        executor: Executor,
         committer: Committer,
+        bury: Callable[[Job, str], Commit],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._connect = connect
@@ -57,7 +60,9 @@ class Intake:
         self._jobs = jobs
         self._executor = executor
         self._committer = committer
+        self._bury = bury
         self._failed = failed
+        self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer))
         self._fresh: list[Job] = []
         self._channel: Any = None
         self._wanted = 0
@@ -78,9 +83,15 @@ class Intake:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def take_back(self) -> list[Job]:
+        """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
+        fresh, self._fresh = self._fresh, []
+        return self._quarantine.take_back() + fresh
+
     def room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
-        if self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted:
+        hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
+        if hungry or self._quarantine.busy:
             self._wake()
 
     def _wake(self) -> None:
@@ -128,8 +139,10 @@ class Intake:
                     if self._hand_over():  # whatever broke since, the broker is there
                         pauses.reset()
                 pauses.reset()
+                self._quarantine.step()
                 self._give_back()
-                wanted = self._executor.wanted
+                # One is what a suspect is.
+                wanted = 1 if self._quarantine.busy else self._executor.wanted
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -141,7 +154,10 @@ class Intake:
         if not self._fresh:
             return False
         fresh, self._fresh = self._fresh, []
-        self._executor.submit(fresh)
+        if self._quarantine.busy:
+            put_back(fresh, self._committer)
+        else:
+            self._executor.submit(fresh)
         self._committer.look()
         return True
 
@@ -163,7 +179,12 @@ class Intake:
             return
         job = Job(sig, task, delivery, time.monotonic())
         self._jobs[delivery.id] = job
-        self._fresh.append(job)
+        if delivery.suspect < 0:
+            self._fresh.append(job)
+        elif delivery.suspect < DEATHS:
+            self._quarantine.add(job)
+        else:
+            self._committer.add(self._bury(job, f"its process died {delivery.suspect} times while it ran alone"), job)
 
     def _give_back(self) -> None:
         """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""
@@ -171,7 +192,7 @@ class Intake:
         if now - self._looked_at < LOOK:
             return
         self._looked_at = now
-        if not self._executor.waiting:
+        if not self._executor.waiting or self._quarantine.busy:
             return
         oldest = next(iter(list(self._jobs.values())), None)
         if oldest is not None and now - oldest.received_at > LOOK:

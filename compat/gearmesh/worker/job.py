@@ -9,6 +9,7 @@ import msgspec
 from gearmesh.app.task import Task
 from gearmesh.wire.commit import Delivery
 from gearmesh.wire.signature import Signature
+from gearmesh.worker.slot import Slot
 
 __all__ = ["Job"]
 
@@ -16,7 +17,8 @@ __all__ = ["Job"]
 class Job(msgspec.Struct, eq=False, gc=False):
     """A decoded delivery whose task is registered here. Times are the monotonic clock's; 0.0: not yet.
 
-    ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED.
+    ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED. ``slot`` is the thread's
+    that runs it, where a thread does. ``interrupted`` is the error with which it was told to end.
     """
 
     sig: Signature
@@ -25,3 +27,5 @@ class Job(msgspec.Struct, eq=False, gc=False):
     received_at: float
     started_at: float = 0.0
     shown: str = ""
+    slot: Slot | None = None
+    interrupted: Exception | None = None

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from gearmesh.errors import ConfigError
 
-__all__ = ["WorkerOptions"]
+__all__ = ["POOLS", "THREADS", "Pool", "WorkerOptions"]
+
+#: Threads for ``def`` tasks in the pool "asyncio", at the most.
+THREADS: Final = 8
+Pool = Literal["threads", "asyncio", "processes"]
+POOLS: Final = ("threads", "asyncio", "processes")
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("human", "json")
@@ -18,7 +24,13 @@ class WorkerOptions:
     """Settings of one ``gearmesh worker``.
 
     Attributes:
-        concurrency: tasks that run at a time; 1 or more.
+        concurrency: tasks that run at a time; 1 or more. With the pool ``"processes"``, so many processes.
+        pool: ``"threads"``; ``"asyncio"``: ``async def`` tasks on one loop; or ``"processes"``.
+        soft_limit: seconds after which a task that says nothing itself is told to end; None or 0: never.
+        hard_limit: seconds after which it is killed with its process; None or 0: never. Processes only.
+        max_tasks_per_child: a process is replaced when it has run so many tasks; None: never.
+        max_memory_per_child: MiB of resident memory from which on a process is replaced when what it runs has
+            ended; None: never.
         queues: queues to read; None: the app's default queue.
         lease: seconds for which the worker may be silent before others take what it held;
             None: the app's.
@@ -26,13 +38,19 @@ class WorkerOptions:
         log_level: one of DEBUG, INFO, WARNING, ERROR, CRITICAL.
         log_format: ``"human"``, one line a record, or ``"json"``, one object a line.
         wait_for_broker: wait at start for a broker that is away, instead of failing.
-        consumer_tag: the name this worker consumes under; None: a fresh one each start.
+        consumer_tag: begins the name this worker consumes under; None: host and process id do. The rest is new at
+            each start: what an earlier incarnation held must not be mixed up with what this one fetches.
 
     Raises:
         ConfigError: naming the option, its value and what was expected.
     """
 
     concurrency: int = 10
+    pool: Pool = "threads"
+    soft_limit: float | None = None
+    hard_limit: float | None = None
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
     queues: tuple[str, ...] | None = None
     lease: float | None = None
     grace: float = 30.0
@@ -44,6 +62,20 @@ class WorkerOptions:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise ConfigError(f"concurrency is {self.concurrency}, expected 1 or more")
+        if self.pool not in POOLS:
+            raise ConfigError(f"pool is {self.pool!r}, expected one of {', '.join(POOLS)}")
+        for name in ("soft_limit", "hard_limit"):
+            limit = getattr(self, name)
+            if limit is not None and not (math.isfinite(limit) and limit >= 0):
+                raise ConfigError(f"{name} is {limit}, expected seconds, 0 or more")
+        if self.hard_limit and self.pool != "processes":
+            raise ConfigError(
+                f"hard_limit is {self.hard_limit:g}, expected none: only pool 'processes' can keep it"
+            )
+        for name in ("max_tasks_per_child", "max_memory_per_child"):
+            most = getattr(self, name)
+            if most is not None and most < 1:
+                raise ConfigError(f"{name} is {most}, expected 1 or more")
         if self.queues is not None and not (self.queues and all(self.queues)):
             raise ConfigError(f"queues is {self.queues!r}, expected names of queues, none of them empty")
         if self.lease is not None and not (math.isfinite(self.lease) and self.lease > 0):
@@ -54,3 +86,8 @@ class WorkerOptions:
             raise ConfigError(f"log_level is {self.log_level!r}, expected one of {', '.join(LOG_LEVELS)}")
         if self.log_format not in LOG_FORMATS:
             raise ConfigError(f"log_format is {self.log_format!r}, expected one of {', '.join(LOG_FORMATS)}")
+
+    @property
+    def board_size(self) -> int:
+        """How many jobs one process may run at a time."""
+        return self.concurrency + (THREADS if self.pool == "asyncio" else 0)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from gearmesh.app.app import App
-from gearmesh.app.context import RUNNING
+from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.eager import error_text
-from gearmesh.errors import LocalProtocolError, RetryLater
+from gearmesh.app.retry import next_try
+from gearmesh.app.revocations import REVOKED_ERROR
+from gearmesh.errors import LocalProtocolError, RetryLater, TaskError, TaskFailed
 from gearmesh.pauses import Pauses
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
@@ -25,6 +29,7 @@ from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskResult, TaskState
 from gearmesh.worker.job import Job
+from gearmesh.worker.slot import Slot
 
 __all__ = ["Loop", "Runner"]
 
@@ -42,8 +47,8 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run to the end; blocks the calling thread."""
+    def run(self, coroutine: Coroutine[Any, Any, Any], slot: Slot | None = None) -> Any:
+        """Run to the end; blocks the calling thread, which ``slot`` belongs to if its call may be interrupted."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -51,7 +56,7 @@ class Loop:
                     target=_serve, args=(self._loop,), name="gearmesh-loop", daemon=True
                 )
                 self._thread.start()
-        value, exc = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self._loop).result()
+        value, exc = asyncio.run_coroutine_threadsafe(_outcome(coroutine, slot), self._loop).result()
         if exc is not None:
             raise exc
         return value
@@ -78,8 +83,14 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+async def _outcome(
+    coroutine: Coroutine[Any, Any, Any], slot: Slot | None
+) -> tuple[Any, BaseException | None]:
     """Let no exception through: SystemExit would end the loop, and all coroutines with it."""
+    if slot is not None:
+        task = asyncio.current_task()
+        assert task is not None
+        slot.cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
     try:
         return await coroutine, None
     except BaseException as exc:
@@ -91,12 +102,14 @@ class Runner:
 
     Args:
         app: its backend is where a redelivered task's state is looked up, its default queue takes successors that
-            name none, its hooks see what is sent.
+            name none, its hooks see what is sent, its handlers are called, its revocations are obeyed.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._backend = app.backend
+        self._handlers = app.handlers
+        self._revocations = app.revocations
         self.loop = Loop()
 
     def run(self, job: Job) -> Commit:
@@ -106,37 +119,114 @@ class Runner:
                 finished = self._finished_before(job)
                 if finished is not None:
                     return finished
+            if self._revocations.active and self._revoked(job):
+                return self._dropped(job)
             return self._run(job)
         except Exception as exc:
-            # Not the task's error: what follows from it can't be made or sent (a hook raised, say).
-            log.error("task %s can't be settled: %r", job.sig.Name, exc, extra=_about(job.sig), exc_info=exc)
-            reason = f"{type(exc).__name__} after the task had run"
-            state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
-            return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason))
+            return self._unsettled(job, exc)
+
+    async def arun(self, job: Job) -> Commit:
+        """:meth:`run` for a coroutine function, in an asyncio task of its own."""
+        try:
+            try:
+                if job.delivery.redelivered:
+                    finished = await asyncio.to_thread(self._finished_before, job)
+                    if finished is not None:
+                        return finished
+                if self._revocations.active and await asyncio.to_thread(self._revoked, job):
+                    return self._dropped(job)
+            except asyncio.CancelledError as exc:
+                return self._ended(job, exc)
+            return await self._arun(job)
+        except Exception as exc:
+            return self._unsettled(job, exc)
+
+    async def _arun(self, job: Job) -> Commit:
+        task = job.task
+        assert task.fn is not None
+        context = TaskContext(job.sig, self._app)
+        RUNNING.set(context)  # it is this asyncio task's own
+        try:
+            try:
+                args = self._begin(job, context) if self._handlers.around else task.read_args(job.sig)
+                value = await task.fn(*args)
+            except BaseException as exc:
+                return self._ended(job, exc)
+            return self._returned(job, value)
+        finally:
+            if context.handled:
+                self._handlers.ended(job.sig)
+            if context.reported:
+                with contextlib.suppress(asyncio.CancelledError):  # too late: the task has ended
+                    await asyncio.to_thread(self._app.progress.flush)
 
     def _run(self, job: Job) -> Commit:
         sig, task = job.sig, job.task
         assert task.fn is not None  # the app's tasks are those that are here
-        token = RUNNING.set(sig)
+        context = TaskContext(sig, self._app)
+        token = RUNNING.set(context)
         try:
-            args = task.read_args(sig)
-            value = task.fn(*args)
-            if task.is_async:
-                value = self.loop.run(value)
-        except ArgumentUnreadable as exc:
-            return self._failed(job, error_text(exc))
-        except RetryLater as exc:
+            try:
+                args = self._begin(job, context) if self._handlers.around else task.read_args(sig)
+                slot, fn = job.slot, task.fn
+                if task.is_async:
+                    fn, args = self.loop.run, [fn(*args), slot]
+                value = fn(*args) if slot is None else slot.call(job, fn, args)
+            except BaseException as exc:
+                return self._ended(job, exc)
+            return self._returned(job, value)
+        finally:
+            if context.handled:
+                self._handlers.ended(sig)
+            if context.reported:
+                self._app.progress.flush()
+            RUNNING.reset(token)
+
+    def _begin(self, job: Job, context: TaskContext) -> list[Any]:
+        """The arguments, after the handlers were told.
+
+        Go: they are not told if an argument can't be read; that the call does not fit comes out after it has begun.
+        """
+        mismatch: TaskError | None = None
+        args: list[Any] = []
+        try:
+            args = job.task.read_args(job.sig)
+        except TaskError as exc:
+            mismatch = exc
+        context.handled = True
+        self._handlers.starting(job.sig)
+        if mismatch is not None:
+            raise mismatch
+        return args
+
+    def _returned(self, job: Job, value: Any) -> Commit:
+        """The task ended with a value."""
+        try:
+            results = job.task.dump_results(value)
+        except LocalProtocolError as exc:
+            return self._failed(job, error_text(exc), exc)
+        return self.succeeded(job, results)
+
+    def _ended(self, job: Job, exc: BaseException) -> Commit:
+        """The task ended with an exception."""
+        sig, told = job.sig, job.interrupted
+        if isinstance(exc, ArgumentUnreadable):
+            return self._failed(job, error_text(exc), exc)
+        if self._revocations.active and self._revoked(job):
+            return self._dropped(job)
+        if isinstance(exc, RetryLater):
             log.info("task %s asks to be retried in %g s", sig.Name, exc.seconds, extra=_about(sig))
             return self._again(job, workflow.retried_later(sig, time.time_ns(), int(exc.seconds * 1e9)))
-        except BaseException as exc:
-            return self._raised(job, exc)
-        finally:
-            RUNNING.reset(token)
-        try:
-            results = task.dump_results(value)
-        except LocalProtocolError as exc:
-            return self._failed(job, error_text(exc))
-        return self.succeeded(job, results)
+        if told is not None and isinstance(exc, (type(told), asyncio.CancelledError)):
+            exc = told.with_traceback(exc.__traceback__)
+        return self.raised(job, exc)
+
+    def _unsettled(self, job: Job, exc: Exception) -> Commit:
+        """Not the task's error: what follows from it can't be made or sent (a hook raised, say)."""
+        log.error("task %s can't be settled: %r", job.sig.Name, exc, extra=_about(job.sig), exc_info=exc)
+        reason = f"{type(exc).__name__} after the task had run"
+        state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
+        return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason))
 
     def succeeded(self, job: Job, results: Sequence[TaskResult]) -> Commit:
         """SUCCESS, the OnSuccess children, and a look at the chord."""
@@ -150,24 +240,42 @@ class Runner:
         states, publishes = self.outgoing(workflow.after_success(sig, results))
         return Commit(states=(state, *states), publishes=publishes, settle=Settle(job.delivery), chord=chord)
 
-    def _raised(self, job: Job, exc: BaseException) -> Commit:
+    def raised(self, job: Job, exc: BaseException) -> Commit:
+        """What follows from a task's exception: another try, or FAILURE and the OnError children."""
         sig = job.sig
-        if sig.RetryCount > 0:
-            again = workflow.retried(sig, time.time_ns())
-            log.warning(
-                "task %s failed, retry in %d s: %s", sig.Name, again.RetryTimeout, exc, extra=_about(sig)
-            )
+        again = next_try(job.task.retry, sig, exc, time.time_ns())
+        if again is not None:
+            log.warning("task %s failed, next try at %s: %s", sig.Name, again.ETA, exc, extra=_about(sig))
             return self._again(job, again)
         log.error("task %s failed: %s", sig.Name, error_text(exc), extra=_about(sig), exc_info=exc)
-        return self._failed(job, error_text(exc), logged=True)
+        return self._failed(job, error_text(exc), exc, logged=True)
 
-    def _failed(self, job: Job, error: str, *, logged: bool = False) -> Commit:
+    def dead(self, job: Job, reason: str) -> Commit:
+        """A job that must not run again: FAILURE, the OnError children, and a dead letter."""
+        failed = self._failed(job, reason, TaskFailed(job.sig.UUID, reason, job.sig.Name))
+        return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
+
+    def _failed(
+        self, job: Job, error: str, exc: BaseException | None = None, *, logged: bool = False
+    ) -> Commit:
+        """FAILURE and the OnError children; the error handlers are told of ``exc``, unless they were before."""
         sig = job.sig
         if not logged:
             log.error("task %s failed: %s", sig.Name, error, extra=_about(sig))
+        if exc is not None and self._handlers.around:
+            self._handlers.failed(sig, exc)
         state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
         states, publishes = self.outgoing(workflow.after_failure(sig, error))
         return Commit(states=(state, *states), publishes=publishes, settle=Settle(job.delivery))
+
+    def _revoked(self, job: Job) -> bool:
+        return bool(self._revocations.revoked((job.sig.UUID,)))
+
+    def _dropped(self, job: Job) -> Commit:
+        """FAILURE, and nothing that follows it: who revoked the task knows, and wants none of it."""
+        log.info("task %s was revoked", job.sig.Name, extra=_about(job.sig))
+        state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=REVOKED_ERROR)
+        return Commit(states=(state,), settle=Settle(job.delivery))
 
     def _again(self, job: Job, again: Signature) -> Commit:
         # Go writes RETRY and at once PENDING over it.
@@ -194,6 +302,8 @@ class Runner:
         log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))
         if state.success:
             return self.succeeded(job, state.Results or ())
+        if state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
+            return self._dropped(job)
         return self._failed(job, state.Error, logged=True)
 
     def fired(self, job: Job, commit: Commit) -> Commit:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 
 from gearmesh.wire.commit import Commit
 from gearmesh.worker.job import Job
+from gearmesh.worker.slot import Slot
 
 __all__ = ["ThreadExecutor"]
 
@@ -32,9 +33,16 @@ class ThreadExecutor:
     Args:
         run: job to Commit; must not raise.
         done: called in the thread that ran the job.
+        board: where each slot shows the fetch counter of what it runs, 0 for nothing; None: nobody looks.
     """
 
-    def __init__(self, slots: int, run: Callable[[Job], Commit], done: Callable[[Commit, Job], None]) -> None:
+    def __init__(
+        self,
+        slots: int,
+        run: Callable[[Job], Commit],
+        done: Callable[[Commit, Job], None],
+        board: MutableSequence[int] | None = None,
+    ) -> None:
         self.slots = slots
         self._run = run
         self._done = done
@@ -47,6 +55,7 @@ class ThreadExecutor:
         self._paces: dict[str, float] = {}
         #: what each thread runs now
         self._running: list[Job | None] = [None] * slots
+        self._board: MutableSequence[int] = [0] * slots if board is None else board
         self._closing = False
         #: of the task that ended last
         self._pace = AHEAD
@@ -85,6 +94,13 @@ class ThreadExecutor:
                 break
         back.reverse()
         return back
+
+    def interrupt(self, job: Job, error: Exception) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.interrupt`."""
+        if job.interrupted is None and job.slot is not None:
+            job.interrupted = error
+            if not job.slot.interrupt(job, type(error)):
+                job.interrupted = None
 
     def stop(self) -> None:
         """Let the threads end when their jobs are done; jobs not begun stay where they are."""
@@ -139,7 +155,8 @@ class ThreadExecutor:
 
     def _loop(self, me: int) -> None:
         waiting, run, done = self._waiting, self._run, self._done
-        paces, running, clock = self._paces, self._running, time.monotonic
+        paces, running, board, clock = self._paces, self._running, self._board, time.monotonic
+        slot = Slot()
         woken = False
         while not self._closing:
             try:
@@ -156,9 +173,12 @@ class ThreadExecutor:
             if pace >= QUICK and waiting:
                 self._wake_one()
             running[me] = job
+            job.slot = slot
+            board[me] = job.delivery.id
             job.started_at = start = clock()
             commit = run(job)
             took = clock() - start
+            board[me] = 0
             running[me] = None
             if pace >= QUICK or took >= QUICK:
                 # Slower runs are believed sooner: holding too much is worse than fetching too often.

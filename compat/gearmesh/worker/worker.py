@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import kombu
 
 from gearmesh.app.app import App
-from gearmesh.errors import ConfigError, GearmeshError
+from gearmesh.app.revocations import REVOKED_ERROR
+from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
+from gearmesh.worker.board import Board
 from gearmesh.worker.committer import Committer, close_quietly
+from gearmesh.worker.coroutines import AsyncExecutor
+from gearmesh.worker.executor import Executor
 from gearmesh.worker.intake import Intake, put_back
 from gearmesh.worker.job import Job
+from gearmesh.worker.limits import Limits
+from gearmesh.worker.options import POOLS, Pool
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.threads import ThreadExecutor
 
@@ -27,7 +34,7 @@ log = logging.getLogger("gearmesh.worker")
 
 
 class Worker:
-    """Runs an app's tasks in threads until it is stopped.
+    """Runs an app's tasks until it is stopped.
 
     The ``gearmesh worker`` command puts a supervising process above it; used directly, as in tests, it sends its
     own heartbeats.
@@ -38,9 +45,15 @@ class Worker:
         concurrency: how many tasks run at a time; at least 1.
         consumer: the name to consume under; None: a fresh one. It must be unique to this incarnation.
         heartbeats: False if another process sends them.
+        pool: ``"threads"``, or ``"asyncio"``: ``async def`` tasks on one loop, others in at most 8 threads.
+        soft_limit: seconds after which tasks that say nothing themselves are told to end, by
+            :exc:`~gearmesh.errors.SoftLimitExceeded`; None or 0: never.
+        hard_limit: seconds after which such a task's process is killed; processes only.
+        max_tasks: :attr:`worn_out` is set when so many have begun; None: never.
+        board: where what runs is shown to a supervisor; with the pool ``"processes"``, which it makes.
 
     Raises:
-        ConfigError: an argument is wrong.
+        ConfigError: an argument is wrong, or a task has a hard limit, which this pool can't keep.
     """
 
     def __init__(
@@ -51,7 +64,16 @@ class Worker:
         *,
         consumer: str | None = None,
         heartbeats: bool = True,
+        pool: Pool = "threads",
+        soft_limit: float | None = None,
+        hard_limit: float | None = None,
+        max_tasks: int | None = None,
+        board: Board | None = None,
     ) -> None:
+        if pool == "processes" and (concurrency != 1 or board is None):
+            raise ConfigError("pool is 'processes', which only the command 'gearmesh worker' has")
+        if pool not in POOLS:
+            raise ConfigError(f"pool is {pool!r}, expected one of {', '.join(POOLS)}")
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency!r}, expected a whole number above 0")
         self.app = app
@@ -63,9 +85,27 @@ class Worker:
         self._jobs: dict[int, Job] = {}
         self._runner = Runner(app)
         self._committer = Committer(
-            self._connection, app.backend, self._jobs, self._runner.fired, self._settled, self._nudge
+            self._connection, app.backend, self._jobs, self._runner.fired, self._settled, self._tick
         )
-        self._executor = ThreadExecutor(concurrency, self._runner.run, self._committer.add)
+        self._limits = Limits(app.tasks, soft_limit, hard_limit)
+        self._board = board
+        #: Set when it should be replaced; it has begun its last task.
+        self.worn_out = threading.Event()
+        self._left = max_tasks
+        run: Callable[[Job], Commit] = self._runner.run
+        arun: Callable[[Job], Awaitable[Commit]] = self._runner.arun
+        if pool != "processes":
+            self._limits.need_processes()
+        elif self._limits.any_hard:
+            run = self._timed
+        if max_tasks is not None:
+            run, arun = self._counted(run), self._acounted(arun)
+        places = None if board is None else board.places
+        self._executor: Executor
+        if pool == "asyncio":
+            self._executor = AsyncExecutor(concurrency, run, arun, self._committer.add, places)
+        else:
+            self._executor = ThreadExecutor(concurrency, run, self._committer.add, places)
         self._intake = Intake(
             self._connection,
             self.queues,
@@ -74,12 +114,14 @@ class Worker:
             self._jobs,
             self._executor,
             self._committer,
+            self._runner.dead,
             self._on_failure,
         )
         self._lock = threading.Lock()
         self._started = False
         self._stopped = threading.Event()
         self._over = threading.Event()
+        self._unwatch: Callable[[], None] = lambda: None
         self._failure: BaseException | None = None
 
     @property
@@ -102,6 +144,8 @@ class Worker:
                 self._executor.start()
                 self._committer.start()
                 self._intake.start()
+                if self.app.revocations.active:
+                    self._unwatch = self.app.revocations.watch(self._on_revoked)
         if timeout is not None and not self._intake.ready.wait(timeout):
             raise GearmeshError(
                 f"worker: the broker {self.app.shown_broker} was not reached in {timeout:g} s"
@@ -136,10 +180,8 @@ class Worker:
                 return True
             self._stopped.set()
         deadline = time.monotonic() + timeout
-        self._intake.stop(min(timeout, 20.0))
-        self._executor.stop()
-        put_back(self._executor.take_back(), self._committer)
-        ended = self._executor.join(timeout)
+        self._unwatch()
+        ended = self.finish(timeout)
         drained = self._committer.drain(max(1.0, deadline - time.monotonic()))
         self._committer.stop(5.0)
         self.leave()
@@ -178,6 +220,22 @@ class Worker:
 
         threading.Thread(target=loop, name="gearmesh-heartbeat", daemon=True).start()
 
+    def wear_out(self) -> None:
+        """Begin nothing more and set :attr:`worn_out`: whoever made this should finish it, and make another."""
+        if not self.worn_out.is_set():
+            self._executor.stop()
+            self.worn_out.set()
+
+    def finish(self, timeout: float) -> bool:
+        """Take nothing more, put back what has not begun; True if what runs ended within ``timeout`` seconds.
+
+        May be called again; :meth:`stop` has to follow.
+        """
+        self._intake.stop(min(timeout, 20.0))
+        self._executor.stop()
+        put_back(self._intake.take_back() + self._executor.take_back(), self._committer)
+        return self._executor.join(timeout)
+
     def __enter__(self) -> Worker:
         return self.start()
 
@@ -196,8 +254,44 @@ class Worker:
         }
         return open_connection(config.broker, consumer=self.consumer, options=options)
 
-    def _nudge(self) -> None:
+    def _tick(self) -> None:
         self._executor.nudge()
+        self._limits.look(self._jobs, self._executor)
+
+    def _timed(self, job: Job) -> Commit:
+        """Run it before the eyes of a supervisor that may kill this process."""
+        assert self._board is not None
+        self._board.limit(self._limits.hard(job.task) or 0)
+        try:
+            return self._runner.run(job)
+        finally:
+            self._board.limit(0)
+
+    def _counted(self, run: Callable[[Job], Commit]) -> Callable[[Job], Commit]:
+        def counted(job: Job) -> Commit:
+            self._count()
+            return run(job)
+
+        return counted
+
+    def _acounted(self, arun: Callable[[Job], Awaitable[Commit]]) -> Callable[[Job], Awaitable[Commit]]:
+        async def counted(job: Job) -> Commit:
+            self._count()
+            return await arun(job)
+
+        return counted
+
+    def _count(self) -> None:
+        assert self._left is not None
+        self._left -= 1
+        if self._left <= 0:
+            self.wear_out()
+
+    def _on_revoked(self, uuids: set[str]) -> None:
+        """What runs is told to end; what does not run yet is dropped when its turn comes."""
+        for job in list(self._jobs.values()):
+            if job.sig.UUID in uuids and job.started_at:
+                self._executor.interrupt(job, SoftLimitExceeded(message=REVOKED_ERROR))
 
     def _settled(self) -> None:
         self._intake.room()

@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 
 from gearmesh import App
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Delivery
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job
@@ -38,3 +40,12 @@ def make_job(app: App) -> Callable[..., Job]:
         return Job(sig.evolve(**fields), app.tasks[name], delivery, 0.0)
 
     return make
+
+
+@pytest.fixture
+def sent(url: str) -> Iterator[Callable[..., list[Signature]]]:
+    """What waits in a queue, decoded."""
+    connection = open_connection(url)
+    channel = connection.channel()
+    yield lambda queue="machinery_tasks": [decode(body) for body in channel.pending(queue, 100_000)]
+    connection.close()

@@ -165,7 +165,9 @@ def test_an_exception_is_the_failure(
     assert (state.State, state.Error, state.Results) == (FAILURE, error, None)
 
 
-@pytest.mark.parametrize(("name", "shown"), [("nan", "nan"), ("dict", "no"), ("object", "object"), ("whole", "int64")])
+@pytest.mark.parametrize(
+    ("name", "shown"), [("nan", "nan"), ("dict", "no"), ("object", "object"), ("whole", "int64")]
+)
 def test_a_result_that_go_has_not_is_a_failure_without_retry(
     name: str, shown: str, runner: Runner, make_job: MakeJob
 ) -> None:

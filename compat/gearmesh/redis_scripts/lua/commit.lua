@@ -17,7 +17,12 @@
 --   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
 --   "m" written and kept: more UUIDs of the group are needed  "b" nothing happened: the chord mutex is held
 --   "t" settled, but another had taken the trigger  "g" settled, but the GroupMeta is gone
+--   "e" nothing happened: it never can; after the groups comes a list with a reason for each of these
 --   or {"dup"}: this token's batch was carried out before.
+-- An error means that nothing was sent and nothing settled.
+--
+-- A command that fails would end the script in the middle, with the rest undone: so what can fail because a key is of
+-- another type is tried before anything is changed. (What the server's condition forbids fails at the first write.)
 --
 -- Why a script: whoever has lost the lease must change nothing, and a crash must leave all or nothing.
 -- The JSON is handled as text: cjson turns [] into {} and damages large integers. What is looked for contains
@@ -48,28 +53,63 @@ local function state_of(document)
   local at = find(document, ',"State":"', 1, true)
   if not at then return nil, '' end
   local stop = find(document, '"', at + 10, true)
-  return at, sub(document, at + 10, (stop or 0) - 1)
+  if not stop then return nil, '' end -- only the beginning of a document
+  return at, sub(document, at + 10, stop - 1)
 end
 
-local function write(s)
-  local key, word = s[1], s[3]
-  if not word then
-    call('SET', key, s[2], 'EX', ttl)
-    return
-  end
+-- the document to store, or false if there is nothing to change; nil and why, if there is no telling
+local function compose(s)
+  local word = s[3]
+  if not word then return s[2] end
   local name, created = '""', '"0001-01-01T00:00:00Z"'
-  local old = call('GET', key)
+  local old = redis.pcall('GET', s[1])
   if old then
+    if old.err then return nil, 'state ' .. s[1] .. ': ' .. old.err end
     local at, stored = state_of(old)
-    if (word == 'RECEIVED' or word == 'STARTED') and is_final(stored) then return end
+    if (word == 'RECEIVED' or word == 'STARTED') and is_final(stored) then return false end
     local from = find(old, '"TaskName":', 1, true)
     if at and from then name = sub(old, from + 11, at - 1) end
     from = find(old, ',"CreatedAt":"', at or 1, true)
     local stop = from and find(old, '"', from + 14, true)
     if stop then created = sub(old, from + 13, stop) end
   end
-  call('SET', key, s[2] .. name .. s[4] .. created .. ',"TTL":0}', 'EX', ttl)
-  if is_final(word) then finals[#finals + 1] = key end
+  return s[2] .. name .. s[4] .. created .. ',"TTL":0}'
+end
+
+local function store(s, document)
+  if not document then return end
+  call('SET', s[1], document, 'EX', ttl)
+  if s[3] and is_final(s[3]) then finals[#finals + 1] = s[1] end
+end
+
+local function write(s)
+  store(s, compose(s))
+end
+
+local kinds = {}
+
+-- why `key` can't take messages; nil if it can
+local function blocked(key, kind)
+  local found = kinds[key]
+  if not found then
+    found = call('TYPE', key).ok
+    kinds[key] = found
+  end
+  if found ~= kind and found ~= 'none' then return 'WRONGTYPE ' .. key .. ' is a ' .. found .. ', no ' .. kind end
+end
+
+local function refused(publishes)
+  for _, p in ipairs(publishes) do
+    local why = blocked(p[1], 'list') or (p[3] ~= '' and blocked(delayed, 'zset'))
+    if why then return why end
+  end
+end
+
+local function unwritable(states)
+  for _, s in ipairs(states) do
+    local size = s[3] and redis.pcall('STRLEN', s[1])
+    if type(size) == 'table' then return 'state ' .. s[1] .. ': ' .. size.err end
+  end
 end
 
 local function send(p)
@@ -137,7 +177,9 @@ local function progress(g)
   while g.known < g[2] do
     local uuid = g[4][g.known - g[3] + 1]
     if not uuid then return 'more' end
-    local at, word = state_of(call('GETRANGE', uuid, 0, 511))
+    local begin = redis.pcall('GETRANGE', uuid, 0, 511)
+    if begin.err then return 'open' end
+    local at, word = state_of(begin)
     if not at then at, word = state_of(call('GET', uuid) or '') end
     if not is_final(word) then return 'open' end
     g.known = g.known + 1
@@ -148,8 +190,8 @@ end
 -- nil when it was won; else what to answer. `keep` answers leave everything as it was.
 local function trigger(t)
   if call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end
-  local meta = call('GET', t[1])
-  if not meta then return 'g' end
+  local meta = redis.pcall('GET', t[1])
+  if not meta or meta.err then return 'g' end
   local from, to = find(meta, '"ChordTriggered":false', 1, true)
   if from and not find(meta, '"ChordTriggered":', to, true) then
     call('SET', t[1], sub(meta, 1, from - 1) .. '"ChordTriggered":true' .. sub(meta, to + 1), 'EX', ttl)
@@ -160,13 +202,27 @@ local function trigger(t)
   return 't'
 end
 
-local codes = {}
+for _, e in ipairs(batch[4]) do
+  local why = e[1] == '' and (refused(e[5]) or unwritable(e[4]))
+  if why then return redis.error_reply(why) end
+end
+
+local codes, problems = {}, {}
 for i, e in ipairs(batch[4]) do
   local held, id, how, t = e[1], e[2], e[3], e[7]
   local fenced = held ~= ''
   local plain = fenced and how == 1 and e[6] == 0 and not t and not e[8]
   local code = '1'
-  if fenced and (plain and call('HDEL', held, id) or call('HEXISTS', held, id)) == 0 then
+  local why = refused(e[5])
+    or how > 1 and how < 5 and blocked(e[8][1], 'list')
+    or t and (unwritable(t[4]) or refused(t[5]))
+    or (t or #e[4] > 1) and unwritable(e[4])
+  local only
+  if not why and not t and #e[4] == 1 then only, why = compose(e[4][1]) end
+  if why and fenced then
+    code = call('HEXISTS', held, id) == 1 and 'e' or '0'
+    if code == 'e' then problems[#problems + 1] = why end
+  elseif fenced and (plain and call('HDEL', held, id) or call('HEXISTS', held, id)) == 0 then
     code = '0'
   else
     local won
@@ -176,7 +232,11 @@ for i, e in ipairs(batch[4]) do
       code = answer or code
     end
     if code ~= 'b' then
-      for _, s in ipairs(e[4]) do write(s) end
+      if only ~= nil then
+        store(e[4][1], only)
+      else
+        for _, s in ipairs(e[4]) do write(s) end
+      end
       local g = groups[e[6]]
       local status = g and progress(g)
       if status == 'complete' then
@@ -201,6 +261,7 @@ for i, g in ipairs(groups) do
   if g.known and g.known > g.stored then call('SET', g[1], g.known, 'EX', ttl) end
   answer[i + 1] = g.known or 0
 end
+answer[#groups + 2] = problems
 if token ~= '' then call('SET', token, batch[2], 'PX', 600000) end
 if batch[7] ~= '' and #finals > 0 then call('PUBLISH', batch[7], table.concat(finals, ' ')) end
 return answer

@@ -3,7 +3,7 @@
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)  6 grace (string)
 -- ARGV  1 consumer  2 first number  3 how many at the most  4 bytes at the most (one message always goes)
 --       5 prefix of the "seen" keys
--- Returns msgpack: {messages, how often each was lost by a consumer before (or false: none was),
+-- Returns msgpack: {messages, of each what "recovered" says, "0" for nothing (or false: nothing of any; recover.lua),
 --                   ms for which messages in the queue are left to others (0: none is)}
 --
 -- What a blocking wait put into "arrived" comes first, so the order is the queue's.
@@ -15,8 +15,9 @@ local taken = {}
 local function take(list)
   local step = 1
   while #taken < most and room > 0 do
-    local items = redis.call('LPOP', list, math.min(step, most - #taken))
+    local items = redis.pcall('LPOP', list, math.min(step, most - #taken))
     if not items then return end
+    if items.err then return items end -- the key is no list
     local size = 0
     for _, body in ipairs(items) do
       taken[#taken + 1] = body
@@ -31,7 +32,8 @@ end
 
 redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
 take(KEYS[3])
-take(KEYS[1])
+local failed = take(KEYS[1])
+if failed and #taken == 0 then return failed end
 
 -- What was set aside has just been returned: whoever knows those names goes first.
 local grace = math.max(0, redis.call('PTTL', KEYS[6]))
@@ -58,6 +60,6 @@ redis.call('HSET', KEYS[2], unpack(pairs_))
 if redis.call('EXISTS', KEYS[5]) == 0 then return cmsgpack.pack({taken, false, grace}) end
 local lost = {}
 for i, body in ipairs(taken) do
-  lost[i] = tonumber(redis.call('HGET', KEYS[5], redis.sha1hex(body)) or 0)
+  lost[i] = redis.call('HGET', KEYS[5], redis.sha1hex(body)) or '0'
 end
 return cmsgpack.pack({taken, lost, grace})

@@ -3,22 +3,49 @@
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)
 -- ARGV  1 consumer  2 its heartbeat counter as observed, or "" if it is known to be dead or asks itself
 --       3 how many at the most in this call  4 "1": count it against the messages
+--       5 "1": strike it off the list of consumers
+--       6 numbers of the messages that ran when it died, separated by spaces; "?" if that is not known
 -- Returns {how many were put back, 1 if there is more}; {-1, 0} if the consumer has moved since.
 --
 -- A live consumer's counter moves, so whoever watched it stand still for a whole lease may take its messages;
 -- the zombie's later commits find their entry gone.
+-- Who was only said to be dead stays on the list until a reaper finds it silent: a proxy may keep its blocking wait
+-- open a little longer, and what that still moves to "arrived" must be found.
+
+-- "recovered" keeps "<times lost>" or, of a suspect, "<times lost> <deaths while it ran alone>". What ran when its
+-- process died is suspect; what merely waited is not. Where that is not known, what was lost twice is.
 
 local most = tonumber(ARGV[3])
 if ARGV[2] ~= '' and redis.call('HGET', KEYS[4], ARGV[1]) ~= ARGV[2] then
   return {-1, 0}
 end
 
+local running, ran = {}, 0
+for id in string.gmatch(ARGV[6], '%d+') do
+  running[id] = true
+  ran = ran + 1
+end
+
+local function count_against(body, id, held)
+  local digest = redis.sha1hex(body)
+  local old = redis.call('HGET', KEYS[5], digest) or '0'
+  local lost, deaths = string.match(old, '^(%d+) ?(%d*)$')
+  lost, deaths = lost + 1, tonumber(deaths)
+  if ARGV[6] ~= '?' then
+    if running[id] then deaths = (deaths or 0) + (ran == 1 and 1 or 0) end
+  elseif deaths then
+    if held == 1 then deaths = deaths + 1 end
+  elseif lost > 1 then
+    deaths = 0
+  end
+  redis.call('HSET', KEYS[5], digest, lost .. (deaths and (' ' .. deaths) or ''))
+  redis.call('EXPIRE', KEYS[5], 86400)
+end
+
 -- the newest first, each before all others: the oldest ends up at the head
 local count = 0
 while count < most do
-  local body = redis.call('RPOP', KEYS[3])
-  if not body then break end
-  redis.call('LPUSH', KEYS[1], body)
+  if not redis.call('LMOVE', KEYS[3], KEYS[1], 'RIGHT', 'LEFT') then break end
   count = count + 1
 end
 local ids = redis.call('HKEYS', KEYS[2])
@@ -28,8 +55,7 @@ for _, id in ipairs(ids) do
   if count >= most then break end
   local body = redis.call('HGET', KEYS[2], id)
   if ARGV[4] == '1' then
-    redis.call('HINCRBY', KEYS[5], redis.sha1hex(body), 1)
-    redis.call('EXPIRE', KEYS[5], 86400)
+    count_against(body, id, #ids)
   end
   redis.call('LPUSH', KEYS[1], body)
   redis.call('HDEL', KEYS[2], id)
@@ -37,5 +63,5 @@ for _, id in ipairs(ids) do
   done = done + 1
 end
 if done < #ids or redis.call('EXISTS', KEYS[3]) == 1 then return {count, 1} end
-redis.call('HDEL', KEYS[4], ARGV[1])
+if ARGV[5] == '1' then redis.call('HDEL', KEYS[4], ARGV[1]) end
 return {count, 0}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from gearmesh.testing.contracts.announcing import Announcing
+from gearmesh.testing.contracts.besides import Besides
 from gearmesh.testing.contracts.grouping import Grouping
 from gearmesh.testing.contracts.keeping import Keeping
 
 __all__ = ["BackendContract"]
 
 
-class BackendContract(Keeping, Grouping, Announcing):
+class BackendContract(Keeping, Grouping, Announcing, Besides):
     """Subclass it in a test module and provide a fixture.
 
     ``open_backend``: a function ``(*, expire=3600)`` that opens the backend on a store without states, the
     same store for each call in one test.
 
     Set ``merges`` to False for a backend on which Machinery does not carry CreatedAt and TaskName over.
-    What a backend does not do is skipped: ``watch`` may return None.
+    What a backend does not do is skipped: ``watch`` may return None, and the methods of
+    :class:`~gearmesh.backends.base.Reporting` and :class:`~gearmesh.backends.base.Revoking` may be missing.
     """

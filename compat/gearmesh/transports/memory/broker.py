@@ -90,7 +90,9 @@ class Broker:
             line.beat(consumer)
             while len(taken) < most and (item := line.take()) is not None:
                 number = next(self._numbers)
-                delivery = Delivery(queue=queue, consumer=consumer, id=number, redelivered=item.lost)
+                delivery = Delivery(
+                    queue=queue, consumer=consumer, id=number, redelivered=item.lost, suspect=item.suspect
+                )
                 held = Held(item, delivery, owner)
                 if keep:
                     line.hold(held)
@@ -192,10 +194,18 @@ class Broker:
             for queue in queues:
                 self.line(queue).beat(consumer)
 
-    def recover(self, consumer: str, queues: Iterable[str], *, lost: bool) -> int:
+    def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
+        """What a consumer holds."""
+        with self.changed:
+            leases = [held for queue in queues for held in self.line(queue).held.get(consumer, {}).values()]
+        return [(held.delivery, held.item.body) for held in leases]
+
+    def recover(
+        self, consumer: str, queues: Iterable[str], *, lost: bool, running: Collection[int] | None = None
+    ) -> int:
         """Put back what a dead consumer held; how many there were."""
         with self.changed:
-            found = sum(self.line(queue).recover(consumer, lost=lost) for queue in queues)
+            found = sum(self.line(queue).recover(consumer, lost=lost, running=running) for queue in queues)
             self.changed.notify_all()
             return found
 

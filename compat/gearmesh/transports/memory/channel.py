@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -65,7 +65,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return []
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        self.channel.put_back()
+        """Closing calls this; the channel itself knows whether anything goes back then."""
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
@@ -113,8 +113,18 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
         self.broker.heartbeat(consumer, queues)
 
-    def recover(self, consumer: str, queues: Sequence[str], *, suspect: bool = False) -> int:
-        return self.broker.recover(consumer, queues, lost=suspect)
+    def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
+        return self.broker.held(consumer, queues)
+
+    def recover(
+        self,
+        consumer: str,
+        queues: Sequence[str],
+        *,
+        suspect: bool = False,
+        running: Collection[int] | None = None,
+    ) -> int:
+        return self.broker.recover(consumer, queues, lost=suspect, running=running)
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         return self.broker.pending(queue, limit)

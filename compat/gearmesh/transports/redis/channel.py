@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from queue import Empty
 from typing import Any
 
@@ -32,6 +34,8 @@ __all__ = ["Channel"]
 log = logging.getLogger("gearmesh.redis")
 
 
+#: Seconds for the server to close a connection whose other side was closed.
+END_PATIENCE = 1.0
 #: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
 LOOK_AGAIN = 0.01
 
@@ -74,7 +78,8 @@ class Waiter:
         self.queue = queue
         self.type = f"WAIT {queue}"
         self.connection = channel.async_pool.get_connection()
-        self.armed_at = 0.0
+        #: a wait whose reply has not come by then (monotonic) never will: the connection is half-open
+        self.overdue_at = float("inf")
         self._replies = 0
 
     @property
@@ -86,7 +91,9 @@ class Waiter:
         keys = self.channel.keys(self.queue)
         consumer = self.channel.consumer
         self._replies = 2
-        self.armed_at = time.monotonic()
+        self.overdue_at = time.monotonic() + seconds + 15
+        self.channel.ledger.waiting(self.queue)  # forgets those that are over
+        self.channel.ledger.waits.add((self.overdue_at, self.queue))
         self.connection.send_packed_command(
             self.connection.pack_commands(
                 [
@@ -110,16 +117,53 @@ class Waiter:
         except BaseException:
             self.drop()
             raise
+        channel = self.channel
+        channel.ledger.waits.discard((self.overdue_at, self.queue))
+        self.overdue_at = float("inf")
         if reply is None:
-            self.channel.ready.discard(self.queue)
-        else:
-            self.channel.ready.add(self.queue)
+            channel.ready.discard(self.queue)
+            return True
+        channel.ready.add(self.queue)
+        if not channel.qos.can_consume():
+            # The wait was begun when there was room. Somebody else may have some now.
+            arrived = channel.keys(self.queue).arrived(channel.consumer)
+            channel.redis.lmove(arrived, self.queue, "RIGHT", "LEFT")
         return True
 
     def drop(self) -> None:
-        """Forget the connection's state; the next wait begins anew."""
+        """Forget the connection's state; the next wait begins anew.
+
+        The server may not know yet, and still move a message: so the queue is worth a look, and the wait stays
+        among the ledger's.
+        """
         self._replies = 0
+        self.overdue_at = float("inf")
+        self.channel.ready.add(self.queue)
+        self.channel.connection.cycle.forget(self)
         self.connection.disconnect()
+
+    def end(self, until: float) -> None:
+        """Drop the connection, and see to it that the server has given up the wait, so that nothing comes any more.
+
+        It closes its side once it has seen ours closed; then the wait is taken off the ledger. If that has not
+        happened by ``until`` (monotonic), it stays there.
+        """
+        sock = self.connection._sock
+        if self.armed and sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(max(0.001, until - time.monotonic()))
+                while sock.recv(4096):
+                    pass
+                self.channel.ledger.waits.discard((self.overdue_at, self.queue))
+        self.drop()
+
+
+class FanoutQueues(dict[str, str]):
+    """Queue by fanout exchange; "" for a message that came while its consumer was cancelled."""
+
+    def __missing__(self, exchange: str) -> str:
+        return ""
 
 
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
@@ -137,6 +181,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     connection_class_ssl = connections.SSLConnection
     do_restore = False
     priority_steps = (0,)
+    supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
     socket_timeout = 15.0
     socket_connect_timeout = 15.0
     socket_keepalive = True
@@ -182,13 +227,26 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
         self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
         self.keeper = Keeper(self)
+        self._pid = os.getpid()
+        self._fanout_to_queue = FanoutQueues()
         # Sockets, not a pipe: one that is closed while another thread wakes us can't be somebody else's by then.
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self.woken = False
+        try:
+            self.connection.check_server(self.redis)
+        except BaseException:
+            self.close()
+            raise
 
     # -- kombu's side
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues consumed from, each once, in the order of their consumers; no fanout ones."""
+        fanout = self.active_fanout_queues
+        return [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanout]
 
     def keys(self, queue: str) -> QueueKeys:
         keys = self._keys.get(queue)
@@ -197,8 +255,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         return keys
 
     def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> Any:
-        self.keys(queue)
+        if queue not in self._fanout_queues:
+            self.keys(queue)
         result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        self._no_ack.discard(queue)
         if no_ack:
             self._no_ack.add(queue)
         message_class = self.Message
@@ -210,24 +270,66 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self.connection._callbacks[queue] = on_item
         self.ready.add(queue)
         self.ledger.wake = self.wake
+        self.connection.warn_of_eviction()
         return result
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         queue = self._tag_to_queue.get(consumer_tag)
         result = super()._basic_cancel(consumer_tag)
-        waiter = self.waiters.pop(queue, None)
-        if waiter is not None:
-            waiter.drop()
-            self.async_pool.release(waiter.connection)
+        if queue is None or self._closing or queue in self._active_queues:
+            return result
+        self.ready.discard(queue)
+        self._no_ack.discard(queue)
+        with contextlib.suppress(*CONNECTION_ERRORS):  # then it lies on the server, for a reaper to find
+            self._leave(queue)
         return result
 
+    def _leave(self, queue: str) -> None:
+        """Put back what came for ``queue`` and nobody here has seen, and go off its list unless we hold more of it."""
+        waiter = self.waiters.pop(queue, None)
+        if waiter is not None:
+            waiter.end(time.monotonic() + END_PATIENCE)
+            self.handlers.pop(waiter.type, None)
+            self.async_pool.release(waiter.connection)
+            self.ready.discard(queue)
+        if queue not in self.ledger.queues:
+            return
+        unseen = [item for item in self._undelivered if item.delivery.queue == queue]
+        if unseen:
+            self._undelivered = deque(item for item in self._undelivered if item.delivery.queue != queue)
+            self.commit([Commit(settle=Settle(item.delivery, "head")) for item in unseen])
+        arrived = self.keys(queue).arrived(self.consumer)
+        while self.redis.lmove(arrived, queue, "RIGHT", "LEFT") is not None:
+            pass
+        if self._own_ledger and not self._adopt and not self._holds(queue):
+            self.take_over(self.consumer, queue, lost=False)
+            if not self.ledger.waiting(queue):
+                self.ledger.queues.discard(queue)
+
+    def _holds(self, queue: str) -> bool:
+        return any(delivery.queue == queue for delivery in list(self.ledger.open.values()))
+
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        self.redis.rpush(queue, to_item(message, self))
+        item = to_item(message, self)
+        lives = self._expires.get(queue)
+        if lives is None:
+            self.redis.rpush(queue, item)
+            return
+        with self.redis.pipeline() as pipe:
+            pipe.rpush(queue, item)
+            pipe.pexpire(queue, lives)
+            pipe.execute()
 
     def _get(self, queue: str, timeout: float | None = None) -> Taken:
         for taken in self._fetch(queue, 1):
             return taken
         raise Empty
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        message = super().basic_get(queue, no_ack=no_ack, **kwargs)
+        if message is not None and no_ack:
+            message.ack()
+        return message
 
     def settle_one(self, tag: int, how: Any) -> None:
         """kombu's ack and reject."""
@@ -238,17 +340,36 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     def close(self) -> None:
         if self.closed:
             return
-        if self._own_ledger and self.ledger.used:
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                self.put_back_all()
+        self._closing = True
+        ours = os.getpid() == self._pid  # a forked child must let the parent's connections and messages be
+        if ours:
+            until = time.monotonic() + END_PATIENCE
+            for waiter in self.waiters.values():
+                waiter.end(until)
+            if self._own_ledger and self.ledger.used:
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    self.put_back_all()
+        else:
+            self.__dict__.pop("client", None)  # with it kombu would delete the parent's reply queues
         for item in self._undelivered:  # whoever goes on with this ledger finds it on the server
             self.ledger.open.pop(item.delivery.id, None)
-        for waiter in self.waiters.values():
-            waiter.drop()
+        self._undelivered.clear()
         self.waiters.clear()
-        super().close()
-        self._wake_read.close()
-        self._wake_write.close()
+        try:
+            super().close()
+        finally:
+            self._wake_read.close()
+            self._wake_write.close()
+
+    def _after_fork(self) -> None:
+        """In a forked child: what the parent holds is the parent's, and so are its connections."""
+        super()._after_fork()
+        for waiter in self.waiters.values():
+            waiter.connection.disconnect()
+        self.redis.connection.disconnect()
+        self.waiters.clear()
+        self._undelivered.clear()
+        self._closing = True
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # kombu knows one class of Unix socket connections, whatever the channel says.
@@ -277,21 +398,26 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             if len(taken) < most:
                 self.ready.discard(queue)
             self._undelivered.extend(taken)
-            if queue in self._no_ack and taken:
-                self.commit([Commit(settle=Settle(item.delivery)) for item in taken])
             delivered = self._deliver() or delivered
         self._turn += 1
         return delivered
 
     def _deliver(self) -> bool:
         """Hand out what was fetched; a callback that raises leaves the rest for the next time."""
-        undelivered = self._undelivered
-        if not undelivered:
+        if not self._undelivered:
             return False
+        if self._no_ack:
+            taken = [item.delivery for item in self._undelivered if item.delivery.queue in self._no_ack]
+            if taken:
+                self.commit([Commit(settle=Settle(delivery)) for delivery in taken if delivery.id in self.ledger.open])
         deliver = self.connection._deliver
-        while undelivered:
-            item = undelivered.popleft()
-            deliver(item, item.delivery.queue)
+        callbacks = self.connection._callbacks
+        while self._undelivered:  # a callback may cancel a consumer, which takes out what was for it
+            item = self._undelivered.popleft()
+            if item.delivery.queue in callbacks:
+                deliver(item, item.delivery.queue)
+            else:
+                self.commit([Commit(settle=Settle(item.delivery, "head"))])
         return True
 
     def _fetch(self, queue: str, most: int) -> list[Taken]:
@@ -321,9 +447,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self.keeper.look_again(queue, min(grace / 1000, LOOK_AGAIN))
         taken = []
         for i, body in enumerate(bodies or ()):
-            delivery = Delivery(
-                queue=queue, consumer=consumer, id=first + i, redelivered=lost[i] if lost else 0
-            )
+            delivery = Delivery(queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {}))
             ledger.open[delivery.id] = delivery
             taken.append(Taken(body, delivery))
         return taken
@@ -340,7 +464,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                     if body is None:  # settled meanwhile
                         continue
                     log.info("adopted a delivery whose reply was lost", extra={"queue": queue})
-                    delivery = Delivery(queue=queue, consumer=self.consumer, id=id_)
+                    losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
+                    delivery = Delivery(queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0"))
                     ledger.open[id_] = delivery
                     self._undelivered.append(Taken(body, delivery))
         self._adopt = False
@@ -374,25 +499,51 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                     self.ledger.set_aside()
         return outcomes
 
+    def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
+        found = []
+        for queue in queues:
+            for id_, body in self.redis.hgetall(self.keys(queue).held(consumer)).items():
+                found.append((Delivery(queue=queue, consumer=consumer, id=int(id_)), body))
+        return found
+
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
         with self.redis.pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.hincrby(self.keys(queue).consumers, consumer, 1)
             pipe.execute()
 
-    def recover(self, consumer: str, queues: Iterable[str], *, suspect: bool = False) -> int:
-        return sum(self.take_over(consumer, queue, lost=suspect) for queue in queues)
+    def recover(
+        self,
+        consumer: str,
+        queues: Iterable[str],
+        *,
+        suspect: bool = False,
+        running: Collection[int] | None = None,
+    ) -> int:
+        return sum(self.take_over(consumer, queue, lost=suspect, running=running) for queue in queues)
 
-    def take_over(self, consumer: str, queue: str, *, beat: bytes = b"", lost: bool) -> int:
+    def take_over(
+        self,
+        consumer: str,
+        queue: str,
+        *,
+        beat: bytes = b"",
+        lost: bool,
+        running: Collection[int] | None = None,
+    ) -> int:
         """Put back what ``consumer`` holds of ``queue``; -1 if its heartbeat is not ``beat`` any more."""
         keys = self.keys(queue)
         total = 0
+        ran = "?" if running is None else " ".join(map(str, running))
+        # A wait of ours that the server may still know of can bring one more message: a reaper must find it.
+        over = consumer == self.consumer and not self.ledger.waiting(queue)
+        forget = "1" if beat or over else "0"
         while True:
             count, more = run(
                 self.redis,
                 "recover",
                 [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
-                [consumer, beat, MAX_ENTRIES, "1" if lost else "0"],
+                [consumer, beat, MAX_ENTRIES, "1" if lost else "0", forget, ran],
             )
             if count < 0:
                 return total or -1
@@ -402,6 +553,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
 
     def put_back_all(self) -> int:
         """Put back all that this channel's consumer holds, and take it off the list of consumers."""
+        self._undelivered.clear()
         count = self.recover(self.consumer, sorted(self.ledger.queues))
         self.ledger.open.clear()
         return count
@@ -474,3 +626,9 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             handlers: dict[str, Callable[[], Any]] = self.handlers
             handlers[waiter.type] = waiter.read
         return waiter
+
+
+def _losses(text: bytes) -> dict[str, int]:
+    """What ``recovered`` says of a message, as fields of a Delivery; see ``recover.lua``."""
+    lost, _, deaths = text.partition(b" ")
+    return {"redelivered": int(lost), "suspect": int(deaths or -1)}

@@ -33,11 +33,14 @@ class Keeper:
         self._channel = channel
         self._beat_pause = channel.lease / 3
         self._look_pause = min(1.5, channel.lease / 4)
+        #: when we last looked at the others, and through which socket
+        self._looked_at = 0.0
+        self._looked_through: Any = None
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
         #: queue -> when to fetch from it again
         self._again: dict[str, float] = {}
-        #: (queue, consumer) -> heartbeat counter and since when it has been that. It lives as long as this
-        #: channel's connections: a Redis that was away decides nothing.
+        #: (queue, consumer) -> heartbeat counter, and for how many seconds we have watched it be that. It lives as
+        #: long as the connection: a Redis that was away decides nothing.
         self._seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
 
     def next(self) -> float:
@@ -63,7 +66,9 @@ class Keeper:
         if now >= self._next_beat:
             self._next_beat = now + self._beat_pause
             if self._channel.heartbeats:
-                self._channel.heartbeat(self._channel.consumer, self._queues())
+                # Who has cancelled a consumer may still be busy with what it got.
+                held = (delivery.queue for delivery in list(self._channel.ledger.open.values()))
+                self._channel.heartbeat(self._channel.consumer, dict.fromkeys((*self._queues(), *held)))
             delivered = self._channel.check_held()
         return delivered
 
@@ -84,19 +89,25 @@ class Keeper:
         channel = self._channel
         seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
         me = channel.consumer.encode()
+        sock = channel.redis.connection._sock
+        if sock is not self._looked_through:
+            self._looked_through = sock
+            self._seen = {}
+        # A long pause was not watched: others may have been kept from speaking by what kept us from looking.
+        watched = min(now - self._looked_at, 2 * self._look_pause)
+        self._looked_at = now
         for queue in self._queues():
             for consumer, beat in channel.redis.hgetall(channel.keys(queue).consumers).items():
                 if consumer == me:
                     continue
                 spot = (queue, consumer)
-                last, since = self._seen.get(spot, (beat, now))
-                if last != beat:
-                    since = now
-                if now - since >= channel.lease:
+                last, still = self._seen.get(spot, (b"", 0.0))
+                still = still + watched if last == beat else 0.0
+                if still >= channel.lease:
                     self._reap(queue, consumer, beat)
                     continue
-                seen[spot] = (beat, since)
-                self._next_look = min(self._next_look, since + channel.lease)
+                seen[spot] = (beat, still)
+                self._next_look = min(self._next_look, now + channel.lease - still)
         self._seen = seen
 
     def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
@@ -119,14 +130,22 @@ class Keeper:
         pause: float = channel.delayed_poll
         if not channel.redis.exists(key):
             return pause
-        while True:
+        until = time.monotonic() + channel.lease / 10
+        while time.monotonic() < until:
             blob = run(channel.redis, "due", [key], [MAX_ENTRIES, MAX_BYTES])
             due, wait = msgpack.unpackb(blob, raw=True)
             if not due:
                 return pause if wait < 0 else min(pause, wait / 1000)
             moves: list[Any] = [(body, self._target(body)) for body in due]
-            run(channel.redis, "move", [key], [msgpack.packb(moves, use_bin_type=False)])
+            rest = channel.keys(channel.default_queue)
+            run(
+                channel.redis,
+                "move",
+                [key],
+                [msgpack.packb(moves, use_bin_type=False), rest.queue, rest.dead, rest.dead_entry],
+            )
             channel.ready.update(channel.active_queues)
+        return 0.0
 
     def _target(self, body: bytes) -> str:
         """Where a due message goes. The unreadable go to the default queue, whose worker buries them with

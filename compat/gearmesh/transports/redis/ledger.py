@@ -13,9 +13,13 @@ from gearmesh.wire.commit import Delivery
 __all__ = ["Ledger"]
 
 
-def consumer_name() -> str:
-    """A name no other incarnation of any process has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+def consumer_name(prefix: str = "") -> str:
+    """A name no other incarnation of any process has.
+
+    Args:
+        prefix: what people know it by; "": host and process id.
+    """
+    return f"{prefix or f'{socket.gethostname()}:{os.getpid()}'}:{uuid.uuid4().hex[:12]}"
 
 
 class Ledger:
@@ -26,7 +30,7 @@ class Ledger:
     threads; :meth:`reserve` belongs to the one thread that fetches.
     """
 
-    __slots__ = ("_next", "aside_due", "consumer", "open", "queues", "wake")
+    __slots__ = ("_first", "_next", "aside_due", "consumer", "open", "queues", "waits", "wake")
 
     def __init__(self, consumer: str | None = None) -> None:
         self.consumer = consumer or consumer_name()
@@ -38,12 +42,24 @@ class Ledger:
         self.wake: Callable[[], None] | None = None
         #: queues anything was ever fetched from
         self.queues: set[str] = set()
-        self._next = 1
+        #: blocking waits that the server may still know of, each of which may bring one more message:
+        #: (monotonic time at which it surely is over, queue)
+        self.waits: set[tuple[float, str]] = set()
+        # Microseconds: nobody fetches faster, so should a name be used again its numbers are new all the same.
+        self._first = self._next = time.time_ns() // 1000
 
     @property
     def used(self) -> bool:
         """True once anything was asked for: the server may hold what we never heard of."""
-        return self._next > 1
+        return self._next > self._first
+
+    def waiting(self, queue: str) -> bool:
+        """True if the server may still know of a wait of ours on ``queue``. Any thread."""
+        now = time.monotonic()
+        for wait in list(self.waits):
+            if wait[0] < now:
+                self.waits.discard(wait)
+        return any(waited == queue for _, waited in list(self.waits))
 
     def set_aside(self) -> None:
         """Something was set aside: it is due in 50 ms at the earliest. Any thread."""

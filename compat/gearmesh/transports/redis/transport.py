@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis as kombu_redis
+from redis.exceptions import ResponseError
 
+from gearmesh.errors import ConfigError
 from gearmesh.transports.redis.channel import Channel, Waiter
 
 if TYPE_CHECKING:
@@ -14,15 +19,111 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport"]
 
+log = logging.getLogger("gearmesh.redis")
+
+MIN_VERSION = (6, 2)
+
+
+#: Rounds of deliveries in one tick of kombu's event loop, which has others to serve.
+ROUNDS = 16
+
 
 class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
-    """kombu's poller; instead of one BRPOP a channel it arms one BLMOVE a queue, and only while there is credit."""
+    """kombu's poller; instead of one BRPOP a channel it arms one BLMOVE a queue, and only while there is credit.
+
+    It either waits itself (:meth:`step`) or is a part of kombu's event loop (:meth:`join_loop`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         #: what kombu's poller keeps, here with the types of what is in it
         self._fd_to_chan: dict[int, tuple[Channel, str]] = {}
         self._chan_to_sock: dict[tuple[Channel, Any, str], Any] = {}
+        self._pid = os.getpid()
+        self._loop: Any = None
+        self._ticks: set[Any] = set()
+        #: the timer that makes the loop tick when a keeper has work, and when that is
+        self._alarm: Any = None
+        self._alarm_at = float("inf")
+
+    # -- kombu's event loop
+
+    def join_loop(self, loop: Any, ticks: set[Any]) -> None:
+        """``ticks``: what was put among the loop's on_tick for us."""
+        self._loop = loop
+        self._ticks = ticks
+
+    def leave_loop(self) -> None:
+        """Take back all that the loop was asked for; nothing if there is no loop."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        loop.on_tick.difference_update(self._ticks)
+        for name, timer in list(vars(self).items()):
+            if name.endswith("_tref"):  # kombu's
+                timer.cancel()
+        self._disarm()
+        for fd in list(self._fd_to_chan):
+            loop.remove(fd)
+        self._fd_to_chan.clear()
+        self._chan_to_sock.clear()
+        self.poller = kombu_redis.poll()
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        self._alarm_at = float("inf")
+
+    def on_poll_start(self) -> None:
+        """A tick of the loop: deliver, and see to it that there is a next one in time."""
+        more = False
+        for _ in range(ROUNDS):
+            more = self.round()
+            if not more:
+                break
+        patience = 0.0 if more else self._patience(None)
+        if patience is None or self._loop is None:
+            return
+        due = time.monotonic() + patience
+        if patience > 0 and due >= self._alarm_at - 0.001:
+            return
+        self._disarm()
+        if patience > 0:
+            self._alarm_at = due
+            self._alarm = self._loop.call_later(patience, self._disarm)
+        # The loop has settled by now how long to sleep.
+        for channel in list(self._channels):
+            if channel.active_queues:
+                channel.wake()
+                break
+
+    # -- sockets
+
+    def close(self) -> None:
+        if os.getpid() == self._pid:  # what polls is shared with a forked child
+            self.leave_loop()
+            super().close()
+        self._channels.clear()
+        self._fd_to_chan.clear()
+        self._chan_to_sock.clear()
+
+    def forget(self, waiter: Waiter) -> None:
+        """Stop watching a connection that is about to be closed.
+
+        A closed socket leaves the poller by itself only if no forked child has it too.
+        """
+        sock = self._chan_to_sock.pop((waiter.channel, waiter, waiter.type), None)
+        if sock is None or sock.fileno() < 0 or os.getpid() != self._pid:
+            return
+        self._fd_to_chan.pop(sock.fileno(), None)
+        self._unwatch(sock.fileno())
+
+    def _unwatch(self, fd: int) -> None:
+        if self._loop is not None:
+            self._loop.remove(fd)
+        else:
+            self.poller.unregister(fd)
 
     def _watch_wakeups(self, channel: Channel) -> None:
         fd = channel.wake_fd
@@ -33,7 +134,10 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
 
     def discard(self, channel: Channel) -> None:
         super().discard(channel)
-        self._fd_to_chan = {fd: entry for fd, entry in self._fd_to_chan.items() if entry[0] is not channel}
+        for fd in [fd for fd, entry in self._fd_to_chan.items() if entry[0] is channel]:
+            del self._fd_to_chan[fd]
+            if os.getpid() == self._pid:
+                self._unwatch(fd)
         self._chan_to_sock = {k: sock for k, sock in self._chan_to_sock.items() if k[0] is not channel}
 
     def _arm(self, channel: Channel, waiter: Waiter) -> None:
@@ -43,17 +147,23 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             self._register(*ident)
         waiter.arm(min(10.0, channel.lease / 3))
 
-    def on_poll_start(self) -> bool:
+    # -- deliveries
+
+    def round(self) -> bool:
         """Fetch and deliver what there is, and arm waits for the rest; True if anything was delivered."""
         delivered = False
+        now = time.monotonic()
         for channel in list(self._channels):
             if channel.active_fanout_queues:
                 self._register_LISTEN(channel)
             queues = channel.active_queues
-            if not queues:
+            if not queues and not channel.ledger.open:
                 continue
             self._watch_wakeups(channel)
-            if time.monotonic() >= channel.keeper.next():
+            for waiter in channel.waiters.values():
+                if now > waiter.overdue_at:  # a half-open connection never becomes readable
+                    waiter.drop()
+            if now >= channel.keeper.next():
                 delivered = channel.keeper.run() or delivered
             if channel.qos.can_consume():
                 delivered = channel.take() or delivered
@@ -76,11 +186,12 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         """One round: deliver, or wait up to ``timeout`` seconds for a reason to; True if delivered."""
         self._in_protected_read = True
         try:
-            if self.on_poll_start():
+            if self.round():
                 return True
             for fileno, event in self.poller.poll(self._patience(timeout)) or ():
                 entry = self._fd_to_chan.get(fileno)
                 if entry is None:
+                    self.poller.unregister(fileno)
                     continue
                 if event & kombu_redis.READ:
                     if self.on_readable(fileno) and entry[1] == "LISTEN":
@@ -105,15 +216,9 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         """How long to wait: no longer than until a keeper has work or a silent wait is overdue."""
         now = time.monotonic()
         for channel in self._channels:
-            if not channel.active_queues:
+            if not channel.active_queues and not channel.ledger.open:
                 continue
-            due = channel.keeper.next()
-            for waiter in channel.waiters.values():
-                if waiter.armed:
-                    overdue = waiter.armed_at + channel.lease / 3 + 15
-                    if now > overdue:  # a half-open connection never becomes readable
-                        waiter.drop()
-                    due = min(due, overdue)
+            due = min(channel.keeper.next(), *(waiter.overdue_at for waiter in channel.waiters.values()), now + 60)
             timeout = max(0.0, due - now) if timeout is None else min(timeout, max(0.0, due - now))
         return timeout
 
@@ -127,10 +232,17 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     """``redis://`` as Machinery uses it. Use it with ``kombu.Connection(transport=Transport)``."""
 
     Channel = Channel
+    # kombu counts KeyError too, for a race in its own poller: here it would hide an error of ours.
+    connection_errors = tuple(
+        error for error in kombu_redis.Transport.connection_errors if error is not KeyError
+    )
+    supports_batch_publish = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
+        #: the policy by which the server may drop messages; "" for none, None if not asked yet
+        self._eviction: str | None = None
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         """Deliver what comes.
@@ -149,12 +261,49 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
             if woken or (left is not None and left <= 0):
                 raise TimeoutError
 
+    def _deliver(self, message: Any, queue: str) -> None:
+        callback = self._callbacks.get(queue)
+        if callback is not None:  # else a fanout message came while its consumer was cancelled
+            callback(message)
+
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Join kombu's event loop: deliveries happen in its ticks."""
+        """Join kombu's event loop: deliveries happen in its ticks. Joining again takes the place of the first time."""
+        self.cycle.leave_loop()
+        before = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)
-        pause = connection.client.transport_options.get("delayed_poll", Channel.delayed_poll)
-        old = getattr(self.cycle, "keeper_tref", None)
-        if old is not None:
-            old.cancel()
-        # A tick runs the keeper; without this an idle loop would not tick.
-        self.cycle.keeper_tref = loop.call_repeatedly(pause, lambda: None)
+        self.cycle.join_loop(loop, loop.on_tick - before)
+
+    def check_server(self, client: Any) -> None:
+        """Look once at what kind of server this is.
+
+        Raises:
+            ConfigError: it is older than Redis 6.2.
+        """
+        if self._eviction is not None:
+            return
+        try:
+            info = client.info()
+        except ResponseError as exc:
+            log.debug("the server does not tell its version: %s", exc)
+            info = {}
+        version = str(info.get("redis_version", "6.2"))
+        if version_tuple(version) < MIN_VERSION:
+            raise ConfigError(f"broker: this is Redis {version}, expected 6.2 or newer")
+        policy = str(info.get("maxmemory_policy", ""))
+        self._eviction = policy if info.get("maxmemory") and policy.startswith("allkeys") else ""
+
+    def warn_of_eviction(self) -> None:
+        """Say once, to whoever consumes, that a full server would drop messages and leases."""
+        if self._eviction:
+            log.warning(
+                "Redis has maxmemory-policy %s: when it is full it drops waiting messages and what workers hold; "
+                "noeviction loses nothing",
+                self._eviction,
+            )
+            self._eviction = ""
+
+
+def version_tuple(version: str) -> tuple[int, int]:
+    """Major and minor number; what can't be read counts as new."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else MIN_VERSION

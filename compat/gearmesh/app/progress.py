@@ -1,0 +1,160 @@
+"""How far tasks are: told by themselves, read by who waits for them, kept beside the states where Go does not look."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gearmesh.backends.base import Backend, Reporting
+from gearmesh.errors import TaskError
+from gearmesh.pauses import Pauses
+
+__all__ = ["Progress", "ProgressBoard"]
+
+log = logging.getLogger("gearmesh.progress")
+
+#: Seconds between two writes of this process.
+GAP = 0.1
+#: Seconds that the thread outlives the last report.
+LINGER = 5.0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What a task has told of itself.
+
+    Attributes:
+        done: how much is done, in the task's own unit.
+        total: how much there is to do; None: it did not say.
+        note: its words; ``""`` if there were none.
+        at: when it was told, unix seconds by the worker's clock.
+    """
+
+    done: float
+    total: float | None = None
+    note: str = ""
+    at: float = 0.0
+
+    @property
+    def fraction(self) -> float | None:
+        """``done / total`` from 0 to 1; None where the total is not known or 0."""
+        return min(self.done / self.total, 1.0) if self.total else None
+
+
+class ProgressBoard:
+    """Writes the reports of one process's tasks, the newest of each, in one batch every 100 ms.
+
+    The thread that does so is started by the first report and ends when there were none for a while.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._keeps = isinstance(backend, Reporting)
+        self._told: dict[str, bytes] = {}
+        self._news = threading.Condition()
+        #: held while reports are on their way, so that no older one overtakes
+        self._writing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def tell(self, uuid: str, done: float, total: float | None, note: str) -> None:
+        """Take a report. Raises TaskError for a wrong argument."""
+        all_of_it = None if total is None else _number("total", total)
+        body = msgspec.json.encode(Progress(_number("done", done), all_of_it, _text(note), time.time()))
+        if not self._keeps:
+            return
+        with self._news:
+            self._told[uuid] = body
+            self._closed = False
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="gearmesh-progress", daemon=True)
+                self._thread.start()
+            else:
+                self._news.notify()
+
+    def flush(self) -> None:
+        """Write what was told and is not written yet. A server that is away is logged."""
+        try:
+            self._write()
+        except self._backend.connection_errors as exc:
+            log.warning("progress can't be written: %s", exc)
+
+    def read(self, uuids: Sequence[str]) -> list[Progress | None]:
+        """The last reports; None where there is none. Connection errors go through."""
+        if not isinstance(self._backend, Reporting):
+            return [None] * len(uuids)
+        return [None if body is None else _read(body) for body in self._backend.reports(uuids)]
+
+    def close(self) -> None:
+        """Write what is left and end the thread. Reporting again starts another."""
+        with self._news:
+            self._closed = True
+            self._news.notify()
+            running = self._thread is not None
+        if running:
+            self.flush()
+
+    def _write(self) -> None:
+        if not isinstance(self._backend, Reporting):
+            return
+        with self._writing:
+            with self._news:
+                told, self._told = self._told, {}
+            try:
+                if told:
+                    self._backend.report(told)
+            except BaseException:
+                with self._news:
+                    self._told = told | self._told
+                raise
+
+    def _loop(self) -> None:
+        pauses = Pauses(GAP)
+        while self._wait():
+            try:
+                self._write()
+                pauses.reset()
+                pause = GAP
+            except self._backend.connection_errors as exc:
+                pauses.log(log, "progress waits for the result backend", exc)
+                pause = pauses.next()
+            except Exception:
+                log.exception("progress can't be written")
+                pause = GAP
+            time.sleep(pause)
+
+    def _wait(self) -> bool:
+        """Wait for reports; False: there are none, and the thread is done."""
+        with self._news:
+            if not self._told and not self._closed:
+                self._news.wait(LINGER)
+            if self._told and not self._closed:
+                return True
+            self._thread = None
+            return False
+
+
+def _read(body: bytes) -> Progress | None:
+    try:
+        return msgspec.json.decode(body, type=Progress)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _number(name: str, value: Any) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:
+        raise TaskError(f"progress: {name} is {value!r:.80}, expected a number, 0 or more")
+    checked: float = value
+    return checked
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TaskError(f"progress: note is {value!r:.80}, expected str")
+    return value.encode(errors="replace").decode()

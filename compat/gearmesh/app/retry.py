@@ -1,0 +1,137 @@
+"""Which failures are tried again, and when: a policy on top of what the wire can say.
+
+The wire knows how often (RetryCount, what is left) and how long the last pause was (RetryTimeout, whole seconds); Go
+waits for the first Fibonacci number of seconds above RetryTimeout. So RetryTimeout is written as the pause of the
+policy, rounded up and without its jitter: a Go worker that gets the next try goes on from there with a pause that is
+longer than the last one, and when the task comes back its policy goes on from Go's pause.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gearmesh.errors import TaskError
+from gearmesh.wire import workflow
+from gearmesh.wire.signature import Signature
+
+__all__ = ["Retry", "next_try"]
+
+#: From here on every backoff has reached ``most``, whatever ``first``: 2**64 ms and the 64th Fibonacci number of ms are
+#: more than 1e9 seconds.
+STEPS = 64
+
+Exceptions = tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """When a failing task is tried again: ``@app.task(retry=Retry(max=5, on=(IOError,)))``.
+
+    Attributes:
+        max: how many tries after the first; 0: none. It is the RetryCount of what is sent from here unless the
+            call gives ``retry_count``; on a worker what came over the wire counts.
+        backoff: how pauses grow: ``"fibonacci"`` 1, 2, 3, 5, 8 …, ``"exponential"`` 1, 2, 4, 8 …, ``"constant"``;
+            each times ``first``.
+        jitter: a pause is a random part, between one half and all, of what the backoff says.
+        on: exceptions that are tried again; all others fail at once.
+        not_on: exceptions that are not, though they are in ``on``.
+        first: seconds of the first pause; 0.001 or more.
+        most: seconds that no pause exceeds; from ``first`` to 1e9.
+
+    Raises:
+        TaskError: naming the setting, its value and what was expected.
+    """
+
+    max: int = 3
+    backoff: Literal["fibonacci", "exponential", "constant"] = "fibonacci"
+    jitter: bool = True
+    on: Exceptions = (BaseException,)
+    not_on: Exceptions = ()
+    first: float = 1.0
+    most: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max, bool) or not isinstance(self.max, int) or not 0 <= self.max < 2**63:
+            raise _wrong("max", self.max, "a whole number, 0 or more")
+        if self.backoff not in ("fibonacci", "exponential", "constant"):
+            raise _wrong("backoff", self.backoff, "'fibonacci', 'exponential' or 'constant'")
+        if not isinstance(self.jitter, bool):
+            raise _wrong("jitter", self.jitter, "True or False")
+        object.__setattr__(self, "on", _exceptions("on", self.on))
+        object.__setattr__(self, "not_on", _exceptions("not_on", self.not_on))
+        _seconds("first", self.first, 0.001)
+        _seconds("most", self.most, self.first)
+
+    def wants(self, exc: BaseException) -> bool:
+        """True if this exception is one to try again."""
+        return isinstance(exc, self.on) and not isinstance(exc, self.not_on)
+
+    def pause(self, step: int) -> float:
+        """Seconds before try number ``step`` + 1 after the first (``step`` from 0), without jitter."""
+        if self.backoff == "constant":
+            return self.first
+        if step >= STEPS:
+            return self.most
+        factor = 2**step if self.backoff == "exponential" else _fibonacci(step)
+        return min(self.first * factor, self.most)
+
+    def step(self, count: int, timeout: int) -> int:
+        """Which pause comes next, from what the wire says: retries left, and seconds of the last pause.
+
+        That is the number of tries used up if the two agree with this policy. Otherwise (another ``retry_count``
+        was given, or Go did a try) it is the first pause longer than the last one.
+        """
+        used = self.max - count
+        if used >= 0 and timeout == (self.on_wire(used - 1) if used else 0):
+            return used
+        return next((step for step in range(STEPS) if self.on_wire(step) > timeout), STEPS)
+
+    def on_wire(self, step: int) -> int:
+        """RetryTimeout after pause ``step``: whole seconds, at least 1."""
+        return math.ceil(self.pause(step))
+
+    def jittered(self, seconds: float, chance: float) -> float:
+        """The pause to be made: ``chance`` is from 0 up to 1."""
+        return seconds * (0.5 + chance / 2) if self.jitter else seconds
+
+    def again(self, sig: Signature, now_ns: int, chance: float) -> Signature:
+        """The signature for one more try. The caller has seen that RetryCount is above 0."""
+        step = self.step(sig.RetryCount, sig.RetryTimeout)
+        delay = self.jittered(self.pause(step), chance)
+        return workflow.retried_after(sig, now_ns, int(delay * 1e9), self.on_wire(step))
+
+
+def next_try(policy: Retry | None, sig: Signature, exc: BaseException, now_ns: int) -> Signature | None:
+    """The signature for one more try after ``exc``; None: it has failed for good."""
+    if sig.RetryCount <= 0:
+        return None
+    if policy is None:
+        return workflow.retried(sig, now_ns)
+    return policy.again(sig, now_ns, random.random()) if policy.wants(exc) else None
+
+
+def _fibonacci(step: int) -> int:
+    low, high = 1, 2
+    for _ in range(step):
+        low, high = high, low + high
+    return low
+
+
+def _wrong(name: str, value: Any, expected: str) -> TaskError:
+    return TaskError(f"Retry: {name} is {value!r:.80}, expected {expected}")
+
+
+def _seconds(name: str, value: Any, least: float) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= value <= 1e9:  # NaN fails too
+        raise _wrong(name, value, f"seconds from {least:g} to 1e9")
+
+
+def _exceptions(name: str, value: Any) -> Exceptions:
+    kinds = value if isinstance(value, (tuple, list)) else (value,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise _wrong(name, value, "exception classes")
+    return tuple(kinds)

@@ -1,0 +1,92 @@
+"""What a backend may do besides: reports of progress, and revocations."""
+
+from __future__ import annotations
+
+import pytest
+
+from gearmesh.backends.base import Backend, Reporting, Revoking
+from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.wire.state import SUCCESS, TaskState
+
+__all__ = ["Besides"]
+
+
+class Besides(BackendFixtures):
+    """Skipped where the backend has not these methods."""
+
+    def test_the_last_report_is_kept(self, backend: Backend, uuid: str) -> None:
+        reporting = _reporting(backend)
+        reporting.report({uuid: b"first", f"{uuid}2": b"other"})
+        reporting.report({uuid: b"second"})
+        reporting.report({})
+        assert reporting.reports([f"{uuid}2", "task_none", uuid]) == [b"other", None, b"second"]
+        assert reporting.reports([]) == []
+
+    def test_reports_and_states_do_not_meet(self, backend: Backend, uuid: str) -> None:
+        reporting = _reporting(backend)
+        reporting.report({uuid: b"report"})
+        assert backend.read([uuid]) == [None]
+        backend.write([TaskState(TaskUUID=uuid, State=SUCCESS)])
+        assert reporting.reports([uuid]) == [b"report"]
+
+    def test_reports_expire(self, open_backend: OpenBackend, uuid: str) -> None:
+        backend = open_backend(expire=1)
+        reporting = _reporting(backend)
+        reporting.report({uuid: b"report"})
+        eventually(lambda: reporting.reports([uuid]) == [None])
+        backend.close()
+
+    def test_purge_forgets_reports(self, backend: Backend, uuid: str) -> None:
+        reporting = _reporting(backend)
+        reporting.report({uuid: b"report"})
+        backend.purge([uuid])
+        assert reporting.reports([uuid]) == [None]
+
+    def test_what_is_revoked_is_known_to_all(
+        self, backend: Backend, open_backend: OpenBackend, uuid: str
+    ) -> None:
+        other = open_backend()
+        _revoking(backend).revoke([uuid], 60)
+        _revoking(backend).revoke([uuid], 30)
+        left = _revoking(other).revoked()
+        assert set(left) == {uuid}
+        assert 55 < left[uuid] <= 60
+        other.close()
+
+    def test_many_are_revoked_at_once(self, backend: Backend) -> None:
+        uuids = [f"task_{number}" for number in range(1000)]
+        _revoking(backend).revoke(uuids, 60)
+        assert set(_revoking(backend).revoked()) == set(uuids)
+
+    def test_revocations_end(self, backend: Backend, uuid: str) -> None:
+        _revoking(backend).revoke([uuid], 0.05)
+        eventually(lambda: not _revoking(backend).revoked())
+
+    def test_who_watches_is_told_of_old_and_new(
+        self, backend: Backend, open_backend: OpenBackend, uuid: str
+    ) -> None:
+        other = open_backend()
+        odd = f"{uuid} 100% ü:1"
+        _revoking(other).revoke([uuid], 60)
+        told: dict[str, float] = {}
+        stop = _revoking(backend).watch_revoked(told.update)
+        eventually(lambda: uuid in told)
+        _revoking(other).revoke([odd, "task_next"], 60)
+        eventually(lambda: len(told) == 3)
+        assert set(told) == {uuid, odd, "task_next"}
+        assert all(50 < seconds <= 60 for seconds in told.values())
+        stop()
+        other.close()
+
+
+def _reporting(backend: Backend) -> Reporting:
+    if not isinstance(backend, Reporting):
+        pytest.skip("keeps no reports")
+    return backend
+
+
+def _revoking(backend: Backend) -> Revoking:
+    if not isinstance(backend, Revoking):
+        pytest.skip("keeps no revocations")
+    return backend

@@ -1,0 +1,177 @@
+"""The asyncio executor: thousands of coroutines on one loop in one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableSequence, Sequence
+
+from gearmesh.wire.commit import Commit, Settle
+from gearmesh.worker.job import Job
+from gearmesh.worker.options import THREADS
+from gearmesh.worker.threads import AHEAD, MOST, ThreadExecutor
+
+__all__ = ["AsyncExecutor"]
+
+log = logging.getLogger("gearmesh.worker")
+
+
+class AsyncExecutor:
+    """Runs ``async def`` tasks on one loop, ``slots`` at a time; ``def`` tasks in at most 8 threads beside it.
+
+    Args:
+        slots: coroutines that run at a time.
+        run: job to Commit, for ``def`` tasks; must not raise.
+        arun: the same for ``async def`` tasks.
+        done: called where the job ran.
+        board: as ThreadExecutor's, for ``slots`` coroutines and after them ``min(slots, 8)`` threads.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        run: Callable[[Job], Commit],
+        arun: Callable[[Job], Awaitable[Commit]],
+        done: Callable[[Commit, Job], None],
+        board: MutableSequence[int] | None = None,
+    ) -> None:
+        self.slots = slots
+        self._arun = arun
+        self._done = done
+        shown: MutableSequence[int] = [0] * (slots + THREADS) if board is None else board
+        self._board = shown
+        threads = min(slots, THREADS)
+        self._threads = ThreadExecutor(threads, run, done, shown[slots : slots + threads])
+        self._waiting: deque[Job] = deque()
+        #: places on the board that nobody uses
+        self._free = list(range(slots - 1, -1, -1))
+        self._tasks: dict[Job, asyncio.Task[None]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="gearmesh-loop", daemon=True)
+        self._called = False
+        self._closing = False
+        #: mean seconds a coroutine takes, the last ones weighing most
+        self._pace = 1.0
+
+    def start(self) -> None:
+        self._threads.start()
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs not begun."""
+        return len(self._waiting) + self._threads.waiting
+
+    @property
+    def wanted(self) -> int:
+        """See :attr:`gearmesh.worker.executor.Executor.wanted`."""
+        if self._threads.waiting:  # what comes next may well be for the threads, and they have enough
+            return len(self._tasks) + self._threads.wanted
+        ahead = min(MOST, int(self.slots * AHEAD / max(self._pace, 1e-6)))
+        return self.slots + ahead
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        plain = [job for job in jobs if not job.task.is_async]
+        if plain:
+            self._threads.submit(plain)
+        if len(plain) < len(jobs):
+            self._waiting.extend(job for job in jobs if job.task.is_async)
+            self._call()
+
+    def take_back(self, keep: int = 0) -> list[Job]:
+        """Withdraw jobs not begun, but for the first ``keep`` of each kind; in their order."""
+        back: list[Job] = []
+        while len(self._waiting) > keep:
+            try:
+                back.append(self._waiting.pop())
+            except IndexError:
+                break
+        back.reverse()
+        return back + self._threads.take_back(keep)
+
+    def interrupt(self, job: Job, error: Exception) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.interrupt`."""
+        if not job.task.is_async:
+            self._threads.interrupt(job, error)
+            return
+        task = self._tasks.get(job)
+        if task is not None and job.interrupted is None:
+            job.interrupted = error
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    def stop(self) -> None:
+        """Begin nothing more, and let the threads end when nothing runs."""
+        self._closing = True
+        self._threads.stop()
+        if self._thread.ident is None:
+            self._loop.close()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for running jobs; True if all ended within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        rest = self._threads.join(max(0.0, deadline - time.monotonic()))
+        return rest and not self._thread.is_alive()
+
+    def nudge(self) -> None:
+        """For the threads."""
+        self._threads.nudge()
+
+    def _call(self) -> None:
+        """Have the loop look at what waits; once is enough."""
+        if not self._called and not self._closing:
+            self._called = True
+            self._loop.call_soon_threadsafe(self._begin)
+
+    # -- the loop's thread
+
+    def _serve(self) -> None:
+        loop = self._loop
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except BaseException as exc:  # SystemExit in a task that a task made comes out here
+                log.error("an exception reached the event loop: %r", exc, exc_info=exc)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    def _begin(self) -> None:
+        self._called = False
+        waiting, free, tasks = self._waiting, self._free, self._tasks
+        while free and not self._closing:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                return
+            tasks[job] = self._loop.create_task(self._one(job, free.pop()))
+
+    def _end(self) -> None:
+        if not self._tasks:
+            self._loop.stop()
+
+    async def _one(self, job: Job, place: int) -> None:
+        board = self._board
+        board[place] = job.delivery.id
+        job.started_at = start = time.monotonic()
+        try:
+            commit = await self._arun(job)
+        except asyncio.CancelledError:  # told to end before it had begun
+            commit = Commit(settle=Settle(job.delivery, "head"))
+        finally:
+            board[place] = 0
+            self._free.append(place)
+            del self._tasks[job]
+        self._pace += (time.monotonic() - start - self._pace) * 0.1
+        self._done(commit, job)
+        if self._closing:
+            self._end()
+        elif self._waiting:
+            self._begin()

@@ -1,0 +1,54 @@
+"""What runs jobs: the seam between intake and committer. The committer does not know which kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gearmesh.worker.job import Job
+
+__all__ = ["Executor"]
+
+
+class Executor(Protocol):
+    """Runs jobs in ``slots`` places, first come first served.
+
+    Attributes:
+        slots: how many jobs may run at a time.
+    """
+
+    slots: int
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+
+    @property
+    def waiting(self) -> int:
+        """Jobs not begun."""
+
+    @property
+    def wanted(self) -> int:
+        """How many deliveries the worker should hold: one a slot, and what will have begun within 20 ms."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Run these when there is room."""
+
+    def take_back(self, keep: int = 0) -> list[Job]:
+        """Withdraw jobs not begun, but for the first ``keep``; in their order."""
+
+    def interrupt(self, job: Job, error: Exception) -> None:
+        """End a running job with ``error``, as far as that is possible; a job that does not run is left alone.
+
+        Best effort. In a thread an exception of ``error``'s class, which must be constructible without arguments,
+        is raised between two instructions of Python code: a C call (``time.sleep``, a socket) ends first.
+        A coroutine is cancelled. The task may catch either.
+        """
+
+    def stop(self) -> None:
+        """Begin nothing more; jobs not begun stay where they are. Stopping twice, or before start, is fine."""
+
+    def join(self, timeout: float) -> bool:
+        """Wait for running jobs; True if all ended within ``timeout`` seconds."""
+
+    def nudge(self) -> None:
+        """Correct guesses about how long tasks take. To be called now and then."""

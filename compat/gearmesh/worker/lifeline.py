@@ -1,0 +1,175 @@
+"""The supervisor's connection to the broker: heartbeats for its children, and what they held when they died."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kombu
+
+from gearmesh.app.app import App
+from gearmesh.app.flush import Flusher
+from gearmesh.errors import GearmeshError, HardLimitExceeded
+from gearmesh.pauses import Pauses
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.codec import decode
+from gearmesh.wire.commit import Delivery
+from gearmesh.worker.committer import close_quietly
+from gearmesh.worker.job import Job
+from gearmesh.worker.limits import Limits
+from gearmesh.worker.runner import Runner
+
+__all__ = ["Death", "Lifeline"]
+
+log = logging.getLogger("gearmesh.supervisor")
+
+
+@dataclass(eq=False)
+class Death:
+    """A child that is gone.
+
+    Attributes:
+        consumer: the name it consumed under.
+        running: fetch counters of what ran; they become suspect.
+        overdue: those of what it was killed for, by the hard limit; they fail.
+        crashed: False if it ended as it was told to: then nothing is counted against what it held.
+        settled: what it held is where it belongs.
+    """
+
+    consumer: str
+    running: Sequence[int] = ()
+    overdue: Sequence[int] = ()
+    crashed: bool = True
+    settled: bool = False
+
+
+class Lifeline:
+    """One thread with a connection of its own. What can't be done while the broker is away is done when it is back.
+
+    Args:
+        news: called when a death is settled.
+    """
+
+    def __init__(self, app: App, queues: Sequence[str], limits: Limits, news: Callable[[], None]) -> None:
+        self._app = app
+        self._queues = queues
+        self._limits = limits
+        self._news = news
+        self._pause = app.config.lease / 3
+        self._living: set[str] = set()
+        self._newborn = False
+        self._deaths: deque[Death] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._connection: kombu.Connection | None = None
+        self._channel: Any = None
+        #: False while the broker is away
+        self.reached = True
+        self._thread = threading.Thread(target=self._loop, name="gearmesh-lifeline", daemon=True)
+
+    def connect(self) -> None:
+        """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
+        config = self._app.config
+        self._connection = open_connection(config.broker, options={"delayed_key": config.delayed_tasks_key})
+        try:
+            self._channel = self._connection.channel()
+        except self._connection.connection_errors as exc:
+            self._disconnect()
+            raise GearmeshError(f"broker {self._app.shown_broker} cannot be reached: {exc}") from exc
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def born(self, consumer: str) -> None:
+        """Send heartbeats for this one."""
+        self._living.add(consumer)
+        self._newborn = True
+        self._wake.set()
+
+    def died(self, death: Death) -> None:
+        """Send none any more, and put back what it held: the parent knows, no lease has to end."""
+        self._living.discard(death.consumer)
+        self._deaths.append(death)
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread. Before start, or twice, is fine."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(5.0)
+        else:
+            self._disconnect()
+
+    # -- the thread
+
+    def _loop(self) -> None:
+        pauses = Pauses(min(0.5, self._pause), max(1.0, self._pause))
+        next_beat = 0.0
+        while not self._closing:
+            self._wake.clear()
+            try:
+                if self._channel is None:
+                    self.connect()
+                self._settle()
+                if time.monotonic() >= next_beat or self._newborn:
+                    next_beat = time.monotonic() + self._pause
+                    self._beat()
+                self.reached = True
+                pauses.reset()
+                self._wake.wait(max(0.0, next_beat - time.monotonic()))
+            except self._errors() as exc:
+                self.reached = False
+                pauses.log(log, f"broker {self._app.shown_broker}", exc)
+                self._disconnect()
+                self._news()
+                next_beat = 0.0
+                self._wake.wait(pauses.next())
+        self._disconnect()
+
+    def _beat(self) -> None:
+        self._newborn = False
+        for consumer in list(self._living):
+            self._channel.heartbeat(consumer, self._queues)
+
+    def _settle(self) -> None:
+        while self._deaths:
+            death = self._deaths[0]
+            if death.overdue:
+                self._fail(death)
+            count = self._channel.recover(
+                death.consumer, self._queues, suspect=death.crashed, running=death.running
+            )
+            if count:
+                log.warning("%d messages of the dead child go back to their queues", count)
+            self._deaths.popleft()
+            death.settled = True
+            self._news()
+
+    def _fail(self, death: Death) -> None:
+        """Settle what a child was killed for, unless it was quicker. A repetition finds it gone."""
+        for delivery, body in self._channel.held(death.consumer, self._queues):
+            if delivery.id in death.overdue:
+                self._fail_one(delivery, body)
+
+    def _fail_one(self, delivery: Delivery, body: bytes) -> None:
+        sig = decode(body)
+        task = self._app.tasks[sig.Name]
+        job = Job(sig, task, delivery, time.monotonic())
+        commit = Runner(self._app).raised(job, HardLimitExceeded(self._limits.hard(task) or 0))
+        flusher = Flusher(self._channel, self._app.backend)
+        flusher.flush([commit])
+
+    def _errors(self) -> tuple[type[BaseException], ...]:
+        errors: tuple[type[BaseException], ...] = (GearmeshError, *self._app.backend.connection_errors)
+        return errors if self._connection is None else (*errors, *self._connection.connection_errors)
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            close_quietly(connection)

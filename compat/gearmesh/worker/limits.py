@@ -1,0 +1,70 @@
+"""Time limits: which apply to a task, and the watch over those that only the task itself can obey."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from gearmesh.app.task import Task
+from gearmesh.errors import ConfigError, SoftLimitExceeded
+from gearmesh.worker.executor import Executor
+from gearmesh.worker.job import Job
+
+__all__ = ["Limits"]
+
+#: Seconds between two looks.
+LOOK = 0.02
+
+AnyTask = Task[..., Any, Any]
+
+
+class Limits:
+    """The limits of a worker's tasks. A task's own goes before the worker's default.
+
+    Args:
+        tasks: by name.
+        soft, hard: seconds a task may run where it says nothing itself; None or 0: no limit.
+    """
+
+    def __init__(self, tasks: Mapping[str, AnyTask], soft: float | None, hard: float | None) -> None:
+        self._tasks = tasks
+        self._soft = soft
+        self._hard = hard
+        self._next = 0.0
+
+    def soft(self, task: AnyTask) -> float | None:
+        """Seconds until a task is told to end; None: never."""
+        return (self._soft if task.soft_limit is None else task.soft_limit) or None
+
+    def hard(self, task: AnyTask) -> float | None:
+        """Seconds until a task's process is killed; None: never."""
+        return (self._hard if task.hard_limit is None else task.hard_limit) or None
+
+    @property
+    def any_hard(self) -> bool:
+        """There is a task with a hard limit."""
+        return any(self.hard(task) is not None for task in self._tasks.values())
+
+    def need_processes(self) -> None:
+        """Raises ConfigError if there is a hard limit: a thread can't be killed."""
+        if self._hard:
+            raise ConfigError(f"hard_limit is {self._hard:g}, but only the pool 'processes' can keep it")
+        for task in self._tasks.values():
+            if task.hard_limit:
+                raise ConfigError(
+                    f"task {task.name!r}: its hard_limit is {task.hard_limit:g}, but only the pool 'processes' "
+                    "can keep it"
+                )
+
+    def look(self, jobs: Mapping[int, Job], executor: Executor) -> None:
+        """Interrupt what runs for longer than its soft limit. To be called every few ms."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LOOK
+        for job in list(jobs.values()):
+            if job.started_at and job.interrupted is None:
+                limit = self.soft(job.task)
+                if limit is not None and now - job.started_at >= limit:
+                    executor.interrupt(job, SoftLimitExceeded(limit))

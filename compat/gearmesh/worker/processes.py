@@ -1,0 +1,174 @@
+"""One child process, and the seat it sits in: who dies is replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from gearmesh.pauses import Pauses
+from gearmesh.transports.redis.ledger import consumer_name
+from gearmesh.worker.board import Board, shared_file
+from gearmesh.worker.child import EXIT_CONFIG
+from gearmesh.worker.lifeline import Death, Lifeline
+from gearmesh.worker.options import WorkerOptions
+
+__all__ = ["Child", "Seat"]
+
+log = logging.getLogger("gearmesh.supervisor")
+
+#: A child that lived this many seconds was not a failed start: pauses begin anew.
+STEADY = 60.0
+#: Seconds beyond the grace time before a child that does not end is killed.
+PATIENCE = 10.0
+
+
+class Child:
+    """One run of the worker process."""
+
+    def __init__(self, spec: str, options: WorkerOptions, news: Callable[[], None]) -> None:
+        self.consumer = consumer_name(options.consumer_tag or "")
+        self.started_at = time.monotonic()
+        file = shared_file()
+        try:
+            self.board = Board(file, options.board_size)
+            setup = {
+                "spec": spec,
+                "options": dataclasses.asdict(options),
+                "consumer": self.consumer,
+                "board": file,
+            }
+            # A session of its own: the terminal's Ctrl-C reaches the parent alone, which passes it on once.
+            # The pipe tells the child that its parent lives.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gearmesh.worker.child", json.dumps(setup)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=[file],
+            )
+        finally:
+            os.close(file)
+
+        def wait() -> None:
+            self.process.wait()
+            news()
+
+        threading.Thread(target=wait, name="gearmesh-child", daemon=True).start()
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self.process.returncode
+
+    def end(self) -> None:
+        """Ask it to stop; the second time, to leave now."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def close(self) -> None:
+        """Release what belonged to it; it is gone."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+class Seat:
+    """Has a child at (nearly) all times, until it is told to end. Belongs to the supervisor's thread.
+
+    Args:
+        start: makes a child.
+        lifeline: settles what dead children held.
+        grace: seconds that a child gets at the first signal.
+    """
+
+    def __init__(self, start: Callable[[], Child], lifeline: Lifeline, grace: float) -> None:
+        self._start = start
+        self._lifeline = lifeline
+        self._grace = grace
+        self._pauses = Pauses(0.1, 30.0)
+        self._child: Child | None = None
+        self._death: Death | None = None
+        self._start_at = 0.0
+        self._passed = 0
+        self._kill_at = float("inf")
+        self._overdue: list[int] = []
+        #: Its child said that it would fail again in the same way.
+        self.hopeless = False
+
+    @property
+    def empty(self) -> bool:
+        """There is no child, and nothing of its last one is left to be settled."""
+        return self._child is None and self._death is None
+
+    def step(self, signals: int) -> float:
+        """Do what is due; seconds until it should be called again. ``signals``: how many came."""
+        now = time.monotonic()
+        child = self._child
+        if child is not None:
+            if child.code is None:
+                return self._attend(child, signals, now)
+            self._bury(child, child.code, signals, now)
+        if self._death is not None:
+            if not self._death.settled and not (signals and not self._lifeline.reached):
+                return float("inf")  # news will come
+            self._death = None  # if not settled: the reapers of others will do it
+        if signals or self.hopeless:
+            return float("inf")
+        if now < self._start_at:
+            return self._start_at - now
+        self._child = child = self._start()
+        self._passed, self._kill_at, self._overdue = 0, float("inf"), []
+        self._lifeline.born(child.consumer)
+        return 0.0
+
+    def _attend(self, child: Child, signals: int, now: float) -> float:
+        """Pass signals on, and kill what takes too long."""
+        while self._passed < min(signals, 2):
+            self._passed += 1
+            child.end()
+            self._kill_at = now + (self._grace if self._passed == 1 else 0.0) + PATIENCE
+        if now >= self._kill_at:
+            log.error("worker process did not end in time and is killed")
+            child.kill()
+            self._kill_at = float("inf")
+        elif now >= child.board.deadline and not self._overdue:
+            self._overdue = child.board.running
+            log.error("a task ran into its hard time limit: its process is killed")
+            child.kill()
+        return self._kill_at - now
+
+    def _bury(self, child: Child, code: int, signals: int, now: float) -> None:
+        """It has ended: say what of it is to be settled, and when another one starts."""
+        running = child.board.running
+        overdue = [number for number in self._overdue if number in running]
+        # Exit code 0 in the midst of a task: the task has ended the process.
+        crashed = not signals and not self._overdue and (code != 0 or bool(running))
+        self._death = Death(child.consumer, running if crashed else (), overdue, not signals)
+        self._lifeline.died(self._death)
+        self._child = None
+        child.close()
+        if code == EXIT_CONFIG:
+            self.hopeless = True
+        elif crashed:
+            if now - child.started_at > STEADY:
+                self._pauses.reset()
+            pause = self._pauses.next()
+            self._start_at = now + pause
+            log.error("worker process ended with %s; a new one starts in %g s", _shown(code), pause)
+
+
+def _shown(code: int) -> str:
+    if code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"

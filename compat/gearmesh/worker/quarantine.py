@@ -1,0 +1,60 @@
+"""Suspects: messages that ran when a process died. Each is run alone, so that no neighbour is blamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from gearmesh.worker.executor import Executor
+from gearmesh.worker.job import Job
+
+__all__ = ["DEATHS", "Quarantine"]
+
+#: So many deaths while it ran alone make a message a dead letter.
+DEATHS = 3
+
+
+class Quarantine:
+    """While there is a suspect nothing else begins here, and nothing else is held once it does.
+
+    Not held, too: where nobody saw what ran when a process died, a message that was held alone is known to have.
+    Belongs to the intake's thread.
+
+    Args:
+        jobs: the worker's jobs by fetch counter.
+        put_back: returns jobs to the head of their queues.
+    """
+
+    def __init__(
+        self, jobs: Mapping[int, Job], executor: Executor, put_back: Callable[[Sequence[Job]], None]
+    ) -> None:
+        self._jobs = jobs
+        self._executor = executor
+        self._put_back = put_back
+        self._suspects: list[Job] = []
+        self._alone: Job | None = None
+
+    @property
+    def busy(self) -> bool:
+        """There is a suspect: take nothing more."""
+        return bool(self._suspects) or (self._alone is not None and self._alone.delivery.id in self._jobs)
+
+    def add(self, job: Job) -> None:
+        """Run this one alone."""
+        self._suspects.append(job)
+
+    def take_back(self) -> list[Job]:
+        """Withdraw suspects not begun."""
+        back, self._suspects = self._suspects, []
+        return back
+
+    def step(self) -> None:
+        """Begin the next suspect as soon as nothing else is held."""
+        if not self._suspects:
+            return
+        waiting = self._executor.take_back() + self._suspects[1:]
+        del self._suspects[1:]
+        if waiting:
+            self._put_back(sorted(waiting, key=lambda job: job.delivery.id))
+        if len(self._jobs) <= 1:
+            self._alone = self._suspects.pop()
+            self._executor.submit([self._alone])

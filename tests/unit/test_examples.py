@@ -1,0 +1,123 @@
+"""Every example runs on a real Redis, with a worker beside it, and prints what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from gearmesh.worker import Worker
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+#: Example modules, which are called the same in every example.
+MODULES = ("app", "go_stand_in")
+
+Example = Callable[..., None]
+
+
+@pytest.fixture
+def start(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Example]:
+    """Go into an example's folder and start workers for its modules' apps."""
+    with ExitStack() as stack:
+
+        def enter(name: str, *modules: str) -> None:
+            monkeypatch.setenv("REDIS_URL", redis_url)
+            monkeypatch.chdir(EXAMPLES / name)
+            monkeypatch.syspath_prepend(str(EXAMPLES / name))
+            for module in modules:
+                app = import_module(module).app
+                stack.enter_context(app)
+                stack.enter_context(Worker(app, concurrency=4))
+
+        yield enter
+    for module in MODULES:
+        sys.modules.pop(module, None)
+
+
+def printed(script: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that a script of the current folder prints."""
+    runpy.run_path(script, run_name="__main__")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_quickstart(start: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    start("quickstart", "app")
+    assert printed("send.py", capsys) == [
+        "add: 42",
+        "state: SUCCESS",
+        "typed: int64 42",
+        "shout: ('HELLO!!!', 8)",
+        "refused: task 'shout', argument 2 ('times') as Uint8: 300 is not uint8: out of range, 0 to 255",
+        "a thousand: 999000",
+    ]
+
+
+def test_workflows(start: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    start("workflows", "app")
+    assert printed("send.py", capsys) == [
+        "chain: 1800",
+        "si: the shop is tidy",
+        "group: ['[cup]', '[pan]', '[plate]']",
+        "chord: Main Street 1: [cup] [pan]",
+        "nested: 198000",
+        "failed: pack - an empty box",
+        "on_error: order 7: an empty box",
+    ]
+
+
+def test_asyncio_client(start: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    start("asyncio_client", "app")
+    assert printed("client.py", capsys) == [
+        "one: page 1",
+        "done: page 1",
+        "done: page 3",
+        "done: page 6",
+        "book: page 2, page 1",
+        "not yet, but later: page 8",
+    ]
+
+
+def test_mixed_go(start: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    start("mixed_go", "app", "go_stand_in")
+    assert printed("send.py", capsys) == [
+        "Go resized it to 50 bytes",
+        "refused here, where Go would wrap it: task 'resize', argument 2 as uint16: 70000 is not uint16: "
+        "out of range, 0 to 65535",
+        "Go, then Python: ('untitled (GIF)', 10)",
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="no redis-cli: apt-get install redis-tools")
+def test_as_go_does(start: Example, redis_url: str) -> None:
+    start("mixed_go", "app")
+    done = subprocess.run(
+        ["sh", "as_go_does.sh"],
+        env={**os.environ, "REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    state = json.loads(done.stdout)
+    assert state["TaskName"] == "describe"
+    assert state["Results"] == [
+        {"Type": "string", "Value": "a picture (GIF)"},
+        {"Type": "int64", "Value": 6},
+    ]
+
+
+def test_every_example_is_listed_and_tested() -> None:
+    folders = {path.name for path in EXAMPLES.iterdir() if (path / "README.md").exists()}
+    listed = (EXAMPLES / "README.md").read_text("utf-8")
+    assert all(f"[{name}]({name})" in listed for name in folders)
+    assert folders == {"quickstart", "workflows", "asyncio_client", "mixed_go"}

@@ -1,0 +1,77 @@
+"""A connection whose channel writes down what it commits, and can be held up or broken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kombu
+
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import Commit, Outcome
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Makes connections to a real broker and keeps every batch that goes through them.
+
+    Attributes:
+        batches: the commits of each flush, in order.
+        gate: while it is cleared, no flush begins.
+        trouble: called before, and ``after`` once a flush has acted; what they raise is the broker's answer.
+        opened: connections so far.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._url = url
+        self._options = options
+        self.batches: list[Sequence[Commit]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+        self.before: Callable[[Sequence[Commit]], object] = lambda commits: None
+        self.after: Callable[[Sequence[Commit]], object] = lambda commits: None
+        self.opened = 0
+
+    def connect(self) -> kombu.Connection:
+        """As a worker's own: not connected yet."""
+        self.opened += 1
+        connection = open_connection(self._url, options=self._options)
+        open_channel = connection.channel
+
+        def channel() -> Any:
+            made = open_channel()
+            commit = made.commit
+
+            def recorded(commits: Sequence[Commit], **kwargs: Any) -> list[Outcome]:
+                self.waiting.set()
+                assert self.gate.wait(20)
+                self.waiting.clear()
+                self.before(commits)
+                outcomes: list[Outcome] = commit(commits, **kwargs)
+                self.batches.append(commits)
+                self.after(commits)
+                return outcomes
+
+            made.commit = recorded
+            return made
+
+        connection.channel = channel
+        return connection
+
+    @property
+    def sizes(self) -> list[int]:
+        """Commits in each flush."""
+        return [len(batch) for batch in self.batches]
+
+    def words(self, uuid: str) -> list[str]:
+        """The states that were written for a task, in order."""
+        return [
+            state.State
+            for batch in self.batches
+            for commit in batch
+            for state in commit.states
+            if state.TaskUUID == uuid
+        ]

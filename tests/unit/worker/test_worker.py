@@ -1,0 +1,331 @@
+"""A whole worker in this process, on the memory broker and on Redis."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from gearmesh import App, ConfigError, GearmeshError, chain, chord
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.servers import RedisServer, free_port
+from gearmesh.transports.base import DeadLetter
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.codec import encode
+from gearmesh.wire.commit import Commit, Publish
+from gearmesh.wire.names import QueueKeys
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.types import arg
+from gearmesh.worker import Worker
+
+QUEUE = "machinery_tasks"
+
+
+class Broker:
+    """What lies at the broker, seen from outside."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = open_connection(url)
+        self.channel: Any = self._connection.channel()
+
+    def names(self, queue: str = QUEUE) -> list[str]:
+        """The first argument of every waiting message, in order."""
+        return [json.loads(body)["Args"][0]["Value"] for body in self.channel.pending(queue)]
+
+    def push(self, *bodies: bytes, queue: str = QUEUE) -> None:
+        self.channel.commit([Commit(publishes=(Publish(queue, body),)) for body in bodies])
+
+    def dead(self, queue: str = QUEUE) -> list[DeadLetter]:
+        letters: list[DeadLetter] = self.channel.dead_letters(queue)
+        return letters
+
+    def close(self) -> None:
+        self._connection.release()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return f"memory://{uuid4().hex}"
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
+@pytest.fixture
+def broker(url: str) -> Iterator[Broker]:
+    broker = Broker(url)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[App]:
+    with App(url, url, lease=3.0) as app:
+        yield app
+
+
+class Gate:
+    """A task that waits until it is let through, and the keys it was run with."""
+
+    def __init__(self, app: App) -> None:
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+        self.began: list[str] = []
+        self.task = app.task(self._run, name="gated")
+
+    def _run(self, key: str) -> str:
+        with self._lock:
+            self.began.append(key)
+        assert self._open.wait(20)
+        return key
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def gate(app: App) -> Iterator[Gate]:
+    gate = Gate(app)
+    yield gate
+    gate.open()
+
+
+# -- life
+
+
+def test_it_runs_what_it_is_sent(app: App) -> None:
+    add = app.task(lambda *numbers: sum(numbers), name="add")
+    with Worker(app, concurrency=2):
+        assert add.delay(1, 2).get(timeout=10) == 3
+        assert chain(add.s(1), add.s(2), add.s(3)).apply_async().get(timeout=10) == 6
+        assert chord([add.s(i) for i in range(20)], add.s(1000)).apply_async().get(timeout=10) == 1190
+
+
+def test_it_starts_and_stops_twice(app: App) -> None:
+    worker = Worker(app, concurrency=2)
+    assert worker.start() is worker.start()
+    assert worker.stop()
+    assert worker.stop()
+
+
+def test_it_stops_before_it_starts(app: App) -> None:
+    worker = Worker(app)
+    assert worker.stop()
+    assert worker.stop()
+
+
+def test_run_ends_with_stop(app: App) -> None:
+    worker = Worker(app, concurrency=1)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    worker.start()
+    worker.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_no_thread_outlives_it(app: App) -> None:
+    @app.task
+    async def pause() -> None:
+        pass
+
+    before = set(threading.enumerate())
+    with Worker(app, concurrency=3):
+        pause.delay().get(timeout=10)
+    ours = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("gearmesh-")]
+    shared = {"gearmesh-waiter", "gearmesh-listener"}  # the app's own
+    eventually(lambda: not [t for t in threading.enumerate() if t.name in set(ours) - shared], 5)
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, True, 1.5, "4"])
+def test_concurrency_is_a_number_above_zero(concurrency: Any, app: App) -> None:
+    with pytest.raises(ConfigError, match="concurrency"):
+        Worker(app, concurrency=concurrency)
+
+
+def test_names_are_never_the_same(app: App) -> None:
+    assert Worker(app).consumer != Worker(app).consumer
+
+
+# -- stopping
+
+
+def test_what_was_not_begun_goes_back_in_order(app: App, gate: Gate, broker: Broker) -> None:
+    keys = [f"key {number}" for number in range(8)]
+    worker = Worker(app, concurrency=1).start()
+    app.publish_many(gate.task.s(key) for key in keys)
+    eventually(lambda: gate.began == keys[:1])
+    threading.Timer(0.2, gate.open).start()
+    assert worker.stop(10)
+    assert broker.names() == keys[1:]
+    assert gate.began == keys[:1]
+
+
+def test_what_outlasts_the_stop_goes_back_too(app: App, gate: Gate, broker: Broker) -> None:
+    worker = Worker(app, concurrency=2).start()
+    results = app.publish_many(gate.task.s(f"key {number}") for number in range(4))
+    eventually(lambda: len(gate.began) == 2)
+    assert not worker.stop(0.2)
+    assert broker.names() == [f"key {number}" for number in range(4)]
+    gate.open()  # the threads end, and can't commit any more
+    with Worker(app, concurrency=2):
+        assert [result.get(timeout=10) for result in results] == [f"key {number}" for number in range(4)]
+    assert sorted(gate.began) == sorted([*(f"key {n}" for n in range(4)), "key 0", "key 1"])
+
+
+def test_what_waits_behind_long_tasks_is_given_to_others(app: App, gate: Gate, url: str) -> None:
+    """Both slots of one worker are taken; what it holds besides must not wait for them."""
+    began: list[str] = []
+    with App(url, url, lease=3.0) as other:
+        other.task(lambda key: began.append(key), name="gated")
+        with Worker(app, concurrency=2):
+            app.publish_many(gate.task.s(f"key {number}") for number in range(8))
+            eventually(lambda: len(gate.began) == 2)
+            with Worker(other, concurrency=1):
+                eventually(lambda: len(began) == 6, 5)
+            gate.open()
+    assert not set(began) & set(gate.began)
+
+
+# -- what can't be run
+
+
+def signature(name: str, *args: Arg, **fields: Any) -> bytes:
+    uuid = f"task_{uuid4()}"
+    return encode(Signature(UUID=uuid, Name=name, RoutingKey=QUEUE, Args=args, Headers={}).evolve(**fields))
+
+
+def test_bad_messages_stop_nobody(app: App, broker: Broker) -> None:
+    add = app.task(lambda a, b: a + b, name="add")
+    typed = app.task(lambda a: a, name="typed")
+    mistyped = b'{"UUID":"task_m","Name":"typed","Args":[{"Name":"","Type":"int8","Value":"x"}]}'
+    broker.push(b"not json", b"[]", b'{"UUID":1}', mistyped)
+    with Worker(app, concurrency=2):
+        assert add.delay(1, 2).get(timeout=10) == 3
+        eventually(lambda: len(broker.dead()) == 3)
+        result = app.result("task_m")
+        assert result.wait(timeout=10) == "FAILURE"
+        assert result.error.startswith("Reflect task args error: ")
+        assert typed.delay(5).get(timeout=10) == 5
+    letters = {letter.body: letter.reason for letter in broker.dead()}
+    assert set(letters) == {b"not json", b"[]", b'{"UUID":1}'}
+    assert all(reason.startswith("undecodable: ") for reason in letters.values())
+    assert not broker.channel.pending(QUEUE)
+
+
+def test_a_name_that_another_worker_knows(app: App, url: str) -> None:
+    """It is left to whoever knows it, whenever that one comes."""
+    app.task(lambda: None, name="known")
+    with App(url, url) as other, Worker(app, concurrency=2):
+        elsewhere = other.task(lambda a: a + 1, name="elsewhere")
+        result = elsewhere.delay(1)
+        time.sleep(0.3)
+        assert result.state == "PENDING"
+        with Worker(other, concurrency=2):
+            assert result.get(timeout=60) == 2, "each return is anybody's: it may take several"
+
+
+def test_a_name_that_nobody_needs_is_dropped(app: App, broker: Broker) -> None:
+    nothing = app.task(lambda: None, name="nothing")
+    broker.push(signature("nobody", IgnoreWhenTaskNotRegistered=True))
+    with Worker(app, concurrency=1):
+        nothing.delay().get(timeout=10)
+    assert not broker.channel.pending(QUEUE)
+    assert not broker.dead()
+
+
+def test_a_name_that_nobody_has_is_a_dead_letter_in_the_end(url: str, broker: Broker) -> None:
+    body = signature("nobody")
+    broker.push(body)
+    with App(url, url, unregistered_max_age=0.3) as app, Worker(app, concurrency=1):
+        (letter,) = eventually(broker.dead, 10)
+    assert letter.body == body
+    assert "nobody" in letter.reason
+
+
+def test_what_is_set_aside_is_not_lost_with_its_worker(app: App, broker: Broker, url: str) -> None:
+    broker.push(*(signature("elsewhere", arg("int64", 1)) for _ in range(20)))
+    with Worker(app, concurrency=1):
+        time.sleep(0.5)
+    ran: list[int] = []
+    with App(url, url) as other:
+        other.task(lambda a: ran.append(a), name="elsewhere")
+        with Worker(other, concurrency=2):
+            eventually(lambda: len(ran) == 20, 10)
+
+
+# -- queues
+
+
+def test_several_queues(app: App) -> None:
+    double = app.task(lambda a: 2 * a, name="double")
+    with Worker(app, ["one", "two", "one"], concurrency=2) as worker:
+        assert worker.queues == ("one", "two")
+        results = [double.apply_async((n,), queue=("one", "two")[n % 2]) for n in range(20)]
+        assert [result.get(timeout=10) for result in results] == [2 * n for n in range(20)]
+        elsewhere = double.delay(1)
+        time.sleep(0.2)
+        assert elsewhere.state == "PENDING", "nobody reads the default queue"
+
+
+def test_a_full_worker_leaves_its_other_queue_to_others(app: App, gate: Gate) -> None:
+    """It waited on both when it had room; what comes now belongs to who has room."""
+    echo = app.task(lambda a: a, name="echo")
+    with Worker(app, ["one", "two"], concurrency=1):
+        for _ in range(3):  # it has seen that tasks take a while
+            app.task(lambda: time.sleep(0.1), name=f"nap {uuid4()}").apply_async(queue="one").get(timeout=10)
+        with Worker(app, ["two"], concurrency=1):
+            running = gate.task.apply_async(("long",), queue="one")
+            eventually(lambda: gate.began)
+            for number in range(10):
+                assert echo.apply_async((number,), queue="two").get(timeout=3) == number
+            gate.open()
+            assert running.get(timeout=10) == "long"
+
+
+# -- the broker away
+
+
+def test_a_broker_that_is_away_at_the_start() -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with App(url, "null") as app:
+        app.task(lambda: None, name="nothing")
+        worker = Worker(app, concurrency=1)
+        with pytest.raises(GearmeshError, match=r"was not reached in 0\.2 s"):
+            worker.start(timeout=0.2)
+        began = time.monotonic()
+        worker.stop(1)
+        assert time.monotonic() - began < 5
+
+
+def test_a_broker_that_goes_and_comes(make_redis: Callable[..., RedisServer]) -> None:
+    server = make_redis(aof="always")
+    with App(server.url, server.url, lease=3.0) as app:
+        gate = Gate(app)
+        echo = app.task(lambda a: a, name="echo")
+        with Worker(app, concurrency=2):
+            running = gate.task.delay("through")
+            eventually(lambda: gate.began)
+            server.kill()
+            gate.open()
+            time.sleep(0.3)
+            server.start()
+            assert running.get(timeout=20) == "through"
+            assert echo.delay(1).get(timeout=20) == 1
+    assert gate.began == ["through"]
+
+
+def test_a_consumer_leaves_nothing_behind(redis_url: str) -> None:
+    with App(redis_url, redis_url) as app, redis.Redis.from_url(redis_url) as server:
+        app.task(lambda: None, name="nothing")
+        with Worker(app, concurrency=1) as worker:
+            app.tasks["nothing"].delay().get(timeout=10)
+            assert server.hkeys(QueueKeys(QUEUE).consumers) == [worker.consumer.encode()]
+        left = {key for key in server.keys("gearmesh:*") if b":sent:" not in key}  # type: ignore[union-attr]
+        assert left == set()
