@@ -13,6 +13,7 @@ import kombu
 from gearmesh.app.task import Task
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.pauses import Pauses
+from gearmesh.transports.base import Channel, Rated
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Settle
 from gearmesh.worker.committer import Committer, close_quietly
@@ -26,6 +27,8 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between looks at whether jobs should be given back.
 LOOK = 1.0
+#: Seconds between two questions whether it may take again.
+PAUSED = 0.1
 
 
 class Intake:
@@ -39,6 +42,7 @@ class Intake:
         jobs: the worker's jobs by fetch counter; new ones are put in here.
         bury: makes the commit for a job that must not run again, and the reason.
         failed: called with the exception that ended the thread, should one.
+        may_take: asked before each fetch; while it says no, nothing is taken.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Intake:
         committer: Committer,
         bury: Callable[[Job, str], Commit],
         failed: Callable[[BaseException], None],
+        may_take: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connect = connect
         self._queues = queues
@@ -62,8 +67,11 @@ class Intake:
         self._committer = committer
         self._bury = bury
         self._failed = failed
+        self._may_take = may_take
         self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer))
         self._fresh: list[Job] = []
+        #: jobs of limited rate, with their messages, not asked for yet
+        self._rated: list[tuple[Job, bytes]] = []
         self._channel: Any = None
         self._wanted = 0
         self._looked_at = 0.0
@@ -85,8 +93,9 @@ class Intake:
 
     def take_back(self) -> list[Job]:
         """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
-        fresh, self._fresh = self._fresh, []
-        return self._quarantine.take_back() + fresh
+        fresh = [job for job, _ in self._rated] + self._fresh
+        self._rated, self._fresh = [], []
+        return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
 
     def room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
@@ -128,17 +137,24 @@ class Intake:
         self._wanted = self._executor.wanted
         channel.basic_qos(0, self._wanted, False)
         self._channel = channel
+        taking = True
         with consumer:
             self.ready.set()
             while not self._closing.is_set():
+                if self._may_take() is not taking:
+                    taking = not taking
+                    log.info("taking tasks again" if taking else "no tasks are taken: a handler says so")
+                    # The connection is served all the same: heartbeats and delayed tasks depend on it.
+                    consumer.consume() if taking else consumer.cancel()
                 try:
-                    connection.drain_events(timeout=LOOK)
+                    connection.drain_events(timeout=LOOK if taking else PAUSED)
                 except TimeoutError:
                     pass
                 finally:
                     if self._hand_over():  # whatever broke since, the broker is there
                         pauses.reset()
                 pauses.reset()
+                self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
                 # One is what a suspect is.
@@ -148,6 +164,24 @@ class Intake:
                     channel.basic_qos(0, wanted, False)
             self._channel = None
         connection.close()
+
+    def _admit(self, channel: Channel) -> None:
+        """Ask which jobs of limited rate may run now; the others get a moment reserved and wait in the broker."""
+        if not self._rated:
+            return
+        answers = channel.admit(
+            [
+                Rated(job.delivery.queue, job.sig.Name, job.task.pause or 0.0, body)
+                for job, body in self._rated
+            ]
+        )
+        rated, self._rated = self._rated, []
+        for (job, _), at_ns in zip(rated, answers, strict=True):
+            if at_ns:
+                self._committer.add(Commit(settle=Settle(job.delivery, "later", at_ns=at_ns)), job)
+            else:
+                self._fresh.append(job)
+        self._hand_over()
 
     def _hand_over(self) -> bool:
         """Give what came to the executor; True if anything did."""
@@ -180,11 +214,16 @@ class Intake:
         job = Job(sig, task, delivery, time.monotonic())
         self._jobs[delivery.id] = job
         if delivery.suspect < 0:
-            self._fresh.append(job)
+            if task.pause is None:
+                self._fresh.append(job)
+            else:
+                self._rated.append((job, message.body))
         elif delivery.suspect < DEATHS:
             self._quarantine.add(job)
         else:
-            self._committer.add(self._bury(job, f"its process died {delivery.suspect} times while it ran alone"), job)
+            self._committer.add(
+                self._bury(job, f"its process died {delivery.suspect} times while it ran alone"), job
+            )
 
     def _give_back(self) -> None:
         """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""

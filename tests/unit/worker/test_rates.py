@@ -1,0 +1,56 @@
+"""``rate``: at most so many starts over all workers of a queue."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+
+from gearmesh import App
+from gearmesh.worker import Worker
+
+
+@pytest.fixture(params=["memory", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    return str(request.getfixturevalue("redis_url"))
+
+
+def test_two_workers_keep_one_rate(url: str) -> None:
+    app = App(broker=url, backend=url)
+    starts: list[float] = []
+
+    @app.task(rate="10/s")
+    def limited(n: int) -> int:
+        starts.append(time.monotonic())
+        return n
+
+    with Worker(app, concurrency=4), Worker(app, concurrency=4):
+        began = time.monotonic()
+        results = [limited.delay(n) for n in range(8)]
+        assert [result.get(timeout=20) for result in results] == list(range(8))
+    # Seven pauses of 0.1 s were reserved after the first start; a start may be late, but none is early.
+    assert max(starts) - began >= 0.69
+    assert len(starts) == 8
+    app.close()
+
+
+def test_others_do_not_wait_behind_them(url: str) -> None:
+    app = App(broker=url, backend=url)
+
+    @app.task(rate="1/h")
+    def limited(n: int) -> int:
+        return n
+
+    @app.task
+    def free(n: int) -> int:
+        return n
+
+    with Worker(app, concurrency=1):
+        slow = [limited.delay(n) for n in range(20)]
+        assert slow[0].get(timeout=10) == 0
+        assert [free.delay(n).get(timeout=10) for n in range(5)] == list(range(5))
+        assert not any(result.ready() for result in slow[1:])
+    app.close()
