@@ -28,16 +28,17 @@ app = App(broker=os.environ["CHAOS_BROKER"], backend=os.environ["CHAOS_BROKER"])
 _counts = redis.Redis(host="127.0.0.1", port=int(os.environ["CHAOS_COUNTS"]))
 
 
-def mark(key: str) -> None:
+def mark(key: str, what: str = "run") -> None:
     """Who ran it and when, by the clock that all processes of a machine share."""
-    _counts.rpush(f"run:{key}", f"{os.getpid()} {time.monotonic():.6f}")
+    _counts.rpush(f"{what}:{key}", f"{os.getpid()} {time.monotonic():.6f}")
 
 
 @app.task
 def work(key: str, ms: int) -> str:
-    """Mark, then take a while."""
+    """Mark, take a while, and mark the end too."""
     mark(key)
     time.sleep(ms / 1000)
+    mark(key, "end")
     return key
 
 

@@ -11,6 +11,7 @@ import pytest
 from gearmesh.testing.servers import RedisServer
 
 from .harness import Site
+from .rough import rough  # noqa: F401
 
 HERE = Path(__file__).parent
 

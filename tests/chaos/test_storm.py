@@ -28,6 +28,7 @@ def weather(
     tasks: int,
     seconds: float,
     workflows: int,
+    only_kills: bool = False,
 ) -> Report:
     """Send ``tasks`` within ``seconds`` while faults happen, then wait until all is done."""
     print(f"\nseed {seed}")
@@ -41,7 +42,7 @@ def weather(
         GoProducer(site.server.port, seed + 1, half, seconds),
         AppProducer(site.url(site.proxy()), seed + 2, half, seconds, workflows),
     ]
-    storm = Storm(site, seed)
+    storm = Storm(site, seed, only_kills=only_kills)
     for producer in producers:
         producer.start()
     while any(producer.is_alive() for producer in producers):
@@ -89,3 +90,20 @@ def test_long(durable_site: Site) -> None:
         seconds=120.0,
         workflows=20,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_orphans_of_many_kills(durable_site: Site) -> None:
+    """With Redis, the network and one worker well, each orphan runs again within the lease and 2 s."""
+    report = weather(
+        durable_site,
+        seed_of_this_run(),
+        skews=(0.0, -60.0, -60.0, 0.0),
+        tasks=3000,
+        seconds=30.0,
+        workflows=3,
+        only_kills=True,
+    )
+    assert report.orphans
+    assert max(report.orphans) < LEASE + 2, report

@@ -362,13 +362,12 @@ class TestBroadcast:
         queue: str,
         protocol: int,
     ) -> None:
-        base: Any = Channel.connection_class
+        given = Channel._connparams
 
-        class Speaking(base):  # type: ignore[misc]
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **(kwargs | {"protocol": protocol}))
+        def speaking(channel: Channel, asynchronous: bool = False) -> dict[str, Any]:
+            return given(channel, asynchronous) | {"protocol": protocol}
 
-        monkeypatch.setattr(Channel, "connection_class", Speaking)
+        monkeypatch.setattr(Channel, "_connparams", speaking)
         exchange = kombu.Exchange(f"{queue}_all", "fanout")
         seen: list[Any] = []
         connection = connect()
@@ -448,14 +447,9 @@ class Nodes:
 class TestControl:
     """kombu.pidbox: commands go out by broadcast or directly, replies come back through lists."""
 
-    @pytest.fixture(params=["ours", "stock"])
-    def served(self, request: pytest.FixtureRequest, redis_url: str, queue: str) -> Iterator[Nodes]:
-        def connect() -> kombu.Connection:
-            return open_connection(redis_url) if request.param == "ours" else kombu.Connection(redis_url)
-
-        if request.param == "stock":
-            pytest.skip("the stock transport takes a list's other end, and replies are single")
-        nodes = Nodes(queue, connect, ["a", "b", "c"], "fanout")
+    @pytest.fixture
+    def served(self, redis_url: str, queue: str) -> Iterator[Nodes]:
+        nodes = Nodes(queue, lambda: open_connection(redis_url), ["a", "b", "c"], "fanout")
         yield nodes
         nodes.stop()
 
@@ -464,10 +458,12 @@ class TestControl:
     ) -> None:
         connection = connect()
         mailbox = Mailbox(queue, type="fanout", accept=["json"])(connection)
+        began = time.monotonic()
         for n in range(3):
-            replies = mailbox.multi_call("add", {"x": n, "y": 1}, timeout=5, limit=3)
+            replies = mailbox.multi_call("add", {"x": n, "y": 1}, timeout=10, limit=3)
             answers = {name: answer for reply in replies for name, answer in reply.items()}
             assert answers == {name: {"sum": n + 1, "by": name} for name in "abc"}
+        assert time.monotonic() - began < 10, "it ends with the last reply"
         (reply,) = mailbox.call(["b"], "add", {"x": 1, "y": 1}, timeout=5)
         assert reply == {"b": {"sum": 2, "by": "b"}}
         (reply,) = mailbox.call(["c"], "nosuch", timeout=5)
@@ -496,6 +492,8 @@ class TestControl:
         channel = connect().channel()
         kombu.Queue(queue, channel=channel, expires=10.0).declare()
         kombu.Producer(channel).publish({}, routing_key=queue)
+        if not hasattr(channel, "_expires"):
+            pytest.skip("this kombu knows no expiring queues")
         assert 0 < client.pttl(queue) <= 10_000
 
 
@@ -584,7 +582,7 @@ class TestChannel:
         bound = kombu.Queue(queue, kombu.Exchange(f"{queue}_x", "direct"), routing_key="k", channel=channel)
         bound.declare()
         for _ in range(3):
-            kombu.Producer(channel, f"{queue}_x").publish({}, routing_key="k", exchange=f"{queue}_x")
+            kombu.Producer(channel).publish({}, routing_key="k", exchange=f"{queue}_x")
         assert bound.queue_declare(passive=True).message_count == 3
         assert bound.purge() == 3
         assert client.exists(queue) == 0
@@ -615,7 +613,7 @@ class TestChannel:
         assert message.payload == {"n": 0}
         message.ack()
         simple.get(timeout=5).ack()
-        simple.get_nowait().ack()
+        simple.get(timeout=5).ack()  # get_nowait() looks only at what no consumer was given, as with AMQP
         with pytest.raises(simple.Empty):
             simple.get_nowait()
         with pytest.raises(simple.Empty):

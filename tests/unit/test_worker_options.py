@@ -23,6 +23,12 @@ def test_defaults() -> None:
         ("grace", -1.0),
         ("log_level", "LOUD"),
         ("log_format", "xml"),
+        ("pool", "fibers"),
+        ("soft_limit", -1.0),
+        ("hard_limit", float("nan")),
+        ("hard_limit", 1.0),
+        ("max_tasks_per_child", 0),
+        ("max_memory_per_child", 0),
     ],
 )
 def test_a_wrong_option_names_itself(option: str, value: Any) -> None:

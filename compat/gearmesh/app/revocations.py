@@ -1,7 +1,7 @@
 """Which tasks are revoked: known to every worker within moments, at no cost while nobody revokes anything.
 
-A backend that can do it keeps an index of revoked UUIDs and announces each; a worker subscribes before it runs its first
-task, reads the index then and after each lost connection, and otherwise looks only into its own memory.
+A backend that can do it keeps an index of revoked UUIDs and announces each; a worker subscribes before it runs its
+first task, reads the index then and after each lost connection, and otherwise looks only into its own memory.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Revocations:
     def watch(self, told: Told) -> Callable[[], None]:
         """Call ``told`` with UUIDs as they become revoked, from a thread that is not the caller's.
 
-        What was known before is not told: ask :meth:`revoked`. Returns a function that ends it.
+        What was known before is not told: ask :meth:`revoked`. Returns a function that ends it; with the last watch
+        the subscription ends, too, until somebody asks or watches again.
         """
         with self._lock:
             self._listeners += (told,)
@@ -95,6 +96,9 @@ class Revocations:
         def stop() -> None:
             with self._lock:
                 self._listeners = tuple(each for each in self._listeners if each is not told)
+                last = not self._listeners
+            if last:
+                self.close()
 
         return stop
 

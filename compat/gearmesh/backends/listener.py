@@ -85,5 +85,5 @@ class Listener:
                         elif message["type"] == "subscribe" and self._missed is not None:
                             self._announcer.announce(self._missed())
             except CONNECTION_ERRORS as exc:
-                pauses.log(log, "results are not announced now", exc)
+                pauses.log(log, f"channel {self._channel} is not heard now", exc)
                 over.wait(pauses.next())

@@ -36,4 +36,5 @@ def revoke(uuids: tuple[str, ...], lasts: float, spec: str | None, backend: str 
             "no backend: give --backend URL, -A MODULE:APP, or RESULT_BACKEND in the environment"
         )
     app = load_app(spec) if spec else App(broker="eager", backend=backend or "")
-    app.revoke(*uuids, lasts=lasts)
+    with app:
+        app.revoke(*uuids, lasts=lasts)

@@ -32,13 +32,22 @@ CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
 #: Error codes that tell of the server's condition. A command refused inside a script names its code anywhere.
 _CONDITION = re.compile(r"\b(READONLY|OOM|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS)\b")
 
+#: redis-py takes the code off the text of those it has a class for.
+_CONDITIONS: Final = (
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+)
+
 
 class _Conditions:
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
         except exceptions.ResponseError as exc:
-            if _CONDITION.search(str(exc)):
+            if isinstance(exc, _CONDITIONS) or _CONDITION.search(str(exc)):
                 raise ServerUnable(f"Redis cannot do its work now: {exc}") from exc
             raise
 

@@ -188,6 +188,9 @@ class Intake:
         if not self._fresh:
             return False
         fresh, self._fresh = self._fresh, []
+        if any(job.sig.Priority for job in fresh):
+            # Only among what is held here anyway: the list itself is Go's, too, and stays as it was pushed.
+            fresh.sort(key=lambda job: -job.sig.Priority)
         if self._quarantine.busy:
             put_back(fresh, self._committer)
         else:

@@ -57,8 +57,8 @@ class ThreadExecutor:
         self._running: list[Job | None] = [None] * slots
         self._board: MutableSequence[int] = [0] * slots if board is None else board
         self._closing = False
-        #: of the task that ended last
-        self._pace = AHEAD
+        #: of the task that ended last; none has: one delivery a slot is enough
+        self._pace = 1.0
         self._threads = [
             threading.Thread(target=self._loop, args=(i,), name=f"gearmesh-task-{i}", daemon=True)
             for i in range(slots)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import kombu
@@ -116,6 +117,7 @@ class Worker:
             self._committer,
             self._runner.dead,
             self._on_failure,
+            partial(app.handlers.may_consume, self),
         )
         self._lock = threading.Lock()
         self._started = False
@@ -144,8 +146,7 @@ class Worker:
                 self._executor.start()
                 self._committer.start()
                 self._intake.start()
-                if self.app.revocations.active:
-                    self._unwatch = self.app.revocations.watch(self._on_revoked)
+                self._unwatch = self.app.revocations.watch(self._on_revoked)
         if timeout is not None and not self._intake.ready.wait(timeout):
             raise GearmeshError(
                 f"worker: the broker {self.app.shown_broker} was not reached in {timeout:g} s"
@@ -180,10 +181,10 @@ class Worker:
                 return True
             self._stopped.set()
         deadline = time.monotonic() + timeout
-        self._unwatch()
         ended = self.finish(timeout)
         drained = self._committer.drain(max(1.0, deadline - time.monotonic()))
         self._committer.stop(5.0)
+        self._unwatch()
         self.leave()
         self._runner.loop.stop()
         self._over.set()

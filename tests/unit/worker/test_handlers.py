@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,10 +16,11 @@ import pytest
 from gearmesh import App, RetryLater, TaskError, current
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.signature import Arg, Signature
-from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
 from gearmesh.wire.types import arg
 from gearmesh.worker.job import Job
 from gearmesh.worker.runner import Runner
+from gearmesh.worker.worker import Worker
 
 MakeJob = Callable[..., Job]
 
@@ -258,3 +261,35 @@ def test_a_task_keeps_its_results_beside_handlers(app: App, heard: list[str], ma
     (state,) = Runner(app).run(make_job("one", arg("int64", 5))).states
     assert state.Results is not None
     assert bytes(state.Results[0].Value) == b"5"
+
+
+@pytest.mark.parametrize("where", ["url", "redis_url"])
+def test_a_worker_pauses(where: str, request: pytest.FixtureRequest) -> None:
+    """Nothing is taken while the handler says no; what is due and heartbeats go on."""
+    place = request.getfixturevalue(where)
+    with App(place, place, lease=1.0) as app:
+        allowed, asked = threading.Event(), list[object]()
+        allowed.set()
+
+        @app.before_consume
+        def handler(worker: Worker) -> bool:
+            asked.append(worker)
+            return allowed.is_set()
+
+        task = app.task(lambda: "ran", name="task")
+        with Worker(app, concurrency=2) as worker:
+            assert task.delay().get(5) == "ran"
+            allowed.clear()
+            count = len(asked)
+            while len(asked) < count + 3:
+                time.sleep(0.01)
+            results = [task.delay() for _ in range(5)]
+            time.sleep(1.5)
+            assert [result.state for result in results] == [PENDING] * 5
+            allowed.set()
+            assert [result.get(5) for result in results] == ["ran"] * 5
+            allowed.clear()
+            time.sleep(1.2)
+            waiting = task.delay()
+            assert set(asked) == {worker}
+        assert waiting.state == PENDING

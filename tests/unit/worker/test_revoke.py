@@ -100,10 +100,10 @@ def test_it_ends_and_is_forgotten() -> None:
     assert service.revoked(["a"]) == {"a"}
     clock.now += 0.2
     assert service.revoked(["a"]) == set()
-    service._learn({str(number): 1.0 for number in range(2 * MANY)})
-    clock.now += 2
-    service._learn({"new": 1.0})
-    assert set(service._known) == {"new"}
+    for generation in range(10):
+        service._learn({f"{generation}-{number}": 1.0 for number in range(MANY)})
+        clock.now += 2
+    assert len(service._known) < 5 * MANY
     service.close()
 
 
@@ -114,7 +114,7 @@ def test_who_watches_is_told_once(url: str) -> None:
     def bad(uuids: set[str]) -> None:
         raise ValueError
 
-    service.watch(bad)
+    stop_bad = service.watch(bad)
     stop = service.watch(told.append)
     other = Revocations(open_backend(url, expire=60))
     other.revoke(["a", "b"])
@@ -124,9 +124,12 @@ def test_who_watches_is_told_once(url: str) -> None:
     eventually(lambda: len(told) > 1)
     assert told == [{"a", "b"}, {"c"}]
     stop()
+    stop()
     other.revoke(["d"])
     eventually(lambda: service.revoked(["d"]))
     assert len(told) == 2
+    stop_bad()
+    assert service._unwatch is None
     service.close()
     service.close()
     assert service.revoked(["a"]) == {"a"}  # anew
@@ -264,6 +267,50 @@ def test_through_a_worker(place: str) -> None:
             assert steps.wait(5) == FAILURE
             assert task.delay().get(5) == "ran"
         assert len(ran) == 2
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_a_running_one_is_told_to_end(place: str, pool: Any) -> None:
+    with App(place, place) as app:
+        begun, cleaned = threading.Semaphore(0), list[str]()
+
+        @app.task(retry_count=5)
+        def stubborn() -> None:
+            begun.release()
+            try:
+                while True:
+                    time.sleep(0.01)
+            finally:
+                cleaned.append("thread")
+
+        @app.task(retry_count=5)
+        async def sleeper() -> None:
+            begun.release()
+            try:
+                await asyncio.sleep(30)
+            finally:
+                cleaned.append("coroutine")
+
+        @app.task
+        def polite() -> str:
+            begun.release()
+            while not current().revoked:
+                pass
+            return "left early"
+
+        assert not app.revocations.revoked(["x"])  # known already when the worker starts
+        with Worker(app, concurrency=4, pool=pool):
+            for task in (stubborn, sleeper):
+                result = task.delay()
+                assert begun.acquire(timeout=5)
+                result.revoke()
+                with pytest.raises(TaskFailed, match="failed: revoked"):
+                    result.get(5)
+            assert cleaned == ["thread", "coroutine"]
+            result = polite.delay()
+            assert begun.acquire(timeout=5)
+            result.revoke()
+            assert result.wait(5) in (SUCCESS, FAILURE)  # whichever reached it first
 
 
 def test_a_cut_connection_loses_no_revocation(redis_url: str, make_proxy: Callable[..., Proxy]) -> None:

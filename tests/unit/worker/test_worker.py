@@ -138,9 +138,13 @@ def test_no_thread_outlives_it(app: App) -> None:
     before = set(threading.enumerate())
     with Worker(app, concurrency=3):
         pause.delay().get(timeout=10)
-    ours = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("gearmesh-")]
-    shared = {"gearmesh-waiter", "gearmesh-listener"}  # the app's own
-    eventually(lambda: not [t for t in threading.enumerate() if t.name in set(ours) - shared], 5)
+    shared = ("gearmesh-waiter", "gearmesh-listener", "gearmesh-watch")  # the app's own
+
+    def left() -> list[str]:
+        names = [thread.name for thread in set(threading.enumerate()) - before]
+        return [name for name in names if name.startswith("gearmesh-") and name not in shared]
+
+    eventually(lambda: not left(), 5)
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, True, 1.5, "4"])

@@ -117,5 +117,49 @@ class Leasing(TransportFixtures):
             assert message.delivery.redelivered == losses
             assert tap().verbs.recover(here.name, [queue], suspect=True) == 1
 
+    def test_what_ran_is_suspect_and_what_waited_is_not(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(4)]
+        tap().publish(queue, *bodies)
+        dead, other = tap(queue, prefetch=4), tap()
+        ids = [message.delivery.id for message in dead.take(4)]
+        assert other.verbs.recover(dead.name, [queue], suspect=True, running=ids[1:3]) == 4
+        again = tap(queue, prefetch=4).take(4)
+        assert [message.body for message in again] == bodies
+        assert [message.delivery.suspect for message in again] == [-1, 0, 0, -1]
+        assert [message.delivery.redelivered for message in again] == [1] * 4
+
+    def test_only_deaths_while_alone_are_counted(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, *(signature(queue, n) for n in range(3)))
+        for alone, counted in ((False, 0), (True, 1), (False, 1), (True, 2), (True, 3)):
+            here = tap(queue, prefetch=3)
+            ids = [message.delivery.id for message in here.take(3)]
+            tap().verbs.recover(here.name, [queue], suspect=True, running=ids[:1] if alone else ids[:2])
+            last = tap(queue, prefetch=1)
+            (message,) = last.take(1)
+            assert message.delivery.suspect == counted
+            last.settle(message, how="head")
+
+    def test_a_suspect_that_is_done_is_cleared(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        here = tap(queue, prefetch=1)
+        (message,) = here.take(1)
+        tap().verbs.recover(here.name, [queue], suspect=True, running=[message.delivery.id])
+        other = tap(queue, prefetch=1)
+        other.settle(*other.take(1))
+        tap().publish(queue, b"x")
+        (message,) = other.take(1)
+        assert (message.delivery.suspect, message.delivery.redelivered) == (-1, 0)
+
+    def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(3)]
+        tap().publish(queue, *bodies)
+        holder, other = tap(queue, prefetch=2), tap()
+        held = holder.take(2)
+        shown = sorted(other.verbs.held(holder.name, [queue]), key=lambda row: row[0].id)
+        assert [(row[0].id, row[1]) for row in shown] == [(m.delivery.id, m.body) for m in held]
+        settled = other.verbs.commit([Commit(settle=Settle(shown[0][0]))])
+        assert settled == ["done"], "who sees a delivery may settle it"
+        assert other.verbs.held("nobody", [queue]) == []
+
     def test_recover_of_nobody(self, tap: OpenTap, queue: str) -> None:
         assert tap().verbs.recover("nobody", [queue, f"{queue}2"]) == 0

@@ -17,6 +17,7 @@ import msgpack
 import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
+from redis.exceptions import ResponseError
 
 from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
@@ -26,6 +27,7 @@ from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
+from gearmesh.transports.redis.order import QueueOrder, order_of
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys, rate_keys
 
@@ -172,7 +174,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     Transport options beyond kombu's: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
     channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
     ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
-    (False where another process sends them).
+    (False where another process sends them), ``queue_order`` (see :data:`~.order.QueueOrder`).
     """
 
     QoS = QoS
@@ -194,6 +196,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     delayed_poll: float = 0.5
     default_queue: str = DEFAULT_QUEUE
     heartbeats: bool = True
+    queue_order: QueueOrder = "fair"
 
     from_transport_options = (
         *kombu_redis.Channel.from_transport_options,
@@ -204,6 +207,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         "delayed_poll",
         "default_queue",
         "heartbeats",
+        "queue_order",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -215,7 +219,6 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         #: fetched, not yet handed to a callback
         self._undelivered: deque[Taken] = deque()
         self._fused = False
-        self._turn = 0
         super().__init__(*args, **kwargs)
         self._own_ledger = "ledger" not in vars(self)
         if self._own_ledger:
@@ -227,6 +230,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
         self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
         self.keeper = Keeper(self)
+        self._order = order_of(self.queue_order)
         self._pid = os.getpid()
         self._fanout_to_queue = FanoutQueues()
         # Sockets, not a pipe: one that is closed while another thread wakes us can't be somebody else's by then.
@@ -311,7 +315,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         item = to_item(message, self)
-        lives = self._expires.get(queue)
+        lives = getattr(self, "_expires", {}).get(queue)  # kombu 5.7
         if lives is None:
             self.redis.rpush(queue, item)
             return
@@ -347,8 +351,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             for waiter in self.waiters.values():
                 waiter.end(until)
             if self._own_ledger and self.ledger.used:
-                with contextlib.suppress(*CONNECTION_ERRORS):
+                try:
                     self.put_back_all()
+                except CONNECTION_ERRORS as exc:
+                    log.debug("what is held waits for a reaper: %s", exc)
+                except ResponseError as exc:
+                    log.error("what is held can't be put back: %s", exc)
         else:
             self.__dict__.pop("client", None)  # with it kombu would delete the parent's reply queues
         for item in self._undelivered:  # whoever goes on with this ledger finds it on the server
@@ -372,53 +380,85 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self._closing = True
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        # kombu knows one class of Unix socket connections, whatever the channel says.
+        # A Unix socket's path comes as the host; kombu knows one class of such connections, whatever the channel says.
         params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
-        if "path" in params and not asynchronous:
-            params["connection_class"] = connections.UnixConnection
+        host = params.get("host") or ""
+        if host.startswith("/"):
+            params["path"] = host
+            for name in (
+                "host",
+                "port",
+                "socket_connect_timeout",
+                "socket_keepalive",
+                "socket_keepalive_options",
+            ):
+                params.pop(name, None)
+        if "path" in params:
+            params["connection_class"] = self._watched(connections.UnixConnection, asynchronous)
         return params
+
+    def _watched(
+        self, kind: type[connections.UnixConnection], watched: bool
+    ) -> type[connections.UnixConnection]:
+        """kombu's way to learn that a connection it polls was closed."""
+        channel = self
+
+        class Watched(kind):  # type: ignore[misc]
+            def disconnect(self, *args: Any, **kwargs: Any) -> None:
+                super().disconnect(*args, **kwargs)
+                if channel._registered:
+                    channel._on_connection_disconnect(self)
+
+        return Watched if watched else kind
 
     # -- taking
 
     def take(self) -> bool:
         """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
         delivered = self._deliver()
+        if self._undelivered:
+            return delivered
         if self._adopt:
             delivered = self._adopt_unknown() or delivered
-        queues = self.active_queues
-        for step in range(len(queues)):
+        for queue, share in self._order.turn(self.active_queues, self.qos.credit()):
             credit = self.qos.credit()
             if credit <= 0:
                 break
-            queue = queues[(self._turn + step) % len(queues)]
             if queue not in self.ready:
                 continue
-            most = min(credit, MAX_ENTRIES)
+            most = min(credit, share, MAX_ENTRIES)
             taken = self._fetch(queue, most)
             if len(taken) < most:
                 self.ready.discard(queue)
             self._undelivered.extend(taken)
             delivered = self._deliver() or delivered
-        self._turn += 1
+            if self._undelivered:
+                break
         return delivered
 
     def _deliver(self) -> bool:
-        """Hand out what was fetched; a callback that raises leaves the rest for the next time."""
-        if not self._undelivered:
-            return False
-        if self._no_ack:
-            taken = [item.delivery for item in self._undelivered if item.delivery.queue in self._no_ack]
-            if taken:
-                self.commit([Commit(settle=Settle(delivery)) for delivery in taken if delivery.id in self.ledger.open])
+        """Hand out what was fetched; a callback that raises leaves the rest for the next time.
+
+        Of what needs no acknowledgement one at a time, as other transports do: who waits for replies counts calls
+        of ``drain_events``, and may leave the rest to others.
+        """
         deliver = self.connection._deliver
         callbacks = self.connection._callbacks
+        delivered = False
         while self._undelivered:  # a callback may cancel a consumer, which takes out what was for it
             item = self._undelivered.popleft()
-            if item.delivery.queue in callbacks:
-                deliver(item, item.delivery.queue)
-            else:
+            queue = item.delivery.queue
+            if queue not in callbacks:
                 self.commit([Commit(settle=Settle(item.delivery, "head"))])
-        return True
+                continue
+            single = queue in self._no_ack
+            if single:
+                self.commit([Commit(settle=Settle(item.delivery))])
+            deliver(item, queue)
+            delivered = True
+            if single:
+                break
+        return delivered
 
     def _fetch(self, queue: str, most: int) -> list[Taken]:
         ledger = self.ledger
@@ -447,7 +487,9 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self.keeper.look_again(queue, min(grace / 1000, LOOK_AGAIN))
         taken = []
         for i, body in enumerate(bodies or ()):
-            delivery = Delivery(queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {}))
+            delivery = Delivery(
+                queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {})
+            )
             ledger.open[delivery.id] = delivery
             taken.append(Taken(body, delivery))
         return taken
@@ -465,7 +507,9 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                         continue
                     log.info("adopted a delivery whose reply was lost", extra={"queue": queue})
                     losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
-                    delivery = Delivery(queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0"))
+                    delivery = Delivery(
+                        queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")
+                    )
                     ledger.open[id_] = delivery
                     self._undelivered.append(Taken(body, delivery))
         self._adopt = False
@@ -588,9 +632,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         answers: list[int] = []
         for start in range(0, len(requests), MAX_ENTRIES):
             part = requests[start : start + MAX_ENTRIES]
-            rows = [
-                (*rate_keys(queue, task), round(pause * 1e6), body) for queue, task, pause, body in part
-            ]
+            rows = [(*rate_keys(queue, task), round(pause * 1e6), body) for queue, task, pause, body in part]
             blob = msgpack.packb(rows, use_bin_type=False)
             answers += [int(ms) * 1_000_000 for ms in run(self.redis, "admit", [part[0].queue], [blob])]
         return answers

@@ -89,6 +89,12 @@ class Keeper:
         channel = self._channel
         seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
         me = channel.consumer.encode()
+        found = [
+            (queue, consumer, beat)
+            for queue in self._queues()
+            for consumer, beat in channel.redis.hgetall(channel.keys(queue).consumers).items()
+            if consumer != me
+        ]
         sock = channel.redis.connection._sock
         if sock is not self._looked_through:
             self._looked_through = sock
@@ -96,18 +102,15 @@ class Keeper:
         # A long pause was not watched: others may have been kept from speaking by what kept us from looking.
         watched = min(now - self._looked_at, 2 * self._look_pause)
         self._looked_at = now
-        for queue in self._queues():
-            for consumer, beat in channel.redis.hgetall(channel.keys(queue).consumers).items():
-                if consumer == me:
-                    continue
-                spot = (queue, consumer)
-                last, still = self._seen.get(spot, (b"", 0.0))
-                still = still + watched if last == beat else 0.0
-                if still >= channel.lease:
-                    self._reap(queue, consumer, beat)
-                    continue
-                seen[spot] = (beat, still)
-                self._next_look = min(self._next_look, now + channel.lease - still)
+        for queue, consumer, beat in found:
+            spot = (queue, consumer)
+            last, still = self._seen.get(spot, (b"", 0.0))
+            still = still + watched if last == beat else 0.0
+            if still >= channel.lease:
+                self._reap(queue, consumer, beat)
+                continue
+            seen[spot] = (beat, still)
+            self._next_look = min(self._next_look, now + channel.lease - still)
         self._seen = seen
 
     def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:

@@ -27,7 +27,9 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
         return None
     try:
         payload = loads(body.decode("utf-8"))
-    except Exception:  # kombu's reader makes dates and the like of what looks like them, and may fail in any way
+    except (
+        Exception
+    ):  # kombu's reader makes dates and the like of what looks like them, and may fail in any way
         return None
     if not isinstance(payload, dict) or "UUID" in payload or "Name" in payload:
         return None
@@ -49,9 +51,11 @@ class Message(virtual.Message):  # type: ignore[misc]
         if envelope is not None:
             envelope["properties"]["delivery_tag"] = payload.delivery.id
             self.delivery = payload.delivery
-            with contextlib.suppress(Exception):  # broken inside: it goes on as bytes, for somebody to bury
+            with contextlib.suppress(Exception):
                 super().__init__(envelope, channel=channel, **kwargs)
-                return
+                if not self.errors:
+                    return
+            # Broken inside: it goes on as bytes, for somebody to bury.
         # What the base classes' constructors set, without their work: this is every task's path.
         self.delivery = delivery = payload.delivery
         self._raw = None

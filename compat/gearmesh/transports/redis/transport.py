@@ -218,7 +218,9 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         for channel in self._channels:
             if not channel.active_queues and not channel.ledger.open:
                 continue
-            due = min(channel.keeper.next(), *(waiter.overdue_at for waiter in channel.waiters.values()), now + 60)
+            due = min(
+                channel.keeper.next(), *(waiter.overdue_at for waiter in channel.waiters.values()), now + 60
+            )
             timeout = max(0.0, due - now) if timeout is None else min(timeout, max(0.0, due - now))
         return timeout
 

@@ -1,0 +1,90 @@
+"""Tasks that kill their process: dead letters after three deaths alone, and nobody else is blamed."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from gearmesh import App, TaskFailed
+
+from .harness import KEYS, Site
+from .nodes import eventually
+from .producers import remote_tasks
+from .rough import Rough
+
+REASON = "its process died 3 times while it ran alone"
+#: MiB from which on the test kills a process, as the system does when there is no more.
+TOO_MUCH = 256
+
+
+def check_the_end(site: Site, app: App, culprit: str, uuid: str) -> None:
+    """The culprit is the only dead letter, and its callers know."""
+    with pytest.raises(TaskFailed, match=REASON):
+        app.result(uuid).get(timeout=30)
+    (letter,) = site.dead()
+    assert letter[b"reason"] == REASON.encode()
+    assert uuid.encode() in letter[b"body"]
+    assert 3 <= len(site.runs(culprit)) <= 4, "three alone, and perhaps one in company before"
+    eventually(lambda: not site.open(), what="everything settled")
+    assert not site.broker.exists(KEYS.recovered), "nobody is under suspicion any more"
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio", "processes"])
+def test_a_task_that_ends_its_process(site: Site, rough: Rough, pool: str) -> None:
+    rough(pool)
+    with App(site.url(), site.url()) as app:
+        work = remote_tasks(app)["work"]
+        others = app.publish_many(work.s(f"other/{i}", 1) for i in range(500))
+        culprit = app.remote("die", "string").delay("culprit")
+        others += app.publish_many(work.s(f"other/{i}", 1) for i in range(500, 1000))
+        eventually(lambda: site.states([each.uuid for each in others]) == ["SUCCESS"] * 1000, 60)
+        check_the_end(site, app, "culprit", culprit.uuid)
+    again = sum(len(site.runs(f"other/{i}")) - 1 for i in range(1000))
+    assert again < 30, "only what ran beside it at its first death, or had not been committed, ran twice"
+
+
+def test_a_task_that_eats_memory(site: Site, rough: Rough) -> None:
+    node = rough("processes", "--max-memory-per-child", str(TOO_MUCH // 2), concurrency=2)
+    over = threading.Event()
+
+    def kill_the_greedy() -> None:
+        while not over.wait(0.02):
+            with suppress(psutil.Error):
+                for child in node.children():
+                    if child.memory_info().rss > TOO_MUCH << 20:
+                        child.kill()
+
+    watchdog = threading.Thread(target=kill_the_greedy)
+    watchdog.start()
+    try:
+        with App(site.url(), site.url()) as app:
+            work = remote_tasks(app)["work"]
+            culprit = app.remote("eat", "string", "int64").delay("culprit", TOO_MUCH + 50)
+            others = app.publish_many(work.s(f"other/{i}", 1) for i in range(1000))
+            eventually(lambda: site.states([each.uuid for each in others]) == ["SUCCESS"] * 1000, 60)
+            check_the_end(site, app, "culprit", culprit.uuid)
+    finally:
+        over.set()
+        watchdog.join()
+    assert all(len(site.runs(f"other/{i}")) == 1 for i in range(1000)), "a process runs one task at a time"
+
+
+def test_neighbours_are_cleared(site: Site, rough: Rough) -> None:
+    """They run beside it when it dies; then each runs alone and survives."""
+    rough("threads")
+    with App(site.url(), site.url()) as app:
+        work = remote_tasks(app)["work"]
+        neighbours = [work.delay(f"neighbour/{i}", 1000) for i in range(3)]
+        eventually(lambda: all(site.runs(f"neighbour/{i}") for i in range(3)))
+        culprit = app.remote("die", "string").delay("culprit")
+        for neighbour in neighbours:
+            neighbour.get(timeout=30)
+        check_the_end(site, app, "culprit", culprit.uuid)
+    assert [len(site.runs(f"neighbour/{i}")) for i in range(3)] == [2] * 3
+    second = sorted(site.runs(f"neighbour/{i}")[1].at for i in range(3))
+    assert all(later - sooner >= 0.99 for sooner, later in itertools.pairwise(second)), "one by one"
+    assert len(site.runs("culprit")) == 4, "its death in company did not count"

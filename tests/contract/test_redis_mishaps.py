@@ -1,0 +1,508 @@
+"""What goes wrong around the Redis transport: keys of other types, full or old servers, waits cut off, lost names."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import kombu
+import pytest
+import redis
+from redis.exceptions import ResponseError
+
+from gearmesh.backends.base import Backend
+from gearmesh.backends.registry import open_backend
+from gearmesh.errors import ConfigError
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, eventually
+from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.servers import RedisServer
+from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.redis.transport import Transport
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
+from gearmesh.wire.names import QueueKeys
+from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskState
+
+OpenTap = Callable[..., Tap]
+
+
+class Mishaps(TransportFixtures):
+    @pytest.fixture
+    def connect(self, redis_url: str) -> Connect:
+        return lambda consumer=None, **options: open_connection(redis_url, consumer=consumer, options=options)
+
+    @pytest.fixture
+    def client(self, redis_url: str) -> Iterator[redis.Redis]:
+        with redis.Redis.from_url(redis_url) as client:
+            yield client
+
+    @pytest.fixture
+    def fusable(self, redis_url: str) -> Iterator[Backend]:
+        backend = open_backend(redis_url, expire=3600)
+        yield backend
+        backend.close()
+
+
+def done(uuid: str, state: str = SUCCESS) -> TaskState:
+    return TaskState(TaskUUID=uuid, State=state, Results=())
+
+
+class TestOtherTypes(Mishaps):
+    """A key that is not what it should be spoils its own commit, whole, and no other."""
+
+    @pytest.fixture
+    def here(self, tap: OpenTap, fusable: Backend, queue: str) -> Tap:
+        here = tap(queue)
+        assert here.verbs.fuse(fusable)
+        return here
+
+    def three(self, here: Tap, queue: str) -> list[Any]:
+        here.publish(queue, b"0", b"1", b"2")
+        return here.take(3)
+
+    @pytest.mark.parametrize("redelivered", [False, True])
+    def test_a_successors_queue(
+        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str, redelivered: bool
+    ) -> None:
+        client.set("no_list", "x")
+        if redelivered:
+            client.hset(here.channel.keys(queue).recovered, "x", "1")
+        outcomes = here.verbs.commit(
+            [
+                Commit(
+                    states=(done(f"task_{n}"),),
+                    publishes=(Publish(f"{queue}_next", b"a"), Publish(to, b"next")),
+                    settle=Settle(message.delivery),
+                )
+                for n, (message, to) in enumerate(
+                    zip(self.three(here, queue), (f"{queue}_next", "no_list", f"{queue}_next"), strict=True)
+                )
+            ]
+        )
+        assert outcomes == ["done"] * 3
+        assert client.lrange(f"{queue}_next", 0, -1) == [b"a", b"next"] * 2
+        assert [state and state.State for state in fusable.read(["task_0", "task_1", "task_2"])] == [
+            SUCCESS,
+            None,
+            SUCCESS,
+        ]
+        (letter,) = here.verbs.dead_letters(queue)
+        assert letter.body == b"1"
+        assert "no_list is a string" in letter.reason
+        assert not here.channel.ledger.open
+        assert client.get("no_list") == b"x"
+
+    @pytest.mark.parametrize("several", [False, True])
+    def test_a_states_key(
+        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str, several: bool
+    ) -> None:
+        client.rpush("task_1", "precious")
+        more = (done("task_more", FAILURE),) if several else ()
+        outcomes = here.verbs.commit(
+            [
+                Commit(
+                    states=(*more, done(f"task_{n}")),
+                    publishes=(Publish(f"{queue}_next", b"next"),),
+                    settle=Settle(message.delivery),
+                )
+                for n, message in enumerate(self.three(here, queue))
+            ]
+        )
+        assert outcomes == ["done"] * 3
+        assert client.lrange("task_1", 0, -1) == [b"precious"]
+        assert client.llen(f"{queue}_next") == 2
+        (letter,) = here.verbs.dead_letters(queue)
+        assert (letter.body, "task_1" in letter.reason) == (b"1", True)
+        client.delete("task_1")
+        assert [state and state.State for state in fusable.read(["task_0", "task_1"])] == [SUCCESS, None]
+
+    def test_a_state_on_the_way(self, here: Tap, client: redis.Redis, queue: str) -> None:
+        client.rpush("task_0", "precious")
+        message, *_ = self.three(here, queue)
+        commit = Commit(states=(done("task_0", STARTED),), settle=Settle(message.delivery, "keep"))
+        assert here.verbs.commit([commit]) == ["done"]
+        assert here.verbs.dead_letters(queue) == []
+        assert message.delivery.id in here.channel.ledger.open
+
+    def test_who_lost_the_lease_buries_nothing(
+        self, here: Tap, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        client.set("no_list", "x")
+        (message, *_) = self.three(here, queue)
+        tap().verbs.recover(here.name, [queue])
+        commit = Commit(publishes=(Publish("no_list", b"x"),), settle=Settle(message.delivery))
+        assert here.verbs.commit([commit]) == ["lost"]
+        assert here.verbs.dead_letters(queue) == []
+
+    def test_a_producers_batch_is_refused_whole(self, here: Tap, client: redis.Redis, queue: str) -> None:
+        client.set("no_list", "x")
+        token = Token("producer", 1)
+        commits = [Commit(publishes=(Publish(to, b"x"),)) for to in (f"{queue}_1", "no_list", f"{queue}_2")]
+        with pytest.raises(ResponseError, match="no_list is a string"):
+            here.verbs.commit(commits, token=token)
+        assert client.exists(f"{queue}_1", f"{queue}_2") == 0
+        client.delete("no_list")
+        assert here.verbs.commit(commits, token=token) == ["done"] * 3
+        assert client.llen("no_list") == 1
+
+    def test_the_delayed_set(self, here: Tap, client: redis.Redis, queue: str) -> None:
+        client.rpush("delayed_tasks", "x")
+        with pytest.raises(ResponseError, match="delayed_tasks"):
+            here.publish(queue, b"x", eta_ns=time.time_ns() + 10**12)
+
+    def test_a_group_that_is_none(self, here: Tap, client: redis.Redis, queue: str) -> None:
+        client.rpush("group_list", "precious")
+        client.set("group_text", "no JSON")
+        outcomes = here.verbs.commit(
+            [
+                Commit(
+                    states=(done(f"task_{n}"),), settle=Settle(message.delivery), chord=ChordCheck(group, 1)
+                )
+                for n, (message, group) in enumerate(
+                    zip(self.three(here, queue), ("group_list", "group_text", "group_none"), strict=True)
+                )
+            ]
+        )
+        assert outcomes == ["done"] * 3
+        assert client.exists("task_0", "task_1", "task_2") == 3
+        here.publish(queue, b"x")
+        (message,) = here.take(1)
+        trigger = Trigger("group_list", "task_x", (), (Publish(f"{queue}_callback", b"callback"),))
+        assert here.verbs.commit([Commit(trigger=trigger, settle=Settle(message.delivery))]) == ["done"]
+        assert client.exists(f"{queue}_callback") == 0
+        assert client.lrange("group_list", 0, -1) == [b"precious"]
+
+    def test_a_member_that_is_none(
+        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str
+    ) -> None:
+        fusable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=("task_list", "task_1")))
+        client.rpush("task_list", "precious")
+        (message, *_) = self.three(here, queue)
+        commit = Commit(
+            states=(done("task_1"),), settle=Settle(message.delivery), chord=ChordCheck("group_x", 2)
+        )
+        assert here.verbs.commit([commit]) == ["done"]
+
+    def test_a_trigger_that_cannot_send(
+        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str
+    ) -> None:
+        fusable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=("task_0",)))
+        client.set("no_list", "x")
+        (message, *_) = self.three(here, queue)
+        trigger = Trigger("group_x", "task_0", (), (Publish("no_list", b"callback"),))
+        assert here.verbs.commit([Commit(trigger=trigger, settle=Settle(message.delivery))]) == ["done"]
+        meta = fusable.read_group("group_x")
+        assert meta is not None
+        assert not meta.ChordTriggered
+        assert len(here.verbs.dead_letters(queue)) == 1
+
+    @pytest.mark.parametrize("length", range(440, 500, 3))
+    def test_members_with_long_names(self, here: Tap, fusable: Backend, queue: str, length: int) -> None:
+        """The look at a member reads the beginning of its state; wherever that is cut, it must not be misread."""
+        uuids = tuple(f"task_{n}".ljust(length, "x") for n in range(3))
+        fusable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=uuids))
+        outcomes = [
+            here.verbs.commit(
+                [
+                    Commit(
+                        states=(done(uuid),),
+                        settle=Settle(message.delivery),
+                        chord=ChordCheck("group_x", 3),
+                    )
+                ]
+            )[0]
+            for uuid, message in zip(uuids, self.three(here, queue), strict=True)
+        ]
+        assert outcomes == ["done", "done", "complete"]
+
+    def test_a_queue_that_became_something_else(self, here: Tap, client: redis.Redis, queue: str) -> None:
+        messages = self.three(here, queue)
+        client.set(queue, "x")
+        assert here.settle(messages[0], how="head") == ["done"]
+        assert here.settle(messages[1]) == ["done"]
+        assert [letter.body for letter in here.verbs.dead_letters(queue)] == [b"0"]
+        with pytest.raises(ResponseError):
+            here.verbs.recover(here.name, [queue])
+        client.delete(queue)
+        assert here.verbs.recover(here.name, [queue]) == 1
+        assert client.lrange(queue, 0, -1) == [b"2"]
+
+    def test_what_arrived_survives_a_queue_that_became_something_else(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap()
+        client.rpush(here.channel.keys(queue).arrived(here.name), b"x")
+        client.set(queue, "x")
+        assert [taken.body for taken in here.channel._fetch(queue, 5)] == [b"x"]
+        with pytest.raises(ResponseError):
+            here.channel._fetch(queue, 5)
+
+    def test_due_for_a_queue_that_is_none(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
+        client.set("no_list", "x")
+        body = b'{"UUID":"task_x","Name":"add","RoutingKey":"no_list"}'
+        client.zadd(
+            "delayed_tasks",
+            {body: 1, b'{"UUID":"task_y","Name":"add","RoutingKey":"%b"}' % queue.encode(): 2},
+        )
+        here = tap(queue, default_queue=queue)
+        assert b"task_y" in here.bodies(1)[0]
+        (letter,) = here.verbs.dead_letters(queue)
+        assert letter.body == body
+        assert "no_list" in letter.reason
+        assert client.exists("delayed_tasks") == 0
+
+
+class TestWaits(Mishaps):
+    """A blocking wait that is given up may still bring a message, which must not fall between the chairs."""
+
+    @pytest.mark.parametrize("ending", ["close", "cancel"])
+    def test_nothing_is_lost_when_a_consumer_goes(
+        self, connect: Connect, client: redis.Redis, queue: str, ending: str
+    ) -> None:
+        stop = threading.Event()
+        sent = 0
+
+        def publish() -> None:
+            nonlocal sent
+            with redis.Redis(connection_pool=client.connection_pool) as mine:
+                while not stop.is_set():
+                    mine.rpush(queue, b"%d" % sent)
+                    sent += 1
+                    time.sleep(0.0005)
+
+        seen: list[bytes] = []
+
+        def on_message(message: Any) -> None:
+            seen.append(message.body)
+            message.ack()
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            for _ in range(25):
+                connection = connect()
+                consumer = kombu.Consumer(connection.channel(), [kombu.Queue(queue)], on_message=on_message)
+                consumer.consume()
+                over = time.monotonic() + 0.02
+                while time.monotonic() < over:
+                    with suppress(TimeoutError):
+                        connection.drain_events(timeout=0.005)
+                if ending == "cancel":
+                    consumer.cancel()
+                connection.release()
+        finally:
+            stop.set()
+            thread.join()
+        rest = client.lrange(queue, 0, -1)
+        # A busy machine may not have said goodbye in time: then a reaper is to find the name, and what arrived.
+        for name in client.hkeys(QueueKeys(queue).consumers):
+            rest += client.lrange(QueueKeys(queue).arrived(name.decode()), 0, -1)
+        assert sorted(map(int, seen + rest)) == list(range(sent))
+
+    def test_a_wait_that_cannot_be_ended_keeps_its_name_on_the_list(
+        self,
+        make_proxy: Callable[..., Proxy],
+        redis_server: RedisServer,
+        redis_url: str,
+        client: redis.Redis,
+        queue: str,
+    ) -> None:
+        """Here a paused server stands for a network that swallows our goodbye."""
+        ledger = Ledger()
+        connection = open_connection(redis_url, options={"ledger": ledger})
+        here = Tap(connection, (queue,), 0)
+        here.quiet(0.05)
+        assert ledger.waiting(queue)
+        waiter = here.channel.waiters[queue]
+        waiter.drop()
+        assert ledger.waiting(queue)
+        here.close()
+        with open_connection(redis_url, options={"ledger": ledger}) as again:
+            channel: Any = again.channel()
+            channel.recover(ledger.consumer, [queue])
+            assert client.hkeys(channel.keys(queue).consumers) == [ledger.consumer.encode()]
+            ledger.waits.clear()
+            channel.recover(ledger.consumer, [queue])
+            assert client.keys("gearmesh:*") == []
+
+    def test_what_came_over_a_dead_connection_is_found(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        """A half-open wait is given up when it is overdue; the server may have answered it long ago."""
+        here = tap(queue)
+        here.quiet(0.05)
+        waiter = here.channel.waiters[queue]
+        sock = waiter.connection._sock
+        replacement, other = socket.socketpair()
+        with other:
+            # The server's answer goes nowhere from here on.
+            kept = sock.dup()
+            here.connection.transport.cycle.forget(waiter)
+            waiter.connection._sock = replacement
+            client.rpush(queue, b"x")
+            eventually(lambda: client.exists(here.channel.keys(queue).arrived(here.name)))
+            waiter.overdue_at = time.monotonic()
+            assert here.bodies(1) == [b"x"]
+            kept.close()
+            sock.close()
+
+
+class TestServers(Mishaps):
+    def test_a_full_server_loses_nothing(self, make_redis: Callable[..., RedisServer], queue: str) -> None:
+        server = make_redis(args=["--maxmemory-policy", "noeviction"])
+        backend = open_backend(server.url, expire=3600)
+        with open_connection(server.url) as connection, redis.Redis(port=server.port) as client:
+            here = Tap(connection, (queue,), 3)
+            assert here.verbs.fuse(backend)
+            here.publish(queue, *(b"%d" % n for n in range(6)))
+            messages = here.take(3)
+            client.zadd("delayed_tasks", {b'{"UUID":"1","Name":"a","RoutingKey":"%b"}' % queue.encode(): 1})
+            client.config_set("maxmemory", 1)
+            commits = [
+                Commit(
+                    states=(done(f"task_{n}"),),
+                    publishes=(Publish(f"{queue}_next", b"x"),),
+                    settle=Settle(message.delivery),
+                )
+                for n, message in enumerate(messages)
+            ]
+            for act in (
+                lambda: here.verbs.commit(commits[:1]),
+                lambda: here.verbs.commit(commits),
+                lambda: here.publish(queue, b"y"),
+                lambda: here.channel._fetch(queue, 3),
+                lambda: here.channel.keeper._move_due(),
+            ):
+                with suppress(*CONNECTION_ERRORS):
+                    act()
+            with suppress(*CONNECTION_ERRORS):
+                here.verbs.recover("nobody", [queue])
+            client.config_set("maxmemory", 0)
+            repeated = here.verbs.commit(commits)
+            written = client.llen(f"{queue}_next")
+            states = backend.read(["task_0", "task_1", "task_2"])
+            assert written == 3
+            assert all(state is not None and state.success for state in states)
+            assert set(repeated) <= {"done", "lost"}
+            here.channel.check_held()
+            here.close()
+            waiting = client.lrange(queue, 0, -1)
+            assert sorted(body for body in waiting if len(body) == 1 and body != b"y") == [b"3", b"4", b"5"]
+            assert client.zcard("delayed_tasks") + sum(b"UUID" in body for body in waiting) == 1
+        backend.close()
+
+    def test_a_policy_that_may_drop_leases(
+        self, make_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture, queue: str
+    ) -> None:
+        server = make_redis(args=["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"])
+        with caplog.at_level(logging.WARNING, "gearmesh"), open_connection(server.url) as connection:
+            connection.channel()
+            assert caplog.messages == [], "who only sends can't help it"
+            for n in range(2):
+                Tap(connection, (f"{queue}_{n}",), 0)
+        (message,) = caplog.messages
+        assert "allkeys-lru" in message
+
+    @pytest.mark.parametrize("args", [["--maxmemory-policy", "allkeys-lru"], ["--maxmemory", "100mb"]])
+    def test_nothing_to_warn_of(
+        self,
+        make_redis: Callable[..., RedisServer],
+        caplog: pytest.LogCaptureFixture,
+        queue: str,
+        args: list[str],
+    ) -> None:
+        server = make_redis(args=args)
+        with caplog.at_level(logging.WARNING, "gearmesh"), open_connection(server.url) as connection:
+            Tap(connection, (queue,), 0)
+        assert caplog.messages == []
+
+    @pytest.mark.parametrize(
+        ("version", "fine"), [("6.0.16", False), ("5.0", False), ("6.2.0", True), ("255.255.255", True)]
+    )
+    def test_its_version(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch, version: str, fine: bool
+    ) -> None:
+        monkeypatch.setattr(redis.Redis, "info", lambda self, *sections: {"redis_version": version})
+        with open_connection(redis_url) as connection:
+            if fine:
+                connection.channel()
+                return
+            with pytest.raises(ConfigError, match=rf"Redis {version}, expected 6\.2"):
+                connection.channel()
+
+    def test_one_that_does_not_tell(self, make_redis: Callable[..., RedisServer], queue: str) -> None:
+        server = make_redis(args=["--rename-command", "INFO", ""])
+        with open_connection(server.url) as connection:
+            here = Tap(connection, (queue,), 0)
+            here.publish(queue, b"x")
+            here.take(1)
+
+    def test_asked_once(self, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[int] = []
+        info = redis.Redis.info
+
+        def counting(self: redis.Redis, *sections: Any) -> Any:
+            asked.append(1)
+            return info(self, *sections)
+
+        monkeypatch.setattr(redis.Redis, "info", counting)
+        with open_connection(redis_url) as connection:
+            for _ in range(3):
+                connection.channel()
+        assert asked == [1]
+
+    def test_scripts_forgotten(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
+        here = tap(queue)
+        for n in range(3):
+            client.script_flush()
+            here.publish(queue, b"%d" % n)
+            client.script_flush()
+            (message,) = here.take(1)
+            client.script_flush()
+            assert here.settle(message) == ["done"]
+
+
+class TestNames(Mishaps):
+    def test_a_name_used_again_overwrites_nothing(
+        self, connect: Connect, client: redis.Redis, queue: str
+    ) -> None:
+        name = f"mine{uuid4().hex}"
+        client.rpush(queue, b"1", b"2")
+        first: Any = connect(name, ledger=Ledger(name)).channel()
+        first._fetch(queue, 1)
+        second: Any = connect(name, ledger=Ledger(name)).channel()
+        second._fetch(queue, 1)
+        assert sorted(client.hvals(second.keys(queue).held(name))) == [b"1", b"2"]
+        for channel in (first, second):
+            channel.connection.client.release()
+
+    def test_a_server_that_was_away_decides_nothing(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        """Its clients could not speak meanwhile, whoever looks."""
+        tap().publish(queue, b"x")
+        holder = tap(queue, prefetch=1, lease=1.0)
+        holder.take(1)
+        here = tap(queue, lease=1.0)
+        here.drain(0.9)
+        keeper = here.channel.keeper
+        (still,) = [still for _, still in keeper._seen.values()]
+        assert still > 0.4
+        here.channel.redis.connection.disconnect()
+        keeper._look(time.monotonic())
+        assert [still for _, still in keeper._seen.values()] == [0.0]
+        keeper._look(time.monotonic() + 60)  # nor does a look after a long pause
+        assert [still for _, still in keeper._seen.values()] == [pytest.approx(0.5)]
+
+
+def test_errors_of_ours_are_no_lost_connections() -> None:
+    assert not issubclass(KeyError, Transport.connection_errors)
+    assert issubclass(ConnectionError, Transport.connection_errors)
+    assert issubclass(redis.ConnectionError, Transport.connection_errors)

@@ -1,0 +1,158 @@
+"""Soft limits in threads and on loops, and what can't be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from gearmesh import App, TaskFailed
+from gearmesh.errors import ConfigError, SoftLimitExceeded
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.worker.job import Job
+from gearmesh.worker.slot import Slot
+from gearmesh.worker.worker import Worker
+
+
+def spin(seconds: float) -> None:
+    """Take that long in steps of Python code."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.fixture
+def calls(app: App) -> list[str]:
+    seen: list[str] = []
+
+    @app.task
+    def spins(seconds: float) -> str:
+        spin(seconds)
+        return "ended"
+
+    @app.task
+    async def sleeps(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "ended"
+
+    @app.task
+    def tidies() -> str:
+        try:
+            spin(10)
+        except SoftLimitExceeded:
+            seen.append("tidied")
+            return "part of it"
+        return "ended"
+
+    @app.task
+    async def atidies() -> str:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            seen.append("tidied")
+        return "ended"
+
+    app.task(spin, name="patient", soft_limit=5.0)
+    app.task(spin, name="hasty", soft_limit=0.1)
+    return seen
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+@pytest.mark.parametrize("name", ["spins", "sleeps"])
+def test_a_task_that_takes_too_long_fails(app: App, calls: list[str], pool: Any, name: str) -> None:
+    with Worker(app, pool=pool, soft_limit=0.2):
+        began = time.monotonic()
+        result = app.tasks[name].delay(5.0)
+        with pytest.raises(TaskFailed, match=r"soft time limit of 0\.2 s exceeded"):
+            result.get(timeout=10)
+        assert 0.2 <= time.monotonic() - began < 2
+        assert app.tasks[name].delay(0.01).get(timeout=10) == "ended", "the thread goes on"
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_a_task_may_tidy_up(app: App, calls: list[str], pool: Any) -> None:
+    with Worker(app, pool=pool, soft_limit=0.1):
+        assert app.tasks["tidies"].delay().get(timeout=10) == "part of it"
+        with pytest.raises(TaskFailed, match="soft time limit"):
+            app.tasks["atidies"].delay().get(timeout=10)
+    assert calls == ["tidied", "tidied"]
+
+
+def test_a_tasks_own_limit_goes_first(app: App, calls: list[str]) -> None:
+    with Worker(app, soft_limit=0.2):
+        results = [app.tasks[name].delay(0.5) for name in ("patient", "hasty")]
+        results[0].get(timeout=10)
+        with pytest.raises(TaskFailed, match=r"soft time limit of 0\.1 s"):
+            results[1].get(timeout=10)
+
+
+def test_it_is_an_error_that_is_retried(app: App) -> None:
+    runs: list[int] = []
+
+    @app.task
+    def slow_once() -> str:
+        runs.append(1)
+        if len(runs) < 2:
+            spin(5)
+        return "ended"
+
+    with Worker(app, soft_limit=0.1):
+        assert slow_once.apply_async(retry_count=1).get(timeout=20) == "ended"
+
+
+def test_only_processes_keep_a_hard_limit(app: App) -> None:
+    with pytest.raises(ConfigError, match=r"^hard_limit is 5, but only the pool 'processes' can keep it"):
+        Worker(app, hard_limit=5)
+    app.task(spin, name="stubborn", hard_limit=7)
+    with pytest.raises(ConfigError, match=r"^task 'stubborn': its hard_limit is 7, but only"):
+        Worker(app)
+
+
+def test_processes_are_the_commands(app: App) -> None:
+    with pytest.raises(ConfigError, match=r"^pool is 'processes', which only the command"):
+        Worker(app, pool="processes")
+    with pytest.raises(ConfigError, match=r"^pool is 'fibers', expected one of"):
+        Worker(app, pool="fibers")  # type: ignore[arg-type]
+
+
+# -- the slot
+
+
+def test_an_interruption_too_late_hits_nobody(app: App, calls: list[str], make_job: Any) -> None:
+    """However the two meet: it ends the call that it was meant for, or none."""
+    jobs: list[Job] = []
+    struck: list[Job] = []
+    over = threading.Event()
+    slots: list[Slot] = []
+
+    def work() -> None:
+        slot = Slot()
+        slots.append(slot)
+        for job in jobs:
+            current = job
+            try:
+                slot.call(job, lambda: None, [])
+            except SoftLimitExceeded:
+                struck.append(current)
+        over.set()
+
+    jobs += [make_job("spins") for _ in range(20_000)]
+    meant: list[Job] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    eventually(lambda: slots)
+    while not over.is_set():
+        job = slots[0]._job
+        if job is not None and slots[0].interrupt(job, SoftLimitExceeded):
+            meant.append(job)
+    thread.join(10)
+    assert set(map(id, struck)) <= set(map(id, meant))
+
+
+def test_who_does_not_run_is_not_interrupted(app: App, calls: list[str], make_job: Any) -> None:
+    slot = Slot()
+    assert not slot.interrupt(make_job("spins"), SoftLimitExceeded)
+    assert slot.call(make_job("spins"), lambda: 7, []) == 7
