@@ -48,7 +48,9 @@ def _pause(task: str, rate: Any) -> float | None:
         return None
     match = _RATE.fullmatch(rate) if isinstance(rate, str) else None
     if match is None or float(match[1]) <= 0:
-        raise TaskError(f"task {task!r}, rate is {rate!r:.80}, expected a number above 0 and a unit: 5/s, 100/m, 10/h")
+        raise TaskError(
+            f"task {task!r}, rate is {rate!r:.80}, expected a number above 0 and a unit: 5/s, 100/m, 10/h"
+        )
     return _UNITS[match[2]] / float(match[1])
 
 

@@ -28,7 +28,9 @@ def send_once(sig: Signature, seconds: float, backend: Backend, send: Callable[[
         Exception: what ``send`` raises.
     """
     if not isinstance(backend, Claiming):
-        raise TaskError(f"task {sig.Name!r}: unique_for needs a result backend that keeps claims (redis, memory)")
+        raise TaskError(
+            f"task {sig.Name!r}: unique_for needs a result backend that keeps claims (redis, memory)"
+        )
     key = unique_claim(sig.Name, hashlib.sha1(_encode(sig.Args), usedforsecurity=False).hexdigest())
     holder = backend.claim(key, sig.UUID, seconds)
     if holder == sig.UUID:

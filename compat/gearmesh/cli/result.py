@@ -30,12 +30,12 @@ def result(uuids: tuple[str, ...], spec: str | None, backend: str | None) -> Non
         raise ConfigError(
             "no backend: give --backend URL, -A MODULE:APP, or RESULT_BACKEND in the environment"
         )
-    app = load_app(spec) if spec else App(broker="eager", backend=backend or "")
-    need_results(app)
-    states = app.states(list(uuids))
-    if found := [state for state in states if state]:
-        console().print(state_table(found))
-    missing = [uuid for uuid, state in zip(uuids, states, strict=True) if state is None]
-    for uuid in missing:
-        click.secho(f"nothing is known of {uuid}: not sent, or expired", fg="yellow", err=True)
-    sys.exit(bool(missing))
+    with load_app(spec) if spec else App(broker="eager", backend=backend or "") as app:
+        need_results(app)
+        states = app.states(list(uuids))
+        if found := [state for state in states if state]:
+            console().print(state_table(found))
+        missing = [uuid for uuid, state in zip(uuids, states, strict=True) if state is None]
+        for uuid in missing:
+            click.secho(f"nothing is known of {uuid}: not sent, or expired", fg="yellow", err=True)
+        sys.exit(bool(missing))

@@ -35,16 +35,16 @@ def send(
     Arguments are typed as Go types them: int64:1 string:x bool:true '[]int64:[1,2]' '[]byte:aGk='
     (slices as JSON, bytes as base64). With --wait, exit code 1 says that the task failed.
     """
-    app = app_of(spec, broker, backend)
-    if wait:
-        need_results(app)
-    task = app.remote(name, *(arg.type for arg in args))
-    values = [arg.value for arg in args]
-    result = task.apply_async(values, queue=queue) if queue else task.apply_async(values)
-    if not wait:
-        click.echo(result.uuid)
-        return
-    with console(stderr=True).status(f"waiting for {result.uuid}"):
-        state = result.wait(timeout=timeout)
-    console().print(state_table(found for found in app.states([result.uuid]) if found))
-    sys.exit(state != SUCCESS)
+    with app_of(spec, broker, backend) as app:
+        if wait:
+            need_results(app)
+        task = app.remote(name, *(arg.type for arg in args))
+        values = [arg.value for arg in args]
+        result = task.apply_async(values, queue=queue) if queue else task.apply_async(values)
+        if not wait:
+            click.echo(result.uuid)
+            return
+        with console(stderr=True).status(f"waiting for {result.uuid}"):
+            state = result.wait(timeout=timeout)
+        console().print(state_table(found for found in app.states([result.uuid]) if found))
+        sys.exit(state != SUCCESS)

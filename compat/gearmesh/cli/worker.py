@@ -6,17 +6,30 @@ import sys
 
 import click
 
+from gearmesh.transports.redis.order import QueueOrder
 from gearmesh.worker.logs import set_up_logging
 from gearmesh.worker.options import LOG_FORMATS, LOG_LEVELS, POOLS, Pool, WorkerOptions
 
 __all__ = ["worker"]
 
 
-def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
-    names = tuple(dict.fromkeys(name.strip() for text in value for name in text.split(",")))
-    if not all(names):
-        raise click.BadParameter(f"{','.join(value)!r} has an empty name, expected names such as a,b")
-    return names or None
+def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, int] | None:
+    """Queues and their weights; 1 where none is given."""
+    weights: dict[str, int] = {}
+    for word in (word.strip() for text in value for word in text.split(",")):
+        name, sign, weight = word.rpartition("=")
+        if not sign or not weight.isdecimal():  # a queue's name may have a "=" in it
+            name, weight = word, "1"
+        if not name:
+            raise click.BadParameter(
+                f"{','.join(value)!r} has an empty name, expected names such as a,b or a=3,b"
+            )
+        weights[name] = int(weight)
+    return weights or None
+
+
+def _weights(queues: dict[str, int] | None) -> QueueOrder:
+    return queues if queues and set(queues.values()) != {1} else "fair"
 
 
 @click.command()
@@ -32,8 +45,14 @@ def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
     help="What tasks run in. asyncio: 'async def' on one loop; processes: one task a process.",
 )
 @click.option(
-    "-Q", "--queues", metavar="A,B", multiple=True, callback=_queues, help="Queues; default: the app's."
+    "-Q",
+    "--queues",
+    metavar="A,B=3",
+    multiple=True,
+    callback=_queues,
+    help="Queues, with weights if some should come more often; default: the app's.",
 )
+@click.option("--strict-order", is_flag=True, help="Take from a queue only when those before it are empty.")
 @click.option(
     "--lease", type=float, metavar="SECONDS", help="Silence after which others take over; default: the app's."
 )
@@ -68,7 +87,8 @@ def worker(
     app: str,
     concurrency: int,
     pool: Pool,
-    queues: tuple[str, ...] | None,
+    queues: dict[str, int] | None,
+    strict_order: bool,
     lease: float | None,
     grace: float,
     soft_limit: float | None,
@@ -94,7 +114,8 @@ def worker(
         hard_limit=hard_limit,
         max_tasks_per_child=max_tasks_per_child,
         max_memory_per_child=max_memory_per_child,
-        queues=queues,
+        queues=tuple(queues) if queues else None,
+        queue_order="strict" if strict_order else _weights(queues),
         lease=lease,
         grace=grace,
         log_level=log_level.upper(),

@@ -114,6 +114,7 @@ def main(argv: list[str]) -> int:
             app,
             options.queues,
             options.concurrency,
+            queue_order=options.queue_order,
             consumer=setup["consumer"],
             heartbeats=False,
             pool=options.pool,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gearmesh.errors import ConfigError
+from gearmesh.transports.redis.order import QueueOrder, order_of
 
 __all__ = ["POOLS", "THREADS", "Pool", "WorkerOptions"]
 
@@ -32,6 +33,8 @@ class WorkerOptions:
         max_memory_per_child: MiB of resident memory from which on a process is replaced when what it runs has
             ended; None: never.
         queues: queues to read; None: the app's default queue.
+        queue_order: ``"fair"``: each in turn; ``"strict"``: the first as long as it has messages; or a weight for each
+            queue, 1 where none is given. Redis only.
         lease: seconds for which the worker may be silent before others take what it held;
             None: the app's.
         grace: seconds that running tasks get after the first signal; 0: none.
@@ -52,6 +55,7 @@ class WorkerOptions:
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     queues: tuple[str, ...] | None = None
+    queue_order: QueueOrder = "fair"
     lease: float | None = None
     grace: float = 30.0
     log_level: str = "INFO"
@@ -78,6 +82,7 @@ class WorkerOptions:
                 raise ConfigError(f"{name} is {most}, expected 1 or more")
         if self.queues is not None and not (self.queues and all(self.queues)):
             raise ConfigError(f"queues is {self.queues!r}, expected names of queues, none of them empty")
+        order_of(self.queue_order)
         if self.lease is not None and not (math.isfinite(self.lease) and self.lease > 0):
             raise ConfigError(f"lease is {self.lease}, expected seconds above 0")
         if not (math.isfinite(self.grace) and self.grace >= 0):

@@ -15,6 +15,7 @@ from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.redis.order import QueueOrder, order_of
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
@@ -42,7 +43,8 @@ class Worker:
 
     Args:
         app: whose tasks to run, on whose broker and backend.
-        queues: names of the queues to read, each fairly; None: the app's default queue.
+        queues: names of the queues to read; None: the app's default queue.
+        queue_order: ``"fair"``, ``"strict"``, or a weight for each queue; see :class:`~.options.WorkerOptions`.
         concurrency: how many tasks run at a time; at least 1.
         consumer: the name to consume under; None: a fresh one. It must be unique to this incarnation.
         heartbeats: False if another process sends them.
@@ -63,6 +65,7 @@ class Worker:
         queues: Sequence[str] | None = None,
         concurrency: int = 10,
         *,
+        queue_order: QueueOrder = "fair",
         consumer: str | None = None,
         heartbeats: bool = True,
         pool: Pool = "threads",
@@ -83,6 +86,8 @@ class Worker:
             slot_tag(queue)
         self._ledger = Ledger(consumer)
         self._heartbeats = heartbeats
+        order_of(queue_order)
+        self._queue_order = queue_order
         self._jobs: dict[int, Job] = {}
         self._runner = Runner(app)
         self._committer = Committer(
@@ -252,6 +257,7 @@ class Worker:
             "delayed_poll": config.delayed_poll,
             "default_queue": config.default_queue,
             "heartbeats": self._heartbeats,
+            "queue_order": self._queue_order,
         }
         return open_connection(config.broker, consumer=self.consumer, options=options)
 

@@ -333,3 +333,22 @@ def test_a_consumer_leaves_nothing_behind(redis_url: str) -> None:
             assert server.hkeys(QueueKeys(QUEUE).consumers) == [worker.consumer.encode()]
         left = {key for key in server.keys("gearmesh:*") if b":sent:" not in key}  # type: ignore[union-attr]
         assert left == set()
+
+
+def test_queues_in_strict_order(redis_url: str) -> None:
+    app = App(broker=redis_url, backend=redis_url)
+    ran: list[str] = []
+
+    @app.task
+    def note(queue: str) -> None:
+        ran.append(queue)
+
+    for _ in range(5):
+        for queue in ("low", "high"):
+            last = note.apply_async([queue], queue=queue)
+        note.apply_async(["high"], queue="high", priority=5)
+    with Worker(app, ["high", "low"], 1, queue_order="strict"):
+        note.apply_async(["end"], queue="low").get(timeout=20)
+    assert last.ready()
+    assert ran == ["high"] * 10 + ["low"] * 5 + ["end"]
+    app.close()

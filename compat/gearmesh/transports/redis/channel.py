@@ -446,14 +446,16 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         callbacks = self.connection._callbacks
         delivered = False
         while self._undelivered:  # a callback may cancel a consumer, which takes out what was for it
-            item = self._undelivered.popleft()
+            item = self._undelivered[0]
             queue = item.delivery.queue
             if queue not in callbacks:
                 self.commit([Commit(settle=Settle(item.delivery, "head"))])
+                self._undelivered.popleft()
                 continue
             single = queue in self._no_ack
             if single:
                 self.commit([Commit(settle=Settle(item.delivery))])
+            self._undelivered.popleft()
             deliver(item, queue)
             delivered = True
             if single:
