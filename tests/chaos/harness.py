@@ -135,6 +135,10 @@ class Site:
         """The runs that left this mark; ``what``: their begin, or "end"."""
         return [_run(text) for text in self.counts.lrange(f"{what}:{key}", 0, -1)]  # type: ignore[union-attr]
 
+    def begun(self) -> int:
+        """How many marks of tasks that began there are."""
+        return sum(1 for _ in self.counts.scan_iter("run:*", count=5000))
+
     def states(self, uuids: list[str]) -> list[str]:
         """The stored states' words; "" where there is none."""
         words: list[str] = []

@@ -21,7 +21,10 @@ def die(key: str) -> None:
 def eat(key: str, mib: int) -> None:
     """Use that much memory and wait for what comes of it."""
     mark(key)
-    hoard = [bytearray(1 << 20) for _ in range(mib)]
+    hoard = []
+    for _ in range(mib):
+        hoard.append(bytearray(1 << 20))
+        time.sleep(0.002)
     time.sleep(30)
     hoard.clear()
 

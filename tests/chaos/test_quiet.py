@@ -49,7 +49,7 @@ def set_aside(site: Site) -> None:
         quick = remote_tasks(app)["quick"]
         site.broker.rpush(QUEUE, *(go_signature(f"task_{uuid4()}", "nobody", []) for _ in range(UNKNOWN)))
         app.publish_many(quick.s(f"good/{number}") for number in range(good))
-    eventually(lambda: site.counts.dbsize() == good, 20)
+    eventually(lambda: site.begun() == good, 20)
     print(f"{good} good ones in {time.monotonic() - began:.2f} s")
 
 

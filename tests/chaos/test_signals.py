@@ -19,25 +19,21 @@ def publish(app: App, prefix: str, count: int, ms: int) -> Sent:
     return Sent(tasks={key: result.uuid for key, result in zip(keys, results, strict=True)})
 
 
-def started(site: Site) -> int:
-    return int(site.counts.dbsize())  # type: ignore[arg-type]
-
-
 def test_sigterm_under_load(site: Site) -> None:
     grace = 10.0
     node = site.node(concurrency=8, grace=grace)
     site.ready()
     with App(site.url(), site.url()) as app:
         sent = publish(app, "load", 2000, 5)
-    eventually(lambda: started(site) > 300)
+    eventually(lambda: site.begun() > 300)
     took = node.stop()
     assert node.code == 0
     assert took < grace
-    assert 300 < started(site) < 2000, "there was still load"
+    assert 300 < site.begun() < 2000, "there was still load"
     assert site.held() == 0
     assert not site.consumers(), "who leaves in order leaves no name behind"
     site.node(concurrency=8)
-    eventually(lambda: not site.open() and started(site) == 2000, 60)
+    eventually(lambda: not site.open() and site.begun() == 2000, 60)
     report = account(site, sent)
     report.check()
     assert not report.doubled
@@ -48,10 +44,10 @@ def test_what_was_not_begun_keeps_its_order(site: Site) -> None:
     site.ready()
     with App(site.url(), site.url()) as app:
         sent = publish(app, "order", 100, 15)
-    eventually(lambda: started(site) > 20)
+    eventually(lambda: site.begun() > 20)
     node.stop()
     site.node(concurrency=1)
-    eventually(lambda: not site.open() and started(site) == 100, 60)
+    eventually(lambda: not site.open() and site.begun() == 100, 60)
     runs = sorted((site.runs(key)[0].at, number) for number, key in enumerate(sent.tasks))
     assert [number for _, number in runs] == list(range(100))
 
@@ -61,7 +57,7 @@ def test_running_tasks_end_within_the_grace_time(site: Site) -> None:
     site.ready()
     with App(site.url(), site.url()) as app:
         sent = publish(app, "long", 4, 2000)
-    eventually(lambda: started(site) == 4)
+    eventually(lambda: site.begun() == 4)
     assert 0.5 < node.stop() < 6
     report = account(site, sent)
     report.check()
@@ -73,7 +69,7 @@ def test_what_outlasts_the_grace_time_is_run_elsewhere(site: Site) -> None:
     site.ready()
     with App(site.url(), site.url()) as app:
         sent = publish(app, "long", 2, 4000)
-    eventually(lambda: started(site) == 2)
+    eventually(lambda: site.begun() == 2)
     other = site.node(concurrency=2)
     assert node.stop() < 4
     assert node.code == 0
@@ -87,16 +83,16 @@ def test_a_second_sigterm_loses_nothing(site: Site) -> None:
     site.ready()
     with App(site.url(), site.url()) as app:
         sent = publish(app, "twice", 40, 1000)
-    eventually(lambda: started(site) >= 4)
+    eventually(lambda: site.begun() >= 4)
     node.signal(signal.SIGTERM)
     eventually(lambda: "stopping" in node.tail(), what="the first signal")
     node.signal(signal.SIGTERM)
     assert node.stop() < 5
     assert node.code == 0
     assert site.held() == 0
-    begun = started(site)
+    begun = site.begun()
     site.node(concurrency=40)
-    eventually(lambda: not site.open() and started(site) == 40, 30)
+    eventually(lambda: not site.open() and site.begun() == 40, 30)
     report = account(site, sent)
     assert not report.lost
     assert not report.stuck

@@ -90,12 +90,14 @@ class Channel(Protocol):
         *,
         suspect: bool = False,
         running: Collection[int] | None = None,
+        certain: bool = True,
     ) -> int:
         """Put back, at the head, all that a consumer known to be dead held; how many there were.
 
         ``suspect``: count it against the messages (``Delivery.redelivered`` of the next consumer). ``running``: the
-        ids of those that ran when it died, which become suspect (``Delivery.suspect``); None: not known, those
-        that were lost twice do.
+        ids of those that ran when it died, which become suspect (``Delivery.suspect``); None: not known.
+        ``certain``: one of them brought it down. If not, or if they are not known, those that were lost twice become
+        suspect, and a death while alone counts a quarter.
         """
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:

@@ -23,15 +23,16 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``id`` is the consumer's fetch counter, never the task's UUID: two deliveries may carry one.
     ``redelivered`` counts the consumers that lost this message before; zero for a first delivery.
-    ``suspect`` counts those whose process died while it ran this message and nothing else; -1: there is no
-    suspicion. Zero: a process died while it ran this among others, so it is to be run alone.
+    ``suspect`` counts those whose process died while it ran this message and nothing else, as a quarter where it may
+    have been killed for another reason; -1: there is no suspicion. Zero: a process died while it ran this among
+    others, so it is to be run alone.
     """
 
     queue: str
     consumer: str
     id: int
     redelivered: int = 0
-    suspect: int = -1
+    suspect: float = -1
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):

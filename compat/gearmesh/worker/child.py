@@ -28,13 +28,14 @@ EXIT_CONFIG = 78
 
 
 #: Seconds between two looks at this process's memory.
-MEMORY_PAUSE = 0.5
+MEMORY_PAUSE = 0.1
 
 
 class Child:
     """Signals, the parent's lifeline, and the worker between them."""
 
-    def __init__(self, worker: Worker, options: WorkerOptions) -> None:
+    def __init__(self, worker: Worker, options: WorkerOptions, board: Board) -> None:
+        self._board = board
         self._worker = worker
         self._grace = options.grace
         self._most_memory = options.max_memory_per_child
@@ -86,6 +87,7 @@ class Child:
         while not self._worker.worn_out.wait(MEMORY_PAUSE):
             used = resident() / 2**20
             if used > self._most_memory:
+                self._board.greedy = True
                 log.warning("this process uses %d MiB, more than %d", used, self._most_memory)
                 self._worker.wear_out()
 
@@ -127,7 +129,7 @@ def main(argv: list[str]) -> int:
         log.critical("%s", exc)
         return EXIT_CONFIG
     _tune()
-    return Child(worker, options).run()
+    return Child(worker, options, board).run()
 
 
 def _tune() -> None:

@@ -41,6 +41,7 @@ class Intake:
         max_age: seconds for which a message with an unregistered name is offered to others.
         jobs: the worker's jobs by fetch counter; new ones are put in here.
         bury: makes the commit for a job that must not run again, and the reason.
+        alone: called when a suspect begins to run, with nothing beside it.
         failed: called with the exception that ended the thread, should one.
         may_take: asked before each fetch; while it says no, nothing is taken.
     """
@@ -55,6 +56,7 @@ class Intake:
         executor: Executor,
         committer: Committer,
         bury: Callable[[Job, str], Commit],
+        alone: Callable[[], None],
         failed: Callable[[BaseException], None],
         may_take: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -68,7 +70,7 @@ class Intake:
         self._bury = bury
         self._failed = failed
         self._may_take = may_take
-        self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer))
+        self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), alone)
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
@@ -224,9 +226,7 @@ class Intake:
         elif delivery.suspect < DEATHS:
             self._quarantine.add(job)
         else:
-            self._committer.add(
-                self._bury(job, f"its process died {delivery.suspect} times while it ran alone"), job
-            )
+            self._committer.add(self._bury(job, f"its process died {DEATHS} times while it ran alone"), job)
 
     def _give_back(self) -> None:
         """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""

@@ -37,6 +37,7 @@ class Death:
         consumer: the name it consumed under.
         running: fetch counters of what ran; they become suspect.
         overdue: those of what it was killed for, by the hard limit; they fail.
+        certain: one of those that ran brought it down; else it may have been killed for another reason.
         crashed: False if it ended as it was told to: then nothing is counted against what it held.
         settled: what it held is where it belongs.
     """
@@ -44,6 +45,7 @@ class Death:
     consumer: str
     running: Sequence[int] = ()
     overdue: Sequence[int] = ()
+    certain: bool = True
     crashed: bool = True
     settled: bool = False
 
@@ -143,7 +145,11 @@ class Lifeline:
             if death.overdue:
                 self._fail(death)
             count = self._channel.recover(
-                death.consumer, self._queues, suspect=death.crashed, running=death.running
+                death.consumer,
+                self._queues,
+                suspect=death.crashed,
+                running=death.running,
+                certain=death.certain,
             )
             if count:
                 log.warning("%d messages of the dead child go back to their queues", count)

@@ -30,12 +30,17 @@ STEADY = 60.0
 PATIENCE = 10.0
 
 
+#: A suspect that was killed this soon (seconds) after its begin has done it itself.
+AT_ONCE = 0.2
+
+
 class Child:
     """One run of the worker process."""
 
     def __init__(self, spec: str, options: WorkerOptions, news: Callable[[], None]) -> None:
         self.consumer = consumer_name(options.consumer_tag or "")
         self.started_at = time.monotonic()
+        self._oom_kills = oom_kills()
         file = shared_file()
         try:
             self.board = Board(file, options.board_size)
@@ -66,6 +71,13 @@ class Child:
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
         return self.process.returncode
+
+    def guilty(self, code: int) -> bool:
+        """What it ran brought it down. A SIGKILL may come from anybody; from the system it comes for memory's sake."""
+        if code != -signal.SIGKILL or self.board.greedy or self.board.alone_for < AT_ONCE:
+            return True
+        kills = oom_kills()
+        return kills is None or kills != self._oom_kills
 
     def end(self) -> None:
         """Ask it to stop; the second time, to leave now."""
@@ -151,7 +163,9 @@ class Seat:
         overdue = [number for number in self._overdue if number in running]
         # Exit code 0 in the midst of a task: the task has ended the process.
         crashed = not signals and not self._overdue and (code != 0 or bool(running))
-        self._death = Death(child.consumer, running if crashed else (), overdue, not signals)
+        self._death = Death(
+            child.consumer, running if crashed else (), overdue, child.guilty(code), crashed=not signals
+        )
         self._lifeline.died(self._death)
         self._child = None
         child.close()
@@ -163,6 +177,18 @@ class Seat:
             pause = self._pauses.next()
             self._start_at = now + pause
             log.error("worker process ended with %s; a new one starts in %g s", _shown(code), pause)
+
+
+def oom_kills() -> int | None:
+    """How often the system has killed a process because there was no memory; None: it does not say."""
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            for line in file:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return None
 
 
 def _shown(code: int) -> str:

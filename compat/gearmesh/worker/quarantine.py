@@ -22,14 +22,20 @@ class Quarantine:
     Args:
         jobs: the worker's jobs by fetch counter.
         put_back: returns jobs to the head of their queues.
+        alone: called when a suspect begins to run.
     """
 
     def __init__(
-        self, jobs: Mapping[int, Job], executor: Executor, put_back: Callable[[Sequence[Job]], None]
+        self,
+        jobs: Mapping[int, Job],
+        executor: Executor,
+        put_back: Callable[[Sequence[Job]], None],
+        alone: Callable[[], None],
     ) -> None:
         self._jobs = jobs
         self._executor = executor
         self._put_back = put_back
+        self._on_alone = alone
         self._suspects: list[Job] = []
         self._alone: Job | None = None
 
@@ -57,4 +63,5 @@ class Quarantine:
             self._put_back(sorted(waiting, key=lambda job: job.delivery.id))
         if len(self._jobs) <= 1:
             self._alone = self._suspects.pop()
+            self._on_alone()
             self._executor.submit([self._alone])

@@ -121,6 +121,7 @@ class Worker:
             self._executor,
             self._committer,
             self._runner.dead,
+            (lambda: None) if board is None else board.alone,
             self._on_failure,
             partial(app.handlers.may_consume, self),
         )

@@ -53,7 +53,7 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def ward(make_job: MakeJob) -> tuple[Quarantine, Waiting, dict[int, Job], list[Job]]:
     executor, jobs, back = Waiting(), dict[int, Job](), list[Job]()
-    return Quarantine(jobs, executor, back.extend), executor, jobs, back  # type: ignore[arg-type]
+    return Quarantine(jobs, executor, back.extend, lambda: None), executor, jobs, back  # type: ignore[arg-type]
 
 
 def test_a_suspect_waits_until_it_is_alone(ward: Any, make_job: MakeJob) -> None:

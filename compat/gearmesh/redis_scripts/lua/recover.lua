@@ -5,6 +5,7 @@
 --       3 how many at the most in this call  4 "1": count it against the messages
 --       5 "1": strike it off the list of consumers
 --       6 numbers of the messages that ran when it died, separated by spaces; "?" if that is not known
+--       7 "1": what ran brought it down; else it may have been killed for another reason
 -- Returns {how many were put back, 1 if there is more}; {-1, 0} if the consumer has moved since.
 --
 -- A live consumer's counter moves, so whoever watched it stand still for a whole lease may take its messages;
@@ -13,7 +14,8 @@
 -- open a little longer, and what that still moves to "arrived" must be found.
 
 -- "recovered" keeps "<times lost>" or, of a suspect, "<times lost> <deaths while it ran alone>". What ran when its
--- process died is suspect; what merely waited is not. Where that is not known, what was lost twice is.
+-- process died is suspect; what merely waited is not. Where it is not certain that it is to blame, it becomes suspect
+-- when it was lost twice, and a death counts a quarter.
 
 local most = tonumber(ARGV[3])
 if ARGV[2] ~= '' and redis.call('HGET', KEYS[4], ARGV[1]) ~= ARGV[2] then
@@ -29,14 +31,12 @@ end
 local function count_against(body, id, held)
   local digest = redis.sha1hex(body)
   local old = redis.call('HGET', KEYS[5], digest) or '0'
-  local lost, deaths = string.match(old, '^(%d+) ?(%d*)$')
+  local lost, deaths = string.match(old, '^(%d+) ?([%d.]*)$')
   lost, deaths = lost + 1, tonumber(deaths)
-  if ARGV[6] ~= '?' then
-    if running[id] then deaths = (deaths or 0) + (ran == 1 and 1 or 0) end
-  elseif deaths then
-    if held == 1 then deaths = deaths + 1 end
-  elseif lost > 1 then
-    deaths = 0
+  local unknown, certain = ARGV[6] == '?', ARGV[7] == '1'
+  if unknown or running[id] then
+    if not deaths and (certain or lost > 1) then deaths = 0 end
+    if deaths and (unknown and held or ran) == 1 then deaths = deaths + (certain and 1 or 0.25) end
   end
   redis.call('HSET', KEYS[5], digest, lost .. (deaths and (' ' .. deaths) or ''))
   redis.call('EXPIRE', KEYS[5], 86400)

@@ -139,6 +139,17 @@ class Leasing(TransportFixtures):
             assert message.delivery.suspect == counted
             last.settle(message, how="head")
 
+    def test_where_it_is_not_certain_a_death_counts_a_quarter(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, *(signature(queue, n) for n in range(2)))
+        for counted in (-1, 0.25, 0.5):
+            here = tap(queue, prefetch=2)
+            ids = [message.delivery.id for message in here.take(2)]
+            tap().verbs.recover(here.name, [queue], suspect=True, running=ids[:1], certain=False)
+            last = tap(queue, prefetch=1)
+            (message,) = last.take(1)
+            assert message.delivery.suspect == counted
+            last.settle(message, how="head")
+
     def test_a_suspect_that_is_done_is_cleared(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
         here = tap(queue, prefetch=1)

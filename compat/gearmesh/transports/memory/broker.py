@@ -201,11 +201,20 @@ class Broker:
         return [(held.delivery, held.item.body) for held in leases]
 
     def recover(
-        self, consumer: str, queues: Iterable[str], *, lost: bool, running: Collection[int] | None = None
+        self,
+        consumer: str,
+        queues: Iterable[str],
+        *,
+        lost: bool,
+        running: Collection[int] | None = None,
+        certain: bool = True,
     ) -> int:
         """Put back what a dead consumer held; how many there were."""
         with self.changed:
-            found = sum(self.line(queue).recover(consumer, lost=lost, running=running) for queue in queues)
+            found = sum(
+                self.line(queue).recover(consumer, lost=lost, running=running, certain=certain)
+                for queue in queues
+            )
             self.changed.notify_all()
             return found
 

@@ -123,8 +123,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         *,
         suspect: bool = False,
         running: Collection[int] | None = None,
+        certain: bool = True,
     ) -> int:
-        return self.broker.recover(consumer, queues, lost=suspect, running=running)
+        return self.broker.recover(consumer, queues, lost=suspect, running=running, certain=certain)
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         return self.broker.pending(queue, limit)

@@ -26,23 +26,21 @@ class Item:
     #: True for kombu's own envelope (JSON), False for a raw signature.
     envelope: bool = False
     priority: int = 0
-    #: Consumers that lost it, and how many died while they ran nothing else; -1: it is not suspect.
+    #: As ``redelivered`` and ``suspect`` of a Delivery.
     lost: int = 0
-    suspect: int = -1
+    suspect: float = -1
     #: Monotonic time of its first "aside", or None; how often it was set aside since.
     met: float | None = None
     rounds: int = 0
 
-    def blame(self, ran: bool | None, alone: bool) -> None:
-        """A consumer that held it is lost. ``ran``: it was running; None: not known."""
+    def blame(self, ran: bool, alone: bool, certain: bool) -> None:
+        """A consumer that held it is lost. ``ran``: it was running, as far as one knows."""
         self.lost += 1
-        if ran is None:
-            if self.suspect >= 0:
-                self.suspect += alone
-            elif self.lost > 1:
+        if ran:
+            if self.suspect < 0 and (certain or self.lost > 1):
                 self.suspect = 0
-        elif ran:
-            self.suspect = max(self.suspect, 0) + alone
+            if self.suspect >= 0 and alone:
+                self.suspect += 1 if certain else 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -145,17 +143,22 @@ class Line:
         """Count a heartbeat."""
         self.beats[consumer] = next(self._ties)
 
-    def recover(self, consumer: str, *, lost: bool, running: Collection[int] | None = None) -> int:
-        """Put back, in order and before all others, what a dead consumer held.
-
-        What ran becomes suspect; where that is not known (None), what was lost twice.
-        """
+    def recover(
+        self,
+        consumer: str,
+        *,
+        lost: bool,
+        running: Collection[int] | None = None,
+        certain: bool = True,
+    ) -> int:
+        """Put back, in order and before all others, what a dead consumer held."""
         theirs = sorted(self.held.get(consumer, {}).values(), key=lambda held: held.delivery.id, reverse=True)
         for held in theirs:
             self.release(held)
             if lost:
                 alone = len(theirs if running is None else running) == 1
-                held.item.blame(None if running is None else held.delivery.id in running, alone)
+                ran = running is None or held.delivery.id in running
+                held.item.blame(ran, alone, certain and running is not None)
             self.put(held.item, head=True)
         self.beats.pop(consumer, None)
         return len(theirs)

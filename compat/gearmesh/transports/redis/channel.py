@@ -397,9 +397,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             params["connection_class"] = self._watched(connections.UnixConnection, asynchronous)
         return params
 
-    def _watched(
-        self, kind: type[connections.UnixConnection], watched: bool
-    ) -> type[connections.UnixConnection]:
+    def _watched(self, kind: Any, watched: bool) -> Any:
         """kombu's way to learn that a connection it polls was closed."""
         channel = self
 
@@ -565,8 +563,13 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         *,
         suspect: bool = False,
         running: Collection[int] | None = None,
+        certain: bool = True,
     ) -> int:
-        return sum(self.take_over(consumer, queue, lost=suspect, running=running) for queue in queues)
+        certain = certain and running is not None
+        return sum(
+            self.take_over(consumer, queue, lost=suspect, running=running, certain=certain)
+            for queue in queues
+        )
 
     def take_over(
         self,
@@ -576,6 +579,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         beat: bytes = b"",
         lost: bool,
         running: Collection[int] | None = None,
+        certain: bool = False,
     ) -> int:
         """Put back what ``consumer`` holds of ``queue``; -1 if its heartbeat is not ``beat`` any more."""
         keys = self.keys(queue)
@@ -589,7 +593,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                 self.redis,
                 "recover",
                 [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
-                [consumer, beat, MAX_ENTRIES, "1" if lost else "0", forget, ran],
+                [consumer, beat, MAX_ENTRIES, "1" if lost else "0", forget, ran, int(certain)],
             )
             if count < 0:
                 return total or -1
@@ -672,7 +676,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         return waiter
 
 
-def _losses(text: bytes) -> dict[str, int]:
+def _losses(text: bytes) -> dict[str, Any]:
     """What ``recovered`` says of a message, as fields of a Delivery; see ``recover.lua``."""
     lost, _, deaths = text.partition(b" ")
-    return {"redelivered": int(lost), "suspect": int(deaths or -1)}
+    return {"redelivered": int(lost), "suspect": float(deaths or -1)}

@@ -41,27 +41,44 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         self._chan_to_sock: dict[tuple[Channel, Any, str], Any] = {}
         self._pid = os.getpid()
         self._loop: Any = None
-        self._ticks: set[Any] = set()
+        self._tick: Any = None
+        self._timers: list[Any] = []
         #: the timer that makes the loop tick when a keeper has work, and when that is
         self._alarm: Any = None
         self._alarm_at = float("inf")
 
     # -- kombu's event loop
 
-    def join_loop(self, loop: Any, ticks: set[Any]) -> None:
-        """``ticks``: what was put among the loop's on_tick for us."""
-        self._loop = loop
-        self._ticks = ticks
+    def join_loop(self, loop: Any, health: float) -> None:
+        """Be a part of ``loop``; ``health``: seconds between looks at whether the pub/sub connection lives."""
+
+        def tick() -> None:
+            self.on_poll_start()
+            for fd in self.fds:
+                loop.add_reader(fd, self.on_readable, fd)
+
+        self._loop, self._tick = loop, tick
+        self.poller = loop.poller
+        loop.on_tick.add(tick)
+        work = {
+            "maybe_check_subclient_health": health,
+            "maybe_reauth": 10.0,
+            "maybe_refresh_binding_expiry": 1.0,
+        }
+        self._timers = [  # of kombu's, what this version has
+            loop.call_repeatedly(pause, getattr(self, name))
+            for name, pause in work.items()
+            if hasattr(self, name)
+        ]
 
     def leave_loop(self) -> None:
         """Take back all that the loop was asked for; nothing if there is no loop."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
-        loop.on_tick.difference_update(self._ticks)
-        for name, timer in list(vars(self).items()):
-            if name.endswith("_tref"):  # kombu's
-                timer.cancel()
+        loop.on_tick.discard(self._tick)
+        for timer in self._timers:
+            timer.cancel()
         self._disarm()
         for fd in list(self._fd_to_chan):
             loop.remove(fd)
@@ -94,7 +111,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             self._alarm = self._loop.call_later(patience, self._disarm)
         # The loop has settled by now how long to sleep.
         for channel in list(self._channels):
-            if channel.active_queues:
+            if channel.wake_fd in self._fd_to_chan:
                 channel.wake()
                 break
 
@@ -118,6 +135,16 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             return
         self._fd_to_chan.pop(sock.fileno(), None)
         self._unwatch(sock.fileno())
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        """kombu's hook: redis-py has closed a connection's socket."""
+        gone = {key for key in self._chan_to_sock if key[1].connection is connection}
+        for channel, client, kind in gone:
+            del self._chan_to_sock[channel, client, kind]
+            for fd in [fd for fd, entry in self._fd_to_chan.items() if entry == (channel, kind)]:
+                del self._fd_to_chan[fd]
+                if os.getpid() == self._pid:
+                    self._unwatch(fd)
 
     def _unwatch(self, fd: int) -> None:
         if self._loop is not None:
@@ -271,9 +298,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Join kombu's event loop: deliveries happen in its ticks. Joining again takes the place of the first time."""
         self.cycle.leave_loop()
-        before = set(loop.on_tick)
-        super().register_with_event_loop(connection, loop)
-        self.cycle.join_loop(loop, loop.on_tick - before)
+        options = connection.client.transport_options
+        self.cycle.join_loop(loop, options.get("health_check_interval") or Channel.health_check_interval)
 
     def check_server(self, client: Any) -> None:
         """Look once at what kind of server this is.
