@@ -26,8 +26,8 @@ from .producers import QUEUE, Sent
 __all__ = ["KEYS", "Report", "Run", "Site", "Storm", "account"]
 
 KEYS = QueueKeys(QUEUE)
-#: Seconds: a Redis that restarts is away for less, and the committer tries again at growing pauses.
-UNCOMMITTED = 5.0
+#: Seconds: the committer tries again at pauses that grow to 5 s, while one reply after another is lost.
+UNCOMMITTED = 10.0
 
 
 @dataclass(frozen=True)

@@ -164,3 +164,21 @@ def test_a_broker_that_is_away_ends_nobody(durable_site: Site, tmp_path: Path) -
             assert [len(site.runs(f"{how}/{i}")) for i in range(2)] == [1, 1]
     finally:
         node.close()
+
+
+def test_an_unreachable_broker_is_named_at_start_or_waited_for(
+    site: Site, rough: Rough, tmp_path: Path
+) -> None:
+    site.server.kill()
+    hasty = RoughNode(site, tmp_path / "hasty.log", "threads")
+    hasty._command.remove("--wait-for-broker")
+    hasty.start()
+    eventually(lambda: not hasty.running)
+    assert hasty.code
+    assert f"127.0.0.1:{site.server.port}" in hasty.tail()
+    assert "cannot be reached" in hasty.tail()
+    patient = rough("threads")
+    eventually(lambda: "waiting" in patient.tail())
+    site.server.start()
+    with App(site.url(), site.url()) as app:
+        assert remote_tasks(app)["work"].delay("at last", 0).get(timeout=20) == "at last"

@@ -18,7 +18,7 @@ from gearmesh.errors import GearmeshError, HardLimitExceeded
 from gearmesh.pauses import Pauses
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Delivery
+from gearmesh.wire.commit import Commit, Delivery, Settle
 from gearmesh.worker.committer import close_quietly
 from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
@@ -132,6 +132,10 @@ class Lifeline:
                 self._news()
                 next_beat = 0.0
                 self._wake.wait(pauses.next())
+            except Exception as exc:  # without this thread the children would lose their leases
+                log.critical("heartbeats: %r", exc, exc_info=True)
+                self._disconnect()
+                self._wake.wait(pauses.next())
         self._disconnect()
 
     def _beat(self) -> None:
@@ -161,15 +165,18 @@ class Lifeline:
         """Settle what a child was killed for, unless it was quicker. A repetition finds it gone."""
         for delivery, body in self._channel.held(death.consumer, self._queues):
             if delivery.id in death.overdue:
-                self._fail_one(delivery, body)
+                commit = self._overdue(delivery, body)
+                Flusher(self._channel, self._app.backend).flush([commit])
 
-    def _fail_one(self, delivery: Delivery, body: bytes) -> None:
+    def _overdue(self, delivery: Delivery, body: bytes) -> Commit:
         sig = decode(body)
         task = self._app.tasks[sig.Name]
-        job = Job(sig, task, delivery, time.monotonic())
-        commit = Runner(self._app).raised(job, HardLimitExceeded(self._limits.hard(task) or 0))
-        flusher = Flusher(self._channel, self._app.backend)
-        flusher.flush([commit])
+        error = HardLimitExceeded(self._limits.hard(task) or 0)
+        try:
+            return Runner(self._app).raised(Job(sig, task, delivery, time.monotonic()), error)
+        except Exception as exc:  # a function of the user's, which sees what follows, raised
+            log.error("task %s can't be settled: %r", sig.Name, exc, exc_info=exc)
+            return Commit(settle=Settle(delivery, "dead", str(error)))
 
     def _errors(self) -> tuple[type[BaseException], ...]:
         errors: tuple[type[BaseException], ...] = (GearmeshError, *self._app.backend.connection_errors)
