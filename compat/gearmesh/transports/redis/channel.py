@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty
 from typing import Any
 
@@ -23,13 +23,14 @@ from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.runner import run
-from gearmesh.transports.base import DeadLetter, Delayed, Rated
+from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
 from gearmesh.transports.redis.order import QueueOrder, order_of
+from gearmesh.transports.redis.waiter import Waiter
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
-from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys, rate_keys
+from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["Channel"]
 
@@ -72,95 +73,6 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return []
 
 
-class Waiter:
-    """A connection that blocks on one queue: ``BLMOVE`` into what the consumer holds."""
-
-    def __init__(self, channel: Channel, queue: str) -> None:
-        self.channel = channel
-        self.queue = queue
-        self.type = f"WAIT {queue}"
-        self.connection = channel.async_pool.get_connection()
-        #: a wait whose reply has not come by then (monotonic) never will: the connection is half-open
-        self.overdue_at = float("inf")
-        self._replies = 0
-
-    @property
-    def armed(self) -> bool:
-        return self._replies > 0
-
-    def arm(self, seconds: float) -> None:
-        """Wait for a message. Registers the consumer in the same breath: who waits can be reaped."""
-        keys = self.channel.keys(self.queue)
-        consumer = self.channel.consumer
-        self._replies = 2
-        self.overdue_at = time.monotonic() + seconds + 15
-        self.channel.ledger.waiting(self.queue)  # forgets those that are over
-        self.channel.ledger.waits.add((self.overdue_at, self.queue))
-        self.connection.send_packed_command(
-            self.connection.pack_commands(
-                [
-                    ("HINCRBY", keys.consumers, consumer, 1),
-                    ("BLMOVE", self.queue, keys.arrived(consumer), "LEFT", "RIGHT", f"{seconds:.3f}"),
-                ]
-            )
-        )
-
-    def read(self) -> bool:
-        """Read what is there; True once the wait is over, with a message or without."""
-        if not self.armed:  # nothing was asked: the server has closed the connection
-            self.drop()
-            return False
-        try:
-            while self._replies:
-                reply = self.connection.read_response()
-                self._replies -= 1
-                if self._replies and not self.connection.can_read(timeout=0):
-                    return False
-        except BaseException:
-            self.drop()
-            raise
-        channel = self.channel
-        channel.ledger.waits.discard((self.overdue_at, self.queue))
-        self.overdue_at = float("inf")
-        if reply is None:
-            channel.ready.discard(self.queue)
-            return True
-        channel.ready.add(self.queue)
-        if not channel.qos.can_consume():
-            # The wait was begun when there was room. Somebody else may have some now.
-            arrived = channel.keys(self.queue).arrived(channel.consumer)
-            channel.redis.lmove(arrived, self.queue, "RIGHT", "LEFT")
-        return True
-
-    def drop(self) -> None:
-        """Forget the connection's state; the next wait begins anew.
-
-        The server may not know yet, and still move a message: so the queue is worth a look, and the wait stays
-        among the ledger's.
-        """
-        self._replies = 0
-        self.overdue_at = float("inf")
-        self.channel.ready.add(self.queue)
-        self.channel.connection.cycle.forget(self)
-        self.connection.disconnect()
-
-    def end(self, until: float) -> None:
-        """Drop the connection, and see to it that the server has given up the wait, so that nothing comes any more.
-
-        It closes its side once it has seen ours closed; then the wait is taken off the ledger. If that has not
-        happened by ``until`` (monotonic), it stays there.
-        """
-        sock = self.connection._sock
-        if self.armed and sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
-                sock.settimeout(max(0.001, until - time.monotonic()))
-                while sock.recv(4096):
-                    pass
-                self.channel.ledger.waits.discard((self.overdue_at, self.queue))
-        self.drop()
-
-
 class FanoutQueues(dict[str, str]):
     """Queue by fanout exchange; "" for a message that came while its consumer was cancelled."""
 
@@ -168,7 +80,7 @@ class FanoutQueues(dict[str, str]):
         return ""
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]
+class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.transports.base.Channel` for the verbs.
 
     Transport options beyond kombu's: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
@@ -543,114 +455,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
                     self.ledger.set_aside()
         return outcomes
 
-    def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
-        found = []
-        for queue in queues:
-            for id_, body in self.redis.hgetall(self.keys(queue).held(consumer)).items():
-                found.append((Delivery(queue=queue, consumer=consumer, id=int(id_)), body))
-        return found
-
-    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        with self.redis.pipeline(transaction=False) as pipe:
-            for queue in queues:
-                pipe.hincrby(self.keys(queue).consumers, consumer, 1)
-            pipe.execute()
-
-    def recover(
-        self,
-        consumer: str,
-        queues: Iterable[str],
-        *,
-        suspect: bool = False,
-        running: Collection[int] | None = None,
-        certain: bool = True,
-    ) -> int:
-        certain = certain and running is not None
-        return sum(
-            self.take_over(consumer, queue, lost=suspect, running=running, certain=certain)
-            for queue in queues
-        )
-
-    def take_over(
-        self,
-        consumer: str,
-        queue: str,
-        *,
-        beat: bytes = b"",
-        lost: bool,
-        running: Collection[int] | None = None,
-        certain: bool = False,
-    ) -> int:
-        """Put back what ``consumer`` holds of ``queue``; -1 if its heartbeat is not ``beat`` any more."""
-        keys = self.keys(queue)
-        total = 0
-        ran = "?" if running is None else " ".join(map(str, running))
-        # A wait of ours that the server may still know of can bring one more message: a reaper must find it.
-        over = consumer == self.consumer and not self.ledger.waiting(queue)
-        forget = "1" if beat or over else "0"
-        while True:
-            count, more = run(
-                self.redis,
-                "recover",
-                [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
-                [consumer, beat, MAX_ENTRIES, "1" if lost else "0", forget, ran, int(certain)],
-            )
-            if count < 0:
-                return total or -1
-            total += int(count)
-            if not more:
-                return total
-
     def put_back_all(self) -> int:
         """Put back all that this channel's consumer holds, and take it off the list of consumers."""
         self._undelivered.clear()
         count = self.recover(self.consumer, sorted(self.ledger.queues))
         self.ledger.open.clear()
         return count
-
-    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
-        items: list[bytes] = self.redis.lrange(queue, 0, limit - 1)
-        return items
-
-    def delayed(self, limit: int = 1000) -> list[Delayed]:
-        rows = self.redis.zrange(self.delayed_key, 0, limit - 1, withscores=True)
-        return [Delayed(body, int(score)) for body, score in rows]
-
-    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
-        keys = self.keys(queue)
-        letters = []
-        for digest in self.redis.zrange(keys.dead, 0, limit - 1):
-            row = self.redis.hgetall(keys.dead_entry + digest.decode())
-            if row:
-                letters.append(
-                    DeadLetter(
-                        queue=queue,
-                        body=row[b"body"],
-                        reason=row[b"reason"].decode("utf-8", "replace"),
-                        count=int(row[b"count"]),
-                        first=int(row[b"first"]) / 1000,
-                        last=int(row[b"last"]) / 1000,
-                    )
-                )
-        return letters
-
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
-        answers: list[int] = []
-        for start in range(0, len(requests), MAX_ENTRIES):
-            part = requests[start : start + MAX_ENTRIES]
-            rows = [(*rate_keys(queue, task), round(pause * 1e6), body) for queue, task, pause, body in part]
-            blob = msgpack.packb(rows, use_bin_type=False)
-            answers += [int(ms) * 1_000_000 for ms in run(self.redis, "admit", [part[0].queue], [blob])]
-        return answers
-
-    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
-        keys = self.keys(queue)
-        how = "retry" if retry else "drop"
-        total = 0
-        for start in range(0, len(ids), MAX_ENTRIES):
-            part = ids[start : start + MAX_ENTRIES]
-            total += int(run(self.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
-        return total
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep

@@ -12,7 +12,8 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
 from gearmesh.errors import ConfigError
-from gearmesh.transports.redis.channel import Channel, Waiter
+from gearmesh.transports.redis.channel import Channel
+from gearmesh.transports.redis.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

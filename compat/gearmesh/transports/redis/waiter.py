@@ -1,0 +1,102 @@
+"""Blocking waits: one connection a queue, which the server wakes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearmesh.transports.redis.channel import Channel
+
+__all__ = ["Waiter"]
+
+
+class Waiter:
+    """A connection that blocks on one queue: ``BLMOVE`` into what the consumer holds."""
+
+    def __init__(self, channel: Channel, queue: str) -> None:
+        self.channel = channel
+        self.queue = queue
+        self.type = f"WAIT {queue}"
+        self.connection = channel.async_pool.get_connection()
+        #: a wait whose reply has not come by then (monotonic) never will: the connection is half-open
+        self.overdue_at = float("inf")
+        self._replies = 0
+
+    @property
+    def armed(self) -> bool:
+        return self._replies > 0
+
+    def arm(self, seconds: float) -> None:
+        """Wait for a message. Registers the consumer in the same breath: who waits can be reaped."""
+        keys = self.channel.keys(self.queue)
+        consumer = self.channel.consumer
+        self._replies = 2
+        self.overdue_at = time.monotonic() + seconds + 15
+        self.channel.ledger.waiting(self.queue)  # forgets those that are over
+        self.channel.ledger.waits.add((self.overdue_at, self.queue))
+        self.connection.send_packed_command(
+            self.connection.pack_commands(
+                [
+                    ("HINCRBY", keys.consumers, consumer, 1),
+                    ("BLMOVE", self.queue, keys.arrived(consumer), "LEFT", "RIGHT", f"{seconds:.3f}"),
+                ]
+            )
+        )
+
+    def read(self) -> bool:
+        """Read what is there; True once the wait is over, with a message or without."""
+        if not self.armed:  # nothing was asked: the server has closed the connection
+            self.drop()
+            return False
+        try:
+            while self._replies:
+                reply = self.connection.read_response()
+                self._replies -= 1
+                if self._replies and not self.connection.can_read(timeout=0):
+                    return False
+        except BaseException:
+            self.drop()
+            raise
+        channel = self.channel
+        channel.ledger.waits.discard((self.overdue_at, self.queue))
+        self.overdue_at = float("inf")
+        if reply is None:
+            channel.ready.discard(self.queue)
+            return True
+        channel.ready.add(self.queue)
+        if not channel.qos.can_consume():
+            # The wait was begun when there was room. Somebody else may have some now.
+            arrived = channel.keys(self.queue).arrived(channel.consumer)
+            channel.redis.lmove(arrived, self.queue, "RIGHT", "LEFT")
+        return True
+
+    def drop(self) -> None:
+        """Forget the connection's state; the next wait begins anew.
+
+        The server may not know yet, and still move a message: so the queue is worth a look, and the wait stays
+        among the ledger's.
+        """
+        self._replies = 0
+        self.overdue_at = float("inf")
+        self.channel.ready.add(self.queue)
+        self.channel.connection.cycle.forget(self)
+        self.connection.disconnect()
+
+    def end(self, until: float) -> None:
+        """Drop the connection, and see to it that the server has given up the wait, so that nothing comes any more.
+
+        It closes its side once it has seen ours closed; then the wait is taken off the ledger. If that has not
+        happened by ``until`` (monotonic), it stays there.
+        """
+        sock = self.connection._sock
+        if self.armed and sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(max(0.001, until - time.monotonic()))
+                while sock.recv(4096):
+                    pass
+                self.channel.ledger.waits.discard((self.overdue_at, self.queue))
+        self.drop()
