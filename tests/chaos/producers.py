@@ -85,8 +85,8 @@ def go_pending(uuid: str, name: str) -> bytes:
 
 
 def duration(source: random.Random) -> int:
-    """Milliseconds: most tasks are quick, one in thirty takes longer than a heartbeat's pause."""
-    return source.randrange(30) if source.random() < 0.97 else 1500
+    """Milliseconds: most tasks are quick, one in sixty takes longer than a heartbeat's pause."""
+    return source.randrange(30) if source.random() > 1 / 60 else 1500
 
 
 class GoProducer:

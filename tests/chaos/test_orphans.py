@@ -117,22 +117,22 @@ def test_a_zombie_changes_nothing(site: Site) -> None:
         tasks = remote_tasks(app)
         slow = app.remote("slow_step", "string", "int64", "int64")
         flows = [
-            chain(slow.s(f"zombie/{i}", 2500, 0), tasks["step"].s(f"zombie/{i}")).apply_async()
+            chain(slow.s(f"zombie/{i}", 7000, 0), tasks["step"].s(f"zombie/{i}")).apply_async()
             for i in range(2)
         ]
         eventually(lambda: all(site.runs(f"zombie/{i}/0") for i in range(2)))
         heir = site.node(lease=LEASE, concurrency=2)
         site.ready(2)
         zombie.freeze()
-        eventually(lambda: all(len(site.runs(f"zombie/{i}/0")) == 2 for i in range(2)), LEASE + 4)
+        eventually(lambda: all(len(site.runs(f"zombie/{i}/0")) == 2 for i in range(2)), LEASE + 20)
         zombie.thaw()
         for flow in flows:
-            assert flow.get(timeout=15) == 2
+            assert flow.get(timeout=40) == 2
         eventually(lambda: zombie.tail().count("its lease was lost") == 2, what="both commits refused")
         assert not site.open()
         assert [len(site.runs(f"zombie/{i}/1")) for i in range(2)] == [1, 1], "the next step is sent once"
         after = tasks["work"].delay("after", 0)
-        assert after.get(timeout=5) == "after"
+        assert after.get(timeout=20) == "after"
     assert zombie.running
     assert heir.running
 

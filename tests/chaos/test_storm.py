@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pytest
 
 from .harness import Report, Site, Storm, account
-from .nodes import eventually
 from .producers import AppProducer, GoProducer, Sent
 
 LEASE = 3.0
@@ -18,6 +17,22 @@ LEASE = 3.0
 
 def seed_of_this_run() -> int:
     return int(os.environ.get("GEARMESH_CHAOS_SEED") or random.randrange(1_000_000))
+
+
+def settled(site: Site, uuids: list[str], patience: float) -> bool:
+    """Wait until every task has succeeded and no message is left; False if nothing moves for ``patience`` s."""
+    last: tuple[int, int, int] | None = None
+    deadline = 0.0
+    while True:
+        left = sum(word != "SUCCESS" for word in site.states(uuids))
+        now = (site.open(), left, site.begun())
+        if now[:2] == (0, 0):
+            return True
+        if now != last:
+            last, deadline = now, time.monotonic() + patience
+        elif time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
 
 
 def weather(
@@ -55,13 +70,8 @@ def weather(
         if not node.running:
             node.start()
     certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
-    try:
-        eventually(
-            lambda: not site.open() and all(word == "SUCCESS" for word in site.states(certain)),
-            3 * LEASE + 60,
-        )
-    except AssertionError:
-        print("not done in time")
+    if not settled(site, certain, patience=max(skews) + 3 * LEASE + 15):
+        print("nothing moves any more")
     report = account(site, sent, seed)
     report.faults = storm.count
     report.seconds = time.monotonic() - began
