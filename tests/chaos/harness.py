@@ -65,9 +65,6 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if value is not None:
-            for node in self.nodes:
-                print(f"--- {node.log.name}\n{node.tail()}")
         self._stack.close()
 
     def proxy(self) -> Proxy:
@@ -146,6 +143,11 @@ class Site:
             bodies = self.broker.mget(uuids[start : start + 500]) if uuids else []
             words += [json.loads(body)["State"] if body else "" for body in bodies]  # type: ignore[union-attr]
         return words
+
+    def show_logs(self, lines: int = 400) -> None:
+        """Print the ends of the workers' logs; pytest shows them with a failure."""
+        for node in self.nodes:
+            print(f"--- {node.log.name}\n{node.tail(lines)}")
 
     def killed(self) -> dict[int, float]:
         """When each process that was killed while it may have run tasks was."""

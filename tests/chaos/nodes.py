@@ -87,6 +87,7 @@ class Node:
                 stderr=log,
                 start_new_session=True,
             )
+        self._note(f"started {self.pid}")
         return self
 
     @property
@@ -128,14 +129,13 @@ class Node:
         child = self.child()
         if child is None:
             return False
-        self.killed[child] = time.monotonic()
-        self._children[child].kill()
+        self._kill(child)
         return True
 
     def kill_supervisor(self) -> None:
         """SIGKILL to the supervisor alone; its child notices."""
         if self.running:
-            self.child()
+            self._note(f"SIGKILL to the supervisor of {self.child()}")
             os.kill(self.pid, signal.SIGKILL)
             assert self._process is not None
             self._process.wait()
@@ -145,8 +145,17 @@ class Node:
         child = self.child()
         self.kill_supervisor()
         if child is not None:
-            self.killed[child] = time.monotonic()
-            self._children[child].kill()
+            self._kill(child)
+
+    def _kill(self, child: int) -> None:
+        self.killed[child] = time.monotonic()
+        self._note(f"SIGKILL to the child {child}")
+        self._children[child].kill()
+
+    def _note(self, text: str) -> None:
+        """A line of the test's in the worker's log."""
+        with self.log.open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}.... the test: {text}\n")
 
     def signal(self, number: signal.Signals) -> None:
         """To the supervisor."""

@@ -76,7 +76,11 @@ def weather(
     report.faults = storm.count
     report.seconds = time.monotonic() - began
     print(report)
-    report.check()
+    try:
+        report.check()
+    except AssertionError:
+        site.show_logs()
+        raise
     return report
 
 
