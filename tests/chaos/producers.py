@@ -101,7 +101,7 @@ class GoProducer:
         self._random = random.Random(seed)
         self._count = count
         self._seconds = seconds
-        self._thread = threading.Thread(target=self._run, name="go-producer")
+        self._thread = threading.Thread(target=self._run, name="go-producer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -179,7 +179,7 @@ class AppProducer:
         self._workflows = workflows
         self._app = App(broker=url, backend=url, send_concurrency=1)
         self._tasks = remote_tasks(self._app)
-        self._thread = threading.Thread(target=self._run, name="app-producer")
+        self._thread = threading.Thread(target=self._run, name="app-producer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

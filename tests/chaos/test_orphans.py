@@ -19,14 +19,12 @@ from .producers import QUEUE, remote_tasks
 LEASE = 1.5
 
 
-@pytest.mark.parametrize(
-    ("who", "within"), [("child", 2.0), ("both", LEASE + 2.0)], ids=["the child", "child and supervisor"]
-)
-def test_an_orphan_runs_again(site: Site, who: str, within: float) -> None:
+@pytest.mark.parametrize("who", ["child", "both"], ids=["the child", "child and supervisor"])
+def test_an_orphan_runs_again(site: Site, who: str) -> None:
     victim = site.node(lease=LEASE)
     site.ready()
     with App(site.url(), site.url()) as app:
-        result = remote_tasks(app)["work"].delay("orphan", 1000)
+        result = remote_tasks(app)["work"].delay("orphan", 6000)
         eventually(lambda: site.runs("orphan"))
         site.node(lease=LEASE)
         site.ready(2)
@@ -38,9 +36,9 @@ def test_an_orphan_runs_again(site: Site, who: str, within: float) -> None:
         first, second = eventually(lambda: len(runs := site.runs("orphan")) > 1 and runs)
         took = second.at - killed
         print(f"orphan of {who}: ran again after {took:.2f} s")
-        assert took < within
+        assert took < LEASE + 2.0
         assert first.pid != second.pid
-        assert result.get(timeout=10) == "orphan"
+        assert result.get(timeout=30) == "orphan"
     assert len(site.runs("orphan")) == 2
 
 
