@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import kombu
 import pytest
 import redis
 
 from gearmesh import App, chain, chord
 from gearmesh.redis_scripts.runner import source
 from gearmesh.testing.proxy import Proxy
+from gearmesh.transports.registry import open_connection
 from gearmesh.worker import Worker
 
 from .nodes import eventually
@@ -136,3 +140,36 @@ def test_replies_in_chains_and_chords(counted: Counted) -> None:
     assert values == [30, sum(range(1, 51))]
     assert counted.proxy.lost > 3
     assert not counted.doubled()
+
+
+def test_a_connection_that_ends_while_a_channel_is_made(
+    redis_url: str, make_proxy: Callable[..., Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of the first try must not be in the way of the second."""
+    proxy = make_proxy(int(redis_url.split(":")[2].split("/")[0]))
+    real = redis.Redis
+    tries = 0
+
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        nonlocal tries
+        if not kwargs.get("single_connection_client"):
+            return real(*args, **kwargs)
+        tries += 1
+        if tries == 1:
+            proxy.refuse()
+            proxy.cut()
+            time.sleep(0.1)
+        try:
+            return real(*args, **kwargs)
+        finally:
+            proxy.allow()
+
+    monkeypatch.setattr(redis, "Redis", connect)
+    with open_connection(f"redis://127.0.0.1:{proxy.port}/0") as connection:
+        try:
+            channel = connection.channel()
+        except connection.connection_errors:
+            channel = connection.channel()
+        assert tries == 2
+        with kombu.Consumer(channel, [kombu.Queue("q")], on_message=print), pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.2)

@@ -138,10 +138,6 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         self.consumer = self.ledger.consumer
         #: a connection of this channel was opened while the server may hold what we don't know of
         self._adopt = self.ledger.used
-        # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
-        self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
-        self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
-        self.keeper = Keeper(self)
         self._order = order_of(self.queue_order)
         self._pid = os.getpid()
         self._fanout_to_queue = FanoutQueues()
@@ -150,7 +146,12 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self.woken = False
+        self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
+        self.keeper = Keeper(self)
         try:
+            # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
+            # It connects at once; the poller knows this channel already, so a failure has to close it.
+            self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
             self.connection.check_server(self.redis)
         except BaseException:
             self.close()
