@@ -15,7 +15,9 @@ import redis
 from gearmesh import App, chain, chord
 from gearmesh.redis_scripts.runner import source
 from gearmesh.testing.proxy import Proxy
+from gearmesh.transports.redis import Ledger
 from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import Delivery
 from gearmesh.worker import Worker
 
 from .nodes import eventually
@@ -165,7 +167,9 @@ def test_a_connection_that_ends_while_a_channel_is_made(
             proxy.allow()
 
     monkeypatch.setattr(redis, "Redis", connect)
-    with open_connection(f"redis://127.0.0.1:{proxy.port}/0") as connection:
+    ledger = Ledger("busy")  # its worker is in the midst of a task
+    ledger.open[1] = Delivery(queue="q", consumer="busy", id=1)
+    with open_connection(f"redis://127.0.0.1:{proxy.port}/0", options={"ledger": ledger}) as connection:
         try:
             channel = connection.channel()
         except connection.connection_errors:
