@@ -37,7 +37,7 @@ unit: redis
 	$(BIN)/pytest tests/unit $(ARGS)
 
 chaos: redis
-	$(BIN)/pytest tests/chaos -s --timeout 3600 $(ARGS)
+	GEARMESH_CHAOS=long $(BIN)/pytest tests/chaos -s --timeout 3600 $(ARGS)
 
 bench: redis
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
