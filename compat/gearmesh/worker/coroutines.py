@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 
 from gearmesh.wire.commit import Commit, Settle
+from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import Job
 from gearmesh.worker.options import THREADS
 from gearmesh.worker.threads import AHEAD, MOST, ThreadExecutor
@@ -83,14 +84,7 @@ class AsyncExecutor:
 
     def take_back(self, keep: int = 0) -> list[Job]:
         """Withdraw jobs not begun, but for the first ``keep`` of each kind; in their order."""
-        back: list[Job] = []
-        while len(self._waiting) > keep:
-            try:
-                back.append(self._waiting.pop())
-            except IndexError:
-                break
-        back.reverse()
-        return back + self._threads.take_back(keep)
+        return withdraw(self._waiting, keep) + self._threads.take_back(keep)
 
     def interrupt(self, job: Job, error: Exception) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.interrupt`."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 from gearmesh.worker.job import Job
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "withdraw"]
 
 
 class Executor(Protocol):
@@ -52,3 +53,15 @@ class Executor(Protocol):
 
     def nudge(self) -> None:
         """Correct guesses about how long tasks take. To be called now and then."""
+
+
+def withdraw(waiting: deque[Job], keep: int) -> list[Job]:
+    """Take jobs not begun out of a deque that others take from too, but for the first ``keep``; in their order."""
+    back: list[Job] = []
+    while len(waiting) > keep:
+        try:
+            back.append(waiting.pop())
+        except IndexError:
+            break
+    back.reverse()
+    return back

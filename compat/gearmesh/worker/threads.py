@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, MutableSequence, Sequence
 
 from gearmesh.wire.commit import Commit
+from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import Job
 from gearmesh.worker.slot import Slot
 
@@ -86,14 +87,7 @@ class ThreadExecutor:
 
     def take_back(self, keep: int = 0) -> list[Job]:
         """Withdraw jobs not begun, but for the first ``keep``; in their order."""
-        back: list[Job] = []
-        while len(self._waiting) > keep:
-            try:
-                back.append(self._waiting.pop())
-            except IndexError:
-                break
-        back.reverse()
-        return back
+        return withdraw(self._waiting, keep)
 
     def interrupt(self, job: Job, error: Exception) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.interrupt`."""
