@@ -13,7 +13,7 @@ from gearmesh.app.lanes import Lane, Lanes
 from gearmesh.backends.base import Backend
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
-from gearmesh.transports.registry import open_connection
+from gearmesh.transports.registry import connect
 from gearmesh.urls import redact
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
@@ -138,9 +138,7 @@ class Publisher:
         )
 
     def _connect(self, attempt: int) -> Any:
-        brokers = self._config.brokers
-        options = {"delayed_key": self._config.delayed_tasks_key, "lease": self._config.lease}
-        return open_connection(brokers[attempt % len(brokers)], options=options)
+        return connect(self._config, attempt=attempt)
 
     def _shown(self) -> str:
         return ", ".join(map(redact, self._config.brokers))

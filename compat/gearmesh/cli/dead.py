@@ -14,7 +14,7 @@ from rich.table import Table
 from gearmesh.cli.common import app_of, console, servers
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import DeadLetter
-from gearmesh.transports.registry import open_connection
+from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 
 __all__ = ["dead"]
@@ -42,7 +42,7 @@ def _channel(
     spec: str | None, broker: str | None, backend: str | None, queue: str | None
 ) -> Iterator[tuple[Any, str]]:
     app = app_of(spec, broker, backend)
-    with open_connection(app.config.brokers[0]) as connection:
+    with connect(app.config) as connection:
         try:
             channel = connection.channel()
         except connection.connection_errors as exc:

@@ -8,14 +8,40 @@ from typing import Any, Final
 
 import kombu
 
+from gearmesh.config import Config
 from gearmesh.errors import ConfigError
 from gearmesh.transports.memory.broker import BROKERS
 from gearmesh.urls import PlainTarget, RedisTarget, parse
 
-__all__ = ["open_connection"]
+__all__ = ["connect", "open_connection"]
 
 MEMORY: Final = "gearmesh.transports.memory:Transport"
 REDIS: Final = "gearmesh.transports.redis:Transport"
+
+
+def connect(
+    config: Config, *, consumer: str | None = None, attempt: int = 0, **options: Any
+) -> kombu.Connection:
+    """A connection to an app's broker, with all settings that its transport needs.
+
+    Args:
+        config: the app's.
+        consumer: see :func:`open_connection`.
+        attempt: which of several broker URLs: they are taken in turn.
+        options: the transport's options besides those that follow from ``config``.
+
+    Raises:
+        ConfigError: as :func:`open_connection`.
+    """
+    url = config.brokers[attempt % len(config.brokers)]
+    settings = {
+        "lease": config.lease,
+        "delayed_key": config.delayed_tasks_key,
+        "delayed_poll": config.delayed_poll,
+        "default_queue": config.default_queue,
+        "amqp": config.amqp,
+    }
+    return open_connection(url, consumer=consumer, options=settings | options)
 
 
 def open_connection(

@@ -16,7 +16,7 @@ from gearmesh.app.app import App
 from gearmesh.app.flush import Flusher
 from gearmesh.errors import GearmeshError, HardLimitExceeded
 from gearmesh.pauses import Pauses
-from gearmesh.transports.registry import open_connection
+from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Settle
 from gearmesh.worker.committer import close_quietly
@@ -76,8 +76,7 @@ class Lifeline:
 
     def connect(self) -> None:
         """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
-        config = self._app.config
-        self._connection = open_connection(config.broker, options={"delayed_key": config.delayed_tasks_key})
+        self._connection = connect(self._app.config)
         try:
             self._channel = self._connection.channel()
         except self._connection.connection_errors as exc:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
 import kombu
 
@@ -16,7 +15,7 @@ from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.order import QueueOrder, order_of
-from gearmesh.transports.registry import open_connection
+from gearmesh.transports.registry import connect
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.board import Board
@@ -250,17 +249,13 @@ class Worker:
         self.stop()
 
     def _connection(self) -> kombu.Connection:
-        config = self.app.config
-        options: dict[str, Any] = {
-            "ledger": self._ledger,
-            "lease": config.lease,
-            "delayed_key": config.delayed_tasks_key,
-            "delayed_poll": config.delayed_poll,
-            "default_queue": config.default_queue,
-            "heartbeats": self._heartbeats,
-            "queue_order": self._queue_order,
-        }
-        return open_connection(config.broker, consumer=self.consumer, options=options)
+        return connect(
+            self.app.config,
+            consumer=self.consumer,
+            ledger=self._ledger,
+            heartbeats=self._heartbeats,
+            queue_order=self._queue_order,
+        )
 
     def _tick(self) -> None:
         self._executor.nudge()

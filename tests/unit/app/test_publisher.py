@@ -14,6 +14,7 @@ from gearmesh import App, PublishError, group
 from gearmesh.app import publisher
 from gearmesh.app.lanes import Lane
 from gearmesh.backends.memory import MemoryBackend
+from gearmesh.transports import registry
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Outcome, Token
 from gearmesh.wire.signature import Signature
@@ -82,7 +83,7 @@ class Connection:
 @pytest.fixture(params=[True, False], ids=["fused", "split"])
 def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker(fused=request.param)
-    monkeypatch.setattr(publisher, "open_connection", broker.connect)
+    monkeypatch.setattr(registry, "open_connection", broker.connect)
     monkeypatch.setattr(publisher, "FIRST_PAUSE", 0.001)
     return broker
 
@@ -287,7 +288,7 @@ def test_several_brokers_are_tried_in_turn(broker: Broker, monkeypatch: pytest.M
         broker.trouble = ["refused"] if len(tried) < 3 else []
         return broker.connect(url)
 
-    monkeypatch.setattr(publisher, "open_connection", connect)
+    monkeypatch.setattr(registry, "open_connection", connect)
     app = App("memory://a;memory://b", multiple_broker_separator=";")
     app.remote("work").delay()
     assert tried == ["memory://a", "memory://b", "memory://a"]

@@ -20,7 +20,7 @@ from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
 from gearmesh.testing.peer.tasks import Counter
 from gearmesh.transports.base import Channel
-from gearmesh.transports.registry import open_connection
+from gearmesh.transports.registry import connect
 from gearmesh.wire import GroupMeta, Signature, codec, gotime, workflow
 from gearmesh.wire.types import dump, load_args, result
 
@@ -217,9 +217,7 @@ class Peer:
 
     @contextmanager
     def _channel(self) -> Iterator[Channel]:
-        config = self._app.config
-        options = {"delayed_key": config.delayed_tasks_key}
-        with open_connection(config.brokers[0], options=options) as connection:
+        with connect(self._app.config) as connection:
             yield connection.channel()
 
     # --- reading and writing -------------------------------------------------------------------

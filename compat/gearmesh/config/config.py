@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from gearmesh.config.amqp import AMQPConfig
 from gearmesh.errors import ConfigError
 from gearmesh.urls import Role, parse, redact
 
@@ -37,6 +38,7 @@ class Config:
         unregistered_max_age: seconds for which a message with a name not registered here is offered
             to others before it is a dead letter; 0: it is one at once.
         send_concurrency: how many members of a group are sent at a time; 0: all at once.
+        amqp: what concerns RabbitMQ only.
 
     Raises:
         ConfigError: naming the setting, its value and what was expected.
@@ -54,6 +56,7 @@ class Config:
     delayed_poll: float = 0.5
     unregistered_max_age: float = 86400.0
     send_concurrency: int = 0
+    amqp: AMQPConfig = field(default_factory=AMQPConfig)
 
     def __post_init__(self) -> None:
         self._text("broker", "backend", "default_queue", "delayed_tasks_key")
@@ -84,7 +87,7 @@ class Config:
         return self.results_expire_in or DEFAULT_EXPIRE  # Go: ResultsExpireIn 0 is the default
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{field.name}={self._shown(field.name)}" for field in fields(self))
+        shown = ", ".join(f"{each.name}={self._shown(each.name)}" for each in fields(self))
         return f"Config({shown})"
 
     def _shown(self, key: str) -> str:

@@ -1,0 +1,34 @@
+"""How tasks travel over RabbitMQ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["AMQPConfig"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AMQPConfig:
+    """Machinery's AMQP settings, by its names; both sides of a deployment must agree on them.
+
+    Attributes:
+        exchange: the exchange that all messages go through.
+        exchange_type: ``"direct"``, ``"topic"``, ``"fanout"`` or a type of a plugin.
+        queue_declare_args: arguments of the queues workers read, e.g. ``{"x-max-priority": 10}``.
+        queue_binding_args: arguments of their bindings.
+        binding_key: what binds the default queue.
+        prefetch_count: how many deliveries Go's worker holds; 0: no limit. Ours decides by itself.
+        auto_delete: queues go when their last consumer does.
+        delayed_queue: name of the one queue for delayed messages; ``""``: one for each duration.
+    """
+
+    exchange: str = "machinery_exchange"
+    exchange_type: str = "direct"
+    queue_declare_args: Mapping[str, Any] = field(default_factory=dict)
+    queue_binding_args: Mapping[str, Any] = field(default_factory=dict)
+    binding_key: str = "machinery_task"
+    prefetch_count: int = 3
+    auto_delete: bool = False
+    delayed_queue: str = ""

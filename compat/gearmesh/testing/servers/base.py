@@ -1,0 +1,178 @@
+"""One server process of a test: how it starts, is killed, paused, restarted and removed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Server", "ServerMissing", "free_port"]
+
+
+class ServerMissing(RuntimeError):
+    """The server's program is not on this machine; the message says in one line how to get it."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Server:
+    """One process that serves a port of 127.0.0.1, its data in a temporary folder; a context manager.
+
+    A subclass says what to run (:meth:`_command`) and when it serves (:meth:`_ready`).
+
+    Args:
+        name: of the program, for folders and messages.
+        port: TCP port; None takes a free one.
+        timeout: seconds to wait until it serves, and until it ends in an orderly way.
+    """
+
+    def __init__(self, name: str, *, port: int | None = None, timeout: float = 20.0) -> None:
+        self._name = name
+        self._fixed_port = port is not None
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix=f"gearmesh-{name}-", ignore_cleanup_errors=True)
+        #: The folder of its data and log.
+        self.folder = Path(self._folder.name)
+        #: The TCP port; the same over :meth:`restart`.
+        self.port = port if port is not None else free_port()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what a subclass provides
+
+    def _command(self) -> list[str]:
+        """The program and its arguments; :attr:`port` is the one to listen on."""
+        raise NotImplementedError
+
+    def _environment(self) -> dict[str, str]:
+        """Environment variables besides this process's own."""
+        return {}
+
+    def _ready(self, offset: int) -> bool:
+        """True if it serves now; ``offset`` is the length of the log before it was started."""
+        raise NotImplementedError
+
+    # --- what it offers
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises RuntimeError while it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"{self._name} is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """True while the process exists (paused counts)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log_path(self) -> Path:
+        """Where its output goes."""
+        return self.folder / "server.log"
+
+    def start(self) -> None:
+        """Start it and wait until it serves, its data loaded; nothing if it runs already.
+
+        Raises RuntimeError with the end of its log if it does not.
+        """
+        if self.running:
+            return
+        for attempt in range(5):
+            if attempt and not self._fixed_port:
+                self.port = free_port()  # somebody else was quicker to take the last one
+            offset = len(self.log())
+            with self.log_path.open("ab") as output:
+                self._process = subprocess.Popen(
+                    self._command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=os.environ | self._environment(),
+                    start_new_session=True,  # Ctrl-C of a test run is not for the server
+                )
+            if self._wait_until_ready(offset):
+                self._fixed_port = True
+                return
+            self.kill()
+        tail = self.log().decode(errors="replace").splitlines()[-5:]
+        raise RuntimeError("\n".join([f"{self._name} did not start on port {self.port}", *tail]))
+
+    def stop(self) -> None:
+        """End it in an orderly way (SIGTERM)."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start it again on the same port with the data on disk; stops it first if it runs."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open and nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it and remove its folder. Closing twice is fine."""
+        self.kill()
+        self._folder.cleanup()
+
+    def log(self, offset: int = 0) -> bytes:
+        """What it has written, from ``offset`` bytes on."""
+        return self.log_path.read_bytes()[offset:] if self.log_path.exists() else b""
+
+    def _end(self, how: signal.Signals) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(how)
+            process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(self._timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._process = None
+
+    def _wait_until_ready(self, offset: int) -> bool:
+        """True once it serves; False if it ended, or took too long."""
+        until = time.monotonic() + self._timeout
+        while time.monotonic() < until and self.running:
+            if self._ready(offset):
+                return True
+            time.sleep(0.005)
+        return False

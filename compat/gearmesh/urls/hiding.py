@@ -1,0 +1,51 @@
+"""URLs and texts without the passwords that may be in them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["redact", "redact_text"]
+
+WORDS: Final = ("memory", "eager", "null")  # Machinery writes these without "://"
+SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::([0-9]*))?")
+_SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;]*(?:pass|secret|token|key|credential)[^=&;]*=)[^&;]*")
+_LOGIN_IN_TEXT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s\"'<>]*@")
+_MASK = "***"
+
+
+def redact(url: str) -> str:
+    """The URL with ``***`` in place of user and password, or of all that might be one.
+
+    Both go: who writes ``redis://pass:word@host`` has made a part of a password the user name.
+    """
+    if url in WORDS:
+        return url
+    match = SCHEME.match(url)
+    if match is None:
+        return _MASK  # a secret in the wrong place, for all we know
+    scheme = match[0]
+    rest = url[len(scheme) :]
+    userinfo, at, tail = rest.rpartition("@")
+    if scheme.lower() == "redis+socket://":
+        if at:
+            return f"{scheme}{_MASK}@{tail}"
+        return url if rest.startswith("/") else f"{scheme}{_MASK}"
+    if "?" in userinfo or "#" in userinfo:
+        return f"{scheme}{_MASK}"  # where the password ends, nobody can say
+    tail = _SECRET_OPTION.sub(rf"\1{_MASK}", tail)
+    if at:
+        return f"{scheme}{_MASK}@{tail}"
+    # "redis://user:password" without a host: what stands where a port belongs is no port.
+    hosts = tail.partition("/")[0].split(",")
+    if len(hosts) == 1 and not HOST.fullmatch(hosts[0]):
+        return f"{scheme}{hosts[0].partition(':')[0]}:{_MASK}"
+    if len(hosts) > 1 and not all((found := HOST.fullmatch(host)) and found[2] for host in hosts):
+        return f"{scheme}{_MASK}"
+    return f"{scheme}{tail}"
+
+
+def redact_text(text: str) -> str:
+    """Text from elsewhere (a log line, a traceback) with ``***`` for what stands before ``@`` in URLs."""
+    return _LOGIN_IN_TEXT.sub(rf"\1{_MASK}@", text) if "://" in text else text

@@ -1,0 +1,85 @@
+"""What a broker, backend or lock URL means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Literal
+
+from gearmesh.errors import ConfigError
+from gearmesh.urls.hiding import SCHEME, WORDS, redact
+from gearmesh.urls.redis import SCHEMES as REDIS_SCHEMES
+from gearmesh.urls.redis import RedisTarget, parse_redis
+
+__all__ = ["PlainTarget", "Role", "Target", "known_schemes", "parse", "scheme_of"]
+
+Role = Literal["broker", "backend", "lock"]
+
+_BUILT_IN: dict[Role, tuple[str, ...]] = {
+    "broker": (*REDIS_SCHEMES, "memory", "eager"),
+    "backend": (*REDIS_SCHEMES, "memory", "null", "eager"),
+    "lock": (*REDIS_SCHEMES, "memory", "eager"),
+}
+_ENTRY_POINTS: dict[Role, str] = {
+    "broker": "gearmesh.transports",
+    "backend": "gearmesh.backends",
+    "lock": "gearmesh.locks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTarget:
+    """A URL that is only a scheme and perhaps a name: ``memory://tests``, ``eager``, ``null``.
+
+    For the scheme of a plugin, ``rest`` is all that follows ``://``; it may hold a password.
+    """
+
+    scheme: str
+    rest: str = field(default="", repr=False)
+
+
+Target = RedisTarget | PlainTarget
+
+
+def known_schemes(role: Role) -> tuple[str, ...]:
+    """The schemes that a URL of this role may have: the built-in ones, then the plugins'."""
+    plugins = sorted({point.name for point in entry_points(group=_ENTRY_POINTS[role])})
+    return (*_BUILT_IN[role], *(name for name in plugins if name not in _BUILT_IN[role]))
+
+
+def scheme_of(url: str, role: Role = "broker") -> str:
+    """The scheme, in lower case. Raises ConfigError if there is none."""
+    if url in WORDS:
+        return url
+    if match := SCHEME.match(url):
+        return match[1].lower()
+    raise ConfigError(
+        f"{role}: {redact(url)!r} has no scheme, expected a URL such as redis://localhost:6379/0"
+    )
+
+
+def parse(url: str, role: Role = "broker") -> Target:
+    """Read a URL as Machinery does.
+
+    Forms: ``redis[s]://[[user:]password@]host[:port][/db]`` (``redis://x@h`` means the password x,
+    percent-decoded), ``redis+socket://[[user:]password@]/path.sock[:/db]`` (all literal),
+    ``memory[://name]``, ``eager[://]``, ``null[://]``.
+
+    Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
+    ``@`` of the socket form are errors here, where Go goes on with something else than was meant.
+
+    Raises:
+        ConfigError: naming the role, the URL without its password, and what was expected.
+    """
+    scheme = scheme_of(url, role)
+    rest = url.partition("://")[2]
+    if scheme not in _BUILT_IN[role]:
+        known = known_schemes(role)
+        if scheme not in known:
+            raise ConfigError(f"{role}: unknown URL scheme {scheme!r}, expected one of {', '.join(known)}")
+        return PlainTarget(scheme, rest)
+    if scheme in REDIS_SCHEMES:
+        return parse_redis(url, scheme, role)
+    if rest and scheme != "memory":
+        raise ConfigError(f"{role}: {redact(url)!r}: expected nothing after {scheme}://")
+    return PlainTarget(scheme, rest)
