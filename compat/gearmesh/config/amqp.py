@@ -26,8 +26,8 @@ class AMQPConfig:
 
     exchange: str = "machinery_exchange"
     exchange_type: str = "direct"
-    queue_declare_args: Mapping[str, Any] = field(default_factory=dict)
-    queue_binding_args: Mapping[str, Any] = field(default_factory=dict)
+    queue_declare_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    queue_binding_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
     binding_key: str = "machinery_task"
     prefetch_count: int = 3
     auto_delete: bool = False
