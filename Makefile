@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMPS  = $(VENV)/.stamps
-# The server the tests use: the one on PATH; installed from Debian where there is none.
+# The servers the tests use: those of the machine; installed from Debian where there are none.
 REDIS   = $(shell command -v redis-server 2>/dev/null)
+RABBIT  = $(wildcard /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint unit chaos bench clean redis
+.PHONY: help demo test lint unit chaos bench clean redis servers
 
 help:
 	@echo "make demo    recorded Go tasks through a real worker, as a table"
@@ -22,10 +23,9 @@ help:
 demo: $(STAMPS)/demo
 	$(BIN)/gearmesh demo
 
-test: lint redis
+test: lint servers
 	$(BIN)/pytest $(ARGS)
-	# The storm, whose faults come at random, is a part of `make chaos`.
-	$(BIN)/pytest tests/chaos --ignore tests/chaos/test_storm.py
+	$(BIN)/pytest tests/chaos
 
 lint: $(STAMPS)/test
 	$(BIN)/ruff check .
@@ -33,13 +33,13 @@ lint: $(STAMPS)/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-unit: redis
+unit: servers
 	$(BIN)/pytest tests/unit $(ARGS)
 
-chaos: redis
+chaos: servers
 	GEARMESH_CHAOS=long $(BIN)/pytest tests/chaos -s --timeout 3600 $(ARGS)
 
-bench: redis
+bench: servers
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 clean:
@@ -67,3 +67,7 @@ $(STAMPS)/test: $(STAMPS)/demo
 
 redis: $(STAMPS)/test
 	@test -n "$(REDIS)" || sh scripts/debian.sh redis-server
+
+# Debian's packages; scripts/debian.sh sees to it that none starts a daemon.
+servers: redis
+	@test -n "$(RABBIT)$$GEARMESH_RABBITMQ_SBIN" || sh scripts/debian.sh rabbitmq-server

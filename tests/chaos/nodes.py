@@ -75,6 +75,8 @@ class Node:
         self._children: dict[int, psutil.Process] = {}
         #: process id -> monotonic time at which it was killed
         self.killed: dict[int, float] = {}
+        #: (its supervisor's process id, that time)
+        self.kills: list[tuple[int, float]] = []
 
     def start(self) -> Node:
         with self.log.open("ab") as log:
@@ -149,6 +151,7 @@ class Node:
 
     def _kill(self, child: int) -> None:
         self.killed[child] = time.monotonic()
+        self.kills.append((self.pid, self.killed[child]))
         self._note(f"SIGKILL to the child {child}")
         self._children[child].kill()
 

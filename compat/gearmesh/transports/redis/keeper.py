@@ -24,6 +24,8 @@ log = logging.getLogger("gearmesh.redis")
 ASIDE_PAUSE = 5.0
 #: Milliseconds for which returned messages are left to others.
 GRACE = 50
+#: Part of a lease by which others must know less of a silence for it to be told to them: few writes, whoever watches.
+TOLD_STEP = 0.05
 
 
 class Keeper:
@@ -32,16 +34,15 @@ class Keeper:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._beat_pause = channel.lease / 3
-        self._look_pause = min(1.5, channel.lease / 4)
+        self._look_pause = min(1.5, channel.lease / 10)
         #: when we last looked at the others, and through which socket
         self._looked_at = 0.0
         self._looked_through: Any = None
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
         #: queue -> when to fetch from it again
         self._again: dict[str, float] = {}
-        #: (queue, consumer) -> heartbeat counter, and for how many seconds we have watched it be that. It lives as
-        #: long as the connection: a Redis that was away decides nothing.
-        self._seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
+        #: queue -> consumer -> heartbeat counter, and for how many seconds it was watched be that
+        self._seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
 
     def next(self) -> float:
         """When :meth:`run` has something to do."""
@@ -85,33 +86,30 @@ class Keeper:
         return queues
 
     def _look(self, now: float) -> None:
-        """Reap by observation: only who stood still for a whole lease under our own eyes is dead."""
+        """Reap by observation: only who was watched standing still for a whole lease is dead.
+
+        Time without a connection does not count, nor does a long pause between two looks: others may have been kept
+        from speaking by what kept us from looking. What others have watched does, see ``watch.lua``.
+        """
         channel = self._channel
-        seen: dict[tuple[str, bytes], tuple[bytes, float]] = {}
-        me = channel.consumer.encode()
-        found = [
-            (queue, consumer, beat)
-            for queue in self._queues()
-            for consumer, beat in channel.redis.hgetall(channel.keys(queue).consumers).items()
-            if consumer != me
-        ]
         sock = channel.redis.connection._sock
-        if sock is not self._looked_through:
-            self._looked_through = sock
-            self._seen = {}
-        # A long pause was not watched: others may have been kept from speaking by what kept us from looking.
-        watched = min(now - self._looked_at, 2 * self._look_pause)
-        self._looked_at = now
-        for queue, consumer, beat in found:
-            spot = (queue, consumer)
-            last, still = self._seen.get(spot, (b"", 0.0))
-            still = still + watched if last == beat else 0.0
-            if still >= channel.lease:
-                self._reap(queue, consumer, beat)
-                continue
-            seen[spot] = (beat, still)
-            self._next_look = min(self._next_look, now + channel.lease - still)
-        self._seen = seen
+        watched = min(now - self._looked_at, 2 * self._look_pause) if sock is self._looked_through else 0.0
+        seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
+        for queue in self._queues():
+            keys = channel.keys(queue)
+            args: list[Any] = [channel.consumer, round(channel.lease * TOLD_STEP * 1000)]
+            for consumer, (beat, still) in self._seen.get(queue, {}).items():
+                args += [consumer, beat, int((still + watched) * 1000)]
+            blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
+            rest = seen[queue] = {}
+            for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
+                if ms >= channel.lease * 1000:
+                    self._reap(queue, consumer, beat)
+                else:
+                    rest[consumer] = (beat, ms / 1000)
+                    self._next_look = min(self._next_look, now + channel.lease - ms / 1000)
+        # Only now: what raised on the way was no look, and the time is not counted.
+        self._looked_at, self._looked_through, self._seen = now, channel.redis.connection._sock, seen
 
     def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
         name = consumer.decode()
