@@ -82,9 +82,18 @@ def test_a_child_outlives_its_supervisor_long_enough(site: Site) -> None:
     assert len(site.runs("child")) == 1
 
 
-@pytest.mark.parametrize("how", ["stopped", "frozen"])
-def test_a_redis_that_was_away_doubles_nothing(durable_site: Site, how: str) -> None:
-    """It is away for longer than the lease, while tasks run."""
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("how", "leases"),
+    [
+        ("stopped", 2),
+        ("frozen", 2),
+        pytest.param("stopped", 100, marks=pytest.mark.slow),
+        pytest.param("frozen", 100, marks=pytest.mark.slow),
+    ],
+)
+def test_a_redis_that_was_away_doubles_nothing(durable_site: Site, how: str, leases: int) -> None:
+    """It is away for longer than the lease, or for minutes, while tasks run and end."""
     site = durable_site
     nodes = [site.node(lease=LEASE, concurrency=2) for _ in range(2)]
     site.ready()
@@ -96,7 +105,7 @@ def test_a_redis_that_was_away_doubles_nothing(durable_site: Site, how: str) -> 
             site.server.kill()
         else:
             site.server.pause()
-        time.sleep(LEASE * 2)
+        time.sleep(LEASE * leases)
         if how == "stopped":
             site.server.start()
         else:
@@ -135,14 +144,22 @@ def test_a_zombie_changes_nothing(site: Site) -> None:
     assert heir.running
 
 
-def test_a_task_that_holds_the_gil_keeps_its_lease(site: Site) -> None:
-    holder = site.node(lease=LEASE, concurrency=2)
+@pytest.mark.parametrize(
+    ("seconds", "lease"),
+    [
+        (5, LEASE),
+        pytest.param(45, LEASE, marks=pytest.mark.slow),
+        pytest.param(45, 30.0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_task_that_holds_the_gil_keeps_its_lease(site: Site, seconds: int, lease: float) -> None:
+    holder = site.node(lease=lease, concurrency=2)
     site.ready()
     with App(site.url(), site.url()) as app:
-        result = remote_tasks(app)["hold_gil"].delay("gil", 5)
+        result = remote_tasks(app)["hold_gil"].delay("gil", seconds)
         eventually(lambda: site.runs("gil"))
-        site.node(lease=LEASE, concurrency=2)
-        assert result.get(timeout=15) == 0
+        site.node(lease=lease, concurrency=2)
+        assert result.get(timeout=seconds + 10) == 0
     assert len(site.runs("gil")) == 1
     assert holder.running
 

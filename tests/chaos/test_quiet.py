@@ -16,14 +16,14 @@ from .producers import QUEUE, go_signature, remote_tasks
 UNKNOWN = 1000
 
 
-def test_an_idle_worker_hardly_asks(site: Site) -> None:
+@pytest.mark.parametrize("seconds", [6.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_an_idle_worker_hardly_asks(site: Site, seconds: float) -> None:
     """Under 4 commands a second, and under 0.5 % of one CPU for supervisor and child together."""
     node = site.node(lease=30.0)
     site.ready()
     with App(site.url(), site.url()) as app:
         assert remote_tasks(app)["work"].delay("first", 0).get(timeout=10) == "first"
     time.sleep(1.0)  # the start is not idleness
-    seconds = 6.0
     cpu = node.cpu()
     commands = site.commands(seconds)
     cpu = node.cpu() - cpu

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
 
 from gearmesh.backends.base import Backend
-from gearmesh.errors import ChordBusy
+from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.transports.base import Channel
 from gearmesh.wire.commit import Commit, Outcome, Token
 from gearmesh.wire.state import GroupMeta
 
 __all__ = ["Flusher"]
+
+log = logging.getLogger("gearmesh.worker")
 
 #: Group metas remembered between the completions of their members.
 METAS = 256
@@ -88,7 +91,12 @@ class Flusher:
         return None, commit
 
     def _meta(self, group_uuid: str) -> GroupMeta | None:
-        meta = self._metas.get(group_uuid) or self._backend.read_group(group_uuid)
+        try:
+            meta = self._metas.get(group_uuid) or self._backend.read_group(group_uuid)
+        except BackendError as exc:
+            # The member is done all the same. Go: its group never fires.
+            log.error("%s; its chord will not fire", exc)
+            return None
         if meta is not None:
             self._metas[group_uuid] = meta
             self._metas.move_to_end(group_uuid)

@@ -49,8 +49,8 @@ class TaskSettings(TaskOptions, total=False):
     rate: at most so many starts over all workers of a queue: "5/s", "100/m", "10/h"; None: no limit.
     unique_for: seconds within which the same name and arguments, sent by themselves, are not queued twice: the second
         call gets the first one's result; None: they are.
-    soft_limit: seconds after which it is told to end; None: the worker's default.
-    hard_limit: seconds after which it is ended; None: the worker's default.
+    soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
+    hard_limit: seconds after which it is ended; None: the worker's default; 0: never.
     """
 
     retry: Retry | None

@@ -31,7 +31,9 @@ def settings_of(task: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], di
             raise TaskError(f"task {task!r}, retry is {retry!r:.80}, expected a Retry(…)")
         if rest.get("retry_count") is None:
             rest["retry_count"] = retry.max
-    limits = {name: _limit(task, name, rest.pop(name, None)) for name in ("soft_limit", "hard_limit")}
+    limits = {
+        name: _limit(task, name, rest.pop(name, None), zero=True) for name in ("soft_limit", "hard_limit")
+    }
     soft, hard = limits["soft_limit"], limits["hard_limit"]
     if soft and hard and soft > hard:
         raise TaskError(
@@ -54,10 +56,12 @@ def _pause(task: str, rate: Any) -> float | None:
     return _UNITS[match[2]] / float(match[1])
 
 
-def _limit(task: str, name: str, value: Any) -> float | None:
+def _limit(task: str, name: str, value: Any, *, zero: bool = False) -> float | None:
+    """``zero``: it is allowed, and means never."""
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value <= 0:
-        raise TaskError(f"task {task!r}, {name} is {value!r:.80}, expected seconds above 0, or None")
+    if not number or value < 0 or (value == 0 and not zero):
+        expected = "seconds, 0 for never, or None" if zero else "seconds above 0, or None"
+        raise TaskError(f"task {task!r}, {name} is {value!r:.80}, expected {expected}")
     return float(value)

@@ -43,7 +43,7 @@ class Task(Generic[P, R, C]):
         declaration: its parameters and results.
         options: how it is sent where nothing else is said.
         retry: which of its failures are tried again, and when; None: all of them, by Go's rule.
-        soft_limit: seconds after which it is told to end; None: the worker's default.
+        soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
         hard_limit: seconds after which it is ended; None: the worker's default.
         pause: seconds between the starts of two runs, over all workers of a queue (its ``rate``); None: no limit.
         unique_for: seconds for which the same call is not queued again; None: it always is.

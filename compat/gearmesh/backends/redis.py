@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import redis
 
@@ -23,6 +24,7 @@ from gearmesh.wire.names import (
     chord_progress,
     chord_taker,
     done_channel,
+    probe_key,
     revoked_channel,
     task_report,
 )
@@ -170,17 +172,24 @@ class RedisBackend:
 
     # -- fusing with a broker on the same server
 
-    def identity(self, client: redis.Redis | None = None) -> tuple[str, int]:
-        """Which server and database this is: the server's run id, and the database's number."""
-        client = client or self._redis
-        db = client.connection_pool.connection_kwargs.get("db") or 0
-        return str(client.info("server")["run_id"]), int(db)
+    def same_database(self, client: redis.Redis) -> bool:
+        """True if ``client`` talks to this very server and database: what is written here can be read there.
+
+        Neither addresses (names, proxies, sockets) nor INFO (an ACL may forbid it) would tell. A mark that a server
+        lost because it was restarted just then is set again.
+        """
+        return any(self._marked(client) for _ in range(3))
+
+    def _marked(self, client: redis.Redis) -> bool:
+        mark = probe_key(uuid4().hex)
+        self._redis.set(mark, "1", px=10_000)
+        return bool(client.delete(mark))
 
     def fused_script(
         self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str
     ) -> CommitScript | None:
         """A commit script that writes states too, if ``client`` talks to this very server and database."""
-        if self.identity() != self.identity(client):
+        if not self.same_database(client):
             return None
         return CommitScript(
             keys=keys,

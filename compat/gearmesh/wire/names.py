@@ -134,6 +134,11 @@ def unique_claim(name: str, digest: str) -> str:
     return f"gearmesh:unique:{name}:{digest}"
 
 
+def probe_key(mark: str) -> str:
+    """string: there for a moment, to see whether two connections lead to one database."""
+    return f"gearmesh:probe:{mark}"
+
+
 def done_channel(db: int) -> str:
     """Pub/sub channel on which commits announce UUIDs that became final, space separated.
 

@@ -188,7 +188,7 @@ def test_what_is_sent(app: App, sent: Callable[..., list[Signature]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"retry": 5}, {"soft_limit": 0}, {"hard_limit": "1"}, {"soft_limit": True}]
+    "option", [{"retry": 5}, {"soft_limit": -1}, {"hard_limit": "1"}, {"soft_limit": True}]
 )
 def test_a_wrong_option_is_named(option: dict[str, Any], app: App) -> None:
     (name,) = option
