@@ -1,0 +1,220 @@
+"""What an app wants to have sent again and again, and when. Schedulers (:mod:`gearmesh.scheduler`) do it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from gearmesh import cron
+from gearmesh.app.node import AnyNode, Node
+from gearmesh.app.signatures import TaskSignature
+from gearmesh.cron import Every, Schedule
+from gearmesh.errors import ConfigError, TaskError
+from gearmesh.wire.codec import encode
+from gearmesh.wire.names import periodic_fired, periodic_lock
+from gearmesh.wire.signature import Signature
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
+
+__all__ = ["CatchUp", "Periodic", "Periodics"]
+
+#: How much of what was missed is fired later: so many firings, those of so long, or (None) nothing.
+CatchUp = int | timedelta | None
+
+SECOND = 10**9
+#: Nanoseconds between two firings where the schedule has no second one.
+ONCE = 366 * 86_400 * SECOND
+#: Seconds beyond the next firings for which it is known what was fired last.
+REMEMBERED = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """One entry: what is sent, and when. Made by :meth:`App.periodic`, and checked there.
+
+    Attributes:
+        name: unique in its app, and part of the lock's key, as ``spec`` is.
+        spec: with the time zone in front, if one was given.
+        what: a workflow, or a signature as it is on the wire, without ids.
+        schedule: what the spec means.
+        catch_up: what is fired of that which was missed.
+    """
+
+    name: str
+    spec: str
+    what: AnyNode | Signature
+    schedule: Schedule = field(compare=False)
+    catch_up: CatchUp = None
+
+    def next_times(self, count: int, after_ns: int | None = None) -> list[int]:
+        """The next moments, unix nanoseconds; fewer than ``count`` where there are no more. None: after now."""
+        after = time.time_ns() if after_ns is None else after_ns
+        return list(islice(self.schedule.times(after), count))
+
+    def next_after(self, due_ns: int) -> int:
+        """When it is due again; a year later if never."""
+        following = self.schedule.next(due_ns)
+        return due_ns + ONCE if following is None else following
+
+    def deadlines(self, due: Sequence[int]) -> list[int]:
+        """Until when each of these is fired, if it could not be in time (unix ns): until it is due again, at least.
+
+        ``due``: moments one after the other, none left out.
+        """
+        if not due:
+            return []
+        count = self.catch_up if isinstance(self.catch_up, int) else 1
+        following = self.next_times(count, due[-1])
+        known = [*due, *following, *([due[-1] + ONCE] * (count - len(following)))]
+        deadlines = known[count:]
+        if isinstance(self.catch_up, timedelta):
+            span = self.catch_up // timedelta(microseconds=1) * 1000
+            return [max(moment + span, until) for moment, until in zip(due, deadlines, strict=True)]
+        return deadlines
+
+    def remembered(self, due_ns: int, until_ns: int) -> float:
+        """Seconds for which it should be known that this was fired, which was worth firing until ``until_ns``."""
+        return 2 * (until_ns - due_ns) / SECOND + REMEMBERED
+
+    def lock_key(self, executable: str) -> str:
+        """The name under which schedulers exclude each other."""
+        return periodic_lock(executable, self.name, self.spec)
+
+
+class Periodics:
+    """The entries of one app, by name. Any thread."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._entries: dict[str, Periodic] = {}
+        self._watches: list[Callable[[], None]] = []
+
+    @property
+    def entries(self) -> Mapping[str, Periodic]:
+        """As they are now."""
+        with self._lock:
+            return MappingProxyType(dict(self._entries))
+
+    def add(
+        self,
+        spec: str,
+        what: AnyNode | Signature,
+        *,
+        name: str | None = None,
+        tz: str | None = None,
+        catch_up: CatchUp = None,
+    ) -> Periodic:
+        """See :meth:`App.periodic <gearmesh.app.app.App.periodic>`."""
+        if name is None:
+            name = _own_name(what)
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"periodic: name is {name!r:.80}, expected text that is not empty")
+        try:
+            if tz is not None:
+                spec = cron.in_zone(spec, tz)
+            schedule = cron.parse(spec)
+            periodic_fired(periodic_lock("", name, spec))
+        except ConfigError as exc:
+            raise ConfigError(f"periodic {name!r}: {exc}") from None
+        entry = Periodic(name, spec, _without_ids(what), schedule, _checked(name, catch_up, schedule))
+        try:
+            self._try(entry)
+        except TaskError as exc:
+            raise TaskError(f"periodic {name!r}: {exc}") from exc
+        with self._lock:
+            if name in self._entries:
+                raise ConfigError(
+                    f"periodic {name!r}: the name is taken, by {self._entries[name].spec!r}; expected another"
+                )
+            self._entries[name] = entry
+            watches = list(self._watches)
+        for wake in watches:
+            wake()
+        return entry
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake`` when an entry was added. Returns a function that ends that; twice is fine."""
+        with self._lock:
+            self._watches.append(wake)
+
+        def stop() -> None:
+            with self._lock:
+                if wake in self._watches:
+                    self._watches.remove(wake)
+
+        return stop
+
+    def _try(self, entry: Periodic) -> None:
+        """Make what it sends twice, as bytes, without sending it: every firing has ids of its own."""
+        first, second = self._planned(entry.what), self._planned(entry.what)
+        if same := first & second:
+            raise TaskError(f"uuid is {min(same)!r}, expected none: every firing gets ids of its own")
+
+    def _planned(self, what: AnyNode | Signature) -> set[str]:
+        if not isinstance(what, (Node, Signature)):
+            raise TaskError(f"{what!r:.80} is no signature, expected task.s(…), a chain, a group or a chord")
+        plan, _ = self._app._planned(what)
+        for message in plan.messages:
+            encode(message.sig)
+        # A foreign signature's successors get theirs when they are sent.
+        return {each.UUID for message in plan.messages for _, each in message.sig.walk()} - {""}
+
+
+def _own_name(what: Any) -> str:
+    if isinstance(what, TaskSignature):
+        return what.task.name
+    if isinstance(what, Signature):
+        return what.Name
+    raise ConfigError(f"periodic: {what!r:.80} has no name of its own, expected name=…")
+
+
+def _without_ids(what: Any) -> Any:
+    """A wire signature without the ids that a firing fills in, all the way down."""
+    if not isinstance(what, Signature):
+        return what
+    if what.GroupUUID:
+        raise TaskError(
+            f"periodic: {what.Name!r} belongs to {what.GroupUUID!r}; expected a group(…), which is new each time"
+        )
+    return _bare(what)
+
+
+def _bare(sig: Signature) -> Signature:
+    bare: dict[int, Signature] = {}
+    for _, each in reversed(list(sig.walk())):  # what is below comes first
+        bare[id(each)] = each.evolve(
+            UUID="",
+            OnSuccess=each.OnSuccess and tuple(below and bare[id(below)] for below in each.OnSuccess),
+            OnError=each.OnError and tuple(below and bare[id(below)] for below in each.OnError),
+            ChordCallback=each.ChordCallback and bare[id(each.ChordCallback)],
+        )
+    return bare[id(sig)]
+
+
+def _checked(name: str, catch_up: Any, schedule: Schedule) -> CatchUp:
+    if catch_up is None:
+        return None
+    number = isinstance(catch_up, int) and not isinstance(catch_up, bool) and catch_up >= 0
+    span = isinstance(catch_up, timedelta) and catch_up >= timedelta()
+    if not number and not span:
+        raise ConfigError(
+            f"periodic {name!r}: catch_up is {catch_up!r:.80}, expected how many firings (0 or more), "
+            "a timedelta, or None"
+        )
+    if not catch_up:
+        return None
+    if isinstance(schedule, Every):
+        raise ConfigError(
+            f"periodic {name!r}: catch_up is {catch_up!r}, expected None: @every counts from when a scheduler "
+            "starts, so nothing is due while none runs"
+        )
+    checked: CatchUp = catch_up
+    return checked

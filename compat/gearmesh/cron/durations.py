@@ -1,0 +1,57 @@
+"""Go's durations: ``1h30m``, ``1.5s``, ``-5m``."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["parse_duration"]
+
+_UNITS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,  # U+00B5
+    "μs": 10**3,  # U+03BC
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_PART = re.compile(r"(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?P<unit>[^.0-9]*)", re.ASCII)
+_MOST: Final = 2**63
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of a duration as Go's ``time.ParseDuration`` reads it.
+
+    Raises:
+        ValueError: saying what was expected.
+    """
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return 0
+    if not rest:
+        raise ValueError(f"duration {text!r}: expected one such as 90s, 5m or 1h30m")
+    total = position = 0
+    while position < len(rest):
+        match = _PART.match(rest, position)
+        assert match is not None  # every part of it may be empty
+        whole, fraction, unit = match["whole"], match["fraction"] or "", match["unit"]
+        if not whole and not fraction:
+            raise ValueError(f"duration {text!r}: expected a number at {rest[position:]!r}")
+        if unit not in _UNITS:
+            raise ValueError(f"duration {text!r}: unit {unit!r}, expected one of {', '.join(_UNITS)}")
+        # A Go duration is a signed 64-bit number: what has more digits than that is too long anyway.
+        digits = whole.lstrip("0")
+        if len(digits) > 19:
+            raise ValueError(f"duration {text!r}: expected at most 292 years")
+        total += int(digits or "0") * _UNITS[unit]
+        if fraction:
+            # Go: in floating point, as here.
+            kept = fraction[:18]
+            total += int(float(int(kept)) * (_UNITS[unit] / float(10 ** len(kept))))
+        if total > _MOST or (total == _MOST and sign > 0):
+            raise ValueError(f"duration {text!r}: expected at most 292 years")
+        position = match.end()
+    return sign * total

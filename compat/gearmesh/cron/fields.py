@@ -1,0 +1,108 @@
+"""The five fields of a spec, from text to numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+__all__ = ["DAYS", "HOURS", "MINUTES", "MONTHS", "WEEKDAYS", "Bounds", "Values", "read_field"]
+
+
+class Bounds(NamedTuple):
+    """What a field may hold: its name for people, the least and the greatest number, and words for numbers."""
+
+    name: str
+    least: int
+    most: int
+    words: Mapping[str, int] = MappingProxyType({})
+
+
+class Values(NamedTuple):
+    """What a field says: the numbers in order, none twice; and whether a star that counts as one was among it."""
+
+    numbers: tuple[int, ...]
+    star: bool = False
+
+
+_MONTH_WORDS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAY_WORDS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+MINUTES: Final = Bounds("minute", 0, 59)
+HOURS: Final = Bounds("hour", 0, 23)
+DAYS: Final = Bounds("day of month", 1, 31)
+MONTHS: Final = Bounds("month", 1, 12, MappingProxyType({word: n for n, word in enumerate(_MONTH_WORDS, 1)}))
+#: Go: Sunday is 0 only; 7 is out of range.
+WEEKDAYS: Final = Bounds(
+    "day of week", 0, 6, MappingProxyType({word: n for n, word in enumerate(_DAY_WORDS)})
+)
+
+_Wrong = Callable[[str], ValueError]
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+
+
+def read_field(text: str, bounds: Bounds) -> Values:
+    """Read a field: ranges between commas.
+
+    Go: what is empty between commas is skipped, so ``","`` holds no number and never matches.
+
+    Raises:
+        ValueError: naming the field, the part of it and what was expected.
+    """
+    numbers: set[int] = set()
+    star = False
+    for part in text.split(","):
+        if part:
+            more, starred = _read_range(part, bounds)
+            numbers.update(more)
+            star = star or starred
+    return Values(tuple(sorted(numbers)), star)
+
+
+def _read_range(text: str, bounds: Bounds) -> tuple[range, bool]:
+    """``*``, ``?``, ``n``, ``n-m``, each perhaps with ``/step``; its numbers, and whether it is a star."""
+
+    def wrong(expected: str) -> ValueError:
+        return ValueError(f"{bounds.name} {text!r}: expected {expected}")
+
+    base, *steps = text.split("/")
+    low, *highs = base.split("-")
+    star = low in ("*", "?")  # Go: ? is * in every field, and what a "-" puts behind them is not looked at
+    if len(steps) > 1:
+        raise wrong("one '/' at the most")
+    if star:
+        first, last = bounds.least, bounds.most
+    elif len(highs) > 1:
+        raise wrong("one '-' at the most")
+    else:
+        first = last = _number(low, bounds, wrong)
+        if highs:
+            last = _number(highs[0], bounds, wrong)
+    step = 1
+    if steps:
+        step = _integer(steps[0], wrong, "a whole number above 0 behind '/'")
+        if not highs:
+            last = bounds.most  # Go: n/step is n-most/step
+        star = star and step <= 1  # Go: */1 counts as a star, */2 as a restriction
+    if not bounds.least <= first <= last <= bounds.most:
+        raise wrong(f"numbers from {bounds.least} to {bounds.most}, the lesser one first")
+    if step < 1:
+        raise wrong("a whole number above 0 behind '/'")
+    return range(first, last + 1, step), star
+
+
+def _number(text: str, bounds: Bounds, wrong: _Wrong) -> int:
+    word = bounds.words.get(text.lower())
+    if word is not None:
+        return word
+    words = f", or one of {' '.join(bounds.words)}" if bounds.words else ""
+    return _integer(text, wrong, f"a number from {bounds.least} to {bounds.most}{words}")
+
+
+def _integer(text: str, wrong: _Wrong, expected: str) -> int:
+    """Go: strconv.Atoi takes a sign and leading zeros, ASCII digits only."""
+    digits = text.lstrip("+-0") or "0"
+    if not _INTEGER.fullmatch(text) or len(digits) > 19 or int(digits) >= 2**63:
+        raise wrong(expected)
+    return -int(digits) if text[0] == "-" else int(digits)

@@ -1,0 +1,96 @@
+"""Time zones: by name, the machine's own, and where their offsets change."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone, tzinfo
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+__all__ = ["first_change", "load_zone", "local_zone", "offset_at"]
+
+DAY: Final = 86_400
+_MACHINE: Final = "/etc/localtime"
+
+
+def load_zone(name: str) -> tzinfo:
+    """A zone by the name that stands behind ``TZ=``; ``""`` is UTC.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name in ("", "UTC"):
+        return timezone.utc
+    # Go: such names are refused before any file is looked for.
+    if name[0] not in "/\\" and ".." not in name.split("/"):
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):  # no such file, a folder, no file of a zone
+            pass
+    raise ValueError(f"time zone {name!r}: expected a name such as UTC or Europe/London")
+
+
+def local_zone() -> tzinfo:
+    """This process's time zone, found as Go finds its own.
+
+    That is the zone file that ``TZ`` names (empty: UTC), or ``/etc/localtime`` without it. Go: what is no zone file,
+    such as ``EST5EDT,M3.2.0,M11.1.0``, means UTC, also where the C library knows better.
+    """
+    named = os.environ.get("TZ")
+    if named is None:
+        return _of_file(_MACHINE)
+    named = named.removeprefix(":")
+    if named.startswith("/"):
+        return _of_file(named)
+    try:
+        return load_zone(named)
+    except ValueError:
+        return timezone.utc
+
+
+def _of_file(path: str) -> tzinfo:
+    try:
+        name = _name_of(path)
+        with open(path, "rb") as file:
+            return ZoneInfo.from_file(file, key=name)
+    except (ValueError, OSError):
+        return timezone.utc
+
+
+def _name_of(path: str) -> str:
+    """The zone's name if the file is a link into a folder of zones, else the path."""
+    real = Path(path).resolve()
+    _, found, name = str(real).rpartition("/zoneinfo/")
+    return name if found else path
+
+
+def offset_at(zone: tzinfo, moment: int) -> int:
+    """Seconds that the zone's clocks are ahead of UTC at a unix second.
+
+    Raises:
+        OverflowError, ValueError: the moment is beyond the year 9999.
+    """
+    offset = datetime.fromtimestamp(moment, zone).utcoffset()
+    assert offset is not None
+    return round(offset.total_seconds())
+
+
+def first_change(zone: tzinfo, after: int, until: int) -> int | None:
+    """The first unix second in (after, until] with another offset than at ``after``; None if there is none.
+
+    Two changes within a day that cancel each other would be missed; no zone has had such.
+    """
+    offset = offset_at(zone, after)
+    while after < until:
+        step = min(after + DAY, until)
+        if offset_at(zone, step) != offset:
+            while step - after > 1:
+                middle = (after + step) // 2
+                if offset_at(zone, middle) == offset:
+                    after = middle
+                else:
+                    step = middle
+            return step
+        after = step
+    return None

@@ -1,0 +1,78 @@
+"""Two clocks, and a wait that can be cut short."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from contextlib import suppress
+from typing import Final, NamedTuple, Protocol
+
+__all__ = ["Clock", "Now", "SystemClock", "Waker"]
+
+#: Linux: it goes on while the machine sleeps, which else would look like a step of the wall clock.
+_MONOTONIC: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+#: Nanoseconds that reading two clocks one after the other may take.
+_AT_ONCE: Final = 50_000_000
+
+
+class Now(NamedTuple):
+    """A moment on two clocks, in nanoseconds: the wall clock, which may be set; and one that only goes on."""
+
+    wall: int
+    steady: int
+
+
+class Clock(Protocol):
+    """What a scheduler knows of time."""
+
+    def now(self) -> Now:
+        """This moment."""
+
+    def wait(self, waker: Waker, seconds: float) -> None:
+        """Return after ``seconds``, or when somebody wakes."""
+
+
+class SystemClock:
+    """The machine's."""
+
+    def now(self) -> Now:
+        while True:
+            before = time.clock_gettime_ns(_MONOTONIC)
+            wall = time.time_ns()
+            after = time.clock_gettime_ns(_MONOTONIC)
+            if after - before < _AT_ONCE:  # else the process was stopped in between
+                return Now(wall, after)
+
+    def wait(self, waker: Waker, seconds: float) -> None:
+        waker.wait(seconds)
+
+
+class Waker:
+    """A pipe: who sleeps at one end is woken from the other, from any thread and from signal handlers."""
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+        for end in (self._out, self._in):
+            os.set_blocking(end, False)
+
+    def wake(self) -> None:
+        """End the wait that is under way, or else the next one. After :meth:`close` it does nothing."""
+        with suppress(BlockingIOError, OSError):  # full: it will wake anyway
+            os.write(self._in, b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep for ``seconds`` at most."""
+        ready, _, _ = select.select([self._out], [], [], max(0.0, seconds))
+        if ready:
+            with suppress(BlockingIOError):
+                while os.read(self._out, 4096):
+                    pass
+
+    def close(self) -> None:
+        """Give the pipe back. Twice is fine."""
+        ends = (self._out, self._in)
+        self._out = self._in = -1
+        for end in ends:
+            if end >= 0:
+                os.close(end)

@@ -1,0 +1,317 @@
+"""A scheduler: the timetable, a thread that sleeps until something is due, and threads that send it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gearmesh.app.app import App
+from gearmesh.app.periodic import Periodic
+from gearmesh.errors import ConfigError, GearmeshError
+from gearmesh.locks.base import Claim, Lock
+from gearmesh.locks.registry import open_lock
+from gearmesh.pauses import Pauses
+from gearmesh.scheduler.clock import Clock, SystemClock, Waker
+from gearmesh.scheduler.pool import Pool
+from gearmesh.scheduler.timetable import Firing, Missed, Timetable
+from gearmesh.wire import gotime
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Scheduler"]
+
+log = logging.getLogger("gearmesh.scheduler")
+
+SECOND = 10**9
+
+
+class Scheduler:
+    """Sends an app's periodic tasks when they are due, until it is stopped.
+
+    Of several schedulers with the same lock one sends each. First the lock, then the message, as in Go: where a
+    scheduler dies in between, that one is not sent. While lock or broker is away, what is due is kept until it is due
+    again (or for as long as its ``catch_up`` says); what becomes too old is logged as an error.
+
+    Args:
+        app: whose entries; such as are added later are taken up.
+        lock: None: the one that the app's settings name.
+        clock: None: the machine's.
+        threads: how many entries can wait for a server at a time.
+
+    Raises:
+        ConfigError: the lock is wrong, or an entry's ``catch_up`` needs another one.
+    """
+
+    def __init__(
+        self, app: App, *, lock: Lock | None = None, clock: Clock | None = None, threads: int = 8
+    ) -> None:
+        config = app.config
+        self.app = app
+        # Where only Python shares the lock, the queue tells apps apart that have entries of one name.
+        self._executable = config.lock_executable or f"gearmesh:{config.default_queue}:"
+        self._with_go = bool(config.lock_executable)
+        self._lock = lock or open_lock(
+            config.lock,
+            settings=config.redis,
+            executable=config.lock_executable,
+            machinery=config.lock_machinery,
+        )
+        for entry in app.periodics.entries.values():
+            self._check(entry)
+        self._alone = lock is None and config.lock is None
+        self._clock = clock or SystemClock()
+        self._name = uuid.uuid4().hex
+        self._numbers = 0
+        self._timetable = Timetable()
+        self._waker = Waker()
+        self._pool = Pool(threads)
+        self._mutex = threading.Lock()
+        #: what is to be fired, by entry; an entry is here while a thread is at it
+        self._lines: dict[str, deque[tuple[Firing, str]]] = {}
+        #: entries with ``catch_up``: None while it is asked, then up to when all has been fired
+        self._known: dict[str, int | None] = {}
+        self._ending = False
+        self._leaving = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+
+    # -- from outside
+
+    def start(self) -> Self:
+        """Run in a thread of its own. Raises GearmeshError if it has been started before."""
+        self._begin(threading.Thread(target=self._loop, name="gearmesh-scheduler", daemon=True)).start()
+        return self
+
+    def run(self, grace: float = 10.0) -> bool:
+        """Run in this thread until :meth:`end` is called; what :meth:`stop` returns.
+
+        Raises GearmeshError if it has been started before.
+        """
+        self._begin(threading.current_thread())
+        self._loop()
+        return self.stop(grace)
+
+    def end(self) -> None:
+        """Let :meth:`run` come to its end. May be called from anywhere, also from a signal handler."""
+        self._ending = True
+        self._waker.wake()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """End: nothing more becomes due, and what is being sent has ``timeout`` seconds.
+
+        Returns False if some of it could not be sent, which is logged. Before :meth:`start`, or twice, is fine.
+        """
+        self.end()
+        if self._thread not in (None, threading.current_thread()):
+            self._over.wait()
+        done = self.drain(timeout)
+        self._leaving.set()
+        self._pool.close()
+        self._lock.close()
+        self._waker.close()
+        return done
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until all that was due is sent or given up; False if that took longer than ``timeout`` seconds."""
+        return self._pool.drain(timeout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    # -- the thread that knows the time
+
+    def _begin(self, thread: threading.Thread) -> threading.Thread:
+        if self._thread is not None or self._leaving.is_set():
+            raise GearmeshError("a scheduler can be started once")
+        self._thread = thread
+        return thread
+
+    def _loop(self) -> None:
+        unwatch = self.app.periodics.watch(self._waker.wake)
+        try:
+            self._tell_begin()
+            while not self._ending:
+                entries, fired = self._entries()
+                firings, missed, pause = self._timetable.look(self._clock.now(), entries, fired)
+                for each in missed:
+                    self._tell_missed(each)
+                for firing in firings:
+                    self._queue(firing)
+                self._clock.wait(self._waker, pause)
+        except BaseException as exc:
+            log.critical("the scheduler has ended: %r", exc, exc_info=True)
+            raise
+        finally:
+            unwatch()
+            self._over.set()
+
+    def _entries(self) -> tuple[dict[str, Periodic], dict[str, int]]:
+        """The entries that are known by now, and up to when those with ``catch_up`` have been fired."""
+        entries = dict(self.app.periodics.entries)
+        fired: dict[str, int] = {}
+        with self._mutex:
+            for name, entry in list(entries.items()):
+                if not entry.catch_up:
+                    continue
+                if name not in self._known:
+                    self._known[name] = None
+                    self._pool.submit(partial(self._learn, entry))
+                known = self._known[name]
+                if known is None:
+                    del entries[name]  # what becomes due meanwhile is found when it is known
+                else:
+                    fired[name] = known
+        return entries, fired
+
+    def _check(self, entry: Periodic) -> None:
+        if not entry.catch_up:
+            return
+        if self._with_go:
+            raise ConfigError(
+                f"periodic {entry.name!r}: catch_up is {entry.catch_up!r}, expected None beside Go's schedulers "
+                "(lock_executable): they leave no trace of what they have fired"
+            )
+        if not self._lock.keeps:
+            raise ConfigError(
+                f"periodic {entry.name!r}: catch_up is {entry.catch_up!r}, but there is no lock to remember what "
+                "was fired; expected a setting lock such as redis://localhost:6379"
+            )
+
+    def _queue(self, firing: Firing) -> None:
+        # A name for this firing: when a clock has been set back, the same moment is another firing.
+        self._numbers += 1
+        holder = f"{self._name}:{self._numbers}"
+        name = firing.entry.name
+        with self._mutex:
+            line = self._lines.get(name)
+            if line is not None:
+                line.append((firing, holder))
+                return
+            self._lines[name] = deque([(firing, holder)])
+        self._pool.submit(partial(self._work_off, name))
+
+    # -- the threads that wait for servers
+
+    def _learn(self, entry: Periodic) -> None:
+        """Ask the lock up to when an entry has been fired."""
+        now = self._clock.now().wall
+        key = entry.lock_key(self._executable)
+        keep = entry.remembered(now, *entry.deadlines([now]))
+        patience = self._patience(entry, None)
+        while not self._ending:
+            try:
+                self._check(entry)  # it may be new
+                known = self._lock.begin(key, now, keep)
+            except self._lock.connection_errors as exc:
+                patience(exc)
+                continue
+            except GearmeshError as exc:
+                log.error("%s; nothing is caught up", exc)
+                known = now
+            with self._mutex:
+                self._known[entry.name] = known
+            self._waker.wake()
+            return
+
+    def _work_off(self, name: str) -> None:
+        """Fire what is due of one entry, one after the other."""
+        while True:
+            with self._mutex:
+                line = self._lines[name]
+                if not line:
+                    del self._lines[name]
+                    return
+                firing, holder = line.popleft()
+            try:
+                self._fire(firing, holder)
+            except GearmeshError as exc:
+                self._tell_lost(firing, exc)
+            except Exception as exc:  # a hook of the user's, for one; the others are to go on
+                self._tell_lost(firing, repr(exc), exc_info=True)
+
+    def _fire(self, firing: Firing, holder: str) -> None:
+        patience = self._patience(firing.entry, firing.until_ns)
+        if not self._take(firing, holder, patience):
+            return
+        while True:
+            try:
+                result = self.app._fire(firing.entry, patience)
+            except self.app.backend.connection_errors as exc:  # where it is asked whether a call is unique
+                if not patience(exc):
+                    raise
+            else:
+                log.info("periodic task sent", extra=_shown(firing) | {"uuid": getattr(result, "uuid", "")})
+                return
+
+    def _take(self, firing: Firing, holder: str, patience: Callable[[BaseException], bool]) -> bool:
+        """True if this scheduler is the one to fire it."""
+        entry, due = firing.entry, firing.due_ns
+        trouble: BaseException | None = None
+        while True:
+            now = self._clock.now().wall
+            if self._ending:
+                log.info("periodic task left to other schedulers", extra=_shown(firing))
+                return False
+            if now >= firing.until_ns:
+                self._tell_lost(firing, trouble or "there was no time")
+                return False
+            claim = Claim(
+                key=entry.lock_key(self._executable),
+                holder=holder,
+                due_ns=due,
+                next_ns=entry.next_after(due),
+                now_ns=now,
+                keep=entry.remembered(due, firing.until_ns),
+            )
+            try:
+                return self._lock.take(claim)
+            except self._lock.connection_errors as exc:
+                trouble = exc
+                patience(exc)
+
+    def _patience(self, entry: Periodic, until_ns: int | None) -> Callable[[BaseException], bool]:
+        """Waits between two tries; says no when it is too late or the scheduler leaves."""
+        pauses = Pauses(0.1, 5.0)
+
+        def wait(exc: BaseException) -> bool:
+            pauses.log(log, f"periodic {entry.name}", exc)
+            pause = pauses.next()
+            if until_ns is not None:
+                pause = min(pause, (until_ns - self._clock.now().wall) / SECOND)
+            if pause <= 0 or self._leaving.wait(pause):
+                return False
+            return until_ns is None or self._clock.now().wall < until_ns
+
+        return wait
+
+    # -- telling
+
+    def _tell_begin(self) -> None:
+        entries = self.app.periodics.entries
+        log.info("scheduler runs, %d periodic tasks", len(entries))
+        if self._alone:
+            log.info("there is no lock: every other scheduler of this app fires, too")
+
+    def _tell_missed(self, missed: Missed) -> None:
+        log.error(
+            "periodic tasks missed: %d or more, the last of them due %s",
+            missed.count,
+            gotime.format_ns(missed.last_ns),
+            extra={"periodic": missed.entry.name},
+        )
+
+    def _tell_lost(self, firing: Firing, why: object, *, exc_info: bool = False) -> None:
+        log.error("periodic task not sent: %s", why, extra=_shown(firing), exc_info=exc_info)
+
+
+def _shown(firing: Firing) -> dict[str, str]:
+    return {"periodic": firing.entry.name, "due": gotime.format_ns(firing.due_ns)}

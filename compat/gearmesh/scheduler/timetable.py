@@ -1,0 +1,144 @@
+"""What is due when, from what two clocks show. No threads, no waiting: moments in, firings out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+from gearmesh.app.periodic import Periodic
+from gearmesh.cron import Every, last_times
+from gearmesh.scheduler.clock import Now
+
+__all__ = ["Firing", "Missed", "Timetable"]
+
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+
+SECOND: Final = 10**9
+#: Wall clocks are slewed all the time; what differs by less than this from the steady clock is no step.
+STEP: Final = SECOND
+#: What a step forward of up to so long has jumped over is fired; a longer one puts a clock right that was wrong.
+JUMP: Final = 3 * 3600 * SECOND
+#: How many moments that are over are looked at for each entry: to be told of, or to be fired after a step.
+TOLD: Final = 100
+JUMPED: Final = 1000
+#: Nanoseconds until the clocks are looked at again where nothing is due before: so soon a step is noticed.
+LOOK: Final = 60 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Something to fire. ``due_ns``: when it was due; ``until_ns``: until when it is worth it (unix ns)."""
+
+    entry: Periodic
+    due_ns: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Something that will not be fired: how many times (at least), and the last of them (unix ns)."""
+
+    entry: Periodic
+    count: int
+    last_ns: int
+
+
+@dataclass(slots=True)
+class _Line:
+    entry: Periodic
+    #: when it is due next; None: never
+    next_ns: int | None
+
+
+class Timetable:
+    """When each entry is due next. Belongs to one thread.
+
+    Calendars follow the wall clock, ``@every`` the steady one. When the wall clock is set
+
+    * forward: what it jumped over is due at once (up to three hours of it, the latest in any case);
+    * back: what is due next is found anew. What has been fired in the hour that comes twice is due again, and the lock
+      refuses it for as long as it would be refused to another scheduler: a period.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, _Line] = {}
+        self._last: Now | None = None
+
+    def look(
+        self, now: Now, entries: Mapping[str, Periodic], fired: Mapping[str, int] = NOTHING
+    ) -> tuple[list[Firing], list[Missed], float]:
+        """What is due now; what is too late; and the seconds until something is due, or it should be asked again.
+
+        Args:
+            now: not before the last one's ``steady``.
+            entries: all there are; what is new among them is due from now on.
+            fired: of new entries, until when (unix ns) everything has been fired: what was due since is due now.
+        """
+        step = 0
+        if self._last is not None:
+            step = (now.wall - self._last.wall) - (now.steady - self._last.steady)
+        if abs(step) < STEP:
+            step = 0
+        self._last = now
+        for line in self._lines.values():
+            self._follow(line, now, step)
+        firings: list[Firing] = []
+        missed: list[Missed] = []
+        for name, entry in entries.items():
+            if name not in self._lines:
+                begin = min(fired.get(name, now.wall), now.wall)
+                self._lines[name] = _Line(entry, entry.schedule.next(begin))
+            jumped = now.wall - step if 0 < step <= JUMP else now.wall
+            self._take(self._lines[name], now.wall, jumped, firings, missed)
+        firings.sort(key=lambda firing: firing.due_ns)
+        return firings, missed, self._pause(now.wall, self._lines.values()) / SECOND
+
+    def _follow(self, line: _Line, now: Now, step: int) -> None:
+        """Bring a line's next moment to where the wall clock has been set."""
+        if step == 0 or line.next_ns is None:
+            return
+        if isinstance(line.entry.schedule, Every):
+            line.next_ns += round(step / SECOND) * SECOND
+        elif step < 0:
+            line.next_ns = line.entry.schedule.next(now.wall)
+
+    def _take(self, line: _Line, wall: int, jumped: int, firings: list[Firing], missed: list[Missed]) -> None:
+        """Take what is due of a line. ``jumped``: a step of the clock has brought what is due after that."""
+        if line.next_ns is None or line.next_ns > wall:
+            return
+        entry = line.entry
+        due = self._due(line, wall, jumped)
+        line.next_ns = entry.schedule.next(due[-1])
+        late: list[int] = []
+        for moment, until in zip(due, entry.deadlines(due), strict=True):
+            if moment > jumped:
+                until = max(until, wall + JUMP)
+            if until > wall:
+                firings.append(Firing(entry, moment, until))
+            else:
+                late.append(moment)
+        if late:
+            missed.append(Missed(entry, len(late), late[-1]))
+
+    def _due(self, line: _Line, wall: int, jumped: int) -> list[int]:
+        """The moments that are due, in order; of very many the last ones, with all that may be fired."""
+        first, schedule, catch_up = line.next_ns, line.entry.schedule, line.entry.catch_up
+        assert first is not None
+        if isinstance(schedule, Every):
+            last = (wall - first) // schedule.delay_ns
+            return [first + n * schedule.delay_ns for n in range(max(0, last - TOLD + 1), last + 1)]
+        if isinstance(catch_up, timedelta):
+            span = catch_up // timedelta(microseconds=1) * 1000
+            recent = last_times(schedule, max(first - 1, wall - span), wall, sys.maxsize)
+            if len(recent) >= TOLD:
+                return recent
+        most = max(TOLD, catch_up if isinstance(catch_up, int) else 0, JUMPED if jumped < wall else 0)
+        return last_times(schedule, first - 1, wall, most)
+
+    def _pause(self, wall: int, lines: Iterable[_Line]) -> int:
+        next_moments = (line.next_ns for line in lines if line.next_ns is not None)
+        return max(0, min(LOOK, min(next_moments, default=wall + LOOK) - wall))

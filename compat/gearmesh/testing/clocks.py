@@ -1,0 +1,95 @@
+"""Simulated time for schedulers: days go by in milliseconds, and clocks can be set wrong.
+
+::
+
+    time = SimulatedTime("2024-03-01T12:00:00Z")
+    clock = time.clock()
+    with Scheduler(app, clock=clock) as scheduler:
+        time.advance(3600, scheduler)   # and all that is due in an hour is sent
+        clock.step(-60)                 # somebody sets the wall clock
+"""
+
+from __future__ import annotations
+
+import threading
+
+from gearmesh.scheduler.clock import Now, Waker
+from gearmesh.scheduler.scheduler import Scheduler
+from gearmesh.wire import gotime
+
+__all__ = ["SimulatedClock", "SimulatedTime"]
+
+SECOND = 10**9
+#: Seconds of real time after which something that must happen has failed to.
+PATIENCE = 20.0
+
+
+class SimulatedTime:
+    """Goes on when it is told to. ``start``: what clocks show at first, RFC 3339."""
+
+    def __init__(self, start: str) -> None:
+        self.start_ns = gotime.parse(start)
+        #: nanoseconds since the start
+        self.steady = 0
+        #: how often a scheduler has been woken because its time had come
+        self.wakes = 0
+        self._changed = threading.Condition()
+        self._sleepers: dict[Waker, int] = {}
+
+    def clock(self, skew: float = 0.0) -> SimulatedClock:
+        """A clock that shows ``skew`` seconds more than it should."""
+        return SimulatedClock(self, skew)
+
+    def seconds(self) -> float:
+        """Seconds since the start; what :class:`~gearmesh.locks.memory.MemoryLock` takes for a clock."""
+        return self.steady / SECOND
+
+    def advance(self, seconds: float, *schedulers: Scheduler) -> None:
+        """Let time go by, from one moment at which somebody wakes to the next; all that is due is sent."""
+        target = self.steady + round(seconds * SECOND)
+        while True:
+            self.settle(*schedulers)
+            with self._changed:
+                soonest = min(self._sleepers.values(), default=target + 1)
+                self.steady = min(max(soonest, self.steady), target)
+                if soonest > target:
+                    return
+                due = [waker for waker, until in self._sleepers.items() if until <= self.steady]
+                for waker in due:
+                    del self._sleepers[waker]
+                    self.wakes += 1
+                    waker.wake()
+
+    def settle(self, *schedulers: Scheduler) -> None:
+        """Wait until these have done what there was to do, and sleep."""
+        with self._changed:
+            asleep = self._changed.wait_for(lambda: len(self._sleepers) >= len(schedulers), PATIENCE)
+        if not asleep or not all(scheduler.drain(PATIENCE) for scheduler in schedulers):
+            raise AssertionError(f"the schedulers did not come to rest within {PATIENCE:g} s")
+
+    def sleep(self, waker: Waker, seconds: float) -> None:
+        """What a clock's ``wait`` does."""
+        with self._changed:
+            self._sleepers[waker] = self.steady + round(seconds * SECOND)
+            self._changed.notify_all()
+        waker.wait(PATIENCE)
+        with self._changed:
+            self._sleepers.pop(waker, None)
+
+
+class SimulatedClock:
+    """One machine's; see :class:`~gearmesh.scheduler.clock.Clock`."""
+
+    def __init__(self, time: SimulatedTime, skew: float = 0.0) -> None:
+        self._time = time
+        self._skew = round(skew * SECOND)
+
+    def now(self) -> Now:
+        return Now(self._time.start_ns + self._time.steady + self._skew, self._time.steady)
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward, or (less than 0) back. Who sleeps does not notice."""
+        self._skew += round(seconds * SECOND)
+
+    def wait(self, waker: Waker, seconds: float) -> None:
+        self._time.sleep(waker, seconds)

@@ -1,0 +1,179 @@
+"""The third seam's contract: what every lock does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from gearmesh.locks.base import Claim, Lock
+from gearmesh.testing.contracts.store import run_all
+from gearmesh.testing.contracts.support import eventually
+
+__all__ = ["LockContract"]
+
+SECOND = 10**9
+HOUR = 3600 * SECOND
+
+
+class LockContract:
+    """Subclass it in a test module and provide a fixture.
+
+    ``open_lock``: a function ``()`` that opens the lock on a store without keys, the same store for each call in one
+    test.
+    """
+
+    @pytest.fixture
+    def open_lock(self) -> Callable[[], Lock]:
+        """Opens the lock under test."""
+        raise NotImplementedError("provide the fixture 'open_lock'")
+
+    @pytest.fixture
+    def lock(self, open_lock: Callable[[], Lock]) -> Iterator[Lock]:
+        """One that is closed at the end."""
+        lock = open_lock()
+        yield lock
+        lock.close()
+        lock.close()
+
+    @pytest.fixture
+    def claim(self) -> Claim:
+        """A claim on time, for something that is due every hour."""
+        now = time.time_ns()
+        return Claim(
+            key=f"machinery_lock_contract{uuid4().hex}* * * * *",
+            holder="one",
+            due_ns=now,
+            next_ns=now + HOUR,
+            now_ns=now,
+        )
+
+    def after(self, claim: Claim, periods: int) -> Claim:
+        """The same so many periods later, on time."""
+        shift = periods * (claim.next_ns - claim.due_ns)
+        return replace(
+            claim,
+            due_ns=claim.due_ns + shift,
+            next_ns=claim.next_ns + shift,
+            now_ns=claim.due_ns + shift,
+        )
+
+    def test_one_takes_it(self, lock: Lock, claim: Claim) -> None:
+        assert lock.take(claim) is True
+        assert lock.take(replace(claim, holder="two")) is False
+        assert lock.fired(claim.key) == claim.due_ns
+
+    def test_who_asks_again_gets_the_same_answer(self, lock: Lock, claim: Claim) -> None:
+        other = replace(claim, holder="two")
+        assert [lock.take(claim), lock.take(other), lock.take(claim), lock.take(other)] == [
+            True,
+            False,
+            True,
+            False,
+        ]
+
+    def test_the_next_one_is_free_although_the_key_is_there(self, lock: Lock, claim: Claim) -> None:
+        """A scheduler's clock, or its haste, may be ahead of the server's by some ms."""
+        assert lock.take(claim)
+        assert lock.take(replace(self.after(claim, 1), holder="two"))
+        assert lock.take(self.after(claim, 1)) is False
+
+    def test_one_that_comes_late_in_its_time(self, lock: Lock, claim: Claim) -> None:
+        late = replace(claim, now_ns=claim.next_ns - SECOND)
+        assert lock.take(late)
+        assert lock.take(replace(late, holder="two")) is False
+        assert lock.take(replace(self.after(claim, 1), holder="two"))
+
+    def test_a_slow_clock_fires_nothing_twice(self, lock: Lock, claim: Claim) -> None:
+        """Another scheduler, whose clock is late by more than a period, comes to what has long been fired."""
+        for periods in range(3):
+            assert lock.take(self.after(claim, periods))
+        for periods in range(3):
+            assert lock.take(replace(self.after(claim, periods), holder="slow")) is False
+
+    def test_other_phases_of_the_same_period(self, lock: Lock, claim: Claim) -> None:
+        """``@every`` counts from each scheduler's start."""
+        assert lock.take(claim)
+        half = replace(
+            claim,
+            holder="two",
+            due_ns=claim.due_ns + HOUR // 2,
+            next_ns=claim.next_ns + HOUR // 2,
+            now_ns=claim.due_ns + HOUR // 2,
+        )
+        assert lock.take(half) is False
+        assert lock.take(self.after(claim, 1))
+        assert lock.take(self.after(half, 1)) is False
+
+    def test_it_ends_by_itself(self, lock: Lock, claim: Claim) -> None:
+        """A clock that was set back comes to what is behind it, but not before a period has passed."""
+        short = replace(claim, next_ns=claim.now_ns + SECOND // 5)
+        assert lock.take(short)
+        back = replace(claim, holder="two", due_ns=claim.due_ns - SECOND, next_ns=claim.next_ns - SECOND)
+        assert lock.take(back) is False
+        assert eventually(lambda: lock.take(back))
+
+    def test_what_is_late_is_fired_once(self, lock: Lock, claim: Claim) -> None:
+        late = [replace(self.after(claim, n), now_ns=claim.due_ns + 10 * HOUR) for n in range(3)]
+        assert all(each.late for each in late)
+        assert [lock.take(each) for each in late] == [True, True, True]
+        assert [lock.take(replace(each, holder="two")) for each in late] == [False, False, False]
+        assert lock.take(late[2]) is True
+        assert lock.fired(claim.key) == late[2].due_ns
+
+    def test_what_is_late_leaves_what_is_not(self, lock: Lock, claim: Claim) -> None:
+        assert lock.take(replace(self.after(claim, -1), now_ns=claim.now_ns))
+        assert lock.take(claim)
+        assert lock.take(replace(self.after(claim, -1), now_ns=claim.now_ns, holder="two")) is False
+
+    def test_keys_are_kept_apart(self, lock: Lock, claim: Claim) -> None:
+        assert lock.take(claim)
+        assert lock.take(replace(claim, key=claim.key + "x", holder="two"))
+        assert lock.fired(claim.key + "y") is None
+
+    def test_where_to_begin(self, lock: Lock, claim: Claim) -> None:
+        assert lock.fired(claim.key) is None
+        assert lock.begin(claim.key, 17, 60) == 17
+        assert lock.begin(claim.key, 18, 60) == 17
+        assert lock.fired(claim.key) == 17
+        assert lock.take(claim)
+        assert lock.begin(claim.key, 19, 60) == claim.due_ns
+
+    def test_a_beginning_takes_nothing(self, lock: Lock, claim: Claim) -> None:
+        lock.begin(claim.key, claim.due_ns, 60)
+        assert lock.take(claim)
+
+    def test_what_was_fired_is_forgotten(self, lock: Lock, claim: Claim) -> None:
+        lock.begin(claim.key, 17, 0.05)
+        assert eventually(lambda: lock.fired(claim.key) is None)
+
+    def test_shared(self, open_lock: Callable[[], Lock], lock: Lock, claim: Claim) -> None:
+        if not lock.keeps:
+            pytest.skip("nobody else has this lock")
+        other = open_lock()
+        assert lock.take(claim)
+        assert other.take(replace(claim, holder="two")) is False
+        lock.close()
+        assert other.fired(claim.key) == claim.due_ns
+        other.close()
+
+    def test_many_threads(self, lock: Lock, claim: Claim) -> None:
+        winners: list[tuple[int, int]] = []
+        together = threading.Barrier(16)
+
+        def race(number: int) -> None:
+            for periods in range(10):
+                together.wait(30)
+                if lock.take(replace(self.after(claim, periods), holder=f"thread {number}")):
+                    winners.append((periods, number))
+
+        run_all([threading.Thread(target=race, args=(n,)) for n in range(16)])
+        assert sorted(periods for periods, _ in winners) == list(range(10))
+
+    def test_closed_and_used_again(self, lock: Lock, claim: Claim) -> None:
+        lock.close()
+        assert lock.take(claim) is True
