@@ -1,0 +1,46 @@
+"""Which groups are finished, for backends that have to look at the members from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gearmesh.redis_scripts.groups import Groups
+from gearmesh.wire.state import GroupMeta
+
+__all__ = ["Members"]
+
+#: Members of the first look, and of any look: most find that the next one still runs.
+FIRST, MOST = 2, 512
+
+
+class Members:
+    """A group's members are looked at in order, and once they are final never again (by this process).
+
+    Args:
+        load, touch, expire: as for :class:`~gearmesh.redis_scripts.groups.Groups`.
+        leading: how many of these UUIDs, from the first on, are SUCCESS or FAILURE without a gap.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], GroupMeta | None],
+        touch: Callable[[Sequence[str]], None],
+        leading: Callable[[Sequence[str]], int],
+        expire: int,
+    ) -> None:
+        self._groups = Groups(load, touch, expire)
+        self._leading = leading
+
+    def finished(self, meta: GroupMeta) -> bool:
+        """See :meth:`gearmesh.backends.base.Backend.finished`."""
+        group = self._groups.get(meta.GroupUUID) or self._groups.put(meta)
+        known, size = group.known, FIRST
+        while known < len(group.members):
+            part = group.members[known : known + size]
+            done = self._leading(part)
+            known += done
+            if done < len(part):
+                break
+            size = min(size * 4, MOST)
+        self._groups.note(meta.GroupUUID, known)
+        return known >= len(group.members)

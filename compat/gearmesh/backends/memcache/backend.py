@@ -1,0 +1,264 @@
+"""States and groups in memcached, as Machinery lays them out: one JSON text a UUID, with an expiry."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import methodcaller
+from typing import Any
+
+import msgspec
+from pymemcache.exceptions import MemcacheServerError
+
+from gearmesh.backends.members import Members
+from gearmesh.backends.memcache.keys import key_of, side_key
+from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, Server, Servers, too_large
+from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstorable
+from gearmesh.forks import PerProcess
+from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
+from gearmesh.wire.names import task_report
+from gearmesh.wire.state import RECEIVED, STARTED, GroupMeta, TaskState
+
+__all__ = ["MemcacheBackend"]
+
+log = logging.getLogger("gearmesh.memcache")
+
+#: Seconds for which a group that Go has locked is left to Go. It locks for moments; a worker that dies then leaves
+#: the lock for ever.
+LOCKED_FOR = 8.0
+#: The latest time that memcached understands.
+_END_OF_TIME = 2**31 - 1
+
+
+class _Taken(msgspec.Struct):
+    """What a GroupMeta's text says besides, where Go does not look."""
+
+    TriggeredBy: str = ""
+
+
+class MemcacheBackend:
+    """See :class:`gearmesh.backends.base.Backend`. It can't announce, and keeps no revocations.
+
+    memcached forgets what it has no room for, the least used first, and all of it when it ends.
+
+    Args:
+        servers: ``(host, port)`` each (port 0: the host is a Unix socket's path), in the order that Go has them.
+        expire: seconds a state lives after its last write.
+    """
+
+    connection_errors = CONNECTION_ERRORS
+    keeps = True
+
+    def __init__(self, servers: Sequence[tuple[str, int]], *, expire: int) -> None:
+        self.expire = expire
+        self._servers = PerProcess(lambda: Servers(servers))
+        self._members = Members(self.read_group, self.touch, self._leading, expire)
+        #: group -> monotonic time at which it was first seen locked
+        self._locked: dict[str, float] = {}
+
+    # -- states
+
+    def write(self, states: Sequence[TaskState]) -> None:
+        """Go: each state is stored as it is, without name and time from the one before."""
+        newest: dict[str, TaskState] = {}
+        for state in states:
+            old = newest.get(state.TaskUUID)
+            if old is None or not (old.final and _early(state)):
+                newest[state.TaskUUID] = state
+        bodies = {key_of(uuid): encode_state(state) for uuid, state in newest.items()}
+        early = {key_of(uuid) for uuid, state in newest.items() if _early(state)}
+        self._set({key: body for key, body in bodies.items() if key not in early})
+        if early:
+            self._set_early({key: bodies[key] for key in early})
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        found = self._get([key_of(uuid) for uuid in uuids])
+        bodies = ((uuid, found.get(key_of(uuid))) for uuid in uuids)
+        return [None if body is None else _state(uuid, body) for uuid, body in bodies]
+
+    def touch(self, uuids: Sequence[str]) -> None:
+        until = self._until(self.expire)
+        for server, part in self._servers.get().parts(map(key_of, uuids)):
+            server.run(partial(_touch, keys=part, until=until))
+
+    def purge(self, uuids: Sequence[str]) -> None:
+        keys = [key(uuid) for uuid in uuids for key in (key_of, _report_key)]
+        for server, part in self._servers.get().parts(keys):
+            server.run(methodcaller("delete_many", part))
+
+    # -- groups
+
+    def create_group(self, meta: GroupMeta) -> None:
+        self._set({key_of(meta.GroupUUID): encode_group(meta)})
+
+    def read_group(self, group_uuid: str) -> GroupMeta | None:
+        key = key_of(group_uuid)
+        body = self._get([key]).get(key)
+        return None if body is None else _meta(group_uuid, body)
+
+    def finished(self, meta: GroupMeta) -> bool:
+        return self._members.finished(meta)
+
+    def trigger(self, group_uuid: str, by: str) -> bool:
+        """Who wins is written into the meta by the same compare-and-set, as a key that Go passes over.
+
+        Go: sets ``Lock``, then ``ChordTriggered``, then takes the lock away, all without comparing: a Go worker that
+        has read the meta before ours is written fires too (its callback has the same UUID).
+        """
+        key = key_of(group_uuid)
+        server = self._servers.get().of(key)
+        while True:
+            body, cas = server.run(methodcaller("gets", key))
+            if body is None:
+                raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
+            meta = _meta(group_uuid, body)
+            if meta.ChordTriggered:
+                return by != "" and msgspec.json.decode(body, type=_Taken).TriggeredBy == by
+            if meta.Lock:
+                self._respect_lock(group_uuid)
+            taken = encode_group(msgspec.structs.replace(meta, ChordTriggered=True, Lock=False))
+            taken = taken[:-1] + b',"TriggeredBy":' + msgspec.json.encode(by) + b"}"
+            until = self._until(self.expire)
+            if server.run(methodcaller("cas", key, taken, cas, until)):
+                self._locked.pop(group_uuid, None)
+                return True
+
+    def _respect_lock(self, group_uuid: str) -> None:
+        now = time.monotonic()
+        if now - self._locked.setdefault(group_uuid, now) < LOCKED_FOR:
+            raise ChordBusy(f"group {group_uuid}: its meta is locked by another worker")
+        log.warning("group %s was locked for %g s: its lock counts no more", group_uuid, LOCKED_FOR)
+
+    def _leading(self, uuids: Sequence[str]) -> int:
+        for count, state in enumerate(self.read(uuids)):
+            if state is None or not state.final:
+                return count
+        return len(uuids)
+
+    # -- what Go does not see
+
+    def report(self, bodies: Mapping[str, bytes]) -> None:
+        self._set({_report_key(uuid): body for uuid, body in bodies.items()})
+
+    def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
+        found = self._get([_report_key(uuid) for uuid in uuids])
+        return [found.get(_report_key(uuid)) for uuid in uuids]
+
+    def claim(self, key: str, holder: str, seconds: float) -> str:
+        """memcached counts whole seconds: a claim lasts for up to two more."""
+        name = side_key(key)
+        server = self._servers.get().of(name)
+        value, until = holder.encode(), self._until(seconds)
+        while not server.run(methodcaller("add", name, value, until)):
+            other = server.run(methodcaller("get", name))
+            if other is not None:  # else it has just expired
+                return str(other.decode())
+        return holder
+
+    def release(self, key: str, holder: str) -> None:
+        name = side_key(key)
+        server = self._servers.get().of(name)
+        value, cas = server.run(methodcaller("gets", name))
+        if value == holder.encode():
+            server.run(methodcaller("cas", name, b"", cas, -1))  # -1: it expires at once
+
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
+        """memcached can't tell."""
+
+    def close(self) -> None:
+        servers = self._servers.pop()
+        if servers is not None:
+            servers.close()
+
+    # -- requests
+
+    def _until(self, seconds: float) -> int:
+        """Go: an absolute unix time. At least ``seconds`` from now."""
+        return min(math.ceil(time.time() + seconds), _END_OF_TIME)
+
+    def _get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for server, part in self._servers.get().parts(keys):
+            found |= server.run(methodcaller("get_many", part))
+        return found
+
+    def _set(self, bodies: Mapping[bytes, bytes]) -> None:
+        """Store each; Unstorable for one that is too large, when the others are stored."""
+        until = self._until(self.expire)
+        refused: list[Unstorable] = []
+        for server, part in self._servers.get().parts(bodies, lambda key: len(bodies[key])):
+            try:
+                _store(server, {key: bodies[key] for key in part}, until)
+            except MemcacheServerError as exc:
+                if not too_large(exc):
+                    raise
+                refused += _store_singly(server, {key: bodies[key] for key in part}, until)
+        if refused:
+            raise refused[0]
+
+    def _set_early(self, bodies: Mapping[bytes, bytes]) -> None:
+        """RECEIVED and STARTED: only where nothing final is."""
+        until = self._until(self.expire)
+        for server, part in self._servers.get().parts(bodies):
+            while part:
+                found = server.run(methodcaller("gets_many", part))
+                part = [key for key in part if not _advance(server, key, bodies[key], found.get(key), until)]
+
+
+def _early(state: TaskState) -> bool:
+    return state.State in (RECEIVED, STARTED)
+
+
+def _advance(server: Server, key: bytes, body: bytes, found: tuple[bytes, bytes] | None, until: int) -> bool:
+    """Store ``body`` unless what was found is final; False if it is something else by now."""
+    if found is None:
+        return bool(server.run(methodcaller("add", key, body, until)))
+    stored, cas = found
+    if _state(key.decode(), stored).final:
+        return True
+    return bool(server.run(methodcaller("cas", key, body, cas, until)))
+
+
+def _store(server: Server, bodies: Mapping[bytes, bytes], until: int) -> None:
+    server.run(methodcaller("set_many", bodies, expire=until))
+
+
+def _store_singly(server: Server, bodies: Mapping[bytes, bytes], until: int) -> list[Unstorable]:
+    """Store each by itself, so that it is seen which the server refuses. (It forgets what was there before.)"""
+    refused = []
+    for key, body in bodies.items():
+        try:
+            _store(server, {key: body}, until)
+        except MemcacheServerError as exc:
+            if not too_large(exc):
+                raise
+            why = f"{len(body)} bytes are more than memcached takes (its option -I; 1 MiB where nothing is said)"
+            refused.append(Unstorable(key.decode(), why))
+    return refused
+
+
+def _touch(client: Any, keys: Sequence[bytes], until: int) -> None:
+    for key in keys:
+        client.touch(key, until, noreply=True)
+    client.version()  # its answer comes after all of that is done
+
+
+def _report_key(uuid: str) -> bytes:
+    return side_key(task_report(uuid))
+
+
+def _state(uuid: str, body: bytes) -> TaskState:
+    try:
+        return decode_state(body)
+    except RemoteProtocolError as exc:
+        raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
+
+
+def _meta(group_uuid: str, body: bytes) -> GroupMeta:
+    try:
+        return decode_group(body)
+    except RemoteProtocolError as exc:
+        raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc

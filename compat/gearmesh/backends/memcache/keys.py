@@ -1,0 +1,41 @@
+"""Keys as memcached takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from gearmesh.errors import Unstorable
+
+__all__ = ["key_of", "side_key"]
+
+#: Bytes of a key at the most.
+LONGEST = 250
+_ILLEGAL = re.compile(rb"[\x00-\x20\x7f]")
+
+
+def _legal(key: bytes) -> bool:
+    return 0 < len(key) <= LONGEST and _ILLEGAL.search(key) is None
+
+
+def key_of(uuid: str) -> bytes:
+    """The key of a task's state or a group's meta: its UUID.
+
+    Raises:
+        Unstorable: memcached takes no such key. (Go's client refuses it, too.)
+    """
+    key = uuid.encode(errors="replace")
+    if not _legal(key):
+        raise Unstorable(
+            uuid,
+            f"UUID is {uuid!r:.80}, memcached takes 1 to {LONGEST} bytes without spaces and control characters",
+        )
+    return key
+
+
+def side_key(name: str) -> bytes:
+    """The key for a name of ours: itself, or its SHA-1 where memcached would not take it."""
+    key = name.encode(errors="replace")
+    return (
+        key if _legal(key) else b"gearmesh:" + hashlib.sha1(key, usedforsecurity=False).hexdigest().encode()
+    )

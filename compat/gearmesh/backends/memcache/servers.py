@@ -1,0 +1,131 @@
+"""Which server a key is on, and the connections to each."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from pymemcache.client.base import Client
+from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError, MemcacheUnknownError
+
+__all__ = ["CONNECTION_ERRORS", "Server", "Servers", "too_large"]
+
+T = TypeVar("T")
+
+#: The server was not reached, has no memory left, or what it said is no answer: it may be tried again.
+CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
+    OSError,
+    MemcacheServerError,
+    MemcacheUnknownError,
+)
+#: Seconds for connecting, and for each piece of an answer.
+CONNECT_TIMEOUT, TIMEOUT = 2.0, 3.0
+#: Idle connections kept for one server.
+IDLE = 32
+#: Keys of one request, and bytes of values: memcached answers nothing before it has read a whole ``get``.
+KEYS, BYTES = 200, 1 << 20
+
+
+def too_large(exc: MemcacheServerError) -> bool:
+    """True for a server's refusal of a value for its size."""
+    return bool(exc.args) and b"too large" in bytes(exc.args[0])
+
+
+class Server:
+    """Connections to one server. Safe in threads; belongs to one process.
+
+    Args:
+        address: ``(host, port)``, or the path of a Unix socket with port 0.
+    """
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address if address[1] else address[0]
+        self._idle: deque[Any] = deque()
+
+    def run(self, work: Callable[[Any], T]) -> T:
+        """Do ``work`` on a pymemcache Client that nobody else uses meanwhile.
+
+        The server may have closed an idle connection since: then it is done again on a new one. So it must be
+        something that may be repeated.
+        """
+        try:
+            client = self._idle.pop()
+        except IndexError:
+            return self._use(self._connection(), work)
+        try:
+            return self._use(client, work)
+        except (ConnectionError, MemcacheUnexpectedCloseError):
+            self.close()  # the others are no younger
+            return self._use(self._connection(), work)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _use(self, client: Any, work: Callable[[Any], T]) -> T:
+        try:
+            result = work(client)
+        except BaseException:
+            client.close()
+            raise
+        if len(self._idle) < IDLE:
+            self._idle.append(client)
+        else:
+            client.close()
+        return result
+
+    def _connection(self) -> Any:
+        return Client(
+            self._address,
+            connect_timeout=CONNECT_TIMEOUT,
+            timeout=TIMEOUT,
+            no_delay=True,
+            default_noreply=False,
+            allow_unicode_keys=True,
+        )
+
+
+class Servers:
+    """All servers of one URL.
+
+    Args:
+        addresses: in the URL's order, which decides where a key is.
+    """
+
+    def __init__(self, addresses: Sequence[tuple[str, int]]) -> None:
+        self._servers = [Server(address) for address in addresses]
+
+    def of(self, key: bytes) -> Server:
+        """The server that ``key`` is on, as Go's client finds it.
+
+        Go: the IEEE CRC-32 of the key, modulo the number of servers, counts them in the order they are named; a server
+        that is down stays in the count (gomemcache's ServerList).
+        """
+        return self._servers[zlib.crc32(key) % len(self._servers)]
+
+    def parts(
+        self, keys: Iterable[bytes], size: Callable[[bytes], int] = len
+    ) -> Iterator[tuple[Server, list[bytes]]]:
+        """The keys by their servers, as many at a time as fit one request; ``size``: bytes that a key brings along."""
+        mine: dict[Server, list[bytes]] = {}
+        for key in keys:
+            mine.setdefault(self.of(key), []).append(key)
+        for server, all_keys in mine.items():
+            part: list[bytes] = []
+            total = 0
+            for key in all_keys:
+                weight = size(key)
+                if part and (len(part) >= KEYS or total + weight > BYTES):
+                    yield server, part
+                    part, total = [], 0
+                part.append(key)
+                total += weight
+            yield server, part
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        for server in self._servers:
+            server.close()

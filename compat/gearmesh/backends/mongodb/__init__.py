@@ -1,0 +1,5 @@
+"""``mongodb://…``: states in MongoDB, in Machinery's collections."""
+
+from gearmesh.backends.mongodb.backend import MongoBackend
+
+__all__ = ["MongoBackend"]

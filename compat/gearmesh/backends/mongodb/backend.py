@@ -1,0 +1,193 @@
+"""States and groups in MongoDB, as Machinery lays them out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bson.datetime_ms import DatetimeMS
+from pymongo import UpdateOne
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError
+
+from gearmesh.backends.members import Members
+from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Connection, Table, asking
+from gearmesh.backends.mongodb.documents import changes_of, group_document, group_of, moment, state_of
+from gearmesh.backends.mongodb.revocations import Revoked
+from gearmesh.backends.mongodb.writing import FINAL, update_all
+from gearmesh.errors import BackendError, Unstorable
+from gearmesh.forks import PerProcess
+from gearmesh.wire.names import (
+    MONGO_CLAIMS,
+    MONGO_DATABASE,
+    MONGO_GROUPS,
+    MONGO_REPORTS,
+    MONGO_REVOKED,
+    MONGO_TASKS,
+)
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["MongoBackend"]
+
+#: UUIDs in one request.
+PART = 1000
+
+
+class MongoBackend:
+    """See :class:`gearmesh.backends.base.Backend`. It can't announce final states.
+
+    Args:
+        url: as MongoDB's drivers understand it.
+        database: ``""``: Machinery's.
+        expire: seconds a state lives after its last write. MongoDB looks once a minute for what has expired.
+    """
+
+    connection_errors = CONNECTION_ERRORS
+    keeps = True
+
+    def __init__(self, url: str, *, database: str = "", expire: int) -> None:
+        self.expire = expire
+        self._connection = PerProcess(lambda: Connection(url, database or MONGO_DATABASE))
+        self._members = Members(self.read_group, self.touch, self._leading, expire)
+        self._revoked = PerProcess(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
+
+    # -- states
+
+    def write(self, states: Sequence[TaskState]) -> None:
+        update_all(self._table(MONGO_TASKS), changes_of(states, self._until()))
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
+        return [state_of(found[uuid]) if uuid in found else None for uuid in uuids]
+
+    def touch(self, uuids: Sequence[str]) -> None:
+        until = time.time() + self.expire
+        # What has been written just now need not be written again.
+        soon = {"delete_at": {"$not": {"$gte": moment(until - self.expire / 10)}}}
+        longer = {"$set": {"delete_at": moment(until)}}
+        for part in _parts(uuids):
+            with asking():
+                for name in (MONGO_TASKS, MONGO_GROUPS):
+                    self._table(name).update_many({"_id": {"$in": part}, **soon}, longer)
+
+    def purge(self, uuids: Sequence[str]) -> None:
+        for part in _parts(uuids):
+            with asking():
+                for name in (MONGO_TASKS, MONGO_GROUPS, MONGO_REPORTS):
+                    self._table(name).delete_many({"_id": {"$in": part}})
+
+    # -- groups
+
+    def create_group(self, meta: GroupMeta) -> None:
+        document = group_document(meta, self._until())
+        with asking():
+            try:
+                self._table(MONGO_GROUPS).replace_one({"_id": meta.GroupUUID}, document, upsert=True)
+            except DocumentTooLarge as exc:
+                raise Unstorable(
+                    meta.GroupUUID, "its meta is larger than the 16 MiB that MongoDB takes"
+                ) from exc
+
+    def read_group(self, group_uuid: str) -> GroupMeta | None:
+        with asking():
+            found = self._table(MONGO_GROUPS).find_one({"_id": group_uuid})
+        return None if found is None else group_of(found)
+
+    def finished(self, meta: GroupMeta) -> bool:
+        return self._members.finished(meta)
+
+    def trigger(self, group_uuid: str, by: str) -> bool:
+        """Go: makes the same conditional change, and does not look whether it was the one that made it."""
+        take = {"$set": {"chord_triggered": True, "triggered_by": by, "delete_at": self._until()}}
+        with asking():
+            won = self._table(MONGO_GROUPS).update_one(
+                {"_id": group_uuid, "chord_triggered": {"$ne": True}}, take
+            )
+            if won.matched_count:
+                return True
+            found = self._table(MONGO_GROUPS).find_one({"_id": group_uuid}, {"triggered_by": 1})
+        if found is None:
+            raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
+        return by != "" and found.get("triggered_by") == by
+
+    def _leading(self, uuids: Sequence[str]) -> int:
+        found = self._find(MONGO_TASKS, uuids, {"state": {"$in": list(FINAL)}}, {"_id": 1})
+        final = {one["_id"] for one in found}
+        return next((count for count, uuid in enumerate(uuids) if uuid not in final), len(uuids))
+
+    # -- what Go does not see
+
+    def report(self, bodies: Mapping[str, bytes]) -> None:
+        until = self._until()
+        changes = [
+            UpdateOne({"_id": uuid}, {"$set": {"body": body, "delete_at": until}}, upsert=True)
+            for uuid, body in bodies.items()
+        ]
+        if changes:
+            with asking():
+                self._table(MONGO_REPORTS).bulk_write(changes, ordered=False)
+
+    def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
+        found = {one["_id"]: bytes(one["body"]) for one in self._find(MONGO_REPORTS, uuids)}
+        return [found.get(uuid) for uuid in uuids]
+
+    def revoke(self, uuids: Sequence[str], seconds: float) -> None:
+        self._revoked.get().revoke(uuids, seconds)
+
+    def revoked(self) -> dict[str, float]:
+        return self._revoked.get().known()
+
+    def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
+        return self._revoked.get().watch(wake)
+
+    def claim(self, key: str, holder: str, seconds: float) -> str:
+        while True:
+            now = time.time()
+            mine = {"$set": {"holder": holder, "delete_at": moment(now + seconds)}}
+            over = {"_id": key, "delete_at": {"$lte": moment(now)}}
+            with asking():
+                try:
+                    self._table(MONGO_CLAIMS).update_one(over, mine, upsert=True)
+                    return holder
+                except DuplicateKeyError:
+                    found = self._table(MONGO_CLAIMS).find_one({"_id": key})
+            if found is not None and int(found["delete_at"]) > now * 1000:  # else it has just ended
+                return str(found["holder"])
+
+    def release(self, key: str, holder: str) -> None:
+        with asking():
+            self._table(MONGO_CLAIMS).delete_one({"_id": key, "holder": holder})
+
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
+        """A single mongod announces nothing."""
+
+    def close(self) -> None:
+        revoked, connection = self._revoked.pop(), self._connection.pop()
+        if revoked is not None:
+            revoked.close()
+        if connection is not None:
+            connection.close()
+
+    # -- requests
+
+    def _table(self, name: str) -> Table:
+        return self._connection.get().table(name)
+
+    def _until(self) -> DatetimeMS:
+        return moment(time.time() + self.expire)
+
+    def _find(
+        self,
+        name: str,
+        uuids: Sequence[str],
+        where: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        for part in _parts(uuids):
+            with asking():
+                yield from list(self._table(name).find({"_id": {"$in": part}, **(where or {})}, fields))
+
+
+def _parts(uuids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(uuids), PART):
+        yield list(uuids[start : start + PART])

@@ -1,0 +1,133 @@
+"""One process's connection to MongoDB: its collections, their indexes, and which errors are the server's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pymongo
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo.collection import Collection
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+)
+
+from gearmesh.errors import BackendError, ConfigError
+
+__all__ = ["CONNECTION_ERRORS", "TRANSIENT", "Connection", "ServerRefuses", "Table", "asking"]
+
+log = logging.getLogger("gearmesh.mongodb")
+
+Table = Collection[dict[str, Any]]
+
+
+class ServerRefuses(ConnectionFailure):
+    """The server does not let us in, or can't do its work just now: it may be tried again."""
+
+
+CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (ConnectionFailure,)
+#: MongoDB's codes of errors that are not the request's fault: a wrong login, no permission, a majority that does not
+#: answer in time, no room on the disk.
+TRANSIENT: Final = frozenset((13, 18, 50, 64, 91, 100, 112, 262, 8000, 11600, 11602, 14031))
+_FORBIDDEN: Final = 13
+#: Milliseconds, where the URL says nothing else: until a server is found, connected to, and has answered.
+_TIMEOUTS: Final = {"serverSelectionTimeoutMS": 3000, "connectTimeoutMS": 3000, "socketTimeoutMS": 8000}
+#: What is stored is read as it is: times beyond Python's, and text of Go's that is no UTF-8.
+_CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
+)
+
+
+class Connection:
+    """Safe in threads; belongs to one process. Nothing is connected before it is used.
+
+    Args:
+        url: as MongoDB's drivers understand it.
+        database: its name.
+
+    Raises:
+        ConfigError: something that the URL asks for can't be done (a file is not there).
+    """
+
+    def __init__(self, url: str, database: str) -> None:
+        given = {option.partition("=")[0].lower() for option in url.partition("?")[2].split("&")}
+        options: dict[str, Any] = {
+            name: value for name, value in _TIMEOUTS.items() if name.lower() not in given
+        }
+        if not given & {"w", "journal"}:
+            # A message is acknowledged once its result is stored: it shall survive the server's death then.
+            options["journal"] = True
+        try:
+            self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+                url, connect=False, appname="gearmesh", **options
+            )
+        except (PyMongoError, OSError, ValueError) as exc:
+            # Its text may quote the URL.
+            raise ConfigError(
+                f"result backend: MongoDB's driver can't follow the URL: {type(exc).__name__}"
+            ) from None
+        self._database = self._client.get_database(database, codec_options=_CODEC)
+        self._lock = threading.Lock()
+        self._tables: dict[str, Table] = {}
+
+    def table(self, name: str) -> Table:
+        """A collection, once it has the index by which MongoDB removes what has expired.
+
+        Raises ConnectionFailure.
+        """
+        table = self._tables.get(name)
+        if table is None:
+            with self._lock:
+                table = self._tables.get(name)
+                if table is None:
+                    table = self._database[name]
+                    _index(table)
+                    self._tables[name] = table
+        return table
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def _index(table: Table) -> None:
+    """Go: v2 makes the same index of ``tasks``; v1 makes two on fields that are no times, which remove nothing."""
+    with asking():
+        try:
+            table.create_index([("delete_at", pymongo.ASCENDING)], expireAfterSeconds=0)
+        except OperationFailure as exc:
+            if exc.code in TRANSIENT and exc.code != _FORBIDDEN:
+                raise
+            # There is another one of that name, or we may not make one: states can be kept all the same.
+            why = (exc.details or {}).get("errmsg", exc)
+            log.warning("collection %s has no index that removes what has expired: %s", table.full_name, why)
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """pymongo's errors become ours, but for those of the connection.
+
+    Raises:
+        ConnectionFailure: it may be tried again (:class:`ServerRefuses` where there was an answer).
+        BackendError: it may not.
+    """
+    try:
+        yield
+    except ConnectionFailure:
+        raise
+    except (ExecutionTimeout, ConfigurationError) as exc:  # the latter also if DNS does not answer
+        raise ServerRefuses(str(exc)) from exc
+    except OperationFailure as exc:
+        text = f"MongoDB: {(exc.details or {}).get('errmsg', exc)} (code {exc.code})"
+        if exc.code in TRANSIENT:
+            raise ServerRefuses(text) from exc
+        raise BackendError(text) from exc
+    except PyMongoError as exc:
+        raise BackendError(f"MongoDB: {type(exc).__name__}: {exc}") from exc

@@ -1,0 +1,116 @@
+"""Revoked tasks: one document each, looked for twice a second while anybody wants to know."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from bson.datetime_ms import DatetimeMS
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Table, asking
+from gearmesh.backends.mongodb.documents import moment
+from gearmesh.errors import BackendError
+from gearmesh.pauses import Pauses
+
+__all__ = ["Revoked"]
+
+log = logging.getLogger("gearmesh.mongodb")
+
+#: Seconds between two looks.
+LOOK = 0.5
+#: Milliseconds by which a look goes back behind the newest it has seen: a write takes its time before it takes effect.
+OVERLAP = 5000
+
+#: A look that failed; the next may not.
+_TROUBLE: Final[tuple[type[BaseException], ...]] = (BackendError, *CONNECTION_ERRORS)
+#: Called with UUIDs, and the seconds for which each is revoked.
+Wake = Callable[[dict[str, float]], None]
+
+
+class Revoked:
+    """See :class:`gearmesh.backends.base.Revoking`. A single mongod announces nothing, so whoever watches looks.
+
+    Args:
+        table: gives this process's collection: ``{_id: UUID, delete_at: its end, at: when, by the server's clock}``.
+    """
+
+    def __init__(self, table: Callable[[], Table]) -> None:
+        self._table = table
+        self._watches: set[threading.Event] = set()
+
+    def revoke(self, uuids: Sequence[str], seconds: float) -> None:
+        """Remember these, and for no shorter than they were."""
+        change = {"$max": {"delete_at": moment(time.time() + seconds)}, "$currentDate": {"at": True}}
+        left = list(uuids)
+        while left:
+            with asking():
+                try:
+                    self._table().bulk_write(
+                        [UpdateOne({"_id": uuid}, change, upsert=True) for uuid in left], ordered=False
+                    )
+                    return
+                except BulkWriteError as exc:  # somebody else has revoked them at the same moment
+                    left = [left[error["index"]] for error in exc.details.get("writeErrors", ())]
+                    if not left:
+                        raise
+
+    def known(self) -> dict[str, float]:
+        """All that are revoked now."""
+        return _left(self._look(None))
+
+    def watch(self, wake: Wake) -> Callable[[], None]:
+        """Tell ``wake`` of all at first, and then of what is new. Returns a function that ends it."""
+        over = threading.Event()
+        self._watches.add(over)
+        threading.Thread(target=self._follow, args=(wake, over), name="gearmesh-revoked", daemon=True).start()
+
+        def stop() -> None:
+            self._watches.discard(over)
+            over.set()
+
+        return stop
+
+    def close(self) -> None:
+        """End all watches."""
+        while self._watches:
+            self._watches.pop().set()
+
+    def _follow(self, wake: Wake, over: threading.Event) -> None:
+        pauses = Pauses()
+        told: dict[str, Any] = {}
+        since: int | None = None
+        while not over.is_set():
+            try:
+                found = self._look(since)
+                pauses.reset()
+            except _TROUBLE as exc:
+                pauses.log(log, "revocations are not heard now", exc)
+                since, told = None, {}  # all of them again, as soon as it is back
+                over.wait(pauses.next())
+                continue
+            fresh = [one for one in found if told.get(one["_id"]) != one["at"]]
+            told = {one["_id"]: one["at"] for one in found}
+            since = max([since or 0, *(int(one["at"]) - OVERLAP for one in found)])
+            if fresh and not over.is_set():
+                try:
+                    wake(_left(fresh))
+                except Exception:
+                    log.exception("a watcher of revocations failed")
+            over.wait(LOOK)
+
+    def _look(self, since: int | None) -> list[dict[str, Any]]:
+        query: dict[str, Any] = {"delete_at": {"$gt": moment(time.time())}}
+        if since is not None:
+            query["at"] = {"$gt": DatetimeMS(since)}
+        with asking():
+            return list(self._table().find(query))
+
+
+def _left(found: Sequence[dict[str, Any]]) -> dict[str, float]:
+    now = time.time()
+    return {one["_id"]: int(one["delete_at"]) / 1000 - now for one in found}

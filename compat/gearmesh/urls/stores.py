@@ -1,0 +1,129 @@
+"""Where Memcache and MongoDB are, in Machinery's URL forms."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+from gearmesh.errors import ConfigError
+from gearmesh.urls.hiding import HOST, redact
+
+__all__ = ["MEMCACHE", "MONGODB", "MemcacheTarget", "MongoTarget", "parse_memcache", "parse_mongodb"]
+
+MEMCACHE: Final = ("memcache",)
+MONGODB: Final = ("mongodb", "mongodb+srv")
+#: The option of ours in a MongoDB URL. Go's driver ignores what it does not know.
+_DATABASE: Final = "database"
+#: What MongoDB allows in a database's name everywhere, and how long it may be.
+_DATABASE_NAME: Final = re.compile(r"[^/\\. \"$*<>:|?\0]{1,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class MemcacheTarget:
+    """Some Memcache servers.
+
+    Attributes:
+        servers: ``(host, port)``, or the path of a Unix socket with port 0. The order is the URL's, and one may be
+            there twice: both decide which key is on which server.
+    """
+
+    servers: tuple[tuple[str, int], ...]
+    scheme: str = "memcache"
+
+
+@dataclass(frozen=True, slots=True)
+class MongoTarget:
+    """A MongoDB deployment.
+
+    Attributes:
+        url: what its drivers understand. Left out of ``repr``.
+        database: where states are to be; ``""``: the URL does not say.
+        scheme: ``"mongodb"``, or ``"mongodb+srv"`` where DNS knows the hosts.
+    """
+
+    url: str = field(repr=False)
+    database: str = ""
+    scheme: str = "mongodb"
+
+
+def parse_memcache(url: str, role: str) -> MemcacheTarget:
+    """Read ``memcache://host[:port][,host[:port]…]``; an entry may be the path of a socket. Raises ConfigError."""
+    servers = []
+    for entry in url.partition("://")[2].split(","):
+        match = HOST.fullmatch(entry)
+        if entry.startswith("/") and not re.search(r"[?#@]", entry):
+            servers.append((entry, 0))
+        elif match is None or re.search(r"[/?#@\s]", entry) or not entry:
+            raise ConfigError(
+                f"{role}: {redact(url)!r}: expected memcache://host:port,host:port (there are no logins or options)"
+            )
+        else:
+            port = int((match[2] or "11211")[:9])
+            if not 0 < port < 65536:
+                raise ConfigError(f"{role}: {redact(url)!r}: expected ports from 1 to 65535")
+            servers.append((match[1].strip("[]") or "localhost", port))
+    return MemcacheTarget(tuple(servers))
+
+
+def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
+    """Read ``mongodb[+srv]://[user:password@]host[:port][,…][/logins][?options]``.
+
+    The options are MongoDB's own (``authSource``, ``tls``, ``tlsCAFile``, ``replicaSet``, …) and one of ours:
+    ``database``. Go: what stands after the hosts is where the user is looked up, and not where states are.
+
+    Raises:
+        ConfigError: without anything of the URL that may be a part of a password.
+    """
+    head, _, query = url.partition("?")
+    rest: list[str] = []
+    database = ""
+    for option in re.split(r"[&;]", query) if query else ():
+        name, _, value = option.partition("=")
+        if name.lower() != _DATABASE:
+            rest.append(option)
+            continue
+        database = unquote(value)
+        if not _DATABASE_NAME.fullmatch(database):
+            raise ConfigError(
+                f"{role}: {redact(url)!r}: database is {database!r}, expected a database's name"
+            )
+    if rest and "/" not in head.partition("://")[2]:
+        head += "/"  # some drivers insist on it before options
+    bare = f"{head}?{'&'.join(rest)}" if rest else head
+    wrong = _complaint(bare, scheme)
+    if wrong:
+        raise ConfigError(
+            f"{role}: {redact(url)!r}: {wrong}; expected {scheme}://[user:password@]host[:port][,…][/][?options], "
+            "user and password percent-encoded"
+        )
+    return MongoTarget(bare, database, scheme)
+
+
+def _complaint(url: str, scheme: str) -> str:
+    """What is wrong with it, in words that quote nothing; ``""`` for nothing."""
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    where = url.partition("?")[0].partition("://")[2]
+    if "@" in url.partition("?")[2]:
+        return "'@' after a '?'; in a password write %3F for '?'"
+    if "@" in where.partition("/")[2]:
+        return "'@' after a '/'; in a password write %2F for '/'"
+    if scheme == "mongodb+srv":
+        hosts = where.partition("/")[0].rpartition("@")[2]
+        if not re.fullmatch(r"[^\s,:/\[\]]+\.[^\s,:/\[\]]+", hosts):
+            return "it has to name one host, without a port, that DNS knows the others of"
+        # DNS is not asked here: the rest has the form of an ordinary URL.
+        url = url.replace("mongodb+srv://", "mongodb://", 1)
+        url = re.sub(r"(?i)[?&](srvServiceName|srvMaxHosts)=[^&]*", "", url)
+    try:
+        parse_uri(url)
+    except OSError:
+        return "a file that it names can't be read"
+    except (PyMongoError, ValueError) as exc:
+        # Its texts quote options and pieces of what it took for a port: only what is surely none is repeated.
+        option = re.match(r"(?i)(?:unknown option: |the value of )([a-z]+)\b", str(exc))
+        return f"its option {option[1]!r} is wrong" if option else "it cannot be read"
+    return ""
