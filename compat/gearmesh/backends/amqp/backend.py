@@ -1,0 +1,186 @@
+"""RabbitMQ as a result backend. What the layout cannot do is told in docs/amqp.md."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import amqp
+import msgspec
+
+from gearmesh.backends.amqp.groups import Groups
+from gearmesh.backends.amqp.kept import Kept
+from gearmesh.backends.amqp.layout import Layout
+from gearmesh.backends.amqp.links import CONNECTION_ERRORS, Link, Links
+from gearmesh.backends.amqp.states import States
+from gearmesh.config import AMQPConfig
+from gearmesh.errors import BackendError
+from gearmesh.forks import PerProcess
+from gearmesh.wire.names import chord_triggered_queue, group_meta_queue
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["AMQPBackend"]
+
+#: Groups of which it is remembered how many leading members are final.
+GROUPS = 1024
+#: Members that are looked at together by :meth:`AMQPBackend.finished`: at first, and at the most.
+FIRST, MOST = 2, 256
+
+
+class AMQPBackend:
+    """States and groups in RabbitMQ, as Machinery's AMQP backend has them.
+
+    Args:
+        options: of ``amqp.Connection``: host, userid, password, virtual_host, ssl.
+        expire: seconds a state or a group lives after its last write.
+        settings: exchange and exchange_type are used.
+
+    Raises:
+        ConfigError: ``expire`` is more than Machinery's layout can say.
+    """
+
+    connection_errors = CONNECTION_ERRORS
+    keeps = True
+
+    def __init__(
+        self, options: dict[str, Any], *, expire: int = 3600, settings: AMQPConfig | None = None
+    ) -> None:
+        settings = settings or AMQPConfig()
+        self.expire = expire
+        layout = Layout(settings.exchange, settings.exchange_type, expire)
+        self._parts = PerProcess(lambda: _Parts(options, layout, expire))
+
+    # --- states
+
+    def write(self, states: Sequence[TaskState]) -> None:
+        if states:
+            parts = self._parts.get()
+            with _refusals(), parts.links.lend() as link:
+                parts.states.write(link, states)
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        if not uuids:
+            return []
+        parts = self._parts.get()
+        with _refusals(), parts.links.lend() as link:
+            found = parts.states.read(link, uuids)
+        return [found.get(uuid) for uuid in uuids]
+
+    def touch(self, uuids: Sequence[str]) -> None:
+        # A message's age counts from its publishing: what is to live on is written anew.
+        self.write([state for state in self.read(uuids) if state is not None])
+        for uuid in uuids:
+            meta = self.read_group(uuid)
+            if meta is not None:
+                self.create_group(meta)
+
+    def purge(self, uuids: Sequence[str]) -> None:
+        if not uuids:
+            return
+        parts = self._parts.get()
+        with _refusals(), parts.links.lend() as link:
+            for uuid in uuids:
+                parts.kept.forget(uuid)
+                for queue in (uuid, group_meta_queue(uuid), chord_triggered_queue(uuid)):
+                    link.channel.queue_delete(queue, nowait=True)
+            link.channel.size("amq.direct")  # an answer, so that all before it is done
+        with parts.lock:
+            for uuid in uuids:
+                parts.known.pop(uuid, None)
+
+    # --- groups
+
+    def create_group(self, meta: GroupMeta) -> None:
+        parts = self._parts.get()
+        with _refusals(), parts.links.lend() as link:
+            parts.groups.create(link, meta)
+
+    def read_group(self, group_uuid: str) -> GroupMeta | None:
+        parts = self._parts.get()
+        with _refusals(), parts.links.lend() as link:
+            meta = parts.groups.meta(link, group_uuid)
+            if meta is None or meta.ChordTriggered:
+                return meta
+            triggered = link.channel.size(chord_triggered_queue(group_uuid)) is not None
+            return msgspec.structs.replace(meta, ChordTriggered=triggered)
+
+    def finished(self, meta: GroupMeta) -> bool:
+        members = meta.TaskUUIDs
+        parts = self._parts.get()
+        with parts.lock:
+            known = parts.known.get(meta.GroupUUID, 0)
+        size = FIRST
+        while known < len(members):
+            part = self.read(members[known : known + size])
+            done = next((i for i, state in enumerate(part) if state is None or not state.final), len(part))
+            known += done
+            if done < len(part):
+                break
+            size = min(size * 4, MOST)
+        with parts.lock:
+            parts.known[meta.GroupUUID] = max(known, parts.known.get(meta.GroupUUID, 0))
+            parts.known.move_to_end(meta.GroupUUID)
+            while len(parts.known) > GROUPS:
+                parts.known.popitem(last=False)
+        return known >= len(members)
+
+    def trigger(self, group_uuid: str, by: str) -> bool:
+        with _refusals():
+            return self._parts.get().groups.trigger(group_uuid, by)
+
+    # --- groups that are counted
+
+    def counted(self, group_uuid: str, task_uuid: str, again: bool) -> bool:
+        with _refusals():
+            return self._parts.get().groups.counted(group_uuid, task_uuid, again)
+
+    def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
+        if finals:
+            with _refusals():
+                self._parts.get().groups.count(finals)
+
+    def gather(self, group_uuid: str, members: int, by: str, again: bool) -> bool:
+        with _refusals():
+            return self._parts.get().groups.gather(group_uuid, members, by, again)
+
+    def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
+        with _refusals():
+            return self._parts.get().groups.gathered(group_uuid, by)
+
+    def let_go(self, group_uuid: str, by: str, fired: bool) -> None:
+        self._parts.get().groups.let_go(group_uuid, by, fired)
+
+    # --- being told
+
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
+        return None
+
+    def close(self) -> None:
+        if (parts := self._parts.peek()) is not None:
+            parts.groups.close()
+            parts.links.close()
+
+
+class _Parts:
+    """What one process has."""
+
+    def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
+        self.kept = Kept(expire)
+        self.states = States(layout, self.kept)
+        self.links = Links(lambda: Link(options, layout.exchange, layout.exchange_type))
+        self.groups = Groups(layout, self.links, self.states)
+        self.lock = threading.Lock()
+        #: group -> how many leading members are known to be final
+        self.known: OrderedDict[str, int] = OrderedDict()
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """RabbitMQ's refusals become BackendErrors: they are not about the connection, and come again."""
+    try:
+        yield
+    except amqp.ChannelError as exc:
+        raise BackendError(f"RabbitMQ refuses what the result backend asks for: {exc}") from exc

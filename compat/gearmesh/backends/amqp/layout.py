@@ -1,0 +1,83 @@
+"""Which queues there are, and how they are declared: by Machinery's rules, to the last argument type.
+
+Source: ``tests/golden/amqp.json``. Whoever declares a queue with another argument, or the same one in another integer
+type, is refused by RabbitMQ (PRECONDITION_FAILED) while the first declaration stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gearmesh.errors import ConfigError
+from gearmesh.wire.names import chord_triggered_queue, group_lock_queue, group_meta_queue
+
+__all__ = ["Layout"]
+
+_INT32: Final = (1 << 31) - 1
+
+
+class Layout:
+    """The declarations of one backend.
+
+    Args:
+        exchange, exchange_type: as in :class:`~gearmesh.config.AMQPConfig`.
+        expire: seconds that a state lives.
+
+    Raises:
+        ConfigError: ``expire`` is more than the layout can say.
+    """
+
+    def __init__(self, exchange: str, exchange_type: str, expire: int) -> None:
+        if expire * 1000 > _INT32:
+            # Go: the milliseconds are an int32, which wraps; RabbitMQ then refuses the negative number.
+            raise ConfigError(
+                f"results_expire_in is {expire!r}; in RabbitMQ, where Machinery writes milliseconds as int32, "
+                f"expected at most {_INT32 // 1000} seconds"
+            )
+        self.expire_ms = expire * 1000
+        self.exchange_type = exchange_type
+        #: Where states are published. A fanout exchange would copy each to every queue that is bound to it, the
+        #: workers' too (Go: it does); there they go straight to their queue, and nothing is bound.
+        self.exchange = exchange if exchange_type in ("direct", "topic") else ""
+
+    def declare(self, channel: Any, uuid: str) -> None:
+        """Declare the queue of a task or a group; asks for no answer. An error closes the channel later."""
+        channel.queue_declare(uuid, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
+
+    def bind(self, channel: Any, uuid: str) -> None:
+        """Bind it to the exchange; asks for no answer."""
+        if self.exchange:
+            channel.queue_bind(uuid, self.exchange, uuid, nowait=True)
+
+    def declare_meta(self, channel: Any, group_uuid: str) -> None:
+        """Declare our own queue with a group's meta. It is bound to nothing."""
+        name = group_meta_queue(group_uuid)
+        channel.queue_declare(name, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
+
+    def take_trigger(self, channel: Any, group_uuid: str, by: str) -> None:
+        """Take a chord's trigger, in one step on the server: succeeds for one ``by`` only, for that again and again.
+
+        Go: a worker that finds this queue sends no callback; none ever declares it. Its dead letter key, which is
+        of no use to a queue without messages, is a part of what RabbitMQ compares when it is declared anew.
+        Raises ``amqp.PreconditionFailed`` for another ``by``.
+        """
+        arguments = {
+            "x-expires": self.expire_ms,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": by,
+        }
+        channel.queue_declare(
+            chord_triggered_queue(group_uuid), durable=False, auto_delete=False, arguments=arguments
+        )
+
+    def lock(self, channel: Any, group_uuid: str) -> None:
+        """Take a group's lock, which ends with the connection. Raises ``amqp.ResourceLocked`` if it is taken."""
+        channel.queue_declare(group_lock_queue(group_uuid), durable=False, exclusive=True, auto_delete=False)
+
+    def unlock(self, channel: Any, group_uuid: str) -> None:
+        """Give the lock back; asks for no answer."""
+        channel.queue_delete(group_lock_queue(group_uuid), nowait=True)
+
+    def _arguments(self) -> dict[str, Any]:
+        # py-amqp writes an int that fits as a signed 32-bit one, which is Go's int32.
+        return {"x-message-ttl": self.expire_ms, "x-expires": self.expire_ms}

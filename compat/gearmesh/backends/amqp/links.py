@@ -1,0 +1,308 @@
+"""Connections to RabbitMQ that are kept, and what one can do over one without waiting for each answer.
+
+Go opens a connection for every operation (110 tasks/s). Here a pool a process lends connections, each to one thread at
+a time; a batch of publishes waits once for its confirms, a batch of reads once for its answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import amqp
+from amqp import spec
+from amqp.exceptions import MessageNacked
+
+from gearmesh.forks import PerProcess
+
+__all__ = ["CONNECTION_ERRORS", "Channel", "Got", "Link", "Links", "Publishing"]
+
+log = logging.getLogger("gearmesh.amqp")
+
+#: What means that RabbitMQ could not be reached, or has closed the connection; it may be tried again.
+CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
+    amqp.ConnectionError,
+    MessageNacked,
+    OSError,
+)
+#: Seconds for a connection to be made, and for any answer.
+PATIENCE: Final = 15.0
+#: Seconds between heartbeats that RabbitMQ is to expect. It closes a connection that was silent for two or three.
+HEARTBEAT: Final = 60
+#: Seconds unused after which a connection is not used again: RabbitMQ may be about to close it.
+STALE: Final = 25.0
+#: Connections kept that nobody uses.
+IDLE: Final = 8
+#: Methods on their way without an answer, at the most; and bytes of them.
+WINDOW, WINDOW_BYTES = 256, 4 << 20
+
+
+class Got(NamedTuple):
+    """An answer to basic.get.
+
+    Attributes:
+        tag: of the message, for :meth:`Channel.basic_ack`; 0: there was none.
+        body: its bytes. left: how many more are ready in the queue.
+    """
+
+    tag: int
+    body: bytes = b""
+    left: int = 0
+
+
+class Publishing(NamedTuple):
+    """A message to publish. ``declare`` is called with the channel before, and must not wait."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    declare: Callable[[Any], None] | None = None
+
+
+class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
+    """A channel in confirm mode on which several methods may be on their way.
+
+    An error of the channel (``amqp.ChannelError``) leaves it open anew; what it held is back in its queues.
+    """
+
+    def __init__(self, connection: Any, channel_id: int | None = None, **options: Any) -> None:
+        self._answers: deque[Got] = deque()
+        self._open_tags: set[int] = set()
+        self._refused = self._tag = 0
+        self._unrouted: list[str] = []
+        super().__init__(connection, channel_id, auto_decode=False, **options)
+        self.events["basic_ack"].add(self._confirmed)
+        self.events["basic_nack"].add(self._refuse)
+        self.events["basic_return"].add(self._returned)
+
+    def _setup_listeners(self) -> None:
+        super()._setup_listeners()
+        # Besides its one waiter at a time, py-amqp calls whoever stands here: so many answers may come.
+        self._callbacks[spec.Basic.GetOk] = self._got
+        self._callbacks[spec.Basic.GetEmpty] = self._got_none
+
+    def prepare(self) -> None:
+        """Confirm mode, with nothing on its way: after it was opened, and after an error of the channel."""
+        self._answers.clear()
+        self._open_tags.clear()
+        self._unrouted.clear()
+        self._refused = self._tag = 0
+        self.confirm_select()
+
+    def get_each(self, queues: Sequence[str]) -> list[Got]:
+        """The oldest message of each queue, in order; held until it is acknowledged or rejected.
+
+        Raises ``amqp.NotFound`` if there is no such queue; :attr:`answered` of them were answered before.
+        """
+        self._answers.clear()
+        for start in range(0, len(queues), WINDOW):
+            part = queues[start : start + WINDOW]
+            for queue in part:
+                self.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+            while len(self._answers) < start + len(part):
+                self.connection.drain_events(timeout=PATIENCE)
+        return list(self._answers)
+
+    @property
+    def answered(self) -> Sequence[Got]:
+        """What :meth:`get_each` had before it failed."""
+        return tuple(self._answers)
+
+    def publish_each(self, messages: Sequence[Publishing]) -> list[str]:
+        """Publish, and wait until RabbitMQ has confirmed all; the routing keys that led to no queue.
+
+        Raises ``amqp.exceptions.MessageNacked`` if it refused one: which of the others it took is not known.
+        """
+        self._unrouted.clear()
+        size = 0
+        for message in messages:
+            if message.declare is not None:
+                message.declare(self)
+            content = amqp.Message(message.body, content_type="application/json", delivery_mode=2)
+            self._tag += 1
+            self._open_tags.add(self._tag)
+            self.basic_publish(content, message.exchange, message.routing_key, mandatory=True)
+            size += len(message.body)
+            if len(self._open_tags) >= WINDOW or size > WINDOW_BYTES:
+                self._await_confirms()
+                size = 0
+        self._await_confirms()
+        if self._refused:
+            self._refused = 0
+            raise MessageNacked("RabbitMQ did not take a state")
+        return list(self._unrouted)
+
+    def size(self, queue: str) -> int | None:
+        """How many messages are ready in a queue; None: there is no such queue."""
+        try:
+            return int(self.queue_declare(queue, passive=True).message_count)
+        except amqp.NotFound:
+            self.prepare()
+            return None
+
+    def _await_confirms(self) -> None:
+        while self._open_tags:
+            self.connection.drain_events(timeout=PATIENCE)
+
+    def _confirmed(self, tag: int, multiple: bool) -> None:
+        if multiple:
+            self._open_tags = {each for each in self._open_tags if each > tag}
+        else:
+            self._open_tags.discard(tag)
+
+    def _refuse(self, tag: int, multiple: bool) -> None:
+        self._refused += 1
+        self._confirmed(tag, multiple)
+
+    def _returned(self, exc: Exception, exchange: str, routing_key: str, message: Any) -> None:
+        self._unrouted.append(routing_key)
+
+    def _got(self, tag: int, redelivered: bool, exchange: str, key: str, left: int, message: Any) -> None:
+        body = message.body
+        self._answers.append(Got(tag, body.encode() if isinstance(body, str) else bytes(body), left))
+
+    def _got_none(self, *_: object) -> None:
+        self._answers.append(Got(0))
+
+
+class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
+    Channel = Channel
+
+
+class Link:
+    """One connection and its channel, for one thread at a time.
+
+    Args:
+        options: of ``amqp.Connection``: host, userid, password, virtual_host, ssl.
+        exchange: declared as Machinery does; ``""``: none is.
+        exchange_type: its type.
+
+    Attributes:
+        channel: the one that is always there. used_at: monotonic time of the last use.
+    """
+
+    def __init__(self, options: dict[str, Any], exchange: str, exchange_type: str) -> None:
+        self._connection = _Connection(
+            connect_timeout=PATIENCE,
+            read_timeout=PATIENCE,
+            write_timeout=PATIENCE,
+            heartbeat=HEARTBEAT,
+            on_blocked=self._blocked,
+            **options,
+        )
+        try:
+            self._connection.connect()
+            self.channel: Channel = self.another_channel()
+            if exchange:
+                self.channel.exchange_declare(exchange, exchange_type, durable=True, auto_delete=False)
+        except BaseException:
+            self.abandon()
+            raise
+        self.used_at = time.monotonic()
+
+    def another_channel(self) -> Channel:
+        """One more channel, ready to be used; close it."""
+        channel: Channel = self._connection.channel()
+        channel.prepare()
+        return channel
+
+    @property
+    def stale(self) -> bool:
+        """It is closed, or was unused for so long that RabbitMQ may close it any moment."""
+        if not self._connection.connected or time.monotonic() - self.used_at > STALE:
+            return True
+        try:
+            self._connection.drain_events(timeout=0)  # RabbitMQ may have said goodbye
+        except TimeoutError:
+            return False
+        except Exception as exc:
+            log.debug("a kept connection is gone: %s", exc)
+        return True
+
+    def close(self) -> None:
+        """Say goodbye, if anybody listens."""
+        try:
+            self._connection.close()
+        except Exception as exc:
+            log.debug("closing a connection: %s", exc)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Drop it without a word: what it held goes back at once."""
+        with contextlib.suppress(Exception):
+            self._connection.collect()
+
+    def _blocked(self, reason: str) -> None:
+        log.warning(
+            "RabbitMQ takes nothing at present (%s): results wait, for %g s each time", reason, PATIENCE
+        )
+
+
+class Links:
+    """Lends connections to threads; each process has its own.
+
+    Args:
+        open: makes a connection; may raise :data:`CONNECTION_ERRORS`.
+    """
+
+    def __init__(self, open: Callable[[], Link]) -> None:
+        #: makes a connection that belongs to whoever asks
+        self.open = open
+        self._pools = PerProcess(_Idle)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Link]:
+        """A connection for a ``with`` block. One that was used by something that failed is not lent again."""
+        pool = self._pools.get()
+        link = pool.take() or self.open()
+        try:
+            yield link
+        except CONNECTION_ERRORS:
+            link.abandon()
+            pool.clear(Link.abandon)  # the others are from before the trouble, too
+            raise
+        except BaseException:
+            link.abandon()
+            raise
+        link.used_at = time.monotonic()
+        pool.put(link)
+
+    def close(self) -> None:
+        """Close those that nobody uses."""
+        if (pool := self._pools.peek()) is not None:
+            pool.clear()
+
+
+class _Idle:
+    """Connections that nobody uses, the last used on top."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._links: list[Link] = []
+
+    def take(self) -> Link | None:
+        with self._lock:
+            link = self._links.pop() if self._links else None
+        if link is not None and link.stale:
+            self.clear()  # those below it are older
+            link.close()
+            link = None
+        return link
+
+    def put(self, link: Link) -> None:
+        with self._lock:
+            if len(self._links) < IDLE:
+                self._links.append(link)
+                return
+        link.close()
+
+    def clear(self, end: Callable[[Link], None] = Link.close) -> None:
+        with self._lock:
+            links, self._links = self._links, []
+        for link in links:
+            end(link)

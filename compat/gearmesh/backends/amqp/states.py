@@ -1,0 +1,182 @@
+"""A task's queue: one message for each state it has been in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import amqp
+
+from gearmesh.backends.amqp.kept import Kept
+from gearmesh.backends.amqp.layout import Layout
+from gearmesh.backends.amqp.links import Channel, Got, Link, Publishing
+from gearmesh.errors import BackendError, RemoteProtocolError
+from gearmesh.wire.codec import decode_state, encode_state
+from gearmesh.wire.state import PENDING, RECEIVED, STARTED, TaskState
+
+__all__ = ["States", "browse", "newest"]
+
+log = logging.getLogger("gearmesh.amqp")
+
+#: Pauses before a queue that is there and empty is looked at again: somebody may hold its message for a moment.
+AGAIN: Final = (0.002, 0.006, 0.02)
+#: Messages of one read at the most that are held at a time.
+PART: Final = 256
+
+
+class States:
+    """Writes states, and looks at them without taking them away.
+
+    Go: reading a state consumes it, and a caller that has the final one deletes the queue. Here a read gives back the
+    newest state at once and drops those that it has replaced, so it can be repeated, by others too; what somebody
+    else has consumed meanwhile is answered from what was read before, as long as that is kept.
+    """
+
+    def __init__(self, layout: Layout, kept: Kept) -> None:
+        self._layout = layout
+        self._kept = kept
+        self._told_of_expiry = False
+
+    # --- writing
+
+    def write(self, link: Link, states: Sequence[TaskState]) -> None:
+        """Add states to their tasks' queues, in order; confirmed when it returns."""
+        for state in states:
+            self._kept.forget(state.TaskUUID)
+        self.publish(
+            link, [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
+        )
+
+    def publish(self, link: Link, bodies: Sequence[tuple[str, bytes, bool]]) -> None:
+        """Add messages: (queue, body, True if the queue may be new). For queues of tasks and of groups.
+
+        Each queue is declared, so that it lives on; binding costs more and is done for new ones, and for those that
+        turn out not to be there (any more).
+        """
+        layout = self._layout
+        messages = []
+        for queue, body, new in bodies:
+
+            def declare(channel: Channel, queue: str = queue, new: bool = new) -> None:
+                layout.declare(channel, queue)
+                if new:
+                    layout.bind(channel, queue)
+
+            messages.append(Publishing(layout.exchange, queue, body, declare))
+        try:
+            lost = link.channel.publish_each(messages)
+        except amqp.PreconditionFailed as exc:
+            self._tell_of_expiry(exc)
+            link.channel.prepare()
+            for queue, body, _ in bodies:
+                self._publish_as_it_is(link.channel, queue, body)
+            return
+        if lost:
+            again = set(lost)
+            self.publish(link, [(queue, body, True) for queue, body, _ in bodies if queue in again])
+
+    def _publish_as_it_is(self, channel: Channel, queue: str, body: bytes) -> None:
+        """To a queue that somebody else may have declared in another way."""
+        if channel.size(queue) is None:
+            self._layout.declare(channel, queue)
+            self._layout.bind(channel, queue)
+        channel.publish_each([Publishing(self._layout.exchange, queue, body)])
+
+    def _tell_of_expiry(self, exc: Exception) -> None:
+        if not self._told_of_expiry:
+            self._told_of_expiry = True
+            log.warning(
+                "results_expire_in is %d s here, and another value where a result's queue was made; "
+                "each such state costs some questions more: %s",
+                self._layout.expire_ms // 1000,
+                exc,
+            )
+
+    # --- reading
+
+    def read(self, link: Link, uuids: Sequence[str]) -> dict[str, TaskState]:
+        """The states of those that have one."""
+        found: dict[str, TaskState] = {}
+        unknown = list(dict.fromkeys(uuids))
+        for pause in (0.0, *AGAIN):
+            if pause:
+                time.sleep(pause)
+            empty: list[str] = []
+            for start in range(0, len(unknown), PART):
+                found.update(self._look(link.channel, unknown[start : start + PART], empty))
+            unknown = [uuid for uuid in empty if uuid not in found]
+            if not unknown:
+                break
+        return found
+
+    def _look(self, channel: Channel, uuids: Sequence[str], empty: list[str]) -> dict[str, TaskState]:
+        """One look. ``empty`` gets those whose queue is there, and of which nothing is known."""
+        found: dict[str, TaskState] = {}
+        for uuid, messages in browse(channel, uuids).items():
+            state = self._newest(channel, uuid, messages) if messages else self._kept.get(uuid)
+            if state is not None and (messages is not None or state.final):
+                found[uuid] = state
+            elif messages is not None:
+                empty.append(uuid)
+        return found
+
+    def _newest(self, channel: Channel, uuid: str, messages: Sequence[Got]) -> TaskState:
+        try:
+            states = [decode_state(message.body) for message in messages]
+        except RemoteProtocolError as exc:
+            for message in messages:
+                channel.basic_reject(message.tag, requeue=True)
+            raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
+        best = newest(states)
+        for i, message in enumerate(messages):
+            if i != best and message.tag:
+                channel.basic_ack(message.tag)
+        if messages[best].tag:
+            channel.basic_reject(messages[best].tag, requeue=True)
+        self._kept.put(uuid, states[best], len(messages[best].body))
+        return states[best]
+
+
+def newest(states: Sequence[TaskState]) -> int:
+    """Which of a task's states, in the order they were written, is the one that counts.
+
+    RECEIVED and STARTED that come after SUCCESS or FAILURE are of a redelivery that ran late.
+    """
+    best = 0
+    for i, state in enumerate(states):
+        if not (states[best].final and state.State in (RECEIVED, STARTED)):
+            best = i
+    return best
+
+
+def browse(channel: Channel, queues: Sequence[str]) -> dict[str, list[Got] | None]:
+    """All messages of each queue, held until they are settled; None for a queue that is not there.
+
+    A tag is 0 where RabbitMQ has put the message back already: a missing queue is an error of the whole channel.
+    """
+    found: dict[str, list[Got] | None] = {}
+    todo = list(queues)
+    while todo:
+        asked, heads = todo, list[Got]()
+        try:
+            heads = channel.get_each(asked)
+            asked = [queue for queue, head in zip(todo, heads, strict=True) for _ in range(head.left)]
+            rest = channel.get_each(asked)
+        except amqp.NotFound:
+            answered = channel.answered
+            channel.prepare()
+            found[asked[len(answered)]] = None
+            for queue, head in zip(todo, heads or answered, strict=False):
+                if not head.left:  # that was all
+                    found.setdefault(queue, [head._replace(tag=0)] if head.tag else [])
+            todo = [queue for queue in todo if queue not in found]
+            continue
+        messages = {queue: [head] if head.tag else [] for queue, head in zip(todo, heads, strict=True)}
+        for queue, got in zip(asked, rest, strict=True):
+            if got.tag:
+                messages[queue].append(got)
+        found.update(messages)
+        break
+    return found

@@ -1,0 +1,243 @@
+"""Commits over RabbitMQ: publish everything and await the confirms, then settle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from amqp.exceptions import AMQPError
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
+from gearmesh.transports.amqp.tags import Tags
+from gearmesh.wire.codec import decode
+from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.suspects import Suspects
+    from gearmesh.transports.amqp.topology import Queue, Topology
+
+__all__ = ["ASIDE", "DEAD_AT", "DEAD_REASON", "Committing"]
+
+#: Headers of ours; Go looks at none. When a name was first met that nobody knew, unix ms; rounds since.
+ASIDE: Final = "x-gearmesh-aside"
+#: Of a dead letter: why, and when, unix ms.
+DEAD_REASON: Final = "x-gearmesh-reason"
+DEAD_AT: Final = "x-gearmesh-died"
+#: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
+_DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
+
+#: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
+SHORTEST, LONGEST = 0.05, 30.0
+
+
+class Committing:
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
+
+    link: Link
+    ledger: Ledger
+    consumer: str
+    topology: Topology
+    suspects: Suspects
+
+    def fuse(self, backend: Any) -> bool:
+        return False
+
+    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
+        outcomes: list[Outcome] = ["done"] * len(commits)
+        batch: list[Publishing] = []
+        settles: list[tuple[int, Settle, Held]] = []
+        link = self.link
+        now = time.time_ns()
+        with link.lock:
+            link.check()
+            # A repetition: what was settled the first time is gone since.
+            repeated = token is not None and link.sender(self.topology).knows(token)
+            taken: set[int] = set()
+            for i, commit in enumerate(commits):
+                settle = commit.settle
+                held = None
+                if settle is not None:
+                    held = self._held(settle, taken)
+                    if held is None and not repeated:
+                        outcomes[i] = "lost"
+                        continue
+                batch += [self._publishing(publish, now) for publish in commit.publishes]
+                if settle is not None and held is not None and settle.how != "keep":
+                    taken.add(held.delivery.id)
+                    settles.append((i, settle, held))
+                    batch += self._copies(settle, held, now)
+            if batch:
+                link.sender(self.topology).publish(batch, token)
+        for i in self._settle([(i, settle.how, held) for i, settle, held in settles]):
+            outcomes[i] = "lost"
+        return outcomes
+
+    # -- publishing
+
+    def _publishing(self, publish: Publish, now: int) -> Publishing:
+        queue = self.topology.target(publish.queue)
+        declarer = self.link.declarer(self.topology)
+        declarer.ensure(queue)
+        config = self.topology.config
+        headers = _headers(publish.body)
+        if publish.eta_ns <= now:
+            return Publishing(
+                config.exchange, publish.queue, publish.body, headers, publish.priority, queue=queue
+            )
+        place, expiration = self.topology.delay(publish.queue, (publish.eta_ns - now) / 1e9)
+        declarer.ensure(place)
+        return Publishing(
+            config.exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
+        )
+
+    def _copies(self, settle: Settle, held: Held, now: int) -> list[Publishing]:
+        """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""
+        queue, how = settle.delivery.queue, settle.how
+        headers = dict(held.properties.get("application_headers") or {})
+        for name in _DEATHS:
+            headers.pop(name, None)
+        if how == "tail":
+            return [self._copy(held, queue, headers)]
+        if how == "later":
+            return [self._after(held, queue, headers, (settle.at_ns - now) / 1e9)]
+        if how == "aside":
+            return [self._aside(settle, held, headers, now)]
+        if how == "dead":
+            return [self._bury(held, queue, headers, settle.reason, now)]
+        return []
+
+    def _copy(
+        self, held: Held, queue: str, headers: dict[str, Any], place: Queue | None = None
+    ) -> Publishing:
+        """Straight into a queue, whatever is bound to what."""
+        return Publishing(
+            "",
+            queue,
+            held.body,
+            headers,
+            held.properties.get("priority") or 0,
+            content_type=held.properties.get("content_type") or "application/json",
+            queue=place,
+        )
+
+    def _after(self, held: Held, queue: str, headers: dict[str, Any], seconds: float) -> Publishing:
+        if seconds <= 0:
+            return self._copy(held, queue, headers)
+        place = self.topology.wait(queue, seconds)
+        self.link.declarer(self.topology).ensure(place)
+        return self._copy(held, place.name, headers, place)
+
+    def _aside(self, settle: Settle, held: Held, headers: dict[str, Any], now: int) -> Publishing:
+        queue = settle.delivery.queue
+        met, _, rounds = str(headers.get(ASIDE) or "").partition(" ")
+        first, turn = (
+            (int(met), int(rounds)) if met.isdigit() and rounds.isdigit() else (now // 1_000_000, -1)
+        )
+        if turn >= 0 and now // 1_000_000 - first >= settle.max_age * 1000:
+            headers.pop(ASIDE, None)
+            reason = f"no worker has registered the task {settle.reason}".rstrip()
+            return self._bury(held, queue, headers, reason, now)
+        headers[ASIDE] = f"{first} {turn + 1}"
+        if turn < 0:
+            return self._copy(held, queue, headers)
+        return self._after(held, queue, headers, min(LONGEST, SHORTEST * 2.0 ** min(turn, 16)))
+
+    def _bury(self, held: Held, queue: str, headers: dict[str, Any], reason: str, now: int) -> Publishing:
+        place = self.topology.dead(queue)
+        self.link.declarer(self.topology).ensure(place)
+        return self._copy(
+            held, place.name, {**headers, DEAD_REASON: reason, DEAD_AT: now // 1_000_000}, place
+        )
+
+    # -- settling
+
+    def settle_one(self, id: int, how: Any) -> None:
+        """kombu's ack and reject."""
+        delivery = self.ledger.open.get(id)
+        if delivery is not None:
+            self.commit([Commit(settle=Settle(delivery, how))])
+
+    def put_back(self, helds: Sequence[Held]) -> int:
+        """Put back what was not begun; how many there were."""
+        self._settle([(0, "head", held) for held in helds])
+        return len(helds)
+
+    def _held(self, settle: Settle, taken: set[int]) -> Held | None:
+        """What is to be settled; None if it is lost, or settled before."""
+        delivery = settle.delivery
+        ledger = self.ledger if delivery.consumer == self.consumer else LEDGERS.get(delivery.consumer)
+        held = ledger.held.get(delivery.id)
+        if held is None or delivery.id in taken:
+            return None
+        if held.tags is None or not held.tags.open:
+            # RabbitMQ delivers it again: nothing of it is ours any more, unless it only was to be kept.
+            if settle.how != "keep":
+                ledger.forget(delivery.id)
+            return None
+        return held
+
+    def _settle(self, settles: Sequence[tuple[int, str, Held]]) -> list[int]:
+        """Tell RabbitMQ, through the channels that brought the deliveries; indexes of those lost meanwhile."""
+        groups: dict[Tags, tuple[list[int], list[int], list[tuple[int, Held]]]] = {}
+        for i, how, held in settles:
+            tags = held.tags
+            if tags is None:
+                continue
+            acks, nacks, members = groups.setdefault(tags, ([], [], []))
+            (nacks if how == "head" else acks).append(held.tag)
+            members.append((i, held))
+        lost = [i for i, _, held in settles if held.tags is None]
+        for tags, (acks, nacks, members) in groups.items():
+            link = tags.link
+            with link.lock:
+                try:
+                    if not tags.open:
+                        raise AMQPError("the channel was closed")
+                    link.send(tags.settle(acks, nacks))
+                except (AMQPError, OSError):
+                    # The thread that owns that connection finds out by itself. RabbitMQ delivers these again.
+                    lost += [i for i, _ in members]
+                    for _, held in members:
+                        LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
+                    continue
+                for _, held in members:
+                    LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
+                    link.settled(tags, held)
+                    if held.recorded and held.tag in acks:
+                        self.suspects.clear(held)
+                if nacks and link is self.link:
+                    link.barrier(tags)
+            link.let_go()
+        return lost
+
+
+def _headers(body: bytes) -> dict[str, Any] | None:
+    """The message's headers: those of the signature, as far as they are of a kind that Go can send on.
+
+    Go: a number or an object among them makes Go unable to publish the signature again (``json.Number not
+    supported``): they stay in the signature, which both sides read, and are left out here.
+    """
+    at = body.find(b'"Headers":')  # the first one is the signature's own: nothing before it can hold another
+    if at < 0 or body[at + 10 : at + 12] in (b"{}", b"nu"):
+        return None
+    try:
+        headers = decode(body).Headers
+    except RemoteProtocolError:
+        return None
+    found = {}
+    for name, raw in (headers or {}).items():
+        value = msgspec.json.decode(raw) if isinstance(raw, msgspec.Raw) else raw
+        if _plain(value) and len(name.encode()) <= 255:
+            found[name] = value
+    return found or None
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return isinstance(value, (str, bool))

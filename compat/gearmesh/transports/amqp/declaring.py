@@ -1,0 +1,112 @@
+"""Declares queues once, on a channel where an error harms nobody."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp import spec
+from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed, ResourceLocked
+from amqp.serialization import dumps
+from kombu.transport import pyamqp
+
+from gearmesh.errors import ConfigError
+from gearmesh.transports.amqp.frames import table
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.topology import Queue, Topology
+
+__all__ = ["Declarer"]
+
+#: A queue that expires is declared anew once this part of its time is over.
+_FRESH: Final = 0.25
+
+
+class Declarer:
+    """What one connection has declared. Used under its link's lock."""
+
+    def __init__(self, link: Link, topology: Topology) -> None:
+        self._link = link
+        self._topology = topology
+        self._channel: Any = None
+        self._exchange = False
+        #: queue -> when it has to be declared again, by the monotonic clock
+        self._done: dict[tuple[str, str], float] = {}
+
+    @property
+    def channel(self) -> Any:
+        """A channel for questions and declarations; py-amqp opens it again when RabbitMQ closes it."""
+        if self._channel is None:
+            channel = pyamqp.Channel(self._link)
+            channel.open()
+            self._channel = channel
+        return self._channel
+
+    def ensure(self, queue: Queue) -> None:
+        """Declare and bind the queue unless that was done before.
+
+        Raises:
+            ConfigError: it is there with other arguments, or this user may not declare it.
+        """
+        known = (queue.name, queue.binding_key)
+        if time.monotonic() < self._done.get(known, 0.0):
+            return
+        try:
+            self._ensure(queue)
+        except (PreconditionFailed, AccessRefused, ResourceLocked) as exc:
+            raise ConfigError(
+                f"queue {queue.name!r} can't be declared as the settings want it: {exc}"
+            ) from exc
+        lives = queue.arguments.get("x-expires")
+        self._done[known] = time.monotonic() + lives / 1000 * _FRESH if lives else float("inf")
+        if len(self._done) > 10_000:  # names with durations in them
+            self._done = {queue: due for queue, due in self._done.items() if due > time.monotonic()}
+
+    def forget(self, name: str) -> None:
+        """The queue, or its binding, may be gone."""
+        self._done = {known: due for known, due in self._done.items() if known[0] != name}
+        self._exchange = False
+
+    def count(self, name: str) -> int | None:
+        """How many messages wait in a queue; None: there is no such queue."""
+        try:
+            return self._declare(name, {}, passive=True)
+        except NotFound:
+            return None
+        except ResourceLocked:  # somebody's exclusive queue
+            return None
+
+    def delete(self, name: str) -> None:
+        """Delete a queue, if it is there."""
+        self.channel.queue_delete(name)
+
+    def _ensure(self, queue: Queue) -> None:
+        config = self._topology.config
+        if queue.binding_key and not self._exchange:
+            self.channel.exchange_declare(
+                config.exchange, config.exchange_type, durable=True, auto_delete=False
+            )
+            self._exchange = True
+        self._declare(queue.name, queue.arguments, auto_delete=queue.auto_delete)
+        if queue.binding_key:
+            self._bind(queue)
+
+    def _declare(self, name: str, arguments: Any, *, passive: bool = False, auto_delete: bool = False) -> int:
+        # py-amqp chooses the types of integers by their size; here the types are part of what is declared.
+        args = dumps("Bsbbbbb", (0, name, passive, True, False, auto_delete, False)) + table(arguments)
+        _, messages, _ = self._call(spec.Queue.Declare, args, spec.Queue.DeclareOk)
+        return int(messages)
+
+    def _bind(self, queue: Queue) -> None:
+        args = dumps("Bsssb", (0, queue.name, self._topology.config.exchange, queue.binding_key, False))
+        self._call(spec.Queue.Bind, args + table(queue.binding_arguments), spec.Queue.BindOk)
+
+    def _call(self, method: Any, args: bytes, answer: Any) -> Any:
+        channel = self.channel
+        channel.connection.frame_writer(1, channel.channel_id, method, args, None)
+        return channel.wait(answer, returns_tuple=True)
+
+
+#: What a channel may be closed with, by what was asked on it.
+CHANNEL_ERRORS: Final = (ChannelError,)

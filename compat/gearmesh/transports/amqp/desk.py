@@ -1,0 +1,215 @@
+"""The verbs of a channel that need no consumer: for people and supervisors."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import pyamqp
+
+from gearmesh.errors import GearmeshError, RemoteProtocolError
+from gearmesh.transports.amqp import frames
+from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON
+from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
+from gearmesh.transports.base import DeadLetter, Delayed, Rated
+from gearmesh.wire.codec import decode
+from gearmesh.wire.commit import Delivery
+from gearmesh.wire.gotime import parse
+from gearmesh.wire.names import amqp_dead
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.suspects import Suspects
+    from gearmesh.transports.amqp.topology import Topology
+    from gearmesh.transports.rates import Rates
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
+
+    link: Link
+    ledger: Ledger
+    consumer: str
+    topology: Topology
+    suspects: Suspects
+    rates: Rates
+
+    #: RabbitMQ says only that a message was delivered before, by whomever, and whatever became of it.
+    counts_losses = False
+    #: Queues with names that nobody can list hold what is delayed.
+    lists_delayed = False
+
+    def barrier(self) -> None:
+        """Wait until RabbitMQ has done all that this channel was told."""
+        raise NotImplementedError
+
+    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+        """Within this process. RabbitMQ itself watches over connections, and knows when a process is gone."""
+        LEDGERS.get(consumer).alive_at = time.monotonic()
+
+    def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
+        """What a consumer of this process holds; of others RabbitMQ tells nothing."""
+        wanted = set(queues)
+        held = list(LEDGERS.get(consumer).held.values())
+        return [(each.delivery, each.body) for each in held if each.delivery.queue in wanted]
+
+    def recover(
+        self,
+        consumer: str,
+        queues: Iterable[str],
+        *,
+        suspect: bool = False,
+        running: Collection[int] | None = None,
+        certain: bool = True,
+    ) -> int:
+        """What a dead process held RabbitMQ has put back when its connection ended; here it is noted what it ran.
+
+        What a consumer of this process holds is put back now.
+        """
+        ledger = LEDGERS.get(consumer)
+        wanted = set(queues)
+        found = [each for each in list(ledger.held.values()) if each.delivery.queue in wanted]
+        if suspect:
+            ids = [each.delivery.id for each in found] if running is None else list(running)
+            with self.link.lock:
+                for id in ids:
+                    self.suspects.note(
+                        digest_of(id), alone=len(ids) == 1, certain=certain and running is not None
+                    )
+        for each in found:
+            tags = each.tags
+            if tags is None:
+                ledger.forget(each.delivery.id)
+        channels = {
+            channel: None
+            for each in found
+            if (tags := each.tags) is not None
+            for channel in list(tags.link.consuming)
+            if channel.tags is tags
+        }
+        for channel in channels:
+            channel.give_back()
+        for link in list(ledger.lingering):
+            link.let_go()
+        return len(found)
+
+    def expire(self, ids: Iterable[int]) -> None:
+        """Note down that a process was killed for these: who gets one next finds it overdue."""
+        with self.link.lock:
+            for id in ids:
+                self.suspects.expire(digest_of(id))
+
+    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
+        """The first waiting messages.
+
+        RabbitMQ shows a message only by delivering it: all are taken and put back where they were. Meanwhile nobody
+        else gets them, and afterwards they count as delivered before.
+        """
+        with self._browse(queue, limit) as messages:
+            return [bytes(message.body) for message in messages]
+
+    def delayed(self, limit: int = 1000) -> list[Delayed]:
+        """What waits in the one queue for delayed messages, if the settings name one.
+
+        Raises:
+            GearmeshError: they name none. Each duration has a queue then, and AMQP can't list queues.
+        """
+        queue = self.topology.config.delayed_queue
+        if not queue:
+            raise GearmeshError(
+                "RabbitMQ can't tell what is delayed: each duration has a queue of its own (delay.<ms>…). "
+                "'rabbitmqctl list_queues' lists them; with the setting amqp.delayed_queue they are one"
+            )
+        with self._browse(queue, 1 << 30) as messages:
+            found = [Delayed(body, _eta(body)) for body in (bytes(message.body) for message in messages)]
+        return sorted(found, key=lambda each: each.eta_ns)[:limit]
+
+    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
+        with self._browse(amqp_dead(queue), 1 << 30) as messages:
+            return list(self._letters(queue, messages).values())[:limit]
+
+    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
+        """What is put back into its queue is there before it leaves the dead: it may come twice, never not at all."""
+        wanted = set(ids)
+        with self._browse(amqp_dead(queue), 1 << 30) as messages:
+            taken = [message for message in messages if _id(bytes(message.body)) in wanted]
+            bodies = {_id(bytes(message.body)): message for message in taken}
+            if retry and bodies:
+                batch = []
+                for message in bodies.values():
+                    headers = dict(message.properties.get("application_headers") or {})
+                    for name in (ASIDE, DEAD_AT, DEAD_REASON):
+                        headers.pop(name, None)
+                    priority = message.properties.get("priority") or 0
+                    batch.append(frames.Publishing("", queue, bytes(message.body), headers, priority))
+                self.link.declarer(self.topology).ensure(self.topology.source(queue))
+                self.link.sender(self.topology).publish(batch)
+            for message in taken:
+                message.channel.basic_ack(message.delivery_tag)
+            return len(bodies)
+
+    def admit(self, requests: Sequence[Rated]) -> list[int]:
+        """By this process alone: RabbitMQ keeps nothing that several could count with."""
+        return [self.rates.admit(request) for request in requests]
+
+    @contextmanager
+    def _browse(self, queue: str, limit: int) -> Iterator[list[Any]]:
+        """The first messages of a queue, taken for the moment. What is not acknowledged inside goes back."""
+        with self.link.lock:
+            self.barrier()  # what was published here without a confirm is there, too
+            count = self.link.declarer(self.topology).count(queue)
+            if not count:
+                yield []
+                return
+            channel = pyamqp.Channel(self.link)
+            channel.open()
+            try:
+                messages: list[Any] = []
+                while len(messages) < min(limit, count):
+                    message = channel.basic_get(queue)
+                    if message is None:
+                        break
+                    messages.append(message)
+                yield messages
+                if messages:
+                    last = messages[-1].delivery_tag
+                    # Only what was not acknowledged is left to be put back.
+                    self.link.send(frames.nack(channel.channel_id, last, multiple=True))
+            finally:
+                channel.close()
+
+    def _letters(self, queue: str, messages: Sequence[Any]) -> dict[bytes, DeadLetter]:
+        """One letter for equal bytes; the longest dead first."""
+        letters: dict[bytes, DeadLetter] = {}
+        for message in messages:
+            body = bytes(message.body)
+            headers = message.properties.get("application_headers") or {}
+            died = float(headers.get(DEAD_AT) or 0) / 1000
+            old = letters.pop(body, None)
+            letters[body] = DeadLetter(
+                queue=queue,
+                body=body,
+                reason=str(headers.get(DEAD_REASON) or ""),
+                count=1 + (old.count if old else 0),
+                first=old.first if old else died,
+                last=died,
+            )
+        return letters
+
+
+def _id(body: bytes) -> str:
+    return hashlib.sha1(body, usedforsecurity=False).hexdigest()
+
+
+def _eta(body: bytes) -> int:
+    """When a delayed message is due, as it says itself; 0 if it does not."""
+    try:
+        sig = decode(body)
+    except RemoteProtocolError:
+        return 0
+    return parse(sig.ETA) if sig.ETA is not None else 0

@@ -1,0 +1,189 @@
+"""AMQP 0-9-1 frames that every task needs, written and read without py-amqp's detours.
+
+Everything else goes through py-amqp. Layouts: https://www.rabbitmq.com/amqp-0-9-1-reference.html; the letters of
+table values are RabbitMQ's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amqp.serialization import decode_properties_basic
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.topology import Queue
+
+__all__ = [
+    "DELIVER",
+    "Delivered",
+    "Int64",
+    "Publishing",
+    "ack",
+    "nack",
+    "read_deliver",
+    "read_properties",
+    "table",
+]
+
+METHOD, HEADER, BODY, END = 1, 2, 3, b"\xce"
+#: Class and method of basic.deliver, as they stand in its frame.
+DELIVER: Final = b"\x00\x3c\x00\x3c"
+
+_frame = Struct(">BHI")
+_header = Struct(">HHQ")
+_ack = Struct(">BHIHHQBB")
+_long = Struct(">I")
+_deliver_end = Struct(">QB")
+
+#: Bits of the properties that we write, in the order in which their values follow.
+_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _EXPIRATION = 1 << 15, 1 << 13, 1 << 12, 1 << 11, 1 << 8
+
+
+class Int64(int):
+    """An integer that is written as 64 bits, whatever its size: Go's int64 in a table."""
+
+
+class Publishing(NamedTuple):
+    """A message to publish, and where to.
+
+    Attributes:
+        exchange: ``""`` is the default exchange, where the routing key is a queue's name.
+        headers: table of the message; None: there is none.
+        expiration: ms as text; ``""``: never.
+        transient: it need not survive RabbitMQ.
+        mandatory: RabbitMQ says so if no queue takes it.
+        queue: the one that is meant; it was declared.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any] | None = None
+    priority: int = 0
+    expiration: str = ""
+    content_type: str = "application/json"
+    transient: bool = False
+    mandatory: bool = True
+    queue: Queue | None = None
+
+    def frames(self, channel: int, frame_max: int) -> Iterator[bytes]:
+        """The frames of basic.publish on a channel."""
+        method = b"".join(
+            (
+                b"\x00\x3c\x00\x28\x00\x00",
+                _short(self.exchange),
+                _short(self.routing_key),
+                b"\x01" if self.mandatory else b"\x00",
+            )
+        )
+        properties = self.properties()
+        body = self.body
+        yield b"".join(
+            (
+                _frame.pack(METHOD, channel, len(method)),
+                method,
+                END,
+                _frame.pack(HEADER, channel, 12 + len(properties)),
+                _header.pack(60, 0, len(body)),
+                properties,
+                END,
+            )
+        )
+        most = frame_max - 8
+        for start in range(0, len(body), most):
+            part = body[start : start + most]
+            yield b"".join((_frame.pack(BODY, channel, len(part)), part, END))
+
+    def properties(self) -> bytes:
+        """Flags and values, as they follow in the header frame."""
+        flags = _CONTENT_TYPE | _DELIVERY_MODE
+        values = [_short(self.content_type)]
+        if self.headers:  # Go: an empty table is not written
+            flags |= _HEADERS
+            values.append(table(self.headers))
+        values.append(b"\x01" if self.transient else b"\x02")
+        if self.priority:  # Go: nor is a priority of 0
+            flags |= _PRIORITY
+            values.append(bytes((min(self.priority, 255),)))
+        if self.expiration:
+            flags |= _EXPIRATION
+            values.append(_short(self.expiration))
+        return flags.to_bytes(2, "big") + b"".join(values)
+
+
+class Delivered(NamedTuple):
+    """basic.deliver, without the message."""
+
+    consumer_tag: str
+    tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+
+
+def read_deliver(frame: bytes) -> Delivered:
+    """The payload of a method frame that begins with :data:`DELIVER`."""
+    at = 5 + frame[4]
+    consumer_tag = frame[5:at].decode()
+    tag, redelivered = _deliver_end.unpack_from(frame, at)
+    at += 9
+    end = at + 1 + frame[at]
+    exchange = frame[at + 1 : end].decode()
+    routing_key = frame[end + 1 : end + 1 + frame[end]].decode("utf-8", "surrogateescape")
+    return Delivered(consumer_tag, tag, bool(redelivered & 1), exchange, routing_key)
+
+
+def read_properties(raw: bytes) -> dict[str, Any]:
+    """Flags and values of a header frame, by py-amqp's names."""
+    properties: dict[str, Any]
+    properties, _ = decode_properties_basic(raw, 0)
+    return properties
+
+
+def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """basic.ack; ``multiple``: of all up to ``tag``."""
+    return _ack.pack(METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
+
+
+def nack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """basic.nack that puts back."""
+    return _ack.pack(METHOD, channel, 13, 60, 120, tag, 2 | multiple, 0xCE)
+
+
+def table(values: Mapping[str, Any]) -> bytes:
+    """A table with its length. Raises TypeError for a value that no table can hold."""
+    body = b"".join(_short(name) + _value(value) for name, value in values.items())
+    return _long.pack(len(body)) + body
+
+
+def _value(value: Any) -> bytes:
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogateescape")
+        return b"S" + _long.pack(len(data)) + data
+    if isinstance(value, bool):
+        return b"t\x01" if value else b"t\x00"
+    if isinstance(value, int):
+        if isinstance(value, Int64) or not -(1 << 31) <= value < 1 << 31:
+            return b"l" + value.to_bytes(8, "big", signed=True)
+        return b"I" + value.to_bytes(4, "big", signed=True)
+    if isinstance(value, float):
+        return b"d" + Struct(">d").pack(value)
+    if isinstance(value, bytes):
+        return b"x" + _long.pack(len(value)) + value
+    if isinstance(value, Mapping):
+        return b"F" + table(value)
+    if isinstance(value, (list, tuple)):
+        items = b"".join(map(_value, value))
+        return b"A" + _long.pack(len(items)) + items
+    if value is None:
+        return b"V"
+    raise TypeError(f"a table can't hold {value!r}, a {type(value).__name__}")
+
+
+def _short(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogateescape")
+    if len(data) > 255:
+        raise ValueError(f"{text!r} has {len(data)} bytes, AMQP allows 255 in a name")
+    return bytes((len(data),)) + data

@@ -1,0 +1,90 @@
+"""What a connection needs by the clock, whatever its owner is doing: heartbeats, and an eye on silent consumers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from amqp.exceptions import AMQPError
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+
+__all__ = ["Keeper"]
+
+log = logging.getLogger("gearmesh.amqp")
+
+#: Seconds between two looks at the most.
+_MOST: Final = 5.0
+
+
+class Keeper:
+    """A thread beside a connection's owner. It ends with the connection."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = weakref.ref(link)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        #: for how long the consumers are known to have been silent, and when they last gave a sign
+        self._silent: dict[str, tuple[float, float]] = {}
+        self._looked_at = 0.0
+
+    def start(self) -> None:
+        """Begin. Twice, or after the end, is fine."""
+        if self._thread is None and not self._over.is_set():
+            self._thread = threading.Thread(target=self._loop, name="gearmesh-amqp-keeper", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End. Before start, or twice, is fine."""
+        self._over.set()
+
+    def _loop(self) -> None:
+        pause = 0.05
+        self._looked_at = time.monotonic()
+        while not self._over.wait(pause):
+            link = self._link()
+            if link is None:
+                return
+            try:
+                pause = self._look(link)
+            except (AMQPError, OSError) as exc:
+                link.fail(exc)
+                if link.lingering:
+                    with contextlib.suppress(AMQPError, OSError):
+                        link.collect()
+                return
+            del link
+
+    def _look(self, link: Link) -> float:
+        link.maintain()
+        if link.lingering:
+            link.pump()  # nobody else reads it
+        pause = min(_MOST, link.heartbeat / 4 if link.heartbeat else _MOST)
+        now = time.monotonic()
+        elapsed, self._looked_at = now - self._looked_at, now
+        for channel in list(link.consuming):
+            if not channel.heartbeats or not channel.ledger.held:
+                self._silent.pop(channel.consumer, None)
+                continue
+            alive_at = channel.ledger.alive_at
+            since, silent = self._silent.get(channel.consumer, (alive_at, 0.0))
+            # Only what was watched counts: what kept the consumer from speaking may have kept us from looking.
+            step = min(1.5, channel.lease / 4)
+            silent = silent + min(elapsed, 2 * step) if since == alive_at else 0.0
+            self._silent[channel.consumer] = alive_at, silent
+            if silent >= channel.lease:
+                count = channel.give_back()
+                log.warning(
+                    "consumer %s gave no sign of life for %g s: %d of its messages go back",
+                    channel.consumer,
+                    channel.lease,
+                    count,
+                )
+                self._silent.pop(channel.consumer, None)
+            pause = min(pause, step)
+        return pause

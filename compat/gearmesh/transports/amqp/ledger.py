@@ -1,0 +1,129 @@
+"""What a consumer of RabbitMQ holds, through which channel, and what it ran when a channel was lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from gearmesh.named import Named
+from gearmesh.transports import ledger
+from gearmesh.wire.commit import Delivery
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.tags import Tags
+
+__all__ = ["LEDGERS", "Held", "Ledger", "digest_of"]
+
+_COUNTER_BITS: Final = 31
+_DIGEST_BITS: Final = 32
+
+
+def digest_of(id: int) -> int:
+    """The checksum of the message's bytes that is a part of each delivery's id."""
+    return id & ((1 << _DIGEST_BITS) - 1)
+
+
+class Held:
+    """One delivery: the message, and how it can be settled.
+
+    ``tags`` is None while it is adrift: the channel that delivered it is gone, RabbitMQ will deliver it again.
+    ``tag`` is RabbitMQ's number of the delivery on that channel, ``source`` the consumer tag there.
+    """
+
+    __slots__ = ("body", "delivery", "properties", "recorded", "source", "tag", "tags")
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        body: bytes,
+        properties: Mapping[str, Any],
+        tags: Tags | None,
+        tag: int,
+        source: str,
+    ) -> None:
+        self.delivery = delivery
+        self.body = body
+        self.properties = properties
+        self.tags = tags
+        self.tag = tag
+        self.source = source
+        #: somebody noted down that it was lost; to be forgotten when it is done
+        self.recorded = False
+
+
+class Ledger(ledger.Ledger):
+    """With the messages themselves. Found by the consumer's name in the whole process; see :data:`LEDGERS`.
+
+    Anybody in this process who knows a delivery can settle it. In another process nobody can: there, RabbitMQ
+    itself takes back what a dead one held.
+    """
+
+    def __init__(self, consumer: str | None = None) -> None:
+        super().__init__(consumer)
+        #: delivery id -> what is held
+        self.held: dict[int, Held] = {}
+        #: those without a channel, by their bytes: a redelivery of the same bytes is adopted
+        self._adrift: dict[bytes, list[Held]] = {}
+        self._lock = threading.Lock()
+        self._next = 1
+        #: connections closed by their users that wait for what they brought to be settled
+        self.lingering: list[Link] = []
+        #: when it last gave a sign of life, by the monotonic clock
+        self.alive_at = time.monotonic()
+
+    def new_id(self, body: bytes) -> int:
+        """An id no open delivery has: a counter, and a checksum of the message by which others may know it."""
+        with self._lock:
+            number = self._next
+            self._next += 1
+        # Readable on a worker's board, in 63 bits; the counter begins anew after 2 billion.
+        return (number & ((1 << _COUNTER_BITS) - 1)) << _DIGEST_BITS | zlib.crc32(body)
+
+    def add(self, held: Held) -> None:
+        """Hold it from now on."""
+        self.held[held.delivery.id] = held
+        self.open[held.delivery.id] = held.delivery
+
+    def forget(self, id: int) -> None:
+        """It is settled, or lost."""
+        self.open.pop(id, None)
+        held = self.held.pop(id, None)
+        if held is not None and held.tags is None:
+            with self._lock:
+                self._take_adrift(held.body, held)
+
+    def set_adrift(self, held: Held) -> None:
+        """Its channel is gone."""
+        with self._lock:
+            if held.tags is not None:
+                held.tags = None
+                self._adrift.setdefault(held.body, []).append(held)
+
+    def adopt(self, body: bytes, tags: Tags, tag: int, source: str) -> Held | None:
+        """If these bytes are what is adrift here, the redelivery takes its place; else None."""
+        if not self._adrift:
+            return None
+        with self._lock:
+            held = self._take_adrift(body)
+            if held is not None:
+                held.tags, held.tag, held.source = tags, tag, source
+            return held
+
+    def _take_adrift(self, body: bytes, which: Held | None = None) -> Held | None:
+        waiting = self._adrift.get(body)
+        if not waiting:
+            return None
+        found = which if which is not None else waiting[0]
+        if found in waiting:
+            waiting.remove(found)
+            if not waiting:
+                del self._adrift[body]
+        return found
+
+
+#: The ledgers of this process by consumer; each lives as long as one who uses it.
+LEDGERS: Final = Named(Ledger)

@@ -1,0 +1,394 @@
+"""One connection to RabbitMQ: py-amqp's, with a reader of its own, a lock, and a way to end its wait.
+
+One thread owns it: it waits for the socket and for wake-ups (:meth:`Link.rest`), outside the lock. Any other thread
+may do what takes a moment, under the lock: acknowledge, send a heartbeat. So a committer never waits for a drain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp.exceptions import AMQPError, RecoverableConnectionError
+from kombu.transport import pyamqp
+
+from gearmesh.transports.amqp.declaring import Declarer
+from gearmesh.transports.amqp.frames import DELIVER, Delivered, read_deliver
+from gearmesh.transports.amqp.keeper import Keeper
+from gearmesh.transports.amqp.sender import Sender
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.channel import Channel
+    from gearmesh.transports.amqp.ledger import Held
+    from gearmesh.transports.amqp.tags import Tags
+    from gearmesh.transports.amqp.topology import Topology
+
+__all__ = ["Link"]
+
+log = logging.getLogger("gearmesh.amqp")
+
+_RECV: Final = 1 << 18
+_frame = Struct(">BHI")
+_size = Struct(">Q")
+_BLOCKED: Final = b"\x00\x0a\x00\x3c"
+_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
+
+
+class _Incoming:
+    """A delivery of which not all frames are here yet."""
+
+    __slots__ = ("delivered", "left", "parts", "properties")
+
+    def __init__(self, delivered: Delivered) -> None:
+        self.delivered = delivered
+        self.properties = b""
+        self.left = -1
+        self.parts: list[bytes] = []
+
+
+class Link(pyamqp.Connection):  # type: ignore[misc]
+    """See the module.
+
+    Args:
+        options: the transport's options.
+        patience: seconds to wait for RabbitMQ's answer, and to take what is written.
+    """
+
+    channels: dict[int, Any]
+    _transport: Any
+
+    def __init__(
+        self, *args: Any, options: Mapping[str, Any] | None = None, patience: float = 30.0, **kwargs: Any
+    ) -> None:
+        self.options = dict(options or {})
+        self.lock = threading.RLock()
+        self.patience = patience
+        #: why RabbitMQ reads nothing more from us; "": it does
+        self.blocked = ""
+        self.broken: BaseException | None = None
+        self.sent_at = self.received_at = time.monotonic()
+        #: the channels that may consume
+        self.consuming: list[Channel] = []
+        #: it is about to be closed by us
+        self.closing = False
+        #: closed as far as kombu knows; it stays open until what was delivered through it is settled
+        self.lingering = False
+        self.keeper = Keeper(self)
+        self._declarer: Declarer | None = None
+        self._sender: Sender | None = None
+        self._data = b""
+        self._at = 0
+        self._incoming: dict[int, _Incoming] = {}
+        self._pid = os.getpid()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._woken = False
+        self._readable = select.poll()
+        self._either = select.poll()
+        super().__init__(*args, **kwargs)
+
+    # -- life
+
+    def connect(self, callback: Any = None) -> Any:
+        try:
+            result = super().connect(callback)
+        except BaseException:
+            self.collect()
+            raise
+        # From here on nobody waits longer than this for the kernel to take what is written.
+        self.sock.settimeout(self.patience)
+        self._either.register(self.sock, select.POLLIN)
+        self._either.register(self._wake_read, select.POLLIN)
+        return result
+
+    def collect(self) -> None:
+        with self.lock:
+            try:
+                super().collect()
+            finally:
+                self._end()
+
+    def close(self, *args: Any, **kwargs: Any) -> None:
+        if os.getpid() != self._pid:  # forked: the socket is the parent's, too, and must not hear a word
+            if self._transport is not None and self._transport.sock is not None:
+                self._transport.sock.close()
+                self._transport = None
+            return
+        with self.lock:
+            if self._transport is None:
+                return
+            try:
+                if self.broken is None and not self.lingering:
+                    for channel in list(self.consuming):
+                        channel.retire()
+                if self.lingering:
+                    self.let_go()
+                    return
+                self.closing = True
+                if self.broken is None:
+                    super().close(*args, **kwargs)
+            finally:
+                if not self.lingering:
+                    self.collect()
+
+    def linger(self, channel: Channel) -> None:
+        """Do not close before all that ``channel`` has brought is settled."""
+        if not self.lingering:
+            self.lingering = True
+            channel.ledger.lingering.append(self)
+
+    def let_go(self) -> None:
+        """Close for good if nothing is left to be settled of what came through a connection that lingers."""
+        if not self.lingering:
+            return
+        with self.lock:
+            if any(channel.held_here() for channel in self.consuming):
+                return
+            for channel in self.consuming:
+                if self in channel.ledger.lingering:
+                    channel.ledger.lingering.remove(self)
+            self.lingering = False
+            self.closing = True
+            with contextlib.suppress(AMQPError, OSError):
+                super().close()
+            self.collect()
+
+    def declarer(self, topology: Topology) -> Declarer:
+        """The connection's declarer."""
+        if self._declarer is None:
+            self._declarer = Declarer(self, topology)
+        return self._declarer
+
+    def sender(self, topology: Topology) -> Sender:
+        """The connection's sender."""
+        if self._sender is None:
+            self._sender = Sender(self, topology, self.declarer(topology))
+        return self._sender
+
+    def settled(self, tags: Tags, held: Held) -> None:
+        """A delivery of this connection's is settled."""
+        for channel in self.consuming:
+            if channel.tags is tags:
+                channel.settled(held)
+
+    def barrier(self, tags: Tags) -> None:
+        """Wait until RabbitMQ has done what a channel was told."""
+        for channel in self.consuming:
+            if channel.tags is tags:
+                channel.barrier()
+
+    def _end(self) -> None:
+        self.keeper.stop()
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def fail(self, exc: BaseException) -> None:
+        """It can't be used any more; whoever owns it learns why."""
+        with self.lock:
+            if self.broken is None:
+                self.broken = exc
+            self.wake()
+
+    def check(self) -> None:
+        """Raises RecoverableConnectionError if it can't be used."""
+        if self.broken is not None:
+            raise RecoverableConnectionError(str(self.broken)) from self.broken
+        if self._transport is None or not self._transport.connected:
+            raise RecoverableConnectionError("connection already closed")
+
+    # -- writing
+
+    def send(self, data: bytes) -> None:
+        """Write frames."""
+        with self.lock:
+            self.check()
+            try:
+                self._transport.write(data)
+            except TimeoutError as exc:  # a part may be gone: it is of no use any more
+                why = self.blocked or "RabbitMQ takes nothing"
+                self.broken = RecoverableConnectionError(f"nothing written in {self.patience:g} s: {why}")
+                raise self.broken from exc
+            except OSError as exc:
+                self.broken = exc
+                raise
+            self.sent_at = time.monotonic()
+            self.bytes_sent += 1
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        self.send(b"\x08\x00\x00\x00\x00\x00\x00\xce")
+
+    def maintain(self) -> None:
+        """Send a heartbeat if it is time for one; find out whether RabbitMQ is still there."""
+        if not self.heartbeat:
+            return
+        now = time.monotonic()
+        if now - self.received_at > self.heartbeat / 2:
+            self.pump()  # who only publishes now and then reads nothing in between
+        if now - self.received_at > 2.5 * self.heartbeat:
+            self.fail(RecoverableConnectionError(f"RabbitMQ was silent for {now - self.received_at:.0f} s"))
+        elif now - self.sent_at >= self.heartbeat / 2:
+            self.beat()
+
+    # -- reading: under the lock
+
+    def blocking_read(self, timeout: float | None = None) -> Any:
+        """Handle one frame; py-amqp's way to wait for an answer."""
+        with self.lock:
+            frame = self._next()
+            deadline = time.monotonic() + (self.patience if timeout is None else timeout)
+            while frame is None:
+                left = deadline - time.monotonic()
+                if left <= 0 and not self._fill(0):
+                    if timeout is not None:
+                        raise TimeoutError("no answer in time")
+                    raise RecoverableConnectionError(
+                        f"no answer from RabbitMQ in {self.patience:g} s {self.blocked}".rstrip()
+                    )
+                self._fill(max(0.0, left))
+                frame = self._next()
+            return self._handle(*frame)
+
+    def pump(self) -> None:
+        """Handle all frames that are there; waits for nothing."""
+        with self.lock:
+            self.check()
+            while True:
+                frame = self._next()
+                if frame is None:
+                    if not self._fill(0):
+                        return
+                    continue
+                self._handle(*frame)
+
+    def read_one(self, timeout: float) -> bool:
+        """Handle what is there, or wait up to ``timeout`` seconds for it; False if nothing came."""
+        with self.lock:
+            self.check()
+            frame = self._next()
+            while frame is None:
+                if not self._fill(timeout):
+                    return False
+                frame = self._next()
+            self._handle(*frame)
+            return True
+
+    def _fill(self, timeout: float) -> bool:
+        """Read from the socket; False if nothing came within ``timeout`` seconds."""
+        transport = self._transport
+        if transport is None or transport.sock is None:
+            raise RecoverableConnectionError("connection already closed")
+        sock = transport.sock
+        pending = getattr(sock, "pending", None)
+        if not (pending is not None and pending()):
+            fd = sock.fileno()
+            self._readable.register(fd, select.POLLIN)
+            try:
+                if not self._readable.poll(timeout * 1000):
+                    return False
+            finally:
+                self._readable.unregister(fd)
+        try:
+            data = sock.recv(_RECV)
+        except OSError as exc:
+            self.broken = exc
+            raise
+        if not data:
+            self.broken = RecoverableConnectionError("RabbitMQ closed the connection")
+            raise self.broken
+        self.received_at = time.monotonic()
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
+        return True
+
+    def _complete(self) -> bool:
+        """A frame was read and not handled yet."""
+        left = len(self._data) - self._at
+        return left >= 8 and left >= 8 + _frame.unpack_from(self._data, self._at)[2]
+
+    def _next(self) -> tuple[int, int, bytes] | None:
+        data, at = self._data, self._at
+        if len(data) - at < 8:
+            return None
+        kind, channel, size = _frame.unpack_from(data, at)
+        end = at + 7 + size
+        if end >= len(data):
+            return None
+        if data[end] != 0xCE:
+            self.broken = RecoverableConnectionError("a frame of RabbitMQ's ends in the wrong place")
+            raise self.broken
+        self._at = end + 1
+        return kind, channel, data[at + 7 : end]
+
+    def _handle(self, kind: int, channel: int, payload: bytes) -> Any:
+        incoming = self._incoming.get(channel)
+        if kind == 1 and payload[:4] == DELIVER:
+            self._incoming[channel] = _Incoming(read_deliver(payload))
+            return False
+        if incoming is not None and kind == 2:
+            (incoming.left,) = _size.unpack_from(payload, 4)
+            incoming.properties = payload[12:]
+        elif incoming is not None and kind == 3:
+            incoming.parts.append(payload)
+            incoming.left -= len(payload)
+        elif kind == 1 and payload[:4] in (_BLOCKED, _UNBLOCKED):
+            self._alarm(payload)
+            return True
+        else:
+            return self.on_inbound_frame((kind, channel, payload))
+        if incoming.left > 0:
+            return False
+        del self._incoming[channel]
+        target: Channel | None = self.channels.get(channel)
+        if target is not None:
+            parts = incoming.parts
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            target.arrived(incoming.delivered, incoming.properties, body)
+        return True
+
+    def drop_partial(self, channel: int) -> None:
+        """The channel was closed in the midst of a delivery."""
+        self._incoming.pop(channel, None)
+
+    def _alarm(self, payload: bytes) -> None:
+        if payload[:4] == _BLOCKED:
+            self.blocked = "(it has an alarm: " + payload[5 : 5 + payload[4]].decode("utf-8", "replace") + ")"
+            log.warning("RabbitMQ takes no messages for now %s; publishing waits", self.blocked)
+        else:
+            self.blocked = ""
+            log.warning("RabbitMQ takes messages again")
+
+    # -- waiting
+
+    def rest(self, timeout: float | None) -> bool:
+        """Wait, without the lock, until there is something to read or somebody calls :meth:`wake`; True if woken."""
+        sock = self._transport.sock if self._transport is not None else None
+        if self.broken is not None or sock is None or self._complete():
+            return False
+        pending = getattr(sock, "pending", None)
+        if pending is not None and pending():
+            timeout = 0
+        try:
+            events = self._either.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        except ValueError:  # closed meanwhile
+            return False
+        wake = self._wake_read.fileno()
+        if any(fd == wake for fd, _ in events):
+            with contextlib.suppress(OSError):
+                self._wake_read.recv(4096)
+            return True
+        return False
+
+    def wake(self) -> None:
+        """End a wait, now or the next one. Any thread."""
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep
+            self._wake_write.send(b"\0")

@@ -1,0 +1,65 @@
+"""What a consumer's callback gets."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kombu.compression import decompress
+from kombu.message import Message as KombuMessage
+
+from gearmesh.transports.base import SIGNATURE
+from gearmesh.wire.commit import Delivery
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.channel import Channel
+    from gearmesh.transports.amqp.frames import Delivered
+
+__all__ = ["Message"]
+
+#: What Machinery calls a signature. kombu's own JSON always says its encoding, too.
+_JSON = "application/json"
+
+
+class Message(KombuMessage):  # type: ignore[misc]
+    """A kombu message that knows its delivery; its body is always the bytes that came.
+
+    Its ``delivery_tag`` is the delivery's id: RabbitMQ's own number changes when a redelivery is adopted.
+    """
+
+    delivery: Delivery | None
+
+    def __init__(
+        self,
+        channel: Channel,
+        delivered: Delivered,
+        properties: dict[str, Any],
+        body: bytes,
+        delivery: Delivery | None,
+    ) -> None:
+        # What the base class' constructor sets, without its work: this is every task's path.
+        self.channel = channel
+        self.delivery = delivery
+        self.delivery_tag = delivery.id if delivery is not None else delivered.tag
+        kind = properties.get("content_type")
+        self.content_encoding = encoding = properties.get("content_encoding")
+        self.content_type = SIGNATURE if kind == _JSON and encoding is None else kind
+        self.delivery_info = {
+            "exchange": delivered.exchange,
+            "routing_key": delivered.routing_key,
+            "consumer_tag": delivered.consumer_tag,
+            "redelivered": delivered.redelivered,
+        }
+        self.headers = properties.get("application_headers") or {}
+        self.properties = properties
+        self.body = body
+        self.errors: list[Any] = []
+        self.accept = None
+        self._decoded_cache = None
+        self._state = "RECEIVED"
+        compression = self.headers.get("compression")
+        if compression and encoding is not None:
+            try:
+                self.body = decompress(body, compression)
+            except Exception:  # kombu's way: whoever decodes it is told
+                self.errors.append(sys.exc_info())

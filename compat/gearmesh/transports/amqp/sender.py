@@ -1,0 +1,238 @@
+"""Publishes many messages and awaits their confirms together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp.exceptions import ChannelError, RecoverableConnectionError
+from kombu.transport import pyamqp
+
+from gearmesh.errors import PublishError
+from gearmesh.pauses import Pauses
+from gearmesh.transports.amqp.declaring import Declarer
+from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.wire.commit import Token
+from gearmesh.wire.names import amqp_sent
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.topology import Topology
+
+__all__ = ["AGAIN", "Sender"]
+
+#: Header of a message that may have been sent before.
+AGAIN: Final = "x-gearmesh-again"
+#: Bytes written at a time.
+_CHUNK: Final = 1 << 17
+#: Messages on their way without a confirm.
+_WINDOW: Final = 2048
+#: Messages after which a producer notes down how far it has come.
+_NOTE: Final = 16
+
+
+class Sender:
+    """One channel in confirm mode. Used by the thread that owns its link.
+
+    A repeated batch (:class:`~gearmesh.wire.commit.Token`) begins where the last note says the first try ended: before
+    the first, and after every few messages, a small one goes, on the same channel and so in order, into a queue that
+    keeps only the newest. Between two notes nobody can say. Those few are sent again, with a header that says so: who
+    gets one looks whether it was run before.
+    """
+
+    def __init__(self, link: Link, topology: Topology, declarer: Declarer) -> None:
+        self._link = link
+        self._topology = topology
+        self._declarer = declarer
+        self._channel: Any = None
+        self._seq = 0
+        #: number of the publish on the channel -> index in the batch, in order
+        self._open: dict[int, int] = {}
+        self._refused: list[int] = []
+        self._returned: set[tuple[str, str]] = set()
+        #: producer -> last batch, and how many of it are known to have been taken
+        self._notes: dict[str, tuple[int, int]] = {}
+
+    def publish(self, batch: Sequence[Publishing], token: Token | None = None) -> None:
+        """Send a batch; when this returns RabbitMQ has taken all of it.
+
+        Raises:
+            PublishError: a queue refuses messages, or there is none for them.
+        """
+        done = 0
+        if token is not None:
+            seq, count = self._note(token.producer)
+            if seq >= token.seq:
+                done = len(batch) if seq > token.seq else count
+            if seq == token.seq:
+                batch = [*batch[:done], *(_repeated(item) for item in batch[done:])]
+        todo = list(range(done, len(batch)))
+        pauses = Pauses(0.05, 1.0)
+        deadline = time.monotonic() + self._link.patience
+        healed = False
+        while todo:
+            try:
+                self._round(batch, todo, token)
+            except ChannelError as exc:
+                # Closed by RabbitMQ: the exchange is gone, or a message too large.
+                self.drop()
+                if healed:
+                    raise PublishError(f"RabbitMQ refuses messages for {_names(batch, todo)}: {exc}") from exc
+                healed = True
+                self._declare_again(batch[i] for i in todo)
+                continue
+            todo = sorted(self._refused)
+            lost = [i for i in range(len(batch)) if batch[i][:2] in self._returned] if self._returned else []
+            if token is not None and (todo or lost):
+                self._write_note(token, min(todo + lost))
+            if lost:
+                if healed:
+                    raise PublishError(f"no queue takes {_names(batch, lost)}: nothing is bound by that name")
+                healed = True
+                self._declare_again(batch[i] for i in lost)
+                todo = sorted({*todo, *lost})
+            elif todo:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise PublishError(
+                        f"RabbitMQ refuses messages for {_names(batch, todo)}: is the queue full?"
+                    )
+                time.sleep(min(pauses.next(), left))
+        if token is not None:
+            self._notes[token.producer] = token.seq, len(batch)
+
+    def knows(self, token: Token) -> bool:
+        """True if some of this batch, or of a later one, was sent before."""
+        return self._note(token.producer)[0] >= token.seq
+
+    def probe(self, queues: Sequence[str]) -> list[bool]:
+        """Which of these queues are there. Nothing is left in them: what expires at once is never seen."""
+        batch = [Publishing("", queue, b"", expiration="0", transient=True) for queue in queues]
+        self._round(batch, range(len(batch)), None)
+        return [item[:2] not in self._returned for item in batch]
+
+    def _declare_again(self, items: Iterable[Publishing]) -> None:
+        """Somebody has deleted a queue, or the exchange."""
+        for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
+            self._declarer.forget(queue.name)
+            self._declarer.ensure(queue)
+
+    # -- one try
+
+    def _round(self, batch: Sequence[Publishing], todo: Sequence[int], token: Token | None) -> None:
+        """Send some of a batch and wait for all confirms; what went wrong is in ``_refused`` and ``_returned``."""
+        channel = self._ready()
+        link, number, most = self._link, channel.channel_id, self._link.frame_max
+        self._refused, self._returned = [], set()
+        out: list[bytes] = []
+        size = 0
+        last = todo[-1]
+        if token is not None and len(todo) > 1:  # of a single one, the note follows in the same breath
+            self._seq += 1
+            self._open[self._seq] = -1
+            out += self._noted(token, todo[0]).frames(number, most)
+        for count, i in enumerate(todo, 1):
+            self._seq += 1
+            self._open[self._seq] = i
+            for frame in batch[i].frames(number, most):
+                out.append(frame)
+                size += len(frame)
+            if token is not None and (i == last or count % _NOTE == 0):
+                self._seq += 1
+                self._open[self._seq] = -1
+                out += self._noted(token, i + 1).frames(number, most)
+            if size >= _CHUNK or i == last:
+                link.send(b"".join(out))
+                out.clear()
+                size = 0
+                link.pump()
+                while len(self._open) > _WINDOW:
+                    self._await(token)
+        while self._open:
+            self._await(token)
+
+    def _await(self, token: Token | None) -> None:
+        """Read something, or find out that there is no sense in waiting any longer."""
+        link = self._link
+        deadline = time.monotonic() + link.patience
+        while not link.read_one(1.0):
+            link.maintain()
+            # A worker has nothing better to do than to wait for an alarm's end; a producer's caller has.
+            if time.monotonic() >= deadline and (token is not None or not link.blocked):
+                link.fail(
+                    RecoverableConnectionError(f"no confirm in {link.patience:g} s {link.blocked}".rstrip())
+                )
+                link.check()
+
+    def _ready(self) -> Any:
+        if self._channel is None:
+            channel = pyamqp.Channel(self._link)
+            channel.open()
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_nack"].add(self._on_nack)
+            channel.events["basic_return"].add(self._on_return)
+            self._channel = channel
+            self._seq = 0
+            self._open.clear()
+        return self._channel
+
+    def drop(self) -> None:
+        """RabbitMQ has closed the channel: another one is opened for the next batch."""
+        channel, self._channel = self._channel, None
+        self._open.clear()
+        if channel is not None and channel.connection is not None:
+            channel.close()
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._take(tag, multiple)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._refused += [i for i in self._take(tag, multiple) if i >= 0]
+
+    def _take(self, tag: int, multiple: bool) -> list[int]:
+        if not multiple:
+            return [self._open.pop(tag)] if tag in self._open else []
+        taken = []
+        for seq in list(self._open):
+            if seq > tag:
+                break
+            taken.append(self._open.pop(seq))
+        return taken
+
+    def _on_return(self, exc: ChannelError, exchange: str, routing_key: str, message: Any) -> None:
+        self._returned.add((exchange, routing_key))
+
+    # -- notes
+
+    def _note(self, producer: str) -> tuple[int, int]:
+        queue = self._topology.sent(producer)
+        self._declarer.ensure(queue)
+        note = self._notes.get(producer)
+        if note is None:
+            message = self._declarer.channel.basic_get(queue.name)
+            note = 0, 0
+            if message is not None:
+                self._declarer.channel.basic_reject(message.delivery_tag, requeue=True)
+                seq, _, count = bytes(message.body).partition(b" ")
+                note = int(seq), int(count)
+            self._notes[producer] = note
+        return note
+
+    def _noted(self, token: Token, count: int) -> Publishing:
+        body = b"%d %d" % (token.seq, count)
+        return Publishing("", amqp_sent(token.producer), body, content_type="text/plain", mandatory=False)
+
+    def _write_note(self, token: Token, count: int) -> None:
+        refused, returned = self._refused, self._returned
+        self._round([self._noted(token, count)], [0], None)
+        self._refused, self._returned = refused, returned
+
+
+def _repeated(item: Publishing) -> Publishing:
+    return item._replace(headers={**(item.headers or {}), AGAIN: True})
+
+
+def _names(batch: Sequence[Publishing], which: Sequence[int]) -> str:
+    return ", ".join(sorted({repr(batch[i].routing_key) for i in which}))

@@ -1,0 +1,105 @@
+"""Messages that ran when a process died, across processes that share nothing but RabbitMQ.
+
+Queues keep the books: ``gearmesh:suspect:<checksum>`` exists once such a message was lost, and the number of messages
+in ``gearmesh:deaths:<checksum>`` says how bad that was. None: it was lost, and perhaps not through its own fault. One:
+it is suspect. Each four more: it brought a process down while it ran alone, for certain; each one more: perhaps.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.transports.amqp.ledger import Held, digest_of
+from gearmesh.transports.amqp.topology import Queue
+from gearmesh.wire.names import amqp_deaths, amqp_overdue, amqp_suspect
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.channel import Channel
+
+__all__ = ["Suspects"]
+
+#: Seconds a redelivered message waits before it is looked up: RabbitMQ is quicker than the supervisor of who died.
+PAUSE: Final = 0.05
+#: Milliseconds for which a message stays suspect.
+LIFE: Final = 86_400_000
+
+
+class Suspects:
+    """What one channel knows and notes down of suspects."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._doubtful: dict[int, Held] = {}
+        self._due = float("inf")
+
+    def doubt(self, held: Held) -> None:
+        """This one was delivered before: it is looked up before it is handed out."""
+        if not self._doubtful:
+            self._due = time.monotonic() + PAUSE
+        self._doubtful[held.delivery.id] = held
+
+    def doubtful(self, held: Held) -> bool:
+        """It was not looked up yet."""
+        return held.delivery.id in self._doubtful
+
+    def due(self) -> float:
+        """When :meth:`settle` has something to do, by the monotonic clock."""
+        return self._due
+
+    def settle(self, now: float) -> None:
+        """Look up those whose time has come."""
+        if now < self._due:
+            return
+        self._due = float("inf")
+        channel = self._channel
+        held = [each for each in self._doubtful.values() if each.delivery.id in channel.ledger.held]
+        self._doubtful.clear()
+        if not held:
+            return
+        digests = [digest_of(each.delivery.id) for each in held]
+        names = [*map(amqp_suspect, digests), *map(amqp_overdue, digests)]
+        there = channel.link.sender(channel.topology).probe(names)
+        declarer = channel.link.declarer(channel.topology)
+        for each, digest, lost, overdue in zip(held, digests, there, there[len(held) :], strict=False):
+            each.recorded = lost or overdue
+            count = declarer.count(amqp_deaths(digest)) if lost else None
+            suspect = (count - 1) / 4 if count else -1.0
+            if count or overdue:
+                each.delivery = msgspec.structs.replace(each.delivery, suspect=suspect, overdue=overdue)
+                channel.ledger.open[each.delivery.id] = each.delivery
+
+    def expire(self, digest: int) -> None:
+        """A process was killed since the message with this checksum ran into its hard limit."""
+        channel = self._channel
+        queue = Queue(amqp_overdue(digest), {"x-expires": LIFE}, expires=True)
+        channel.link.declarer(channel.topology).ensure(queue)
+
+    def note(self, digest: int, *, alone: bool, certain: bool) -> None:
+        """A process died while it ran the message with this checksum."""
+        channel = self._channel
+        name = amqp_deaths(digest)
+        declarer = channel.link.declarer(channel.topology)
+        before = declarer.count(name)
+        for queue in (name, amqp_suspect(digest)):
+            declarer.ensure(Queue(queue, {"x-expires": LIFE}, expires=True))
+        more = 0
+        if not before and (certain or before is not None):
+            more = 1
+        if alone and (more or before):
+            more += 4 if certain else 1
+        batch = [Publishing("", name, b"", content_type="text/plain") for _ in range(more)]
+        if batch:
+            channel.link.sender(channel.topology).publish(batch)
+
+    def clear(self, held: Held) -> None:
+        """It is done: nothing is held against it any more."""
+        channel = self._channel
+        declarer = channel.link.declarer(channel.topology)
+        digest = digest_of(held.delivery.id)
+        for name in (amqp_suspect(digest), amqp_deaths(digest), amqp_overdue(digest)):
+            declarer.delete(name)
+            declarer.forget(name)

@@ -1,0 +1,57 @@
+"""The numbers of one channel's unsettled deliveries, and the shortest way to settle many of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from gearmesh.transports.amqp import frames
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+
+__all__ = ["Tags"]
+
+
+class Tags:
+    """One incarnation of a channel: what RabbitMQ delivered on it, in order.
+
+    Used under its link's lock.
+
+    Args:
+        link: the connection.
+        channel_id: the channel's number there.
+    """
+
+    def __init__(self, link: Link, channel_id: int) -> None:
+        self.link = link
+        self.channel_id = channel_id
+        #: False once RabbitMQ has closed the channel, which gave all of it back
+        self.open = True
+        self._order: deque[int] = deque()
+        self._settled: set[int] = set()
+
+    def delivered(self, tag: int) -> None:
+        """RabbitMQ numbers them upwards."""
+        self._order.append(tag)
+
+    def settle(self, acks: Collection[int], nacks: Collection[int] = ()) -> bytes:
+        """The frames that acknowledge some and put back others.
+
+        Whatever is settled up to some number is acknowledged by one frame.
+        """
+        settled, order, channel = self._settled, self._order, self.channel_id
+        settled.update(acks)
+        settled.update(nacks)
+        last = 0
+        while order and order[0] in settled:
+            last = order.popleft()
+            settled.discard(last)
+        # Before the one that covers many: what goes back must not be acknowledged by it.
+        out = [frames.nack(channel, tag) for tag in nacks]
+        covered = [tag for tag in acks if tag <= last]
+        if covered:
+            out.append(frames.ack(channel, max(covered), multiple=True))
+        out += [frames.ack(channel, tag) for tag in acks if tag > last]
+        return b"".join(out)

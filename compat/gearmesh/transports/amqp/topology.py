@@ -1,0 +1,136 @@
+"""What is declared in RabbitMQ, and which routing key leads where: Machinery's rules, and where we differ.
+
+Pure: nothing here speaks to a server. Source: recordings of a running Machinery (tests/golden/amqp.json).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from gearmesh.config import AMQPConfig
+from gearmesh.errors import ConfigError
+from gearmesh.transports.amqp.frames import Int64
+from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_sent, amqp_wait
+
+__all__ = ["Queue", "Topology", "round_up"]
+
+#: Durations per power of ten in which what is set aside may wait.
+STEPS: Final = 10
+#: Milliseconds after which a queue of ours that nobody uses any more is gone.
+UNUSED: Final = 600_000
+
+
+class Queue(NamedTuple):
+    """A queue to declare, and what binds it to the exchange; ``""``: nothing."""
+
+    name: str
+    arguments: Mapping[str, Any] = {}  # never changed
+    binding_key: str = ""
+    binding_arguments: Mapping[str, Any] = {}
+    auto_delete: bool = False
+    #: it has to be declared anew for each message, lest it expire with the message in it
+    expires: bool = False
+
+
+class Topology:
+    """The queues of one broker by Machinery's settings.
+
+    Args:
+        config: Machinery's settings for AMQP.
+        default_queue: what workers read that name no queue.
+    """
+
+    def __init__(self, config: AMQPConfig, default_queue: str) -> None:
+        self.config = config
+        self.default_queue = default_queue
+        self.direct = config.exchange_type == "direct"
+
+    def target(self, routing_key: str) -> Queue:
+        """The queue that has to be there when a message with this routing key is sent.
+
+        Go: declares a queue by the name of the routing key, whoever reads it; so what has the BindingKey goes to an
+        orphan until the first worker comes. Ours is the queue the workers read.
+        """
+        if not self.direct:
+            # Go: only the default queue; who wants something else has bound it.
+            return self._queue(self.default_queue, self.config.binding_key)
+        if routing_key == self.config.binding_key:
+            return self._queue(self.default_queue, routing_key)
+        return self._queue(routing_key, routing_key)
+
+    def source(self, queue: str) -> Queue:
+        """The queue that a worker reads.
+
+        Go: binds a custom queue with the BindingKey, too, and so makes it get a copy of each default task.
+        """
+        return self._queue(queue, self.config.binding_key if queue == self.default_queue else queue)
+
+    def delay(self, routing_key: str, seconds: float) -> tuple[Queue, str]:
+        """Where a message waits before it goes to ``routing_key``, and its expiration ("": the queue's)."""
+        ms = max(1, math.ceil(seconds * 1000))
+        if self.config.delay_steps:
+            ms = round_up(ms, self.config.delay_steps)
+        arguments: dict[str, Any] = {
+            "x-dead-letter-exchange": self.config.exchange,
+            "x-dead-letter-routing-key": routing_key,
+        }
+        name = self.config.delayed_queue
+        if name:
+            return self._ours(name, arguments), str(ms)
+        # Go: int64, and the queue lives twice as long as its messages wait.
+        arguments |= {"x-message-ttl": Int64(ms), "x-expires": Int64(2 * ms)}
+        return self._ours(amqp_delay(ms, self.config.exchange, routing_key), arguments), ""
+
+    def _ours(self, name: str, arguments: Mapping[str, Any]) -> Queue:
+        return Queue(
+            _checked(name),
+            arguments,
+            name,
+            self.config.queue_binding_args,
+            self.config.auto_delete,
+            expires="x-expires" in arguments,
+        )
+
+    def _queue(self, name: str, key: str) -> Queue:
+        config = self.config
+        return Queue(_checked(name), config.queue_declare_args, key, config.queue_binding_args)
+
+    # -- queues of ours, which Go never sees
+
+    def wait(self, queue: str, seconds: float) -> Queue:
+        """Where a message waits before it goes back to ``queue``."""
+        ms = round_up(max(1, math.ceil(seconds * 1000)), STEPS)
+        arguments = {
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": queue,
+            "x-message-ttl": ms,
+            "x-expires": 2 * ms + UNUSED,
+        }
+        return Queue(_checked(amqp_wait(ms, queue)), arguments, expires=True)
+
+    def dead(self, queue: str) -> Queue:
+        """Where the dead letters of ``queue`` are."""
+        return Queue(_checked(amqp_dead(queue)))
+
+    def sent(self, producer: str) -> Queue:
+        """Where a producer notes down how far it has come."""
+        return Queue(_checked(amqp_sent(producer)), {"x-max-length": 1, "x-expires": UNUSED}, expires=True)
+
+
+def round_up(ms: int, steps: int) -> int:
+    """The next of ``steps`` durations per power of ten, evenly apart by their logarithms; at least ``ms``."""
+    # One step too low, as a duration was rounded up to a whole number itself; it takes two steps at the most.
+    step = max(0, math.ceil(math.log10(ms) * steps) - 1)
+    while (rounded := math.ceil(10 ** (step / steps) - 1e-9)) < ms:
+        step += 1
+    return rounded
+
+
+def _checked(name: str) -> str:
+    if not name:
+        raise ConfigError("queue name is '', expected at least one character")
+    if len(name.encode("utf-8", "surrogateescape")) > 255:
+        raise ConfigError(f"queue name is {name!r}: RabbitMQ allows 255 bytes")
+    return name

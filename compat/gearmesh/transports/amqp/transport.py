@@ -1,0 +1,105 @@
+"""The kombu transport: connects, and waits without polling."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import Any
+
+from kombu.transport import base, pyamqp
+
+from gearmesh.config import AMQPConfig
+from gearmesh.errors import ConfigError
+from gearmesh.transports.amqp.channel import Channel
+from gearmesh.transports.amqp.link import Link
+
+__all__ = ["Transport"]
+
+
+class Connected(Link):
+    """A :class:`Link` whose channels have gearmesh's verbs."""
+
+    Channel = Channel
+
+
+class Transport(pyamqp.Transport):  # type: ignore[misc]
+    """``amqp://`` and ``amqps://`` as Machinery uses them. See :class:`.channel.Channel` for the options."""
+
+    Connection = Connected
+    implements = base.Transport.implements.extend(asynchronous=False, heartbeats=False)
+
+    def establish_connection(self) -> Link:
+        client = self.client
+        options = client.transport_options or {}
+        config = options.get("amqp") or AMQPConfig()
+        host = client.hostname or "localhost"
+        link = Connected(
+            host=f"{host}:{client.port or (5671 if client.ssl else 5672)}",
+            userid=client.userid or "guest",
+            password=client.password or "guest",
+            login_method=client.login_method or "PLAIN",
+            virtual_host=client.virtual_host or "/",
+            ssl=tls_options(config, host.strip("[]")) if client.ssl is True else client.ssl,
+            connect_timeout=client.connect_timeout or 5.0,
+            heartbeat=config.heartbeat,
+            client_properties={"connection_name": options.get("consumer") or "gearmesh"},
+            options=options,
+            patience=float(options.get("patience") or 30.0),
+        )
+        link.client = client
+        link.connect()
+        if config.heartbeat:
+            link.keeper.start()
+        return link
+
+    def close_connection(self, connection: Link) -> None:
+        connection.client = None
+        connection.close()
+
+    def drain_events(self, connection: Link, timeout: float | None = None, **kwargs: Any) -> None:
+        """Deliver what comes.
+
+        Raises:
+            TimeoutError: nothing came within ``timeout`` seconds (None: no limit), or ``wake()`` was called.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            connection.pump()
+            now = time.monotonic()
+            channels = list(connection.consuming)
+            if sum(channel.deliver(now) for channel in channels):
+                return
+            woken = [channel for channel in channels if channel.woken]
+            for channel in woken:
+                channel.woken = False
+            if woken or (deadline is not None and now >= deadline):
+                raise TimeoutError
+            due = min((channel.due() for channel in channels), default=float("inf"))
+            if deadline is not None:
+                due = min(due, deadline)
+            connection.rest(None if due == float("inf") else max(0.0, due - time.monotonic()))
+
+    def heartbeat_check(self, connection: Link, rate: int = 2) -> None:
+        """The connection sees to it by itself."""
+
+
+def tls_options(config: AMQPConfig, host: str) -> dict[str, Any]:
+    """What py-amqp needs for TLS: certificates are checked, the host's name included.
+
+    Raises:
+        ConfigError: a file can't be read, or is none.
+    """
+    try:  # py-amqp makes its own; but its errors do not say what is wrong with which file
+        context = ssl.create_default_context(cafile=config.ca or None)
+        if config.cert:
+            context.load_cert_chain(config.cert, config.key or None)
+    except (OSError, ssl.SSLError) as exc:
+        files = ", ".join(filter(None, (config.ca, config.cert, config.key)))
+        raise ConfigError(f"amqp.ca, amqp.cert or amqp.key ({files}): {exc}") from exc
+    return {
+        "ca_certs": config.ca or None,
+        "certfile": config.cert or None,
+        "keyfile": config.key or None,
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "server_hostname": host,
+    }

@@ -1,0 +1,68 @@
+"""In which order a consumer of several queues takes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from gearmesh.errors import ConfigError
+
+__all__ = ["Order", "QueueOrder", "order_of"]
+
+#: ``"fair"``: each in turn; ``"strict"``: the first as long as it has messages; or a weight for each queue.
+QueueOrder = Literal["fair", "strict"] | Mapping[str, int]
+
+
+class Order:
+    """Whose turn it is, and how much each may take in a turn.
+
+    Smooth weighted round robin: over any stretch of turns each queue comes first in proportion to its weight, spread
+    out evenly. Equal weights are a plain rotation.
+    """
+
+    def __init__(self, weights: Mapping[str, int]) -> None:
+        self._weights = weights
+        self._credit: dict[str, int] = {}
+
+    def turn(self, queues: Sequence[str], credit: int) -> list[tuple[str, int]]:
+        """Queues in the order of this turn, each with how many messages it may give.
+
+        Together that is at least ``credit``, so the caller counts down what is left.
+        """
+        weight = {queue: self._weights.get(queue, 1) for queue in queues}
+        total = sum(weight.values())
+        credits = self._credit = {queue: self._credit.get(queue, 0) + weight[queue] for queue in queues}
+        ranked = sorted(queues, key=lambda queue: -credits[queue])
+        if ranked:
+            credits[ranked[0]] -= total
+        return [(queue, -(-credit * weight[queue] // total)) for queue in ranked]
+
+
+class _Strict(Order):
+    """The first one may give all, then the second, and so on."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def turn(self, queues: Sequence[str], credit: int) -> list[tuple[str, int]]:
+        return [(queue, credit) for queue in queues]
+
+
+def order_of(wanted: QueueOrder) -> Order:
+    """The order that an option names.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if wanted == "strict":
+        return _Strict()
+    if wanted == "fair":
+        return Order({})
+    if not isinstance(wanted, Mapping):
+        raise ConfigError(f"queue order is {wanted!r}, expected 'fair', 'strict', or a weight for each queue")
+    for queue, weight in wanted.items():
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 1000:
+            raise ConfigError(
+                f"weight of queue {queue!r} is {weight!r}, expected a whole number from 1 to 1000"
+            )
+    return Order(wanted)

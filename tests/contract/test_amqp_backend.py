@@ -1,0 +1,494 @@
+"""The backend contract on a real RabbitMQ, and what is peculiar to its layout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import amqp
+import pytest
+
+from gearmesh.backends.amqp import AMQPBackend
+from gearmesh.backends.base import Backend
+from gearmesh.backends.registry import open_backend as open_url
+from gearmesh.config import AMQPConfig
+from gearmesh.errors import BackendError, ChordBusy, ConfigError
+from gearmesh.testing.contracts import BackendContract
+from gearmesh.testing.contracts.store import CREATED, an_int, make_state, run_all
+from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.servers import RabbitServer
+from gearmesh.wire.codec import decode_state
+from gearmesh.wire.names import chord_triggered_queue, group_meta_queue
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
+
+from .go_amqp import GoSide, body
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "amqp.json").read_text())
+
+Open = Callable[..., AMQPBackend]
+
+
+@pytest.fixture
+def open_backend(amqp_url: str) -> Iterator[Open]:
+    """Opens backends on one vhost."""
+    opened: list[Backend] = []
+
+    def open(*, expire: int = 3600, url: str = amqp_url, **options: Any) -> AMQPBackend:
+        backend = open_url(url, expire=expire, options=options)
+        assert isinstance(backend, AMQPBackend)
+        opened.append(backend)
+        return backend
+
+    yield open
+    for backend in opened:
+        backend.close()
+
+
+@pytest.fixture
+def backend(open_backend: Open) -> AMQPBackend:
+    return open_backend()
+
+
+@pytest.fixture
+def go(amqp_url: str) -> GoSide:
+    return GoSide(amqp_url)
+
+
+class TestAMQPBackend(BackendContract):
+    merges = False
+    large = 400
+
+    @pytest.fixture
+    def open_backend(self, amqp_url: str) -> Callable[..., Backend]:
+        return lambda *, expire=3600: open_url(amqp_url, expire=expire)
+
+
+# --- the layout -----------------------------------------------------------------------------------
+
+
+def queues(server: RabbitServer, url: str) -> dict[str, dict[str, Any]]:
+    """All queues of a vhost, in the form of the recordings."""
+    columns = ("name", "durable", "auto_delete", "exclusive", "arguments", "messages", "consumers")
+    rows = server.listing("queues", *columns, vhost=vhost(url))
+    return {row.pop("name"): row | {"arguments": sorted(row["arguments"])} for row in rows}
+
+
+def vhost(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def a_group(count: int) -> tuple[str, list[str]]:
+    return f"group_{uuid4()}", [f"task_{uuid4()}" for _ in range(count)]
+
+
+def test_queues_and_messages_are_as_recorded(
+    backend: AMQPBackend, go: GoSide, rabbitmq_server: RabbitServer, amqp_url: str
+) -> None:
+    """Byte for byte, and to the last type of an argument."""
+    ((uuid, recorded),) = GOLDEN["state_messages_after_success"].items()
+    for message in recorded:
+        backend.write([decode_state(message["body"].encode())])
+    backend.count([("group_x", decode_state(recorded[-1]["body"].encode()))])
+    theirs = GOLDEN["queues_after_success"][uuid]
+    theirs["arguments"].sort()
+    ours = queues(rabbitmq_server, amqp_url)
+    assert ours == {uuid: theirs, "group_x": theirs | {"messages": 1}}
+    columns = (
+        "source_name",
+        "source_kind",
+        "destination_name",
+        "destination_kind",
+        "routing_key",
+        "arguments",
+    )
+    bindings = rabbitmq_server.listing("bindings", *columns, vhost=vhost(amqp_url))
+    bound = [row for row in bindings if row["destination_name"] == uuid]
+    theirs = [
+        row for row in GOLDEN["bindings"] if row["destination_name"] == row["routing_key"] == _first_task()
+    ]
+    named = [{key: uuid if value == _first_task() else value for key, value in row.items()} for row in theirs]
+    assert sorted(bound, key=str) == sorted(named, key=str)
+    with go.channel() as channel:
+        for message in recorded:
+            got = channel.basic_get(uuid)
+            properties = {key: value for key, value in got.properties.items() if value is not None}
+            assert (got.delivery_info["exchange"], got.delivery_info["routing_key"]) == (
+                message["exchange"],
+                message["routing_key"],
+            )
+            assert properties == message["properties"]
+            assert body(got).decode() == message["body"]
+
+
+def _first_task() -> str:
+    found = GOLDEN["publish_plain"]["UUIDs"][0]
+    assert isinstance(found, str)
+    return found
+
+
+def test_an_exchange_and_its_type_are_settings(amqp_url: str, open_backend: Open) -> None:
+    backend = open_backend(amqp=AMQPConfig(exchange="mine", exchange_type="topic"))
+    backend.write([make_state("task_1")])
+    assert backend.read(["task_1"]) == [make_state("task_1")]
+    with GoSide(amqp_url).channel() as channel:
+        channel.exchange_declare("mine", "topic", durable=True, auto_delete=False, passive=True)
+        with pytest.raises(amqp.NotFound):
+            channel.exchange_declare("machinery_exchange", "direct", passive=True)
+
+
+def test_a_fanout_exchange_gets_no_states(amqp_url: str, open_backend: Open) -> None:
+    """Every queue that is bound to it would get them all."""
+    backend = open_backend(amqp=AMQPConfig(exchange_type="fanout"))
+    with GoSide(amqp_url).channel() as channel:
+        channel.exchange_declare("machinery_exchange", "fanout", durable=True, auto_delete=False)
+        channel.queue_declare("machinery_tasks", durable=True, auto_delete=False)
+        channel.queue_bind("machinery_tasks", "machinery_exchange", "machinery_task")
+        backend.write([make_state("task_1"), make_state("task_2")])
+        assert backend.read(["task_1", "task_2"]) == [make_state("task_1"), make_state("task_2")]
+        assert channel.queue_declare("machinery_tasks", passive=True).message_count == 0
+
+
+def test_what_int32_cannot_say_is_refused(open_backend: Open) -> None:
+    with pytest.raises(ConfigError, match=r"results_expire_in is 2147484.*at most 2147483 seconds"):
+        open_backend(expire=2_147_484)
+
+
+def test_nothing_is_made_by_looking(
+    backend: AMQPBackend, rabbitmq_server: RabbitServer, amqp_url: str
+) -> None:
+    assert backend.read(["task_none", "task_none_either"]) == [None, None]
+    assert backend.read_group("group_none") is None
+    assert backend.gather("group_none", 1, "task_none", False) is False
+    assert queues(rabbitmq_server, amqp_url) == {}
+
+
+def test_missing_queues_among_others(backend: AMQPBackend) -> None:
+    """A missing queue is an error of the whole channel: the others' states must come through."""
+    here = [f"task_{n}" for n in range(300)]
+    backend.write([make_state(uuid) for uuid in here])
+    backend.write([make_state(uuid, STARTED) for uuid in here[::3]])
+    asked = [uuid for n, uuid in enumerate(here) for uuid in ([uuid, f"none_{n}"] if n % 50 == 7 else [uuid])]
+    for _ in range(2):
+        found = dict(zip(asked, backend.read(asked), strict=True))
+        assert {uuid for uuid, state in found.items() if state is None} == {
+            uuid for uuid in asked if uuid.startswith("none_")
+        }
+        for n, uuid in enumerate(here):
+            state = found[uuid]
+            assert state is not None
+            assert state.State == (PENDING if n % 3 else STARTED)
+
+
+# --- beside Go's callers --------------------------------------------------------------------------
+
+
+def test_go_reads_what_we_write(backend: AMQPBackend, go: GoSide) -> None:
+    states = [make_state("task_1"), make_state("task_1", STARTED), make_state("task_1", SUCCESS, Results=())]
+    backend.write(states)
+    assert [go.poll("task_1") for _ in range(4)] == [*states, None]
+
+
+def test_we_read_what_go_writes_and_leave_it(backend: AMQPBackend, go: GoSide, open_backend: Open) -> None:
+    done = make_state("task_1", SUCCESS, Results=(an_int(3),))
+    for state in (make_state("task_1"), make_state("task_1", RECEIVED), make_state("task_1", STARTED), done):
+        go.set(state)
+    assert backend.read(["task_1"]) == [done]
+    assert open_backend().read(["task_1"]) == [done]
+    assert go.poll("task_1") == done  # what it has replaced, Go need not go through
+    assert go.poll("task_1") is None
+
+
+def test_what_go_has_consumed_is_known_to_who_read_it(
+    backend: AMQPBackend, go: GoSide, open_backend: Open
+) -> None:
+    done = make_state("task_1", FAILURE, Error="no")
+    go.set(make_state("task_2", STARTED))
+    go.set(done)
+    assert backend.read(["task_1", "task_2"]) == [done, make_state("task_2", STARTED)]
+    assert go.poll("task_1") == done
+    assert go.poll("task_2") == make_state("task_2", STARTED)
+    assert backend.read(["task_1", "task_2"]) == [done, make_state("task_2", STARTED)]
+    assert open_backend().read(["task_1", "task_2"]) == [None, None], "not known: nobody can tell"
+    go.delete("task_1")
+    go.delete("task_2")
+    assert backend.read(["task_1", "task_2"]) == [done, None], "an unfinished one may have gone on since"
+
+
+def test_a_late_start_is_no_step_back(go: GoSide, backend: AMQPBackend) -> None:
+    done = make_state("task_1", SUCCESS, Results=())
+    for state in (make_state("task_1"), done, make_state("task_1", STARTED)):
+        go.set(state)
+    assert backend.read(["task_1"]) == [done]
+    assert go.poll("task_1") == done
+
+
+def test_another_expiry_is_lived_with(
+    amqp_url: str, backend: AMQPBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ refuses to declare a queue with other arguments than it has."""
+    other = GoSide(amqp_url, expire=60)
+    for n in range(3):
+        other.set(make_state(f"task_{n}"))
+    started = [make_state(f"task_{n}", STARTED) for n in range(5)]
+    with caplog.at_level(logging.WARNING, "gearmesh.amqp"):
+        backend.write(started)
+        backend.write(started)
+    assert backend.read([f"task_{n}" for n in range(5)]) == started
+    (record,) = caplog.records
+    assert "results_expire_in is 3600 s here" in record.getMessage()
+
+
+def test_a_queue_that_expired_comes_again(backend: AMQPBackend, go: GoSide) -> None:
+    """A task that ran longer than its results live: its last state finds no queue."""
+    backend.write([make_state("task_1")])
+    go.delete("task_1")
+    backend.write([make_state("task_1", SUCCESS, Results=())])
+    assert go.poll("task_1") == make_state("task_1", SUCCESS, Results=())
+
+
+def test_what_is_no_state_is_named(backend: AMQPBackend, go: GoSide) -> None:
+    backend.write([make_state("task_1")])
+    for queue, name in (("task_1", "task_1"), (group_meta_queue("group_1"), "group_1")):
+        with go.channel() as channel:
+            channel.queue_declare(group_meta_queue("group_1"), durable=False, auto_delete=False)
+            channel.basic_publish(amqp.Message(b"nonsense"), "", queue)
+        with pytest.raises(BackendError, match=f"{name}: what is stored is no"):
+            backend.read_group("group_1") if name == "group_1" else backend.read([name])
+
+
+# --- counting a group's members -------------------------------------------------------------------
+
+
+def success(uuid: str, value: int = 0) -> TaskState:
+    return make_state(uuid, SUCCESS, Results=(an_int(value),))
+
+
+def test_the_last_member_gathers_all(
+    backend: AMQPBackend, open_backend: Open, rabbitmq_server: RabbitServer, amqp_url: str
+) -> None:
+    group, members = a_group(3)
+    backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members), CreatedAt=CREATED))
+    for uuid in reversed(members):
+        assert backend.counted(group, uuid, False) is False
+        backend.count([(group, success(uuid))])
+        assert backend.counted(group, uuid, False) is True, "it was by this process"
+        assert backend.gather(group, 3, uuid, False) is (uuid == members[0])
+    assert open_backend().gather(group, 3, members[1], False) is False, "another has it in hand"
+    assert backend.gather(group, 3, members[1], False) is False
+    assert backend.gather(group, 3, members[0], False) is True, "the same again"
+    assert backend.gathered(group, members[1]) is None
+    assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members], "in their order"
+    assert backend.trigger(group, members[0]) is True
+    backend.let_go(group, members[0], True)
+    backend.let_go(group, members[0], True)
+    assert backend.gather(group, 3, members[0], False) is False
+    assert set(queues(rabbitmq_server, amqp_url)) == {chord_triggered_queue(group)}
+
+
+def test_a_group_of_gos_is_gathered_as_it_ended(backend: AMQPBackend, go: GoSide) -> None:
+    group, members = a_group(4)
+    for uuid in (members[2], members[0], members[3]):
+        go.set(success(uuid), group)
+    backend.count([(group, success(members[1]))])
+    assert backend.gather(group, 4, members[1], False) is True
+    assert backend.gathered(group, members[1]) == [success(members[n]) for n in (2, 0, 3, 1)]
+    assert not go.complete(group, 4), "Go sees that somebody has them"
+    backend.let_go(group, members[1], False)
+    assert go.complete(group, 4)
+
+
+def test_a_redelivered_member_is_counted_once(backend: AMQPBackend, open_backend: Open, go: GoSide) -> None:
+    group, members = a_group(300)
+    backend.count([(group, success(uuid)) for uuid in members[:-1]])
+    other = open_backend()
+    assert other.counted(group, members[7], True) is True
+    assert other.counted(group, members[-1], True) is False
+    assert other.counted("group_none", members[7], True) is False
+    assert go.complete(group, 299), "looking has put all back"
+
+
+def test_a_second_message_of_a_member_is_dropped(backend: AMQPBackend, go: GoSide) -> None:
+    """Two of three, one of them twice: as many messages as members, and not complete."""
+    group, members = a_group(3)
+    for uuid in (members[0], members[0], members[1]):
+        go.set(success(uuid), group)
+    assert backend.gather(group, 3, members[1], False) is False
+    assert go.complete(group, 2), "and Go counts right again"
+    go.set(success(members[2]), group)
+    assert backend.gather(group, 3, members[1], False) is True
+
+
+def test_who_looks_is_not_disturbed(backend: AMQPBackend, open_backend: Open) -> None:
+    group, members = a_group(1)
+    backend.count([(group, success(members[0]))])
+    assert backend.gather(group, 1, members[0], False) is True
+    other = open_backend()
+    with pytest.raises(ChordBusy, match=group):
+        other.counted(group, members[0], True)
+    with pytest.raises(ChordBusy, match=group):
+        other.counted(group, "task_other", True)
+    backend.close()  # as if its process had died
+    assert eventually(lambda: other.counted(group, members[0], True))
+    assert other.gather(group, 1, members[0], True) is True
+
+
+def test_a_lost_connection_puts_all_back(
+    backend: AMQPBackend, open_backend: Open, rabbitmq_server: RabbitServer
+) -> None:
+    group, members = a_group(5)
+    backend.count([(group, success(uuid)) for uuid in members])
+    assert backend.gather(group, 5, members[0], False) is True
+    rabbitmq_server.close_connections()
+    with pytest.raises(backend.connection_errors):
+        backend.trigger(group, members[0])
+    assert backend.gathered(group, members[0]) is None
+    assert backend.trigger(group, members[0]) is True, "it gathers anew"
+    assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members]
+    rabbitmq_server.close_connections()
+    other = open_backend()
+    assert eventually(lambda: other.gather(group, 5, members[3], False)) is True
+    assert other.trigger(group, members[3]) is False, "the first one has taken it, and comes again"
+    other.let_go(group, members[3], False)
+    again = open_backend()
+    assert again.gather(group, 5, members[0], True) is True
+    assert again.trigger(group, members[0]) is True
+    again.let_go(group, members[0], True)
+    with pytest.raises(backend.connection_errors):
+        backend.trigger(group, members[0])
+    assert backend.trigger(group, members[0]) is False, "who wakes up late finds nothing to fire with"
+
+
+def test_a_count_without_an_answer_is_looked_up(
+    backend: AMQPBackend, open_backend: Open, make_proxy: Callable[..., Proxy], rabbitmq_server: RabbitServer,
+    amqp_url: str,
+) -> None:  # fmt: skip
+    proxy = make_proxy(rabbitmq_server.port)
+    far = open_backend(url=amqp_url.replace(f":{rabbitmq_server.port}/", f":{proxy.port}/"))
+    group, members = a_group(2)
+    far.count([(group, success(members[0]))])
+    proxy.lose_replies(1)
+    with pytest.raises(far.connection_errors):
+        far.count([(group, success(members[1]))])
+    assert proxy.lost == 1
+    assert far.counted(group, members[1], False) is True, "it has looked"
+    assert far.gather(group, 2, members[1], False) is True
+
+
+def test_a_group_that_go_deletes_meanwhile_fires_from_its_members_states(
+    backend: AMQPBackend, go: GoSide
+) -> None:
+    """Go: a worker that finds too few messages deletes the queue all the same."""
+    group, members = a_group(2)
+    backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members)))
+    backend.write([success(uuid) for uuid in members])
+    backend.count([(group, success(uuid)) for uuid in members])
+    assert backend.gather(group, 2, members[0], False) is True
+    go.forget(group)
+    assert backend.trigger(group, members[0]) is True
+    assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members]
+    backend.let_go(group, members[0], True)
+
+
+def test_one_fires_whoever_is_last(backend: AMQPBackend, open_backend: Open, go: GoSide) -> None:
+    """Members of Go's and ours end at the same time, many times over."""
+    others = [backend, open_backend()]
+    fired: list[list[TaskState]] = []
+    for round in range(12):
+        group, members = a_group(4)
+        start = threading.Barrier(4)
+        fired.clear()
+
+        def end(n: int, uuid: str, group: str = group, start: threading.Barrier = start) -> None:
+            start.wait(20)
+            states = go.end_member(success(uuid), group, 4) if n < 2 else ours(others[n - 2], group, 4, uuid)
+            if states is not None:
+                fired.append(states)
+
+        if round % 2:  # in turn, so that each is last at times
+            for n, uuid in enumerate(members):
+                start = threading.Barrier(1)
+                order = (n + round) % 4
+                end(order, uuid, group, start)
+        else:
+            run_all([threading.Thread(target=end, args=(n, uuid)) for n, uuid in enumerate(members)])
+        assert len(fired) == 1, f"round {round}"
+        assert {state.TaskUUID for state in fired[0]} == set(members)
+
+
+def ours(backend: AMQPBackend, group: str, count: int, uuid: str) -> list[TaskState] | None:
+    """What a committer does for a member."""
+    backend.count([(group, success(uuid))])
+    if not backend.gather(group, count, uuid, False):
+        return None
+    states = backend.gathered(group, uuid)
+    won = backend.trigger(group, uuid)
+    backend.let_go(group, uuid, won)
+    return states if won else None
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_connections_are_kept(backend: AMQPBackend, rabbitmq_server: RabbitServer, amqp_url: str) -> None:
+    for n in range(20):
+        backend.write([make_state(f"task_{n}")])
+        assert backend.read([f"task_{n}"]) == [make_state(f"task_{n}")]
+    listed = rabbitmq_server.ctl("list_connections", "vhost", "pid").splitlines()
+    assert sum(line.startswith(f"{vhost(amqp_url)}\t") for line in listed) == 1
+
+
+def test_a_connection_that_was_closed_is_not_used_again(
+    backend: AMQPBackend, rabbitmq_server: RabbitServer
+) -> None:
+    backend.write([make_state("task_1")])
+    rabbitmq_server.close_connections()
+    eventually(lambda: "running" not in rabbitmq_server.ctl("list_connections", "state"))
+    assert backend.read(["task_1"]) == [make_state("task_1")]
+
+
+def test_a_connection_that_breaks_is_the_callers_to_try_again(
+    open_backend: Open, make_proxy: Callable[..., Proxy], rabbitmq_server: RabbitServer, amqp_url: str
+) -> None:
+    proxy = make_proxy(rabbitmq_server.port)
+    backend = open_backend(url=amqp_url.replace(f":{rabbitmq_server.port}/", f":{proxy.port}/"))
+    backend.write([make_state("task_1")])
+    proxy.lose_replies(1)
+    with pytest.raises(backend.connection_errors):
+        backend.read(["task_1"])
+    assert backend.read(["task_1"]) == [make_state("task_1")]
+    proxy.refuse()
+    proxy.cut()
+    with pytest.raises(backend.connection_errors):
+        backend.read(["task_1"])
+    proxy.allow()
+    assert backend.read(["task_1"]) == [make_state("task_1")]
+
+
+def test_a_forked_child_has_its_own_connections(backend: AMQPBackend) -> None:
+    backend.write([make_state("task_1")])
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            backend.write([make_state("task_1", STARTED)])
+            status = 0 if backend.read(["task_1"]) == [make_state("task_1", STARTED)] else 2
+        finally:
+            os._exit(status)
+    backend.write([make_state("task_2")])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert backend.read(["task_1", "task_2"]) == [make_state("task_1", STARTED), make_state("task_2")]
+
+
+def test_a_refusal_is_no_connection_trouble(backend: AMQPBackend) -> None:
+    """A name that RabbitMQ keeps for itself."""
+    with pytest.raises(BackendError, match="RabbitMQ refuses"):
+        backend.write([make_state("amq.mine")])
+    backend.write([make_state("task_1")])
+    assert backend.read(["task_1"]) == [make_state("task_1")]

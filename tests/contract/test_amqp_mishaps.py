@@ -1,0 +1,313 @@
+"""What goes wrong with a RabbitMQ, and what a worker makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearmesh import App
+from gearmesh.config import AMQPConfig, Config
+from gearmesh.errors import ConfigError
+from gearmesh.testing.contracts.support import Tap, eventually
+from gearmesh.testing.servers import RabbitServer, free_port
+from gearmesh.transports.registry import connect as connect_app
+from gearmesh.transports.registry import open_connection
+from gearmesh.urls import AMQPTarget, parse
+from gearmesh.wire.commit import Commit, Publish, Token
+from gearmesh.worker import Worker
+
+MakeRabbit = Callable[..., RabbitServer]
+
+
+@contextlib.contextmanager
+def at_work(app: App, **options: Any) -> Iterator[Worker]:
+    with Worker(app, **options) as worker:
+        yield worker
+    app.close()
+
+
+def waiting(url: str, queue: str = "machinery_tasks") -> int:
+    """Messages of a queue, whoever holds them, counted once nobody does."""
+    with open_connection(url) as connection:
+        return int(connection.channel().queue_declare(queue, passive=True).message_count)
+
+
+class Counted:
+    """An app whose tasks count how often they ran."""
+
+    def __init__(self, url: str, redis_url: str, **settings: Any) -> None:
+        self.app = App(broker=url, backend=redis_url, **settings)
+        self.runs: Counter[str] = Counter()
+        self.go_on = threading.Event()
+        self.begun = threading.Event()
+
+        @self.app.task
+        def hold(name: str) -> str:
+            self.runs[name] += 1
+            self.begun.set()
+            assert self.go_on.wait(30)
+            return name
+
+        @self.app.task
+        def note(name: str) -> str:
+            self.runs[name] += 1
+            return name
+
+        self.hold, self.note = hold, note
+
+
+@pytest.fixture
+def counted(amqp_url: str, redis_url: str) -> Counted:
+    return Counted(amqp_url, redis_url)
+
+
+def test_a_worker_from_end_to_end(counted: Counted, amqp_url: str) -> None:
+    with at_work(counted.app, concurrency=3):
+        results = counted.app.publish_many([counted.note.s(str(n)) for n in range(300)])
+        assert [result.get(timeout=20) for result in results] == [str(n) for n in range(300)]
+        assert counted.note.apply_async(("later",), countdown=0.2).get(timeout=10) == "later"
+    assert set(counted.runs.values()) == {1}
+    assert waiting(amqp_url) == 0
+
+
+def test_what_runs_when_a_worker_stops_is_finished_and_acknowledged(counted: Counted, amqp_url: str) -> None:
+    with at_work(counted.app, concurrency=1):
+        result = counted.hold.delay("x")
+        assert counted.begun.wait(10)
+        waiting_one = counted.note.delay("not begun")
+        threading.Timer(0.3, counted.go_on.set).start()
+    assert (result.state, counted.runs) == ("SUCCESS", {"x": 1})
+    assert waiting(amqp_url) == 1, "it went back"
+    with at_work(counted.app):
+        assert waiting_one.get(timeout=10) == "not begun"
+    assert waiting(amqp_url) == 0
+
+
+def test_a_long_task_outlives_the_consumer_timeout(
+    counted: Counted, amqp_url: str, rabbitmq_server: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ closes the channel and delivers again what is still running here: it is adopted, not run twice."""
+    settings = {"consumer_timeout": 1500, "channel_tick_interval": 300}
+    before = {name: rabbitmq_server.evaluate(f"application:get_env(rabbit, {name}).") for name in settings}
+    for name, ms in settings.items():
+        rabbitmq_server.evaluate(f"application:set_env(rabbit, {name}, {ms}).")
+    try:
+        with caplog.at_level(logging.INFO), at_work(counted.app, concurrency=2):
+            result = counted.hold.delay("long")
+            assert counted.begun.wait(10)
+            assert counted.note.delay("meanwhile").get(timeout=10) == "meanwhile"
+            eventually(lambda: caplog.text.count("is adopted") >= 2)
+            assert counted.note.delay("after").get(timeout=10) == "after"
+            counted.go_on.set()
+            assert result.get(timeout=10) == "long"
+    finally:
+        for name, value in before.items():
+            rabbitmq_server.evaluate(
+                f"application:set_env(rabbit, {name}, {value.strip('{}').split(', ')[1]})."
+            )
+    assert counted.runs == {"long": 1, "meanwhile": 1, "after": 1}
+    closings = [r.getMessage() for r in caplog.records if "closed the channel" in r.getMessage()]
+    assert closings
+    assert all("machinery_tasks" in text and "timed out" in text for text in closings)
+    assert waiting(amqp_url) == 0
+
+
+def test_connections_closed_while_tasks_run(
+    counted: Counted, amqp_url: str, rabbitmq_server: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), at_work(counted.app, concurrency=2) as worker:
+        result = counted.hold.delay("x")
+        assert counted.begun.wait(10)
+        rabbitmq_server.close_connections("by hand")
+        eventually(lambda: "is adopted" in caplog.text)
+        assert counted.note.delay("y").get(timeout=10) == "y"
+        counted.go_on.set()
+        assert result.get(timeout=10) == "x"
+        eventually(lambda: not worker._jobs)
+    assert counted.runs == {"x": 1, "y": 1}
+    assert waiting(amqp_url) == 0
+
+
+def test_a_result_whose_delivery_was_lost_is_not_computed_again(
+    counted: Counted, amqp_url: str, rabbitmq_server: RabbitServer
+) -> None:
+    """The task ends while its connection is gone; the redelivery finds the state and sends what follows."""
+    then = counted.note.s("after").set(immutable=True)
+    with at_work(counted.app, concurrency=1):
+        result = counted.app.send(counted.hold.si("x") | then)
+        assert counted.begun.wait(10)
+        rabbitmq_server.close_connections("by hand")
+        counted.go_on.set()
+        assert result.get(timeout=20) == "after"
+        eventually(lambda: waiting(amqp_url) == 0)
+    assert counted.runs == {"x": 1, "after": 1}
+
+
+def test_a_queue_deleted_under_its_worker(
+    counted: Counted, amqp_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with at_work(counted.app, concurrency=2):
+        assert counted.note.delay("1").get(timeout=10) == "1"
+        with open_connection(amqp_url) as connection:
+            connection.channel().queue_delete("machinery_tasks")
+        eventually(lambda: "queue machinery_tasks was deleted while it was read here" in caplog.text)
+        assert counted.note.delay("2").get(timeout=10) == "2"
+    assert counted.runs == {"1": 1, "2": 1}
+
+
+def test_an_alarm_blocks_publishing_and_nothing_else(
+    amqp_url: str, rabbitmq_server: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    alarm = "{resource_limit, memory, node()}"
+    config = Config(broker=amqp_url, publish_timeout=1.0)
+    with connect_app(config) as connection, connect_app(config) as patient:
+        tap = Tap(connection, (), 0)
+        tap.publish("q", b"1")
+        rabbitmq_server.evaluate(f"rabbit_alarm:set_alarm({{{alarm}, []}}).")
+        try:
+            with pytest.raises(
+                connection.connection_errors, match=r"no confirm in 1 s \(it has an alarm: .*memory"
+            ):
+                tap.publish("q", b"2", token=Token("p", 1))
+            # Without a caller who waits: until the alarm is over.
+            done: list[Any] = []
+            channel = patient.channel()
+            commit = [Commit(publishes=(Publish("q", b"3"),))]
+            worker = threading.Thread(target=lambda: done.extend(channel.commit(commit)))
+            worker.start()
+            worker.join(1.5)
+            assert worker.is_alive()
+        finally:
+            rabbitmq_server.evaluate(f"rabbit_alarm:clear_alarm({alarm}).")
+        worker.join(10)
+        assert done == ["done"]
+    assert "RabbitMQ takes no messages for now (it has an alarm" in caplog.text
+    assert "RabbitMQ takes messages again" in caplog.text
+
+
+def test_the_next_of_several_brokers(counted: Counted, amqp_url: str, redis_url: str) -> None:
+    away = f"amqp://guest:secret@127.0.0.1:{free_port()}/"
+    other = Counted(f"{away};{amqp_url}", redis_url, multiple_broker_separator=";")
+    with at_work(other.app, concurrency=1):
+        assert other.note.delay("x").get(timeout=20) == "x"
+    assert other.runs == {"x": 1}
+
+
+def test_a_restart_loses_nothing(make_rabbitmq: MakeRabbit, redis_url: str, tmp_path: Path) -> None:
+    """TLS with a client's certificate, and a broker that goes away and comes back in the midst of it."""
+    tls = _certificates(tmp_path)
+    server = make_rabbitmq(
+        tls={
+            "cacertfile": tls["ca"],
+            "certfile": tls["server"],
+            "keyfile": tls["server_key"],
+            "verify": "verify_peer",
+            "fail_if_no_peer_cert": "true",
+        }
+    )
+    secured = AMQPConfig(ca=str(tls["ca"]), cert=str(tls["client"]), key=str(tls["client_key"]))
+    counted = Counted(server.tls_url, redis_url, amqp=secured)
+    strangers = (AMQPConfig(), AMQPConfig(ca=str(tls["ca"])))
+    for config in strangers:
+        connection = connect_app(Config(broker=server.tls_url, amqp=config))
+        with pytest.raises(connection.connection_errors):
+            connection.channel()
+        connection.release()
+    with pytest.raises(ConfigError, match=r"amqp\.ca, amqp\.cert or amqp\.key \(.*nowhere"):
+        connect_app(Config(broker=server.tls_url, amqp=AMQPConfig(ca=str(tmp_path / "nowhere")))).connect()
+
+    big = "x" * 300_000  # of several frames, and TLS records
+    with at_work(counted.app, concurrency=2):
+        assert counted.note.delay(big).get(timeout=20) == big
+        results = counted.app.publish_many([counted.note.s(str(n)) for n in range(200)])
+        late = counted.note.apply_async(("late",), countdown=8)
+        server.restart()
+        results += counted.app.publish_many([counted.note.s(str(n)) for n in range(200, 400)])
+        assert [result.get(timeout=60) for result in results] == [str(n) for n in range(400)]
+        assert late.get(timeout=20) == "late", "delayed messages are as durable"
+    with connect_app(counted.app.config) as connection:
+        assert connection.channel().queue_declare("machinery_tasks", passive=True).message_count == 0
+
+
+def test_a_token_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..., Any]) -> None:
+    """The confirms of a batch never arrive: repeated on another connection, it is there once."""
+    target = parse(amqp_url, "broker")
+    assert isinstance(target, AMQPTarget)
+    proxy = make_proxy(target.port)
+    app = App(broker=amqp_url.replace(str(target.port), str(proxy.port)), publish_timeout=20.0)
+    task = app.remote("add", "int64")
+    task.delay(0)
+    proxy.lose_replies(1, b"machinery_exchange")
+    app.publish_many([task.s(n) for n in range(1, 101)])
+    assert proxy.lost == 1
+    with open_connection(amqp_url) as connection:
+        assert len(connection.channel().pending("machinery_tasks")) == 101
+    app.close()
+
+
+def test_two_queues_share_what_one_worker_may_hold(amqp_url: str) -> None:
+    """What came beyond that goes back soon, and others get it."""
+    with open_connection(amqp_url) as connection, open_connection(amqp_url) as other:
+        greedy = Tap(connection, ("a", "b"), 1)
+        for queue in ("a", "b"):
+            greedy.publish(queue, queue.encode())
+        (first,) = greedy.take(1)
+        modest = Tap(other, ("a", "b"), 2)
+
+        def drain() -> bool:
+            greedy.drain(0.02)
+            modest.drain(0.02)
+            return bool(modest.got)
+
+        eventually(drain)
+        assert not greedy.got
+        assert {bytes(first.body), bytes(modest.take(1)[0].body)} == {b"a", b"b"}
+        greedy.settle(first)
+        modest.publish("a", b"again")
+        eventually(lambda: (drain() and greedy.got) or modest.got)
+
+
+def test_prefetch_grows_and_shrinks(amqp_url: str) -> None:
+    with open_connection(amqp_url) as connection:
+        tap = Tap(connection, ("q",), 1)
+        tap.publish("q", *(b"%d" % n for n in range(200)))
+        held: list[Any] = []
+        for wanted in (1, 2, 5, 40, 41, 3, 1, 60, 2, 7, 8, 9, 10, 11, 12, 13):
+            tap.channel.basic_qos(0, wanted, False)
+            if wanted > len(held):
+                held += tap.take(wanted - len(held))
+            tap.quiet(0.02)
+            tap.settle(*held[wanted // 2 :])
+            del held[wanted // 2 :]
+        inlet = next(iter(tap.channel.inlets.values()))
+        assert len(inlet.sources) <= 8
+
+
+def _certificates(folder: Path) -> dict[str, Path]:
+    """A CA, and certificates of its for a server on localhost and for a client."""
+
+    def openssl(command: str) -> None:
+        subprocess.run(["openssl", *command.split()], check=True, capture_output=True, cwd=folder)
+
+    openssl("req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -keyout ca.key -out ca.pem -days 2")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    for name, extra in (("server", " -extfile names"), ("client", "")):
+        openssl(f"req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr")
+        openssl(
+            f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out {name}.pem{extra}"
+        )
+    return {
+        "ca": folder / "ca.pem",
+        "server": folder / "server.pem",
+        "server_key": folder / "server.key",
+        "client": folder / "client.pem",
+        "client_key": folder / "client.key",
+    }
