@@ -14,13 +14,14 @@ from redis import exceptions
 
 from gearmesh.errors import BackendError, LocalProtocolError
 from gearmesh.redis_scripts.groups import Group, Groups
+from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import encode_state
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
-__all__ = ["CommitScript", "Entry", "pack_state"]
+__all__ = ["CommitScript", "Entry", "Packed", "pack_state"]
 
 log = logging.getLogger("gearmesh.redis")
 
@@ -99,7 +100,7 @@ def _pack_trigger(trigger: Trigger) -> tuple[Any, ...]:
     )
 
 
-def _pack_publishes(publishes: Sequence[Publish]) -> list[tuple[str, bytes, str]]:
+def _pack_publishes(publishes: Sequence[Publish]) -> list[Packed]:
     return [(p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "") for p in publishes]
 
 
@@ -129,6 +130,7 @@ class CommitScript:
         delayed: key of the delayed set.
         announce: pub/sub channel for UUIDs that became final; "" for none.
         groups: where members of groups are looked up; without it no chord is looked after.
+        replicas: how many are waited for at the end of a commit.
     """
 
     def __init__(
@@ -139,12 +141,14 @@ class CommitScript:
         delayed: str = DELAYED_TASKS,
         announce: str = "",
         groups: Groups | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self._keys = keys
         self._held: dict[tuple[str, str], str] = {}
         self.expire = expire
         self._delayed = delayed
         self._announce = announce
+        self._replicas = replicas or Replicas()
         self._look_up = groups.get if groups is not None else (lambda uuid: None)
         self._finished = groups.note if groups is not None else (lambda uuid, known: None)
 
@@ -156,7 +160,15 @@ class CommitScript:
         ``fused``: also write states and look after chords.
         """
         if len(commits) > 1 and any(c.settle is not None and c.settle.how == "head" for c in commits):
-            return self._heads_last(client, commits, token, fused)
+            outcomes = self._heads_last(client, commits, token, fused)
+        else:
+            outcomes = self._in_order(client, commits, token, fused)
+        self._replicas.wait(client, self._route(commits))
+        return outcomes
+
+    def _in_order(
+        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, fused: bool
+    ) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for start, chunk in self._chunks([self._entry(c, fused) for c in commits]):
             part = commits[start : start + len(chunk)]
@@ -213,10 +225,14 @@ class CommitScript:
             states = [pack_state(s) for s in commit.states]
             if commit.trigger is not None:
                 trigger = _pack_trigger(commit.trigger)
-        publishes = _pack_publishes(commit.publishes) if commit.publishes else ()
+        publishes = self._pack(commit.publishes) if commit.publishes else ()
         if trigger is None and settling is None:
             return (held, id_, how, states, publishes, 0)
         return (held, id_, how, states, publishes, 0, trigger, settling)
+
+    @staticmethod
+    def _pack(publishes: Sequence[Publish]) -> list[Packed]:
+        return _pack_publishes(publishes)
 
     def _held_key(self, delivery: Delivery) -> str:
         spot = (delivery.queue, delivery.consumer)
@@ -283,8 +299,7 @@ class CommitScript:
         dead = Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {why}"))
         return self._call(client, [dead], [self._entry(dead, False)], None, None, False)[0]
 
-    @staticmethod
-    def _route(commits: Iterable[Commit]) -> str:
+    def _route(self, commits: Iterable[Commit]) -> str:
         for commit in commits:
             if commit.settle is not None:
                 return commit.settle.delivery.queue
@@ -339,14 +354,18 @@ class CommitScript:
         groups: Sequence[Group],
         route: str,
         token: tuple[str, str],
+        more: tuple[Any, ...] = (),
     ) -> tuple[str | None, list[str]]:
-        """Codes as :meth:`call` returns them, and a reason for each "e" among them."""
+        """Codes as :meth:`call` returns them, and a reason for each "e" among them.
+
+        ``more``: what a batch may have at its end, see the script.
+        """
         windows = []
         for group in groups:
             first = group.known
             window = group.members[first : first + len(entries) + 16]
             windows.append((chord_progress(group.uuid), len(group.members), first, window))
-        payload = (token[0], token[1], self.expire, entries, windows, self._delayed, self._announce)
+        payload = (token[0], token[1], self.expire, entries, windows, self._delayed, self._announce, *more)
         answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])
         codes: str = answer[0].decode()
         if codes == "dup":

@@ -8,14 +8,27 @@ connection: the next one may find the master.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-__all__ = ["CONNECTION_ERRORS", "Connection", "SSLConnection", "ServerUnable", "UnixConnection", "pool"]
+from gearmesh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gearmesh.redis_scripts.sentinels import Sentinels
+
+__all__ = [
+    "CONNECTION_ERRORS",
+    "Connection",
+    "NodeConnection",
+    "SSLConnection",
+    "SSLNodeConnection",
+    "SentinelConnection",
+    "SentinelSSLConnection",
+    "ServerUnable",
+    "UnixConnection",
+]
 
 
 class ServerUnable(exceptions.ConnectionError):
@@ -30,7 +43,10 @@ CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
 )
 
 #: Error codes that tell of the server's condition. A command refused inside a script names its code anywhere.
-_CONDITION = re.compile(r"\b(READONLY|OOM|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS)\b")
+#: UNBLOCKED: a master that became a replica ends the waits of its clients so.
+_CONDITION = re.compile(
+    r"\b(READONLY|OOM|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED)\b"
+)
 
 #: redis-py takes the code off the text of those it has a class for.
 _CONDITIONS: Final = (
@@ -43,13 +59,38 @@ _CONDITIONS: Final = (
 
 
 class _Conditions:
+    #: It leads to a node of a cluster, and whoever uses it goes where the node says.
+    follows = False
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except exceptions.AskError:  # MovedError is one
+            if self.follows:
+                raise
+            raise ConfigError(
+                "this Redis is a node of a cluster and does not keep all keys: name several of its hosts in the URL "
+                "(redis://host:port,host:port), or set redis.cluster_enabled"
+            ) from None
         except exceptions.ResponseError as exc:
             if isinstance(exc, _CONDITIONS) or _CONDITION.search(str(exc)):
                 raise ServerUnable(f"Redis cannot do its work now: {exc}") from exc
             raise
+
+
+class _ViaSentinels:
+    """Asks the sentinels where the master is, each time it connects."""
+
+    host: str
+    port: int
+
+    def __init__(self, *args: Any, sentinels: Sentinels, **kwargs: Any) -> None:
+        self._sentinels = sentinels
+        super().__init__(*args, **kwargs)
+
+    def _connect(self) -> Any:  # redis-py's: opens the socket, for the first time and for every other one
+        self.host, self.port = self._sentinels.master()
+        return super()._connect()  # type: ignore[misc]
 
 
 class Connection(_Conditions, redis.Connection):
@@ -64,21 +105,21 @@ class UnixConnection(_Conditions, redis.UnixDomainSocketConnection):
     """A socket file."""
 
 
-def pool(options: dict[str, Any]) -> redis.ConnectionPool:
-    """A pool for the keyword arguments that ``redis.Redis`` takes. It never repeats a command by itself."""
-    rest = dict(options)
-    kind: Any = Connection
-    defaults: dict[str, Any] = {
-        "socket_timeout": 15.0,
-        "socket_connect_timeout": 15.0,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if path := rest.pop("unix_socket_path", None):
-        kind = UnixConnection
-        rest["path"] = path
-        del defaults["socket_connect_timeout"], defaults["socket_keepalive"]
-    elif rest.pop("ssl", False):
-        kind = SSLConnection
-    return redis.ConnectionPool(connection_class=kind, **(defaults | rest))
+class NodeConnection(_Conditions, redis.Connection):
+    """TCP, to a node of a cluster."""
+
+    follows = True
+
+
+class SSLNodeConnection(_Conditions, redis.SSLConnection):
+    """TLS, to a node of a cluster."""
+
+    follows = True
+
+
+class SentinelConnection(_ViaSentinels, Connection):
+    """TCP, to the master that sentinels name."""
+
+
+class SentinelSSLConnection(_ViaSentinels, SSLConnection):
+    """TLS, to the master that sentinels name."""

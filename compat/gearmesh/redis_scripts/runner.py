@@ -9,6 +9,8 @@ from typing import Any
 
 from redis import exceptions
 
+from gearmesh.redis_scripts.cluster import Cluster
+
 __all__ = ["run", "source"]
 
 
@@ -20,13 +22,17 @@ def source(name: str) -> tuple[str, str]:
 
 
 def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
-    """Run script ``name`` on a connection of :mod:`.connections`.
+    """Run script ``name``, over connections of :mod:`.connections`.
+
+    Of a cluster, all keys that it touches are in the slot of the first.
 
     Raises:
         ServerUnable: the server's condition forbids it; nothing was done.
         redis.exceptions.ResponseError: any other error of the script or its keys.
     """
     text, sha = source(name)
+    if isinstance(client, Cluster) and (guard := client.guard(keys[0])) is not None:
+        keys = [*keys, guard]
     try:
         return client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
     except exceptions.NoScriptError:

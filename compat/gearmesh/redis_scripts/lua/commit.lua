@@ -2,13 +2,17 @@
 --
 -- KEYS[1]  any key of the batch's slot; it only routes the call. The other keys are in the payload.
 -- ARGV[1]  msgpack: {token key or "", token value, seconds states live, entries, groups, key of the delayed set,
---                    channel for final UUIDs or ""}; token values sort in the order of a producer's calls
---   entry  {held key or "", fetch id, how, states, publishes, group index or 0, trigger or nil, settling or nil}
+--                    channel for final UUIDs or "", [ms the token lives, outbox key, mark]};
+--                    token values sort in the order of a producer's calls
+--   entry  {held key or "", fetch id, how, states, publishes, group index or 0, trigger or nil, settling or nil,
+--           publishes to other slots of the cluster or nil}
 --     how        0 keep, 1 ack, 2 head, 3 tail, 4 aside, 5 dead, 6 later
 --     state      {key, document}                               stored as it is (PENDING)
 --             or {key, its text before TaskName, state, its text between TaskName and CreatedAt}   merged
---     publish    {queue, bytes, ETA in unix ns or ""}
---     trigger    {key of GroupMeta, key of the taker, taker, states, publishes}: the last two only for the winner
+--     publish    {queue, bytes, ETA in unix ns or "", [dead key, dead prefix]}; no queue: it is delayed in any case;
+--                with a dead key it becomes a dead letter if the queue's key is of another type
+--     trigger    {key of GroupMeta, key of the taker, taker, states, publishes, [true: the caller has the chord mutex]}:
+--                states and publishes only for the winner
 --     settling   {queue, recovered key or "", ...}; aside: {.., .., seen prefix, aside key, member prefix, max age ms,
 --                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason};
 --                later: {.., .., aside key, member prefix, unix ms}
@@ -23,6 +27,9 @@
 --
 -- A command that fails would end the script in the middle, with the rest undone: so what can fail because a key is of
 -- another type is tried before anything is changed. (What the server's condition forbids fails at the first write.)
+--
+-- Publishes to other slots can't happen here. They are written into the outbox (hash: mark -> msgpack: list of
+-- publishes) in the moment in which their entries are settled, and whoever sees them there sends them.
 --
 -- Why a script: whoever has lost the lease must change nothing, and a crash must leave all or nothing.
 -- The JSON is handled as text: cjson turns [] into {} and damages large integers. What is looked for contains
@@ -100,7 +107,7 @@ end
 
 local function refused(publishes)
   for _, p in ipairs(publishes) do
-    local why = blocked(p[1], 'list') or (p[3] ~= '' and blocked(delayed, 'zset'))
+    local why = p[1] ~= '' and not p[4] and blocked(p[1], 'list') or (p[3] ~= '' and blocked(delayed, 'zset'))
     if why then return why end
   end
 end
@@ -112,14 +119,6 @@ local function unwritable(states)
   end
 end
 
-local function send(p)
-  if p[3] ~= '' and tonumber(p[3]) > now_ms() * 1e6 then
-    call('ZADD', delayed, p[3], p[2])
-  else
-    call('RPUSH', p[1], p[2])
-  end
-end
-
 local function bury(queue, dead, prefix, body, reason)
   local digest = redis.sha1hex(body)
   local key = prefix .. digest
@@ -127,6 +126,17 @@ local function bury(queue, dead, prefix, body, reason)
   call('HINCRBY', key, 'count', 1)
   call('HSET', key, 'last', now_ms(), 'reason', reason, 'body', body, 'queue', queue)
   call('ZADD', dead, now_ms(), digest)
+end
+
+local function send(p)
+  local why = p[4] and blocked(p[1], 'list')
+  if why then
+    bury(p[1], p[4], p[5], p[2], why)
+  elseif p[3] ~= '' and (p[1] == '' or tonumber(p[3]) > now_ms() * 1e6) then
+    call('ZADD', delayed, p[3], p[2])
+  else
+    call('RPUSH', p[1], p[2])
+  end
 end
 
 -- For how long: 50 ms, doubling to 30 s; but only 50 ms while somebody takes what was returned of this name.
@@ -189,7 +199,7 @@ end
 
 -- nil when it was won; else what to answer. `keep` answers leave everything as it was.
 local function trigger(t)
-  if call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end
+  if not t[6] and call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end
   local meta = redis.pcall('GET', t[1])
   if not meta or meta.err then return 'g' end
   local from, to = find(meta, '"ChordTriggered":false', 1, true)
@@ -207,7 +217,7 @@ for _, e in ipairs(batch[4]) do
   if why then return redis.error_reply(why) end
 end
 
-local codes, problems = {}, {}
+local codes, problems, outgoing = {}, {}, {}
 for i, e in ipairs(batch[4]) do
   local held, id, how, t = e[1], e[2], e[3], e[7]
   local fenced = held ~= ''
@@ -245,6 +255,7 @@ for i, e in ipairs(batch[4]) do
         code = 'm'
       else
         for _, p in ipairs(e[5]) do send(p) end
+        for _, p in ipairs(e[9] or {}) do outgoing[#outgoing + 1] = p end
         if won then
           for _, s in ipairs(t[4] or {}) do write(s) end
           for _, p in ipairs(t[5] or {}) do send(p) end
@@ -262,6 +273,7 @@ for i, g in ipairs(groups) do
   answer[i + 1] = g.known or 0
 end
 answer[#groups + 2] = problems
-if token ~= '' then call('SET', token, batch[2], 'PX', 600000) end
+if token ~= '' then call('SET', token, batch[2], 'PX', batch[8] or 600000) end
+if #outgoing > 0 then call('HSET', batch[9], batch[10], cmsgpack.pack(outgoing)) end
 if batch[7] ~= '' and #finals > 0 then call('PUBLISH', batch[7], table.concat(finals, ' ')) end
 return answer

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from gearmesh.testing.servers.base import Server, ServerMissing
+from gearmesh.testing.servers.certificates import Certificates
 
 __all__ = ["RedisServer", "embedded_redis_server", "find_redis_server"]
 
@@ -46,6 +47,7 @@ class RedisServer(Server):
         port: TCP port; None takes a free one.
         save: the snapshot rule; ``""`` makes none.
         unixsocket: listen on a Unix socket too, see :attr:`socket_path`.
+        tls: the port speaks TLS, with these certificates, and wants one of the client.
         args: more arguments of redis-server, e.g. ``["--requirepass", "x"]``.
         binary: path of the program; None looks for it with :func:`find_redis_server`.
         timeout: seconds to wait until it serves, and until it ends in an orderly way.
@@ -62,6 +64,7 @@ class RedisServer(Server):
         port: int | None = None,
         save: str = "",
         unixsocket: bool = False,
+        tls: Certificates | None = None,
         args: Sequence[str] = (),
         binary: str | None = None,
         timeout: float = 20.0,
@@ -70,21 +73,25 @@ class RedisServer(Server):
         super().__init__("redis-server", port=port, timeout=timeout)
         #: The Unix socket's path; ``""`` without one.
         self.socket_path = str(self.folder / "redis.sock") if unixsocket else ""
+        self._tls = tls
         self._args = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", save, "--daemonize", "no"]
         if aof:
             self._args += ["--appendonly", "yes", "--appendfsync", aof]
         if unixsocket:
             self._args += ["--unixsocket", self.socket_path]
+        if tls is not None:
+            self._args += ["--tls-ca-cert-file", str(tls.ca)]
+            self._args += ["--tls-cert-file", str(tls.server), "--tls-key-file", str(tls.server_key)]
         self._args += args
 
     @property
     def url(self) -> str:
-        """``redis://127.0.0.1:<port>/0``."""
+        """``redis://127.0.0.1:<port>/0``; with TLS ``rediss://``."""
         return self.url_of(0)
 
     def url_of(self, db: int) -> str:
         """The URL of one of its databases (0 to 15)."""
-        return f"redis://127.0.0.1:{self.port}/{db}"
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}/{db}"
 
     @property
     def socket_url(self) -> str:
@@ -94,7 +101,8 @@ class RedisServer(Server):
         return f"redis+socket://{self.socket_path}:/0"
 
     def _command(self) -> list[str]:
-        return [self._binary, "--port", str(self.port), *self._args]
+        ports = ["--port", "0", "--tls-port"] if self._tls else ["--port"]
+        return [self._binary, *ports, str(self.port), *self._args]
 
     def _ready(self, offset: int) -> bool:
         # Asking the port could be answered by somebody else's server, or only in TLS.

@@ -20,14 +20,16 @@ from kombu.transport import virtual
 from redis.exceptions import ResponseError
 
 from gearmesh.redis_scripts import connections
+from gearmesh.redis_scripts.access import Access
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
+from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
-from gearmesh.transports.redis.order import QueueOrder, order_of
 from gearmesh.transports.redis.waiter import Waiter
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
@@ -83,7 +85,8 @@ class FanoutQueues(dict[str, str]):
 class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.transports.base.Channel` for the verbs.
 
-    Transport options beyond kombu's: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
+    Transport options beyond kombu's: ``access`` (an :class:`~gearmesh.redis_scripts.access.Access`; None: a server
+    where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
     channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
     ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
     (False where another process sends them), ``queue_order`` (see :data:`~.order.QueueOrder`).
@@ -101,6 +104,7 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
     socket_keepalive = True
     max_connections = 1000
 
+    access: Access | None = None
     consumer: str = ""
     ledger: Ledger
     lease: float = 30.0
@@ -112,6 +116,7 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
 
     from_transport_options = (
         *kombu_redis.Channel.from_transport_options,
+        "access",
         "consumer",
         "ledger",
         "lease",
@@ -146,16 +151,47 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self.woken = False
-        self._script = CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key)
+        self._replicas = self.access.replicas if self.access is not None else Replicas()
+        self._script = self._own_script()
         self.keeper = Keeper(self)
         try:
-            # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
             # It connects at once; the poller knows this channel already, so a failure has to close it.
-            self.redis: Any = redis.Redis(connection_pool=self.pool, single_connection_client=True)
+            self.redis: Any = self._open()
             self.connection.check_server(self.redis)
         except BaseException:
             self.close()
             raise
+
+    # -- what a cluster has otherwise
+
+    def _open(self) -> Any:
+        """The client for all that does not block."""
+        # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
+        return redis.Redis(connection_pool=self.pool, single_connection_client=True)
+
+    def _own_script(self) -> CommitScript:
+        """What carries out Commits while it is not fused with a backend."""
+        return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
+
+    def line(self, queue: str) -> Any:
+        """What connects us with the server of ``queue``; another object after each new connection, None for none."""
+        return self.redis.connection._sock
+
+    def wait_pool(self, queue: str) -> Any:
+        """Where connections come from that wait for ``queue``."""
+        return self.async_pool
+
+    def moved(self) -> None:
+        """A server has said that a queue is elsewhere."""
+
+    def move_due(self, due: Sequence[bytes]) -> None:
+        """Move due messages from the delayed set to their queues."""
+        rest = self.keys(self.default_queue)
+        moves = msgpack.packb([(body, self.target(body)) for body in due], use_bin_type=False)
+        run(self.redis, "move", [self.delayed_key], [moves, rest.queue, rest.dead, rest.dead_entry])
+
+    def finish_outboxes(self) -> None:
+        """Send what others have left on its way."""
 
     # -- kombu's side
 
@@ -207,7 +243,7 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         if waiter is not None:
             waiter.end(time.monotonic() + END_PATIENCE)
             self.handlers.pop(waiter.type, None)
-            self.async_pool.release(waiter.connection)
+            waiter.release()
             self.ready.discard(queue)
         if queue not in self.ledger.queues:
             return
@@ -287,14 +323,26 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         super()._after_fork()
         for waiter in self.waiters.values():
             waiter.connection.disconnect()
-        self.redis.connection.disconnect()
+        self._drop_kept()
         self.waiters.clear()
         self._undelivered.clear()
         self._closing = True
 
+    def _drop_kept(self) -> None:
+        self.redis.connection.disconnect()
+
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        # A Unix socket's path comes as the host; kombu knows one class of such connections, whatever the channel says.
         params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
+        if self.access is not None:
+            for name in ("host", "port"):
+                params.pop(name, None)
+            params |= self.access.place()
+            params["connection_class"] = self._watched(params["connection_class"], asynchronous)
+            if "path" in params:
+                for name in ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"):
+                    params.pop(name, None)
+            return params
+        # A Unix socket's path comes as the host; kombu knows one class of such connections, whatever the channel says.
         host = params.get("host") or ""
         if host.startswith("/"):
             params["path"] = host
@@ -438,7 +486,9 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         script = getattr(backend, "fused_script", None)
         if script is None:
             return False
-        fused: CommitScript | None = script(self.redis, keys=self.keys, delayed=self.delayed_key)
+        fused: CommitScript | None = script(
+            self.redis, keys=self.keys, delayed=self.delayed_key, replicas=self._replicas
+        )
         if fused is not None:
             self._script = fused
             self._fused = True

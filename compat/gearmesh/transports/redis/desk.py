@@ -6,15 +6,22 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgpack
+import msgspec
+from redis.exceptions import ResponseError
 
+from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run
-from gearmesh.transports.base import DeadLetter, Delayed, Rated
+from gearmesh.transports.base import Count, DeadLetter, Delayed, Rated
 from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Delivery
-from gearmesh.wire.names import QueueKeys, rate_keys
+from gearmesh.wire.names import PREFIX, QueueKeys, queue_of, rate_keys
 
 __all__ = ["Desk"]
+
+#: Keys that one step of a search looks at.
+SCAN = 1000
 
 
 class Desk:
@@ -24,6 +31,7 @@ class Desk:
     ledger: Ledger
     consumer: str
     delayed_key: str
+    default_queue: str
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys around ``queue``."""
@@ -112,6 +120,69 @@ class Desk:
                     )
                 )
         return letters
+
+    def queues(self) -> list[str]:
+        # What is ours about a queue says its name. A list without any may be a queue that only Go has used yet: it
+        # is one if a signature waits in it. Looking takes a while where there are many keys, and blocks nobody.
+        found = set()
+        for key in self.redis.scan_iter(match=f"{PREFIX}*", count=SCAN):
+            if (queue := queue_of(key.decode("utf-8", "replace"))) is not None:
+                found.add(queue)
+        for key in self.redis.scan_iter(_type="list", count=SCAN):
+            name = key.decode("utf-8", "replace")
+            if not name.startswith(PREFIX) and name not in found and self._is_queue(key):
+                found.add(name)
+        return sorted(queue for queue in found if self._in_use(queue))
+
+    def _in_use(self, queue: str) -> bool:
+        try:
+            return any(msgspec.structs.astuple(self.count(queue))[1:])
+        except ResponseError:  # its name is somebody else's key now
+            return False
+
+    def _is_queue(self, key: bytes) -> bool:
+        try:
+            first = self.redis.lindex(key, 0)
+            return first is not None and bool(decode(first).Name)
+        except (ResponseError, RemoteProtocolError):  # no list any more; somebody else's
+            return False
+
+    def count(self, queue: str) -> Count:
+        keys = self.keys(queue)
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.llen(queue)
+            pipe.zcard(keys.aside)
+            pipe.zcard(keys.dead)
+            pipe.hkeys(keys.consumers)
+            pending, aside, dead, consumers = pipe.execute()
+            for consumer in map(bytes.decode, consumers):
+                pipe.hlen(keys.held(consumer))
+                pipe.llen(keys.arrived(consumer))
+            held = sum(pipe.execute())
+        return Count(
+            queue=queue, pending=pending, held=held, aside=aside, dead=dead, consumers=len(consumers)
+        )
+
+    def purge(self, queue: str) -> int:
+        return int(run(self.redis, "purge", [queue, self.keys(queue).aside], []))
+
+    def purge_delayed(self, queue: str) -> int:
+        gone = 0
+        for body, _ in self.redis.zscan_iter(self.delayed_key, count=MAX_ENTRIES):
+            if self.target(body) == queue:
+                gone += int(self.redis.zrem(self.delayed_key, body))
+        return gone
+
+    def target(self, body: bytes) -> str:
+        """Where a delayed message goes when it is due.
+
+        The unreadable go to the default queue, whose worker buries them with a reason. (Go makes an empty
+        signature of them.)
+        """
+        try:
+            return decode(body).RoutingKey or self.default_queue
+        except RemoteProtocolError:
+            return self.default_queue
 
     def admit(self, requests: Sequence[Rated]) -> list[int]:
         answers: list[int] = []

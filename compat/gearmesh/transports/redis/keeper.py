@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run
-from gearmesh.wire.codec import decode
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
@@ -35,9 +33,9 @@ class Keeper:
         self._channel = channel
         self._beat_pause = channel.lease / 3
         self._look_pause = min(1.5, channel.lease / 10)
-        #: when we last looked at the others, and through which socket
+        #: when we last looked at the others, and through what, by queue
         self._looked_at = 0.0
-        self._looked_through: Any = None
+        self._looked_through: dict[str, Any] = {}
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
         #: queue -> when to fetch from it again
         self._again: dict[str, float] = {}
@@ -92,11 +90,12 @@ class Keeper:
         from speaking by what kept us from looking. What others have watched does, see ``watch.lua``.
         """
         channel = self._channel
-        sock = channel.redis.connection._sock
-        watched = min(now - self._looked_at, 2 * self._look_pause) if sock is self._looked_through else 0.0
+        while_connected = min(now - self._looked_at, 2 * self._look_pause)
         seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
         for queue in self._queues():
             keys = channel.keys(queue)
+            line = channel.line(queue)
+            watched = while_connected if line is not None and line is self._looked_through.get(queue) else 0.0
             args: list[Any] = [channel.consumer, round(channel.lease * TOLD_STEP * 1000)]
             for consumer, (beat, still) in self._seen.get(queue, {}).items():
                 args += [consumer, beat, int((still + watched) * 1000)]
@@ -109,7 +108,8 @@ class Keeper:
                     rest[consumer] = (beat, ms / 1000)
                     self._next_look = min(self._next_look, now + channel.lease - ms / 1000)
         # Only now: what raised on the way was no look, and the time is not counted.
-        self._looked_at, self._looked_through, self._seen = now, channel.redis.connection._sock, seen
+        self._looked_at, self._seen = now, seen
+        self._looked_through = {queue: channel.line(queue) for queue in seen}
 
     def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
         name = consumer.decode()
@@ -137,27 +137,13 @@ class Keeper:
             due, wait = msgpack.unpackb(blob, raw=True)
             if not due:
                 return pause if wait < 0 else min(pause, wait / 1000)
-            moves: list[Any] = [(body, self._target(body)) for body in due]
-            rest = channel.keys(channel.default_queue)
-            run(
-                channel.redis,
-                "move",
-                [key],
-                [msgpack.packb(moves, use_bin_type=False), rest.queue, rest.dead, rest.dead_entry],
-            )
+            channel.move_due(due)
             channel.ready.update(channel.active_queues)
         return 0.0
 
-    def _target(self, body: bytes) -> str:
-        """Where a due message goes. The unreadable go to the default queue, whose worker buries them with
-        a reason. (Go makes an empty signature of them.)"""
-        try:
-            return decode(body).RoutingKey or self._channel.default_queue
-        except RemoteProtocolError:
-            return self._channel.default_queue
-
     def _return_aside(self) -> float:
         channel = self._channel
+        channel.finish_outboxes()
         pause = ASIDE_PAUSE
         for queue in self._queues():
             keys = channel.keys(queue)

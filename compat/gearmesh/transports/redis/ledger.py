@@ -1,45 +1,24 @@
-"""What one consumer knows it holds."""
+"""What one consumer knows it holds in Redis, and what the server may hold for it besides."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-import uuid
-from collections.abc import Callable
 
-from gearmesh.wire.commit import Delivery
+from gearmesh.transports import ledger
 
 __all__ = ["Ledger"]
 
 
-def consumer_name(prefix: str = "") -> str:
-    """A name no other incarnation of any process has.
+class Ledger(ledger.Ledger):
+    """With the fetch counter. A consumer that reconnects finds on the server what a lost reply had given it.
 
-    Args:
-        prefix: what people know it by; "": host and process id.
+    Single operations are safe in threads; :meth:`reserve` belongs to the one thread that fetches.
     """
-    return f"{prefix or f'{socket.gethostname()}:{os.getpid()}'}:{uuid.uuid4().hex[:12]}"
-
-
-class Ledger:
-    """The deliveries a consumer knows it holds, and its fetch counter.
-
-    It outlives channels: a worker that reconnects goes on under its name, finds on the server what a lost
-    reply had given it, and its committer settles through another channel. Single operations are safe in
-    threads; :meth:`reserve` belongs to the one thread that fetches.
-    """
-
-    __slots__ = ("_first", "_next", "aside_due", "consumer", "open", "queues", "waits", "wake")
 
     def __init__(self, consumer: str | None = None) -> None:
-        self.consumer = consumer or consumer_name()
-        #: fetch counter -> delivery
-        self.open: dict[int, Delivery] = {}
+        super().__init__(consumer)
         #: when something set aside through any channel is due, by the monotonic clock
         self.aside_due = float("inf")
-        #: ends the wait of the channel that fetches
-        self.wake: Callable[[], None] | None = None
         #: queues anything was ever fetched from
         self.queues: set[str] = set()
         #: blocking waits that the server may still know of, each of which may bring one more message:

@@ -13,17 +13,24 @@ from redis.exceptions import ResponseError
 
 from gearmesh.errors import ConfigError
 from gearmesh.transports.redis.channel import Channel
+from gearmesh.transports.redis.cluster import ClusterChannel
 from gearmesh.transports.redis.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Transport"]
+__all__ = ["ClusterTransport", "Transport"]
 
 log = logging.getLogger("gearmesh.redis")
 
 MIN_VERSION = (6, 2)
 
+_WRONG_MODE = {
+    "cluster": "this is a node of a Redis cluster: name several of its hosts in the URL (redis://host:port,host:port), "
+    "or set redis.cluster_enabled",
+    "sentinel": "this is a sentinel: set redis.master_name to the name by which it knows the master",
+    "standalone": "this Redis is no node of a cluster, but the URL has several hosts, or redis.cluster_enabled is set",
+}
 
 #: Rounds of deliveries in one tick of kombu's event loop, which has others to serve.
 ROUNDS = 16
@@ -262,6 +269,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     """``redis://`` as Machinery uses it. Use it with ``kombu.Connection(transport=Transport)``."""
 
     Channel = Channel
+    #: what a server that this is for says of itself
+    mode = "standalone"
     # kombu counts KeyError too, for a race in its own poller: here it would hide an error of ours.
     connection_errors = tuple(
         error for error in kombu_redis.Transport.connection_errors if error is not KeyError
@@ -306,7 +315,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         """Look once at what kind of server this is.
 
         Raises:
-            ConfigError: it is older than Redis 6.2.
+            ConfigError: it is older than Redis 6.2, or another kind than the settings say.
         """
         if self._eviction is not None:
             return
@@ -315,6 +324,9 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         except ResponseError as exc:
             log.debug("the server does not tell its version: %s", exc)
             info = {}
+        mode = str(info.get("redis_mode", self.mode))
+        if mode != self.mode:
+            raise ConfigError(f"broker: {_WRONG_MODE.get(mode, f'this is Redis in mode {mode}')}")
         version = str(info.get("redis_version", "6.2"))
         if version_tuple(version) < MIN_VERSION:
             raise ConfigError(f"broker: this is Redis {version}, expected 6.2 or newer")
@@ -330,6 +342,13 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
                 self._eviction,
             )
             self._eviction = ""
+
+
+class ClusterTransport(Transport):
+    """The same in a Redis cluster. Its channels need the option ``access``."""
+
+    Channel = ClusterChannel
+    mode = "cluster"
 
 
 def version_tuple(version: str) -> tuple[int, int]:

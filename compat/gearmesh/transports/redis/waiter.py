@@ -7,6 +7,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from redis.exceptions import AskError
+
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
 
@@ -20,7 +22,8 @@ class Waiter:
         self.channel = channel
         self.queue = queue
         self.type = f"WAIT {queue}"
-        self.connection = channel.async_pool.get_connection()
+        self._pool = channel.wait_pool(queue)
+        self.connection = self._pool.get_connection()
         #: a wait whose reply has not come by then (monotonic) never will: the connection is half-open
         self.overdue_at = float("inf")
         self._replies = 0
@@ -31,6 +34,7 @@ class Waiter:
 
     def arm(self, seconds: float) -> None:
         """Wait for a message. Registers the consumer in the same breath: who waits can be reaped."""
+        self._follow()
         keys = self.channel.keys(self.queue)
         consumer = self.channel.consumer
         self._replies = 2
@@ -46,6 +50,19 @@ class Waiter:
             )
         )
 
+    def _follow(self) -> None:
+        """Be connected with the server that has the queue now."""
+        pool = self.channel.wait_pool(self.queue)
+        if pool is not self._pool:
+            self.drop()
+            self.release()
+            self._pool = pool
+            self.connection = pool.get_connection()
+
+    def release(self) -> None:
+        """Give the connection back."""
+        self._pool.release(self.connection)
+
     def read(self) -> bool:
         """Read what is there; True once the wait is over, with a message or without."""
         if not self.armed:  # nothing was asked: the server has closed the connection
@@ -57,6 +74,10 @@ class Waiter:
                 self._replies -= 1
                 if self._replies and not self.connection.can_read(timeout=0):
                     return False
+        except AskError:  # the queue is on another node of the cluster now
+            self.drop()
+            self.channel.moved()
+            return False
         except BaseException:
             self.drop()
             raise

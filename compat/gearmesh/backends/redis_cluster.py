@@ -1,0 +1,106 @@
+"""States and groups in a Redis cluster: every UUID is in a slot of its own, so nothing is one step but the least."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import msgpack
+from redis import exceptions
+
+from gearmesh.backends.members import Members
+from gearmesh.backends.redis import RedisBackend
+from gearmesh.redis_scripts.access import Access
+from gearmesh.redis_scripts.cluster import slot_of
+from gearmesh.redis_scripts.commits import Entry, Packed
+from gearmesh.redis_scripts.runner import run, source
+from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
+from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
+
+__all__ = ["ClusterBackend"]
+
+#: Go: a mutex that nobody released ends by itself.
+MUTEX_MS = 8000
+#: Bytes of a state in which its word is found, unless its name is very long.
+HEAD = 512
+_WORD = b',"State":"'
+_FINAL = (SUCCESS.encode(), FAILURE.encode())
+
+
+class ClusterBackend(RedisBackend):
+    """See :class:`gearmesh.backends.base.Backend`."""
+
+    def __init__(self, access: Access, *, expire: int) -> None:
+        super().__init__(access, expire=expire)
+        self._members = Members(self.read_group, self.touch, self._leading, expire)
+
+    def _store(self, packed: Sequence[Packed]) -> None:
+        calls = [(state[0], self._payload([Entry(states=(state,))])) for state in packed]
+        answers = self._send(calls)
+        missing = [i for i, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        if missing:
+            for address in self._redis.masters():
+                self._redis.client(address).script_load(source("commit")[0])
+            for i, answer in zip(missing, self._send([calls[i] for i in missing]), strict=True):
+                answers[i] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        final = [state[0] for state in packed if len(state) > 2 and state[2] in (SUCCESS, FAILURE)]
+        if final:
+            self._redis.publish(done_channel(self.db), " ".join(final))
+        if self._replicas.number:
+            for uuid in {self._redis.address(uuid): uuid for uuid, _ in calls}.values():
+                self._replicas.wait(self._redis, uuid)
+
+    def _send(self, calls: Sequence[tuple[str, bytes]]) -> list[Any]:
+        sha = source("commit")[1]
+        with self._redis.pipeline() as pipe:
+            for uuid, payload in calls:
+                pipe.execute_command("EVALSHA", sha, 1, uuid, payload)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+        return answers
+
+    def _payload(self, entries: Sequence[Entry]) -> bytes:
+        payload: bytes = msgpack.packb(("", "", self.expire, entries, (), "", ""), use_bin_type=False)
+        return payload
+
+    def fused_script(self, client: Any, **options: Any) -> None:
+        """None: no one script reaches a queue and a state."""
+
+    # -- groups
+
+    def finished(self, meta: GroupMeta) -> bool:
+        return self._members.finished(meta)
+
+    def _leading(self, uuids: Sequence[str]) -> int:
+        with self._redis.pipeline() as pipe:
+            for uuid in uuids:
+                pipe.getrange(uuid, 0, HEAD - 1)
+            heads = pipe.execute(raise_on_error=False)
+        for i, (uuid, head) in enumerate(zip(uuids, heads, strict=True)):
+            if isinstance(head, Exception) or not self._final(uuid, head):
+                return i
+        return len(uuids)
+
+    def _final(self, uuid: str, head: bytes) -> bool:
+        at = head.find(_WORD)
+        if at < 0 and len(head) == HEAD:
+            head = self._redis.get(uuid) or b""
+            at = head.find(_WORD)
+        return at >= 0 and head[at + len(_WORD) :].partition(b'"')[0] in _FINAL
+
+    def _take_trigger(self, group_uuid: str, by: str) -> str | None:
+        """Under Go's mutex, which is in another slot than the group."""
+        taker = chord_taker(group_uuid)
+        if slot_of(taker) != slot_of(group_uuid):  # a UUID with braces, which nobody makes
+            return "g"
+        mine = uuid4().hex
+        if not self._redis.set(CHORD_MUTEX, mine, nx=True, px=MUTEX_MS):
+            return "b"
+        try:
+            entry = Entry(trigger=(group_uuid, taker, by, (), (), True))
+            return self._script.call(self._redis, [entry], route=group_uuid)
+        finally:
+            run(self._redis, "release", [CHORD_MUTEX], [mine])

@@ -1,0 +1,119 @@
+"""From a URL and the settings of Redis connections to connections, pools and clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gearmesh.config import RedisConfig
+from gearmesh.redis_scripts import connections
+from gearmesh.redis_scripts.cluster import Cluster
+from gearmesh.redis_scripts.replicas import Replicas
+from gearmesh.redis_scripts.sentinels import Sentinels
+from gearmesh.urls import RedisTarget
+from gearmesh.urls.redis import Topology
+
+__all__ = ["Access", "hang_up"]
+
+
+def hang_up(client: Any) -> None:
+    """Close the connections of a client that nobody uses now."""
+    if isinstance(client, Cluster):
+        client.close()
+    else:
+        client.connection_pool.disconnect(inuse_connections=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a Redis is, and how connections to it are made.
+
+    Nothing connects before a client is used, and no command is ever repeated in secret: a fetch that is repeated under
+    the same numbers would overwrite what the first one took.
+
+    Raises:
+        ConfigError: URL and settings contradict each other.
+    """
+
+    target: RedisTarget
+    settings: RedisConfig = field(default_factory=RedisConfig)
+
+    def __post_init__(self) -> None:
+        self.topology  # noqa: B018  # raises what is wrong
+
+    @property
+    def topology(self) -> Topology:
+        """What stands there."""
+        return self.target.topology(self.settings.master_name, self.settings.cluster_enabled)
+
+    @property
+    def replicas(self) -> Replicas:
+        """How many replicas are waited for."""
+        return Replicas(self.settings.replicas_ack, self.settings.replicas_ack_timeout)
+
+    @property
+    def timeouts(self) -> dict[str, Any]:
+        """Keyword arguments of a connection: how long it may take."""
+        both = {"socket_timeout": self.settings.socket_timeout}
+        return (
+            both
+            if self.target.path
+            else both | {"socket_connect_timeout": self.settings.socket_connect_timeout}
+        )
+
+    def place(self) -> dict[str, Any]:
+        """Keyword arguments of a pool: class of its connections, where to, TLS, and who we are.
+
+        Of a cluster, host and port are missing.
+        """
+        target, settings = self.target, self.settings
+        place: dict[str, Any] = {
+            "db": target.db,
+            "username": target.username or None,
+            "password": target.password or None,
+            "client_name": settings.client_name or None,
+        }
+        topology = self.topology
+        if target.path:
+            return place | {"connection_class": connections.UnixConnection, "path": target.path}
+        place |= self._tls()
+        if topology == "server":
+            place |= {"host": target.host, "port": target.port}
+            kind: Any = connections.SSLConnection if target.tls else connections.Connection
+        elif topology == "cluster":
+            kind = connections.SSLNodeConnection if target.tls else connections.NodeConnection
+        else:
+            place["sentinels"] = self._sentinels()
+            kind = connections.SentinelSSLConnection if target.tls else connections.SentinelConnection
+        return place | {"connection_class": kind}
+
+    def options(self) -> dict[str, Any]:
+        """All keyword arguments of a pool, see :meth:`place`."""
+        options = {"health_check_interval": 25, "retry": Retry(NoBackoff(), 0)} | self.timeouts | self.place()
+        return options if self.target.path else {"socket_keepalive": True} | options
+
+    def client(self) -> Any:
+        """A client for any number of threads: ``redis.Redis``, or a :class:`~.cluster.Cluster`."""
+        if self.topology == "cluster":
+            return Cluster(self.target.nodes, self.options())
+        return redis.Redis(connection_pool=redis.ConnectionPool(**self.options()))
+
+    def _tls(self) -> dict[str, Any]:
+        if not self.target.tls:
+            return {}
+        return {
+            "ssl_ca_certs": self.settings.ca or None,
+            "ssl_certfile": self.settings.cert or None,
+            "ssl_keyfile": self.settings.key or None,
+        }
+
+    def _sentinels(self) -> Sentinels:
+        kind = connections.SSLConnection if self.target.tls else connections.Connection
+        options = {"password": self.settings.sentinel_password or None, "retry": Retry(NoBackoff(), 0)}
+        return Sentinels(
+            self.target.nodes, self.settings.master_name, kind, options | self.timeouts | self._tls()
+        )

@@ -1,0 +1,310 @@
+"""A client for a Redis cluster: each command goes to the node that has its key.
+
+redis-py has one, which repeats commands by itself. That must not happen here: a fetch that is repeated under the same
+numbers overwrites what the first one took, and whoever waits for an unknown outcome wants to know that it is unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import redis
+from redis import commands, exceptions
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from gearmesh.errors import ConfigError
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, ServerUnable
+from gearmesh.wire.names import absent
+
+#: redis-py's commands by their names; as they are typed they fit no client but its own.
+CoreCommands: Any = commands.CoreCommands
+
+__all__ = ["Address", "Cluster", "read_slots", "slot_of"]
+
+Address = tuple[str, int]
+
+#: How often a command is sent elsewhere, until the cluster counts as not knowing what it wants.
+REDIRECTIONS: Final = 8
+#: Commands without a key, which any master carries out.
+_KEYLESS: Final = frozenset(
+    ("PING", "TIME", "INFO", "PUBLISH", "SCRIPT LOAD", "SCRIPT FLUSH", "CLUSTER SLOTS")
+)
+
+
+def slot_of(key: str | bytes) -> int:
+    """The slot of a key."""
+    return int(key_slot(key.encode() if isinstance(key, str) else key))
+
+
+def _key_of(args: Sequence[Any]) -> Any:
+    name = args[0]
+    if name in ("EVALSHA", "EVAL"):
+        return args[3] if int(args[2]) else None
+    return None if name in _KEYLESS or len(args) < 2 else args[1]
+
+
+class Cluster(CoreCommands):  # type: ignore[misc]
+    """What ``redis.Redis`` is for a server, for the commands that are used here.
+
+    Every command has one key, or several of one slot; MGET, DEL and UNLINK are taken apart. A pipeline is no
+    transaction. Where a slot is, is learned from the nodes: at first, after a redirection, and after trouble.
+
+    Args:
+        seeds: hosts and ports of some nodes.
+        options: keyword arguments of a pool, without host and port.
+        kept: one connection a node, kept, for one thread; else pools, for any number of them.
+    """
+
+    def __init__(self, seeds: Iterable[Address], options: dict[str, Any], *, kept: bool = False) -> None:
+        self._seeds = tuple(seeds)
+        self._options = options
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._nodes: dict[Address, Any] = {}
+        #: the slots are not known yet, or not as they are now
+        self.stale = True
+
+    # -- where things are
+
+    def address(self, key: str | bytes) -> Address:
+        """The node that has ``key``. Raises connection errors while nobody knows."""
+        if self.stale:
+            self.refresh()
+        slot = slot_of(key)
+        found = self._slots[slot]
+        if found is None:
+            self.stale = True
+            raise ServerUnable(f"no node of the cluster has slot {slot} now")
+        return found
+
+    def node(self, key: str | bytes) -> Any:
+        """A client of the node that has ``key``."""
+        return self.client(self.address(key))
+
+    def masters(self) -> list[Address]:
+        """All nodes that have slots."""
+        if self.stale:
+            self.refresh()
+        return sorted({address for address in self._slots if address is not None})
+
+    def client(self, address: Address) -> Any:
+        """A client of one node; the same one for the same address."""
+        with self._lock:
+            node = self._nodes.get(address)
+            if node is None:
+                node = self._nodes[address] = self._make(address, self._kept)
+        return node
+
+    def refresh(self) -> None:
+        """Ask for the slots, the known nodes and then those of the URL, until one answers.
+
+        Raises:
+            redis.exceptions.ConnectionError: none answers.
+            ConfigError: it is no cluster.
+        """
+        trouble = ""
+        for address in dict.fromkeys([*random.sample(list(self._nodes), len(self._nodes)), *self._seeds]):
+            try:
+                with contextlib.closing(self._make(address, False)) as client:
+                    table = read_slots(client.execute_command("CLUSTER SLOTS"), address)
+            except CONNECTION_ERRORS as exc:
+                trouble = str(exc)
+                continue
+            except exceptions.ResponseError as exc:
+                raise _no_cluster(address, exc) from None
+            with self._lock:
+                self._slots = table
+                self.stale = False
+                gone = [self._nodes.pop(address) for address in set(self._nodes) - set(table)]
+            for node in gone:
+                node.connection_pool.disconnect(inuse_connections=self._kept)
+            return
+        raise exceptions.ConnectionError(f"no node of the cluster answers: {trouble}")
+
+    def guard(self, key: str | bytes) -> str | None:
+        """A key to name beside ``key`` in a script's call, so that nothing is done half while its slot moves.
+
+        A script may touch keys that it does not name, and dies at the first that is at the slot's new place already.
+        One that names several keys, of which one is nowhere, is refused at the door as long as the slot moves.
+        """
+        try:
+            return absent(key if isinstance(key, str) else key.decode())
+        except (ConfigError, UnicodeDecodeError):  # the name of no queue; Machinery's keys stand alone
+            return None
+
+    # -- commands
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        key = _key_of(args)
+        address = self.address(key) if key is not None else random.choice(self.masters() or [None])
+        asking = False
+        for _ in range(REDIRECTIONS):
+            if address is None:
+                break
+            try:
+                node = self.client(address)
+                if not asking:
+                    return node.execute_command(*args, **options)
+                with node.pipeline(transaction=False) as pipe:
+                    pipe.execute_command("ASKING")
+                    pipe.execute_command(*args, **options)
+                    return pipe.execute()[1]
+            except exceptions.AskError as exc:
+                asking = not isinstance(exc, exceptions.MovedError)
+                address = self._sent_to(exc, address)
+            except CONNECTION_ERRORS:
+                self.stale = True
+                raise
+        self.stale = True
+        raise ServerUnable("the cluster's nodes do not agree now who has a slot")
+
+    def _sent_to(self, exc: exceptions.AskError, asked: Address) -> Address:
+        """Where a redirection leads; a node that does not know its own name leaves the host out."""
+        address = (exc.host or asked[0], exc.port)
+        if isinstance(exc, exceptions.MovedError):
+            self._slots[exc.slot_id] = address
+            self.stale = True  # it will not be the only one
+        return address
+
+    def mget(self, keys: Any, *args: Any, **options: Any) -> Any:
+        with self.pipeline() as pipe:
+            for key in (*([keys] if isinstance(keys, (str, bytes)) else keys), *args):
+                pipe.get(key)
+            return pipe.execute()
+
+    def delete(self, *names: Any) -> Any:
+        return self._each("DEL", names)
+
+    def unlink(self, *names: Any) -> Any:
+        return self._each("UNLINK", names)
+
+    def scan_iter(self, *args: Any, **options: Any) -> Iterator[Any]:
+        for address in self.masters():
+            yield from self.client(address).scan_iter(*args, **options)
+
+    def _each(self, command: str, names: Iterable[Any]) -> int:
+        with self.pipeline() as pipe:
+            for name in names:
+                pipe.execute_command(command, name)
+            return sum(pipe.execute())
+
+    def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Pipeline:
+        """Commands that are sent together, to each node its own; never a transaction."""
+        return Pipeline(self)
+
+    def pubsub(self, **options: Any) -> Any:
+        """A subscription through any node: what is published reaches all of them."""
+        return self._make(random.choice(self.masters() or list(self._seeds)), False).pubsub(**options)
+
+    # -- sockets
+
+    def disconnect(self) -> None:
+        """Close the connections to all nodes; the next command opens new ones."""
+        with self._lock:
+            nodes = list(self._nodes.values())
+        for node in nodes:
+            node.connection_pool.disconnect()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses now."""
+        with self._lock:
+            nodes, self._nodes = list(self._nodes.values()), {}
+        for node in nodes:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                node.connection_pool.disconnect(inuse_connections=self._kept)
+
+    def _make(self, address: Address, kept: bool) -> Any:
+        host, port = address
+        pool = redis.ConnectionPool(**{**self._options, "host": host, "port": port})
+        return redis.Redis(connection_pool=pool, single_connection_client=kept)
+
+
+class Pipeline(CoreCommands):  # type: ignore[misc]
+    """Commands for several nodes. A context manager, as redis-py's is."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._commands = []
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        self._commands.append((args, options))
+        return self
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send all, and return the answers in the order of the commands.
+
+        A node that can't be reached does not keep the others from doing theirs; what it raised is raised in the end.
+        """
+        todo, self._commands = self._commands, []
+        results: list[Any] = [None] * len(todo)
+        trouble: BaseException | None = None
+        places: dict[Address, list[int]] = {}
+        for i, (args, _) in enumerate(todo):
+            key = _key_of(args)
+            where = self._cluster.masters()[0] if key is None else self._cluster.address(key)
+            places.setdefault(where, []).append(i)
+        for address, indexes in places.items():
+            try:
+                with self._cluster.client(address).pipeline(transaction=False) as pipe:
+                    for i in indexes:
+                        pipe.execute_command(*todo[i][0], **todo[i][1])
+                    answers = pipe.execute(raise_on_error=False)
+                for i, answer in zip(indexes, answers, strict=True):
+                    results[i] = self._follow(todo[i], answer)
+            except CONNECTION_ERRORS as exc:
+                self._cluster.stale = True
+                trouble = trouble or exc
+        if trouble is not None:
+            raise trouble
+        if raise_on_error:
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+        return results
+
+    def _follow(self, command: tuple[tuple[Any, ...], dict[str, Any]], answer: Any) -> Any:
+        """The answer; where it says that the key is elsewhere, the one from there."""
+        if not isinstance(answer, exceptions.AskError):
+            return answer
+        try:
+            return self._cluster.execute_command(*command[0], **command[1])
+        except exceptions.ResponseError as exc:
+            return exc
+
+
+def read_slots(rows: Any, asked: Address) -> list[Address | None]:
+    """The master of each slot, by what CLUSTER SLOTS answered: rows of first slot, last slot, master, its replicas.
+
+    ``asked``: the node that said so, which may not know its own name.
+    """
+    table: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+    if isinstance(rows, dict):  # as redis-py reads it: (first, last) -> {"primary": (host, port), …}
+        rows = [(first, last, value["primary"]) for (first, last), value in rows.items()]
+    for first, last, (host, port, *_), *_ in rows:
+        name = host.decode() if isinstance(host, bytes) else host
+        address = (name or asked[0], int(port))  # a node that does not know its own name
+        table[int(first) : int(last) + 1] = [address] * (int(last) - int(first) + 1)
+    return table
+
+
+def _no_cluster(address: Address, exc: Exception) -> ConfigError:
+    host, port = address
+    if "unknown command" in str(exc):
+        return ConfigError(
+            f"redis {host}:{port} knows no clusters ({exc}): if it is a sentinel, set redis.master_name"
+        )
+    return ConfigError(f"redis {host}:{port} is no node of a cluster: {exc}")

@@ -1,0 +1,194 @@
+"""Commits in a cluster, where what a delivery changes lies in several slots.
+
+A delivery is settled in its queue's slot, and there alone a script can see that the lease is still held. What the
+Commit sends to other slots it writes, in that very step, into an outbox beside the queue. From there it is sent, and
+then struck off. Whoever dies in between leaves the outbox to others: each look at a queue finishes what it finds.
+
+It may be sent by several at once. So each slot keeps the place of the last batch of a producer (its token): a batch
+goes in once. For this to hold a producer has one batch at a time in its outboxes, and after trouble another name.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgpack
+import msgspec
+
+from gearmesh.redis_scripts.cluster import slot_of
+from gearmesh.redis_scripts.commits import CommitScript, Packed
+from gearmesh.redis_scripts.groups import Group
+from gearmesh.redis_scripts.replicas import Replicas
+from gearmesh.redis_scripts.runner import run
+from gearmesh.wire.commit import Commit, Outcome, Publish, Token
+from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
+
+__all__ = ["SpreadCommits"]
+
+#: Milliseconds for which it is remembered that a batch from an outbox has been sent: longer than all workers are away.
+REMEMBERED = 86_400_000
+
+
+class SpreadCommits(CommitScript):
+    """As :class:`~.commits.CommitScript`, for a cluster; states and chords are not its business.
+
+    Delayed messages go to the delayed set in any case: whether they are due may have another answer when a batch is
+    repeated. Those that are go on from there at once.
+    """
+
+    def __init__(self, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas) -> None:
+        super().__init__(keys=keys, expire=0, delayed=delayed, replicas=replicas)
+        self._producer = uuid.uuid4().hex
+        self._seq = 0
+        #: outboxes in which we have looked for what an earlier connection of ours may have left
+        self._looked: set[str] = set()
+
+    def commit(
+        self, client: Any, commits: Sequence[Commit], *, token: Token | None = None, fused: bool = False
+    ) -> list[Outcome]:
+        tags: dict[str, list[tuple[int, Commit]]] = {}
+        for i, commit in enumerate(commits):
+            if commit.settle is not None:
+                queue = commit.settle.delivery.queue
+                self._look(client, queue)
+                tags.setdefault(slot_tag(queue), []).append((i, commit))
+                continue
+            for publish in commit.publishes:
+                part = Commit(publishes=(publish,))
+                tags.setdefault(slot_tag(self._place(publish)), []).append((i, part))
+        outcomes: list[Outcome] = ["done"] * len(commits)
+        for parts in tags.values():
+            some = [part for _, part in parts]
+            for (i, _), outcome in zip(
+                parts, super().commit(client, some, token=token, fused=False), strict=True
+            ):
+                outcomes[i] = outcome
+        now = time.time_ns()
+        late = [(p.body, p.queue) for commit in commits for p in commit.publishes if 0 < p.eta_ns <= now]
+        if late:
+            self.take_due(client, late)
+        return outcomes
+
+    def finish(self, client: Any, key: str) -> int:
+        """Send what is in the outbox of ``key``'s slot, whoever left it there; how many messages."""
+        count = 0
+        for mark, blob in client.hgetall(outbox(key)).items():
+            publishes = [
+                (queue.decode(), body, eta.decode()) for queue, body, eta in msgpack.unpackb(blob, raw=True)
+            ]
+            self._forward(client, key, mark.decode(), publishes)
+            count += len(publishes)
+        return count
+
+    def take_due(self, client: Any, due: Sequence[tuple[bytes, str]]) -> int:
+        """Move due messages, each with its queue, from the delayed set to their queues; how many were moved by us."""
+        mark = self._mark()
+        try:
+            moves = msgpack.packb(due, use_bin_type=False)
+            taken = run(client, "take_due", [self._delayed, outbox(self._delayed)], [moves, mark])
+            if taken:
+                publishes = [(due[at - 1][1], due[at - 1][0], "") for at in taken]
+                self._forward(client, self._delayed, mark, publishes)
+        except BaseException:
+            self._renew()
+            raise
+        return len(taken)
+
+    # -- how
+
+    def _place(self, publish: Publish) -> str:
+        """The key that a message goes to."""
+        return self._delayed if publish.eta_ns > 0 else publish.queue
+
+    def _route(self, commits: Iterable[Commit]) -> str:
+        for commit in commits:
+            if commit.settle is None and commit.publishes:
+                return self._place(commit.publishes[0])
+            break
+        return super()._route(commits)
+
+    @staticmethod
+    def _pack(publishes: Sequence[Publish]) -> list[Packed]:
+        return [
+            ("" if p.eta_ns > 0 else p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "")
+            for p in publishes
+        ]
+
+    def _entry(self, commit: Commit, fused: bool) -> Packed:
+        if commit.settle is None or not commit.publishes:
+            return super()._entry(commit, False)
+        slot = slot_of(commit.settle.delivery.queue)
+        here = tuple(p for p in commit.publishes if slot_of(self._place(p)) == slot)
+        entry = super()._entry(msgspec.structs.replace(commit, publishes=here), False)
+        if len(here) == len(commit.publishes):
+            return entry
+        away = [p for p in commit.publishes if slot_of(self._place(p)) != slot]
+        for publish in away:
+            self._keys(publish.queue)  # refuses a name that has no slot to itself
+        return (*entry, *(None,) * (8 - len(entry)), self._pack(away))
+
+    def _run(
+        self,
+        client: Any,
+        entries: Sequence[Packed],
+        groups: Sequence[Group],
+        route: str,
+        token: tuple[str, str],
+        more: tuple[Any, ...] = (),
+    ) -> tuple[str | None, list[str]]:
+        if more or not any(len(entry) > 8 for entry in entries):
+            return super()._run(client, entries, groups, route, token, more)
+        mark = self._mark()
+        try:
+            codes, problems = super()._run(
+                client, entries, groups, route, token, (600_000, outbox(route), mark)
+            )
+            away = [
+                publish
+                for code, entry in zip(codes or "", entries, strict=False)
+                if code == "1" and len(entry) > 8
+                for publish in entry[8]
+            ]
+            if away:
+                self._forward(client, route, mark, away)
+        except BaseException:
+            self._renew()
+            raise
+        return codes, problems
+
+    def _forward(self, client: Any, source: str, mark: str, publishes: Sequence[Packed]) -> None:
+        """Send what lies in the outbox of ``source``'s slot under ``mark``, and strike it off."""
+        producer, _, seq = mark.rpartition(".")
+        slots: dict[int, list[Packed]] = {}
+        for queue, body, eta in publishes:
+            publish: Packed = (queue, body, eta)
+            if queue:
+                keys = self._keys(queue)
+                publish = (queue, body, eta, keys.dead, keys.dead_entry)
+            slots.setdefault(slot_of(queue or self._delayed), []).append(("", "", 0, (), (publish,), 0))
+        for entries in slots.values():
+            route = entries[0][4][0][0] or self._delayed
+            key = publish_token(route, producer)
+            for start, chunk in self._chunks(entries):
+                super()._run(client, chunk, (), route, (key, f"{seq}.{start:09d}"), (REMEMBERED,))
+            self._replicas.wait(client, route)
+        client.hdel(outbox(source), mark)
+
+    def _look(self, client: Any, queue: str) -> None:
+        """What an earlier connection of this process left is sent before anything new is."""
+        box = outbox(queue)
+        if box not in self._looked:
+            self.finish(client, queue)
+            self._looked.add(box)
+
+    def _mark(self) -> str:
+        self._seq += 1
+        return f"{self._producer}.{self._seq:016d}"
+
+    def _renew(self) -> None:
+        """What is in an outbox under the old name is anybody's now."""
+        self._producer = uuid.uuid4().hex
+        self._looked.clear()

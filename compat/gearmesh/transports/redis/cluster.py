@@ -1,0 +1,126 @@
+"""The Redis channel in a cluster: each queue on a node of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from redis import ConnectionPool, Redis
+
+from gearmesh.redis_scripts.cluster import Address, Cluster
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.redis_scripts.spread import SpreadCommits
+from gearmesh.transports.base import Rated
+from gearmesh.transports.redis.channel import Channel
+from gearmesh.wire.names import slot_tag
+
+__all__ = ["ClusterChannel"]
+
+
+class ClusterChannel(Channel):
+    """As :class:`~.channel.Channel`; it fuses with no backend.
+
+    One kept connection a node for what does not block, one a queue for what does. Whatever breaks, the channel is
+    lost, as ever; the next one asks where things are now.
+    """
+
+    redis: Cluster
+    _script: SpreadCommits
+    _expires: dict[str, int]
+    keyprefix_fanout: str
+
+    def _open(self) -> Cluster:
+        self.cluster.masters()  # connects
+        return self.cluster
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        assert self.access is not None
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=0)
+        self._wait_pools: dict[Address, ConnectionPool] = {}
+        return Cluster(self.access.target.nodes, self._connparams(), kept=True)
+
+    def _own_script(self) -> SpreadCommits:
+        return SpreadCommits(keys=self.keys, delayed=self.delayed_key, replicas=self._replicas)
+
+    def fuse(self, backend: Any) -> bool:
+        return False
+
+    # -- nodes
+
+    def line(self, queue: str) -> Any:
+        try:
+            connection = self.redis.node(queue).connection
+        except CONNECTION_ERRORS:
+            return None
+        return connection._sock if connection is not None else None
+
+    def wait_pool(self, queue: str) -> Any:
+        return self._pool_at(self.redis.address(queue))
+
+    def _pool_at(self, address: Address) -> ConnectionPool:
+        pool = self._wait_pools.get(address)
+        if pool is None:
+            params = self._connparams(asynchronous=True)
+            pool = ConnectionPool(**{**params, "host": address[0], "port": address[1]})
+            self._wait_pools[address] = pool
+        return pool
+
+    def moved(self) -> None:
+        self.redis.stale = True
+
+    def _drop_kept(self) -> None:
+        self.redis.disconnect()
+
+    def _disconnect_pools(self) -> None:
+        super()._disconnect_pools()
+        if "cluster" in vars(self):
+            self.cluster.close()
+            for pool in self._wait_pools.values():
+                pool.disconnect()
+            self._wait_pools.clear()
+
+    # -- verbs
+
+    def admit(self, requests: Sequence[Rated]) -> list[int]:
+        answers = [0] * len(requests)
+        tags: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            tags.setdefault(slot_tag(request.queue), []).append(i)
+        for places in tags.values():
+            part = super().admit([requests[i] for i in places])
+            for i, answer in zip(places, part, strict=True):
+                answers[i] = answer
+        return answers
+
+    def move_due(self, due: Sequence[bytes]) -> None:
+        self._script.take_due(self.redis, [(body, self.target(body)) for body in due])
+
+    def finish_outboxes(self) -> None:
+        for key in (*self.active_queues, self.delayed_key):
+            self._script.finish(self.redis, key)
+
+    # -- kombu's
+
+    def _create_client(self, asynchronous: bool = False) -> Cluster:
+        return self.cluster
+
+    @cached_property
+    def subclient(self) -> Any:
+        """What is published reaches every node: any will do."""
+        pool = self._pool_at(random.choice(self.cluster.masters()))
+        client: Any = Redis(connection_pool=pool)
+        return client.pubsub()
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        # kombu sweeps bindings of queues that expire, by a script over keys of two slots: here they stay.
+        expires, self._expires = self._expires, {}
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        finally:
+            self._expires = expires
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        pass
