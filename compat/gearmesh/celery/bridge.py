@@ -1,0 +1,292 @@
+"""What joins one Celery app to Machinery's programs: its settings read, its backend, its way to send signatures."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from celery.canvas import Signature as Step
+
+from gearmesh.app.app import App
+from gearmesh.app.declaration import Declaration
+from gearmesh.app.waiting import Waiter
+from gearmesh.backends.base import Backend
+from gearmesh.celery.results import declared
+from gearmesh.celery.routes import GoTask, go_tasks
+from gearmesh.celery.steps import GO, RAW
+from gearmesh.config import Config
+from gearmesh.errors import BackendError, ConfigError
+from gearmesh.forks import PerProcess
+from gearmesh.pauses import Pauses
+from gearmesh.urls import RedisTarget, parse, redact
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta, TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BACKEND", "CONSUMER", "TRANSPORTS", "Bridge"]
+
+T = TypeVar("T")
+
+BACKEND: Final = "gearmesh.celery:Backend"
+CONSUMER: Final = "gearmesh.celery:Consumer"
+#: The setting broker_transport, by the broker URL's scheme.
+TRANSPORTS: Final[Mapping[str, str]] = {
+    "redis": "gearmesh.celery:Transport",
+    "rediss": "gearmesh.celery:Transport",
+    "memory": "gearmesh.celery:MemoryTransport",
+}
+#: Where the app keeps its bridge.
+_ATTRIBUTE: Final = "_gearmesh_bridge"
+#: Seconds for which a state is written again while the backend is away.
+PATIENCE: Final = 30.0
+#: Group metas remembered between the completions of their members.
+METAS: Final = 256
+#: Results that never expire (Celery's 0 or None) live this long.
+FOR_EVER: Final = 10 * 365 * 86400
+#: The transport options that are Config's, with other names on the side of kombu's.
+_OPTIONS: Final = {
+    "lease": "lease",
+    "delayed_key": "delayed_tasks_key",
+    "delayed_poll": "delayed_poll",
+    "unregistered_max_age": "unregistered_max_age",
+}
+
+
+class Bridge:
+    """One an app, see :meth:`of`. Safe in threads and after a fork.
+
+    Attributes:
+        celery: the Celery app.
+        gear: a gearmesh app with the same broker and backend.
+        go: the tasks that Go runs.
+        unregistered_max_age: see :class:`gearmesh.config.Config`.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.celery = app
+        conf = app.conf
+        options = conf.broker_transport_options or {}
+        _check_settings(conf)
+        self.go: dict[str, GoTask] = go_tasks(options.get("go_tasks") or {})
+        self._go_queues = {task.queue for task in self.go.values()} - {conf.task_default_queue}
+        self._go_declared = {name: task.declaration(name) for name, task in self.go.items()}
+        self._results: dict[str, Declaration] = {}
+        self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
+        settings = {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
+        self.gear = App(
+            config=Config(
+                broker=conf.broker_write_url,
+                backend=conf.result_backend.partition("+")[2],
+                default_queue=conf.task_default_queue,
+                results_expire_in=_expire(conf.result_expires),
+                **settings,
+            )
+        )
+        self.unregistered_max_age = self.gear.config.unregistered_max_age
+        self._waiter = PerProcess(lambda: Waiter(self.backend))
+
+    @staticmethod
+    def of(app: Any) -> Bridge:
+        """The app's bridge, made at the first call.
+
+        Raises:
+            ConfigError: the settings do not fit; says what to set.
+        """
+        found: Bridge | None = vars(app).get(_ATTRIBUTE)
+        if found is None:
+            found = vars(app).setdefault(_ATTRIBUTE, Bridge(app))
+            found._install()
+        return found
+
+    def __repr__(self) -> str:
+        # It stands among the transport options, by which kombu tells pools apart.
+        return f"<Bridge of {self.celery.main or 'app'} {id(self.celery):#x}>"
+
+    def _install(self) -> None:
+        from gearmesh.celery.canvas import GoStep, RawStep
+        from gearmesh.celery.helpers import register
+
+        Step.TYPES.setdefault(RAW, RawStep)
+        Step.TYPES.setdefault(GO, GoStep)
+        register(self.celery)
+        options = self.celery.conf.broker_transport_options or {}
+        self.celery.conf.broker_transport_options = {**options, "bridge": self}
+
+    # -- where tasks run
+
+    def go_task(self, name: str, queue: str) -> GoTask | None:
+        """The Go task that a call of ``name`` to ``queue`` is; None: Celery runs it."""
+        task = self.go.get(name)
+        if task is None and queue in self._go_queues and name not in self.celery._tasks:
+            task = GoTask(queue)
+        if task is not None and queue not in ("", self.celery.conf.task_default_queue):
+            return GoTask(queue, task.args, task.retry_count)
+        return task
+
+    def parameters(self, name: str) -> Declaration:
+        """The parameters of a Go task."""
+        return self._go_declared.get(name) or Declaration(
+            name, rest=GoTask("").declaration(name).rest, local=False
+        )
+
+    def results(self, name: str) -> Declaration:
+        """The results of one of the app's tasks."""
+        found = self._results.get(name)
+        if found is None:
+            task = self.celery._tasks.get(name)
+            found = self._results[name] = declared(name, getattr(task, "run", None))
+        return found
+
+    def queue_of(self, name: str, options: Mapping[str, Any], args: Any = (), kwargs: Any = None) -> str:
+        """The queue that the app's routes give a call of ``name``."""
+        queue = options.get("queue")
+        if queue is None:
+            task = self.celery._tasks.get(name)
+            chosen = {key: options[key] for key in ("exchange", "routing_key") if options.get(key)}
+            route = self.celery.amqp.router.route(chosen, name, args, kwargs or {}, task)
+            queue = route.get("queue") or route.get("routing_key") or self.celery.conf.task_default_queue
+        return str(getattr(queue, "name", queue))
+
+    # -- states and groups
+
+    @property
+    def backend(self) -> Backend:
+        """gearmesh's backend, this process's."""
+        return self.gear.backend
+
+    @property
+    def waiter(self) -> Waiter:
+        """Who asks for all that wait in this process."""
+        return self._waiter.get()
+
+    def insist(self, what: Callable[[], T]) -> T:
+        """Do something with the backend, again and again while it is away.
+
+        Raises:
+            BackendError: it was away for 30 s.
+        """
+        pauses, began = Pauses(0.05, 1.0), time.monotonic()
+        while True:
+            try:
+                return what()
+            except self.backend.connection_errors as exc:
+                if time.monotonic() - began > PATIENCE:
+                    raise BackendError(
+                        f"result backend {self.gear.backend_shown}: {type(exc).__name__}"
+                    ) from exc
+            time.sleep(pauses.next())
+
+    def write(self, states: Sequence[TaskState]) -> None:
+        """Store states. Raises BackendError as :meth:`insist`."""
+        self.insist(lambda: self.backend.write(states))
+
+    def create_group(self, meta: GroupMeta) -> None:
+        """Store a group. Raises BackendError as :meth:`insist`."""
+        self.insist(lambda: self.backend.create_group(meta))
+        self._remember(meta)
+
+    def group(self, group_uuid: str) -> GroupMeta | None:
+        """A group's meta; it may be as it was a while ago (its members do not change)."""
+        meta = self._metas.get(group_uuid) or self.insist(lambda: self.backend.read_group(group_uuid))
+        if meta is not None:
+            self._remember(meta)
+        return meta
+
+    def _remember(self, meta: GroupMeta) -> None:
+        self._metas[meta.GroupUUID] = meta
+        while len(self._metas) > METAS:
+            try:
+                self._metas.popitem(last=False)
+            except KeyError:  # another thread was quicker
+                break
+
+    def send(self, sig: Signature) -> str:
+        """Send a signature as it is; an empty queue is filled in as the app routes the task. Its UUID.
+
+        Raises:
+            PublishError: the broker did not take it in time.
+            LocalProtocolError: Go could not read it.
+        """
+        if not sig.RoutingKey:
+            go = self.go_task(sig.Name, "")
+            sig = sig.evolve(RoutingKey=go.queue if go else self.queue_of(sig.Name, {}))
+        return self.gear.send(sig).finals[0].uuid
+
+
+def _expire(setting: Any) -> int:
+    seconds = setting.total_seconds() if isinstance(setting, timedelta) else setting
+    return int(seconds) if seconds else FOR_EVER
+
+
+def _check_settings(conf: Any) -> None:
+    """Raises ConfigError for what would go elsewhere, or lose something, without a word."""
+    url = conf.broker_write_url
+    if not isinstance(url, str):
+        raise ConfigError("broker_url: expected one URL such as redis://localhost:6379/0")
+    target = parse(url, "broker")
+    scheme = url.partition("://")[0]
+    transport = TRANSPORTS.get(scheme)
+    if transport is None:
+        raise ConfigError(
+            f"broker_url: scheme {scheme!r} is none that a Celery app can use with gearmesh, "
+            f"expected one of {', '.join(TRANSPORTS)}"
+        )
+    if conf.broker_transport != transport:
+        raise ConfigError(
+            f"broker_transport is {conf.broker_transport!r}, set it to {transport!r} for {scheme}://"
+        )
+    if conf.broker_read_url not in (None, url):
+        raise ConfigError("broker_read_url is another broker than broker_write_url: set broker_url only")
+    if isinstance(target, RedisTarget):
+        _check_redis_url(url, target)
+    backend = conf.result_backend
+    if not backend:
+        raise ConfigError(
+            f"result_backend is not set: Go workers and Celery's chords need one, set '{BACKEND}+redis://…'"
+        )
+    name, plus, rest = str(backend).partition("+")
+    if name != BACKEND or not plus:
+        raise ConfigError(
+            f"result_backend is {redact(str(backend))!r}, set it to '{BACKEND}+' and the backend's URL"
+        )
+    parse(rest, "backend")
+    if rest.startswith("null"):
+        raise ConfigError("result_backend: null keeps nothing, and Celery's chords need a result backend")
+    consumer = conf.worker_consumer
+    if consumer != CONSUMER:
+        raise ConfigError(
+            f"worker_consumer is {consumer!r}, set it to {CONSUMER!r}: Celery's own drops tasks it does not know"
+        )
+    for setting in ("task_serializer", "result_serializer"):
+        if conf[setting] not in ("json", "msgpack"):
+            raise ConfigError(
+                f"{setting} is {conf[setting]!r}, set it to 'json' or 'msgpack': nothing else crosses"
+            )
+    accepted = set(conf.accept_content)
+    if not accepted & {"json", "application/json"}:
+        raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as that")
+
+
+def _check_redis_url(url: str, target: RedisTarget) -> None:
+    """kombu and Machinery read some URLs differently."""
+    from kombu.utils.url import parse_url
+
+    theirs = parse_url(url)
+    seen = (
+        theirs["hostname"] or "localhost",
+        theirs["port"] or 6379,
+        theirs["virtual_host"] or "0",
+        theirs["userid"] or "",
+        theirs["password"] or "",
+    )
+    meant = (target.host, target.port, str(target.db), target.username, target.password)
+    if seen != meant:
+        raise ConfigError(
+            f"broker_url: Celery and Machinery read {redact(url)!r} differently, "
+            "write redis://[user]:password@host:port/db with all parts"
+        )

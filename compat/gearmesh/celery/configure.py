@@ -1,0 +1,72 @@
+"""The settings that make a Celery app join, in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from gearmesh.celery.bridge import BACKEND, CONSUMER, TRANSPORTS, Bridge
+from gearmesh.celery.routes import GoTasks
+from gearmesh.errors import ConfigError
+from gearmesh.urls import RedisTarget, parse, redact, scheme_of
+
+__all__ = ["configure", "settings"]
+
+
+def configure(
+    app: Any,
+    *,
+    broker: str,
+    backend: str,
+    go_tasks: GoTasks | None = None,
+    queue: str | None = None,
+    **options: Any,
+) -> None:
+    """Make a Celery app one of Machinery's programs. Before its first task is sent.
+
+    Args:
+        app: the Celery app.
+        broker: URL in Machinery's form, see :func:`gearmesh.urls.parse`.
+        backend: the same for results.
+        go_tasks: the tasks that Go runs: name to queue, or to :class:`~gearmesh.celery.routes.GoTask`.
+        queue: Celery's ``task_default_queue``; None leaves it.
+        options: further transport options: ``lease``, ``delayed_key``, ``unregistered_max_age``, and kombu's.
+
+    Raises:
+        ConfigError: says which setting is wrong, and what to set.
+    """
+    chosen = settings(broker=broker, backend=backend, go_tasks=go_tasks, **options)
+    if queue is not None:
+        chosen["task_default_queue"] = queue
+    app.conf.update(chosen)
+    Bridge.of(app)
+
+
+def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **options: Any) -> dict[str, Any]:
+    """The same as Celery settings, for those who configure by file.
+
+    Raises:
+        ConfigError: a URL is wrong.
+    """
+    target = parse(broker, "broker")
+    transport = TRANSPORTS.get("redis" if isinstance(target, RedisTarget) else scheme_of(broker))
+    if transport is None:
+        raise ConfigError(
+            f"broker: {redact(broker)!r} is none that a Celery app can use with gearmesh, "
+            f"expected one of {', '.join(TRANSPORTS)}"
+        )
+    chosen: dict[str, Any] = {
+        "broker_url": broker,
+        "broker_transport": transport,
+        "broker_transport_options": {"go_tasks": dict(go_tasks or {}), **options},
+        "result_backend": f"{BACKEND}+{backend}",
+        "worker_consumer": CONSUMER,
+    }
+    if isinstance(target, RedisTarget):
+        if target.path:
+            raise ConfigError(f"broker: {redact(broker)!r}: Celery reaches Redis by host and port only")
+        user = f"{quote(target.username, '')}:{quote(target.password, '')}@" if target.password else ""
+        chosen["broker_url"] = f"redis{'s' * target.tls}://{user}{target.host}:{target.port}/{target.db}"
+        if target.tls:
+            chosen["broker_use_ssl"] = True
+    return chosen

@@ -1,0 +1,71 @@
+"""The worker's consumer: what it cannot run is never lost, and never spins."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import signals
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from gearmesh.celery.bridge import Bridge
+from gearmesh.wire.commit import Commit, Settle
+
+__all__ = ["Consumer"]
+
+log = logging.getLogger("gearmesh.celery")
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]
+    """``worker_consumer = "gearmesh.celery:Consumer"``.
+
+    A task that is not registered here is offered to others: to the queue's tail at once, then set aside for growing
+    times, at last a dead letter. What cannot be read is a dead letter at once. ``gearmesh dead`` lists these.
+    """
+
+    def __init__(self, on_task_request: Any, *args: Any, app: Any = None, **kwargs: Any) -> None:
+        self.bridge = Bridge.of(app)
+        super().__init__(on_task_request, *args, app=app, **kwargs)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """Celery's hook."""
+        name = str(message.headers.get("task") or (message.payload or {}).get("task"))
+        sig = getattr(message, "signature", None)
+        if sig is not None and sig.IgnoreWhenTaskNotRegistered:
+            log.info("task %s is not registered here, and the caller does not mind", name)
+            message.ack_log_error(log, self.connection_errors)
+        elif not self._settle(message, "aside", name, self.bridge.unregistered_max_age):
+            super().on_unknown_task(body, message, exc)
+            return
+        else:
+            log.info("task %s is not registered here: left to others", name)
+        signals.task_unknown.send(
+            sender=self, message=message, exc=exc, name=name, id=str(message.headers.get("id"))
+        )
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Celery's hook."""
+        if not self._settle(message, "dead", "no task of Celery's or Machinery's"):
+            super().on_unknown_message(body, message)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """Celery's hook."""
+        if not self._settle(message, "dead", f"not a task that Celery can run: {exc}"):
+            super().on_invalid_task(body, message, exc)
+            return
+        signals.task_rejected.send(sender=self, message=message, exc=exc)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        """Celery's hook."""
+        if not self._settle(message, "dead", f"cannot be read: {exc}"):
+            super().on_decode_error(message, exc)
+
+    def _settle(self, message: Any, how: Any, reason: str, max_age: float = 0.0) -> bool:
+        delivery = getattr(message, "delivery", None)
+        if delivery is None:
+            return False
+        if how == "dead":
+            log.error("a message of queue %s is a dead letter: %s", delivery.queue, reason)
+        message.channel.commit([Commit(settle=Settle(delivery, how, reason, max_age=max_age))])
+        message._state = "ACK"
+        return True

@@ -1,0 +1,410 @@
+"""One task call: between Celery's message and Machinery's Signature. Pure: nothing here reads a clock or a socket.
+
+What both worlds know goes into the Signature's own fields. What only Celery knows travels as one JSON text in
+``Headers["celery"]`` (text, because Go cannot publish nested headers again on AMQP)::
+
+    h  headers of protocol 2 that are not as usual       k  keyword arguments
+    a  arguments, where Go has no types for them          e  callbacks, errbacks, chain, chord: Celery's own form
+    n  how many of Args are the call's own                i  1: results appended by Go are not for this task
+    r  reply_to                                           c  "msgpack", if the sender's content was that
+    p  other properties of the message                    g  1: a Go program made the call
+    d  1: it was put back by a worker
+
+Go appends results to the arguments, Celery wants them in front: who reads ``n`` can tell them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gearmesh.celery.steps import is_raw, raw_of, raw_step
+from gearmesh.celery.values import from_json, in_json, plain, rich, typed
+from gearmesh.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from gearmesh.wire import types as wire
+from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.signature import Arg, Signature
+
+__all__ = ["HEADER", "ORIGIN", "TaskMessage", "from_wire", "own_headers", "read", "to_wire", "write"]
+
+#: Name in Headers of what only Celery knows.
+HEADER: Final = "celery"
+#: Header of a call that a Go program began: its signature, without what follows it; of the arguments the types.
+ORIGIN: Final = "gearmesh"
+
+JSON: Final = "application/json"
+MSGPACK: Final = "application/x-msgpack"
+
+#: The headers of protocol 2, and what each usually is.
+USUAL: Final[Mapping[str, Any]] = {
+    "lang": "py",
+    "task": None,
+    "id": None,
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "root_id": None,
+    "parent_id": None,
+    "argsrepr": None,
+    "kwargsrepr": None,
+    "origin": None,
+    "ignore_result": None,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+_EMBED: Final = ("callbacks", "errbacks", "chain", "chord")
+_CHOSEN: Final = {"app_id", "cluster_id", "message_id", "timestamp", "type", "user_id"}
+_PROTOCOL_1: Final = {"task", "id", "args", "kwargs"}
+
+
+class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A call in the words of Celery's protocol 2, its content decoded.
+
+    Attributes:
+        headers: all of the message's; ``task`` and ``id`` are there.
+        args, kwargs: as JSON has them (bytes are marked, see :mod:`.values`).
+        embed: ``callbacks``, ``errbacks``, ``chain``, ``chord``; each may be missing or None.
+        priority: 0 to 255. reply_to: ``""`` for none. properties: others that the caller chose.
+        again: a worker had it before, and put it back.
+        content: what the sender's content was, and the reader's will be.
+    """
+
+    headers: dict[str, Any]
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    embed: dict[str, Any] = {}
+    priority: int = 0
+    reply_to: str = ""
+    properties: dict[str, Any] = {}
+    content: Literal["json", "msgpack"] = "json"
+    again: bool = False
+
+    @property
+    def name(self) -> str:
+        """The task's registered name."""
+        return str(self.headers["task"])
+
+    @property
+    def id(self) -> str:
+        """The task's id, a Signature's UUID."""
+        return str(self.headers["id"])
+
+
+# -- what kombu carries
+
+
+def read(
+    body: bytes | str, content_type: str | None, headers: Mapping[str, Any], properties: Mapping[str, Any]
+) -> TaskMessage | None:
+    """A kombu message's content as a call, in protocol 2 or 1; None: it is something else (control, events).
+
+    Args:
+        body: the serialized content, not compressed any more.
+
+    Raises:
+        LocalProtocolError: it is a call, and its content is neither JSON nor MessagePack, or broken.
+    """
+    second = "task" in headers
+    if content_type not in (JSON, MSGPACK):
+        if not second:
+            return None
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: content type {content_type!r}, expected JSON or MessagePack: "
+            "set task_serializer = 'json' (pickle and yaml never cross)"
+        )
+    content = _load(body, content_type)
+    if second:
+        return _protocol_2(content, content_type, headers, properties)
+    if isinstance(content, dict) and content.keys() >= _PROTOCOL_1:
+        return _protocol_1(content, content_type, headers, properties)
+    return None
+
+
+def _load(body: bytes | str, content_type: str) -> Any:
+    try:
+        if content_type == JSON:
+            return json.loads(body)
+        return plain(msgspec.msgpack.decode(body if isinstance(body, bytes) else body.encode()))
+    except (ValueError, msgspec.MsgspecError, RecursionError) as exc:
+        raise LocalProtocolError(f"a message's content cannot be read: {exc}") from exc
+
+
+def _protocol_2(
+    content: Any, content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
+) -> TaskMessage:
+    try:
+        args, kwargs, embed = content
+    except (TypeError, ValueError):
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: content {content!r:.80}, expected [args, kwargs, embed]"
+        ) from None
+    return _message(dict(headers), args, kwargs, embed, content_type, properties)
+
+
+def _protocol_1(
+    content: dict[str, Any], content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
+) -> TaskMessage:
+    kept = {key: value for key, value in content.items() if key in USUAL}
+    kept |= {"lang": "py", "group": content.get("taskset") or content.get("group")}
+    kept |= {"root_id": content.get("root_id") or content["id"], "timelimit": content.get("timelimit")}
+    if kept["timelimit"] is None:
+        kept["timelimit"] = [None, None]
+    embed = {name: content.get(name) for name in _EMBED}
+    return _message(
+        {**USUAL, **headers, **kept}, content["args"], content["kwargs"], embed, content_type, properties
+    )
+
+
+def _message(
+    headers: dict[str, Any],
+    args: Any,
+    kwargs: Any,
+    embed: Any,
+    content_type: str,
+    properties: Mapping[str, Any],
+) -> TaskMessage:
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed or {}, dict):
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: arguments {args!r:.80} and {kwargs!r:.80}, expected a list and a mapping"
+        )
+    priority = properties.get("priority")
+    return TaskMessage(
+        headers=headers,
+        args=args,
+        kwargs=kwargs,
+        embed=embed or {},
+        priority=priority if isinstance(priority, int) and 0 <= priority < 256 else 0,
+        reply_to=str(properties.get("reply_to") or ""),
+        properties={name: properties[name] for name in properties.keys() & _CHOSEN if properties[name]},
+        content="json" if content_type == JSON else "msgpack",
+    )
+
+
+def write(message: TaskMessage) -> tuple[bytes, str, str]:
+    """A call's content for Celery: bytes, content type, content encoding."""
+    content = [message.args, message.kwargs, message.embed]
+    if message.content == "msgpack":
+        return msgspec.msgpack.encode(rich(content)), MSGPACK, "binary"
+    return json.dumps(content, separators=(",", ":")).encode(), JSON, "utf-8"
+
+
+# -- to Machinery
+
+
+def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signature:
+    """The Signature of a call that a Celery worker will run.
+
+    Args:
+        queue: its RoutingKey.
+        results: False: what Go appends is not for this task (Celery's ``immutable``).
+
+    Raises:
+        LocalProtocolError: something in it cannot be written.
+    """
+    headers = message.headers
+    origin = headers.get(ORIGIN)
+    base = decode(origin.encode()) if isinstance(origin, str) else Signature()
+    args = _typed(message.args, base)
+    apart: dict[str, Any] = {"n": len(args)}
+    if len(args) != len(message.args):
+        args, apart = (), {"n": 0, "a": message.args}
+    apart["h"] = unusual = _unusual(headers)
+    outside = own_headers(headers)
+    for name in (*outside, "eta"):
+        unusual.pop(name, None)
+    kept, base = _split(message.embed, base)
+    if kept:
+        apart["e"] = kept
+    if message.kwargs:
+        apart["k"] = message.kwargs
+    if message.reply_to:
+        apart["r"] = message.reply_to
+    if message.properties:
+        apart["p"] = message.properties
+    if message.again:
+        apart["d"] = 1
+    if message.content != "json":
+        apart["c"] = message.content
+    if not results:
+        apart["i"] = 1
+    if origin is not None:
+        apart["g"] = 1
+    text = wire.dump("string", json.dumps(apart, separators=(",", ":")))
+    group = headers.get("group")
+    return base.evolve(
+        UUID=message.id,
+        Name=message.name,
+        RoutingKey=queue,
+        ETA=None,
+        GroupUUID=group if base.ChordCallback is not None and isinstance(group, str) else "",
+        Args=args,
+        Headers={**(base.Headers or {}), **outside, HEADER: text},
+        Priority=message.priority,
+    )
+
+
+def _typed(values: Sequence[Any], base: Signature) -> tuple[Arg, ...]:
+    """The arguments that have Go types; those that a Go program began with keep theirs."""
+    types = [arg.Type for arg in base.Args or ()]
+    if len(types) == len(values):
+        try:
+            return tuple(wire.arg(of, from_json(value)) for of, value in zip(types, values, strict=True))
+        except LocalProtocolError:  # a retry with others
+            pass
+    return tuple(arg for arg in map(typed, values) if arg is not None)
+
+
+def own_headers(headers: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The caller's own headers that Go can see: those that are text or bool.
+
+    Go: numbers and objects in Headers cannot be published again on AMQP.
+    """
+    found = {}
+    for name, value in headers.items():
+        if name in USUAL or name in (HEADER, ORIGIN):
+            continue
+        kind = {str: "string", bool: "bool"}.get(type(value))
+        if kind is not None:
+            try:
+                found[name] = wire.dump(kind, value)
+            except LocalProtocolError:  # no Unicode text: only Celery sees it
+                continue
+    return found
+
+
+def _unusual(headers: Mapping[str, Any]) -> dict[str, Any]:
+    root = headers.get("root_id")
+    return {
+        name: value
+        for name, value in headers.items()
+        if not (name in ("task", "id", ORIGIN) or (name == "root_id" and root == headers["id"]))
+        and (name not in USUAL or not _same(USUAL[name], value))
+    }
+
+
+def _same(usual: Any, value: Any) -> bool:
+    return type(usual) is type(value) and bool(usual == value)
+
+
+def _split(embed: Mapping[str, Any], base: Signature) -> tuple[dict[str, Any], Signature]:
+    """What follows the call: Celery's own form stays apart, what Go began goes where Go looks for it."""
+    kept: dict[str, Any] = {}
+    follow: dict[str, tuple[Signature, ...]] = {}
+    for name in ("callbacks", "errbacks"):
+        steps = embed.get(name) or ()
+        follow[name] = tuple(raw_of(step) for step in steps if is_raw(step))
+        if own := [step for step in steps if not is_raw(step)]:
+            kept[name] = own
+        if name == "callbacks" and follow[name]:
+            base = base.evolve(Immutable=any(step["immutable"] for step in steps if is_raw(step)))
+    if embed.get("chain"):
+        kept["chain"] = embed["chain"]
+    chord = embed.get("chord")
+    if chord is not None and is_raw(chord):
+        base = base.evolve(ChordCallback=raw_of(chord), GroupTaskCount=chord["kwargs"]["count"])
+    elif chord is not None:
+        kept["chord"] = chord
+    return kept, base.evolve(OnSuccess=follow["callbacks"] or None, OnError=follow["errbacks"] or None)
+
+
+# -- from Machinery
+
+
+class _Apart(msgspec.Struct, frozen=True):
+    """What is in ``Headers["celery"]``; see the head of this module."""
+
+    n: int = 0
+    h: dict[str, Any] = {}
+    a: list[Any] | None = None
+    k: dict[str, Any] = {}
+    e: dict[str, Any] = {}
+    r: str = ""
+    p: dict[str, Any] = {}
+    d: int = 0
+    c: Literal["json", "msgpack"] = "json"
+    i: int = 0
+    g: int = 0
+
+
+def from_wire(sig: Signature) -> TaskMessage:
+    """The call that a Signature is, whoever made it.
+
+    The ETA is left out: what is delivered is due.
+
+    Raises:
+        RemoteProtocolError: an argument is not of its type, or what Celery put apart is damaged.
+    """
+    args = [in_json(value) for value in wire.load_args(sig)]
+    outside: dict[str, Any] = {}
+    apart: _Apart | None = None
+    for name, raw in (sig.Headers or {}).items():
+        if name == HEADER:
+            apart = _read_apart(raw)
+        elif name != ORIGIN and name not in USUAL:
+            outside[name] = json.loads(bytes(raw))
+    if apart is None:
+        apart = _Apart(n=len(args), g=1)
+        outside |= {"argsrepr": _shown(args), "kwargsrepr": "{}", "lang": "go"}
+        # What the caller did not say, the task says.
+        usual = {name: value for name, value in USUAL.items() if name != "ignore_result"}
+    else:
+        usual = dict(USUAL)
+    own = args[: apart.n] if apart.a is None else apart.a
+    appended = args[apart.n :]
+    headers = {**usual, "timelimit": [None, None], "stamps": {}, "root_id": sig.UUID, **outside, **apart.h}
+    headers |= {"task": sig.Name, "id": sig.UUID, "eta": None}
+    if apart.g:
+        if sig.ChordCallback is not None:
+            headers["group"] = sig.GroupUUID
+        types = tuple(Arg(Type=arg.Type) for arg in sig.Args or ())
+        bare = sig.evolve(Args=types, ETA=None, OnSuccess=None, OnError=None, ChordCallback=None)
+        if sig.Headers is not None:
+            bare = bare.evolve(Headers={k: v for k, v in sig.Headers.items() if k != HEADER})
+        headers[ORIGIN] = encode(bare).decode()
+    return TaskMessage(
+        headers=headers,
+        args=own if apart.i else [*appended, *own],
+        kwargs=apart.k,
+        embed=_joined(apart.e, sig),
+        priority=sig.Priority,
+        reply_to=apart.r,
+        properties=apart.p,
+        content=apart.c,
+        again=bool(apart.d),
+    )
+
+
+def _read_apart(raw: msgspec.Raw) -> _Apart:
+    try:
+        apart = msgspec.convert(json.loads(wire.load("string", raw)), _Apart)
+    except (ProtocolError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
+        raise RemoteProtocolError(f"Headers[{HEADER!r}]: {exc}") from exc
+    if apart.n < 0:
+        raise RemoteProtocolError(f"Headers[{HEADER!r}]: n is {apart.n}, expected 0 or more")
+    return apart
+
+
+def _joined(kept: Mapping[str, Any], sig: Signature) -> dict[str, Any]:
+    embed: dict[str, Any] = {name: kept.get(name) for name in _EMBED}
+    for name, steps in (("callbacks", sig.OnSuccess), ("errbacks", sig.OnError)):
+        raw = [raw_step(step, immutable=sig.Immutable) for step in steps or () if step is not None]
+        if raw:
+            embed[name] = [*(embed[name] or ()), *raw]
+    if sig.ChordCallback is not None and sig.GroupUUID:
+        embed["chord"] = raw_step(
+            sig.ChordCallback, immutable=sig.ChordCallback.Immutable, count=sig.GroupTaskCount
+        )
+    return embed
+
+
+def _shown(args: Sequence[Any]) -> str:
+    text = repr(tuple(map(from_json, args)))
+    return text if len(text) <= 1024 else text[:1021] + "..."

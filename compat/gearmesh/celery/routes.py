@@ -1,0 +1,80 @@
+"""Which tasks Go runs: their queues and types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gearmesh.app.declaration import Declaration
+from gearmesh.app.declare import of_types
+from gearmesh.errors import ConfigError, TaskError
+
+__all__ = ["GoTask", "GoTasks", "go_tasks"]
+
+#: The queue's name, or all of it; a mapping has the names of GoTask's fields.
+GoTasks = Mapping[str, "GoTask | str | Mapping[str, Any]"]
+
+
+@dataclass(frozen=True)
+class GoTask:
+    """A task that Go runs.
+
+    Attributes:
+        queue: where Go workers take it from.
+        args: Go type names or annotations, one a parameter; ``"...int64"`` as the last is variadic. Empty: the
+            types follow from the values.
+        retry_count: how often Go tries it again.
+    """
+
+    queue: str
+    args: tuple[Any, ...] = ()
+    retry_count: int = 0
+
+    def declaration(self, name: str) -> Declaration:
+        """Its parameters. Raises TaskError for a type that Machinery does not know."""
+        return of_types(name, self.args)
+
+
+def go_tasks(setting: Any) -> dict[str, GoTask]:
+    """Read the setting ``go_tasks``.
+
+    Raises:
+        ConfigError: naming the task, its value and what was expected.
+    """
+    if not isinstance(setting, Mapping):
+        raise ConfigError(f"go_tasks is {setting!r:.100}, expected a mapping: task name to queue")
+    found = {}
+    for name, value in setting.items():
+        task = _one(name, value)
+        if not isinstance(task.queue, str) or not task.queue:
+            raise ConfigError(f"go_tasks[{name!r}]: queue is {task.queue!r}, expected a queue's name")
+        if (
+            isinstance(task.retry_count, bool)
+            or not isinstance(task.retry_count, int)
+            or task.retry_count < 0
+        ):
+            raise ConfigError(
+                f"go_tasks[{name!r}]: retry_count is {task.retry_count!r}, expected a whole number, 0 or more"
+            )
+        try:
+            task.declaration(name)
+        except TaskError as exc:
+            raise ConfigError(f"go_tasks: {exc}") from exc
+        found[name] = task
+    return found
+
+
+def _one(name: Any, value: Any) -> GoTask:
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"go_tasks: {name!r} is no task name, expected text")
+    if isinstance(value, GoTask):
+        return value
+    if isinstance(value, str):
+        return GoTask(value)
+    known = [field.name for field in fields(GoTask)]
+    if isinstance(value, Mapping) and "queue" in value and value.keys() <= set(known):
+        return GoTask(**{**value, "args": tuple(value.get("args", ()))})
+    raise ConfigError(
+        f"go_tasks[{name!r}] is {value!r:.100}, expected a queue's name or a mapping with {', '.join(known)}"
+    )

@@ -1,0 +1,48 @@
+"""What follows a task, in Celery's form, where Machinery's rules hold: Celery signatures of two types of our own.
+
+``gearmesh.raw``  a signature that a Go program made: OnSuccess, OnError, a chord's callback. As Celery's callbacks
+                  they survive ``self.retry()`` and ``self.replace()``.
+``gearmesh.go``   a step of a Celery workflow that Go runs.
+
+Both take results after their own arguments, as everything that Machinery runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.signature import Signature
+
+__all__ = ["GO", "RAW", "is_raw", "raw_of", "raw_step"]
+
+RAW: Final = "gearmesh.raw"
+GO: Final = "gearmesh.go"
+
+
+def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, Any]:
+    """A signature of Go's as a Celery signature's dictionary.
+
+    Args:
+        immutable: no results are passed on to it.
+        count: a chord's callback: how many members the group has.
+    """
+    return {
+        "task": sig.Name,
+        "args": [],
+        "kwargs": {"signature": encode(sig).decode(), "count": count},
+        "options": {},
+        "subtask_type": RAW,
+        "immutable": immutable,
+    }
+
+
+def is_raw(step: Any) -> bool:
+    """True for what :func:`raw_step` made, and what Celery made of it on the way."""
+    return isinstance(step, Mapping) and step.get("subtask_type") == RAW
+
+
+def raw_of(step: Mapping[str, Any]) -> Signature:
+    """The signature in it. RemoteProtocolError if it was damaged."""
+    return decode(step["kwargs"]["signature"].encode())

@@ -1,0 +1,200 @@
+"""gearmesh's transports for a Celery app: its tasks are signatures, all else is as kombu has it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from celery._state import _get_active_apps, get_current_app
+from kombu.compression import decompress
+
+from gearmesh.app.flush import Flusher
+from gearmesh.celery.bridge import TRANSPORTS, Bridge
+from gearmesh.celery.crossing import outgoing
+from gearmesh.celery.message import TaskMessage, from_wire, read, to_wire, write
+from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
+from gearmesh.transports import memory, redis
+from gearmesh.transports.base import SIGNATURE
+from gearmesh.transports.redis.channel import Channel as RedisChannel
+from gearmesh.wire import gotime
+from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.commit import Commit, Publish, Settle
+from gearmesh.wire.state import PENDING, TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Bridging", "MemoryTransport", "Transport"]
+
+log = logging.getLogger("gearmesh.celery")
+
+
+class Bridging:
+    """A part of a gearmesh channel that a Celery app publishes to and consumes from.
+
+    A published task becomes a Signature and leaves by the channel's ``commit``, its state PENDING with it; a delivered
+    Signature becomes a message of Celery's protocol 2. Whatever else kombu carries (remote control, events, replies,
+    broadcast tasks) passes untouched.
+    """
+
+    connection: Any
+    _flusher: Flusher | None = None
+
+    @property
+    def bridge(self) -> Bridge:
+        """The bridge of the app whose connection this is. Raises ConfigError if there is none."""
+        client = self.connection.client
+        found = client.transport_options.get("bridge")
+        return found if isinstance(found, Bridge) else _find(client)
+
+    # -- out
+
+    def prepare_message(
+        self,
+        body: Any,
+        priority: int | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """kombu's hook: a task's message is kept as it is until it is known where it goes."""
+        headers, properties = dict(headers or {}), dict(properties or {})
+        prepare = super().prepare_message  # type: ignore[misc]
+
+        def as_kombu() -> Any:
+            return prepare(body, priority, content_type, content_encoding, headers, properties)
+
+        content = body
+        packed = headers.get("compression") if "task" in headers else None
+        if packed:
+            content = decompress(body, packed)
+        message = None
+        if content_type != SIGNATURE:
+            plain = {name: value for name, value in headers.items() if name != "compression"}
+            message = read(content, content_type, plain, {**properties, "priority": priority or 0})
+        return as_kombu() if message is None else _Task(message, as_kombu)
+
+    def basic_publish(self, message: Any, exchange: str = "", routing_key: str = "", **kwargs: Any) -> Any:
+        """kombu's hook, see :meth:`prepare_message`."""
+        publish = super().basic_publish  # type: ignore[misc]
+        if not isinstance(message, _Task):
+            return publish(message, exchange, routing_key, **kwargs)
+        if exchange and self._kind(exchange) == "fanout":
+            return publish(message.as_kombu(), exchange, routing_key, **kwargs)
+        for queue in self._queues(exchange, routing_key):
+            self._send(message.task, queue)
+        return None
+
+    def _kind(self, exchange: str) -> str:
+        return str(self.typeof(exchange).type)  # type: ignore[attr-defined]
+
+    def _queues(self, exchange: str, routing_key: str) -> list[str]:
+        return list(self._lookup(exchange, routing_key))  # type: ignore[attr-defined]
+
+    def _send(self, message: TaskMessage, queue: str) -> None:
+        bridge = self.bridge
+        sig = outgoing(bridge, message, queue)
+        now = time.time_ns()
+        eta = gotime.parse(sig.ETA) if sig.ETA is not None else 0
+        states: tuple[TaskState, ...] = ()
+        if not message.headers.get("ignore_result"):
+            created = gotime.format_ns(now)
+            states = (TaskState(TaskUUID=sig.UUID, TaskName=sig.Name, State=PENDING, CreatedAt=created),)
+        publish = Publish(sig.RoutingKey, encode(sig), eta if eta > now else 0, sig.Priority)
+        if self._flusher is None:
+            self._flusher = Flusher(self, bridge.backend)  # type: ignore[arg-type]
+        self._flusher.flush([Commit(states=states, publishes=(publish,))])
+
+    # -- in
+
+    def message_to_python(self, raw_message: Any) -> Any:
+        """kombu's hook: a signature becomes a message that a Celery worker understands."""
+        message = super().message_to_python(raw_message)  # type: ignore[misc]
+        if message.content_type == SIGNATURE and not message.errors:
+            try:
+                _into(message)
+            except ProtocolError:
+                message.errors.append(sys.exc_info())
+        return message
+
+
+class _Task:
+    """A published task on its way between kombu's two hooks."""
+
+    def __init__(self, task: TaskMessage, as_kombu: Any) -> None:
+        self.task = task
+        self.as_kombu = as_kombu
+
+
+def _into(message: Any) -> None:
+    sig = decode(message.body)
+    if not sig.Name or not sig.UUID:
+        raise LocalProtocolError("a signature without a Name or a UUID")
+    task = from_wire(sig)
+    message.signature = sig
+    message.body, message.content_type, message.content_encoding = write(task)
+    message.headers = task.headers
+    message.properties = {
+        **task.properties,
+        "correlation_id": task.id,
+        "reply_to": task.reply_to,
+        "priority": task.priority,
+    }
+    again = task.again or bool(message.delivery.redelivered)
+    message.delivery_info = {**message.delivery_info, "redelivered": again}
+    message.task = task
+    message.reject = partial(_reject, message)
+
+
+def _reject(message: Any, requeue: bool = False) -> None:
+    """A message put back goes behind the others, and says so: who gets it next is to know."""
+    if message.acknowledged or not requeue:
+        type(message).reject(message, requeue)
+        return
+    delivery = message.delivery
+    again = msgspec.structs.replace(message.task, again=True)
+    sig = to_wire(again, queue=message.signature.RoutingKey)
+    publish = Publish(delivery.queue, encode(sig), 0, sig.Priority)
+    message.channel.commit([Commit(publishes=(publish,), settle=Settle(delivery))])
+    message._state = "REJECTED"
+
+
+def _find(client: Any) -> Bridge:
+    """For the first publish of an app that only has settings, before anything has asked for its bridge."""
+    for app in dict.fromkeys((get_current_app(), *_get_active_apps())):
+        if app.conf.broker_transport in TRANSPORTS.values() and _where(app.connection_for_write()) == _where(
+            client
+        ):
+            bridge = Bridge.of(app)
+            client.transport_options = {**client.transport_options, "bridge": bridge}
+            return bridge
+    raise ConfigError("no Celery app has these broker settings: gearmesh's transports for Celery need one")
+
+
+def _where(client: Any) -> tuple[Any, ...]:
+    return client.hostname, client.port, client.virtual_host, client.userid
+
+
+class _RedisChannel(Bridging, RedisChannel):
+    pass
+
+
+class Transport(redis.Transport):
+    """``broker_transport = "gearmesh.celery:Transport"`` for ``redis://`` and ``rediss://``."""
+
+    Channel = _RedisChannel
+
+
+class _MemoryChannel(Bridging, memory.Channel):
+    pass
+
+
+class MemoryTransport(memory.Transport):
+    """``broker_transport = "gearmesh.celery:MemoryTransport"`` for ``memory://``, in tests."""
+
+    Channel = _MemoryChannel

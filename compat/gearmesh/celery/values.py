@@ -1,0 +1,89 @@
+"""Values of Celery's messages, as JSON has them, and the Go types they travel as.
+
+Celery's JSON writes what JSON has no words for as ``{"__type__": …, "__value__": …}``. Of these only bytes mean
+something to Go; the others are dictionaries to everybody but the Celery that reads them.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.wire import types as wire
+from gearmesh.wire.signature import Arg
+
+__all__ = ["from_json", "in_json", "plain", "rich", "typed"]
+
+_MARKED = {"__type__", "__value__"}
+_INT64 = range(-(2**63), 2**63)
+
+
+def typed(value: Any) -> Arg | None:
+    """A JSON value as an argument whose type follows from the value; None: there is no Go type for exactly this."""
+    value = from_json(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
+        kind = "uint64"
+    elif (isinstance(value, list) and not value) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    else:
+        try:
+            kind = wire.infer(value)
+        except LocalProtocolError:
+            return None
+    try:
+        return wire.arg(kind, value)
+    except LocalProtocolError:
+        return None
+
+
+def from_json(value: Any) -> Any:
+    """The value that Go would be given: marked bytes are bytes, all else is as it is."""
+    if isinstance(value, dict) and value.keys() == _MARKED:
+        text = value["__value__"]
+        if value["__type__"] == "bytes" and isinstance(text, str):
+            return text.encode("utf-8", "surrogatepass")
+        if value["__type__"] == "base64" and isinstance(text, str):
+            return base64.b64decode(text)
+    return value
+
+
+def in_json(value: Any) -> Any:
+    """The way back: bytes are marked, as Celery's JSON marks them."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return {"__type__": "bytes", "__value__": value.decode()}
+    except UnicodeDecodeError:
+        return {"__type__": "base64", "__value__": base64.b64encode(value).decode()}
+
+
+def plain(value: Any) -> Any:
+    """What MessagePack holds, as JSON would hold it.
+
+    Raises:
+        LocalProtocolError: a key that is no text, or a value that JSON has no words for.
+    """
+    if isinstance(value, bytes):
+        return in_json(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise LocalProtocolError(f"key {key!r:.80} in a message, expected text: the wire is JSON")
+        return {key: plain(one) for key, one in value.items()}
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise LocalProtocolError(f"{value!r:.80} ({type(value).__name__}) in a message: the wire is JSON")
+
+
+def rich(value: Any) -> Any:
+    """The way back from :func:`plain`: marked bytes are bytes, at any depth."""
+    if isinstance(value, list):
+        return [rich(one) for one in value]
+    if isinstance(value, dict):
+        found = from_json(value)
+        return found if found is not value else {key: rich(one) for key, one in value.items()}
+    return value

@@ -1,0 +1,135 @@
+"""Celery's own programs, started as users start them, ended by process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import psutil
+
+import gearmesh
+
+__all__ = ["CeleryProcess", "eventually"]
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+    """The first true value of ``condition``, asked every 20 ms; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or 'it'} did not happen within {timeout:g} s")
+        time.sleep(0.02)
+    return value
+
+
+class CeleryProcess:
+    """``celery -A tests.bridge.project WORDS…``; a context manager.
+
+    Args:
+        words: the command and its options.
+        broker, backend: URLs for the project.
+        ready: text in the log that means it is up; ``""``: nothing is waited for.
+        env: environment variables besides.
+    """
+
+    def __init__(
+        self,
+        *words: str,
+        broker: str,
+        backend: str = "",
+        ready: str = " ready.",
+        env: Mapping[str, str] | None = None,
+        app: str = "tests.bridge.project:app",
+    ) -> None:
+        self._log = tempfile.NamedTemporaryFile(prefix="celery-", suffix=".log")  # noqa: SIM115
+        self._ready = ready
+        self._argv = [sys.executable, "-m", "celery", "-A", app, *words]
+        self._env = os.environ | {
+            "PROJECT_BROKER": broker,
+            "PROJECT_BACKEND": backend,
+            "PYTHONPATH": os.pathsep.join((str(Path(gearmesh.__file__).parents[1]), str(ROOT))),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "C_FORCE_ROOT": "1",
+            **(env or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> CeleryProcess:
+        self._process = subprocess.Popen(
+            self._argv, env=self._env, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT
+        )
+        try:
+            if self._ready:
+                self.said(self._ready)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if kind is not None:
+            sys.stderr.write(self.log()[-20_000:])
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        """The main process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Ids of the pool's processes."""
+        return [child.pid for child in psutil.Process(self.pid).children()]
+
+    def log(self) -> str:
+        """All it has said."""
+        return Path(self._log.name).read_text("utf-8", "replace")
+
+    def said(self, text: str, timeout: float = 30.0) -> None:
+        """Wait until it has said this."""
+
+        def there() -> bool:
+            assert self._process is not None
+            if text in self.log():
+                return True
+            assert self._process.poll() is None, f"it ended: {self.log()[-5000:]}"
+            return False
+
+        eventually(there, timeout, f"{text!r} in the log of {' '.join(self._argv[3:])}")
+
+    def stop(self) -> None:
+        """TERM, and KILL after 15 s."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """KILL it and its pool."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            pids = [self.pid, *self.children()]
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            self._process.wait(10)
