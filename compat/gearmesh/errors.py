@@ -9,8 +9,10 @@
     │   └── RemoteProtocolError  what came in is wrong
     ├── TaskError                a task's declaration or call is wrong    (also TypeError)
     ├── PublishError             a publish did not happen, or we can't know
+    ├── LockError                a scheduler's lock holds what is none
     ├── BackendError             a state could not be read or written
-    │   └── ChordBusy            another holder has the chord trigger; try again soon
+    │   ├── ChordBusy            another holder has the chord trigger; try again soon
+    │   └── Unstorable           the backend will never take this state
     ├── ResultError              waiting for a result ended without one
     │   ├── ResultTimeout        nothing final within the timeout         (also TimeoutError)
     │   ├── TaskFailed           the task's state is FAILURE
@@ -37,6 +39,7 @@ __all__ = [
     "HardLimitExceeded",
     "LimitExceeded",
     "LocalProtocolError",
+    "LockError",
     "NoBackend",
     "ProtocolError",
     "PublishError",
@@ -47,6 +50,7 @@ __all__ = [
     "SoftLimitExceeded",
     "TaskError",
     "TaskFailed",
+    "Unstorable",
 ]
 
 
@@ -78,12 +82,30 @@ class PublishError(GearmeshError):
     """The broker did not take a message within the time allowed."""
 
 
+class LockError(GearmeshError):
+    """The key of a scheduler's lock holds something that is no lock."""
+
+
 class BackendError(GearmeshError):
     """The result backend refused or lost an operation."""
 
 
 class ChordBusy(BackendError):
     """Another worker (perhaps Go's) holds the chord trigger; try again in a few ms."""
+
+
+class Unstorable(BackendError):
+    """The backend can never take this state, or group meta, as it is. A worker makes it the task's FAILURE.
+
+    Attributes:
+        uuid: the task's, or the group's.
+        reason: what is wrong with it, without the UUID.
+    """
+
+    def __init__(self, uuid: str, reason: str) -> None:
+        super().__init__(f"{uuid} can't be stored: {reason}")
+        self.uuid = uuid
+        self.reason = reason
 
 
 class ResultError(GearmeshError):

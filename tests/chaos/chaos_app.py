@@ -1,7 +1,7 @@
 """The app of the workers under test. Every run of a task leaves its mark on a Redis that no fault touches.
 
-``CHAOS_BROKER``: URL of broker and backend. ``CHAOS_COUNTS``: port of the server that counts. ``CHAOS_SKEW``: seconds
-by which this process's wall clock is wrong.
+``CHAOS_BROKER``: URL of the broker. ``CHAOS_BACKEND``: of the backend; without it, the same. ``CHAOS_COUNTS``: port of
+the server that counts. ``CHAOS_SKEW``: seconds by which this process's wall clock is wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def _shift_clock(seconds: float) -> None:
 if skew := float(os.environ.get("CHAOS_SKEW") or 0):
     _shift_clock(skew)
 
-app = App(broker=os.environ["CHAOS_BROKER"], backend=os.environ["CHAOS_BROKER"])
+_broker = os.environ["CHAOS_BROKER"]
+app = App(broker=_broker, backend=os.environ.get("CHAOS_BACKEND") or _broker)
 _counts = redis.Redis(host="127.0.0.1", port=int(os.environ["CHAOS_COUNTS"]))
 
 

@@ -47,6 +47,9 @@ class Site:
         counter: where tasks leave their marks.
     """
 
+    #: URL of where states are; "": on the broker
+    backend = ""
+
     def __init__(self, folder: Path, server: RedisServer, counter: RedisServer) -> None:
         self._folder = folder
         self._stack = ExitStack()
@@ -80,7 +83,7 @@ class Site:
     def node(self, proxy: Proxy | None = None, **options: object) -> Node:
         """A worker, started; with Node's options."""
         log = self._folder / f"node{len(self.nodes)}.log"
-        node = Node(self.url(proxy), self.counter.port, log, **options)  # type: ignore[arg-type]
+        node = Node(self.url(proxy), self.counter.port, log, backend=self.backend, **options)  # type: ignore[arg-type]
         self.nodes.append(node)
         self._stack.callback(node.close)
         return node.start()

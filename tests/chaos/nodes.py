@@ -44,6 +44,7 @@ class Node:
         lease, grace: seconds.
         skew: seconds by which its wall clock is wrong.
         options: more words of the command line.
+        backend: the URL of where states go; "": the broker.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Node:
         grace: float = 30.0,
         skew: float = 0.0,
         options: Sequence[str] = (),
+        backend: str = "",
     ) -> None:
         self.log = log
         self.concurrency = concurrency
@@ -65,6 +67,7 @@ class Node:
         self._command += ["--wait-for-broker", *options]
         self._env = os.environ | {
             "CHAOS_BROKER": broker,
+            "CHAOS_BACKEND": backend,
             "CHAOS_COUNTS": str(counts),
             "CHAOS_SKEW": str(skew),
             "PYTHONPATH": str(Path(gearmesh.__file__).parent.parent),

@@ -167,17 +167,20 @@ class AppProducer:
         count: plain tasks.
         seconds: over how long they are spread.
         workflows: chains, and as many chords.
+        backend: URL of where states are; "": the broker.
     """
 
     SIZE = 50
 
-    def __init__(self, url: str, seed: int, count: int, seconds: float, workflows: int) -> None:
+    def __init__(
+        self, url: str, seed: int, count: int, seconds: float, workflows: int, *, backend: str = ""
+    ) -> None:
         self.sent = Sent()
         self._random = random.Random(seed)
         self._count = count
         self._seconds = seconds
         self._workflows = workflows
-        self._app = App(broker=url, backend=url, send_concurrency=1)
+        self._app = App(broker=url, backend=backend or url, send_concurrency=1)
         self._tasks = remote_tasks(self._app)
         self._thread = threading.Thread(target=self._run, name="app-producer", daemon=True)
 

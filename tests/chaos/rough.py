@@ -21,7 +21,9 @@ class RoughNode(Node):
 
     def __init__(self, site: Site, log: Path, pool: str, *options: str, concurrency: int = 4) -> None:
         words = ["--pool", pool, *options]
-        super().__init__(site.url(), site.counter.port, log, concurrency=concurrency, options=words)
+        super().__init__(
+            site.url(), site.counter.port, log, concurrency=concurrency, options=words, backend=site.backend
+        )
         self._command[self._command.index("chaos_app:app")] = "rough_app:app"
 
     def children(self) -> list[psutil.Process]:

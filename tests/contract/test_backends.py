@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from uuid import uuid4
@@ -133,6 +134,6 @@ def test_a_plugin_opens_its_scheme_beside_memory(monkeypatch: pytest.MonkeyPatch
         return NullBackend(expire=expire)
 
     point = SimpleNamespace(name="mine", load=lambda: opens)
-    for module in ("gearmesh.urls", "gearmesh.backends.registry"):
-        monkeypatch.setattr(f"{module}.entry_points", lambda **wanted: [point])
+    for module in ("gearmesh.urls.parse", "gearmesh.backends.registry"):
+        monkeypatch.setattr(sys.modules[module], "entry_points", lambda **wanted: [point])
     assert isinstance(open_url("mine://x", expire=5), NullBackend)

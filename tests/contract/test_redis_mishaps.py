@@ -16,6 +16,7 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
+from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import ConfigError
@@ -178,6 +179,34 @@ class TestOtherTypes(Mishaps):
         assert here.verbs.commit([Commit(trigger=trigger, settle=Settle(message.delivery))]) == ["done"]
         assert client.exists(f"{queue}_callback") == 0
         assert client.lrange("group_list", 0, -1) == [b"precious"]
+
+    def test_a_group_that_is_none_in_another_database(
+        self, tap: OpenTap, redis_server: RedisServer, client: redis.Redis, queue: str
+    ) -> None:
+        """Broker and backend apart: the member is done all the same."""
+        db = (int(client.connection_pool.connection_kwargs["db"]) + 8) % 16
+        backend = open_backend(redis_server.url_of(db), expire=60)
+        with redis.Redis(host="127.0.0.1", port=redis_server.port, db=db) as other:
+            other.flushdb()
+            other.rpush("group_list", "precious")
+            other.set("group_text", "no JSON")
+            here = tap(queue)
+            flusher = Flusher(here.channel, backend)
+            assert not flusher.fused
+            commits = [
+                Commit(
+                    states=(done(f"task_{n}"),), settle=Settle(message.delivery), chord=ChordCheck(group, 1)
+                )
+                for n, (message, group) in enumerate(
+                    zip(self.three(here, queue), ("group_list", "group_text", "group_none"), strict=True)
+                )
+            ]
+            assert flusher.flush(commits) == ["done"] * 3
+            assert other.exists("task_0", "task_1", "task_2") == 3
+            trigger = Trigger("group_none", "task_x", (), (Publish(f"{queue}_callback", b"callback"),))
+            assert flusher.flush([Commit(trigger=trigger)]) == ["done"]
+            assert client.exists(f"{queue}_callback") == 0
+        backend.close()
 
     def test_a_member_that_is_none(
         self, here: Tap, fusable: Backend, client: redis.Redis, queue: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -202,7 +203,7 @@ def test_a_plugin_opens_its_scheme_beside_memory(monkeypatch: pytest.MonkeyPatch
         return open_connection("memory://plugin")
 
     point = SimpleNamespace(name="mine", load=lambda: opens)
-    for module in ("gearmesh.urls", "gearmesh.transports.registry"):
-        monkeypatch.setattr(f"{module}.entry_points", lambda **wanted: [point])
+    for module in ("gearmesh.urls.parse", "gearmesh.transports.registry"):
+        monkeypatch.setattr(sys.modules[module], "entry_points", lambda **wanted: [point])
     connection = open_connection("mine://x", consumer="me", options={"lease": 3})
     assert connection.as_uri() == "memory://plugin"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gearmesh.testing.peerproc import PeerProcess, python_peer
-from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.servers import RabbitServer, RedisServer
 
 from .peers import Peers
 from .scenarios import Side
@@ -68,6 +68,12 @@ def fresh_url(interop_redis: RedisServer) -> Callable[[], str]:
     """Gives URLs of databases that nobody has used."""
     numbers = itertools.count()
     return lambda: interop_redis.url_of(next(numbers))
+
+
+@pytest.fixture(scope="session")
+def fresh_vhost(rabbitmq_server: RabbitServer) -> Callable[[], str]:
+    """Gives URLs of vhosts that nobody has used."""
+    return lambda: rabbitmq_server.url_of(rabbitmq_server.vhost())
 
 
 @pytest.fixture(scope="session")

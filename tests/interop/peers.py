@@ -43,7 +43,7 @@ class Peers:
         self._fresh_url = fresh_url
         self._stack = stack
         self._abrupt = abrupt
-        self._pairs: dict[tuple[Side, Side], Pair] = {}
+        self._pairs: dict[tuple[Side, Side, str, Callable[[], str]], Pair] = {}
         self._clients: dict[tuple[Side, str], PeerProcess] = {}
 
     def start(self, side: Side, url: str, *flags: str) -> PeerProcess:
@@ -61,18 +61,26 @@ class Peers:
         peer.launch()
         return peer
 
-    def pair(self, client: Side, worker: Side) -> Pair:
-        """The client and the worker that the scenarios of these two sides share."""
-        found = self._pairs.get((client, worker))
+    def pair(
+        self, client: Side, worker: Side, backend: str = "", broker: Callable[[], str] | None = None
+    ) -> Pair:
+        """The client and the worker that the scenarios of these two sides share.
+
+        ``backend``: the URL of their result backend; ``""``: the broker. ``broker``: gives the URL of an unused
+        one; None: of a Redis.
+        """
+        broker = broker or self._fresh_url
+        found = self._pairs.get((client, worker, backend, broker))
         if found is None:
-            url, queue = self._fresh_url(), f"{client}-to-{worker}"
+            url, queue = broker(), f"{client}-to-{worker}"
+            flags = ("-backend", backend) if backend else ()
             ends = [
-                self.launch(side, url, "-mode", mode, "-queue", queue)
+                self.launch(side, url, "-mode", mode, "-queue", queue, *flags)
                 for side, mode in ((client, "client"), (worker, "worker"))
             ]
             for end in ends:
                 end.wait_ready()
-            found = self._pairs[client, worker] = Pair(url, queue, *ends)
+            found = self._pairs[client, worker, backend, broker] = Pair(url, queue, *ends)
         return found
 
     def client(self, side: Side, url: str) -> PeerProcess:

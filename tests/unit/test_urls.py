@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh.errors import ConfigError
-from gearmesh.urls import PlainTarget, RedisTarget, known_schemes, parse, redact
+from gearmesh.urls import (
+    MemcacheTarget,
+    MongoTarget,
+    PlainTarget,
+    RedisTarget,
+    Role,
+    known_schemes,
+    parse,
+    redact,
+)
 
 
 @pytest.mark.parametrize(
@@ -188,4 +197,92 @@ def test_same_server_goes_by_address() -> None:
 
 
 def test_known_schemes() -> None:
-    assert known_schemes("backend")[:5] == ("redis", "rediss", "redis+socket", "memory", "null")
+    built_in = [
+        "redis",
+        "rediss",
+        "redis+socket",
+        "amqp",
+        "amqps",
+        "memcache",
+        "mongodb",
+        "mongodb+srv",
+        "memory",
+        "null",
+        "eager",
+    ]
+    assert known_schemes("backend")[: len(built_in)] == tuple(built_in)
+
+
+# --- stores ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "servers"),
+    [
+        ("memcache://h:1", [("h", 1)]),
+        ("memcache://h", [("h", 11211)]),
+        ("memcache://b:1,a:2,b:1", [("b", 1), ("a", 2), ("b", 1)]),
+        ("memcache://[::1]:5,:6", [("::1", 5), ("localhost", 6)]),
+        ("memcache:///run/a.sock,h:3", [("/run/a.sock", 0), ("h", 3)]),
+    ],
+)
+def test_memcache(url: str, servers: list[tuple[str, int]]) -> None:
+    assert parse(url, "backend") == MemcacheTarget(tuple(servers))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memcache://",
+        "memcache://h:1,",
+        "memcache://h:1,,g:2",
+        "memcache://user:Secret77@h:1",
+        "memcache://h:1/",
+        "memcache://h:1?x=1",
+        "memcache://h:0",
+        "memcache://h:65536",
+        "memcache://h:x",
+        "memcache://h 1:2",
+    ],
+)
+def test_bad_memcache(url: str) -> None:
+    with pytest.raises(ConfigError, match="backend") as wrong:
+        parse(url, "backend")
+    assert "Secret77" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "bare", "database"),
+    [
+        ("mongodb://h", "mongodb://h", ""),
+        ("mongodb://u:p%40@h:1,g:2/logins", "mongodb://u:p%40@h:1,g:2/logins", ""),
+        ("mongodb://h?database=states", "mongodb://h", "states"),
+        ("mongodb://h/a?w=1&Database=st%C3%A4&tls=true", "mongodb://h/a?w=1&tls=true", "stä"),
+        ("mongodb://h1,h2?replicaSet=rs", "mongodb://h1,h2/?replicaSet=rs", ""),
+        ("mongodb://%2Frun%2Fmongo.sock", "mongodb://%2Frun%2Fmongo.sock", ""),
+        (
+            "mongodb+srv://u:p@cluster.example.org/?w=majority",
+            "mongodb+srv://u:p@cluster.example.org/?w=majority",
+            "",
+        ),
+    ],
+)
+def test_mongodb(url: str, bare: str, database: str) -> None:
+    target = parse(url, "backend")
+    assert target == MongoTarget(bare, database, url.partition(":")[0])
+    assert "u:p" not in repr(target)
+
+
+@pytest.mark.parametrize("url", ["mongodb://h", "memcache://h"])
+@pytest.mark.parametrize("role", ["broker", "lock"])
+def test_stores_are_backends_only(url: str, role: Role) -> None:
+    with pytest.raises(ConfigError, match=f"{role}: unknown URL scheme"):
+        parse(url, role)
+
+
+def test_redact_of_stores() -> None:
+    assert redact("memcache://a:1,b:2") == "memcache://a:1,b:2"
+    url = "mongodb://u:Secret77@h:1,g:2/x?authMechanismProperties=AWS_SESSION_TOKEN:Secret78&tlsCertificateKeyFilePassword=Secret79"
+    shown = redact(url)
+    assert "Secret7" not in shown
+    assert shown.startswith("mongodb://***@h:1,g:2/x?")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.declare import of_types
 from gearmesh.app.decorator import TaskDecorator, checked_name
-from gearmesh.app.forks import PerProcess
 from gearmesh.app.handlers import Handlers
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of
 from gearmesh.app.outbox import Hook, Outbox, ready
+from gearmesh.app.periodic import CatchUp, Periodic, Periodics
 from gearmesh.app.plan import Plan
 from gearmesh.app.progress import Progress, ProgressBoard
-from gearmesh.app.publisher import Publisher
+from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.revocations import LASTS, Revocations
 from gearmesh.app.signatures import TaskSignature
@@ -31,11 +31,10 @@ from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config
-from gearmesh.errors import (
-    BackendError,
-    ConfigError,
-    NoBackend,
-)
+from gearmesh.config.layers import chosen_file
+from gearmesh.config.watch import Watch
+from gearmesh.errors import BackendError, NoBackend
+from gearmesh.forks import PerProcess
 from gearmesh.urls import redact, scheme_of
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskState
@@ -56,11 +55,16 @@ class App:
     """Tasks, a broker and a result backend. Safe in threads and after a fork; nothing is global.
 
     Args:
-        broker: URL of where messages wait; ``"eager"`` runs tasks in the caller.
+        broker: URL of where messages wait; ``"eager"`` runs tasks in the caller. None: as ``config`` says;
+            without a ``config``, all that is not given here is as :meth:`Config.load
+            <gearmesh.config.Config.load>` finds it: in the file that ``gearmesh --config`` or the
+            variable GEARMESH_CONFIG names, in Machinery's environment variables, and last in the
+            Redis that ``gearmesh dev`` runs in the working directory.
         backend: URL of where results live; None: ``"eager"`` for an eager broker (kept in this
             process), else ``"null"``: none are kept.
         config: all settings at once; the others here win over it.
-        settings: any field of :class:`~gearmesh.config.Config`: default_queue, results_expire_in, lock, …
+        settings: any field of :class:`~gearmesh.config.Config`: default_queue, results_expire_in, lock, …;
+            a section may be a mapping of what is to differ in it.
 
     Raises:
         ConfigError: a setting or URL is wrong.
@@ -75,8 +79,7 @@ class App:
         **settings: Any,
     ) -> None:
         given = {key: value for key, value in (("broker", broker), ("backend", backend)) if value is not None}
-        self.config = _config(config, given | settings)
-        self.eager = scheme_of(self.config.broker) == "eager"
+        self._set_config(_config(config, given | settings))
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
@@ -85,8 +88,10 @@ class App:
         self._progress = PerProcess(lambda: ProgressBoard(self.backend))
         self._revocations = PerProcess(lambda: Revocations(self.backend))
         self.handlers = Handlers()
-        self._publisher = Publisher(self.config, self._backend.get)
+        self._config_watch = PerProcess(lambda: Watch(lambda: self.config, self._set_config))
+        self._publisher = Publisher(lambda: self.config, self._backend.get)
         self._outbox = Outbox(self, self._publisher)
+        self._periodics = Periodics(self)
 
     def __repr__(self) -> str:
         return f"<App {self.shown_broker}, {len(self._tasks)} tasks>"
@@ -101,6 +106,8 @@ class App:
 
     def close(self) -> None:
         """Close connections that are not in use. Closing twice is fine; using the app again opens new."""
+        if (watch := self._config_watch.peek()) is not None:
+            watch.stop()
         self._publisher.close()
         waiter, backend = self._waiter.peek(), self._backend.peek()
         progress, revocations = self._progress.peek(), self._revocations.peek()
@@ -113,6 +120,41 @@ class App:
         if backend is not None:
             backend.close()
 
+    # --- settings ------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The settings in use. To be set before the app is used: what is open stays as it is."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        self._set_config(config)
+
+    def _set_config(self, config: Config) -> None:
+        self._config = config
+        #: Tasks run in the caller.
+        self.eager = scheme_of(config.broker) == "eager"
+        self._watched = config.watched
+
+    def watch_config(self, then: Callable[[Config], object] | None = None, *, tell: bool = True) -> None:
+        """Read the config's layers again every 10 s, and use what can change while running.
+
+        That is ``default_queue`` (of what is sent), ``publish_timeout``, ``send_concurrency`` and, in a worker's
+        process, ``log_level``. Of all else a warning says that it counts from the next start on.
+        An app whose Config was loaded with ``watch=True`` does so by itself, in each process, when it first
+        sends or works there. Ends with :meth:`close`.
+
+        Args:
+            then: called with the Config in use after each change.
+            tell: False logs what was found at DEBUG only, where another process says it.
+        """
+        watch = self._config_watch.get()
+        if then is not None:
+            watch.then.append(then)
+            watch.tell = tell
+        watch.start()
+
     # --- tasks ---------------------------------------------------------------------------------
 
     @property
@@ -124,6 +166,11 @@ class App:
     def default_queue(self) -> str:
         """The queue of tasks that name none."""
         return self.config.default_queue
+
+    @property
+    def default_routing_key(self) -> str:
+        """The RoutingKey of their signatures."""
+        return self.config.default_routing_key
 
     @overload
     def task(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
@@ -219,15 +266,17 @@ class App:
             TaskError, LocalProtocolError: it cannot be sent, or Go could not read it; nothing was sent.
             PublishError: the broker did not take it in time.
         """
-        plan = Plan(self, time.time_ns(), options)
-        if isinstance(what, Signature):
-            message = ready(what, self.default_queue, plan.now_ns)
-            plan.messages.append(message)
-            result: Result[Any] = self.result(message.sig.UUID, message.sig.Name)
-        else:
-            result = plan.add(what)
-        self._outbox.send(plan)
+        plan, result = self._planned(what, options)
+        self._publish(plan)
         return result
+
+    def _planned(self, what: AnyNode | Signature, options: Options = NOTHING) -> tuple[Plan, Result[Any]]:
+        plan = Plan(self, time.time_ns(), options)
+        if not isinstance(what, Signature):
+            return plan, plan.add(what)
+        message = ready(what, self.default_routing_key, plan.now_ns)
+        plan.messages.append(message)
+        return plan, self.result(message.sig.UUID, message.sig.Name)
 
     def publish_many(self, nodes: Iterable[AnyNode], **options: Unpack[OptionSet]) -> list[Result[Any]]:
         """Send many signatures or workflows in batches, much faster than one by one; in order.
@@ -236,7 +285,7 @@ class App:
         """
         plan = Plan(self, time.time_ns(), options_of("publish_many", dict(options)))
         results = [plan.add(node) for node in nodes]
-        self._outbox.send(plan)
+        self._publish(plan)
         return results
 
     async def asend(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
@@ -249,19 +298,67 @@ class App:
         """:meth:`publish_many` without blocking the event loop."""
         return await asyncio.to_thread(self.publish_many, nodes, **options)
 
-    def _send_one(self, call: TaskSignature) -> AsyncResult[Any]:
+    def _send_one(self, call: TaskSignature, patience: Patience | None = None) -> AsyncResult[Any]:
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
         seconds = call.task.unique_for
         if seconds is None:
-            self._outbox.send(plan)
+            self._publish(plan, patience)
             return result
         (message,) = plan.messages
-        uuid = send_once(message.sig, seconds, self.backend, lambda: self._outbox.send(plan))
+        uuid = send_once(message.sig, seconds, self.backend, lambda: self._publish(plan, patience))
         return result if uuid == message.sig.UUID else self.result(uuid, message.sig.Name)
 
-    def _publish(self, plan: Plan) -> None:
-        self._outbox.send(plan)
+    def _publish(self, plan: Plan, patience: Patience | None = None) -> None:
+        if self._watched:
+            self.watch_config()
+        self._outbox.send(plan, patience)
+
+    # --- again and again -----------------------------------------------------------------------
+
+    def periodic(
+        self,
+        spec: str,
+        what: AnyNode | Signature,
+        *,
+        name: str | None = None,
+        tz: str | None = None,
+        catch_up: CatchUp = None,
+    ) -> Periodic:
+        """Have something sent again and again: ``app.periodic("*/5 * * * *", add.s(1, 2), name="sums")``.
+
+        It is checked now and sent by schedulers (``gearmesh scheduler``, or a worker with ``--with-scheduler``),
+        each time with ids of its own. Of several schedulers that share a lock (the setting ``lock``), Go's among them,
+        one sends it.
+
+        Args:
+            spec: five fields, ``@daily`` and the like, or ``@every 90s``, by the rules of Go's robfig/cron; see
+                :func:`gearmesh.cron.parse`. ``CRON_TZ=Europe/London`` and a space may stand in front. Without a zone it
+                is in the time zone of the process that schedules, as in Go.
+            what: a signature (also of a remote task), a chain, group or chord; or a signature as it is on the wire.
+            name: unique in the app; together with the spec it is the name of the lock. None: the task's name.
+            tz: the zone's name, in place of the prefix.
+            catch_up: what is sent of that which was due while no scheduler ran, or none could send: the last so many,
+                those of the last so long (a timedelta), or (None, 0) nothing. It takes a lock that outlives schedulers.
+
+        Raises:
+            ConfigError: spec, name, zone or ``catch_up`` is wrong.
+            TaskError, LocalProtocolError: it cannot be sent, or Go could not read it.
+        """
+        return self._periodics.add(spec, what, name=name, tz=tz, catch_up=catch_up)
+
+    @property
+    def periodics(self) -> Periodics:
+        """What is to be sent again and again."""
+        return self._periodics
+
+    def _fire(self, entry: Periodic, patience: Patience) -> Result[Any]:
+        """Send an entry once more. Raises as :meth:`send`."""
+        if isinstance(entry.what, TaskSignature):
+            return self._send_one(entry.what, patience)
+        plan, result = self._planned(entry.what)
+        self._publish(plan, patience)
+        return result
 
     # --- results -------------------------------------------------------------------------------
 
@@ -376,18 +473,14 @@ class App:
         url = self.config.backend
         if scheme_of(url, "backend") == "eager":
             url = f"memory://eager-{self._name}"
-        return open_backend(url, expire=self.config.expire)
+        config = self.config
+        options = {"redis": config.redis, "amqp": config.amqp, "mongodb": config.mongodb}
+        return open_backend(url, expire=config.expire, options=options)
 
 
 def _config(config: Config | None, given: dict[str, Any]) -> Config:
-    known = {field.name for field in dataclasses.fields(Config)}
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"unknown setting {name!r}, expected one of {', '.join(sorted(known))}")
     if config is not None:
-        return dataclasses.replace(config, **given)
-    if "broker" not in given:
-        raise ConfigError("broker is missing, expected a URL such as redis://localhost:6379/0")
-    if "backend" not in given and given["broker"] in ("eager", "eager://"):
-        given["backend"] = "eager"
-    return Config(**given)
+        return config.having(given)
+    if "broker" in given:
+        return Config.load(env={}, **given)
+    return Config.load(chosen_file(os.environ), **given)

@@ -19,7 +19,7 @@ from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.retry import next_try
 from gearmesh.app.task import Task
-from gearmesh.errors import RetryLater, TaskError
+from gearmesh.errors import RetryLater, TaskError, Unstorable
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
@@ -90,7 +90,10 @@ class Eager:
         except Exception as exc:
             return self._retry_or_fail(task, sig, exc)
         else:
-            self._write(sig, SUCCESS, Results=results)
+            try:
+                self._write(sig, SUCCESS, Results=results)
+            except Unstorable as exc:
+                return self._failed(sig, exc)
             return [*workflow.after_success(sig, results), *self._chord(sig)]
         finally:
             self._app.handlers.ended(sig)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 
-import msgspec
-
+from gearmesh.app.groups import groups_of
 from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.transports.base import Channel
 from gearmesh.wire.commit import Commit, Outcome, Token
-from gearmesh.wire.state import GroupMeta
 
 __all__ = ["Flusher"]
 
 log = logging.getLogger("gearmesh.worker")
-
-#: Group metas remembered between the completions of their members.
-METAS = 256
 
 
 class Flusher:
@@ -31,7 +25,7 @@ class Flusher:
     def __init__(self, channel: Channel, backend: Backend) -> None:
         self._channel = channel
         self._backend = backend
-        self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
+        self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
 
@@ -51,55 +45,60 @@ class Flusher:
         A repeated flush writes the same states and finds its triggers its own: only the last step needs a
         fence.
         """
-        outcomes: list[Outcome | None] = [None] * len(commits)
-        states = [state for commit in commits for state in commit.states]
+        busy, finals = self._groups.look(commits)
+        outcomes: list[Outcome | None] = ["busy" if i in busy else None for i in range(len(commits))]
+        todo = [(i, commit) for i, commit in enumerate(commits) if i not in busy]
+        states = [state for _, commit in todo for state in commit.states]
         if states:
             self._backend.write(states)
-        rest = []
-        for i, commit in enumerate(commits):
-            outcome, commit = self._look_after_chord(commit)
-            if outcome is None:
-                rest.append((i, msgspec.structs.replace(commit, states=(), chord=None, trigger=None)))
-            outcomes[i] = outcome
+        if finals:
+            self._groups.count(finals)
+        rest: list[tuple[int, Commit]] = []
+        fired: set[int] = set()
+        asked: set[str] = set()
+        for i, commit in todo:
+            won = False
+            if not _answered(commit, asked):
+                outcomes[i], won = self._chord(commit)
+            if outcomes[i] is None:
+                publishes = commit.publishes
+                if commit.trigger is not None and won:
+                    fired.add(i)
+                    publishes = (*publishes, *commit.trigger.publishes)
+                rest.append((i, Commit(publishes=publishes, settle=commit.settle)))
         for (i, _), outcome in zip(
             rest, self._channel.commit([commit for _, commit in rest], token=token), strict=True
         ):
             outcomes[i] = outcome
+            if (trigger := commits[i].trigger) is not None:
+                self._groups.over(trigger, fired=i in fired and outcome == "done")
         return [outcome or "done" for outcome in outcomes]
 
-    def _look_after_chord(self, commit: Commit) -> tuple[Outcome | None, Commit]:
-        """An outcome that ends the commit here, or the commit with all that it has to send."""
-        if commit.chord is not None:
-            meta = self._meta(commit.chord.group_uuid)
-            # Go: a group whose meta is gone, or names another number of members, never fires.
-            if (
-                meta is not None
-                and len(meta.TaskUUIDs) == commit.chord.count
-                and self._backend.finished(meta)
-            ):
-                return "complete", commit
-        trigger = commit.trigger
-        if trigger is not None:
-            try:
-                won = self._backend.trigger(trigger.group_uuid, trigger.by)
-            except ChordBusy:
-                return "busy", commit
-            if won:
-                self._backend.write(trigger.states)
-                publishes = (*commit.publishes, *trigger.publishes)
-                return None, msgspec.structs.replace(commit, publishes=publishes)
-        return None, commit
-
-    def _meta(self, group_uuid: str) -> GroupMeta | None:
+    def _chord(self, commit: Commit) -> tuple[Outcome | None, bool]:
+        """An outcome that ends the commit here, or None; and whether it has won its trigger."""
         try:
-            meta = self._metas.get(group_uuid) or self._backend.read_group(group_uuid)
+            if commit.chord is not None and self._groups.complete(commit):
+                return "complete", False
+            trigger = commit.trigger
+            if trigger is None or not self._backend.trigger(trigger.group_uuid, trigger.by):
+                return None, False
+        except ChordBusy:
+            return "busy", False
         except BackendError as exc:
-            # The member is done all the same. Go: its group never fires.
             log.error("%s; its chord will not fire", exc)
-            return None
-        if meta is not None:
-            self._metas[group_uuid] = meta
-            self._metas.move_to_end(group_uuid)
-            while len(self._metas) > METAS:
-                self._metas.popitem(last=False)
-        return meta
+            return None, False
+        self._backend.write(trigger.states)
+        return None, True
+
+
+def _answered(commit: Commit, asked: set[str]) -> bool:
+    """True if another commit of the flush has asked for the same group: one look is enough, and one who fires it.
+
+    All states of the flush were written before. A redelivered member asks for itself: it may have taken the trigger.
+    """
+    if commit.chord is None or (commit.settle is not None and commit.settle.delivery.redelivered):
+        return False
+    group = commit.chord.group_uuid
+    known = group in asked
+    asked.add(group)
+    return known

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gearmesh.app.flush import Flusher
-from gearmesh.app.forks import PerProcess
 from gearmesh.backends.base import Backend
+from gearmesh.forks import PerProcess
 from gearmesh.wire.commit import Token
 
 __all__ = ["Lane", "Lanes"]

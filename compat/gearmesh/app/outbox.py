@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gearmesh.app.eager import Eager
 from gearmesh.app.plan import Message, Plan
-from gearmesh.app.publisher import Publisher
+from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.codec import encode
@@ -50,8 +50,11 @@ class Outbox:
             sig = changed
         return sig
 
-    def send(self, plan: Plan) -> None:
-        """Send all of a plan; nothing of it before all of it is known to be right."""
+    def send(self, plan: Plan, patience: Patience | None = None) -> None:
+        """Send all of a plan; nothing of it before all of it is known to be right.
+
+        ``patience``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
+        """
         messages = plan.messages
         if self.hooks:
             messages = [self._hooked(message, plan.now_ns) for message in messages]
@@ -59,7 +62,7 @@ class Outbox:
         bodies = [encode(message.sig) for message in messages]
         first = bool(plan.metas) or self._app.eager
         if first:
-            self._store(plan, [message.sig for message in messages], created)
+            self._store(plan, [message.sig for message in messages], created, patience)
         if self._app.eager:
             self._eager.run(bodies)
             return
@@ -69,9 +72,9 @@ class Outbox:
             state = TaskState(TaskUUID=sig.UUID, TaskName=sig.Name, State=PENDING, CreatedAt=created)
             publish = Publish(sig.RoutingKey, body, message.eta_ns, sig.Priority)
             commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
-        self._publisher.send(commits, connections=plan.connections)
+        self._publisher.send(commits, connections=plan.connections, patience=patience)
 
-    def _store(self, plan: Plan, sigs: Sequence[Signature], created: str) -> None:
+    def _store(self, plan: Plan, sigs: Sequence[Signature], created: str, patience: Patience | None) -> None:
         """Group metas and all PENDING states, which have to be there before any member is."""
         named = dict(plan.members)
         named.update((sig.UUID, sig.Name) for sig in sigs)
@@ -79,7 +82,7 @@ class Outbox:
             TaskState(TaskUUID=task_uuid, TaskName=name, State=PENDING, CreatedAt=created)
             for task_uuid, name in named.items()
         ]
-        self._publisher.store(states, plan.metas)
+        self._publisher.store(states, plan.metas, patience=patience)
 
     def _hooked(self, message: Message, now_ns: int) -> Message:
         sig = self.outgoing(message.sig)

@@ -149,7 +149,7 @@ class Plan:
         sig = Signature(
             UUID=options.uuid or new_id("chord" if place.body else "task"),
             Name=task.name,
-            RoutingKey=options.queue or self.app.default_queue,
+            RoutingKey=options.queue or self.app.default_routing_key,
             ETA=eta,
             GroupUUID=tag.group_uuid if tag else "",
             GroupTaskCount=tag.count if tag else 0,

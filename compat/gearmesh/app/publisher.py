@@ -18,7 +18,10 @@ from gearmesh.urls import redact
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Publisher"]
+__all__ = ["Patience", "Publisher"]
+
+#: Called with what went wrong: waits a while and returns True to try again, False to give up.
+Patience = Callable[[BaseException], bool]
 
 #: Messages, and bytes of them, that go in one batch.
 BATCH, BATCH_BYTES = 256, 500_000
@@ -33,33 +36,44 @@ class Publisher:
     same token on a new connection until ``config.publish_timeout``, so it is pushed once.
     """
 
-    def __init__(self, config: Config, backend: Callable[[], Backend]) -> None:
+    def __init__(self, config: Callable[[], Config], backend: Callable[[], Backend]) -> None:
         self._config = config
         self._backend = backend
         self._lanes = Lanes(self._connect, backend)
 
-    def send(self, commits: Sequence[Commit], *, connections: int = 1) -> None:
+    def send(
+        self, commits: Sequence[Commit], *, connections: int = 1, patience: Patience | None = None
+    ) -> None:
         """Publish; in order unless there are several ``connections``.
+
+        Args:
+            patience: decides in place of ``publish_timeout`` whether it is tried again.
 
         Raises:
             PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
         """
         if len(commits) == 1:
             with self._lanes.lane() as lane:
-                self._deliver(lane, commits, 0, 1)
+                self._deliver(lane, commits, 0, 1, patience)
             return
         batches = list(_batches(commits))
         if connections > 1 and len(batches) > 1:
             with ThreadPoolExecutor(min(connections, len(batches)), "gearmesh-publish") as pool:
-                list(pool.map(lambda batch: self._one_batch(batch, len(commits)), batches))
+                list(pool.map(lambda batch: self._one_batch(batch, len(commits), patience), batches))
             return
         with self._lanes.lane() as lane:
             done = 0
             for batch in batches:
-                self._deliver(lane, batch, done, len(commits))
+                self._deliver(lane, batch, done, len(commits), patience)
                 done += len(batch)
 
-    def store(self, states: Sequence[TaskState], metas: Sequence[GroupMeta] = ()) -> None:
+    def store(
+        self,
+        states: Sequence[TaskState],
+        metas: Sequence[GroupMeta] = (),
+        *,
+        patience: Patience | None = None,
+    ) -> None:
         """Write states and group metas that must be there before anything is sent. Raises PublishError."""
         backend = self._backend()
 
@@ -68,17 +82,19 @@ class Publisher:
                 backend.create_group(meta)
             backend.write(states)
 
-        self._repeat(store, lambda: backend.connection_errors, lambda: None, self._backend_says)
+        self._repeat(store, lambda: backend.connection_errors, lambda: None, self._backend_says, patience)
 
     def close(self) -> None:
         """Close connections that are not in use. Publishing again opens new ones."""
         self._lanes.close()
 
-    def _one_batch(self, batch: Sequence[Commit], total: int) -> None:
+    def _one_batch(self, batch: Sequence[Commit], total: int, patience: Patience | None) -> None:
         with self._lanes.lane() as lane:
-            self._deliver(lane, batch, 0, total)
+            self._deliver(lane, batch, 0, total, patience)
 
-    def _deliver(self, lane: Lane, commits: Sequence[Commit], done: int, total: int) -> None:
+    def _deliver(
+        self, lane: Lane, commits: Sequence[Commit], done: int, total: int, patience: Patience | None
+    ) -> None:
         token = lane.token()
         bare: list[Commit] = []
 
@@ -106,7 +122,7 @@ class Publisher:
                 f"{self._shown()} within {seconds:g} s: {type(exc).__name__}: {exc}"
             )
 
-        self._repeat(flush, lambda: lane.errors, lane.close, failed)
+        self._repeat(flush, lambda: lane.errors, lane.close, failed, patience)
 
     def _repeat(
         self,
@@ -114,8 +130,9 @@ class Publisher:
         errors: Callable[[], tuple[type[BaseException], ...]],
         reset: Callable[[], None],
         failed: Callable[[BaseException, float], PublishError],
+        patience: Patience | None,
     ) -> None:
-        timeout = self._config.publish_timeout
+        timeout = self._config().publish_timeout
         began, pause = time.monotonic(), FIRST_PAUSE
         while True:
             try:
@@ -126,22 +143,24 @@ class Publisher:
             except Exception as exc:
                 reset()
                 left = began + timeout - time.monotonic()
-                if left <= 0 or not isinstance(exc, errors()):
+                again = isinstance(exc, errors()) and (left > 0 if patience is None else patience(exc))
+                if not again:
                     raise failed(exc, time.monotonic() - began) from exc
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            if patience is None:
+                time.sleep(min(pause, left))
+                pause = min(pause * 2, LONGEST_PAUSE)
 
     def _backend_says(self, exc: BaseException, seconds: float) -> PublishError:
         return PublishError(
-            f"nothing was published: the result backend {redact(self._config.backend)} did not take the "
+            f"nothing was published: the result backend {redact(self._config().backend)} did not take the "
             f"PENDING states within {seconds:g} s: {type(exc).__name__}: {exc}"
         )
 
     def _connect(self, attempt: int) -> Any:
-        return connect(self._config, attempt=attempt)
+        return connect(self._config(), attempt=attempt)
 
     def _shown(self) -> str:
-        return ", ".join(map(redact, self._config.brokers))
+        return ", ".join(map(redact, self._config().brokers))
 
 
 def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:

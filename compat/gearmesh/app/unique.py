@@ -29,7 +29,7 @@ def send_once(sig: Signature, seconds: float, backend: Backend, send: Callable[[
     """
     if not isinstance(backend, Claiming):
         raise TaskError(
-            f"task {sig.Name!r}: unique_for needs a result backend that keeps claims (redis, memory)"
+            f"task {sig.Name!r}: unique_for needs a result backend that keeps claims (redis, memcache, mongodb, memory)"
         )
     key = unique_claim(sig.Name, hashlib.sha1(_encode(sig.Args), usedforsecurity=False).hexdigest())
     holder = backend.claim(key, sig.UUID, seconds)

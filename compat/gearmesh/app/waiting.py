@@ -26,7 +26,7 @@ REWATCH = 5.0
 
 
 class Waiter:
-    """The service. Make one a process (see :class:`~gearmesh.app.forks.PerProcess`)."""
+    """The service. Make one a process (see :class:`~gearmesh.forks.PerProcess`)."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Backend", "Claiming", "Reporting", "Revoking"]
+__all__ = ["Backend", "Claiming", "Counting", "Reporting", "Revoking"]
 
 
 class Backend(Protocol):
@@ -72,6 +72,40 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release connections. Closing twice is fine."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What a backend does that has no list of a group's members (AMQP): it collects their final states, and counts.
+
+    The committer's order for a member that has ended: :meth:`counted`, :meth:`Backend.write`, :meth:`count`,
+    :meth:`gather`; and for the one who gathered: :meth:`gathered`, :meth:`Backend.trigger`, sending the callback,
+    :meth:`let_go`.
+    """
+
+    def counted(self, group_uuid: str, task_uuid: str, again: bool) -> bool:
+        """True if the member's final state is in its group already.
+
+        ``again``: an earlier delivery of it may have put it there. Else nothing is asked, unless an earlier
+        :meth:`count` of this process broke off. Raises ChordBusy while somebody else looks: nothing was done.
+        """
+
+    def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
+        """Put final states into their groups, by the groups' UUIDs."""
+
+    def gather(self, group_uuid: str, members: int, by: str, again: bool) -> bool:
+        """Take the states of all ``members`` in hand for the member ``by``; True for one at most at a time.
+
+        False where some are missing, or another member has them in hand: it is not settled before the chord
+        has fired, so somebody will come again if it fails. With ``again`` that other may be ``by`` itself in a
+        worker that was lost: ChordBusy is raised then.
+        """
+
+    def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
+        """What ``by`` has in hand, in the members' order where it is known; None: it has nothing (any more)."""
+
+    def let_go(self, group_uuid: str, by: str, fired: bool) -> None:
+        """Give up what ``by`` has in hand: forget the group if the chord has ``fired``, else put it back."""
 
 
 @runtime_checkable

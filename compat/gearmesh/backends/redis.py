@@ -10,12 +10,15 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import redis
+from redis.exceptions import ResponseError
 
 from gearmesh.backends.listener import Listener
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
-from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, pack_state
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, pool
+from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, Packed, pack_state
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.groups import Groups
+from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (
@@ -30,7 +33,7 @@ from gearmesh.wire.names import (
 )
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["RedisBackend"]
+__all__ = ["RedisBackend", "open_redis"]
 
 log = logging.getLogger("gearmesh.redis")
 
@@ -39,17 +42,18 @@ class RedisBackend:
     """See :class:`gearmesh.backends.base.Backend`.
 
     Args:
-        options: keyword arguments of ``redis.Redis`` (host, port, db, password, ...).
+        access: where it is, and how connections are made.
         expire: seconds a state lives after its last write.
     """
 
     connection_errors = CONNECTION_ERRORS
     keeps = True
 
-    def __init__(self, options: dict[str, Any], *, expire: int) -> None:
+    def __init__(self, access: Access, *, expire: int) -> None:
         self.expire = expire
-        self.db = int(options.get("db") or 0)
-        self._redis: Any = redis.Redis(connection_pool=pool(options))
+        self.db = access.target.db
+        self._redis: Any = access.client()
+        self._replicas = access.replicas
         self._listener = Listener(self._redis, done_channel(self.db))
         self._revocations = Listener(self._redis, revoked_channel(self.db), self._all_revoked)
         self._groups = Groups(self.read_group, self.touch, expire)
@@ -65,11 +69,15 @@ class RedisBackend:
         for i, parts in enumerate(packed):
             weight = sum(map(len, parts))
             if i > start and (i - start >= MAX_ENTRIES or size + weight > MAX_BYTES):
-                self._script.call(self._redis, [Entry(states=packed[start:i])])
+                self._store(packed[start:i])
                 start, size = i, 0
             size += weight
         if start < len(packed):
-            self._script.call(self._redis, [Entry(states=packed[start:])])
+            self._store(packed[start:])
+
+    def _store(self, packed: Sequence[Packed]) -> None:
+        self._script.call(self._redis, [Entry(states=packed)])
+        self._replicas.wait(self._redis)
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         result: list[TaskState | None] = []
@@ -96,9 +104,13 @@ class RedisBackend:
 
     def create_group(self, meta: GroupMeta) -> None:
         self._redis.set(meta.GroupUUID, encode_group(meta), ex=self.expire)
+        self._replicas.wait(self._redis, meta.GroupUUID)
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
-        body = self._redis.get(group_uuid)
+        try:
+            body = self._redis.get(group_uuid)
+        except ResponseError as exc:
+            raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
         if body is None:
             return None
         try:
@@ -114,13 +126,18 @@ class RedisBackend:
                 return answer == "c"
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        entry = Entry(trigger=(group_uuid, chord_taker(group_uuid), by, (), ()))
-        answer = self._script.call(self._redis, [entry])
+        answer = self._take_trigger(group_uuid, by)
         if answer == "b":
             raise ChordBusy(f"group {group_uuid}: the chord mutex is held by another worker")
         if answer == "g":
             raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
+        self._replicas.wait(self._redis, group_uuid)
         return answer == "1"
+
+    def _take_trigger(self, group_uuid: str, by: str) -> str | None:
+        """The script's code, see ``commit.lua``."""
+        entry = Entry(trigger=(group_uuid, chord_taker(group_uuid), by, (), ()))
+        return self._script.call(self._redis, [entry])
 
     # -- what Go does not see
 
@@ -186,7 +203,7 @@ class RedisBackend:
         return bool(client.delete(mark))
 
     def fused_script(
-        self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str
+        self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas
     ) -> CommitScript | None:
         """A commit script that writes states too, if ``client`` talks to this very server and database."""
         if not self.same_database(client):
@@ -197,6 +214,7 @@ class RedisBackend:
             delayed=delayed,
             announce=done_channel(self.db),
             groups=self._groups,
+            replicas=replicas,
         )
 
     def close(self) -> None:
@@ -204,7 +222,16 @@ class RedisBackend:
         self._revocations.close()
         with contextlib.suppress(*CONNECTION_ERRORS):
             # Not the connections in use: the listener closes its own when it sees that it is over.
-            self._redis.connection_pool.disconnect(inuse_connections=False)
+            hang_up(self._redis)
+
+
+def open_redis(access: Access, *, expire: int) -> RedisBackend:
+    """The backend for a server, or for a cluster."""
+    if access.topology == "cluster":
+        from gearmesh.backends.redis_cluster import ClusterBackend
+
+        return ClusterBackend(access, expire=expire)
+    return RedisBackend(access, expire=expire)
 
 
 def _state(uuid: str, body: bytes) -> TaskState:

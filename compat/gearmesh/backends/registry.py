@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from typing import Any
 
 from gearmesh.backends.base import Backend
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.null import NullBackend
+from gearmesh.config import MongoDBConfig, RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.urls import RedisTarget, parse
+from gearmesh.urls import AMQPTarget, MemcacheTarget, MongoTarget, RedisTarget, parse
 
 __all__ = ["open_backend"]
 
 
-def open_backend(url: str, *, expire: int) -> Backend:
+def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = None) -> Backend:
     """The backend that a URL names.
 
     Args:
-        url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``memory://NAME``, ``null``, or the scheme
-            of an entry point in the group ``gearmesh.backends``: a callable ``(url, *, expire)``.
+        url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``amqp[s]://…``, ``memcache://…``,
+            ``mongodb[+srv]://…``, ``memory://NAME``, ``null``, or the scheme of an entry point in the group
+            ``gearmesh.backends``: a callable ``(url, *, expire)``.
         expire: seconds that states live after their last write; 1 or more.
+        options: an app's settings for one kind of backend: ``redis`` (a RedisConfig), ``amqp`` (an
+            AMQPConfig), ``mongodb`` (a MongoDBConfig).
 
     Raises:
         ConfigError: the URL or ``expire`` is wrong, or nobody knows the scheme.
@@ -28,9 +34,23 @@ def open_backend(url: str, *, expire: int) -> Backend:
         raise ConfigError(f"result backend: expire is {expire!r}, expected 1 or more seconds")
     target = parse(url, "backend")
     if isinstance(target, RedisTarget):
-        from gearmesh.backends.redis import RedisBackend
+        from gearmesh.backends.redis import open_redis
+        from gearmesh.redis_scripts.access import Access
 
-        return RedisBackend(target.to_redis_kwargs(), expire=expire)
+        return open_redis(Access(target, (options or {}).get("redis") or RedisConfig()), expire=expire)
+    if isinstance(target, AMQPTarget):
+        from gearmesh.backends.amqp import AMQPBackend
+
+        return AMQPBackend(target.to_amqp(), expire=expire, settings=(options or {}).get("amqp"))
+    if isinstance(target, MemcacheTarget):
+        from gearmesh.backends.memcache import MemcacheBackend
+
+        return MemcacheBackend(target.servers, expire=expire)
+    if isinstance(target, MongoTarget):
+        from gearmesh.backends.mongodb import MongoBackend
+
+        settings = (options or {}).get("mongodb") or MongoDBConfig()
+        return MongoBackend(target.url, database=target.database or settings.database, expire=expire)
     if target.scheme == "memory":
         return MemoryBackend(target.rest.strip("/"), expire=expire)
     if target.scheme == "null":

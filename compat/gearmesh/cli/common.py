@@ -2,47 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
 from gearmesh.app.app import App
+from gearmesh.config import Config
+from gearmesh.config.kinds import LEVELS
+from gearmesh.config.layers import Source, chosen_file
 from gearmesh.errors import ConfigError
+from gearmesh.logs import FORMATS
 from gearmesh.worker.loader import load_app
 
-__all__ = ["app_of", "console", "need_results", "servers"]
+__all__ = [
+    "app_of",
+    "as_json",
+    "config_file",
+    "console",
+    "logging_options",
+    "need_results",
+    "results_app",
+    "results_servers",
+    "servers",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def servers(command: F) -> F:
-    """Add ``-A``, ``--broker``, ``--backend`` and ``--queue``; the environment names are Machinery's."""
-    for option in (
-        click.option(
-            "--queue",
-            metavar="NAME",
-            envvar="DEFAULT_QUEUE",
-            help="Queue; default: the app's. [DEFAULT_QUEUE]",
-        ),
-        click.option(
-            "--backend", metavar="URL", envvar="RESULT_BACKEND", help="Where results live. [RESULT_BACKEND]"
-        ),
-        click.option("--broker", metavar="URL", envvar="BROKER", help="Where tasks wait. [BROKER]"),
-        click.option("-A", "--app", "spec", metavar="MODULE:APP", help="Take both from this app."),
-    ):
+#: ``--config``: the settings' file.
+config_file = click.option(
+    "--config",
+    metavar="FILE",
+    envvar="GEARMESH_CONFIG",
+    help="Settings: Machinery's YAML file. [GEARMESH_CONFIG]",
+)
+#: ``--json``: for scripts.
+as_json = click.option("--json", is_flag=True, help="Print JSON, for scripts.")
+_backend = click.option("--backend", metavar="URL", help="Where results live. [RESULT_BACKEND]")
+_app = click.option("-A", "--app", "spec", metavar="MODULE:APP", help="Take the settings from this app.")
+_NOWHERE = "--config FILE; or run gearmesh dev in this folder"
+
+
+def _all(command: F, options: Sequence[Callable[[F], F]]) -> F:
+    for option in options:
         command = option(command)
     return command
 
 
-def app_of(spec: str | None, broker: str | None, backend: str | None) -> App:
-    """The app that ``-A`` names, or one made of URLs. Raises ConfigError if there is neither."""
+def servers(command: F) -> F:
+    """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``; the environment names are Machinery's."""
+    queue = click.option(
+        "--queue", metavar="NAME", envvar="DEFAULT_QUEUE", help="Queue; default: the app's. [DEFAULT_QUEUE]"
+    )
+    broker = click.option("--broker", metavar="URL", help="Where tasks wait. [BROKER]")
+    return _all(command, (config_file, queue, _backend, broker, _app))
+
+
+def results_servers(command: F) -> F:
+    """Add ``-A``, ``--backend`` and ``--config``, for commands that need no broker."""
+    return _all(command, (config_file, _backend, _app))
+
+
+def logging_options(command: F) -> F:
+    """Add ``--log-level`` (None: as the settings say, else INFO) and ``--log-format``."""
+    level = click.option(
+        "--log-level",
+        type=click.Choice(LEVELS, case_sensitive=False),
+        help="From which level on to log; default: the settings', else INFO.",
+    )
+    form = click.option("--log-format", type=click.Choice(FORMATS), default="human", show_default=True)
+    return _all(command, (form, level))
+
+
+def app_of(spec: str | None, broker: str | None, backend: str | None, config: str | None = None) -> App:
+    """The app that ``-A`` names, or one of what there is: options, environment, file, ``gearmesh dev``.
+
+    Raises:
+        ConfigError: there is no broker, or a setting is wrong.
+    """
     if spec:
-        return load_app(spec)
-    if not broker:
-        raise ConfigError("no broker: give --broker URL, -A MODULE:APP, or BROKER in the environment")
-    return App(broker=broker, backend=backend or "null")
+        return load_app(spec, config)
+    source = _source(config, broker=broker, backend=backend)
+    if "broker" not in source.said:
+        raise ConfigError(
+            f"no broker: give --broker URL, -A MODULE:APP, BROKER in the environment, or {_NOWHERE}"
+        )
+    return App(config=Config.of(source))
+
+
+def results_app(spec: str | None, backend: str | None, config: str | None = None) -> App:
+    """:func:`app_of` for commands that need a backend and no broker. Raises ConfigError."""
+    if spec:
+        return load_app(spec, config)
+    said = _source(config, backend=backend).said.get("backend")
+    if said is None:
+        raise ConfigError(
+            f"no backend: give --backend URL, -A MODULE:APP, RESULT_BACKEND in the environment, or {_NOWHERE}"
+        )
+    return App(config=Config.of(_source(config, broker="eager", backend=said.value)))
+
+
+def _source(config: str | None, **given: str | None) -> Source:
+    return Source.read(config or chosen_file(os.environ), None, given)
 
 
 def need_results(app: App) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import click
 from rich.table import Table
 
-from gearmesh.cli.common import app_of, console, servers
+from gearmesh.cli.broker import channel_of
+from gearmesh.cli.common import console, servers
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import DeadLetter
-from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 
 __all__ = ["dead"]
@@ -35,19 +34,6 @@ def _which(command: F) -> F:
     command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
     command = click.argument("ids", nargs=-1, metavar="[ID]...")(command)
     return servers(command)
-
-
-@contextmanager
-def _channel(
-    spec: str | None, broker: str | None, backend: str | None, queue: str | None
-) -> Iterator[tuple[Any, str]]:
-    app = app_of(spec, broker, backend)
-    with connect(app.config) as connection:
-        try:
-            channel = connection.channel()
-        except connection.connection_errors as exc:
-            raise GearmeshError(f"broker {app.shown_broker} cannot be reached: {exc}") from exc
-        yield channel, queue or app.default_queue
 
 
 def _chosen(letters: list[DeadLetter], ids: tuple[str, ...], reason: str | None) -> list[DeadLetter]:
@@ -82,10 +68,15 @@ def _moment(seconds: float) -> str:
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
 @servers
 def list_(
-    spec: str | None, broker: str | None, backend: str | None, queue: str | None, reason: str | None
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    config: str | None,
+    reason: str | None,
 ) -> None:
     """List a queue's dead letters, the longest dead first."""
-    with _channel(spec, broker, backend, queue) as (channel, name):
+    with channel_of(spec, broker, backend, queue, config) as (channel, name):
         letters = channel.dead_letters(name, MOST)
     if reason is not None:
         letters = [letter for letter in letters if reason in letter.reason]
@@ -103,9 +94,11 @@ def list_(
 @dead.command()
 @click.argument("id", metavar="ID")
 @servers
-def show(spec: str | None, broker: str | None, backend: str | None, queue: str | None, id: str) -> None:
+def show(
+    spec: str | None, broker: str | None, backend: str | None, queue: str | None, config: str | None, id: str
+) -> None:
     """Write one dead letter's original bytes to standard output."""
-    with _channel(spec, broker, backend, queue) as (channel, name):
+    with channel_of(spec, broker, backend, queue, config) as (channel, name):
         (letter,) = _chosen(channel.dead_letters(name, MOST), (id,), None)
     click.secho(
         f"{letter.id}  {letter.count} times, {_moment(letter.first)} to {_moment(letter.last)}: {letter.reason}",
@@ -120,6 +113,7 @@ def _take(
     broker: str | None,
     backend: str | None,
     queue: str | None,
+    config: str | None,
     ids: tuple[str, ...],
     reason: str | None,
     *,
@@ -129,7 +123,7 @@ def _take(
         raise GearmeshError(
             "which ones? give ids (their beginnings do), or --reason TEXT ('' is in every reason)"
         )
-    with _channel(spec, broker, backend, queue) as (channel, name):
+    with channel_of(spec, broker, backend, queue, config) as (channel, name):
         chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
         count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
     click.echo(f"{count} {'go back to the tail of' if retry else 'dropped from the dead letters of'} {name}")
@@ -142,11 +136,12 @@ def retry(
     broker: str | None,
     backend: str | None,
     queue: str | None,
+    config: str | None,
     ids: tuple[str, ...],
     reason: str | None,
 ) -> None:
     """Put dead letters back to the tail of their queue."""
-    _take(spec, broker, backend, queue, ids, reason, retry=True)
+    _take(spec, broker, backend, queue, config, ids, reason, retry=True)
 
 
 @dead.command()
@@ -157,8 +152,9 @@ def drop(
     broker: str | None,
     backend: str | None,
     queue: str | None,
+    config: str | None,
     ids: tuple[str, ...],
     reason: str | None,
 ) -> None:
     """Delete dead letters."""
-    _take(spec, broker, backend, queue, ids, reason, retry=False)
+    _take(spec, broker, backend, queue, config, ids, reason, retry=False)

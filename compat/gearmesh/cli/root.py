@@ -6,10 +6,16 @@ from typing import Any
 
 import click
 
+from gearmesh.cli.config import config
 from gearmesh.cli.dead import dead
 from gearmesh.cli.demo import demo
+from gearmesh.cli.dev import dev
+from gearmesh.cli.inspect import delayed, groups, pending, queues
+from gearmesh.cli.periodic import periodic
+from gearmesh.cli.purge import purge
 from gearmesh.cli.result import result
 from gearmesh.cli.revoke import revoke
+from gearmesh.cli.scheduler import scheduler
 from gearmesh.cli.send import send
 from gearmesh.cli.worker import worker
 from gearmesh.errors import GearmeshError
@@ -39,5 +45,10 @@ def main(debug: bool) -> None:
     """Python for Machinery task queues: send and run the tasks of Go services."""
 
 
-for command in (worker, send, result, revoke, demo, dead):
+for command in (
+    *(dev, worker, scheduler, periodic),
+    *(send, result, revoke, groups),
+    *(queues, pending, delayed, dead, purge),
+    *(config, demo),
+):
     main.add_command(command)

@@ -29,13 +29,14 @@ def send(
     broker: str | None,
     backend: str | None,
     queue: str | None,
+    config: str | None,
 ) -> None:
     """Send the task NAME and print its UUID.
 
     Arguments are typed as Go types them: int64:1 string:x bool:true '[]int64:[1,2]' '[]byte:aGk='
     (slices as JSON, bytes as base64). With --wait, exit code 1 says that the task failed.
     """
-    with app_of(spec, broker, backend) as app:
+    with app_of(spec, broker, backend, config) as app:
         if wait:
             need_results(app)
         task = app.remote(name, *(arg.type for arg in args))

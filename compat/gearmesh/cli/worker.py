@@ -6,9 +6,10 @@ import sys
 
 import click
 
-from gearmesh.transports.redis.order import QueueOrder
-from gearmesh.worker.logs import set_up_logging
-from gearmesh.worker.options import LOG_FORMATS, LOG_LEVELS, POOLS, Pool, WorkerOptions
+from gearmesh.cli.common import config_file, logging_options
+from gearmesh.logs import set_up_logging
+from gearmesh.transports.order import QueueOrder
+from gearmesh.worker.options import POOLS, Pool, WorkerOptions
 
 __all__ = ["worker"]
 
@@ -79,10 +80,10 @@ def _weights(queues: dict[str, int] | None) -> QueueOrder:
 )
 @click.option("--wait-for-broker", is_flag=True, help="Wait at start for a broker that is away.")
 @click.option("--name", metavar="NAME", help="Begins the name it consumes under.")
-@click.option(
-    "--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), default="INFO", show_default=True
-)
-@click.option("--log-format", type=click.Choice(LOG_FORMATS), default="human", show_default=True)
+@click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs.")
+@click.option("--with-scheduler", is_flag=True, help="Send the app's periodic tasks, too.")
+@config_file
+@logging_options
 def worker(
     app: str,
     concurrency: int,
@@ -97,7 +98,10 @@ def worker(
     max_memory_per_child: int | None,
     wait_for_broker: bool,
     name: str | None,
-    log_level: str,
+    watch: bool,
+    with_scheduler: bool,
+    config: str | None,
+    log_level: str | None,
     log_format: str,
 ) -> None:
     """Run the tasks of an app.
@@ -118,10 +122,13 @@ def worker(
         queue_order="strict" if strict_order else _weights(queues),
         lease=lease,
         grace=grace,
-        log_level=log_level.upper(),
+        log_level=log_level,
         log_format=log_format,
         wait_for_broker=wait_for_broker,
         consumer_tag=name,
+        config=config,
+        watch=watch,
+        with_scheduler=with_scheduler,
     )
-    set_up_logging(options.log_level, options.log_format)
+    set_up_logging(log_level or "INFO", log_format)
     sys.exit(run(app, options))

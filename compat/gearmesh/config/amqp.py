@@ -11,7 +11,9 @@ __all__ = ["AMQPConfig"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AMQPConfig:
-    """Machinery's AMQP settings, by its names; both sides of a deployment must agree on them.
+    """Machinery's AMQP settings, by its names, then our own.
+
+    Machinery's decide what is declared and where messages go: both sides of a deployment must agree on them.
 
     Attributes:
         exchange: the exchange that all messages go through.
@@ -22,6 +24,13 @@ class AMQPConfig:
         prefetch_count: how many deliveries Go's worker holds; 0: no limit. Ours decides by itself.
         auto_delete: queues go when their last consumer does.
         delayed_queue: name of the one queue for delayed messages; ``""``: one for each duration.
+        delay_steps: how many durations there are per power of ten; delays are rounded up to the next one, so that
+            there are few queues. 0: none is changed, and each millisecond has a queue of its own, as Go's.
+        heartbeat: seconds; RabbitMQ gives up a connection that was silent for two to three times as long.
+            0: it never does.
+        ca: file with the certificates of those who may sign the server's (``amqps://``); ``""``: the system's.
+        cert: file with the client's certificate and those that lead to its CA; ``""``: there is none.
+        key: file with its private key; ``""``: it is in ``cert``.
     """
 
     exchange: str = "machinery_exchange"
@@ -32,3 +41,8 @@ class AMQPConfig:
     prefetch_count: int = 3
     auto_delete: bool = False
     delayed_queue: str = ""
+    delay_steps: int = 0
+    heartbeat: int = 60
+    ca: str = ""
+    cert: str = ""
+    key: str = ""

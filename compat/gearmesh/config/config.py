@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.config.amqp import AMQPConfig
+from gearmesh.config.checks import KEYWORD, check_all, shown
+from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
+from gearmesh.config.layers import Source
+from gearmesh.config.mongodb import MongoDBConfig
+from gearmesh.config.redis import RedisConfig
+from gearmesh.config.table import SECTIONS, SETTINGS
+from gearmesh.config.values import note_idle
 from gearmesh.errors import ConfigError
 from gearmesh.urls import Role, parse, redact
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["DEFAULT_EXPIRE", "Config"]
 
@@ -16,16 +28,29 @@ __all__ = ["DEFAULT_EXPIRE", "Config"]
 DEFAULT_EXPIRE = 3600
 
 _ROLES: tuple[Role, ...] = ("broker", "backend", "lock")
+_SECTION_TYPES: Final[Mapping[str, type[Any]]] = {
+    "redis": RedisConfig,
+    "amqp": AMQPConfig,
+    "sqs": SQSConfig,
+    "dynamodb": DynamoDBConfig,
+    "mongodb": MongoDBConfig,
+    "gcppubsub": PubSubConfig,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Config:
     """The settings of an app. Change one with ``dataclasses.replace``; ``repr`` shows no password.
 
+    :meth:`load` makes one from a file, the environment and keywords.
+
     Attributes:
         broker: URL of where messages wait; see :func:`gearmesh.urls.parse` for the forms.
         backend: URL of where states and results live; ``"null"`` keeps none, and waiting is an error.
         lock: URL of who goes first among schedulers; None: this process is the only one.
+        lock_executable: base name of the Go program whose schedulers share the lock, a part of its keys;
+            ``""``: none does.
+        lock_machinery: which Machinery that program is built with, 1 or 2.
         multiple_broker_separator: splits ``broker`` into several URLs, tried in turn; ``""``: it is one.
             Neither ``@`` nor ``:`` nor ``/`` may be in it.
         default_queue: the queue of tasks that name none, and the one a worker reads by default.
@@ -38,7 +63,14 @@ class Config:
         unregistered_max_age: seconds for which a message with a name not registered here is offered
             to others before it is a dead letter; 0: it is one at once.
         send_concurrency: how many members of a group are sent at a time; 0: all at once.
+        log_level: of the commands that run until they are stopped: ``"DEBUG"`` to ``"CRITICAL"``;
+            ``""``: what the command line says, else INFO. The library itself sets no level.
+        no_unix_signals: accepted for Machinery's sake; the library handles no signals.
+        redis: how connections to Redis are made.
         amqp: what concerns RabbitMQ only.
+        mongodb: what concerns MongoDB only.
+        sqs, dynamodb, gcppubsub: of hosted services.
+        source: where the values come from; no part of the value. None: from code.
 
     Raises:
         ConfigError: naming the setting, its value and what was expected.
@@ -47,6 +79,8 @@ class Config:
     broker: str
     backend: str = "null"
     lock: str | None = None
+    lock_executable: str = ""
+    lock_machinery: int = 1
     multiple_broker_separator: str = ""
     default_queue: str = "machinery_tasks"
     results_expire_in: int = DEFAULT_EXPIRE
@@ -56,23 +90,127 @@ class Config:
     delayed_poll: float = 0.5
     unregistered_max_age: float = 86400.0
     send_concurrency: int = 0
+    log_level: str = ""
+    no_unix_signals: bool = False
+    redis: RedisConfig = field(default_factory=RedisConfig)
     amqp: AMQPConfig = field(default_factory=AMQPConfig)
+    sqs: SQSConfig = field(default_factory=SQSConfig)
+    dynamodb: DynamoDBConfig = field(default_factory=DynamoDBConfig)
+    mongodb: MongoDBConfig = field(default_factory=MongoDBConfig)
+    gcppubsub: PubSubConfig = field(default_factory=PubSubConfig)
+    source: Source | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        self._text("broker", "backend", "default_queue", "delayed_tasks_key")
-        self._text("multiple_broker_separator", empty=True)
-        if set(self.multiple_broker_separator) & set("@:/"):  # it would cut URLs in two, and passwords
-            raise self._wrong("multiple_broker_separator", "text without '@', ':' and '/'")
-        if self.lock is not None:
-            self._text("lock")
+        check_all(self)
+        for name, kind in _SECTION_TYPES.items():
+            section = getattr(self, name)
+            if not isinstance(section, kind):
+                raise ConfigError(f"{name} is a {type(section).__name__}, expected a {kind.__name__}")
+            check_all(section, name)
         for url in self.brokers:
-            parse(url, "broker")
-        parse(self.backend, "backend")
+            self._parse(url, "broker")
+        self._parse(self.backend, "backend")
         if self.lock is not None:
-            parse(self.lock, "lock")
-        self._whole("results_expire_in", "send_concurrency")
-        self._seconds("lease", "delayed_poll", above_zero=True)
-        self._seconds("publish_timeout", "unregistered_max_age")
+            self._parse(self.lock, "lock")
+
+    @classmethod
+    def load(
+        cls,
+        file: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        watch: bool = False,
+        **overrides: Any,
+    ) -> Self:
+        """Settings from keywords, the environment and a file; what is named first wins.
+
+        Where none of them says a broker, it is the Redis that ``gearmesh dev`` runs in the working
+        directory, if it does. :meth:`origin` tells where a value comes from.
+
+        Args:
+            file: Machinery's YAML file; None: there is none.
+            env: environment variables, by Machinery's names; None: this process's; ``{}``: none.
+            watch: an App with this Config reads the file again every 10 s, see :meth:`App.watch_config
+                <gearmesh.app.app.App.watch_config>`.
+            overrides: fields of this class; a section may be a mapping of what is to differ in it.
+
+        Raises:
+            ConfigError: naming file, line or variable, the setting, its value and what was expected.
+        """
+        source = Source.read(file, env, overrides, watch=watch)
+        note_idle(source.said)
+        return cls.of(source)
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """What a source says, over its base or the defaults."""
+        values = source.values()
+        if "broker" not in values:
+            raise ConfigError("broker is missing, expected a URL such as redis://localhost:6379/0")
+        plain = {path: value for path, value in values.items() if "." not in path}
+        for name in SECTIONS:
+            inner = {
+                path[len(name) + 1 :]: value for path, value in values.items() if path.startswith(f"{name}.")
+            }
+            plain[name] = _SECTION_TYPES[name](**inner)
+        return cls(**plain, source=source)
+
+    def having(self, given: Mapping[str, Any]) -> Config:
+        """This Config with some settings changed, as :meth:`load` takes them.
+
+        Raises:
+            ConfigError: as :meth:`load`.
+        """
+        return type(self).of(Source.read(None, {}, given, base=self, watch=self.watched)) if given else self
+
+    def under(self, file: str | None) -> Config:
+        """This Config, with what a file says over what code said. The environment still wins.
+
+        Raises:
+            ConfigError: as :meth:`load`.
+        """
+        if file is None or (self.source is not None and file in self.source.files()):
+            return self
+        source = Source.read(file, {}, {}, base=self, watch=self.watched)
+        note_idle(source.said)
+        return type(self).of(source)
+
+    def reload(self) -> Config:
+        """The same layers as they are now. Of a Config that was made in code, itself.
+
+        Raises:
+            ConfigError: as :meth:`load`.
+        """
+        return self if self.source is None else type(self).of(self.source.again())
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Every setting's path (``broker``, ``redis.read_timeout``) and value."""
+        return [(path, self.value(path)) for path in SETTINGS]
+
+    def value(self, path: str) -> Any:
+        """A setting's value by its path."""
+        section, _, name = path.rpartition(".")
+        return getattr(getattr(self, section) if section else self, name)
+
+    def origin(self, path: str) -> str:
+        """Where a setting's value comes from.
+
+        ``"default"``, ``"code"``, ``"keyword"`` (of :meth:`load`), ``"environment BROKER"``,
+        ``"config.yml line 3"``, or ``"gearmesh dev"``.
+        """
+        value = self.value(path)
+        if self.source is not None:
+            said, base = self.source.said.get(path), self.source.base
+            if said is not None and said.value == value:
+                return said.origin
+            if base is not None and base.value(path) == value:
+                return base.origin(path)
+        return "default" if path != "broker" and value == _default(path) else "code"
+
+    @property
+    def watched(self) -> bool:
+        """It was loaded with ``watch=True``."""
+        return self.source is not None and self.source.watch
 
     @property
     def brokers(self) -> tuple[str, ...]:
@@ -82,41 +220,50 @@ class Config:
         return tuple(self.broker.split(self.multiple_broker_separator))
 
     @property
+    def default_routing_key(self) -> str:
+        """The RoutingKey of signatures that name no queue: what leads to the default queue.
+
+        Go: on RabbitMQ with a direct exchange it is the BindingKey; everywhere else the queue's name.
+        """
+        amqp = self.amqp
+        if (
+            amqp.exchange_type == "direct"
+            and amqp.binding_key
+            and self.broker.startswith(("amqp:", "amqps:"))
+        ):
+            return amqp.binding_key
+        return self.default_queue
+
+    @property
     def expire(self) -> int:
         """``results_expire_in`` with zero resolved; always above 0."""
         return self.results_expire_in or DEFAULT_EXPIRE  # Go: ResultsExpireIn 0 is the default
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{each.name}={self._shown(each.name)}" for each in fields(self))
-        return f"Config({shown})"
+        names = [each.name for each in fields(self) if each.name != "source"]
+        return f"Config({', '.join(f'{name}={self.shown(name)}' for name in names)})"
 
-    def _shown(self, key: str) -> str:
-        value: Any = getattr(self, key)
-        if key == "broker" and isinstance(value, str):
+    def shown(self, path: str) -> str:
+        """A setting's, or a section's, value for people, without passwords."""
+        value = self.value(path)
+        if path == "broker" and isinstance(value, str):
             return repr((self.multiple_broker_separator or ",").join(map(redact, self.brokers)))
-        return repr(redact(value) if key in _ROLES and isinstance(value, str) else value)
+        if path not in SETTINGS or value is None:
+            return repr(value)
+        return shown(SETTINGS[path], value)
 
-    def _wrong(self, key: str, expected: str) -> ConfigError:
-        value: Any = getattr(self, key)
-        # Something else than text where a URL belongs may hold a password in any shape.
-        shown = f"a {type(value).__name__}" if key in _ROLES and not isinstance(value, str) else repr(value)
-        return ConfigError(f"{key} is {shown}, expected {expected}")
+    def _parse(self, url: str, role: Role) -> None:
+        try:
+            parse(url, role)
+        except ConfigError as exc:
+            origin = self.origin(role)
+            raise ConfigError(
+                str(exc) if origin in ("code", "default", KEYWORD) else f"{origin}: {exc}"
+            ) from None
 
-    def _text(self, *keys: str, empty: bool = False) -> None:
-        for key in keys:
-            value: Any = getattr(self, key)
-            if not isinstance(value, str) or not (value or empty):
-                raise self._wrong(key, "text" if empty else "text that is not empty")
 
-    def _whole(self, *keys: str) -> None:
-        for key in keys:
-            value: Any = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise self._wrong(key, "a whole number, 0 or more")
-
-    def _seconds(self, *keys: str, above_zero: bool = False) -> None:
-        for key in keys:
-            value: Any = getattr(self, key)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or value < 0 or (above_zero and value == 0):
-                raise self._wrong(key, "seconds above 0" if above_zero else "seconds, 0 or more")
+def _default(path: str) -> Any:
+    section, _, name = path.rpartition(".")
+    holder: Any = _SECTION_TYPES[section] if section else Config
+    each = next(each for each in fields(holder) if each.name == name)
+    return each.default if each.default_factory is dataclasses.MISSING else each.default_factory()

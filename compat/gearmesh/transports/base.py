@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Token
 
-__all__ = ["Channel", "DeadLetter", "Delayed", "Rated"]
+__all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Inspecting", "Rated"]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
 SIGNATURE = "application/x-machinery"
@@ -42,6 +42,26 @@ class Delayed(msgspec.Struct, frozen=True):
 
     body: bytes
     eta_ns: int
+
+
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages of a queue are where; None where the broker does not tell.
+
+    Attributes:
+        pending: they wait.
+        held: consumers have them and have not settled them.
+        aside: they are out of the way for a while, and come back by themselves.
+        dead: dead letters.
+        consumers: who consumes, or has not yet been found to be gone. Only those the broker knows of: a Go
+            worker on Redis is not among them.
+    """
+
+    queue: str
+    pending: int
+    held: int | None = None
+    aside: int | None = None
+    dead: int | None = None
+    consumers: int | None = None
 
 
 class Rated(NamedTuple):
@@ -123,3 +143,24 @@ class Channel(Protocol):
 
     def wake(self) -> None:
         """End a ``drain_events`` that waits in another thread (it raises ``socket.timeout``)."""
+
+
+@runtime_checkable
+class Inspecting(Protocol):
+    """What a channel may do besides, for people: count what is in queues, and empty them."""
+
+    def queues(self) -> list[str]:
+        """The queues that have messages, dead letters or consumers, by name.
+
+        Raises:
+            GearmeshError: the broker does not list its queues; they have to be named.
+        """
+
+    def count(self, queue: str) -> Count:
+        """How many messages of ``queue`` are where. Changes nothing; a queue that is not there has none."""
+
+    def purge(self, queue: str) -> int:
+        """Delete what waits in ``queue`` or is set aside; how many there were. What consumers hold stays theirs."""
+
+    def purge_delayed(self, queue: str) -> int:
+        """Delete the delayed messages for ``queue``; how many there were."""

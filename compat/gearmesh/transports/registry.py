@@ -8,15 +8,21 @@ from typing import Any, Final
 
 import kombu
 
-from gearmesh.config import Config
+from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
+from gearmesh.redis_scripts.access import Access
+from gearmesh.transports.amqp.ledger import LEDGERS
+from gearmesh.transports.ledger import Ledger, consumer_name
 from gearmesh.transports.memory.broker import BROKERS
-from gearmesh.urls import PlainTarget, RedisTarget, parse
+from gearmesh.transports.redis.ledger import Ledger as RedisLedger
+from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, parse, redact
 
-__all__ = ["connect", "open_connection"]
+__all__ = ["connect", "open_connection", "open_ledger"]
 
+AMQP: Final = "gearmesh.transports.amqp:Transport"
 MEMORY: Final = "gearmesh.transports.memory:Transport"
 REDIS: Final = "gearmesh.transports.redis:Transport"
+REDIS_CLUSTER: Final = "gearmesh.transports.redis:ClusterTransport"
 
 
 def connect(
@@ -39,9 +45,23 @@ def connect(
         "delayed_key": config.delayed_tasks_key,
         "delayed_poll": config.delayed_poll,
         "default_queue": config.default_queue,
+        "redis": config.redis,
         "amqp": config.amqp,
+        "patience": config.publish_timeout,
     }
     return open_connection(url, consumer=consumer, options=settings | options)
+
+
+def open_ledger(config: Config, consumer: str | None = None) -> Ledger:
+    """What a worker hands to all its connections as the option ``ledger``: they hold deliveries in common.
+
+    Args:
+        consumer: the name it consumes under, unique to one incarnation of one process; None: a fresh one.
+    """
+    target = parse(config.brokers[0], "broker")
+    if isinstance(target, AMQPTarget):
+        return LEDGERS.get(consumer or consumer_name())
+    return RedisLedger(consumer) if isinstance(target, RedisTarget) else Ledger(consumer)
 
 
 def open_connection(
@@ -55,7 +75,7 @@ def open_connection(
             that returns such a connection.
         consumer: the name its channels consume under, unique to one incarnation of one process.
             None: the transport makes one.
-        options: the transport's options; ``lease`` (seconds) is known to all.
+        options: the transport's options; ``lease`` (seconds) is known to all, ``redis`` (a RedisConfig) to Redis.
 
     Raises:
         ConfigError: the URL is wrong, or nobody knows its scheme.
@@ -65,12 +85,19 @@ def open_connection(
     if consumer is not None:
         chosen["consumer"] = consumer
     if isinstance(target, RedisTarget):
-        return kombu.Connection(transport=REDIS, transport_options=chosen, **target.to_kombu())
-    if target.scheme == "memory":
+        access = Access(target, chosen.pop("redis", None) or RedisConfig())
+        transport = REDIS_CLUSTER if access.topology == "cluster" else REDIS
+        chosen = access.timeouts | chosen | {"access": access}
+        return kombu.Connection(transport=transport, transport_options=chosen, **target.to_kombu())
+    if isinstance(target, AMQPTarget):
+        return kombu.Connection(transport=AMQP, transport_options=chosen, **target.to_kombu())
+    if isinstance(target, PlainTarget) and target.scheme == "memory":
         # The connection keeps its broker, also while it is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
         return kombu.Connection(f"memory://{target.rest}", transport=MEMORY, transport_options=chosen)
-    return _plugin(url, target, consumer, options or {})
+    if isinstance(target, PlainTarget):
+        return _plugin(url, target, consumer, options or {})
+    raise ConfigError(f"broker: {redact(url)!r} is no broker that one can connect to")
 
 
 def _plugin(

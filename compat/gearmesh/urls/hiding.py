@@ -10,7 +10,9 @@ __all__ = ["redact", "redact_text"]
 WORDS: Final = ("memory", "eager", "null")  # Machinery writes these without "://"
 SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::([0-9]*))?")
-_SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;]*(?:pass|secret|token|key|credential)[^=&;]*=)[^&;]*")
+_SECRET_OPTION = re.compile(
+    r"(?i)([?&;][^=&;]*(?:pass|secret|token|key|credential|properties)[^=&;]*=)[^&;]*"
+)
 _LOGIN_IN_TEXT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s\"'<>]*@")
 _MASK = "***"
 

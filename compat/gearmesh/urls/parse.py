@@ -7,17 +7,20 @@ from importlib.metadata import entry_points
 from typing import Literal
 
 from gearmesh.errors import ConfigError
+from gearmesh.urls.amqp import SCHEMES as AMQP_SCHEMES
+from gearmesh.urls.amqp import AMQPTarget, parse_amqp
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
 from gearmesh.urls.redis import SCHEMES as REDIS_SCHEMES
 from gearmesh.urls.redis import RedisTarget, parse_redis
+from gearmesh.urls.stores import MEMCACHE, MONGODB, MemcacheTarget, MongoTarget, parse_memcache, parse_mongodb
 
 __all__ = ["PlainTarget", "Role", "Target", "known_schemes", "parse", "scheme_of"]
 
 Role = Literal["broker", "backend", "lock"]
 
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
-    "broker": (*REDIS_SCHEMES, "memory", "eager"),
-    "backend": (*REDIS_SCHEMES, "memory", "null", "eager"),
+    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
+    "backend": (*REDIS_SCHEMES, *AMQP_SCHEMES, *MEMCACHE, *MONGODB, "memory", "null", "eager"),
     "lock": (*REDIS_SCHEMES, "memory", "eager"),
 }
 _ENTRY_POINTS: dict[Role, str] = {
@@ -38,7 +41,7 @@ class PlainTarget:
     rest: str = field(default="", repr=False)
 
 
-Target = RedisTarget | PlainTarget
+Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | PlainTarget
 
 
 def known_schemes(role: Role) -> tuple[str, ...]:
@@ -62,7 +65,10 @@ def parse(url: str, role: Role = "broker") -> Target:
     """Read a URL as Machinery does.
 
     Forms: ``redis[s]://[[user:]password@]host[:port][/db]`` (``redis://x@h`` means the password x,
-    percent-decoded), ``redis+socket://[[user:]password@]/path.sock[:/db]`` (all literal),
+    percent-decoded), ``redis[s]://[[user:]password@]host[:port],host[:port]…[/db]`` (a cluster, or sentinels;
+    user and password literal), ``redis+socket://[[user:]password@]/path.sock[:/db]`` (all literal),
+    ``amqp[s]://[user[:password]@]host[:port][/virtual-host]`` (guest:guest where nothing is said),
+    ``memcache://host:port[,host:port…]``, ``mongodb[+srv]://…`` as its drivers read it,
     ``memory[://name]``, ``eager[://]``, ``null[://]``.
 
     Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
@@ -80,6 +86,12 @@ def parse(url: str, role: Role = "broker") -> Target:
         return PlainTarget(scheme, rest)
     if scheme in REDIS_SCHEMES:
         return parse_redis(url, scheme, role)
+    if scheme in AMQP_SCHEMES:
+        return parse_amqp(url, scheme, role)
+    if scheme in MEMCACHE:
+        return parse_memcache(url, role)
+    if scheme in MONGODB:
+        return parse_mongodb(url, scheme, role)
     if rest and scheme != "memory":
         raise ConfigError(f"{role}: {redact(url)!r}: expected nothing after {scheme}://")
     return PlainTarget(scheme, rest)

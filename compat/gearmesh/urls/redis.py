@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 from gearmesh.errors import ConfigError
 from gearmesh.urls.hiding import HOST, redact
 
-__all__ = ["SCHEMES", "RedisTarget", "parse_redis"]
+__all__ = ["SCHEMES", "RedisTarget", "Topology", "parse_redis"]
+
+#: What stands at the address: one server, the sentinels that know its master, or nodes of a cluster.
+Topology = Literal["server", "sentinel", "cluster"]
 
 SCHEMES: Final = ("redis", "rediss", "redis+socket")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -18,7 +21,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class RedisTarget:
-    """Where one Redis server is.
+    """Where a Redis is: a server, or the first of several hosts that know where it is.
 
     Attributes:
         host: name or address; ``""`` when ``path`` is set.
@@ -28,6 +31,7 @@ class RedisTarget:
         password: ``""`` for none. Left out of ``repr``.
         tls: the connection is TLS, with the system's certificates (``rediss://``).
         path: a Unix socket's path; ``""`` for TCP.
+        others: more hosts and their ports: a cluster's nodes, or sentinels.
     """
 
     host: str = "localhost"
@@ -37,6 +41,48 @@ class RedisTarget:
     password: str = field(default="", repr=False)
     tls: bool = False
     path: str = ""
+    others: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def nodes(self) -> tuple[tuple[str, int], ...]:
+        """All hosts with their ports; none for a Unix socket."""
+        return () if self.path else ((self.host, self.port), *self.others)
+
+    @property
+    def shown(self) -> str:
+        """The address for people: ``host:port,host:port``, or a Unix socket's path."""
+        return self.path or ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes
+        )
+
+    def topology(self, master_name: str = "", cluster_enabled: bool = False) -> Topology:
+        """What stands there, by the settings of these names.
+
+        Go: with a master's name the hosts are sentinels; several hosts without one are a cluster.
+
+        Raises:
+            ConfigError: the settings contradict each other, or the URL.
+        """
+
+        def wrong(text: str) -> ConfigError:
+            return ConfigError(f"redis {self.shown}: {text}")
+
+        if master_name and cluster_enabled:
+            raise wrong(
+                "master_name and cluster_enabled are both set; behind sentinels is one server, no cluster"
+            )
+        if self.path and (master_name or cluster_enabled):
+            name = "master_name" if master_name else "cluster_enabled"
+            raise wrong(f"{name} is set, but a Unix socket leads to one server")
+        if master_name:
+            return "sentinel"
+        if not cluster_enabled and not self.others:
+            return "server"
+        if self.db:
+            raise wrong(
+                f"database {self.db} of a cluster, which has only 0; if these are sentinels, set master_name"
+            )
+        return "cluster"
 
     def to_kombu(self) -> dict[str, Any]:
         """Keyword arguments of ``kombu.Connection``, without ``transport``.
@@ -53,7 +99,7 @@ class RedisTarget:
         }
 
     def to_redis_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``)."""
+        """Keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``): of the first host."""
         kwargs: dict[str, Any] = {"db": self.db}
         if self.path:
             kwargs["unix_socket_path"] = self.path
@@ -69,9 +115,8 @@ class RedisTarget:
 
     def same_server(self, other: object) -> bool:
         """True if ``other`` is the same server and database by its address alone."""
-        return isinstance(other, RedisTarget) and (self.host, self.port, self.db, self.path) == (
-            other.host,
-            other.port,
+        return isinstance(other, RedisTarget) and (set(self.nodes), self.db, self.path) == (
+            set(other.nodes),
             other.db,
             other.path,
         )
@@ -82,6 +127,8 @@ def parse_redis(url: str, scheme: str, role: str) -> RedisTarget:
     rest = url.partition("://")[2]
     if scheme == "redis+socket":
         return _parse_socket(url, rest, role)
+    if "," in rest:
+        return _parse_several(url, rest, role, tls=scheme == "rediss")
     return _parse_tcp(url, rest, role, tls=scheme == "rediss")
 
 
@@ -89,10 +136,6 @@ def _parse_tcp(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
     def wrong(text: str) -> ConfigError:
         return ConfigError(f"{role}: {redact(url)!r}: {text}")
 
-    if "," in rest:
-        raise wrong(
-            "several hosts (Redis Cluster, Sentinel) are not supported yet; a comma in a password is %2C"
-        )
     if "?" in rest or "#" in rest:
         raise wrong("options after '?' or '#' are not supported; in a password write %3F and %23")
     authority, _, path = rest.partition("/")
@@ -104,18 +147,48 @@ def _parse_tcp(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
         user, password = "", user  # Go: a lone word before @ is the password
     if _BAD_ESCAPE.search(userinfo):
         raise wrong("'%' in user or password without two hex digits; write %25 for a percent sign")
-    match = HOST.fullmatch(address)
+    host, port = _address(address, wrong)
+    try:
+        user, password = unquote(user, errors="strict"), unquote(password, errors="strict")
+    except UnicodeDecodeError:
+        raise wrong("user and password must be UTF-8 when percent-decoded") from None
+    return RedisTarget(host, port, _db(path, wrong), user, password, tls=tls)
+
+
+def _parse_several(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
+    """Go: split at the commas first; user and password stand before the first host and are literal, the database
+    stands after the last."""
+
+    def wrong(text: str) -> ConfigError:
+        return ConfigError(f"{role}: {redact(url)!r}: {text}")
+
+    first, *more = rest.split(",")
+    more[-1], _, path = more[-1].partition("/")
+    userinfo, at, first = first.rpartition("@")
+    if any("@" in part for part in (*more, path)):
+        raise wrong(
+            "'@' after a comma; of several hosts user and password stand before the first, and can't hold a "
+            "comma (of one host write it as %2C)"
+        )
+    if any("/" in part for part in (first, *more)):
+        raise wrong("'/' after a host that is not the last; the database stands after the last")
+    if not all((first, *more)):
+        raise wrong("expected a host on both sides of each comma")
+    user, colon, password = userinfo.partition(":")
+    if at and not colon:
+        user, password = "", user
+    (host, port), *others = (_address(part, wrong) for part in (first, *more))
+    return RedisTarget(host, port, _db(path, wrong), user, password, tls=tls, others=tuple(others))
+
+
+def _address(text: str, wrong: Any) -> tuple[str, int]:
+    match = HOST.fullmatch(text)
     if match is None:
         raise wrong("expected host:port (an IPv6 address in [brackets], the port a number)")
     port = int((match[2] or "6379")[:9])
     if not 0 < port < 65536:
         raise wrong("expected a port from 1 to 65535")
-    try:
-        user, password = unquote(user, errors="strict"), unquote(password, errors="strict")
-    except UnicodeDecodeError:
-        raise wrong("user and password must be UTF-8 when percent-decoded") from None
-    host = match[1].strip("[]") or "localhost"
-    return RedisTarget(host, port, _db(path, wrong), user, password, tls=tls)
+    return match[1].strip("[]") or "localhost", port
 
 
 def _parse_socket(url: str, rest: str, role: str) -> RedisTarget:

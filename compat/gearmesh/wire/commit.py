@@ -15,7 +15,7 @@ import msgspec
 
 from gearmesh.wire.state import TaskState
 
-__all__ = ["ChordCheck", "Commit", "Delivery", "Outcome", "Publish", "Settle", "Token", "Trigger"]
+__all__ = ["ChordCheck", "Commit", "Delivery", "Member", "Outcome", "Publish", "Settle", "Token", "Trigger"]
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -26,6 +26,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``suspect`` counts those whose process died while it ran this message and nothing else, as a quarter where it may
     have been killed for another reason; -1: there is no suspicion. Zero: a process died while it ran this among
     others, so it is to be run alone.
+    ``overdue``: its process was killed since it ran into its hard time limit, and nobody has settled it yet.
     """
 
     queue: str
@@ -33,6 +34,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: int
     redelivered: int = 0
     suspect: float = -1
+    overdue: bool = False
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +74,17 @@ class ChordCheck(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """The commit's first state is the final one of a member of this group: for backends that count those.
+
+    ``again``: an earlier delivery of it may have been counted.
+    """
+
+    group_uuid: str
+    task_uuid: str
+    again: bool = False
+
+
 class Trigger(msgspec.Struct, frozen=True, gc=False):
     """Fires a chord: ``states`` are written and ``publishes`` sent only by who wins the group's trigger.
 
@@ -89,6 +102,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Order where it cannot be atomic: ``states``, then ``publishes``, then ``settle``.
 
+    ``member``: the group that the first of ``states`` belongs to, if it is final.
     ``chord``: check the group after writing the states. A complete group answers ``complete`` and sends and
     settles nothing: the caller then commits the same again with ``trigger`` in place of ``chord``.
     ``trigger``: fire the chord, once among all who try; everything else in the Commit happens in any case.
@@ -97,6 +111,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     states: tuple[TaskState, ...] = ()
     publishes: tuple[Publish, ...] = ()
     settle: Settle | None = None
+    member: Member | None = None
     chord: ChordCheck | None = None
     trigger: Trigger | None = None
 

@@ -6,18 +6,43 @@ queue, carry the queue's cluster tag, so that one script may touch them together
 
 from __future__ import annotations
 
+import re
+
 from gearmesh.errors import ConfigError
 
 __all__ = [
     "CHORD_MUTEX",
     "DEFAULT_QUEUE",
     "DELAYED_TASKS",
+    "MONGO_CLAIMS",
+    "MONGO_DATABASE",
+    "MONGO_GROUPS",
+    "MONGO_REPORTS",
+    "MONGO_REVOKED",
+    "MONGO_TASKS",
+    "PREFIX",
     "REVOKED",
     "QueueKeys",
+    "absent",
+    "acknowledgement",
+    "amqp_dead",
+    "amqp_deaths",
+    "amqp_delay",
+    "amqp_overdue",
+    "amqp_sent",
+    "amqp_suspect",
+    "amqp_wait",
+    "celery_meta",
     "chord_progress",
     "chord_taker",
+    "chord_triggered_queue",
     "done_channel",
+    "group_lock_queue",
+    "group_meta_queue",
+    "periodic_fired",
+    "periodic_lock",
     "publish_token",
+    "queue_of",
     "rate_keys",
     "slot_tag",
     "unique_claim",
@@ -27,8 +52,21 @@ DEFAULT_QUEUE = "machinery_tasks"
 DELAYED_TASKS = "delayed_tasks"
 #: Go: one mutex for all chords of a server, held while a GroupMeta is changed.
 CHORD_MUTEX = "TriggerChordMutex"
+#: Go: MongoDB's database and collections, where nothing else is said.
+MONGO_DATABASE = "machinery"
+MONGO_TASKS = "tasks"
+MONGO_GROUPS = "group_metas"
+#: Collections of ours beside them: reports by UUID, revocations by UUID, claims by key.
+MONGO_REPORTS = "gearmesh_reports"
+MONGO_REVOKED = "gearmesh_revoked"
+MONGO_CLAIMS = "gearmesh_claims"
 #: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends
 REVOKED = "gearmesh:revoked"
+
+
+#: What our own keys begin with.
+PREFIX = "gearmesh:"
+_OF_QUEUE = re.compile(r"gearmesh:\{([^}]+)\}:(?:(.+):)?(consumers|aside|dead)", re.DOTALL)
 
 
 def slot_tag(queue: str) -> str:
@@ -105,9 +143,34 @@ class QueueKeys:
         return f"{self.prefix}arrived:{consumer}"
 
 
+def queue_of(key: str) -> str | None:
+    """The queue whose :class:`QueueKeys` have this key, if it is one that tells of messages or consumers."""
+    match = _OF_QUEUE.fullmatch(key)
+    if match is None:
+        return None
+    tag, own, kind = match.groups()
+    queue = own or tag
+    return queue if key == getattr(QueueKeys(queue), kind) else None
+
+
 def publish_token(queue: str, producer: str) -> str:
     """string: sequence number of the last batch this producer published."""
     return f"gearmesh:{{{slot_tag(queue)}}}:sent:{producer}"
+
+
+def outbox(key: str) -> str:
+    """hash: mark of a batch -> messages that left ``key``'s slot of a cluster and have not arrived in theirs."""
+    return f"gearmesh:{{{slot_tag(key)}}}:outbox"
+
+
+def absent(key: str) -> str:
+    """A key in ``key``'s slot of a cluster that never is there."""
+    return f"gearmesh:{{{slot_tag(key)}}}:absent"
+
+
+def acknowledgement(key: str = "") -> str:
+    """string: there for a moment, written (in ``key``'s slot of a cluster) to wait until replicas have it."""
+    return f"gearmesh:{{{slot_tag(key)}}}:ack" if key else "gearmesh:ack"
 
 
 def chord_progress(group_uuid: str) -> str:
@@ -116,8 +179,23 @@ def chord_progress(group_uuid: str) -> str:
 
 
 def chord_taker(group_uuid: str) -> str:
-    """string: which delivery took the group's trigger."""
-    return f"gearmesh:taker:{group_uuid}"
+    """string: which delivery took the group's trigger. In a cluster it is in the slot of the GroupMeta."""
+    return f"gearmesh:taker:{{{group_uuid}}}"
+
+
+def chord_triggered_queue(group_uuid: str) -> str:
+    """AMQP queue whose existence says that the group's chord was triggered. Go: it looks for it and never makes it."""
+    return f"{group_uuid}_chord_triggered"
+
+
+def group_meta_queue(group_uuid: str) -> str:
+    """AMQP queue with the GroupMeta of a group that was sent from here. Go keeps none on AMQP."""
+    return f"gearmesh:meta:{group_uuid}"
+
+
+def group_lock_queue(group_uuid: str) -> str:
+    """AMQP queue, exclusive to the connection that looks at all of the group's states."""
+    return f"gearmesh:lock:{group_uuid}"
 
 
 def rate_keys(queue: str, task: str) -> tuple[str, str]:
@@ -139,12 +217,30 @@ def probe_key(mark: str) -> str:
     return f"gearmesh:probe:{mark}"
 
 
+def periodic_lock(executable: str, name: str, spec: str) -> str:
+    """string: unix ns until which one firing of a periodic task keeps schedulers from another.
+
+    Go: ``executable`` is the base name of the program that schedules, without a separator behind it.
+    """
+    return f"machinery_lock_{executable}{name}{spec}"
+
+
+def periodic_fired(lock: str) -> str:
+    """string: "unix ns, scheduler" of what was fired last under a :func:`periodic_lock`."""
+    return f"gearmesh:{{{slot_tag(lock)}}}:fired"
+
+
 def done_channel(db: int) -> str:
     """Pub/sub channel on which commits announce UUIDs that became final, space separated.
 
     Channels are not per database, so the name is.
     """
     return f"gearmesh:done:{db}"
+
+
+def celery_meta(task_uuid: str) -> str:
+    """UUID of the state that holds what only Celery knows of a task or a group, in any backend."""
+    return f"{task_uuid}.celery"
 
 
 def task_report(task_uuid: str) -> str:
@@ -155,3 +251,38 @@ def task_report(task_uuid: str) -> str:
 def revoked_channel(db: int) -> str:
     """Pub/sub channel on which revocations are announced: ``ms:UUID``, space separated, UUIDs percent-encoded."""
     return f"gearmesh:revoked:{db}"
+
+
+def amqp_delay(ms: int, exchange: str, routing_key: str) -> str:
+    """Go: the queue in which what is to come ``ms`` later waits; it expires into the exchange."""
+    return f"delay.{ms}.{exchange}.{routing_key}"
+
+
+def amqp_dead(queue: str) -> str:
+    """The queue of a queue's dead letters."""
+    return f"gearmesh:dead:{queue}"
+
+
+def amqp_wait(ms: int, queue: str) -> str:
+    """The queue in which what was set aside waits, and expires into ``queue``."""
+    return f"gearmesh:wait:{ms}:{queue}"
+
+
+def amqp_sent(producer: str) -> str:
+    """The queue of one message: which batch this producer published last, and how much of it."""
+    return f"gearmesh:sent:{producer}"
+
+
+def amqp_suspect(digest: int) -> str:
+    """A queue that is there once a process died while it ran the message with this checksum; nothing is in it."""
+    return f"gearmesh:suspect:{digest:08x}"
+
+
+def amqp_deaths(digest: int) -> str:
+    """A queue that says by the number of its messages what is known of these deaths."""
+    return f"gearmesh:deaths:{digest:08x}"
+
+
+def amqp_overdue(digest: int) -> str:
+    """A queue that is there while a message, whose process was killed at its hard limit, has not come again."""
+    return f"gearmesh:overdue:{digest:08x}"

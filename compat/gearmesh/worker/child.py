@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import logging
@@ -11,15 +10,16 @@ import resource
 import signal
 import sys
 import threading
+from typing import Any
 
 from gearmesh.errors import GearmeshError
+from gearmesh.logs import set_up_logging
 from gearmesh.worker.board import Board
-from gearmesh.worker.loader import load_app
-from gearmesh.worker.logs import set_up_logging
+from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.worker import Worker
 
-__all__ = ["EXIT_CONFIG", "main"]
+__all__ = ["EXIT_CONFIG", "main", "options_of"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -103,13 +103,10 @@ class Child:
 def main(argv: list[str]) -> int:
     """Run a worker as its supervisor says; an exit code."""
     setup = json.loads(argv[1])
-    given = setup["options"]
-    options = WorkerOptions(**{**given, "queues": tuple(given["queues"]) if given["queues"] else None})
-    set_up_logging(options.log_level, options.log_format)
+    options = options_of(setup["options"])
+    set_up_logging(options.log_level or "INFO", options.log_format)
     try:
-        app = load_app(setup["spec"])
-        if options.lease is not None:
-            app.config = dataclasses.replace(app.config, lease=options.lease)
+        app = load_for(setup["spec"], options, tell=False)
         board = Board(setup["board"], options.board_size)
         os.close(setup["board"])
         worker = Worker(
@@ -130,6 +127,11 @@ def main(argv: list[str]) -> int:
         return EXIT_CONFIG
     _tune()
     return Child(worker, options, board).run()
+
+
+def options_of(given: dict[str, Any]) -> WorkerOptions:
+    """Options that have been JSON."""
+    return WorkerOptions(**{**given, "queues": tuple(given["queues"]) if given["queues"] else None})
 
 
 def _tune() -> None:

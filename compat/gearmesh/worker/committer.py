@@ -12,10 +12,10 @@ import kombu
 
 from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
-from gearmesh.errors import GearmeshError
+from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Outcome, Settle
-from gearmesh.wire.state import RECEIVED, STARTED, TaskState
+from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.job import Job
 
 __all__ = ["Committer"]
@@ -44,6 +44,7 @@ class Committer:
         fire: makes the commit that fires a complete chord.
         settled: called after each flush, so that the intake can fetch more.
         tick: called every 25 ms while there are open jobs.
+        unstorable: makes the commit of a job whose result the backend can never take.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Committer:
         fire: Callable[[Job, Commit], Commit],
         settled: Callable[[], None],
         tick: Callable[[], None],
+        unstorable: Callable[[Job, Unstorable], Commit],
     ) -> None:
         self._connect = connect
         self._backend = backend
@@ -61,6 +63,7 @@ class Committer:
         self._fire = fire
         self._settled = settled
         self._tick = tick
+        self._unstorable = unstorable
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
@@ -183,7 +186,7 @@ class Committer:
                 self._closing.wait(pauses.next())
             except Exception as exc:
                 if len(items) == 1:
-                    self._bury(items[0], exc)
+                    self._give_up(items[0], exc)
                     return
                 # One bad commit must not stop the others.
                 for item in items:
@@ -217,8 +220,17 @@ class Committer:
             self._news.set()
         self._settled()
 
+    def _give_up(self, item: Item, exc: Exception) -> None:
+        """A commit that can never succeed: FAILURE where only the result is at fault, else a dead letter."""
+        commit, job = item
+        failed = any(state.State == FAILURE for state in commit.states)
+        if isinstance(exc, Unstorable) and job is not None and not failed and commit.trigger is None:
+            self._flush([(self._unstorable(job, exc), job)])
+        else:
+            self._bury(item, exc)
+
     def _bury(self, item: Item, exc: Exception) -> None:
-        """A commit that can never succeed: the message is kept as a dead letter, with the reason."""
+        """The message is kept as a dead letter, with the reason."""
         commit, job = item
         settle = commit.settle
         what = job.sig.UUID if job is not None else "a delivery"

@@ -41,6 +41,7 @@ class Intake:
         max_age: seconds for which a message with an unregistered name is offered to others.
         jobs: the worker's jobs by fetch counter; new ones are put in here.
         bury: makes the commit for a job that must not run again, and the reason.
+        expire: makes the commit for a job whose process was killed at its hard limit.
         alone: called when a suspect begins to run, with nothing beside it.
         failed: called with the exception that ended the thread, should one.
         may_take: asked before each fetch; while it says no, nothing is taken.
@@ -56,6 +57,7 @@ class Intake:
         executor: Executor,
         committer: Committer,
         bury: Callable[[Job, str], Commit],
+        expire: Callable[[Job], Commit],
         alone: Callable[[], None],
         failed: Callable[[BaseException], None],
         may_take: Callable[[], bool] = lambda: True,
@@ -68,6 +70,7 @@ class Intake:
         self._executor = executor
         self._committer = committer
         self._bury = bury
+        self._expire = expire
         self._failed = failed
         self._may_take = may_take
         self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), alone)
@@ -218,7 +221,9 @@ class Intake:
             return
         job = Job(sig, task, delivery, time.monotonic())
         self._jobs[delivery.id] = job
-        if delivery.suspect < 0:
+        if delivery.overdue:
+            self._committer.add(self._expire(job), job)
+        elif delivery.suspect < 0:
             if task.pause is None:
                 self._fresh.append(job)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -14,11 +15,11 @@ import kombu
 
 from gearmesh.app.app import App
 from gearmesh.app.flush import Flusher
-from gearmesh.errors import GearmeshError, HardLimitExceeded
+from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Delivery, Settle
+from gearmesh.wire.commit import Commit, Delivery
 from gearmesh.worker.committer import close_quietly
 from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
@@ -69,6 +70,7 @@ class Lifeline:
         self._wake = threading.Event()
         self._closing = False
         self._connection: kombu.Connection | None = None
+        self._attempts = itertools.count()
         self._channel: Any = None
         #: False while the broker is away
         self.reached = True
@@ -76,7 +78,7 @@ class Lifeline:
 
     def connect(self) -> None:
         """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
-        self._connection = connect(self._app.config)
+        self._connection = connect(self._app.config, attempt=next(self._attempts))
         try:
             self._channel = self._connection.channel()
         except self._connection.connection_errors as exc:
@@ -162,20 +164,22 @@ class Lifeline:
 
     def _fail(self, death: Death) -> None:
         """Settle what a child was killed for, unless it was quicker. A repetition finds it gone."""
-        for delivery, body in self._channel.held(death.consumer, self._queues):
-            if delivery.id in death.overdue:
-                commit = self._overdue(delivery, body)
-                Flusher(self._channel, self._app.backend).flush([commit])
+        held = {
+            delivery.id: (delivery, body)
+            for delivery, body in self._channel.held(death.consumer, self._queues)
+        }
+        for number in death.overdue:
+            if number in held:
+                Flusher(self._channel, self._app.backend).flush([self._overdue(*held[number])])
+        expire = getattr(self._channel, "expire", None)
+        if expire is not None:  # the broker has put it back already: who gets it settles it
+            expire([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:
         sig = decode(body)
         task = self._app.tasks[sig.Name]
-        error = HardLimitExceeded(self._limits.hard(task) or 0)
-        try:
-            return Runner(self._app).raised(Job(sig, task, delivery, time.monotonic()), error)
-        except Exception as exc:  # a function of the user's, which sees what follows, raised
-            log.error("task %s can't be settled: %r", sig.Name, exc, exc_info=exc)
-            return Commit(settle=Settle(delivery, "dead", str(error)))
+        job = Job(sig, task, delivery, time.monotonic())
+        return Runner(self._app).overdue(job, self._limits.hard(task) or 0)
 
     def _errors(self) -> tuple[type[BaseException], ...]:
         errors: tuple[type[BaseException], ...] = (GearmeshError, *self._app.backend.connection_errors)

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from gearmesh.config.kinds import LEVELS
 from gearmesh.errors import ConfigError
-from gearmesh.transports.redis.order import QueueOrder, order_of
+from gearmesh.logs import FORMATS
+from gearmesh.transports.order import QueueOrder, order_of
 
 __all__ = ["POOLS", "THREADS", "Pool", "WorkerOptions"]
 
@@ -15,9 +17,6 @@ __all__ = ["POOLS", "THREADS", "Pool", "WorkerOptions"]
 THREADS: Final = 8
 Pool = Literal["threads", "asyncio", "processes"]
 POOLS: Final = ("threads", "asyncio", "processes")
-
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-LOG_FORMATS = ("human", "json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +37,14 @@ class WorkerOptions:
         lease: seconds for which the worker may be silent before others take what it held;
             None: the app's.
         grace: seconds that running tasks get after the first signal; 0: none.
-        log_level: one of DEBUG, INFO, WARNING, ERROR, CRITICAL.
+        log_level: one of DEBUG, INFO, WARNING, ERROR, CRITICAL; None: the app's, else INFO.
         log_format: ``"human"``, one line a record, or ``"json"``, one object a line.
         wait_for_broker: wait at start for a broker that is away, instead of failing.
         consumer_tag: begins the name this worker consumes under; None: host and process id do. The rest is new at
             each start: what an earlier incarnation held must not be mixed up with what this one fetches.
+        config: a YAML file for the app, see :func:`gearmesh.worker.loader.load_app`; None: there is none.
+        watch: read it again every 10 s, see :meth:`gearmesh.app.app.App.watch_config`.
+        with_scheduler: run a scheduler, too, in a process of its own.
 
     Raises:
         ConfigError: naming the option, its value and what was expected.
@@ -58,10 +60,13 @@ class WorkerOptions:
     queue_order: QueueOrder = "fair"
     lease: float | None = None
     grace: float = 30.0
-    log_level: str = "INFO"
+    log_level: str | None = None
     log_format: str = "human"
     wait_for_broker: bool = False
     consumer_tag: str | None = None
+    config: str | None = None
+    watch: bool = False
+    with_scheduler: bool = False
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -87,10 +92,10 @@ class WorkerOptions:
             raise ConfigError(f"lease is {self.lease}, expected seconds above 0")
         if not (math.isfinite(self.grace) and self.grace >= 0):
             raise ConfigError(f"grace is {self.grace}, expected seconds, 0 or more")
-        if self.log_level not in LOG_LEVELS:
-            raise ConfigError(f"log_level is {self.log_level!r}, expected one of {', '.join(LOG_LEVELS)}")
-        if self.log_format not in LOG_FORMATS:
-            raise ConfigError(f"log_format is {self.log_format!r}, expected one of {', '.join(LOG_FORMATS)}")
+        if self.log_level is not None and self.log_level not in LEVELS:
+            raise ConfigError(f"log_level is {self.log_level!r}, expected one of {', '.join(LEVELS)}")
+        if self.log_format not in FORMATS:
+            raise ConfigError(f"log_format is {self.log_format!r}, expected one of {', '.join(FORMATS)}")
 
     @property
     def board_size(self) -> int:

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 
 from gearmesh.pauses import Pauses
-from gearmesh.transports.redis.ledger import consumer_name
+from gearmesh.transports.ledger import consumer_name
 from gearmesh.worker.board import Board, shared_file
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.lifeline import Death, Lifeline
 from gearmesh.worker.options import WorkerOptions
 
-__all__ = ["Child", "Seat"]
+__all__ = ["PATIENCE", "STEADY", "Child", "Seat", "exit_shown"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
@@ -176,7 +176,7 @@ class Seat:
                 self._pauses.reset()
             pause = self._pauses.next()
             self._start_at = now + pause
-            log.error("worker process ended with %s; a new one starts in %g s", _shown(code), pause)
+            log.error("worker process ended with %s; a new one starts in %g s", exit_shown(code), pause)
 
 
 def oom_kills() -> int | None:
@@ -191,7 +191,8 @@ def oom_kills() -> int | None:
     return None
 
 
-def _shown(code: int) -> str:
+def exit_shown(code: int) -> str:
+    """An exit code for people."""
     if code < 0:
         try:
             return signal.Signals(-code).name

@@ -18,13 +18,21 @@ from gearmesh.app.app import App
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.eager import error_text
+from gearmesh.app.groups import member_states
 from gearmesh.app.retry import next_try
 from gearmesh.app.revocations import REVOKED_ERROR
-from gearmesh.errors import LocalProtocolError, RetryLater, TaskError, TaskFailed
+from gearmesh.errors import (
+    HardLimitExceeded,
+    LocalProtocolError,
+    RetryLater,
+    TaskError,
+    TaskFailed,
+    Unstorable,
+)
 from gearmesh.pauses import Pauses
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
-from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Trigger
+from gearmesh.wire.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskResult, TaskState
@@ -226,7 +234,7 @@ class Runner:
         log.error("task %s can't be settled: %r", job.sig.Name, exc, extra=_about(job.sig), exc_info=exc)
         reason = f"{type(exc).__name__} after the task had run"
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
-        return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason))
+        return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason), member=_member(job))
 
     def succeeded(self, job: Job, results: Sequence[TaskResult]) -> Commit:
         """SUCCESS, the OnSuccess children, and a look at the chord."""
@@ -236,9 +244,15 @@ class Runner:
         if sig.ChordCallback is not None and sig.GroupUUID:
             chord = ChordCheck(sig.GroupUUID, sig.GroupTaskCount)
         if not sig.OnSuccess:
-            return Commit(states=(state,), settle=Settle(job.delivery), chord=chord)
+            return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job), chord=chord)
         states, publishes = self.outgoing(workflow.after_success(sig, results))
-        return Commit(states=(state, *states), publishes=publishes, settle=Settle(job.delivery), chord=chord)
+        return Commit(
+            states=(state, *states),
+            publishes=publishes,
+            settle=Settle(job.delivery),
+            member=_member(job),
+            chord=chord,
+        )
 
     def raised(self, job: Job, exc: BaseException) -> Commit:
         """What follows from a task's exception: another try, or FAILURE and the OnError children."""
@@ -249,6 +263,19 @@ class Runner:
             return self._again(job, again)
         log.error("task %s failed: %s", sig.Name, error_text(exc), extra=_about(sig), exc_info=exc)
         return self._failed(job, error_text(exc), exc, logged=True)
+
+    def unstorable(self, job: Job, exc: Unstorable) -> Commit:
+        """FAILURE for a task that succeeded with a result which the backend can never take."""
+        return self._failed(job, f"the result can't be stored: {exc.reason}", exc)
+
+    def overdue(self, job: Job, limit: float) -> Commit:
+        """What follows from a hard limit of ``limit`` seconds, for which the job's process was killed."""
+        error = HardLimitExceeded(limit)
+        try:
+            return self.raised(job, error)
+        except Exception as exc:  # a function of the user's, which sees what follows, raised
+            log.error("task %s can't be settled: %r", job.sig.Name, exc, exc_info=exc)
+            return Commit(settle=Settle(job.delivery, "dead", str(error)))
 
     def dead(self, job: Job, reason: str) -> Commit:
         """A job that must not run again: FAILURE, the OnError children, and a dead letter."""
@@ -266,7 +293,9 @@ class Runner:
             self._handlers.failed(sig, exc)
         state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
         states, publishes = self.outgoing(workflow.after_failure(sig, error))
-        return Commit(states=(state, *states), publishes=publishes, settle=Settle(job.delivery))
+        return Commit(
+            states=(state, *states), publishes=publishes, settle=Settle(job.delivery), member=_member(job)
+        )
 
     def _revoked(self, job: Job) -> bool:
         return bool(self._revocations.revoked((job.sig.UUID,)))
@@ -275,7 +304,7 @@ class Runner:
         """FAILURE, and nothing that follows it: who revoked the task knows, and wants none of it."""
         log.info("task %s was revoked", job.sig.Name, extra=_about(job.sig))
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=REVOKED_ERROR)
-        return Commit(states=(state,), settle=Settle(job.delivery))
+        return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job))
 
     def _again(self, job: Job, again: Signature) -> Commit:
         # Go writes RETRY and at once PENDING over it.
@@ -313,8 +342,9 @@ class Runner:
         """
         sig = job.sig
         assert sig.ChordCallback is not None
-        meta = self._backend.read_group(sig.GroupUUID)
-        states = self._backend.read(meta.TaskUUIDs) if meta is not None else [None]
+        states = member_states(self._backend, sig.GroupUUID, sig.UUID)
+        if states is None:
+            return msgspec.structs.replace(commit, states=())
         members = [state for state in states if state is not None]
         if len(members) < len(states):
             log.error(
@@ -330,7 +360,9 @@ class Runner:
         """What sending these signatures writes and publishes."""
         states, publishes = [], []
         for sig in sigs:
-            ready = self._app.outgoing(workflow.prepare(sig, queue=self._app.default_queue, new_id=new_uuid))
+            ready = self._app.outgoing(
+                workflow.prepare(sig, queue=self._app.default_routing_key, new_id=new_uuid)
+            )
             body = encode(ready)
             created = format_ns(time.time_ns())
             states.append(
@@ -339,6 +371,13 @@ class Runner:
             eta = parse(ready.ETA) if ready.ETA is not None else 0
             publishes.append(Publish(ready.RoutingKey, body, eta, ready.Priority))
         return tuple(states), tuple(publishes)
+
+
+def _member(job: Job) -> Member | None:
+    sig = job.sig
+    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: nor does it count a group of none
+        return None
+    return Member(sig.GroupUUID, sig.UUID, job.delivery.redelivered > 0)
 
 
 def new_uuid() -> str:

@@ -17,9 +17,10 @@ from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
 from gearmesh.worker.lifeline import Lifeline
 from gearmesh.worker.limits import Limits
-from gearmesh.worker.loader import load_app
+from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.processes import Child, Seat
+from gearmesh.worker.side import SchedulerSeat
 
 __all__ = ["Supervisor", "run"]
 
@@ -36,10 +37,7 @@ def run(spec: str, options: WorkerOptions) -> int:
         GearmeshError: the app can't be loaded, it has hard limits that the pool can't keep, or (unless
             ``wait_for_broker``) broker or backend can't be reached.
     """
-    app = load_app(spec)
-    if options.lease is not None:
-        app.config = dataclasses.replace(app.config, lease=options.lease)
-    return Supervisor(app, spec, options).run()
+    return Supervisor(load_for(spec, options), spec, options).run()
 
 
 class Supervisor:
@@ -58,9 +56,11 @@ class Supervisor:
         self._signals = 0
         count = options.concurrency if options.pool == "processes" else 1
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
-        self._seats = [
+        self._seats: list[Seat | SchedulerSeat] = [
             Seat(lambda: Child(spec, each, self._news.set), self._line, options.grace) for _ in range(count)
         ]
+        if options.with_scheduler:
+            self._seats.append(SchedulerSeat(spec, options, self._news.set))
 
     def run(self) -> int:
         """Until a signal ends it; an exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -13,9 +14,8 @@ import kombu
 from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
-from gearmesh.transports.redis.ledger import Ledger
-from gearmesh.transports.redis.order import QueueOrder, order_of
-from gearmesh.transports.registry import connect
+from gearmesh.transports.order import QueueOrder, order_of
+from gearmesh.transports.registry import connect, open_ledger
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.board import Board
@@ -83,14 +83,20 @@ class Worker:
         self.queues = tuple(dict.fromkeys(queues or (app.config.default_queue,)))
         for queue in self.queues:
             slot_tag(queue)
-        self._ledger = Ledger(consumer)
+        self._ledger = open_ledger(app.config, consumer)
         self._heartbeats = heartbeats
         order_of(queue_order)
         self._queue_order = queue_order
         self._jobs: dict[int, Job] = {}
         self._runner = Runner(app)
         self._committer = Committer(
-            self._connection, app.backend, self._jobs, self._runner.fired, self._settled, self._tick
+            self._connections(),
+            app.backend,
+            self._jobs,
+            self._runner.fired,
+            self._settled,
+            self._tick,
+            self._runner.unstorable,
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._board = board
@@ -112,7 +118,7 @@ class Worker:
         else:
             self._executor = ThreadExecutor(concurrency, run, self._committer.add, places)
         self._intake = Intake(
-            self._connection,
+            self._connections(),
             self.queues,
             app.tasks,
             app.config.unregistered_max_age,
@@ -120,6 +126,7 @@ class Worker:
             self._executor,
             self._committer,
             self._runner.dead,
+            self._overdue,
             (lambda: None) if board is None else board.alone,
             self._on_failure,
             partial(app.handlers.may_consume, self),
@@ -152,6 +159,8 @@ class Worker:
                 self._committer.start()
                 self._intake.start()
                 self._unwatch = self.app.revocations.watch(self._on_revoked)
+                if self.app.config.watched:
+                    self.app.watch_config()
         if timeout is not None and not self._intake.ready.wait(timeout):
             raise GearmeshError(
                 f"worker: the broker {self.app.shown_broker} was not reached in {timeout:g} s"
@@ -197,22 +206,27 @@ class Worker:
 
     def leave(self) -> None:
         """Put back whatever is still held, at once; tasks that run on can't commit any more."""
-        connection = self._connection()
-        try:
-            count = connection.channel().recover(self.consumer, self.queues)
-            if count:
-                log.warning("%d messages go back unfinished", count)
-        except connection.connection_errors as exc:
-            log.warning("what is still held goes back when its lease ends: %s", exc)
-        finally:
-            close_quietly(connection)
+        connect = self._connections()
+        for _ in self.app.config.brokers:
+            connection = connect()
+            try:
+                count = connection.channel().recover(self.consumer, self.queues)
+                if count:
+                    log.warning("%d messages go back unfinished", count)
+                return
+            except connection.connection_errors as exc:
+                log.warning("what is still held goes back when its lease ends: %s", exc)
+            finally:
+                close_quietly(connection)
 
     def beat(self) -> None:
         """Send heartbeats from now on, in place of the process that did; they end with :meth:`stop`."""
 
+        connect = self._connections()
+
         def loop() -> None:
             while not self._over.is_set():
-                connection = self._connection()
+                connection = connect()
                 try:
                     channel = connection.channel()
                     while not self._over.is_set():
@@ -248,14 +262,21 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _connection(self) -> kombu.Connection:
-        return connect(
+    def _connections(self) -> Callable[[], kombu.Connection]:
+        """Makes one connection after the other, through the broker's URLs in turn; none is connected yet."""
+        attempts = itertools.count()
+        return lambda: connect(
             self.app.config,
             consumer=self.consumer,
+            attempt=next(attempts),
             ledger=self._ledger,
             heartbeats=self._heartbeats,
             queue_order=self._queue_order,
         )
+
+    def _overdue(self, job: Job) -> Commit:
+        """A supervisor has killed the process that ran it, at its hard limit."""
+        return self._runner.overdue(job, self._limits.hard(job.task) or 0)
 
     def _tick(self) -> None:
         self._executor.nudge()

@@ -14,11 +14,12 @@ import redis
 from gearmesh import App
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
+from gearmesh.errors import Unstorable
 from gearmesh.testing.contracts.support import Tap, eventually, signature
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Trigger
 from gearmesh.wire.names import CHORD_MUTEX
-from gearmesh.wire.state import PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 from gearmesh.worker.committer import Committer
 from gearmesh.worker.job import Job
 
@@ -41,12 +42,22 @@ class Desk:
         self._make_job = make_job
         self._number = 0
         self.committer = Committer(
-            self.recorder.connect, self.backend, self.jobs, self._fire, self._on_settled, self._tick
+            self.recorder.connect,
+            self.backend,
+            self.jobs,
+            self._fire,
+            self._on_settled,
+            self._tick,
+            self._unstorable,
         )
 
     def _fire(self, job: Job, commit: Commit) -> Commit:
         self.fired.append(job)
         return Commit(states=(), settle=commit.settle)
+
+    def _unstorable(self, job: Job, exc: Unstorable) -> Commit:
+        failure = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=exc.reason)
+        return Commit(states=(failure,), settle=Settle(job.delivery))
 
     def _on_settled(self) -> None:
         self.settled += 1
@@ -309,10 +320,10 @@ def test_stop_twice_and_before_start(url: str) -> None:
         return None
 
     backend = open_backend(url, expire=60)
-    committer = Committer(connect, backend, {}, nothing, nothing, nothing)
+    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing)
     committer.stop(1)
     assert committer.drain(0)
-    committer = Committer(connect, backend, {}, nothing, nothing, nothing)
+    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing)
     committer.start()
     committer.stop(5)
     committer.stop(5)

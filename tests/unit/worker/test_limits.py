@@ -57,6 +57,7 @@ def calls(app: App) -> list[str]:
 
     app.task(spin, name="patient", soft_limit=5.0)
     app.task(spin, name="hasty", soft_limit=0.1)
+    app.task(spin, name="free", soft_limit=0)
     return seen
 
 
@@ -83,8 +84,9 @@ def test_a_task_may_tidy_up(app: App, calls: list[str], pool: Any) -> None:
 
 def test_a_tasks_own_limit_goes_first(app: App, calls: list[str]) -> None:
     with Worker(app, soft_limit=0.2):
-        results = [app.tasks[name].delay(0.5) for name in ("patient", "hasty")]
+        results = [app.tasks[name].delay(0.5) for name in ("patient", "hasty", "free")]
         results[0].get(timeout=10)
+        results[2].get(timeout=10)
         with pytest.raises(TaskFailed, match=r"soft time limit of 0\.1 s"):
             results[1].get(timeout=10)
 

@@ -1,4 +1,4 @@
-"""What every transport and every backend must do, as pytest classes: for ours, and for anybody's.
+"""What every transport, backend and lock must do, as pytest classes: for ours, and for anybody's.
 
 A test module subclasses a contract and provides its fixtures::
 
@@ -15,6 +15,7 @@ A test module subclasses a contract and provides its fixtures::
 from __future__ import annotations
 
 from gearmesh.testing.contracts.backend import BackendContract
+from gearmesh.testing.contracts.lock import LockContract
 from gearmesh.testing.contracts.transport import TransportContract
 
-__all__ = ["BackendContract", "TransportContract"]
+__all__ = ["BackendContract", "LockContract", "TransportContract"]

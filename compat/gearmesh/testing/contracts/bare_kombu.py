@@ -63,6 +63,7 @@ class BareKombu(TransportFixtures):
     def test_a_signature_is_its_raw_body(self, tap: OpenTap, queue: str) -> None:
         here = tap()
         producer = kombu.Producer(here.channel)
+        kombu.Queue(queue, channel=here.channel).declare()
         producer.publish(signature(queue), routing_key=queue, content_type=SIGNATURE)
         assert here.verbs.pending(queue) == [signature(queue)]
         seen: list[Any] = []
@@ -78,7 +79,9 @@ class BareKombu(TransportFixtures):
         tap().publish(queue, signature(queue, 1), signature(queue, 2))
         here = tap(queue, prefetch=1)
         here.take(1)[0].requeue()
+        here.stop()
         assert here.verbs.pending(queue) == [signature(queue, 1), signature(queue, 2)]
+        here.start()
         for n in (1, 2):
             (message,) = here.take(1)
             assert message.body == signature(queue, n)

@@ -1,11 +1,14 @@
-"""What a backend may do besides: reports of progress, and revocations."""
+"""What a backend may do besides: reports of progress, revocations, and claims."""
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
-from gearmesh.backends.base import Backend, Reporting, Revoking
-from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend
+from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking
+from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, run_all
 from gearmesh.testing.contracts.support import eventually
 from gearmesh.wire.state import SUCCESS, TaskState
 
@@ -78,6 +81,48 @@ class Besides(BackendFixtures):
         assert all(50 < seconds <= 60 for seconds in told.values())
         stop()
         other.close()
+
+    def test_a_claim_has_one_holder(self, backend: Backend, open_backend: OpenBackend, uuid: str) -> None:
+        other = open_backend()
+        key = f"gearmesh:unique:a name:{uuid}"
+        assert _claiming(backend).claim(key, "one", 60) == "one"
+        assert _claiming(other).claim(key, "two", 60) == "one"
+        assert _claiming(backend).claim(key, "one", 60) == "one"
+        _claiming(other).release(key, "two")
+        assert _claiming(other).claim(key, "two", 60) == "one"
+        _claiming(other).release(key, "one")
+        assert _claiming(other).claim(key, "two", 60) == "two"
+        _claiming(other).release(f"{key} nobody's", "two")
+        other.close()
+
+    def test_a_claim_ends(self, backend: Backend, uuid: str) -> None:
+        began = time.monotonic()
+        assert _claiming(backend).claim(uuid, "one", 0.5) == "one"
+        eventually(lambda: _claiming(backend).claim(uuid, "two", 60) == "two")
+        assert time.monotonic() - began >= 0.45
+
+    def test_one_of_many_claims(self, open_backend: OpenBackend, uuid: str) -> None:
+        backends = [open_backend() for _ in range(4)]
+        start = threading.Barrier(16)
+        got: list[tuple[str, str]] = []
+
+        def race(n: int) -> None:
+            start.wait(30)
+            got.append((f"racer {n}", _claiming(backends[n % 4]).claim(uuid, f"racer {n}", 60)))
+
+        _claiming(backends[0])
+        run_all([threading.Thread(target=race, args=(n,)) for n in range(16)])
+        holder = got[0][1]
+        assert {held for _, held in got} == {holder}
+        assert len(got) == 16
+        for backend in backends:
+            backend.close()
+
+
+def _claiming(backend: Backend) -> Claiming:
+    if not isinstance(backend, Claiming):
+        pytest.skip("keeps no claims")
+    return backend
 
 
 def _reporting(backend: Backend) -> Reporting:

@@ -68,13 +68,13 @@ class Grouping(BackendFixtures):
                 assert backend.finished(meta) is False
             return time.perf_counter() - started
 
-        small, large = cost(1_000), cost(10_000)
+        small, large = cost(self.large // 10), cost(self.large)
         assert large < 4 * small + 0.2
 
     def test_finished_is_linear_over_a_groups_life(self, backend: Backend) -> None:
-        meta = self.group(backend, 10_000)
+        meta = self.group(backend, self.large)
         started = time.perf_counter()
-        for start in range(0, 10_000, 50):
+        for start in range(0, self.large, 50):
             assert backend.finished(meta) is False
             backend.write([make_state(uuid, SUCCESS) for uuid in meta.TaskUUIDs[start : start + 50]])
         assert backend.finished(meta) is True

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from gearmesh.backends.base import Backend
+from gearmesh.errors import Unstorable
 from gearmesh.testing.contracts.store import (
     CREATED,
+    CREATED_EXACTLY,
     BackendFixtures,
     OpenBackend,
     an_int,
@@ -68,6 +70,13 @@ class Keeping(BackendFixtures):
             )
             assert backend.read([uuid]) == [expected]
 
+    def test_times_keep_their_digits(self, backend: Backend, uuid: str) -> None:
+        backend.write([make_state(uuid, CreatedAt=CREATED_EXACTLY)])
+        (state,) = backend.read([uuid])
+        assert state is not None
+        whole, _, fraction = CREATED_EXACTLY.rstrip("Z").partition(".")
+        assert state.CreatedAt == f"{whole}.{fraction[: self.digits]}Z"
+
     def test_one_write_may_hold_several_states_of_a_task(self, backend: Backend, uuid: str) -> None:
         backend.write([make_state(uuid), make_state(uuid, STARTED), make_state(uuid, SUCCESS, Results=())])
         (state,) = backend.read([uuid])
@@ -118,6 +127,8 @@ class Keeping(BackendFixtures):
         ids=lambda result: str(result.Type),
     )
     def test_results_keep_type_and_text(self, backend: Backend, uuid: str, result: TaskResult) -> None:
+        if result == self.unstorable:
+            pytest.skip("this backend refuses it")
         backend.write([make_state(uuid), make_state(uuid, SUCCESS, Results=(result, result))])
         (state,) = backend.read([uuid])
         assert state is not None
@@ -134,7 +145,7 @@ class Keeping(BackendFixtures):
             assert (state.TaskName, state.CreatedAt) == (trap, CREATED)
 
     def test_a_large_result(self, backend: Backend, uuid: str) -> None:
-        value = msgspec.Raw(b'"' + b"x" * (2 << 20) + b'"')
+        value = msgspec.Raw(b'"' + b"x" * self.largest + b'"')
         backend.write(
             [make_state(uuid), make_state(uuid, SUCCESS, Results=(TaskResult(Type="string", Value=value),))]
         )
@@ -142,6 +153,26 @@ class Keeping(BackendFixtures):
         assert state is not None
         assert state.Results is not None
         assert bytes(state.Results[0].Value) == bytes(value)
+
+    def test_what_it_refuses_it_names(self, backend: Backend, uuid: str) -> None:
+        """One result that can't be kept: the others of the same write are, here or when they are written again."""
+        if self.unstorable is None:
+            pytest.skip("there is nothing that this backend refuses")
+        bad, good = f"{uuid}_bad", f"{uuid}_good"
+        backend.write([make_state(bad), make_state(good)])
+        with pytest.raises(Unstorable) as refused:
+            backend.write(
+                [
+                    make_state(bad, SUCCESS, Results=(self.unstorable,)),
+                    make_state(good, SUCCESS, Results=(an_int(1),)),
+                ]
+            )
+        assert refused.value.uuid == bad
+        assert refused.value.reason
+        assert bad in str(refused.value)
+        backend.write([make_state(good, SUCCESS, Results=(an_int(1),))])
+        backend.write([make_state(bad, FAILURE, Error=refused.value.reason)])
+        assert [state and state.State for state in backend.read([bad, good])] == [FAILURE, SUCCESS]
 
     def test_another_handle_sees_the_same(
         self, open_backend: OpenBackend, backend: Backend, uuid: str

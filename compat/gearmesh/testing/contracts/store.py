@@ -13,9 +13,12 @@ import pytest
 from gearmesh.backends.base import Backend
 from gearmesh.wire.state import PENDING, GroupMeta, TaskResult, TaskState
 
-__all__ = ["CREATED", "BackendFixtures", "OpenBackend", "an_int", "make_state", "run_all"]
+__all__ = ["CREATED", "CREATED_EXACTLY", "BackendFixtures", "OpenBackend", "an_int", "make_state", "run_all"]
 
-CREATED = "2026-01-02T03:04:05.678901Z"
+#: A time that every backend can keep.
+CREATED = "2026-01-02T03:04:05.678Z"
+#: One that has all the digits Go gives it.
+CREATED_EXACTLY = "2026-01-02T03:04:05.678901234Z"
 
 
 class OpenBackend(Protocol):
@@ -50,6 +53,14 @@ class BackendFixtures:
 
     #: False for a backend on which Machinery does not carry CreatedAt and TaskName over.
     merges = True
+    #: Digits of a second's fraction that CreatedAt keeps.
+    digits = 9
+    #: Bytes of a result that the server takes as it is set up here.
+    largest = 2 << 20
+    #: Members of a large group: fewer where the server takes long to make room for a state.
+    large = 10_000
+    #: A result that the backend can't keep; None: it keeps them all.
+    unstorable: TaskResult | None = None
 
     @pytest.fixture
     def open_backend(self) -> OpenBackend:

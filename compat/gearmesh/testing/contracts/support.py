@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -68,7 +68,15 @@ class Tap:
                 on_message=self.got.append,
                 prefetch_count=prefetch,
             )
-            self._consumer.consume()
+            self.start()
+
+    def start(self) -> None:
+        """Consume, as from the beginning on."""
+        self._consumer.consume()
+
+    def stop(self) -> None:
+        """Take nothing more. What a broker had pushed, and nobody has seen, waits in the queue again."""
+        self._consumer.cancel()
 
     @property
     def name(self) -> str:
@@ -99,6 +107,13 @@ class Tap:
         while (left := deadline - time.monotonic()) > 0:
             self.drain(left)
         assert [message.body for message in self.got] == []
+
+    def check_losses(self, messages: Sequence[Message], *counts: int) -> None:
+        """Each message was lost so often before; some brokers only say that it was delivered before."""
+        found = [message.delivery.redelivered for message in messages]
+        if getattr(self.channel, "counts_losses", True):
+            assert found == list(counts)
+        assert all(lost for lost, count in zip(found, counts, strict=True) if count)
 
     def publish(
         self, queue: str, *bodies: bytes, eta_ns: int = 0, token: Token | None = None

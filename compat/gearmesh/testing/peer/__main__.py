@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from gearmesh.config import Config
 from gearmesh.errors import GearmeshError
+from gearmesh.logs import set_up_logging
 from gearmesh.testing.peer.tasks import Counter, make_app
 from gearmesh.testing.peer.verbs import Peer
 from gearmesh.worker import Worker
-from gearmesh.worker.logs import set_up_logging
 
 #: Seconds that a worker may take to stop once its input is closed.
 GRACE = 5.0
@@ -32,6 +33,7 @@ def flags() -> argparse.ArgumentParser:
     flag("broker", "broker URL", "redis://127.0.0.1:6379/0")
     flag("backend", "result backend URL; empty: the broker's")
     flag("lock", "lock URL; empty: this process only")
+    flag("lock-executable", "base name of the Go program that shares the lock")
     flag("queue", "default queue", "machinery_tasks")
     flag("custom-queue", "queue the worker reads instead of the default queue")
     flag("concurrency", "tasks at a time", 10, int)
@@ -41,6 +43,12 @@ def flags() -> argparse.ArgumentParser:
     flag("only", "register these tasks only, separated by commas")
     flag("skip", "do not register these")
     flag("log", "level of the log on stderr", "INFO")
+    parser.add_argument(
+        "-env",
+        "--env",
+        help="Machinery's environment variables hold, too; flags go first",
+        action="store_true",
+    )
     return parser
 
 
@@ -51,17 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     counter = Counter()
     worker: Worker | None = None
     try:
+        settings = {
+            "broker": given.broker,
+            "backend": given.backend or given.broker,
+            "lock": given.lock or None,
+            "lock_executable": given.lock_executable,
+            "default_queue": given.queue,
+            "results_expire_in": given.expire,
+            "delayed_tasks_key": given.delayed_queue,
+            "multiple_broker_separator": given.sep,
+        }
         app = make_app(
             only=_names(given.only),
             skip=_names(given.skip),
             counter=counter,
-            broker=given.broker,
-            backend=given.backend or given.broker,
-            lock=given.lock or None,
-            default_queue=given.queue,
-            results_expire_in=given.expire,
-            delayed_tasks_key=given.delayed_queue,
-            multiple_broker_separator=given.sep,
+            config=Config.load(env=None if given.env else {}, **settings),
         )
         if given.mode != "client":
             queues = [given.custom_queue] if given.custom_queue else None
@@ -88,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ended by a signal", file=sys.stderr)
     finally:
+        peer.close()
         if worker is not None:
             worker.stop(GRACE)
         app.close()

@@ -18,6 +18,7 @@ from gearmesh.app.plan import Message, Plan
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
+from gearmesh.scheduler import Scheduler
 from gearmesh.testing.peer.tasks import Counter
 from gearmesh.transports.base import Channel
 from gearmesh.transports.registry import connect
@@ -52,6 +53,8 @@ class Request(msgspec.Struct, frozen=True):
     Count: int = 0
     Queue: str = ""
     Raw: str = ""
+    Spec: str = ""
+    Name: str = ""
     GapMs: float = 0
 
     @property
@@ -93,12 +96,14 @@ class Peer:
     def __init__(self, app: App, counter: Counter) -> None:
         self._app = app
         self._counter = counter
+        self._scheduler: Scheduler | None = None
         self._verbs: dict[str, Callable[[Request], Answer]] = {
             "send": lambda r: {"UUIDs": [self._send(r.sig).uuid]},
             "call": lambda r: self._wait(Sent(sent := self._send(r.sig), UUIDs=[sent.uuid]), r.timeout),
             "chain": lambda r: self._wait(self._chain(r.sigs), r.timeout),
             "group": lambda r: self._wait(self._group(r.sigs, r.Concurrency), r.timeout),
             "chord": lambda r: self._wait(self._chord(r.sigs, r.callback, r.Concurrency), r.timeout),
+            "periodic": self._periodic,
             "state": self._state,
             "group_states": self._group_states,
             "pending": self._pending,
@@ -114,8 +119,6 @@ class Peer:
         """The answer to one line, without its newline. Never raises for what the line says."""
         try:
             request = msgspec.json.decode(_SURROGATE.sub(_paired, line), type=Request)
-            if request.Op == "periodic":
-                raise GearmeshError("not supported yet")
             verb = self._verbs.get(request.Op)
             if verb is None:
                 raise LocalProtocolError(f"request: unknown Op {request.Op!r}")
@@ -165,7 +168,7 @@ class Peer:
         app = self._app
         plan = Plan(app, time.time_ns())
         for sig in sigs:
-            ready = workflow.prepare(sig, queue=app.default_queue, new_id=_new_id)
+            ready = workflow.prepare(sig, queue=app.default_routing_key, new_id=_new_id)
             _check(ready)
             eta = gotime.parse(ready.ETA) if ready.ETA is not None else 0
             plan.messages.append(Message(ready, eta if eta > plan.now_ns else 0))
@@ -187,6 +190,17 @@ class Peer:
             return {**sent.fields, **_values(sent.waits.finals)}
         except Exception as exc:
             return {**sent.fields, "Err": _text(exc)}
+
+    def _periodic(self, request: Request) -> Answer:
+        self._app.periodic(request.Spec, request.sig, name=request.Name)
+        if self._scheduler is None:
+            self._scheduler = Scheduler(self._app).start()
+        return {}
+
+    def close(self) -> None:
+        """Stop what runs on its own. Twice is fine."""
+        if self._scheduler is not None:
+            self._scheduler.stop()
 
     # --- looking -------------------------------------------------------------------------------
 

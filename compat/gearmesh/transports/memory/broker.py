@@ -14,8 +14,9 @@ from typing import Final, Protocol
 from kombu.transport.virtual import BrokerState
 
 from gearmesh.named import Named
-from gearmesh.transports.base import DeadLetter, Delayed, Rated
+from gearmesh.transports.base import Count, DeadLetter, Delayed, Rated
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
+from gearmesh.transports.rates import Rates
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 from gearmesh.wire.state import TaskState
 
@@ -57,6 +58,7 @@ class Broker:
         self._delayed: list[tuple[int, int, str, Item]] = []
         self._numbers = count(1)
         self._sent: OrderedDict[tuple[str, int], list[Outcome]] = OrderedDict()
+        self._rates = Rates()
 
     # -- queues (the caller holds the lock where it uses a Line) ----------------------------------
 
@@ -236,6 +238,30 @@ class Broker:
             soonest = heapq.nsmallest(limit, self._delayed, key=lambda entry: entry[:2])
         return [Delayed(item.body, eta) for eta, _, _, item in soonest]
 
+    def queues(self) -> list[str]:
+        """The queues where anything is."""
+        with self.changed:
+            return sorted(name for name, line in self._lines.items() if not line.idle)
+
+    def count(self, queue: str) -> Count:
+        """How many messages are where."""
+        with self.changed:
+            return self._lines[queue].count() if queue in self._lines else Line(queue).count()
+
+    def purge(self, queue: str) -> int:
+        """Delete what waits or is set aside; how many there were."""
+        with self.changed:
+            return self.line(queue).purge()
+
+    def purge_delayed(self, queue: str) -> int:
+        """Delete what is delayed for a queue; how many there were."""
+        with self.changed:
+            left = [entry for entry in self._delayed if entry[2] != queue]
+            gone = len(self._delayed) - len(left)
+            heapq.heapify(left)
+            self._delayed = left
+            return gone
+
     def dead_letters(self, queue: str, limit: int) -> list[DeadLetter]:
         """The longest dead first."""
         with self.changed:
@@ -244,7 +270,7 @@ class Broker:
     def admit(self, requests: Sequence[Rated]) -> list[int]:
         """For each: 0, it may run now; else the unix ns of a moment reserved for it."""
         with self.changed:
-            return [self.line(request.queue).admit(request, time.time_ns()) for request in requests]
+            return [self._rates.admit(request) for request in requests]
 
     def take_dead(self, queue: str, ids: Collection[str], retry: bool) -> int:
         """Remove dead letters, and let them wait again if ``retry``; how many there were."""

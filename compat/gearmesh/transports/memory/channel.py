@@ -12,7 +12,7 @@ from uuid import uuid4
 from kombu.message import Message
 from kombu.transport import virtual
 
-from gearmesh.transports.base import SIGNATURE, DeadLetter, Delayed, Rated
+from gearmesh.transports.base import SIGNATURE, Count, DeadLetter, Delayed, Rated
 from gearmesh.transports.memory.broker import States
 from gearmesh.transports.memory.line import Held, Owner
 from gearmesh.transports.memory.messages import receive, to_item
@@ -135,6 +135,18 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         return self.broker.dead_letters(queue, limit)
+
+    def queues(self) -> list[str]:
+        return self.broker.queues()
+
+    def count(self, queue: str) -> Count:
+        return self.broker.count(queue)
+
+    def purge(self, queue: str) -> int:
+        return self.broker.purge(queue)
+
+    def purge_delayed(self, queue: str) -> int:
+        return self.broker.purge_delayed(queue)
 
     def admit(self, requests: Sequence[Rated]) -> list[int]:
         return self.broker.admit(requests)
@@ -288,8 +300,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             return len(self.broker.line(queue))
 
     def _purge(self, queue: str) -> int:
-        with self.broker.changed:
-            return self.broker.line(queue).purge()
+        return self.purge(queue)
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return self.broker.has(queue)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
-from gearmesh.transports.base import DeadLetter, Rated
+from gearmesh.transports.base import Count, DeadLetter
 from gearmesh.wire.commit import Delivery, Settle
 
 __all__ = ["Held", "Item", "Line", "Owner"]
@@ -77,9 +77,6 @@ class Line:
         self._aside: list[tuple[float, int, Item]] = []
         self._ties = count(1)
         self._dead: dict[bytes, DeadLetter] = {}
-        #: task -> unix ns from which on it may run again; (task, bytes) -> moments reserved
-        self._free: dict[str, int] = {}
-        self._reserved: Counter[tuple[str, bytes]] = Counter()
 
     def __len__(self) -> int:
         """How many wait."""
@@ -117,6 +114,22 @@ class Line:
         self._waiting.clear()
         self._aside.clear()
         return gone
+
+    def count(self) -> Count:
+        """How many messages are where."""
+        return Count(
+            queue=self.name,
+            pending=len(self),
+            held=sum(map(len, self.held.values())),
+            aside=len(self._aside),
+            dead=len(self._dead),
+            consumers=len(self.beats),
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is here, and nobody."""
+        return not (self._waiting or self.held or self._aside or self._dead or self.beats)
 
     # -- leases ---------------------------------------------------------------------------------
 
@@ -180,19 +193,6 @@ class Line:
     def put_off(self, item: Item, due: float) -> None:
         """Out of the way until ``due`` by the monotonic clock."""
         heapq.heappush(self._aside, (due, next(self._ties), item))
-
-    def admit(self, request: Rated, now_ns: int) -> int:
-        """0: its task may run now; else the unix ns of a moment reserved for these bytes."""
-        spot = (request.task, request.body)
-        if self._reserved[spot]:
-            self._reserved[spot] -= 1
-            return 0
-        free = max(now_ns, self._free.get(request.task, 0))
-        self._free[request.task] = free + round(request.pause * 1e9)
-        if free <= now_ns:
-            return 0
-        self._reserved[spot] += 1
-        return free
 
     def next_return(self) -> float | None:
         """Monotonic time at which the next set-aside item returns."""

@@ -34,3 +34,7 @@ class PerProcess(Generic[T]):
     def peek(self) -> T | None:
         """This process's value if it was made already."""
         return self._by_pid.get(os.getpid())
+
+    def pop(self) -> T | None:
+        """This process's value if there is one, which is let go: the next :meth:`get` makes another."""
+        return self._by_pid.pop(os.getpid(), None)

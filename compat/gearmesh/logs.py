@@ -1,4 +1,13 @@
-"""Log records as lines: for people, or as JSON. No line shows a URL's password."""
+"""Log records that say which task they belong to, and as lines: for people, or as JSON.
+
+gearmesh logs under the loggers ``gearmesh.…`` of :mod:`logging`, and installs no handler by itself:
+only its commands do. In a program of one's own, :class:`TaskFilter` on a handler gives every record
+the task's name and UUID, those of the task's own code and of the libraries it calls, too::
+
+    handler = logging.StreamHandler()
+    handler.addFilter(TaskFilter())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s [%(task)s %(uuid)s] %(message)s"))
+"""
 
 from __future__ import annotations
 
@@ -6,16 +15,42 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import msgspec
 
+from gearmesh.app.context import RUNNING
 from gearmesh.urls import redact_text
 
-__all__ = ["HumanFormatter", "JsonFormatter", "set_up_logging"]
+__all__ = ["FORMATS", "HumanFormatter", "JsonFormatter", "TaskFilter", "set_level", "set_up_logging"]
 
-#: What every record has; anything else came with ``extra=`` and is shown as a field.
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+FORMATS: Final = ("human", "json")
+
+#: What every record has; anything else came with ``extra=``, or from a filter, and is shown as a field.
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+}  # 3.12: asyncio's task
+#: Libraries that say much: shown from WARNING on.
+_NOISY: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
+
+
+class TaskFilter(logging.Filter):
+    """Gives records ``task`` and ``uuid``: of the task that is running where they are made, else ``""``.
+
+    It belongs on a handler: a logger's filters do not see what its children log. What a record has
+    already stays. Lets everything through. A thread that a task starts has the task's name only if it
+    was started with the task's context (``contextvars.copy_context().run``).
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        running = RUNNING.get(None)
+        if not hasattr(record, "task"):
+            record.task = running.name if running is not None else ""
+        if not hasattr(record, "uuid"):
+            record.uuid = running.uuid if running is not None else ""
+        return True
 
 
 def set_up_logging(level: str = "INFO", format: str = "human", stream: TextIO | None = None) -> None:
@@ -27,14 +62,23 @@ def set_up_logging(level: str = "INFO", format: str = "human", stream: TextIO | 
         stream: where lines go.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(TaskFilter())
     handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("amqp", "asyncio", "kombu", "redis"):
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from ``level`` on: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
+    logging.getLogger().setLevel(level)
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
-    return ((key, value) for key, value in vars(record).items() if key not in _USUAL and key[0] != "_")
+    for key, value in vars(record).items():
+        if key not in _USUAL and key[0] != "_" and not (value == "" and key in ("task", "uuid")):
+            yield key, value
 
 
 class HumanFormatter(logging.Formatter):

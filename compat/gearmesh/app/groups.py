@@ -1,0 +1,128 @@
+"""When a group is complete, and with which states its chord fires: where members are listed, and where counted."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+from gearmesh.backends.base import Backend, Counting
+from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.wire.commit import Commit, Trigger
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["Groups", "groups_of", "member_states"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Group metas remembered between the completions of their members.
+METAS = 256
+
+#: A group's UUID, and the final state of a member that is to be put into it.
+Ended = tuple[str, TaskState]
+
+
+class Groups(Protocol):
+    """What a flush asks, in this order. Belongs to one thread."""
+
+    def look(self, commits: Sequence[Commit]) -> tuple[set[int], list[Ended]]:
+        """Before any state is written: the indices of commits that have to wait, and what is to be counted."""
+
+    def count(self, finals: Sequence[Ended]) -> None:
+        """After the states are written: put these into their groups."""
+
+    def complete(self, commit: Commit) -> bool:
+        """True if the chord that the commit's member belongs to is to be fired by it."""
+
+    def over(self, trigger: Trigger, fired: bool) -> None:
+        """After everything: the callback was sent, or will not be by this member."""
+
+
+def groups_of(backend: Backend) -> Groups:
+    """How a backend's groups are looked after."""
+    return _Counted(backend) if isinstance(backend, Counting) else _Listed(backend)
+
+
+def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskState | None] | None:
+    """The states with which the chord of a complete group fires, in the members' order where it is known.
+
+    None in place of a state that has expired. None for all: what the member ``by`` had gathered is lost, the group
+    is to be looked at again.
+    """
+    if isinstance(backend, Counting):
+        return backend.gathered(group_uuid, by)
+    meta = backend.read_group(group_uuid)
+    return [None] if meta is None else backend.read(meta.TaskUUIDs)
+
+
+class _Listed:
+    """Groups whose members stand in a GroupMeta."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
+
+    def look(self, commits: Sequence[Commit]) -> tuple[set[int], list[Ended]]:
+        return set(), []
+
+    def count(self, finals: Sequence[Ended]) -> None:
+        pass
+
+    def complete(self, commit: Commit) -> bool:
+        chord = commit.chord
+        meta = None if chord is None else self._meta(chord.group_uuid)
+        # Go: a group whose meta is gone, or names another number of members, never fires.
+        if chord is None or meta is None or len(meta.TaskUUIDs) != chord.count:
+            return False
+        return self._backend.finished(meta)
+
+    def over(self, trigger: Trigger, fired: bool) -> None:
+        pass
+
+    def _meta(self, group_uuid: str) -> GroupMeta | None:
+        try:
+            meta = self._metas.get(group_uuid) or self._backend.read_group(group_uuid)
+        except BackendError as exc:
+            # The member is done all the same. Go: its group never fires.
+            log.error("%s; its chord will not fire", exc)
+            return None
+        if meta is not None:
+            self._metas[group_uuid] = meta
+            self._metas.move_to_end(group_uuid)
+            while len(self._metas) > METAS:
+                self._metas.popitem(last=False)
+        return meta
+
+
+class _Counted:
+    """Groups whose members' final states are collected, see :class:`~gearmesh.backends.base.Counting`."""
+
+    def __init__(self, backend: Counting) -> None:
+        self._backend = backend
+
+    def look(self, commits: Sequence[Commit]) -> tuple[set[int], list[Ended]]:
+        busy: set[int] = set()
+        finals: list[Ended] = []
+        for i, commit in enumerate(commits):
+            member = commit.member
+            if member is None or not commit.states:
+                continue
+            try:
+                if not self._backend.counted(member.group_uuid, member.task_uuid, member.again):
+                    finals.append((member.group_uuid, commit.states[0]))
+            except ChordBusy:
+                busy.add(i)
+        return busy, finals
+
+    def count(self, finals: Sequence[Ended]) -> None:
+        self._backend.count(finals)
+
+    def complete(self, commit: Commit) -> bool:
+        chord, member = commit.chord, commit.member
+        if chord is None or member is None:
+            return False
+        return self._backend.gather(chord.group_uuid, chord.count, member.task_uuid, member.again)
+
+    def over(self, trigger: Trigger, fired: bool) -> None:
+        self._backend.let_go(trigger.group_uuid, trigger.by, fired)

@@ -1,0 +1,62 @@
+"""``gearmesh config``: which settings are in use, and where they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+
+from gearmesh.cli.common import app_of, as_json, console, servers
+from gearmesh.config.table import SETTINGS
+
+__all__ = ["config"]
+
+
+@click.group()
+def config() -> None:
+    """The settings in use."""
+
+
+@config.command()
+@click.option("--all", "everything", is_flag=True, help="Defaults, too.")
+@as_json
+@servers
+def show(
+    everything: bool,
+    json: bool,
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    config: str | None,
+) -> None:
+    """Show the settings that commands and App() use here, and where each was said. Passwords are masked."""
+    with app_of(spec, broker, backend, config) as app:
+        used = app.config
+    rows: list[dict[str, Any]] = []
+    for path, setting in SETTINGS.items():
+        origin = used.origin(path)
+        if everything or json or origin != "default":
+            value = used.value(path)
+            hidden = setting.role or setting.secret
+            rows.append(
+                {
+                    "setting": path,
+                    "value": used.shown(path).strip("'") if hidden and value else value,
+                    "origin": origin,
+                    "live": setting.live,
+                    "no_effect": setting.idle,
+                }
+            )
+    if json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows, enc_hook=str), indent=2).decode())
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("setting", "value", "from", ""):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "setting")
+    for row in rows:
+        note = f"no effect: {row['no_effect']}" if row["no_effect"] else ""
+        table.add_row(row["setting"], "" if row["value"] is None else str(row["value"]), row["origin"], note)
+    console().print(table)

@@ -1,0 +1,218 @@
+"""``gearmesh queues``, ``pending``, ``delayed`` and ``groups``: look at what is there. Nothing is changed."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections import Counter
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+
+from gearmesh.app.app import App
+from gearmesh.cli.broker import channel_of, inspecting
+from gearmesh.cli.common import as_json, console, need_results, results_app, results_servers, servers
+from gearmesh.cli.show import state_table
+from gearmesh.errors import BackendError, RemoteProtocolError
+from gearmesh.transports.base import Count
+from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta
+
+__all__ = ["delayed", "groups", "pending", "queues"]
+
+_limit = click.option(
+    "-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Show so many at most."
+)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[QUEUE]...")
+@as_json
+@servers
+def queues(
+    names: tuple[str, ...],
+    json: bool,
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    config: str | None,
+) -> None:
+    """Count the messages of queues: of those named, else of all that have any, and the default one.
+
+    pending wait; held are with gearmesh's workers; aside come back by themselves; dead are dead letters.
+    What a Go worker holds nobody can count. On Redis, finding all queues looks at every key.
+    """
+    with channel_of(spec, broker, backend, queue, config) as (channel, default):
+        desk = inspecting(channel)
+        wanted = names or ((queue,) if queue else tuple(sorted({default, *desk.queues()})))
+        counts = [desk.count(name) for name in wanted]
+    if json:
+        _print_json(counts)
+        return
+    fields = Count.__struct_fields__
+    table = Table(box=None, pad_edge=False)
+    for name in fields:
+        table.add_column(name, justify="left" if name == "queue" else "right", overflow="fold")
+    for count in counts:
+        values = (getattr(count, name) for name in fields)
+        table.add_row(*("-" if value is None else str(value) for value in values))
+    console().print(table)
+
+
+@click.command()
+@_limit
+@as_json
+@servers
+def pending(
+    limit: int,
+    json: bool,
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    config: str | None,
+) -> None:
+    """Show the messages that wait in a queue, in their order, without taking them."""
+    with channel_of(spec, broker, backend, queue, config) as (channel, name):
+        bodies = channel.pending(name, limit)
+    if json:
+        _print_json([_message(body) for body in bodies])
+        return
+    table = _table("uuid", "task", "arguments", "retries", "group")
+    for body in bodies:
+        table.add_row(*_row(body))
+    _print(table, len(bodies), limit, f"waiting in {name}")
+
+
+@click.command()
+@_limit
+@as_json
+@servers
+def delayed(
+    limit: int,
+    json: bool,
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    config: str | None,
+) -> None:
+    """Show the messages that wait for their time, the soonest first; with --queue, those for one queue."""
+    with channel_of(spec, broker, backend, queue, config) as (channel, default):
+        entries = channel.delayed(limit if queue is None else 1_000_000)
+    entries = [
+        entry for entry in entries if queue is None or (_signature(entry.body).RoutingKey or default) == queue
+    ][:limit]
+    if json:
+        _print_json([_message(entry.body, due=_moment(entry.eta_ns)) for entry in entries])
+        return
+    table = _table("due", "queue", "uuid", "task", "arguments", "retries", "group")
+    for entry in entries:
+        target = _signature(entry.body).RoutingKey or default
+        table.add_row(_moment(entry.eta_ns), target, *_row(entry.body))
+    _print(table, len(entries), limit, "delayed")
+
+
+@click.command()
+@click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
+@as_json
+@results_servers
+def groups(
+    uuids: tuple[str, ...], json: bool, spec: str | None, backend: str | None, config: str | None
+) -> None:
+    """Show groups and chords by the UUIDs of their groups: how far their members are.
+
+    Exit code 1 says that the backend knows none of at least one UUID (any more).
+    """
+    with results_app(spec, backend, config) as app:
+        need_results(app)
+        found: list[dict[str, Any]] = []
+        for uuid in uuids:
+            meta = _group(app, uuid)
+            if meta is None:
+                click.secho(
+                    f"nothing is known of {uuid}: no group, not sent, or expired", fg="yellow", err=True
+                )
+                continue
+            states = app.states(meta.TaskUUIDs)
+            told = Counter(state.State if state else "EXPIRED" for state in states)
+            if json:
+                members = [
+                    state or {"TaskUUID": task} for task, state in zip(meta.TaskUUIDs, states, strict=True)
+                ]
+                found.append({"group": meta, "states": told, "members": members})
+                continue
+            shown = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
+            fired = "; its chord has fired" if meta.ChordTriggered else ""
+            console().print(f"{uuid}: {len(states)} members: {shown}{fired}")
+            console().print(state_table(state for state in states if state))
+            found.append({})
+    if json:
+        _print_json(found)
+    sys.exit(len(found) < len(uuids))
+
+
+def _group(app: App, uuid: str) -> GroupMeta | None:
+    backend = app.backend
+    try:
+        return backend.read_group(uuid)
+    except backend.connection_errors as exc:
+        raise BackendError(f"result backend {app.backend_shown}: {type(exc).__name__}") from exc
+
+
+def _signature(body: bytes) -> Signature:
+    """The message as Go would take it; the unreadable are empty."""
+    try:
+        return decode(body)
+    except RemoteProtocolError:
+        return Signature()
+
+
+def _message(body: bytes, **more: str) -> dict[str, Any]:
+    """For scripts: the signature as it is on the wire; of what is none, its bytes."""
+    try:
+        return {**more, "signature": msgspec.Raw(encode(decode(body)))}
+    except RemoteProtocolError as exc:
+        return {**more, "undecodable": str(exc), "body": base64.b64encode(body).decode()}
+
+
+def _row(body: bytes) -> tuple[str, ...]:
+    try:
+        sig = decode(body)
+    except RemoteProtocolError as exc:
+        return "?", "?", f"undecodable: {exc}", "", ""
+    args = ", ".join(f"{arg.Type}:{bytes(arg.Value).decode(errors='replace')}" for arg in sig.Args or ())
+    return (
+        sig.UUID,
+        sig.Name,
+        args if len(args) <= 200 else args[:199] + "…",
+        str(sig.RetryCount),
+        sig.GroupUUID,
+    )
+
+
+def _moment(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("uuid", "due"))
+    return table
+
+
+def _print(table: Table, count: int, limit: int, what: str) -> None:
+    if count:
+        console().print(table)
+    more = "the first " if count == limit else ""
+    click.secho(f"{more}{count} {what}", err=True)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

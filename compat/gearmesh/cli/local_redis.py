@@ -1,0 +1,216 @@
+"""The Redis of a project's own, for ``gearmesh dev``: on a Unix socket in its folder, its data kept there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gearmesh.config.local import FOLDER, socket_of
+from gearmesh.errors import GearmeshError
+from gearmesh.pauses import Pauses
+from gearmesh.testing.servers import find_redis_server
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["LocalRedis"]
+
+log = logging.getLogger("gearmesh.dev")
+
+#: Seconds until it serves, its data loaded; and until it has ended.
+PATIENCE: Final = 30.0
+
+
+class LocalRedis:
+    """Runs one Redis for a project; a context manager. At most one a folder.
+
+    ``.gearmesh/`` holds the data (an append-only file, written out every second), the log, and, unless its
+    path is too long for one, the socket. A ``.gitignore`` in it keeps all that out of repositories.
+    Should the server die it is started again.
+
+    Args:
+        project: the folder.
+
+    Raises:
+        ServerMissing: there is no redis-server on this machine.
+        GearmeshError: the folder's Redis is run by another process, or it does not start.
+    """
+
+    def __init__(self, project: str | os.PathLike[str]) -> None:
+        self._binary = find_redis_server()
+        self.folder = Path(project).resolve() / FOLDER
+        self.socket = socket_of(project)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+        self._closing = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            (self.folder / ".gitignore").write_text("*\n")
+            self._take_folder()
+            self._private(self.socket.parent)
+            self._end_orphan()
+            self._start()
+        except OSError as exc:
+            self.close()
+            raise GearmeshError(f"{exc.filename or self.folder}: {exc.strerror}") from exc
+        except BaseException:
+            self.close()
+            raise
+        self._keeper = threading.Thread(target=self._keep, name="gearmesh-redis", daemon=True)
+        self._keeper.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Its URL, in Machinery's form."""
+        return f"redis+socket://{self.socket}:/0"
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 while it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else 0
+
+    def version(self) -> str:
+        """Redis' version."""
+        with self._client() as client:
+            return str(client.info("server")["redis_version"])
+
+    def close(self) -> None:
+        """End it in an orderly way; all that was written is on disk then. Closing twice is fine."""
+        self._closing.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._keeper is not None:
+            self._keeper.join(PATIENCE)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _take_folder(self) -> None:
+        """One process a folder; the system forgets the lock with the process that has it."""
+        path = self.folder / "lock"
+        self._lock = path.open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            raise GearmeshError(
+                f"gearmesh dev runs in this folder already (process {owner}); its Redis is there for all commands "
+                "here: 'gearmesh worker MODULE:APP' runs another worker"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def _private(self, folder: Path) -> None:
+        """The socket's folder must be this user's: there is no password."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise GearmeshError(f"{folder} belongs to somebody else, expected a folder of this user's")
+
+    def _end_orphan(self) -> None:
+        """A server that has outlived the process that ran it (SIGKILL) ends in an orderly way, as by :meth:`close`."""
+        with self._client() as client:
+            try:
+                pid = int(client.info("server")["process_id"])
+            except redis.ConnectionError:
+                return  # none, or only its socket: the next one takes the place of that
+            log.info("a Redis that was left behind here (process %d) ends first", pid)
+            with contextlib.suppress(redis.ConnectionError):
+                client.shutdown()
+        until = time.monotonic() + PATIENCE
+        while _alive(pid):
+            if time.monotonic() > until:
+                raise GearmeshError(
+                    f"a Redis that was left behind in {self.folder} (process {pid}) does not end"
+                )
+            time.sleep(0.02)
+
+    def _start(self) -> None:
+        with (self.folder / "redis.log").open("ab") as output:
+            offset = output.tell()
+            self._process = subprocess.Popen(
+                [
+                    self._binary,
+                    *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
+                    *("--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec"),
+                    *("--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # the terminal's Ctrl-C is for the worker, which needs Redis to stop well
+            )
+        until = time.monotonic() + PATIENCE
+        with self._client() as client:
+            while self._process.poll() is None and time.monotonic() < until:
+                try:
+                    client.ping()
+                    return
+                except (redis.ConnectionError, redis.BusyLoadingError):
+                    time.sleep(0.01)
+        with (self.folder / "redis.log").open("rb") as file:
+            file.seek(offset)
+            tail = file.read().decode(errors="replace").splitlines()[-5:]
+        raise GearmeshError("\n".join([f"Redis did not start in {self.folder}:", *tail]))
+
+    def _client(self) -> redis.Redis:
+        # Whoever asks knows what to do without an answer, and redis-py's own pauses are long.
+        return redis.Redis(
+            unix_socket_path=str(self.socket), socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
+        )
+
+    def _keep(self) -> None:
+        """Start it again whenever it dies."""
+        pauses = Pauses(0.1, 10.0)
+        while True:
+            assert self._process is not None
+            code = self._process.wait()
+            if self._closing.is_set():
+                return
+            pause = pauses.next()
+            log.error("Redis ended with code %d (see %s); it starts again", code, self.folder / "redis.log")
+            if self._closing.wait(pause):
+                return
+            try:
+                self._start()
+            except (GearmeshError, OSError) as exc:
+                log.error("%s", exc)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

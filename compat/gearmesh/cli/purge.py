@@ -1,0 +1,67 @@
+"""``gearmesh purge``: delete messages."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from gearmesh.cli.broker import channel_of, inspecting
+from gearmesh.cli.common import as_json, servers
+from gearmesh.transports.base import Channel
+
+__all__ = ["purge"]
+
+#: Dead letters taken in one step.
+STEP = 1000
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[QUEUE]")
+@click.option("--delayed", is_flag=True, help="Those that wait for their time, too.")
+@click.option("--dead", is_flag=True, help="The dead letters, too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@servers
+def purge(
+    name: str | None,
+    delayed: bool,
+    dead: bool,
+    yes: bool,
+    json: bool,
+    spec: str | None,
+    broker: str | None,
+    backend: str | None,
+    queue: str | None,
+    config: str | None,
+) -> None:
+    """Delete what waits in QUEUE (default: the app's default queue), after asking.
+
+    What workers hold stays theirs. The tasks' states stay as they are (PENDING) until they expire: whoever waits for
+    one of them waits in vain.
+    """
+    with channel_of(spec, broker, backend, name or queue, config) as (channel, name):
+        desk = inspecting(channel)
+        if not yes:
+            count = desk.count(name)
+            what = [f"{count.pending + (count.aside or 0)} waiting messages"]
+            what += ["all delayed ones"] if delayed else []
+            what += [f"{'all' if count.dead is None else count.dead} dead letters"] if dead else []
+            click.confirm(
+                f"Delete {', '.join(what)} of {name}? Their bytes will be gone", abort=True, err=True
+            )
+        gone = {"pending": desk.purge(name)}
+        if delayed:
+            gone["delayed"] = desk.purge_delayed(name)
+        if dead:
+            gone["dead"] = _bury(channel, name)
+    if json:
+        click.echo(msgspec.json.encode({"queue": name, **gone}))
+    else:
+        click.echo(f"deleted from {name}: " + ", ".join(f"{count} {what}" for what, count in gone.items()))
+
+
+def _bury(channel: Channel, queue: str) -> int:
+    gone = 0
+    while letters := channel.dead_letters(queue, STEP):
+        gone += channel.take_dead(queue, [letter.id for letter in letters], retry=False)
+    return gone

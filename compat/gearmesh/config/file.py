@@ -1,0 +1,91 @@
+"""Machinery's YAML file, as it is."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from gearmesh.config.kinds import Kind
+from gearmesh.config.table import FILE_NAMES, SECTIONS
+from gearmesh.config.values import Said, take, unknown
+from gearmesh.errors import ConfigError
+
+__all__ = ["from_file", "from_yaml"]
+
+
+def from_file(path: str | os.PathLike[str]) -> dict[str, Said]:
+    """What a file says; all of it. (Go: its first 1,000 bytes.)
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or holds what is no setting; names file and line.
+    """
+    shown = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise ConfigError(f"config file {shown!r} cannot be read: {reason}") from None
+    return from_yaml(text, shown)
+
+
+def from_yaml(text: str, called: str) -> dict[str, Said]:
+    """What a YAML text says; ``called`` is its file's name, for messages.
+
+    Only the syntax tree is used, and plain values of it: no tag makes an object of anything.
+    """
+    import yaml  # programs without a file need not wait for it
+
+    found: dict[str, Said] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is not None and not _is_null(root):
+            _read(loader, root, "", called, found)
+    except (yaml.YAMLError, RecursionError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "it is nested too deeply"
+        raise ConfigError(f"{called}{line}: this is no YAML: {problem}") from None
+    return found
+
+
+def _read(loader: Any, node: Any, section: str, called: str, found: dict[str, Said]) -> None:
+    """Read a mapping: the file's own, or a section's."""
+    place = f"{called} line {node.start_mark.line + 1}"
+    if node.id != "mapping":
+        raise ConfigError(f"{place}: {section or 'the file'} is a {node.id}, expected names and values")
+    loader.flatten_mapping(node)
+    # Go: of a key that comes twice, the last one counts. So does one's own beside a merged ("<<") one.
+    pairs = {str(key_node.value): (key_node, value_node) for key_node, value_node in node.value}
+    for key, (key_node, value_node) in pairs.items():
+        path = f"{section}.{key}" if section else key
+        origin = f"{called} line {key_node.start_mark.line + 1}"
+        if path in SECTIONS:
+            if not _is_null(value_node):
+                _read(loader, value_node, path, called, found)
+        elif path not in FILE_NAMES:
+            raise unknown(path, _plain(loader, value_node, called), origin)
+        elif not _is_null(value_node):
+            setting, name = FILE_NAMES[path]
+            take(found, setting, name, _value(loader, value_node, name.kind, called), origin, path)
+
+
+def _value(loader: Any, node: Any, kind: Kind, called: str) -> Any:
+    if kind.textual and node.id == "scalar":
+        return kind.parse(node.value)
+    value = _plain(loader, node, called)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain(loader: Any, node: Any, called: str) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
+        # PyYAML does not check what it builds: a date such as 2026-99-99, a number such as 0x.
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{called} line {line}: this value cannot be read: {exc}") from None
+
+
+def _is_null(node: Any) -> bool:
+    return node.id == "scalar" and str(node.tag).endswith(":null")

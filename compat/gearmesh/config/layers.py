@@ -1,0 +1,112 @@
+"""One Config from several layers: defaults, a file, the environment, keywords; the later ones win."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gearmesh.config.checks import KEYWORD
+from gearmesh.config.file import from_file
+from gearmesh.config.local import local_url
+from gearmesh.config.values import Said, from_environment, from_mapping
+
+if TYPE_CHECKING:
+    from gearmesh.config.config import Config
+
+__all__ = ["FILE_VARIABLE", "Source", "chosen_file", "using_file"]
+
+#: Names the file where no argument does.
+FILE_VARIABLE: Final = "GEARMESH_CONFIG"
+_EAGER: Final = ("eager", "eager://")
+#: The file of the command that runs here, for apps it imports that name no broker.
+_FILE: ContextVar[str | None] = ContextVar("gearmesh.config_file", default=None)
+
+
+@contextmanager
+def using_file(path: str | None) -> Iterator[None]:
+    """Within, :func:`chosen_file` is ``path`` where nothing nearer says otherwise; None changes nothing."""
+    token = _FILE.set(path or _FILE.get())
+    try:
+        yield
+    finally:
+        _FILE.reset(token)
+
+
+def chosen_file(env: Mapping[str, str]) -> str | None:
+    """The file that a command was given, or that the environment names."""
+    return _FILE.get() or env.get(FILE_VARIABLE) or None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Source:
+    """Where a Config comes from, so that it can say so, and be read again.
+
+    Attributes:
+        file: a YAML file's path; None: there is none.
+        env: the environment; None: this process's own.
+        given: keywords.
+        watch: the file is to be read again while programs run.
+        base: what counts where nothing is said; None: the defaults.
+        said: by the settings' paths, what was said.
+    """
+
+    file: str | None
+    env: Mapping[str, str] | None
+    given: Mapping[str, Any]
+    watch: bool
+    base: Config | None
+    said: Mapping[str, Said]
+
+    def __repr__(self) -> str:
+        return f"<Source of {len(self.said)} settings>"
+
+    @classmethod
+    def read(
+        cls,
+        file: str | os.PathLike[str] | None,
+        env: Mapping[str, str] | None,
+        given: Mapping[str, Any],
+        *,
+        watch: bool = False,
+        base: Config | None = None,
+    ) -> Source:
+        """Read all layers. Raises ConfigError naming what is wrong, and where it was said."""
+        path = None if file is None else os.fspath(file)
+        said = from_file(path) if path is not None else {}
+        said |= from_environment(os.environ if env is None else env)
+        said |= from_mapping(given, KEYWORD)
+        if base is not None:
+            # What the environment said of the base is nearer than the file.
+            said = {key: each for key, each in said.items() if not base.origin(key).startswith("environment")}
+        else:
+            _complete(said)
+        return cls(path, env, dict(given), watch, base, said)
+
+    def again(self) -> Source:
+        """The same layers as they are now."""
+        base = self.base.reload() if self.base is not None else None
+        return Source.read(self.file, self.env, self.given, watch=self.watch, base=base)
+
+    def files(self) -> list[str]:
+        """All files that were read."""
+        below = self.base.source.files() if self.base is not None and self.base.source is not None else []
+        return [*below, self.file] if self.file is not None else below
+
+    def values(self) -> dict[str, Any]:
+        """By path, what is said, over the base's values."""
+        below = dict(self.base.items()) if self.base is not None else {}
+        return {**below, **{path: each.value for path, each in self.said.items()}}
+
+
+def _complete(said: dict[str, Said]) -> None:
+    """Where no broker is said, the project's own; with an eager broker, results stay in the process, too."""
+    if "broker" not in said and (url := local_url()) is not None:
+        said["broker"] = Said(url, "gearmesh dev")
+        for role in ("backend", "lock"):
+            said.setdefault(role, Said(url, "gearmesh dev"))
+    if "backend" not in said and "broker" in said and said["broker"].value in _EAGER:
+        said["backend"] = Said("eager", said["broker"].origin)

@@ -1,0 +1,122 @@
+"""What was said: values by their settings' paths, and where each was said."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gearmesh.config.checks import shown_unknown, wrong
+from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS, Name, Setting
+from gearmesh.errors import ConfigError
+
+__all__ = ["Said", "from_environment", "from_mapping", "note_idle", "take", "unknown"]
+
+log = logging.getLogger("gearmesh.config")
+
+
+class Said(NamedTuple):
+    """A value of a setting, and where it was said: ``environment BROKER``, ``config.yml line 3``, ``keyword``."""
+
+    value: Any
+    origin: str
+
+    def __repr__(self) -> str:
+        return f"<Said {self.origin}>"  # the value may be a secret
+
+
+def take(into: dict[str, Said], setting: Setting, name: Name, value: Any, origin: str, called: str) -> None:
+    """Note a value that was given by one of a setting's names.
+
+    Raises:
+        ConfigError: it does not fit, or the same setting was given by another name of it before.
+    """
+    if not name.kind.fits(value):
+        raise wrong(setting, value, name.kind, called, origin)
+    if name.read is not None:
+        value = name.read(value)
+        if value is None:
+            return
+    if (before := into.get(setting.path)) is not None:
+        raise ConfigError(
+            f"{origin}: {called} is the same setting as was given before ({before.origin}), expected one of them"
+        )
+    into[setting.path] = Said(value, origin)
+
+
+def from_environment(env: Mapping[str, str]) -> dict[str, Said]:
+    """What the environment says. A variable that is set to nothing counts as not set.
+
+    Raises:
+        ConfigError: naming the variable, its value and what was expected.
+    """
+    found: dict[str, Said] = {}
+    for setting in SETTINGS.values():
+        for name in setting.names:
+            text = env.get(name.env, "") if name.env else ""
+            if not text:
+                continue
+            origin = f"environment {name.env}"
+            try:
+                value = name.kind.parse(text)
+            except (ValueError, KeyError):
+                raise wrong(setting, text, name.kind, name.env, "environment") from None
+            if not name.kind.fits(value):
+                raise wrong(setting, text, name.kind, name.env, "environment")
+            take(found, setting, name, value, origin, name.env)
+    return found
+
+
+def from_mapping(given: Mapping[str, Any], origin: str) -> dict[str, Said]:
+    """Settings by name; a section is a mapping, or the section's own class, which says all of it. None says nothing.
+
+    Raises:
+        ConfigError: naming the setting, its value and what was expected.
+    """
+    found: dict[str, Said] = {}
+    for key, value in given.items():
+        if value is None and (key in FILE_NAMES or key in SECTIONS):
+            continue
+        if key not in SECTIONS:
+            _one(found, key, value, origin)
+        elif isinstance(value, Mapping):
+            for inner, each in value.items():
+                _one(found, f"{key}.{inner}", each, origin)
+        elif hasattr(value, "__dataclass_fields__"):
+            for inner in value.__dataclass_fields__:
+                if f"{key}.{inner}" in SETTINGS:
+                    found[f"{key}.{inner}"] = Said(getattr(value, inner), origin)
+        else:
+            raise ConfigError(f"{key} is a {type(value).__name__}, expected a mapping of its settings")
+    return found
+
+
+def _one(found: dict[str, Said], key: str, value: Any, origin: str) -> None:
+    if key not in FILE_NAMES:
+        raise unknown(key, value, "")
+    setting, name = FILE_NAMES[key]
+    take(found, setting, name, value, origin, key)
+
+
+def unknown(key: str, value: Any, origin: str) -> ConfigError:
+    """The error of a key that is no setting's name."""
+    section, dot, _ = key.rpartition(".")
+    known = sorted(
+        name.removeprefix(section + dot) for name in FILE_NAMES if name.rpartition(".")[0] == section
+    )
+    if not section:
+        known = sorted({*known, *SECTIONS})
+    near = difflib.get_close_matches(key, [*FILE_NAMES, *SECTIONS], 1, 0.8)
+    hint = f"{near[0]!r} or another of " if near else "one of "
+    place = f"{origin}: " if origin else ""
+    secret = bool(near) and near[0] in FILE_NAMES and FILE_NAMES[near[0]][0].secret
+    text = shown_unknown(key, value, secret=secret)
+    return ConfigError(f"{place}unknown setting {key!r} ({text}), expected {hint}{', '.join(known)}")
+
+
+def note_idle(said: Mapping[str, Said]) -> None:
+    """Log which of the settings that were given change nothing here."""
+    idle = [f"{path} ({each.origin})" for path, each in said.items() if SETTINGS[path].idle]
+    if idle:
+        log.info("settings of Go's that have no effect here: %s", ", ".join(idle))

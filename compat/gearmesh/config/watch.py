@@ -1,0 +1,102 @@
+"""A Config's file, read again while programs run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from gearmesh.config.config import Config
+from gearmesh.config.table import SETTINGS
+from gearmesh.errors import ConfigError
+
+__all__ = ["PAUSE", "Watch"]
+
+log = logging.getLogger("gearmesh.config")
+
+#: Seconds between two looks (Machinery's reloadDelay).
+PAUSE: Final = 10.0
+
+
+class Watch:
+    """Reads the layers of a Config again every few seconds and passes on what can change while running.
+
+    What cannot is named in a warning, once; it counts from the next start on. A file that is wrong is
+    named in a warning, too, and changes nothing.
+
+    Args:
+        get: the Config in use.
+        put: takes the one to use from now on.
+        pause: seconds between two looks.
+
+    Attributes:
+        then: called with the Config in use after each change.
+        tell: False where another process looks at the same file and logs what it finds: here only DEBUG.
+    """
+
+    def __init__(
+        self, get: Callable[[], Config], put: Callable[[Config], None], pause: float = PAUSE
+    ) -> None:
+        self.then: list[Callable[[Config], object]] = []
+        self.tell = True
+        self._get = get
+        self._put = put
+        self._pause = pause
+        self._read = get()
+        self._trouble = ""
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, in a thread of its own. Starting twice is fine."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._end.clear()
+                self._thread = threading.Thread(target=self._loop, name="gearmesh-config", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. Stopping twice, or before starting, is fine; starting again is, too."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._end.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5.0)
+
+    def _loop(self) -> None:
+        while not self._end.wait(self._pause):
+            self.look()
+
+    def look(self) -> None:
+        """Read once, now."""
+        try:
+            fresh = self._read.reload()
+        except ConfigError as exc:
+            if str(exc) != self._trouble:
+                self._trouble = str(exc)
+                self._log(logging.WARNING, "the settings stay as they are: %s", exc)
+            return
+        self._trouble = ""
+        changed: dict[str, Any] = {}
+        for path, value in fresh.items():
+            if value == self._read.value(path) or SETTINGS[path].idle:
+                continue
+            if SETTINGS[path].live:
+                changed[path] = value
+                self._log(logging.INFO, "%s is %s now (%s)", path, fresh.shown(path), fresh.origin(path))
+            else:
+                text = "%s is %s now (%s): that counts from the next start on"
+                self._log(logging.WARNING, text, path, fresh.shown(path), fresh.origin(path))
+        self._read = fresh
+        if changed:
+            self._put(dataclasses.replace(self._get(), source=fresh.source, **changed))
+            for then in self.then:
+                then(self._get())
+
+    def _log(self, level: int, text: str, *args: object) -> None:
+        log.log(level if self.tell else logging.DEBUG, text, *args)

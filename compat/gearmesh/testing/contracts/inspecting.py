@@ -1,0 +1,117 @@
+"""What a channel may do besides: count and empty queues."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gearmesh.errors import GearmeshError
+from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, eventually, signature
+from gearmesh.transports.base import Count, Inspecting
+
+HOUR = 3600 * 10**9
+
+
+class Inspect(TransportFixtures):
+    """Skipped where the channel has not these methods. Numbers that a broker does not tell are not looked at."""
+
+    def test_an_empty_queue(self, tap: OpenTap, queue: str) -> None:
+        here = _inspecting(tap())
+        assert here.count(queue).pending == 0
+        assert here.purge(queue) == 0
+        assert here.purge_delayed(queue) == 0
+        assert queue not in _names(here)
+
+    def test_where_messages_are(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        here = _inspecting(producer)
+        producer.publish(queue, *(signature(queue, n) for n in range(5)))
+        assert _told(here.count(queue), held=0, aside=0, dead=0) == Count(
+            queue=queue, pending=5, held=0, aside=0, dead=0
+        )
+        consumer = tap(queue, prefetch=3)
+        first, second, _ = consumer.take(3)
+        told = here.count(queue)
+        assert (told.pending, told.queue) == (2, queue)
+        assert told.held in (3, None)
+        assert told.consumers in (1, None)
+        consumer.settle(first, how="dead", reason="no")
+        consumer.settle(second, how="later", at_ns=time.time_ns() + HOUR)
+        told = here.count(queue)
+        assert told.dead in (1, None)
+        assert told.aside in (1, None)
+
+    def test_the_queues_there_are(self, tap: OpenTap, queue: str) -> None:
+        names = [f"{queue}_a", f"{queue}_{{b}}c", f"{queue}:d: é"]
+        producer = tap()
+        here = _inspecting(producer)
+        _names(here)
+        for name in names:
+            producer.publish(name, signature(name))
+        assert [name for name in here.queues() if name.startswith(queue)] == sorted(names)
+        for name in names:
+            (message,) = tap(name, prefetch=1).take(1)
+            assert name in here.queues(), "what is held there is there"
+            message.ack()
+
+    def test_purge_takes_what_waits(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        here = _inspecting(producer)
+        producer.publish(queue, *(signature(queue, n) for n in range(3)))
+        producer.publish(f"{queue}_other", b"x")
+        producer.publish(queue, signature(queue, 9), eta_ns=time.time_ns() + HOUR)
+        consumer = tap(queue, prefetch=2)
+        _, later = consumer.take(2)
+        consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
+        consumer.close()
+        assert here.purge(queue) == 3, "what its consumer put back, too"
+        assert here.count(queue).pending == 0
+        assert here.purge(queue) == 0
+        assert here.count(f"{queue}_other").pending == 1
+        assert len(producer.verbs.delayed()) == 1
+
+    def test_purge_leaves_what_is_held(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        here = _inspecting(producer)
+        producer.publish(queue, b"x", b"y")
+        consumer = tap(queue, prefetch=1)
+        (message,) = consumer.take(1)
+        eventually(lambda: here.purge(queue) == 1)
+        assert consumer.settle(message, how="head") == ["done"]
+        assert consumer.bodies(1) == [b"x"]
+
+    def test_purge_delayed(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        here = _inspecting(producer)
+        eta = time.time_ns() + HOUR
+        other = f"{queue}_other"
+        for n in range(300):
+            name = other if n % 3 == 0 else queue
+            producer.publish(name, signature(name, n), eta_ns=eta + n * 10**6)
+        assert here.purge_delayed(queue) == 200
+        assert [entry.body for entry in producer.verbs.delayed()] == [
+            signature(other, n) for n in range(0, 300, 3)
+        ]
+        assert here.purge_delayed(queue) == 0
+        assert here.purge_delayed(other) == 100
+        assert producer.verbs.delayed() == []
+
+
+def _inspecting(tap: Tap) -> Inspecting:
+    if not isinstance(tap.channel, Inspecting):
+        pytest.skip("the channel does not inspect")
+    return tap.channel
+
+
+def _names(here: Inspecting) -> list[str]:
+    try:
+        return here.queues()
+    except GearmeshError:
+        pytest.skip("the broker does not list its queues")
+
+
+def _told(count: Count, **zeros: int) -> Count:
+    """The count with what is not told taken to be ``zeros``, and without consumers."""
+    told = {name: getattr(count, name) or zero for name, zero in zeros.items()}
+    return Count(queue=count.queue, pending=count.pending, **told)

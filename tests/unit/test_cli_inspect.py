@@ -1,0 +1,224 @@
+"""``gearmesh queues``, ``pending``, ``delayed``, ``groups``, ``purge`` and ``config show``, on a real Redis."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gearmesh import App, group
+from gearmesh.cli import main
+from gearmesh.config.table import SETTINGS
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import Commit, Publish, Settle
+
+HOUR = 3600 * 10**9
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for setting in SETTINGS.values():
+        for name in setting.names:
+            monkeypatch.delenv(name.env or "-", raising=False)
+    monkeypatch.delenv("GEARMESH_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def url(redis_url: str) -> str:
+    """A server with 2 waiting, 1 delayed and 1 dead message of machinery_tasks, and 1 waiting of other."""
+    with open_connection(redis_url) as connection:
+        channel = connection.channel()
+
+        def send(queue: str, body: bytes, eta_ns: int = 0) -> None:
+            channel.commit([Commit(publishes=(Publish(queue, body, eta_ns),))])
+
+        send("machinery_tasks", b"dead")
+        message = channel.basic_get("machinery_tasks")
+        channel.commit([Commit(settle=Settle(message.delivery, "dead", "undecodable"))])
+        args = b'[{"Name":"","Type":"int64","Value":1},{"Name":"","Type":"string","Value":"x"}]'
+        send("machinery_tasks", b'{"UUID":"task_1","Name":"resize","Args":' + args + b',"RetryCount":3}')
+        send("machinery_tasks", b"not json")
+        send("other", b'{"UUID":"task_2","Name":"other","RoutingKey":"other"}')
+        for number, queue in enumerate(("machinery_tasks", "other")):
+            body = f'{{"UUID":"task_later_{number}","Name":"later","RoutingKey":"{queue}"}}'
+            send(queue, body.encode(), time.time_ns() + HOUR + number)
+    return redis_url
+
+
+def call(*words: str, **more: Any) -> Result:
+    return CliRunner().invoke(main, words, env={"COLUMNS": "200", **more.pop("env", {})}, **more)
+
+
+def counts(url: str, queue: str = "machinery_tasks") -> dict[str, Any]:
+    result = call("queues", queue, "--json", "--broker", url)
+    assert result.exit_code == 0, result.output
+    (count,) = json.loads(result.stdout)
+    assert isinstance(count, dict)
+    return count
+
+
+def test_queues(url: str) -> None:
+    result = call("queues", "--broker", url)
+    assert result.exit_code == 0, result.output
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["queue", "pending", "held", "aside", "dead", "consumers"],
+        ["machinery_tasks", "2", "0", "0", "1", "0"],
+        ["other", "1", "0", "0", "0", "0"],
+    ]
+    assert counts(url, "nobody_s") == {
+        "queue": "nobody_s",
+        "pending": 0,
+        "held": 0,
+        "aside": 0,
+        "dead": 0,
+        "consumers": 0,
+    }
+
+
+def test_lists_of_others_are_no_queues(redis_url: str) -> None:
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush("celery", b'{"body": "", "headers": {}}')
+        client.rpush("go_only", b'{"UUID":"task_1","Name":"resize"}')
+        client.set("task_1", b"{}")
+    names = [each["queue"] for each in json.loads(call("queues", "--json", "--broker", redis_url).stdout)]
+    assert names == ["go_only", "machinery_tasks"]
+
+
+def test_pending(url: str) -> None:
+    result = call("pending", "--broker", url)
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.splitlines()[1:]
+    assert first.split() == ["task_1", "resize", "int64:1,", 'string:"x"', "3"]
+    assert "undecodable: " in second
+    assert "2 waiting in machinery_tasks" in result.stderr
+    found = json.loads(call("pending", "--json", "--broker", url).stdout)
+    assert found[0]["signature"]["UUID"] == "task_1"
+    assert found[0]["signature"]["Args"][0] == {"Name": "", "Type": "int64", "Value": 1}
+    assert found[1]["body"] == "bm90IGpzb24="
+    assert "the first 1 waiting" in call("pending", "-n", "1", "--broker", url).stderr
+    assert "0 waiting in none" in call("pending", "--queue", "none", "--broker", url).stderr
+
+
+def test_delayed(url: str) -> None:
+    result = call("delayed", "--broker", url)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[1:4] for line in result.stdout.splitlines()[1:]] == [
+        ["machinery_tasks", "task_later_0", "later"],
+        ["other", "task_later_1", "later"],
+    ]
+    found = json.loads(call("delayed", "--json", "--queue", "other", "--broker", url).stdout)
+    assert [each["signature"]["UUID"] for each in found] == ["task_later_1"]
+    assert found[0]["due"].endswith("Z")
+
+
+def test_groups(redis_url: str) -> None:
+    with App(redis_url, redis_url) as app:
+        add = app.remote("add", "int64", "int64")
+        result = group(add.s(1, n) for n in range(3)).delay()
+    shown = call("groups", result.uuid, "--backend", redis_url)
+    assert shown.exit_code == 0, shown.output
+    assert f"{result.uuid}: 3 members: 3 PENDING" in shown.stdout
+    both = call("groups", "group_none", result.uuid, "--json", env={"RESULT_BACKEND": redis_url})
+    assert both.exit_code == 1
+    assert "nothing is known of group_none" in both.stderr
+    (found,) = json.loads(both.stdout)
+    assert found["states"] == {"PENDING": 3}
+    assert [member["TaskUUID"] for member in found["members"]] == found["group"]["TaskUUIDs"]
+
+
+def test_purge_asks(url: str) -> None:
+    result = call("purge", "--dead", "--broker", url, input="n\n")
+    assert result.exit_code == 1
+    assert "Delete 2 waiting messages, 1 dead letters of machinery_tasks?" in result.stderr
+    assert (counts(url)["pending"], counts(url)["dead"]) == (2, 1)
+
+
+def test_purge_only_what_waits(url: str) -> None:
+    result = call("purge", "machinery_tasks", "--broker", url, input="y\n")
+    assert result.stdout == "deleted from machinery_tasks: 2 pending\n"
+    assert (counts(url)["pending"], counts(url)["dead"], counts(url, "other")["pending"]) == (0, 1, 1)
+    assert len(json.loads(call("delayed", "--json", "--broker", url).stdout)) == 2
+
+
+def test_purge_everything(url: str) -> None:
+    result = call("purge", "--delayed", "--dead", "--yes", "--json", "--broker", url)
+    assert json.loads(result.stdout) == {"queue": "machinery_tasks", "pending": 2, "delayed": 1, "dead": 1}
+    assert counts(url)["dead"] == 0
+    (left,) = json.loads(call("delayed", "--json", "--broker", url).stdout)
+    assert left["signature"]["RoutingKey"] == "other"
+
+
+def test_purge_touches_no_other_key(redis_url: str) -> None:
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("task_1", b"state")
+        result = call("purge", "task_1", "--yes", "--broker", redis_url)
+        assert result.exit_code == 2
+        assert "error: broker " in result.stderr
+        assert "WRONGTYPE" in result.stderr
+        assert client.get("task_1") == b"state"
+
+
+def test_in_memory() -> None:
+    url = "memory://inspected"
+    with App(url) as app, open_connection(url) as connection:
+        app.remote("x").delay()
+        assert counts(url)["pending"] == 1
+        assert call("purge", "--yes", "--broker", url).stdout == "deleted from machinery_tasks: 1 pending\n"
+        assert connection.channel().pending("machinery_tasks") == []
+
+
+def test_config_show(tmp_path: Path) -> None:
+    (tmp_path / "m.yml").write_text(
+        "broker: redis://:hunter2@h:1/0\nredis: {wait: true, sentinel_password: hunter2}\nlease: 5\n"
+    )
+    env = {"DEFAULT_QUEUE": "env", "GEARMESH_CONFIG": "m.yml"}
+    result = call("config", "show", env=env)
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line.split(None, 1)[1] for line in result.stdout.splitlines()}
+    assert lines["broker"].split() == ["redis://***@h:1/0", "m.yml", "line", "1"]
+    assert lines["default_queue"].split() == ["env", "environment", "DEFAULT_QUEUE"]
+    assert lines["redis.sentinel_password"].split()[0] == "***"
+    assert "no effect: " in lines["redis.wait"]
+    assert set(lines) == {
+        "setting",
+        "broker",
+        "default_queue",
+        "lease",
+        "redis.wait",
+        "redis.sentinel_password",
+    }
+    assert "hunter2" not in result.output
+    rows = json.loads(call("config", "show", "--json", "--config", "m.yml", "--broker", "memory://x").stdout)
+    told = {row["setting"]: row for row in rows}
+    assert set(told) == set(SETTINGS)
+    assert told["broker"] == {
+        "setting": "broker",
+        "value": "memory://x",
+        "origin": "keyword",
+        "live": False,
+        "no_effect": "",
+    }
+    assert (told["lease"]["value"], told["lease"]["origin"]) == (5, "m.yml line 3")
+    assert told["publish_timeout"]["value"] == 30
+    assert "amqp.exchange" in call("config", "show", "--all", "--broker", "memory://x").stdout
+
+
+@pytest.mark.parametrize("command", ["send", "result", "revoke", "groups"])
+def test_a_file_for_every_command(command: str, redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "m.yml").write_text(f"broker: {redis_url}\nresult_backend: {redis_url}\n")
+    result = call(command, "task_none", "--config", "m.yml")
+    assert "no broker" not in result.output
+    assert "no backend" not in result.output
+    assert "Traceback" not in result.output
+    wrong = call(command, "task_none", "--config", "none.yml")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "error: config file 'none.yml' cannot be read" in wrong.stderr
