@@ -65,6 +65,7 @@ def database(mongodb_url: str) -> Iterator[Database]:
 
 class TestMongoBackend(BackendContract):
     digits = 3
+    large = 3_000
     unstorable = value("uint64", 2**64 - 1)
 
     @pytest.fixture

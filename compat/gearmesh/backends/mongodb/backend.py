@@ -14,7 +14,7 @@ from gearmesh.backends.members import Members
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Connection, Table, asking
 from gearmesh.backends.mongodb.documents import changes_of, group_document, group_of, moment, state_of
 from gearmesh.backends.mongodb.revocations import Revoked
-from gearmesh.backends.mongodb.writing import FINAL, update_all
+from gearmesh.backends.mongodb.writing import FINAL, update_all, upsert_all
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.forks import PerProcess
 from gearmesh.wire.names import (
@@ -123,9 +123,7 @@ class MongoBackend:
             UpdateOne({"_id": uuid}, {"$set": {"body": body, "delete_at": until}}, upsert=True)
             for uuid, body in bodies.items()
         ]
-        if changes:
-            with asking():
-                self._table(MONGO_REPORTS).bulk_write(changes, ordered=False)
+        upsert_all(self._table(MONGO_REPORTS), changes)
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
         found = {one["_id"]: bytes(one["body"]) for one in self._find(MONGO_REPORTS, uuids)}

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
 
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Table, asking
 from gearmesh.backends.mongodb.documents import moment
+from gearmesh.backends.mongodb.writing import upsert_all
 from gearmesh.errors import BackendError
 from gearmesh.pauses import Pauses
 
@@ -46,22 +46,11 @@ class Revoked:
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         """Remember these, and for no shorter than they were."""
         change = {"$max": {"delete_at": moment(time.time() + seconds)}, "$currentDate": {"at": True}}
-        left = list(uuids)
-        while left:
-            with asking():
-                try:
-                    self._table().bulk_write(
-                        [UpdateOne({"_id": uuid}, change, upsert=True) for uuid in left], ordered=False
-                    )
-                    return
-                except BulkWriteError as exc:  # somebody else has revoked them at the same moment
-                    left = [left[error["index"]] for error in exc.details.get("writeErrors", ())]
-                    if not left:
-                        raise
+        upsert_all(self._table(), [UpdateOne({"_id": uuid}, change, upsert=True) for uuid in uuids])
 
     def known(self) -> dict[str, float]:
         """All that are revoked now."""
-        return _left(self._look(None))
+        return _left(_look(self._table(), None))
 
     def watch(self, wake: Wake) -> Callable[[], None]:
         """Tell ``wake`` of all at first, and then of what is new. Returns a function that ends it."""
@@ -84,11 +73,15 @@ class Revoked:
         pauses = Pauses()
         told: dict[str, Any] = {}
         since: int | None = None
+        table: Table | None = None
         while not over.is_set():
             try:
-                found = self._look(since)
+                table = table if table is not None else self._table()
+                found = _look(table, since)
                 pauses.reset()
             except _TROUBLE as exc:
+                if over.is_set():  # the connection was closed under us
+                    return
                 pauses.log(log, "revocations are not heard now", exc)
                 since, told = None, {}  # all of them again, as soon as it is back
                 over.wait(pauses.next())
@@ -103,12 +96,13 @@ class Revoked:
                     log.exception("a watcher of revocations failed")
             over.wait(LOOK)
 
-    def _look(self, since: int | None) -> list[dict[str, Any]]:
-        query: dict[str, Any] = {"delete_at": {"$gt": moment(time.time())}}
-        if since is not None:
-            query["at"] = {"$gt": DatetimeMS(since)}
-        with asking():
-            return list(self._table().find(query))
+
+def _look(table: Table, since: int | None) -> list[dict[str, Any]]:
+    query: dict[str, Any] = {"delete_at": {"$gt": moment(time.time())}}
+    if since is not None:
+        query["at"] = {"$gt": DatetimeMS(since)}
+    with asking():
+        return list(table.find(query))
 
 
 def _left(found: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -14,11 +14,13 @@ from gearmesh.backends.mongodb.documents import Change
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.wire.state import FAILURE, SUCCESS
 
-__all__ = ["FINAL", "update_all"]
+__all__ = ["FINAL", "update_all", "upsert_all"]
 
 FINAL: Final = (SUCCESS, FAILURE)
 #: Code: there is a document with that _id already.
 DUPLICATE: Final = 11000
+#: How often a change is tried that meets a document which was not there before.
+ROUNDS: Final = 3
 #: Codes: the document would be larger than MongoDB's 16 MiB.
 _TOO_LARGE: Final = frozenset((10334, 17419, 17420))
 
@@ -27,15 +29,36 @@ def update_all(table: Table, changes: Sequence[Change]) -> None:
     """Carry out changes of different documents, in any order.
 
     Raises:
-        Unstorable: one is too large; the others are stored.
+        Unstorable: one is too large. The others may be stored or not: they can be written again.
+        BackendError: MongoDB refuses one.
     """
-    again = _attempt(table, changes)
-    # Two who make one document at once: the second is told that it is there. It can change it now.
-    again = _attempt(table, again)
-    # An early state that still finds it there, but not as one that it may change: it is final.
-    again = [change for change in again if not change.early]
-    while again:
-        again = _attempt(table, again)
+    left = changes
+    for _ in range(ROUNDS):
+        # Two who make one document at once: the second is told that it is there. It can change it now.
+        left = _attempt(table, left)
+        if not left:
+            return
+    # An early state that finds it there, and not as one that it may change: it is final.
+    for change in left:
+        if not change.early:
+            raise BackendError(f"{change.uuid}: MongoDB says that there is another document like it")
+
+
+def upsert_all(table: Table, updates: Sequence[UpdateOne]) -> None:
+    """Carry out updates that make the document where there is none. Raises BackendError as :func:`update_all`."""
+    left = list(updates)
+    for _ in range(ROUNDS if left else 0):
+        with asking():
+            try:
+                table.bulk_write(left, ordered=False)
+                return
+            except BulkWriteError as exc:
+                errors = exc.details.get("writeErrors", ())
+                if not errors or any(error["code"] != DUPLICATE for error in errors):
+                    raise
+                left = [left[error["index"]] for error in errors]
+    if left:
+        raise BackendError("MongoDB says again and again that a document is there, and does not find it")
 
 
 def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
