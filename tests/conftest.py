@@ -144,6 +144,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(scope="session")
+def tls_server(certificates: Certificates) -> Iterator[RedisServer]:
+    """A Redis that speaks TLS only, and wants to see a client's certificate."""
+    try:
+        server = RedisServer(tls=certificates)
+    except ServerMissing as reason:
+        missing(reason)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitServer]:
     """One RabbitMQ for the whole run, started by the first test that asks; leave it running and unpaused."""
     try:

@@ -1,6 +1,6 @@
-"""Numbers on a local Redis: publishing, working, latency, memory; with what they are compared to in the same run.
+"""Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [--tasks 20000] [--backlog 200000] [--rounds 3]
+    python tests/benchmarks/bench.py [redis|amqp] [--tasks 20000] [--backlog 200000] [--rounds 3]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """
@@ -23,15 +23,14 @@ import redis
 
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
-from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.servers import RabbitServer, RedisServer
 from gearmesh.wire.names import QueueKeys
 
-QUEUE = "machinery_tasks"
+sys.path.insert(0, str(Path(__file__).parent))
+from bench_amqp import AMQPBench
+from bench_report import QUEUE, report
+
 STAGE = "bench_stage"
-
-
-def report(what: str, value: str) -> None:
-    print(f"{what:<58} {value:>18}", flush=True)
 
 
 class Bench:
@@ -194,11 +193,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("broker", nargs="?", choices=("redis", "amqp"), default="redis")
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     with RedisServer() as server:
+        if args.broker == "amqp":
+            with RabbitServer() as rabbit:
+                AMQPBench(rabbit, server.url, args.tasks, args.rounds).run()
+            return
         Bench(server.url, args.tasks, args.backlog, args.rounds).run()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 import redis
@@ -50,98 +51,111 @@ def make_app(url: str, backend: str = "", **settings: Any) -> Celery:
 
 def add_tasks(app: Celery) -> None:
     """Give an app the project's tasks."""
+    task = partial(app.task, shared=False)
 
-    @app.task(name="add")
+    @task(name="add")
     def add(x: Any, y: Any) -> Any:
         return x + y
 
-    @app.task(name="total")
+    @task(name="total")
     def total(numbers: list[Any]) -> Any:
         return sum(numbers)
 
-    @app.task(name="echo")
+    @task(name="echo")
     def echo(*args: Any, **kwargs: Any) -> Any:
         return [list(args), kwargs]
 
-    @app.task(name="same")
+    @task(name="same")
     def same(value: Any) -> Any:
         return value
 
-    @app.task(name="none")
+    @task(name="none")
     def none() -> None:
         return None
 
-    @app.task(name="half")
+    @task(name="half")
     def half(number: int) -> Int32:
         return number // 2
 
-    @app.task(name="pair")
+    @task(name="pair")
     def pair(number: int) -> tuple[int, str]:
         return number, str(number)
 
-    @app.task(name="document")
+    @task(name="document")
     def document(number: int) -> Json[dict[str, int]]:
         return {"number": number}
 
-    @app.task(name="broken")
+    @task(name="broken")
     def broken(text: str) -> None:
         raise ValueError(text)
 
-    @app.task(name="silent")
+    @task(name="silent")
     def silent() -> None:
         raise KeyError
 
-    @app.task(name="flaky", bind=True, max_retries=5)
+    @task(name="flaky", bind=True, max_retries=5)
     def flaky(self: Task, times: int) -> int:
         if self.request.retries < times:
             raise self.retry(countdown=0.05)
         return int(self.request.retries)
 
-    @app.task(name="replaced", bind=True)
+    @task(name="replaced", bind=True)
     def replaced(self: Task, x: int) -> Any:
         raise self.replace(add.s(x, 1000))
 
-    @app.task(name="replaced_by_group", bind=True)
+    @task(name="replaced_by_group", bind=True)
     def replaced_by_group(self: Task, x: int) -> Any:
         raise self.replace(group(add.s(x, 1), add.s(x, 2)))
 
-    @app.task(name="told", bind=True)
+    @task(name="told", bind=True)
     def told(self: Task) -> dict[str, Any]:
         return {"headers": self.request.headers or {}, "id": self.request.id, "root": self.request.root_id}
 
-    @app.task(name="says", bind=True)
+    @task(name="says", bind=True)
     def says(self: Task, seconds: float) -> str:
         self.update_state(state="PROGRESS", meta={"done": 3})
         time.sleep(seconds)
         return "said"
 
-    @app.task(name="nap")
+    @task(name="nap")
     def nap(seconds: float) -> float:
         time.sleep(seconds)
         return seconds
 
-    @app.task(name="count", ignore_result=True)
+    @task(name="count", ignore_result=True)
     def count(url: str, key: str, seconds: float = 0.0) -> None:
         time.sleep(seconds)
         with redis.Redis.from_url(url) as client:
             client.incr(key)
 
-    @app.task(name="note", ignore_result=True)
+    @task(name="note", ignore_result=True)
     def note(url: str, key: str, *values: Any) -> None:
         with redis.Redis.from_url(url) as client:
             client.rpush(key, repr(values))
 
-    @app.task(name="note_last", ignore_result=True)
+    @task(name="counted")
+    def counted(numbers: list[int], url: str, key: str) -> int:
+        with redis.Redis.from_url(url) as client:
+            client.incr(key)
+        return sum(numbers)
+
+    @task(name="counted_go")
+    def counted_go(url: str, key: str, *numbers: int) -> int:
+        with redis.Redis.from_url(url) as client:
+            client.incr(key)
+        return sum(numbers)
+
+    @task(name="note_last", ignore_result=True)
     def note_last(*given: Any) -> None:
         *values, url, key = given
         with redis.Redis.from_url(url) as client:
             client.rpush(key, repr(tuple(values)))
 
-    @app.task(name="document_untyped")
+    @task(name="document_untyped")
     def document_untyped() -> Any:
         return {"a": 1}
 
-    @app.task(name="noted_failure")
+    @task(name="noted_failure")
     def noted_failure(request: Any, exc: Any, traceback: Any, url: str, key: str) -> None:
         with redis.Redis.from_url(url) as client:
             client.rpush(key, f"{request.id} {type(exc).__name__}: {getattr(exc, 'error', exc)}")

@@ -153,7 +153,7 @@ def test_go_s_retry_count_counts_in_celery(place: Place, key: str) -> None:
 
 def _note(place: Place, key: str) -> dict[str, Any]:
     """A task that notes what it was given besides: an error's text is put first."""
-    return sig("note_last", arg("string", place.url), arg("string", key))
+    return sig("note_last", arg("string", place.store), arg("string", key))
 
 
 def test_own_states_are_seen(place: Place) -> None:
@@ -175,7 +175,7 @@ def test_forget(place: Place) -> None:
 
 
 def test_ignored_results_are_not_kept(place: Place, key: str) -> None:
-    result = place.task("count", place.url, key).apply_async(ignore_result=True)
+    result = place.task("count", place.store, key).apply_async(ignore_result=True)
     eventually(lambda: _counted(place, key) == 1)
     assert result.get(timeout=WAIT) is None
     with place.redis() as client:
@@ -285,7 +285,7 @@ def test_every_flow_is_tested(place: Place) -> None:
 def test_links(place: Place, key: str) -> None:
     t = place.task
     for first in (t("multiply", 2, 3), t("add", 2, 4)):
-        first.link(t("note", place.url, key, immutable=True))
+        first.link(t("note", place.store, key, immutable=True))
         first.link(t("multiply", 7))
         result = first.apply_async()
         assert result.get(timeout=WAIT) == 6
@@ -296,7 +296,7 @@ def test_links(place: Place, key: str) -> None:
 def test_errbacks(place: Place, key: str, name: str) -> None:
     t = place.task
     first = t(name, "oh")
-    first.link_error(t("noted_failure", place.url, key))
+    first.link_error(t("noted_failure", place.store, key))
     result = chain(first, t("add", 1), t("multiply", 2)).apply_async()
     with pytest.raises((TaskFailed, ValueError), match="oh"):
         result.get(timeout=WAIT)
@@ -314,7 +314,7 @@ def test_a_member_fails(place: Place, key: str, header: tuple[str, str]) -> None
     args = {"broken": ("oh",), "fail": ("oh",)}
     members = [t(name, *args.get(name, (1, 2))) for name in header]
     body = t("total")
-    body.link_error(t("noted_failure", place.url, key))
+    body.link_error(t("noted_failure", place.store, key))
     result = chord(members, body).apply_async()
     eventually(lambda: result.state == "FAILURE")
     assert isinstance(result.result, ChordError)

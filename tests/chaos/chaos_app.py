@@ -1,12 +1,14 @@
 """The app of the workers under test. Every run of a task leaves its mark on a Redis that no fault touches.
 
 ``CHAOS_BROKER``: URL of the broker. ``CHAOS_BACKEND``: of the backend; without it, the same. ``CHAOS_COUNTS``: port of
-the server that counts. ``CHAOS_SKEW``: seconds by which this process's wall clock is wrong.
+the server that counts. ``CHAOS_REDIS``: settings of Redis connections, in JSON. ``CHAOS_SKEW``: seconds by which this
+process's wall clock is wrong.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import time
 
@@ -25,7 +27,8 @@ if skew := float(os.environ.get("CHAOS_SKEW") or 0):
     _shift_clock(skew)
 
 _broker = os.environ["CHAOS_BROKER"]
-app = App(broker=_broker, backend=os.environ.get("CHAOS_BACKEND") or _broker)
+_redis = json.loads(os.environ.get("CHAOS_REDIS") or "{}")
+app = App(broker=_broker, backend=os.environ.get("CHAOS_BACKEND") or _broker, redis=_redis)
 _counts = redis.Redis(host="127.0.0.1", port=int(os.environ["CHAOS_COUNTS"]))
 
 

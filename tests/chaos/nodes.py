@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +46,7 @@ class Node:
         skew: seconds by which its wall clock is wrong.
         options: more words of the command line.
         backend: the URL of where states go; "": the broker.
+        redis: settings of Redis connections; None: the defaults.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Node:
         skew: float = 0.0,
         options: Sequence[str] = (),
         backend: str = "",
+        redis: Mapping[str, object] | None = None,
     ) -> None:
         self.log = log
         self.concurrency = concurrency
@@ -69,6 +72,7 @@ class Node:
             "CHAOS_BROKER": broker,
             "CHAOS_BACKEND": backend,
             "CHAOS_COUNTS": str(counts),
+            "CHAOS_REDIS": json.dumps(redis or {}),
             "CHAOS_SKEW": str(skew),
             "PYTHONPATH": str(Path(gearmesh.__file__).parent.parent),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -64,6 +65,7 @@ def go(amqp_url: str) -> GoSide:
 class TestAMQPBackend(BackendContract):
     merges = False
     large = 400
+    each = 8
 
     @pytest.fixture
     def open_backend(self, amqp_url: str) -> Callable[..., Backend]:
@@ -251,6 +253,36 @@ def test_a_queue_that_expired_comes_again(backend: AMQPBackend, go: GoSide) -> N
     go.delete("task_1")
     backend.write([make_state("task_1", SUCCESS, Results=())])
     assert go.poll("task_1") == make_state("task_1", SUCCESS, Results=())
+
+
+def test_a_deleted_exchange_comes_again(backend: AMQPBackend, go: GoSide) -> None:
+    backend.write([make_state("task_1")])
+    with go.channel() as channel:
+        channel.exchange_delete("machinery_exchange")
+        channel.exchange_delete("gearmesh:done")
+    backend.write([make_state("task_1", SUCCESS, Results=())])
+    backend.write([make_state("task_2")])
+    assert backend.read(["task_1", "task_2"]) == [
+        make_state("task_1", SUCCESS, Results=()),
+        make_state("task_2"),
+    ]
+
+
+def test_a_lost_listener_listens_again(
+    backend: AMQPBackend, open_backend: Open, rabbitmq_server: RabbitServer
+) -> None:
+    told: list[str] = []
+    stop = open_backend().watch(told.extend)
+
+    def announced(uuid: str) -> bool:
+        with suppress(*backend.connection_errors):
+            backend.write([make_state(uuid, SUCCESS)])
+        return uuid in told
+
+    eventually(lambda: announced("task_1"))
+    rabbitmq_server.close_connections()
+    eventually(lambda: announced("task_2"))
+    stop()
 
 
 def test_what_is_no_state_is_named(backend: AMQPBackend, go: GoSide) -> None:

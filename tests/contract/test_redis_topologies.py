@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,9 @@ from gearmesh import App, chain, chord, group
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.config import Config, RedisConfig
+from gearmesh.errors import ConfigError, PublishError
+from gearmesh.locks.base import Claim
+from gearmesh.locks.registry import open_lock
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.delaying import Delaying
 from gearmesh.testing.contracts.delivering import Delivering
@@ -25,9 +30,10 @@ from gearmesh.testing.contracts.fusing import Fusing
 from gearmesh.testing.contracts.inspecting import Inspect
 from gearmesh.testing.contracts.leasing import Leasing
 from gearmesh.testing.contracts.settling import Settling
-from gearmesh.testing.contracts.support import Connect
-from gearmesh.testing.servers import Certificates, RedisSentinels, RedisServer
+from gearmesh.testing.contracts.support import Connect, eventually
+from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer, free_port
 from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import Commit, Publish, Token
 from gearmesh.worker import Worker
 
 REDIS_MD = Path(__file__).parents[2] / "docs" / "redis.md"
@@ -62,14 +68,6 @@ def sentinel_place(redis_sentinels: RedisSentinels) -> Place:
         client.flushdb()
     settings = RedisConfig(master_name=redis_sentinels.master_name)
     return Place(f"{redis_sentinels.url}/3", settings)
-
-
-@pytest.fixture(scope="module")
-def tls_server(certificates: Certificates) -> Iterator[tuple[RedisServer, int]]:
-    """A server that speaks TLS only, and wants to see a client's certificate."""
-    server = RedisServer(tls=certificates)
-    with server:
-        yield server
 
 
 @pytest.fixture
@@ -197,3 +195,170 @@ def test_a_worker_under_the_rule(acl_place: Place) -> None:
             assert chord([add.s(n) for n in range(5)], add.s()).apply_async().get(timeout=10) == 10
             assert add.apply_async((4, 5), countdown=0.1).get(timeout=10) == 9
             app.check_backend()
+
+
+# --- a master that is replaced --------------------------------------------------------------------
+
+
+def test_a_failover_while_a_worker_waits(make_sentinels: Callable[..., RedisSentinels]) -> None:
+    """It was blocked on the old master, which lives on as a replica."""
+    group_ = make_sentinels(sentinel_password="quiet")
+    settings = RedisConfig(master_name=group_.master_name, sentinel_password="quiet")
+    place = Place(group_.url, settings)
+    with place.app(publish_timeout=30.0) as app:
+        tasks(app)
+        add = app.tasks["add"]
+        with Worker(app, concurrency=2):
+            assert add.delay(1, 2).get(timeout=10) == 3
+            before = group_.master
+            group_.failover()
+            assert group_.master is not before
+            assert add.delay(3, 4).get(timeout=30) == 7
+            assert before.running
+
+
+class TestReplicas:
+    """``replicas_ack``: what is written counts as done once a replica has it."""
+
+    @pytest.fixture
+    def servers(self, make_redis: Callable[..., RedisServer]) -> tuple[RedisServer, RedisServer]:
+        master, replica = make_redis(args=["--repl-diskless-sync-delay", "0"]), make_redis()
+        with redis.Redis(port=replica.port) as client:
+            client.replicaof("127.0.0.1", str(master.port))
+            eventually(lambda: client.info("replication")["master_link_status"] == "up")
+        return master, replica
+
+    def test_it_is_waited_for(self, servers: tuple[RedisServer, RedisServer]) -> None:
+        master, replica = servers
+        place = Place(master.url, RedisConfig(replicas_ack=1))
+        with place.app() as app:
+            tasks(app)
+            add = app.tasks["add"]
+            result = add.delay(1, 2)
+            with redis.Redis(port=replica.port) as client:
+                assert client.llen("machinery_tasks") == 1, "the replica has it by now"
+                assert client.exists(result.uuid)
+                with Worker(app, concurrency=2):
+                    assert result.get(timeout=10) == 3
+                    assert b"SUCCESS" in client.get(result.uuid)
+
+    def test_a_silent_one(self, servers: tuple[RedisServer, RedisServer]) -> None:
+        master, replica = servers
+        place = Place(master.url, RedisConfig(replicas_ack=1, replicas_ack_timeout=0.1))
+        with place.app(publish_timeout=0.5) as app, redis.Redis(port=master.port) as client:
+            tasks(app)
+            add = app.tasks["add"]
+            first = add.delay(1, 2)
+            replica.pause()
+            with pytest.raises(PublishError, match="0 of 1 replicas"):
+                add.delay(3, 4)
+            assert client.llen("machinery_tasks") == 2, "repeated under one token"
+            with Worker(app, concurrency=1):
+                # It has run, and is written; but nobody may rely on that yet.
+                eventually(lambda: client.exists(first.uuid) and b"SUCCESS" in client.get(first.uuid))
+                replica.resume()
+                eventually(lambda: not client.keys("machinery_tasks") + client.keys("*:held:*"))
+
+    def test_a_repeated_commit_is_waited_for_too(self, servers: tuple[RedisServer, RedisServer]) -> None:
+        """It finds everything done, and writes nothing: that the replicas have it is to be shown all the same."""
+        master, replica = servers
+        place = Place(master.url, RedisConfig(replicas_ack=1, replicas_ack_timeout=0.1))
+        replica.pause()
+        commits, token = [Commit(publishes=(Publish("q", b"x"),))], Token("us", 1)
+        for _ in range(2):
+            with place.connect() as connection:
+                channel: Any = connection.channel()
+                with pytest.raises(connection.connection_errors, match="0 of 1 replicas"):
+                    channel.commit(commits, token=token)
+        replica.resume()
+        with place.connect() as connection:
+            channel = connection.channel()
+            assert channel.commit(commits, token=token) == ["done"]
+            assert channel.pending("q") == [b"x"]
+
+
+# --- what is wrong is said ------------------------------------------------------------------------
+
+
+class TestMistakes:
+    def refused(self, place: Place, expected: str) -> None:
+        with pytest.raises(ConfigError, match=expected), place.connect() as connection:
+            connection.channel()
+
+    def away(self, place: Place, expected: str) -> None:
+        with (
+            place.connect() as connection,
+            pytest.raises(connection.connection_errors, match=expected),
+        ):
+            connection.channel()
+
+    def test_a_node_of_a_cluster(self, redis_cluster: RedisCluster) -> None:
+        place = Place(redis_cluster.nodes[0].url)
+        self.refused(place, r"node of a Redis cluster.*cluster_enabled")
+        backend = place.backend()
+        other = next(
+            n for n in range(100) if redis_cluster.node_of(f"task_{n}") is not redis_cluster.nodes[0]
+        )
+        with pytest.raises(ConfigError, match=r"node of a cluster.*cluster_enabled"):
+            backend.read([f"task_{other}"])
+        backend.close()
+
+    def test_no_cluster(self, redis_server: RedisServer) -> None:
+        port = redis_server.port
+        self.refused(Place(f"redis://127.0.0.1:{port},127.0.0.1:{port}"), "no node of a cluster")
+        self.refused(Place(redis_server.url, RedisConfig(cluster_enabled=True)), "no node of a cluster")
+
+    def test_one_host_of_a_cluster(self, redis_cluster: RedisCluster) -> None:
+        place = Place(redis_cluster.nodes[0].url, RedisConfig(cluster_enabled=True))
+        with place.connect() as connection:
+            assert type(connection.channel()).__name__ == "ClusterChannel"
+
+    def test_a_database_of_a_cluster(self) -> None:
+        for url in ("redis://h:1,h:2/3", "redis://h:1/3"):
+            self.refused(Place(url, RedisConfig(cluster_enabled=True)), r"database 3 of a cluster")
+            with pytest.raises(ConfigError, match="database 3 of a cluster"):
+                Config(broker=url, redis=RedisConfig(cluster_enabled=True))
+
+    def test_sentinels_without_a_name(self, redis_sentinels: RedisSentinels) -> None:
+        first = redis_sentinels.sentinels[0].port
+        several = ",".join(f"127.0.0.1:{each.port}" for each in redis_sentinels.sentinels)
+        self.refused(Place(f"redis://127.0.0.1:{first}"), r"sentinel.*redis\.master_name")
+        self.refused(Place(f"redis://{several}"), r"redis\.master_name")
+
+    def test_a_name_nobody_knows(self, redis_sentinels: RedisSentinels) -> None:
+        self.refused(Place(redis_sentinels.url, RedisConfig(master_name="other")), "'other', but no sentinel")
+
+    def test_no_sentinels(self, redis_server: RedisServer) -> None:
+        self.refused(Place(redis_server.url, RedisConfig(master_name="gears")), "is no sentinel")
+
+    def test_a_sentinels_password(self, make_sentinels: Callable[..., RedisSentinels]) -> None:
+        group_ = make_sentinels(replicas=0, sentinel_password="quiet")
+        for password in ("", "loud"):
+            settings = RedisConfig(master_name="gears", sentinel_password=password)
+            self.refused(Place(group_.url, settings), "sentinel_password")
+
+    def test_both(self) -> None:
+        settings = RedisConfig(master_name="gears", cluster_enabled=True)
+        self.refused(Place("redis://h:1", settings), "both set")
+        self.refused(Place("redis+socket:///a.sock", RedisConfig(cluster_enabled=True)), "Unix socket")
+
+    def test_nobody_answers(self) -> None:
+        port = free_port()
+        for place in (
+            Place(f"redis://127.0.0.1:{port},127.0.0.1:{port}"),
+            Place(f"redis://127.0.0.1:{port}", RedisConfig(master_name="gears")),
+        ):
+            self.away(place, str(port))
+
+    def test_a_certificate_nobody_trusts(self, tls_server: RedisServer) -> None:
+        self.away(Place(tls_server.url), r"(?i)certificate")
+
+
+def test_a_lock_in_each_place(sentinel_place: Place, tls_place: Place, cluster_url: str) -> None:
+    for place in (sentinel_place, tls_place, Place(cluster_url)):
+        lock = open_lock(place.url, settings=place.settings)
+        now = time.time_ns()
+        claim = Claim(f"machinery_lock_{uuid4().hex}", "a", now, now + 10**9, now)
+        assert lock.take(claim) is True
+        assert lock.take(dataclasses.replace(claim, holder="b")) is False
+        lock.close()

@@ -8,8 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from gearmesh.config import RedisConfig
+from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.testing.peerproc import PeerProcess, python_peer
 from gearmesh.testing.servers import RedisCluster, RedisSentinels
+from gearmesh.urls import RedisTarget, parse
+from gearmesh.wire.names import DELAYED_TASKS
 
 from .conftest import PEER
 from .peers import Peers
@@ -23,14 +27,21 @@ def places(request: pytest.FixtureRequest) -> Iterator[Callable[[], Peers]]:
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         if request.param == "cluster":
             cluster: RedisCluster = request.getfixturevalue("redis_cluster")
-            url = cluster.url
+            url, settings = cluster.url, RedisConfig()
         else:
             sentinels: RedisSentinels = request.getfixturevalue("redis_sentinels")
             patch.setenv("REDIS_MASTER_NAME", sentinels.master_name)
-            url = f"{sentinels.url}/5"
+            url, settings = f"{sentinels.url}/5", RedisConfig(master_name=sentinels.master_name)
         programs = {"go": [*PEER, "-env"], "python": python_peer("-env")}
 
+        target = parse(url)
+        assert isinstance(target, RedisTarget)
+        client = Access(target, settings).client()
+        stack.callback(hang_up, client)
+
         def make(abrupt: bool = False) -> Peers:
+            # All share one database: who counts the delayed ones begins with none.
+            client.delete(DELAYED_TASKS)
             return Peers(programs, lambda: url, stack, abrupt=abrupt)
 
         yield make
@@ -47,6 +58,7 @@ def test_scenario(
     scenario: Scenario, client: Side, worker: Side, peers_there: Peers, places: Callable[..., Peers]
 ) -> None:
     pair = peers_there.pair(client, worker)
+    fresh = places(abrupt=True)
     working: PeerProcess = pair.worker
     queue = pair.queue
     own: PeerProcess | None = None
@@ -55,9 +67,7 @@ def test_scenario(
     run = Run(queue)
     if scenario.worker is not None and not scenario.refused(client):
         flags = [run.fill(flag) for flag in scenario.worker]
-        working = own = places(abrupt=True).start(
-            worker, pair.url, "-mode", "worker", "-queue", queue, *flags
-        )
+        working = own = fresh.start(worker, pair.url, "-mode", "worker", "-queue", queue, *flags)
     for step, want in scenario.steps_for(client, worker):
         take(step, want, run, working if step.to == "worker" else pair.client)
     if own is not None:

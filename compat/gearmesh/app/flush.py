@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from gearmesh.app.groups import groups_of
 from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.transports.base import Channel
-from gearmesh.wire.commit import Commit, Outcome, Token
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Token
 
-__all__ = ["Flusher"]
+__all__ = ["Flusher", "without_states"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -28,18 +30,26 @@ class Flusher:
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
+        #: False where deliveries may be lost with the connection that brought them, as far as one knows here
+        self._holds: Callable[[Delivery], bool] | None = getattr(channel, "holds", None)
+        #: The last flush came so far that it sent something: all states were written, and later ones may have been
+        #: since. Who repeats it has to leave them out; see :func:`without_states`.
+        self.sent = False
 
-    def flush(self, commits: Sequence[Commit], token: Token | None = None) -> list[Outcome]:
+    def flush(
+        self, commits: Sequence[Commit], token: Token | None = None, *, again: bool = False
+    ) -> list[Outcome]:
         """Carry out Commits in order; one outcome each.
 
         Raises the channel's or the backend's ``connection_errors`` when the outcome is unknown: the same call
-        may be repeated (publishes only under the same ``token``).
+        may be repeated (publishes only under the same ``token``). ``again``: this may have happened before.
         """
         if self.fused:
             return self._channel.commit(commits, token=token)
-        return self._split(commits, token)
+        self.sent = False
+        return self._split(commits, token, again)
 
-    def _split(self, commits: Sequence[Commit], token: Token | None) -> list[Outcome]:
+    def _split(self, commits: Sequence[Commit], token: Token | None, again: bool) -> list[Outcome]:
         """Go's order: whatever a later step needs is there before it.
 
         A repeated flush writes the same states and finds its triggers its own: only the last step needs a
@@ -48,7 +58,12 @@ class Flusher:
         busy, finals = self._groups.look(commits)
         outcomes: list[Outcome | None] = ["busy" if i in busy else None for i in range(len(commits))]
         todo = [(i, commit) for i, commit in enumerate(commits) if i not in busy]
-        states = [state for _, commit in todo for state in commit.states]
+        lost = self._lost(todo)
+        for i in lost:
+            outcomes[i] = "lost"
+        # A lost delivery comes again and does what is left to do; only a result is kept for it.
+        states = [state for i, commit in todo for state in commit.states if i not in lost or state.final]
+        todo = [(i, commit) for i, commit in todo if i not in lost]
         if states:
             self._backend.write(states)
         if finals:
@@ -66,13 +81,21 @@ class Flusher:
                     fired.add(i)
                     publishes = (*publishes, *commit.trigger.publishes)
                 rest.append((i, Commit(publishes=publishes, settle=commit.settle)))
-        for (i, _), outcome in zip(
-            rest, self._channel.commit([commit for _, commit in rest], token=token), strict=True
-        ):
+        self.sent = True
+        more = {"again": True} if again and self._holds is not None else {}
+        done = self._channel.commit([commit for _, commit in rest], token=token, **more)
+        for (i, _), outcome in zip(rest, done, strict=True):
             outcomes[i] = outcome
             if (trigger := commits[i].trigger) is not None:
                 self._groups.over(trigger, fired=i in fired and outcome == "done")
         return [outcome or "done" for outcome in outcomes]
+
+    def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
+        """Those whose deliveries are known to be somebody else's by now."""
+        holds = self._holds
+        if holds is None:
+            return set()
+        return {i for i, commit in commits if commit.settle is not None and not holds(commit.settle.delivery)}
 
     def _chord(self, commit: Commit) -> tuple[Outcome | None, bool]:
         """An outcome that ends the commit here, or None; and whether it has won its trigger."""
@@ -89,6 +112,14 @@ class Flusher:
             return None, False
         self._backend.write(trigger.states)
         return None, True
+
+
+def without_states(commit: Commit) -> Commit:
+    """The same, for a flush that wrote its states and is to be repeated: what followed from it may have begun."""
+    trigger = commit.trigger
+    if trigger is not None:
+        trigger = msgspec.structs.replace(trigger, states=())
+    return msgspec.structs.replace(commit, states=(), trigger=trigger)
 
 
 def _answered(commit: Commit, asked: set[str]) -> bool:

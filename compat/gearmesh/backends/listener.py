@@ -1,38 +1,41 @@
-"""Hears on a Redis channel which tasks became final, while anybody wants to know."""
+"""Hears which tasks became final, while anybody wants to know."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from gearmesh.backends.announcer import Announcer
 from gearmesh.pauses import Pauses
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 
-__all__ = ["Listener"]
+__all__ = ["LOOK", "Hear", "Listener", "redis_channel"]
 
-log = logging.getLogger("gearmesh.redis")
+log = logging.getLogger("gearmesh.listener")
 
 #: Seconds after which a listener looks whether it is still wanted.
 LOOK = 1.0
+
+#: Makes a subscription. It gives the words of each announcement, and nothing (an empty list) after :data:`LOOK` seconds
+#: of silence; closing it ends it.
+Hear = Callable[[], Generator[list[str], None, None]]
 
 
 class Listener:
     """One subscription and one thread for any number of watchers; none for none.
 
     Args:
-        client: of ``redis-py``.
-        channel: its messages are words with spaces between.
-        missed: called whenever the subscription has begun, gives words that may have been missed before.
+        hear: makes a subscription.
+        errors: what it raises while its server is away.
+        what: is heard, for the log.
     """
 
-    def __init__(self, client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> None:
-        self._redis = client
-        self._channel = channel
-        self._missed = missed
+    def __init__(self, hear: Hear, errors: tuple[type[BaseException], ...], what: str) -> None:
+        self._hear = hear
+        self._errors = errors
+        self._what = what
         self._announcer = Announcer()
         self._lock = threading.Lock()
         self._stops: set[Callable[[], None]] = set()
@@ -73,17 +76,36 @@ class Listener:
         pauses = Pauses()
         while not over.is_set():
             try:
-                with contextlib.closing(self._redis.pubsub()) as pubsub:
-                    pubsub.subscribe(self._channel)
-                    while not over.is_set():
-                        message = pubsub.get_message(timeout=LOOK)
+                with contextlib.closing(self._hear()) as heard:
+                    for words in heard:
                         pauses.reset()
-                        if message is None or over.is_set():
-                            continue
-                        if message["type"] == "message":
-                            self._announcer.announce(message["data"].decode().split(" "))
-                        elif message["type"] == "subscribe" and self._missed is not None:
-                            self._announcer.announce(self._missed())
-            except CONNECTION_ERRORS as exc:
-                pauses.log(log, f"channel {self._channel} is not heard now", exc)
+                        if over.is_set():
+                            break
+                        self._announcer.announce(words)
+            except self._errors as exc:
+                pauses.log(log, f"{self._what} is not heard now", exc)
                 over.wait(pauses.next())
+
+
+def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Hear:
+    """A subscription to a Redis channel whose messages are words with spaces between.
+
+    Args:
+        client: of ``redis-py``.
+        channel: its name.
+        missed: called whenever the subscription has begun, gives words that may have been missed before.
+    """
+
+    def hear() -> Generator[list[str], None, None]:
+        with contextlib.closing(client.pubsub()) as pubsub:
+            pubsub.subscribe(channel)
+            while True:
+                message = pubsub.get_message(timeout=LOOK)
+                if message is not None and message["type"] == "message":
+                    yield message["data"].decode().split(" ")
+                elif message is not None and message["type"] == "subscribe" and missed is not None:
+                    yield missed()
+                else:
+                    yield []
+
+    return hear

@@ -12,7 +12,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import ResponseError
 
-from gearmesh.backends.listener import Listener
+from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, Packed, pack_state
@@ -54,8 +54,8 @@ class RedisBackend:
         self.db = access.target.db
         self._redis: Any = access.client()
         self._replicas = access.replicas
-        self._listener = Listener(self._redis, done_channel(self.db))
-        self._revocations = Listener(self._redis, revoked_channel(self.db), self._all_revoked)
+        self._listener = _listener(self._redis, done_channel(self.db))
+        self._revocations = _listener(self._redis, revoked_channel(self.db), self._all_revoked)
         self._groups = Groups(self.read_group, self.touch, expire)
         self._script = CommitScript(
             keys=QueueKeys, expire=expire, announce=done_channel(self.db), groups=self._groups
@@ -232,6 +232,10 @@ def open_redis(access: Access, *, expire: int) -> RedisBackend:
 
         return ClusterBackend(access, expire=expire)
     return RedisBackend(access, expire=expire)
+
+
+def _listener(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Listener:
+    return Listener(redis_channel(client, channel, missed), CONNECTION_ERRORS, f"channel {channel}")
 
 
 def _state(uuid: str, body: bytes) -> TaskState:

@@ -9,9 +9,10 @@ from gearmesh.celery.configure import configure, settings
 from gearmesh.celery.consumer import Consumer
 from gearmesh.celery.errors import NotForGo
 from gearmesh.celery.routes import GoTask
-from gearmesh.celery.transport import MemoryTransport, Transport
+from gearmesh.celery.transport import AMQPTransport, MemoryTransport, Transport
 
 __all__ = [
+    "AMQPTransport",
     "Backend",
     "Consumer",
     "GoTask",

@@ -51,6 +51,8 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         super().__init__(app, url=url, **kwargs)
         self.thread_safe = True
         self.bridge = Bridge.of(app)
+        #: the results of chord headers that are generators, while their members are being sent
+        self._generated: dict[str, Iterable[Any]] = {}
 
     def as_uri(self, include_password: bool = False) -> str:
         return str(self.url) if include_password else redact(str(self.url))
@@ -280,14 +282,32 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
     # -- chords
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Celery's hook: the group as Go knows it, before any member is sent."""
+        """Celery's hook: the group as Go knows it, before any member is sent.
+
+        But for a header that comes out of a generator: that is not to be hurried, so the group is made before its last
+        member is sent, without which it cannot be complete.
+        """
         self.ensure_chords_allowed()
         group_id, results = header_result_args[0], header_result_args[1]
+        if isinstance(results, (list, tuple)):
+            self._make_group(group_id, results)
+        else:
+            self._generated[group_id] = results
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Celery's hook: the last member of a header is about to be sent."""
+        results = self._generated.pop(group_id, None)
+        if results is not None:
+            self._make_group(group_id, results)
+
+    def _make_group(self, group_id: str, results: Iterable[Any]) -> None:
         members = list(_leaves(results))
         created = gotime.format_ns(time.time_ns())
         self.bridge.create_group(GroupMeta(GroupUUID=group_id, TaskUUIDs=tuple(members), CreatedAt=created))
         # Go: a member without any state makes its look at the group an error.
-        self.bridge.write([TaskState(TaskUUID=uuid, State=PENDING, CreatedAt=created) for uuid in members])
+        known = self._read(members)
+        missing = [uuid for uuid, state in zip(members, known, strict=True) if state is None]
+        self.bridge.write([TaskState(TaskUUID=uuid, State=PENDING, CreatedAt=created) for uuid in missing])
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
         """Celery's hook: a member has ended. Who completes the group fires the chord, once among all."""

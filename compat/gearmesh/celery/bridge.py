@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from celery.canvas import Signature as Step
+from kombu.utils.url import parse_url
 
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
@@ -17,11 +18,11 @@ from gearmesh.backends.base import Backend
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.celery.steps import GO, RAW
-from gearmesh.config import Config
+from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import BackendError, ConfigError
 from gearmesh.forks import PerProcess
 from gearmesh.pauses import Pauses
-from gearmesh.urls import RedisTarget, parse, redact
+from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
@@ -38,6 +39,8 @@ CONSUMER: Final = "gearmesh.celery:Consumer"
 TRANSPORTS: Final[Mapping[str, str]] = {
     "redis": "gearmesh.celery:Transport",
     "rediss": "gearmesh.celery:Transport",
+    "amqp": "gearmesh.celery:AMQPTransport",
+    "amqps": "gearmesh.celery:AMQPTransport",
     "memory": "gearmesh.celery:MemoryTransport",
 }
 #: Where the app keeps its bridge.
@@ -78,12 +81,14 @@ class Bridge:
         self._results: dict[str, Declaration] = {}
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
         settings = {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
+        self._amqp = _amqp(options.get("amqp"))
         self.gear = App(
             config=Config(
                 broker=conf.broker_write_url,
                 backend=conf.result_backend.partition("+")[2],
                 default_queue=conf.task_default_queue,
                 results_expire_in=_expire(conf.result_expires),
+                amqp=self._amqp,
                 **settings,
             )
         )
@@ -115,7 +120,11 @@ class Bridge:
         Step.TYPES.setdefault(GO, GoStep)
         register(self.celery)
         options = self.celery.conf.broker_transport_options or {}
-        self.celery.conf.broker_transport_options = {**options, "bridge": self}
+        self.celery.conf.broker_transport_options = {
+            **options,
+            "amqp": self._amqp,
+            "bridge": self,
+        }
 
     # -- where tasks run
 
@@ -223,6 +232,17 @@ def _expire(setting: Any) -> int:
     return int(seconds) if seconds else FOR_EVER
 
 
+def _amqp(setting: Any) -> AMQPConfig:
+    if isinstance(setting, AMQPConfig):
+        return setting
+    if not isinstance(setting, Mapping) and setting is not None:
+        raise ConfigError(f"amqp is {setting!r:.100}, expected a mapping with Machinery's AMQP settings")
+    try:
+        return AMQPConfig(**(setting or {}))
+    except TypeError as exc:
+        raise ConfigError(f"amqp: {exc}") from exc
+
+
 def _check_settings(conf: Any) -> None:
     """Raises ConfigError for what would go elsewhere, or lose something, without a word."""
     url = conf.broker_write_url
@@ -242,8 +262,8 @@ def _check_settings(conf: Any) -> None:
         )
     if conf.broker_read_url not in (None, url):
         raise ConfigError("broker_read_url is another broker than broker_write_url: set broker_url only")
-    if isinstance(target, RedisTarget):
-        _check_redis_url(url, target)
+    if isinstance(target, (RedisTarget, AMQPTarget)):
+        _check_url(url, target.to_kombu())
     backend = conf.result_backend
     if not backend:
         raise ConfigError(
@@ -272,21 +292,16 @@ def _check_settings(conf: Any) -> None:
         raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as that")
 
 
-def _check_redis_url(url: str, target: RedisTarget) -> None:
+def _check_url(url: str, meant: Mapping[str, Any]) -> None:
     """kombu and Machinery read some URLs differently."""
-    from kombu.utils.url import parse_url
-
+    names = ("hostname", "port", "virtual_host", "userid", "password")
+    usual = {"hostname": "localhost", "port": 6379, "virtual_host": "0", "userid": "", "password": ""}
+    if url.startswith("amqp"):
+        usual |= {"port": 5671 if url.startswith("amqps") else 5672, "virtual_host": "/"}
+        usual |= {"userid": "guest", "password": "guest"}
     theirs = parse_url(url)
-    seen = (
-        theirs["hostname"] or "localhost",
-        theirs["port"] or 6379,
-        theirs["virtual_host"] or "0",
-        theirs["userid"] or "",
-        theirs["password"] or "",
-    )
-    meant = (target.host, target.port, str(target.db), target.username, target.password)
-    if seen != meant:
+    if any((theirs.get(name) or usual[name]) != (meant.get(name) or usual[name]) for name in names):
         raise ConfigError(
             f"broker_url: Celery and Machinery read {redact(url)!r} differently, "
-            "write redis://[user]:password@host:port/db with all parts"
+            "write scheme://user:password@host:port/database with all parts"
         )

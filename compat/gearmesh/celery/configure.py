@@ -8,7 +8,7 @@ from urllib.parse import quote
 from gearmesh.celery.bridge import BACKEND, CONSUMER, TRANSPORTS, Bridge
 from gearmesh.celery.routes import GoTasks
 from gearmesh.errors import ConfigError
-from gearmesh.urls import RedisTarget, parse, redact, scheme_of
+from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of
 
 __all__ = ["configure", "settings"]
 
@@ -30,7 +30,8 @@ def configure(
         backend: the same for results.
         go_tasks: the tasks that Go runs: name to queue, or to :class:`~gearmesh.celery.routes.GoTask`.
         queue: Celery's ``task_default_queue``; None leaves it.
-        options: further transport options: ``lease``, ``delayed_key``, ``unregistered_max_age``, and kombu's.
+        options: further transport options: ``lease``, ``delayed_key``, ``unregistered_max_age``, ``amqp`` (Machinery's
+            AMQP settings by name), and kombu's.
 
     Raises:
         ConfigError: says which setting is wrong, and what to set.
@@ -49,7 +50,7 @@ def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **op
         ConfigError: a URL is wrong.
     """
     target = parse(broker, "broker")
-    transport = TRANSPORTS.get("redis" if isinstance(target, RedisTarget) else scheme_of(broker))
+    transport = TRANSPORTS.get(scheme_of(broker))
     if transport is None:
         raise ConfigError(
             f"broker: {redact(broker)!r} is none that a Celery app can use with gearmesh, "
@@ -63,10 +64,13 @@ def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **op
         "worker_consumer": CONSUMER,
     }
     if isinstance(target, RedisTarget):
-        if target.path:
-            raise ConfigError(f"broker: {redact(broker)!r}: Celery reaches Redis by host and port only")
         user = f"{quote(target.username, '')}:{quote(target.password, '')}@" if target.password else ""
         chosen["broker_url"] = f"redis{'s' * target.tls}://{user}{target.host}:{target.port}/{target.db}"
-        if target.tls:
-            chosen["broker_use_ssl"] = True
+    if isinstance(target, AMQPTarget):
+        user = f"{quote(target.username, '')}:{quote(target.password, '')}@"
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        vhost = quote(target.virtual_host, "")
+        chosen["broker_url"] = f"amqp{'s' * target.tls}://{user}{host}:{target.port}/{vhost}"
+    if getattr(target, "tls", False):
+        chosen["broker_use_ssl"] = True
     return chosen

@@ -27,6 +27,31 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         self.bridge = Bridge.of(app)
         super().__init__(on_task_request, *args, app=app, **kwargs)
 
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Celery's hook: where there is no event loop, pools call it from threads of theirs; a channel has one."""
+        if self.hub is not None:
+            return super().call_soon_ack(p, *args, **kwargs)
+        done = self.call_soon(p, *args, **kwargs)
+        consumer = self.task_consumer
+        if consumer is not None:
+            consumer.channel.wake()
+        return done
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's hook: a message that its handler trips over is one message's trouble, not the worker's."""
+        handle = super().create_task_handler(*args, **kwargs)
+        pass_on = (*self.connection_errors, *self.channel_errors, MemoryError)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except pass_on:
+                raise
+            except Exception as exc:
+                self.on_invalid_task(None, message, exc)
+
+        return on_task_received
+
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """Celery's hook."""
         name = str(message.headers.get("task") or (message.payload or {}).get("task"))

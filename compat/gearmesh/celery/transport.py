@@ -17,7 +17,9 @@ from gearmesh.celery.bridge import TRANSPORTS, Bridge
 from gearmesh.celery.crossing import outgoing
 from gearmesh.celery.message import TaskMessage, from_wire, read, to_wire, write
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
-from gearmesh.transports import memory, redis
+from gearmesh.transports import amqp, memory, redis
+from gearmesh.transports.amqp.channel import Channel as AMQPChannel
+from gearmesh.transports.amqp.link import Link
 from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.channel import Channel as RedisChannel
 from gearmesh.wire import gotime
@@ -28,7 +30,7 @@ from gearmesh.wire.state import PENDING, TaskState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Bridging", "MemoryTransport", "Transport"]
+__all__ = ["AMQPTransport", "Bridging", "MemoryTransport", "Transport"]
 
 log = logging.getLogger("gearmesh.celery")
 
@@ -61,13 +63,14 @@ class Bridging:
         content_encoding: str | None = None,
         headers: Mapping[str, Any] | None = None,
         properties: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> Any:
         """kombu's hook: a task's message is kept as it is until it is known where it goes."""
         headers, properties = dict(headers or {}), dict(properties or {})
         prepare = super().prepare_message  # type: ignore[misc]
 
         def as_kombu() -> Any:
-            return prepare(body, priority, content_type, content_encoding, headers, properties)
+            return prepare(body, priority, content_type, content_encoding, headers, properties, **kwargs)
 
         content = body
         packed = headers.get("compression") if "task" in headers else None
@@ -146,7 +149,9 @@ def _into(message: Any) -> None:
         "priority": task.priority,
     }
     again = task.again or bool(message.delivery.redelivered)
-    message.delivery_info = {**message.delivery_info, "redelivered": again}
+    # A retry goes where its message came from: to the queue, whatever exchange has brought it there.
+    queue = {"exchange": "", "routing_key": message.delivery.queue}
+    message.delivery_info = {**message.delivery_info, **queue, "redelivered": again}
     message.task = task
     message.reject = partial(_reject, message)
 
@@ -188,6 +193,44 @@ class Transport(redis.Transport):
     """``broker_transport = "gearmesh.celery:Transport"`` for ``redis://`` and ``rediss://``."""
 
     Channel = _RedisChannel
+
+
+class _AMQPChannel(Bridging, AMQPChannel):
+    """RabbitMQ knows its exchanges; here only what the app's settings say of them is known."""
+
+    def basic_consume(self, queue: str = "", *args: Any, **kwargs: Any) -> str:
+        if any(queue == each.name for each in self.bridge.celery.amqp.queues.consume_from.values()):
+            self._declared.discard(queue)  # Celery has: but it is to be bound as Machinery's queues are, too
+        return str(super().basic_consume(queue, *args, **kwargs))
+
+    def _kind(self, exchange: str) -> str:
+        kinds = {str(queue.exchange.type) for queue in self._of(exchange)}
+        return "fanout" if kinds == {"fanout"} else "direct"
+
+    def _queues(self, exchange: str, routing_key: str) -> list[str]:
+        if not exchange:
+            return [routing_key]
+        found = [queue.name for queue in self._of(exchange) if queue.routing_key == routing_key]
+        if not found:
+            raise ConfigError(
+                f"no queue of task_queues is bound to exchange {exchange!r} by {routing_key!r}: "
+                "tasks go to queues, name one (queue=…)"
+            )
+        return found
+
+    def _of(self, exchange: str) -> list[Any]:
+        queues = self.bridge.celery.amqp.queues.values()
+        return [queue for queue in queues if queue.exchange is not None and queue.exchange.name == exchange]
+
+
+class _AMQPLink(Link):
+    Channel = _AMQPChannel
+
+
+class AMQPTransport(amqp.Transport):
+    """``broker_transport = "gearmesh.celery:AMQPTransport"`` for ``amqp://`` and ``amqps://``."""
+
+    Connection = _AMQPLink
 
 
 class _MemoryChannel(Bridging, memory.Channel):

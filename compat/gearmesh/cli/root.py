@@ -10,6 +10,7 @@ from gearmesh.cli.config import config
 from gearmesh.cli.dead import dead
 from gearmesh.cli.demo import demo
 from gearmesh.cli.dev import dev
+from gearmesh.cli.doctor import doctor
 from gearmesh.cli.inspect import delayed, groups, pending, queues
 from gearmesh.cli.periodic import periodic
 from gearmesh.cli.purge import purge
@@ -49,6 +50,6 @@ for command in (
     *(dev, worker, scheduler, periodic),
     *(send, result, revoke, groups),
     *(queues, pending, delayed, dead, purge),
-    *(config, demo),
+    *(config, doctor, demo),
 ):
     main.add_command(command)

@@ -17,7 +17,7 @@ from gearmesh.config.redis import RedisConfig
 from gearmesh.config.table import SECTIONS, SETTINGS
 from gearmesh.config.values import note_idle
 from gearmesh.errors import ConfigError
-from gearmesh.urls import Role, parse, redact
+from gearmesh.urls import RedisTarget, Role, parse, redact
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -254,7 +254,9 @@ class Config:
 
     def _parse(self, url: str, role: Role) -> None:
         try:
-            parse(url, role)
+            target = parse(url, role)
+            if isinstance(target, RedisTarget):
+                target.topology(self.redis.master_name, self.redis.cluster_enabled)
         except ConfigError as exc:
             origin = self.origin(role)
             raise ConfigError(

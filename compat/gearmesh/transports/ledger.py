@@ -32,5 +32,11 @@ class Ledger:
         self.consumer = consumer or consumer_name()
         #: delivery id -> delivery
         self.open: dict[int, Delivery] = {}
+        #: how many deliveries were lost with the connection that brought them
+        self.losses = 0
         #: ends the wait of the channel that fetches
         self.wake: Callable[[], None] | None = None
+
+    def adrift(self, id: int) -> bool:
+        """The delivery was lost with its connection: the broker gives it to somebody, perhaps to this consumer."""
+        return False

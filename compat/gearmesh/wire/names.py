@@ -11,6 +11,7 @@ import re
 from gearmesh.errors import ConfigError
 
 __all__ = [
+    "AMQP_DONE",
     "CHORD_MUTEX",
     "DEFAULT_QUEUE",
     "DELAYED_TASKS",
@@ -60,6 +61,8 @@ MONGO_GROUPS = "group_metas"
 MONGO_REPORTS = "gearmesh_reports"
 MONGO_REVOKED = "gearmesh_revoked"
 MONGO_CLAIMS = "gearmesh_claims"
+#: AMQP fanout exchange on which commits announce UUIDs that became final, space separated
+AMQP_DONE = "gearmesh:done"
 #: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends
 REVOKED = "gearmesh:revoked"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import kombu
 
-from gearmesh.app.flush import Flusher
+from gearmesh.app.flush import Flusher, without_states
 from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
@@ -175,10 +175,12 @@ class Committer:
         pauses = Pauses(most=1.0)  # what has ended should not stay uncommitted for long
         while True:
             try:
-                outcomes = self._outcomes([commit for commit, _ in items])
+                outcomes = self._outcomes([commit for commit, _ in items], again=pauses.count > 0)
                 self._handle(items, outcomes, repeated=pauses.count > 0)
                 return
             except self._trouble() as exc:
+                if self._flusher is not None and self._flusher.sent:
+                    items = [(without_states(commit), job) for commit, job in items]
                 self._disconnect()
                 if self._closing.is_set():
                     return
@@ -193,11 +195,11 @@ class Committer:
                     self._flush([item])
                 return
 
-    def _outcomes(self, commits: Sequence[Commit]) -> list[Outcome]:
+    def _outcomes(self, commits: Sequence[Commit], *, again: bool) -> list[Outcome]:
         if self._flusher is None:
             self._connection = self._connect()
             self._flusher = Flusher(self._connection.channel(), self._backend)
-        return self._flusher.flush(commits)
+        return self._flusher.flush(commits, again=again)
 
     def _handle(self, items: Sequence[Item], outcomes: Sequence[Outcome], *, repeated: bool) -> None:
         again = []

@@ -14,6 +14,7 @@ from gearmesh.app.task import Task
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.base import Channel, Rated
+from gearmesh.transports.ledger import Ledger
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Settle
 from gearmesh.worker.committer import Committer, close_quietly
@@ -45,6 +46,7 @@ class Intake:
         alone: called when a suspect begins to run, with nothing beside it.
         failed: called with the exception that ended the thread, should one.
         may_take: asked before each fetch; while it says no, nothing is taken.
+        ledger: what the worker holds, as far as the broker's connections know.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Intake:
         alone: Callable[[], None],
         failed: Callable[[BaseException], None],
         may_take: Callable[[], bool] = lambda: True,
+        ledger: Ledger | None = None,
     ) -> None:
         self._connect = connect
         self._queues = queues
@@ -73,6 +76,8 @@ class Intake:
         self._expire = expire
         self._failed = failed
         self._may_take = may_take
+        self._ledger = ledger or Ledger()
+        self._losses = 0
         self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), alone)
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
@@ -125,6 +130,7 @@ class Intake:
             except errors as exc:
                 pauses.log(log, "the broker is away", exc)
                 close_quietly(connection)
+                self._drop_lost()
                 self._closing.wait(pauses.next())
             except BaseException as exc:
                 log.critical("intake stopped: %s", exc, exc_info=True)
@@ -159,6 +165,7 @@ class Intake:
                     if self._hand_over():  # whatever broke since, the broker is there
                         pauses.reset()
                 pauses.reset()
+                self._drop_lost()
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
@@ -169,6 +176,25 @@ class Intake:
                     channel.basic_qos(0, wanted, False)
             self._channel = None
         connection.close()
+
+    def _drop_lost(self) -> None:
+        """What was lost with its connection and has not begun is somebody else's to run."""
+        losses = self._ledger.losses
+        if losses == self._losses:
+            return
+        self._losses = losses
+        adrift = self._ledger.adrift
+        back = self._executor.take_back()
+        ours = [job for job in back if not adrift(job.delivery.id)]
+        if ours:
+            self._executor.submit(ours)
+        suspects = self._quarantine.take_back()
+        for job in suspects:
+            if not adrift(job.delivery.id):
+                self._quarantine.add(job)
+        rated = [job for job, _ in self._rated]
+        self._rated = [(job, body) for job, body in self._rated if not adrift(job.delivery.id)]
+        put_back([job for job in back + suspects + rated if adrift(job.delivery.id)], self._committer)
 
     def _admit(self, channel: Channel) -> None:
         """Ask which jobs of limited rate may run now; the others get a moment reserved and wait in the broker."""

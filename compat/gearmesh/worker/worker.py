@@ -130,6 +130,7 @@ class Worker:
             (lambda: None) if board is None else board.alone,
             self._on_failure,
             partial(app.handlers.may_consume, self),
+            self._ledger,
         )
         self._lock = threading.Lock()
         self._started = False

@@ -11,15 +11,17 @@ from typing import Any
 import amqp
 import msgspec
 
+from gearmesh.backends.amqp.announcing import listening
 from gearmesh.backends.amqp.groups import Groups
 from gearmesh.backends.amqp.kept import Kept
 from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.links import CONNECTION_ERRORS, Link, Links
 from gearmesh.backends.amqp.states import States
+from gearmesh.backends.listener import Listener
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError
 from gearmesh.forks import PerProcess
-from gearmesh.wire.names import chord_triggered_queue, group_meta_queue
+from gearmesh.wire.names import AMQP_DONE, chord_triggered_queue, group_meta_queue
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["AMQPBackend"]
@@ -155,11 +157,12 @@ class AMQPBackend:
 
     # --- being told
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
-        return None
+    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        return self._parts.get().listener.watch(wake)
 
     def close(self) -> None:
         if (parts := self._parts.peek()) is not None:
+            parts.listener.close()
             parts.groups.close()
             parts.links.close()
 
@@ -170,7 +173,8 @@ class _Parts:
     def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
         self.kept = Kept(expire)
         self.states = States(layout, self.kept)
-        self.links = Links(lambda: Link(options, layout.exchange, layout.exchange_type))
+        self.links = Links(lambda: Link(options, self.states.prepare))
+        self.listener = Listener(listening(options), CONNECTION_ERRORS, f"exchange {AMQP_DONE}")
         self.groups = Groups(layout, self.links, self.states)
         self.lock = threading.Lock()
         #: group -> how many leading members are known to be final

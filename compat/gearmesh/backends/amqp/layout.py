@@ -40,6 +40,11 @@ class Layout:
         #: workers' too (Go: it does); there they go straight to their queue, and nothing is bound.
         self.exchange = exchange if exchange_type in ("direct", "topic") else ""
 
+    def declare_exchange(self, channel: Any) -> None:
+        """Declare Machinery's exchange, if it is used."""
+        if self.exchange:
+            channel.exchange_declare(self.exchange, self.exchange_type, durable=True, auto_delete=False)
+
     def declare(self, channel: Any, uuid: str) -> None:
         """Declare the queue of a task or a group; asks for no answer. An error closes the channel later."""
         channel.queue_declare(uuid, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())

@@ -41,6 +41,9 @@ IDLE: Final = 8
 #: Methods on their way without an answer, at the most; and bytes of them.
 WINDOW, WINDOW_BYTES = 256, 4 << 20
 
+#: Properties of a state's message, as Go writes them.
+_STATE: Final = {"content_type": "application/json", "delivery_mode": 2}
+
 
 class Got(NamedTuple):
     """An answer to basic.get.
@@ -56,12 +59,18 @@ class Got(NamedTuple):
 
 
 class Publishing(NamedTuple):
-    """A message to publish. ``declare`` is called with the channel before, and must not wait."""
+    """A message to publish.
+
+    Attributes:
+        declare: called with the channel before; must not wait.
+        transient: nobody has to get it, and it need not survive anything.
+    """
 
     exchange: str
     routing_key: str
     body: bytes
     declare: Callable[[Any], None] | None = None
+    transient: bool = False
 
 
 class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
@@ -123,10 +132,13 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         for message in messages:
             if message.declare is not None:
                 message.declare(self)
-            content = amqp.Message(message.body, content_type="application/json", delivery_mode=2)
+            kind = {"delivery_mode": 1} if message.transient else _STATE
+            content = amqp.Message(message.body, **kind)
             self._tag += 1
             self._open_tags.add(self._tag)
-            self.basic_publish(content, message.exchange, message.routing_key, mandatory=True)
+            self.basic_publish(
+                content, message.exchange, message.routing_key, mandatory=not message.transient
+            )
             size += len(message.body)
             if len(self._open_tags) >= WINDOW or size > WINDOW_BYTES:
                 self._await_confirms()
@@ -179,14 +191,13 @@ class Link:
 
     Args:
         options: of ``amqp.Connection``: host, userid, password, virtual_host, ssl.
-        exchange: declared as Machinery does; ``""``: none is.
-        exchange_type: its type.
+        prepare: declares what has to be there, on the channel.
 
     Attributes:
         channel: the one that is always there. used_at: monotonic time of the last use.
     """
 
-    def __init__(self, options: dict[str, Any], exchange: str, exchange_type: str) -> None:
+    def __init__(self, options: dict[str, Any], prepare: Callable[[Channel], None]) -> None:
         self._connection = _Connection(
             connect_timeout=PATIENCE,
             read_timeout=PATIENCE,
@@ -198,8 +209,7 @@ class Link:
         try:
             self._connection.connect()
             self.channel: Channel = self.another_channel()
-            if exchange:
-                self.channel.exchange_declare(exchange, exchange_type, durable=True, auto_delete=False)
+            prepare(self.channel)
         except BaseException:
             self.abandon()
             raise

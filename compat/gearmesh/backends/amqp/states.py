@@ -9,6 +9,7 @@ from typing import Final
 
 import amqp
 
+from gearmesh.backends.amqp.announcing import announcement, declare_exchange
 from gearmesh.backends.amqp.kept import Kept
 from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.links import Channel, Got, Link, Publishing
@@ -39,23 +40,29 @@ class States:
         self._kept = kept
         self._told_of_expiry = False
 
+    def prepare(self, channel: Channel) -> None:
+        """Declare the exchanges."""
+        self._layout.declare_exchange(channel)
+        declare_exchange(channel)
+
     # --- writing
 
     def write(self, link: Link, states: Sequence[TaskState]) -> None:
         """Add states to their tasks' queues, in order; confirmed when it returns."""
         for state in states:
             self._kept.forget(state.TaskUUID)
-        self.publish(
-            link, [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
-        )
+        bodies = [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
+        self.publish(link, bodies, announcement(states))
 
-    def publish(self, link: Link, bodies: Sequence[tuple[str, bytes, bool]]) -> None:
+    def publish(
+        self, link: Link, bodies: Sequence[tuple[str, bytes, bool]], besides: Sequence[Publishing] = ()
+    ) -> None:
         """Add messages: (queue, body, True if the queue may be new). For queues of tasks and of groups.
 
         Each queue is declared, so that it lives on; binding costs more and is done for new ones, and for those that
-        turn out not to be there (any more).
+        turn out not to be there (any more). ``besides``: what is sent behind them.
         """
-        layout = self._layout
+        layout, channel = self._layout, link.channel
         messages = []
         for queue, body, new in bodies:
 
@@ -65,13 +72,19 @@ class States:
                     layout.bind(channel, queue)
 
             messages.append(Publishing(layout.exchange, queue, body, declare))
+        messages += besides
         try:
-            lost = link.channel.publish_each(messages)
+            lost = channel.publish_each(messages)
+        except amqp.NotFound:  # somebody has deleted an exchange
+            channel.prepare()
+            self.prepare(channel)
+            lost = channel.publish_each(messages)
         except amqp.PreconditionFailed as exc:
             self._tell_of_expiry(exc)
-            link.channel.prepare()
+            channel.prepare()
             for queue, body, _ in bodies:
-                self._publish_as_it_is(link.channel, queue, body)
+                self._publish_as_it_is(channel, queue, body)
+            channel.publish_each(besides)
             return
         if lost:
             again = set(lost)

@@ -139,7 +139,7 @@ class Grouping(BackendFixtures):
 
         def work(n: int) -> None:
             try:
-                for i in range(50):
+                for i in range(self.each):
                     uuid = f"task_{n}_{i}_{uuid4()}"
                     backend.write([make_state(uuid), make_state(uuid, SUCCESS, Results=(an_int(i),))])
                     (state,) = backend.read([uuid])

@@ -59,6 +59,8 @@ class BackendFixtures:
     largest = 2 << 20
     #: Members of a large group: fewer where the server takes long to make room for a state.
     large = 10_000
+    #: States and groups of each thread where eight are at it; fewer for the same reason.
+    each = 50
     #: A result that the backend can't keep; None: it keeps them all.
     unstorable: TaskResult | None = None
 

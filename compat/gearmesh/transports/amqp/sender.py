@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["AGAIN", "Sender"]
+__all__ = ["AGAIN", "Sender", "repeated"]
 
 #: Header of a message that may have been sent before.
 AGAIN: Final = "x-gearmesh-again"
@@ -66,7 +66,7 @@ class Sender:
             if seq >= token.seq:
                 done = len(batch) if seq > token.seq else count
             if seq == token.seq:
-                batch = [*batch[:done], *(_repeated(item) for item in batch[done:])]
+                batch = [*batch[:done], *(repeated(item) for item in batch[done:])]
         todo = list(range(done, len(batch)))
         pauses = Pauses(0.05, 1.0)
         deadline = time.monotonic() + self._link.patience
@@ -230,7 +230,8 @@ class Sender:
         self._refused, self._returned = refused, returned
 
 
-def _repeated(item: Publishing) -> Publishing:
+def repeated(item: Publishing) -> Publishing:
+    """The same, with a header that says that it may have been sent before."""
     return item._replace(headers={**(item.headers or {}), AGAIN: True})
 
 

@@ -33,7 +33,7 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
         options = client.transport_options or {}
         config = options.get("amqp") or AMQPConfig()
         host = client.hostname or "localhost"
-        link = Connected(
+        link: Link = self.Connection(
             host=f"{host}:{client.port or (5671 if client.ssl else 5672)}",
             userid=client.userid or "guest",
             password=client.password or "guest",

@@ -1,0 +1,64 @@
+"""Which tasks became final, told through an exchange of ours to all who listen.
+
+Only what gearmesh's workers write: Go tells nobody. Who does not hear of it (a broken connection, say) finds out by
+asking, as for Go's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import amqp
+
+from gearmesh.backends.amqp.links import HEARTBEAT, PATIENCE, Publishing
+from gearmesh.backends.listener import LOOK, Hear
+from gearmesh.wire.names import AMQP_DONE
+from gearmesh.wire.state import TaskState
+
+__all__ = ["announcement", "declare_exchange", "listening"]
+
+
+def declare_exchange(channel: Any) -> None:
+    """Declare the exchange; whoever is bound to it gets every message, and without anybody they are nowhere."""
+    channel.exchange_declare(AMQP_DONE, "fanout", durable=False, auto_delete=False)
+
+
+def announcement(states: Sequence[TaskState]) -> list[Publishing]:
+    """The message that tells of the final ones among these; none if none are."""
+    uuids = [state.TaskUUID for state in states if state.final]
+    return [Publishing(AMQP_DONE, "", " ".join(uuids).encode(), transient=True)] if uuids else []
+
+
+def listening(options: dict[str, Any]) -> Hear:
+    """A subscription on a connection of its own; ``options``: of ``amqp.Connection``."""
+
+    def hear() -> Generator[list[str], None, None]:
+        connection = amqp.Connection(
+            connect_timeout=PATIENCE, write_timeout=PATIENCE, heartbeat=HEARTBEAT, **options
+        )
+        heard: list[str] = []
+
+        def note(message: Any) -> None:
+            body = message.body
+            heard.extend((body if isinstance(body, str) else bytes(body).decode()).split(" "))
+
+        try:
+            connection.connect()
+            channel = connection.channel()
+            declare_exchange(channel)
+            queue = channel.queue_declare(exclusive=True).queue
+            channel.queue_bind(queue, AMQP_DONE)
+            channel.basic_consume(queue, no_ack=True, callback=note)
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=LOOK)
+                connection.heartbeat_tick()
+                words, heard[:] = heard[:], []
+                yield words
+        finally:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    return hear

@@ -1,0 +1,27 @@
+"""What ``gearmesh doctor`` looks at: one function a subject, in a module for each kind of server.
+
+A check is given the :class:`~gearmesh.cli.checks.base.Case` and yields findings. A new one is a function and a line in
+:data:`CHECKS`; one that is not about the servers in use yields nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gearmesh.cli.checks.base import Case, Check, Finding
+from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
+from gearmesh.cli.checks.redis import eviction, persistence
+from gearmesh.cli.checks.servers import backend_answers, brokers_answer, lock_answers
+
+__all__ = ["CHECKS", "Case", "Check", "Finding"]
+
+#: In the order in which they are shown.
+CHECKS: Final[tuple[Check, ...]] = (
+    brokers_answer,
+    backend_answers,
+    lock_answers,
+    eviction,
+    persistence,
+    orphan_queue,
+    double_bindings,
+)

@@ -1,0 +1,170 @@
+"""What Go processes do to a RabbitMQ that they share with others."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import Request, urlopen
+
+import amqp
+
+from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.urls import AMQPTarget, parse, redact
+
+__all__ = ["double_bindings", "orphan_queue"]
+
+#: Seconds for a connection, and for an answer.
+PATIENCE = 5.0
+#: Messages of a queue that are looked at.
+LOOK = 50
+
+
+def orphan_queue(case: Case) -> Iterator[Finding]:
+    """The queue named like the binding key, which Go producers declare and nobody reads: it fills for ever.
+
+    Go: a producer declares and binds a queue named like the routing key of what it sends, and the default tasks'
+    routing key is the BindingKey (``machinery_task``), while workers read DefaultQueue (``machinery_tasks``).
+    """
+    key = case.config.amqp.binding_key
+    if key == case.app.default_queue:
+        return
+    for url, channel in _channels(case):
+        try:
+            found = channel.queue_declare(key, passive=True)
+        except amqp.NotFound:
+            continue
+        about = f"queue {key!r} of {redact(url)}"
+        if found.consumer_count:
+            yield Finding(
+                "note", about, f"is read by {found.consumer_count} consumers, as a queue of its own"
+            )
+        elif found.message_count:
+            yield Finding(
+                "problem",
+                about,
+                f"{found.message_count} messages that nobody reads: Go producers fill it with a copy of each "
+                f"default task, for ever",
+                f"Keep it short: rabbitmqctl set_policy gearmesh-orphan '^{key}$' '{{\"max-length\":1}}' "
+                f"--apply-to queues. To be rid of it, give all processes the same DefaultQueue as BindingKey. "
+                f"Look before you empty it (gearmesh pending --queue {key}): what was sent before the first "
+                f"worker had ever run is only there.",
+            )
+        else:
+            yield Finding(
+                "note", about, "nobody reads it; at present it is empty", "Nothing, but look again."
+            )
+
+
+def double_bindings(case: Case) -> Iterator[Finding]:
+    """Queues besides the default one that get a copy of each default task, which then runs twice.
+
+    Go: a worker on a custom queue binds it with the BindingKey, and so does whoever lists a queue's pending tasks.
+    The binding is durable. AMQP itself can't list bindings: the management API can, if it is there; else a waiting
+    message that came through such a binding gives it away.
+    """
+    config = case.config
+    if config.amqp.exchange_type != "direct":
+        return
+    for url, channel in _channels(case):
+        api = case.management
+        try:
+            bound = _bound_by_api(api, url, config.amqp.exchange, config.amqp.binding_key) if api else None
+        except (OSError, URLError, ValueError) as exc:
+            yield Finding("problem", f"management API {redact(api)}", f"cannot be asked: {exc}")
+            bound = None
+        if bound is None:
+            bound = [queue for queue in case.queues if _has_copies(channel, queue, config.amqp.binding_key)]
+            if not api:
+                yield Finding(
+                    "note",
+                    f"bindings of {redact(url)}",
+                    "can't be listed over AMQP; only messages that wait in "
+                    f"{', '.join(case.queues) or 'no queue (none was named)'} were looked at",
+                    "--management http://user:password@host:15672 asks RabbitMQ's management plugin.",
+                )
+        for queue in bound:
+            if queue in (case.app.default_queue, config.amqp.binding_key):
+                continue
+            command = (
+                f"rabbitmqadmin delete binding source={config.amqp.exchange} destination_type=queue "
+                f"destination={queue} properties_key={config.amqp.binding_key}"
+            )
+            yield Finding(
+                "problem",
+                f"queue {queue!r} of {redact(url)}",
+                f"is bound with {config.amqp.binding_key!r}, the default queue's key: it gets a copy of each "
+                "default task, which then runs twice",
+                f"{command}. It comes back whenever a Go worker starts on that queue, or a Go program lists "
+                f"its pending tasks: give that Go worker {queue!r} as BindingKey as well as DefaultQueue.",
+            )
+
+
+def _has_copies(channel: Any, queue: str, key: str) -> bool:
+    """True if a message that waits was routed by the key. Looks, and puts all back where they were."""
+    try:
+        for _ in range(LOOK):
+            message = channel.basic_get(queue)
+            if message is None:
+                return False
+            if message.delivery_info["routing_key"] == key and message.delivery_info["exchange"]:
+                return True
+        return False
+    except amqp.NotFound:
+        return False
+    finally:
+        if channel.is_open:
+            channel.basic_recover(requeue=True)
+
+
+def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:
+    """The queues that a key binds to the exchange. Raises OSError or ValueError."""
+    target = parse(url, "broker")
+    assert isinstance(target, AMQPTarget)
+    parts = urlsplit(api)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected http://user:password@host:15672")
+    user, password = unquote(parts.username or target.username), unquote(parts.password or target.password)
+    where = f"{quote(target.virtual_host, safe='')}/{quote(exchange, safe='')}"
+    host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    request = Request(f"{parts.scheme}://{host}/api/exchanges/{where}/bindings/source")
+    login = base64.b64encode(f"{user}:{password}".encode()).decode()
+    request.add_header("Authorization", f"Basic {login}")
+    with urlopen(request, timeout=PATIENCE) as answer:
+        rows = json.load(answer)
+    return [
+        str(row["destination"])
+        for row in rows
+        if row["routing_key"] == key and row["destination_type"] == "queue"
+    ]
+
+
+def _channels(case: Case) -> Iterator[tuple[str, Any]]:
+    """A channel to each RabbitMQ among the brokers that can be reached."""
+    for url in case.config.brokers:
+        target = parse(url, "broker")
+        if isinstance(target, AMQPTarget):
+            with _channel(target) as channel:
+                if channel is not None:
+                    yield url, channel
+
+
+@contextmanager
+def _channel(target: AMQPTarget) -> Iterator[Any]:
+    options = target.to_amqp()
+    connection = amqp.Connection(
+        connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE, **options
+    )
+    try:
+        connection.connect()
+    except (amqp.ConnectionError, OSError):  # another check says so
+        yield None
+        return
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()

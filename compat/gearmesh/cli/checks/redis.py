@@ -1,0 +1,82 @@
+"""How a Redis is set up that keeps messages or results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.urls import RedisTarget, parse, redact
+
+__all__ = ["eviction", "persistence"]
+
+
+def eviction(case: Case) -> Iterator[Finding]:
+    """A full Redis may drop messages, leases and results."""
+    for role, about, info in _servers(case):
+        policy = str(info.get("maxmemory_policy", "noeviction"))
+        limit = int(info.get("maxmemory", 0))
+        if policy == "noeviction":
+            continue
+        volatile = policy.startswith("volatile")
+        lost = (
+            "results, revocations and the marks that keep a message from being sent twice"
+            if volatile
+            else "waiting messages, what workers hold, and results"
+        )
+        if not limit:
+            text = f"maxmemory-policy is {policy}; as long as maxmemory is 0 it does nothing"
+            yield Finding("note", about, text, f"Once it has a limit it may drop {lost}: {_NOEVICTION}")
+        else:
+            bad = role == "broker" or not volatile
+            text = f"maxmemory-policy is {policy}: when it is full it drops {lost}"
+            yield Finding("problem" if bad else "note", about, text, _NOEVICTION)
+
+
+_NOEVICTION = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf."
+
+
+def persistence(case: Case) -> Iterator[Finding]:
+    """A broker that keeps nothing on disk loses all messages when it restarts."""
+    for role, about, info in _servers(case):
+        if role == "broker" and not int(info.get("aof_enabled", 1)) and not info.get("saves", True):
+            yield Finding(
+                "note",
+                about,
+                "keeps nothing on disk: a restart loses all messages",
+                "CONFIG SET appendonly yes, and the same in redis.conf; or live with it.",
+            )
+
+
+def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Role, name and INFO of each Redis that can be asked; one that is both counts as the broker."""
+    config = case.config
+    seen = set()
+    for role, url in (*(("broker", url) for url in config.brokers), ("backend", config.backend)):
+        target = parse(url, "broker" if role == "broker" else "backend")
+        if not isinstance(target, RedisTarget) or (target.nodes, target.path) in seen:
+            continue
+        seen.add((target.nodes, target.path))
+        with _client(Access(target, config.redis)) as client:
+            try:
+                info = dict(client.info())
+                info["saves"] = client.config_get("save").get("save", "")
+            except redis.ResponseError:  # it may not be allowed to ask
+                info.setdefault("saves", True)
+            except CONNECTION_ERRORS:  # another check says so
+                continue
+        yield role, f"{role} {redact(url)}", info
+
+
+@contextmanager
+def _client(access: Access) -> Iterator[Any]:
+    client = access.client()
+    try:
+        yield client
+    finally:
+        hang_up(client)

@@ -1,0 +1,78 @@
+"""Whether the servers can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.errors import GearmeshError
+from gearmesh.locks.registry import open_lock
+from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.transports.registry import connect
+from gearmesh.urls import RedisTarget, parse, redact, redact_text
+
+__all__ = ["backend_answers", "brokers_answer", "lock_answers"]
+
+_ADVICE = (
+    "Is it running, is this its address, and does a firewall let you through? "
+    "A wrong user, password or virtual host may end here, too."
+)
+
+
+def brokers_answer(case: Case) -> Iterator[Finding]:
+    """Each broker URL: several are tried in turn, so one that is down is noticed late."""
+    config = case.config
+    if case.app.eager:
+        return
+    for attempt, url in enumerate(config.brokers):
+        about = f"broker {redact(url)}"
+        try:
+            with connect(config, attempt=attempt) as connection:
+                connection.connect()
+                connection.channel()
+        except Exception as exc:
+            yield _unreachable(about, exc)
+        else:
+            yield Finding("ok", about, "answers")
+
+
+def backend_answers(case: Case) -> Iterator[Finding]:
+    """The result backend."""
+    about = f"backend {case.app.backend_shown}"
+    if case.config.backend.startswith("null"):
+        text = "keeps no results: whoever waits for one gets an error, and chords never fire"
+        yield Finding("note", about, text, "Give a result backend if you need results.")
+        return
+    try:
+        case.app.check_backend()
+    except Exception as exc:
+        yield _unreachable(about, exc)
+    else:
+        yield Finding("ok", about, "answers")
+
+
+def lock_answers(case: Case) -> Iterator[Finding]:
+    """The lock of periodic tasks, if there is one."""
+    config = case.config
+    if config.lock is None:
+        return
+    about = f"lock {redact(config.lock)}"
+    try:
+        open_lock(config.lock, settings=config.redis)
+        target = parse(config.lock, "lock")
+        if isinstance(target, RedisTarget):
+            client = Access(target, config.redis).client()
+            client.ping()
+            hang_up(client)
+    except Exception as exc:
+        yield _unreachable(about, exc)
+    else:
+        yield Finding("ok", about, "answers")
+
+
+def _unreachable(about: str, exc: Exception) -> Finding:
+    if isinstance(exc, GearmeshError) and exc.__cause__ is None:
+        return Finding("problem", about, redact_text(str(exc)))
+    return Finding(
+        "problem", about, f"cannot be reached: {redact_text(str(exc) or type(exc).__name__)}", _ADVICE
+    )

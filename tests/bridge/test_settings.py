@@ -1,0 +1,112 @@
+"""Joining by settings; what would go wrong without a word is an error at start that says what to set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from gearmesh.celery import Backend, Consumer, GoTask, Transport, configure, settings
+from gearmesh.celery.bridge import Bridge
+from gearmesh.errors import ConfigError
+
+URL = "redis://127.0.0.1:6379/3"
+
+
+def app_of(**conf: Any) -> Celery:
+    app = Celery("settings", set_as_current=False)
+    app.conf.update(conf)
+    return app
+
+
+def right(**changes: Any) -> dict[str, Any]:
+    return {**settings(broker=URL, backend=URL, go_tasks={"resize": "go"}), **changes}
+
+
+def test_one_call() -> None:
+    app = app_of()
+    configure(app, broker=URL, backend=URL, go_tasks={"resize": "go"}, queue="python", lease=9)
+    assert isinstance(app.backend, Backend)
+    connection = app.connection_for_write()
+    assert connection.transport_cls == "gearmesh.celery:Transport"
+    assert (connection.hostname, connection.port, connection.virtual_host) == ("127.0.0.1", 6379, "3")
+    assert app.conf.task_default_queue == "python"
+    bridge = Bridge.of(app)
+    assert bridge is Bridge.of(app)
+    assert bridge.go["resize"] == GoTask("go")
+    assert (bridge.gear.config.lease, bridge.gear.config.default_queue) == (9, "python")
+
+
+def test_settings_only() -> None:
+    app = app_of(
+        broker_url=URL,
+        broker_transport="gearmesh.celery:Transport",
+        broker_transport_options={"go_tasks": {"resize": {"queue": "go", "args": ["[]byte", "uint16"]}}},
+        result_backend=f"gearmesh.celery:Backend+{URL}",
+        worker_consumer="gearmesh.celery:Consumer",
+    )
+    assert isinstance(app.backend, Backend)
+    assert Bridge.of(app).go["resize"] == GoTask("go", ("[]byte", "uint16"))
+    assert isinstance(app.connection_for_write().transport, Transport)
+    assert Consumer is not None
+
+
+def test_two_apps_have_their_own() -> None:
+    one, two = app_of(**right()), app_of(**right())
+    assert Bridge.of(one) is not Bridge.of(two)
+    pools = {app.connection_for_write() for app in (one, two)}
+    assert len(pools) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"broker_url": "sqs://"}, "scheme"),
+        ({"broker_url": "gearmesh.celery:Transport+redis://h/0"}, "scheme"),
+        ({"broker_url": "redis://secret@h:6379/0"}, "differently"),
+        ({"broker_transport": None}, "broker_transport is None, set it to 'gearmesh.celery:Transport'"),
+        ({"broker_transport": "redis"}, "set it to 'gearmesh.celery:Transport'"),
+        ({"broker_read_url": "redis://h:1/0"}, "broker_read_url"),
+        ({"result_backend": None}, r"result_backend is not set.*set 'gearmesh.celery:Backend\+redis://…'"),
+        ({"result_backend": "redis://:secret@h:1/0"}, r"set it to 'gearmesh.celery:Backend\+'"),
+        ({"result_backend": "gearmesh.celery:Backend"}, "and the backend's URL"),
+        ({"result_backend": "gearmesh.celery:Backend+null"}, "null keeps nothing"),
+        ({"result_backend": "gearmesh.celery:Backend+nosuch://h"}, "nosuch"),
+        ({"worker_consumer": "celery.worker.consumer:Consumer"}, "set it to 'gearmesh.celery:Consumer'"),
+        ({"task_serializer": "pickle"}, "task_serializer is 'pickle', set it to 'json' or 'msgpack'"),
+        ({"result_serializer": "yaml"}, "result_serializer"),
+        ({"accept_content": ["msgpack"]}, "add 'json'"),
+        ({"broker_transport_options": {"go_tasks": ["resize"]}}, "expected a mapping"),
+        ({"broker_transport_options": {"go_tasks": {"resize": ""}}}, r"go_tasks\['resize'\]: queue is ''"),
+        ({"broker_transport_options": {"go_tasks": {"resize": 5}}}, "expected a queue's name or a mapping"),
+        ({"broker_transport_options": {"go_tasks": {"resize": {"args": []}}}}, "expected a queue's name or"),
+        (
+            {"broker_transport_options": {"go_tasks": {"resize": GoTask("go", ("map",))}}},
+            "'map' is no Go type",
+        ),
+        ({"broker_transport_options": {"go_tasks": {"resize": GoTask("go", retry_count=-1)}}}, "retry_count"),
+        ({"broker_transport_options": {"go_tasks": {"": "go"}}}, "no task name"),
+        ({"broker_transport_options": {"lease": -1}}, "lease is -1"),
+    ],
+)
+def test_a_wrong_setting_is_an_error_at_start(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        Bridge.of(app_of(**right(**changes)))
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "broker", ["sqs://", "null", "redis+socket:///tmp/redis.sock:/0", "redis://h:6379/x"]
+)
+def test_a_broker_that_cannot_be(broker: str) -> None:
+    with pytest.raises(ConfigError, match="broker"):
+        settings(broker=broker, backend=URL)
+
+
+def test_a_password_is_written_as_celery_reads_it() -> None:
+    chosen = settings(broker="redis://p%2Fw@h:1/2", backend=URL)
+    assert chosen["broker_url"] == "redis://:p%2Fw@h:1/2"
+    app = app_of(**chosen)
+    assert app.connection_for_write().password == "p/w"
+    assert settings(broker="rediss://h:1/2", backend=URL)["broker_use_ssl"] is True

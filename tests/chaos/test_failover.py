@@ -1,0 +1,204 @@
+"""A master dies while tasks run, and a replica takes over: what replicas have acknowledged is not lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gearmesh import App, PublishError, chain
+from gearmesh.config import Config, RedisConfig
+from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer
+from gearmesh.transports.registry import open_connection
+from gearmesh.urls import RedisTarget, parse
+
+from .nodes import Node, eventually
+from .producers import QUEUE, remote_tasks
+
+#: Another queue, in a cluster in another slot: what goes there goes through an outbox.
+OTHER = "other_tasks"
+WORKERS = 2
+LEASE = 5.0
+
+SIZES = [400, pytest.param(10_000, marks=pytest.mark.slow)]
+ACKS = [1, pytest.param(0, marks=pytest.mark.slow, id="not-waiting")]
+
+
+@dataclass
+class Deployment:
+    """Where the tasks are, and how its master dies."""
+
+    url: str
+    settings: dict[str, Any]
+    kill: Callable[[], None]
+    #: marks that must be left, and UUIDs of the tasks that leave them
+    expected: dict[str, str] = field(default_factory=dict)
+    #: marks of which nobody knows
+    unsure: set[str] = field(default_factory=set)
+
+
+@pytest.fixture
+def counter(make_redis: Callable[..., RedisServer]) -> RedisServer:
+    """Where tasks leave their marks; nothing happens to it."""
+    return make_redis()
+
+
+@pytest.fixture(params=["sentinel", "cluster"])
+def deployment(
+    request: pytest.FixtureRequest,
+    make_sentinels: Callable[..., RedisSentinels],
+    make_cluster: Callable[..., RedisCluster],
+) -> Deployment:
+    """One whose master can die. Those that are left can go on acknowledging."""
+    if request.param == "sentinel":
+        group = make_sentinels(replicas=2)
+
+        def kill() -> None:
+            master = group.master
+            master.kill()
+            group.wait_for_other(master)
+
+        return Deployment(group.url, {"master_name": group.master_name}, kill)
+    cluster = make_cluster(node_timeout=1.0)
+
+    def kill_node() -> None:
+        victim = cluster.node_of(QUEUE)
+        victim.kill()
+        eventually(lambda: cluster.node_of(QUEUE) is not victim, 30, "another master")
+        victim.start()  # comes back as a replica: else nobody is there to acknowledge
+
+    return Deployment(cluster.url, {}, kill_node)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Callable[..., list[Node]]]:
+    """Workers."""
+    with ExitStack() as stack:
+
+        def start(deployment: Deployment, counter: RedisServer) -> list[Node]:
+            started = []
+            for n in range(WORKERS):
+                node = Node(
+                    deployment.url,
+                    counter.port,
+                    tmp_path / f"node{n}.log",
+                    lease=LEASE,
+                    options=["-Q", f"{QUEUE},{OTHER}"],
+                    redis=deployment.settings,
+                )
+                stack.callback(node.close)
+                started.append(node.start())
+            return started
+
+        yield start
+
+
+def send(app: App, deployment: Deployment, count: int, half: threading.Event) -> None:
+    """Every second one is a chain through two queues."""
+    tasks = remote_tasks(app)
+    for n in range(count // 3):
+        if n == count // 6:
+            half.set()
+        key = f"plain/{n}"
+        with tolerated(deployment, key):
+            deployment.expected[key] = tasks["quick"].delay(key).uuid
+        key = f"chain/{n}"
+        steps = chain(tasks["step"].s(key, 0), tasks["step"].s(key).set(queue=OTHER))
+        with tolerated(deployment, f"{key}/0", f"{key}/1"):
+            result = steps.apply_async()
+            deployment.expected |= {f"{key}/0": "", f"{key}/1": result.uuid}
+
+
+class tolerated(suppress):  # noqa: N801  # reads as suppress does
+    """A publish that failed may have happened, or not."""
+
+    def __init__(self, deployment: Deployment, *keys: str) -> None:
+        super().__init__(PublishError)
+        self._deployment, self._keys = deployment, keys
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> bool:
+        if kind is not None:
+            self._deployment.unsure |= set(self._keys)
+        return bool(super().__exit__(kind, value, trace))
+
+
+def open_messages(connection: Any) -> int:
+    """Waiting, held, or set aside."""
+    channel = connection.channel()
+    try:
+        counts = [channel.count(queue) for queue in (QUEUE, OTHER)]
+        return sum(each.pending + each.held + each.aside for each in counts)
+    finally:
+        channel.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("acks", ACKS)
+@pytest.mark.parametrize("count", SIZES)
+def test_a_master_dies(
+    deployment: Deployment,
+    counter: RedisServer,
+    nodes: Callable[..., list[Node]],
+    count: int,
+    acks: int,
+) -> None:
+    deployment.settings["replicas_ack"] = acks
+    settings = RedisConfig(**deployment.settings)
+    began = time.monotonic()
+    started = nodes(deployment, counter)
+    config = Config(broker=deployment.url, backend=deployment.url, redis=settings)
+    with App(config=config) as app, redis.Redis(port=counter.port) as counts:
+        half = threading.Event()
+        producer = threading.Thread(target=send, args=(app, deployment, count, half))
+        producer.start()
+        assert half.wait(120)
+        died = time.monotonic()
+        deployment.kill()
+        took = time.monotonic() - died
+        producer.join(300)
+        assert not producer.is_alive()
+
+        def missing() -> list[str]:
+            with counts.pipeline(transaction=False) as pipe:
+                for key in deployment.expected:
+                    pipe.exists(f"run:{key}")
+                return [
+                    key for key, there in zip(deployment.expected, pipe.execute(), strict=True) if not there
+                ]
+
+        def over() -> bool:
+            with open_connection(deployment.url, options={"redis": settings}) as connection:
+                return open_messages(connection) == 0
+
+        with suppress(AssertionError):
+            eventually(lambda: not missing() and over(), 60 if acks else 2 * LEASE + 10)
+        lost = missing()
+        doubled = sum(int(counts.llen(f"run:{key}")) > 1 for key in deployment.expected)  # type: ignore[arg-type]
+        print(
+            f"{len(deployment.expected)} tasks, {len(deployment.unsure)} of unknown fate, replicas_ack={acks}: "
+            f"{len(lost)} lost, {doubled} ran twice; another master after {took:.1f} s, "
+            f"{time.monotonic() - began:.1f} s in all"
+        )
+        if not acks:
+            return  # what was lost is printed
+        if lost:
+            for node in started:
+                print(node.tail(200))
+        assert lost == []
+        assert over()
+        uuids = [uuid for uuid in deployment.expected.values() if uuid]
+        assert {state and state.State for state in app.states(uuids)} == {"SUCCESS"}
+        target = parse(deployment.url)
+        assert isinstance(target, RedisTarget)
+        client = Access(target, settings).client()
+        boxes = [client.hlen(f"gearmesh:{{{key}}}:outbox") for key in (QUEUE, OTHER, "delayed_tasks")]
+        hang_up(client)
+        assert boxes == [0, 0, 0]
