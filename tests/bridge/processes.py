@@ -40,6 +40,7 @@ class CeleryProcess:
     Args:
         words: the command and its options.
         broker, backend: URLs for the project.
+        app, folder: of another project.
         ready: text in the log that means it is up; ``""``: nothing is waited for.
         env: environment variables besides.
     """
@@ -52,14 +53,16 @@ class CeleryProcess:
         ready: str = " ready.",
         env: Mapping[str, str] | None = None,
         app: str = "tests.bridge.project:app",
+        folder: Path = ROOT,
     ) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="celery-", suffix=".log")  # noqa: SIM115
         self._ready = ready
+        self._folder = folder
         self._argv = [sys.executable, "-m", "celery", "-A", app, *words]
         self._env = os.environ | {
             "PROJECT_BROKER": broker,
             "PROJECT_BACKEND": backend,
-            "PYTHONPATH": os.pathsep.join((str(Path(gearmesh.__file__).parents[1]), str(ROOT))),
+            "PYTHONPATH": os.pathsep.join((str(Path(gearmesh.__file__).parents[1]), str(folder))),
             "PYTHONDONTWRITEBYTECODE": "1",
             "C_FORCE_ROOT": "1",
             **(env or {}),
@@ -68,7 +71,7 @@ class CeleryProcess:
 
     def __enter__(self) -> CeleryProcess:
         self._process = subprocess.Popen(
-            self._argv, env=self._env, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT
+            self._argv, env=self._env, cwd=self._folder, stdout=self._log, stderr=subprocess.STDOUT
         )
         try:
             if self._ready:

@@ -31,8 +31,10 @@ def make_app(url: str, backend: str = "", **settings: Any) -> Celery:
     app = Celery("project", set_as_current=False)
     app.conf.update(
         task_acks_late=bool(os.environ.get("PROJECT_LATE")),
+        task_reject_on_worker_lost=bool(os.environ.get("PROJECT_LATE")),
         broker_connection_retry_on_startup=True,
         worker_cancel_long_running_tasks_on_connection_loss=True,
+        accept_content=["json", "msgpack"],
         worker_send_task_events=True,
         task_send_sent_event=True,
         **settings,
@@ -132,6 +134,13 @@ def add_tasks(app: Celery) -> None:
     def note(url: str, key: str, *values: Any) -> None:
         with redis.Redis.from_url(url) as client:
             client.rpush(key, repr(values))
+
+    @task(name="mark", ignore_result=True)
+    def mark(url: str, key: str, number: int, seconds: float) -> None:
+        with redis.Redis.from_url(url) as client:
+            client.sadd(f"{key}:begun", number)
+            time.sleep(seconds)
+            client.sadd(key, number)
 
     @task(name="counted")
     def counted(numbers: list[int], url: str, key: str) -> int:

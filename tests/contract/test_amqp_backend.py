@@ -19,7 +19,7 @@ from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.config import AMQPConfig
-from gearmesh.errors import BackendError, ChordBusy, ConfigError
+from gearmesh.errors import BackendError, ChordBusy, ConfigError, Unstorable
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import CREATED, an_int, make_state, run_all
 from gearmesh.testing.contracts.support import eventually
@@ -64,6 +64,7 @@ def go(amqp_url: str) -> GoSide:
 
 class TestAMQPBackend(BackendContract):
     merges = False
+    lacks = frozenset({"claims", "reports", "revocations"})
     large = 400
     each = 8
 
@@ -266,6 +267,26 @@ def test_a_deleted_exchange_comes_again(backend: AMQPBackend, go: GoSide) -> Non
         make_state("task_1", SUCCESS, Results=()),
         make_state("task_2"),
     ]
+
+
+def test_who_may_not_announce_does_all_else(
+    open_backend: Open, rabbitmq_server: RabbitServer, amqp_url: str
+) -> None:
+    """A user with rights to Machinery's names only."""
+    machinery = '<<"^(machinery_|task_|group_).*">>'
+    rabbitmq_server.evaluate(
+        f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{vhost(amqp_url)}">>, '
+        f'{machinery}, {machinery}, {machinery}, <<"test">>).'
+    )
+    backend = open_backend()
+    told: list[str] = []
+    stop = backend.watch(told.extend)
+    backend.write([make_state("task_1"), make_state("task_1", SUCCESS, Results=())])
+    assert backend.read(["task_1"]) == [make_state("task_1", SUCCESS, Results=())]
+    with pytest.raises(BackendError, match="access to queue 'gearmesh:meta:group_1'"):
+        backend.create_group(GroupMeta(GroupUUID="group_1"))
+    stop()
+    assert told == []
 
 
 def test_a_lost_listener_listens_again(
@@ -516,6 +537,21 @@ def test_a_forked_child_has_its_own_connections(backend: AMQPBackend) -> None:
     backend.write([make_state("task_2")])
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert backend.read(["task_1", "task_2"]) == [make_state("task_1", STARTED), make_state("task_2")]
+
+
+def test_a_state_that_is_too_large_is_named(open_backend: Open, rabbitmq_server: RabbitServer) -> None:
+    rabbitmq_server.evaluate("application:set_env(rabbit, max_message_size, 100000).")
+    try:
+        backend = open_backend()
+        backend.write([make_state("task_1"), make_state("task_2")])
+        large = make_state("task_1", FAILURE, Error="x" * 100_000)
+        with pytest.raises(Unstorable, match=r"task_1 can't be stored: .*max_message_size") as refused:
+            backend.write([make_state("task_2", SUCCESS, Results=()), large])
+        assert refused.value.uuid == "task_1"
+        backend.write([make_state("task_1", FAILURE, Error=refused.value.reason)])
+        assert [state and state.State for state in backend.read(["task_1", "task_2"])] == [FAILURE, SUCCESS]
+    finally:
+        rabbitmq_server.evaluate("application:set_env(rabbit, max_message_size, 134217728).")
 
 
 def test_a_refusal_is_no_connection_trouble(backend: AMQPBackend) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gearmesh import App
+from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError
 from gearmesh.testing.contracts.support import Tap, eventually
@@ -221,6 +222,12 @@ def test_a_restart_loses_nothing(make_rabbitmq: MakeRabbit, redis_url: str, tmp_
         with pytest.raises(connection.connection_errors):
             connection.channel()
         connection.release()
+        unread = open_backend(server.tls_url, expire=60, options={"amqp": config})
+        with pytest.raises(unread.connection_errors):
+            unread.read(["task_1"])
+    backend = open_backend(server.tls_url, expire=60, options={"amqp": secured})
+    assert backend.read(["task_1"]) == [None]
+    backend.close()
     with pytest.raises(ConfigError, match=r"amqp\.ca, amqp\.cert or amqp\.key \(.*nowhere"):
         connect_app(Config(broker=server.tls_url, amqp=AMQPConfig(ca=str(tmp_path / "nowhere")))).connect()
 

@@ -65,6 +65,7 @@ def database(mongodb_url: str) -> Iterator[Database]:
 
 class TestMongoBackend(BackendContract):
     digits = 3
+    lacks = frozenset({"announcements"})
     large = 3_000
     unstorable = value("uint64", 2**64 - 1)
 

@@ -31,6 +31,7 @@ from gearmesh.testing.contracts.inspecting import Inspect
 from gearmesh.testing.contracts.leasing import Leasing
 from gearmesh.testing.contracts.settling import Settling
 from gearmesh.testing.contracts.support import Connect, eventually
+from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer, free_port
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit, Publish, Token
@@ -259,6 +260,32 @@ class TestReplicas:
                 replica.resume()
                 eventually(lambda: not client.keys("machinery_tasks") + client.keys("*:held:*"))
 
+    @pytest.mark.parametrize("acks", [0, 1])
+    def test_what_a_dead_master_alone_had(
+        self, make_redis: Callable[..., RedisServer], make_proxy: Callable[..., Proxy], acks: int
+    ) -> None:
+        """Without waiting it is lost, and the sender was told that all is well; with it, the sender knows."""
+        master, replica = make_redis(args=["--repl-diskless-sync-delay", "0"]), make_redis()
+        network = make_proxy(master.port)
+        settings = RedisConfig(replicas_ack=acks, replicas_ack_timeout=0.1)
+        with redis.Redis(port=replica.port) as client:
+            client.replicaof("127.0.0.1", str(network.port))
+            eventually(lambda: client.info("replication")["master_link_status"] == "up")
+            with Place(master.url, settings).app(publish_timeout=0.2) as app:
+                tasks(app)
+                app.tasks["add"].delay(1, 2)
+                eventually(lambda: client.llen("machinery_tasks") == 1)
+                network.refuse()
+                network.cut()
+                if acks:
+                    with pytest.raises(PublishError, match="0 of 1 replicas"):
+                        app.tasks["add"].delay(3, 4)
+                else:
+                    app.tasks["add"].delay(3, 4)
+                master.kill()
+            client.replicaof("NO", "ONE")
+            assert client.llen("machinery_tasks") == 1
+
     def test_a_repeated_commit_is_waited_for_too(self, servers: tuple[RedisServer, RedisServer]) -> None:
         """It finds everything done, and writes nothing: that the replicas have it is to be shown all the same."""
         master, replica = servers
@@ -313,11 +340,14 @@ class TestMistakes:
         with place.connect() as connection:
             assert type(connection.channel()).__name__ == "ClusterChannel"
 
-    def test_a_database_of_a_cluster(self) -> None:
-        for url in ("redis://h:1,h:2/3", "redis://h:1/3"):
-            self.refused(Place(url, RedisConfig(cluster_enabled=True)), r"database 3 of a cluster")
-            with pytest.raises(ConfigError, match="database 3 of a cluster"):
-                Config(broker=url, redis=RedisConfig(cluster_enabled=True))
+    def test_a_database_of_a_cluster(self, redis_cluster: RedisCluster) -> None:
+        """It has none; Go does not look at the number either."""
+        place = Place(f"{redis_cluster.url}/3")
+        with place.connect() as connection:
+            assert connection.channel().pending("q") == []
+        backend = place.backend()
+        assert backend.read(["task_x"]) == [None]
+        backend.close()
 
     def test_sentinels_without_a_name(self, redis_sentinels: RedisSentinels) -> None:
         first = redis_sentinels.sentinels[0].port
@@ -337,9 +367,7 @@ class TestMistakes:
             settings = RedisConfig(master_name="gears", sentinel_password=password)
             self.refused(Place(group_.url, settings), "sentinel_password")
 
-    def test_both(self) -> None:
-        settings = RedisConfig(master_name="gears", cluster_enabled=True)
-        self.refused(Place("redis://h:1", settings), "both set")
+    def test_a_socket_is_one_server(self) -> None:
         self.refused(Place("redis+socket:///a.sock", RedisConfig(cluster_enabled=True)), "Unix socket")
 
     def test_nobody_answers(self) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from gearmesh.errors import ConfigError
 from gearmesh.urls import (
+    AMQPTarget,
     MemcacheTarget,
     MongoTarget,
     PlainTarget,
@@ -35,6 +37,10 @@ from gearmesh.urls import (
         ("redis://u%40v:a%2Fb%25%C3%A9+@h:1", RedisTarget("h", 1, 0, "u@v", "a/b%é+")),
         ("rediss://u:x@h:1/3", RedisTarget("h", 1, 3, "u", "x", tls=True)),
         ("redis://[::1]:7/1", RedisTarget("::1", 7, 1)),
+        ("redis://h1:1,h2:2", RedisTarget("h1", 1, others=(("h2", 2),))),
+        ("rediss://h1,[::1]:2/", RedisTarget("h1", 6379, tls=True, others=(("::1", 2),))),
+        ("redis://x@h1:1,h2:2,h3:3/4", RedisTarget("h1", 1, 4, password="x", others=(("h2", 2), ("h3", 3)))),
+        ("redis://u:p%41/:?#@@h1:1,h2:2", RedisTarget("h1", 1, 0, "u", "p%41/:?#@", others=(("h2", 2),))),
         ("redis+socket:///a.sock", RedisTarget("", 0, path="/a.sock")),
         ("redis+socket:///a.sock:/4", RedisTarget("", 0, 4, path="/a.sock")),
         ("redis+socket:///a.sock/3", RedisTarget("", 0, 0, path="/a.sock/3")),
@@ -64,8 +70,12 @@ def test_null_is_a_backend_and_no_broker() -> None:
         ("localhost:6379", "has no scheme"),
         (" redis://h:1", "has no scheme"),
         ("zmq://u:hunter2@h", "unknown URL scheme 'zmq', expected one of redis, rediss, redis\\+socket"),
-        ("redis://h1:1,h2:2/0", "several hosts .* not supported yet"),
-        ("redis://hunter2@h1:1,h2:2/0", "several hosts .* not supported yet"),
+        ("redis://hunter2,x@h1:1,h2:2/0", "'@' after a comma"),
+        ("redis://h1:1,h2:2/hunter", "database number"),
+        ("redis://h1:1/1,h2:2", "'/' after a host that is not the last"),
+        ("redis://h1:1,,h2:2", "a host on both sides"),
+        ("redis://h1:1,", "a host on both sides"),
+        ("redis://h1:1,h2:0", "port from 1 to 65535"),
         ("redis://h:1/hunter", "database number"),
         ("redis://h:1/1/2", "database number"),
         ("redis://h:1/-1", "database number"),
@@ -286,3 +296,76 @@ def test_redact_of_stores() -> None:
     shown = redact(url)
     assert "Secret7" not in shown
     assert shown.startswith("mongodb://***@h:1,g:2/x?")
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "what"),
+    [
+        ("redis://h:1/3", {}, "server"),
+        ("redis+socket:///a.sock:/3", {}, "server"),
+        ("redis://h:1", {"cluster_enabled": True}, "cluster"),
+        ("redis://h1:1,h2:2", {}, "cluster"),
+        ("redis://h1:1,h2:2/3", {}, "cluster"),
+        ("redis://h1:1,h2:2/3", {"master_name": "m"}, "sentinel"),
+        ("redis://h1:1/3", {"master_name": "m"}, "sentinel"),
+        ("redis://h1:1,h2:2", {"master_name": "m", "cluster_enabled": True}, "cluster"),
+    ],
+)
+def test_what_stands_at_a_redis(url: str, settings: dict[str, Any], what: str) -> None:
+    target = parse(url)
+    assert isinstance(target, RedisTarget)
+    assert target.topology(**settings) == what
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "expected"),
+    [
+        ("redis+socket:///a.sock", {"master_name": "m"}, "redis /a.sock: master_name is set"),
+        ("redis+socket:///a.sock", {"cluster_enabled": True}, "cluster_enabled is set"),
+    ],
+)
+def test_what_cannot_stand_there(url: str, settings: dict[str, Any], expected: str) -> None:
+    target = parse(url)
+    assert isinstance(target, RedisTarget)
+    with pytest.raises(ConfigError, match=expected):
+        target.topology(**settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("amqp://", AMQPTarget()),
+        ("amqp://guest:guest@localhost:5672/", AMQPTarget()),
+        ("amqp://h", AMQPTarget("h")),
+        ("amqp://h/vhost", AMQPTarget("h", virtual_host="vhost")),
+        ("amqp://h/%2f", AMQPTarget("h")),
+        ("amqp://h//a/b", AMQPTarget("h", virtual_host="/a/b")),
+        ("amqp://u:p%40%2F@h:1/v%20w", AMQPTarget("h", 1, "u", "p@/", "v w")),
+        ("amqp://u@h", AMQPTarget("h", username="u")),
+        ("amqp://:p@h", AMQPTarget("h", username="", password="p")),
+        ("AMQPS://h", AMQPTarget("h", 5671, tls=True)),
+        ("amqp://[::1]:7/", AMQPTarget("::1", 7)),
+    ],
+)
+def test_amqp_urls_mean_what_go_reads(url: str, target: AMQPTarget) -> None:
+    for role in ("broker", "backend"):
+        assert parse(url, role) == target  # type: ignore[arg-type]
+    assert "guest" not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("amqp://u:secret@h:0/", "port from 1"),
+        ("amqp://u:secret@h:x/", "host:port"),
+        ("amqp://u:secret@h/?heartbeat=1", "options after"),
+        ("amqp://u:secret@h1,h2/", "several URLs and multiple_broker_separator"),
+        ("amqp://u:secret%zz@h", "two hex digits"),
+        ("amqp://u:secret%ff@h", "UTF-8"),
+        ("amqp://u:secret/x@h", "'@' after a '/'"),
+    ],
+)
+def test_what_amqp_urls_cannot_mean_is_an_error(url: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text) as caught:
+        parse(url, "broker")
+    assert "secret" not in str(caught.value)

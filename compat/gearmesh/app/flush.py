@@ -11,7 +11,7 @@ from gearmesh.app.groups import groups_of
 from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.transports.base import Channel
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Token
+from gearmesh.wire.commit import Commit, Outcome, Settle, Token
 
 __all__ = ["Flusher", "without_states"]
 
@@ -30,8 +30,8 @@ class Flusher:
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
-        #: False where deliveries may be lost with the connection that brought them, as far as one knows here
-        self._holds: Callable[[Delivery], bool] | None = getattr(channel, "holds", None)
+        #: Where deliveries are lost with the connection that brought them: whether this one is known to be
+        self._is_lost: Callable[[Settle], bool] | None = getattr(channel, "lost", None)
         #: The last flush came so far that it sent something: all states were written, and later ones may have been
         #: since. Who repeats it has to leave them out; see :func:`without_states`.
         self.sent = False
@@ -82,7 +82,7 @@ class Flusher:
                     publishes = (*publishes, *commit.trigger.publishes)
                 rest.append((i, Commit(publishes=publishes, settle=commit.settle)))
         self.sent = True
-        more = {"again": True} if again and self._holds is not None else {}
+        more = {"again": True} if again and self._is_lost is not None else {}
         done = self._channel.commit([commit for _, commit in rest], token=token, **more)
         for (i, _), outcome in zip(rest, done, strict=True):
             outcomes[i] = outcome
@@ -92,10 +92,10 @@ class Flusher:
 
     def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
         """Those whose deliveries are known to be somebody else's by now."""
-        holds = self._holds
-        if holds is None:
+        is_lost = self._is_lost
+        if is_lost is None:
             return set()
-        return {i for i, commit in commits if commit.settle is not None and not holds(commit.settle.delivery)}
+        return {i for i, commit in commits if commit.settle is not None and is_lost(commit.settle)}
 
     def _chord(self, commit: Commit) -> tuple[Outcome | None, bool]:
         """An outcome that ends the commit here, or None; and whether it has won its trigger."""

@@ -83,7 +83,8 @@ class Listener:
                             break
                         self._announcer.announce(words)
             except self._errors as exc:
-                pauses.log(log, f"{self._what} is not heard now", exc)
+                if not over.is_set():
+                    pauses.log(log, f"{self._what} is not heard now", exc)
                 over.wait(pauses.next())
 
 

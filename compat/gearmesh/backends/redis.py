@@ -51,7 +51,7 @@ class RedisBackend:
 
     def __init__(self, access: Access, *, expire: int) -> None:
         self.expire = expire
-        self.db = access.target.db
+        self.db = access.db
         self._redis: Any = access.client()
         self._replicas = access.replicas
         self._listener = _listener(self._redis, done_channel(self.db))

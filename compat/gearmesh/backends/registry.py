@@ -41,7 +41,7 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
     if isinstance(target, AMQPTarget):
         from gearmesh.backends.amqp import AMQPBackend
 
-        return AMQPBackend(target.to_amqp(), expire=expire, settings=(options or {}).get("amqp"))
+        return AMQPBackend(target, expire=expire, settings=(options or {}).get("amqp"))
     if isinstance(target, MemcacheTarget):
         from gearmesh.backends.memcache import MemcacheBackend
 

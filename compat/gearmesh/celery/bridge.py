@@ -5,52 +5,38 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from celery.canvas import Signature as Step
-from kombu.utils.url import parse_url
 
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend
+from gearmesh.celery.checks import amqp_of, check_settings, expire_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.celery.steps import GO, RAW
-from gearmesh.config import AMQPConfig, Config
-from gearmesh.errors import BackendError, ConfigError
+from gearmesh.config import Config
+from gearmesh.errors import BackendError
 from gearmesh.forks import PerProcess
 from gearmesh.pauses import Pauses
-from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BACKEND", "CONSUMER", "TRANSPORTS", "Bridge"]
+__all__ = ["Bridge"]
 
 T = TypeVar("T")
 
-BACKEND: Final = "gearmesh.celery:Backend"
-CONSUMER: Final = "gearmesh.celery:Consumer"
-#: The setting broker_transport, by the broker URL's scheme.
-TRANSPORTS: Final[Mapping[str, str]] = {
-    "redis": "gearmesh.celery:Transport",
-    "rediss": "gearmesh.celery:Transport",
-    "amqp": "gearmesh.celery:AMQPTransport",
-    "amqps": "gearmesh.celery:AMQPTransport",
-    "memory": "gearmesh.celery:MemoryTransport",
-}
 #: Where the app keeps its bridge.
 _ATTRIBUTE: Final = "_gearmesh_bridge"
 #: Seconds for which a state is written again while the backend is away.
 PATIENCE: Final = 30.0
 #: Group metas remembered between the completions of their members.
 METAS: Final = 256
-#: Results that never expire (Celery's 0 or None) live this long.
-FOR_EVER: Final = 10 * 365 * 86400
 #: The transport options that are Config's, with other names on the side of kombu's.
 _OPTIONS: Final = {
     "lease": "lease",
@@ -74,20 +60,20 @@ class Bridge:
         self.celery = app
         conf = app.conf
         options = conf.broker_transport_options or {}
-        _check_settings(conf)
+        check_settings(conf)
         self.go: dict[str, GoTask] = go_tasks(options.get("go_tasks") or {})
         self._go_queues = {task.queue for task in self.go.values()} - {conf.task_default_queue}
         self._go_declared = {name: task.declaration(name) for name, task in self.go.items()}
         self._results: dict[str, Declaration] = {}
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
         settings = {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
-        self._amqp = _amqp(options.get("amqp"))
+        self._amqp = amqp_of(options.get("amqp"))
         self.gear = App(
             config=Config(
                 broker=conf.broker_write_url,
                 backend=conf.result_backend.partition("+")[2],
                 default_queue=conf.task_default_queue,
-                results_expire_in=_expire(conf.result_expires),
+                results_expire_in=expire_of(conf.result_expires),
                 amqp=self._amqp,
                 **settings,
             )
@@ -225,83 +211,3 @@ class Bridge:
             go = self.go_task(sig.Name, "")
             sig = sig.evolve(RoutingKey=go.queue if go else self.queue_of(sig.Name, {}))
         return self.gear.send(sig).finals[0].uuid
-
-
-def _expire(setting: Any) -> int:
-    seconds = setting.total_seconds() if isinstance(setting, timedelta) else setting
-    return int(seconds) if seconds else FOR_EVER
-
-
-def _amqp(setting: Any) -> AMQPConfig:
-    if isinstance(setting, AMQPConfig):
-        return setting
-    if not isinstance(setting, Mapping) and setting is not None:
-        raise ConfigError(f"amqp is {setting!r:.100}, expected a mapping with Machinery's AMQP settings")
-    try:
-        return AMQPConfig(**(setting or {}))
-    except TypeError as exc:
-        raise ConfigError(f"amqp: {exc}") from exc
-
-
-def _check_settings(conf: Any) -> None:
-    """Raises ConfigError for what would go elsewhere, or lose something, without a word."""
-    url = conf.broker_write_url
-    if not isinstance(url, str):
-        raise ConfigError("broker_url: expected one URL such as redis://localhost:6379/0")
-    target = parse(url, "broker")
-    scheme = url.partition("://")[0]
-    transport = TRANSPORTS.get(scheme)
-    if transport is None:
-        raise ConfigError(
-            f"broker_url: scheme {scheme!r} is none that a Celery app can use with gearmesh, "
-            f"expected one of {', '.join(TRANSPORTS)}"
-        )
-    if conf.broker_transport != transport:
-        raise ConfigError(
-            f"broker_transport is {conf.broker_transport!r}, set it to {transport!r} for {scheme}://"
-        )
-    if conf.broker_read_url not in (None, url):
-        raise ConfigError("broker_read_url is another broker than broker_write_url: set broker_url only")
-    if isinstance(target, (RedisTarget, AMQPTarget)):
-        _check_url(url, target.to_kombu())
-    backend = conf.result_backend
-    if not backend:
-        raise ConfigError(
-            f"result_backend is not set: Go workers and Celery's chords need one, set '{BACKEND}+redis://…'"
-        )
-    name, plus, rest = str(backend).partition("+")
-    if name != BACKEND or not plus:
-        raise ConfigError(
-            f"result_backend is {redact(str(backend))!r}, set it to '{BACKEND}+' and the backend's URL"
-        )
-    parse(rest, "backend")
-    if rest.startswith("null"):
-        raise ConfigError("result_backend: null keeps nothing, and Celery's chords need a result backend")
-    consumer = conf.worker_consumer
-    if consumer != CONSUMER:
-        raise ConfigError(
-            f"worker_consumer is {consumer!r}, set it to {CONSUMER!r}: Celery's own drops tasks it does not know"
-        )
-    for setting in ("task_serializer", "result_serializer"):
-        if conf[setting] not in ("json", "msgpack"):
-            raise ConfigError(
-                f"{setting} is {conf[setting]!r}, set it to 'json' or 'msgpack': nothing else crosses"
-            )
-    accepted = set(conf.accept_content)
-    if not accepted & {"json", "application/json"}:
-        raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as that")
-
-
-def _check_url(url: str, meant: Mapping[str, Any]) -> None:
-    """kombu and Machinery read some URLs differently."""
-    names = ("hostname", "port", "virtual_host", "userid", "password")
-    usual = {"hostname": "localhost", "port": 6379, "virtual_host": "0", "userid": "", "password": ""}
-    if url.startswith("amqp"):
-        usual |= {"port": 5671 if url.startswith("amqps") else 5672, "virtual_host": "/"}
-        usual |= {"userid": "guest", "password": "guest"}
-    theirs = parse_url(url)
-    if any((theirs.get(name) or usual[name]) != (meant.get(name) or usual[name]) for name in names):
-        raise ConfigError(
-            f"broker_url: Celery and Machinery read {redact(url)!r} differently, "
-            "write scheme://user:password@host:port/database with all parts"
-        )

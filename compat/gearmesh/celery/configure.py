@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from gearmesh.celery.bridge import BACKEND, CONSUMER, TRANSPORTS, Bridge
+from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS
 from gearmesh.celery.routes import GoTasks
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of

@@ -101,9 +101,9 @@ def _for_go(bridge: Bridge, message: TaskMessage, go: GoTask, *, appended: bool 
             [from_json(value) for value in message.args], message.kwargs, after=None if appended else ()
         )
     except LocalProtocolError as exc:
-        raise NotForGo(f"{exc}; {WAY_OUT}") from exc
+        raise NotForGo(str(exc) if go.args else f"{exc}; {WAY_OUT}") from exc
     except TaskError as exc:
-        raise NotForGo(f"{exc}") from exc
+        raise NotForGo(str(exc)) from exc
     following = [_next(bridge, step, chain, headers) for step, chain in _steps(embed)]
     takes = {results for _, results in following}
     if takes == {True, False}:

@@ -13,7 +13,8 @@ from celery._state import _get_active_apps, get_current_app
 from kombu.compression import decompress
 
 from gearmesh.app.flush import Flusher
-from gearmesh.celery.bridge import TRANSPORTS, Bridge
+from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.checks import TRANSPORTS
 from gearmesh.celery.crossing import outgoing
 from gearmesh.celery.message import TaskMessage, from_wire, read, to_wire, write
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from gearmesh.errors import ConfigError
+from gearmesh.urls import AMQPTarget
 
 __all__ = ["AMQPConfig"]
 
@@ -46,3 +50,29 @@ class AMQPConfig:
     ca: str = ""
     cert: str = ""
     key: str = ""
+
+    def connection(self, target: AMQPTarget) -> dict[str, Any]:
+        """Keyword arguments of ``amqp.Connection``. Raises ConfigError, see :meth:`tls_options`."""
+        options = target.to_amqp()
+        return options | {"ssl": self.tls_options(target.host)} if target.tls else options
+
+    def tls_options(self, host: str) -> dict[str, Any]:
+        """What py-amqp needs for TLS: certificates are checked, the host's name included.
+
+        Raises:
+            ConfigError: a file can't be read, or is none.
+        """
+        try:  # py-amqp makes its own; but its errors do not say what is wrong with which file
+            context = ssl.create_default_context(cafile=self.ca or None)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key or None)
+        except (OSError, ssl.SSLError) as exc:
+            files = ", ".join(filter(None, (self.ca, self.cert, self.key)))
+            raise ConfigError(f"amqp.ca, amqp.cert or amqp.key ({files}): {exc}") from exc
+        return {
+            "ca_certs": self.ca or None,
+            "certfile": self.cert or None,
+            "keyfile": self.key or None,
+            "cert_reqs": ssl.CERT_REQUIRED,
+            "server_hostname": host,
+        }

@@ -51,6 +51,11 @@ class Access:
         return self.target.topology(self.settings.master_name, self.settings.cluster_enabled)
 
     @property
+    def db(self) -> int:
+        """Number of the database; a cluster has only 0."""
+        return 0 if self.topology == "cluster" else self.target.db
+
+    @property
     def replicas(self) -> Replicas:
         """How many replicas are waited for."""
         return Replicas(self.settings.replicas_ack, self.settings.replicas_ack_timeout)
@@ -72,7 +77,7 @@ class Access:
         """
         target, settings = self.target, self.settings
         place: dict[str, Any] = {
-            "db": target.db,
+            "db": self.db,
             "username": target.username or None,
             "password": target.password or None,
             "client_name": settings.client_name or None,

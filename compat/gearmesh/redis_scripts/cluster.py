@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ Address = tuple[str, int]
 
 #: How often a command is sent elsewhere, until the cluster counts as not knowing what it wants.
 REDIRECTIONS: Final = 8
+#: Seconds after which it is asked again who has a slot that nobody had.
+LEARN_AGAIN: Final = 0.2
 #: Commands without a key, which any master carries out.
 _KEYLESS: Final = frozenset(
     ("PING", "TIME", "INFO", "PUBLISH", "SCRIPT LOAD", "SCRIPT FLUSH", "CLUSTER SLOTS")
@@ -68,6 +71,8 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         self._nodes: dict[Address, Any] = {}
         #: the slots are not known yet, or not as they are now
         self.stale = True
+        #: when they were learned last, by the monotonic clock
+        self._learned = 0.0
 
     # -- where things are
 
@@ -78,7 +83,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         slot = slot_of(key)
         found = self._slots[slot]
         if found is None:
-            self.stale = True
+            self.stale = time.monotonic() - self._learned > LEARN_AGAIN
             raise ServerUnable(f"no node of the cluster has slot {slot} now")
         return found
 
@@ -119,6 +124,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
                 raise _no_cluster(address, exc) from None
             with self._lock:
                 self._slots = table
+                self._learned = time.monotonic()
                 self.stale = False
                 gone = [self._nodes.pop(address) for address in set(self._nodes) - set(table)]
             for node in gone:
@@ -244,18 +250,25 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
         self._commands.append((args, options))
         return self
 
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
+    def execute(self, raise_on_error: bool = True, *, partly: bool = False) -> list[Any]:
         """Send all, and return the answers in the order of the commands.
 
-        A node that can't be reached does not keep the others from doing theirs; what it raised is raised in the end.
+        A node that can't be reached does not keep the others from doing theirs; what it raised is raised in the end;
+        with ``partly`` only if no node could be reached.
         """
         todo, self._commands = self._commands, []
         results: list[Any] = [None] * len(todo)
         trouble: BaseException | None = None
+        reached = 0
+        masters = self._cluster.masters()  # none can be asked at all: that is no trouble of a node
         places: dict[Address, list[int]] = {}
         for i, (args, _) in enumerate(todo):
             key = _key_of(args)
-            where = self._cluster.masters()[0] if key is None else self._cluster.address(key)
+            try:
+                where = masters[0] if key is None else self._cluster.address(key)
+            except CONNECTION_ERRORS as exc:
+                trouble = trouble or exc
+                continue
             places.setdefault(where, []).append(i)
         for address, indexes in places.items():
             try:
@@ -265,10 +278,11 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
                     answers = pipe.execute(raise_on_error=False)
                 for i, answer in zip(indexes, answers, strict=True):
                     results[i] = self._follow(todo[i], answer)
+                reached += 1
             except CONNECTION_ERRORS as exc:
                 self._cluster.stale = True
                 trouble = trouble or exc
-        if trouble is not None:
+        if trouble is not None and not (partly and reached):
             raise trouble
         if raise_on_error:
             for result in results:

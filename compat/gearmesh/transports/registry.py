@@ -12,6 +12,7 @@ from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.redis_scripts.access import Access
 from gearmesh.transports.amqp.ledger import LEDGERS
+from gearmesh.transports.amqp.transport import Client
 from gearmesh.transports.ledger import Ledger, consumer_name
 from gearmesh.transports.memory.broker import BROKERS
 from gearmesh.transports.redis.ledger import Ledger as RedisLedger
@@ -90,7 +91,7 @@ def open_connection(
         chosen = access.timeouts | chosen | {"access": access}
         return kombu.Connection(transport=transport, transport_options=chosen, **target.to_kombu())
     if isinstance(target, AMQPTarget):
-        return kombu.Connection(transport=AMQP, transport_options=chosen, **target.to_kombu())
+        return Client(transport=AMQP, transport_options=chosen, **target.to_kombu())
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         # The connection keeps its broker, also while it is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))

@@ -58,30 +58,20 @@ class RedisTarget:
     def topology(self, master_name: str = "", cluster_enabled: bool = False) -> Topology:
         """What stands there, by the settings of these names.
 
-        Go: with a master's name the hosts are sentinels; several hosts without one are a cluster.
+        Go: with a master's name the hosts are sentinels, unless ``cluster_enabled`` is set; several hosts without
+        one are a cluster. A cluster has no databases, and the URL's is not looked at.
 
         Raises:
-            ConfigError: the settings contradict each other, or the URL.
+            ConfigError: the settings contradict the URL.
         """
 
-        def wrong(text: str) -> ConfigError:
-            return ConfigError(f"redis {self.shown}: {text}")
-
-        if master_name and cluster_enabled:
-            raise wrong(
-                "master_name and cluster_enabled are both set; behind sentinels is one server, no cluster"
-            )
         if self.path and (master_name or cluster_enabled):
-            name = "master_name" if master_name else "cluster_enabled"
-            raise wrong(f"{name} is set, but a Unix socket leads to one server")
-        if master_name:
+            name = "cluster_enabled" if cluster_enabled else "master_name"
+            raise ConfigError(f"redis {self.shown}: {name} is set, but a Unix socket leads to one server")
+        if master_name and not cluster_enabled:
             return "sentinel"
         if not cluster_enabled and not self.others:
             return "server"
-        if self.db:
-            raise wrong(
-                f"database {self.db} of a cluster, which has only 0; if these are sentinels, set master_name"
-            )
         return "cluster"
 
     def to_kombu(self) -> dict[str, Any]:

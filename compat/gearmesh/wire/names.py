@@ -38,6 +38,7 @@ __all__ = [
     "chord_taker",
     "chord_triggered_queue",
     "done_channel",
+    "done_queue",
     "group_lock_queue",
     "group_meta_queue",
     "periodic_fired",
@@ -189,6 +190,11 @@ def chord_taker(group_uuid: str) -> str:
 def chord_triggered_queue(group_uuid: str) -> str:
     """AMQP queue whose existence says that the group's chord was triggered. Go: it looks for it and never makes it."""
     return f"{group_uuid}_chord_triggered"
+
+
+def done_queue(listener: str) -> str:
+    """AMQP queue, exclusive to one listener, bound to :data:`AMQP_DONE`."""
+    return f"gearmesh:heard:{listener}"
 
 
 def group_meta_queue(group_uuid: str) -> str:

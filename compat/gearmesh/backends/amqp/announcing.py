@@ -7,6 +7,7 @@ asking, as for Go's.
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import amqp
 
 from gearmesh.backends.amqp.links import HEARTBEAT, PATIENCE, Publishing
 from gearmesh.backends.listener import LOOK, Hear
-from gearmesh.wire.names import AMQP_DONE
+from gearmesh.wire.names import AMQP_DONE, done_queue
 from gearmesh.wire.state import TaskState
 
 __all__ = ["announcement", "declare_exchange", "listening"]
@@ -48,7 +49,7 @@ def listening(options: dict[str, Any]) -> Hear:
             connection.connect()
             channel = connection.channel()
             declare_exchange(channel)
-            queue = channel.queue_declare(exclusive=True).queue
+            queue = channel.queue_declare(done_queue(uuid.uuid4().hex), exclusive=True).queue
             channel.queue_bind(queue, AMQP_DONE)
             channel.basic_consume(queue, no_ack=True, callback=note)
             while True:

@@ -21,6 +21,7 @@ from gearmesh.backends.listener import Listener
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError
 from gearmesh.forks import PerProcess
+from gearmesh.urls import AMQPTarget
 from gearmesh.wire.names import AMQP_DONE, chord_triggered_queue, group_meta_queue
 from gearmesh.wire.state import GroupMeta, TaskState
 
@@ -36,22 +37,21 @@ class AMQPBackend:
     """States and groups in RabbitMQ, as Machinery's AMQP backend has them.
 
     Args:
-        options: of ``amqp.Connection``: host, userid, password, virtual_host, ssl.
+        target: where RabbitMQ is.
         expire: seconds a state or a group lives after its last write.
-        settings: exchange and exchange_type are used.
+        settings: exchange, exchange_type and those of TLS are used.
 
     Raises:
-        ConfigError: ``expire`` is more than Machinery's layout can say.
+        ConfigError: ``expire`` is more than Machinery's layout can say, or a file of TLS can't be read.
     """
 
     connection_errors = CONNECTION_ERRORS
     keeps = True
 
-    def __init__(
-        self, options: dict[str, Any], *, expire: int = 3600, settings: AMQPConfig | None = None
-    ) -> None:
+    def __init__(self, target: AMQPTarget, *, expire: int = 3600, settings: AMQPConfig | None = None) -> None:
         settings = settings or AMQPConfig()
         self.expire = expire
+        options = settings.connection(target)
         layout = Layout(settings.exchange, settings.exchange_type, expire)
         self._parts = PerProcess(lambda: _Parts(options, layout, expire))
 
@@ -174,7 +174,8 @@ class _Parts:
         self.kept = Kept(expire)
         self.states = States(layout, self.kept)
         self.links = Links(lambda: Link(options, self.states.prepare))
-        self.listener = Listener(listening(options), CONNECTION_ERRORS, f"exchange {AMQP_DONE}")
+        errors = (*CONNECTION_ERRORS, amqp.ChannelError)
+        self.listener = Listener(listening(options), errors, f"exchange {AMQP_DONE}")
         self.groups = Groups(layout, self.links, self.states)
         self.lock = threading.Lock()
         #: group -> how many leading members are known to be final

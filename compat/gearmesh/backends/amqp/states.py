@@ -13,7 +13,7 @@ from gearmesh.backends.amqp.announcing import announcement, declare_exchange
 from gearmesh.backends.amqp.kept import Kept
 from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.links import Channel, Got, Link, Publishing
-from gearmesh.errors import BackendError, RemoteProtocolError
+from gearmesh.errors import BackendError, RemoteProtocolError, Unstorable
 from gearmesh.wire.codec import decode_state, encode_state
 from gearmesh.wire.state import PENDING, RECEIVED, STARTED, TaskState
 
@@ -23,6 +23,8 @@ log = logging.getLogger("gearmesh.amqp")
 
 #: Pauses before a queue that is there and empty is looked at again: somebody may hold its message for a moment.
 AGAIN: Final = (0.002, 0.006, 0.02)
+#: A part of what RabbitMQ says of a message that is larger than it takes.
+_TOO_LARGE: Final = "larger than"
 #: Messages of one read at the most that are held at a time.
 PART: Final = 256
 
@@ -39,11 +41,18 @@ class States:
         self._layout = layout
         self._kept = kept
         self._told_of_expiry = False
+        self._announces = True
 
     def prepare(self, channel: Channel) -> None:
         """Declare the exchanges."""
         self._layout.declare_exchange(channel)
-        declare_exchange(channel)
+        try:
+            declare_exchange(channel)
+            self._announces = True
+        except amqp.AccessRefused as exc:  # it is only a shortcut
+            log.debug("ends of tasks are not announced: %s", exc)
+            self._announces = False
+            channel.prepare()
 
     # --- writing
 
@@ -52,7 +61,7 @@ class States:
         for state in states:
             self._kept.forget(state.TaskUUID)
         bodies = [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
-        self.publish(link, bodies, announcement(states))
+        self.publish(link, bodies, announcement(states) if self._announces else ())
 
     def publish(
         self, link: Link, bodies: Sequence[tuple[str, bytes, bool]], besides: Sequence[Publishing] = ()
@@ -80,8 +89,9 @@ class States:
             self.prepare(channel)
             lost = channel.publish_each(messages)
         except amqp.PreconditionFailed as exc:
-            self._tell_of_expiry(exc)
             channel.prepare()
+            if _TOO_LARGE not in str(exc):
+                self._tell_of_expiry(exc)
             for queue, body, _ in bodies:
                 self._publish_as_it_is(channel, queue, body)
             channel.publish_each(besides)
@@ -91,11 +101,19 @@ class States:
             self.publish(link, [(queue, body, True) for queue, body, _ in bodies if queue in again])
 
     def _publish_as_it_is(self, channel: Channel, queue: str, body: bytes) -> None:
-        """To a queue that somebody else may have declared in another way."""
+        """To a queue that somebody else may have declared in another way. Raises Unstorable for what is too large."""
         if channel.size(queue) is None:
             self._layout.declare(channel, queue)
             self._layout.bind(channel, queue)
-        channel.publish_each([Publishing(self._layout.exchange, queue, body)])
+        try:
+            channel.publish_each([Publishing(self._layout.exchange, queue, body)])
+        except amqp.PreconditionFailed as exc:
+            channel.prepare()
+            if _TOO_LARGE in str(exc):
+                raise Unstorable(
+                    queue, f"{len(body)} bytes are more than RabbitMQ's max_message_size"
+                ) from exc
+            raise
 
     def _tell_of_expiry(self, exc: Exception) -> None:
         if not self._told_of_expiry:

@@ -145,17 +145,17 @@ def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:
 
 def _channels(case: Case) -> Iterator[tuple[str, Any]]:
     """A channel to each RabbitMQ among the brokers that can be reached."""
-    for url in case.config.brokers:
+    config = case.config
+    for url in config.brokers:
         target = parse(url, "broker")
         if isinstance(target, AMQPTarget):
-            with _channel(target) as channel:
+            with _channel(config.amqp.connection(target)) as channel:
                 if channel is not None:
                     yield url, channel
 
 
 @contextmanager
-def _channel(target: AMQPTarget) -> Iterator[Any]:
-    options = target.to_amqp()
+def _channel(options: dict[str, Any]) -> Iterator[Any]:
     connection = amqp.Connection(
         connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE, **options
     )

@@ -17,6 +17,7 @@ class BackendContract(Keeping, Grouping, Announcing, Besides):
     same store for each call in one test.
 
     Set ``merges`` to False for a backend on which Machinery does not carry CreatedAt and TaskName over.
-    What a backend does not do is skipped: ``watch`` may return None, and the methods of
-    :class:`~gearmesh.backends.base.Reporting` and :class:`~gearmesh.backends.base.Revoking` may be missing.
+    What a backend does not do is named in ``lacks``, and skipped: ``watch`` may return None, and the methods of
+    :class:`~gearmesh.backends.base.Claiming`, :class:`~gearmesh.backends.base.Reporting` and
+    :class:`~gearmesh.backends.base.Revoking` may be missing.
     """

@@ -18,6 +18,17 @@ __all__ = ["Besides"]
 class Besides(BackendFixtures):
     """Skipped where the backend has not these methods."""
 
+    def test_what_it_lacks_is_said(self, backend: Backend) -> None:
+        """So that no test is skipped because a method was lost."""
+        kinds = {"claims": Claiming, "reports": Reporting, "revocations": Revoking}
+        lacks = {name for name, kind in kinds.items() if not isinstance(backend, kind)}
+        stop = backend.watch(lambda uuids: None)
+        if stop is None:
+            lacks.add("announcements")
+        else:
+            stop()
+        assert lacks == self.lacks
+
     def test_the_last_report_is_kept(self, backend: Backend, uuid: str) -> None:
         reporting = _reporting(backend)
         reporting.report({uuid: b"first", f"{uuid}2": b"other"})

@@ -237,8 +237,11 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
         self.gone()
         super().collect()
 
-    def gone(self) -> None:
-        """RabbitMQ has closed the channel, or we have: all it had brought goes back to the queues."""
+    def gone(self, *, revived: bool = False) -> None:
+        """RabbitMQ has closed the channel, or we have: all it had brought goes back to the queues.
+
+        What a ledger that outlives the channel still needs, or the channel itself once it is open again, is adrift.
+        """
         tags, self.tags = self.tags, Tags(self.link, self.tags.channel_id)
         tags.open = False
         self._sources.clear()
@@ -248,7 +251,7 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
                     self.ledger.forget(item.held.delivery.id)
             inlet.lost()
         for held in [held for held in list(self.ledger.held.values()) if held.tags is tags]:
-            if self.own_ledger and self.link.closing:
+            if self.own_ledger and not revived:
                 self.ledger.forget(held.delivery.id)
             else:
                 self.ledger.set_adrift(held)
@@ -312,7 +315,7 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
         """RabbitMQ closes the channel: because of what we did, or a delivery was not acknowledged in time."""
         held = self.held_here()
         self.link.drop_partial(self.channel_id)
-        self.gone()
+        self.gone(revived=True)
         if self.inlets:
             self._begin_at = time.monotonic()
         if held or not self._calls:

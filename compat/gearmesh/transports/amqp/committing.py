@@ -48,10 +48,9 @@ class Committing:
     def fuse(self, backend: Any) -> bool:
         return False
 
-    def holds(self, delivery: Delivery) -> bool:
-        """False if RabbitMQ has, or gives, this delivery to somebody else: what it settles is lost."""
-        held = self._ledger_of(delivery).held.get(delivery.id)
-        return held is not None and held.tags is not None and held.tags.open
+    def lost(self, settle: Settle) -> bool:
+        """True if RabbitMQ has, or gives, the delivery to somebody else. Then nothing of it is ours any more."""
+        return self._held(settle, set()) is None
 
     def commit(
         self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False

@@ -70,6 +70,11 @@ class Declarer:
 
     def count(self, name: str) -> int | None:
         """How many messages wait in a queue; None: there is no such queue."""
+        found = self.look(name)
+        return None if found is None else found[0]
+
+    def look(self, name: str) -> tuple[int, int] | None:
+        """How many messages wait in a queue, and how many consumers it has; None: there is no such queue."""
         try:
             return self._declare(name, {}, passive=True)
         except NotFound:
@@ -92,11 +97,13 @@ class Declarer:
         if queue.binding_key:
             self._bind(queue)
 
-    def _declare(self, name: str, arguments: Any, *, passive: bool = False, auto_delete: bool = False) -> int:
+    def _declare(
+        self, name: str, arguments: Any, *, passive: bool = False, auto_delete: bool = False
+    ) -> tuple[int, int]:
         # py-amqp chooses the types of integers by their size; here the types are part of what is declared.
         args = dumps("Bsbbbbb", (0, name, passive, True, False, auto_delete, False)) + table(arguments)
-        _, messages, _ = self._call(spec.Queue.Declare, args, spec.Queue.DeclareOk)
-        return int(messages)
+        _, messages, consumers = self._call(spec.Queue.Declare, args, spec.Queue.DeclareOk)
+        return int(messages), int(consumers)
 
     def _bind(self, queue: Queue) -> None:
         args = dumps("Bsssb", (0, queue.name, self._topology.config.exchange, queue.binding_key, False))

@@ -13,6 +13,7 @@ from kombu.transport import pyamqp
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON
+from gearmesh.transports.amqp.inventory import Inventory
 from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
 from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.wire.codec import decode
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk"]
 
 
-class Desk:
+class Desk(Inventory):
     """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
 
     link: Link
@@ -110,7 +111,7 @@ class Desk:
         RabbitMQ shows a message only by delivering it: all are taken and put back where they were. Meanwhile nobody
         else gets them, and afterwards they count as delivered before.
         """
-        with self._browse(queue, limit) as messages:
+        with self.browse(queue, limit) as messages:
             return [bytes(message.body) for message in messages]
 
     def delayed(self, limit: int = 1000) -> list[Delayed]:
@@ -125,18 +126,18 @@ class Desk:
                 "RabbitMQ can't tell what is delayed: each duration has a queue of its own (delay.<ms>…). "
                 "'rabbitmqctl list_queues' lists them; with the setting amqp.delayed_queue they are one"
             )
-        with self._browse(queue, 1 << 30) as messages:
+        with self.browse(queue, 1 << 30) as messages:
             found = [Delayed(body, _eta(body)) for body in (bytes(message.body) for message in messages)]
         return sorted(found, key=lambda each: each.eta_ns)[:limit]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
-        with self._browse(amqp_dead(queue), 1 << 30) as messages:
+        with self.browse(amqp_dead(queue), 1 << 30) as messages:
             return list(self._letters(queue, messages).values())[:limit]
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         """What is put back into its queue is there before it leaves the dead: it may come twice, never not at all."""
         wanted = set(ids)
-        with self._browse(amqp_dead(queue), 1 << 30) as messages:
+        with self.browse(amqp_dead(queue), 1 << 30) as messages:
             taken = [message for message in messages if _id(bytes(message.body)) in wanted]
             bodies = {_id(bytes(message.body)): message for message in taken}
             if retry and bodies:
@@ -158,7 +159,7 @@ class Desk:
         return [self.rates.admit(request) for request in requests]
 
     @contextmanager
-    def _browse(self, queue: str, limit: int) -> Iterator[list[Any]]:
+    def browse(self, queue: str, limit: int) -> Iterator[list[Any]]:
         """The first messages of a queue, taken for the moment. What is not acknowledged inside goes back."""
         with self.link.lock:
             self.barrier()  # what was published here without a confirm is there, too

@@ -64,6 +64,7 @@ class Keeper:
         link.maintain()
         if link.lingering:
             link.pump()  # nobody else reads it
+            link.let_go()
         pause = min(_MOST, link.heartbeat / 4 if link.heartbeat else _MOST)
         now = time.monotonic()
         elapsed, self._looked_at = now - self._looked_at, now

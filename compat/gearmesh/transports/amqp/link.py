@@ -112,9 +112,15 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
 
     def collect(self) -> None:
         with self.lock:
+            sock = self._transport.sock if self._transport is not None else None
             try:
                 super().collect()
+            except ValueError as exc:  # of a TLS connection that never came about
+                log.debug("closing a broken connection: %s", exc)
+                self._transport = None
             finally:
+                if sock is not None:
+                    sock.close()
                 self._end()
 
     def close(self, *args: Any, **kwargs: Any) -> None:

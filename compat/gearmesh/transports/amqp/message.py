@@ -50,8 +50,9 @@ class Message(KombuMessage):  # type: ignore[misc]
             "consumer_tag": delivered.consumer_tag,
             "redelivered": delivered.redelivered,
         }
-        self.headers = properties.get("application_headers") or {}
-        self.properties = properties
+        # Copies: messages that say the same share what was decoded.
+        self.headers = dict(properties.get("application_headers") or ())
+        self.properties = dict(properties)
         self.body = body
         self.errors: list[Any] = []
         self.accept = None

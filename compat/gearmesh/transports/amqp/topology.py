@@ -6,7 +6,7 @@ Pure: nothing here speaks to a server. Source: recordings of a running Machinery
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from gearmesh.config import AMQPConfig
@@ -109,6 +109,15 @@ class Topology:
             "x-expires": 2 * ms + UNUSED,
         }
         return Queue(_checked(amqp_wait(ms, queue)), arguments, expires=True)
+
+    def waits(self, queue: str) -> Iterator[str]:
+        """The names of all queues in which something may wait for ``queue``, up to 32 years."""
+        seen = 0
+        for step in range(12 * STEPS + 1):
+            ms = math.ceil(10 ** (step / STEPS) - 1e-9)
+            if ms != seen:
+                yield _checked(amqp_wait(ms, queue))
+            seen = ms
 
     def dead(self, queue: str) -> Queue:
         """Where the dead letters of ``queue`` are."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from typing import Any
 
+import kombu
 from kombu.transport import base, pyamqp
 
 from gearmesh.config import AMQPConfig
-from gearmesh.errors import ConfigError
 from gearmesh.transports.amqp.channel import Channel
 from gearmesh.transports.amqp.link import Link
 
-__all__ = ["Transport"]
+__all__ = ["Client", "Transport"]
+
+
+class Client(kombu.Connection):  # type: ignore[misc]
+    """kombu's connection without its second try after two seconds: whoever connects here has pauses of his own."""
+
+    def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("max_retries") == 1:
+            kwargs.setdefault("interval_start", 0.01)
+        return super()._ensure_connection(*args, **kwargs)
 
 
 class Connected(Link):
@@ -39,7 +47,7 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
             password=client.password or "guest",
             login_method=client.login_method or "PLAIN",
             virtual_host=client.virtual_host or "/",
-            ssl=tls_options(config, host.strip("[]")) if client.ssl is True else client.ssl,
+            ssl=config.tls_options(host.strip("[]")) if client.ssl is True else client.ssl,
             connect_timeout=client.connect_timeout or 5.0,
             heartbeat=config.heartbeat,
             client_properties={"connection_name": options.get("consumer") or "gearmesh"},
@@ -81,25 +89,3 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
 
     def heartbeat_check(self, connection: Link, rate: int = 2) -> None:
         """The connection sees to it by itself."""
-
-
-def tls_options(config: AMQPConfig, host: str) -> dict[str, Any]:
-    """What py-amqp needs for TLS: certificates are checked, the host's name included.
-
-    Raises:
-        ConfigError: a file can't be read, or is none.
-    """
-    try:  # py-amqp makes its own; but its errors do not say what is wrong with which file
-        context = ssl.create_default_context(cafile=config.ca or None)
-        if config.cert:
-            context.load_cert_chain(config.cert, config.key or None)
-    except (OSError, ssl.SSLError) as exc:
-        files = ", ".join(filter(None, (config.ca, config.cert, config.key)))
-        raise ConfigError(f"amqp.ca, amqp.cert or amqp.key ({files}): {exc}") from exc
-    return {
-        "ca_certs": config.ca or None,
-        "certfile": config.cert or None,
-        "keyfile": config.key or None,
-        "cert_reqs": ssl.CERT_REQUIRED,
-        "server_hostname": host,
-    }

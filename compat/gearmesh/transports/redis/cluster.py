@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -83,6 +83,14 @@ class ClusterChannel(Channel):
             self._wait_pools.clear()
 
     # -- verbs
+
+    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+        # Who lives says so wherever it is heard: a node that is away must not make others believe it is dead. Nobody
+        # can miss it there meanwhile, either.
+        with self.redis.pipeline() as pipe:
+            for queue in queues:
+                pipe.hincrby(self.keys(queue).consumers, consumer, 1)
+            pipe.execute(partly=True)
 
     def admit(self, requests: Sequence[Rated]) -> list[int]:
         answers = [0] * len(requests)

@@ -1,0 +1,108 @@
+"""Celery's settings, looked at before anything is sent: what would go elsewhere without a word is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from kombu.utils.url import parse_url
+
+from gearmesh.config import AMQPConfig
+from gearmesh.errors import ConfigError
+from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
+
+__all__ = ["BACKEND", "CONSUMER", "TRANSPORTS", "amqp_of", "check_settings", "expire_of"]
+
+BACKEND: Final = "gearmesh.celery:Backend"
+CONSUMER: Final = "gearmesh.celery:Consumer"
+#: The setting broker_transport, by the broker URL's scheme.
+TRANSPORTS: Final[Mapping[str, str]] = {
+    "redis": "gearmesh.celery:Transport",
+    "rediss": "gearmesh.celery:Transport",
+    "amqp": "gearmesh.celery:AMQPTransport",
+    "amqps": "gearmesh.celery:AMQPTransport",
+    "memory": "gearmesh.celery:MemoryTransport",
+}
+#: Results that never expire (Celery's 0 or None) live this long.
+FOR_EVER: Final = 10 * 365 * 86400
+
+
+def expire_of(setting: Any) -> int:
+    seconds = setting.total_seconds() if isinstance(setting, timedelta) else setting
+    return int(seconds) if seconds else FOR_EVER
+
+
+def amqp_of(setting: Any) -> AMQPConfig:
+    if isinstance(setting, AMQPConfig):
+        return setting
+    if not isinstance(setting, Mapping) and setting is not None:
+        raise ConfigError(f"amqp is {setting!r:.100}, expected a mapping with Machinery's AMQP settings")
+    try:
+        return AMQPConfig(**(setting or {}))
+    except TypeError as exc:
+        raise ConfigError(f"amqp: {exc}") from exc
+
+
+def check_settings(conf: Any) -> None:
+    """Raises ConfigError for what would go elsewhere, or lose something, without a word."""
+    url = conf.broker_write_url
+    if not isinstance(url, str):
+        raise ConfigError("broker_url: expected one URL such as redis://localhost:6379/0")
+    target = parse(url, "broker")
+    scheme = url.partition("://")[0]
+    transport = TRANSPORTS.get(scheme)
+    if transport is None:
+        raise ConfigError(
+            f"broker_url: scheme {scheme!r} is none that a Celery app can use with gearmesh, "
+            f"expected one of {', '.join(TRANSPORTS)}"
+        )
+    if conf.broker_transport != transport:
+        raise ConfigError(
+            f"broker_transport is {conf.broker_transport!r}, set it to {transport!r} for {scheme}://"
+        )
+    if conf.broker_read_url not in (None, url):
+        raise ConfigError("broker_read_url is another broker than broker_write_url: set broker_url only")
+    if isinstance(target, (RedisTarget, AMQPTarget)):
+        _check_url(url, target.to_kombu())
+    backend = conf.result_backend
+    if not backend:
+        raise ConfigError(
+            f"result_backend is not set: Go workers and Celery's chords need one, set '{BACKEND}+redis://…'"
+        )
+    name, plus, rest = str(backend).partition("+")
+    if name != BACKEND or not plus:
+        raise ConfigError(
+            f"result_backend is {redact(str(backend))!r}, set it to '{BACKEND}+' and the backend's URL"
+        )
+    parse(rest, "backend")
+    if rest.startswith("null"):
+        raise ConfigError("result_backend: null keeps nothing, and Celery's chords need a result backend")
+    consumer = conf.worker_consumer
+    if consumer != CONSUMER:
+        raise ConfigError(
+            f"worker_consumer is {consumer!r}, set it to {CONSUMER!r}: Celery's own drops tasks it does not know"
+        )
+    for setting in ("task_serializer", "result_serializer"):
+        if conf[setting] not in ("json", "msgpack"):
+            raise ConfigError(
+                f"{setting} is {conf[setting]!r}, set it to 'json' or 'msgpack': nothing else crosses"
+            )
+    accepted = set(conf.accept_content)
+    if not accepted & {"json", "application/json"}:
+        raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as that")
+
+
+def _check_url(url: str, meant: Mapping[str, Any]) -> None:
+    """kombu and Machinery read some URLs differently."""
+    names = ("hostname", "port", "virtual_host", "userid", "password")
+    usual = {"hostname": "localhost", "port": 6379, "virtual_host": "0", "userid": "", "password": ""}
+    if url.startswith("amqp"):
+        usual |= {"port": 5671 if url.startswith("amqps") else 5672, "virtual_host": "/"}
+        usual |= {"userid": "guest", "password": "guest"}
+    theirs = parse_url(url)
+    if any((theirs.get(name) or usual[name]) != (meant.get(name) or usual[name]) for name in names):
+        raise ConfigError(
+            f"broker_url: Celery and Machinery read {redact(url)!r} differently, "
+            "write scheme://user:password@host:port/database with all parts"
+        )

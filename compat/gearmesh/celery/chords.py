@@ -1,0 +1,194 @@
+"""Chords: groups as Go knows them, completed by whoever is last, fired once among all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from celery.exceptions import ChordError
+from celery.result import GroupResult
+
+from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.meta import read_side, side_state
+from gearmesh.celery.results import to_json
+from gearmesh.celery.steps import is_raw, raw_of
+from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.wire import gotime, workflow
+from gearmesh.wire.names import celery_meta
+from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
+
+__all__ = ["Chords"]
+
+#: Seconds between tries while another has the chord trigger.
+BUSY: Final = 0.005
+
+
+class Chords:
+    """A part of :class:`~gearmesh.celery.backend.Backend`.
+
+    A group is complete when all members have ended; who sees that takes its trigger, which only one can have, and sends
+    the callback, or fails it. A member that fails takes the trigger at once: the callback can never be sent then.
+    """
+
+    bridge: Bridge
+    ensure_chords_allowed: Callable[[], None]
+    chord_error_from_stack: Callable[..., Any]
+    _read: Callable[[Sequence[str]], list[TaskState | None]]
+    _meta: Callable[[str, TaskState | None, TaskState | None], dict[str, Any]]
+    #: the results of chord headers that are generators, while their members are being sent
+    _generated: dict[str, Iterable[Any]]
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Celery's hook: the group as Go knows it, before any member is sent.
+
+        But for a header that comes out of a generator: that is not to be hurried, so the group is made before its last
+        member is sent, without which it cannot be complete.
+        """
+        self.ensure_chords_allowed()
+        group_id, results = header_result_args[0], header_result_args[1]
+        if isinstance(results, (list, tuple)):
+            self._make_group(group_id, results)
+        else:
+            self._generated[group_id] = results
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Celery's hook: the last member of a header is about to be sent."""
+        results = self._generated.pop(group_id, None)
+        if results is not None:
+            self._make_group(group_id, results)
+
+    def _make_group(self, group_id: str, results: Iterable[Any]) -> None:
+        members = list(_leaves(results))
+        created = gotime.format_ns(time.time_ns())
+        self.bridge.create_group(GroupMeta(GroupUUID=group_id, TaskUUIDs=tuple(members), CreatedAt=created))
+        # Go: a member without any state makes its look at the group an error.
+        known = self._read(members)
+        missing = [uuid for uuid, state in zip(members, known, strict=True) if state is None]
+        states = [TaskState(TaskUUID=uuid, State=PENDING, CreatedAt=created) for uuid in missing]
+        shape = _shape(results)
+        if shape != members:  # Celery's callback wants the results of a group in a list of their own
+            states.append(side_state(_shape_of(group_id), to_json({"shape": shape})))
+        self.bridge.write(states)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Celery's hook: a member has ended. Who completes the group fires the chord, once among all."""
+        group_id, chord = request.group, request.chord
+        if not group_id or not chord:
+            return
+        if is_raw(chord):
+            if state == SUCCESS:
+                self._part_of_go(request, chord)
+            return
+        if state == SUCCESS and not self._complete(group_id):
+            return
+        if self._trigger(group_id, request.id):
+            self._fire(group_id, self._callback(chord), request, state, result)
+
+    def fire(self, group_id: str, callback: Any) -> None:
+        """Send a chord's callback, or fail it, when Go has taken the trigger of a complete group."""
+        self._fire(group_id, callback, None, SUCCESS, None)
+
+    def _take(self, request: Any) -> None:
+        """A failing member of a chord of Celery's takes the trigger: nobody else fires it any more."""
+        if request.group and request.chord and not is_raw(request.chord):
+            self._trigger(request.group, request.id)
+
+    def _complete(self, group_id: str, count: int | None = None) -> bool:
+        meta = self.bridge.group(group_id)
+        if meta is None or (count is not None and count != len(meta.TaskUUIDs)):
+            return False
+        return self.bridge.insist(lambda: self.bridge.backend.finished(meta))
+
+    def _trigger(self, group_id: str, by: str) -> bool:
+        while True:
+            try:
+                return self.bridge.insist(lambda: self.bridge.backend.trigger(group_id, by))
+            except ChordBusy:
+                time.sleep(BUSY)
+            except BackendError:
+                return False  # the group has expired
+
+    def _callback(self, chord: Mapping[str, Any]) -> Any:
+        from gearmesh.celery.crossing import step_of
+
+        return step_of(self.bridge, chord)
+
+    def _part_of_go(self, request: Any, chord: Mapping[str, Any]) -> None:
+        """A chord that a Go program made: its callback gets all results, behind its own arguments."""
+        if not self._complete(request.group, chord["kwargs"]["count"]) or not self._trigger(
+            request.group, request.id
+        ):
+            return
+        meta = self.bridge.group(request.group)
+        assert meta is not None
+        callback = workflow.chord_callback(raw_of(chord), self._read(meta.TaskUUIDs))
+        if callback is not None:
+            self.bridge.send(callback)
+
+    def _fire(self, group_id: str, callback: Any, request: Any, state: str, result: Any) -> None:
+        meta = self.bridge.group(group_id)
+        if meta is None:
+            self._fail(callback, ChordError(f"group {group_id} is not there any more"))
+            return
+        if state != SUCCESS:
+            self._fail(callback, _chord_error(request.id, result))
+            return
+        members = meta.TaskUUIDs
+        shape, *found = self._read([celery_meta(_shape_of(group_id)), *members, *map(celery_meta, members)])
+        values: list[Any] = []
+        for uuid, member, side in zip(members, found[: len(members)], found[len(members) :], strict=True):
+            ended = self._meta(uuid, member, side)
+            if ended["status"] != SUCCESS:
+                self._fail(callback, _chord_error(uuid, ended["result"]))
+                return
+            values.append(ended["result"])
+        if (kept := read_side(shape)) is not None:
+            values = _shaped(kept["shape"], dict(zip(members, values, strict=True)))
+        try:
+            callback.apply_async(values if _in_go(callback) else (values,))
+        except Exception as exc:
+            error = ChordError(f"Callback error: {exc!r}")
+            error.__cause__ = exc
+            self._fail(callback, error)
+
+    def _fail(self, callback: Any, error: ChordError) -> None:
+        try:
+            raise error
+        except ChordError:
+            self.chord_error_from_stack(callback, exc=error)
+
+
+def _leaves(results: Iterable[Any]) -> Iterator[str]:
+    """The ids of a header's tasks, in order; what ends in a group counts by the group's tasks."""
+    for result in results:
+        if isinstance(result, GroupResult):
+            yield from _leaves(result.results)
+        else:
+            yield result.id
+
+
+def _shape(results: Iterable[Any]) -> list[Any]:
+    """The same with the lists that they are in."""
+    return [_shape(each.results) if isinstance(each, GroupResult) else each.id for each in results]
+
+
+def _shape_of(group_id: str) -> str:
+    return f"{group_id}.shape"
+
+
+def _shaped(shape: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
+    return [_shaped(each, values) if isinstance(each, list) else values[each] for each in shape]
+
+
+def _chord_error(task_id: str, exc: Any) -> ChordError:
+    error = ChordError(f"Dependency {task_id} raised {exc!r}")
+    if isinstance(exc, BaseException):
+        error.__cause__ = exc
+    return error
+
+
+def _in_go(callback: Any) -> bool:
+    from gearmesh.celery.canvas import GoStep
+
+    return isinstance(callback, GoStep)

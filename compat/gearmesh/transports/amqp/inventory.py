@@ -1,0 +1,76 @@
+"""How many messages are where, and how to be rid of them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from gearmesh.errors import GearmeshError, RemoteProtocolError
+from gearmesh.transports.base import Count
+from gearmesh.wire.codec import decode
+from gearmesh.wire.names import amqp_dead
+
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.topology import Topology
+
+__all__ = ["Inventory"]
+
+
+class Inventory:
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Inspecting` for what each does."""
+
+    link: Link
+    topology: Topology
+
+    def browse(self, queue: str, limit: int) -> AbstractContextManager[list[Any]]:
+        """The first messages of a queue, taken for the moment. What is not acknowledged inside goes back."""
+        raise NotImplementedError
+
+    def queues(self) -> list[str]:
+        raise GearmeshError(
+            "RabbitMQ does not list its queues over AMQP: name them ('rabbitmqctl list_queues')"
+        )
+
+    def count(self, queue: str) -> Count:
+        """What is held, and what is set aside in one of many queues, is not told."""
+        with self.link.lock:
+            declarer = self.link.declarer(self.topology)
+            pending, consumers = declarer.look(queue) or (0, 0)
+            dead = declarer.count(amqp_dead(queue)) or 0
+        return Count(queue=queue, pending=pending, dead=dead, consumers=consumers)
+
+    def purge(self, queue: str) -> int:
+        with self.link.lock:
+            declarer = self.link.declarer(self.topology)
+            there = [
+                name for name in (queue, *self.topology.waits(queue)) if declarer.count(name) is not None
+            ]
+            return sum(int(declarer.channel.queue_purge(name)) for name in there)
+
+    def purge_delayed(self, queue: str) -> int:
+        """Of the one queue for delayed messages, if the settings name one. Else nobody can say where they are.
+
+        Raises:
+            GearmeshError: the settings name none.
+        """
+        if not self.topology.config.delayed_queue:
+            raise GearmeshError(
+                f"RabbitMQ can't tell what is delayed for {queue!r}: each duration has a queue of its own "
+                f"(delay.<ms>…). 'rabbitmqctl list_queues' lists them"
+            )
+        gone = 0
+        with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:
+            for message in messages:
+                if _leads_to(bytes(message.body), self.topology) == queue:
+                    message.channel.basic_ack(message.delivery_tag)
+                    gone += 1
+        return gone
+
+
+def _leads_to(body: bytes, topology: Topology) -> str:
+    """The queue that a delayed message will be in."""
+    try:
+        return topology.target(decode(body).RoutingKey or topology.default_queue).name
+    except RemoteProtocolError:
+        return topology.default_queue

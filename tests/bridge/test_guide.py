@@ -1,0 +1,139 @@
+"""What Celery's documentation shows (first steps, next steps, the canvas guide), over the bridge and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+from .conftest import Place
+from .processes import eventually
+
+WAIT = 15.0
+
+
+def test_first_steps(place: Place) -> None:
+    add = place.app.tasks["add"]
+    result = add.delay(4, 4)
+    assert result.get(timeout=WAIT) == 8
+    assert result.ready()
+    assert result.traceback is None
+    failed = place.app.tasks["broken"].delay("oops")
+    assert str(failed.get(timeout=WAIT, propagate=False)) == "oops"
+    assert "ValueError" in failed.traceback
+
+
+def test_next_steps(place: Place) -> None:
+    add = place.app.tasks["add"]
+    result = add.apply_async((2, 2), queue="celery", countdown=0.1)
+    assert result.state == "PENDING"
+    assert result.get(timeout=WAIT) == 4
+    assert (result.state, result.failed(), result.successful()) == ("SUCCESS", False, True)
+    assert add(2, 2) == 4
+    assert add.signature((2, 2), countdown=0.1).delay().get(timeout=WAIT) == 4
+    partial = add.s(2)
+    assert partial.delay(8).get(timeout=WAIT) == 10
+    with pytest.raises(TypeError):
+        add.delay(4)
+
+
+def guide(app: Any) -> dict[str, tuple[Any, Any]]:
+    add, total, same = (app.tasks[name] for name in ("add", "total", "same"))
+    return {
+        "group": (group(add.s(i, i) for i in range(10)), [i + i for i in range(10)]),
+        "chain": (chain(add.s(4, 4), add.s(8), add.s(10)), 26),
+        "pipe": (add.s(4, 4) | add.s(8), 16),
+        "independent": (add.si(2, 2) | add.si(4, 4) | add.si(8, 8), 16),
+        "chord": (chord((add.s(i, i) for i in range(10)), total.s()), 90),
+        "chord by pipe": (group(add.s(i, i) for i in range(10)) | total.s(), 90),
+        "chord, then on": (add.s(4, 16) | group(add.s(i) for i in range(4)) | total.s() | add.s(1), 87),
+        "immutable body": (chord((add.s(i, i) for i in range(3)), add.si(1, 1)), 2),
+        "empty header": (chord([], total.s()), 0),
+        "map": (total.map([list(range(10)), list(range(100))]), [45, 4950]),
+        "starmap": (add.starmap(zip(range(10), range(10), strict=True)), [i + i for i in range(10)]),
+        "chunks": (
+            add.chunks(zip(range(100), range(100), strict=True), 10).group(),
+            [[i + i for i in range(n, n + 10)] for n in range(0, 100, 10)],
+        ),
+        "a chain in a group": (group(add.s(1, 1) | add.s(2), same.s(5)), [4, 5]),
+        "a group at the end of a member": (
+            chord(group(chain(same.s(42), group(same.s(), same.s())), same.s(1)), same.s()),
+            [[42, 42], 1],
+        ),
+        "a group in a chain in a chord": (chord(group(add.s(1, 1) | add.s(2), same.s(5)), total.s()), 9),
+    }
+
+
+NAMES = (
+    "group", "chain", "pipe", "independent", "chord", "chord by pipe", "chord, then on", "immutable body",
+    "empty header", "map", "starmap", "chunks", "a chain in a group", "a group in a chain in a chord",
+    "a group at the end of a member",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_canvas_guide(place: Place, name: str) -> None:
+    flow, expected = guide(place.app)[name]
+    assert flow.apply_async().get(timeout=WAIT) == expected
+
+
+def test_the_parents_of_a_chain(place: Place) -> None:
+    add = place.app.tasks["add"]
+    result = chain(add.s(2, 2), add.s(4), add.s(8))()
+    assert result.get(timeout=WAIT) == 16
+    assert result.parent.get(timeout=WAIT) == 8
+    assert result.parent.parent.get(timeout=WAIT) == 4
+
+
+def test_a_group_s_result(place: Place) -> None:
+    add = place.app.tasks["add"]
+    result = group(add.s(2, 2), add.s(4, 4))()
+    assert result.get(timeout=WAIT) == [4, 8]
+    assert (result.ready(), result.successful(), result.completed_count()) == (True, True, 2)
+    result.save()
+    restored = place.app.GroupResult.restore(result.id)
+    assert [each.id for each in restored] == [each.id for each in result]
+    restored.delete()
+    assert place.app.GroupResult.restore(result.id, backend=place.app.backend) is None
+
+
+def test_callbacks(place: Place, key: str) -> None:
+    add, note = place.app.tasks["add"], place.app.tasks["note"]
+    result = add.apply_async((2, 2), link=[add.s(16), note.si(place.store, key)])
+    assert result.get(timeout=WAIT) == 4
+    with place.redis() as client:
+        eventually(lambda: client.llen(key) == 1)
+    (first, *_) = eventually(lambda: result.children)
+    assert first is not None
+
+
+def test_a_generator_is_not_hurried(place: Place) -> None:
+    add, total = place.app.tasks["add"], place.app.tasks["total"]
+    made: list[int] = []
+
+    def members() -> Any:
+        for i in range(4):
+            made.append(i)
+            yield add.s(i, i)
+
+    assert chord(members(), total.s())().get(timeout=WAIT) == 12
+    assert made == [0, 1, 2, 3]
+
+
+def test_msgpack(place: Place) -> None:
+    result = place.app.send_task("echo", (b"\xff", {"a": [1]}), serializer="msgpack")
+    assert result.get(timeout=WAIT) == [[b"\xff", {"a": [1]}], {}]
+
+
+def test_compressed(place: Place) -> None:
+    result = place.app.send_task("same", ("x" * 10_000,), compression="zlib")
+    assert result.get(timeout=WAIT) == "x" * 10_000
+
+
+def test_protocol_1(place: Place) -> None:
+    message = place.app.amqp.as_task_v1("id-one", "add", (2, 3), {})
+    with place.app.producer_or_acquire() as producer:
+        place.app.amqp.send_task_message(producer, "add", message)
+    assert place.app.AsyncResult("id-one").get(timeout=WAIT) == 5
+    place.app.AsyncResult("id-one").forget()

@@ -1,0 +1,108 @@
+"""Celery workers are killed, and Redis goes away: what is lost, and what is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gearmesh.testing.servers import RedisServer
+
+from .processes import CeleryProcess, eventually
+from .project import make_app
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+MANY = 150
+LATE = {"PROJECT_LATE": "1", "PROJECT_LEASE": "2"}
+EARLY = {"PROJECT_LEASE": "2"}
+
+
+@pytest.fixture
+def notes(redis_server: RedisServer) -> Iterator[Any]:
+    """Where tasks note that they were run; never the broker that is restarted."""
+    with redis.Redis.from_url(redis_server.url_of(15)) as client:
+        yield client
+
+
+class Load:
+    """Tasks that note their number."""
+
+    def __init__(self, broker: str, notes: Any, store: str, key: str) -> None:
+        self._notes, self._key = notes, key
+        app = make_app(broker)
+        for number in range(MANY):
+            app.send_task("mark", (store, key, number, 0.03))
+        app.close()
+
+    def done(self) -> int:
+        return int(self._notes.scard(self._key))
+
+    def begun(self) -> int:
+        return int(self._notes.scard(f"{self._key}:begun"))
+
+    def all_done(self, timeout: float = 60.0) -> None:
+        eventually(lambda: self.done() == MANY, timeout, f"{MANY} tasks (there were {self.done()})")
+
+
+def worker(broker: str, env: dict[str, str], pool: str = "prefork") -> CeleryProcess:
+    return CeleryProcess(
+        "worker", "-P", pool, "-c", "2", "-l", "warning", broker=broker, env=env, ready="celery@"
+    )
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_the_main_process_is_killed(
+    redis_url: str, redis_server: RedisServer, notes: Any, key: str, pool: str
+) -> None:
+    load = Load(redis_url, notes, redis_server.url_of(15), key)
+    with worker(redis_url, LATE, pool) as first:
+        eventually(lambda: load.done() > 20)
+        first.kill()
+    with worker(redis_url, LATE, pool):
+        load.all_done()
+
+
+def test_a_pool_child_is_killed(redis_url: str, redis_server: RedisServer, notes: Any, key: str) -> None:
+    load = Load(redis_url, notes, redis_server.url_of(15), key)
+    with worker(redis_url, LATE) as only:
+        for more in (20, 40, 60):
+            eventually(lambda more=more: load.done() > more)
+            os.kill(eventually(only.children)[0], signal.SIGKILL)
+        load.all_done()
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_redis_is_restarted(
+    make_redis: Callable[..., RedisServer], redis_server: RedisServer, notes: Any, key: str, how: str
+) -> None:
+    server = make_redis(aof="always")
+    load = Load(server.url, notes, redis_server.url_of(15), key)
+    with worker(server.url, LATE):
+        eventually(lambda: load.done() > 20)
+        server.kill() if how == "kill" else server.stop()
+        time.sleep(1.0)
+        server.restart()
+        load.all_done()
+
+
+def test_what_is_lost_with_celery_s_default(
+    redis_url: str, redis_server: RedisServer, notes: Any, key: str, tmp_path: Path
+) -> None:
+    """Acknowledged when they begin: what ran is lost, and nothing else; a task a process at most."""
+    load = Load(redis_url, notes, redis_server.url_of(15), key)
+    with worker(redis_url, EARLY) as first:
+        eventually(lambda: load.done() > 20)
+        first.kill()
+    with worker(redis_url, EARLY):
+        eventually(lambda: load.begun() == MANY, 60)
+        time.sleep(1.0)
+    lost = MANY - load.done()
+    print(f"lost with task_acks_late off: {lost} of {MANY}, 2 processes")
+    assert lost <= 2
