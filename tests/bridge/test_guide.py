@@ -108,19 +108,6 @@ def test_callbacks(place: Place, key: str) -> None:
     assert first is not None
 
 
-def test_a_generator_is_not_hurried(place: Place) -> None:
-    add, total = place.app.tasks["add"], place.app.tasks["total"]
-    made: list[int] = []
-
-    def members() -> Any:
-        for i in range(4):
-            made.append(i)
-            yield add.s(i, i)
-
-    assert chord(members(), total.s())().get(timeout=WAIT) == 12
-    assert made == [0, 1, 2, 3]
-
-
 def test_msgpack(place: Place) -> None:
     result = place.app.send_task("echo", (b"\xff", {"a": [1]}), serializer="msgpack")
     assert result.get(timeout=WAIT) == [[b"\xff", {"a": [1]}], {}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -150,6 +151,20 @@ def test_a_result_whose_delivery_was_lost_is_not_computed_again(
         assert result.get(timeout=20) == "after"
         eventually(lambda: waiting(amqp_url) == 0)
     assert counted.runs == {"x": 1, "after": 1}
+
+
+def test_a_connection_that_another_thread_finds_broken(counted: Counted, amqp_url: str) -> None:
+    """The committer acknowledges through the intake's connection: its error must not end the intake silently."""
+    with at_work(counted.app, concurrency=1) as worker:
+        assert counted.note.delay("1").get(timeout=10) == "1"
+        channel = worker._intake._channel
+        with channel.link.lock:
+            channel.link.sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                channel.link.beat()
+            assert not channel.link.connected
+        assert counted.note.delay("2").get(timeout=20) == "2"
+    assert waiting(amqp_url) == 0
 
 
 def test_a_queue_deleted_under_its_worker(

@@ -23,10 +23,12 @@ from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError, PublishError
 from gearmesh.locks.base import Claim
 from gearmesh.locks.registry import open_lock
-from gearmesh.testing.contracts import BackendContract
+from gearmesh.testing.contracts.announcing import Announcing
+from gearmesh.testing.contracts.besides import Besides
 from gearmesh.testing.contracts.delaying import Delaying
 from gearmesh.testing.contracts.delivering import Delivering
 from gearmesh.testing.contracts.fusing import Fusing
+from gearmesh.testing.contracts.grouping import Grouping
 from gearmesh.testing.contracts.inspecting import Inspect
 from gearmesh.testing.contracts.leasing import Leasing
 from gearmesh.testing.contracts.settling import Settling
@@ -93,8 +95,12 @@ def socket_place(make_redis: Callable[..., RedisServer]) -> Place:
     return Place(server.socket_url.replace("redis+socket://", "redis+socket://a:b@").replace("a:b@", ":a:b@"))
 
 
-class Short(Delivering, Fusing):
+class Short(Fusing):
     """What shows that every kind of connection is made right: kept, blocking, subscribed, pooled."""
+
+    test_a_wait_is_ended = Delivering.test_what_is_published_while_waiting_comes_at_once
+    test_several_queues = Delivering.test_several_queues_in_one_consumer
+    test_it_is_seen = Inspect.test_where_messages_are
 
     @pytest.fixture
     def connect(self, place: Place) -> Connect:
@@ -170,7 +176,12 @@ def acl_place(acl_server: RedisServer) -> Iterator[Place]:
         assert refused - {("toplevel", "command", "client")} == set()
 
 
-class TestACLTransport(Delivering, Settling, Delaying, Leasing, Fusing, Inspect):
+class TestACLTransport(Settling, Fusing, Inspect):
+    test_a_wait_is_ended = Delivering.test_what_is_published_while_waiting_comes_at_once
+    test_not_before_its_time = Delaying.test_not_before_its_time
+    test_a_silent_consumer = Leasing.test_a_silent_consumer_loses_what_it_held
+    test_recover = Leasing.test_recover_puts_back_in_order
+
     @pytest.fixture
     def connect(self, acl_place: Place) -> Connect:
         return acl_place.connect
@@ -182,7 +193,7 @@ class TestACLTransport(Delivering, Settling, Delaying, Leasing, Fusing, Inspect)
         backend.close()
 
 
-class TestACLBackend(BackendContract):
+class TestACLBackend(Announcing, Besides, Grouping):
     @pytest.fixture
     def open_backend(self, acl_place: Place) -> Callable[..., Backend]:
         return acl_place.backend
@@ -245,8 +256,8 @@ class TestReplicas:
 
     def test_a_silent_one(self, servers: tuple[RedisServer, RedisServer]) -> None:
         master, replica = servers
-        place = Place(master.url, RedisConfig(replicas_ack=1, replicas_ack_timeout=0.1))
-        with place.app(publish_timeout=0.5) as app, redis.Redis(port=master.port) as client:
+        place = Place(master.url, RedisConfig(replicas_ack=1, replicas_ack_timeout=0.4))
+        with place.app(publish_timeout=2.0) as app, redis.Redis(port=master.port) as client:
             tasks(app)
             add = app.tasks["add"]
             first = add.delay(1, 2)
@@ -267,11 +278,11 @@ class TestReplicas:
         """Without waiting it is lost, and the sender was told that all is well; with it, the sender knows."""
         master, replica = make_redis(args=["--repl-diskless-sync-delay", "0"]), make_redis()
         network = make_proxy(master.port)
-        settings = RedisConfig(replicas_ack=acks, replicas_ack_timeout=0.1)
+        settings = RedisConfig(replicas_ack=acks, replicas_ack_timeout=0.4)
         with redis.Redis(port=replica.port) as client:
             client.replicaof("127.0.0.1", str(network.port))
             eventually(lambda: client.info("replication")["master_link_status"] == "up")
-            with Place(master.url, settings).app(publish_timeout=0.2) as app:
+            with Place(master.url, settings).app(publish_timeout=1.0) as app:
                 tasks(app)
                 app.tasks["add"].delay(1, 2)
                 eventually(lambda: client.llen("machinery_tasks") == 1)

@@ -44,7 +44,6 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
         super().__init__(app, url=url, **kwargs)
         self.thread_safe = True
         self.bridge = Bridge.of(app)
-        self._generated = {}
 
     def as_uri(self, include_password: bool = False) -> str:
         return str(self.url) if include_password else redact(str(self.url))

@@ -36,29 +36,14 @@ class Chords:
     chord_error_from_stack: Callable[..., Any]
     _read: Callable[[Sequence[str]], list[TaskState | None]]
     _meta: Callable[[str, TaskState | None, TaskState | None], dict[str, Any]]
-    #: the results of chord headers that are generators, while their members are being sent
-    _generated: dict[str, Iterable[Any]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Celery's hook: the group as Go knows it, before any member is sent.
 
-        But for a header that comes out of a generator: that is not to be hurried, so the group is made before its last
-        member is sent, without which it cannot be complete.
+        So a header that comes out of a generator is made whole first.
         """
         self.ensure_chords_allowed()
         group_id, results = header_result_args[0], header_result_args[1]
-        if isinstance(results, (list, tuple)):
-            self._make_group(group_id, results)
-        else:
-            self._generated[group_id] = results
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Celery's hook: the last member of a header is about to be sent."""
-        results = self._generated.pop(group_id, None)
-        if results is not None:
-            self._make_group(group_id, results)
-
-    def _make_group(self, group_id: str, results: Iterable[Any]) -> None:
         members = list(_leaves(results))
         created = gotime.format_ns(time.time_ns())
         self.bridge.create_group(GroupMeta(GroupUUID=group_id, TaskUUIDs=tuple(members), CreatedAt=created))

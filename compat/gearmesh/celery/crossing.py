@@ -261,9 +261,7 @@ def _body(bridge: Bridge, body: Mapping[str, Any], group: str, headers: Mapping[
 def _size(bridge: Bridge, group: str) -> int:
     meta = bridge.group(group)
     if meta is None:
-        raise NotForGo(
-            f"group {group}: Go has to know how many members there are; make the chord's header a list, no generator"
-        )
+        raise LocalProtocolError(f"group {group}: there is no GroupMeta (any more), its chord cannot fire")
     return len(meta.TaskUUIDs)
 
 

@@ -79,6 +79,8 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         self.consuming: list[Channel] = []
         #: it is about to be closed by us
         self.closing = False
+        #: its owner has closed it
+        self.released = False
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
         self.lingering = False
         self.keeper = Keeper(self)
@@ -130,6 +132,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
                 self._transport = None
             return
         with self.lock:
+            self.released = True
             if self._transport is None:
                 return
             try:

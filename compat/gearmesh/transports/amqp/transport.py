@@ -60,6 +60,13 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
             link.keeper.start()
         return link
 
+    def verify_connection(self, connection: Link) -> bool:
+        """True also for a broken one: kombu would put another in its place, without channels and without a word.
+
+        Whoever uses it next gets the error.
+        """
+        return not connection.released
+
     def close_connection(self, connection: Link) -> None:
         connection.client = None
         connection.close()

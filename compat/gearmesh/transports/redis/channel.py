@@ -265,13 +265,12 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         item = to_item(message, self)
         lives = getattr(self, "_expires", {}).get(queue)  # kombu 5.7
-        if lives is None:
-            self.redis.rpush(queue, item)
-            return
-        with self.redis.pipeline() as pipe:
+        with self.redis.pipeline(transaction=lives is not None) as pipe:
             pipe.rpush(queue, item)
-            pipe.pexpire(queue, lives)
+            if lives is not None:
+                pipe.pexpire(queue, lives)
             pipe.execute()
+        self._replicas.wait(self.redis, queue)
 
     def _get(self, queue: str, timeout: float | None = None) -> Taken:
         for taken in self._fetch(queue, 1):
