@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gearmesh.celery.message import HEADER, ORIGIN, USUAL, TaskMessage, from_wire, read, to_wire, write
+from gearmesh.celery.content import USUAL, TaskMessage, read, write
+from gearmesh.celery.message import HEADER, ORIGIN, from_wire, to_wire
 from gearmesh.celery.steps import is_raw, raw_of
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import types as wire

@@ -213,9 +213,14 @@ def test_a_worker_under_the_rule(acl_place: Place) -> None:
 
 
 def test_a_failover_while_a_worker_waits(make_sentinels: Callable[..., RedisSentinels]) -> None:
-    """It was blocked on the old master, which lives on as a replica."""
-    group_ = make_sentinels(sentinel_password="quiet")
-    settings = RedisConfig(master_name=group_.master_name, sentinel_password="quiet")
+    """It was blocked on the old master, which lives on: for a while as a master, then as a replica.
+
+    What a sender gives to the old one in that while is lost, unless it waits for replicas: none is left there.
+    """
+    group_ = make_sentinels(replicas=2, sentinel_password="quiet")
+    settings = RedisConfig(
+        master_name=group_.master_name, sentinel_password="quiet", replicas_ack=1, replicas_ack_timeout=0.5
+    )
     place = Place(group_.url, settings)
     with place.app(publish_timeout=30.0) as app:
         tasks(app)

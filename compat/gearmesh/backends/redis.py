@@ -76,8 +76,8 @@ class RedisBackend:
             self._store(packed[start:])
 
     def _store(self, packed: Sequence[Packed]) -> None:
-        self._script.call(self._redis, [Entry(states=packed)])
-        self._replicas.wait(self._redis)
+        with self._replicas.waited_for(self._redis) as client:
+            self._script.call(client, [Entry(states=packed)])
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         result: list[TaskState | None] = []
@@ -103,8 +103,8 @@ class RedisBackend:
     # -- groups
 
     def create_group(self, meta: GroupMeta) -> None:
-        self._redis.set(meta.GroupUUID, encode_group(meta), ex=self.expire)
-        self._replicas.wait(self._redis, meta.GroupUUID)
+        with self._replicas.waited_for(self._redis, meta.GroupUUID) as client:
+            client.set(meta.GroupUUID, encode_group(meta), ex=self.expire)
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         try:
@@ -126,18 +126,18 @@ class RedisBackend:
                 return answer == "c"
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        answer = self._take_trigger(group_uuid, by)
+        with self._replicas.waited_for(self._redis, group_uuid) as client:
+            answer = self._take_trigger(client, group_uuid, by)
         if answer == "b":
             raise ChordBusy(f"group {group_uuid}: the chord mutex is held by another worker")
         if answer == "g":
             raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
-        self._replicas.wait(self._redis, group_uuid)
         return answer == "1"
 
-    def _take_trigger(self, group_uuid: str, by: str) -> str | None:
+    def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:
         """The script's code, see ``commit.lua``."""
         entry = Entry(trigger=(group_uuid, chord_taker(group_uuid), by, (), ()))
-        return self._script.call(self._redis, [entry])
+        return self._script.call(client, [entry])
 
     # -- what Go does not see
 

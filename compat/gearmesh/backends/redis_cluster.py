@@ -91,16 +91,16 @@ class ClusterBackend(RedisBackend):
             at = head.find(_WORD)
         return at >= 0 and head[at + len(_WORD) :].partition(b'"')[0] in _FINAL
 
-    def _take_trigger(self, group_uuid: str, by: str) -> str | None:
+    def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:
         """Under Go's mutex, which is in another slot than the group."""
         taker = chord_taker(group_uuid)
         if slot_of(taker) != slot_of(group_uuid):  # a UUID with braces, which nobody makes
             return "g"
         mine = uuid4().hex
-        if not self._redis.set(CHORD_MUTEX, mine, nx=True, px=MUTEX_MS):
+        if not client.set(CHORD_MUTEX, mine, nx=True, px=MUTEX_MS):
             return "b"
         try:
             entry = Entry(trigger=(group_uuid, taker, by, (), (), True))
-            return self._script.call(self._redis, [entry], route=group_uuid)
+            return self._script.call(client, [entry], route=group_uuid)
         finally:
-            run(self._redis, "release", [CHORD_MUTEX], [mine])
+            run(client, "release", [CHORD_MUTEX], [mine])

@@ -15,8 +15,9 @@ from kombu.compression import decompress
 from gearmesh.app.flush import Flusher
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
+from gearmesh.celery.content import TaskMessage, read, write
 from gearmesh.celery.crossing import outgoing
-from gearmesh.celery.message import TaskMessage, from_wire, read, to_wire, write
+from gearmesh.celery.message import from_wire, to_wire
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel

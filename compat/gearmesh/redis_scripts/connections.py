@@ -8,6 +8,7 @@ connection: the next one may find the master.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -48,6 +49,9 @@ _CONDITION = re.compile(
     r"\b(READONLY|OOM|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED)\b"
 )
 
+#: Seconds for which it holds that a server is the master, once sentinels have said so.
+CONFIRMED_FOR: Final = 1.0
+
 #: redis-py takes the code off the text of those it has a class for.
 _CONDITIONS: Final = (
     exceptions.OutOfMemoryError,
@@ -79,18 +83,44 @@ class _Conditions:
 
 
 class _ViaSentinels:
-    """Asks the sentinels where the master is, each time it connects."""
+    """Asks the sentinels where the master is, each time it connects, and once a second while it is used.
+
+    A master that is replaced while it lives goes on as one, for 10 s or so, until it is told: what it is given in that
+    while is lost.
+    """
 
     host: str
     port: int
+    _sock: Any
 
     def __init__(self, *args: Any, sentinels: Sentinels, **kwargs: Any) -> None:
         self._sentinels = sentinels
+        #: when the sentinels last said that this is the master
+        self._confirmed = 0.0
         super().__init__(*args, **kwargs)
 
     def _connect(self) -> Any:  # redis-py's: opens the socket, for the first time and for every other one
         self.host, self.port = self._sentinels.master()
+        self._confirmed = time.monotonic()
         return super()._connect()  # type: ignore[misc]
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> Any:
+        if self._sock is not None and time.monotonic() - self._confirmed > CONFIRMED_FOR:
+            try:
+                self.confirm()
+            except ServerUnable:
+                raise
+            except CONNECTION_ERRORS:  # without sentinels it goes on as it is
+                self._confirmed = time.monotonic()
+        return super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+
+    def confirm(self) -> None:
+        """Ask whether this is still the master. Raises connection errors if it is not, or if nobody can tell."""
+        host, port = self._sentinels.master()
+        if (host, port) != (self.host, self.port):
+            self.disconnect()  # type: ignore[attr-defined]
+            raise ServerUnable(f"the master is {host}:{port} now, and no longer {self.host}:{self.port}")
+        self._confirmed = time.monotonic()
 
 
 class Connection(_Conditions, redis.Connection):

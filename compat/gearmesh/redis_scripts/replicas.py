@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from gearmesh.redis_scripts.cluster import Cluster
@@ -20,8 +22,11 @@ class Replicas(NamedTuple):
     def wait(self, client: Any, key: str = "") -> None:
         """Wait until ``number`` replicas have all that the server has written by now; nothing for 0.
 
+        The sentinels, if there are any, have to say besides that it is still the master: the replica that answered may
+        not be the one that has just taken over.
+
         Args:
-            client: that wrote.
+            client: that wrote, with one connection of its own; or of a cluster.
             key: what was written; in a cluster it tells the node.
 
         Raises:
@@ -42,3 +47,20 @@ class Replicas(NamedTuple):
                 f"{have} of {self.number} replicas (redis.replicas_ack) have what was written within "
                 f"{self.seconds:g} s"
             )
+        confirm = getattr(client.connection, "confirm", None)
+        if confirm is not None:
+            confirm()
+
+    @contextmanager
+    def waited_for(self, client: Any, key: str = "") -> Iterator[Any]:
+        """A client to write with, of which the replicas know at the end; see :meth:`wait`."""
+        if not self.number or isinstance(client, Cluster):
+            yield client
+            self.wait(client, key)
+            return
+        own = client.client()
+        try:
+            yield own
+            self.wait(own, key)
+        finally:
+            own.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +17,9 @@ __all__ = ["Sentinels"]
 
 
 class Sentinels:
-    """Asks one sentinel after the other. Nothing is remembered but which of them answered last.
+    """Asks one sentinel after the other, first the one that answered last, over the connection that is left of that.
 
-    Safe in threads: what they share is only a guess where to begin.
+    Safe in threads, and after a fork.
 
     Args:
         nodes: their hosts and ports.
@@ -34,6 +36,8 @@ class Sentinels:
         self._kind = kind
         self._options = options
         self._first = 0
+        #: connections that nobody uses now, each with the process that made it
+        self._idle: deque[tuple[int, tuple[str, int], Any]] = deque(maxlen=2)
 
     def __repr__(self) -> str:
         return f"Sentinels({self._shown()}, {self._name!r})"
@@ -45,6 +49,10 @@ class Sentinels:
             redis.exceptions.ConnectionError: no sentinel answers that knows it.
             ConfigError: all answer, and none knows a master of that name; or one is no sentinel.
         """
+        with contextlib.suppress(IndexError, exceptions.RedisError, OSError):
+            pid, node, connection = self._idle.pop()
+            if pid == os.getpid() and (answer := self._ask(node, connection)):
+                return answer[0].decode(), int(answer[1])
         silent: list[str] = []
         first = self._first
         for at in range(first, first + len(self._nodes)):
@@ -75,16 +83,25 @@ class Sentinels:
             f"redis.master_name is {self._name!r}, but no sentinel of {self._shown()} knows a master of that name"
         )
 
-    def _ask(self, node: tuple[str, int]) -> Any:
+    def _ask(self, node: tuple[str, int], connection: Any = None) -> Any:
         host, port = node
-        connection = self._kind(host=host, port=port, **self._options)
+        connection = connection or self._kind(host=host, port=port, **self._options)
         try:
             connection.connect()
             connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
-            return connection.read_response()
-        finally:
+            answer = connection.read_response()
+        except BaseException:
             with contextlib.suppress(Exception):
                 connection.disconnect()
+            raise
+        self._idle.append((os.getpid(), node, connection))
+        return answer
+
+    def close(self) -> None:
+        """Close what is open."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop()[2].disconnect()
 
     def _shown(self) -> str:
         return ", ".join(f"{host}:{port}" for host, port in self._nodes)

@@ -195,15 +195,17 @@ class Committing:
 
     def _settle(self, settles: Sequence[tuple[int, str, Held]]) -> list[int]:
         """Tell RabbitMQ, through the channels that brought the deliveries; indexes of those lost meanwhile."""
+        lost: list[int] = []
         groups: dict[Tags, tuple[list[int], list[int], list[tuple[int, Held]]]] = {}
         for i, how, held in settles:
             tags = held.tags
-            if tags is None:
+            if tags is None:  # its connection ended a moment ago
+                LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
+                lost.append(i)
                 continue
             acks, nacks, members = groups.setdefault(tags, ([], [], []))
             (nacks if how == "head" else acks).append(held.tag)
             members.append((i, held))
-        lost = [i for i, _, held in settles if held.tags is None]
         for tags, (acks, nacks, members) in groups.items():
             link = tags.link
             with link.lock:

@@ -90,16 +90,16 @@ class Ledger(ledger.Ledger):
 
     def forget(self, id: int) -> None:
         """It is settled, or lost."""
-        self.open.pop(id, None)
-        held = self.held.pop(id, None)
-        if held is not None and held.tags is None:
-            with self._lock:
+        with self._lock:
+            self.open.pop(id, None)
+            held = self.held.pop(id, None)
+            if held is not None and held.tags is None:
                 self._take_adrift(held.body, held)
 
     def set_adrift(self, held: Held) -> None:
-        """Its channel is gone."""
+        """Its channel is gone. Nothing happens if it was settled in another thread meanwhile."""
         with self._lock:
-            if held.tags is not None:
+            if held.tags is not None and self.held.get(held.delivery.id) is held:
                 held.tags = None
                 self.losses += 1
                 self._adrift.setdefault(held.body, []).append(held)

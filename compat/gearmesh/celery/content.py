@@ -1,0 +1,171 @@
+"""A task call in the words of Celery's protocol 2, and the kombu messages that carry it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gearmesh.celery.values import plain, rich
+from gearmesh.errors import LocalProtocolError
+
+__all__ = ["EMBED", "USUAL", "TaskMessage", "read", "write"]
+
+JSON: Final = "application/json"
+MSGPACK: Final = "application/x-msgpack"
+
+#: The headers of protocol 2, and what each usually is.
+USUAL: Final[Mapping[str, Any]] = {
+    "lang": "py",
+    "task": None,
+    "id": None,
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "root_id": None,
+    "parent_id": None,
+    "argsrepr": None,
+    "kwargsrepr": None,
+    "origin": None,
+    "ignore_result": None,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+EMBED: Final = ("callbacks", "errbacks", "chain", "chord")
+_CHOSEN: Final = {"app_id", "cluster_id", "message_id", "timestamp", "type", "user_id"}
+_PROTOCOL_1: Final = {"task", "id", "args", "kwargs"}
+
+
+class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A call in the words of Celery's protocol 2, its content decoded.
+
+    Attributes:
+        headers: all of the message's; ``task`` and ``id`` are there.
+        args, kwargs: as JSON has them (bytes are marked, see :mod:`.values`).
+        embed: ``callbacks``, ``errbacks``, ``chain``, ``chord``; each may be missing or None.
+        priority: 0 to 255. reply_to: ``""`` for none. properties: others that the caller chose.
+        again: a worker had it before, and put it back.
+        content: what the sender's content was, and the reader's will be.
+    """
+
+    headers: dict[str, Any]
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    embed: dict[str, Any] = {}
+    priority: int = 0
+    reply_to: str = ""
+    properties: dict[str, Any] = {}
+    content: Literal["json", "msgpack"] = "json"
+    again: bool = False
+
+    @property
+    def name(self) -> str:
+        """The task's registered name."""
+        return str(self.headers["task"])
+
+    @property
+    def id(self) -> str:
+        """The task's id, a Signature's UUID."""
+        return str(self.headers["id"])
+
+
+def read(
+    body: bytes | str, content_type: str | None, headers: Mapping[str, Any], properties: Mapping[str, Any]
+) -> TaskMessage | None:
+    """A kombu message's content as a call, in protocol 2 or 1; None: it is something else (control, events).
+
+    Args:
+        body: the serialized content, not compressed any more.
+
+    Raises:
+        LocalProtocolError: it is a call, and its content is neither JSON nor MessagePack, or broken.
+    """
+    second = "task" in headers
+    if content_type not in (JSON, MSGPACK):
+        if not second:
+            return None
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: content type {content_type!r}, expected JSON or MessagePack: "
+            "set task_serializer = 'json' (pickle and yaml never cross)"
+        )
+    content = _load(body, content_type)
+    if second:
+        return _protocol_2(content, content_type, headers, properties)
+    if isinstance(content, dict) and content.keys() >= _PROTOCOL_1:
+        return _protocol_1(content, content_type, headers, properties)
+    return None
+
+
+def _load(body: bytes | str, content_type: str) -> Any:
+    try:
+        if content_type == JSON:
+            return json.loads(body)
+        return plain(msgspec.msgpack.decode(body if isinstance(body, bytes) else body.encode()))
+    except (ValueError, msgspec.MsgspecError, RecursionError) as exc:
+        raise LocalProtocolError(f"a message's content cannot be read: {exc}") from exc
+
+
+def _protocol_2(
+    content: Any, content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
+) -> TaskMessage:
+    try:
+        args, kwargs, embed = content
+    except (TypeError, ValueError):
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: content {content!r:.80}, expected [args, kwargs, embed]"
+        ) from None
+    return _message(dict(headers), args, kwargs, embed, content_type, properties)
+
+
+def _protocol_1(
+    content: dict[str, Any], content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
+) -> TaskMessage:
+    kept = {key: value for key, value in content.items() if key in USUAL}
+    kept |= {"lang": "py", "group": content.get("taskset") or content.get("group")}
+    kept |= {"root_id": content.get("root_id") or content["id"], "timelimit": content.get("timelimit")}
+    if kept["timelimit"] is None:
+        kept["timelimit"] = [None, None]
+    embed = {name: content.get(name) for name in EMBED}
+    return _message(
+        {**USUAL, **headers, **kept}, content["args"], content["kwargs"], embed, content_type, properties
+    )
+
+
+def _message(
+    headers: dict[str, Any],
+    args: Any,
+    kwargs: Any,
+    embed: Any,
+    content_type: str,
+    properties: Mapping[str, Any],
+) -> TaskMessage:
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed or {}, dict):
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: arguments {args!r:.80} and {kwargs!r:.80}, expected a list and a mapping"
+        )
+    priority = properties.get("priority")
+    return TaskMessage(
+        headers=headers,
+        args=args,
+        kwargs=kwargs,
+        embed=embed or {},
+        priority=priority if isinstance(priority, int) and 0 <= priority < 256 else 0,
+        reply_to=str(properties.get("reply_to") or ""),
+        properties={name: properties[name] for name in properties.keys() & _CHOSEN if properties[name]},
+        content="json" if content_type == JSON else "msgpack",
+    )
+
+
+def write(message: TaskMessage) -> tuple[bytes, str, str]:
+    """A call's content for Celery: bytes, content type, content encoding."""
+    content = [message.args, message.kwargs, message.embed]
+    if message.content == "msgpack":
+        return msgspec.msgpack.encode(rich(content)), MSGPACK, "binary"
+    return json.dumps(content, separators=(",", ":")).encode(), JSON, "utf-8"
