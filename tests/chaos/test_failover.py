@@ -51,17 +51,23 @@ def counter(make_redis: Callable[..., RedisServer]) -> RedisServer:
     return make_redis()
 
 
-@pytest.fixture(params=["sentinel", "cluster"])
+@pytest.fixture(params=["sentinel", "cluster", pytest.param("planned", marks=pytest.mark.slow)])
 def deployment(
     request: pytest.FixtureRequest,
     make_sentinels: Callable[..., RedisSentinels],
     make_cluster: Callable[..., RedisCluster],
 ) -> Deployment:
     """One whose master can die. Those that are left can go on acknowledging."""
-    if request.param == "sentinel":
-        group = make_sentinels(replicas=2)
+    if request.param != "cluster":
+        planned = request.param == "planned"
+        # A master that lives on does not know at first that it is replaced, nor does a second replica, which would go
+        # on acknowledging what is lost: only if all replicas have to, one of them is sure to be the new master.
+        group = make_sentinels(replicas=1 if planned else 2)
 
         def kill() -> None:
+            if planned:
+                group.failover()
+                return
             master = group.master
             master.kill()
             group.wait_for_other(master)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -389,6 +389,30 @@ def test_an_app_in_a_cluster(cluster_url: str, redis_cluster: RedisCluster) -> N
                 key.partition(b":sent:")[0] for key in client.keys("gearmesh:*") if b":taker:" not in key
             }
     assert all(key.startswith(b"gearmesh:{") and key.endswith(b"}") for key in left), left
+
+
+def test_broadcast_in_a_cluster(cluster_url: str) -> None:
+    """What is published to a fanout exchange reaches its consumers, whatever node they listen to."""
+    exchange = kombu.Exchange("news", "fanout")
+    with ExitStack() as stack:
+        connections = [stack.enter_context(open_connection(cluster_url)) for _ in range(3)]
+        got: list[list[Any]] = [[] for _ in connections]
+        for n, connection in enumerate(connections):
+            queue = kombu.Queue(f"listener_{n}", exchange, auto_delete=True)
+            consumer = kombu.Consumer(connection.channel(), queue, no_ack=True)
+            consumer.register_callback(lambda body, message, n=n: got[n].append(body))
+            consumer.consume()
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.1)
+        sender = stack.enter_context(open_connection(cluster_url))
+        producer = kombu.Producer(sender.channel(), exchange)
+        producer.publish({"news": 1})
+        for n, connection in enumerate(connections):
+            deadline = time.monotonic() + 20
+            while not got[n] and time.monotonic() < deadline:
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=1)
+        assert got == [[{"news": 1}]] * 3
 
 
 def test_replicas_in_a_cluster(make_cluster: Callable[..., RedisCluster]) -> None:

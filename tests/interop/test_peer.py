@@ -35,7 +35,10 @@ def script(text: str) -> list[str]:
         (b'{"Op":"chain"}', "Sigs is missing"),
         (b'{"Op":"chord","Sigs":[{"Name":"add"}]}', "Callback is missing"),
         (b'{"Op":"periodic","Spec":"@every 1s","Name":"n"}', "Sig is missing"),
-        (b'{"Op":"periodic","Spec":"@every 1d","Name":"n","Sig":{"Name":"add"}}', "unit 'd', expected one of"),
+        (
+            b'{"Op":"periodic","Spec":"@every 1d","Name":"n","Sig":{"Name":"add"}}',
+            "unit 'd', expected one of",
+        ),
         (b'{"Op":"state","UUID":"nobody"}', "no state of 'nobody'"),
         (b'{"Op":"group_states","UUID":"nobody"}', "no group 'nobody'"),
         (b'{"Op":"send","Sig":{"Name":"add","Args":[{"Type":"int8","Value":128}]}}', "out of range"),

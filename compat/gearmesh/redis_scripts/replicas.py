@@ -23,7 +23,8 @@ class Replicas(NamedTuple):
         """Wait until ``number`` replicas have all that the server has written by now; nothing for 0.
 
         The sentinels, if there are any, have to say besides that it is still the master: the replica that answered may
-        not be the one that has just taken over.
+        not be the one that has just taken over. They learn of that within a second or two: only if all replicas are
+        waited for, it is sure.
 
         Args:
             client: that wrote, with one connection of its own; or of a cluster.
