@@ -482,6 +482,7 @@ def test_a_wrong_login_can_be_tried_again_and_is_nowhere_shown(
 ) -> None:
     """A worker whose password is wrong waits; it does not bury its tasks."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "pymongo")  # a command may have made it quiet in this process
     at = f"{login}@" if login else ""
     one = open_url(f"mongodb://{at}127.0.0.1:{mongodb_server.port}/?serverSelectionTimeoutMS=300", expire=60)
     texts = []
@@ -498,6 +499,7 @@ def test_a_wrong_login_can_be_tried_again_and_is_nowhere_shown(
 
 def test_a_right_login_is_nowhere_shown(mongodb_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "pymongo")  # a command may have made it quiet in this process
     one = open_url(mongodb_url, expire=60)
     one.write([make_state("task_x")])
     one.close()
