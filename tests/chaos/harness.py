@@ -192,6 +192,8 @@ class Report:
     #: seconds from the kill of the last process that held it to the next run, with the mark, the process that ran it
     #: and was killed, and the process that ran it then
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
+    #: the part of each of these in which a worker was there to watch and to run it
+    attended: list[float] = field(default_factory=list)
     #: the same from the kill of the first of them
     from_first: list[float] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
@@ -202,7 +204,8 @@ class Report:
         orphans = sorted(self.orphans)
         wait = (
             f"median {orphans[len(orphans) // 2][0]:.2f} s, longest {orphans[-1][0]:.2f} s after the kill of the last "
-            f"that held it, {max(self.from_first):.2f} s after that of the first"
+            f"that held it, {max(self.from_first):.2f} s after that of the first; "
+            f"with a worker there for at most {max(self.attended, default=0.0):.2f} s of it"
             if orphans
             else "none"
         )
@@ -268,6 +271,7 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                 last = killed[run.pid]
                 if holders is not None:
                     last = holders.last_kill(sent.tasks[key], last, again.at)
+                    report.attended.append(holders.attended(last, again.at))
                 report.orphans.append((again.at - last, key, run.pid, again.pid))
                 report.from_first.append(again.at - killed[run.pid])
     for key, total in sent.chords.items():
@@ -303,12 +307,16 @@ def _longest(seconds: list[float]) -> str:
 class Holders(threading.Thread):
     """Notes, every 50 ms, who holds what: an orphan may be held again by the next one to be killed."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, lease: float) -> None:
         super().__init__(name="holders", daemon=True)
+        self._lease = lease
         self._site = site
         self._over = threading.Event()
         #: UUID -> consumer -> monotonic time at which it was first seen to hold it
         self.seen: dict[str, dict[str, float]] = {}
+        self._beats: dict[bytes, tuple[bytes, float]] = {}
+        #: from one heartbeat of a consumer to its next
+        self._lives: list[tuple[float, float]] = []
 
     def run(self) -> None:
         prefix = KEYS.held("").encode()
@@ -317,6 +325,7 @@ class Holders(threading.Thread):
                 suppress(redis.RedisError),
                 redis.Redis(host="127.0.0.1", port=self._site.server.port) as client,
             ):
+                self._note(client.hgetall(KEYS.consumers), time.monotonic())  # type: ignore[arg-type]
                 for key in client.scan_iter(_literal(KEYS.held("*")), count=1000):
                     consumer = key[len(prefix) :].decode()
                     now = time.monotonic()
@@ -327,6 +336,24 @@ class Holders(threading.Thread):
         """End it."""
         self._over.set()
         self.join()
+
+    def _note(self, beats: dict[bytes, bytes], now: float) -> None:
+        for consumer, beat in beats.items():
+            last, at = self._beats.get(consumer, (b"", now))
+            if last and beat != last and now - at < self._lease:
+                self._lives.append((at, now))
+            if beat != last:
+                self._beats[consumer] = beat, now
+
+    def attended(self, since: float, until: float) -> float:
+        """For how many seconds of that time there was somebody to watch: a consumer that lived and was connected."""
+        total, over = 0.0, since
+        for begin, end in sorted(self._lives):
+            begin, end = max(begin, over), min(end, until)
+            if end > begin:
+                total += end - begin
+                over = end
+        return total
 
     def last_kill(self, uuid: str, since: float, until: float) -> float:
         """When the last process that held it was killed: ``since``, or later if others came to hold it."""
