@@ -12,6 +12,7 @@ from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.transports.base import Channel
 from gearmesh.wire.commit import Commit, Outcome, Settle, Token
+from gearmesh.wire.state import TaskState
 
 __all__ = ["Flusher", "without_states"]
 
@@ -64,6 +65,7 @@ class Flusher:
         # A lost delivery comes again and does what is left to do; only a result is kept for it.
         states = [state for i, commit in todo for state in commit.states if i not in lost or state.final]
         todo = [(i, commit) for i, commit in todo if i not in lost]
+        states = self._not_over_results(states, todo)
         if states:
             self._backend.write(states)
         if finals:
@@ -80,7 +82,7 @@ class Flusher:
                 if commit.trigger is not None and won:
                     fired.add(i)
                     publishes = (*publishes, *commit.trigger.publishes)
-                rest.append((i, Commit(publishes=publishes, settle=commit.settle)))
+                rest.append((i, Commit(publishes=publishes, settle=commit.settle, again=commit.again)))
         self.sent = True
         more = {"again": True} if again and self._is_lost is not None else {}
         done = self._channel.commit([commit for _, commit in rest], token=token, **more)
@@ -89,6 +91,23 @@ class Flusher:
             if (trigger := commits[i].trigger) is not None:
                 self._groups.over(trigger, fired=i in fired and outcome == "done")
         return [outcome or "done" for outcome in outcomes]
+
+    def _not_over_results(
+        self, states: list[TaskState], commits: Sequence[tuple[int, Commit]]
+    ) -> list[TaskState]:
+        """Without the PENDING of what has ended since: a redelivered task's successors may have been sent before."""
+        doubtful = {
+            state.TaskUUID
+            for _, commit in commits
+            if commit.settle is not None and commit.settle.delivery.redelivered
+            for state in commit.states
+            if not state.final
+        }
+        if not doubtful or not self._backend.keeps:
+            return states
+        stored = self._backend.read(sorted(doubtful))
+        ended = {state.TaskUUID for state in stored if state is not None and state.final}
+        return [state for state in states if state.final or state.TaskUUID not in ended]
 
     def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
         """Those whose deliveries are known to be somebody else's by now."""

@@ -106,6 +106,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``chord``: check the group after writing the states. A complete group answers ``complete`` and sends and
     settles nothing: the caller then commits the same again with ``trigger`` in place of ``chord``.
     ``trigger``: fire the chord, once among all who try; everything else in the Commit happens in any case.
+    ``again``: the task had ended before; what is sent now may have been sent then.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -114,6 +115,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     member: Member | None = None
     chord: ChordCheck | None = None
     trigger: Trigger | None = None
+    again: bool = False
 
 
 Outcome = Literal["done", "lost", "complete", "busy"]

@@ -28,6 +28,8 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between looks at whether jobs should be given back.
 LOOK = 1.0
+#: Seconds for which a redelivered message waits whose twin is here.
+TWIN = 1.0
 #: Seconds between two questions whether it may take again.
 PAUSED = 0.1
 
@@ -246,6 +248,11 @@ class Intake:
             self._committer.add(Commit(settle=settle))
             return
         job = Job(sig, task, delivery, time.monotonic())
+        if delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values())):
+            # Its twin is here. Side by side, both would run, and all that follows from both.
+            at_ns = time.time_ns() + int(TWIN * 1e9)
+            self._committer.add(Commit(settle=Settle(delivery, "later", at_ns=at_ns)))
+            return
         self._jobs[delivery.id] = job
         if delivery.overdue:
             self._committer.add(self._expire(job), job)

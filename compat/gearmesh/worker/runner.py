@@ -330,10 +330,10 @@ class Runner:
             return None
         log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))
         if state.success:
-            return self.succeeded(job, state.Results or ())
+            return msgspec.structs.replace(self.succeeded(job, state.Results or ()), again=True)
         if state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
             return self._dropped(job)
-        return self._failed(job, state.Error, logged=True)
+        return msgspec.structs.replace(self._failed(job, state.Error, logged=True), again=True)
 
     def fired(self, job: Job, commit: Commit) -> Commit:
         """The commit that fires the chord of a complete group.

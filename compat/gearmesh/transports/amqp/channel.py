@@ -18,7 +18,7 @@ from gearmesh.transports.amqp.frames import Delivered, read_properties
 from gearmesh.transports.amqp.inlet import PAUSE, Arrived, Inlet
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
 from gearmesh.transports.amqp.message import Message
-from gearmesh.transports.amqp.sender import AGAIN
+from gearmesh.transports.amqp.sender import is_repeated
 from gearmesh.transports.amqp.suspects import Suspects
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.transports.amqp.topology import Topology
@@ -170,7 +170,10 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
         with self.link.lock:
             inlet = self.inlets.pop(consumer_tag, None)
             self.no_ack_consumers.discard(consumer_tag)
-            if inlet is None or not self.usable:
+            if inlet is None:
+                return
+            if not self.usable:
+                self._forget_waiting(inlet)
                 return
             inlet.cancel()
             self._return_waiting(inlet)
@@ -246,9 +249,7 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
         tags.open = False
         self._sources.clear()
         for inlet in self.inlets.values():
-            for item in inlet.waiting:
-                if item.held is not None:
-                    self.ledger.forget(item.held.delivery.id)
+            self._forget_waiting(inlet)
             inlet.lost()
         for held in [held for held in list(self.ledger.held.values()) if held.tags is tags]:
             if self.own_ledger and not revived:
@@ -305,7 +306,7 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
             queue=queue,
             consumer=self.consumer,
             id=self.ledger.new_id(body),
-            redelivered=1 if delivered.redelivered or _again(properties) else 0,
+            redelivered=1 if delivered.redelivered or is_repeated(properties) else 0,
         )
         held = Held(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
         self.ledger.add(held)
@@ -477,6 +478,13 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
                     inlet.adjust(self.wanted)
                     self._uneven = self._uneven or (inlet.room(self.wanted) > 0)
 
+    def _forget_waiting(self, inlet: Inlet) -> None:
+        """What nobody has seen is not adrift, but gone: adopted, nobody would ever settle it."""
+        for item in inlet.waiting:
+            if item.held is not None:
+                self.ledger.forget(item.held.delivery.id)
+        inlet.waiting.clear()
+
     def _return_waiting(self, inlet: Inlet) -> None:
         items = [item.held for item in inlet.waiting if item.held is not None]
         inlet.waiting.clear()
@@ -507,8 +515,3 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
     def wake(self) -> None:
         self.woken = True
         self.link.wake()
-
-
-def _again(properties: Mapping[str, Any]) -> bool:
-    """Its sender does not know whether it was sent before."""
-    return AGAIN in (properties.get("application_headers") or ())

@@ -12,7 +12,7 @@ from amqp.exceptions import AMQPError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.sender import repeated
+from gearmesh.transports.amqp.sender import is_repeated, repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
@@ -32,6 +32,8 @@ DEAD_AT: Final = "x-gearmesh-died"
 #: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
 _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
+#: Seconds that a message waits which may have been sent before.
+DOUBT: Final = 1.0
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
 SHORTEST, LONGEST = 0.05, 30.0
 
@@ -75,7 +77,14 @@ class Committing:
                         outcomes[i] = "lost"
                         continue
                 publishings = [self._publishing(publish, now) for publish in commit.publishes]
-                batch += map(repeated, publishings) if again else publishings
+                # Who lost a redelivered message may have run it to the end, too, while it ran here. Not so what was
+                # itself sent as doubtful, and after a second had not been run: then it is the only one.
+                lost_before = (
+                    held is not None and held.delivery.redelivered and not is_repeated(held.properties)
+                )
+                if again or commit.again or lost_before:
+                    publishings = [self._doubtful(item) for item in publishings]
+                batch += publishings
                 if settle is not None and held is not None and settle.how != "keep":
                     taken.add(held.delivery.id)
                     settles.append((i, settle, held))
@@ -103,6 +112,16 @@ class Committing:
         return Publishing(
             config.exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
+
+    def _doubtful(self, item: Publishing) -> Publishing:
+        """It may have been sent before. It waits a second: if it was, the first one may have ended by then, and whoever
+        gets this one sees that. At once, they would run side by side, and so would all that follows from both."""
+        item = repeated(item)
+        if item.queue is None or not self.topology.direct or item.queue.expires or item.expiration:
+            return item
+        place = self.topology.wait(item.queue.name, DOUBT)
+        self.link.declarer(self.topology).ensure(place)
+        return item._replace(exchange="", routing_key=place.name, queue=place)
 
     def _copies(self, settle: Settle, held: Held, now: int) -> list[Publishing]:
         """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""

@@ -97,6 +97,8 @@ class Desk(Inventory):
             channel.give_back()
         for link in list(ledger.lingering):
             link.let_go()
+            if not link.lingering and link in ledger.lingering:
+                ledger.lingering.remove(link)
         return len(found)
 
     def expire(self, ids: Iterable[int]) -> None:

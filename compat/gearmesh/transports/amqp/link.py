@@ -136,14 +136,16 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
             if self._transport is None:
                 return
             try:
-                if self.broken is None and not self.lingering:
+                sound = self.broken is None and self.connected
+                if sound and not self.lingering:
                     for channel in list(self.consuming):
                         channel.retire()
-                if self.lingering:
+                if self.lingering and sound:
                     self.let_go()
                     return
+                self.lingering = False
                 self.closing = True
-                if self.broken is None:
+                if sound:
                     super().close(*args, **kwargs)
             finally:
                 if not self.lingering:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["AGAIN", "Sender", "repeated"]
+__all__ = ["Sender", "is_repeated", "repeated"]
 
 #: Header of a message that may have been sent before.
 AGAIN: Final = "x-gearmesh-again"
@@ -233,6 +233,11 @@ class Sender:
 def repeated(item: Publishing) -> Publishing:
     """The same, with a header that says that it may have been sent before."""
     return item._replace(headers={**(item.headers or {}), AGAIN: True})
+
+
+def is_repeated(properties: Mapping[str, Any]) -> bool:
+    """Its sender did not know whether it was sent before."""
+    return AGAIN in (properties.get("application_headers") or ())
 
 
 def _names(batch: Sequence[Publishing], which: Sequence[int]) -> str:
