@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gearmesh.cli.common import app_of
+from gearmesh.cli.common import Place
 from gearmesh.errors import GearmeshError
 from gearmesh.transports.base import Inspecting
 from gearmesh.transports.registry import connect
@@ -15,18 +15,16 @@ __all__ = ["channel_of", "inspecting"]
 
 
 @contextmanager
-def channel_of(
-    spec: str | None, broker: str | None, backend: str | None, queue: str | None, config: str | None
-) -> Iterator[tuple[Any, str]]:
+def channel_of(place: Place) -> Iterator[tuple[Any, str]]:
     """A channel, and the queue's name: the one given, else the app's default queue.
 
     Raises:
         GearmeshError: there is no broker, or it cannot be reached, or it refuses what is asked.
     """
-    app = app_of(spec, broker, backend, config)
+    app = place.app()
     with connect(app.config) as connection:
         try:
-            yield connection.channel(), queue or app.default_queue
+            yield connection.channel(), place.queue or app.default_queue
         except connection.connection_errors as exc:
             raise GearmeshError(f"broker {app.shown_broker} cannot be reached: {exc}") from exc
         except connection.channel_errors as exc:  # a key of that name is no queue, say

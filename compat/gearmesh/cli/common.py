@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import click
+import msgspec
 from rich.console import Console
 
 from gearmesh.app.app import App
@@ -18,13 +20,13 @@ from gearmesh.logs import FORMATS
 from gearmesh.worker.loader import load_app
 
 __all__ = [
-    "app_of",
+    "Place",
     "as_json",
     "config_file",
     "console",
     "logging_options",
     "need_results",
-    "results_app",
+    "print_json",
     "results_servers",
     "servers",
 ]
@@ -52,18 +54,75 @@ def _all(command: F, options: Sequence[Callable[[F], F]]) -> F:
     return command
 
 
-def servers(command: F) -> F:
-    """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``; the environment names are Machinery's."""
+class Place(NamedTuple):
+    """Which servers a command is to use, as its options say; None: not said.
+
+    ``spec`` names an app whose settings to take, ``config`` a file of settings.
+    """
+
+    spec: str | None = None
+    broker: str | None = None
+    backend: str | None = None
+    queue: str | None = None
+    config: str | None = None
+
+    def app(self) -> App:
+        """The app that ``-A`` names, or one of what there is: options, environment, file, ``gearmesh dev``.
+
+        Raises:
+            ConfigError: there is no broker, or a setting is wrong.
+        """
+        if self.spec:
+            return load_app(self.spec, self.config)
+        source = _source(self.config, broker=self.broker, backend=self.backend)
+        if "broker" not in source.said:
+            raise ConfigError(
+                f"no broker: give --broker URL, -A MODULE:APP, BROKER in the environment, or {_NOWHERE}"
+            )
+        return App(config=Config.of(source))
+
+    def results_app(self) -> App:
+        """:meth:`app` for commands that need a backend and no broker. Raises ConfigError."""
+        if self.spec:
+            return load_app(self.spec, self.config)
+        said = _source(self.config, backend=self.backend).said.get("backend")
+        if said is None:
+            raise ConfigError(
+                f"no backend: give --backend URL, -A MODULE:APP, RESULT_BACKEND in the environment, or {_NOWHERE}"
+            )
+        return App(config=Config.of(_source(self.config, broker="eager", backend=said.value)))
+
+
+def _source(config: str | None, **given: str | None) -> Source:
+    return Source.read(config or chosen_file(os.environ), None, given)
+
+
+def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command one ``place`` for all the options that say where."""
+
+    @wraps(command)
+    def collected(*args: Any, **given: Any) -> Any:
+        said = {name: given.pop(name) for name in Place._fields if name in given}
+        return command(*args, place=Place(**said), **given)
+
+    return collected
+
+
+def servers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``.
+
+    The environment names are Machinery's.
+    """
     queue = click.option(
         "--queue", metavar="NAME", envvar="DEFAULT_QUEUE", help="Queue; default: the app's. [DEFAULT_QUEUE]"
     )
     broker = click.option("--broker", metavar="URL", help="Where tasks wait. [BROKER]")
-    return _all(command, (config_file, queue, _backend, broker, _app))
+    return _all(_placed(command), (config_file, queue, _backend, broker, _app))
 
 
-def results_servers(command: F) -> F:
-    """Add ``-A``, ``--backend`` and ``--config``, for commands that need no broker."""
-    return _all(command, (config_file, _backend, _app))
+def results_servers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-A``, ``--backend`` and ``--config``, as :func:`servers` does, for commands that need no broker."""
+    return _all(_placed(command), (config_file, _backend, _app))
 
 
 def logging_options(command: F) -> F:
@@ -75,38 +134,6 @@ def logging_options(command: F) -> F:
     )
     form = click.option("--log-format", type=click.Choice(FORMATS), default="human", show_default=True)
     return _all(command, (form, level))
-
-
-def app_of(spec: str | None, broker: str | None, backend: str | None, config: str | None = None) -> App:
-    """The app that ``-A`` names, or one of what there is: options, environment, file, ``gearmesh dev``.
-
-    Raises:
-        ConfigError: there is no broker, or a setting is wrong.
-    """
-    if spec:
-        return load_app(spec, config)
-    source = _source(config, broker=broker, backend=backend)
-    if "broker" not in source.said:
-        raise ConfigError(
-            f"no broker: give --broker URL, -A MODULE:APP, BROKER in the environment, or {_NOWHERE}"
-        )
-    return App(config=Config.of(source))
-
-
-def results_app(spec: str | None, backend: str | None, config: str | None = None) -> App:
-    """:func:`app_of` for commands that need a backend and no broker. Raises ConfigError."""
-    if spec:
-        return load_app(spec, config)
-    said = _source(config, backend=backend).said.get("backend")
-    if said is None:
-        raise ConfigError(
-            f"no backend: give --backend URL, -A MODULE:APP, RESULT_BACKEND in the environment, or {_NOWHERE}"
-        )
-    return App(config=Config.of(_source(config, broker="eager", backend=said.value)))
-
-
-def _source(config: str | None, **given: str | None) -> Source:
-    return Source.read(config or chosen_file(os.environ), None, given)
 
 
 def need_results(app: App) -> None:
@@ -121,3 +148,8 @@ def need_results(app: App) -> None:
 def console(*, stderr: bool = False) -> Console:
     """A console that guesses nothing: no highlighting of numbers, no markup, no emoji in data."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def print_json(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> None:
+    """Print a value as JSON for scripts; ``enc_hook`` as msgspec has it."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=enc_hook), indent=2).decode())

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import msgspec
 from rich.table import Table
 
-from gearmesh.cli.common import app_of, as_json, console, servers
+from gearmesh.cli.common import Place, as_json, console, print_json, servers
 from gearmesh.config.table import SETTINGS
 
 __all__ = ["config"]
@@ -23,17 +22,9 @@ def config() -> None:
 @click.option("--all", "everything", is_flag=True, help="Defaults, too.")
 @as_json
 @servers
-def show(
-    everything: bool,
-    json: bool,
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-) -> None:
+def show(everything: bool, json: bool, place: Place) -> None:
     """Show the settings that commands and App() use here, and where each was said. Passwords are masked."""
-    with app_of(spec, broker, backend, config) as app:
+    with place.app() as app:
         used = app.config
     rows: list[dict[str, Any]] = []
     for path, setting in SETTINGS.items():
@@ -51,7 +42,7 @@ def show(
                 }
             )
     if json:
-        click.echo(msgspec.json.format(msgspec.json.encode(rows, enc_hook=str), indent=2).decode())
+        print_json(rows, str)
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("setting", "value", "from", ""):

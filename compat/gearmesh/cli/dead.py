@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.table import Table
 
 from gearmesh.cli.broker import channel_of
-from gearmesh.cli.common import console, servers
+from gearmesh.cli.common import Place, console, servers
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import DeadLetter
 from gearmesh.wire.codec import decode
 
 __all__ = ["dead"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 #: Dead letters looked at in one command.
 MOST = 10_000
@@ -29,7 +27,7 @@ def dead() -> None:
     """Dead letters: messages nobody could run, kept with the reason."""
 
 
-def _which(command: F) -> F:
+def _which(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the ids and ``--reason``, which choose among a queue's dead letters."""
     command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
     command = click.argument("ids", nargs=-1, metavar="[ID]...")(command)
@@ -67,16 +65,9 @@ def _moment(seconds: float) -> str:
 @dead.command("list")
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
 @servers
-def list_(
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-    reason: str | None,
-) -> None:
+def list_(place: Place, reason: str | None) -> None:
     """List a queue's dead letters, the longest dead first."""
-    with channel_of(spec, broker, backend, queue, config) as (channel, name):
+    with channel_of(place) as (channel, name):
         letters = channel.dead_letters(name, MOST)
     if reason is not None:
         letters = [letter for letter in letters if reason in letter.reason]
@@ -94,11 +85,9 @@ def list_(
 @dead.command()
 @click.argument("id", metavar="ID")
 @servers
-def show(
-    spec: str | None, broker: str | None, backend: str | None, queue: str | None, config: str | None, id: str
-) -> None:
+def show(place: Place, id: str) -> None:
     """Write one dead letter's original bytes to standard output."""
-    with channel_of(spec, broker, backend, queue, config) as (channel, name):
+    with channel_of(place) as (channel, name):
         (letter,) = _chosen(channel.dead_letters(name, MOST), (id,), None)
     click.secho(
         f"{letter.id}  {letter.count} times, {_moment(letter.first)} to {_moment(letter.last)}: {letter.reason}",
@@ -109,11 +98,7 @@ def show(
 
 
 def _take(
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
+    place: Place,
     ids: tuple[str, ...],
     reason: str | None,
     *,
@@ -123,7 +108,7 @@ def _take(
         raise GearmeshError(
             "which ones? give ids (their beginnings do), or --reason TEXT ('' is in every reason)"
         )
-    with channel_of(spec, broker, backend, queue, config) as (channel, name):
+    with channel_of(place) as (channel, name):
         chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
         count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
     click.echo(f"{count} {'go back to the tail of' if retry else 'dropped from the dead letters of'} {name}")
@@ -131,30 +116,14 @@ def _take(
 
 @dead.command()
 @_which
-def retry(
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-    ids: tuple[str, ...],
-    reason: str | None,
-) -> None:
+def retry(place: Place, ids: tuple[str, ...], reason: str | None) -> None:
     """Put dead letters back to the tail of their queue."""
-    _take(spec, broker, backend, queue, config, ids, reason, retry=True)
+    _take(place, ids, reason, retry=True)
 
 
 @dead.command()
 @_which
 @click.confirmation_option("--yes", prompt="Their bytes will be gone. Go on?")
-def drop(
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-    ids: tuple[str, ...],
-    reason: str | None,
-) -> None:
+def drop(place: Place, ids: tuple[str, ...], reason: str | None) -> None:
     """Delete dead letters."""
-    _take(spec, broker, backend, queue, config, ids, reason, retry=False)
+    _take(place, ids, reason, retry=False)

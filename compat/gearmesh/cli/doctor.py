@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 import click
-import msgspec
 
 from gearmesh.cli.checks import CHECKS, Case, Finding
-from gearmesh.cli.common import app_of, as_json, console, servers
+from gearmesh.cli.common import Place, as_json, console, print_json, servers
 
 __all__ = ["doctor"]
 
@@ -25,26 +24,17 @@ _STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
 )
 @as_json
 @servers
-def doctor(
-    queues: tuple[str, ...],
-    management: str,
-    json: bool,
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-) -> None:
+def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -> None:
     """Look for what loses tasks, runs them twice or fills servers, and say what to do. Changes nothing.
 
     QUEUEs are custom queues in use. Exit code 1 says that there is a problem; notes may be as they are meant.
     """
-    app = app_of(spec, broker, backend, config)
+    app = place.app()
     with app:
-        case = Case(app, (*queues, *((queue,) if queue else ())), management)
+        case = Case(app, (*queues, *((place.queue,) if place.queue else ())), management)
         findings = [finding for check in CHECKS for finding in check(case)]
     if json:
-        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        print_json(findings)
     else:
         for finding in findings:
             _print(finding)

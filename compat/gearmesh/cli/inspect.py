@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, inspecting
-from gearmesh.cli.common import as_json, console, need_results, results_app, results_servers, servers
+from gearmesh.cli.common import Place, as_json, console, need_results, print_json, results_servers, servers
 from gearmesh.cli.show import state_table
 from gearmesh.errors import BackendError, RemoteProtocolError
 from gearmesh.transports.base import Count
@@ -33,26 +33,18 @@ _limit = click.option(
 @click.argument("names", nargs=-1, metavar="[QUEUE]...")
 @as_json
 @servers
-def queues(
-    names: tuple[str, ...],
-    json: bool,
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-) -> None:
+def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     """Count the messages of queues: of those named, else of all that have any, and the default one.
 
     pending wait; held are with gearmesh's workers; aside come back by themselves; dead are dead letters.
     What a Go worker holds nobody can count. On Redis, finding all queues looks at every key.
     """
-    with channel_of(spec, broker, backend, queue, config) as (channel, default):
+    with channel_of(place) as (channel, default):
         desk = inspecting(channel)
-        wanted = names or ((queue,) if queue else tuple(sorted({default, *desk.queues()})))
+        wanted = names or ((place.queue,) if place.queue else tuple(sorted({default, *desk.queues()})))
         counts = [desk.count(name) for name in wanted]
     if json:
-        _print_json(counts)
+        print_json(counts)
         return
     fields = Count.__struct_fields__
     table = Table(box=None, pad_edge=False)
@@ -68,20 +60,12 @@ def queues(
 @_limit
 @as_json
 @servers
-def pending(
-    limit: int,
-    json: bool,
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-) -> None:
+def pending(limit: int, json: bool, place: Place) -> None:
     """Show the messages that wait in a queue, in their order, without taking them."""
-    with channel_of(spec, broker, backend, queue, config) as (channel, name):
+    with channel_of(place) as (channel, name):
         bodies = channel.pending(name, limit)
     if json:
-        _print_json([_message(body) for body in bodies])
+        print_json([_message(body) for body in bodies])
         return
     table = _table("uuid", "task", "arguments", "retries", "group")
     for body in bodies:
@@ -93,23 +77,17 @@ def pending(
 @_limit
 @as_json
 @servers
-def delayed(
-    limit: int,
-    json: bool,
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-) -> None:
+def delayed(limit: int, json: bool, place: Place) -> None:
     """Show the messages that wait for their time, the soonest first; with --queue, those for one queue."""
-    with channel_of(spec, broker, backend, queue, config) as (channel, default):
-        entries = channel.delayed(limit if queue is None else 1_000_000)
+    with channel_of(place) as (channel, default):
+        entries = channel.delayed(limit if place.queue is None else 1_000_000)
     entries = [
-        entry for entry in entries if queue is None or (_signature(entry.body).RoutingKey or default) == queue
+        entry
+        for entry in entries
+        if place.queue is None or (_signature(entry.body).RoutingKey or default) == place.queue
     ][:limit]
     if json:
-        _print_json([_message(entry.body, due=_moment(entry.eta_ns)) for entry in entries])
+        print_json([_message(entry.body, due=_moment(entry.eta_ns)) for entry in entries])
         return
     table = _table("due", "queue", "uuid", "task", "arguments", "retries", "group")
     for entry in entries:
@@ -122,14 +100,12 @@ def delayed(
 @click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
 @as_json
 @results_servers
-def groups(
-    uuids: tuple[str, ...], json: bool, spec: str | None, backend: str | None, config: str | None
-) -> None:
+def groups(uuids: tuple[str, ...], json: bool, place: Place) -> None:
     """Show groups and chords by the UUIDs of their groups: how far their members are.
 
     Exit code 1 says that the backend knows none of at least one UUID (any more).
     """
-    with results_app(spec, backend, config) as app:
+    with place.results_app() as app:
         need_results(app)
         found: list[dict[str, Any]] = []
         for uuid in uuids:
@@ -153,7 +129,7 @@ def groups(
             console().print(state_table(state for state in states if state))
             found.append({})
     if json:
-        _print_json(found)
+        print_json(found)
     sys.exit(len(found) < len(uuids))
 
 
@@ -212,7 +188,3 @@ def _print(table: Table, count: int, limit: int, what: str) -> None:
         console().print(table)
     more = "the first " if count == limit else ""
     click.secho(f"{more}{count} {what}", err=True)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from gearmesh.cli.broker import channel_of, inspecting
-from gearmesh.cli.common import as_json, servers
+from gearmesh.cli.common import Place, as_json, servers
 from gearmesh.transports.base import Channel
 
 __all__ = ["purge"]
@@ -22,24 +22,13 @@ STEP = 1000
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @servers
-def purge(
-    name: str | None,
-    delayed: bool,
-    dead: bool,
-    yes: bool,
-    json: bool,
-    spec: str | None,
-    broker: str | None,
-    backend: str | None,
-    queue: str | None,
-    config: str | None,
-) -> None:
+def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> None:
     """Delete what waits in QUEUE (default: the app's default queue), after asking.
 
     What workers hold stays theirs. The tasks' states stay as they are (PENDING) until they expire: whoever waits for
     one of them waits in vain.
     """
-    with channel_of(spec, broker, backend, name or queue, config) as (channel, name):
+    with channel_of(place._replace(queue=name or place.queue)) as (channel, name):
         desk = inspecting(channel)
         if not yes:
             count = desk.count(name)

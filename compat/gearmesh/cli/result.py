@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gearmesh.cli.common import console, need_results, results_app, results_servers
+from gearmesh.cli.common import Place, console, need_results, results_servers
 from gearmesh.cli.show import state_table
 
 __all__ = ["result"]
@@ -15,12 +15,12 @@ __all__ = ["result"]
 @click.command()
 @click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
 @results_servers
-def result(uuids: tuple[str, ...], spec: str | None, backend: str | None, config: str | None) -> None:
+def result(uuids: tuple[str, ...], place: Place) -> None:
     """Show the state of tasks, and what they returned.
 
     Exit code 1 says that the backend knows none of at least one UUID (any more).
     """
-    with results_app(spec, backend, config) as app:
+    with place.results_app() as app:
         need_results(app)
         states = app.states(list(uuids))
         if found := [state for state in states if state]:

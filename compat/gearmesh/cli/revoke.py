@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gearmesh.app.revocations import LASTS
-from gearmesh.cli.common import results_app, results_servers
+from gearmesh.cli.common import Place, results_servers
 
 __all__ = ["revoke"]
 
@@ -20,13 +20,11 @@ __all__ = ["revoke"]
     help="How long to remember it; default: a week.",
 )
 @results_servers
-def revoke(
-    uuids: tuple[str, ...], lasts: float, spec: str | None, backend: str | None, config: str | None
-) -> None:
+def revoke(uuids: tuple[str, ...], lasts: float, place: Place) -> None:
     """Call off tasks: waiting ones are not run, running ones are told to end.
 
     All gearmesh workers on this backend obey; Go workers know nothing of it. A revoked task's state becomes FAILURE
     with the error "revoked" when a worker comes to it.
     """
-    with results_app(spec, backend, config) as app:
+    with place.results_app() as app:
         app.revoke(*uuids, lasts=lasts)
