@@ -194,6 +194,8 @@ class Report:
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
     #: the part of each of these in which a worker was there to watch and to run it
     attended: list[float] = field(default_factory=list)
+    #: the longest of these: the mark, then who held it, and from when until when it lived, in seconds since the end
+    worst: tuple[str, list[tuple[str, float, float]]] | None = None
     #: the same from the kill of the first of them
     from_first: list[float] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
@@ -222,6 +224,7 @@ class Report:
             f"  chords            {self.chords}: {len(self.never_fired)} never fired {self.never_fired or ''}, "
             f"{len(self.fired_twice)} twice {self.fired_twice or ''}, {len(self.wrong_sums)} wrong sums",
             f"  orphans ran again {len(orphans)}: {wait}",
+            f"  the longest       {self.worst}",
         ])  # fmt: skip
 
     def check(self) -> None:
@@ -271,7 +274,10 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                 last = killed[run.pid]
                 if holders is not None:
                     last = holders.last_kill(sent.tasks[key], last, again.at)
-                    report.attended.append(holders.attended(last, again.at))
+                    attended = holders.attended(last, again.at)
+                    if attended >= max(report.attended, default=0.0):
+                        report.worst = key, holders.trail(sent.tasks[key], again.at)
+                    report.attended.append(attended)
                 report.orphans.append((again.at - last, key, run.pid, again.pid))
                 report.from_first.append(again.at - killed[run.pid])
     for key, total in sent.chords.items():
@@ -354,6 +360,16 @@ class Holders(threading.Thread):
                 total += end - begin
                 over = end
         return total
+
+    def trail(self, uuid: str, end: float) -> list[tuple[str, float, float]]:
+        """Who held it, from when on, and when it was killed, if it was; in seconds since ``end``."""
+        rows = []
+        for consumer, first in self.seen.get(uuid, {}).items():
+            supervisor = int(consumer.split(":")[1])
+            kills = [at for node in self._site.nodes for pid, at in node.kills if pid == supervisor]
+            death = min((at for at in kills if at >= first), default=float("inf"))
+            rows.append((consumer, round(first - end, 2), round(death - end, 2)))
+        return rows
 
     def last_kill(self, uuid: str, since: float, until: float) -> float:
         """When the last process that held it was killed: ``since``, or later if others came to hold it."""

@@ -100,6 +100,12 @@ class Channel(Protocol):
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
         """Say that ``consumer`` lives. May be called by another process than the consumer's."""
 
+    def watch(self, queues: Sequence[str]) -> float:
+        """Put back what consumers held that have been silent for a lease; seconds until the next look, inf: never.
+
+        For who does not consume: consuming channels watch anyway. A silence is counted from the first call on.
+        """
+
     def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
         """What ``consumer`` holds, with the original bytes; nothing changes."""
 

@@ -45,6 +45,8 @@ class Committer:
         settled: called after each flush, so that the intake can fetch more.
         tick: called every 25 ms while there are open jobs.
         unstorable: makes the commit of a job whose result the backend can never take.
+        stalled: told True when commits begin to wait for a server, and False when they wait no more. Who begins
+            nothing meanwhile repeats at most what runs, should this process be killed.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Committer:
         settled: Callable[[], None],
         tick: Callable[[], None],
         unstorable: Callable[[Job, Unstorable], Commit],
+        stalled: Callable[[bool], None],
     ) -> None:
         self._connect = connect
         self._backend = backend
@@ -64,6 +67,7 @@ class Committer:
         self._settled = settled
         self._tick = tick
         self._unstorable = unstorable
+        self._stalled = stalled
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
@@ -177,6 +181,8 @@ class Committer:
             try:
                 outcomes = self._outcomes([commit for commit, _ in items], again=pauses.count > 0)
                 self._handle(items, outcomes, repeated=pauses.count > 0)
+                if pauses.count:
+                    self._stalled(False)
                 return
             except self._trouble() as exc:
                 if self._flusher is not None and self._flusher.sent:
@@ -184,9 +190,12 @@ class Committer:
                 self._disconnect()
                 if self._closing.is_set():
                     return
+                self._stalled(True)
                 pauses.log(log, "commits wait for the server", exc)
                 self._closing.wait(pauses.next())
             except Exception as exc:
+                if pauses.count:
+                    self._stalled(False)
                 if len(items) == 1:
                     self._give_up(items[0], exc)
                     return

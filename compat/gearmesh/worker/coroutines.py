@@ -54,6 +54,7 @@ class AsyncExecutor:
         self._thread = threading.Thread(target=self._serve, name="gearmesh-loop", daemon=True)
         self._called = False
         self._closing = False
+        self._held = False
         #: mean seconds a coroutine takes, the last ones weighing most
         self._pace = 1.0
 
@@ -95,6 +96,18 @@ class AsyncExecutor:
         if task is not None and job.interrupted is None:
             job.interrupted = error
             self._loop.call_soon_threadsafe(task.cancel)
+
+    def hold(self) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.hold`."""
+        self._held = True
+        self._threads.hold()
+
+    def resume(self) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.resume`."""
+        self._held = False
+        self._threads.resume()
+        if self._waiting:
+            self._call()
 
     def stop(self) -> None:
         """Begin nothing more, and let the threads end when nothing runs."""
@@ -140,7 +153,7 @@ class AsyncExecutor:
     def _begin(self) -> None:
         self._called = False
         waiting, free, tasks = self._waiting, self._free, self._tasks
-        while free and not self._closing:
+        while free and not (self._closing or self._held):
             try:
                 job = waiting.popleft()
             except IndexError:

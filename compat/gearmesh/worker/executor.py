@@ -45,6 +45,12 @@ class Executor(Protocol):
         A coroutine is cancelled. The task may catch either.
         """
 
+    def hold(self) -> None:
+        """Begin nothing until :meth:`resume`; what runs goes on."""
+
+    def resume(self) -> None:
+        """Begin jobs again. Without :meth:`hold` before, nothing happens."""
+
     def stop(self) -> None:
         """Begin nothing more; jobs not begun stay where they are. Stopping twice, or before start, is fine."""
 

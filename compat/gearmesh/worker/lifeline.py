@@ -1,4 +1,7 @@
-"""The supervisor's connection to the broker: heartbeats for its children, and what they held when they died."""
+"""The supervisor's connection to the broker: heartbeats for its children, and what they held when they died.
+
+It watches over other workers, too: it is there before its children are, and while they are replaced.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,7 @@ class Lifeline:
 
     def _loop(self) -> None:
         pauses = Pauses(min(0.1, self._pause), min(5.0, self._pause))
-        next_beat = 0.0
+        next_beat = next_look = 0.0
         while not self._closing:
             self._wake.clear()
             try:
@@ -123,15 +126,17 @@ class Lifeline:
                 if time.monotonic() >= next_beat or self._newborn:
                     next_beat = time.monotonic() + self._pause
                     self._beat()
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + self._channel.watch(self._queues)
                 self.reached = True
                 pauses.reset()
-                self._wake.wait(max(0.0, next_beat - time.monotonic()))
+                self._wake.wait(max(0.0, min(next_beat, next_look) - time.monotonic()))
             except self._errors() as exc:
                 self.reached = False
                 pauses.log(log, f"broker {self._app.shown_broker}", exc)
                 self._disconnect()
                 self._news()
-                next_beat = 0.0
+                next_beat = next_look = 0.0
                 self._wake.wait(pauses.next())
             except Exception as exc:  # without this thread the children would lose their leases
                 log.critical("heartbeats: %r", exc, exc_info=True)

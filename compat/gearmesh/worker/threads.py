@@ -58,6 +58,8 @@ class ThreadExecutor:
         self._running: list[Job | None] = [None] * slots
         self._board: MutableSequence[int] = [0] * slots if board is None else board
         self._closing = False
+        self._held = False
+        self._gate = threading.Event()
         #: of the task that ended last; none has: one delivery a slot is enough
         self._pace = 1.0
         self._threads = [
@@ -96,9 +98,22 @@ class ThreadExecutor:
             if not job.slot.interrupt(job, type(error)):
                 job.interrupted = None
 
+    def hold(self) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.hold`."""
+        self._gate.clear()
+        self._held = True
+        if self._closing:  # nobody would resume
+            self.resume()
+
+    def resume(self) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.resume`."""
+        self._held = False
+        self._gate.set()
+
     def stop(self) -> None:
         """Let the threads end when their jobs are done; jobs not begun stay where they are."""
         self._closing = True
+        self.resume()
         for _ in self._threads:
             self._work.release()
 
@@ -153,6 +168,9 @@ class ThreadExecutor:
         slot = Slot()
         woken = False
         while not self._closing:
+            if self._held:
+                self._gate.wait()
+                continue
             try:
                 job = waiting.popleft()
             except IndexError:

@@ -97,6 +97,7 @@ class Worker:
             self._settled,
             self._tick,
             self._runner.unstorable,
+            self._stalled,
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._board = board
@@ -317,6 +318,12 @@ class Worker:
         for job in list(self._jobs.values()):
             if job.sig.UUID in uuids and job.started_at:
                 self._executor.interrupt(job, SoftLimitExceeded(message=REVOKED_ERROR))
+
+    def _stalled(self, stalled: bool) -> None:
+        if stalled:
+            self._executor.hold()
+        else:
+            self._executor.resume()
 
     def _settled(self) -> None:
         self._intake.room()

@@ -102,6 +102,26 @@ def test_they_begin_in_order_and_on_one_thread(start: Start, make_job: MakeJob) 
     assert len(bench.threads) == 1
 
 
+def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob) -> None:
+    gate = threading.Event()
+
+    async def until_open(job: Job) -> None:
+        while not gate.is_set():
+            await asyncio.sleep(0.005)
+
+    bench = start(2, until_open)
+    bench.executor.submit([make_job("coro") for _ in range(2)])
+    eventually(lambda: bench.running == 2)
+    bench.executor.hold()
+    bench.executor.submit([make_job("coro"), make_job("coro"), make_job("plain")])
+    gate.set()
+    eventually(lambda: len(bench.ended) == 2)
+    time.sleep(0.05)
+    assert bench.executor.waiting == 3, "what ran has ended, nothing else has begun"
+    bench.executor.resume()
+    eventually(lambda: len(bench.ended) == 5)
+
+
 def test_thousands_at_once(start: Start, make_job: MakeJob) -> None:
     bench = start(5000, lambda job: asyncio.sleep(1))
     began = time.monotonic()

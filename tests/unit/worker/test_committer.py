@@ -38,6 +38,7 @@ class Desk:
         self.jobs: dict[int, Job] = {}
         self.ticks = self.settled = 0
         self.fired: list[Job] = []
+        self.stalls: list[bool] = []
         self.tap = Tap(open_connection(url), (QUEUE,), 0)
         self._make_job = make_job
         self._number = 0
@@ -49,6 +50,7 @@ class Desk:
             self._on_settled,
             self._tick,
             self._unstorable,
+            self.stalls.append,
         )
 
     def _fire(self, job: Job, commit: Commit) -> Commit:
@@ -283,6 +285,7 @@ def test_a_flush_is_repeated_on_a_new_connection(
     assert {desk.stored(job) for job in jobs} == {SUCCESS}
     assert desk.jobs == {}
     assert "commits wait for the server: cut" in caplog.text
+    assert desk.stalls == [True, True, False], "nothing is begun meanwhile, and afterwards again"
     assert "lease was lost" not in caplog.text, "it was the first attempt that had settled it"
 
 
@@ -306,6 +309,7 @@ def test_stop_while_the_server_is_away(desk: Desk) -> None:
     (job,) = desk.hold(1)
     desk.done(job)
     assert not desk.committer.drain(0.3)
+    assert set(desk.stalls) == {True}
     began = time.monotonic()
     desk.committer.stop(5)
     assert time.monotonic() - began < 2
@@ -320,10 +324,10 @@ def test_stop_twice_and_before_start(url: str) -> None:
         return None
 
     backend = open_backend(url, expire=60)
-    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing)
+    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing, nothing)
     committer.stop(1)
     assert committer.drain(0)
-    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing)
+    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing, nothing)
     committer.start()
     committer.stop(5)
     committer.stop(5)

@@ -156,6 +156,35 @@ def test_stop_lets_running_jobs_end_and_begins_no_other(start: Start, make_job: 
     assert bench.executor.take_back() == jobs[2:]
 
 
+def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob) -> None:
+    gate = threading.Event()
+    bench = start(2, lambda job: gate.wait(10))
+    jobs = [make_job("slow") for _ in range(6)]
+    bench.executor.submit(jobs[:2])
+    eventually(lambda: bench.running == 2)
+    bench.executor.hold()
+    bench.executor.submit(jobs[2:])
+    gate.set()
+    eventually(lambda: len(bench.ended) == 2)
+    bench.executor.nudge()
+    time.sleep(0.05)
+    assert bench.executor.waiting == 4, "what ran has ended, nothing else has begun"
+    bench.executor.resume()
+    eventually(lambda: len(bench.ended) == 6)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_held_can_be_stopped(start: Start, make_job: MakeJob, late: bool) -> None:
+    bench = start(2)
+    if not late:
+        bench.executor.hold()
+        bench.executor.submit([make_job("slow")])
+    bench.executor.stop()
+    bench.executor.hold()
+    assert bench.executor.join(5)
+    assert len(bench.executor.take_back()) == (0 if late else 1)
+
+
 def test_stop_before_start_and_twice() -> None:
     executor = ThreadExecutor(3, lambda job: Commit(), lambda *both: None)
     executor.stop()

@@ -26,6 +26,18 @@ class Leasing(TransportFixtures):
         reaper.check_losses(messages, 1, 1, 1)
         assert reaper.settle(*messages) == ["done"] * 3
 
+    def test_who_does_not_consume_may_watch_too(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(3)]
+        tap().publish(queue, *bodies)
+        holder = tap(queue, prefetch=2, lease=LEASE)
+        holder.take(2)
+        watcher = tap(lease=LEASE)
+        began = time.monotonic()
+        while watcher.verbs.pending(queue) != bodies:
+            assert time.monotonic() - began < 20
+            time.sleep(min(watcher.verbs.watch([queue]), LEASE / 5))
+        assert time.monotonic() - began >= LEASE * 0.95, "not before a whole lease was watched"
+
     def test_reaped_messages_go_before_the_waiting(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
         tap().publish(queue, *bodies)

@@ -53,6 +53,10 @@ class Desk(Inventory):
         """Within this process. RabbitMQ itself watches over connections, and knows when a process is gone."""
         LEDGERS.get(consumer).alive_at = time.monotonic()
 
+    def watch(self, queues: Iterable[str]) -> float:
+        """Never: RabbitMQ puts back what a lost connection held."""
+        return float("inf")
+
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
         """What a consumer of this process holds; of others RabbitMQ tells nothing."""
         wanted = set(queues)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -112,6 +113,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
         self.broker.heartbeat(consumer, queues)
+
+    def watch(self, queues: Sequence[str]) -> float:
+        with self.broker.changed:
+            lines = [self.broker.line(queue) for queue in queues]
+            return self._reaper.look(lines, self.consumer, time.monotonic())
 
     def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
         return self.broker.held(consumer, queues)

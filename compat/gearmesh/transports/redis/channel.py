@@ -31,6 +31,7 @@ from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
 from gearmesh.transports.redis.waiter import Waiter
+from gearmesh.transports.redis.watch import Watch
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
@@ -154,6 +155,8 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
         self._replicas = self.access.replicas if self.access is not None else Replicas()
         self._script = self._own_script()
         self.keeper = Keeper(self)
+        #: for :meth:`watch`; as often as heartbeats come
+        self._watch = Watch(self, self.lease / 3)
         try:
             # It connects at once; the poller knows this channel already, so a failure has to close it.
             self.redis: Any = self._open()
@@ -504,6 +507,9 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
                 if settle.how in ("aside", "later"):
                     self.ledger.set_aside()
         return outcomes
+
+    def watch(self, queues: Sequence[str]) -> float:
+        return self._watch.look(queues)
 
     def put_back_all(self) -> int:
         """Put back all that this channel's consumer holds, and take it off the list of consumers."""

@@ -1,0 +1,81 @@
+"""Who has been silent for a lease is dead: what it held goes back to its queue."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from gearmesh.redis_scripts.runner import run
+
+if TYPE_CHECKING:
+    from gearmesh.transports.redis.channel import Channel
+
+__all__ = ["Watch"]
+
+log = logging.getLogger("gearmesh.redis")
+
+#: Part of a lease by which others must know less of a silence for it to be told to them: few writes, whoever watches.
+TOLD_STEP = 0.05
+
+
+class Watch:
+    """Reaps by observation: only who was watched standing still for a whole lease is dead.
+
+    Time without a connection does not count, nor does a long pause between two looks: others may have been kept
+    from speaking by what kept us from looking. What others have watched does, see ``watch.lua``.
+
+    Args:
+        pause: seconds between two looks.
+    """
+
+    def __init__(self, channel: Channel, pause: float) -> None:
+        self._channel = channel
+        self._pause = pause
+        #: when we last looked, by the monotonic clock, and through what, by queue
+        self._looked_at = 0.0
+        self._looked_through: dict[str, Any] = {}
+        #: queue -> consumer -> heartbeat counter, and for how many seconds it was watched be that
+        self._seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
+
+    def look(self, queues: Iterable[str]) -> float:
+        """Put back what the dead held; seconds until the next look."""
+        channel, now, lease = self._channel, time.monotonic(), self._channel.lease
+        pause = self._pause
+        while_connected = min(now - self._looked_at, 2 * pause)
+        seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
+        for queue in queues:
+            keys = channel.keys(queue)
+            line = channel.line(queue)
+            watched = while_connected if line is not None and line is self._looked_through.get(queue) else 0.0
+            args: list[Any] = [channel.consumer, round(lease * TOLD_STEP * 1000)]
+            for consumer, (beat, still) in self._seen.get(queue, {}).items():
+                args += [consumer, beat, int((still + watched) * 1000)]
+            blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
+            rest = seen[queue] = {}
+            for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
+                if ms >= lease * 1000:
+                    self._reap(queue, consumer, beat)
+                else:
+                    rest[consumer] = (beat, ms / 1000)
+                    pause = min(pause, lease - ms / 1000)
+        # Only now: what raised on the way was no look, and the time is not counted.
+        self._looked_at, self._seen = now, seen
+        self._looked_through = {queue: channel.line(queue) for queue in seen}
+        return pause
+
+    def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
+        name = consumer.decode()
+        count = self._channel.take_over(name, queue, beat=beat, lost=True)
+        if count > 0:
+            log.warning(
+                "consumer %s gave no sign of life for %g s: %d of its messages go back to %s",
+                name,
+                self._channel.lease,
+                count,
+                queue,
+            )
+            self._channel.ready.add(queue)
