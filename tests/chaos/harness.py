@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +207,8 @@ class Report:
         wait = (
             f"median {orphans[len(orphans) // 2][0]:.2f} s, longest {orphans[-1][0]:.2f} s after the kill of the last "
             f"that held it, {max(self.from_first):.2f} s after that of the first; "
-            f"with a worker there for at most {max(self.attended, default=0.0):.2f} s of it"
+            f"with Redis and a worker there for at most {max(self.attended, default=0.0):.2f} s of it; "
+            f"most of these: {sorted((round(each, 1) for each in self.attended), reverse=True)[:8]}"
             if orphans
             else "none"
         )
@@ -321,12 +322,17 @@ class Holders(threading.Thread):
         #: UUID -> consumer -> monotonic time at which it was first seen to hold it
         self.seen: dict[str, dict[str, float]] = {}
         self._beats: dict[bytes, tuple[bytes, float]] = {}
+        #: when Redis did not answer
+        self._away: list[tuple[float, float]] = []
         #: from one heartbeat of a consumer to its next
         self._lives: list[tuple[float, float]] = []
 
     def run(self) -> None:
         prefix = KEYS.held("").encode()
+        answered = time.monotonic()
         while not self._over.wait(0.05):
+            if time.monotonic() - answered > 0.2:
+                self._away.append((answered, time.monotonic()))
             with (
                 suppress(redis.RedisError),
                 redis.Redis(host="127.0.0.1", port=self._site.server.port) as client,
@@ -337,6 +343,7 @@ class Holders(threading.Thread):
                     now = time.monotonic()
                     for body in client.hvals(key):  # type: ignore[union-attr]
                         self.seen.setdefault(_uuid(body), {}).setdefault(consumer, now)
+                answered = time.monotonic()
 
     def stop(self) -> None:
         """End it."""
@@ -352,14 +359,10 @@ class Holders(threading.Thread):
                 self._beats[consumer] = beat, now
 
     def attended(self, since: float, until: float) -> float:
-        """For how many seconds of that time there was somebody to watch: a consumer that lived and was connected."""
-        total, over = 0.0, since
-        for begin, end in sorted(self._lives):
-            begin, end = max(begin, over), min(end, until)
-            if end > begin:
-                total += end - begin
-                over = end
-        return total
+        """For how many seconds of that time Redis answered, and somebody who sent heartbeats lived."""
+        there, away = _union(self._lives, since, until), _union(self._away, since, until)
+        both = _union([*there, *away], since, until)
+        return _length(both) - _length(away)
 
     def trail(self, uuid: str, end: float) -> list[tuple[str, float, float]]:
         """Who held it, from when on, and when it was killed, if it was; in seconds since ``end``."""
@@ -382,6 +385,21 @@ class Holders(threading.Thread):
             if death < until:
                 last = max(last, death)
         return last
+
+
+def _union(spans: Sequence[tuple[float, float]], since: float, until: float) -> list[tuple[float, float]]:
+    """The parts of that time in any of ``spans``, none twice."""
+    parts, over = [], since
+    for begin, end in sorted(spans):
+        begin, end = max(begin, over), min(end, until)
+        if end > begin:
+            parts.append((begin, end))
+            over = end
+    return parts
+
+
+def _length(spans: Sequence[tuple[float, float]]) -> float:
+    return sum(end - begin for begin, end in spans)
 
 
 def _uuid(body: bytes) -> str:

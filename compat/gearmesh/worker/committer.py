@@ -72,6 +72,7 @@ class Committer:
         self._busy: list[Item] = []
         self._news = threading.Event()
         self._closing = threading.Event()
+        self._hurry = threading.Event()
         self._connection: kombu.Connection | None = None
         self._flusher: Flusher | None = None
         self._looked_at = 0.0
@@ -91,6 +92,10 @@ class Committer:
             self._idle.clear()
             self._news.set()
 
+    def hurry(self) -> None:
+        """The server may be back: try again now what waits for it. Any thread."""
+        self._hurry.set()
+
     def look(self) -> None:
         """There are jobs: have an eye on those that take long. Any thread."""
         if self._asleep:
@@ -109,6 +114,7 @@ class Committer:
     def stop(self, timeout: float) -> None:
         """End the thread; what was not committed by then stays held on the server."""
         self._closing.set()
+        self._hurry.set()
         self._news.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -192,7 +198,9 @@ class Committer:
                     return
                 self._stalled(True)
                 pauses.log(log, "commits wait for the server", exc)
-                self._closing.wait(pauses.next())
+                self._hurry.clear()
+                if not self._closing.is_set():
+                    self._hurry.wait(pauses.next())
             except Exception as exc:
                 if pauses.count:
                     self._stalled(False)

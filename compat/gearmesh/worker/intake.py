@@ -88,6 +88,7 @@ class Intake:
         self._wanted = 0
         self._looked_at = 0.0
         self._closing = threading.Event()
+        self._hurry = threading.Event()
         #: set once consuming
         self.ready = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="gearmesh-intake", daemon=True)
@@ -98,6 +99,7 @@ class Intake:
     def stop(self, timeout: float) -> bool:
         """Take nothing any more; True if the thread ended within ``timeout`` seconds."""
         self._closing.set()
+        self._hurry.set()
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -108,6 +110,10 @@ class Intake:
         fresh = [job for job, _ in self._rated] + self._fresh
         self._rated, self._fresh = [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
+
+    def hurry(self) -> None:
+        """The broker may be back: try again now. Any thread."""
+        self._hurry.set()
 
     def room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
@@ -133,7 +139,9 @@ class Intake:
                 pauses.log(log, "the broker is away", exc)
                 close_quietly(connection)
                 self._drop_lost()
-                self._closing.wait(pauses.next())
+                self._hurry.clear()
+                if not self._closing.is_set():
+                    self._hurry.wait(pauses.next())
             except BaseException as exc:
                 log.critical("intake stopped: %s", exc, exc_info=True)
                 close_quietly(connection)
@@ -150,6 +158,7 @@ class Intake:
         self._wanted = self._executor.wanted
         channel.basic_qos(0, self._wanted, False)
         self._channel = channel
+        self._committer.hurry()
         taking = True
         with consumer:
             self.ready.set()

@@ -324,6 +324,7 @@ class Worker:
             self._executor.hold()
         else:
             self._executor.resume()
+            self._intake.hurry()
 
     def _settled(self) -> None:
         self._intake.room()
