@@ -194,8 +194,9 @@ class Report:
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
     #: the part of each of these in which a worker was there to watch and to run it
     attended: list[float] = field(default_factory=list)
-    #: the longest of these: the mark, then who held it, and from when until when it lived, in seconds since the end
-    worst: tuple[str, list[tuple[str, float, float]]] | None = None
+    #: of those that took longer than the lease and 2 s: who held it, from when on, and when that one was killed, in
+    #: seconds since it ran again
+    late: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
     #: the same from the kill of the first of them
     from_first: list[float] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
@@ -207,8 +208,7 @@ class Report:
         wait = (
             f"median {orphans[len(orphans) // 2][0]:.2f} s, longest {orphans[-1][0]:.2f} s after the kill of the last "
             f"that held it, {max(self.from_first):.2f} s after that of the first; "
-            f"with Redis and a worker there for at most {max(self.attended, default=0.0):.2f} s of it; "
-            f"most of these: {sorted((round(each, 1) for each in self.attended), reverse=True)[:8]}"
+            f"with Redis and a worker there for at most {max(self.attended, default=0.0):.2f} s of it"
             if orphans
             else "none"
         )
@@ -225,7 +225,7 @@ class Report:
             f"  chords            {self.chords}: {len(self.never_fired)} never fired {self.never_fired or ''}, "
             f"{len(self.fired_twice)} twice {self.fired_twice or ''}, {len(self.wrong_sums)} wrong sums",
             f"  orphans ran again {len(orphans)}: {wait}",
-            f"  the longest       {self.worst}",
+            f"  … late            {len(self.late)} {self.late or ''}",
         ])  # fmt: skip
 
     def check(self) -> None:
@@ -276,8 +276,8 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                 if holders is not None:
                     last = holders.last_kill(sent.tasks[key], last, again.at)
                     attended = holders.attended(last, again.at)
-                    if attended >= max(report.attended, default=0.0):
-                        report.worst = key, holders.trail(sent.tasks[key], again.at)
+                    if attended >= holders.lease + 2:
+                        report.late[key] = holders.trail(sent.tasks[key], again.at)
                     report.attended.append(attended)
                 report.orphans.append((again.at - last, key, run.pid, again.pid))
                 report.from_first.append(again.at - killed[run.pid])
@@ -316,7 +316,7 @@ class Holders(threading.Thread):
 
     def __init__(self, site: Site, lease: float) -> None:
         super().__init__(name="holders", daemon=True)
-        self._lease = lease
+        self.lease = lease
         self._site = site
         self._over = threading.Event()
         #: UUID -> consumer -> monotonic time at which it was first seen to hold it
@@ -353,7 +353,7 @@ class Holders(threading.Thread):
     def _note(self, beats: dict[bytes, bytes], now: float) -> None:
         for consumer, beat in beats.items():
             last, at = self._beats.get(consumer, (b"", now))
-            if last and beat != last and now - at < self._lease:
+            if last and beat != last and now - at < self.lease:
                 self._lives.append((at, now))
             if beat != last:
                 self._beats[consumer] = beat, now

@@ -17,6 +17,7 @@ from gearmesh.transports.base import Channel, Rated
 from gearmesh.transports.ledger import Ledger
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Settle
+from gearmesh.wire.state import RECEIVED
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
@@ -28,8 +29,6 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between looks at whether jobs should be given back.
 LOOK = 1.0
-#: Seconds for which a redelivered message waits whose twin is here.
-TWIN = 1.0
 #: Seconds between two questions whether it may take again.
 PAUSED = 0.1
 
@@ -84,6 +83,8 @@ class Intake:
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
+        #: redelivered jobs, with their messages, while another one of the same UUID is here
+        self._twins: list[tuple[Job, bytes]] = []
         self._channel: Any = None
         self._wanted = 0
         self._looked_at = 0.0
@@ -107,8 +108,8 @@ class Intake:
 
     def take_back(self) -> list[Job]:
         """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
-        fresh = [job for job, _ in self._rated] + self._fresh
-        self._rated, self._fresh = [], []
+        fresh = [job for job, _ in self._rated + self._twins] + self._fresh
+        self._rated, self._twins, self._fresh = [], [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
 
     def hurry(self) -> None:
@@ -118,7 +119,7 @@ class Intake:
     def room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
         hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
-        if hungry or self._quarantine.busy:
+        if hungry or self._quarantine.busy or self._twins:
             self._wake()
 
     def _wake(self) -> None:
@@ -177,6 +178,7 @@ class Intake:
                         pauses.reset()
                 pauses.reset()
                 self._drop_lost()
+                self._part_twins()
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
@@ -203,9 +205,25 @@ class Intake:
         for job in suspects:
             if not adrift(job.delivery.id):
                 self._quarantine.add(job)
-        rated = [job for job, _ in self._rated]
+        others = [job for job, _ in self._rated + self._twins]
         self._rated = [(job, body) for job, body in self._rated if not adrift(job.delivery.id)]
-        put_back([job for job in back + suspects + rated if adrift(job.delivery.id)], self._committer)
+        self._twins = [(job, body) for job, body in self._twins if not adrift(job.delivery.id)]
+        put_back([job for job in back + suspects + others if adrift(job.delivery.id)], self._committer)
+
+    def _part_twins(self) -> None:
+        """Whose twin is settled may have its turn, and finds what became of it."""
+        if not self._twins:
+            return
+        twins, self._twins = self._twins, []
+        waiting = {job.delivery.id for job, _ in twins}
+        here = {job.sig.UUID for id_, job in list(self._jobs.items()) if id_ not in waiting}
+        for job, body in twins:
+            if job.sig.UUID in here:
+                self._twins.append((job, body))
+            else:
+                here.add(job.sig.UUID)
+                self._sort(job, body)
+        self._hand_over()
 
     def _admit(self, channel: Channel) -> None:
         """Ask which jobs of limited rate may run now; the others get a moment reserved and wait in the broker."""
@@ -257,19 +275,25 @@ class Intake:
             self._committer.add(Commit(settle=settle))
             return
         job = Job(sig, task, delivery, time.monotonic())
-        if delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values())):
-            # Its twin is here. Side by side, both would run, and all that follows from both.
-            at_ns = time.time_ns() + int(TWIN * 1e9)
-            self._committer.add(Commit(settle=Settle(delivery, "later", at_ns=at_ns)))
-            return
+        twin = delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values()))
         self._jobs[delivery.id] = job
+        if twin:
+            # Side by side, both would run, and all that follows from both. What it is in is the other's to say.
+            job.shown = RECEIVED
+            self._twins.append((job, message.body))
+        else:
+            self._sort(job, message.body)
+
+    def _sort(self, job: Job, body: bytes) -> None:
+        """Put a job where it waits for its turn."""
+        delivery = job.delivery
         if delivery.overdue:
             self._committer.add(self._expire(job), job)
         elif delivery.suspect < 0:
-            if task.pause is None:
+            if job.task.pause is None:
                 self._fresh.append(job)
             else:
-                self._rated.append((job, message.body))
+                self._rated.append((job, body))
         elif delivery.suspect < DEATHS:
             self._quarantine.add(job)
         else:
