@@ -63,7 +63,6 @@ class CeleryProcess:
             "PROJECT_BROKER": broker,
             "PROJECT_BACKEND": backend,
             "PYTHONPATH": os.pathsep.join((str(Path(gearmesh.__file__).parents[1]), str(folder))),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "C_FORCE_ROOT": "1",
             **(env or {}),
         }

@@ -75,7 +75,6 @@ class Node:
             "CHAOS_REDIS": json.dumps(redis or {}),
             "CHAOS_SKEW": str(skew),
             "PYTHONPATH": str(Path(gearmesh.__file__).parent.parent),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
         #: children that were ever seen; some may outlive their supervisor

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Final, Protocol
-
-from croniter import CroniterBadDateError, croniter
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gearmesh.cron.fields import DAYS, HOURS, MINUTES, MONTHS, WEEKDAYS, Bounds, Values
 from gearmesh.cron.zones import first_change, offset_at
 
+if TYPE_CHECKING:
+    from gearmesh.cron.walls import Walls
+
 __all__ = ["SECOND", "Calendar", "Every", "Schedule", "last_times"]
 
 SECOND: Final = 10**9
-#: Go: the search for the next moment ends with the fifth year after that in which it began.
+#: As :data:`gearmesh.cron.walls.YEARS`.
 YEARS: Final = 5
 
 
@@ -60,11 +61,11 @@ class Calendar:
     weekdays: Values
     zone: tzinfo
     #: None: no day can ever match.
-    walls: _Walls | None = field(init=False, repr=False, compare=False)
+    walls: Walls | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         text = self._text()
-        object.__setattr__(self, "walls", None if text is None else _Walls(text))
+        object.__setattr__(self, "walls", None if text is None else _walls(text))
 
     def next(self, after_ns: int) -> int | None:
         return next(self.times(after_ns), None)
@@ -78,7 +79,7 @@ class Calendar:
             yield found * SECOND
             after = found
 
-    def _next(self, walls: _Walls, after: int) -> int | None:
+    def _next(self, walls: Walls, after: int) -> int | None:
         """The first unix second after ``after``, from one change of the zone's offset to the next."""
         try:
             last_year = self._year(after + 1) + YEARS
@@ -133,6 +134,13 @@ class Calendar:
         )
 
 
+def _walls(text: str) -> Walls:
+    # croniter is a tenth of what a worker imports at its start, and few workers need it.
+    from gearmesh.cron.walls import Walls
+
+    return Walls(text)
+
+
 ALL_DAYS: Final = tuple(range(DAYS.least, DAYS.most + 1))
 ALL_WEEKDAYS: Final = tuple(range(WEEKDAYS.least, WEEKDAYS.most + 1))
 
@@ -142,32 +150,6 @@ def _listed(values: Values, bounds: Bounds) -> str:
     if values.star or not values.numbers or len(values.numbers) > bounds.most - bounds.least:
         return "*"
     return ",".join(map(str, values.numbers))
-
-
-class _Walls:
-    """Wall times, as seconds since 1970-01-01 00:00 on the same clock."""
-
-    def __init__(self, text: str) -> None:
-        self._croniter = croniter(text, 0.0, max_years_between_matches=YEARS)
-
-    def __copy__(self) -> _Walls:
-        """For another thread: croniter remembers where it is. To copy it is much cheaper than to make it."""
-        other = object.__new__(_Walls)
-        other._croniter = copy.copy(self._croniter)
-        return other
-
-    def next(self, after: int) -> int | None:
-        """The first one after ``after``; None if there is none for five years."""
-        try:
-            found: datetime = self._croniter.get_next(
-                datetime, start_time=datetime.fromtimestamp(after, timezone.utc)
-            )
-        except CroniterBadDateError:
-            return None
-        return (found - _EPOCH) // timedelta(seconds=1)
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def last_times(schedule: Schedule, after_ns: int, until_ns: int, most: int) -> list[int]:

@@ -215,6 +215,9 @@ class Intake:
         if not self._twins:
             return
         twins, self._twins = self._twins, []
+        if self._quarantine.busy:  # a suspect begins when nothing else is held, no twin of its either
+            put_back([job for job, _ in twins], self._committer)
+            return
         waiting = {job.delivery.id for job, _ in twins}
         here = {job.sig.UUID for id_, job in list(self._jobs.items()) if id_ not in waiting}
         for job, body in twins:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 import redis
 
 from gearmesh import App, ConfigError, GearmeshError, chain, chord
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.contracts.support import Tap, eventually
 from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.transports.base import DeadLetter
 from gearmesh.transports.registry import open_connection
@@ -262,6 +263,65 @@ def test_what_is_set_aside_is_not_lost_with_its_worker(app: App, broker: Broker,
         other.task(lambda a: ran.append(a), name="elsewhere")
         with Worker(other, concurrency=2):
             eventually(lambda: len(ran) == 20, 10)
+
+
+# -- twice there
+
+
+def twins(app: App, url: str) -> Signature:
+    """Two messages of one UUID, both lost by somebody before."""
+    sig = Signature(UUID="task_twin", Name="gated", RoutingKey=QUEUE, Args=(Arg(Type="string", Value="x"),))
+    dead = Tap(open_connection(url), (QUEUE,), 2)
+    # Not the same bytes: what is lost twice is suspect.
+    dead.publish(QUEUE, encode(sig), encode(msgspec.structs.replace(sig, Immutable=True)))
+    dead.take(2)
+    other = open_connection(url)
+    assert other.channel().recover(dead.name, [QUEUE], suspect=True) == 2
+    dead.close()
+    other.release()
+    return sig
+
+
+def test_twins_do_not_run_side_by_side(app: App, gate: Gate, broker: Broker, url: str) -> None:
+    sig = twins(app, url)
+    with Worker(app, concurrency=4) as worker:
+        eventually(lambda: gate.began)
+        eventually(lambda: len(broker.channel.held(worker.consumer, [QUEUE])) == 2)
+        eventually(lambda: app.result(sig.UUID).state == "STARTED")
+        time.sleep(0.2)  # for what must not happen
+        assert app.result(sig.UUID).state == "STARTED", "it is not RECEIVED again"
+        began = time.monotonic()
+        gate.open()
+        eventually(lambda: not broker.channel.held(worker.consumer, [QUEUE]))
+        assert time.monotonic() - began < 0.9, "it waits for its twin, not for a time"
+    assert gate.began == ["x"], "the second one finds that it has been done"
+    assert broker.names() == []
+
+
+def test_a_twin_that_waits_goes_back(app: App, gate: Gate, broker: Broker, url: str) -> None:
+    twins(app, url)
+    with Worker(app, concurrency=4) as worker:
+        eventually(lambda: len(broker.channel.held(worker.consumer, [QUEUE])) == 2)
+        eventually(lambda: gate.began)
+        threading.Timer(0.2, gate.open).start()
+    assert gate.began == ["x"]
+    assert broker.names() == ["x"], "the one that had not begun"
+
+
+def test_suspect_twins_are_both_done_with(app: App, broker: Broker, url: str) -> None:
+    """One that is to run alone does not wait for a twin that waits for it."""
+    runs: list[str] = []
+    app.task(runs.append, name="gated")
+    body = encode(twins(app, url))
+    dead = Tap(open_connection(url), (QUEUE,), 4)
+    broker.push(body, body)
+    ids = [message.delivery.id for message in dead.take(4)]
+    broker.channel.recover(dead.name, [QUEUE], suspect=True, running=ids)
+    dead.close()
+    with Worker(app, concurrency=4):
+        eventually(lambda: not broker.names() and app.result("task_twin").state == "SUCCESS")
+    assert broker.names() == []
+    assert set(runs) == {"x"}
 
 
 # -- queues

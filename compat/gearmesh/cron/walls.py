@@ -1,0 +1,38 @@
+"""The times of a crontab line on a clock that never changes: croniter's, given plain lists of numbers."""
+
+from __future__ import annotations
+
+import copy
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+from croniter import CroniterBadDateError, croniter
+
+__all__ = ["Walls"]
+
+#: Go: the search for the next moment ends with the fifth year after that in which it began.
+YEARS: Final = 5
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Walls:
+    """Wall times, as seconds since 1970-01-01 00:00 on the same clock."""
+
+    def __init__(self, text: str) -> None:
+        self._croniter = croniter(text, 0.0, max_years_between_matches=YEARS)
+
+    def __copy__(self) -> Walls:
+        """For another thread: croniter remembers where it is. To copy it is much cheaper than to make it."""
+        other = object.__new__(Walls)
+        other._croniter = copy.copy(self._croniter)
+        return other
+
+    def next(self, after: int) -> int | None:
+        """The first one after ``after``; None if there is none for five years."""
+        try:
+            found: datetime = self._croniter.get_next(
+                datetime, start_time=datetime.fromtimestamp(after, timezone.utc)
+            )
+        except CroniterBadDateError:
+            return None
+        return (found - _EPOCH) // timedelta(seconds=1)
