@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,7 +192,7 @@ class Report:
     #: seconds from the kill of the last process that held it to the next run, with the mark, the process that ran it
     #: and was killed, and the process that ran it then
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
-    #: the part of each of these in which a worker was there to watch and to run it
+    #: the part of each of these in which some worker was there to run it, and waited for work
     attended: list[float] = field(default_factory=list)
     #: of those that took longer than the lease and 2 s: who held it, from when on, and when that one was killed, in
     #: seconds since it ran again
@@ -208,7 +208,7 @@ class Report:
         wait = (
             f"median {orphans[len(orphans) // 2][0]:.2f} s, longest {orphans[-1][0]:.2f} s after the kill of the last "
             f"that held it, {max(self.from_first):.2f} s after that of the first; "
-            f"with Redis and a worker there for at most {max(self.attended, default=0.0):.2f} s of it"
+            f"some worker waited for work for at most {max(self.attended, default=0.0):.2f} s of it"
             if orphans
             else "none"
         )
@@ -321,48 +321,36 @@ class Holders(threading.Thread):
         self._over = threading.Event()
         #: UUID -> consumer -> monotonic time at which it was first seen to hold it
         self.seen: dict[str, dict[str, float]] = {}
-        self._beats: dict[bytes, tuple[bytes, float]] = {}
-        #: when Redis did not answer
-        self._away: list[tuple[float, float]] = []
-        #: from one heartbeat of a consumer to its next
-        self._lives: list[tuple[float, float]] = []
+        #: when a worker waited for work: from one look that saw one to the next that did
+        self._waited: list[tuple[float, float]] = []
 
     def run(self) -> None:
         prefix = KEYS.held("").encode()
-        answered = time.monotonic()
+        waiter_seen = 0.0
         while not self._over.wait(0.05):
-            if time.monotonic() - answered > 0.2:
-                self._away.append((answered, time.monotonic()))
+            last, waiter_seen = waiter_seen, 0.0
             with (
                 suppress(redis.RedisError),
                 redis.Redis(host="127.0.0.1", port=self._site.server.port) as client,
             ):
-                self._note(client.hgetall(KEYS.consumers), time.monotonic())  # type: ignore[arg-type]
+                if client.info("clients")["blocked_clients"]:  # type: ignore[index]
+                    waiter_seen = time.monotonic()
+                    if last:
+                        self._waited.append((last, waiter_seen))
                 for key in client.scan_iter(_literal(KEYS.held("*")), count=1000):
                     consumer = key[len(prefix) :].decode()
                     now = time.monotonic()
                     for body in client.hvals(key):  # type: ignore[union-attr]
                         self.seen.setdefault(_uuid(body), {}).setdefault(consumer, now)
-                answered = time.monotonic()
 
     def stop(self) -> None:
         """End it."""
         self._over.set()
         self.join()
 
-    def _note(self, beats: dict[bytes, bytes], now: float) -> None:
-        for consumer, beat in beats.items():
-            last, at = self._beats.get(consumer, (b"", now))
-            if last and beat != last and now - at < self.lease:
-                self._lives.append((at, now))
-            if beat != last:
-                self._beats[consumer] = beat, now
-
     def attended(self, since: float, until: float) -> float:
-        """For how many seconds of that time Redis answered, and somebody who sent heartbeats lived."""
-        there, away = _union(self._lives, since, until), _union(self._away, since, until)
-        both = _union([*there, *away], since, until)
-        return _length(both) - _length(away)
+        """For how many seconds of that time some worker waited for work, with a connection that Redis knew of."""
+        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in self._waited)
 
     def trail(self, uuid: str, end: float) -> list[tuple[str, float, float]]:
         """Who held it, from when on, and when it was killed, if it was; in seconds since ``end``."""
@@ -385,21 +373,6 @@ class Holders(threading.Thread):
             if death < until:
                 last = max(last, death)
         return last
-
-
-def _union(spans: Sequence[tuple[float, float]], since: float, until: float) -> list[tuple[float, float]]:
-    """The parts of that time in any of ``spans``, none twice."""
-    parts, over = [], since
-    for begin, end in sorted(spans):
-        begin, end = max(begin, over), min(end, until)
-        if end > begin:
-            parts.append((begin, end))
-            over = end
-    return parts
-
-
-def _length(spans: Sequence[tuple[float, float]]) -> float:
-    return sum(end - begin for begin, end in spans)
 
 
 def _uuid(body: bytes) -> str:
