@@ -192,9 +192,9 @@ class Report:
     #: seconds from the kill of the last process that held it to the next run, with the mark, the process that ran it
     #: and was killed, and the process that ran it then
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
-    #: the part of each of these in which some worker was there to run it, and waited for work
-    attended: list[float] = field(default_factory=list)
-    #: of those that took longer than the lease and 2 s: who held it, from when on, and when that one was killed, in
+    #: from the same kill until another worker held it: after that it waits for a free slot
+    offered: list[float] = field(default_factory=list)
+    #: of those for which that took longer than the lease and 2 s: who held it, from when on, and when that one was killed, in
     #: seconds since it ran again
     late: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
     #: the same from the kill of the first of them
@@ -208,7 +208,7 @@ class Report:
         wait = (
             f"median {orphans[len(orphans) // 2][0]:.2f} s, longest {orphans[-1][0]:.2f} s after the kill of the last "
             f"that held it, {max(self.from_first):.2f} s after that of the first; "
-            f"some worker waited for work for at most {max(self.attended, default=0.0):.2f} s of it"
+            f"held by another worker after at most {max(self.offered, default=0.0):.2f} s"
             if orphans
             else "none"
         )
@@ -275,10 +275,10 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                 last = killed[run.pid]
                 if holders is not None:
                     last = holders.last_kill(sent.tasks[key], last, again.at)
-                    attended = holders.attended(last, again.at)
-                    if attended >= holders.lease + 2:
+                    offered = holders.offered(sent.tasks[key], last, again.at) - last
+                    if offered >= holders.lease + 2:
                         report.late[key] = holders.trail(sent.tasks[key], again.at)
-                    report.attended.append(attended)
+                    report.offered.append(offered)
                 report.orphans.append((again.at - last, key, run.pid, again.pid))
                 report.from_first.append(again.at - killed[run.pid])
     for key, total in sent.chords.items():
@@ -321,22 +321,14 @@ class Holders(threading.Thread):
         self._over = threading.Event()
         #: UUID -> consumer -> monotonic time at which it was first seen to hold it
         self.seen: dict[str, dict[str, float]] = {}
-        #: when a worker waited for work: from one look that saw one to the next that did
-        self._waited: list[tuple[float, float]] = []
 
     def run(self) -> None:
         prefix = KEYS.held("").encode()
-        waiter_seen = 0.0
         while not self._over.wait(0.05):
-            last, waiter_seen = waiter_seen, 0.0
             with (
                 suppress(redis.RedisError),
                 redis.Redis(host="127.0.0.1", port=self._site.server.port) as client,
             ):
-                if client.info("clients")["blocked_clients"]:  # type: ignore[index]
-                    waiter_seen = time.monotonic()
-                    if last:
-                        self._waited.append((last, waiter_seen))
                 for key in client.scan_iter(_literal(KEYS.held("*")), count=1000):
                     consumer = key[len(prefix) :].decode()
                     now = time.monotonic()
@@ -348,9 +340,11 @@ class Holders(threading.Thread):
         self._over.set()
         self.join()
 
-    def attended(self, since: float, until: float) -> float:
-        """For how many seconds of that time some worker waited for work, with a connection that Redis knew of."""
-        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in self._waited)
+    def offered(self, uuid: str, since: float, until: float) -> float:
+        """When somebody else came to hold it: from then on it waits for a free slot only."""
+        return min(
+            (first for first in self.seen.get(uuid, {}).values() if since < first < until), default=until
+        )
 
     def trail(self, uuid: str, end: float) -> list[tuple[str, float, float]]:
         """Who held it, from when on, and when it was killed, if it was; in seconds since ``end``."""
