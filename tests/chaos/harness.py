@@ -194,8 +194,8 @@ class Report:
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
     #: from the same kill until another worker held it: after that it waits for a free slot
     offered: list[float] = field(default_factory=list)
-    #: of those for which that took longer than the lease and 2 s: who held it, from when on, and when that one was killed, in
-    #: seconds since it ran again
+    #: of those for which that took longer than the lease and 2 s: who held it, from when on, and when that one was
+    #: killed, in seconds since it ran again
     late: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
     #: the same from the kill of the first of them
     from_first: list[float] = field(default_factory=list)

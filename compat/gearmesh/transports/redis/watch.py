@@ -20,6 +20,10 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Part of a lease by which others must know less of a silence for it to be told to them: few writes, whoever watches.
 TOLD_STEP = 0.05
+#: Part of a lease after which a heartbeat is overdue: they come three times a lease.
+OVERDUE = 0.4
+#: Part of a lease between two looks from then on. What was seen since the last look is lost with a connection.
+CLOSE_PAUSE = 0.03
 
 
 class Watch:
@@ -60,8 +64,11 @@ class Watch:
                 if ms >= lease * 1000:
                     self._reap(queue, consumer, beat)
                 else:
-                    rest[consumer] = (beat, ms / 1000)
-                    pause = min(pause, lease - ms / 1000)
+                    still = ms / 1000
+                    rest[consumer] = (beat, still)
+                    pause = min(pause, lease - still)
+                    if still > lease * OVERDUE:
+                        pause = min(pause, lease * CLOSE_PAUSE)
         # Only now: what raised on the way was no look, and the time is not counted.
         self._looked_at, self._seen = now, seen
         self._looked_through = {queue: channel.line(queue) for queue in seen}
