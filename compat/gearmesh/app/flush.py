@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from gearmesh.app.groups import groups_of
 from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
-from gearmesh.transports.base import Channel
-from gearmesh.wire.commit import Commit, Outcome, Settle, Token
+from gearmesh.transports.base import Channel, Drifting
+from gearmesh.wire.commit import Commit, Outcome, Token
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Flusher", "without_states"]
@@ -31,8 +31,7 @@ class Flusher:
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
-        #: Where deliveries are lost with the connection that brought them: whether this one is known to be
-        self._is_lost: Callable[[Settle], bool] | None = getattr(channel, "lost", None)
+        self._drifting = channel if isinstance(channel, Drifting) else None
         #: The last flush came so far that it sent something: all states were written, and later ones may have been
         #: since. Who repeats it has to leave them out; see :func:`without_states`.
         self.sent = False
@@ -84,8 +83,11 @@ class Flusher:
                     publishes = (*publishes, *commit.trigger.publishes)
                 rest.append((i, Commit(publishes=publishes, settle=commit.settle, again=commit.again)))
         self.sent = True
-        more = {"again": True} if again and self._is_lost is not None else {}
-        done = self._channel.commit([commit for _, commit in rest], token=token, **more)
+        settling = [commit for _, commit in rest]
+        if again and self._drifting is not None:
+            done = self._drifting.commit(settling, token=token, again=True)
+        else:
+            done = self._channel.commit(settling, token=token)
         for (i, _), outcome in zip(rest, done, strict=True):
             outcomes[i] = outcome
             if (trigger := commits[i].trigger) is not None:
@@ -111,10 +113,10 @@ class Flusher:
 
     def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
         """Those whose deliveries are known to be somebody else's by now."""
-        is_lost = self._is_lost
-        if is_lost is None:
+        drifting = self._drifting
+        if drifting is None:
             return set()
-        return {i for i, commit in commits if commit.settle is not None and is_lost(commit.settle)}
+        return {i for i, commit in commits if commit.settle is not None and drifting.lost(commit.settle)}
 
     def _chord(self, commit: Commit) -> tuple[Outcome | None, bool]:
         """An outcome that ends the commit here, or None; and whether it has won its trigger."""

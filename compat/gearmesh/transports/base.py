@@ -8,14 +8,14 @@ The verbs here are extra methods of its channels. A channel belongs to one threa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Token
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
-__all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Inspecting", "Rated"]
+__all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Drifting", "Inspecting", "Rated"]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
 SIGNATURE = "application/x-machinery"
@@ -82,6 +82,10 @@ class Channel(Protocol):
 
     #: The name this channel consumes under; unique to one incarnation of one process.
     consumer: str
+    #: False: the broker says only that a message was delivered before, not how often it was lost.
+    counts_losses: bool
+    #: False: :meth:`delayed` may refuse, since the broker alone knows what is delayed.
+    lists_delayed: bool
 
     def fuse(self, backend: Any) -> bool:
         """True if states of ``backend`` can be written by :meth:`commit` in the same step.
@@ -149,6 +153,25 @@ class Channel(Protocol):
 
     def wake(self) -> None:
         """End a ``drain_events`` that waits in another thread (it raises ``socket.timeout``)."""
+
+
+@runtime_checkable
+class Drifting(Protocol):
+    """What a channel offers besides, where a delivery is lost with the connection that brought it.
+
+    There a commit that is repeated on a new connection settles nothing: the delivery comes again, perhaps to another.
+    """
+
+    def lost(self, settle: Settle) -> bool:
+        """True if the delivery is known to be somebody else's by now. Then nothing of it is ours any more."""
+
+    def commit(
+        self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
+    ) -> list[Outcome]:
+        """As :meth:`Channel.commit`. ``again``: what is published may have been before, and is to be marked so."""
+
+    def expire(self, ids: Iterable[int]) -> None:
+        """Note down that a process was killed for these deliveries: who gets one next finds it overdue."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from gearmesh.app.app import App
 from gearmesh.app.flush import Flusher
 from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
+from gearmesh.transports.base import Drifting
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery
@@ -176,9 +177,8 @@ class Lifeline:
         for number in death.overdue:
             if number in held:
                 Flusher(self._channel, self._app.backend).flush([self._overdue(*held[number])])
-        expire = getattr(self._channel, "expire", None)
-        if expire is not None:  # the broker has put it back already: who gets it settles it
-            expire([number for number in death.overdue if number not in held])
+        if isinstance(self._channel, Drifting):  # the broker has put it back already: who gets it settles it
+            self._channel.expire([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:
         sig = decode(body)

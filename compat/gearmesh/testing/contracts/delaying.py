@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gearmesh.errors import GearmeshError
-from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, signature
+from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
 from gearmesh.wire.commit import Commit, Publish
 
 
@@ -19,7 +19,7 @@ class Delaying(TransportFixtures):
         here.publish(queue, signature(queue), eta_ns=time.time_ns() - 10**9)
         here.publish(queue, b"no time at all")
         assert here.verbs.pending(queue) == [signature(queue), b"no time at all"]
-        assert not lists_delayed(here) or here.verbs.delayed() == []
+        assert not here.verbs.lists_delayed or here.verbs.delayed() == []
 
     def test_not_before_its_time(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue)
@@ -30,11 +30,11 @@ class Delaying(TransportFixtures):
         (message,) = here.take(1)
         assert time.time_ns() >= due
         assert message.body == signature(queue)
-        assert not lists_delayed(here) or here.verbs.delayed() == []
+        assert not here.verbs.lists_delayed or here.verbs.delayed() == []
 
     def test_delayed_are_listed_soonest_first(self, tap: OpenTap, queue: str) -> None:
         here = tap()
-        if not lists_delayed(here):
+        if not here.verbs.lists_delayed:
             with pytest.raises(GearmeshError, match="delayed"):
                 here.verbs.delayed()
             return
@@ -72,8 +72,3 @@ class Delaying(TransportFixtures):
         assert {m.delivery.queue: m.body for m in here.take(2)} == {
             name: signature(name) for name in (f"{queue}1", f"{queue}2")
         }
-
-
-def lists_delayed(here: Tap) -> bool:
-    """False where only the broker knows what is delayed; then the verb says so."""
-    return bool(getattr(here.channel, "lists_delayed", True))

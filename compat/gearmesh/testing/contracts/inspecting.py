@@ -17,10 +17,11 @@ class Inspect(TransportFixtures):
     """Skipped where the channel has not these methods. Numbers that a broker does not tell are not looked at."""
 
     def test_an_empty_queue(self, tap: OpenTap, queue: str) -> None:
-        here = _inspecting(tap())
+        producer = tap()
+        here = _inspecting(producer)
         assert here.count(queue).pending == 0
         assert here.purge(queue) == 0
-        assert not _delays(here) or here.purge_delayed(queue) == 0
+        assert not producer.verbs.lists_delayed or here.purge_delayed(queue) == 0
         assert queue not in _names(here)
 
     def test_where_messages_are(self, tap: OpenTap, queue: str) -> None:
@@ -69,7 +70,7 @@ class Inspect(TransportFixtures):
         assert here.count(queue).pending == 0
         assert here.purge(queue) == 0
         assert here.count(f"{queue}_other").pending == 1
-        assert not _delays(here) or len(producer.verbs.delayed()) == 1
+        assert not producer.verbs.lists_delayed or len(producer.verbs.delayed()) == 1
 
     def test_purge_leaves_what_is_held(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
@@ -84,7 +85,7 @@ class Inspect(TransportFixtures):
     def test_purge_delayed(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
         here = _inspecting(producer)
-        if not _delays(here):
+        if not producer.verbs.lists_delayed:
             with pytest.raises(GearmeshError, match="delayed"):
                 here.purge_delayed(queue)
             return
@@ -106,10 +107,6 @@ def _inspecting(tap: Tap) -> Inspecting:
     if not isinstance(tap.channel, Inspecting):
         pytest.skip("the channel does not inspect")
     return tap.channel
-
-
-def _delays(here: Inspecting) -> bool:
-    return bool(getattr(here, "lists_delayed", True))
 
 
 def _names(here: Inspecting) -> list[str]:

@@ -111,7 +111,7 @@ class Tap:
     def check_losses(self, messages: Sequence[Message], *counts: int) -> None:
         """Each message was lost so often before; some brokers only say that it was delivered before."""
         found = [message.delivery.redelivered for message in messages]
-        if getattr(self.channel, "counts_losses", True):
+        if self.verbs.counts_losses:
             assert found == list(counts)
         assert all(lost for lost, count in zip(found, counts, strict=True) if count)
 

@@ -32,6 +32,8 @@ class Desk:
     consumer: str
     delayed_key: str
     default_queue: str
+    counts_losses = True
+    lists_delayed = True
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys around ``queue``."""
