@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -382,6 +383,15 @@ class App:
         """The backend's URL without its password."""
         return redact(self.config.backend)
 
+    @contextmanager
+    def reached_backend(self) -> Iterator[Backend]:
+        """The backend, for a block in which what breaks the way to it is raised as BackendError."""
+        backend = self.backend
+        try:
+            yield backend
+        except backend.connection_errors as exc:  # its text may name more than it should
+            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
+
     def result(self, task_uuid: str, name: str = "") -> AsyncResult[Any]:
         """The result of a task by its UUID; ``name`` if it is known, for how results are typed."""
         return AsyncResult(task_uuid, self, name=name)
@@ -392,11 +402,8 @@ class App:
         Raises:
             BackendError: the backend cannot be reached.
         """
-        backend = self.backend
-        try:
+        with self.reached_backend() as backend:
             return backend.read(uuids)
-        except backend.connection_errors as exc:
-            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
 
     def reports(self, uuids: Sequence[str]) -> list[Progress | None]:
         """What tasks last told of their progress, in the order of ``uuids``; None where there is nothing.
@@ -404,11 +411,8 @@ class App:
         Raises:
             BackendError: the backend cannot be reached.
         """
-        backend = self.backend
-        try:
+        with self.reached_backend():
             return self.progress.read(uuids)
-        except backend.connection_errors as exc:
-            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
 
     def check_backend(self) -> None:
         """Ask the backend something. Raises BackendError if it cannot be reached."""
@@ -416,11 +420,8 @@ class App:
 
     def forget(self, uuids: Sequence[str]) -> None:
         """Remove states and group metas from the backend. Raises BackendError as :meth:`states`."""
-        backend = self.backend
-        try:
+        with self.reached_backend() as backend:
             backend.purge(uuids)
-        except backend.connection_errors as exc:
-            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
 
     # --- running tasks -------------------------------------------------------------------------
 
@@ -441,11 +442,8 @@ class App:
             TaskError: an argument is wrong.
             BackendError: the backend cannot be reached, or does not keep revocations.
         """
-        backend = self.backend
-        try:
+        with self.reached_backend():
             self.revocations.revoke(uuids, lasts)
-        except backend.connection_errors as exc:
-            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
 
     async def arevoke(self, *uuids: str, lasts: float | timedelta = LASTS) -> None:
         """:meth:`revoke` without blocking the event loop."""

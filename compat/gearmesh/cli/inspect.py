@@ -16,7 +16,7 @@ from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, inspecting
 from gearmesh.cli.common import Place, as_json, console, need_results, print_json, results_servers, servers
 from gearmesh.cli.show import state_table
-from gearmesh.errors import BackendError, RemoteProtocolError
+from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.base import Count
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
@@ -134,11 +134,8 @@ def groups(uuids: tuple[str, ...], json: bool, place: Place) -> None:
 
 
 def _group(app: App, uuid: str) -> GroupMeta | None:
-    backend = app.backend
-    try:
+    with app.reached_backend() as backend:
         return backend.read_group(uuid)
-    except backend.connection_errors as exc:
-        raise BackendError(f"result backend {app.backend_shown}: {type(exc).__name__}") from exc
 
 
 def _signature(body: bytes) -> Signature:
