@@ -18,9 +18,10 @@ import redis
 
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.names import QueueKeys
 
-from .nodes import Node, eventually
+from .nodes import Node
 from .producers import QUEUE, Sent
 
 __all__ = ["KEYS", "Report", "Run", "Site", "Storm", "account"]

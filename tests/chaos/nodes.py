@@ -8,30 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 
 import gearmesh
+from gearmesh.testing.waiting import eventually
 
-__all__ = ["Node", "eventually"]
-
-T = TypeVar("T")
+__all__ = ["Node"]
 
 HERE = Path(__file__).parent
-
-
-def eventually(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
-    """The first true value of ``condition``, asked every 20 ms; fails after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what or 'it'} did not happen within {timeout:g} s")
-        time.sleep(0.02)
-    return value
 
 
 class Node:

@@ -8,8 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gearmesh.testing.waiting import eventually
+
 from .harness import Site
-from .nodes import Node, eventually
+from .nodes import Node
 
 __all__ = ["Rough", "RoughNode", "rough"]
 

@@ -8,12 +8,12 @@ import pytest
 import redis
 
 from gearmesh import App, chain
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import QueueKeys
 from gearmesh.worker import Worker
 
 from .harness import Site
-from .nodes import eventually
 from .producers import QUEUE, remote_tasks
 
 LEASE = 1.5

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from gearmesh import App, TaskFailed
+from gearmesh.testing.waiting import eventually
 
 from .harness import KEYS, Site
-from .nodes import eventually
 from .producers import remote_tasks
 from .rough import Rough
 

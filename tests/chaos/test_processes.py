@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gearmesh import App, TaskFailed
+from gearmesh.testing.waiting import eventually
 
 from .harness import Site
-from .nodes import eventually
 from .producers import remote_tasks
 from .rough import Rough, RoughNode
 

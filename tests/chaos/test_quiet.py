@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from gearmesh import App
+from gearmesh.testing.waiting import eventually
 
 from .harness import KEYS, Site
-from .nodes import eventually
 from .producers import QUEUE, go_signature, remote_tasks
 
 UNKNOWN = 1000

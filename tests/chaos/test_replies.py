@@ -15,12 +15,11 @@ import redis
 from gearmesh import App, chain, chord
 from gearmesh.redis_scripts.runner import source
 from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis import Ledger
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Delivery
 from gearmesh.worker import Worker
-
-from .nodes import eventually
 
 COUNT = 300
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 from gearmesh import App
+from gearmesh.testing.waiting import eventually
 
 from .harness import Site, account
-from .nodes import eventually
 from .producers import Sent, remote_tasks
 
 

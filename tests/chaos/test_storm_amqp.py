@@ -13,11 +13,11 @@ import redis
 from gearmesh import App, TaskFailed
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RabbitServer, RedisServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.base import DeadLetter
 from gearmesh.transports.registry import open_connection
 
 from .harness import Report, Run, Site, Storm
-from .nodes import eventually
 from .producers import QUEUE, AppProducer, Sent, remote_tasks
 from .rough import Rough
 from .test_storm import seed_of_this_run, settled

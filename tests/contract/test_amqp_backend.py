@@ -22,9 +22,9 @@ from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError, ChordBusy, ConfigError, Unstorable
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import CREATED, an_int, make_state, run_all
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RabbitServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.codec import decode_state
 from gearmesh.wire.names import chord_triggered_queue, group_meta_queue
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState

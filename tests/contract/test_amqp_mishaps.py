@@ -18,8 +18,9 @@ from gearmesh import App
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError
-from gearmesh.testing.contracts.support import Tap, eventually
+from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RabbitServer, free_port
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse

@@ -16,8 +16,9 @@ from gearmesh import App
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError, PublishError
 from gearmesh.testing.contracts import TransportContract
-from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, eventually, signature
+from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.servers import RabbitServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp.topology import round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection

@@ -22,8 +22,8 @@ from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.errors import BackendError, ChordBusy, Unstorable
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import an_int, make_state, run_all
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.servers import MemcachedServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire import types
 from gearmesh.wire.codec import encode_group, encode_state
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskResult

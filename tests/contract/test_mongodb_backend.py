@@ -27,9 +27,9 @@ from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.errors import BackendError, ConfigError, RemoteProtocolError, Unstorable
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import CREATED, an_int, make_state
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.servers import MongoServer
 from gearmesh.testing.servers.certificates import Certificates
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire import types
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskResult, TaskState
 

@@ -22,14 +22,9 @@ from gearmesh.errors import ChordBusy
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.spread import SpreadCommits
 from gearmesh.testing.contracts import BackendContract, TransportContract
-from gearmesh.testing.contracts.support import (
-    Connect,
-    OpenTap,
-    TransportFixtures,
-    eventually,
-    signature,
-)
+from gearmesh.testing.contracts.support import Connect, OpenTap, TransportFixtures, signature
 from gearmesh.testing.servers import RedisCluster
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit, Publish, Settle, Token
 from gearmesh.wire.names import CHORD_MUTEX, outbox, slot_tag

@@ -20,8 +20,9 @@ import redis
 from kombu.asynchronous import Hub
 from kombu.pidbox import Mailbox
 
-from gearmesh.testing.contracts.support import eventually, signature
+from gearmesh.testing.contracts.support import signature
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.registry import open_connection

@@ -21,9 +21,10 @@ from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import ConfigError
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, eventually
+from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.transport import Transport
 from gearmesh.transports.registry import open_connection

@@ -11,8 +11,8 @@ import pytest
 
 from gearmesh import App, TaskFailed, chain, chord, group, types
 from gearmesh.app.context import current
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.servers import MemcachedServer, MongoServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import connect
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS

@@ -14,8 +14,8 @@ import pytest
 
 from gearmesh import App, chord
 from gearmesh.errors import TaskFailed
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.servers import RabbitServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.worker import Worker
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
 
 from .conftest import PEER
 from .scenarios import Side, sig

@@ -492,7 +492,7 @@ class TestWatch:
         assert app.default_queue == "good"
 
     def test_the_thread(self, app: App, write: Callable[[str], str]) -> None:
-        from gearmesh.testing.contracts.support import eventually
+        from gearmesh.testing.waiting import eventually
 
         watch = self.watch(app)
         watch.stop()

@@ -22,7 +22,7 @@ from gearmesh.cli.local_redis import LocalRedis
 from gearmesh.config.local import FOLDER, local_url, socket_of
 from gearmesh.config.table import SETTINGS
 from gearmesh.errors import GearmeshError
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 
 TASKS = """
 import logging

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gearmesh.redis_scripts.groups import Groups
+from gearmesh.groups import Groups
 from gearmesh.wire.state import GroupMeta
 
 __all__ = ["Members"]
@@ -17,7 +17,7 @@ class Members:
     """A group's members are looked at in order, and once they are final never again (by this process).
 
     Args:
-        load, touch, expire: as for :class:`~gearmesh.redis_scripts.groups.Groups`.
+        load, touch, expire: as for :class:`~gearmesh.groups.Groups`.
         leading: how many of these UUIDs, from the first on, are SUCCESS or FAILURE without a gap.
     """
 

@@ -14,10 +14,10 @@ from redis.exceptions import ResponseError
 
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
+from gearmesh.groups import Groups
 from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, Packed, pack_state
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.redis_scripts.groups import Groups
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import decode_group, decode_state, encode_group

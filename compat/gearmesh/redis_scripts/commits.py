@@ -13,7 +13,7 @@ import redis
 from redis import exceptions
 
 from gearmesh.errors import BackendError, LocalProtocolError
-from gearmesh.redis_scripts.groups import Group, Groups
+from gearmesh.groups import Group, Groups
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import encode_state

@@ -18,9 +18,9 @@ from typing import Any
 import msgpack
 import msgspec
 
+from gearmesh.groups import Group
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.commits import CommitScript, Packed
-from gearmesh.redis_scripts.groups import Group
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.commit import Commit, Outcome, Publish, Token

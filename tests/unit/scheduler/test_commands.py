@@ -17,7 +17,7 @@ import redis
 from click.testing import CliRunner
 
 from gearmesh.cli import main
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 
 APP = """
 from datetime import timedelta

@@ -11,9 +11,9 @@ import redis
 from gearmesh import App, chord
 from gearmesh.scheduler import Scheduler
 from gearmesh.testing.clocks import SimulatedTime
-from gearmesh.testing.contracts.support import eventually
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
 
 QUEUE = "machinery_tasks"
 

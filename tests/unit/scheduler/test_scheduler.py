@@ -21,7 +21,7 @@ from gearmesh.locks.memory import MemoryLock
 from gearmesh.scheduler import Scheduler, SystemClock
 from gearmesh.scheduler.clock import Waker
 from gearmesh.testing.clocks import SimulatedTime
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import decode
 from gearmesh.wire.signature import Signature

@@ -11,7 +11,7 @@ import pytest
 
 from gearmesh import App
 from gearmesh.errors import SoftLimitExceeded
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.commit import Commit, Settle
 from gearmesh.worker.coroutines import AsyncExecutor
 from gearmesh.worker.job import Job

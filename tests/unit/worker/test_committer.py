@@ -15,7 +15,8 @@ from gearmesh import App
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import Unstorable
-from gearmesh.testing.contracts.support import Tap, eventually, signature
+from gearmesh.testing.contracts.support import Tap, signature
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Trigger
 from gearmesh.wire.names import CHORD_MUTEX

@@ -11,7 +11,7 @@ import pytest
 
 from gearmesh import App, TaskFailed
 from gearmesh.errors import ConfigError, SoftLimitExceeded
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.worker.job import Job
 from gearmesh.worker.slot import Slot
 from gearmesh.worker.worker import Worker

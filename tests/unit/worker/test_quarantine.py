@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gearmesh import App, TaskFailed
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker.job import Job
 from gearmesh.worker.quarantine import Quarantine

@@ -19,6 +19,7 @@ from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.registry import open_backend
 from gearmesh.cli import main
 from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.commit import Settle
 from gearmesh.wire.names import REVOKED
 from gearmesh.wire.signature import Signature
@@ -29,14 +30,6 @@ from gearmesh.worker.runner import Runner
 from gearmesh.worker.worker import Worker
 
 MakeJob = Callable[..., Job]
-
-
-def eventually(condition: Callable[[], object], timeout: float = 5.0) -> None:
-    """Wait until it is true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.005)
 
 
 class Clock:

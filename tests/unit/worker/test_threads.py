@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearmesh import App
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.commit import Commit
 from gearmesh.worker.job import Job
 from gearmesh.worker.threads import ThreadExecutor

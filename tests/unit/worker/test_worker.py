@@ -14,8 +14,9 @@ import pytest
 import redis
 
 from gearmesh import App, ConfigError, GearmeshError, chain, chord
-from gearmesh.testing.contracts.support import Tap, eventually
+from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RedisServer, free_port
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.base import DeadLetter
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import encode

@@ -13,7 +13,7 @@ from gearmesh.testing.contracts.store import (
     OpenBackend,
     make_state,
 )
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import (
     FAILURE,
     STARTED,

@@ -9,7 +9,7 @@ import pytest
 
 from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking
 from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, run_all
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import SUCCESS, TaskState
 
 __all__ = ["Besides"]

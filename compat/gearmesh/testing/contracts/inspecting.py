@@ -7,7 +7,8 @@ import time
 import pytest
 
 from gearmesh.errors import GearmeshError
-from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, eventually, signature
+from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, signature
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.base import Count, Inspecting
 
 HOUR = 3600 * 10**9

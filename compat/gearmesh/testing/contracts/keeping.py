@@ -18,7 +18,7 @@ from gearmesh.testing.contracts.store import (
     an_int,
     make_state,
 )
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import (
     FAILURE,
     RECEIVED,

@@ -12,7 +12,7 @@ import pytest
 
 from gearmesh.locks.base import Claim, Lock
 from gearmesh.testing.contracts.store import run_all
-from gearmesh.testing.contracts.support import eventually
+from gearmesh.testing.waiting import eventually
 
 __all__ = ["LockContract"]
 

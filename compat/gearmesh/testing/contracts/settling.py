@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, eventually, signature
+from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.base import Rated
 from gearmesh.wire.commit import Commit, Publish, Settle, Token
 

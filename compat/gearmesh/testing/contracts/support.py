@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -15,25 +15,13 @@ import pytest
 from kombu.message import Message
 
 from gearmesh.backends.base import Backend
+from gearmesh.testing.waiting import PATIENCE
 from gearmesh.transports.base import Channel
 from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
 
-__all__ = ["Connect", "Tap", "TransportFixtures", "eventually", "signature"]
+__all__ = ["Connect", "Tap", "TransportFixtures", "signature"]
 
 T = TypeVar("T")
-
-#: Seconds after which something that must happen has failed to.
-PATIENCE = 20.0
-
-
-def eventually(condition: Callable[[], T], timeout: float = PATIENCE) -> T:
-    """The first true value of ``condition``, asked every few ms; fails after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"did not happen within {timeout:g} s")
-        time.sleep(0.005)
-    return value
 
 
 def signature(queue: str, number: int = 0) -> bytes:

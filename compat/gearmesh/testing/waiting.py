@@ -1,0 +1,28 @@
+"""To wait for a condition, and not for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["PATIENCE", "eventually"]
+
+T = TypeVar("T")
+
+#: Seconds after which something that must happen has failed to.
+PATIENCE = 20.0
+
+
+def eventually(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+    """The first true value of ``condition``, asked every few ms.
+
+    Raises:
+        AssertionError: ``what`` (or "it") did not happen within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or 'it'} did not happen within {timeout:g} s")
+        time.sleep(0.005)
+    return value
