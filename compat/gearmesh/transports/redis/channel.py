@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import socket
@@ -21,18 +20,18 @@ from redis.exceptions import ResponseError
 
 from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.access import Access
-from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript
+from gearmesh.redis_scripts.commits import MAX_ENTRIES, CommitScript
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.transports.order import QueueOrder, order_of
-from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
+from gearmesh.transports.redis.taking import Taking
 from gearmesh.transports.redis.waiter import Waiter
 from gearmesh.transports.redis.watch import Watch
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
+from gearmesh.wire.commit import Commit, Outcome, Settle, Token
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["Channel"]
@@ -42,8 +41,6 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Seconds for the server to close a connection whose other side was closed.
 END_PATIENCE = 1.0
-#: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
-LOOK_AGAIN = 0.01
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
@@ -83,7 +80,7 @@ class FanoutQueues(dict[str, str]):
         return ""
 
 
-class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
+class Channel(Taking, kombu_redis.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.transports.base.Channel` for the verbs.
 
     Transport options beyond kombu's: ``access`` (an :class:`~gearmesh.redis_scripts.access.Access`; None: a server
@@ -372,116 +369,6 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
 
         return Watched if watched else kind
 
-    # -- taking
-
-    def take(self) -> bool:
-        """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
-        delivered = self._deliver()
-        if self._undelivered:
-            return delivered
-        if self._adopt:
-            delivered = self._adopt_unknown() or delivered
-        for queue, share in self._order.turn(self.active_queues, self.qos.credit()):
-            credit = self.qos.credit()
-            if credit <= 0:
-                break
-            if queue not in self.ready:
-                continue
-            most = min(credit, share, MAX_ENTRIES)
-            taken = self._fetch(queue, most)
-            if len(taken) < most:
-                self.ready.discard(queue)
-            self._undelivered.extend(taken)
-            delivered = self._deliver() or delivered
-            if self._undelivered:
-                break
-        return delivered
-
-    def _deliver(self) -> bool:
-        """Hand out what was fetched; a callback that raises leaves the rest for the next time.
-
-        Of what needs no acknowledgement one at a time, as other transports do: who waits for replies counts calls
-        of ``drain_events``, and may leave the rest to others.
-        """
-        deliver = self.connection._deliver
-        callbacks = self.connection._callbacks
-        delivered = False
-        while self._undelivered:  # a callback may cancel a consumer, which takes out what was for it
-            item = self._undelivered[0]
-            queue = item.delivery.queue
-            if queue not in callbacks:
-                self.commit([Commit(settle=Settle(item.delivery, "head"))])
-                self._undelivered.popleft()
-                continue
-            single = queue in self._no_ack
-            if single:
-                self.commit([Commit(settle=Settle(item.delivery))])
-            self._undelivered.popleft()
-            deliver(item, queue)
-            delivered = True
-            if single:
-                break
-        return delivered
-
-    def _fetch(self, queue: str, most: int) -> list[Taken]:
-        ledger = self.ledger
-        first = ledger.reserve(most)
-        ledger.queues.add(queue)
-        # Until its reply is here, the server may hold what we don't know of.
-        self._adopt = True
-        keys = self.keys(queue)
-        consumer = self.consumer
-        blob = run(
-            self.redis,
-            "fetch",
-            [
-                queue,
-                keys.held(consumer),
-                keys.arrived(consumer),
-                keys.consumers,
-                keys.recovered,
-                keys.grace,
-            ],
-            [consumer, first, most, MAX_BYTES, keys.seen],
-        )
-        self._adopt = False
-        bodies, lost, grace = msgpack.unpackb(blob, raw=True)
-        if grace:
-            self.keeper.look_again(queue, min(grace / 1000, LOOK_AGAIN))
-        taken = []
-        for i, body in enumerate(bodies or ()):
-            delivery = Delivery(
-                queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {})
-            )
-            ledger.open[delivery.id] = delivery
-            taken.append(Taken(body, delivery))
-        return taken
-
-    def _adopt_unknown(self) -> bool:
-        """Deliver what the server holds under our name and we never heard of; True if there was any."""
-        ledger = self.ledger
-        for queue in sorted(ledger.queues):
-            held = self.keys(queue).held(self.consumer)
-            unknown = sorted(i for i in map(int, self.redis.hkeys(held)) if i not in ledger.open)
-            for start in range(0, len(unknown), MAX_ENTRIES):
-                ids = unknown[start : start + MAX_ENTRIES]
-                for id_, body in zip(ids, self.redis.hmget(held, ids), strict=True):
-                    if body is None:  # settled meanwhile
-                        continue
-                    log.info("adopted a delivery whose reply was lost", extra={"queue": queue})
-                    losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
-                    delivery = Delivery(
-                        queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")
-                    )
-                    ledger.open[id_] = delivery
-                    self._undelivered.append(Taken(body, delivery))
-        self._adopt = False
-        return self._deliver()
-
-    def check_held(self) -> bool:
-        """Compare the server's books with ours now; see :meth:`_adopt_unknown`."""
-        return self._adopt_unknown() if self.ledger.used else False
-
     # -- the verbs
 
     def fuse(self, backend: Any) -> bool:
@@ -540,9 +427,3 @@ class Channel(Desk, kombu_redis.Channel):  # type: ignore[misc]
             handlers: dict[str, Callable[[], Any]] = self.handlers
             handlers[waiter.type] = waiter.read
         return waiter
-
-
-def _losses(text: bytes) -> dict[str, Any]:
-    """What ``recovered`` says of a message, as fields of a Delivery; see ``recover.lua``."""
-    lost, _, deaths = text.partition(b" ")
-    return {"redelivered": int(lost), "suspect": float(deaths or -1)}

@@ -1,0 +1,167 @@
+"""Fetching, delivering, and adopting what came while nobody could hear of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_scripts.runner import run
+from gearmesh.transports.order import Order
+from gearmesh.transports.redis.desk import Desk
+from gearmesh.transports.redis.message import Taken
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
+
+if TYPE_CHECKING:
+    from gearmesh.transports.redis.keeper import Keeper
+
+__all__ = ["Taking"]
+
+log = logging.getLogger("gearmesh.redis")
+
+#: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
+LOOK_AGAIN = 0.01
+
+
+class Taking(Desk):
+    """A part of :class:`~.channel.Channel`: from the server to the callbacks."""
+
+    connection: Any
+    qos: Any
+    keeper: Keeper
+    #: queues worth a fetch: not known to be empty
+    ready: set[str]
+    _no_ack: set[str]
+    #: fetched, not yet handed to a callback
+    _undelivered: deque[Taken]
+    #: the server may hold what we don't know of
+    _adopt: bool
+    _order: Order
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues consumed from."""
+        raise NotImplementedError
+
+    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
+        """See :class:`gearmesh.transports.base.Channel`."""
+        raise NotImplementedError
+
+    def take(self) -> bool:
+        """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
+        delivered = self._deliver()
+        if self._undelivered:
+            return delivered
+        if self._adopt:
+            delivered = self._adopt_unknown() or delivered
+        for queue, share in self._order.turn(self.active_queues, self.qos.credit()):
+            credit = self.qos.credit()
+            if credit <= 0:
+                break
+            if queue not in self.ready:
+                continue
+            most = min(credit, share, MAX_ENTRIES)
+            taken = self._fetch(queue, most)
+            if len(taken) < most:
+                self.ready.discard(queue)
+            self._undelivered.extend(taken)
+            delivered = self._deliver() or delivered
+            if self._undelivered:
+                break
+        return delivered
+
+    def _deliver(self) -> bool:
+        """Hand out what was fetched; a callback that raises leaves the rest for the next time.
+
+        Of what needs no acknowledgement one at a time, as other transports do: who waits for replies counts calls
+        of ``drain_events``, and may leave the rest to others.
+        """
+        deliver = self.connection._deliver
+        callbacks = self.connection._callbacks
+        delivered = False
+        while self._undelivered:  # a callback may cancel a consumer, which takes out what was for it
+            item = self._undelivered[0]
+            queue = item.delivery.queue
+            if queue not in callbacks:
+                self.commit([Commit(settle=Settle(item.delivery, "head"))])
+                self._undelivered.popleft()
+                continue
+            single = queue in self._no_ack
+            if single:
+                self.commit([Commit(settle=Settle(item.delivery))])
+            self._undelivered.popleft()
+            deliver(item, queue)
+            delivered = True
+            if single:
+                break
+        return delivered
+
+    def _fetch(self, queue: str, most: int) -> list[Taken]:
+        ledger = self.ledger
+        first = ledger.reserve(most)
+        ledger.queues.add(queue)
+        # Until its reply is here, the server may hold what we don't know of.
+        self._adopt = True
+        keys = self.keys(queue)
+        consumer = self.consumer
+        blob = run(
+            self.redis,
+            "fetch",
+            [
+                queue,
+                keys.held(consumer),
+                keys.arrived(consumer),
+                keys.consumers,
+                keys.recovered,
+                keys.grace,
+            ],
+            [consumer, first, most, MAX_BYTES, keys.seen],
+        )
+        self._adopt = False
+        bodies, lost, grace = msgpack.unpackb(blob, raw=True)
+        if grace:
+            self.keeper.look_again(queue, min(grace / 1000, LOOK_AGAIN))
+        taken = []
+        for i, body in enumerate(bodies or ()):
+            delivery = Delivery(
+                queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {})
+            )
+            ledger.open[delivery.id] = delivery
+            taken.append(Taken(body, delivery))
+        return taken
+
+    def _adopt_unknown(self) -> bool:
+        """Deliver what the server holds under our name and we never heard of; True if there was any."""
+        ledger = self.ledger
+        for queue in sorted(ledger.queues):
+            held = self.keys(queue).held(self.consumer)
+            unknown = sorted(i for i in map(int, self.redis.hkeys(held)) if i not in ledger.open)
+            for start in range(0, len(unknown), MAX_ENTRIES):
+                ids = unknown[start : start + MAX_ENTRIES]
+                for id_, body in zip(ids, self.redis.hmget(held, ids), strict=True):
+                    if body is None:  # settled meanwhile
+                        continue
+                    log.info("adopted a delivery whose reply was lost", extra={"queue": queue})
+                    losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
+                    delivery = Delivery(
+                        queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")
+                    )
+                    ledger.open[id_] = delivery
+                    self._undelivered.append(Taken(body, delivery))
+        self._adopt = False
+        return self._deliver()
+
+    def check_held(self) -> bool:
+        """Compare the server's books with ours now; see :meth:`_adopt_unknown`."""
+        return self._adopt_unknown() if self.ledger.used else False
+
+
+def _losses(text: bytes) -> dict[str, Any]:
+    """What ``recovered`` says of a message, as fields of a Delivery; see ``recover.lua``."""
+    lost, _, deaths = text.partition(b" ")
+    return {"redelivered": int(lost), "suspect": float(deaths or -1)}
