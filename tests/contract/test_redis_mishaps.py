@@ -27,6 +27,7 @@ from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.transport import Transport
+from gearmesh.transports.redis.watch import Watch
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import QueueKeys
@@ -520,21 +521,20 @@ class TestNames(Mishaps):
         tap().publish(queue, b"x")
         holder = tap(queue, prefetch=1, lease=1.0)
         holder.take(1)
-        here = tap(queue, lease=1.0)
-        here.drain(0.4)
-        keeper = here.channel.keeper
+        here, now = tap(lease=1.0), 0.0
+        watch = Watch(here.channel, 0.1, lambda: now)
 
-        def still() -> float:
-            ((_, seconds),) = keeper._seen[queue].values()
-            return float(seconds)
+        def still_after(seconds: float) -> float:
+            nonlocal now
+            now += seconds
+            watch.look([queue])
+            ((_, still),) = watch._seen[queue].values()
+            return still
 
-        before = still()
-        assert before > 0.2
+        assert [still_after(0.1) for _ in range(4)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
         here.channel.redis.connection.disconnect()
-        keeper._look(time.monotonic() + 60)
-        assert still() == before, "time without a connection does not count"
-        keeper._look(time.monotonic() + 120)
-        assert still() == pytest.approx(before + 0.2, abs=0.01), "nor does a long pause between two looks"
+        assert still_after(60) == pytest.approx(0.3), "time without a connection does not count"
+        assert still_after(60) == pytest.approx(0.5), "nor does a long pause between two looks"
 
     def test_what_one_has_watched_another_goes_on_with(
         self, tap: OpenTap, client: redis.Redis, queue: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -34,12 +34,14 @@ class Watch:
 
     Args:
         pause: seconds between two looks.
+        clock: a monotonic one, in seconds.
     """
 
-    def __init__(self, channel: Channel, pause: float) -> None:
+    def __init__(self, channel: Channel, pause: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
         self._pause = pause
-        #: when we last looked, by the monotonic clock, and through what, by queue
+        self._clock = clock
+        #: when we last looked, and through what, by queue
         self._looked_at = 0.0
         self._looked_through: dict[str, Any] = {}
         #: queue -> consumer -> heartbeat counter, and for how many seconds it was watched be that
@@ -47,7 +49,7 @@ class Watch:
 
     def look(self, queues: Iterable[str]) -> float:
         """Put back what the dead held; seconds until the next look."""
-        channel, now, lease = self._channel, time.monotonic(), self._channel.lease
+        channel, now, lease = self._channel, self._clock(), self._channel.lease
         pause = self._pause
         while_connected = min(now - self._looked_at, 2 * pause)
         seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
