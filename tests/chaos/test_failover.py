@@ -17,10 +17,11 @@ from gearmesh import App, PublishError, chain
 from gearmesh.config import Config, RedisConfig
 from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import RedisTarget, parse
 
-from .nodes import Node, eventually
+from .nodes import Node
 from .producers import QUEUE, remote_tasks
 
 #: Another queue, in a cluster in another slot: what goes there goes through an outbox.
@@ -29,7 +30,16 @@ WORKERS = 2
 LEASE = 5.0
 
 SIZES = [400, pytest.param(10_000, marks=pytest.mark.slow)]
-ACKS = [1, pytest.param(0, marks=pytest.mark.slow, id="not-waiting")]
+WAITING = [
+    pytest.param(True, id="waiting"),
+    pytest.param(False, marks=pytest.mark.slow, id="not-waiting"),
+]
+PLACES = [
+    "sentinel",
+    "cluster",
+    pytest.param("two-replicas", marks=pytest.mark.slow),
+    pytest.param("planned", marks=pytest.mark.slow),
+]
 
 
 @dataclass
@@ -39,6 +49,8 @@ class Deployment:
     url: str
     settings: dict[str, Any]
     kill: Callable[[], None]
+    #: of a master; all are waited for, else the one that takes over may be one that has not acknowledged
+    replicas: int = 1
     #: marks that must be left, and UUIDs of the tasks that leave them
     expected: dict[str, str] = field(default_factory=dict)
     #: marks of which nobody knows
@@ -51,35 +63,33 @@ def counter(make_redis: Callable[..., RedisServer]) -> RedisServer:
     return make_redis()
 
 
-@pytest.fixture(params=["sentinel", "cluster", pytest.param("planned", marks=pytest.mark.slow)])
+@pytest.fixture(params=PLACES)
 def deployment(
     request: pytest.FixtureRequest,
     make_sentinels: Callable[..., RedisSentinels],
     make_cluster: Callable[..., RedisCluster],
 ) -> Deployment:
-    """One whose master can die. Those that are left can go on acknowledging."""
+    """One whose master can die, and comes back as a replica: else too few are there to acknowledge."""
     if request.param != "cluster":
-        planned = request.param == "planned"
-        # A master that lives on does not know at first that it is replaced, nor does a second replica, which would go
-        # on acknowledging what is lost: only if all replicas have to, one of them is sure to be the new master.
-        group = make_sentinels(replicas=1 if planned else 2)
+        replicas = 2 if request.param == "two-replicas" else 1
+        group = make_sentinels(replicas=replicas)
 
         def kill() -> None:
-            if planned:
-                group.failover()
-                return
             master = group.master
             master.kill()
             group.wait_for_other(master)
+            group.bring_back(master)
 
-        return Deployment(group.url, {"master_name": group.master_name}, kill)
+        # "planned": the master lives on, and does not know at first that it is replaced.
+        how = group.failover if request.param == "planned" else kill
+        return Deployment(group.url, {"master_name": group.master_name}, how, replicas)
     cluster = make_cluster(node_timeout=1.0)
 
     def kill_node() -> None:
         victim = cluster.node_of(QUEUE)
         victim.kill()
         eventually(lambda: cluster.node_of(QUEUE) is not victim, 30, "another master")
-        victim.start()  # comes back as a replica: else nobody is there to acknowledge
+        victim.start()
 
     return Deployment(cluster.url, {}, kill_node)
 
@@ -147,15 +157,16 @@ def open_messages(connection: Any) -> int:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("acks", ACKS)
+@pytest.mark.parametrize("waiting", WAITING)
 @pytest.mark.parametrize("count", SIZES)
 def test_a_master_dies(
     deployment: Deployment,
     counter: RedisServer,
     nodes: Callable[..., list[Node]],
     count: int,
-    acks: int,
+    waiting: bool,
 ) -> None:
+    acks = deployment.replicas if waiting else 0
     deployment.settings["replicas_ack"] = acks
     settings = RedisConfig(**deployment.settings)
     began = time.monotonic()

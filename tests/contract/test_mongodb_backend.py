@@ -24,6 +24,7 @@ from bson.binary import Binary
 from gearmesh.backends.base import Backend
 from gearmesh.backends.mongodb import MongoBackend
 from gearmesh.backends.registry import open_backend as open_url
+from gearmesh.config import MongoDBConfig
 from gearmesh.errors import BackendError, ConfigError, RemoteProtocolError, Unstorable
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import CREATED, an_int, make_state
@@ -558,6 +559,29 @@ def test_bad_urls(url: str, why: str) -> None:
         open_url(url, expire=60)
     if "nosuch" not in url:
         assert "cret77" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "setting", "told"),
+    [
+        ("mongodb://u:Secret77@host/shop", "machinery", True),
+        ("mongodb://host/sh%6Fp?authSource=admin", "other", True),
+        ("mongodb://u:Secret77@host/shop?database=machinery", "machinery", False),
+        ("mongodb://u:Secret77@host/shop", "shop", False),
+        ("mongodb://u:Secret77@host/admin", "machinery", False),
+        ("mongodb://host/?w=1", "machinery", False),
+    ],
+)
+def test_who_takes_the_path_for_the_database_is_told(
+    url: str, setting: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_url(url, expire=60, options={"mongodb": MongoDBConfig(database=setting)}).close()
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == told
+    for warning in warnings:
+        assert f"in the database {setting!r}" in warning
+        assert "'shop', the path" in warning
+        assert "Secret77" not in warning
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

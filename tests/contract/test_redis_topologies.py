@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import kombu
 import pytest
 import redis
 
 from gearmesh import App, chain, chord, group
 from gearmesh.backends.base import Backend
-from gearmesh.backends.registry import open_backend as open_url
-from gearmesh.config import Config, RedisConfig
+from gearmesh.config import RedisConfig
 from gearmesh.errors import ConfigError, PublishError, ResultTimeout
-from gearmesh.locks.base import Claim
-from gearmesh.locks.registry import open_lock
 from gearmesh.testing.contracts.announcing import Announcing
 from gearmesh.testing.contracts.besides import Besides
 from gearmesh.testing.contracts.delaying import Delaying
@@ -33,67 +26,22 @@ from gearmesh.testing.contracts.grouping import Grouping
 from gearmesh.testing.contracts.inspecting import Inspect
 from gearmesh.testing.contracts.leasing import Leasing
 from gearmesh.testing.contracts.settling import Settling
-from gearmesh.testing.contracts.support import Connect, eventually
+from gearmesh.testing.contracts.support import Connect
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer, free_port
-from gearmesh.transports.registry import open_connection
+from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer, free_port
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.commit import Commit, Publish, Token
 from gearmesh.worker import Worker
 
+from .places import Place
+
 REDIS_MD = Path(__file__).parents[2] / "docs" / "redis.md"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A way to a database that is empty."""
-
-    url: str
-    settings: RedisConfig = field(default_factory=RedisConfig)
-
-    def app(self, **options: Any) -> App:
-        return App(config=Config(broker=self.url, backend=self.url, redis=self.settings, **options))
-
-    def connect(self, consumer: str | None = None, **options: Any) -> kombu.Connection:
-        return open_connection(self.url, consumer=consumer, options={"redis": self.settings, **options})
-
-    def backend(self, expire: int = 3600) -> Backend:
-        return open_url(self.url, expire=expire, options={"redis": self.settings})
 
 
 def tasks(app: App) -> None:
     @app.task
     def add(*numbers: int) -> int:
         return sum(numbers)
-
-
-@pytest.fixture
-def sentinel_place(redis_sentinels: RedisSentinels) -> Place:
-    with redis_sentinels.client(redis_sentinels.master, db=3) as client:
-        client.flushdb()
-    settings = RedisConfig(master_name=redis_sentinels.master_name)
-    return Place(f"{redis_sentinels.url}/3", settings)
-
-
-@pytest.fixture
-def tls_place(tls_server: RedisServer, certificates: Certificates) -> Place:
-    with redis.Redis(
-        port=tls_server.port,
-        ssl=True,
-        ssl_ca_certs=str(certificates.ca),
-        ssl_certfile=str(certificates.client),
-        ssl_keyfile=str(certificates.client_key),
-    ) as client:
-        client.flushall()
-    settings = RedisConfig(
-        ca=str(certificates.ca), cert=str(certificates.client), key=str(certificates.client_key)
-    )
-    return Place(tls_server.url, settings)
-
-
-@pytest.fixture
-def socket_place(make_redis: Callable[..., RedisServer]) -> Place:
-    server = make_redis(unixsocket=True, args=["--requirepass", "a:b"])
-    return Place(server.socket_url.replace("redis+socket://", "redis+socket://a:b@").replace("a:b@", ":a:b@"))
 
 
 class Short(Fusing):
@@ -142,6 +90,22 @@ class TestSocket(Short):
     @pytest.fixture
     def place(self, socket_place: Place) -> Place:
         return socket_place
+
+
+class TestTLSSentinel(Short):
+    @pytest.fixture
+    def place(self, tls_sentinel_place: Place) -> Place:
+        return tls_sentinel_place
+
+
+class TestTLSCluster(Short):
+    @pytest.fixture
+    def place(self, tls_cluster_place: Place) -> Place:
+        return tls_cluster_place
+
+    @pytest.fixture
+    def fusable(self) -> None:
+        """A cluster has none."""
 
 
 # --- a user who may do only what is needed --------------------------------------------------------
@@ -306,6 +270,33 @@ class TestReplicas:
             client.replicaof("NO", "ONE")
             assert client.llen("machinery_tasks") == 1
 
+    @pytest.mark.parametrize("acks", [1, 2])
+    def test_one_of_two(
+        self, make_redis: Callable[..., RedisServer], make_proxy: Callable[..., Proxy], acks: int
+    ) -> None:
+        """One replica has it, and the other one takes over: only who waited for both knows that it is not safe."""
+        master, near, far = make_redis(args=["--repl-diskless-sync-delay", "0"]), make_redis(), make_redis()
+        network = make_proxy(master.port)
+        settings = RedisConfig(replicas_ack=acks, replicas_ack_timeout=0.4)
+        with redis.Redis(port=near.port) as one, redis.Redis(port=far.port) as other:
+            for client, port in ((one, master.port), (other, network.port)):
+                client.replicaof("127.0.0.1", str(port))
+            eventually(
+                lambda: {each.info("replication")["master_link_status"] for each in (one, other)} == {"up"}
+            )
+            with Place(master.url, settings).app(publish_timeout=1.0) as app:
+                tasks(app)
+                network.refuse()
+                network.cut()
+                if acks == 1:
+                    app.tasks["add"].delay(1, 2)
+                else:
+                    with pytest.raises(PublishError, match="1 of 2 replicas"):
+                        app.tasks["add"].delay(1, 2)
+                master.kill()
+            other.replicaof("NO", "ONE")
+            assert (one.llen("machinery_tasks"), other.llen("machinery_tasks")) == (1, 0)
+
     def test_a_repeated_commit_is_waited_for_too(self, servers: tuple[RedisServer, RedisServer]) -> None:
         """It finds everything done, and writes nothing: that the replicas have it is to be shown all the same."""
         master, replica = servers
@@ -401,13 +392,3 @@ class TestMistakes:
 
     def test_a_certificate_nobody_trusts(self, tls_server: RedisServer) -> None:
         self.away(Place(tls_server.url), r"(?i)certificate")
-
-
-def test_a_lock_in_each_place(sentinel_place: Place, tls_place: Place, cluster_url: str) -> None:
-    for place in (sentinel_place, tls_place, Place(cluster_url)):
-        lock = open_lock(place.url, settings=place.settings)
-        now = time.time_ns()
-        claim = Claim(f"machinery_lock_{uuid4().hex}", "a", now, now + 10**9, now)
-        assert lock.take(claim) is True
-        assert lock.take(dataclasses.replace(claim, holder="b")) is False
-        lock.close()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gearmesh.testing.servers.base import ServerMissing
 
@@ -49,6 +50,16 @@ class Certificates:
                  f"-extfile {names} -out {certificate}")  # fmt: skip
             files += [certificate, key]
         return cls(ca, *files)
+
+    @property
+    def redis(self) -> dict[str, Any]:
+        """Keyword arguments of a ``redis.Redis`` that speaks TLS as the client."""
+        return {
+            "ssl": True,
+            "ssl_ca_certs": str(self.ca),
+            "ssl_certfile": str(self.client),
+            "ssl_keyfile": str(self.client_key),
+        }
 
 
 def _run(arguments: str) -> None:

@@ -15,6 +15,7 @@ import redis
 
 from gearmesh.redis_scripts.cluster import read_slots, slot_of
 from gearmesh.testing.servers.base import Server, free_port
+from gearmesh.testing.servers.certificates import Certificates
 from gearmesh.testing.servers.redis import RedisServer, find_redis_server
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class RedisCluster(_Group):
         node_timeout: seconds until a silent node counts as dead; its replica then takes over within some 2 s.
         args: more arguments of each redis-server.
         options: what a client needs to talk to them (``username``, ``password``).
+        tls: clients and nodes speak TLS, with these certificates, and want one of whoever talks to them.
         timeout: seconds to wait until it serves.
 
     Raises:
@@ -91,25 +93,29 @@ class RedisCluster(_Group):
         node_timeout: float = 15.0,
         args: Sequence[str] = (),
         options: dict[str, Any] | None = None,
+        tls: Certificates | None = None,
         timeout: float = 30.0,
     ) -> None:
         super().__init__(timeout)
         self._masters = 3
-        self._options = options or {}
+        self._scheme = "rediss" if tls else "redis"
+        self._options = (tls.redis if tls else {}) | (options or {})
         arguments = [
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(int(node_timeout * 1000))),
-            *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *args),
+            *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"),
+            *(("--tls-cluster", "yes", "--tls-replication", "yes") if tls else ()),
+            *args,
         ]
         #: The servers: first the masters of the beginning, then their replicas.
         self.nodes = [
-            RedisServer(args=arguments, port=_bus_port(), timeout=timeout)
+            RedisServer(args=arguments, port=_bus_port(), tls=tls, timeout=timeout)
             for _ in range(self._masters * (1 + replicas))
         ]
 
     @property
     def url(self) -> str:
-        """``redis://127.0.0.1:<port>,…``: all nodes."""
-        return f"redis://{self.hosts}"
+        """``redis://127.0.0.1:<port>,…``: all nodes; with TLS ``rediss://``."""
+        return f"{self._scheme}://{self.hosts}"
 
     @property
     def hosts(self) -> str:
@@ -189,15 +195,21 @@ def _bus_port() -> int:
 class Sentinel(Server):
     """One sentinel process. See :class:`RedisSentinels` for the arguments."""
 
-    def __init__(self, lines: Sequence[str], *, timeout: float) -> None:
-        self._binary = find_redis_server()
+    def __init__(self, lines: Sequence[str], *, tls: Certificates | None = None, timeout: float) -> None:
+        self._binary = find_redis_server(tls=tls is not None)
         super().__init__("redis-sentinel", timeout=timeout)
         self._lines = [*lines, "bind 127.0.0.1", f"dir {self.folder}"]
+        if tls is None:
+            self._lines.append(f"port {self.port}")
+        else:
+            self._lines += ["port 0", f"tls-port {self.port}", "tls-replication yes"]
+            self._lines += [f"tls-ca-cert-file {tls.ca}"]
+            self._lines += [f"tls-cert-file {tls.server}", f"tls-key-file {tls.server_key}"]
 
     def _command(self) -> list[str]:
         config = self.folder / "sentinel.conf"
         if not config.exists():  # it writes into it what it has learned
-            config.write_text("\n".join([f"port {self.port}", *self._lines, ""]))
+            config.write_text("\n".join([*self._lines, ""]))
         return [self._binary, str(config), "--sentinel"]
 
     def _ready(self, offset: int) -> bool:
@@ -213,6 +225,7 @@ class RedisSentinels(_Group):
         args: more arguments of each redis-server.
         password: of the servers; ``""``: none.
         sentinel_password: of the sentinels; ``""``: none.
+        tls: servers and sentinels speak TLS, with these certificates, and want one of whoever talks to them.
         timeout: seconds to wait until they know each other.
 
     Raises:
@@ -230,24 +243,30 @@ class RedisSentinels(_Group):
         args: Sequence[str] = (),
         password: str = "",
         sentinel_password: str = "",
+        tls: Certificates | None = None,
         timeout: float = 30.0,
     ) -> None:
         super().__init__(timeout)
         self._password, self._sentinel_password = password, sentinel_password
+        self._tls = tls
+        self._options: dict[str, Any] = tls.redis if tls else {}
         self._down_after = down_after
         arguments = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *args]
         if password:
             arguments += ["--requirepass", password, "--masterauth", password]
+        if tls:
+            arguments += ["--tls-replication", "yes"]
         #: The servers; the first is the master of the beginning.
-        self.servers = [RedisServer(args=arguments, timeout=timeout) for _ in range(1 + replicas)]
+        self.servers = [RedisServer(args=arguments, tls=tls, timeout=timeout) for _ in range(1 + replicas)]
         #: The sentinels.
         self.sentinels: list[Sentinel] = []
 
     @property
     def url(self) -> str:
-        """``redis://[:password@]127.0.0.1:<port>,…``: all sentinels."""
+        """``redis://[:password@]127.0.0.1:<port>,…``: all sentinels; with TLS ``rediss://``."""
+        scheme = "rediss" if self._tls else "redis"
         login = f":{self._password}@" if self._password else ""
-        return f"redis://{login}{','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)}"
+        return f"{scheme}://{login}{','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)}"
 
     @property
     def master(self) -> RedisServer:
@@ -261,7 +280,7 @@ class RedisSentinels(_Group):
 
     def client(self, server: RedisServer, db: int = 0) -> redis.Redis:
         """A client of one server. To be closed."""
-        return redis.Redis(port=server.port, db=db, password=self._password or None)
+        return redis.Redis(port=server.port, db=db, password=self._password or None, **self._options)
 
     def failover(self) -> None:
         """Let a replica take over, while the master lives; wait until it has."""
@@ -281,6 +300,12 @@ class RedisSentinels(_Group):
                 return bool(client.info("replication")["role"] == "master")
 
         self._until("another server is the master", done)
+
+    def bring_back(self, server: RedisServer) -> None:
+        """Start a server that was killed, and let it follow the master of now; sentinels would do so after 10 s."""
+        server.start()
+        with self.client(server) as client:
+            client.replicaof("127.0.0.1", str(self.master.port))
 
     def wait_for_replicas(self, count: int) -> None:
         """Wait until so many replicas follow the master of now (one that was the master does after some 10 s)."""
@@ -311,7 +336,7 @@ class RedisSentinels(_Group):
                 f"sentinel sentinel-pass {self._sentinel_password}",
             ]
         self._until("the replicas follow", lambda: all(self._follows(other) for other in others))
-        self.sentinels = [Sentinel(lines, timeout=self._timeout) for _ in range(3)]
+        self.sentinels = [Sentinel(lines, tls=self._tls, timeout=self._timeout) for _ in range(3)]
         self._start(self.sentinels)
         self._until("the sentinels agree", lambda: all(self._knows_all(each) for each in self.sentinels))
 
@@ -325,4 +350,4 @@ class RedisSentinels(_Group):
         return bool(seen["num-slaves"] == len(self.servers) - 1 and seen["num-other-sentinels"] == 2)
 
     def _ask(self, sentinel: Sentinel) -> Any:
-        return redis.Redis(port=sentinel.port, password=self._sentinel_password or None)
+        return redis.Redis(port=sentinel.port, password=self._sentinel_password or None, **self._options)

@@ -1,0 +1,61 @@
+"""The contracts in every place where a Redis may be: the lock's always, the other two in the long form.
+
+What all of them have in common is shown on one Redis (test_transports.py, test_backends.py) and on a cluster
+(test_redis_cluster.py); that connections are made right in each place, in test_redis_topologies.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from gearmesh.backends.base import Backend
+from gearmesh.locks.base import Claim, Lock
+from gearmesh.locks.registry import open_lock as open_url
+from gearmesh.testing.contracts import BackendContract, LockContract, TransportContract
+from gearmesh.testing.contracts.support import Connect
+
+from .places import PLACES, Place
+
+everywhere = pytest.mark.parametrize("place", PLACES, indirect=True)
+
+
+@everywhere
+class TestLock(LockContract):
+    @pytest.fixture
+    def open_lock(self, place: Place) -> Callable[[], Lock]:
+        return lambda: open_url(place.url, settings=place.settings)
+
+    def test_who_is_refused_today_gets_it_tomorrow(self, lock: Lock, claim: Claim) -> None:
+        """Over one connection that lasts."""
+        assert lock.take(claim) is True
+        assert lock.take(replace(claim, holder="two")) is False
+        assert lock.fired(claim.key) == claim.due_ns
+        assert lock.take(replace(self.after(claim, 1), holder="two")) is True
+
+
+@everywhere
+@pytest.mark.slow
+class TestTransport(TransportContract):
+    @pytest.fixture
+    def connect(self, place: Place) -> Connect:
+        return place.connect
+
+    @pytest.fixture
+    def fusable(self, place: Place, request: pytest.FixtureRequest) -> Iterator[Backend | None]:
+        if "cluster" in request.node.callspec.id:
+            yield None
+            return
+        backend = place.backend()
+        yield backend
+        backend.close()
+
+
+@everywhere
+@pytest.mark.slow
+class TestBackend(BackendContract):
+    @pytest.fixture
+    def open_backend(self, place: Place) -> Callable[..., Backend]:
+        return place.backend
