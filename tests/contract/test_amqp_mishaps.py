@@ -56,7 +56,7 @@ class Counted:
         def hold(name: str) -> str:
             self.runs[name] += 1
             self.begun.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(240)
             return name
 
         @self.app.task
@@ -94,11 +94,17 @@ def test_what_runs_when_a_worker_stops_is_finished_and_acknowledged(counted: Cou
     assert waiting(amqp_url) == 0
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(60.0, marks=pytest.mark.slow)])
 def test_a_long_task_outlives_the_consumer_timeout(
-    counted: Counted, amqp_url: str, rabbitmq_server: RabbitServer, caplog: pytest.LogCaptureFixture
+    counted: Counted,
+    amqp_url: str,
+    rabbitmq_server: RabbitServer,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
 ) -> None:
     """RabbitMQ closes the channel and delivers again what is still running here: it is adopted, not run twice."""
-    settings = {"consumer_timeout": 1500, "channel_tick_interval": 300}
+    settings = {"consumer_timeout": int(seconds * 1000), "channel_tick_interval": int(seconds * 200)}
     before = {name: rabbitmq_server.evaluate(f"application:get_env(rabbit, {name}).") for name in settings}
     for name, ms in settings.items():
         rabbitmq_server.evaluate(f"application:set_env(rabbit, {name}, {ms}).")
@@ -107,7 +113,7 @@ def test_a_long_task_outlives_the_consumer_timeout(
             result = counted.hold.delay("long")
             assert counted.begun.wait(10)
             assert counted.note.delay("meanwhile").get(timeout=10) == "meanwhile"
-            eventually(lambda: caplog.text.count("is adopted") >= 2)
+            eventually(lambda: caplog.text.count("is adopted") >= 2, 20 + 3 * seconds)
             assert counted.note.delay("after").get(timeout=10) == "after"
             counted.go_on.set()
             assert result.get(timeout=10) == "long"
