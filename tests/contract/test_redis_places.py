@@ -1,4 +1,4 @@
-"""The contracts in every place where a Redis may be: the lock's always, the other two in the long form.
+"""The contracts in every place where a Redis may be: the lock's in each kind of place, the rest in the long form.
 
 What all of them have in common is shown on one Redis (test_transports.py, test_backends.py) and on a cluster
 (test_redis_cluster.py); that connections are made right in each place, in test_redis_topologies.py.
@@ -20,9 +20,16 @@ from gearmesh.testing.contracts.support import Connect
 from .places import PLACES, Place
 
 everywhere = pytest.mark.parametrize("place", PLACES, indirect=True)
+#: One of each kind of client; the others differ from these in how they connect.
+KINDS = ("sentinel_place", "tls_place", "cluster_place")
+each_kind = pytest.mark.parametrize(
+    "place",
+    [pytest.param(name, marks=[] if name in KINDS else pytest.mark.slow) for name in PLACES],
+    indirect=True,
+)
 
 
-@everywhere
+@each_kind
 class TestLock(LockContract):
     @pytest.fixture
     def open_lock(self, place: Place) -> Callable[[], Lock]:

@@ -54,6 +54,12 @@ def call(*words: str, **more: Any) -> Result:
     return CliRunner().invoke(main, words, env={"COLUMNS": "200", **more.pop("env", {})}, **more)
 
 
+def test_a_row_stays_one_line_in_a_pipe(url: str) -> None:
+    result = call("delayed", "--broker", url, env={"COLUMNS": None})
+    (row,) = (line for line in result.stdout.splitlines() if "task_later_1" in line)
+    assert row.split()[1:] == ["other", "task_later_1", "later", "0"]
+
+
 def counts(url: str, queue: str = "machinery_tasks") -> dict[str, Any]:
     result = call("queues", queue, "--json", "--broker", url)
     assert result.exit_code == 0, result.output

@@ -50,7 +50,7 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
         from gearmesh.backends.mongodb import MongoBackend
 
         settings = (options or {}).get("mongodb") or MongoDBConfig()
-        return MongoBackend(target.url, database=target.database or settings.database, expire=expire)
+        return MongoBackend.at(target, database=settings.database, expire=expire)
     if target.scheme == "memory":
         return MemoryBackend(target.rest.strip("/"), expire=expire)
     if target.scheme == "null":

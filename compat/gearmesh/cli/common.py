@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: Columns of a terminal, at least, and of what is none.
+_LEAST: Final = 140
+_WIDEST: Final = 2000
 
 
 #: ``--config``: the settings' file.
@@ -146,8 +150,15 @@ def need_results(app: App) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that guesses nothing: no highlighting of numbers, no markup, no emoji in data."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    """A console that guesses nothing: no highlighting of numbers, no markup, no emoji in data.
+
+    On a narrow terminal lines may be broken, by the terminal; rich would break columns, down to a letter a line. In a
+    pipe each row is one line.
+    """
+    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not stderr and "COLUMNS" not in os.environ:
+        found.width = max(found.width, _LEAST) if found.is_terminal else _WIDEST
+    return found
 
 
 def print_json(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> None:

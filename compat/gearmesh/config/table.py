@@ -241,7 +241,7 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             _of(
                 "redis.replicas_ack",
                 kinds.NUMBER,
-                "replicas that must have what was written before it counts as done; 0: none",
+                "replicas that must have what was written before it counts as done, best all of a master; 0: none",
             ),
             _of(
                 "redis.replicas_ack_timeout",

@@ -47,6 +47,11 @@ class MongoTarget:
     database: str = ""
     scheme: str = "mongodb"
 
+    @property
+    def logins(self) -> str:
+        """The database in which the user is looked up, where the URL's path names one."""
+        return unquote(self.url.partition("://")[2].partition("?")[0].partition("/")[2])
+
 
 def parse_memcache(url: str, role: str) -> MemcacheTarget:
     """Read ``memcache://host[:port][,host[:port]…]``; an entry may be the path of a socket. Raises ConfigError."""

@@ -73,14 +73,16 @@ PREFIX = "gearmesh:"
 _OF_QUEUE = re.compile(r"gearmesh:\{([^}]+)\}:(?:(.+):)?(consumers|aside|dead)", re.DOTALL)
 
 
-def slot_tag(queue: str) -> str:
+def slot_tag(queue: str, what: str = "queue name") -> str:
     """What to write between braces so that a key shares ``queue``'s Redis Cluster slot.
+
+    ``what`` it is called where it is refused.
 
     Raises:
         ConfigError: for the few names for which no such tag exists.
     """
     if not queue:
-        raise ConfigError("queue name is '', expected at least one character")
+        raise ConfigError(f"{what} is '', expected at least one character")
     start = queue.find("{")
     if start >= 0:
         end = queue.find("}", start + 1)
@@ -88,8 +90,8 @@ def slot_tag(queue: str) -> str:
             return queue[start + 1 : end]
     if "}" in queue:
         raise ConfigError(
-            f"queue name is {queue!r}: it has a '}}' but no {{tag}}, so no other key can share its cluster slot; "
-            "expected a name without '}' or with its own {tag}"
+            f"{what} is {queue!r}: it has a '}}' but no {{tag}}, so no other key can share its cluster slot; "
+            "expected one without '}' or with its own {tag}"
         )
     return queue
 
@@ -236,7 +238,7 @@ def periodic_lock(executable: str, name: str, spec: str) -> str:
 
 def periodic_fired(lock: str) -> str:
     """string: "unix ns, scheduler" of what was fired last under a :func:`periodic_lock`."""
-    return f"gearmesh:{{{slot_tag(lock)}}}:fired"
+    return f"gearmesh:{{{slot_tag(lock, 'lock (of program, name and spec)')}}}:fired"
 
 
 def done_channel(db: int) -> str:

@@ -102,7 +102,7 @@ def test_a_deep_chain_as_it_is_on_the_wire(app: App) -> None:
         ("@daily", {"tz": "Nope"}, "periodic 'x': spec '@daily', tz: time zone 'Nope'"),
         ("TZ=UTC @daily", {"tz": "UTC"}, "expected one of both"),
         ("@daily", {"name": ""}, "name is '', expected text"),
-        ("@daily", {"name": "a}b"}, "expected a name without '}'"),
+        ("@daily", {"name": "a}b"}, "lock (of program, name and spec) is 'machinery_lock_a}b@daily'"),
         ("@daily", {"catch_up": -1}, "catch_up is -1, expected how many firings"),
         ("@daily", {"catch_up": True}, "catch_up is True, expected how many firings"),
         ("@daily", {"catch_up": 1.5}, "catch_up is 1.5, expected how many firings"),

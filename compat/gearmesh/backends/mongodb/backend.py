@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.backends.mongodb.writing import FINAL, update_all, upsert_all
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.forks import PerProcess
+from gearmesh.urls import MongoTarget
 from gearmesh.wire.names import (
     MONGO_CLAIMS,
     MONGO_DATABASE,
@@ -28,6 +30,8 @@ from gearmesh.wire.names import (
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["MongoBackend"]
+
+log = logging.getLogger("gearmesh.mongodb")
 
 #: UUIDs in one request.
 PART = 1000
@@ -50,6 +54,23 @@ class MongoBackend:
         self._connection = PerProcess(lambda: Connection(url, database or MONGO_DATABASE))
         self._members = Members(self.read_group, self.touch, self._leading, expire)
         self._revoked = PerProcess(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
+
+    @classmethod
+    def at(cls, target: MongoTarget, *, database: str, expire: int) -> MongoBackend:
+        """The one that a URL names; ``database``: where states go if it does not say.
+
+        Go: a path behind the hosts is where the user is looked up. Who means by it where states are to be is told.
+        """
+        chosen = target.database or database
+        if not target.database and target.logins not in ("", "admin", chosen):
+            log.warning(
+                "MongoDB: states are in the database %r, as Machinery's; %r, the path of the result backend's URL, is "
+                "only where the user is looked up: say which one you mean by the URL's option database=…, or by "
+                "the setting mongodb.database",
+                chosen,
+                target.logins,
+            )
+        return cls(target.url, database=chosen, expire=expire)
 
     # -- states
 
