@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,43 +13,65 @@ import pytest
 import redis
 from celery import Celery
 
+from gearmesh.celery.bridge import Bridge
 from gearmesh.testing.peerproc import PeerProcess, python_peer
-from gearmesh.testing.servers import RabbitServer, RedisServer
+from gearmesh.testing.servers import MemcachedServer, MongoServer, RabbitServer, RedisServer
+from gearmesh.wire.names import celery_meta
 
 from .processes import CeleryProcess
 from .project import GO_QUEUE, GO_TASKS, make_app
 
 PEER = shlex.split(os.environ.get("GEARMESH_PEER", ""))
 LONG = os.environ.get("GEARMESH_CELERY") == "long"
+DATABASES = 128
 
 
 @dataclass(frozen=True)
 class Way:
-    """Who is at the two ends, and what is between them."""
+    """Who is at the two ends, and what is between them. ``backend``: where results are."""
 
     pool: str
     go: bool
     broker: str
+    backend: str = "redis"
 
     def __str__(self) -> str:
-        return f"{self.broker}-{self.pool}-{'go' if self.go else 'python'}"
+        between = self.broker if self.backend == "redis" else f"{self.broker}+{self.backend}"
+        return f"{between}-{self.pool}-{'go' if self.go else 'python'}"
 
 
-#: One way in the normal suite; all of them, with a Go peer where there is one, in the long one.
+#: The long form: every pool on every broker, and every other backend once; with a Go peer too, where there is one.
+_PEERS = (False, True) if PEER and LONG else (False,)
 WAYS = [
     Way(pool, go, broker)
     for broker in (("redis", "amqp") if LONG else ("redis",))
-    for go in ((False, True) if PEER and LONG else (False,))
+    for go in _PEERS
     for pool in (("threads", "prefork") if LONG else ("threads",))
+]
+#: Another result backend than Redis: in the short form for the tests marked ``backends`` only.
+STORES = [
+    Way("threads", go, broker, backend)
+    for broker, backend in (("redis", "memcache"), ("redis", "mongodb"), ("amqp", "amqp"))
+    for go in _PEERS
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked slow belongs to ``tox -e celery``."""
-    if not LONG:
-        for item in items:
-            if "tests/bridge" in item.path.as_posix() and item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="GEARMESH_CELERY=long runs it"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked slow belongs to ``tox -e celery``, as does most of what is done on another backend."""
+    if LONG:
+        return
+    dropped = []
+    for item in items:
+        if "tests/bridge" not in item.path.as_posix():
+            continue
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="GEARMESH_CELERY=long runs it"))
+        params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+        if params and params.get("place") in STORES and not item.get_closest_marker("backends"):
+            dropped.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in set(dropped)]
 
 
 @dataclass(frozen=True)
@@ -73,32 +96,68 @@ class Place:
         """A client of the store (which is the broker's, too, if that is Redis)."""
         return redis.Redis.from_url(self.store)
 
+    def kept(self, task_id: str) -> bool:
+        """True if the result backend has anything of a task."""
+        return any(Bridge.of(self.app).backend.read([task_id, celery_meta(task_id)]))
 
-@pytest.fixture(scope="session", params=WAYS, ids=str)
-def place(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Place]:
+
+@pytest.fixture(scope="session")
+def bridge_redis(redis_server: RedisServer) -> Iterator[RedisServer]:
+    """A Redis that nobody flushes, with a database for everyone. (Skips where the run's Redis does.)"""
+    with RedisServer(args=["--databases", str(DATABASES)]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fresh_redis(bridge_redis: RedisServer) -> Callable[[], str]:
+    """Gives URLs of databases that nobody has used."""
+    numbers = itertools.count()
+    return lambda: bridge_redis.url_of(next(numbers))
+
+
+@pytest.fixture(scope="session")
+def broker_of(
+    request: pytest.FixtureRequest, fresh_redis: Callable[[], str]
+) -> Callable[[Way], tuple[str, str, str]]:
+    """Gives the URLs of a broker that nobody has used, of its result backend, and of a Redis."""
+
+    def make(way: Way) -> tuple[str, str, str]:
+        store = fresh_redis()
+        broker = store
+        if way.broker == "amqp":
+            rabbit: RabbitServer = request.getfixturevalue("rabbitmq_server")
+            broker = rabbit.url_of(rabbit.vhost())
+        return broker, _backend(request, way.backend, broker, store), store
+
+    return make
+
+
+def _backend(request: pytest.FixtureRequest, kind: str, broker: str, store: str) -> str:
+    if kind == "memcache":
+        servers: list[MemcachedServer] = request.getfixturevalue("memcached_servers")
+        return f"memcache://{','.join(server.address for server in servers)}"
+    if kind == "mongodb":
+        mongodb: MongoServer = request.getfixturevalue("mongodb_server")
+        return mongodb.url
+    return broker if kind == "amqp" else store
+
+
+@pytest.fixture(scope="session", params=[*WAYS, *STORES], ids=str)
+def place(
+    request: pytest.FixtureRequest, broker_of: Callable[[Way], tuple[str, str, str]]
+) -> Iterator[Place]:
     """One for the run, for each way."""
     way: Way = request.param
-    store = redis_server.url_of(8 + request.param_index % 8)
-    with redis.Redis.from_url(store) as client:
-        client.flushdb()
-    if way.broker == "redis":
-        yield from _place(way, store, store)
-        return
-    rabbit: RabbitServer = request.getfixturevalue("rabbitmq_server")
-    vhost = rabbit.vhost()
-    yield from _place(way, rabbit.url_of(vhost), store)
-    rabbit.drop_vhost(vhost)
-
-
-def _place(way: Way, url: str, store: str) -> Iterator[Place]:
-    flags = ["-mode", "both", "-broker", url, "-backend", store, "-queue", GO_QUEUE]
+    url, backend, store = broker_of(way)
+    flags = ["-mode", "both", "-broker", url, "-backend", backend, "-queue", GO_QUEUE]
+    flags += ["-expire", "86400"]  # Celery's result_expires: RabbitMQ's queues say it, and all have to agree
     flags += ["-log", "error"] if way.go else ["-only", ",".join(GO_TASKS)]
     words = ("worker", "-P", way.pool, "-c", "4", "-l", "info")
     with (
         PeerProcess([*PEER, *flags] if way.go else python_peer(*flags)) as peer,
-        CeleryProcess(*words, broker=url, backend=store),
+        CeleryProcess(*words, broker=url, backend=backend),
     ):
-        app = make_app(url, store)
+        app = make_app(url, backend)
         yield Place(url, store, app, peer, way)
         app.close()
 

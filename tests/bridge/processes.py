@@ -7,31 +7,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 import psutil
 
 import gearmesh
+from gearmesh.testing.waiting import eventually
 
-__all__ = ["CeleryProcess", "eventually"]
-
-T = TypeVar("T")
+__all__ = ["CeleryProcess"]
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
-    """The first true value of ``condition``, asked every 20 ms; fails after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what or 'it'} did not happen within {timeout:g} s")
-        time.sleep(0.02)
-    return value
 
 
 class CeleryProcess:
@@ -77,6 +64,7 @@ class CeleryProcess:
                 self.said(self._ready)
         except BaseException:
             self.kill()
+            self._log.close()
             raise
         return self
 

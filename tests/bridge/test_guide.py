@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import chain, chord, group
 
+import gearmesh
+
 from .conftest import Place
-from .processes import eventually
+from .processes import CeleryProcess, eventually
 
 WAIT = 15.0
 
@@ -124,3 +130,98 @@ def test_protocol_1(place: Place) -> None:
         place.app.amqp.send_task_message(producer, "add", message)
     assert place.app.AsyncResult("id-one").get(timeout=WAIT) == 5
     place.app.AsyncResult("id-one").forget()
+
+
+PROJ = """\
+from __future__ import absolute_import
+from celery import Celery
+
+app = Celery('proj',
+             broker='amqp://',
+             backend='rpc://',
+             include=['proj.tasks'])
+
+# Optional configuration, see the application user guide.
+app.conf.update(
+    result_expires=3600,
+)
+"""
+TASKS = """\
+from .celery import app
+
+
+@app.task
+def add(x, y):
+    return x + y
+
+
+@app.task
+def mul(x, y):
+    return x * y
+
+
+@app.task
+def xsum(numbers):
+    return sum(numbers)
+"""
+CALLS = """\
+from celery import chain, chord, group
+from proj.tasks import add, mul, xsum
+
+res = add.delay(2, 2)
+print(res.get(timeout=10), res.failed(), res.successful(), res.state)
+res = add.delay(2, '2')
+print(repr(res.get(propagate=False, timeout=10)), res.failed(), res.successful(), res.state)
+s1 = add.signature((2, 2), countdown=0.1)
+print(s1.delay().get(timeout=10))
+s2 = add.s(2)
+print(s2.delay(8).get(timeout=10))
+print(group(add.s(i, i) for i in range(10))().get(timeout=10))
+g = group(add.s(i) for i in range(10))
+print(g(10).get(timeout=10))
+print(chain(add.s(4, 4) | mul.s(8))().get(timeout=10))
+g = chain(add.s(4) | mul.s(8))
+print(g(4).get(timeout=10))
+print((add.s(4, 4) | mul.s(8))().get(timeout=10))
+print(chord((add.s(i, i) for i in range(10)), xsum.s())().get(timeout=10))
+print((group(add.s(i, i) for i in range(10)) | xsum.s())().get(timeout=10))
+"""
+JOIN = """
+from gearmesh.celery import configure
+configure(app, broker={broker!r}, backend={backend!r})
+"""
+
+
+def test_next_steps_as_printed(redis_url: str, tmp_path: Path) -> None:
+    """The project and the calls of "Next Steps", letter for letter, and the call that makes it join."""
+    folder = tmp_path / "proj"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "celery.py").write_text(PROJ + JOIN.format(broker=redis_url, backend=redis_url))
+    (folder / "tasks.py").write_text(TASKS)
+    source = os.pathsep.join((str(Path(gearmesh.__file__).parents[1]), str(tmp_path)))
+    words = ("worker", "-P", "threads", "-c", "2", "-l", "INFO")
+    with CeleryProcess(*words, broker="", app="proj", folder=tmp_path, env={"PYTHONPATH": source}):
+        done = subprocess.run(
+            [sys.executable, "-c", CALLS],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": source},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "4 False True SUCCESS",
+        "TypeError(\"unsupported operand type(s) for +: 'int' and 'str'\") True False FAILURE",
+        "4",
+        "10",
+        "[0, 2, 4, 6, 8, 10, 12, 14, 16, 18]",
+        "[10, 11, 12, 13, 14, 15, 16, 17, 18, 19]",
+        "64",
+        "64",
+        "64",
+        "90",
+        "90",
+    ]

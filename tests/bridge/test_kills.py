@@ -6,15 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
 
-from .processes import CeleryProcess, eventually
+from .processes import CeleryProcess
 from .project import make_app
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -25,18 +25,30 @@ EARLY = {"PROJECT_LEASE": "2"}
 
 
 @pytest.fixture
-def notes(redis_server: RedisServer) -> Iterator[Any]:
-    """Where tasks note that they were run; never the broker that is restarted."""
-    with redis.Redis.from_url(redis_server.url_of(15)) as client:
+def store(fresh_redis: Callable[[], str]) -> str:
+    """A Redis where tasks note that they were run, never the broker; beside RabbitMQ it has the results, too."""
+    return fresh_redis()
+
+
+@pytest.fixture
+def notes(store: str) -> Iterator[Any]:
+    """A client of it."""
+    with redis.Redis.from_url(store) as client:
         yield client
+
+
+@pytest.fixture(params=["redis", "amqp"])
+def broker(request: pytest.FixtureRequest, fresh_redis: Callable[[], str]) -> str:
+    """The URL of a broker that nobody has used."""
+    return fresh_redis() if request.param == "redis" else str(request.getfixturevalue("amqp_url"))
 
 
 class Load:
     """Tasks that note their number."""
 
-    def __init__(self, broker: str, notes: Any, store: str, key: str) -> None:
+    def __init__(self, broker: str, notes: Any, store: str, key: str, backend: str = "") -> None:
         self._notes, self._key = notes, key
-        app = make_app(broker)
+        app = make_app(broker, backend or store)
         for number in range(MANY):
             app.send_task("mark", (store, key, number, 0.03))
         app.close()
@@ -51,27 +63,24 @@ class Load:
         eventually(lambda: self.done() == MANY, timeout, f"{MANY} tasks (there were {self.done()})")
 
 
-def worker(broker: str, env: dict[str, str], pool: str = "prefork") -> CeleryProcess:
-    return CeleryProcess(
-        "worker", "-P", pool, "-c", "2", "-l", "warning", broker=broker, env=env, ready="celery@"
-    )
+def worker(broker: str, store: str, env: dict[str, str], pool: str = "prefork") -> CeleryProcess:
+    words = ("worker", "-P", pool, "-c", "2", "-l", "warning")
+    return CeleryProcess(*words, broker=broker, backend=store, env=env, ready="celery@")
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_the_main_process_is_killed(
-    redis_url: str, redis_server: RedisServer, notes: Any, key: str, pool: str
-) -> None:
-    load = Load(redis_url, notes, redis_server.url_of(15), key)
-    with worker(redis_url, LATE, pool) as first:
+def test_the_main_process_is_killed(broker: str, store: str, notes: Any, key: str, pool: str) -> None:
+    load = Load(broker, notes, store, key)
+    with worker(broker, store, LATE, pool) as first:
         eventually(lambda: load.done() > 20)
         first.kill()
-    with worker(redis_url, LATE, pool):
+    with worker(broker, store, LATE, pool):
         load.all_done()
 
 
-def test_a_pool_child_is_killed(redis_url: str, redis_server: RedisServer, notes: Any, key: str) -> None:
-    load = Load(redis_url, notes, redis_server.url_of(15), key)
-    with worker(redis_url, LATE) as only:
+def test_a_pool_child_is_killed(broker: str, store: str, notes: Any, key: str) -> None:
+    load = Load(broker, notes, store, key)
+    with worker(broker, store, LATE) as only:
         for more in (20, 40, 60):
             eventually(lambda more=more: load.done() > more)
             os.kill(eventually(only.children)[0], signal.SIGKILL)
@@ -80,11 +89,11 @@ def test_a_pool_child_is_killed(redis_url: str, redis_server: RedisServer, notes
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_redis_is_restarted(
-    make_redis: Callable[..., RedisServer], redis_server: RedisServer, notes: Any, key: str, how: str
+    make_redis: Callable[..., RedisServer], store: str, notes: Any, key: str, how: str
 ) -> None:
     server = make_redis(aof="always")
-    load = Load(server.url, notes, redis_server.url_of(15), key)
-    with worker(server.url, LATE):
+    load = Load(server.url, notes, store, key, server.url)
+    with worker(server.url, server.url, LATE):
         eventually(lambda: load.done() > 20)
         server.kill() if how == "kill" else server.stop()
         time.sleep(1.0)
@@ -92,15 +101,13 @@ def test_redis_is_restarted(
         load.all_done()
 
 
-def test_what_is_lost_with_celery_s_default(
-    redis_url: str, redis_server: RedisServer, notes: Any, key: str, tmp_path: Path
-) -> None:
+def test_what_is_lost_with_celery_s_default(broker: str, store: str, notes: Any, key: str) -> None:
     """Acknowledged when they begin: what ran is lost, and nothing else; a task a process at most."""
-    load = Load(redis_url, notes, redis_server.url_of(15), key)
-    with worker(redis_url, EARLY) as first:
+    load = Load(broker, notes, store, key)
+    with worker(broker, store, EARLY) as first:
         eventually(lambda: load.done() > 20)
         first.kill()
-    with worker(redis_url, EARLY):
+    with worker(broker, store, EARLY):
         eventually(lambda: load.begun() == MANY, 60)
         time.sleep(1.0)
     lost = MANY - load.done()

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import decode
 
 from .conftest import Place
-from .processes import CeleryProcess, eventually
+from .processes import CeleryProcess
 from .project import make_app
 from .test_crossing import arg, sig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -14,12 +15,14 @@ from kombu.exceptions import EncodeError
 
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.chords import Chords
+from gearmesh.celery.errors import NotForGo
+from gearmesh.celery.members import membership
 from gearmesh.celery.message import ORIGIN
 from gearmesh.celery.meta import error_text, read_meta, read_side, side_state, states_of, wire_state
 from gearmesh.celery.results import stored_results, to_json
-from gearmesh.celery.steps import is_raw, raw_of
+from gearmesh.celery.steps import in_go, is_raw, raw_of
 from gearmesh.celery.waiting import Waiting
-from gearmesh.errors import BackendError, LocalProtocolError
+from gearmesh.errors import BackendError, LocalProtocolError, TaskFailed
 from gearmesh.urls import redact
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.codec import decode, encode
@@ -28,6 +31,8 @@ from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
 
 __all__ = ["Backend"]
+
+log = logging.getLogger("gearmesh.celery")
 
 
 class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
@@ -73,7 +78,9 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
             text = to_json(meta)
         except LocalProtocolError as exc:
             raise EncodeError(str(exc)) from exc
-        self.bridge.write(states_of(task_id, state, text, results, error_text(result)))
+        states = states_of(task_id, state, text, results, error_text(result))
+        ended = request is not None and word in (SUCCESS, FAILURE)
+        self.bridge.end(states, membership(self.bridge, request) if ended else None)
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -173,14 +180,23 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
                 self._call_task_errbacks(request, exc, None)
 
     def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
-        """Celery's hook; OnError signatures of Go's get the error's text, as Go gives it."""
+        """Celery's hook; what Go runs gets the error's text in front of its arguments, as Go gives it."""
         errbacks = request.errbacks or ()
+        text = exc.error if isinstance(exc, TaskFailed) else error_text(self.prepare_exception(exc, "json"))
         raw = tuple(raw_of(step) for step in errbacks if is_raw(step))
-        if raw:
-            text = error_text(self.prepare_exception(exc, "json"))
-            for sig in workflow.after_failure(Signature(OnError=raw), text):
-                self.bridge.send(sig)
-        own = [step for step in errbacks if not is_raw(step)]
+        for sig in workflow.after_failure(Signature(OnError=raw), text):
+            self.bridge.send(sig)
+        for step in errbacks:
+            if in_go(step):
+                errback = self.app.signature(step, app=self.app)
+                if not errback.immutable:
+                    errback = errback.clone()
+                    errback.args = (text, *errback.args)
+                try:
+                    errback.apply_async(parent_id=request.id, root_id=request.root_id or request.id)
+                except NotForGo as trouble:
+                    log.error("task %s failed, its errback is not sent: %s", request.id, trouble)
+        own = [step for step in errbacks if not is_raw(step) and not in_go(step)]
         if own:
             request.errbacks = own
             try:

@@ -12,17 +12,19 @@ from celery.canvas import Signature as Step
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
-from gearmesh.backends.base import Backend
+from gearmesh.backends.base import Backend, Counting
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of
+from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.celery.steps import GO, RAW
 from gearmesh.config import Config
-from gearmesh.errors import BackendError
+from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.forks import PerProcess
 from gearmesh.pauses import Pauses
+from gearmesh.wire import workflow
 from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import GroupMeta, TaskState
+from gearmesh.wire.state import FAILURE, GroupMeta, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,8 @@ T = TypeVar("T")
 _ATTRIBUTE: Final = "_gearmesh_bridge"
 #: Seconds for which a state is written again while the backend is away.
 PATIENCE: Final = 30.0
+#: Seconds between tries while another has a group in hand.
+BUSY: Final = 0.005
 #: Group metas remembered between the completions of their members.
 METAS: Final = 256
 #: The transport options that are Config's, with other names on the side of kombu's.
@@ -109,6 +113,8 @@ class Bridge:
         self.celery.conf.broker_transport_options = {
             **options,
             "amqp": self._amqp,
+            # On RabbitMQ it gets what Go programs send that name no queue.
+            "default_queue": self.celery.conf.task_default_queue,
             "bridge": self,
         }
 
@@ -160,7 +166,7 @@ class Bridge:
         return self._waiter.get()
 
     def insist(self, what: Callable[[], T]) -> T:
-        """Do something with the backend, again and again while it is away.
+        """Do something with the backend, again and again while it is away, or while another has the group in hand.
 
         Raises:
             BackendError: it was away for 30 s.
@@ -169,6 +175,9 @@ class Bridge:
         while True:
             try:
                 return what()
+            except ChordBusy:
+                time.sleep(BUSY)
+                continue
             except self.backend.connection_errors as exc:
                 if time.monotonic() - began > PATIENCE:
                     raise BackendError(
@@ -179,6 +188,25 @@ class Bridge:
     def write(self, states: Sequence[TaskState]) -> None:
         """Store states. Raises BackendError as :meth:`insist`."""
         self.insist(lambda: self.backend.write(states))
+
+    def end(self, states: Sequence[TaskState], member: Membership | None) -> None:
+        """Store the states of a task that has ended, its own the last, and count it where its group is counted.
+
+        Raises BackendError as :meth:`insist`.
+        """
+        backend = self.backend
+        if member is None or not isinstance(backend, Counting):
+            self.write(states)
+            return
+        group, state, counting = member.group_uuid, states[-1], backend
+
+        def store() -> None:
+            counted = counting.counted(group, state.TaskUUID, member.again)
+            backend.write(states)
+            if not counted:
+                counting.count([(group, state)])
+
+        self.insist(store)
 
     def create_group(self, meta: GroupMeta) -> None:
         """Store a group. Raises BackendError as :meth:`insist`."""
@@ -199,6 +227,15 @@ class Bridge:
                 self._metas.popitem(last=False)
             except KeyError:  # another thread was quicker
                 break
+
+    def fail(self, sig: Signature, error: str) -> None:
+        """FAILURE of a signature that cannot be run, and what its caller wants to follow from that.
+
+        Raises BackendError as :meth:`insist`, PublishError as :meth:`send`.
+        """
+        self.end([TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)], member_of(sig))
+        for following in workflow.after_failure(sig, error):
+            self.send(following)
 
     def send(self, sig: Signature) -> str:
         """Send a signature as it is; an empty queue is filled in as the app routes the task. Its UUID.

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import Any
 
 from celery.exceptions import ChordError
 from celery.result import GroupResult
 
+from gearmesh.app.groups import member_states
+from gearmesh.backends.base import Counting
 from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.members import Membership, membership
 from gearmesh.celery.meta import read_side, side_state
 from gearmesh.celery.results import to_json
 from gearmesh.celery.steps import is_raw, raw_of
-from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.errors import BackendError
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.names import celery_meta
 from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["Chords"]
-
-#: Seconds between tries while another has the chord trigger.
-BUSY: Final = 0.005
 
 
 class Chords:
@@ -29,6 +30,7 @@ class Chords:
 
     A group is complete when all members have ended; who sees that takes its trigger, which only one can have, and sends
     the callback, or fails it. A member that fails takes the trigger at once: the callback can never be sent then.
+    Where a backend counts members, who sees that they are all there holds their states until the callback is sent.
     """
 
     bridge: Bridge
@@ -65,10 +67,16 @@ class Chords:
             if state == SUCCESS:
                 self._part_of_go(request, chord)
             return
-        if state == SUCCESS and not self._complete(group_id):
+        if state != SUCCESS:
+            if self._trigger(group_id, request.id):
+                self._fire(group_id, self._callback(chord), request, state, result)
             return
-        if self._trigger(group_id, request.id):
-            self._fire(group_id, self._callback(chord), request, state, result)
+        member = membership(self.bridge, request)
+        if member is not None and self._complete(member, request.id):
+            with self._over(group_id, request.id) as hand:
+                hand.fired = self._trigger(group_id, request.id)
+                if hand.fired:
+                    self._fire(group_id, self._callback(chord), request, state, result)
 
     def fire(self, group_id: str, callback: Any) -> None:
         """Send a chord's callback, or fail it, when Go has taken the trigger of a complete group."""
@@ -79,20 +87,35 @@ class Chords:
         if request.group and request.chord and not is_raw(request.chord):
             self._trigger(request.group, request.id)
 
-    def _complete(self, group_id: str, count: int | None = None) -> bool:
+    def _complete(self, member: Membership, by: str) -> bool:
+        """True if the member ``by`` is to fire its group's chord, if it gets the trigger."""
+        backend, group_id, count = self.bridge.backend, member.group_uuid, member.count
+        if isinstance(backend, Counting):
+            counting = backend
+            return self.bridge.insist(lambda: counting.gather(group_id, count, by, member.again))
         meta = self.bridge.group(group_id)
-        if meta is None or (count is not None and count != len(meta.TaskUUIDs)):
+        if meta is None or count != len(meta.TaskUUIDs):
             return False
-        return self.bridge.insist(lambda: self.bridge.backend.finished(meta))
+        return self.bridge.insist(lambda: backend.finished(meta))
+
+    @contextmanager
+    def _over(self, group_id: str, by: str) -> Iterator[_Hand]:
+        """What ``by`` has in hand of a complete group is let go at the end."""
+        hand = _Hand()
+        try:
+            yield hand
+        except BaseException:
+            hand.fired = False
+            raise
+        finally:
+            if isinstance(backend := self.bridge.backend, Counting):
+                backend.let_go(group_id, by, hand.fired)
 
     def _trigger(self, group_id: str, by: str) -> bool:
-        while True:
-            try:
-                return self.bridge.insist(lambda: self.bridge.backend.trigger(group_id, by))
-            except ChordBusy:
-                time.sleep(BUSY)
-            except BackendError:
-                return False  # the group has expired
+        try:
+            return self.bridge.insist(lambda: self.bridge.backend.trigger(group_id, by))
+        except BackendError:
+            return False  # the group has expired
 
     def _callback(self, chord: Mapping[str, Any]) -> Any:
         from gearmesh.celery.crossing import step_of
@@ -101,15 +124,22 @@ class Chords:
 
     def _part_of_go(self, request: Any, chord: Mapping[str, Any]) -> None:
         """A chord that a Go program made: its callback gets all results, behind its own arguments."""
-        if not self._complete(request.group, chord["kwargs"]["count"]) or not self._trigger(
-            request.group, request.id
-        ):
+        member, by = membership(self.bridge, request), request.id
+        if member is None:
             return
-        meta = self.bridge.group(request.group)
-        assert meta is not None
-        callback = workflow.chord_callback(raw_of(chord), self._read(meta.TaskUUIDs))
-        if callback is not None:
-            self.bridge.send(callback)
+        group_id, states = member.group_uuid, None
+        while states is None:
+            if not self._complete(member, by):
+                return
+            with self._over(group_id, by) as hand:
+                if not self._trigger(group_id, by):
+                    return
+                # None: what was in hand is lost with its connection, the group is to be looked at again.
+                states = self.bridge.insist(lambda: member_states(self.bridge.backend, group_id, by))
+                callback = workflow.chord_callback(raw_of(chord), states) if states is not None else None
+                if callback is not None:
+                    self.bridge.send(callback)
+                hand.fired = states is not None
 
     def _fire(self, group_id: str, callback: Any, request: Any, state: str, result: Any) -> None:
         meta = self.bridge.group(group_id)
@@ -142,6 +172,12 @@ class Chords:
             raise error
         except ChordError:
             self.chord_error_from_stack(callback, exc=error)
+
+
+class _Hand:
+    """Whether what was in hand has been used."""
+
+    fired = False
 
 
 def _leaves(results: Iterable[Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from celery import signals
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from gearmesh.celery.bridge import Bridge
+from gearmesh.errors import GearmeshError
 from gearmesh.wire.commit import Commit, Settle
 
 __all__ = ["Consumer"]
@@ -74,16 +75,27 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
             super().on_unknown_message(body, message)
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """Celery's hook."""
+        """Celery's hook; see :meth:`on_decode_error`."""
+        self._tell(message, f"not a task that Celery can run: {exc}")
         if not self._settle(message, "dead", f"not a task that Celery can run: {exc}"):
             super().on_invalid_task(body, message, exc)
             return
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """Celery's hook."""
+        """Celery's hook: a dead letter, and a failure for who called, if the message says as much as its UUID."""
+        self._tell(message, str(exc))
         if not self._settle(message, "dead", f"cannot be read: {exc}"):
             super().on_decode_error(message, exc)
+
+    def _tell(self, message: Any, error: str) -> None:
+        sig = getattr(message, "signature", None)
+        if sig is None:
+            return
+        try:
+            self.bridge.fail(sig, error)
+        except GearmeshError as exc:
+            log.error("task %s: its caller is not told that it failed: %s", sig.UUID, exc)
 
     def _settle(self, message: Any, how: Any, reason: str, max_age: float = 0.0) -> bool:
         delivery = getattr(message, "delivery", None)

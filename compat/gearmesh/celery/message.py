@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.celery.content import EMBED, USUAL, TaskMessage
 from gearmesh.celery.steps import is_raw, raw_of, raw_step
 from gearmesh.celery.values import from_json, in_json, typed
@@ -177,7 +178,10 @@ def from_wire(sig: Signature) -> TaskMessage:
     Raises:
         RemoteProtocolError: an argument is not of its type, or what Celery put apart is damaged.
     """
-    args = [in_json(value) for value in wire.load_args(sig)]
+    try:
+        args = [in_json(value) for value in wire.load_args(sig)]
+    except RemoteProtocolError as exc:
+        raise ArgumentUnreadable(f"Reflect task args error: {exc}") from exc  # Go's words
     outside: dict[str, Any] = {}
     apart: _Apart | None = None
     for name, raw in (sig.Headers or {}).items():

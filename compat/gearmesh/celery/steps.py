@@ -15,7 +15,7 @@ from typing import Any, Final
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 
-__all__ = ["GO", "RAW", "is_raw", "raw_of", "raw_step"]
+__all__ = ["GO", "RAW", "in_go", "is_raw", "raw_of", "raw_step"]
 
 RAW: Final = "gearmesh.raw"
 GO: Final = "gearmesh.go"
@@ -41,6 +41,11 @@ def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, An
 def is_raw(step: Any) -> bool:
     """True for what :func:`raw_step` made, and what Celery made of it on the way."""
     return isinstance(step, Mapping) and step.get("subtask_type") == RAW
+
+
+def in_go(step: Any) -> bool:
+    """True for a step of a Celery workflow that Go runs."""
+    return isinstance(step, Mapping) and step.get("subtask_type") == GO
 
 
 def raw_of(step: Mapping[str, Any]) -> Signature:

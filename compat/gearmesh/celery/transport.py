@@ -17,11 +17,11 @@ from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
 from gearmesh.celery.content import TaskMessage, read, write
 from gearmesh.celery.crossing import outgoing
+from gearmesh.celery.looping import LoopedLink, Looping
 from gearmesh.celery.message import from_wire, to_wire
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel
-from gearmesh.transports.amqp.link import Link
 from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.channel import Channel as RedisChannel
 from gearmesh.wire import gotime
@@ -140,8 +140,8 @@ def _into(message: Any) -> None:
     sig = decode(message.body)
     if not sig.Name or not sig.UUID:
         raise LocalProtocolError("a signature without a Name or a UUID")
-    task = from_wire(sig)
     message.signature = sig
+    task = from_wire(sig)
     message.body, message.content_type, message.content_encoding = write(task)
     message.headers = task.headers
     message.properties = {
@@ -225,7 +225,7 @@ class _AMQPChannel(Bridging, AMQPChannel):
         return [queue for queue in queues if queue.exchange is not None and queue.exchange.name == exchange]
 
 
-class _AMQPLink(Link):
+class _AMQPLink(LoopedLink):
     Channel = _AMQPChannel
 
 
@@ -233,6 +233,11 @@ class AMQPTransport(amqp.Transport):
     """``broker_transport = "gearmesh.celery:AMQPTransport"`` for ``amqp://`` and ``amqps://``."""
 
     Connection = _AMQPLink
+    implements = amqp.Transport.implements.extend(asynchronous=True)
+
+    def register_with_event_loop(self, connection: LoopedLink, loop: Any) -> None:
+        """kombu's hook."""
+        Looping(connection, loop, partial(self.drain_events, connection, timeout=0)).join()
 
 
 class _MemoryChannel(Bridging, memory.Channel):
