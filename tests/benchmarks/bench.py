@@ -1,6 +1,6 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp] [--tasks 20000] [--backlog 200000] [--rounds 3]
+    python tests/benchmarks/bench.py [redis|amqp|celery] [--tasks 20000] [--backlog 200000] [--rounds 3]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """
@@ -28,6 +28,7 @@ from gearmesh.wire.names import QueueKeys
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_amqp import AMQPBench
+from bench_celery import CeleryBench
 from bench_report import QUEUE, report
 
 STAGE = "bench_stage"
@@ -193,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("broker", nargs="?", choices=("redis", "amqp"), default="redis")
+    parser.add_argument("broker", nargs="?", choices=("redis", "amqp", "celery"), default="redis")
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -202,6 +203,9 @@ def main() -> None:
         if args.broker == "amqp":
             with RabbitServer() as rabbit:
                 AMQPBench(rabbit, server.url, args.tasks, args.rounds).run()
+            return
+        if args.broker == "celery":
+            CeleryBench(server.url, args.tasks, args.rounds).run()
             return
         Bench(server.url, args.tasks, args.backlog, args.rounds).run()
 

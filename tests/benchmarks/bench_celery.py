@@ -1,0 +1,136 @@
+"""Celery over the bridge, and Celery's own Redis transport, in turn on one Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from bench_report import report
+
+from gearmesh.testing.peerproc import PeerProcess
+
+#: Prefork processes of a worker.
+PROCESSES = 2
+#: The database of each, so that neither sees the other's keys.
+DBS = {"stock": 5, "bridge": 6}
+#: Round trips of which the median is told.
+TRIPS = 300
+
+
+class CeleryBench:
+    """Publishing and working of both, and Go's wait for a Celery task where a peer is named.
+
+    A rate of working is taken between 90 % and 10 % of the backlog, so that starting does not count.
+    """
+
+    def __init__(self, url: str, tasks: int, rounds: int) -> None:
+        self.url, self.tasks, self.rounds = url, tasks // 4, rounds
+
+    def run(self) -> None:
+        published: dict[str, list[float]] = {how: [] for how in DBS}
+        worked: dict[str, list[float]] = {how: [] for how in DBS}
+        for _ in range(self.rounds):
+            for how in DBS:
+                with self.fresh(how) as client:
+                    published[how].append(self.publish(how))
+                    with self.worker(how):
+                        worked[how].append(self.work(client))
+        for what, rates in (("delay()", published), (f"work, prefork, {PROCESSES} processes", worked)):
+            stock, bridge = (statistics.median(rates[how]) for how in ("stock", "bridge"))
+            report(f"{what}: Celery's own transport", f"{stock:,.0f} /s")
+            report(f"{what}: over the bridge", f"{bridge:,.0f} /s")
+            report("  the bridge's / Celery's own", f"{bridge / stock:.2f}")
+        if peer := os.environ.get("GEARMESH_PEER"):
+            for pool in ("threads", "prefork"):
+                self.round_trip(peer, pool)
+
+    def publish(self, how: str) -> float:
+        code = (
+            "import sys, time; from bench_celery_app import add; add.delay(0, 0); start = time.perf_counter()\n"
+            f"for n in range({self.tasks}): add.delay(n, 2)\n"
+            f"print({self.tasks} / (time.perf_counter() - start))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=HERE,
+            env=self.environment(how),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return float(done.stdout)
+
+    def work(self, client: redis.Redis) -> float:
+        seen: list[tuple[float, int]] = []
+        while True:
+            seen.append((time.perf_counter(), int(client.llen("celery"))))  # type: ignore[arg-type]
+            if not seen[-1][1]:
+                break
+            time.sleep(0.005)
+        middle = [row for row in seen if self.tasks * 0.1 < row[1] < self.tasks * 0.9]
+        return (middle[0][1] - middle[-1][1]) / (middle[-1][0] - middle[0][0])
+
+    def round_trip(self, peer: str, pool: str) -> None:
+        """From Go's SendTask to the end of its Get, as Go measures it."""
+        with self.fresh("bridge") as client, self.worker("bridge", pool):
+            url = self.url_of("bridge")
+            flags = ["-mode", "client", "-broker", url, "-backend", url, "-queue", "go_tasks"]
+            args = [{"Name": "", "Type": "int64", "Value": n} for n in (1, 2)]
+            call = {"Name": "add", "RoutingKey": "celery", "Args": args}
+            with PeerProcess([peer, *flags, "-log", "error"]) as process:
+                process.ask(Op="call", Sig=call)  # the worker is up
+                times = []
+                for _ in range(TRIPS):
+                    start = time.perf_counter()
+                    process.ask(Op="call", Sig=call)
+                    times.append((time.perf_counter() - start) * 1000)
+            client.flushdb()
+        times.sort()
+        report(f"Go → Celery → Go, {pool}, p50", f"{times[TRIPS // 2]:.2f} ms")
+        report("  p99", f"{times[TRIPS * 99 // 100]:.2f} ms")
+
+    # -- what both share
+
+    def url_of(self, how: str) -> str:
+        return f"{self.url.rsplit('/', 1)[0]}/{DBS[how]}"
+
+    def environment(self, how: str) -> dict[str, str]:
+        return {**os.environ, "GEARMESH_BENCH_URL": self.url_of(how), "GEARMESH_BENCH_CELERY": how}
+
+    @contextmanager
+    def fresh(self, how: str) -> Iterator[redis.Redis]:
+        with redis.Redis.from_url(self.url_of(how)) as client:
+            client.flushdb()
+            yield client
+
+    @contextmanager
+    def worker(self, how: str, pool: str = "prefork") -> Iterator[None]:
+        command = [sys.executable, "-m", "celery", "-A", "bench_celery_app", "worker", "-P", pool]
+        process = subprocess.Popen(
+            [*command, "-c", str(PROCESSES), "-l", "error", "--without-gossip", "--without-mingle"],
+            cwd=HERE,
+            env=self.environment(how),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:  # it may wait for its pool for ever, on its own transport too
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(5)
+
+
+HERE = str(Path(__file__).parent)
