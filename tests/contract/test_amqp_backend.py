@@ -434,9 +434,7 @@ def test_a_count_without_an_answer_is_looked_up(
     assert far.gather(group, 2, members[1], False) is True
 
 
-def test_a_group_that_go_deletes_meanwhile_fires_from_its_members_states(
-    backend: AMQPBackend, go: GoSide
-) -> None:
+def test_what_was_gathered_is_there_though_go_deletes_the_queue(backend: AMQPBackend, go: GoSide) -> None:
     """Go: a worker that finds too few messages deletes the queue all the same."""
     group, members = a_group(2)
     backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members)))
