@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from celery.exceptions import ChordError
 from celery.result import GroupResult
 
 from gearmesh.app.groups import member_states
 from gearmesh.backends.base import Counting
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.bridge import BUSY, Bridge
 from gearmesh.celery.members import Membership, membership
 from gearmesh.celery.meta import read_side, side_state
 from gearmesh.celery.results import to_json
@@ -23,6 +23,9 @@ from gearmesh.wire.names import celery_meta
 from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["Chords"]
+
+#: Seconds for which a member's state is looked for that others may have in their hands.
+HIDDEN: Final = 2.0
 
 
 class Chords:
@@ -54,7 +57,9 @@ class Chords:
         missing = [uuid for uuid, state in zip(members, known, strict=True) if state is None]
         states = [TaskState(TaskUUID=uuid, State=PENDING, CreatedAt=created) for uuid in missing]
         shape = _shape(results)
-        if shape != members:  # Celery's callback wants the results of a group in a list of their own
+        # Celery's callback wants the results of a group in a list of their own. Where a backend counts, who fires a
+        # chord deletes the group: a Celery worker that is then to go on finds the members here.
+        if shape != members or isinstance(self.bridge.backend, Counting):
             states.append(side_state(_shape_of(group_id), to_json({"shape": shape})))
         self.bridge.write(states)
 
@@ -142,15 +147,16 @@ class Chords:
                 hand.fired = states is not None
 
     def _fire(self, group_id: str, callback: Any, request: Any, state: str, result: Any) -> None:
-        meta = self.bridge.group(group_id)
-        if meta is None:
-            self._fail(callback, ChordError(f"group {group_id} is not there any more"))
-            return
         if state != SUCCESS:
             self._fail(callback, _chord_error(request.id, result))
             return
-        members = meta.TaskUUIDs
-        shape, *found = self._read([celery_meta(_shape_of(group_id)), *members, *map(celery_meta, members)])
+        kept = read_side(self._read([celery_meta(_shape_of(group_id))])[0])
+        meta = None if kept is not None else self.bridge.group(group_id)
+        if kept is None and meta is None:
+            self._fail(callback, ChordError(f"group {group_id} is not there any more"))
+            return
+        members = list(_ids(kept["shape"])) if kept is not None else list(meta.TaskUUIDs if meta else ())
+        found = self._read_ended(members)
         values: list[Any] = []
         for uuid, member, side in zip(members, found[: len(members)], found[len(members) :], strict=True):
             ended = self._meta(uuid, member, side)
@@ -158,7 +164,7 @@ class Chords:
                 self._fail(callback, _chord_error(uuid, ended["result"]))
                 return
             values.append(ended["result"])
-        if (kept := read_side(shape)) is not None:
+        if kept is not None:
             values = _shaped(kept["shape"], dict(zip(members, values, strict=True)))
         try:
             callback.apply_async(values if _in_go(callback) else (values,))
@@ -166,6 +172,20 @@ class Chords:
             error = ChordError(f"Callback error: {exc!r}")
             error.__cause__ = exc
             self._fail(callback, error)
+
+    def _read_ended(self, members: Sequence[str]) -> list[TaskState | None]:
+        """The states of members that have ended, and then Celery's own of each.
+
+        On RabbitMQ a state that somebody else reads just now cannot be seen: it is looked for again.
+        """
+        uuids = [*members, *map(celery_meta, members)]
+        deadline = time.monotonic() + HIDDEN
+        while True:
+            found = self._read(uuids)
+            seen = all(state is not None and state.final for state in found[: len(members)])
+            if seen or not isinstance(self.bridge.backend, Counting) or time.monotonic() > deadline:
+                return found
+            time.sleep(BUSY)
 
     def _fail(self, callback: Any, error: ChordError) -> None:
         try:
@@ -192,6 +212,15 @@ def _leaves(results: Iterable[Any]) -> Iterator[str]:
 def _shape(results: Iterable[Any]) -> list[Any]:
     """The same with the lists that they are in."""
     return [_shape(each.results) if isinstance(each, GroupResult) else each.id for each in results]
+
+
+def _ids(shape: Iterable[Any]) -> Iterator[str]:
+    """The ids in a :func:`_shape`, in order."""
+    for part in shape:
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _ids(part)
 
 
 def _shape_of(group_id: str) -> str:
