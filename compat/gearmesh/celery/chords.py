@@ -151,11 +151,13 @@ class Chords:
             self._fail(callback, _chord_error(request.id, result))
             return
         kept = read_side(self._read([celery_meta(_shape_of(group_id))])[0])
-        meta = None if kept is not None else self.bridge.group(group_id)
-        if kept is None and meta is None:
+        if kept is not None:
+            members = list(_ids(kept["shape"]))
+        elif (meta := self.bridge.group(group_id)) is not None:
+            members = list(meta.TaskUUIDs)
+        else:
             self._fail(callback, ChordError(f"group {group_id} is not there any more"))
             return
-        members = list(_ids(kept["shape"])) if kept is not None else list(meta.TaskUUIDs if meta else ())
         found = self._read_ended(members)
         values: list[Any] = []
         for uuid, member, side in zip(members, found[: len(members)], found[len(members) :], strict=True):

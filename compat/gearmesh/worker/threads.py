@@ -58,8 +58,9 @@ class ThreadExecutor:
         self._running: list[Job | None] = [None] * slots
         self._board: MutableSequence[int] = [0] * slots if board is None else board
         self._closing = False
-        self._held = False
+        #: not set while nothing is to begin
         self._gate = threading.Event()
+        self._gate.set()
         #: of the task that ended last; none has: one delivery a slot is enough
         self._pace = 1.0
         self._threads = [
@@ -101,13 +102,11 @@ class ThreadExecutor:
     def hold(self) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.hold`."""
         self._gate.clear()
-        self._held = True
         if self._closing:  # nobody would resume
-            self.resume()
+            self._gate.set()
 
     def resume(self) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.resume`."""
-        self._held = False
         self._gate.set()
 
     def stop(self) -> None:
@@ -163,13 +162,13 @@ class ThreadExecutor:
         return True
 
     def _loop(self, me: int) -> None:
-        waiting, run, done = self._waiting, self._run, self._done
+        waiting, run, done, gate = self._waiting, self._run, self._done, self._gate
         paces, running, board, clock = self._paces, self._running, self._board, time.monotonic
         slot = Slot()
         woken = False
         while not self._closing:
-            if self._held:
-                self._gate.wait()
+            if not gate.is_set():
+                gate.wait()
                 continue
             try:
                 job = waiting.popleft()
