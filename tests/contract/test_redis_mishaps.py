@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,9 +21,10 @@ from redis.exceptions import ResponseError
 from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
+from gearmesh.board import Board
 from gearmesh.errors import ConfigError
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures
+from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, signature
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
@@ -548,6 +551,45 @@ class TestNames(Mishaps):
         (message,) = tap(queue, prefetch=1, lease=4.0).take(1)
         assert message.delivery.redelivered == 1
         assert 1.0 < time.monotonic() - began < 3.0
+
+    def test_the_dead_of_this_machine_need_not_be_watched(
+        self, tap: OpenTap, client: redis.Redis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        bodies = [signature(queue, n) for n in range(3)]
+        tap().publish(queue, *bodies)
+        holder, other = tap(queue, prefetch=3, lease=60.0), tap(lease=60.0)
+        held = holder.take(3)
+        board = Board.post(holder.name, 2)
+        board.places[1] = held[1].delivery.id
+        other.verbs.watch([queue])
+        assert other.verbs.pending(queue) == [], "it lives"
+        board.close(keep=True)
+        other.verbs.watch([queue])
+        assert other.verbs.pending(queue) == bodies
+        assert client.hexists(other.channel.keys(queue).consumers, holder.name), (
+            "a wait of its may still be open"
+        )
+        other.verbs.watch([queue])
+        assert holder.settle(*held) == ["lost"] * 3
+        last = tap(queue, prefetch=3)
+        again = last.take(3)
+        last.check_losses(again, 1, 1, 1)
+        assert [message.delivery.suspect for message in again] == [-1, -1, -1], "somebody may have killed it"
+
+    def test_what_ran_when_memory_ran_out_is_suspect(
+        self, tap: OpenTap, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        tap().publish(queue, *(signature(queue, n) for n in range(2)))
+        holder = tap(queue, prefetch=2, lease=60.0)
+        held = holder.take(2)
+        board = Board.post(holder.name, 1)
+        board.places[0] = held[1].delivery.id
+        board.greedy = True
+        board.close(keep=True)
+        tap(lease=60.0).verbs.watch([queue])
+        assert [m.delivery.suspect for m in tap(queue, prefetch=2).take(2)] == [-1, 1]
 
     def test_a_sign_of_life_makes_what_was_watched_void(
         self, tap: OpenTap, client: redis.Redis, queue: str

@@ -102,7 +102,10 @@ class Channel(Protocol):
         """
 
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
-        """Say that ``consumer`` lives. May be called by another process than the consumer's."""
+        """Say that ``consumer`` lives. May be called by another process than the consumer's.
+
+        Of one that consumes nothing (not yet, or no longer) it says nothing.
+        """
 
     def watch(self, queues: Sequence[str]) -> float:
         """Put back what consumers held that have been silent for a lease; seconds until the next look, inf: never.

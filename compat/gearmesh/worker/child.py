@@ -12,9 +12,9 @@ import sys
 import threading
 from typing import Any
 
+from gearmesh.board import Board
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
-from gearmesh.worker.board import Board
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.worker import Worker
@@ -108,7 +108,8 @@ def main(argv: list[str]) -> int:
     try:
         app = load_for(setup["spec"], options, tell=False)
         board = Board(setup["board"], options.board_size)
-        os.close(setup["board"])
+        # It shows that this process lives: what tasks start must not keep it open.
+        os.set_inheritable(board.file, False)
         worker = Worker(
             app,
             options.queues,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from gearmesh.board import Board
 from gearmesh.pauses import Pauses
 from gearmesh.transports.ledger import consumer_name
-from gearmesh.worker.board import Board, shared_file
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.lifeline import Death, Lifeline
 from gearmesh.worker.options import WorkerOptions
@@ -41,25 +40,25 @@ class Child:
         self.consumer = consumer_name(options.consumer_tag or "")
         self.started_at = time.monotonic()
         self._oom_kills = oom_kills()
-        file = shared_file()
+        self.board = Board.post(self.consumer, options.board_size)
+        setup = {
+            "spec": spec,
+            "options": dataclasses.asdict(options),
+            "consumer": self.consumer,
+            "board": self.board.file,
+        }
         try:
-            self.board = Board(file, options.board_size)
-            setup = {
-                "spec": spec,
-                "options": dataclasses.asdict(options),
-                "consumer": self.consumer,
-                "board": file,
-            }
             # A session of its own: the terminal's Ctrl-C reaches the parent alone, which passes it on once.
             # The pipe tells the child that its parent lives.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gearmesh.worker.child", json.dumps(setup)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=[file],
+                pass_fds=[self.board.file],
             )
-        finally:
-            os.close(file)
+        except BaseException:
+            self.board.close()
+            raise
 
         def wait() -> None:
             self.process.wait()
@@ -86,10 +85,11 @@ class Child:
     def kill(self) -> None:
         self.process.kill()
 
-    def close(self) -> None:
-        """Release what belonged to it; it is gone."""
+    def close(self, *, settled: bool) -> None:
+        """Release what belonged to it; it is gone. ``settled``: what it held is where it belongs."""
         if self.process.stdin is not None:
             self.process.stdin.close()
+        self.board.close(keep=not settled)
 
 
 class Seat:
@@ -107,7 +107,8 @@ class Seat:
         self._grace = grace
         self._pauses = Pauses(0.1, 30.0)
         self._child: Child | None = None
-        self._death: Death | None = None
+        #: the last one that ended, until what it held is settled
+        self._dead: tuple[Child, Death] | None = None
         self._start_at = 0.0
         self._passed = 0
         self._kill_at = float("inf")
@@ -118,7 +119,7 @@ class Seat:
     @property
     def empty(self) -> bool:
         """There is no child, and nothing of its last one is left to be settled."""
-        return self._child is None and self._death is None
+        return self._child is None and self._dead is None
 
     def step(self, signals: int) -> float:
         """Do what is due; seconds until it should be called again. ``signals``: how many came."""
@@ -128,10 +129,12 @@ class Seat:
             if child.code is None:
                 return self._attend(child, signals, now)
             self._bury(child, child.code, signals, now)
-        if self._death is not None:
-            if not self._death.settled and not (signals and not self._lifeline.reached):
+        if self._dead is not None:
+            dead, death = self._dead
+            if not death.settled and not (signals and not self._lifeline.reached):
                 return float("inf")  # news will come
-            self._death = None  # if not settled: the reapers of others will do it
+            dead.close(settled=death.settled)  # if not settled: the reapers of others will do it
+            self._dead = None
         if signals or self.hopeless:
             return float("inf")
         if now < self._start_at:
@@ -163,12 +166,11 @@ class Seat:
         overdue = [number for number in self._overdue if number in running]
         # Exit code 0 in the midst of a task: the task has ended the process.
         crashed = not signals and not self._overdue and (code != 0 or bool(running))
-        self._death = Death(
+        death = Death(
             child.consumer, running if crashed else (), overdue, child.guilty(code), crashed=not signals
         )
-        self._lifeline.died(self._death)
-        self._child = None
-        child.close()
+        self._lifeline.died(death)
+        self._child, self._dead = None, (child, death)
         if code == EXIT_CONFIG:
             self.hopeless = True
         elif crashed:

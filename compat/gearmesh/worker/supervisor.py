@@ -13,6 +13,7 @@ import signal
 import threading
 
 from gearmesh.app.app import App
+from gearmesh.board import sweep
 from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
 from gearmesh.worker.lifeline import Lifeline
@@ -68,6 +69,7 @@ class Supervisor:
         try:
             if not self._reach():
                 return 0
+            sweep()
             self._line.start()
             return self._supervise()
         finally:

@@ -13,12 +13,12 @@ import kombu
 
 from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
+from gearmesh.board import Board
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.registry import connect, open_ledger
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
-from gearmesh.worker.board import Board
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.coroutines import AsyncExecutor
 from gearmesh.worker.executor import Executor

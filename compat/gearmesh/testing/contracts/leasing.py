@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.transports.base import Inspecting
 from gearmesh.wire.commit import Commit, Publish, Settle
 
 LEASE = 1.0
@@ -67,6 +68,17 @@ class Leasing(TransportFixtures):
             other.drain(LEASE / 10)
         assert not other.got
         assert holder.settle(message) == ["done"]
+
+    def test_a_heartbeat_that_comes_late_brings_nobody_back(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, b"x")
+        holder, parent = tap(queue, prefetch=1, lease=LEASE), tap()
+        holder.take(1)
+        parent.verbs.heartbeat(holder.name, [queue])
+        assert isinstance(parent.verbs, Inspecting)
+        assert parent.verbs.count(queue).consumers in (1, None)
+        holder.close()
+        parent.verbs.heartbeat(holder.name, [queue])
+        assert parent.verbs.count(queue).consumers in (0, None)
 
     def test_who_drains_lives(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")

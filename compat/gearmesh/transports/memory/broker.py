@@ -191,10 +191,11 @@ class Broker:
     # -- for people and supervisors -----------------------------------------------------------------
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        """Count a heartbeat of ``consumer`` on each queue."""
+        """Count a heartbeat of ``consumer`` on each queue that it consumes from."""
         with self.changed:
-            for queue in queues:
-                self.line(queue).beat(consumer)
+            for line in map(self.line, queues):
+                if consumer in line.beats:
+                    line.beat(consumer)
 
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
         """What a consumer holds."""

@@ -47,10 +47,8 @@ class Desk:
         return found
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        with self.redis.pipeline(transaction=False) as pipe:
-            for queue in queues:
-                pipe.hincrby(self.keys(queue).consumers, consumer, 1)
-            pipe.execute()
+        for queue in queues:
+            run(self.redis, "beat", [self.keys(queue).consumers], [consumer])
 
     def recover(
         self,

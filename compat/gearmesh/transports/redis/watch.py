@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from gearmesh.board import Evidence, evidence
 from gearmesh.redis_scripts.runner import run
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ CLOSE_PAUSE = 0.03
 
 class Watch:
     """Reaps by observation: only who was watched standing still for a whole lease is dead.
+
+    Of processes of this machine and user it is known otherwise, and at once (:mod:`gearmesh.board`): whoever starts a
+    worker again, after both its processes were killed, has what they held back in its queue.
 
     Time without a connection does not count, nor does a long pause between two looks: others may have been kept
     from speaking by what kept us from looking. What others have watched does, see ``watch.lua``.
@@ -63,6 +67,9 @@ class Watch:
             blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
             rest = seen[queue] = {}
             for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
+                left = evidence(consumer.decode())
+                if left is not None:
+                    self._bury(queue, consumer.decode(), left)
                 if ms >= lease * 1000:
                     self._reap(queue, consumer, beat)
                 else:
@@ -75,6 +82,19 @@ class Watch:
         self._looked_at, self._seen = now, seen
         self._looked_through = {queue: channel.line(queue) for queue in seen}
         return pause
+
+    def _bury(self, queue: str, consumer: str, left: Evidence) -> None:
+        count = self._channel.take_over(
+            consumer, queue, lost=True, running=left.running, certain=left.certain
+        )
+        if count:
+            log.warning(
+                "consumer %s of this machine is dead: %d of its messages go back to %s",
+                consumer,
+                count,
+                queue,
+            )
+            self._channel.ready.add(queue)
 
     def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
         name = consumer.decode()

@@ -1,0 +1,200 @@
+"""What a worker process runs, and whether it lives: for its supervisor, and for all others of its machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import mmap
+import os
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import MutableSequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+__all__ = ["Board", "Evidence", "evidence", "sweep"]
+
+#: Numbers before those of the slots: the deadline, since when a suspect runs alone, whether there was too much memory.
+HEADER = 3
+#: Seconds after which a dead process's board is of no use to anybody: all leases ended long ago.
+STALE = 86400.0
+
+
+class Board:
+    """Memory shared by two processes: the fetch counters of the jobs that run, a deadline, and evidence.
+
+    A child writes a number as it begins a job and another as it ends: no call, nothing to read for the supervisor
+    until it wants to know. What lies here survives the child's death, whatever it died of.
+
+    Args:
+        file: descriptor of the board's file, which is the Board's from now on; the other process maps the same.
+        slots: how many jobs may run at a time.
+        path: its name; None: this is not for us to remove, or it has none.
+    """
+
+    def __init__(self, file: int, slots: int, path: Path | None = None) -> None:
+        self.file = file
+        self._path = path
+        size = 8 * (HEADER + slots)
+        if os.fstat(file).st_size < size:
+            os.ftruncate(file, size)
+        self._memory = mmap.mmap(file, size)
+        self._numbers = memoryview(self._memory).cast("q")
+        #: One place a slot: the fetch counter of what it runs, 0 for nothing.
+        self.places = cast("MutableSequence[int]", self._numbers[HEADER:])
+
+    @classmethod
+    def post(cls, consumer: str, slots: int) -> Board:
+        """A board where others of this machine and user find it by the name of its consumer.
+
+        Its file is locked as long as this process or one that inherits the descriptor has it open. Where there is no
+        safe place for it, it has no name: then others find out by the consumer's silence.
+        """
+        folder = _folder()
+        if folder is not None:
+            with contextlib.suppress(OSError):  # no space, or no locks there
+                file, draft = tempfile.mkstemp(dir=folder)
+                # Locked before it has its name: one that is found unlocked is a dead process's.
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path = folder / _name(consumer)
+                    os.rename(draft, path)
+                except BaseException:
+                    os.close(file)
+                    os.unlink(draft)
+                    raise
+                return cls(file, slots, path)
+        with tempfile.TemporaryFile(prefix="gearmesh-board-") as nameless:
+            return cls(os.dup(nameless.fileno()), slots)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of it. ``keep``: leave it for others, who see by it that its process is dead."""
+        if self._path is not None and not keep:
+            self._path.unlink(missing_ok=True)
+        cast("memoryview", self.places).release()
+        self._numbers.release()
+        self._memory.close()
+        os.close(self.file)
+
+    @property
+    def running(self) -> list[int]:
+        """Fetch counters of what runs."""
+        return [number for number in self.places if number]
+
+    @property
+    def deadline(self) -> float:
+        """When the job that runs must have ended, by the monotonic clock all processes share; infinity: never."""
+        return self._numbers[0] / 1e9 or float("inf")
+
+    @property
+    def alone_for(self) -> float:
+        """Seconds since the last suspect began to run alone; infinity: none did."""
+        return (time.monotonic_ns() - self._numbers[1]) / 1e9 if self._numbers[1] else float("inf")
+
+    def alone(self) -> None:
+        """A suspect begins to run."""
+        self._numbers[1] = time.monotonic_ns()
+
+    @property
+    def greedy(self) -> bool:
+        """The process used more memory than it may."""
+        return bool(self._numbers[2])
+
+    @greedy.setter
+    def greedy(self, value: bool) -> None:
+        self._numbers[2] = value
+
+    def limit(self, seconds: float) -> None:
+        """Set the deadline, that many seconds from now; 0: none."""
+        self._numbers[0] = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
+
+
+class Evidence(NamedTuple):
+    """What a dead process has left.
+
+    Attributes:
+        running: fetch counters of what it ran.
+        certain: one of those has brought it down; else it may have been killed for another reason.
+    """
+
+    running: list[int]
+    certain: bool
+
+
+def evidence(consumer: str) -> Evidence | None:
+    """What is left of a consumer whose process and supervisor are both dead.
+
+    None: one of them lives, or nobody here can know, as with those of other machines and users.
+    """
+    folder = _folder()
+    if folder is None:
+        return None
+    try:
+        file = os.open(folder / _name(consumer), os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    slots = os.fstat(file).st_size // 8 - HEADER
+    if not _abandoned(file) or slots < 0:
+        os.close(file)
+        return None
+    board = Board(file, slots)
+    try:
+        return Evidence(board.running, board.greedy)
+    finally:
+        board.close()
+
+
+def sweep() -> None:
+    """Remove what dead processes have left so long ago that nobody looks for it."""
+    folder = _folder()
+    if folder is None:
+        return
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # somebody else was quicker
+            if time.time() - path.stat().st_mtime < STALE:
+                continue
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if _abandoned(file):
+                    path.unlink()
+            finally:
+                os.close(file)
+
+
+def _abandoned(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _name(consumer: str) -> str:
+    """A name within the folder whatever the consumer's is, which may come from the server.
+
+    Folders may be shared by machines, and then locks need not be: so it is a name for this machine.
+    """
+    return hashlib.sha1(f"{_machine()} {consumer}".encode(), usedforsecurity=False).hexdigest()
+
+
+def _machine() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return socket.gethostname()
+
+
+def _folder() -> Path | None:
+    """Where boards are; None if it can't be made, or somebody else could put false ones there."""
+    path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        info = path.lstat()
+    except OSError:
+        return None
+    safe = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
+    return path if safe else None

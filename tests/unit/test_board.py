@@ -1,0 +1,187 @@
+"""What a child runs, as its supervisor and the others of its machine see it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gearmesh import board as boards
+from gearmesh.board import Board, Evidence, evidence, sweep
+
+#: A process that inherits a board, does as told, and waits to be ended.
+CHILD = """
+import os, sys
+from gearmesh.board import Board
+board = Board(int(sys.argv[1]), 3)
+{what}
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    board = Board.post("here:1:abc", 3)
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a process that has a board, and did ``what`` with it."""
+    started = []
+
+    def start(board: Board, what: str = "") -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD.format(what=what), str(board.file)],
+            pass_fds=[board.file],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_nothing_runs_at_first(board: Board) -> None:
+    assert board.running == []
+    assert board.deadline == float("inf")
+    assert board.alone_for == float("inf")
+    assert not board.greedy
+
+
+def test_places_and_deadline(board: Board) -> None:
+    board.places[0], board.places[2] = 7, 2**40
+    assert board.running == [7, 2**40]
+    board.limit(10)
+    assert 9 < board.deadline - time.monotonic() <= 10
+    board.limit(0)
+    assert board.deadline == float("inf")
+
+
+def test_what_a_process_wrote_outlives_it(
+    board: Board, child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    kill(child(board, "board.places[1] = 42; board.limit(5)"))
+    assert board.running == [42]
+    assert 0 < board.deadline - time.monotonic() <= 5
+
+
+def test_who_lives_leaves_no_evidence(board: Board) -> None:
+    assert evidence("here:1:abc") is None
+    assert evidence("somebody else") is None
+
+
+def test_evidence_once_both_are_dead(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    board = Board.post("here:1:abc", 3)
+    process = child(board, "board.places[1] = 42")
+    board.close(keep=True)
+    assert evidence("here:1:abc") is None, "the child lives"
+    kill(process)
+    assert evidence("here:1:abc") == Evidence([42], certain=False)
+    assert evidence("here:1:abc") == Evidence([42], certain=False), "looking changes nothing"
+    assert evidence("here:1:ab") is None
+
+
+def test_the_supervisor_knows_better_while_it_lives(
+    board: Board, child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    kill(child(board, "board.places[1] = 42"))
+    assert evidence("here:1:abc") is None
+
+
+def test_too_much_memory_is_certain(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    board = Board.post("here:1:abc", 3)
+    process = child(board, "board.greedy = True; board.places[0] = 1")
+    board.close(keep=True)
+    kill(process)
+    assert evidence("here:1:abc") == Evidence([1], certain=True)
+
+
+def test_what_is_settled_leaves_nothing(tmp_path: Path) -> None:
+    Board.post("here:1:abc", 3).close()
+    assert evidence("here:1:abc") is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_name_from_the_server_is_no_path(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(bytes(64))
+    Board.post("x", 1).close()
+    for name in ("../outside", str(outside), "..", "", "\0", "é" * 300):
+        assert evidence(name) is None
+
+
+def test_another_machine_in_the_same_folder_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    Board.post("here:1:abc", 3).close(keep=True)
+    assert evidence("here:1:abc") is not None
+    monkeypatch.setattr(boards, "_machine", lambda: "another")
+    assert evidence("here:1:abc") is None
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_folder_that_others_may_write_in_is_not_used(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / f"gearmesh-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(mode)
+    board = Board.post("here:1:abc", 3)
+    board.places[0] = 5
+    assert board.running == [5], "without a name it serves its supervisor as well"
+    board.close(keep=True)
+    assert list(folder.iterdir()) == []
+    assert evidence("here:1:abc") is None
+
+
+def test_a_link_in_the_folder_s_place_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / f"gearmesh-{os.getuid()}").symlink_to(elsewhere)
+    Board.post("here:1:abc", 3).close(keep=True)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"gearmesh-{os.getuid()}").write_text("a file")
+    board = Board.post("here:1:abc", 3)
+    board.places[2] = 9
+    assert board.running == [9]
+    board.close()
+    assert evidence("here:1:abc") is None
+    sweep()
+
+
+def test_sweeping_takes_what_is_old_and_nobody_s(tmp_path: Path) -> None:
+    folder = tmp_path / f"gearmesh-{os.getuid()}"
+    living, fresh, old = (Board.post(name, 1) for name in ("living", "fresh", "old"))
+    fresh.close(keep=True)
+    old.close(keep=True)
+    sweep()
+    assert len(list(folder.iterdir())) == 3
+    for name in ("living", "old"):
+        os.utime(folder / boards._name(name), (1, 1))
+    sweep()
+    assert {path.name for path in folder.iterdir()} == {boards._name("living"), boards._name("fresh")}
+    living.close()
