@@ -60,6 +60,8 @@ class Site:
         self.broker = redis.Redis(host="127.0.0.1", port=server.port)
         self.nodes: list[Node] = []
         self.proxies: list[Proxy] = []
+        #: from when to when the broker was away (monotonic)
+        self.away: list[tuple[float, float]] = []
 
     def __enter__(self) -> Site:
         self._stack.callback(self.counts.close)
@@ -81,9 +83,13 @@ class Site:
         """The broker's URL, through ``proxy`` if there is one."""
         return self.server.url if proxy is None else f"redis://127.0.0.1:{proxy.port}/0"
 
-    def node(self, proxy: Proxy | None = None, **options: object) -> Node:
-        """A worker, started; with Node's options."""
+    def node(self, proxy: Proxy | None = None, *, apart: bool = False, **options: object) -> Node:
+        """A worker, started; with Node's options. ``apart``: as if it had a machine of its own."""
         log = self._folder / f"node{len(self.nodes)}.log"
+        if apart:
+            machine = log.with_suffix("")
+            machine.mkdir()
+            options["machine"] = str(machine)
         node = Node(self.url(proxy), self.counter.port, log, backend=self.backend, **options)  # type: ignore[arg-type]
         self.nodes.append(node)
         self._stack.callback(node.close)
@@ -153,6 +159,10 @@ class Site:
         for node in self.nodes:
             print(f"--- {node.log.name}\n{node.tail(lines)}")
 
+    def served(self, since: float, until: float) -> float:
+        """Of those seconds (monotonic), in how many the broker was there."""
+        return until - since - sum(max(0.0, min(until, end) - max(since, start)) for start, end in self.away)
+
     def killed(self) -> dict[int, float]:
         """When each process that was killed while it may have run tasks was."""
         return {pid: at for node in self.nodes for pid, at in node.killed.items()}
@@ -195,6 +205,8 @@ class Report:
     orphans: list[tuple[float, str, int, int]] = field(default_factory=list)
     #: from the same kill until another worker held it: after that it waits for a free slot
     offered: list[float] = field(default_factory=list)
+    #: of those seconds, the ones in which the broker was there
+    served: list[float] = field(default_factory=list)
     #: of those for which that took longer than the lease and 2 s: who held it, from when on, and when that one was
     #: killed, in seconds since it ran again
     late: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
@@ -209,7 +221,8 @@ class Report:
         wait = (
             f"median {orphans[len(orphans) // 2][0]:.2f} s, longest {orphans[-1][0]:.2f} s after the kill of the last "
             f"that held it, {max(self.from_first):.2f} s after that of the first; "
-            f"held by another worker after at most {max(self.offered, default=0.0):.2f} s"
+            f"held by another worker after at most {max(self.offered, default=0.0):.2f} s, "
+            f"{max(self.served, default=0.0):.2f} s of them with a broker"
             if orphans
             else "none"
         )
@@ -280,6 +293,7 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                     if offered >= holders.lease + 2:
                         report.late[key] = holders.trail(sent.tasks[key], again.at)
                     report.offered.append(offered)
+                    report.served.append(site.served(last, last + offered))
                 report.orphans.append((again.at - last, key, run.pid, again.pid))
                 report.from_first.append(again.at - killed[run.pid])
     for key, total in sent.chords.items():
@@ -429,15 +443,19 @@ class Storm:
 
     def _restart(self) -> str:
         server, client = self._site.server, self._site.broker
-        if self._random.random() < 0.5:
+        killed = self._random.random() < 0.5
+        if not killed:
+            client.config_set("appendfsync", "everysec")
+            time.sleep(0.1)
+        began = time.monotonic()
+        if killed:
             server.kill()
             time.sleep(self._random.uniform(0.0, 0.5))
             server.start()
-            return "Redis killed, fsync always"
-        client.config_set("appendfsync", "everysec")
-        time.sleep(0.1)
-        server.restart()
-        return "Redis stopped, fsync everysec"
+        else:
+            server.restart()
+        self._site.away.append((began, time.monotonic()))
+        return "Redis killed, fsync always" if killed else "Redis stopped, fsync everysec"
 
     def _cut(self) -> str:
         proxy = self._random.choice(self._site.proxies)

@@ -35,6 +35,8 @@ class Node:
         options: more words of the command line.
         backend: the URL of where states go; "": the broker.
         redis: settings of Redis connections; None: the defaults.
+        machine: a folder for its temporary files. Who shares it is on one machine as far as workers can see; "": this
+            one's.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Node:
         options: Sequence[str] = (),
         backend: str = "",
         redis: Mapping[str, object] | None = None,
+        machine: str = "",
     ) -> None:
         self.log = log
         self.concurrency = concurrency
@@ -64,6 +67,8 @@ class Node:
             "CHAOS_SKEW": str(skew),
             "PYTHONPATH": str(Path(gearmesh.__file__).parent.parent),
         }
+        if machine:
+            self._env["TMPDIR"] = machine
         self._process: subprocess.Popen[bytes] | None = None
         #: children that were ever seen; some may outlive their supervisor
         self._children: dict[int, psutil.Process] = {}

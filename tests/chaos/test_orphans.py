@@ -19,27 +19,48 @@ from .producers import QUEUE, remote_tasks
 LEASE = 1.5
 
 
-@pytest.mark.parametrize("who", ["child", "both"], ids=["the child", "child and supervisor"])
-def test_an_orphan_runs_again(site: Site, who: str) -> None:
-    victim = site.node(lease=LEASE)
+@pytest.mark.parametrize(
+    ("who", "apart", "lease", "bound"),
+    [
+        pytest.param("child", False, 30.0, 2.0, id="the child"),
+        pytest.param("both", False, 30.0, 5.0, id="child and supervisor, on this machine"),
+        pytest.param("both", True, LEASE, LEASE + 2.0, id="child and supervisor, on another machine"),
+    ],
+)
+def test_an_orphan_runs_again(site: Site, who: str, apart: bool, lease: float, bound: float) -> None:
+    victim = site.node(lease=lease, apart=apart)
     site.ready()
     with App(site.url(), site.url()) as app:
         result = remote_tasks(app)["work"].delay("orphan", 6000)
         eventually(lambda: site.runs("orphan"))
-        site.node(lease=LEASE)
+        site.node(lease=lease, apart=apart)
         site.ready(2)
         killed = time.monotonic()
         if who == "child":
             assert victim.kill_child()
         else:
             victim.kill_both()
-        first, second = eventually(lambda: len(runs := site.runs("orphan")) > 1 and runs)
+        first, second = eventually(lambda: len(runs := site.runs("orphan")) > 1 and runs, bound + 10)
         took = second.at - killed
         print(f"orphan of {who}: ran again after {took:.2f} s")
-        assert took < LEASE + 2.0
+        assert took < bound
         assert first.pid != second.pid
         assert result.get(timeout=30) == "orphan"
     assert len(site.runs("orphan")) == 2
+
+
+def test_who_is_started_again_goes_on_at_once(site: Site) -> None:
+    """With a lease of half a minute: nobody else is there, and nobody has to wait for it to end."""
+    node = site.node(lease=30.0, concurrency=2)
+    site.ready()
+    with App(site.url(), site.url()) as app:
+        work = remote_tasks(app)["work"]
+        results = [work.delay(f"again/{i}", 2000) for i in range(2)]
+        eventually(lambda: all(site.runs(f"again/{i}") for i in range(2)))
+        node.kill_both()
+        node.start()
+        assert [result.get(timeout=15) for result in results] == [f"again/{i}" for i in range(2)]
+    assert [len(site.runs(f"again/{i}")) for i in range(2)] == [2, 2]
 
 
 @pytest.mark.parametrize("code", [0, 1])
