@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,7 +12,7 @@ from redis import exceptions
 
 from gearmesh.redis_scripts.cluster import Cluster
 
-__all__ = ["run", "source"]
+__all__ = ["run", "run_each", "source"]
 
 
 @cache
@@ -37,3 +38,21 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
         return client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
     except exceptions.NoScriptError:
         return client.execute_command("EVAL", text, len(keys), *keys, *args)
+
+
+def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> None:
+    """Run script ``name``, which has one key, for each (key, arguments), in one round trip.
+
+    Raises as :func:`run`. ``how``: what the pipeline of such a client is to be executed with.
+    """
+    text, sha = source(name)
+    calls = list(calls)
+    with client.pipeline(transaction=False) as pipe:
+        for key, args in calls:
+            pipe.execute_command("EVALSHA", sha, 1, key, *args)
+        answers = pipe.execute(raise_on_error=False, **how)
+    for (key, args), answer in zip(calls, answers, strict=True):
+        if isinstance(answer, exceptions.NoScriptError):
+            client.execute_command("EVAL", text, 1, key, *args)
+        elif isinstance(answer, Exception):
+            raise answer

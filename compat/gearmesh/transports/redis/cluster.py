@@ -87,10 +87,7 @@ class ClusterChannel(Channel):
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
         # Who lives says so wherever it is heard: a node that is away must not make others believe it is dead. Nobody
         # can miss it there meanwhile, either.
-        with self.redis.pipeline() as pipe:
-            for queue in queues:
-                pipe.hincrby(self.keys(queue).consumers, consumer, 1)
-            pipe.execute(partly=True)
+        self.beat(consumer, queues, partly=True)
 
     def admit(self, requests: Sequence[Rated]) -> list[int]:
         answers = [0] * len(requests)

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_scripts.runner import run, run_each
 from gearmesh.transports.base import Count, DeadLetter, Delayed, Rated
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.wire.codec import decode
@@ -47,8 +47,11 @@ class Desk:
         return found
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        for queue in queues:
-            run(self.redis, "beat", [self.keys(queue).consumers], [consumer])
+        self.beat(consumer, queues)
+
+    def beat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
+        """A heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_scripts.runner.run_each`."""
+        run_each(self.redis, "beat", [(self.keys(queue).consumers, [consumer]) for queue in queues], **how)
 
     def recover(
         self,
