@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
-from rich.console import Console
 
 from gearmesh.app.app import App
 from gearmesh.config import Config
@@ -18,6 +17,9 @@ from gearmesh.config.layers import Source, chosen_file
 from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
 from gearmesh.worker.loader import load_app
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "Place",
@@ -155,6 +157,8 @@ def console(*, stderr: bool = False) -> Console:
     On a narrow terminal lines may be broken, by the terminal; rich would break columns, down to a letter a line. In a
     pipe each row is one line.
     """
+    from rich.console import Console  # workers draw nothing
+
     found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not stderr and "COLUMNS" not in os.environ:
         found.width = max(found.width, _LEAST) if found.is_terminal else _WIDEST

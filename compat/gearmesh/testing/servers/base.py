@@ -12,13 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from gearmesh.errors import GearmeshError
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Server", "ServerMissing", "free_port"]
 
 
-class ServerMissing(RuntimeError):
+class ServerMissing(GearmeshError):
     """The server's program is not on this machine; the message says in one line how to get it."""
 
 

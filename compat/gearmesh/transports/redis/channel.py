@@ -13,18 +13,16 @@ from queue import Empty
 from typing import Any
 
 import msgpack
-import redis
 from kombu.transport import redis as kombu_redis
-from kombu.transport import virtual
 from redis.exceptions import ResponseError
 
-from gearmesh.redis_scripts import connections
-from gearmesh.redis_scripts.access import Access
-from gearmesh.redis_scripts.commits import MAX_ENTRIES, CommitScript
+from gearmesh.redis_scripts.commits import CommitScript
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.transports.order import QueueOrder, order_of
+from gearmesh.transports.redis.connecting import Connecting
+from gearmesh.transports.redis.credit import QoS
 from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
@@ -43,36 +41,6 @@ log = logging.getLogger("gearmesh.redis")
 END_PATIENCE = 1.0
 
 
-class QoS(virtual.QoS):  # type: ignore[misc]
-    """Credit is counted in the ledger; what is unsettled lies on the server, so nothing is restored here."""
-
-    restore_at_shutdown = False
-
-    def can_consume(self) -> bool:
-        return self.credit() > 0
-
-    def credit(self) -> int:
-        """How many more messages may be taken now."""
-        most = self.prefetch_count
-        return MAX_ENTRIES if not most else int(most) - len(self.channel.ledger.open)
-
-    def append(self, message: Message, delivery_tag: Any) -> None:
-        pass
-
-    def ack(self, delivery_tag: int) -> None:
-        self.channel.settle_one(delivery_tag, "ack")
-
-    def reject(self, delivery_tag: int, requeue: bool = False) -> None:
-        self.channel.settle_one(delivery_tag, "head" if requeue else "ack")
-
-    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def restore_unacked(self) -> list[Any]:
-        self.channel.put_back_all()
-        return []
-
-
 class FanoutQueues(dict[str, str]):
     """Queue by fanout exchange; "" for a message that came while its consumer was cancelled."""
 
@@ -80,7 +48,7 @@ class FanoutQueues(dict[str, str]):
         return ""
 
 
-class Channel(Taking, kombu_redis.Channel):  # type: ignore[misc]
+class Channel(Taking, Connecting):
     """See :class:`gearmesh.transports.base.Channel` for the verbs.
 
     Transport options beyond kombu's: ``access`` (an :class:`~gearmesh.redis_scripts.access.Access`; None: a server
@@ -92,17 +60,10 @@ class Channel(Taking, kombu_redis.Channel):  # type: ignore[misc]
 
     QoS = QoS
     Message = Message
-    connection_class = connections.Connection
-    connection_class_ssl = connections.SSLConnection
     do_restore = False
     priority_steps = (0,)
     supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
-    socket_timeout = 15.0
-    socket_connect_timeout = 15.0
-    socket_keepalive = True
-    max_connections = 1000
 
-    access: Access | None = None
     consumer: str = ""
     ledger: Ledger
     lease: float = 30.0
@@ -164,22 +125,9 @@ class Channel(Taking, kombu_redis.Channel):  # type: ignore[misc]
 
     # -- what a cluster has otherwise
 
-    def _open(self) -> Any:
-        """The client for all that does not block."""
-        # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
-        return redis.Redis(connection_pool=self.pool, single_connection_client=True)
-
     def _own_script(self) -> CommitScript:
         """What carries out Commits while it is not fused with a backend."""
         return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
-
-    def line(self, queue: str) -> Any:
-        """What connects us with the server of ``queue``; another object after each new connection, None for none."""
-        return self.redis.connection._sock
-
-    def wait_pool(self, queue: str) -> Any:
-        """Where connections come from that wait for ``queue``."""
-        return self.async_pool
 
     def moved(self) -> None:
         """A server has said that a queue is elsewhere."""
@@ -326,48 +274,6 @@ class Channel(Taking, kombu_redis.Channel):  # type: ignore[misc]
         self.waiters.clear()
         self._undelivered.clear()
         self._closing = True
-
-    def _drop_kept(self) -> None:
-        self.redis.connection.disconnect()
-
-    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
-        if self.access is not None:
-            for name in ("host", "port"):
-                params.pop(name, None)
-            params |= self.access.place()
-            params["connection_class"] = self._watched(params["connection_class"], asynchronous)
-            if "path" in params:
-                for name in ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"):
-                    params.pop(name, None)
-            return params
-        # A Unix socket's path comes as the host; kombu knows one class of such connections, whatever the channel says.
-        host = params.get("host") or ""
-        if host.startswith("/"):
-            params["path"] = host
-            for name in (
-                "host",
-                "port",
-                "socket_connect_timeout",
-                "socket_keepalive",
-                "socket_keepalive_options",
-            ):
-                params.pop(name, None)
-        if "path" in params:
-            params["connection_class"] = self._watched(connections.UnixConnection, asynchronous)
-        return params
-
-    def _watched(self, kind: Any, watched: bool) -> Any:
-        """kombu's way to learn that a connection it polls was closed."""
-        channel = self
-
-        class Watched(kind):  # type: ignore[misc]
-            def disconnect(self, *args: Any, **kwargs: Any) -> None:
-                super().disconnect(*args, **kwargs)
-                if channel._registered:
-                    channel._on_connection_disconnect(self)
-
-        return Watched if watched else kind
 
     # -- the verbs
 

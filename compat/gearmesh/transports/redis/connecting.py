@@ -1,0 +1,77 @@
+"""How a channel reaches its server: kombu's pools, over connections of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+from kombu.transport import redis as kombu_redis
+
+from gearmesh.redis_scripts import connections
+from gearmesh.redis_scripts.access import Access
+
+__all__ = ["Connecting"]
+
+#: Parameters of a connection that one over a Unix socket does not know.
+TCP_ONLY = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
+
+
+class Connecting(kombu_redis.Channel):  # type: ignore[misc]
+    """A part of :class:`~.channel.Channel`.
+
+    Transport option ``access``: an :class:`~gearmesh.redis_scripts.access.Access`; None: a server where the
+    connection's URL says.
+    """
+
+    connection_class = connections.Connection
+    connection_class_ssl = connections.SSLConnection
+    socket_timeout = 15.0
+    socket_connect_timeout = 15.0
+    socket_keepalive = True
+    max_connections = 1000
+
+    access: Access | None = None
+
+    def _open(self) -> Any:
+        """The client for all that does not block."""
+        # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
+        return redis.Redis(connection_pool=self.pool, single_connection_client=True)
+
+    def line(self, queue: str) -> Any:
+        """What connects us with the server of ``queue``; another object after each new connection, None for none."""
+        return self.redis.connection._sock
+
+    def wait_pool(self, queue: str) -> Any:
+        """Where connections come from that wait for ``queue``."""
+        return self.async_pool
+
+    def _drop_kept(self) -> None:
+        """Close the connection of :meth:`_open`."""
+        self.redis.connection.disconnect()
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
+        # A Unix socket's path comes as the host; kombu knows one class of such connections, whatever the channel says.
+        host = params.get("host") or ""
+        if self.access is not None or host.startswith("/"):
+            for name in ("host", "port"):
+                params.pop(name, None)
+            params |= {"path": host} if self.access is None else self.access.place()
+        if "path" in params:
+            for name in TCP_ONLY:
+                params.pop(name, None)
+            params["connection_class"] = connections.UnixConnection
+        params["connection_class"] = self._watched(params["connection_class"], asynchronous)
+        return params
+
+    def _watched(self, kind: Any, watched: bool) -> Any:
+        """kombu's way to learn that a connection it polls was closed."""
+        channel = self
+
+        class Watched(kind):  # type: ignore[misc]
+            def disconnect(self, *args: Any, **kwargs: Any) -> None:
+                super().disconnect(*args, **kwargs)
+                if channel._registered:
+                    channel._on_connection_disconnect(self)
+
+        return Watched if watched else kind
