@@ -12,15 +12,17 @@ import stat
 import tempfile
 import time
 from collections.abc import MutableSequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
 __all__ = ["Board", "Evidence", "evidence", "sweep"]
 
-#: Numbers before those of the slots: the deadline, since when a suspect runs alone, whether there was too much memory.
-HEADER = 3
-#: Seconds after which a dead process's board is of no use to anybody: all leases ended long ago.
-STALE = 86400.0
+#: Numbers before those of the slots: the deadline, since when a suspect runs alone, whether there was too much memory,
+#: and when it was first found that its process is dead (unix ns; 0: it was not).
+HEADER = 4
+#: Seconds for which a board is kept from then on; after that it is of no use to anybody: all leases ended long ago.
+KEPT = 86400.0
 
 
 class Board:
@@ -53,31 +55,36 @@ class Board:
         Its file is locked as long as this process or one that inherits the descriptor has it open. Where there is no
         safe place for it, it has no name: then others find out by the consumer's silence.
         """
-        folder = _folder()
+        folder = _folder(make=True)
         if folder is not None:
             with contextlib.suppress(OSError):  # no space, or no locks there
-                file, draft = tempfile.mkstemp(dir=folder)
-                # Locked before it has its name: one that is found unlocked is a dead process's.
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path = folder / _name(consumer)
-                    os.rename(draft, path)
-                except BaseException:
-                    os.close(file)
-                    os.unlink(draft)
-                    raise
-                return cls(file, slots, path)
-        with tempfile.TemporaryFile(prefix="gearmesh-board-") as nameless:
-            return cls(os.dup(nameless.fileno()), slots)
+                return cls._named(folder, folder / _name(consumer.encode()), slots)
+        return cls(_nameless(), slots)
+
+    @classmethod
+    def _named(cls, folder: Path, path: Path, slots: int) -> Board:
+        file, draft = tempfile.mkstemp(dir=folder)
+        try:
+            # Locked before it has its name: one that is found unlocked is a dead process's.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            board = cls(file, slots, path)
+            os.rename(draft, path)
+        except BaseException:
+            os.close(file)
+            os.unlink(draft)
+            raise
+        return board
 
     def close(self, *, keep: bool = False) -> None:
         """Let go of it. ``keep``: leave it for others, who see by it that its process is dead."""
         if self._path is not None and not keep:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody has tidied up there
+                self._path.unlink()
+        os.close(self.file)
         cast("memoryview", self.places).release()
         self._numbers.release()
-        self._memory.close()
-        os.close(self.file)
+        with contextlib.suppress(BufferError):  # somebody has taken a part of the places
+            self._memory.close()
 
     @property
     def running(self) -> list[int]:
@@ -107,6 +114,12 @@ class Board:
     def greedy(self, value: bool) -> None:
         self._numbers[2] = value
 
+    def dead_for(self) -> float:
+        """Seconds since this was first asked about it: to be asked of a dead process's board only."""
+        if not self._numbers[3]:
+            self._numbers[3] = time.time_ns()
+        return (time.time_ns() - self._numbers[3]) / 1e9
+
     def limit(self, seconds: float) -> None:
         """Set the deadline, that many seconds from now; 0: none."""
         self._numbers[0] = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
@@ -124,23 +137,15 @@ class Evidence(NamedTuple):
     certain: bool
 
 
-def evidence(consumer: str) -> Evidence | None:
+def evidence(consumer: bytes) -> Evidence | None:
     """What is left of a consumer whose process and supervisor are both dead.
 
     None: one of them lives, or nobody here can know, as with those of other machines and users.
     """
     folder = _folder()
-    if folder is None:
+    board = _left(folder / _name(consumer)) if folder is not None else None
+    if board is None:
         return None
-    try:
-        file = os.open(folder / _name(consumer), os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    slots = os.fstat(file).st_size // 8 - HEADER
-    if not _abandoned(file) or slots < 0:
-        os.close(file)
-        return None
-    board = Board(file, slots)
     try:
         return Evidence(board.running, board.greedy)
     finally:
@@ -150,49 +155,61 @@ def evidence(consumer: str) -> Evidence | None:
 def sweep() -> None:
     """Remove what dead processes have left so long ago that nobody looks for it."""
     folder = _folder()
-    if folder is None:
-        return
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # somebody else was quicker
-            if time.time() - path.stat().st_mtime < STALE:
+    with contextlib.suppress(OSError):  # the folder is gone
+        for path in folder.iterdir() if folder is not None else ():
+            board = _left(path)
+            if board is None:
                 continue
-            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                if _abandoned(file):
-                    path.unlink()
-            finally:
-                os.close(file)
+            if board.dead_for() > KEPT:
+                path.unlink(missing_ok=True)
+            board.close()
 
 
-def _abandoned(file: int) -> bool:
+def _left(path: Path) -> Board | None:
+    """The board at ``path`` if it is a dead process's."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        return Board(file, os.fstat(file).st_size // 8 - HEADER)
+    except (OSError, ValueError):  # it lives; or this is no board
+        os.close(file)
+        return None
 
 
-def _name(consumer: str) -> str:
+def _nameless() -> int:
+    """A file that only those know who inherit it."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("gearmesh-board")
+    with tempfile.TemporaryFile(prefix="gearmesh-board-") as file:
+        return os.dup(file.fileno())
+
+
+def _name(consumer: bytes) -> str:
     """A name within the folder whatever the consumer's is, which may come from the server.
 
     Folders may be shared by machines, and then locks need not be: so it is a name for this machine.
     """
-    return hashlib.sha1(f"{_machine()} {consumer}".encode(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(_machine() + b" " + consumer, usedforsecurity=False).hexdigest()
 
 
-def _machine() -> str:
+@cache
+def _machine() -> bytes:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
-        return socket.gethostname()
+        return socket.gethostname().encode()
 
 
-def _folder() -> Path | None:
-    """Where boards are; None if it can't be made, or somebody else could put false ones there."""
-    path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"
+def _folder(*, make: bool = False) -> Path | None:
+    """Where boards are; None if there is no such place, or somebody else could put false ones there."""
     try:
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+        path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"
+        if make:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
         info = path.lstat()
     except OSError:
         return None

@@ -59,7 +59,7 @@ def test_who_is_started_again_goes_on_at_once(site: Site) -> None:
         eventually(lambda: all(site.runs(f"again/{i}") for i in range(2)))
         node.kill_both()
         node.start()
-        assert [result.get(timeout=15) for result in results] == [f"again/{i}" for i in range(2)]
+        assert [result.get(timeout=25) for result in results] == [f"again/{i}" for i in range(2)]
     assert [len(site.runs(f"again/{i}")) for i in range(2)] == [2, 2]
 
 

@@ -577,6 +577,16 @@ class TestNames(Mishaps):
         last.check_losses(again, 1, 1, 1)
         assert [message.delivery.suspect for message in again] == [-1, -1, -1], "somebody may have killed it"
 
+    def test_names_that_no_worker_has_are_passed_over(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        tap().publish(queue, b"x")
+        holder = tap(queue, prefetch=1, lease=0.5)
+        holder.take(1)
+        reaper = tap(queue, prefetch=1, lease=0.5)
+        client.hset(reaper.channel.keys(queue).consumers, b"bad\xff", "1")  # type: ignore[arg-type]
+        assert len(reaper.take(1)) == 1, "who else is silent is found all the same"
+
     def test_what_ran_when_memory_ran_out_is_suspect(
         self, tap: OpenTap, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

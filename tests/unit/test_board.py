@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gearmesh import board as boards
@@ -91,26 +93,26 @@ def test_what_a_process_wrote_outlives_it(
 
 
 def test_who_lives_leaves_no_evidence(board: Board) -> None:
-    assert evidence("here:1:abc") is None
-    assert evidence("somebody else") is None
+    assert evidence(b"here:1:abc") is None
+    assert evidence(b"somebody else") is None
 
 
 def test_evidence_once_both_are_dead(child: Callable[..., subprocess.Popen[bytes]]) -> None:
     board = Board.post("here:1:abc", 3)
     process = child(board, "board.places[1] = 42")
     board.close(keep=True)
-    assert evidence("here:1:abc") is None, "the child lives"
+    assert evidence(b"here:1:abc") is None, "the child lives"
     kill(process)
-    assert evidence("here:1:abc") == Evidence([42], certain=False)
-    assert evidence("here:1:abc") == Evidence([42], certain=False), "looking changes nothing"
-    assert evidence("here:1:ab") is None
+    assert evidence(b"here:1:abc") == Evidence([42], certain=False)
+    assert evidence(b"here:1:abc") == Evidence([42], certain=False), "looking changes nothing"
+    assert evidence(b"here:1:ab") is None
 
 
 def test_the_supervisor_knows_better_while_it_lives(
     board: Board, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     kill(child(board, "board.places[1] = 42"))
-    assert evidence("here:1:abc") is None
+    assert evidence(b"here:1:abc") is None
 
 
 def test_too_much_memory_is_certain(child: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -118,12 +120,12 @@ def test_too_much_memory_is_certain(child: Callable[..., subprocess.Popen[bytes]
     process = child(board, "board.greedy = True; board.places[0] = 1")
     board.close(keep=True)
     kill(process)
-    assert evidence("here:1:abc") == Evidence([1], certain=True)
+    assert evidence(b"here:1:abc") == Evidence([1], certain=True)
 
 
 def test_what_is_settled_leaves_nothing(tmp_path: Path) -> None:
     Board.post("here:1:abc", 3).close()
-    assert evidence("here:1:abc") is None
+    assert evidence(b"here:1:abc") is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -132,14 +134,15 @@ def test_a_name_from_the_server_is_no_path(tmp_path: Path) -> None:
     outside.write_bytes(bytes(64))
     Board.post("x", 1).close()
     for name in ("../outside", str(outside), "..", "", "\0", "é" * 300):
-        assert evidence(name) is None
+        assert evidence(name.encode()) is None
+    assert evidence(b"\xff") is None
 
 
 def test_another_machine_in_the_same_folder_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     Board.post("here:1:abc", 3).close(keep=True)
-    assert evidence("here:1:abc") is not None
-    monkeypatch.setattr(boards, "_machine", lambda: "another")
-    assert evidence("here:1:abc") is None
+    assert evidence(b"here:1:abc") is not None
+    monkeypatch.setattr(boards, "_machine", lambda: b"another")
+    assert evidence(b"here:1:abc") is None
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
@@ -152,7 +155,7 @@ def test_a_folder_that_others_may_write_in_is_not_used(tmp_path: Path, mode: int
     assert board.running == [5], "without a name it serves its supervisor as well"
     board.close(keep=True)
     assert list(folder.iterdir()) == []
-    assert evidence("here:1:abc") is None
+    assert evidence(b"here:1:abc") is None
 
 
 def test_a_link_in_the_folder_s_place_is_not_followed(tmp_path: Path) -> None:
@@ -169,19 +172,65 @@ def test_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     board.places[2] = 9
     assert board.running == [9]
     board.close()
-    assert evidence("here:1:abc") is None
+    assert evidence(b"here:1:abc") is None
     sweep()
 
 
-def test_sweeping_takes_what_is_old_and_nobody_s(tmp_path: Path) -> None:
+def test_no_place_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    board = Board.post("here:1:abc", 3)
+    board.places[0] = 4
+    assert board.running == [4]
+    board.close()
+    assert evidence(b"here:1:abc") is None
+    sweep()
+
+
+def test_a_folder_that_is_tidied_up_ends_nobody(tmp_path: Path) -> None:
+    board = Board.post("here:1:abc", 1)
     folder = tmp_path / f"gearmesh-{os.getuid()}"
-    living, fresh, old = (Board.post(name, 1) for name in ("living", "fresh", "old"))
-    fresh.close(keep=True)
-    old.close(keep=True)
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+    assert evidence(b"here:1:abc") is None
     sweep()
-    assert len(list(folder.iterdir())) == 3
-    for name in ("living", "old"):
-        os.utime(folder / boards._name(name), (1, 1))
+    board.close()
+
+
+def test_what_a_task_forks_does_not_pass_for_it(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    board = Board.post("here:1:abc", 3)
+    process = child(
+        board,
+        "board.places[1] = 42; os.register_at_fork(after_in_child=board.close)\n"
+        "if os.fork() == 0: os.closerange(0, 3); import time; time.sleep(60); os._exit(0)",
+    )
+    forked = psutil.Process(process.pid).children()
+    board.close(keep=True)
+    kill(process)
+    try:
+        assert evidence(b"here:1:abc") == Evidence([42], certain=False)
+    finally:
+        for each in forked:
+            each.kill()
+
+
+def test_sweeping_takes_what_has_been_nobody_s_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / f"gearmesh-{os.getuid()}"
+    living, left = Board.post("living", 1), Board.post("left", 1)
+    left.close(keep=True)
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))  # a mapped file's times say little
     sweep()
-    assert {path.name for path in folder.iterdir()} == {boards._name("living"), boards._name("fresh")}
+    assert evidence(b"left") is not None, "it was first found now"
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.KEPT - 10) * 1e9))
+    sweep()
+    assert evidence(b"left") is not None
+    monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.KEPT + 10) * 1e9))
+    sweep()
+    assert [path.name for path in folder.iterdir()] == [boards._name(b"living")]
     living.close()

@@ -51,8 +51,14 @@ def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **h
         for key, args in calls:
             pipe.execute_command("EVALSHA", sha, 1, key, *args)
         answers = pipe.execute(raise_on_error=False, **how)
+    trouble = None
     for (key, args), answer in zip(calls, answers, strict=True):
         if isinstance(answer, exceptions.NoScriptError):
-            client.execute_command("EVAL", text, 1, key, *args)
+            try:
+                client.execute_command("EVAL", text, 1, key, *args)
+            except Exception as exc:  # the others are done all the same
+                trouble = trouble or exc
         elif isinstance(answer, Exception):
-            raise answer
+            trouble = trouble or answer
+    if trouble is not None:
+        raise trouble

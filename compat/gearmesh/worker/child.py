@@ -104,12 +104,13 @@ def main(argv: list[str]) -> int:
     """Run a worker as its supervisor says; an exit code."""
     setup = json.loads(argv[1])
     options = options_of(setup["options"])
+    board = Board(setup["board"], options.board_size)
+    # It shows that this process lives: what tasks start, or fork, must not keep it open.
+    os.set_inheritable(board.file, False)
+    os.register_at_fork(after_in_child=board.close)
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
         app = load_for(setup["spec"], options, tell=False)
-        board = Board(setup["board"], options.board_size)
-        # It shows that this process lives: what tasks start must not keep it open.
-        os.set_inheritable(board.file, False)
         worker = Worker(
             app,
             options.queues,

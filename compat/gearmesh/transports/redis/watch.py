@@ -67,11 +67,15 @@ class Watch:
             blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
             rest = seen[queue] = {}
             for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
-                left = evidence(consumer.decode())
+                try:
+                    name = consumer.decode()
+                except UnicodeDecodeError:  # nobody of ours put it there
+                    continue
+                left = evidence(consumer)
                 if left is not None:
-                    self._bury(queue, consumer.decode(), left)
+                    self._bury(queue, name, left)
                 if ms >= lease * 1000:
-                    self._reap(queue, consumer, beat)
+                    self._reap(queue, name, beat)
                 else:
                     still = ms / 1000
                     rest[consumer] = (beat, still)
@@ -96,13 +100,12 @@ class Watch:
             )
             self._channel.ready.add(queue)
 
-    def _reap(self, queue: str, consumer: bytes, beat: bytes) -> None:
-        name = consumer.decode()
-        count = self._channel.take_over(name, queue, beat=beat, lost=True)
+    def _reap(self, queue: str, consumer: str, beat: bytes) -> None:
+        count = self._channel.take_over(consumer, queue, beat=beat, lost=True)
         if count > 0:
             log.warning(
                 "consumer %s gave no sign of life for %g s: %d of its messages go back to %s",
-                name,
+                consumer,
                 self._channel.lease,
                 count,
                 queue,
