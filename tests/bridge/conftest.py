@@ -152,7 +152,6 @@ def place(
     way: Way = request.param
     url, backend, store = broker_of(way)
     flags = ["-mode", "both", "-broker", url, "-backend", backend, "-queue", GO_QUEUE]
-    flags += ["-expire", "86400"]  # Celery's result_expires: RabbitMQ's queues say it, and all have to agree
     flags += ["-log", "error"] if way.go else ["-only", ",".join(GO_TASKS)]
     words = ("worker", "-P", way.pool, "-c", "4", "-l", "info")
     with (

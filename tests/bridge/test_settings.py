@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -110,3 +111,20 @@ def test_a_password_is_written_as_celery_reads_it() -> None:
     app = app_of(**chosen)
     assert app.connection_for_write().password == "p/w"
     assert settings(broker="rediss://h:1/2", backend=URL)["broker_use_ssl"] is True
+
+
+@pytest.mark.parametrize(
+    ("backend", "setting", "seconds"),
+    [
+        ("amqp://localhost:5672", None, 3600),  # its queues say it: Go's default has to be ours
+        ("amqp://localhost:5672", 86400, 86400),
+        ("amqp://localhost:5672", timedelta(days=1), 86400),
+        (URL, None, 86400),
+        (URL, 60, 60),
+    ],
+)
+def test_how_long_results_live(backend: str, setting: Any, seconds: int) -> None:
+    app = app_of(**settings(broker=URL, backend=backend))
+    if setting is not None:
+        app.conf.result_expires = setting
+    assert Bridge.of(app).gear.config.results_expire_in == seconds

@@ -69,8 +69,12 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
                 # Before anybody can see the failure: else Go, seeing all members ended, could take the trigger and
                 # do nothing with it.
                 self._take(request)
-            if self._get_task_meta_for(task_id)["status"] == SUCCESS:
+            stored, side = self._read((task_id, celery_meta(task_id)))
+            if stored is not None and stored.success:
                 return result  # a lost worker's second run does not undo the first
+            if side is not None and side.success:
+                # Of an earlier call with the same id: what is stored below would yield to it.
+                self._forget_side(task_id)
         results: Sequence[Any] = ()
         try:
             if word == SUCCESS:
@@ -96,6 +100,9 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
 
     def _read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         return self.bridge.insist(lambda: self.bridge.backend.read(uuids))
+
+    def _forget_side(self, task_id: str) -> None:
+        self.bridge.insist(lambda: self.bridge.backend.purge([celery_meta(task_id)]))
 
     def _forget(self, task_id: str) -> None:
         self.bridge.insist(lambda: self.bridge.backend.purge([task_id, celery_meta(task_id)]))

@@ -12,7 +12,7 @@ from celery.canvas import Signature as Step
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
-from gearmesh.backends.base import Backend, Counting
+from gearmesh.backends.base import Backend, Counting, Yielding
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of
 from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
@@ -77,7 +77,7 @@ class Bridge:
                 broker=conf.broker_write_url,
                 backend=conf.result_backend.partition("+")[2],
                 default_queue=conf.task_default_queue,
-                results_expire_in=expire_of(conf.result_expires),
+                results_expire_in=expire_of(conf),
                 amqp=self._amqp,
                 **settings,
             )
@@ -192,9 +192,14 @@ class Bridge:
     def end(self, states: Sequence[TaskState], member: Membership | None) -> None:
         """Store the states of a task that has ended, its own the last, and count it where its group is counted.
 
+        A FAILURE is not stored over a SUCCESS, where the backend can compare and store in one step.
         Raises BackendError as :meth:`insist`.
         """
         backend = self.backend
+        if states[-1].State == FAILURE and isinstance(backend, Yielding):
+            yielding = backend
+            self.insist(lambda: yielding.write_unless_success(states))
+            return
         if member is None or not isinstance(backend, Counting):
             self.write(states)
             return

@@ -27,8 +27,20 @@ TRANSPORTS: Final[Mapping[str, str]] = {
 #: Results that never expire (Celery's 0 or None) live this long.
 FOR_EVER: Final = 10 * 365 * 86400
 
+#: Go's ResultsExpireIn, if nobody has set it.
+GO_EXPIRE: Final = 3600
 
-def expire_of(setting: Any) -> int:
+
+def expire_of(conf: Any) -> int:
+    """Seconds that results live: what ``result_expires`` says.
+
+    RabbitMQ's queues are declared with them, and refuse who says another number: if nobody has set it, they are Go's
+    there, and not Celery's day.
+    """
+    setting = conf.result_expires
+    untold = setting is conf.defaults[-1]["result_expires"]
+    if untold and conf.result_backend.partition("+")[2].startswith("amqp"):
+        return GO_EXPIRE
     seconds = setting.total_seconds() if isinstance(setting, timedelta) else setting
     return int(seconds) if seconds else FOR_EVER
 
