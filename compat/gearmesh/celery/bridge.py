@@ -13,7 +13,7 @@ from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend, Counting, Yielding
-from gearmesh.celery.checks import amqp_of, check_settings, expire_of
+from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
@@ -79,6 +79,7 @@ class Bridge:
                 default_queue=conf.task_default_queue,
                 results_expire_in=expire_of(conf),
                 amqp=self._amqp,
+                redis=redis_of(conf),
                 **settings,
             )
         )

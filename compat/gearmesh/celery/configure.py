@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -40,6 +41,8 @@ def configure(
     chosen = settings(broker=broker, backend=backend, go_tasks=go_tasks, **options)
     if queue is not None:
         chosen["task_default_queue"] = queue
+    if isinstance(app.conf.broker_use_ssl, Mapping):
+        chosen.pop("broker_use_ssl", None)  # it names files
     app.conf.update(chosen)
     Bridge.of(app)
 
