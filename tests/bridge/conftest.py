@@ -13,7 +13,7 @@ import pytest
 import redis
 from celery import Celery
 
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.joining import bridge_of
 from gearmesh.testing.peerproc import PeerProcess, python_peer
 from gearmesh.testing.servers import MemcachedServer, MongoServer, RabbitServer, RedisServer
 from gearmesh.wire.names import celery_meta
@@ -100,7 +100,7 @@ class Place:
 
     def kept(self, task_id: str) -> bool:
         """True if the result backend has anything of a task."""
-        return any(Bridge.of(self.app).backend.read([task_id, celery_meta(task_id)]))
+        return any(bridge_of(self.app).backend.read([task_id, celery_meta(task_id)]))
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ import json
 import pytest
 from celery import chord
 
-from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import redis_of
+from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import ConfigError
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.servers.certificates import Certificates
@@ -43,7 +43,7 @@ def test_tasks_and_results_over_tls(tls_server: RedisServer, certificates: Certi
 def test_the_backend_may_have_files_of_its_own(certificates: Certificates) -> None:
     files = files_of(certificates)
     app = make_app("redis://localhost:6379/0", "rediss://localhost:6380/0", redis_backend_use_ssl=files)
-    config = Bridge.of(app).gear.config.redis
+    config = bridge_of(app).gear.config.redis
     assert [config.ca, config.cert, config.key] == list(files.values())
     app.close()
 

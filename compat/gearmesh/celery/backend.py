@@ -13,9 +13,9 @@ from celery.backends.base import SyncBackendMixin
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.chords import Chords
 from gearmesh.celery.errors import NotForGo
+from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.members import membership
 from gearmesh.celery.message import ORIGIN
 from gearmesh.celery.meta import error_text, read_meta, read_side, side_state, states_of, wire_state
@@ -48,7 +48,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url, **kwargs)
         self.thread_safe = True
-        self.bridge = Bridge.of(app)
+        self.bridge = bridge_of(app)
 
     def as_uri(self, include_password: bool = False) -> str:
         return str(self.url) if include_password else redact(str(self.url))
@@ -84,7 +84,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
             raise EncodeError(str(exc)) from exc
         states = states_of(task_id, state, text, results, error_text(result))
         ended = request is not None and word in (SUCCESS, FAILURE)
-        self.bridge.end(states, membership(self.bridge, request) if ended else None)
+        self.bridge.end(states, membership(self.bridge.group, request) if ended else None)
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:

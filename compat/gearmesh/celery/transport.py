@@ -17,6 +17,7 @@ from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
 from gearmesh.celery.content import TaskMessage, read, write
 from gearmesh.celery.crossing import outgoing
+from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.looping import LoopedLink, Looping
 from gearmesh.celery.message import from_wire, to_wire
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
@@ -182,7 +183,7 @@ def _find(client: Any) -> Bridge:
         if app.conf.broker_transport in TRANSPORTS.values() and _where(app.connection_for_write()) == _where(
             client
         ):
-            bridge = Bridge.of(app)
+            bridge = bridge_of(app)
             client.transport_options = {**client.transport_options, "bridge": bridge}
             return bridge
     raise ConfigError("no Celery app has these broker settings: gearmesh's transports for Celery need one")
