@@ -36,7 +36,7 @@ _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x
 DOUBT: Final = 1.0
 #: Seconds below which a delayed message does not wait in a queue of Go's kind. Go: that one is gone after twice the
 #: delay, with the message in it if this came later than one delay after the declaration. Go's own are a second or more.
-SHORT: Final = 0.9
+SHORT: Final = 0.5
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
 SHORTEST, LONGEST = 0.05, 30.0
 
