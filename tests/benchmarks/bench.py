@@ -1,6 +1,6 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp|celery] [--tasks 20000] [--backlog 200000] [--rounds 3]
+    python tests/benchmarks/bench.py [redis|amqp|celery] [--tasks 20000] [--backlog 200000] [--rounds 3] [--only delay]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("delay",), help="of the Celery benchmark, publishing alone")
     args = parser.parse_args()
     with RedisServer() as server:
         if args.broker == "amqp":
@@ -205,7 +206,7 @@ def main() -> None:
                 AMQPBench(rabbit, server.url, args.tasks, args.rounds).run()
             return
         if args.broker == "celery":
-            CeleryBench(server.url, args.tasks, args.rounds).run()
+            CeleryBench(server.url, args.tasks, args.rounds, working=args.only is None).run()
             return
         Bench(server.url, args.tasks, args.backlog, args.rounds).run()
 

@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, chain, chord, group
 from celery.exceptions import TimeoutError
 
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import GearmeshError
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode, encode, encode_state
@@ -70,7 +70,7 @@ class CeleryClient:
 
     def _group_states(self, asked: Json) -> Json:
         restored = self._app.GroupResult.restore(asked["UUID"])
-        states = Bridge.of(self._app).backend.read([each.id for each in restored])
+        states = bridge_of(self._app).backend.read([each.id for each in restored])
         assert len(states) == asked["Count"]
         return {"Raw": "[" + ",".join(encode_state(state).decode() for state in states if state) + "]"}
 
@@ -87,18 +87,18 @@ class CeleryClient:
     # -- looking
 
     def _state(self, asked: Json) -> Json:
-        (state,) = Bridge.of(self._app).backend.read([asked["UUID"]])
+        (state,) = bridge_of(self._app).backend.read([asked["UUID"]])
         if state is None:
             return {"OK": False}
         assert self._app.AsyncResult(state.TaskUUID).state == state.State
         return {"State": state.State, "Raw": encode_state(state).decode()}
 
     def _pending(self, asked: Json) -> Json:
-        with connect(Bridge.of(self._app).gear.config) as connection:
+        with connect(bridge_of(self._app).gear.config) as connection:
             return _listed(connection.channel().pending(asked["Queue"]))
 
     def _delayed(self, asked: Json) -> Json:
-        with connect(Bridge.of(self._app).gear.config) as connection:
+        with connect(bridge_of(self._app).gear.config) as connection:
             return _listed(each.body for each in connection.channel().delayed())
 
     # -- from signatures, and to answers
@@ -127,7 +127,7 @@ class CeleryClient:
     def _waited(self, result: Any, asked: Json) -> Json:
         value = result.get(timeout=asked.get("TimeoutMs", 10_000) / 1000, interval=0.01)
         ids = [each.id for each in result] if isinstance(result, self._app.GroupResult) else [result.id]
-        states = Bridge.of(self._app).backend.read(ids)
+        states = bridge_of(self._app).backend.read(ids)
         stored = [one for state in states if state is not None for one in state.Results or ()]
         values = [load(one.Type, one.Value) for one in stored]
         # What Celery gives is what is stored: nothing for none, a value, or a list of several.

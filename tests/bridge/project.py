@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from functools import partial
@@ -37,7 +38,7 @@ def make_app(url: str, backend: str = "", **settings: Any) -> Celery:
         accept_content=["json", "msgpack"],
         worker_send_task_events=True,
         task_send_sent_event=True,
-        **settings,
+        **{**json.loads(os.environ.get("PROJECT_SETTINGS", "{}")), **settings},
     )
     configure(
         app,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.joining import bridge_of
 
 from .conftest import Place
 from .processes import CeleryProcess, eventually
@@ -14,7 +14,7 @@ from .test_crossing import noted
 def test_beat(place: Place, key: str, tmp_path: Path) -> None:
     words = ("beat", "-s", str(tmp_path / "schedule"), "-l", "info", "--max-interval", "1")
     env = {"BEAT_STORE": place.store, "BEAT_KEY": key}
-    backend = Bridge.of(place.app).gear.config.backend
+    backend = bridge_of(place.app).gear.config.backend
     with CeleryProcess(
         *words, broker=place.url, backend=backend, env=env, app="tests.bridge.beating:app", ready="Starting"
     ):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import chord
 
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.joining import bridge_of
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 
@@ -38,7 +38,7 @@ class Callbacks:
             return [int(each or 0) for each in client.mget([self.key(n) for n in range(0, CHORDS, 2)])]
 
     def for_go(self) -> Counter[str]:
-        with connect(Bridge.of(self._place.app).gear.config) as connection:
+        with connect(bridge_of(self._place.app).gear.config) as connection:
             channel = connection.channel()
             return Counter(decode(body).UUID for body in channel.pending(self.queue))
 

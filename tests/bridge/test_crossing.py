@@ -44,7 +44,7 @@ def noted(place: Place, key: str) -> list[str]:
 # -- calls
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 def test_celery_calls_go(place: Place) -> None:
     assert place.task("multiply", 3, 4).delay().get(timeout=WAIT) == 12
     assert place.task("concat", ["a", "b"]).delay().get(timeout=WAIT) == "ab"
@@ -81,7 +81,7 @@ def test_go_has_no_expiry(place: Place) -> None:
         place.app.send_task("multiply", (1, 2), time_limit=10)
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 def test_celery_calls_celery(place: Place) -> None:
     odd = {"none": None, "mixed": [1, "a", {"deep": [None]}], "bytes": b"\xff", "big": 2**70}
     assert place.task("echo", odd, None, kwargs={"k": odd}).delay().get(timeout=WAIT) == [
@@ -91,7 +91,7 @@ def test_celery_calls_celery(place: Place) -> None:
     assert place.task("none").delay().get(timeout=WAIT) is None
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 def test_go_calls_celery(place: Place) -> None:
     answer = place.ask(Op="call", Sig=sig("add", i64(1), i64(2)), TimeoutMs=10_000)
     assert (answer["Results"], answer["Types"]) == ([3], ["int64"])
@@ -120,7 +120,7 @@ def test_nothing_is_nothing(place: Place) -> None:
 # -- failures, retries, states
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 def test_failures_cross_as_text(place: Place) -> None:
     result = place.task("fail", "oh no").delay()
     with pytest.raises(TaskFailed, match="oh no"):
@@ -278,7 +278,7 @@ FLOWS = (
 )  # fmt: skip
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_workflow_of_celery_s(place: Place, name: str) -> None:
     flow, expected = celery_flows(place)[name]
@@ -324,7 +324,7 @@ def test_a_task_of_go_s_as_errback(place: Place, name: str, error: str) -> None:
     assert handled.get(timeout=WAIT) == f"handled:{error},own"
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 @pytest.mark.parametrize(
     "header", [("broken", "multiply"), ("add", "fail"), ("fail", "fail"), ("broken", "broken")]
 )
@@ -346,7 +346,7 @@ def test_a_member_fails(place: Place, key: str, header: tuple[str, str]) -> None
 # -- workflows of Go's
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 def test_chains_of_go_s(place: Place) -> None:
     first = [sig("add", i64(1), i64(2)), go("multiply", i64(10)), sig("add", i64(5))]
     assert place.ask(Op="chain", Sigs=first, TimeoutMs=10_000)["Results"] == [35]
@@ -372,7 +372,7 @@ def test_groups_of_go_s(place: Place) -> None:
     assert place.ask(Op="group", Sigs=members, TimeoutMs=10_000)["Results"] == [3, 10]
 
 
-@pytest.mark.backends
+@pytest.mark.backends(rabbitmq=True)
 @pytest.mark.parametrize(
     ("members", "callback", "results"),
     [

@@ -1,4 +1,4 @@
-"""Celery workers are killed, and Redis goes away: what is lost, and what is not."""
+"""Celery workers are killed, and Redis or RabbitMQ goes away: what is lost, and what is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.servers import RabbitServer, RedisServer
 from gearmesh.testing.waiting import eventually
 
 from .processes import CeleryProcess
@@ -99,6 +99,22 @@ def test_redis_is_restarted(
         time.sleep(1.0)
         server.restart()
         load.all_done()
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_rabbitmq_is_restarted(
+    make_rabbitmq: Callable[..., RabbitServer], store: str, notes: Any, key: str, how: str
+) -> None:
+    """The worker's connection is a part of Celery's event loop there, and begins anew."""
+    server = make_rabbitmq()
+    load = Load(server.url, notes, store, key)
+    with worker(server.url, store, LATE):
+        eventually(lambda: load.done() > 20)
+        server.kill() if how == "kill" else server.stop()
+        before = load.done()
+        server.restart()
+        load.all_done()
+    assert before < MANY  # else it came too late to matter
 
 
 def test_what_is_lost_with_celery_s_default(broker: str, store: str, notes: Any, key: str) -> None:

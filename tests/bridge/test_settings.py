@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
 
 from gearmesh.celery import Backend, Consumer, GoTask, Transport, configure, settings
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import ConfigError
 
 URL = "redis://127.0.0.1:6379/3"
@@ -32,8 +33,8 @@ def test_one_call() -> None:
     assert connection.transport_cls == "gearmesh.celery:Transport"
     assert (connection.hostname, connection.port, connection.virtual_host) == ("127.0.0.1", 6379, "3")
     assert app.conf.task_default_queue == "python"
-    bridge = Bridge.of(app)
-    assert bridge is Bridge.of(app)
+    bridge = bridge_of(app)
+    assert bridge is bridge_of(app)
     assert bridge.go["resize"] == GoTask("go")
     assert (bridge.gear.config.lease, bridge.gear.config.default_queue) == (9, "python")
 
@@ -47,14 +48,14 @@ def test_settings_only() -> None:
         worker_consumer="gearmesh.celery:Consumer",
     )
     assert isinstance(app.backend, Backend)
-    assert Bridge.of(app).go["resize"] == GoTask("go", ("[]byte", "uint16"))
+    assert bridge_of(app).go["resize"] == GoTask("go", ("[]byte", "uint16"))
     assert isinstance(app.connection_for_write().transport, Transport)
     assert Consumer is not None
 
 
 def test_two_apps_have_their_own() -> None:
     one, two = app_of(**right()), app_of(**right())
-    assert Bridge.of(one) is not Bridge.of(two)
+    assert bridge_of(one) is not bridge_of(two)
     pools = {app.connection_for_write() for app in (one, two)}
     assert len(pools) == 2
 
@@ -92,7 +93,7 @@ def test_two_apps_have_their_own() -> None:
 )
 def test_a_wrong_setting_is_an_error_at_start(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
-        Bridge.of(app_of(**right(**changes)))
+        bridge_of(app_of(**right(**changes)))
     assert "secret" not in str(raised.value)
 
 
@@ -110,3 +111,20 @@ def test_a_password_is_written_as_celery_reads_it() -> None:
     app = app_of(**chosen)
     assert app.connection_for_write().password == "p/w"
     assert settings(broker="rediss://h:1/2", backend=URL)["broker_use_ssl"] is True
+
+
+@pytest.mark.parametrize(
+    ("backend", "setting", "seconds"),
+    [
+        ("amqp://localhost:5672", None, 3600),  # its queues say it: Go's default has to be ours
+        ("amqp://localhost:5672", 86400, 86400),
+        ("amqp://localhost:5672", timedelta(days=1), 86400),
+        (URL, None, 86400),
+        (URL, 60, 60),
+    ],
+)
+def test_how_long_results_live(backend: str, setting: Any, seconds: int) -> None:
+    app = app_of(**settings(broker=URL, backend=backend))
+    if setting is not None:
+        app.conf.result_expires = setting
+    assert bridge_of(app).gear.config.results_expire_in == seconds

@@ -64,7 +64,7 @@ def go(amqp_url: str) -> GoSide:
 
 class TestAMQPBackend(BackendContract):
     merges = False
-    lacks = frozenset({"claims", "reports", "revocations"})
+    lacks = frozenset({"claims", "reports", "revocations", "yielding"})
     large = 400
     each = 8
 

@@ -230,6 +230,22 @@ def test_delays_rounded_to_a_few(broker: Broker) -> None:
     assert delays == [100_000, 158_490, 251_189] or delays == [158_490, 251_189]
 
 
+def test_a_short_delay_does_not_expire_with_its_queue(broker: Broker) -> None:
+    """Go: a queue for delayed messages lives for twice the delay, and takes with it what came late."""
+    now = time.time_ns()
+    _publish(broker.url, *(Publish("q", signature("q", n), now + n * 10**6) for n in range(50, 350, 50)))
+    names = list(broker.queues())
+    assert [name for name in names if name.startswith("gearmesh:wait:")]
+    assert not [name for name in names if name.startswith("delay.")]
+    arrived: list[Any] = []
+
+    def all_there() -> bool:
+        arrived.extend(broker.messages("q"))
+        return len(arrived) == 6
+
+    eventually(all_there)
+
+
 def test_rounding_up() -> None:
     for steps in (1, 3, 10):
         rounded = {round_up(ms, steps) for ms in range(1, 100_001)}

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Backend", "Claiming", "Counting", "Reporting", "Revoking"]
+__all__ = ["Backend", "Claiming", "Counting", "Reporting", "Revoking", "Yielding"]
 
 
 class Backend(Protocol):
@@ -135,6 +135,14 @@ class Revoking(Protocol):
         From a thread of the backend's. After the connection was lost (and at first) it is told of all that are
         revoked, so that nothing is missed. Returns a function that ends the watch.
         """
+
+
+@runtime_checkable
+class Yielding(Protocol):
+    """What a backend may do besides: compare and store in one step."""
+
+    def write_unless_success(self, states: Sequence[TaskState]) -> None:
+        """Store FAILURE states as :meth:`Backend.write` does, but none over a SUCCESS, whoever stores that just now."""
 
 
 @runtime_checkable

@@ -71,6 +71,10 @@ class MemoryBackend:
         with self._store.lock:
             self._store.write(states, self.expire)
 
+    def write_unless_success(self, states: Sequence[TaskState]) -> None:
+        with self._store.lock:
+            self._store.write(self._store.unless_success(states), self.expire)
+
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         with self._store.lock:
             return [self._store.state(uuid) for uuid in uuids]

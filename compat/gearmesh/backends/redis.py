@@ -31,7 +31,7 @@ from gearmesh.wire.names import (
     revoked_channel,
     task_report,
 )
-from gearmesh.wire.state import GroupMeta, TaskState
+from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 
 __all__ = ["RedisBackend", "open_redis"]
 
@@ -64,8 +64,13 @@ class RedisBackend:
     # -- states
 
     def write(self, states: Sequence[TaskState]) -> None:
+        self._write([pack_state(state) for state in states])
+
+    def write_unless_success(self, states: Sequence[TaskState]) -> None:
+        self._write([(*pack_state(state), SUCCESS) for state in states])
+
+    def _write(self, packed: Sequence[Packed]) -> None:
         start = size = 0
-        packed = [pack_state(state) for state in states]
         for i, parts in enumerate(packed):
             weight = sum(map(len, parts))
             if i > start and (i - start >= MAX_ENTRIES or size + weight > MAX_BYTES):

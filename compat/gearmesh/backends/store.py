@@ -85,6 +85,11 @@ class Store:
         self._sweep(now)
         self.announcer.announce(final)
 
+    def unless_success(self, states: Sequence[TaskState]) -> list[TaskState]:
+        """Those whose tasks have not succeeded."""
+        stored = ((state, self.state(state.TaskUUID)) for state in states)
+        return [state for state, old in stored if old is None or not old.success]
+
     def put_group(self, meta: GroupMeta, expire: float) -> None:
         """Store a group's meta."""
         now = time.monotonic()

@@ -13,9 +13,9 @@ from celery.backends.base import SyncBackendMixin
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.chords import Chords
 from gearmesh.celery.errors import NotForGo
+from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.members import membership
 from gearmesh.celery.message import ORIGIN
 from gearmesh.celery.meta import error_text, read_meta, read_side, side_state, states_of, wire_state
@@ -48,7 +48,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url, **kwargs)
         self.thread_safe = True
-        self.bridge = Bridge.of(app)
+        self.bridge = bridge_of(app)
 
     def as_uri(self, include_password: bool = False) -> str:
         return str(self.url) if include_password else redact(str(self.url))
@@ -69,8 +69,12 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
                 # Before anybody can see the failure: else Go, seeing all members ended, could take the trigger and
                 # do nothing with it.
                 self._take(request)
-            if self._get_task_meta_for(task_id)["status"] == SUCCESS:
+            stored, side = self._read((task_id, celery_meta(task_id)))
+            if stored is not None and stored.success:
                 return result  # a lost worker's second run does not undo the first
+            if side is not None and side.success:
+                # Of an earlier call with the same id: what is stored below would yield to it.
+                self._forget_side(task_id)
         results: Sequence[Any] = ()
         try:
             if word == SUCCESS:
@@ -80,7 +84,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
             raise EncodeError(str(exc)) from exc
         states = states_of(task_id, state, text, results, error_text(result))
         ended = request is not None and word in (SUCCESS, FAILURE)
-        self.bridge.end(states, membership(self.bridge, request) if ended else None)
+        self.bridge.end(states, membership(self.bridge.group, request) if ended else None)
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -96,6 +100,9 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
 
     def _read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         return self.bridge.insist(lambda: self.bridge.backend.read(uuids))
+
+    def _forget_side(self, task_id: str) -> None:
+        self.bridge.insist(lambda: self.bridge.backend.purge([celery_meta(task_id)]))
 
     def _forget(self, task_id: str) -> None:
         self.bridge.insist(lambda: self.bridge.backend.purge([task_id, celery_meta(task_id)]))

@@ -7,17 +7,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from celery.canvas import Signature as Step
-
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
-from gearmesh.backends.base import Backend, Counting
-from gearmesh.celery.checks import amqp_of, check_settings, expire_of
+from gearmesh.backends.base import Backend, Counting, Yielding
+from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
-from gearmesh.celery.steps import GO, RAW
 from gearmesh.config import Config
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.forks import PerProcess
@@ -33,8 +30,6 @@ __all__ = ["Bridge"]
 
 T = TypeVar("T")
 
-#: Where the app keeps its bridge.
-_ATTRIBUTE: Final = "_gearmesh_bridge"
 #: Seconds for which a state is written again while the backend is away.
 PATIENCE: Final = 30.0
 #: Seconds between tries while another has a group in hand.
@@ -51,12 +46,13 @@ _OPTIONS: Final = {
 
 
 class Bridge:
-    """One an app, see :meth:`of`. Safe in threads and after a fork.
+    """One an app, see :func:`.joining.bridge_of`. Safe in threads and after a fork.
 
     Attributes:
         celery: the Celery app.
         gear: a gearmesh app with the same broker and backend.
         go: the tasks that Go runs.
+        amqp: Machinery's AMQP settings.
         unregistered_max_age: see :class:`gearmesh.config.Config`.
     """
 
@@ -71,52 +67,24 @@ class Bridge:
         self._results: dict[str, Declaration] = {}
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
         settings = {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
-        self._amqp = amqp_of(options.get("amqp"))
+        self.amqp = amqp_of(options.get("amqp"))
         self.gear = App(
             config=Config(
                 broker=conf.broker_write_url,
                 backend=conf.result_backend.partition("+")[2],
                 default_queue=conf.task_default_queue,
-                results_expire_in=expire_of(conf.result_expires),
-                amqp=self._amqp,
+                results_expire_in=expire_of(conf),
+                amqp=self.amqp,
+                redis=redis_of(conf),
                 **settings,
             )
         )
         self.unregistered_max_age = self.gear.config.unregistered_max_age
         self._waiter = PerProcess(lambda: Waiter(self.backend))
 
-    @staticmethod
-    def of(app: Any) -> Bridge:
-        """The app's bridge, made at the first call.
-
-        Raises:
-            ConfigError: the settings do not fit; says what to set.
-        """
-        found: Bridge | None = vars(app).get(_ATTRIBUTE)
-        if found is None:
-            found = vars(app).setdefault(_ATTRIBUTE, Bridge(app))
-            found._install()
-        return found
-
     def __repr__(self) -> str:
         # It stands among the transport options, by which kombu tells pools apart.
         return f"<Bridge of {self.celery.main or 'app'} {id(self.celery):#x}>"
-
-    def _install(self) -> None:
-        from gearmesh.celery.canvas import GoStep, RawStep
-        from gearmesh.celery.helpers import register
-
-        Step.TYPES.setdefault(RAW, RawStep)
-        Step.TYPES.setdefault(GO, GoStep)
-        register(self.celery)
-        options = self.celery.conf.broker_transport_options or {}
-        self.celery.conf.broker_transport_options = {
-            **options,
-            "amqp": self._amqp,
-            # On RabbitMQ it gets what Go programs send that name no queue.
-            "default_queue": self.celery.conf.task_default_queue,
-            "bridge": self,
-        }
 
     # -- where tasks run
 
@@ -192,9 +160,14 @@ class Bridge:
     def end(self, states: Sequence[TaskState], member: Membership | None) -> None:
         """Store the states of a task that has ended, its own the last, and count it where its group is counted.
 
+        A FAILURE is not stored over a SUCCESS, where the backend can compare and store in one step.
         Raises BackendError as :meth:`insist`.
         """
         backend = self.backend
+        if states[-1].State == FAILURE and isinstance(backend, Yielding):
+            yielding = backend
+            self.insist(lambda: yielding.write_unless_success(states))
+            return
         if member is None or not isinstance(backend, Counting):
             self.write(states)
             return

@@ -8,7 +8,6 @@ from typing import Any
 from celery.canvas import Signature as Step
 from celery.result import AsyncResult
 
-from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.errors import NotForGo
 from gearmesh.celery.results import typed_results
 from gearmesh.celery.steps import raw_of
@@ -71,7 +70,7 @@ class RawStep(Step):  # type: ignore[misc]
         Raises:
             NotForGo: what the task returned has no Go type.
         """
-        bridge = Bridge.of(self.app)
+        bridge = self.app.backend.bridge
         task = self.app.current_worker_task
         parent = Signature(Immutable=bool(self.immutable), OnSuccess=(self.signature,))
         results: tuple[TaskResult, ...] = ()

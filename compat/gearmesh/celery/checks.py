@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from kombu.utils.url import parse_url
 
-from gearmesh.config import AMQPConfig
+from gearmesh.config import AMQPConfig, RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
 
-__all__ = ["BACKEND", "CONSUMER", "TRANSPORTS", "amqp_of", "check_settings", "expire_of"]
+__all__ = ["BACKEND", "CONSUMER", "TRANSPORTS", "amqp_of", "check_settings", "expire_of", "redis_of"]
 
 BACKEND: Final = "gearmesh.celery:Backend"
 CONSUMER: Final = "gearmesh.celery:Consumer"
@@ -24,11 +25,25 @@ TRANSPORTS: Final[Mapping[str, str]] = {
     "amqps": "gearmesh.celery:AMQPTransport",
     "memory": "gearmesh.celery:MemoryTransport",
 }
+#: RedisConfig's names of TLS files, and redis-py's, which are Celery's.
+_FILES: Final = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
 #: Results that never expire (Celery's 0 or None) live this long.
 FOR_EVER: Final = 10 * 365 * 86400
 
+#: Go's ResultsExpireIn, if nobody has set it.
+GO_EXPIRE: Final = 3600
 
-def expire_of(setting: Any) -> int:
+
+def expire_of(conf: Any) -> int:
+    """Seconds that results live: what ``result_expires`` says.
+
+    RabbitMQ's queues are declared with them, and refuse who says another number: if nobody has set it, they are Go's
+    there, and not Celery's day.
+    """
+    setting = conf.result_expires
+    untold = setting is conf.defaults[-1]["result_expires"]
+    if untold and conf.result_backend.partition("+")[2].startswith("amqp"):
+        return GO_EXPIRE
     seconds = setting.total_seconds() if isinstance(setting, timedelta) else setting
     return int(seconds) if seconds else FOR_EVER
 
@@ -42,6 +57,24 @@ def amqp_of(setting: Any) -> AMQPConfig:
         return AMQPConfig(**(setting or {}))
     except TypeError as exc:
         raise ConfigError(f"amqp: {exc}") from exc
+
+
+def redis_of(conf: Any) -> RedisConfig:
+    """How a Redis with results is reached: the files of TLS are those of Celery's own settings.
+
+    Raises:
+        ConfigError: they say that its certificate is not to be looked at.
+    """
+    name = "redis_backend_use_ssl" if conf.redis_backend_use_ssl else "broker_use_ssl"
+    said = conf[name]
+    if not isinstance(said, Mapping):
+        return RedisConfig()
+    if said.get("ssl_cert_reqs", ssl.CERT_REQUIRED) not in (ssl.CERT_REQUIRED, "required", "CERT_REQUIRED"):
+        raise ConfigError(
+            f"{name}: ssl_cert_reqs: expected CERT_REQUIRED; name the authority as ssl_ca_certs"
+        )
+    files: dict[str, Any] = {ours: str(said.get(theirs) or "") for ours, theirs in _FILES.items()}
+    return RedisConfig(**files)
 
 
 def check_settings(conf: Any) -> None:

@@ -13,6 +13,7 @@ from celery.result import GroupResult
 from gearmesh.app.groups import member_states
 from gearmesh.backends.base import Counting
 from gearmesh.celery.bridge import BUSY, Bridge
+from gearmesh.celery.canvas import GoStep
 from gearmesh.celery.members import Membership, membership
 from gearmesh.celery.meta import read_side, side_state
 from gearmesh.celery.results import to_json
@@ -76,7 +77,7 @@ class Chords:
             if self._trigger(group_id, request.id):
                 self._fire(group_id, self._callback(chord), request, state, result)
             return
-        member = membership(self.bridge, request)
+        member = membership(self.bridge.group, request)
         if member is not None and self._complete(member, request.id):
             with self._over(group_id, request.id) as hand:
                 hand.fired = self._trigger(group_id, request.id)
@@ -129,7 +130,7 @@ class Chords:
 
     def _part_of_go(self, request: Any, chord: Mapping[str, Any]) -> None:
         """A chord that a Go program made: its callback gets all results, behind its own arguments."""
-        member, by = membership(self.bridge, request), request.id
+        member, by = membership(self.bridge.group, request), request.id
         if member is None:
             return
         group_id, states = member.group_uuid, None
@@ -241,6 +242,4 @@ def _chord_error(task_id: str, exc: Any) -> ChordError:
 
 
 def _in_go(callback: Any) -> bool:
-    from gearmesh.celery.canvas import GoStep
-
     return isinstance(callback, GoStep)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS
+from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.routes import GoTasks
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of
@@ -40,8 +41,10 @@ def configure(
     chosen = settings(broker=broker, backend=backend, go_tasks=go_tasks, **options)
     if queue is not None:
         chosen["task_default_queue"] = queue
+    if isinstance(app.conf.broker_use_ssl, Mapping):
+        chosen.pop("broker_use_ssl", None)  # it names files
     app.conf.update(chosen)
-    Bridge.of(app)
+    bridge_of(app)
 
 
 def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **options: Any) -> dict[str, Any]:

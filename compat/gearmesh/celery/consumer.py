@@ -8,7 +8,7 @@ from typing import Any
 from celery import signals
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import GearmeshError
 from gearmesh.wire.commit import Commit, Settle
 
@@ -25,7 +25,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     """
 
     def __init__(self, on_task_request: Any, *args: Any, app: Any = None, **kwargs: Any) -> None:
-        self.bridge = Bridge.of(app)
+        self.bridge = bridge_of(app)
         super().__init__(on_task_request, *args, app=app, **kwargs)
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:

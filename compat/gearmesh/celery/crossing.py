@@ -17,10 +17,9 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.content import USUAL, TaskMessage
 from gearmesh.celery.errors import NotForGo
-from gearmesh.celery.helpers import APPLY, CHORD, FAILED
 from gearmesh.celery.message import own_headers, to_wire
 from gearmesh.celery.routes import GoTask
-from gearmesh.celery.steps import GO, is_raw, raw_of
+from gearmesh.celery.steps import APPLY, CHORD, FAILED, GO, is_raw, raw_of
 from gearmesh.celery.values import from_json
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.wire import gotime

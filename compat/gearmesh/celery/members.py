@@ -11,8 +11,10 @@ from gearmesh.celery.steps import is_raw
 from gearmesh.wire.codec import decode
 
 if TYPE_CHECKING:
-    from gearmesh.celery.bridge import Bridge
+    from collections.abc import Callable
+
     from gearmesh.wire.signature import Signature
+    from gearmesh.wire.state import GroupMeta
 
 __all__ = ["Membership", "member_of", "membership"]
 
@@ -32,14 +34,17 @@ def member_of(sig: Signature) -> Membership | None:
     return Membership(sig.GroupUUID, sig.GroupTaskCount, True)
 
 
-def membership(bridge: Bridge, request: Any) -> Membership | None:
-    """The group of a task that runs in a Celery worker: of its chord, or the one that a Go program sent it in."""
+def membership(group_of: Callable[[str], GroupMeta | None], request: Any) -> Membership | None:
+    """The group of a task that runs in a Celery worker: of its chord, or the one that a Go program sent it in.
+
+    ``group_of``: looks up a group's meta.
+    """
     again = bool((request.delivery_info or {}).get("redelivered")) or request.retries > 0
     group, chord = request.group, request.chord
     if group and chord:
         if is_raw(chord):
             return Membership(group, chord["kwargs"]["count"], again)
-        meta = bridge.group(group)
+        meta = group_of(group)
         return None if meta is None else Membership(group, len(meta.TaskUUIDs), again)
     origin = (request.headers or {}).get(ORIGIN)
     found = member_of(decode(origin.encode())) if isinstance(origin, str) else None

@@ -4,7 +4,8 @@
                   they survive ``self.retry()`` and ``self.replace()``.
 ``gearmesh.go``   a step of a Celery workflow that Go runs.
 
-Both take results after their own arguments, as everything that Machinery runs.
+Both take results after their own arguments, as everything that Machinery runs. What neither Go nor these have words
+for is done by three tasks on a Celery worker, see :mod:`.helpers`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ from typing import Any, Final
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 
-__all__ = ["GO", "RAW", "in_go", "is_raw", "raw_of", "raw_step"]
+__all__ = ["APPLY", "CHORD", "FAILED", "GO", "RAW", "in_go", "is_raw", "raw_of", "raw_step"]
 
 RAW: Final = "gearmesh.raw"
 GO: Final = "gearmesh.go"
+#: Goes on with a chain or a callback: a group, a chord, a step that is to wait.
+APPLY: Final = "gearmesh.apply"
+#: A chord of Celery's whose last member ran in Go.
+CHORD: Final = "gearmesh.chord"
+#: A task of a Celery workflow failed in Go.
+FAILED: Final = "gearmesh.failed"
 
 
 def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, Any]:

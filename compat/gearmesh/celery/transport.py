@@ -17,15 +17,17 @@ from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
 from gearmesh.celery.content import TaskMessage, read, write
 from gearmesh.celery.crossing import outgoing
+from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.looping import LoopedLink, Looping
 from gearmesh.celery.message import from_wire, to_wire
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
+from gearmesh.redis_scripts.runner import run
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel
 from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.channel import Channel as RedisChannel
 from gearmesh.wire import gotime
-from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.codec import decode, encode, encode_state
 from gearmesh.wire.commit import Commit, Publish, Settle
 from gearmesh.wire.state import PENDING, TaskState
 
@@ -113,7 +115,11 @@ class Bridging:
         publish = Publish(sig.RoutingKey, encode(sig), eta if eta > now else 0, sig.Priority)
         if self._flusher is None:
             self._flusher = Flusher(self, bridge.backend)  # type: ignore[arg-type]
-        self._flusher.flush([Commit(states=states, publishes=(publish,))])
+        self._carry(self._flusher, states, publish)
+
+    def _carry(self, flusher: Flusher, states: tuple[TaskState, ...], publish: Publish) -> None:
+        """Write the states and send the message, which nobody may read before."""
+        flusher.flush([Commit(states=states, publishes=(publish,))])
 
     # -- in
 
@@ -177,7 +183,7 @@ def _find(client: Any) -> Bridge:
         if app.conf.broker_transport in TRANSPORTS.values() and _where(app.connection_for_write()) == _where(
             client
         ):
-            bridge = Bridge.of(app)
+            bridge = bridge_of(app)
             client.transport_options = {**client.transport_options, "bridge": bridge}
             return bridge
     raise ConfigError("no Celery app has these broker settings: gearmesh's transports for Celery need one")
@@ -188,7 +194,15 @@ def _where(client: Any) -> tuple[Any, ...]:
 
 
 class _RedisChannel(Bridging, RedisChannel):
-    pass
+    def _carry(self, flusher: Flusher, states: tuple[TaskState, ...], publish: Publish) -> None:
+        """What nearly every call is (one state, a message for now, one Redis for both) has a script of its own."""
+        if not flusher.fused or publish.eta_ns or len(states) != 1:
+            super()._carry(flusher, states, publish)
+            return
+        document = encode_state(states[0])
+        arguments = [document, self.bridge.backend.expire, publish.body]
+        run(self.redis, "publish", [states[0].TaskUUID, publish.queue], arguments)
+        self._replicas.wait(self.redis, publish.queue)
 
 
 class Transport(redis.Transport):

@@ -188,4 +188,15 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except amqp.ChannelError as exc:
-        raise BackendError(f"RabbitMQ refuses what the result backend asks for: {exc}") from exc
+        raise BackendError(
+            f"RabbitMQ refuses what the result backend asks for: {exc}{_way_out(exc)}"
+        ) from exc
+
+
+def _way_out(exc: amqp.ChannelError) -> str:
+    if "'x-expires'" not in str(exc) and "'x-message-ttl'" not in str(exc):
+        return ""
+    return (
+        " (all programs must let results live equally long: Go's ResultsExpireIn, results_expire_in here, "
+        "result_expires of a Celery app, in seconds; Go's default is 3600)"
+    )

@@ -20,7 +20,7 @@ from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstor
 from gearmesh.forks import PerProcess
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
 from gearmesh.wire.names import task_report
-from gearmesh.wire.state import RECEIVED, STARTED, GroupMeta, TaskState
+from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["MemcacheBackend"]
 
@@ -29,6 +29,8 @@ log = logging.getLogger("gearmesh.memcache")
 #: Seconds for which a group that Go has locked is left to Go. It locks for moments; a worker that dies then leaves
 #: the lock for ever.
 LOCKED_FOR = 8.0
+#: RECEIVED and STARTED never replace these.
+FINAL = (SUCCESS, FAILURE)
 #: The latest time that memcached understands.
 _END_OF_TIME = 2**31 - 1
 
@@ -72,7 +74,10 @@ class MemcacheBackend:
         early = {key_of(uuid) for uuid, state in newest.items() if _early(state)}
         self._set({key: body for key, body in bodies.items() if key not in early})
         if early:
-            self._set_early({key: bodies[key] for key in early})
+            self._set_unless({key: bodies[key] for key in early}, FINAL)
+
+    def write_unless_success(self, states: Sequence[TaskState]) -> None:
+        self._set_unless({key_of(state.TaskUUID): encode_state(state) for state in states}, (SUCCESS,))
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = self._get([key_of(uuid) for uuid in uuids])
@@ -199,25 +204,36 @@ class MemcacheBackend:
         if refused:
             raise refused[0]
 
-    def _set_early(self, bodies: Mapping[bytes, bytes]) -> None:
-        """RECEIVED and STARTED: only where nothing final is."""
+    def _set_unless(self, bodies: Mapping[bytes, bytes], spared: Sequence[str]) -> None:
+        """Store each, but over no state that is one of ``spared``."""
         until = self._until(self.expire)
         for server, part in self._servers.get().parts(bodies):
             while part:
                 found = server.run(methodcaller("gets_many", part))
-                part = [key for key in part if not _advance(server, key, bodies[key], found.get(key), until)]
+                part = [
+                    key
+                    for key in part
+                    if not _advance(server, key, bodies[key], found.get(key), until, spared)
+                ]
 
 
 def _early(state: TaskState) -> bool:
     return state.State in (RECEIVED, STARTED)
 
 
-def _advance(server: Server, key: bytes, body: bytes, found: tuple[bytes, bytes] | None, until: int) -> bool:
-    """Store ``body`` unless what was found is final; False if it is something else by now."""
+def _advance(
+    server: Server,
+    key: bytes,
+    body: bytes,
+    found: tuple[bytes, bytes] | None,
+    until: int,
+    spared: Sequence[str],
+) -> bool:
+    """Store ``body`` unless what was found is one of ``spared``; False if it is something else by now."""
     if found is None:
         return bool(server.run(methodcaller("add", key, body, until)))
     stored, cas = found
-    if _state(key.decode(), stored).final:
+    if _state(key.decode(), stored).State in spared:
         return True
     return bool(server.run(methodcaller("cas", key, body, cas, until)))
 

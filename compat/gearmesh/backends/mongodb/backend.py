@@ -77,6 +77,9 @@ class MongoBackend:
     def write(self, states: Sequence[TaskState]) -> None:
         update_all(self._table(MONGO_TASKS), changes_of(states, self._until()))
 
+    def write_unless_success(self, states: Sequence[TaskState]) -> None:
+        update_all(self._table(MONGO_TASKS), changes_of(states, self._until(), yielding=True))
+
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
         return [state_of(found[uuid]) if uuid in found else None for uuid in uuids]

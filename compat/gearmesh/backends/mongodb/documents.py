@@ -34,6 +34,7 @@ class Change:
     Attributes:
         fields: what is set. unset: fields that go.
         early: it must not happen to a document whose state is final.
+        yielding: nor to one whose state is SUCCESS.
     """
 
     uuid: str
@@ -41,6 +42,7 @@ class Change:
     unset: set[str] = field(default_factory=set)
     final: bool = False
     early: bool = True
+    yielding: bool = False
 
     def then(self, state: TaskState, until: DatetimeMS) -> None:
         """Let another state follow."""
@@ -69,15 +71,15 @@ class Change:
         return update
 
 
-def changes_of(states: Iterable[TaskState], until: DatetimeMS) -> list[Change]:
-    """One change for each task; ``until``: when its document may go.
+def changes_of(states: Iterable[TaskState], until: DatetimeMS, *, yielding: bool = False) -> list[Change]:
+    """One change for each task; ``until``: when its document may go. ``yielding``: none to a task that succeeded.
 
     Raises:
         Unstorable: a result that no BSON type holds.
     """
     changes: dict[str, Change] = {}
     for state in states:
-        changes.setdefault(state.TaskUUID, Change(state.TaskUUID)).then(state, until)
+        changes.setdefault(state.TaskUUID, Change(state.TaskUUID, yielding=yielding)).then(state, until)
     return list(changes.values())
 
 

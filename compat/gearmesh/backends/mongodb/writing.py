@@ -38,9 +38,9 @@ def update_all(table: Table, changes: Sequence[Change]) -> None:
         left = _attempt(table, left)
         if not left:
             return
-    # An early state that finds it there, and not as one that it may change: it is final.
+    # A state that finds it there, and not as one that it may change: it is final.
     for change in left:
-        if not change.early:
+        if not (change.early or change.yielding):
             raise BackendError(f"{change.uuid}: MongoDB says that there is another document like it")
 
 
@@ -86,6 +86,8 @@ def _operation(change: Change) -> UpdateOne:
     query: dict[str, Any] = {"_id": change.uuid}
     if change.early:
         query["state"] = {"$nin": list(FINAL)}
+    elif change.yielding:
+        query["state"] = {"$ne": SUCCESS}
     return UpdateOne(query, change.update(), upsert=True)
 
 

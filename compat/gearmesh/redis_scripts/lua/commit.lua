@@ -8,7 +8,8 @@
 --           publishes to other slots of the cluster or nil}
 --     how        0 keep, 1 ack, 2 head, 3 tail, 4 aside, 5 dead, 6 later
 --     state      {key, document}                               stored as it is (PENDING)
---             or {key, its text before TaskName, state, its text between TaskName and CreatedAt}   merged
+--             or {key, its text before TaskName, state, its text between TaskName and CreatedAt,
+--                 [state that it never replaces]}                                              merged
 --     publish    {queue, bytes, ETA in unix ns or "", [dead key, dead prefix]}; no queue: it is delayed in any case;
 --                with a dead key it becomes a dead letter if the queue's key is of another type
 --     trigger    {key of GroupMeta, key of the taker, taker, states, publishes, [true: the caller has the chord mutex]}:
@@ -74,6 +75,7 @@ local function compose(s)
     if old.err then return nil, 'state ' .. s[1] .. ': ' .. old.err end
     local at, stored = state_of(old)
     if (word == 'RECEIVED' or word == 'STARTED') and is_final(stored) then return false end
+    if s[5] and stored == s[5] then return false end
     local from = find(old, '"TaskName":', 1, true)
     if at and from then name = sub(old, from + 11, at - 1) end
     from = find(old, ',"CreatedAt":"', at or 1, true)

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking
+from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking, Yielding
 from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, run_all
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.state import SUCCESS, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, TaskState
 
 __all__ = ["Besides"]
 
@@ -20,7 +20,7 @@ class Besides(BackendFixtures):
 
     def test_what_it_lacks_is_said(self, backend: Backend) -> None:
         """So that no test is skipped because a method was lost."""
-        kinds = {"claims": Claiming, "reports": Reporting, "revocations": Revoking}
+        kinds = {"claims": Claiming, "reports": Reporting, "revocations": Revoking, "yielding": Yielding}
         lacks = {name for name, kind in kinds.items() if not isinstance(backend, kind)}
         stop = backend.watch(lambda uuids: None)
         if stop is None:
@@ -28,6 +28,44 @@ class Besides(BackendFixtures):
         else:
             stop()
         assert lacks == self.lacks
+
+    def test_a_failure_that_yields_goes_over_all_but_success(self, backend: Backend, uuid: str) -> None:
+        yielding = _yielding(backend)
+        for before in (None, PENDING, STARTED, FAILURE):
+            task = f"{uuid}_{before}"
+            if before is not None:
+                backend.write([TaskState(TaskUUID=task, State=before, Error="old" * (before == FAILURE))])
+            yielding.write_unless_success([TaskState(TaskUUID=task, State=FAILURE, Error="new")])
+            (state,) = backend.read([task])
+            assert state is not None
+            assert (state.State, state.Error) == (FAILURE, "new")
+        backend.write([TaskState(TaskUUID=uuid, State=SUCCESS, Results=())])
+        others = TaskState(TaskUUID=f"{uuid}_other", State=FAILURE, Error="new")
+        yielding.write_unless_success([TaskState(TaskUUID=uuid, State=FAILURE, Error="new"), others])
+        kept, other = backend.read([uuid, others.TaskUUID])
+        assert kept is not None
+        assert (kept.State, kept.Results, kept.Error) == (SUCCESS, (), "")
+        assert other is not None
+        assert other.State == FAILURE
+        yielding.write_unless_success([])
+
+    def test_a_success_is_never_lost_to_a_failure_in_the_same_moment(
+        self, backend: Backend, uuid: str
+    ) -> None:
+        yielding = _yielding(backend)
+        tasks = [f"{uuid}_{n}" for n in range(100)]
+        backend.write([TaskState(TaskUUID=task, State=STARTED) for task in tasks])
+
+        def succeed() -> None:
+            for task in tasks:
+                backend.write([TaskState(TaskUUID=task, State=SUCCESS, Results=())])
+
+        def fail() -> None:
+            for task in tasks:
+                yielding.write_unless_success([TaskState(TaskUUID=task, State=FAILURE, Error="late")])
+
+        run_all([threading.Thread(target=what, daemon=True) for what in (succeed, fail, fail)])
+        assert {state and state.State for state in backend.read(tasks)} == {SUCCESS}
 
     def test_the_last_report_is_kept(self, backend: Backend, uuid: str) -> None:
         reporting = _reporting(backend)
@@ -133,6 +171,12 @@ class Besides(BackendFixtures):
 def _claiming(backend: Backend) -> Claiming:
     if not isinstance(backend, Claiming):
         pytest.skip("keeps no claims")
+    return backend
+
+
+def _yielding(backend: Backend) -> Yielding:
+    if not isinstance(backend, Yielding):
+        pytest.skip("it cannot compare and store in one step")
     return backend
 
 

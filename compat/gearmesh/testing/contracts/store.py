@@ -61,7 +61,8 @@ class BackendFixtures:
     large = 10_000
     #: States and groups of each thread where eight are at it; fewer for the same reason.
     each = 50
-    #: What the backend does not do: of "announcements", "claims", "reports" and "revocations". Their tests are skipped.
+    #: What the backend does not do: of "announcements", "claims", "reports", "revocations", "yielding". Their tests are
+    #: skipped.
     lacks: frozenset[str] = frozenset()
     #: A result that the backend can't keep; None: it keeps them all.
     unstorable: TaskResult | None = None

@@ -1,0 +1,44 @@
+"""The one bridge of a Celery app, and what an app has once it is joined."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery.canvas import Signature as Step
+
+from gearmesh.celery.bridge import Bridge
+from gearmesh.celery.canvas import GoStep, RawStep
+from gearmesh.celery.helpers import register
+from gearmesh.celery.steps import GO, RAW
+
+__all__ = ["bridge_of"]
+
+#: Where the app keeps its bridge.
+_ATTRIBUTE: Final = "_gearmesh_bridge"
+
+
+def bridge_of(app: Any) -> Bridge:
+    """The app's bridge, made at the first call.
+
+    Raises:
+        ConfigError: the settings do not fit; says what to set.
+    """
+    found: Bridge | None = vars(app).get(_ATTRIBUTE)
+    if found is None:
+        found = vars(app).setdefault(_ATTRIBUTE, Bridge(app))
+        _join(app, found)
+    return found
+
+
+def _join(app: Any, bridge: Bridge) -> None:
+    Step.TYPES.setdefault(RAW, RawStep)
+    Step.TYPES.setdefault(GO, GoStep)
+    register(app)
+    options = app.conf.broker_transport_options or {}
+    app.conf.broker_transport_options = {
+        **options,
+        "amqp": bridge.amqp,
+        # On RabbitMQ it gets what Go programs send that name no queue.
+        "default_queue": app.conf.task_default_queue,
+        "bridge": bridge,
+    }
