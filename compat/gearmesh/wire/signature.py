@@ -44,8 +44,8 @@ class Arg(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         return hash((self.Name, self.Type))  # Raw has no hash
 
 
-class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False, forbid_unknown_fields=True):
-    """One task call. Change it with :meth:`evolve`; it is never assigned to, and so never part of a cycle.
+class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown_fields=True):
+    """One task call. Change it with :meth:`evolve`; it is never assigned to.
 
     Attributes:
         UUID: ``task_<uuid4>`` or ``chord_<uuid4>``; ``""`` is filled in when it is sent.
