@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gearmesh.transports.amqp.frames import (
     Int64,
     Publishing,
+    Writer,
     ack,
     nack,
     read_deliver,
@@ -73,7 +74,7 @@ def test_integers_have_the_type_they_are_given() -> None:
     st.integers(100, 400),
 )
 def test_a_published_message_is_read_by_py_amqp(message: Publishing, frame_max: int) -> None:
-    frames = parse(b"".join(message.frames(7, frame_max)))
+    frames = parse(Writer(7, frame_max).write(message))
     (kind, channel, method), header, *bodies = frames
     assert (kind, channel, method[:4]) == (1, 7, b"\0\x3c\0\x28")
     (_, exchange, key, mandatory), _ = loads("Bssb", method, 4)
@@ -102,7 +103,7 @@ def test_a_delivery_is_read(tag: str, number: int, again: bool, exchange: str, k
 
 def test_names_have_255_bytes() -> None:
     with pytest.raises(ValueError, match="AMQP allows 255"):
-        b"".join(Publishing("", "é" * 128, b"").frames(1, 1000))
+        Writer(1, 1000).write(Publishing("", "é" * 128, b""))
 
 
 @given(st.integers(1, 30), st.data())

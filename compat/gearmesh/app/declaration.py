@@ -77,6 +77,12 @@ class Declaration(msgspec.Struct, frozen=True):
             TaskError: number or names of the arguments are wrong.
             LocalProtocolError: a value does not fit its Go type.
         """
+        exact = self.exact
+        if len(args) == len(exact) and not (kwargs or before or after) and after is not None:
+            try:
+                return tuple([slot.dump_arg(value) for slot, value in zip(exact, args)])  # noqa: B905 - as above
+            except LocalProtocolError:
+                pass  # below it is said which one
         start = len(before)
         if kwargs:
             args = self._bound(args, kwargs, start)

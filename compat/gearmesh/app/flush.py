@@ -10,7 +10,7 @@ import msgspec
 from gearmesh.app.groups import groups_of
 from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
-from gearmesh.transports.base import Channel, Drifting
+from gearmesh.transports.base import Channel, Drifting, Streaming
 from gearmesh.wire.commit import Commit, Outcome, Token
 from gearmesh.wire.state import TaskState
 
@@ -32,6 +32,8 @@ class Flusher:
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
         self._drifting = channel if isinstance(channel, Drifting) else None
+        #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
+        self.streaming = channel if isinstance(channel, Streaming) and not self.fused else None
         #: The last flush came so far that it sent something: all states were written, and later ones may have been
         #: since. Who repeats it has to leave them out; see :func:`without_states`.
         self.sent = False

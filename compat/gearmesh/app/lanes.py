@@ -48,6 +48,11 @@ class Lane:
             self._flusher = Flusher(connection.channel(), self._backend)
         return self._flusher
 
+    @property
+    def streams(self) -> bool:
+        """Several batches may be on their way over the open connection; False if there is none."""
+        return self._flusher is not None and self._flusher.streaming is not None
+
     def close(self) -> None:
         """Drop the connection. The next :meth:`flusher` opens another."""
         connection, self._connection, self._flusher = self._connection, None, None

@@ -40,7 +40,7 @@ def new_id(kind: str) -> str:
     return f"{kind}_{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A signature to publish, not before ``eta_ns`` (unix ns; 0: now)."""
 
     sig: Signature
@@ -96,11 +96,14 @@ class Plan:
         self.metas: list[GroupMeta] = []
         self.members: list[tuple[str, str]] = []
         self.connections = 1
+        self._routing_key = app.default_routing_key
         self._defaults = defaults
         self._later = msgspec.structs.replace(defaults, countdown_ns=None, eta_ns=None)
 
     def add(self, node: AnyNode) -> Result[Any]:
         """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
+        if type(node) is TaskSignature and node.task.app is self.app:
+            return self.add_one(node)  # most are
         messages, result = self._node(node, _NOTHING_MORE, None, _FIRST)
         self.messages.extend(messages)
         return result
@@ -145,11 +148,16 @@ class Plan:
         for child in options.on_error or ():
             messages, _ = self._node(child, _NOTHING_MORE, None, _Place(before=(_ERROR_TEXT,)))
             errors.extend(message.sig for message in messages)
+        if options is NOTHING and tag is None and not place.body and not then.sigs:  # as most are
+            sig = Signature(
+                UUID=new_id("task"), Name=task.name, RoutingKey=self._routing_key, Args=args, Headers={}
+            )
+            return Message(sig), AsyncResult(sig.UUID, self.app, task.declaration)
         eta, eta_ns = options.due(self.now_ns)
         sig = Signature(
             UUID=options.uuid or new_id("chord" if place.body else "task"),
             Name=task.name,
-            RoutingKey=options.queue or self.app.default_routing_key,
+            RoutingKey=options.queue or self._routing_key,
             ETA=eta,
             GroupUUID=tag.group_uuid if tag else "",
             GroupTaskCount=tag.count if tag else 0,

@@ -25,6 +25,8 @@ Patience = Callable[[BaseException], bool]
 
 #: Messages, and bytes of them, that go in one batch.
 BATCH, BATCH_BYTES = 256, 500_000
+#: Batches that may be on their way together, where the broker confirms some time later.
+AHEAD = 8
 #: Seconds between two attempts: the first pause, doubling to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
@@ -52,20 +54,23 @@ class Publisher:
         Raises:
             PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
         """
-        if len(commits) == 1:
+        total = len(commits)
+        if total == 1:
             with self._lanes.lane() as lane:
-                self._deliver(lane, commits, 0, 1, patience)
+                self._deliver(lane, [commits], 0, 1, patience)
             return
         batches = list(_batches(commits))
         if connections > 1 and len(batches) > 1:
             with ThreadPoolExecutor(min(connections, len(batches)), "gearmesh-publish") as pool:
-                list(pool.map(lambda batch: self._one_batch(batch, len(commits), patience), batches))
+                list(pool.map(lambda batch: self._one_batch(batch, total, patience), batches))
             return
         with self._lanes.lane() as lane:
-            done = 0
-            for batch in batches:
-                self._deliver(lane, batch, done, len(commits), patience)
-                done += len(batch)
+            done = at = 0
+            while at < len(batches):
+                some = batches[at : at + (AHEAD if lane.streams else 1)]
+                count = self._deliver(lane, some, done, total, patience)
+                done += sum(map(len, some[:count]))
+                at += count
 
     def store(
         self,
@@ -90,39 +95,64 @@ class Publisher:
 
     def _one_batch(self, batch: Sequence[Commit], total: int, patience: Patience | None) -> None:
         with self._lanes.lane() as lane:
-            self._deliver(lane, batch, 0, total, patience)
+            self._deliver(lane, [batch], 0, total, patience)
 
     def _deliver(
-        self, lane: Lane, commits: Sequence[Commit], done: int, total: int, patience: Patience | None
-    ) -> None:
+        self,
+        lane: Lane,
+        batches: Sequence[Sequence[Commit]],
+        done: int,
+        total: int,
+        patience: Patience | None,
+    ) -> int:
+        """Send some batches under one token; how many of them. ``done`` of ``total`` messages were sent before.
+
+        A repetition only does what the first try had begun: nothing else of it can have been sent.
+        """
         token = lane.token()
-        bare: list[Commit] = []
+        bare: list[list[Commit]] = []
+        taken = 0
+
+        def begun() -> Sequence[Sequence[Commit]]:
+            return batches[: len(bare) or None]
+
+        def chunks() -> Iterator[list[Commit]]:
+            for i, batch in enumerate(begun()):
+                if i == len(bare):
+                    # Once only: a repeated PENDING could replace what a quick worker has written since.
+                    states = [state for commit in batch for state in commit.states]
+                    if states:
+                        self._backend().write(states)
+                    bare.append([msgspec.structs.replace(commit, states=()) for commit in batch])
+                yield bare[i]
+
+        def known(count: int) -> None:
+            nonlocal taken
+            taken = max(taken, count)
 
         def flush() -> None:
             flusher = lane.flusher()
             if flusher.fused:
-                flusher.flush(commits, token)
-                return
-            if not bare:
-                # Once only: a repeated PENDING could replace what a quick worker has written since.
-                states = [state for commit in commits for state in commit.states]
-                if states:
-                    self._backend().write(states)
-                bare.extend(msgspec.structs.replace(commit, states=()) for commit in commits)
-            flusher.flush(bare, token)
+                flusher.flush([commit for batch in begun() for commit in batch], token)
+            elif flusher.streaming is None or len(batches) == 1:
+                flusher.flush([commit for batch in chunks() for commit in batch], token)
+            else:
+                flusher.streaming.stream(chunks(), token, known)
 
         def failed(exc: BaseException, seconds: float) -> PublishError:
-            queues = sorted({publish.queue for commit in commits for publish in commit.publishes})
-            first = next((state for commit in commits for state in commit.states), None)
+            left = [commit for batch in batches for commit in batch][taken:]
+            queues = sorted({publish.queue for commit in left for publish in commit.publishes})
+            first = next((state for commit in left for state in commit.states), None)
             what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
             if total > 1:
-                what = f"{what} and others: {done} of {total} messages are known to be sent,"
+                what = f"{what} and others: {done + taken} of {total} messages are known to be sent,"
             return PublishError(
                 f"{what} could not be published to queue {', '.join(map(repr, queues))} of "
                 f"{self._shown()} within {seconds:g} s: {type(exc).__name__}: {exc}"
             )
 
         self._repeat(flush, lambda: lane.errors, lane.close, failed, patience)
+        return len(begun())
 
     def _repeat(
         self,

@@ -48,7 +48,8 @@ class Slot(msgspec.Struct, frozen=True):
 
     def dump_arg(self, value: Any) -> Arg:
         """The value as an argument. Raises LocalProtocolError naming type and value."""
-        return Arg("", self.go, self.write(value)) if self.go else wire.arg(wire.infer(value), value)
+        go = self.go
+        return Arg("", go, self.write(value)) if go else wire.arg(wire.infer(value), value)
 
     def dump_result(self, value: Any) -> TaskResult:
         """The value as a result. Raises LocalProtocolError naming type and value."""

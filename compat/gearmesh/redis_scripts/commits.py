@@ -18,6 +18,7 @@ from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import encode_state
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
+from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
@@ -62,6 +63,9 @@ _PLAIN = re.compile(r"[\w:.-]+", re.ASCII).fullmatch
 _encode = msgspec.json.Encoder().encode
 #: What stands where a merged state gets the stored name and time.
 _NAME = b',"TaskName":""'
+_PENDING = (
+    b'{"TaskUUID":"%b","TaskName":"%b","State":"PENDING","Results":null,"Error":"","CreatedAt":"%b","TTL":0}'
+)
 _CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
 
 
@@ -79,6 +83,16 @@ def pack_state(state: TaskState) -> Packed:
             _encode(state.Results),
         )
         return (state.TaskUUID, head, word, middle)
+    if (
+        word == PENDING
+        and state.Results is None
+        and not (state.Error or state.TTL)
+        and _PLAIN(state.TaskUUID)
+        and _PLAIN(state.TaskName)
+        and is_canonical(state.CreatedAt)
+    ):
+        body = _PENDING % (state.TaskUUID.encode(), state.TaskName.encode(), state.CreatedAt.encode())
+        return (state.TaskUUID, body)
     body = encode_state(state)
     if word == PENDING:
         return (state.TaskUUID, body)

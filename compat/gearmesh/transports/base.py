@@ -8,14 +8,14 @@ The verbs here are extra methods of its channels. A channel belongs to one threa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
-__all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Drifting", "Inspecting", "Rated"]
+__all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Drifting", "Inspecting", "Rated", "Streaming"]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
 SIGNATURE = "application/x-machinery"
@@ -175,6 +175,22 @@ class Drifting(Protocol):
 
     def expire(self, ids: Iterable[int]) -> None:
         """Note down that a process was killed for these deliveries: who gets one next finds it overdue."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What a channel offers besides, where what was sent is confirmed some time later."""
+
+    def stream(self, chunks: Iterable[Sequence[Commit]], token: Token, taken: Callable[[int], None]) -> None:
+        """Carry out Commits that settle nothing, as :meth:`Channel.commit` does; one batch in several chunks.
+
+        Args:
+            chunks: the next one is asked for, and sent, while the broker has those before still to confirm. What it
+                raises comes when these are.
+            token: of the whole batch. It may be repeated under it with other chunks of the same Commits.
+            taken: told, when this ends or raises, how many of the first Commits the broker is known to have taken.
+                Each of them publishes one message.
+        """
 
 
 @runtime_checkable

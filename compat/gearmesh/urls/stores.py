@@ -108,9 +108,6 @@ def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
 
 def _complaint(url: str, scheme: str) -> str:
     """What is wrong with it, in words that quote nothing; ``""`` for nothing."""
-    from pymongo.errors import PyMongoError
-    from pymongo.uri_parser import parse_uri
-
     where = url.partition("?")[0].partition("://")[2]
     if "@" in url.partition("?")[2]:
         return "'@' after a '?'; in a password write %3F for '?'"
@@ -123,12 +120,25 @@ def _complaint(url: str, scheme: str) -> str:
         # DNS is not asked here: the rest has the form of an ordinary URL.
         url = url.replace("mongodb+srv://", "mongodb://", 1)
         url = re.sub(r"(?i)[?&](srvServiceName|srvMaxHosts)=[^&]*", "", url)
+    if (trouble := _trouble(url)) is None:
+        return ""
+    if isinstance(trouble, OSError):
+        return "a file that it names can't be read"
+    # pymongo's texts quote options, and pieces of what it took for a port: only what is surely a name is repeated.
+    for option in re.split("[&;]", url.partition("?")[2]):
+        name = option.partition("=")[0]
+        if re.fullmatch("[A-Za-z]+", name) and _trouble(f"mongodb://host/?{option}") is not None:
+            return f"its option {name!r} is wrong"
+    return "it cannot be read"
+
+
+def _trouble(url: str) -> Exception | None:
+    """What pymongo says against a URL."""
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
     try:
         parse_uri(url)
-    except OSError:
-        return "a file that it names can't be read"
-    except (PyMongoError, ValueError) as exc:
-        # Its texts quote options and pieces of what it took for a port: only what is surely none is repeated.
-        option = re.match(r"(?i)(?:unknown option: |the value of )([a-z]+)\b", str(exc))
-        return f"its option {option[1]!r} is wrong" if option else "it cannot be read"
-    return ""
+    except (OSError, PyMongoError, ValueError) as exc:
+        return exc
+    return None

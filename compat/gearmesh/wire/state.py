@@ -48,7 +48,7 @@ class TaskResult(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
         return hash(self.Type)  # Raw has no hash
 
 
-class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
     """Where a task is.
 
     Attributes:

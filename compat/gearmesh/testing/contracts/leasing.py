@@ -17,9 +17,10 @@ class Leasing(TransportFixtures):
     def test_a_silent_consumer_loses_what_it_held(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
         tap().publish(queue, *bodies)
-        tap(queue, prefetch=3, lease=LEASE).take(3)
-        reaper = tap(queue, prefetch=5, lease=LEASE)
+        holder = tap(queue, prefetch=3, lease=LEASE)
         started = time.monotonic()
+        holder.take(3)
+        reaper = tap(queue, prefetch=5, lease=LEASE)
         assert reaper.bodies(2) == bodies[3:]
         messages = reaper.take(3)
         assert time.monotonic() - started >= LEASE * 0.95, "not before a whole lease was watched"

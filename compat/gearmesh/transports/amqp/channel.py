@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp import spec
-from amqp.exceptions import NotFound
 from kombu.transport import pyamqp
 
 from gearmesh.config import AMQPConfig
 from gearmesh.transports.amqp.committing import Committing
 from gearmesh.transports.amqp.desk import Desk
 from gearmesh.transports.amqp.frames import Delivered, read_properties
-from gearmesh.transports.amqp.inlet import PAUSE, Arrived, Inlet
+from gearmesh.transports.amqp.handing import Handing
+from gearmesh.transports.amqp.inlet import Arrived, Inlet
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
 from gearmesh.transports.amqp.message import Message
 from gearmesh.transports.amqp.sender import is_repeated
@@ -35,15 +35,11 @@ __all__ = ["Channel"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Seconds for which what came beyond the prefetch of several queues together may wait here.
-OVERDRAFT: Final = 0.1
-#: Seconds before a lost queue is looked for again.
-MISSED: Final = 1.0
 #: Kinds of properties that are kept decoded.
 _KINDS: Final = 256
 
 
-class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
+class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.transports.base.Channel` for the verbs.
 
     Transport options: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with: what it holds stays held when
@@ -74,7 +70,6 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
         self.inlets: dict[str, Inlet] = {}
         self.suspects = Suspects(self)
         self.rates = RATES.get(f"{connection.host}/{connection.virtual_host}")
-        #: messages that may be handed out and not settled; 0: any number
         self.wanted = 0
         self.woken = False
         self._order = order_of(options.get("queue_order", "fair"))
@@ -82,13 +77,6 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
         self._declared: set[str] = set()
         self._kinds: dict[bytes, dict[str, Any]] = {}
         self._calls = 0
-        #: when consumers have to be begun (again), by the monotonic clock
-        self._begin_at = float("inf")
-        #: there is more than may be handed out; since when
-        self._over_since = 0.0
-        self._paused = False
-        #: a queue may bring more than it is allowed to now
-        self._uneven = False
         super().__init__(connection, channel_id, auto_decode=False, **kwargs)
         self.tags = Tags(connection, self.channel_id)
         connection.consuming.append(self)
@@ -363,132 +351,6 @@ class Channel(Committing, Desk, pyamqp.Channel):  # type: ignore[misc]
     def _prepare(self, inlet: Inlet) -> None:
         if inlet.ours:
             self.link.declarer(self.topology).ensure(self.topology.source(inlet.queue))
-
-    # -- handing out
-
-    def deliver(self, now: float) -> bool:
-        """Hand to the consumers what they may have; True if that was anything. Called by the owning thread."""
-        self.ledger.alive_at = now
-        delivered = False
-        with self.link.lock:
-            if now >= self._begin_at:
-                self._begin()
-            self.suspects.settle(now)
-        for inlet, item in self._next():
-            delivered = True
-            held = item.held
-            message = Message(
-                self, item.delivered, item.properties, item.body, held.delivery if held is not None else None
-            )
-            inlet.callback(message)
-            if held is None:
-                break  # who waits for replies counts calls of drain_events, and may leave the rest to others
-        with self.link.lock:
-            self._balance(now)
-        return delivered
-
-    def due(self) -> float:
-        """When :meth:`deliver` has something to do though nothing came; by the monotonic clock."""
-        if any(self._ready(inlet) for inlet in list(self.inlets.values())):
-            return 0.0
-        over = self._over_since + OVERDRAFT if self._over_since else float("inf")
-        uneven = time.monotonic() + PAUSE if self._uneven else float("inf")
-        return min(self._begin_at, over, uneven, self.suspects.due())
-
-    def _next(self) -> Iterator[tuple[Inlet, Arrived]]:
-        """What may be handed out now, one by one: a callback may cancel a consumer, or raise."""
-        while True:
-            with self.link.lock:
-                by_queue = {inlet.queue: inlet for inlet in self.inlets.values() if inlet.waiting}
-                if not by_queue:
-                    return
-                room = self._room()
-                if room <= 0 and not any(inlet.no_ack for inlet in by_queue.values()):
-                    return
-                turn = self._order.turn(list(by_queue), max(room, 1)) if len(by_queue) > 1 else None
-            shares = turn if turn is not None else [(queue, 1 << 30) for queue in by_queue]
-            some = False
-            for queue, share in shares:
-                inlet = by_queue[queue]
-                for _ in range(share):
-                    item = self._pop(inlet)
-                    if item is None:
-                        break
-                    some = True
-                    yield inlet, item
-            if not some:
-                return
-
-    def _pop(self, inlet: Inlet) -> Arrived | None:
-        with self.link.lock:
-            return inlet.waiting.popleft() if self._ready(inlet) else None
-
-    def _ready(self, inlet: Inlet) -> bool:
-        """Something of it may be handed out."""
-        if not inlet.waiting or not (inlet.no_ack or self._room() > 0):
-            return False
-        held = inlet.waiting[0].held
-        return held is None or not self.suspects.doubtful(held)
-
-    def _room(self) -> int:
-        if not self.wanted:
-            return 1 << 30
-        waiting = sum(len(inlet.waiting) for inlet in self.inlets.values() if not inlet.no_ack)
-        return self.wanted - (len(self.ledger.held) - waiting)
-
-    def _begin(self) -> None:
-        """Consume again where consumers were lost."""
-        self._begin_at = float("inf")
-        for inlet in list(self.inlets.values()):
-            if inlet.sources or self._paused:
-                continue
-            try:
-                self._prepare(inlet)
-                inlet.adjust(self.wanted)
-            except NotFound as exc:  # somebody else's queue: it may come back
-                log.error("queue %s can't be read: %s", inlet.queue, exc)
-                self._begin_at = time.monotonic() + MISSED
-
-    def _balance(self, now: float) -> None:
-        """Take neither more nor less than is wanted of all queues together."""
-        if not self.usable:
-            return
-        waiting = [inlet for inlet in self.inlets.values() if inlet.waiting and not inlet.no_ack]
-        room = self._room()
-        if waiting and room <= 0 and len(self.inlets) > 1:
-            if not self._over_since:
-                self._over_since = now
-            elif now - self._over_since >= OVERDRAFT:
-                # They may begin sooner elsewhere.
-                self._over_since = 0.0
-                self._paused = True
-                for inlet in self.inlets.values():
-                    if not inlet.no_ack:
-                        inlet.cancel()
-                        self._return_waiting(inlet)
-            return
-        self._over_since = 0.0
-        if self._paused and room <= 0:
-            return
-        self._paused = False
-        if self._begin_at == float("inf"):
-            self._uneven = False
-            for inlet in self.inlets.values():
-                if not inlet.content(self.wanted):
-                    inlet.adjust(self.wanted)
-                    self._uneven = self._uneven or (inlet.room(self.wanted) > 0)
-
-    def _forget_waiting(self, inlet: Inlet) -> None:
-        """What nobody has seen is not adrift, but gone: adopted, nobody would ever settle it."""
-        for item in inlet.waiting:
-            if item.held is not None:
-                self.ledger.forget(item.held.delivery.id)
-        inlet.waiting.clear()
-
-    def _return_waiting(self, inlet: Inlet) -> None:
-        items = [item.held for item in inlet.waiting if item.held is not None]
-        inlet.waiting.clear()
-        self.put_back(items)
 
     def settled(self, held: Held) -> None:
         """A delivery that came through this channel is settled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -71,6 +71,7 @@ class Committing:
             # A repetition: what was settled the first time is gone since.
             known = token is not None and link.sender(self.topology).knows(token)
             taken: set[int] = set()
+            targets: dict[str, Queue] = {}
             for i, commit in enumerate(commits):
                 settle = commit.settle
                 held = None
@@ -79,7 +80,7 @@ class Committing:
                     if held is None and not known:
                         outcomes[i] = "lost"
                         continue
-                publishings = [self._publishing(publish, now) for publish in commit.publishes]
+                publishings = [self._publishing(publish, now, targets) for publish in commit.publishes]
                 # Who lost a redelivered message may have run it to the end, too, while it ran here. Not so what was
                 # itself sent as doubtful, and after a second had not been run: then it is the only one.
                 lost_before = (
@@ -98,12 +99,28 @@ class Committing:
             outcomes[i] = "lost"
         return outcomes
 
+    def stream(self, chunks: Iterable[Sequence[Commit]], token: Token, taken: Callable[[int], None]) -> None:
+        with self.link.lock:
+            self.link.check()
+            sender = self.link.sender(self.topology)
+        sender.stream(map(self._publishings, chunks), token, taken)
+
     # -- publishing
 
-    def _publishing(self, publish: Publish, now: int) -> Publishing:
-        queue = self.topology.target(publish.queue)
-        declarer = self.link.declarer(self.topology)
-        declarer.ensure(queue)
+    def _publishings(self, commits: Sequence[Commit]) -> list[Publishing]:
+        now = time.time_ns()
+        targets: dict[str, Queue] = {}
+        with self.link.lock:
+            return [
+                self._publishing(publish, now, targets) for commit in commits for publish in commit.publishes
+            ]
+
+    def _publishing(self, publish: Publish, now: int, targets: dict[str, Queue]) -> Publishing:
+        """``targets``: the queues that were declared, by routing key."""
+        queue = targets.get(publish.queue)
+        if queue is None:
+            queue = targets[publish.queue] = self.topology.target(publish.queue)
+            self.link.declarer(self.topology).ensure(queue)
         config = self.topology.config
         headers = _headers(publish.body)
         if publish.eta_ns <= now:
@@ -111,6 +128,7 @@ class Committing:
                 config.exchange, publish.queue, publish.body, headers, publish.priority, queue=queue
             )
         seconds = (publish.eta_ns - now) / 1e9
+        declarer = self.link.declarer(self.topology)
         if seconds < SHORT and self.topology.direct and not config.delayed_queue:
             place = self.topology.wait(queue.name, seconds)
             declarer.ensure(place)

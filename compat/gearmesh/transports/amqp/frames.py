@@ -6,7 +6,7 @@ table values are RabbitMQ's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,6 +20,7 @@ __all__ = [
     "Delivered",
     "Int64",
     "Publishing",
+    "Writer",
     "ack",
     "nack",
     "read_deliver",
@@ -32,10 +33,12 @@ METHOD, HEADER, BODY, END = 1, 2, 3, b"\xce"
 DELIVER: Final = b"\x00\x3c\x00\x3c"
 
 _frame = Struct(">BHI")
-_header = Struct(">HHQ")
+_size = Struct(">Q")
 _ack = Struct(">BHIHHQBB")
 _long = Struct(">I")
 _deliver_end = Struct(">QB")
+#: Kinds of messages of which a writer remembers what does not change.
+_KINDS: Final = 256
 
 #: Bits of the properties that we write, in the order in which their values follow.
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _EXPIRATION = 1 << 15, 1 << 13, 1 << 12, 1 << 11, 1 << 8
@@ -68,34 +71,6 @@ class Publishing(NamedTuple):
     mandatory: bool = True
     queue: Queue | None = None
 
-    def frames(self, channel: int, frame_max: int) -> Iterator[bytes]:
-        """The frames of basic.publish on a channel."""
-        method = b"".join(
-            (
-                b"\x00\x3c\x00\x28\x00\x00",
-                _short(self.exchange),
-                _short(self.routing_key),
-                b"\x01" if self.mandatory else b"\x00",
-            )
-        )
-        properties = self.properties()
-        body = self.body
-        yield b"".join(
-            (
-                _frame.pack(METHOD, channel, len(method)),
-                method,
-                END,
-                _frame.pack(HEADER, channel, 12 + len(properties)),
-                _header.pack(60, 0, len(body)),
-                properties,
-                END,
-            )
-        )
-        most = frame_max - 8
-        for start in range(0, len(body), most):
-            part = body[start : start + most]
-            yield b"".join((_frame.pack(BODY, channel, len(part)), part, END))
-
     def properties(self) -> bytes:
         """Flags and values, as they follow in the header frame."""
         flags = _CONTENT_TYPE | _DELIVERY_MODE
@@ -111,6 +86,67 @@ class Publishing(NamedTuple):
             flags |= _EXPIRATION
             values.append(_short(self.expiration))
         return flags.to_bytes(2, "big") + b"".join(values)
+
+
+class Writer:
+    """Writes basic.publish on one channel.
+
+    Of many messages only bodies differ: what stands before and behind the body's size in their first two frames is
+    made once a kind.
+
+    Args:
+        channel: its number.
+        frame_max: bytes of the longest frame that was agreed on.
+    """
+
+    def __init__(self, channel: int, frame_max: int) -> None:
+        self._channel = channel
+        self._most = frame_max - 8
+        self._kinds: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
+
+    def write(self, item: Publishing) -> bytes:
+        """All frames of one message. Raises ValueError for a name that is too long, TypeError for a header."""
+        exchange, routing_key, body, headers, priority, expiration, kind, transient, mandatory, _ = item
+        if headers:
+            before, behind = self._around(item)
+        else:
+            key = (routing_key, exchange, priority, expiration, kind, transient, mandatory)
+            known = self._kinds.get(key)
+            if known is None:
+                if len(self._kinds) >= _KINDS:
+                    self._kinds.clear()
+                known = self._kinds[key] = self._around(item)
+            before, behind = known
+        size = len(body)
+        most = self._most
+        if 0 < size <= most:
+            frame = _frame.pack(BODY, self._channel, size)
+            return b"".join((before, _size.pack(size), behind, frame, body, END))
+        parts = [before, _size.pack(size), behind]
+        for start in range(0, size, most):
+            part = body[start : start + most]
+            parts += (_frame.pack(BODY, self._channel, len(part)), part, END)
+        return b"".join(parts)
+
+    def _around(self, item: Publishing) -> tuple[bytes, bytes]:
+        """The frames of method and header, without the body's size between the two."""
+        method = b"".join(
+            (
+                b"\x00\x3c\x00\x28\x00\x00",
+                _short(item.exchange),
+                _short(item.routing_key),
+                b"\x01" if item.mandatory else b"\x00",
+            )
+        )
+        properties = item.properties()
+        before = (
+            _frame.pack(METHOD, self._channel, len(method)),
+            method,
+            END,
+            _frame.pack(HEADER, self._channel, 12 + len(properties)),
+            b"\x00\x3c\x00\x00",
+        )
+        return b"".join(before), properties + END
 
 
 class Delivered(NamedTuple):

@@ -14,14 +14,13 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
 
 from gearmesh.transports.amqp.declaring import Declarer
-from gearmesh.transports.amqp.frames import DELIVER, Delivered, read_deliver
+from gearmesh.transports.amqp.inbound import Frame, Inbound
 from gearmesh.transports.amqp.keeper import Keeper
 from gearmesh.transports.amqp.sender import Sender
 
@@ -36,22 +35,8 @@ __all__ = ["Link"]
 log = logging.getLogger("gearmesh.amqp")
 
 _RECV: Final = 1 << 18
-_frame = Struct(">BHI")
-_size = Struct(">Q")
 _BLOCKED: Final = b"\x00\x0a\x00\x3c"
 _UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
-
-
-class _Incoming:
-    """A delivery of which not all frames are here yet."""
-
-    __slots__ = ("delivered", "left", "parts", "properties")
-
-    def __init__(self, delivered: Delivered) -> None:
-        self.delivered = delivered
-        self.properties = b""
-        self.left = -1
-        self.parts: list[bytes] = []
 
 
 class Link(pyamqp.Connection):  # type: ignore[misc]
@@ -86,14 +71,11 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         self.keeper = Keeper(self)
         self._declarer: Declarer | None = None
         self._sender: Sender | None = None
-        self._data = b""
-        self._at = 0
-        self._incoming: dict[int, _Incoming] = {}
+        self._inbound = Inbound()
         self._pid = os.getpid()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
-        self._woken = False
         self._readable = select.poll()
         self._either = select.poll()
         super().__init__(*args, **kwargs)
@@ -317,58 +299,33 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
             self.broken = RecoverableConnectionError("RabbitMQ closed the connection")
             raise self.broken
         self.received_at = time.monotonic()
-        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
-        self._at = 0
+        self._inbound.feed(data)
         return True
 
-    def _complete(self) -> bool:
-        """A frame was read and not handled yet."""
-        left = len(self._data) - self._at
-        return left >= 8 and left >= 8 + _frame.unpack_from(self._data, self._at)[2]
-
-    def _next(self) -> tuple[int, int, bytes] | None:
-        data, at = self._data, self._at
-        if len(data) - at < 8:
-            return None
-        kind, channel, size = _frame.unpack_from(data, at)
-        end = at + 7 + size
-        if end >= len(data):
-            return None
-        if data[end] != 0xCE:
-            self.broken = RecoverableConnectionError("a frame of RabbitMQ's ends in the wrong place")
-            raise self.broken
-        self._at = end + 1
-        return kind, channel, data[at + 7 : end]
+    def _next(self) -> Frame | None:
+        try:
+            return self._inbound.next()
+        except RecoverableConnectionError as exc:
+            self.broken = exc
+            raise
 
     def _handle(self, kind: int, channel: int, payload: bytes) -> Any:
-        incoming = self._incoming.get(channel)
-        if kind == 1 and payload[:4] == DELIVER:
-            self._incoming[channel] = _Incoming(read_deliver(payload))
-            return False
-        if incoming is not None and kind == 2:
-            (incoming.left,) = _size.unpack_from(payload, 4)
-            incoming.properties = payload[12:]
-        elif incoming is not None and kind == 3:
-            incoming.parts.append(payload)
-            incoming.left -= len(payload)
-        elif kind == 1 and payload[:4] in (_BLOCKED, _UNBLOCKED):
-            self._alarm(payload)
-            return True
-        else:
+        whole = self._inbound.delivery(kind, channel, payload)
+        if whole is None:
+            if kind == 1 and payload[:4] in (_BLOCKED, _UNBLOCKED):
+                self._alarm(payload)
+                return True
             return self.on_inbound_frame((kind, channel, payload))
-        if incoming.left > 0:
+        if not whole:
             return False
-        del self._incoming[channel]
         target: Channel | None = self.channels.get(channel)
         if target is not None:
-            parts = incoming.parts
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            target.arrived(incoming.delivered, incoming.properties, body)
+            target.arrived(*whole)
         return True
 
     def drop_partial(self, channel: int) -> None:
         """The channel was closed in the midst of a delivery."""
-        self._incoming.pop(channel, None)
+        self._inbound.drop(channel)
 
     def _alarm(self, payload: bytes) -> None:
         if payload[:4] == _BLOCKED:
@@ -383,7 +340,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
     def rest(self, timeout: float | None) -> bool:
         """Wait, without the lock, until there is something to read or somebody calls :meth:`wake`; True if woken."""
         sock = self._transport.sock if self._transport is not None else None
-        if self.broken is not None or sock is None or self._complete():
+        if self.broken is not None or sock is None or self._inbound.waiting:
             return False
         pending = getattr(sock, "pending", None)
         if pending is not None and pending():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
@@ -12,7 +12,7 @@ from kombu.transport import pyamqp
 from gearmesh.errors import PublishError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp.declaring import Declarer
-from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.transports.amqp.frames import Publishing, Writer
 from gearmesh.wire.commit import Token
 from gearmesh.wire.names import amqp_sent
 
@@ -29,7 +29,9 @@ _CHUNK: Final = 1 << 17
 #: Messages on their way without a confirm.
 _WINDOW: Final = 2048
 #: Messages after which a producer notes down how far it has come.
-_NOTE: Final = 16
+_NOTE: Final = 32
+#: More than any batch has.
+_ALL: Final = 1 << 60
 
 
 class Sender:
@@ -46,11 +48,13 @@ class Sender:
         self._topology = topology
         self._declarer = declarer
         self._channel: Any = None
+        self._writer: Writer | None = None
         self._seq = 0
         #: number of the publish on the channel -> index in the batch, in order
         self._open: dict[int, int] = {}
         self._refused: list[int] = []
-        self._returned: set[tuple[str, str]] = set()
+        #: where nothing took a message -> the first index in the batch without a confirm at that time
+        self._returned: dict[tuple[str, str], int] = {}
         #: producer -> last batch, and how many of it are known to have been taken
         self._notes: dict[str, tuple[int, int]] = {}
 
@@ -60,47 +64,94 @@ class Sender:
         Raises:
             PublishError: a queue refuses messages, or there is none for them.
         """
-        done = 0
-        if token is not None:
-            seq, count = self._note(token.producer)
-            if seq >= token.seq:
-                done = len(batch) if seq > token.seq else count
-            if seq == token.seq:
-                batch = [*batch[:done], *(repeated(item) for item in batch[done:])]
-        todo = list(range(done, len(batch)))
+        self.stream((batch,), token)
+
+    def stream(
+        self,
+        chunks: Iterable[Sequence[Publishing]],
+        token: Token | None = None,
+        taken: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Send chunk by chunk, each while RabbitMQ has those before still to confirm; see :meth:`publish`.
+
+        Args:
+            chunks: asked for the next one without the link's lock. What it raises comes when all that was sent is
+                confirmed.
+            token: all chunks are one batch.
+            taken: told, when this ends or raises, how many of the first messages RabbitMQ is known to have taken.
+        """
+        batch: list[Publishing] = []
+        todo: list[int] = []
+        source = iter(chunks)
+        trouble: Exception | None = None
+        ended = healed = False
         pauses = Pauses(0.05, 1.0)
         deadline = time.monotonic() + self._link.patience
-        healed = False
-        while todo:
-            try:
-                self._round(batch, todo, token)
-            except ChannelError as exc:
-                # Closed by RabbitMQ: the exchange is gone, or a message too large.
-                self.drop()
-                if healed:
-                    raise PublishError(f"RabbitMQ refuses messages for {_names(batch, todo)}: {exc}") from exc
-                healed = True
-                self._declare_again(batch[i] for i in todo)
-                continue
-            todo = sorted(self._refused)
-            lost = [i for i in range(len(batch)) if batch[i][:2] in self._returned] if self._returned else []
-            if token is not None and (todo or lost):
-                self._write_note(token, min(todo + lost))
-            if lost:
-                if healed:
-                    raise PublishError(f"no queue takes {_names(batch, lost)}: nothing is bound by that name")
-                healed = True
-                self._declare_again(batch[i] for i in lost)
-                todo = sorted({*todo, *lost})
-            elif todo:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise PublishError(
-                        f"RabbitMQ refuses messages for {_names(batch, todo)}: is the queue full?"
-                    )
-                time.sleep(min(pauses.next(), left))
+        self._begin()
+        try:
+            done, again = self._before(token)
+            while not ended or todo:
+                try:
+                    self._begin()
+                    self._write(batch, todo, token)
+                    while not ended:
+                        try:
+                            chunk = next(source, None)
+                        except Exception as exc:
+                            trouble, chunk = exc, None
+                        if chunk is None:
+                            ended = True
+                            break
+                        start = len(batch)
+                        batch += [repeated(item) for item in chunk] if again else chunk
+                        todo += range(max(start, done), len(batch))
+                        self._write(batch, todo, token)
+                    self._await_all(token)
+                except ChannelError as exc:
+                    # Closed by RabbitMQ: the exchange is gone, or a message too large.
+                    todo = self._undone(batch, todo)
+                    self.drop()
+                    if healed:
+                        raise PublishError(
+                            f"RabbitMQ refuses messages for {_names(batch, todo)}: {exc}"
+                        ) from exc
+                    healed = True
+                    self._note_back(token, todo)
+                    self._declare_again(batch[i] for i in todo)
+                    continue
+                if trouble is not None:
+                    raise trouble
+                lost = self._lost(batch)
+                todo = self._undone(batch, todo)
+                self._note_back(token, todo)
+                if lost:
+                    if healed:
+                        raise PublishError(
+                            f"no queue takes {_names(batch, lost)}: nothing is bound by that name"
+                        )
+                    healed = True
+                    self._declare_again(batch[i] for i in todo)
+                elif todo:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise PublishError(
+                            f"RabbitMQ refuses messages for {_names(batch, todo)}: is the queue full?"
+                        )
+                    time.sleep(min(pauses.next(), left))
+        finally:
+            taken(min(self._undone(batch, todo), default=len(batch)))
         if token is not None:
             self._notes[token.producer] = token.seq, len(batch)
+
+    def _before(self, token: Token | None) -> tuple[int, bool]:
+        """How many of a batch were sent before, and whether the others may have been."""
+        if token is None:
+            return 0, False
+        with self._link.lock:
+            seq, count = self._note(token.producer)
+        if seq > token.seq:
+            return _ALL, True
+        return (count, True) if seq == token.seq else (0, False)
 
     def knows(self, token: Token) -> bool:
         """True if some of this batch, or of a later one, was sent before."""
@@ -109,7 +160,7 @@ class Sender:
     def probe(self, queues: Sequence[str]) -> list[bool]:
         """Which of these queues are there. Nothing is left in them: what expires at once is never seen."""
         batch = [Publishing("", queue, b"", expiration="0", transient=True) for queue in queues]
-        self._round(batch, range(len(batch)), None)
+        self._round(batch, None)
         return [item[:2] not in self._returned for item in batch]
 
     def _declare_again(self, items: Iterable[Publishing]) -> None:
@@ -120,37 +171,63 @@ class Sender:
 
     # -- one try
 
-    def _round(self, batch: Sequence[Publishing], todo: Sequence[int], token: Token | None) -> None:
-        """Send some of a batch and wait for all confirms; what went wrong is in ``_refused`` and ``_returned``."""
-        channel = self._ready()
-        link, number, most = self._link, channel.channel_id, self._link.frame_max
-        self._refused, self._returned = [], set()
-        out: list[bytes] = []
-        size = 0
-        last = todo[-1]
-        if token is not None and len(todo) > 1:  # of a single one, the note follows in the same breath
-            self._seq += 1
-            self._open[self._seq] = -1
-            out += self._noted(token, todo[0]).frames(number, most)
-        for count, i in enumerate(todo, 1):
-            self._seq += 1
-            self._open[self._seq] = i
-            for frame in batch[i].frames(number, most):
-                out.append(frame)
-                size += len(frame)
-            if token is not None and (i == last or count % _NOTE == 0):
+    def _round(self, batch: Sequence[Publishing], token: Token | None) -> None:
+        """Send once and wait for all confirms; what went wrong is in ``_refused`` and ``_returned``."""
+        self._begin()
+        self._write(batch, list(range(len(batch))), token)
+        self._await_all(token)
+
+    def _begin(self) -> None:
+        self._refused, self._returned = [], {}
+
+    def _write(self, batch: Sequence[Publishing], todo: list[int], token: Token | None) -> None:
+        """Send what is to do of a batch, and take it out of ``todo``. Waits only where too much is on its way."""
+        if not todo:
+            return
+        with self._link.lock:
+            link, writer = self._link, self._ready()
+            out: list[bytes] = []
+            size = start = 0
+            last = len(todo)
+            if token is not None and last > 1:  # of a single one, the note follows in the same breath
                 self._seq += 1
                 self._open[self._seq] = -1
-                out += self._noted(token, i + 1).frames(number, most)
-            if size >= _CHUNK or i == last:
-                link.send(b"".join(out))
-                out.clear()
-                size = 0
-                link.pump()
-                while len(self._open) > _WINDOW:
-                    self._await(token)
-        while self._open:
-            self._await(token)
+                out.append(writer.write(self._noted(token, todo[0])))
+            for count, i in enumerate(tuple(todo), 1):
+                self._seq += 1
+                self._open[self._seq] = i
+                data = writer.write(batch[i])
+                out.append(data)
+                size += len(data)
+                if token is not None and (count == last or count % _NOTE == 0):
+                    self._seq += 1
+                    self._open[self._seq] = -1
+                    out.append(writer.write(self._noted(token, i + 1)))
+                if size >= _CHUNK or count == last:
+                    del todo[: count - start]
+                    start = count
+                    link.send(b"".join(out))
+                    out.clear()
+                    size = 0
+                    link.pump()
+                    while len(self._open) > _WINDOW:
+                        self._await(token)
+
+    def _await_all(self, token: Token | None) -> None:
+        with self._link.lock:
+            while self._open:
+                self._await(token)
+
+    def _lost(self, batch: Sequence[Publishing]) -> list[int]:
+        """What may have been returned: all with the same way that had no confirm by then."""
+        returned = self._returned
+        if not returned:
+            return []
+        return [i for i, item in enumerate(batch) if i >= returned.get(item[:2], _ALL)]
+
+    def _undone(self, batch: Sequence[Publishing], todo: Sequence[int]) -> list[int]:
+        """What RabbitMQ is not known to have taken, of all that was begun."""
+        return sorted({*todo, *self._refused, *self._lost(batch), *self._open.values()} - {-1})
 
     def _await(self, token: Token | None) -> None:
         """Read something, or find out that there is no sense in waiting any longer."""
@@ -165,8 +242,8 @@ class Sender:
                 )
                 link.check()
 
-    def _ready(self) -> Any:
-        if self._channel is None:
+    def _ready(self) -> Writer:
+        if self._channel is None or self._writer is None:
             channel = pyamqp.Channel(self._link)
             channel.open()
             channel.confirm_select()
@@ -174,9 +251,10 @@ class Sender:
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
             self._channel = channel
+            self._writer = Writer(channel.channel_id, self._link.frame_max)
             self._seq = 0
             self._open.clear()
-        return self._channel
+        return self._writer
 
     def drop(self) -> None:
         """RabbitMQ has closed the channel: another one is opened for the next batch."""
@@ -202,7 +280,9 @@ class Sender:
         return taken
 
     def _on_return(self, exc: ChannelError, exchange: str, routing_key: str, message: Any) -> None:
-        self._returned.add((exchange, routing_key))
+        if (exchange, routing_key) not in self._returned:  # a return comes before its confirm
+            first = next((i for i in self._open.values() if i >= 0), 0)
+            self._returned[exchange, routing_key] = first
 
     # -- notes
 
@@ -224,9 +304,12 @@ class Sender:
         body = b"%d %d" % (token.seq, count)
         return Publishing("", amqp_sent(token.producer), body, content_type="text/plain", mandatory=False)
 
-    def _write_note(self, token: Token, count: int) -> None:
+    def _note_back(self, token: Token | None, todo: Sequence[int]) -> None:
+        """Say that of a batch no more was taken than what comes before all that is to be sent again."""
+        if token is None or not todo:
+            return
         refused, returned = self._refused, self._returned
-        self._round([self._noted(token, count)], [0], None)
+        self._round([self._noted(token, todo[0])], None)
         self._refused, self._returned = refused, returned
 
 

@@ -1,0 +1,104 @@
+"""What RabbitMQ says: bytes cut into frames, and frames put together to deliveries. Nothing here reads or writes."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from amqp.exceptions import RecoverableConnectionError
+
+from gearmesh.transports.amqp.frames import DELIVER, Delivered, read_deliver
+
+__all__ = ["PART", "Frame", "Inbound", "Whole"]
+
+_frame = Struct(">BHI")
+_size = Struct(">Q")
+
+#: Type, channel and payload.
+Frame = tuple[int, int, bytes]
+
+
+class Whole(NamedTuple):
+    """A delivery all of whose frames are here; ``properties`` as they came."""
+
+    delivered: Delivered
+    properties: bytes
+    body: bytes
+
+
+#: In place of a delivery of which more is to come.
+PART: Final = ()
+
+
+class _Incoming:
+    """A delivery of which not all frames are here yet."""
+
+    __slots__ = ("delivered", "left", "parts", "properties")
+
+    def __init__(self, delivered: Delivered) -> None:
+        self.delivered = delivered
+        self.properties = b""
+        self.left = -1
+        self.parts: list[bytes] = []
+
+
+class Inbound:
+    """One connection's. Used under its link's lock."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._at = 0
+        self._incoming: dict[int, _Incoming] = {}
+
+    def feed(self, data: bytes) -> None:
+        """Add what was read."""
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
+
+    @property
+    def waiting(self) -> bool:
+        """A frame is complete and was not taken yet."""
+        left = len(self._data) - self._at
+        return left >= 8 and left >= 8 + _frame.unpack_from(self._data, self._at)[2]
+
+    def next(self) -> Frame | None:
+        """Take a frame; None if there is none. Raises RecoverableConnectionError for what is no frame."""
+        data, at = self._data, self._at
+        if len(data) - at < 8:
+            return None
+        kind, channel, size = _frame.unpack_from(data, at)
+        end = at + 7 + size
+        if end >= len(data):
+            return None
+        if data[end] != 0xCE:
+            raise RecoverableConnectionError("a frame of RabbitMQ's ends in the wrong place")
+        self._at = end + 1
+        return kind, channel, data[at + 7 : end]
+
+    def delivery(self, kind: int, channel: int, payload: bytes) -> Whole | tuple[()] | None:
+        """The delivery that a frame completes; :data:`PART` if more is to come; None for a frame of something else."""
+        incoming = self._incoming.get(channel)
+        if kind == 1 and payload[:4] == DELIVER:
+            self._incoming[channel] = _Incoming(read_deliver(payload))
+            return PART
+        if incoming is None:
+            return None
+        if kind == 2:
+            (incoming.left,) = _size.unpack_from(payload, 4)
+            incoming.properties = payload[12:]
+        elif kind == 3:
+            incoming.parts.append(payload)
+            incoming.left -= len(payload)
+        else:
+            return None
+        if incoming.left > 0:
+            return PART
+        del self._incoming[channel]
+        parts = incoming.parts
+        return Whole(
+            incoming.delivered, incoming.properties, parts[0] if len(parts) == 1 else b"".join(parts)
+        )
+
+    def drop(self, channel: int) -> None:
+        """The channel was closed, perhaps in the midst of a delivery."""
+        self._incoming.pop(channel, None)

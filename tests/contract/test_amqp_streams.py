@@ -1,0 +1,154 @@
+"""Batches that are on their way to RabbitMQ together, and what happens if one of them goes wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from gearmesh import App, PublishError
+from gearmesh.app.publisher import BATCH
+from gearmesh.transports.amqp.sender import is_repeated
+from gearmesh.transports.registry import open_connection
+from gearmesh.urls import AMQPTarget, parse
+from gearmesh.wire.codec import decode
+from gearmesh.wire.state import TaskState
+
+#: Some batches, and a part of one.
+MANY = 4 * BATCH + 10
+
+
+class Stream:
+    """An app with results in Redis, where something may happen before a batch's states are written."""
+
+    def __init__(self, url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        self.app = App(broker=url, backend=redis_url, **settings)
+        self.task = self.app.remote("add", "int64")
+        self.task.delay(-1)  # so that the connection is there
+        self.written: list[int] = []
+        self.before: dict[int, Callable[[], None]] = {}
+        write = self.app.backend.write
+
+        def look(states: Sequence[TaskState]) -> None:
+            self.before.pop(len(self.written), lambda: None)()
+            write(states)
+            self.written.append(len(states))
+
+        monkeypatch.setattr(self.app.backend, "write", look)
+
+    def send(self) -> None:
+        self.app.publish_many([self.task.s(n) for n in range(MANY)])
+
+
+OpenStream = Callable[..., Stream]
+
+
+@pytest.fixture
+def stream(amqp_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenStream]:
+    """Make one, to the broker itself or to another URL."""
+    with ExitStack() as stack:
+
+        def make(url: str = amqp_url, **settings: Any) -> Stream:
+            made = Stream(url, redis_url, monkeypatch, **settings)
+            stack.enter_context(made.app)
+            return made
+
+        yield make
+
+
+def found(url: str) -> list[tuple[int, bool]]:
+    """The argument of each message, and whether it says that it may have been sent before."""
+    with open_connection(url) as connection, connection.channel().browse("machinery_tasks", 1 << 30) as all_:
+        return [
+            (int(bytes((decode(bytes(message.body)).Args or ())[0].Value)), is_repeated(message.properties))
+            for message in all_
+        ]
+
+
+def test_in_order_and_with_their_states(amqp_url: str, stream: OpenStream) -> None:
+    it = stream()
+    it.send()
+    assert found(amqp_url) == [(n, False) for n in range(-1, MANY)]
+    assert it.written == [BATCH] * 4 + [10]
+
+
+def test_the_next_batch_does_not_wait_for_confirms(
+    amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
+) -> None:
+    it = stream(*through(amqp_url, make_proxy))
+    unconfirmed: list[int] = []
+    with it.app._publisher._lanes.lane() as lane:
+        sender = lane.flusher()._channel.link._sender
+    for batch in range(1, 5):
+        it.before[batch] = lambda: unconfirmed.append(len(sender._open))
+    it.send()
+    assert min(unconfirmed) > 0
+
+
+def test_a_connection_that_breaks_between_two_batches(
+    amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
+) -> None:
+    """Nothing is lost, states are written once, and what may be there twice says so."""
+    url, proxy = through(amqp_url, make_proxy, own=True)
+    it = stream(url)
+    it.before[2] = proxy.cut
+    it.send()
+    assert it.written == [BATCH] * 4 + [10]
+    seen = found(amqp_url)
+    assert {n for n, _ in seen} == set(range(-1, MANY))
+    clean = Counter(n for n, again in seen if not again)
+    assert max(clean.values()) == 1
+    assert not any(again for n, again in seen if n >= 3 * BATCH), "the fourth batch had not begun"
+
+
+def test_a_backend_that_is_away_for_one_batch(amqp_url: str, stream: OpenStream) -> None:
+    it = stream()
+    it.before[2] = away
+    it.send()
+    assert found(amqp_url) == [(n, False) for n in range(-1, MANY)]
+    assert it.written == [BATCH] * 4 + [10]
+
+
+def test_a_backend_that_stays_away(amqp_url: str, stream: OpenStream) -> None:
+    it = stream(publish_timeout=0.0)
+    it.before[2] = away
+    with pytest.raises(PublishError, match=rf"others: {2 * BATCH} of {MANY} messages are known to be sent"):
+        it.send()
+    assert found(amqp_url) == [(n, False) for n in range(-1, 2 * BATCH)]
+
+
+@pytest.mark.parametrize("what", ["queue", "exchange"])
+def test_something_deleted_between_two_batches(amqp_url: str, stream: OpenStream, what: str) -> None:
+    it = stream()
+
+    def delete() -> None:
+        with open_connection(amqp_url) as connection:
+            channel = connection.channel()
+            if what == "queue":
+                channel.queue_delete("machinery_tasks")
+            else:
+                channel.exchange_delete("machinery_exchange")
+
+    it.before[2] = delete
+    it.send()
+    seen = [n for n, _ in found(amqp_url)]
+    assert set(range(2 * BATCH, MANY)) <= set(seen)
+    assert len(seen) == len(set(seen))
+    if what == "exchange":
+        assert sorted(seen) == list(range(-1, MANY)), "its queue keeps what it has"
+
+
+def away() -> None:
+    raise ConnectionError("away")
+
+
+def through(url: str, make_proxy: Callable[..., Any], *, own: bool = False) -> tuple[Any, ...]:
+    """The URL through a proxy, and with ``own`` the proxy."""
+    target = parse(url, "broker")
+    assert isinstance(target, AMQPTarget)
+    proxy = make_proxy(target.port, latency=0.0 if own else 0.05)
+    changed = url.replace(str(target.port), str(proxy.port))
+    return (changed, proxy) if own else (changed,)
