@@ -10,13 +10,17 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
+import amqp
 import redis
 from bench_report import QUEUE, report
 
-from gearmesh import App
+from gearmesh import App, wire
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.testing.servers import RabbitServer
+from gearmesh.transports.amqp.frames import Publishing, Writer
+from gearmesh.wire.signature import Signature
 
 #: Tasks whose states are kept in RabbitMQ: each makes a queue there, some 300 a second.
 FEW = 1000
@@ -34,10 +38,24 @@ class AMQPBench:
 
     def run(self) -> None:
         report("RabbitMQ broker, persistent messages, confirms", "")
-        for name, backend in (("no results", "null"), ("results in Redis", self.results)):
-            with self.fresh(backend) as (app, _):
-                rates = [self.publish(app, self.tasks) for _ in range(self.rounds)]
-                report(f"publish in batches, {name}", f"{statistics.median(rates):,.0f} /s")
+        limits, alone, together, stored = (list[float]() for _ in range(4))
+        for _ in range(self.rounds):  # in turn: the machine's mood is that of all
+            limits.append(self.limit())
+            with self.fresh("null") as (app, _):
+                alone.append(publish(app, self.tasks))
+            together.append(self.publish_together(2))
+            with self.fresh(self.results) as (app, _):
+                stored.append(publish(app, self.tasks))
+        limit = statistics.median(limits)
+        report("what RabbitMQ takes: bytes made beforehand", f"{limit:,.0f} /s")
+        for name, rates in (
+            ("no results", alone),
+            ("no results, 2 processes", together),
+            ("results in Redis", stored),
+        ):
+            rate = statistics.median(rates)
+            report(f"publish in batches, {name}", f"{rate:,.0f} /s")
+            report("  of what RabbitMQ takes", f"{rate / limit:.2f}")
         with self.fresh(self.results) as (app, _):
             report("publish one by one, results in Redis", f"{self.one_by_one(app, 1000):,.0f} /s")
         ours: dict[int, float] = {}
@@ -48,7 +66,7 @@ class AMQPBench:
             report(f"work, {name}, 10 threads each, results in Redis", f"{ours[processes]:,.0f} /s")
         self.latency()
         with self.fresh("") as (app, _):
-            report("publish in batches, results in RabbitMQ", f"{self.publish(app, FEW):,.0f} /s")
+            report("publish in batches, results in RabbitMQ", f"{publish(app, FEW):,.0f} /s")
         if peer := os.environ.get("GEARMESH_PEER"):
             go = statistics.median(self.machinery(peer) for _ in range(self.rounds))
             report("Machinery (Go), 10 at a time: work, results in Redis", f"{go:,.0f} /s")
@@ -65,13 +83,58 @@ class AMQPBench:
             yield app, vhost
         self.server.drop_vhost(vhost)
 
-    def publish(self, app: App, count: int) -> float:
-        add = app.remote("add", "int64", "int64", results="int64")
-        add.delay(0, 0)
-        start = time.perf_counter()
-        for base in range(0, count, 1000):
-            app.publish_many([add.s(base + n, 2) for n in range(min(1000, count - base))])
-        return count / (time.perf_counter() - start)
+    def publish_together(self, processes: int) -> float:
+        """Of several processes, all together."""
+        code = (
+            "import sys; from bench_amqp import publish; from gearmesh import App\n"
+            "app = App(broker=sys.argv[1], backend='null'); publish(app, 1000)\n"
+            "print(flush=True); sys.stdin.readline(); print(publish(app, int(sys.argv[2])))"
+        )
+        with self.fresh("null") as (_, vhost):
+            command = [sys.executable, "-c", code, self.server.url_of(vhost), str(self.tasks // processes)]
+            started = [
+                subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                for _ in range(processes)
+            ]
+            for process in started:
+                process.stdout.readline()  # type: ignore[union-attr]
+            for process in started:
+                process.stdin.write("\n")  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+            return sum(float(process.communicate()[0]) for process in started)
+
+    def limit(self) -> float:
+        """The same messages, made beforehand: written to the socket, 2,048 ahead of their confirms."""
+        with self.fresh("null") as (app, vhost):
+            publish(app, 1000)
+            sig = Signature(
+                UUID=f"task_{uuid4()}",
+                Name="add",
+                RoutingKey="machinery_task",
+                Args=(wire.arg("int64", 1), wire.arg("int64", 2)),
+                Headers={},
+            )
+            item = Publishing("machinery_exchange", sig.RoutingKey, wire.encode(sig))
+            host, port = "127.0.0.1", self.server.port
+            with amqp.Connection(f"{host}:{port}", virtual_host=vhost, confirm_publish=True) as connection:
+                channel = connection.channel()
+                channel.confirm_select()
+                confirmed = 0
+
+                def on_ack(tag: int, multiple: bool) -> None:
+                    nonlocal confirmed
+                    confirmed = tag
+
+                channel.events["basic_ack"].add(on_ack)
+                some = Writer(channel.channel_id, connection.frame_max).write(item) * 250
+                start = time.perf_counter()
+                for sent in range(250, self.tasks + 1, 250):
+                    connection.transport.write(some)
+                    while sent - confirmed > 2048:
+                        connection.drain_events(timeout=30)
+                while confirmed < sent:
+                    connection.drain_events(timeout=30)
+                return sent / (time.perf_counter() - start)
 
     def one_by_one(self, app: App, count: int) -> float:
         add = app.remote("add", "int64", "int64", results="int64")
@@ -83,7 +146,7 @@ class AMQPBench:
 
     def work(self, processes: int) -> float:
         with self.fresh(self.results) as (app, vhost):
-            self.publish(app, self.tasks)
+            publish(app, self.tasks)
             with ExitStack() as stack:
                 for _ in range(processes):
                     stack.enter_context(self.worker(self.server.url_of(vhost)))
@@ -104,10 +167,9 @@ class AMQPBench:
 
     @contextmanager
     def worker(self, url: str) -> Iterator[None]:
-        here = str(Path(__file__).parent)
         command = [sys.executable, "-m", "gearmesh", "worker", "bench_app:app", "-c", "10"]
         environment = {**os.environ, "GEARMESH_BENCH_URL": url, "GEARMESH_BENCH_BACKEND": self.results}
-        process = subprocess.Popen([*command, "--log-level", "WARNING"], cwd=here, env=environment)
+        process = subprocess.Popen([*command, "--log-level", "WARNING"], cwd=HERE, env=environment)
         try:
             yield
         finally:
@@ -131,7 +193,7 @@ class AMQPBench:
 
     def machinery(self, peer: str) -> float:
         with self.fresh(self.results) as (app, vhost):
-            self.publish(app, self.tasks)
+            publish(app, self.tasks)
             url = self.server.url_of(vhost)
             flags = ["-mode", "worker", "-broker", url, "-backend", self.results, "-concurrency", "10"]
             with PeerProcess([peer, *flags, "-queue", QUEUE, "-log", "error"]):
@@ -144,3 +206,16 @@ class AMQPBench:
                 args = [{"Name": "", "Type": "int64", "Value": n} for n in (1, 2)]
                 answer = process.ask(Op="flood", Sig={"Name": "add", "Args": args}, Count=FEW, Concurrency=4)
                 return FEW / float(answer["Seconds"])
+
+
+def publish(app: App, count: int) -> float:
+    """Messages a second, published 1,000 at a time."""
+    add = app.remote("add", "int64", "int64", results="int64")
+    add.delay(0, 0)
+    start = time.perf_counter()
+    for base in range(0, count, 1000):
+        app.publish_many([add.s(base + n, 2) for n in range(min(1000, count - base))])
+    return count / (time.perf_counter() - start)
+
+
+HERE = str(Path(__file__).parent)

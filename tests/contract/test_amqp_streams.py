@@ -11,6 +11,7 @@ import pytest
 
 from gearmesh import App, PublishError
 from gearmesh.app.publisher import BATCH
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp.sender import is_repeated
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
@@ -139,6 +140,21 @@ def test_something_deleted_between_two_batches(amqp_url: str, stream: OpenStream
     assert len(seen) == len(set(seen))
     if what == "exchange":
         assert sorted(seen) == list(range(-1, MANY)), "its queue keeps what it has"
+
+
+def test_what_waits_does_not_go_with_its_queue(
+    amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
+) -> None:
+    """A queue of Go's kind lives twice as long as a message waits in it; this one comes later than that wait."""
+    url, proxy = through(amqp_url, make_proxy, own=True)
+    it = stream(url)
+    proxy.latency = 0.5  # of each answer: to the declaration, and to the binding
+    it.app.publish_many([it.task.s(n).set(countdown=0.8) for n in range(3)])
+    eventually(lambda: {0, 1, 2} <= {n for n, _ in found(amqp_url)}, 20)
+    seen = found(amqp_url)
+    assert Counter(n for n, again in seen if not again).most_common(1)[0][1] == 1, (
+        "another one says what it is"
+    )
 
 
 def away() -> None:

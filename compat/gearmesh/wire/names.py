@@ -279,6 +279,11 @@ def amqp_wait(ms: int, queue: str) -> str:
     return f"gearmesh:wait:{ms}:{queue}"
 
 
+def amqp_lasting(name: str) -> str:
+    """The queue that stands in for one that expires too soon for what waits in it."""
+    return f"gearmesh:{name}"
+
+
 def amqp_sent(producer: str) -> str:
     """The queue of one message: which batch this producer published last, and how much of it."""
     return f"gearmesh:sent:{producer}"

@@ -31,8 +31,8 @@ class Declarer:
         self._topology = topology
         self._channel: Any = None
         self._exchange = False
-        #: queue -> when it has to be declared again, by the monotonic clock
-        self._done: dict[tuple[str, str], float] = {}
+        #: queue -> when its last declaration was sent, by the monotonic clock, and how many seconds it lives unused
+        self._done: dict[tuple[str, str], tuple[float, float]] = {}
 
     @property
     def channel(self) -> Any:
@@ -50,7 +50,9 @@ class Declarer:
             ConfigError: it is there with other arguments, or this user may not declare it.
         """
         known = (queue.name, queue.binding_key)
-        if time.monotonic() < self._done.get(known, 0.0):
+        now = time.monotonic()
+        sent, lives = self._done.get(known, (0.0, 0.0))
+        if now < sent + lives * _FRESH:
             return
         try:
             self._ensure(queue)
@@ -58,14 +60,28 @@ class Declarer:
             raise ConfigError(
                 f"queue {queue.name!r} can't be declared as the settings want it: {exc}"
             ) from exc
-        lives = queue.arguments.get("x-expires")
-        self._done[known] = time.monotonic() + lives / 1000 * _FRESH if lives else float("inf")
+        self._done[known] = now, queue.arguments.get("x-expires", float("inf")) / 1000
         if len(self._done) > 10_000:  # names with durations in them
-            self._done = {queue: due for queue, due in self._done.items() if due > time.monotonic()}
+            self._done = {
+                known: (sent, lives) for known, (sent, lives) in self._done.items() if now < sent + lives
+            }
+
+    def lasts(self, queue: Queue) -> bool:
+        """True if all that has come into the queue since it was ensured leaves it before it expires.
+
+        Go: its delay queues live twice as long as a message waits. What comes later than that wait after the
+        declaration goes with the queue, unless that is declared again in time.
+        """
+        sent, lives = self._done.get((queue.name, queue.binding_key), (0.0, 0.0))
+        if time.monotonic() < sent + lives - queue.arguments.get("x-message-ttl", 0) / 1000:
+            return True
+        self.forget(queue.name)
+        self.ensure(queue)
+        return time.monotonic() < sent + lives
 
     def forget(self, name: str) -> None:
         """The queue, or its binding, may be gone."""
-        self._done = {known: due for known, due in self._done.items() if known[0] != name}
+        self._done = {known: done for known, done in self._done.items() if known[0] != name}
         self._exchange = False
 
     def count(self, name: str) -> int | None:

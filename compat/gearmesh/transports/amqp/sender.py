@@ -138,6 +138,8 @@ class Sender:
                             f"RabbitMQ refuses messages for {_names(batch, todo)}: is the queue full?"
                         )
                     time.sleep(min(pauses.next(), left))
+                else:
+                    todo = self._expired(batch, token)
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
         if token is not None:
@@ -168,6 +170,27 @@ class Sender:
         for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
             self._declarer.forget(queue.name)
             self._declarer.ensure(queue)
+
+    def _expired(self, batch: list[Publishing], token: Token | None) -> list[int]:
+        """What may have gone with a queue that expired too soon: it is to be sent again, to one that does not."""
+        with self._link.lock:
+            places = {
+                item.queue.name: item.queue for item in batch if item.queue is not None and item.queue.expires
+            }
+            instead = {
+                name: self._topology.lasting(queue)
+                for name, queue in places.items()
+                if not self._declarer.lasts(queue)
+            }
+            for queue in instead.values():
+                self._declarer.ensure(queue)
+        todo = [i for i, item in enumerate(batch) if item.queue is not None and item.queue.name in instead]
+        for i in todo:
+            queue = instead[batch[i].queue.name]  # type: ignore[union-attr]
+            batch[i] = repeated(batch[i])._replace(routing_key=queue.name, queue=queue)
+        if todo:
+            self._note_back(token, todo)
+        return todo
 
     # -- one try
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import ConfigError
 from gearmesh.transports.amqp.frames import Int64
-from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_sent, amqp_wait
+from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, amqp_wait
 
 __all__ = ["Queue", "Topology", "round_up"]
 
@@ -109,6 +109,14 @@ class Topology:
             "x-expires": 2 * ms + UNUSED,
         }
         return Queue(_checked(amqp_wait(ms, queue)), arguments, expires=True)
+
+    def lasting(self, queue: Queue) -> Queue:
+        """In place of a queue in which messages wait for some time, one that outlives them by far."""
+        name = _checked(amqp_lasting(queue.name))
+        lives = queue.arguments["x-expires"] + UNUSED
+        return queue._replace(
+            name=name, binding_key=name, arguments={**queue.arguments, "x-expires": Int64(lives)}
+        )
 
     def waits(self, queue: str) -> Iterator[str]:
         """The names of all queues in which something may wait for ``queue``, up to 32 years."""
