@@ -207,7 +207,7 @@ class Report:
     offered: list[float] = field(default_factory=list)
     #: of those seconds, the ones in which the broker was there
     served: list[float] = field(default_factory=list)
-    #: of those for which that took longer than the lease and 2 s: who held it, from when on, and when that one was
+    #: of those that ran again later than after the lease and 2 s: who held it, from when on, and when that one was
     #: killed, in seconds since it ran again
     late: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
     #: the same from the kill of the first of them
@@ -290,7 +290,7 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                 if holders is not None:
                     last = holders.last_kill(sent.tasks[key], last, again.at)
                     offered = holders.offered(sent.tasks[key], last, again.at) - last
-                    if offered >= holders.lease + 2:
+                    if again.at - last >= holders.lease + 2:
                         report.late[key] = holders.trail(sent.tasks[key], again.at)
                     report.offered.append(offered)
                     report.served.append(site.served(last, last + offered))
