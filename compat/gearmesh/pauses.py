@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["Pauses"]
+__all__ = ["LONGEST", "Pauses"]
+
+
+#: Seconds between two tries to reach a server, at the most: little to ask of one that is away, and what waits for it
+#: (tasks of the dead among it) waits no longer once it is back.
+LONGEST = 1.0
 
 
 class Pauses:
     """Seconds to wait: from ``first``, doubling up to ``most``."""
 
-    def __init__(self, first: float = 0.05, most: float = 5.0) -> None:
+    def __init__(self, first: float = 0.05, most: float = LONGEST) -> None:
         self._pause = self._first = first
         self._most = most
         #: how many pauses there were since the last success

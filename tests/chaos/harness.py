@@ -338,16 +338,19 @@ class Holders(threading.Thread):
         self.seen: dict[str, dict[str, float]] = {}
 
     def run(self) -> None:
-        prefix = KEYS.held("").encode()
         while not self._over.wait(0.05):
+            # Whoever holds something is on the list: a search through all keys, this often, would be a load of its own.
             with (
                 suppress(redis.RedisError),
-                redis.Redis(host="127.0.0.1", port=self._site.server.port) as client,
+                redis.Redis(host="127.0.0.1", port=self._site.server.port, decode_responses=True) as client,
+                client.pipeline(transaction=False) as pipe,
             ):
-                for key in client.scan_iter(_literal(KEYS.held("*")), count=1000):
-                    consumer = key[len(prefix) :].decode()
-                    now = time.monotonic()
-                    for body in client.hvals(key):  # type: ignore[union-attr]
+                consumers: list[str] = client.hkeys(KEYS.consumers)  # type: ignore[assignment]
+                for consumer in consumers:
+                    pipe.hvals(KEYS.held(consumer))
+                now = time.monotonic()
+                for consumer, bodies in zip(consumers, pipe.execute(), strict=True):
+                    for body in bodies:
                         self.seen.setdefault(_uuid(body), {}).setdefault(consumer, now)
 
     def stop(self) -> None:
@@ -384,8 +387,8 @@ class Holders(threading.Thread):
         return last
 
 
-def _uuid(body: bytes) -> str:
-    return body.partition(b'"UUID":"')[2].partition(b'"')[0].decode()
+def _uuid(body: str) -> str:
+    return body.partition('"UUID":"')[2].partition('"')[0]
 
 
 class Storm:

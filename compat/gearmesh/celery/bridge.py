@@ -139,7 +139,7 @@ class Bridge:
         Raises:
             BackendError: it was away for 30 s.
         """
-        pauses, began = Pauses(0.05, 1.0), time.monotonic()
+        pauses, began = Pauses(), time.monotonic()
         while True:
             try:
                 return what()

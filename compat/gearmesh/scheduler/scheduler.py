@@ -280,7 +280,7 @@ class Scheduler:
 
     def _patience(self, entry: Periodic, until_ns: int | None) -> Callable[[BaseException], bool]:
         """Waits between two tries; says no when it is too late or the scheduler leaves."""
-        pauses = Pauses(0.1, 5.0)
+        pauses = Pauses(0.1)
 
         def wait(exc: BaseException) -> bool:
             pauses.log(log, f"periodic {entry.name}", exc)

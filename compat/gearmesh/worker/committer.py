@@ -182,7 +182,7 @@ class Committer:
 
     def _flush(self, items: list[Item]) -> None:
         """Flush until it is known what became of every item."""
-        pauses = Pauses(most=1.0)  # what has ended should not stay uncommitted for long
+        pauses = Pauses()
         while True:
             try:
                 outcomes = self._outcomes([commit for commit, _ in items], again=pauses.count > 0)

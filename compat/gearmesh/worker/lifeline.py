@@ -19,7 +19,7 @@ import kombu
 from gearmesh.app.app import App
 from gearmesh.app.flush import Flusher
 from gearmesh.errors import GearmeshError
-from gearmesh.pauses import Pauses
+from gearmesh.pauses import LONGEST, Pauses
 from gearmesh.transports.base import Drifting
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
@@ -116,7 +116,7 @@ class Lifeline:
     # -- the thread
 
     def _loop(self) -> None:
-        pauses = Pauses(min(0.1, self._pause), min(5.0, self._pause))
+        pauses = Pauses(min(0.1, self._pause), min(LONGEST, self._pause))
         next_beat = next_look = 0.0
         while not self._closing:
             self._wake.clear()

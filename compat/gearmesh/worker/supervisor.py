@@ -83,7 +83,7 @@ class Supervisor:
 
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
-        pauses = Pauses(0.2)
+        pauses = Pauses(0.1)
         while not self._signals:
             try:
                 self._line.connect()

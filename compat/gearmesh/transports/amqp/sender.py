@@ -85,7 +85,7 @@ class Sender:
         source = iter(chunks)
         trouble: Exception | None = None
         ended = healed = False
-        pauses = Pauses(0.05, 1.0)
+        pauses = Pauses()
         deadline = time.monotonic() + self._link.patience
         self._begin()
         try:
