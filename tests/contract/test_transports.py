@@ -21,7 +21,7 @@ from gearmesh.errors import ConfigError
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.transports.memory import Broker
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import RedisTarget, parse
@@ -207,3 +207,12 @@ def test_a_plugin_opens_its_scheme_beside_memory(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys.modules[module], "entry_points", lambda **wanted: [point])
     connection = open_connection("mine://x", consumer="me", options={"lease": 3})
     assert connection.as_uri() == "memory://plugin"
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_who_cannot_connect_hears_of_it_at_once(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kombu's own connection would sleep for two seconds first."""
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: pytest.fail(f"sleeps {seconds} s"))
+    connection = open_connection(f"{scheme}://127.0.0.1:{free_port()}/")
+    with pytest.raises(connection.connection_errors):
+        connection.channel()

@@ -10,6 +10,7 @@ import kombu
 
 from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
+from gearmesh.transports.client import Client
 from gearmesh.transports.ledger import Ledger, consumer_name
 from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, parse, redact
 
@@ -92,17 +93,15 @@ def open_connection(
         access = Access(target, chosen.pop("redis", None) or RedisConfig())
         transport = REDIS_CLUSTER if access.topology == "cluster" else REDIS
         chosen = access.timeouts | chosen | {"access": access}
-        return kombu.Connection(transport=transport, transport_options=chosen, **target.to_kombu())
+        return Client(transport=transport, transport_options=chosen, **target.to_kombu())
     if isinstance(target, AMQPTarget):
-        from gearmesh.transports.amqp.transport import Client
-
         return Client(transport=AMQP, transport_options=chosen, **target.to_kombu())
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         from gearmesh.transports.memory.broker import BROKERS
 
         # The connection keeps its broker, also while it is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
-        return kombu.Connection(f"memory://{target.rest}", transport=MEMORY, transport_options=chosen)
+        return Client(f"memory://{target.rest}", transport=MEMORY, transport_options=chosen)
     if isinstance(target, PlainTarget):
         return _plugin(url, target, consumer, options or {})
     raise ConfigError(f"broker: {redact(url)!r} is no broker that one can connect to")

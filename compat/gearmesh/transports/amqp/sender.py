@@ -110,6 +110,8 @@ class Sender:
                 except ChannelError as exc:
                     # Closed by RabbitMQ: the exchange is gone, or a message too large.
                     todo = self._undone(batch, todo)
+                    for i in set(self._open.values()) - {-1}:  # it may have been taken all the same
+                        batch[i] = repeated(batch[i])
                     self.drop()
                     if healed:
                         raise PublishError(

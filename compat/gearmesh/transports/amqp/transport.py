@@ -5,23 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import kombu
 from kombu.transport import base, pyamqp
 
 from gearmesh.config import AMQPConfig
 from gearmesh.transports.amqp.channel import Channel
 from gearmesh.transports.amqp.link import Link
 
-__all__ = ["Client", "Transport"]
-
-
-class Client(kombu.Connection):  # type: ignore[misc]
-    """kombu's connection without its second try after two seconds: whoever connects here has pauses of his own."""
-
-    def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("max_retries") == 1:
-            kwargs.setdefault("interval_start", 0.01)
-        return super()._ensure_connection(*args, **kwargs)
+__all__ = ["Transport"]
 
 
 class Connected(Link):
