@@ -16,10 +16,11 @@ import amqp
 import redis
 from bench_report import QUEUE, report
 
-from gearmesh import App, wire
+from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.transports.amqp.frames import Publishing, Writer
+from gearmesh.wire import encode, types
 from gearmesh.wire.signature import Signature
 
 #: Tasks whose states are kept in RabbitMQ: each makes a queue there, some 300 a second.
@@ -111,10 +112,10 @@ class AMQPBench:
                 UUID=f"task_{uuid4()}",
                 Name="add",
                 RoutingKey="machinery_task",
-                Args=(wire.arg("int64", 1), wire.arg("int64", 2)),
+                Args=(types.arg("int64", 1), types.arg("int64", 2)),
                 Headers={},
             )
-            item = Publishing("machinery_exchange", sig.RoutingKey, wire.encode(sig))
+            item = Publishing("machinery_exchange", sig.RoutingKey, encode(sig))
             host, port = "127.0.0.1", self.server.port
             with amqp.Connection(f"{host}:{port}", virtual_host=vhost, confirm_publish=True) as connection:
                 channel = connection.channel()
