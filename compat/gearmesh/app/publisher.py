@@ -134,10 +134,10 @@ class Publisher:
             flusher = lane.flusher()
             if flusher.fused:
                 flusher.flush([commit for batch in begun() for commit in batch], token)
-            elif flusher.streaming is None or len(batches) == 1:
+            elif flusher.streaming is None or (len(batches) == 1 and not bare):
                 flusher.flush([commit for batch in chunks() for commit in batch], token)
             else:
-                flusher.streaming.stream(chunks(), token, known)
+                flusher.streaming.stream(chunks(), token, known, again=bool(bare))
 
         def failed(exc: BaseException, seconds: float) -> PublishError:
             left = [commit for batch in batches for commit in batch][taken:]

@@ -181,7 +181,14 @@ class Drifting(Protocol):
 class Streaming(Protocol):
     """What a channel offers besides, where what was sent is confirmed some time later."""
 
-    def stream(self, chunks: Iterable[Sequence[Commit]], token: Token, taken: Callable[[int], None]) -> None:
+    def stream(
+        self,
+        chunks: Iterable[Sequence[Commit]],
+        token: Token,
+        taken: Callable[[int], None],
+        *,
+        again: bool = False,
+    ) -> None:
         """Carry out Commits that settle nothing, as :meth:`Channel.commit` does; one batch in several chunks.
 
         Args:
@@ -190,6 +197,7 @@ class Streaming(Protocol):
             token: of the whole batch. It may be repeated under it with other chunks of the same Commits.
             taken: told, when this ends or raises, how many of the first Commits the broker is known to have taken.
                 Each of them publishes one message.
+            again: this is a repetition. What is not known to have been taken is sent so that its receiver can tell.
         """
 
 

@@ -99,11 +99,18 @@ class Committing:
             outcomes[i] = "lost"
         return outcomes
 
-    def stream(self, chunks: Iterable[Sequence[Commit]], token: Token, taken: Callable[[int], None]) -> None:
+    def stream(
+        self,
+        chunks: Iterable[Sequence[Commit]],
+        token: Token,
+        taken: Callable[[int], None],
+        *,
+        again: bool = False,
+    ) -> None:
         with self.link.lock:
             self.link.check()
             sender = self.link.sender(self.topology)
-        sender.stream(map(self._publishings, chunks), token, taken)
+        sender.stream(map(self._publishings, chunks), token, taken, again=again)
 
     # -- publishing
 

@@ -71,6 +71,8 @@ class Sender:
         chunks: Iterable[Sequence[Publishing]],
         token: Token | None = None,
         taken: Callable[[int], None] = lambda count: None,
+        *,
+        again: bool = False,
     ) -> None:
         """Send chunk by chunk, each while RabbitMQ has those before still to confirm; see :meth:`publish`.
 
@@ -79,6 +81,7 @@ class Sender:
                 confirmed.
             token: all chunks are one batch.
             taken: told, when this ends or raises, how many of the first messages RabbitMQ is known to have taken.
+            again: some of them may have been sent before, whether there is a note of it or not.
         """
         batch: list[Publishing] = []
         todo: list[int] = []
@@ -89,7 +92,8 @@ class Sender:
         deadline = time.monotonic() + self._link.patience
         self._begin()
         try:
-            done, again = self._before(token)
+            done, noted = self._before(token)
+            again = again or noted
             while not ended or todo:
                 try:
                     self._begin()
@@ -327,7 +331,11 @@ class Sender:
 
     def _noted(self, token: Token, count: int) -> Publishing:
         body = b"%d %d" % (token.seq, count)
-        return Publishing("", amqp_sent(token.producer), body, content_type="text/plain", mandatory=False)
+        # Transient: RabbitMQ may keep a note and lose the messages before it, if it dies before it has confirmed any of
+        # them. Then there must be no note either.
+        return Publishing(
+            "", amqp_sent(token.producer), body, content_type="text/plain", transient=True, mandatory=False
+        )
 
     def _note_back(self, token: Token | None, todo: Sequence[int]) -> None:
         """Say that of a batch no more was taken than what comes before all that is to be sent again."""
