@@ -16,6 +16,7 @@ from gearmesh.transports.amqp.sender import is_repeated
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.codec import decode
+from gearmesh.wire.commit import Token
 from gearmesh.wire.state import TaskState
 
 #: Some batches, and a part of one.
@@ -158,6 +159,33 @@ def test_what_waits_does_not_go_with_its_queue(
     assert Counter(n for n, again in seen if not again).most_common(1)[0][1] == 1, (
         "another one says what it is"
     )
+
+
+def test_a_note_does_not_outlive_what_it_speaks_of(
+    make_rabbitmq: Callable[..., Any], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ dies with a batch whose note has reached the disk and whose messages have not: all is sent again."""
+    server = make_rabbitmq()
+    url = server.url_of(server.vhost())
+    with App(broker=url, backend=redis_url) as app:
+        task = app.remote("add", "int64")
+        task.delay(-1)
+        publisher = app._publisher
+        with publisher._lanes.lane() as lane:
+            sender = lane.flusher()._channel.link._sender
+
+        def die(token: Token | None) -> None:
+            with open_connection(url) as connection:
+                channel = connection.channel()
+                eventually(lambda: channel.count("machinery_tasks").pending == 4)
+                channel.queue_purge("machinery_tasks")
+            server.kill()
+            server.start()
+            raise ConnectionResetError("before any confirm was read")
+
+        monkeypatch.setattr(sender, "_await_all", die)
+        app.publish_many([task.s(n) for n in range(3)])
+    assert found(url) == [(n, True) for n in range(3)]
 
 
 def away() -> None:
