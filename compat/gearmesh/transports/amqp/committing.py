@@ -12,7 +12,7 @@ from amqp.exceptions import AMQPError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.sender import is_repeated, repeated
+from gearmesh.transports.amqp.sender import is_repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
@@ -32,8 +32,6 @@ DEAD_AT: Final = "x-gearmesh-died"
 #: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
 _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
-#: Seconds that a message waits which may have been sent before.
-DOUBT: Final = 1.0
 #: Seconds below which a delayed message does not wait in a queue of Go's kind. Go: that one is gone after twice the
 #: delay, with the message in it if this came later than one delay after the declaration. Go's own are a second or more.
 SHORT: Final = 0.5
@@ -87,7 +85,7 @@ class Committing:
                     held is not None and held.delivery.redelivered and not is_repeated(held.properties)
                 )
                 if again or commit.again or lost_before:
-                    publishings = [self._doubtful(item) for item in publishings]
+                    publishings = [link.sender(self.topology).doubtful(item) for item in publishings]
                 batch += publishings
                 if settle is not None and held is not None and settle.how != "keep":
                     taken.add(held.delivery.id)
@@ -145,16 +143,6 @@ class Committing:
         return Publishing(
             config.exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
-
-    def _doubtful(self, item: Publishing) -> Publishing:
-        """It may have been sent before. It waits a second: if it was, the first one may have ended by then, and whoever
-        gets this one sees that. At once, they would run side by side, and so would all that follows from both."""
-        item = repeated(item)
-        if item.queue is None or not self.topology.direct or item.queue.expires or item.expiration:
-            return item
-        place = self.topology.wait(item.queue.name, DOUBT)
-        self.link.declarer(self.topology).ensure(place)
-        return item._replace(exchange="", routing_key=place.name, queue=place)
 
     def _copies(self, settle: Settle, held: Held, now: int) -> list[Publishing]:
         """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""

@@ -32,6 +32,8 @@ _WINDOW: Final = 2048
 _NOTE: Final = 32
 #: More than any batch has.
 _ALL: Final = 1 << 60
+#: Seconds that a message waits which may have been sent before.
+DOUBT: Final = 1.0
 
 
 class Sender:
@@ -107,7 +109,7 @@ class Sender:
                             ended = True
                             break
                         start = len(batch)
-                        batch += [repeated(item) for item in chunk] if again else chunk
+                        batch += [self.doubtful(item) for item in chunk] if again else chunk
                         todo += range(max(start, done), len(batch))
                         self._write(batch, todo, token)
                     self._await_all(token)
@@ -115,7 +117,7 @@ class Sender:
                     # Closed by RabbitMQ: the exchange is gone, or a message too large.
                     todo = self._undone(batch, todo)
                     for i in set(self._open.values()) - {-1}:  # it may have been taken all the same
-                        batch[i] = repeated(batch[i])
+                        batch[i] = self.doubtful(batch[i])
                     self.drop()
                     if healed:
                         raise PublishError(
@@ -160,6 +162,17 @@ class Sender:
         if seq > token.seq:
             return _ALL, True
         return (count, True) if seq == token.seq else (0, False)
+
+    def doubtful(self, item: Publishing) -> Publishing:
+        """It may have been sent before. It waits a second: if it was, the first one may have ended by then, and whoever
+        gets this one sees that. At once, they would run side by side, and so would all that follows from both."""
+        item = repeated(item)
+        if item.queue is None or not self._topology.direct or item.queue.expires or item.expiration:
+            return item
+        place = self._topology.wait(item.queue.name, DOUBT)
+        with self._link.lock:
+            self._declarer.ensure(place)
+        return item._replace(exchange="", routing_key=place.name, queue=place)
 
     def knows(self, token: Token) -> bool:
         """True if some of this batch, or of a later one, was sent before."""
