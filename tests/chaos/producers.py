@@ -34,12 +34,15 @@ class Sent:
     chords: dict[str, int] = field(default_factory=dict)
     #: marks of tasks that must run twice
     flaky: set[str] = field(default_factory=set)
+    #: mark -> from when to when it was being sent (monotonic)
+    sending: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def merge(self, other: Sent) -> None:
         self.tasks.update(other.tasks)
         self.unsure |= other.unsure
         self.chords.update(other.chords)
         self.flaky |= other.flaky
+        self.sending.update(other.sending)
 
 
 def go_signature(uuid: str, name: str, args: list[tuple[str, Any]], queue: str = QUEUE) -> bytes:
@@ -215,6 +218,7 @@ class AppProducer:
         self._send([*keys[1:], retried], nodes)
 
     def _send(self, keys: list[str], nodes: list[Any]) -> None:
+        began = time.monotonic()
         try:
             results = self._app.publish_many(nodes)
         except PublishError:
@@ -222,6 +226,7 @@ class AppProducer:
             return
         for key, result in zip(keys, results, strict=True):
             self.sent.tasks[key] = result.uuid
+            self.sent.sending[key] = began, time.monotonic()
 
     def _chain(self, key: str) -> None:
         step = self._tasks["step"]

@@ -122,7 +122,8 @@ def account(site: RabbitSite, sent: Sent, seed: int, cuts: list[float]) -> Repor
                 report.stuck.append(f"{key} is {states[key]}")
         if len(runs) > wanted:
             report.doubled[key] = runs
-            if not _explained(runs, site.runs(key, "end"), kills) and not _forked(site, key, kills):
+            known = _explained(runs, site.runs(key, "end"), kills) or _forked(site, key, kills)
+            if not known and not _unconfirmed(sent, key, cuts):
                 report.unexplained[key] = runs
     for key, total in sent.chords.items():
         with App(site.url(), site.backend) as app:
@@ -139,6 +140,16 @@ def _explained(runs: list[Run], ends: list[Run], kills: list[float]) -> bool:
         if any(sooner.at <= kill <= later.at and kill - end < UNCOMMITTED for kill in kills):
             return True
     return False
+
+
+def _unconfirmed(sent: Sent, key: str, cuts: list[float]) -> bool:
+    """It was being sent at a cut: without its confirm nobody knows whether it was taken, and it is sent again.
+
+    Whoever gets it looks whether the task has ended; one that has failed and is to be tried again has not. A cut is
+    noted down when the command that makes it has returned, up to 2 s later.
+    """
+    began, ended = sent.sending.get(key, (0.0, 0.0))
+    return any(began <= cut <= ended + 2.0 for cut in cuts)
 
 
 def _forked(site: RabbitSite, key: str, kills: list[float]) -> bool:
