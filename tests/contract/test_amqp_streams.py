@@ -8,14 +8,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from tests.contract.arrived import found
 
 from gearmesh import App, PublishError
 from gearmesh.app.publisher import BATCH
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp.sender import is_repeated
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
-from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Token
 from gearmesh.wire.state import TaskState
 
@@ -59,15 +58,6 @@ def stream(amqp_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> It
             return made
 
         yield make
-
-
-def found(url: str) -> list[tuple[int, bool]]:
-    """The argument of each message, and whether it says that it may have been sent before."""
-    with open_connection(url) as connection, connection.channel().browse("machinery_tasks", 1 << 30) as all_:
-        return [
-            (int(bytes((decode(bytes(message.body)).Args or ())[0].Value)), is_repeated(message.properties))
-            for message in all_
-        ]
 
 
 def test_in_order_and_with_their_states(amqp_url: str, stream: OpenStream) -> None:

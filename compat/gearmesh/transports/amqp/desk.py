@@ -183,11 +183,9 @@ class Desk(Inventory):
                         break
                     messages.append(message)
                 yield messages
-                if messages:
-                    last = messages[-1].delivery_tag
-                    # Only what was not acknowledged is left to be put back.
-                    self.link.send(frames.nack(channel.channel_id, last, multiple=True))
             finally:
+                # RabbitMQ answers once all that was not acknowledged is back in its place. To put it back by a reject
+                # takes effect later: who looks again at once would see a part of the queue.
                 channel.close()
 
     def _letters(self, queue: str, messages: Sequence[Any]) -> dict[bytes, DeadLetter]:

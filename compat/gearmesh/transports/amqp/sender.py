@@ -116,8 +116,7 @@ class Sender:
                 except ChannelError as exc:
                     # Closed by RabbitMQ: the exchange is gone, or a message too large.
                     todo = self._undone(batch, todo)
-                    for i in set(self._open.values()) - {-1}:  # it may have been taken all the same
-                        batch[i] = self.doubtful(batch[i])
+                    begun = set(self._open.values()) - {-1}
                     self.drop()
                     if healed:
                         raise PublishError(
@@ -126,6 +125,8 @@ class Sender:
                     healed = True
                     self._note_back(token, todo)
                     self._declare_again(batch[i] for i in todo)
+                    for i in begun:  # it may have been taken all the same
+                        batch[i] = self.doubtful(batch[i])
                     continue
                 if trouble is not None:
                     raise trouble
