@@ -1,4 +1,8 @@
-"""Many chords at once, with members of both sides: every callback exactly once."""
+"""Many chords at once, with members of both sides: every callback exactly once.
+
+But for Go's own doubles: on MongoDB a Go worker does not look whether it got the trigger, on Memcache it does not compare
+(docs/backends.md). There each callback comes at least once, and what comes more often is counted and printed.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ from .test_crossing import arg, go, i64, sig
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 CHORDS, MEMBERS = 200, 10
+#: Where two Go workers may both send a chord's callback.
+UNGUARDED = ("memcache", "mongodb")
 
 
 class Callbacks:
@@ -46,8 +52,15 @@ class Callbacks:
         half = CHORDS // 2
         eventually(lambda: sum(self.by_celery()) >= half and len(self.for_go()) >= half, 90, "all callbacks")
         time.sleep(1.0)  # a second one would come now
-        assert self.by_celery() == [1] * half
-        assert list(self.for_go().values()) == [1] * half
+        counts = [*self.by_celery(), *self.for_go().values()]
+        assert len(counts) == CHORDS
+        if self._place.way.go and self._place.way.backend in UNGUARDED:
+            print(
+                f"{self._place.way}: of {CHORDS} callbacks {sum(counts) - CHORDS} came once more than they should"
+            )
+            assert min(counts) == 1
+        else:
+            assert counts == [1] * CHORDS
 
 
 def test_chords_of_go_s_fire_once(place: Place, key: str) -> None:
