@@ -306,9 +306,9 @@ class App:
         if seconds is None:
             self._publish(plan, patience)
             return result
-        (message,) = plan.messages
-        uuid = send_once(message.sig, seconds, self.backend, lambda: self._publish(plan, patience))
-        return result if uuid == message.sig.UUID else self.result(uuid, message.sig.Name)
+        sig = plan.messages[0].sig
+        uuid = send_once(sig, seconds, self.backend, lambda: self._publish(plan, patience))
+        return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
     def _publish(self, plan: Plan, patience: Patience | None = None) -> None:
         if self._watched:

@@ -47,7 +47,7 @@ class Declaration(msgspec.Struct, frozen=True):
         results: one slot each; None: nothing is known.
         local: False for a task whose function is not here.
         required: how many arguments there must be.
-        exact: the slots of ``parameters``, when there are neither defaults nor ``*args``.
+        exact: the slots of ``parameters``.
     """
 
     name: str
@@ -77,12 +77,6 @@ class Declaration(msgspec.Struct, frozen=True):
             TaskError: number or names of the arguments are wrong.
             LocalProtocolError: a value does not fit its Go type.
         """
-        exact = self.exact
-        if len(args) == len(exact) and not (kwargs or before or after) and after is not None:
-            try:
-                return tuple([slot.dump_arg(value) for slot, value in zip(exact, args)])  # noqa: B905 - as above
-            except LocalProtocolError:
-                pass  # below it is said which one
         start = len(before)
         if kwargs:
             args = self._bound(args, kwargs, start)
@@ -100,6 +94,17 @@ class Declaration(msgspec.Struct, frozen=True):
                     f"task {self.name!r}, argument {_label(parameter, i)}: {exc}"
                 ) from exc
         return tuple(dumped)
+
+    def dump_values(self, args: Sequence[Any]) -> list[msgspec.Raw] | None:
+        """What :meth:`dump_args` makes of positional arguments and nothing else, as values alone: each has the Go type
+        of its slot in :attr:`exact`. None: it is not as simple as that, or one is wrong."""
+        exact = self.exact
+        if len(args) != len(exact):
+            return None
+        try:
+            return [slot.write(value) for slot, value in zip(exact, args)]  # noqa: B905 - the lengths are the same
+        except LocalProtocolError:
+            return None
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], start: int) -> list[Any]:
         if not self.local:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gearmesh.app.eager import Eager
-from gearmesh.app.plan import Message, Plan
+from gearmesh.app.message import Message, Written
+from gearmesh.app.plan import Plan
 from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.wire import gotime, workflow
-from gearmesh.wire.codec import encode
 from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, TaskState
@@ -55,38 +55,38 @@ class Outbox:
 
         ``patience``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
         """
-        messages = plan.messages
+        messages: Sequence[Message | Written] = plan.messages
         if self.hooks:
             messages = [self._hooked(message, plan.now_ns) for message in messages]
         created = gotime.format_ns(plan.now_ns)
-        bodies = [encode(message.sig) for message in messages]
+        written = [message.written() for message in messages]
         first = bool(plan.metas) or self._app.eager
         if first:
-            self._store(plan, [message.sig for message in messages], created, patience)
+            self._store(plan, written, created, patience)
         if self._app.eager:
-            self._eager.run(bodies)
+            self._eager.run([each.body for each in written])
             return
         commits = []
-        for message, body in zip(messages, bodies, strict=True):
-            sig = message.sig
-            state = TaskState(TaskUUID=sig.UUID, TaskName=sig.Name, State=PENDING, CreatedAt=created)
-            publish = Publish(sig.RoutingKey, body, message.eta_ns, sig.Priority)
+        for each in written:
+            state = TaskState(TaskUUID=each.uuid, TaskName=each.name, State=PENDING, CreatedAt=created)
+            publish = Publish(each.queue, each.body, each.eta_ns, each.priority)
             commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
         self._publisher.send(commits, connections=plan.connections, patience=patience)
 
-    def _store(self, plan: Plan, sigs: Sequence[Signature], created: str, patience: Patience | None) -> None:
+    def _store(self, plan: Plan, written: Sequence[Written], created: str, patience: Patience | None) -> None:
         """Group metas and all PENDING states, which have to be there before any member is."""
         named = dict(plan.members)
-        named.update((sig.UUID, sig.Name) for sig in sigs)
+        named.update((each.uuid, each.name) for each in written)
         states = [
             TaskState(TaskUUID=task_uuid, TaskName=name, State=PENDING, CreatedAt=created)
             for task_uuid, name in named.items()
         ]
         self._publisher.store(states, plan.metas, patience=patience)
 
-    def _hooked(self, message: Message, now_ns: int) -> Message:
-        sig = self.outgoing(message.sig)
-        if sig.ETA == message.sig.ETA:
+    def _hooked(self, message: Message | Written, now_ns: int) -> Message:
+        before = message.sig
+        sig = self.outgoing(before)
+        if sig.ETA == before.ETA:
             return Message(sig, message.eta_ns)
         return Message(sig, _due(sig, now_ns))
 

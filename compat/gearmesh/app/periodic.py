@@ -16,7 +16,6 @@ from gearmesh.app.node import AnyNode, Node
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.cron import Every, Schedule
 from gearmesh.errors import ConfigError, TaskError
-from gearmesh.wire.codec import encode
 from gearmesh.wire.names import periodic_fired, periodic_lock
 from gearmesh.wire.signature import Signature
 
@@ -163,7 +162,7 @@ class Periodics:
             raise TaskError(f"{what!r:.80} is no signature, expected task.s(…), a chain, a group or a chord")
         plan, _ = self._app._planned(what)
         for message in plan.messages:
-            encode(message.sig)
+            message.written()
         # A foreign signature's successors get theirs when they are sent.
         return {each.UUID for message in plan.messages for _, each in message.sig.walk()} - {""}
 

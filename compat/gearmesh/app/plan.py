@@ -15,6 +15,7 @@ import msgspec
 
 from gearmesh.app import ends
 from gearmesh.app.canvas import Chain, Chord, Group
+from gearmesh.app.message import Message, Written
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult, Result
@@ -29,22 +30,19 @@ from gearmesh.wire.state import GroupMeta
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["Message", "Plan", "new_id"]
+__all__ = ["Plan", "new_id"]
 
 
 def new_id(kind: str) -> str:
     """``task_…``, ``group_…`` or ``chord_…``."""
     digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
     # uuid.uuid4 does the same, four times slower.
+    variant = _VARIANTS[digits[16]]
     return f"{kind}_{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """A signature to publish, not before ``eta_ns`` (unix ns; 0: now)."""
-
-    sig: Signature
-    eta_ns: int = 0
+#: RFC 4122's variant in the first digit of the fourth part; its other two bits stay.
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class _Tag(msgspec.Struct):
@@ -92,7 +90,7 @@ class Plan:
     def __init__(self, app: App, now_ns: int, defaults: Options = NOTHING) -> None:
         self.app = app
         self.now_ns = now_ns
-        self.messages: list[Message] = []
+        self.messages: list[Message | Written] = []
         self.metas: list[GroupMeta] = []
         self.members: list[tuple[str, str]] = []
         self.connections = 1
@@ -110,9 +108,28 @@ class Plan:
 
     def add_one(self, call: TaskSignature) -> AsyncResult[Any]:
         """:meth:`add` for a single signature."""
+        result = self._simple(call)
+        if result is not None:
+            return result
         message, result = self._one(call, _NOTHING_MORE, None, _FIRST)
         self.messages.append(message)
         return result
+
+    def _simple(self, call: TaskSignature) -> AsyncResult[Any] | None:
+        """:meth:`add_one` for a call that has positional arguments and says nothing else, as most do.
+
+        None: it is another one, or something is wrong with it.
+        """
+        task = call.task
+        if call.kwargs or not (call.options is task.options is self._defaults is NOTHING):
+            return None
+        form = task.form(self._routing_key)
+        values = form and task.declaration.dump_values(call.args)
+        if form is None or values is None:
+            return None
+        uuid = new_id("task")
+        self.messages.append(Written(uuid, form.name, form.routing_key, form.fill(uuid, values)))
+        return AsyncResult(uuid, self.app, task.declaration)
 
     def _node(self, node: AnyNode, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
         if node.app is not self.app:
@@ -148,11 +165,6 @@ class Plan:
         for child in options.on_error or ():
             messages, _ = self._node(child, _NOTHING_MORE, None, _Place(before=(_ERROR_TEXT,)))
             errors.extend(message.sig for message in messages)
-        if options is NOTHING and tag is None and not place.body and not then.sigs:  # as most are
-            sig = Signature(
-                UUID=new_id("task"), Name=task.name, RoutingKey=self._routing_key, Args=args, Headers={}
-            )
-            return Message(sig), AsyncResult(sig.UUID, self.app, task.declaration)
         eta, eta_ns = options.due(self.now_ns)
         sig = Signature(
             UUID=options.uuid or new_id("chord" if place.body else "task"),

@@ -12,6 +12,7 @@ from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.errors import TaskError
+from gearmesh.wire.form import Form
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskResult
 
@@ -75,6 +76,7 @@ class Task(Generic[P, R, C]):
         self.hard_limit = hard_limit
         self.pause = pause
         self.unique_for = unique_for
+        self._form: Form | None = None
         #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
         self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
         #: What the function returned to typed results; raises LocalProtocolError.
@@ -103,6 +105,16 @@ class Task(Generic[P, R, C]):
         """:meth:`call` for a coroutine function."""
         assert self.fn is not None
         return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
+
+    def form(self, routing_key: str) -> Form | None:
+        """What its signatures without options have in common, on one queue; None: a parameter takes any type."""
+        form = self._form
+        if form is None or form.routing_key != routing_key:
+            types = [slot.go for slot in self.declaration.exact]
+            if not all(types):
+                return None
+            form = self._form = Form(self.name, routing_key, types)
+        return form
 
     def s(self, *args: Any, **kwargs: Any) -> TaskSignature:
         """This task with arguments, to be a part of a workflow or to be sent later.

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gearmesh import App, LocalProtocolError, TaskError
-from gearmesh.wire import gotime
+from gearmesh.types import Json
+from gearmesh.wire import encode, gotime
 from gearmesh.wire.signature import Signature
 
 Sent = Callable[..., list[Signature]]
@@ -43,6 +44,19 @@ def test_two_functions_of_one_name(app: App) -> None:
     with pytest.raises(TaskError, match="'x' is taken"):
         app.task(name="x")(two)
     assert app.task(name="x")(one.fn).fn is one.fn  # type: ignore[type-var]
+
+
+def test_the_short_way_writes_what_the_long_one_writes(app: App, sent: Sent) -> None:
+    @app.task(name="<é&>")
+    def mix(a: int, b: str, c: list[float], d: Json[dict[str, int]], e: bytes) -> None: ...
+
+    values = (1, "\u2028<é\x00", [1.5, 2.0], {"a": 1}, b"\x00\xff")
+    mix.delay(*values)
+    mix.apply_async(values, queue=app.default_routing_key)
+    short, long = (encode(sig.evolve(UUID="task_x")) for sig in sent())
+    assert short == long
+    with pytest.raises(LocalProtocolError, match=r"task '<é&>', argument 2 \('b'\) as str: 5"):
+        mix.delay(1, 5, [], {}, b"")  # type: ignore[arg-type]
 
 
 def test_arguments_on_the_wire(app: App, sent: Sent) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from gearmesh.app.app import App
-from gearmesh.app.plan import Message, Plan
+from gearmesh.app.message import Message
+from gearmesh.app.plan import Plan
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed

@@ -1,0 +1,38 @@
+"""A form writes what the codec writes."""
+
+from __future__ import annotations
+
+import uuid
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.wire import Arg, Signature, encode
+from gearmesh.wire.form import Form
+
+from .test_codec import RAW, TEXT
+
+NASTY = '%b","Value":null},"Args":[],\\"&<\u2028'
+
+
+@given(TEXT, TEXT, st.lists(st.tuples(TEXT, RAW), max_size=3), st.uuids())
+@example(NASTY, NASTY, [(NASTY, msgspec.Raw(b'"%s %%"')), (NASTY, msgspec.Raw(b"null"))], uuid.UUID(int=0))
+@example("add", "machinery_task", [], uuid.UUID(int=1))
+def test_form_law(name: str, queue: str, given: list[tuple[str, msgspec.Raw]], id: uuid.UUID) -> None:
+    sig = Signature(
+        UUID=f"task_{id}",
+        Name=name,
+        RoutingKey=queue,
+        Args=tuple(Arg("", type, value) for type, value in given),
+        Headers={},
+    )
+    form = Form(name, queue, [type for type, _ in given])
+    assert form.fill(sig.UUID, [value for _, value in given]) == encode(sig)
+
+
+def test_a_name_that_go_could_not_read() -> None:
+    with pytest.raises(LocalProtocolError):
+        Form("\ud800", "q", [])
