@@ -124,7 +124,7 @@ class Plan:
         if call.kwargs or not (call.options is task.options is self._defaults is NOTHING):
             return None
         form = task.form(self._routing_key)
-        values = form and task.declaration.dump_values(call.args)
+        values = None if form is None else task.declaration.dump_values(call.args)
         if form is None or values is None:
             return None
         uuid = new_id("task")
