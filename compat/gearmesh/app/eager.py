@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterable
 from contextvars import copy_context
@@ -20,6 +19,7 @@ from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.retry import next_try
 from gearmesh.app.task import Task
 from gearmesh.errors import RetryLater, TaskError, Unstorable
+from gearmesh.ids import new_uuid
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
@@ -54,9 +54,7 @@ class Eager:
         while todo:
             sig = decode(todo.popleft())
             for successor in self._one(sig):
-                sent = workflow.prepare(
-                    successor, queue=self._app.default_queue, new_id=lambda: str(uuid.uuid4())
-                )
+                sent = workflow.prepare(successor, queue=self._app.default_queue, new_id=new_uuid)
                 sent = self._app.outgoing(sent)
                 self._write(sent, PENDING, TaskName=sent.Name, CreatedAt=gotime.format_ns(time.time_ns()))
                 todo.append(encode(sent))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from gearmesh.app.message import Message, Written
 from gearmesh.app.plan import Plan
 from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
+from gearmesh.ids import new_uuid
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.signature import Signature
@@ -98,7 +98,7 @@ def ready(sig: Signature, queue: str, now_ns: int) -> Message:
         TaskError: it has no name.
         LocalProtocolError: Go could not read an argument, of its own or further down.
     """
-    sig = workflow.prepare(sig, queue=queue, new_id=lambda: str(uuid.uuid4()))
+    sig = workflow.prepare(sig, queue=queue, new_id=new_uuid)
     for _, each in sig.walk():
         if not each.Name:
             raise TaskError("a signature without a Name cannot be sent")

@@ -7,7 +7,6 @@ has its own, which then also keeps the body's results from what follows the body
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.slots import Slot, of_go
 from gearmesh.errors import TaskError
+from gearmesh.ids import new_uuid
 from gearmesh.wire import gotime
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta
@@ -30,19 +30,7 @@ from gearmesh.wire.state import GroupMeta
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["Plan", "new_id"]
-
-
-def new_id(kind: str) -> str:
-    """``task_…``, ``group_…`` or ``chord_…``."""
-    digits = os.urandom(16).hex()
-    # uuid.uuid4 does the same, four times slower.
-    variant = _VARIANTS[digits[16]]
-    return f"{kind}_{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
-#: RFC 4122's variant in the first digit of the fourth part; its other two bits stay.
-_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+__all__ = ["Plan"]
 
 
 class _Tag(msgspec.Struct):
@@ -127,7 +115,7 @@ class Plan:
         values = None if form is None else task.declaration.dump_values(call.args)
         if form is None or values is None:
             return None
-        uuid = new_id("task")
+        uuid = f"task_{new_uuid()}"
         self.messages.append(Written(uuid, form.name, form.routing_key, form.fill(uuid, values)))
         return AsyncResult(uuid, self.app, task.declaration)
 
@@ -167,7 +155,7 @@ class Plan:
             errors.extend(message.sig for message in messages)
         eta, eta_ns = options.due(self.now_ns)
         sig = Signature(
-            UUID=options.uuid or new_id("chord" if place.body else "task"),
+            UUID=options.uuid or f"{'chord' if place.body else 'task'}_{new_uuid()}",
             Name=task.name,
             RoutingKey=options.queue or self._routing_key,
             ETA=eta,
@@ -254,7 +242,7 @@ class Plan:
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
     def _new_group(self, node: Group, callback: Signature | None) -> _Tag:
-        return _Tag(new_id("group"), ends.width(node), callback, [])
+        return _Tag(f"group_{new_uuid()}", ends.width(node), callback, [])
 
     def _close_group(self, tag: _Tag) -> None:
         created = gotime.format_ns(self.now_ns)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
-
 from gearmesh.app.lanes import Lane, Lanes
 from gearmesh.backends.base import Backend
 from gearmesh.config import Config
@@ -123,7 +121,7 @@ class Publisher:
                     states = [state for commit in batch for state in commit.states]
                     if states:
                         self._backend().write(states)
-                    bare.append([msgspec.structs.replace(commit, states=()) for commit in batch])
+                    bare.append([Commit(publishes=commit.publishes) for commit in batch])
                 yield bare[i]
 
         def known(count: int) -> None:
@@ -196,7 +194,9 @@ class Publisher:
 def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
     start = size = 0
     for i, commit in enumerate(commits):
-        weight = sum(len(publish.body) for publish in commit.publishes)
+        weight = 0
+        for publish in commit.publishes:
+            weight += len(publish.body)
         if i > start and (i - start >= BATCH or size + weight > BATCH_BYTES):
             yield commits[start:i]
             start, size = i, 0

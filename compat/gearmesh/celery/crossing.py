@@ -7,7 +7,6 @@ runs that. What Go has no words for goes through a task of :mod:`.helpers` on a 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from gearmesh.celery.routes import GoTask
 from gearmesh.celery.steps import APPLY, CHORD, FAILED, GO, is_raw, raw_of
 from gearmesh.celery.values import from_json
 from gearmesh.errors import LocalProtocolError, TaskError
+from gearmesh.ids import new_uuid
 from gearmesh.wire import gotime
 from gearmesh.wire.signature import Signature
 
@@ -190,7 +190,7 @@ def _message(
 ) -> TaskMessage:
     """The message that Celery would send for a step, but for its ETA."""
     options = dict(step.get("options") or {})
-    task_id = options.get("task_id") or str(uuid.uuid4())
+    task_id = options.get("task_id") or new_uuid()
     stamps = options.get("stamped_headers") or ()
     made = bridge.celery.amqp.as_task_v2(
         task_id,
@@ -234,7 +234,7 @@ def _listed(value: Any) -> list[Any] | None:
 
 def _helper(bridge: Bridge, name: str, kwargs: dict[str, Any], headers: Mapping[str, Any]) -> Signature:
     """A call of one of the helper tasks, which Go sends."""
-    task_id = str(uuid.uuid4())
+    task_id = new_uuid()
     own = {
         **USUAL,
         "timelimit": [None, None],

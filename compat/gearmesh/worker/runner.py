@@ -7,7 +7,6 @@ import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +28,7 @@ from gearmesh.errors import (
     TaskFailed,
     Unstorable,
 )
+from gearmesh.ids import new_uuid
 from gearmesh.pauses import Pauses
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
@@ -378,10 +378,6 @@ def _member(job: Job) -> Member | None:
     if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: nor does it count a group of none
         return None
     return Member(sig.GroupUUID, sig.UUID, job.delivery.redelivered > 0)
-
-
-def new_uuid() -> str:
-    return str(uuid.uuid4())
 
 
 def _about(sig: Signature) -> dict[str, str]:

@@ -18,9 +18,10 @@ from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 
 if TYPE_CHECKING:
+    from gearmesh.transports.amqp.frames import Queue
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.suspects import Suspects
-    from gearmesh.transports.amqp.topology import Queue, Topology
+    from gearmesh.transports.amqp.topology import Topology
 
 __all__ = ["ASIDE", "DEAD_AT", "DEAD_REASON", "Committing"]
 

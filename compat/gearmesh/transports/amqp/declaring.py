@@ -14,8 +14,9 @@ from gearmesh.errors import ConfigError
 from gearmesh.transports.amqp.frames import table
 
 if TYPE_CHECKING:
+    from gearmesh.transports.amqp.frames import Queue
     from gearmesh.transports.amqp.link import Link
-    from gearmesh.transports.amqp.topology import Queue, Topology
+    from gearmesh.transports.amqp.topology import Topology
 
 __all__ = ["Declarer"]
 

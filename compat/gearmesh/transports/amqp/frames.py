@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from amqp.serialization import decode_properties_basic
-
-if TYPE_CHECKING:
-    from gearmesh.transports.amqp.topology import Queue
 
 __all__ = [
     "DELIVER",
     "Delivered",
     "Int64",
     "Publishing",
+    "Queue",
     "Writer",
     "ack",
     "nack",
@@ -48,7 +47,19 @@ class Int64(int):
     """An integer that is written as 64 bits, whatever its size: Go's int64 in a table."""
 
 
-class Publishing(NamedTuple):
+class Queue(NamedTuple):
+    """A queue to declare, and what binds it to the exchange; ``""``: nothing."""
+
+    name: str
+    arguments: Mapping[str, Any] = {}  # never changed
+    binding_key: str = ""
+    binding_arguments: Mapping[str, Any] = {}
+    auto_delete: bool = False
+    #: it has to be declared anew for each message, lest it expire with the message in it
+    expires: bool = False
+
+
+class Publishing(msgspec.Struct, frozen=True, gc=False):
     """A message to publish, and where to.
 
     Attributes:
@@ -70,6 +81,11 @@ class Publishing(NamedTuple):
     transient: bool = False
     mandatory: bool = True
     queue: Queue | None = None
+
+    @property
+    def way(self) -> tuple[str, str]:
+        """Exchange and routing key."""
+        return self.exchange, self.routing_key
 
     def properties(self) -> bytes:
         """Flags and values, as they follow in the header frame."""
@@ -106,11 +122,19 @@ class Writer:
 
     def write(self, item: Publishing) -> bytes:
         """All frames of one message. Raises ValueError for a name that is too long, TypeError for a header."""
-        exchange, routing_key, body, headers, priority, expiration, kind, transient, mandatory, _ = item
-        if headers:
+        body = item.body
+        if item.headers:
             before, behind = self._around(item)
         else:
-            key = (routing_key, exchange, priority, expiration, kind, transient, mandatory)
+            key = (
+                item.routing_key,
+                item.exchange,
+                item.priority,
+                item.expiration,
+                item.content_type,
+                item.transient,
+                item.mandatory,
+            )
             known = self._kinds.get(key)
             if known is None:
                 if len(self._kinds) >= _KINDS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
 from kombu.transport import pyamqp
+from msgspec.structs import replace
 
 from gearmesh.errors import PublishError
 from gearmesh.pauses import Pauses
@@ -173,7 +174,7 @@ class Sender:
         place = self._topology.wait(item.queue.name, DOUBT)
         with self._link.lock:
             self._declarer.ensure(place)
-        return item._replace(exchange="", routing_key=place.name, queue=place)
+        return replace(item, exchange="", routing_key=place.name, queue=place)
 
     def knows(self, token: Token) -> bool:
         """True if some of this batch, or of a later one, was sent before."""
@@ -183,7 +184,7 @@ class Sender:
         """Which of these queues are there. Nothing is left in them: what expires at once is never seen."""
         batch = [Publishing("", queue, b"", expiration="0", transient=True) for queue in queues]
         self._round(batch, None)
-        return [item[:2] not in self._returned for item in batch]
+        return [item.way not in self._returned for item in batch]
 
     def _declare_again(self, items: Iterable[Publishing]) -> None:
         """Somebody has deleted a queue, or the exchange."""
@@ -207,7 +208,7 @@ class Sender:
         todo = [i for i, item in enumerate(batch) if item.queue is not None and item.queue.name in instead]
         for i in todo:
             queue = instead[batch[i].queue.name]  # type: ignore[union-attr]
-            batch[i] = repeated(batch[i])._replace(routing_key=queue.name, queue=queue)
+            batch[i] = replace(repeated(batch[i]), routing_key=queue.name, queue=queue)
         if todo:
             self._note_back(token, todo)
         return todo
@@ -266,7 +267,7 @@ class Sender:
         returned = self._returned
         if not returned:
             return []
-        return [i for i, item in enumerate(batch) if i >= returned.get(item[:2], _ALL)]
+        return [i for i, item in enumerate(batch) if i >= returned.get(item.way, _ALL)]
 
     def _undone(self, batch: Sequence[Publishing], todo: Sequence[int]) -> list[int]:
         """What RabbitMQ is not known to have taken, of all that was begun."""
@@ -362,7 +363,7 @@ class Sender:
 
 def repeated(item: Publishing) -> Publishing:
     """The same, with a header that says that it may have been sent before."""
-    return item._replace(headers={**(item.headers or {}), AGAIN: True})
+    return replace(item, headers={**(item.headers or {}), AGAIN: True})
 
 
 def is_repeated(properties: Mapping[str, Any]) -> bool:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.transports.amqp.frames import Publishing, Queue
 from gearmesh.transports.amqp.ledger import Held, digest_of
-from gearmesh.transports.amqp.topology import Queue
 from gearmesh.wire.names import amqp_deaths, amqp_overdue, amqp_suspect
 
 if TYPE_CHECKING:

@@ -7,31 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import ConfigError
-from gearmesh.transports.amqp.frames import Int64
+from gearmesh.transports.amqp.frames import Int64, Queue
 from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, amqp_wait
 
-__all__ = ["Queue", "Topology", "round_up"]
+__all__ = ["Topology", "round_up"]
 
 #: Durations per power of ten in which what is set aside may wait.
 STEPS: Final = 10
 #: Milliseconds after which a queue of ours that nobody uses any more is gone.
 UNUSED: Final = 600_000
-
-
-class Queue(NamedTuple):
-    """A queue to declare, and what binds it to the exchange; ``""``: nothing."""
-
-    name: str
-    arguments: Mapping[str, Any] = {}  # never changed
-    binding_key: str = ""
-    binding_arguments: Mapping[str, Any] = {}
-    auto_delete: bool = False
-    #: it has to be declared anew for each message, lest it expire with the message in it
-    expires: bool = False
 
 
 class Topology:
