@@ -14,8 +14,8 @@ from gearmesh.errors import PublishError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.frames import Publishing, Writer
+from gearmesh.transports.amqp.notes import EVERY, Notes
 from gearmesh.wire.commit import Token
-from gearmesh.wire.names import amqp_sent
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
@@ -29,8 +29,6 @@ AGAIN: Final = "x-gearmesh-again"
 _CHUNK: Final = 1 << 17
 #: Messages on their way without a confirm.
 _WINDOW: Final = 2048
-#: Messages after which a producer notes down how far it has come.
-_NOTE: Final = 32
 #: More than any batch has.
 _ALL: Final = 1 << 60
 #: Seconds that a message waits which may have been sent before.
@@ -38,13 +36,8 @@ DOUBT: Final = 1.0
 
 
 class Sender:
-    """One channel in confirm mode. Used by the thread that owns its link.
-
-    A repeated batch (:class:`~gearmesh.wire.commit.Token`) begins where the last note says the first try ended: before
-    the first, and after every few messages, a small one goes, on the same channel and so in order, into a queue that
-    keeps only the newest. Between two notes nobody can say. Those few are sent again, with a header that says so: who
-    gets one looks whether it was run before.
-    """
+    """One channel in confirm mode. Used by the thread that owns its link. A repeated batch begins where its
+    :mod:`~.notes` say that the first try ended."""
 
     def __init__(self, link: Link, topology: Topology, declarer: Declarer) -> None:
         self._link = link
@@ -58,8 +51,7 @@ class Sender:
         self._refused: list[int] = []
         #: where nothing took a message -> the first index in the batch without a confirm at that time
         self._returned: dict[tuple[str, str], int] = {}
-        #: producer -> last batch, and how many of it are known to have been taken
-        self._notes: dict[str, tuple[int, int]] = {}
+        self._notes = Notes(topology, declarer)
 
     def publish(self, batch: Sequence[Publishing], token: Token | None = None) -> None:
         """Send a batch; when this returns RabbitMQ has taken all of it.
@@ -95,8 +87,11 @@ class Sender:
         deadline = time.monotonic() + self._link.patience
         self._begin()
         try:
-            done, noted = self._before(token)
-            again = again or noted
+            done = 0
+            if token is not None:
+                with self._link.lock:
+                    done, noted = self._notes.before(token)
+                again = again or noted
             while not ended or todo:
                 try:
                     self._begin()
@@ -153,17 +148,7 @@ class Sender:
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
         if token is not None:
-            self._notes[token.producer] = token.seq, len(batch)
-
-    def _before(self, token: Token | None) -> tuple[int, bool]:
-        """How many of a batch were sent before, and whether the others may have been."""
-        if token is None:
-            return 0, False
-        with self._link.lock:
-            seq, count = self._note(token.producer)
-        if seq > token.seq:
-            return _ALL, True
-        return (count, True) if seq == token.seq else (0, False)
+            self._notes.taken(token, len(batch))
 
     def doubtful(self, item: Publishing) -> Publishing:
         """It may have been sent before. It waits a second: if it was, the first one may have ended by then, and whoever
@@ -178,7 +163,7 @@ class Sender:
 
     def knows(self, token: Token) -> bool:
         """True if some of this batch, or of a later one, was sent before."""
-        return self._note(token.producer)[0] >= token.seq
+        return self._notes.knows(token)
 
     def probe(self, queues: Sequence[str]) -> list[bool]:
         """Which of these queues are there. Nothing is left in them: what expires at once is never seen."""
@@ -236,17 +221,17 @@ class Sender:
             if token is not None and last > 1:  # of a single one, the note follows in the same breath
                 self._seq += 1
                 self._open[self._seq] = -1
-                out.append(writer.write(self._noted(token, todo[0])))
+                out.append(writer.write(self._notes.note(token, todo[0])))
             for count, i in enumerate(tuple(todo), 1):
                 self._seq += 1
                 self._open[self._seq] = i
                 data = writer.write(batch[i])
                 out.append(data)
                 size += len(data)
-                if token is not None and (count == last or count % _NOTE == 0):
+                if token is not None and (count == last or count % EVERY == 0):
                     self._seq += 1
                     self._open[self._seq] = -1
-                    out.append(writer.write(self._noted(token, i + 1)))
+                    out.append(writer.write(self._notes.note(token, i + 1)))
                 if size >= _CHUNK or count == last:
                     del todo[: count - start]
                     start = count
@@ -328,36 +313,12 @@ class Sender:
             first = next((i for i in self._open.values() if i >= 0), 0)
             self._returned[exchange, routing_key] = first
 
-    # -- notes
-
-    def _note(self, producer: str) -> tuple[int, int]:
-        queue = self._topology.sent(producer)
-        self._declarer.ensure(queue)
-        note = self._notes.get(producer)
-        if note is None:
-            message = self._declarer.channel.basic_get(queue.name)
-            note = 0, 0
-            if message is not None:
-                self._declarer.channel.basic_reject(message.delivery_tag, requeue=True)
-                seq, _, count = bytes(message.body).partition(b" ")
-                note = int(seq), int(count)
-            self._notes[producer] = note
-        return note
-
-    def _noted(self, token: Token, count: int) -> Publishing:
-        body = b"%d %d" % (token.seq, count)
-        # Transient: RabbitMQ may keep a note and lose the messages before it, if it dies before it has confirmed any of
-        # them. Then there must be no note either.
-        return Publishing(
-            "", amqp_sent(token.producer), body, content_type="text/plain", transient=True, mandatory=False
-        )
-
     def _note_back(self, token: Token | None, todo: Sequence[int]) -> None:
         """Say that of a batch no more was taken than what comes before all that is to be sent again."""
         if token is None or not todo:
             return
         refused, returned = self._refused, self._returned
-        self._round([self._noted(token, todo[0])], None)
+        self._round([self._notes.note(token, todo[0])], None)
         self._refused, self._returned = refused, returned
 
 
