@@ -139,7 +139,6 @@ def add_tasks(app: Celery) -> None:
     @task(name="mark", ignore_result=True)
     def mark(url: str, key: str, number: int, seconds: float) -> None:
         with redis.Redis.from_url(url) as client:
-            client.sadd(f"{key}:begun", number)
             time.sleep(seconds)
             client.sadd(key, number)
 

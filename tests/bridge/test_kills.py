@@ -19,7 +19,7 @@ from .project import make_app
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-MANY = 150
+MANY, PROCESSES = 150, 2
 LATE = {"PROJECT_LATE": "1", "PROJECT_LEASE": "2"}
 EARLY = {"PROJECT_LEASE": "2"}
 
@@ -56,15 +56,12 @@ class Load:
     def done(self) -> int:
         return int(self._notes.scard(self._key))
 
-    def begun(self) -> int:
-        return int(self._notes.scard(f"{self._key}:begun"))
-
     def all_done(self, timeout: float = 60.0) -> None:
         eventually(lambda: self.done() == MANY, timeout, f"{MANY} tasks (there were {self.done()})")
 
 
 def worker(broker: str, store: str, env: dict[str, str], pool: str = "prefork") -> CeleryProcess:
-    words = ("worker", "-P", pool, "-c", "2", "-l", "warning")
+    words = ("worker", "-P", pool, "-c", str(PROCESSES), "-l", "warning")
     return CeleryProcess(*words, broker=broker, backend=store, env=env, ready="celery@")
 
 
@@ -124,8 +121,9 @@ def test_what_is_lost_with_celery_s_default(broker: str, store: str, notes: Any,
         eventually(lambda: load.done() > 20)
         first.kill()
     with worker(broker, store, EARLY):
-        eventually(lambda: load.begun() == MANY, 60)
+        # A task may be acknowledged and die before it has noted anything.
+        eventually(lambda: load.done() >= MANY - PROCESSES, 60)
         time.sleep(1.0)
     lost = MANY - load.done()
-    print(f"lost with task_acks_late off: {lost} of {MANY}, 2 processes")
-    assert lost <= 2
+    print(f"lost with task_acks_late off: {lost} of {MANY}, {PROCESSES} processes")
+    assert lost <= PROCESSES
