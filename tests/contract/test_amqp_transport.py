@@ -19,6 +19,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
+from gearmesh.transports.amqp.sender import AGES
 from gearmesh.transports.amqp.topology import round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -332,6 +333,23 @@ def test_a_deleted_queue_is_declared_again_by_the_producer(broker: Broker) -> No
         broker.raw(lambda channel: channel.exchange_delete("machinery_exchange"))
         tap.publish("q", b"3")  # nobody can say whether it was taken before the exchange was seen to be gone
         eventually(lambda: tap.verbs.pending("q") == [b"2", b"3"])
+
+
+@pytest.mark.parametrize("how", ["again", "soon", "later"])
+def test_a_queue_that_is_gone_when_a_wait_ends_is_declared_before_it(broker: Broker, how: str) -> None:
+    """What waits first is returned to nobody if it finds no queue afterwards."""
+    with connect_app(Config(broker=broker.url)) as connection:
+        tap = Tap(connection, (), 0)
+        tap.publish("q", b"1")
+        eventually(lambda: tap.verbs.pending("q") == [b"1"])
+        broker.raw(lambda channel: channel.queue_delete("q"))
+        broker.raw(lambda channel: channel.exchange_delete("machinery_exchange"))
+        until = time.monotonic() + AGES
+        eventually(lambda: time.monotonic() > until)
+        eta = {"again": 0, "soon": 100, "later": 600}[how] * 1_000_000
+        publish = Publish("q", b"2", time.time_ns() + eta if eta else 0)
+        tap.channel.commit([Commit(publishes=(publish,))], again=how == "again")
+        eventually(lambda: tap.verbs.pending("q") == [b"2"])
 
 
 def test_a_queue_that_is_full(broker: Broker) -> None:

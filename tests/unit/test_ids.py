@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from gearmesh.ids import new_uuid
 
@@ -26,10 +30,11 @@ def test_threads() -> None:
     assert len(set(made)) == 10_000
 
 
-def test_a_child_makes_its_own() -> None:
+@pytest.mark.parametrize("fork", [os.fork, ctypes.CDLL(None).fork], ids=["by Python", "past Python"])
+def test_a_child_makes_its_own(fork: Callable[[], int]) -> None:
     new_uuid()  # some are spare now
     read, write = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         os.write(write, " ".join(new_uuid() for _ in range(100)).encode())
         os._exit(0)

@@ -111,7 +111,7 @@ class Plan:
         task = call.task
         if call.kwargs or not (call.options is task.options is self._defaults is NOTHING):
             return None
-        form = task.form(self._routing_key)
+        form = task._form_to(self._routing_key)
         values = None if form is None else task.declaration.dump_values(call.args)
         if form is None or values is None:
             return None

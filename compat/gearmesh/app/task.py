@@ -76,7 +76,7 @@ class Task(Generic[P, R, C]):
         self.hard_limit = hard_limit
         self.pause = pause
         self.unique_for = unique_for
-        self._form: Form | None = None
+        self._form: tuple[tuple[str, str, Declaration] | None, Form | None] = (None, None)
         #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
         self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
         #: What the function returned to typed results; raises LocalProtocolError.
@@ -106,14 +106,14 @@ class Task(Generic[P, R, C]):
         assert self.fn is not None
         return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
 
-    def form(self, routing_key: str) -> Form | None:
+    def _form_to(self, routing_key: str) -> Form | None:
         """What its signatures without options have in common, on one queue; None: a parameter takes any type."""
-        form = self._form
-        if form is None or form.routing_key != routing_key:
+        key = (routing_key, self.name, self.declaration)
+        made, form = self._form
+        if made is None or made[:2] != key[:2] or made[2] is not key[2]:
             types = [slot.go for slot in self.declaration.exact]
-            if not all(types):
-                return None
-            form = self._form = Form(self.name, routing_key, types)
+            form = Form(self.name, routing_key, types) if all(types) else None
+            self._form = key, form
         return form
 
     def s(self, *args: Any, **kwargs: Any) -> TaskSignature:

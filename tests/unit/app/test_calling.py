@@ -59,6 +59,17 @@ def test_the_short_way_writes_what_the_long_one_writes(app: App, sent: Sent) -> 
         mix.delay(1, 5, [], {}, b"")  # type: ignore[arg-type]
 
 
+def test_a_function_with_attributes_of_its_own(app: App, sent: Sent) -> None:
+    def ask() -> None: ...
+
+    ask.form = ask._form = "wizard"  # type: ignore[attr-defined]
+    task = app.task(ask)
+    task.delay()
+    task.name = "other"
+    task.delay()
+    assert [sig.Name for sig in sent()] == ["ask", "other"]
+
+
 def test_arguments_on_the_wire(app: App, sent: Sent) -> None:
     @app.task
     def mix(a: int, b: str = "b", *rest: float) -> None: ...

@@ -12,7 +12,7 @@ from amqp.exceptions import AMQPError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.sender import is_repeated
+from gearmesh.transports.amqp.sender import AGES, is_repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
@@ -135,6 +135,7 @@ class Committing:
             )
         seconds = (publish.eta_ns - now) / 1e9
         declarer = self.link.declarer(self.topology)
+        declarer.ensure(queue, AGES)  # nobody is told if it finds no queue after its wait
         if seconds < SHORT and self.topology.direct and not config.delayed_queue:
             place = self.topology.wait(queue.name, seconds)
             declarer.ensure(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,8 +45,8 @@ class Declarer:
             self._channel = channel
         return self._channel
 
-    def ensure(self, queue: Queue) -> None:
-        """Declare and bind the queue unless that was done before.
+    def ensure(self, queue: Queue, within: float = math.inf) -> None:
+        """Declare and bind the queue unless that was done before, in the last ``within`` seconds.
 
         Raises:
             ConfigError: it is there with other arguments, or this user may not declare it.
@@ -53,8 +54,10 @@ class Declarer:
         known = (queue.name, queue.binding_key)
         now = time.monotonic()
         sent, lives = self._done.get(known, (0.0, 0.0))
-        if now < sent + lives * _FRESH:
+        if now < sent + min(lives * _FRESH, within):
             return
+        if sent and within < math.inf:
+            self._exchange = False  # whoever deletes queues may have deleted that, too
         try:
             self._ensure(queue)
         except (PreconditionFailed, AccessRefused, ResourceLocked) as exc:

@@ -33,6 +33,8 @@ _WINDOW: Final = 2048
 _ALL: Final = 1 << 60
 #: Seconds that a message waits which may have been sent before.
 DOUBT: Final = 1.0
+#: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
+AGES: Final = 1.0
 
 
 class Sender:
@@ -99,14 +101,19 @@ class Sender:
                     while not ended:
                         try:
                             chunk = next(source, None)
+                        except ChannelError as exc:
+                            # Our channel's, met by what was asked for the chunk, which is gone with it.
+                            raise RecoverableConnectionError(str(exc)) from exc
                         except Exception as exc:
                             trouble, chunk = exc, None
                         if chunk is None:
                             ended = True
                             break
                         start = len(batch)
-                        batch += [self.doubtful(item) for item in chunk] if again else chunk
+                        batch += chunk
                         todo += range(max(start, done), len(batch))
+                        if again:
+                            self._doubt(batch, range(start, len(batch)))
                         self._write(batch, todo, token)
                     self._await_all(token)
                 except ChannelError as exc:
@@ -121,8 +128,7 @@ class Sender:
                     healed = True
                     self._note_back(token, todo)
                     self._declare_again(batch[i] for i in todo)
-                    for i in begun:  # it may have been taken all the same
-                        batch[i] = self.doubtful(batch[i])
+                    self._doubt(batch, todo if again else begun)  # it may have been taken all the same
                     continue
                 if trouble is not None:
                     raise trouble
@@ -148,7 +154,12 @@ class Sender:
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
         if token is not None:
-            self._notes.taken(token, len(batch))
+            with self._link.lock:
+                self._notes.taken(token, len(batch))
+
+    def _doubt(self, batch: list[Publishing], which: Iterable[int]) -> None:
+        for i in which:
+            batch[i] = self.doubtful(batch[i])
 
     def doubtful(self, item: Publishing) -> Publishing:
         """It may have been sent before. It waits a second: if it was, the first one may have ended by then, and whoever
@@ -158,6 +169,7 @@ class Sender:
             return item
         place = self._topology.wait(item.queue.name, DOUBT)
         with self._link.lock:
+            self._declarer.ensure(item.queue, AGES)  # nobody is told if it finds no queue after its wait
             self._declarer.ensure(place)
         return replace(item, exchange="", routing_key=place.name, queue=place)
 
@@ -173,9 +185,11 @@ class Sender:
 
     def _declare_again(self, items: Iterable[Publishing]) -> None:
         """Somebody has deleted a queue, or the exchange."""
-        for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
-            self._declarer.forget(queue.name)
-            self._declarer.ensure(queue)
+        with self._link.lock:
+            for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
+                for each in filter(None, (queue, self._topology.after(queue))):
+                    self._declarer.forget(each.name)
+                    self._declarer.ensure(each)
 
     def _expired(self, batch: list[Publishing], token: Token | None) -> list[int]:
         """What may have gone with a queue that expired too soon: it is to be sent again, to one that does not."""

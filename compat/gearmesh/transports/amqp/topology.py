@@ -98,6 +98,13 @@ class Topology:
         }
         return Queue(_checked(amqp_wait(ms, queue)), arguments, expires=True)
 
+    def after(self, queue: Queue) -> Queue | None:
+        """Where what waits in one of these queues goes; None: it is no such queue, or not ours."""
+        arguments = queue.arguments
+        if arguments.get("x-dead-letter-exchange") != "":
+            return None
+        return self.source(arguments["x-dead-letter-routing-key"])
+
     def lasting(self, queue: Queue) -> Queue:
         """In place of a queue in which messages wait for some time, one that outlives them by far."""
         name = _checked(amqp_lasting(queue.name))
