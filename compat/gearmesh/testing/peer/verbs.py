@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from gearmesh.app.plan import Plan
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
+from gearmesh.ids import new_uuid
 from gearmesh.scheduler import Scheduler
 from gearmesh.testing.peer.tasks import Counter
 from gearmesh.transports.base import Channel
@@ -141,7 +141,7 @@ class Peer:
         return sent
 
     def _chain(self, sigs: Sequence[Signature]) -> Sent:
-        first = workflow.make_chain(sigs, _new_id)
+        first = workflow.make_chain(sigs, new_uuid)
         steps: list[Result[Any]] = []
         step: Signature | None = first
         while step is not None:
@@ -151,12 +151,12 @@ class Peer:
         return Sent(ChainResult(steps, self._app))
 
     def _group(self, sigs: Sequence[Signature], concurrency: int) -> Sent:
-        group = f"group_{_new_id()}"
-        return self._members(workflow.make_group(sigs, group, _new_id), group, concurrency)
+        group = f"group_{new_uuid()}"
+        return self._members(workflow.make_group(sigs, group, new_uuid), group, concurrency)
 
     def _chord(self, sigs: Sequence[Signature], callback: Signature, concurrency: int) -> Sent:
-        group = f"group_{_new_id()}"
-        members = workflow.make_chord(sigs, callback, group, _new_id)
+        group = f"group_{new_uuid()}"
+        members = workflow.make_chord(sigs, callback, group, new_uuid)
         sent = self._members(members, group, concurrency)
         header, named = sent.waits, members[0].ChordCallback
         assert isinstance(header, GroupResult)
@@ -169,7 +169,7 @@ class Peer:
         app = self._app
         plan = Plan(app, time.time_ns())
         for sig in sigs:
-            ready = workflow.prepare(sig, queue=app.default_routing_key, new_id=_new_id)
+            ready = workflow.prepare(sig, queue=app.default_routing_key, new_id=new_uuid)
             _check(ready)
             eta = gotime.parse(ready.ETA) if ready.ETA is not None else 0
             plan.messages.append(Message(ready, eta if eta > plan.now_ns else 0))
@@ -328,7 +328,3 @@ def _text(exc: Exception) -> str:
         return TIMEOUT_TEXT
     text = exc.error if isinstance(exc, TaskFailed) else str(exc)
     return text.encode("utf-8", "replace").decode() or repr(exc)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

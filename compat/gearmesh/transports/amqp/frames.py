@@ -207,9 +207,9 @@ def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     return _ack.pack(METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
 
 
-def nack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+def nack(channel: int, tag: int) -> bytes:
     """basic.nack that puts back."""
-    return _ack.pack(METHOD, channel, 13, 60, 120, tag, 2 | multiple, 0xCE)
+    return _ack.pack(METHOD, channel, 13, 60, 120, tag, 2, 0xCE)
 
 
 def table(values: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.topology import Topology
     from gearmesh.wire.commit import Token
 
-__all__ = ["EVERY", "Notes"]
+__all__ = ["ALL", "EVERY", "Notes"]
 
 #: Messages after which a producer notes down how far it has come.
 EVERY: Final = 32

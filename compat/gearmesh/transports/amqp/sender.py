@@ -14,7 +14,7 @@ from gearmesh.errors import PublishError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.frames import Publishing, Writer
-from gearmesh.transports.amqp.notes import EVERY, Notes
+from gearmesh.transports.amqp.notes import ALL, EVERY, Notes
 from gearmesh.wire.commit import Token
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ AGAIN: Final = "x-gearmesh-again"
 _CHUNK: Final = 1 << 17
 #: Messages on their way without a confirm.
 _WINDOW: Final = 2048
-#: More than any batch has.
-_ALL: Final = 1 << 60
 #: Seconds that a message waits which may have been sent before.
 DOUBT: Final = 1.0
 #: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
@@ -266,7 +264,7 @@ class Sender:
         returned = self._returned
         if not returned:
             return []
-        return [i for i, item in enumerate(batch) if i >= returned.get(item.way, _ALL)]
+        return [i for i, item in enumerate(batch) if i >= returned.get(item.way, ALL)]
 
     def _undone(self, batch: Sequence[Publishing], todo: Sequence[int]) -> list[int]:
         """What RabbitMQ is not known to have taken, of all that was begun."""
