@@ -7,21 +7,25 @@ import logging
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from amqp.exceptions import NotFound
 from tests.contract.arrived import found
 
-from gearmesh import App
+from gearmesh import App, AsyncResult, chain
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RabbitServer, free_port
 from gearmesh.testing.waiting import eventually
+from gearmesh.transports.amqp.sender import AGAIN
+from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
@@ -29,6 +33,11 @@ from gearmesh.wire.commit import Commit, Publish, Token
 from gearmesh.worker import Worker
 
 MakeRabbit = Callable[..., RabbitServer]
+
+#: Where a possible second copy waits for its second, third and fourth turn.
+WAITS = [
+    Topology(AMQPConfig(), "machinery_tasks").wait("machinery_tasks", seconds).name for seconds in (1, 2, 4)
+]
 
 
 @contextlib.contextmanager
@@ -40,8 +49,9 @@ def at_work(app: App, **options: Any) -> Iterator[Worker]:
 
 def waiting(url: str, queue: str = "machinery_tasks") -> int:
     """Messages of a queue, whoever holds them, counted once nobody does."""
-    with open_connection(url) as connection:
+    with open_connection(url) as connection, contextlib.suppress(NotFound):
         return int(connection.channel().queue_declare(queue, passive=True).message_count)
+    return 0
 
 
 class Counted:
@@ -65,7 +75,13 @@ class Counted:
             self.runs[name] += 1
             return name
 
-        self.hold, self.note = hold, note
+        @self.app.task
+        def work(name: str) -> str:
+            self.runs[name] += 1
+            time.sleep(0.02)
+            return name
+
+        self.hold, self.note, self.work = hold, note, work
 
 
 @pytest.fixture
@@ -158,6 +174,66 @@ def test_a_result_whose_delivery_was_lost_is_not_computed_again(
         counted.go_on.set()
         assert result.get(timeout=20) == "after"
         eventually(lambda: waiting(amqp_url) == 0)
+    assert counted.runs == {"x": 1, "after": 1}
+
+
+@contextlib.contextmanager
+def two_at_work(counted: Counted, url: str) -> Iterator[None]:
+    """Two workers; what is sent to them is done when this ends."""
+    with at_work(counted.app, concurrency=1), at_work(counted.app, concurrency=1):
+        yield
+        eventually(lambda: not any(waiting(url, queue) for queue in (*WAITS, "machinery_tasks")))
+
+
+def written(app: App, flow: Any) -> tuple[AsyncResult, Callable[..., None]]:
+    """A flow whose states are there, and what sends its first message: as one that may be a second copy, or not."""
+    result = app.send(flow)
+    with connect_app(app.config) as connection:
+        channel = connection.channel()
+        (body,) = channel.pending("machinery_tasks", 10)
+        channel.queue_purge("machinery_tasks")
+
+    def send(*copies: bool) -> None:
+        with connect_app(app.config) as connection:
+            channel = connection.channel()
+            for again in copies:
+                message = channel.prepare_message(
+                    body, content_type="application/json", headers={AGAIN: 1} if again else {}
+                )
+                channel.basic_publish(message, routing_key="machinery_tasks")
+
+    return result, send
+
+
+def test_a_second_copy_right_behind_the_first(counted: Counted, amqp_url: str) -> None:
+    """Two workers take one each, at the same time: nothing of what follows comes twice."""
+    result, send = written(counted.app, chain(*(counted.work.si(str(n)) for n in range(30))))
+    with two_at_work(counted, amqp_url):
+        send(False, True)
+        assert result.get(timeout=20) == "29"
+    assert set(counted.runs.values()) == {1}
+    assert len(counted.runs) == 30
+
+
+def test_a_second_copy_while_the_first_is_at_work(counted: Counted, amqp_url: str) -> None:
+    """However long that takes: it comes back now and then."""
+    result, send = written(counted.app, counted.hold.si("x") | counted.note.si("after"))
+    with two_at_work(counted, amqp_url):
+        send(False, True)
+        assert counted.begun.wait(10)
+        for turn in WAITS[:2]:
+            eventually(lambda turn=turn: waiting(amqp_url, turn) > 0)
+        assert counted.runs == {"x": 1}
+        counted.go_on.set()
+        assert result.get(timeout=20) == "after"
+    assert counted.runs == {"x": 1, "after": 1}
+
+
+def test_a_second_copy_that_is_the_only_one(counted: Counted, amqp_url: str) -> None:
+    result, send = written(counted.app, counted.note.si("x") | counted.note.si("after"))
+    with two_at_work(counted, amqp_url):
+        send(True)
+        assert result.get(timeout=20) == "after"
     assert counted.runs == {"x": 1, "after": 1}
 
 

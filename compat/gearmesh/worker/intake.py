@@ -17,7 +17,7 @@ from gearmesh.transports.base import Channel, Rated
 from gearmesh.transports.ledger import Ledger
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Settle
-from gearmesh.wire.state import RECEIVED
+from gearmesh.wire.state import STARTED
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
@@ -279,10 +279,11 @@ class Intake:
             return
         job = Job(sig, task, delivery, time.monotonic())
         twin = delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values()))
+        if twin or delivery.turn:
+            job.shown = STARTED  # what the task is in is the other's to say
         self._jobs[delivery.id] = job
         if twin:
-            # Side by side, both would run, and all that follows from both. What it is in is the other's to say.
-            job.shown = RECEIVED
+            # Side by side, both would run, and all that follows from both.
             self._twins.append((job, message.body))
         else:
             self._sort(job, message.body)

@@ -29,22 +29,19 @@ from gearmesh.errors import (
     Unstorable,
 )
 from gearmesh.ids import new_uuid
-from gearmesh.pauses import Pauses
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
 from gearmesh.wire.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskResult, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, SUCCESS, TaskResult, TaskState
+from gearmesh.worker.history import History, Past
 from gearmesh.worker.job import Job
 from gearmesh.worker.slot import Slot
 
 __all__ = ["Loop", "Runner"]
 
 log = logging.getLogger("gearmesh.worker")
-
-#: How often a redelivered task's state is asked for, within 1.5 s, before its message goes back.
-TRIES = 5
 
 
 class Loop:
@@ -116,6 +113,7 @@ class Runner:
     def __init__(self, app: App) -> None:
         self._app = app
         self._backend = app.backend
+        self._history = History(app.backend)
         self._handlers = app.handlers
         self._revocations = app.revocations
         self.loop = Loop()
@@ -124,9 +122,9 @@ class Runner:
         """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
         try:
             if job.delivery.redelivered:
-                finished = self._finished_before(job)
-                if finished is not None:
-                    return finished
+                commit = self._met_before(job)
+                if commit is not None:
+                    return commit
             if self._revocations.active and self._revoked(job):
                 return self._dropped(job)
             return self._run(job)
@@ -138,9 +136,9 @@ class Runner:
         try:
             try:
                 if job.delivery.redelivered:
-                    finished = await asyncio.to_thread(self._finished_before, job)
-                    if finished is not None:
-                        return finished
+                    commit = await asyncio.to_thread(self._met_before, job)
+                    if commit is not None:
+                        return commit
                 if self._revocations.active and await asyncio.to_thread(self._revoked, job):
                     return self._dropped(job)
             except asyncio.CancelledError as exc:
@@ -236,8 +234,8 @@ class Runner:
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
         return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason), member=_member(job))
 
-    def succeeded(self, job: Job, results: Sequence[TaskResult]) -> Commit:
-        """SUCCESS, the OnSuccess children, and a look at the chord."""
+    def succeeded(self, job: Job, results: Sequence[TaskResult], past: Past | None = None) -> Commit:
+        """SUCCESS, the OnSuccess children as far as they are owed, and a look at the chord."""
         sig = job.sig
         state = TaskState(TaskUUID=sig.UUID, State=SUCCESS, Results=tuple(results))
         chord = None
@@ -245,7 +243,7 @@ class Runner:
             chord = ChordCheck(sig.GroupUUID, sig.GroupTaskCount)
         if not sig.OnSuccess:
             return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job), chord=chord)
-        states, publishes = self.outgoing(workflow.after_success(sig, results))
+        states, publishes = self.outgoing(workflow.after_success(sig, results), past)
         return Commit(
             states=(state, *states),
             publishes=publishes,
@@ -283,16 +281,22 @@ class Runner:
         return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
 
     def _failed(
-        self, job: Job, error: str, exc: BaseException | None = None, *, logged: bool = False
+        self,
+        job: Job,
+        error: str,
+        exc: BaseException | None = None,
+        *,
+        logged: bool = False,
+        past: Past | None = None,
     ) -> Commit:
-        """FAILURE and the OnError children; the error handlers are told of ``exc``, unless they were before."""
+        """FAILURE and the OnError children as far as they are owed; the error handlers are told, unless they were."""
         sig = job.sig
         if not logged:
             log.error("task %s failed: %s", sig.Name, error, extra=_about(sig))
         if exc is not None and self._handlers.around:
             self._handlers.failed(sig, exc)
         state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
-        states, publishes = self.outgoing(workflow.after_failure(sig, error))
+        states, publishes = self.outgoing(workflow.after_failure(sig, error), past)
         return Commit(
             states=(state, *states), publishes=publishes, settle=Settle(job.delivery), member=_member(job)
         )
@@ -311,29 +315,20 @@ class Runner:
         states, publishes = self.outgoing((again,))
         return Commit(states=states, publishes=publishes, settle=Settle(job.delivery))
 
-    def _finished_before(self, job: Job) -> Commit | None:
-        """A lost consumer may have got as far as a final state: then only what follows from it is still owed.
-
-        While nobody can say, the message goes back and comes again.
-        """
-        pauses = Pauses()
-        while True:
-            try:
-                state = self._backend.read([job.sig.UUID])[0] if self._backend.keeps else None
-                break
-            except self._backend.connection_errors as exc:
-                if pauses.count == TRIES:
-                    return Commit(settle=Settle(job.delivery, "head"))
-                pauses.log(log, "a redelivered task waits for the result backend", exc)
-                time.sleep(pauses.next())
-        if state is None or not state.final:
-            return None
+    def _met_before(self, job: Job) -> Commit | None:
+        """A lost consumer may have got as far as a final state: then only what follows from it is still owed."""
+        past = self._history.look(job)
+        if past is None:
+            job.shown = RECEIVED if job.shown else ""
+        if not isinstance(past, Past):
+            return past
+        state = past.state
         log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))
         if state.success:
-            return msgspec.structs.replace(self.succeeded(job, state.Results or ()), again=True)
+            return msgspec.structs.replace(self.succeeded(job, state.Results or (), past), again=True)
         if state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
             return self._dropped(job)
-        return msgspec.structs.replace(self._failed(job, state.Error, logged=True), again=True)
+        return msgspec.structs.replace(self._failed(job, state.Error, logged=True, past=past), again=True)
 
     def fired(self, job: Job, commit: Commit) -> Commit:
         """The commit that fires the chord of a complete group.
@@ -356,18 +351,23 @@ class Runner:
         trigger = Trigger(sig.GroupUUID, sig.UUID, pending, publishes)
         return msgspec.structs.replace(commit, states=(), chord=None, trigger=trigger)
 
-    def outgoing(self, sigs: Sequence[Signature]) -> tuple[tuple[TaskState, ...], tuple[Publish, ...]]:
-        """What sending these signatures writes and publishes."""
+    def outgoing(
+        self, sigs: Sequence[Signature], past: Past | None = None
+    ) -> tuple[tuple[TaskState, ...], tuple[Publish, ...]]:
+        """What sending these signatures writes and publishes; ``past``: they may have been sent before."""
         states, publishes = [], []
         for sig in sigs:
+            if past is not None and past.came(sig):
+                continue
             ready = self._app.outgoing(
                 workflow.prepare(sig, queue=self._app.default_routing_key, new_id=new_uuid)
             )
             body = encode(ready)
-            created = format_ns(time.time_ns())
-            states.append(
-                TaskState(TaskUUID=ready.UUID, TaskName=ready.Name, State=PENDING, CreatedAt=created)
-            )
+            if past is None or not past.noted(sig):  # else it may have gone on since
+                created = format_ns(time.time_ns())
+                states.append(
+                    TaskState(TaskUUID=ready.UUID, TaskName=ready.Name, State=PENDING, CreatedAt=created)
+                )
             eta = parse(ready.ETA) if ready.ETA is not None else 0
             publishes.append(Publish(ready.RoutingKey, body, eta, ready.Priority))
         return tuple(states), tuple(publishes)

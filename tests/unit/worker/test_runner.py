@@ -26,6 +26,8 @@ from gearmesh.worker.runner import Runner
 MakeJob = Callable[..., Job]
 
 ONE = arg("int64", 1)
+#: "": there is none.
+STATES = ("", PENDING, "RECEIVED", "STARTED", "RETRY", SUCCESS, FAILURE)
 
 
 class Odd(BaseException):
@@ -335,6 +337,66 @@ def test_a_redelivered_task_that_had_not_ended_is_run(
     assert only(runner.run(job), job).State == SUCCESS
 
 
+@pytest.mark.parametrize("ended", [SUCCESS, FAILURE])
+def test_of_what_follows_from_a_task_met_again_only_what_nobody_got_is_sent(
+    ended: str, app: App, runner: Runner, make_job: MakeJob
+) -> None:
+    """Nor is PENDING written over what is there: it may be running by now."""
+    after = {state: Signature(UUID=f"after_{state}", Name="next", RoutingKey="q") for state in STATES}
+    job = make_job("nothing", redelivered=1, OnSuccess=tuple(after.values()), OnError=tuple(after.values()))
+    app.backend.write([TaskState(TaskUUID=after[state].UUID, State=state) for state in STATES if state])
+    app.backend.write([TaskState(TaskUUID=job.sig.UUID, State=ended)])
+    commit = runner.run(job)
+    assert {decode(publish.body).UUID for publish in commit.publishes} == {"after_", "after_PENDING"}
+    assert [state.TaskUUID for state in commit.states] == [job.sig.UUID, "after_"]
+    assert commit.again
+
+
+def test_results_of_last_time_are_not_those_of_what_follows(
+    app: App, runner: Runner, make_job: MakeJob
+) -> None:
+    """Go sends its periodic chains with the same UUIDs each time."""
+    old = Signature(UUID="after", Name="next", RoutingKey="q")
+    job = make_job("nothing", redelivered=1, OnSuccess=(old,))
+    app.backend.write([TaskState(TaskUUID=job.sig.UUID, State=PENDING)])
+    app.backend.write([TaskState(TaskUUID="after", State=SUCCESS, Results=())])
+    commit = runner.run(job)
+    assert [decode(publish.body).UUID for publish in commit.publishes] == ["after"]
+    (state,) = app.backend.read(["after"])
+    assert state is not None
+    assert (state.State, state.TaskName) == (PENDING, "next")
+
+
+#: A possible second copy's turn, whether it was also lost, its task's state, and seconds it waits; 0: it is run.
+TURNS = [
+    *((1, False, state, 1) for state in ("", PENDING, "RECEIVED", "STARTED", "RETRY")),
+    *((1, True, state, 1) for state in ("", PENDING, "STARTED")),
+    *((2, lost, state, 0) for lost in (False, True) for state in ("", PENDING)),
+    *((turn, False, "STARTED", 2 ** (turn - 1)) for turn in range(2, 10)),
+    (2, True, "STARTED", 0),
+    (10, False, "STARTED", 0),
+]
+
+
+@pytest.mark.parametrize(("turn", "lost", "state", "seconds"), TURNS)
+def test_a_possible_second_copy_lets_the_first_go_first(
+    turn: int, lost: bool, state: str, seconds: int, app: App, runner: Runner, make_job: MakeJob
+) -> None:
+    ran: list[int] = []
+    app.task(lambda: ran.append(1), name="once")
+    job = make_job("once", redelivered=1 + lost, turn=turn)
+    if state:
+        app.backend.write([TaskState(TaskUUID=job.sig.UUID, State=state)])
+    before = time.time_ns()
+    commit = runner.run(job)
+    assert commit.settle is not None
+    if not seconds:
+        assert (commit.settle.how, ran) == ("ack", [1])
+        return
+    assert (commit.settle.how, ran, commit.states, commit.publishes) == ("later", [], (), ())
+    assert seconds * 1e9 <= commit.settle.at_ns - before <= seconds * 1e9 + (time.time_ns() - before)
+
+
 class Away:
     """A backend that comes back after some tries."""
 
@@ -356,7 +418,7 @@ def test_a_redelivered_task_while_the_backend_is_away(
     tries: float, how: str, runner: Runner, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits a little, and if that does not help the message goes back: the thread goes on."""
-    monkeypatch.setattr(runner, "_backend", Away(tries))
+    monkeypatch.setattr(runner._history, "_backend", Away(tries))
     settle = runner.run(make_job("nothing", redelivered=1)).settle
     assert settle is not None
     assert settle.how == how

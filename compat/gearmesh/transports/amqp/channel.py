@@ -18,7 +18,7 @@ from gearmesh.transports.amqp.handing import Handing
 from gearmesh.transports.amqp.inlet import Arrived, Inlet
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
 from gearmesh.transports.amqp.message import Message
-from gearmesh.transports.amqp.sender import is_repeated
+from gearmesh.transports.amqp.sender import turn_of
 from gearmesh.transports.amqp.suspects import Suspects
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.transports.amqp.topology import Topology
@@ -290,11 +290,13 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
 
     def _hold(self, delivered: Delivered, properties: Mapping[str, Any], body: bytes, queue: str) -> Held:
         self.tags.delivered(delivered.tag)
+        turn = turn_of(properties)
         delivery = Delivery(
             queue=queue,
             consumer=self.consumer,
             id=self.ledger.new_id(body),
-            redelivered=1 if delivered.redelivered or is_repeated(properties) else 0,
+            redelivered=delivered.redelivered + (turn > 0),
+            turn=turn,
         )
         held = Held(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
         self.ledger.add(held)

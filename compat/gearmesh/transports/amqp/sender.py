@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["Sender", "is_repeated", "repeated"]
+__all__ = ["AGAIN", "Sender", "repeated", "turn_of"]
 
-#: Header of a message that may have been sent before.
+#: Header of a message that may have been sent before: how often it is met, with this time.
 AGAIN: Final = "x-gearmesh-again"
 #: Bytes written at a time.
 _CHUNK: Final = 1 << 17
@@ -336,12 +336,13 @@ class Sender:
 
 def repeated(item: Publishing) -> Publishing:
     """The same, with a header that says that it may have been sent before."""
-    return replace(item, headers={**(item.headers or {}), AGAIN: True})
+    return replace(item, headers={**(item.headers or {}), AGAIN: 1})
 
 
-def is_repeated(properties: Mapping[str, Any]) -> bool:
-    """Its sender did not know whether it was sent before."""
-    return AGAIN in (properties.get("application_headers") or ())
+def turn_of(properties: Mapping[str, Any]) -> int:
+    """How often a message that may have been sent before is met, with this time; 0: it was sent once."""
+    turn = (properties.get("application_headers") or {}).get(AGAIN, 0)
+    return int(turn) if isinstance(turn, int) else 1
 
 
 def _names(batch: Sequence[Publishing], which: Sequence[int]) -> str:
