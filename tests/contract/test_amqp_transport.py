@@ -388,6 +388,26 @@ def test_a_quorum_queue(broker: Broker) -> None:
     app.close()
 
 
+def test_the_turns_of_a_possible_second_copy(broker: Broker) -> None:
+    """At the tail it comes with the next number, else with the same; taken from the dead it is a message as any."""
+    with (
+        connect_app(Config(broker=broker.url)) as connection,
+        connect_app(Config(broker=broker.url)) as other,
+    ):
+        Tap(connection, (), 0).channel.commit([Commit(publishes=(Publish("q", b"x"),))], again=True)
+        tap = Tap(other, ("q",), 1)
+        seen = []
+        for how in ("head", "tail", "later", "tail", "dead"):
+            (message,) = tap.take(1)
+            seen.append((message.delivery.turn, message.delivery.redelivered))
+            assert tap.settle(message, how=how, at_ns=time.time_ns() + 1_000_000) == ["done"]
+        assert seen == [(1, 1), (1, 2), (2, 1), (2, 1), (3, 1)]
+        (letter,) = tap.verbs.dead_letters("q")
+        assert tap.verbs.take_dead("q", [letter.id], retry=True) == 1
+        (message,) = tap.take(1)
+        assert (message.delivery.turn, message.delivery.redelivered) == (0, 0)
+
+
 def test_a_silent_producer_keeps_its_connection(broker: Broker) -> None:
     with connect_app(Config(broker=broker.url, amqp=AMQPConfig(heartbeat=1))) as connection:
         channel = connection.channel()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner, Result
 
+from gearmesh import App
 from gearmesh.cli import main
+from gearmesh.testing.servers import free_port
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit, Publish, Settle
+from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
 GOOD = b'{"UUID":"task_1","Name":"resize"}'
 BAD = b"not json"
+CREATED = "2026-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -54,6 +58,23 @@ def test_retry_by_reason(url: str) -> None:
     assert call(url, "retry", "--reason", "registered").output == "1 go back to the tail of machinery_tasks\n"
     assert pending(url) == [GOOD]
     assert "1 dead letters" in call(url, "list").output
+
+
+def test_retry_begins_anew(url: str) -> None:
+    """FAILURE of the first try is not to be found by who meets the second one again, and waits for it."""
+    with App(url, url) as app:
+        pending = TaskState(TaskUUID="task_1", TaskName="resize", State=PENDING, CreatedAt=CREATED)
+        app.backend.write([pending, TaskState(TaskUUID="task_1", State=FAILURE, Error="died")])
+        assert call(url, "retry", "--reason", "", "--backend", url).exit_code == 0
+        assert app.states(["task_1"]) == [pending]
+
+
+def test_retry_while_the_backend_is_away(url: str) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}"
+    result = call(url, "retry", "--reason", "", "--backend", nowhere)
+    assert result.exit_code == 2
+    assert nowhere in result.output
+    assert "2 dead letters" in call(url, "list").output
 
 
 def test_drop_asks(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,6 +16,7 @@ from gearmesh.cli.common import Place, console, servers
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import DeadLetter
 from gearmesh.wire.codec import decode
+from gearmesh.wire.state import PENDING, TaskState
 
 __all__ = ["dead"]
 
@@ -110,8 +112,32 @@ def _take(
         )
     with channel_of(place) as (channel, name):
         chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
+        if retry:
+            _begin_anew(place, chosen)
         count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
     click.echo(f"{count} {'go back to the tail of' if retry else 'dropped from the dead letters of'} {name}")
+
+
+def _begin_anew(place: Place, letters: list[DeadLetter]) -> None:
+    """Write PENDING over the FAILURE that is stored of them.
+
+    Should its worker be killed, who gets the message then would take that for the end of this try, and run nothing.
+    """
+    sigs = {}
+    for letter in letters:
+        with suppress(RemoteProtocolError):
+            sig = decode(letter.body)
+            sigs[sig.UUID] = sig
+    with place.app() as app, app.reached_backend() as backend:
+        if not backend.keeps:
+            return
+        backend.write(
+            [
+                TaskState(TaskUUID=uuid, TaskName=sigs[uuid].Name, State=PENDING, CreatedAt=state.CreatedAt)
+                for uuid, state in zip(sigs, backend.read(list(sigs)), strict=True)
+                if state is not None and state.final
+            ]
+        )
 
 
 @dead.command()

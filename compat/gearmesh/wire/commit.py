@@ -28,7 +28,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     others, so it is to be run alone.
     ``overdue``: its process was killed since it ran into its hard time limit, and nobody has settled it yet.
     ``turn``: zero: as far as one knows this message was sent once. Else its sender could not know (it counts as lost
-    once more, too), and this is the turn-th time that it is met: settled ``later`` it comes with the next number.
+    once more, too), and this is the turn-th time that it is met: settled ``tail`` it comes with the next number.
     """
 
     queue: str

@@ -22,9 +22,7 @@ log = logging.getLogger("gearmesh.worker")
 
 #: How often a task's state is asked for, within 1.5 s, before its message goes back.
 TRIES: Final = 5
-#: Seconds for which a possible second copy lets others go first; doubles with each turn.
-TURN: Final = 1.0
-#: Turns after which it is run though somebody else seems to be at it: 8 minutes and a half.
+#: Turns after which a possible second copy is run though somebody else seems to be at it: five minutes.
 TURNS: Final = 10
 
 
@@ -77,8 +75,7 @@ class History:
         if state is not None and state.final:
             return Past(state, after)
         if _others_first(job, state):
-            at_ns = time.time_ns() + int(TURN * 2 ** (job.delivery.turn - 1) * 1e9)
-            return Commit(settle=Settle(job.delivery, "later", at_ns=at_ns))
+            return Commit(settle=Settle(job.delivery, "tail"))
         # Go's periodic chains have the same UUIDs each time. What follows from a task that has not ended can't have:
         # that is a result of last time, and would be taken for one of this time.
         stale = [following[uuid] for uuid, each in after.items() if each.final] if state is not None else []
@@ -94,13 +91,12 @@ class History:
 
 
 def _others_first(job: Job, state: TaskState | None) -> bool:
-    """It may be a second copy: then whoever has the first one is to end before.
+    """It may be a second copy, and whoever has the first one is at it.
 
-    Queues are in order, so the first one was handed out before this one was met; a moment later it shows in its state.
-    A state that says that somebody is at it may be of one who is dead, or that this very message was lost before.
+    Queues are in order, so the first one was handed out before this one came, and has shown in its state since. What is
+    in that state may be of one who is dead, though; or of this very message, if it was lost before.
     """
-    turn, lost = job.delivery.turn, job.delivery.redelivered > 1
-    if not turn:
+    delivery = job.delivery
+    if not delivery.turn or delivery.redelivered > 1 or state is None:
         return False
-    at_it = state is not None and state.State != PENDING and not lost
-    return turn < (TURNS if at_it else 2)
+    return state.State != PENDING and delivery.turn < TURNS

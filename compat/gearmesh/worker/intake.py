@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import kombu
 
@@ -31,6 +31,16 @@ log = logging.getLogger("gearmesh.worker")
 LOOK = 1.0
 #: Seconds between two questions whether it may take again.
 PAUSED = 0.1
+#: Seconds for which a possible second copy lets others go first; doubles with each turn, up to LONGEST.
+TURN, LONGEST = 1.0, 60.0
+
+
+class _Patient(NamedTuple):
+    """A job that waits until ``due`` (by the monotonic clock), and while another one of its UUID is here."""
+
+    job: Job
+    body: bytes
+    due: float
 
 
 class Intake:
@@ -83,8 +93,8 @@ class Intake:
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
-        #: redelivered jobs, with their messages, while another one of the same UUID is here
-        self._twins: list[tuple[Job, bytes]] = []
+        #: those that let others go first, with their messages
+        self._patient: list[_Patient] = []
         self._channel: Any = None
         self._wanted = 0
         self._looked_at = 0.0
@@ -108,8 +118,9 @@ class Intake:
 
     def take_back(self) -> list[Job]:
         """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
-        fresh = [job for job, _ in self._rated + self._twins] + self._fresh
-        self._rated, self._twins, self._fresh = [], [], []
+        waiting = [job for job, _ in self._rated] + [each.job for each in self._patient]
+        fresh = waiting + self._fresh
+        self._rated, self._patient, self._fresh = [], [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
 
     def hurry(self) -> None:
@@ -119,7 +130,7 @@ class Intake:
     def room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
         hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
-        if hungry or self._quarantine.busy or self._twins:
+        if hungry or self._quarantine.busy or self._patient:
             self._wake()
 
     def _wake(self) -> None:
@@ -170,7 +181,7 @@ class Intake:
                     # The connection is served all the same: heartbeats and delayed tasks depend on it.
                     consumer.consume() if taking else consumer.cancel()
                 try:
-                    connection.drain_events(timeout=LOOK if taking else PAUSED)
+                    connection.drain_events(timeout=self._pause() if taking else PAUSED)
                 except TimeoutError:
                     pass
                 finally:
@@ -178,12 +189,12 @@ class Intake:
                         pauses.reset()
                 pauses.reset()
                 self._drop_lost()
-                self._part_twins()
+                self._part()
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
-                # One is what a suspect is.
-                wanted = 1 if self._quarantine.busy else self._executor.wanted
+                # One is what a suspect is. Those that wait here are in nobody's way.
+                wanted = 1 if self._quarantine.busy else self._executor.wanted + len(self._patient)
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -205,27 +216,33 @@ class Intake:
         for job in suspects:
             if not adrift(job.delivery.id):
                 self._quarantine.add(job)
-        others = [job for job, _ in self._rated + self._twins]
+        others = [job for job, _ in self._rated] + [each.job for each in self._patient]
         self._rated = [(job, body) for job, body in self._rated if not adrift(job.delivery.id)]
-        self._twins = [(job, body) for job, body in self._twins if not adrift(job.delivery.id)]
+        self._patient = [each for each in self._patient if not adrift(each.job.delivery.id)]
         put_back([job for job in back + suspects + others if adrift(job.delivery.id)], self._committer)
 
-    def _part_twins(self) -> None:
-        """Whose twin is settled may have its turn, and finds what became of it."""
-        if not self._twins:
+    def _pause(self) -> float:
+        """Seconds for which nothing is to be done unless something comes."""
+        now = time.monotonic()
+        return min((each.due - now for each in self._patient if now < each.due < now + LOOK), default=LOOK)
+
+    def _part(self) -> None:
+        """Whose time has come, and whose twin is settled, may have its turn, and finds what became of it."""
+        if not self._patient:
             return
-        twins, self._twins = self._twins, []
-        if self._quarantine.busy:  # a suspect begins when nothing else is held, no twin of its either
-            put_back([job for job, _ in twins], self._committer)
+        patient, self._patient = self._patient, []
+        if self._quarantine.busy:  # a suspect begins when nothing else is held
+            put_back([each.job for each in patient], self._committer)
             return
-        waiting = {job.delivery.id for job, _ in twins}
+        waiting = {each.job.delivery.id for each in patient}
         here = {job.sig.UUID for id_, job in list(self._jobs.items()) if id_ not in waiting}
-        for job, body in twins:
-            if job.sig.UUID in here:
-                self._twins.append((job, body))
+        now = time.monotonic()
+        for each in patient:
+            if each.due > now or each.job.sig.UUID in here:
+                self._patient.append(each)
             else:
-                here.add(job.sig.UUID)
-                self._sort(job, body)
+                here.add(each.job.sig.UUID)
+                self._sort(each.job, each.body)
         self._hand_over()
 
     def _admit(self, channel: Channel) -> None:
@@ -278,13 +295,17 @@ class Intake:
             self._committer.add(Commit(settle=settle))
             return
         job = Job(sig, task, delivery, time.monotonic())
-        twin = delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values()))
-        if twin or delivery.turn:
+        # Side by side with another of its UUID it would run, and so would all that follows from both.
+        due = 0.0
+        if delivery.turn:
+            due = job.received_at + min(TURN * 2 ** (delivery.turn - 1), LONGEST)
+        elif delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values())):
+            due = job.received_at
+        if due:
             job.shown = STARTED  # what the task is in is the other's to say
         self._jobs[delivery.id] = job
-        if twin:
-            # Side by side, both would run, and all that follows from both.
-            self._twins.append((job, message.body))
+        if due:
+            self._patient.append(_Patient(job, message.body, due))
         else:
             self._sort(job, message.body)
 
@@ -311,15 +332,19 @@ class Intake:
         self._looked_at = now
         if not self._executor.waiting or self._quarantine.busy:
             return
-        oldest = next(iter(list(self._jobs.values())), None)
+        patient = {each.job.delivery.id for each in self._patient}
+        oldest = next((job for id_, job in list(self._jobs.items()) if id_ not in patient), None)
         if oldest is not None and now - oldest.received_at > LOOK:
             put_back(self._executor.take_back(), self._committer)
 
 
 def put_back(jobs: Sequence[Job], committer: Committer) -> None:
-    """Return jobs that were not begun to the head of their queues, in their order."""
+    """Return jobs that were not begun to the head of their queues, in their order; possible second copies to the tail.
+
+    At the head these would come as what was lost, perhaps by who ran it, and wait for nobody any more.
+    """
     if jobs:
         log.info("%d messages not begun go back", len(jobs))
     # The newest first: each goes before all others.
     for job in reversed(jobs):
-        committer.add(Commit(settle=Settle(job.delivery, "head")), job)
+        committer.add(Commit(settle=Settle(job.delivery, "tail" if job.delivery.turn else "head")), job)

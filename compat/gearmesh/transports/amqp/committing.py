@@ -12,7 +12,7 @@ from amqp.exceptions import AMQPError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.sender import AGAIN, AGES
+from gearmesh.transports.amqp.sender import AGAIN, AGES, repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
@@ -83,7 +83,7 @@ class Committing:
                 # Who lost a redelivered message may have run it to the end, too, while it ran here.
                 lost_before = held is not None and held.delivery.redelivered > (held.delivery.turn > 0)
                 if again or commit.again or lost_before:
-                    publishings = [link.sender(self.topology).doubtful(item) for item in publishings]
+                    publishings = [repeated(item) for item in publishings]
                 batch += publishings
                 if settle is not None and held is not None and settle.how != "keep":
                     taken.add(held.delivery.id)
@@ -150,10 +150,10 @@ class Committing:
         for name in _DEATHS:
             headers.pop(name, None)
         if how == "tail":
-            return [self._copy(held, queue, headers)]
-        if how == "later":
             if settle.delivery.turn:
                 headers[AGAIN] = settle.delivery.turn + 1
+            return [self._copy(held, queue, headers)]
+        if how == "later":
             return [self._after(held, queue, headers, (settle.at_ns - now) / 1e9)]
         if how == "aside":
             return [self._aside(settle, held, headers, now)]

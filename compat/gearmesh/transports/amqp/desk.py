@@ -15,6 +15,7 @@ from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON
 from gearmesh.transports.amqp.inventory import Inventory
 from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
+from gearmesh.transports.amqp.sender import AGAIN
 from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Delivery
@@ -150,7 +151,7 @@ class Desk(Inventory):
                 batch = []
                 for message in bodies.values():
                     headers = dict(message.properties.get("application_headers") or {})
-                    for name in (ASIDE, DEAD_AT, DEAD_REASON):
+                    for name in (AGAIN, ASIDE, DEAD_AT, DEAD_REASON):
                         headers.pop(name, None)
                     priority = message.properties.get("priority") or 0
                     batch.append(frames.Publishing("", queue, bytes(message.body), headers, priority))

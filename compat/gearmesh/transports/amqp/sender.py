@@ -29,8 +29,6 @@ AGAIN: Final = "x-gearmesh-again"
 _CHUNK: Final = 1 << 17
 #: Messages on their way without a confirm.
 _WINDOW: Final = 2048
-#: Seconds that a message waits which may have been sent before.
-DOUBT: Final = 1.0
 #: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
 AGES: Final = 1.0
 
@@ -157,19 +155,7 @@ class Sender:
 
     def _doubt(self, batch: list[Publishing], which: Iterable[int]) -> None:
         for i in which:
-            batch[i] = self.doubtful(batch[i])
-
-    def doubtful(self, item: Publishing) -> Publishing:
-        """It may have been sent before. It waits a second: if it was, the first one may have ended by then, and whoever
-        gets this one sees that. At once, they would run side by side, and so would all that follows from both."""
-        item = repeated(item)
-        if item.queue is None or not self._topology.direct or item.queue.expires or item.expiration:
-            return item
-        place = self._topology.wait(item.queue.name, DOUBT)
-        with self._link.lock:
-            self._declarer.ensure(item.queue, AGES)  # nobody is told if it finds no queue after its wait
-            self._declarer.ensure(place)
-        return replace(item, exchange="", routing_key=place.name, queue=place)
+            batch[i] = repeated(batch[i])
 
     def knows(self, token: Token) -> bool:
         """True if some of this batch, or of a later one, was sent before."""
@@ -335,7 +321,7 @@ class Sender:
 
 
 def repeated(item: Publishing) -> Publishing:
-    """The same, with a header that says that it may have been sent before."""
+    """The same, with a header that says that it may have been sent before: who gets it lets the first one go first."""
     return replace(item, headers={**(item.headers or {}), AGAIN: 1})
 
 
