@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.contract.arrived import found
 
-from gearmesh import App, AsyncResult, chain
+from gearmesh import App, AsyncResult, Retry, chain
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError
@@ -334,6 +334,33 @@ def test_a_restart_loses_nothing(make_rabbitmq: MakeRabbit, redis_url: str, tmp_
         assert late.get(timeout=20) == "late", "delayed messages are as durable"
     with connect_app(counted.app.config) as connection:
         assert connection.channel().queue_declare("machinery_tasks", passive=True).message_count == 0
+
+
+def test_what_comes_out_of_a_delay_is_not_lost_with_rabbitmq(
+    make_rabbitmq: MakeRabbit, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ has moved all retries into their queue, and dies before they have reached the disk."""
+    caplog.set_level(logging.INFO, "gearmesh.worker")
+    server = make_rabbitmq()
+    app = App(broker=server.url_of(server.vhost()), backend=redis_url)
+    tries: Counter[int] = Counter()
+    again = threading.Event()
+
+    @app.task(retry=Retry(max=1, jitter=False))
+    def fails_once(number: int) -> int:
+        tries[number] += 1
+        if tries[number] == 1:
+            raise ConnectionError("the first try")
+        again.set()
+        return number
+
+    with at_work(app, concurrency=1):
+        results = app.publish_many(fails_once.s(number) for number in range(50))
+        assert again.wait(20)
+        server.kill()
+        server.start()
+        assert [result.get(timeout=60) for result in results] == list(range(50))
+    assert "were due while the broker went away" in caplog.text
 
 
 def test_a_token_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..., Any]) -> None:

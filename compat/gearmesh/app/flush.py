@@ -31,7 +31,8 @@ class Flusher:
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
-        self._drifting = channel if isinstance(channel, Drifting) else None
+        #: The channel as one whose deliveries are lost with its connection; else None.
+        self.drifting = channel if isinstance(channel, Drifting) else None
         #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
         self.streaming = channel if isinstance(channel, Streaming) and not self.fused else None
         #: The last flush came so far that it sent something: all states were written, and later ones may have been
@@ -86,8 +87,8 @@ class Flusher:
                 rest.append((i, Commit(publishes=publishes, settle=commit.settle, again=commit.again)))
         self.sent = True
         settling = [commit for _, commit in rest]
-        if again and self._drifting is not None:
-            done = self._drifting.commit(settling, token=token, again=True)
+        if again and self.drifting is not None:
+            done = self.drifting.commit(settling, token=token, again=True)
         else:
             done = self._channel.commit(settling, token=token)
         for (i, _), outcome in zip(rest, done, strict=True):
@@ -115,7 +116,7 @@ class Flusher:
 
     def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
         """Those whose deliveries are known to be somebody else's by now."""
-        drifting = self._drifting
+        drifting = self.drifting
         if drifting is None:
             return set()
         return {i for i, commit in commits if commit.settle is not None and drifting.lost(commit.settle)}

@@ -16,6 +16,7 @@ from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Outcome, Settle
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
+from gearmesh.worker.delays import Delays
 from gearmesh.worker.job import Job
 
 __all__ = ["Committer"]
@@ -68,6 +69,7 @@ class Committer:
         self._tick = tick
         self._unstorable = unstorable
         self._stalled = stalled
+        self._delays = Delays()
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
@@ -95,6 +97,18 @@ class Committer:
     def hurry(self) -> None:
         """The server may be back: try again now what waits for it. Any thread."""
         self._hurry.set()
+
+    def away(self) -> None:
+        """The broker is gone. Any thread."""
+        self._delays.away()
+
+    def back(self) -> None:
+        """The broker is there again, or for the first time: go on, and send what it may have lost. Any thread."""
+        self.hurry()
+        lost = self._delays.back()
+        if lost:
+            log.info("%d messages were due while the broker went away, and are sent again", len(lost))
+            self.add(Commit(publishes=lost, again=True))
 
     def look(self) -> None:
         """There are jobs: have an eye on those that take long. Any thread."""
@@ -216,7 +230,12 @@ class Committer:
         if self._flusher is None:
             self._connection = self._connect()
             self._flusher = Flusher(self._connection.channel(), self._backend)
-        return self._flusher.flush(commits, again=again)
+        outcomes = self._flusher.flush(commits, again=again)
+        if self._flusher.drifting is not None:
+            self._delays.note(
+                commit for commit, outcome in zip(commits, outcomes, strict=True) if outcome == "done"
+            )
+        return outcomes
 
     def _handle(self, items: Sequence[Item], outcomes: Sequence[Outcome], *, repeated: bool) -> None:
         again = []
