@@ -22,8 +22,8 @@ log = logging.getLogger("gearmesh.worker")
 
 #: How often a task's state is asked for, within 1.5 s, before its message goes back.
 TRIES: Final = 5
-#: Turns after which a possible second copy is run though somebody else seems to be at it: five minutes.
-TURNS: Final = 10
+#: Turns after which a possible second copy is run though somebody else seems to be at it: a minute.
+TURNS: Final = 6
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):

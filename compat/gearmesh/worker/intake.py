@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +32,8 @@ log = logging.getLogger("gearmesh.worker")
 LOOK = 1.0
 #: Seconds between two questions whether it may take again.
 PAUSED = 0.1
-#: Seconds for which a possible second copy lets others go first; doubles with each turn, up to LONGEST.
-TURN, LONGEST = 1.0, 60.0
+#: Seconds for which a possible second copy lets others go first; doubles with each turn.
+TURN = 1.0
 
 
 class _Patient(NamedTuple):
@@ -299,7 +300,9 @@ class Intake:
         # Side by side with another of its UUID it would run, and so would all that follows from both.
         due = 0.0
         if delivery.turn:
-            due = job.received_at + min(TURN * 2 ** (delivery.turn - 1), LONGEST)
+            # Two copies are not to look at the same moment: both would find that nobody is at it.
+            pause = TURN * 2 ** (delivery.turn - 1) * random.uniform(1, 1.5)
+            due = job.received_at + pause
         elif delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values())):
             due = job.received_at
         if due:
@@ -342,10 +345,11 @@ class Intake:
 def put_back(jobs: Sequence[Job], committer: Committer) -> None:
     """Return jobs that were not begun to the head of their queues, in their order; possible second copies to the tail.
 
-    At the head these would come as what was lost, perhaps by who ran it, and wait for nobody any more.
+    At the head these would count as lost by who ran them, and wait for nobody any more; as those do that were.
     """
     if jobs:
         log.info("%d messages not begun go back", len(jobs))
     # The newest first: each goes before all others.
     for job in reversed(jobs):
-        committer.add(Commit(settle=Settle(job.delivery, "tail" if job.delivery.turn else "head")), job)
+        tail = job.delivery.turn and job.delivery.redelivered == 1
+        committer.add(Commit(settle=Settle(job.delivery, "tail" if tail else "head")), job)
