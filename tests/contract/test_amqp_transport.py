@@ -19,7 +19,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp.sender import AGES
+from gearmesh.transports.amqp.committing import AGES
 from gearmesh.transports.amqp.topology import round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -406,6 +406,27 @@ def test_the_turns_of_a_possible_second_copy(broker: Broker) -> None:
         assert tap.verbs.take_dead("q", [letter.id], retry=True) == 1
         (message,) = tap.take(1)
         assert (message.delivery.turn, message.delivery.redelivered) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds", "ms"),
+    [
+        ({}, 0.0, 0),
+        ({}, 0.1, 100),
+        ({}, 0.3, 317),
+        ({}, 20.0, 20_000),
+        ({"delay_steps": 10}, 20.0, 25_119),
+        ({"delayed_queue": "delayed"}, 20.0, 0),
+    ],
+)
+def test_when_a_message_leaves_its_wait(
+    broker: Broker, settings: dict[str, Any], seconds: float, ms: int
+) -> None:
+    """Later than it asks for, where durations are rounded; nobody knows where it waits for others."""
+    now = 1_800_000_000 * 10**9
+    with connect_app(Config(broker=broker.url, amqp=AMQPConfig(**settings))) as connection:
+        leaves = connection.channel().leaves(Publish("q", b"x", now + int(seconds * 1e9)), now)
+    assert leaves == (now + ms * 10**6 if ms else 0)
 
 
 def test_a_silent_producer_keeps_its_connection(broker: Broker) -> None:

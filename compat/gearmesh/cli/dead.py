@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -16,7 +17,8 @@ from gearmesh.cli.common import Place, console, servers
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import DeadLetter
 from gearmesh.wire.codec import decode
-from gearmesh.wire.state import PENDING, TaskState
+from gearmesh.wire.gotime import format_ns
+from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
 __all__ = ["dead"]
 
@@ -131,11 +133,12 @@ def _begin_anew(place: Place, letters: list[DeadLetter]) -> None:
     with place.app() as app, app.reached_backend() as backend:
         if not backend.keeps:
             return
+        created = format_ns(time.time_ns())
         backend.write(
             [
-                TaskState(TaskUUID=uuid, TaskName=sigs[uuid].Name, State=PENDING, CreatedAt=state.CreatedAt)
+                TaskState(TaskUUID=uuid, TaskName=sigs[uuid].Name, State=PENDING, CreatedAt=created)
                 for uuid, state in zip(sigs, backend.read(list(sigs)), strict=True)
-                if state is not None and state.final
+                if state is not None and state.State == FAILURE
             ]
         )
 

@@ -14,6 +14,7 @@ from gearmesh.app.flush import Flusher, without_states
 from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
+from gearmesh.transports.base import Drifting
 from gearmesh.wire.commit import Commit, Outcome, Settle
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.delays import Delays
@@ -108,7 +109,8 @@ class Committer:
         lost = self._delays.back()
         if lost:
             log.info("%d messages were due while the broker went away, and are sent again", len(lost))
-            self.add(Commit(publishes=lost, again=True))
+        for publish in lost:
+            self.add(Commit(publishes=(publish,), again=True))
 
     def look(self) -> None:
         """There are jobs: have an eye on those that take long. Any thread."""
@@ -232,10 +234,17 @@ class Committer:
             self._flusher = Flusher(self._connection.channel(), self._backend)
         outcomes = self._flusher.flush(commits, again=again)
         if self._flusher.drifting is not None:
-            self._delays.note(
-                commit for commit, outcome in zip(commits, outcomes, strict=True) if outcome == "done"
-            )
+            self._remember(self._flusher.drifting, commits, outcomes)
         return outcomes
+
+    def _remember(self, channel: Drifting, commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> None:
+        for commit, outcome in zip(commits, outcomes, strict=True):
+            for publish in commit.publishes:
+                if publish.eta_ns and outcome == "done":
+                    now = time.time_ns()
+                    leaves = channel.leaves(publish, now)
+                    if leaves:
+                        self._delays.note(publish, leaves, now)
 
     def _handle(self, items: Sequence[Item], outcomes: Sequence[Outcome], *, repeated: bool) -> None:
         again = []

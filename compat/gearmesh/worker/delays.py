@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Final
 
-from gearmesh.wire.commit import Commit, Publish
+from gearmesh.wire.commit import Publish
 
 __all__ = ["Delays"]
 
 #: Seconds after which a message that has left its wait is on RabbitMQ's disk for certain.
 SAFE: Final = 5.0
-#: Messages that are remembered at the most.
+#: Messages that are remembered at the most, and seconds for which they may wait.
 MOST: Final = 10_000
+LONGEST: Final = 3600.0
 
 
 class Delays:
@@ -28,21 +28,19 @@ class Delays:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: (due in unix ns, number, message), the next one first
+        #: (leaves its wait at, unix ns; number; message), the next one first
         self._waiting: list[tuple[int, int, Publish]] = []
         self._number = 0
         self._away = False
 
-    def note(self, commits: Iterable[Commit]) -> None:
-        """These were carried out."""
-        now = time.time_ns()
-        for publish in [each for commit in commits for each in commit.publishes if each.eta_ns > now]:
-            with self._lock:
-                if not self._away:
-                    self._forget(now)
-                if len(self._waiting) < MOST:
-                    self._number += 1
-                    heappush(self._waiting, (publish.eta_ns, self._number, publish))
+    def note(self, publish: Publish, leaves_ns: int, now_ns: int) -> None:
+        """This one was sent, and will leave its wait then."""
+        with self._lock:
+            if not self._away:
+                self._forget(now_ns)
+            if leaves_ns <= now_ns + LONGEST * 1e9 and len(self._waiting) < MOST:
+                self._number += 1
+                heappush(self._waiting, (leaves_ns, self._number, publish))
 
     def away(self) -> None:
         """The broker is gone."""

@@ -9,25 +9,28 @@ from typing import Final
 import msgspec
 
 from gearmesh.backends.base import Backend
+from gearmesh.errors import BackendError
 from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Settle
-from gearmesh.wire.gotime import format_ns
+from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import PENDING, TaskState
+from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 from gearmesh.worker.job import Job
 
-__all__ = ["History", "Past"]
+__all__ = ["TURNS", "History", "Past"]
 
 log = logging.getLogger("gearmesh.worker")
 
 #: How often a task's state is asked for, within 1.5 s, before its message goes back.
 TRIES: Final = 5
-#: Turns after which a possible second copy is run though somebody else seems to be at it: a minute.
-TURNS: Final = 6
+#: Turns after which a possible second copy is run though somebody else seems to be at it: half a minute.
+TURNS: Final = 5
+#: Nanoseconds by which the clocks of two machines may differ.
+SKEW: Final = 60 * 10**9
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):
-    """A task that had ended, with what is stored of it and of what follows from it, by UUID."""
+    """A task that had ended, with what is stored of it and, by UUID, of what follows from it."""
 
     state: TaskState
     after: dict[str, TaskState]
@@ -66,37 +69,65 @@ class History:
                 time.sleep(pauses.next())
 
     def _look(self, job: Job) -> Past | Commit | None:
-        sig = job.sig
-        following = {
-            each.UUID: each for each in (*(sig.OnSuccess or ()), *(sig.OnError or ())) if each and each.UUID
-        }
-        state, *others = self._backend.read([sig.UUID, *following])
-        after = {uuid: each for uuid, each in zip(following, others, strict=True) if each is not None}
+        (state,) = self._backend.read([job.sig.UUID])
         if state is not None and state.final:
-            return Past(state, after)
+            after = self._after(job.sig)
+            return Past(state, {uuid: each for uuid, each in after.items() if not _older(each, state)})
         if _others_first(job, state):
             return Commit(settle=Settle(job.delivery, "tail"))
-        # Go's periodic chains have the same UUIDs each time. What follows from a task that has not ended can't have:
-        # that is a result of last time, and would be taken for one of this time.
-        stale = [following[uuid] for uuid, each in after.items() if each.final] if state is not None else []
-        if stale:
-            created = format_ns(time.time_ns())
-            self._backend.write(
-                [
-                    TaskState(TaskUUID=each.UUID, TaskName=each.Name, State=PENDING, CreatedAt=created)
-                    for each in stale
-                ]
-            )
+        if state is not None:
+            self._forget_last_time(job.sig)
         return None
+
+    def _after(self, sig: Signature) -> dict[str, TaskState]:
+        """What is stored of what follows from a task."""
+        uuids = [each.UUID for each in _following(sig) if each.UUID]
+        try:
+            stored = self._backend.read(uuids) if uuids else []
+        except BackendError as exc:  # something else has that name: it is not this task's fault
+            log.warning("what follows from task %s has no readable state: %s", sig.Name, exc)
+            return {}
+        return {uuid: state for uuid, state in zip(uuids, stored, strict=True) if state is not None}
+
+    def _forget_last_time(self, sig: Signature) -> None:
+        """Go's periodic chains have the same UUIDs each time.
+
+        What follows from a task that has not ended can't have: that is a result of last time, and whoever gets a
+        second copy would take it for one of this time.
+        """
+        stored = self._after(sig)
+        created = format_ns(time.time_ns())
+        stale = [
+            TaskState(TaskUUID=each.UUID, TaskName=each.Name, State=PENDING, CreatedAt=created)
+            for each in _following(sig)
+            if each.UUID in stored and stored[each.UUID].final
+        ]
+        if stale:
+            self._backend.write(stale)
+
+
+def _following(sig: Signature) -> list[Signature]:
+    return [each for each in (*(sig.OnSuccess or ()), *(sig.OnError or ())) if each is not None]
+
+
+def _older(state: TaskState, parent: TaskState) -> bool:
+    """It was PENDING long before what it follows from was: last time, that is."""
+    if ZERO_TIME in (state.CreatedAt, parent.CreatedAt):  # this backend does not keep it
+        return False
+    return parse(state.CreatedAt) + SKEW < parse(parent.CreatedAt)
 
 
 def _others_first(job: Job, state: TaskState | None) -> bool:
     """It may be a second copy, and whoever has the first one is at it.
 
-    Queues are in order, so the first one was handed out before this one came, and has shown in its state since. What is
-    in that state may be of one who is dead, though; or of this very message, if it was lost before.
+    Queues are in order, so the first one was handed out before this one came, and has shown in its state since. What
+    is in that state may be of one who is dead, though, or of this very message: so there is an end to its patience.
     """
     delivery = job.delivery
-    if not delivery.turn or delivery.redelivered > 1 or state is None:
+    if not delivery.turn or delivery.turn >= TURNS or delivery.suspect >= 0 or state is None:
         return False
-    return state.State != PENDING and delivery.turn < TURNS
+    if state.State != PENDING:
+        return True
+    # A retry that has failed meanwhile, and waits to be tried once more.
+    eta = job.sig.ETA
+    return eta is not None and state.CreatedAt != ZERO_TIME and parse(state.CreatedAt) >= parse(eta)

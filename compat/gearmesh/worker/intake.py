@@ -21,6 +21,7 @@ from gearmesh.wire.commit import Commit, Settle
 from gearmesh.wire.state import STARTED
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.executor import Executor
+from gearmesh.worker.history import TURNS
 from gearmesh.worker.job import Job
 from gearmesh.worker.quarantine import DEATHS, Quarantine
 
@@ -34,6 +35,8 @@ LOOK = 1.0
 PAUSED = 0.1
 #: Seconds for which a possible second copy lets others go first; doubles with each turn.
 TURN = 1.0
+#: Of those that wait here, how many do not count against what a worker holds.
+BESIDE = 100
 
 
 class _Patient(NamedTuple):
@@ -195,8 +198,9 @@ class Intake:
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
-                # One is what a suspect is. Those that wait here are in nobody's way.
-                wanted = 1 if self._quarantine.busy else self._executor.wanted + len(self._patient)
+                wanted = (
+                    1 if self._quarantine.busy else self._executor.wanted + self._beside()
+                )  # 1: a suspect
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -209,27 +213,35 @@ class Intake:
         if losses == self._losses:
             return
         self._losses = losses
-        adrift = self._ledger.adrift
+        adrift = {id_ for id_ in list(self._jobs) if self._ledger.adrift(id_)}
         back = self._executor.take_back()
-        ours = [job for job in back if not adrift(job.delivery.id)]
+        ours = [job for job in back if job.delivery.id not in adrift]
         if ours:
             self._executor.submit(ours)
         suspects = self._quarantine.take_back()
         for job in suspects:
-            if not adrift(job.delivery.id):
+            if job.delivery.id not in adrift:
                 self._quarantine.add(job)
         others = [job for job, _ in self._rated] + [each.job for each in self._patient]
-        self._rated = [(job, body) for job, body in self._rated if not adrift(job.delivery.id)]
-        self._patient = [each for each in self._patient if not adrift(each.job.delivery.id)]
-        put_back([job for job in back + suspects + others if adrift(job.delivery.id)], self._committer)
+        self._rated = [(job, body) for job, body in self._rated if job.delivery.id not in adrift]
+        self._patient = [each for each in self._patient if each.job.delivery.id not in adrift]
+        put_back([job for job in back + suspects + others if job.delivery.id in adrift], self._committer)
 
     def _pause(self) -> float:
         """Seconds for which nothing is to be done unless something comes."""
         now = time.monotonic()
         return min((each.due - now for each in self._patient if now < each.due < now + LOOK), default=LOOK)
 
+    def _beside(self) -> int:
+        """How many are held that are in nobody's way, since their time has not come."""
+        now = time.monotonic()
+        return min(BESIDE, sum(each.due > now for each in self._patient))
+
     def _part(self) -> None:
-        """Whose time has come, and whose twin is settled, may have its turn, and finds what became of it."""
+        """Whose time has come, and whose twin is settled, may have its turn, and finds what became of it.
+
+        Not before it can begin: given back, it would have to wait anew.
+        """
         if not self._patient:
             return
         patient, self._patient = self._patient, []
@@ -238,11 +250,13 @@ class Intake:
             return
         waiting = {each.job.delivery.id for each in patient}
         here = {job.sig.UUID for id_, job in list(self._jobs.items()) if id_ not in waiting}
+        room = self._executor.wanted - (len(self._jobs) - len(patient))
         now = time.monotonic()
         for each in patient:
-            if each.due > now or each.job.sig.UUID in here:
+            if room <= 0 or each.due > now or each.job.sig.UUID in here:
                 self._patient.append(each)
             else:
+                room -= 1
                 here.add(each.job.sig.UUID)
                 self._sort(each.job, each.body)
         self._hand_over()
@@ -299,10 +313,9 @@ class Intake:
         job = Job(sig, task, delivery, time.monotonic())
         # Side by side with another of its UUID it would run, and so would all that follows from both.
         due = 0.0
-        if delivery.turn:
+        if delivery.turn and delivery.suspect < 0 and not delivery.overdue:
             # Two copies are not to look at the same moment: both would find that nobody is at it.
-            pause = TURN * 2 ** (delivery.turn - 1) * random.uniform(1, 1.5)
-            due = job.received_at + pause
+            due = job.received_at + TURN * 2 ** (min(delivery.turn, TURNS) - 1) + random.uniform(0, TURN)
         elif delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values())):
             due = job.received_at
         if due:
@@ -343,13 +356,9 @@ class Intake:
 
 
 def put_back(jobs: Sequence[Job], committer: Committer) -> None:
-    """Return jobs that were not begun to the head of their queues, in their order; possible second copies to the tail.
-
-    At the head these would count as lost by who ran them, and wait for nobody any more; as those do that were.
-    """
+    """Return jobs that were not begun to the head of their queues, in their order."""
     if jobs:
         log.info("%d messages not begun go back", len(jobs))
     # The newest first: each goes before all others.
     for job in reversed(jobs):
-        tail = job.delivery.turn and job.delivery.redelivered == 1
-        committer.add(Commit(settle=Settle(job.delivery, "tail" if tail else "head")), job)
+        committer.add(Commit(settle=Settle(job.delivery, "head")), job)

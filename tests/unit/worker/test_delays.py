@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from gearmesh.wire.commit import Commit, Publish
+from gearmesh.wire.commit import Publish
 from gearmesh.worker import delays
-from gearmesh.worker.delays import MOST, Delays
+from gearmesh.worker.delays import LONGEST, MOST, Delays
 
 
 class Clock:
@@ -19,9 +19,10 @@ class Clock:
     def time_ns(self) -> int:
         return int(self.now * 1e9)
 
-    def message(self, seconds: float, body: bytes = b"x") -> Commit:
-        """One that is due in so many seconds."""
-        return Commit(publishes=(Publish("q", body, int((self.now + seconds) * 1e9)),))
+    def note(self, delays: Delays, seconds: float, body: bytes = b"x") -> None:
+        """A message that leaves its wait in so many seconds."""
+        now = self.time_ns()
+        delays.note(Publish("q", body), now + int(seconds * 1e9), now)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def bodies(delays: Delays) -> list[bytes]:
 def test_what_was_due_shortly_before_and_while_it_was_away(clock: Clock) -> None:
     kept = Delays()
     for due in (1, 7, 12, 30, 61):
-        kept.note([clock.message(due, b"%d" % due), Commit(publishes=(Publish("q", b"now"),))])
+        clock.note(kept, due, b"%d" % due)
     clock.now += 10
     kept.away()
     clock.now += 50
@@ -52,7 +53,7 @@ def test_what_was_due_shortly_before_and_while_it_was_away(clock: Clock) -> None
 
 def test_nothing_is_owed_by_a_broker_that_was_never_away(clock: Clock) -> None:
     kept = Delays()
-    kept.note([clock.message(1)])
+    clock.note(kept, 1)
     clock.now += 2
     assert bodies(kept) == []
 
@@ -60,7 +61,7 @@ def test_nothing_is_owed_by_a_broker_that_was_never_away(clock: Clock) -> None:
 def test_it_forgets_as_it_goes(clock: Clock) -> None:
     kept = Delays()
     for _ in range(100):
-        kept.note([clock.message(1)])
+        clock.note(kept, 1)
         clock.now += 1
     assert len(kept._waiting) <= delays.SAFE + 2
 
@@ -68,14 +69,17 @@ def test_it_forgets_as_it_goes(clock: Clock) -> None:
 def test_but_not_while_the_broker_is_away(clock: Clock) -> None:
     """Another connection may be back before."""
     kept = Delays()
-    kept.note([clock.message(1, b"1")])
+    clock.note(kept, 1, b"1")
     kept.away()
     clock.now += 100
-    kept.note([clock.message(1, b"101")])
+    clock.note(kept, 1, b"101")
     assert bodies(kept) == [b"1"]
 
 
 def test_there_is_an_end_to_what_it_remembers(clock: Clock) -> None:
     kept = Delays()
-    kept.note([clock.message(i + 1) for i in range(MOST + 10)])
+    clock.note(kept, LONGEST + 1)
+    assert not kept._waiting
+    for _ in range(MOST + 10):
+        clock.note(kept, LONGEST)
     assert len(kept._waiting) == MOST

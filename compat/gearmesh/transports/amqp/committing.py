@@ -12,7 +12,7 @@ from amqp.exceptions import AMQPError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.sender import AGAIN, AGES, repeated
+from gearmesh.transports.amqp.sender import AGAIN, repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
@@ -36,6 +36,8 @@ _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x
 #: Seconds below which a delayed message does not wait in a queue of Go's kind. Go: that one is gone after twice the
 #: delay, with the message in it if this came later than one delay after the declaration. Go's own are a second or more.
 SHORT: Final = 0.5
+#: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
+AGES: Final = 1.0
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
 SHORTEST, LONGEST = 0.05, 30.0
 
@@ -80,8 +82,7 @@ class Committing:
                         outcomes[i] = "lost"
                         continue
                 publishings = [self._publishing(publish, now, targets) for publish in commit.publishes]
-                # Who lost a redelivered message may have run it to the end, too, while it ran here.
-                lost_before = held is not None and held.delivery.redelivered > (held.delivery.turn > 0)
+                lost_before = held is not None and _run_beside(held.delivery)
                 if again or commit.again or lost_before:
                     publishings = [repeated(item) for item in publishings]
                 batch += publishings
@@ -94,6 +95,17 @@ class Committing:
         for i in self._settle([(i, settle.how, held) for i, settle, held in settles]):
             outcomes[i] = "lost"
         return outcomes
+
+    def leaves(self, publish: Publish, now_ns: int) -> int:
+        config, topology = self.topology.config, self.topology
+        seconds = (publish.eta_ns - now_ns) / 1e9
+        if seconds <= 0 or config.delayed_queue:  # there a message waits for the one before it
+            return 0
+        if seconds < SHORT and topology.direct:
+            queue = topology.wait(topology.target(publish.queue).name, seconds)
+        else:
+            queue, _ = topology.delay(publish.queue, seconds)
+        return now_ns + int(queue.arguments["x-message-ttl"]) * 1_000_000
 
     def stream(
         self,
@@ -269,6 +281,11 @@ class Committing:
                     link.barrier(tags)
             link.let_go()
         return lost
+
+
+def _run_beside(delivery: Delivery) -> bool:
+    """Who lost a redelivered message may have run it to the end while it ran here; or who was at the first copy."""
+    return delivery.redelivered > (delivery.turn > 0) or delivery.turn > 1
 
 
 def _headers(body: bytes) -> dict[str, Any] | None:

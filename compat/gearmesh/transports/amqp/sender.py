@@ -29,8 +29,6 @@ AGAIN: Final = "x-gearmesh-again"
 _CHUNK: Final = 1 << 17
 #: Messages on their way without a confirm.
 _WINDOW: Final = 2048
-#: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
-AGES: Final = 1.0
 
 
 class Sender:
@@ -328,7 +326,7 @@ def repeated(item: Publishing) -> Publishing:
 def turn_of(properties: Mapping[str, Any]) -> int:
     """How often a message that may have been sent before is met, with this time; 0: it was sent once."""
     turn = (properties.get("application_headers") or {}).get(AGAIN, 0)
-    return int(turn) if isinstance(turn, int) else 1
+    return max(0, int(turn)) if isinstance(turn, int) else 1
 
 
 def _names(batch: Sequence[Publishing], which: Sequence[int]) -> str:
