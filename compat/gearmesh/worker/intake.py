@@ -198,9 +198,8 @@ class Intake:
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
-                wanted = (
-                    1 if self._quarantine.busy else self._executor.wanted + self._beside()
-                )  # 1: a suspect
+                # One is what a suspect is.
+                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._beside()
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -258,6 +257,7 @@ class Intake:
             else:
                 room -= 1
                 here.add(each.job.sig.UUID)
+                each.job.received_at = now  # it has not waited for a slot
                 self._sort(each.job, each.body)
         self._hand_over()
 
