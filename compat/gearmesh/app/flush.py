@@ -104,7 +104,7 @@ class Flusher:
         doubtful = {
             state.TaskUUID
             for _, commit in commits
-            if commit.settle is not None and commit.settle.delivery.redelivered
+            if commit.settle is not None and commit.settle.delivery.redelivered and not commit.fresh
             for state in commit.states
             if not state.final
         }

@@ -110,6 +110,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     settles nothing: the caller then commits the same again with ``trigger`` in place of ``chord``.
     ``trigger``: fire the chord, once among all who try; everything else in the Commit happens in any case.
     ``again``: the task had ended before; what is sent now may have been sent then.
+    ``fresh``: a result that is stored of what is to be PENDING is one of last time, under the same UUID.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -119,6 +120,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     chord: ChordCheck | None = None
     trigger: Trigger | None = None
     again: bool = False
+    fresh: bool = False
 
 
 Outcome = Literal["done", "lost", "complete", "busy"]

@@ -182,7 +182,7 @@ class Committer:
         done: set[Job | None] | None = None
         for job in list(self._jobs.values()):
             if now - job.received_at < SHOWN_AFTER:
-                break  # jobs are in the order they came
+                continue
             if done is None:
                 done = {job for _, job in items}
             state = ""
@@ -232,16 +232,18 @@ class Committer:
         if self._flusher is None:
             self._connection = self._connect()
             self._flusher = Flusher(self._connection.channel(), self._backend)
+        now = time.time_ns()
         outcomes = self._flusher.flush(commits, again=again)
         if self._flusher.drifting is not None:
-            self._remember(self._flusher.drifting, commits, outcomes)
+            self._remember(self._flusher.drifting, commits, outcomes, now)
         return outcomes
 
-    def _remember(self, channel: Drifting, commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> None:
+    def _remember(
+        self, channel: Drifting, commits: Sequence[Commit], outcomes: Sequence[Outcome], now: int
+    ) -> None:
         for commit, outcome in zip(commits, outcomes, strict=True):
             for publish in commit.publishes:
                 if publish.eta_ns and outcome == "done":
-                    now = time.time_ns()
                     leaves = channel.leaves(publish, now)
                     if leaves:
                         self._delays.note(publish, leaves, now)

@@ -12,7 +12,7 @@ from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError
 from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Settle
-from gearmesh.wire.gotime import format_ns, parse
+from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 from gearmesh.worker.job import Job
@@ -30,19 +30,14 @@ SKEW: Final = 60 * 10**9
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):
-    """A task that had ended, with what is stored of it and, by UUID, of what follows from it."""
+    """A task that had ended: what is stored of it, and which of those that follow from it have a state of this time.
+
+    They are sent again all the same. RabbitMQ hands out what is not on its disk yet: a state is no proof that the
+    message outlived a RabbitMQ that was killed.
+    """
 
     state: TaskState
-    after: dict[str, TaskState]
-
-    def came(self, sig: Signature) -> bool:
-        """This one, which follows from it, was sent, and somebody has got it."""
-        stored = self.after.get(sig.UUID)
-        return stored is not None and stored.State != PENDING
-
-    def noted(self, sig: Signature) -> bool:
-        """Its state is there."""
-        return sig.UUID in self.after
+    noted: frozenset[str]
 
 
 class History:
@@ -70,44 +65,25 @@ class History:
 
     def _look(self, job: Job) -> Past | Commit | None:
         (state,) = self._backend.read([job.sig.UUID])
-        if state is not None and state.final:
-            after = self._after(job.sig)
-            return Past(state, {uuid: each for uuid, each in after.items() if not _older(each, state)})
-        if _others_first(job, state):
-            return Commit(settle=Settle(job.delivery, "tail"))
-        if state is not None:
-            self._forget_last_time(job.sig)
-        return None
+        if state is None or not state.final:
+            if _others_first(job, state):
+                return Commit(settle=Settle(job.delivery, "tail"))
+            # Go's periodic chains have the same UUIDs each time. What follows from a task that has not ended can't
+            # have: that is a result of last time.
+            job.fresh = any(each.final for each in self._after(job.sig))
+            return None
+        after = self._after(job.sig)
+        return Past(state, frozenset(each.TaskUUID for each in after if not _older(each, state)))
 
-    def _after(self, sig: Signature) -> dict[str, TaskState]:
+    def _after(self, sig: Signature) -> list[TaskState]:
         """What is stored of what follows from a task."""
-        uuids = [each.UUID for each in _following(sig) if each.UUID]
+        uuids = [each.UUID for each in (*(sig.OnSuccess or ()), *(sig.OnError or ())) if each and each.UUID]
         try:
             stored = self._backend.read(uuids) if uuids else []
         except BackendError as exc:  # something else has that name: it is not this task's fault
             log.warning("what follows from task %s has no readable state: %s", sig.Name, exc)
-            return {}
-        return {uuid: state for uuid, state in zip(uuids, stored, strict=True) if state is not None}
-
-    def _forget_last_time(self, sig: Signature) -> None:
-        """Go's periodic chains have the same UUIDs each time.
-
-        What follows from a task that has not ended can't have: that is a result of last time, and whoever gets a
-        second copy would take it for one of this time.
-        """
-        stored = self._after(sig)
-        created = format_ns(time.time_ns())
-        stale = [
-            TaskState(TaskUUID=each.UUID, TaskName=each.Name, State=PENDING, CreatedAt=created)
-            for each in _following(sig)
-            if each.UUID in stored and stored[each.UUID].final
-        ]
-        if stale:
-            self._backend.write(stale)
-
-
-def _following(sig: Signature) -> list[Signature]:
-    return [each for each in (*(sig.OnSuccess or ()), *(sig.OnError or ())) if each is not None]
+            return []
+        return [state for state in stored if state is not None]
 
 
 def _older(state: TaskState, parent: TaskState) -> bool:

@@ -127,7 +127,7 @@ class Runner:
                     return commit
             if self._revocations.active and self._revoked(job):
                 return self._dropped(job)
-            return self._run(job)
+            return _fresh(job, self._run(job))
         except Exception as exc:
             return self._unsettled(job, exc)
 
@@ -143,7 +143,7 @@ class Runner:
                     return self._dropped(job)
             except asyncio.CancelledError as exc:
                 return self._ended(job, exc)
-            return await self._arun(job)
+            return _fresh(job, await self._arun(job))
         except Exception as exc:
             return self._unsettled(job, exc)
 
@@ -235,7 +235,7 @@ class Runner:
         return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason), member=_member(job))
 
     def succeeded(self, job: Job, results: Sequence[TaskResult], past: Past | None = None) -> Commit:
-        """SUCCESS, the OnSuccess children as far as they are owed, and a look at the chord."""
+        """SUCCESS, the OnSuccess children, and a look at the chord."""
         sig = job.sig
         state = TaskState(TaskUUID=sig.UUID, State=SUCCESS, Results=tuple(results))
         chord = None
@@ -289,7 +289,7 @@ class Runner:
         logged: bool = False,
         past: Past | None = None,
     ) -> Commit:
-        """FAILURE and the OnError children as far as they are owed; the error handlers are told, unless they were."""
+        """FAILURE and the OnError children; the error handlers are told of ``exc``, unless they were before."""
         sig = job.sig
         if not logged:
             log.error("task %s failed: %s", sig.Name, error, extra=_about(sig))
@@ -325,10 +325,14 @@ class Runner:
         state = past.state
         log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))
         if state.success:
-            return msgspec.structs.replace(self.succeeded(job, state.Results or (), past), again=True)
+            return msgspec.structs.replace(
+                self.succeeded(job, state.Results or (), past), again=True, fresh=True
+            )
         if state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
             return self._dropped(job)
-        return msgspec.structs.replace(self._failed(job, state.Error, logged=True, past=past), again=True)
+        return msgspec.structs.replace(
+            self._failed(job, state.Error, logged=True, past=past), again=True, fresh=True
+        )
 
     def fired(self, job: Job, commit: Commit) -> Commit:
         """The commit that fires the chord of a complete group.
@@ -357,13 +361,11 @@ class Runner:
         """What sending these signatures writes and publishes; ``past``: they may have been sent before."""
         states, publishes = [], []
         for sig in sigs:
-            if past is not None and past.came(sig):
-                continue
             ready = self._app.outgoing(
                 workflow.prepare(sig, queue=self._app.default_routing_key, new_id=new_uuid)
             )
             body = encode(ready)
-            if past is None or not past.noted(sig):  # else it may have gone on since
+            if past is None or sig.UUID not in past.noted:  # else it may have gone on since
                 created = format_ns(time.time_ns())
                 states.append(
                     TaskState(TaskUUID=ready.UUID, TaskName=ready.Name, State=PENDING, CreatedAt=created)
@@ -371,6 +373,10 @@ class Runner:
             eta = parse(ready.ETA) if ready.ETA is not None else 0
             publishes.append(Publish(ready.RoutingKey, body, eta, ready.Priority))
         return tuple(states), tuple(publishes)
+
+
+def _fresh(job: Job, commit: Commit) -> Commit:
+    return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
 
 
 def _member(job: Job) -> Member | None:

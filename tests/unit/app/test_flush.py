@@ -14,7 +14,7 @@ from gearmesh.backends.registry import open_backend
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import ChordCheck, Commit, Delivery, Settle, Trigger
-from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
+from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 QUEUE = "machinery_tasks"
 MEMBERS = 20
@@ -71,3 +71,22 @@ def test_one_member_of_a_flush_fires_for_all(flusher: Flusher, tap: Tap, backend
 def test_a_redelivered_member_asks_for_itself(flusher: Flusher, tap: Tap, backend: Backend) -> None:
     """It may be the one that has taken the trigger, in a worker that was lost before it sent the callback."""
     assert flusher.flush(members(tap, backend, redelivered=1)) == ["complete"] * MEMBERS
+
+
+@pytest.mark.parametrize(("fresh", "expected"), [(False, SUCCESS), (True, PENDING)])
+def test_pending_after_a_redelivered_task(
+    fresh: bool, expected: str, flusher: Flusher, tap: Tap, backend: Backend
+) -> None:
+    """Not over a result, which may be what followed from the first delivery; but over one of last time."""
+    backend.write([TaskState(TaskUUID="after", State=SUCCESS, Results=())])
+    tap.publish(QUEUE, signature(QUEUE, 1))
+    (message,) = tap.take(1)
+    commit = Commit(
+        states=(TaskState(TaskUUID="task", State=SUCCESS), TaskState(TaskUUID="after", State=PENDING)),
+        settle=Settle(msgspec.structs.replace(message.delivery, redelivered=1)),
+        fresh=fresh,
+    )
+    assert flusher.flush([commit]) == ["done"]
+    (state,) = backend.read(["after"])
+    assert state is not None
+    assert state.State == expected
