@@ -97,15 +97,12 @@ class Committing:
         return outcomes
 
     def leaves(self, publish: Publish, now_ns: int) -> int:
-        config, topology = self.topology.config, self.topology
-        seconds = (publish.eta_ns - now_ns) / 1e9
-        if seconds <= 0 or config.delayed_queue:  # there a message waits for the one before it
+        if publish.eta_ns <= now_ns:
             return 0
-        if seconds < SHORT and topology.direct:
-            queue = topology.wait(topology.target(publish.queue).name, seconds)
-        else:
-            queue, _ = topology.delay(publish.queue, seconds)
-        return now_ns + int(queue.arguments["x-message-ttl"]) * 1_000_000
+        place, expiration = self._place(publish, now_ns)
+        if expiration:  # there a message waits for the one before it
+            return 0
+        return now_ns + int(place.arguments["x-message-ttl"]) * 1_000_000
 
     def stream(
         self,
@@ -142,18 +139,22 @@ class Committing:
             return Publishing(
                 config.exchange, publish.queue, publish.body, headers, publish.priority, queue=queue
             )
-        seconds = (publish.eta_ns - now) / 1e9
         declarer = self.link.declarer(self.topology)
         declarer.ensure(queue, AGES)  # nobody is told if it finds no queue after its wait
-        if seconds < SHORT and self.topology.direct and not config.delayed_queue:
-            place = self.topology.wait(queue.name, seconds)
-            declarer.ensure(place)
-            return Publishing("", place.name, publish.body, headers, publish.priority, queue=place)
-        place, expiration = self.topology.delay(publish.queue, seconds)
+        place, expiration = self._place(publish, now)
         declarer.ensure(place)
+        exchange = config.exchange if place.binding_key else ""
         return Publishing(
-            config.exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
+            exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
+
+    def _place(self, publish: Publish, now: int) -> tuple[Queue, str]:
+        """Where a message waits that is due later than now, and its expiration there."""
+        seconds = (publish.eta_ns - now) / 1e9
+        topology = self.topology
+        if seconds < SHORT and topology.direct and not topology.config.delayed_queue:
+            return topology.wait(topology.target(publish.queue).name, seconds), ""
+        return topology.delay(publish.queue, seconds)
 
     def _copies(self, settle: Settle, held: Held, now: int) -> list[Publishing]:
         """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""
