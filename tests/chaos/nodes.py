@@ -186,10 +186,13 @@ class Node:
         return time.monotonic() - began
 
     def cpu(self) -> float:
-        """Seconds of CPU that supervisor and child have used."""
-        child = self.wait_for_child()
-        times = [psutil.Process(pid).cpu_times() for pid in (self.pid, child)]
-        return float(sum(each.user + each.system for each in times))
+        """Seconds of CPU that supervisor and child have used, to the nanosecond.
+
+        A process's own clock, since what /proc tells comes in hundredths of a second: three of those are half a percent
+        of six seconds, whatever was really used. Its number is Linux's: ``(~pid << 3) | 2``, as clock_getcpuclockid has
+        it, which Python does not offer.
+        """
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in (self.pid, self.wait_for_child()))
 
     def close(self) -> None:
         """End everything that was ever started here."""
