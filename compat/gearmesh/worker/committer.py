@@ -282,7 +282,7 @@ class Committer:
         """The message is kept as a dead letter, with the reason."""
         commit, job = item
         settle = commit.settle
-        what = job.sig.UUID if job is not None else "a delivery"
+        what = job.sig.UUID if job is not None else "a message sent again" if settle is None else "a delivery"
         log.error("%s can't be committed: %s", what, exc, exc_info=not isinstance(exc, GearmeshError))
         if settle is None or settle.how in ("keep", "dead"):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -38,6 +39,10 @@ class Past(msgspec.Struct, frozen=True, gc=False):
 
     state: TaskState
     noted: frozenset[str]
+
+    def owed(self, states: Sequence[TaskState]) -> tuple[TaskState, ...]:
+        """Without the PENDING of those that may have gone on since they were sent."""
+        return tuple(each for each in states if each.State != PENDING or each.TaskUUID not in self.noted)
 
 
 class History:

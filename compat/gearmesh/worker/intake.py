@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import kombu
 
@@ -21,8 +20,8 @@ from gearmesh.wire.commit import Commit, Settle
 from gearmesh.wire.state import STARTED
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.executor import Executor
-from gearmesh.worker.history import TURNS
 from gearmesh.worker.job import Job
+from gearmesh.worker.patience import Patience
 from gearmesh.worker.quarantine import DEATHS, Quarantine
 
 __all__ = ["Intake"]
@@ -33,18 +32,6 @@ log = logging.getLogger("gearmesh.worker")
 LOOK = 1.0
 #: Seconds between two questions whether it may take again.
 PAUSED = 0.1
-#: Seconds for which a possible second copy lets others go first; doubles with each turn.
-TURN = 1.0
-#: Of those that wait here, how many do not count against what a worker holds.
-BESIDE = 100
-
-
-class _Patient(NamedTuple):
-    """A job that waits until ``due`` (by the monotonic clock), and while another one of its UUID is here."""
-
-    job: Job
-    body: bytes
-    due: float
 
 
 class Intake:
@@ -97,8 +84,7 @@ class Intake:
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
-        #: those that let others go first, with their messages
-        self._patient: list[_Patient] = []
+        self._patience = Patience(jobs)
         self._channel: Any = None
         self._wanted = 0
         self._looked_at = 0.0
@@ -122,9 +108,8 @@ class Intake:
 
     def take_back(self) -> list[Job]:
         """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
-        waiting = [job for job, _ in self._rated] + [each.job for each in self._patient]
-        fresh = waiting + self._fresh
-        self._rated, self._patient, self._fresh = [], [], []
+        fresh = [job for job, _ in self._rated] + self._patience.take_back() + self._fresh
+        self._rated, self._fresh = [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
 
     def hurry(self) -> None:
@@ -134,7 +119,7 @@ class Intake:
     def room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
         hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
-        if hungry or self._quarantine.busy or self._patient:
+        if hungry or self._quarantine.busy or self._patience:
             self._wake()
 
     def _wake(self) -> None:
@@ -186,7 +171,7 @@ class Intake:
                     # The connection is served all the same: heartbeats and delayed tasks depend on it.
                     consumer.consume() if taking else consumer.cancel()
                 try:
-                    connection.drain_events(timeout=self._pause() if taking else PAUSED)
+                    connection.drain_events(timeout=self._patience.pause(LOOK) if taking else PAUSED)
                 except TimeoutError:
                     pass
                 finally:
@@ -194,12 +179,12 @@ class Intake:
                         pauses.reset()
                 pauses.reset()
                 self._drop_lost()
-                self._part()
+                self._begin_patient()
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
                 # One is what a suspect is.
-                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._beside()
+                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._patience.beside
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -221,44 +206,19 @@ class Intake:
         for job in suspects:
             if job.delivery.id not in adrift:
                 self._quarantine.add(job)
-        others = [job for job, _ in self._rated] + [each.job for each in self._patient]
+        others = [job for job, _ in self._rated] + self._patience.take_back(adrift)
         self._rated = [(job, body) for job, body in self._rated if job.delivery.id not in adrift]
-        self._patient = [each for each in self._patient if each.job.delivery.id not in adrift]
         put_back([job for job in back + suspects + others if job.delivery.id in adrift], self._committer)
 
-    def _pause(self) -> float:
-        """Seconds for which nothing is to be done unless something comes."""
-        now = time.monotonic()
-        return min((each.due - now for each in self._patient if now < each.due < now + LOOK), default=LOOK)
-
-    def _beside(self) -> int:
-        """How many are held that are in nobody's way, since their time has not come."""
-        now = time.monotonic()
-        return min(BESIDE, sum(each.due > now for each in self._patient))
-
-    def _part(self) -> None:
-        """Whose time has come, and whose twin is settled, may have its turn, and finds what became of it.
-
-        Not before it can begin: given back, it would have to wait anew.
-        """
-        if not self._patient:
+    def _begin_patient(self) -> None:
+        """Who has let others go first may have its turn."""
+        if not self._patience:
             return
-        patient, self._patient = self._patient, []
         if self._quarantine.busy:  # a suspect begins when nothing else is held
-            put_back([each.job for each in patient], self._committer)
+            put_back(self._patience.take_back(), self._committer)
             return
-        waiting = {each.job.delivery.id for each in patient}
-        here = {job.sig.UUID for id_, job in list(self._jobs.items()) if id_ not in waiting}
-        room = self._executor.wanted - (len(self._jobs) - len(patient))
-        now = time.monotonic()
-        for each in patient:
-            if room <= 0 or each.due > now or each.job.sig.UUID in here:
-                self._patient.append(each)
-            else:
-                room -= 1
-                here.add(each.job.sig.UUID)
-                each.job.received_at = now  # it has not waited for a slot
-                self._sort(each.job, each.body)
+        for job, body in self._patience.begin(self._executor.wanted):
+            self._sort(job, body)
         self._hand_over()
 
     def _admit(self, channel: Channel) -> None:
@@ -311,18 +271,11 @@ class Intake:
             self._committer.add(Commit(settle=settle))
             return
         job = Job(sig, task, delivery, time.monotonic())
-        # Side by side with another of its UUID it would run, and so would all that follows from both.
-        due = 0.0
-        if delivery.turn and delivery.suspect < 0 and not delivery.overdue:
-            # Two copies are not to look at the same moment: both would find that nobody is at it.
-            due = job.received_at + TURN * 2 ** (min(delivery.turn, TURNS) - 1) + random.uniform(0, TURN)
-        elif delivery.redelivered and any(other.sig.UUID == sig.UUID for other in list(self._jobs.values())):
-            due = job.received_at
-        if due:
-            job.shown = STARTED  # what the task is in is the other's to say
+        due = self._patience.due(job)
         self._jobs[delivery.id] = job
         if due:
-            self._patient.append(_Patient(job, message.body, due))
+            job.shown = STARTED  # what the task is in is the other's to say
+            self._patience.add(job, message.body, due)
         else:
             self._sort(job, message.body)
 
@@ -349,7 +302,7 @@ class Intake:
         self._looked_at = now
         if not self._executor.waiting or self._quarantine.busy:
             return
-        patient = {each.job.delivery.id for each in self._patient}
+        patient = self._patience.ids
         oldest = next((job for id_, job in list(self._jobs.items()) if id_ not in patient), None)
         if oldest is not None and now - oldest.received_at > LOOK:
             put_back(self._executor.take_back(), self._committer)

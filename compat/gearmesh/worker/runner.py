@@ -234,7 +234,7 @@ class Runner:
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
         return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason), member=_member(job))
 
-    def succeeded(self, job: Job, results: Sequence[TaskResult], past: Past | None = None) -> Commit:
+    def succeeded(self, job: Job, results: Sequence[TaskResult]) -> Commit:
         """SUCCESS, the OnSuccess children, and a look at the chord."""
         sig = job.sig
         state = TaskState(TaskUUID=sig.UUID, State=SUCCESS, Results=tuple(results))
@@ -243,7 +243,7 @@ class Runner:
             chord = ChordCheck(sig.GroupUUID, sig.GroupTaskCount)
         if not sig.OnSuccess:
             return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job), chord=chord)
-        states, publishes = self.outgoing(workflow.after_success(sig, results), past)
+        states, publishes = self.outgoing(workflow.after_success(sig, results))
         return Commit(
             states=(state, *states),
             publishes=publishes,
@@ -281,13 +281,7 @@ class Runner:
         return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
 
     def _failed(
-        self,
-        job: Job,
-        error: str,
-        exc: BaseException | None = None,
-        *,
-        logged: bool = False,
-        past: Past | None = None,
+        self, job: Job, error: str, exc: BaseException | None = None, *, logged: bool = False
     ) -> Commit:
         """FAILURE and the OnError children; the error handlers are told of ``exc``, unless they were before."""
         sig = job.sig
@@ -296,7 +290,7 @@ class Runner:
         if exc is not None and self._handlers.around:
             self._handlers.failed(sig, exc)
         state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
-        states, publishes = self.outgoing(workflow.after_failure(sig, error), past)
+        states, publishes = self.outgoing(workflow.after_failure(sig, error))
         return Commit(
             states=(state, *states), publishes=publishes, settle=Settle(job.delivery), member=_member(job)
         )
@@ -325,14 +319,12 @@ class Runner:
         state = past.state
         log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))
         if state.success:
-            return msgspec.structs.replace(
-                self.succeeded(job, state.Results or (), past), again=True, fresh=True
-            )
-        if state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
+            commit = self.succeeded(job, state.Results or ())
+        elif state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
             return self._dropped(job)
-        return msgspec.structs.replace(
-            self._failed(job, state.Error, logged=True, past=past), again=True, fresh=True
-        )
+        else:
+            commit = self._failed(job, state.Error, logged=True)
+        return msgspec.structs.replace(commit, states=past.owed(commit.states), again=True, fresh=True)
 
     def fired(self, job: Job, commit: Commit) -> Commit:
         """The commit that fires the chord of a complete group.
@@ -355,21 +347,16 @@ class Runner:
         trigger = Trigger(sig.GroupUUID, sig.UUID, pending, publishes)
         return msgspec.structs.replace(commit, states=(), chord=None, trigger=trigger)
 
-    def outgoing(
-        self, sigs: Sequence[Signature], past: Past | None = None
-    ) -> tuple[tuple[TaskState, ...], tuple[Publish, ...]]:
-        """What sending these signatures writes and publishes; ``past``: they may have been sent before."""
+    def outgoing(self, sigs: Sequence[Signature]) -> tuple[tuple[TaskState, ...], tuple[Publish, ...]]:
+        """What sending these signatures writes and publishes."""
         states, publishes = [], []
         for sig in sigs:
             ready = self._app.outgoing(
                 workflow.prepare(sig, queue=self._app.default_routing_key, new_id=new_uuid)
             )
             body = encode(ready)
-            if past is None or sig.UUID not in past.noted:  # else it may have gone on since
-                created = format_ns(time.time_ns())
-                states.append(
-                    TaskState(TaskUUID=ready.UUID, TaskName=ready.Name, State=PENDING, CreatedAt=created)
-                )
+            now = format_ns(time.time_ns())
+            states.append(TaskState(TaskUUID=ready.UUID, TaskName=ready.Name, State=PENDING, CreatedAt=now))
             eta = parse(ready.ETA) if ready.ETA is not None else 0
             publishes.append(Publish(ready.RoutingKey, body, eta, ready.Priority))
         return tuple(states), tuple(publishes)
