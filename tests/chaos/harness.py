@@ -185,8 +185,6 @@ class Report:
     tasks: int = 0
     unsure: int = 0
     lost: list[str] = field(default_factory=list)
-    #: lost with a broker that was killed when their retry was due, and with the worker that had sent it
-    beyond: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     #: marks that were left more often than they should, with their runs
     doubled: dict[str, list[Run]] = field(default_factory=dict)
@@ -233,7 +231,6 @@ class Report:
             f"seed {self.seed}: {self.tasks} tasks ({self.unsure} of unknown fate) in {self.seconds:.1f} s",
             f"  faults            {faults}",
             f"  lost              {len(self.lost)} {self.lost[:10] or ''}",
-            f"  … beyond          {len(self.beyond)} {self.beyond or ''}",
             f"  stuck             {len(self.stuck)} {self.stuck[:10] or ''}",
             f"  dead letters      {len(self.dead)} {self.dead[:2] or ''}",
             f"  doubled           {len(self.doubled)}: {self.running} ran at a kill, in {self.slots} slots; "

@@ -24,10 +24,6 @@ from .test_storm import seed_of_this_run, settled
 
 #: Seconds: what had ended so long before a cut must have been acknowledged.
 UNCOMMITTED = 10.0
-#: Seconds after a task's retry was due in which it may not be on RabbitMQ's disk yet; its commit took some of them.
-UNWRITTEN = 1.5
-#: Seconds after RabbitMQ is there again in which workers find that out and send again what was due.
-SENT_AGAIN = 5.0
 
 
 class RabbitSite(Site):
@@ -62,12 +58,12 @@ class RabbitSite(Site):
 
     def _sum(self, what: str) -> int:
         """Of all queues that hold tasks."""
-        # gearmesh:sent:… and gearmesh:deaths:… hold notes.
+        # All others of ours hold notes, and spares of what waits elsewhere.
         return int(
             self.rabbit.evaluate(
                 f"lists:sum([N || Q <- rabbit_amqqueue:list(), [{{name, {{_, _, _, Name}}}}, {{{what}, N}}] <- "
                 f"[catch rabbit_amqqueue:info(Q, [name, {what}])], "
-                'nomatch =:= re:run(Name, "^gearmesh:(sent|deaths|suspect)")]).'
+                'nomatch =:= re:run(Name, "^gearmesh:(sent|deaths|suspect|spare|alive)")]).'
             )
         )
 
@@ -80,8 +76,6 @@ class RabbitStorm(Storm):
         self._rabbit = site.rabbit
         #: when all connections, or some, were cut
         self.cuts: list[float] = []
-        #: when RabbitMQ was killed, and when it was there again
-        self.deaths: list[tuple[float, float]] = []
         now = time.monotonic()
         self._plan = [
             (now + 1.0, 1.0, self._kill),
@@ -96,7 +90,6 @@ class RabbitStorm(Storm):
         if hard:
             self._rabbit.kill()
             self._rabbit.start()
-            self.deaths.append((self.cuts[-1], time.monotonic()))
         else:
             self._rabbit.restart()
         self.cuts.append(time.monotonic())
@@ -113,9 +106,7 @@ class RabbitStorm(Storm):
         return "connections cut"
 
 
-def account(
-    site: RabbitSite, sent: Sent, seed: int, cuts: list[float], deaths: list[tuple[float, float]]
-) -> Report:
+def account(site: RabbitSite, sent: Sent, seed: int, cuts: list[float]) -> Report:
     """Compare what was sent with what ran."""
     report = Report(seed, tasks=len(sent.tasks), unsure=len(sent.unsure), chords=len(sent.chords))
     kills = sorted([*site.killed().values(), *cuts])
@@ -126,9 +117,7 @@ def account(
         wanted = 2 if key in sent.flaky else 1
         if key not in sent.unsure:
             if len(runs) < wanted:
-                gone = key in sent.flaky and len(runs) == 1 and _with_its_sender(site, runs[0], deaths)
-                lost = report.beyond if gone else report.lost
-                (report.never_fired if key in sent.chords else lost).append(key)
+                (report.never_fired if key in sent.chords else report.lost).append(key)
             elif states[key] != "SUCCESS":
                 report.stuck.append(f"{key} is {states[key]}")
         if len(runs) > wanted:
@@ -142,19 +131,6 @@ def account(
                 report.wrong_sums.append(key)
     report.dead = [{b"reason": letter.reason.encode(), b"body": letter.body} for letter in site.letters()]
     return report
-
-
-def _with_its_sender(site: RabbitSite, run: Run, deaths: list[tuple[float, float]]) -> bool:
-    """RabbitMQ was killed right when the retry came out of its delay, and who had sent it can't send it again.
-
-    RabbitMQ loses what it has moved since its last write to disk; see docs/amqp.md, Delays. The worker that sent it
-    makes good for that, unless it is killed before RabbitMQ is there again. The delay is a second.
-    """
-    kill = site.killed().get(run.pid)
-    due = run.at + 1.0
-    return kill is not None and any(
-        due <= death <= due + UNWRITTEN and kill <= back + SENT_AGAIN for death, back in deaths
-    )
 
 
 def _explained(runs: list[Run], ends: list[Run], kills: list[float]) -> bool:
@@ -210,7 +186,7 @@ def weather(site: RabbitSite, seed: int, *, nodes: int, tasks: int, seconds: flo
     certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
     if not settled(site, certain, patience=60):
         print("nothing moves any more", site.open())
-    report = account(site, sent, seed, storm.cuts, storm.deaths)
+    report = account(site, sent, seed, storm.cuts)
     report.faults = storm.count
     report.seconds = time.monotonic() - began
     report.slots = (len(site.killed()) + len(storm.cuts)) * sum(node.concurrency for node in site.nodes)

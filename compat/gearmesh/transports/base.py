@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
 __all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Drifting", "Inspecting", "Rated", "Streaming"]
 
@@ -172,12 +172,6 @@ class Drifting(Protocol):
         self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
     ) -> list[Outcome]:
         """As :meth:`Channel.commit`. ``again``: what is published may have been before, and is to be marked so."""
-
-    def leaves(self, publish: Publish, now_ns: int) -> int:
-        """When a message that is published now will leave its wait, unix ns; 0: it has none, or nobody can say.
-
-        A broker that is killed in the next seconds may have lost it then.
-        """
 
     def expire(self, ids: Iterable[int]) -> None:
         """Note down that a process was killed for these deliveries: who gets one next finds it overdue."""

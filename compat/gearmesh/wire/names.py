@@ -11,7 +11,9 @@ import re
 from gearmesh.errors import ConfigError
 
 __all__ = [
+    "AMQP_ALIVE",
     "AMQP_DONE",
+    "AMQP_LOOKING",
     "CHORD_MUTEX",
     "DEFAULT_QUEUE",
     "DELAYED_TASKS",
@@ -31,6 +33,7 @@ __all__ = [
     "amqp_delay",
     "amqp_overdue",
     "amqp_sent",
+    "amqp_spare",
     "amqp_suspect",
     "amqp_wait",
     "celery_meta",
@@ -64,6 +67,10 @@ MONGO_REVOKED = "gearmesh_revoked"
 MONGO_CLAIMS = "gearmesh_claims"
 #: AMQP fanout exchange on which commits announce UUIDs that became final, space separated
 AMQP_DONE = "gearmesh:done"
+#: AMQP queue of one transient message: it is gone once RabbitMQ was started anew
+AMQP_ALIVE = "gearmesh:alive"
+#: AMQP queue that is exclusively the one's who looks what is to be sent again then
+AMQP_LOOKING = "gearmesh:looking"
 #: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends
 REVOKED = "gearmesh:revoked"
 
@@ -287,6 +294,11 @@ def amqp_lasting(name: str) -> str:
 def amqp_sent(producer: str) -> str:
     """The queue of one message: which batch this producer published last, and how much of it."""
     return f"gearmesh:sent:{producer}"
+
+
+def amqp_spare(seconds: int) -> str:
+    """The queue of second copies of what waits elsewhere for up to so many seconds."""
+    return f"gearmesh:spare:{seconds}"
 
 
 def amqp_suspect(digest: int) -> str:

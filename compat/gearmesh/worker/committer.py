@@ -14,10 +14,8 @@ from gearmesh.app.flush import Flusher, without_states
 from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
-from gearmesh.transports.base import Drifting
 from gearmesh.wire.commit import Commit, Outcome, Settle
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
-from gearmesh.worker.delays import Delays
 from gearmesh.worker.job import Job
 
 __all__ = ["Committer"]
@@ -70,7 +68,6 @@ class Committer:
         self._tick = tick
         self._unstorable = unstorable
         self._stalled = stalled
-        self._delays = Delays()
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
@@ -98,19 +95,6 @@ class Committer:
     def hurry(self) -> None:
         """The server may be back: try again now what waits for it. Any thread."""
         self._hurry.set()
-
-    def away(self) -> None:
-        """The broker is gone. Any thread."""
-        self._delays.away()
-
-    def back(self) -> None:
-        """The broker is there again, or for the first time: go on, and send what it may have lost. Any thread."""
-        self.hurry()
-        lost = self._delays.back()
-        if lost:
-            log.info("%d messages were due while the broker went away, and are sent again", len(lost))
-        for publish in lost:
-            self.add(Commit(publishes=(publish,), again=True))
 
     def look(self) -> None:
         """There are jobs: have an eye on those that take long. Any thread."""
@@ -232,21 +216,7 @@ class Committer:
         if self._flusher is None:
             self._connection = self._connect()
             self._flusher = Flusher(self._connection.channel(), self._backend)
-        now = time.time_ns()
-        outcomes = self._flusher.flush(commits, again=again)
-        if self._flusher.drifting is not None:
-            self._remember(self._flusher.drifting, commits, outcomes, now)
-        return outcomes
-
-    def _remember(
-        self, channel: Drifting, commits: Sequence[Commit], outcomes: Sequence[Outcome], now: int
-    ) -> None:
-        for commit, outcome in zip(commits, outcomes, strict=True):
-            for publish in commit.publishes:
-                if publish.eta_ns and outcome == "done":
-                    leaves = channel.leaves(publish, now)
-                    if leaves:
-                        self._delays.note(publish, leaves, now)
+        return self._flusher.flush(commits, again=again)
 
     def _handle(self, items: Sequence[Item], outcomes: Sequence[Outcome], *, repeated: bool) -> None:
         again = []
@@ -282,7 +252,7 @@ class Committer:
         """The message is kept as a dead letter, with the reason."""
         commit, job = item
         settle = commit.settle
-        what = job.sig.UUID if job is not None else "a message sent again" if settle is None else "a delivery"
+        what = job.sig.UUID if job is not None else "a delivery"
         log.error("%s can't be committed: %s", what, exc, exc_info=not isinstance(exc, GearmeshError))
         if settle is None or settle.how in ("keep", "dead"):
             return

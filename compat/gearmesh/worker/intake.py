@@ -138,7 +138,6 @@ class Intake:
                 self._consume(connection, pauses)
             except errors as exc:
                 pauses.log(log, "the broker is away", exc)
-                self._committer.away()
                 close_quietly(connection)
                 self._drop_lost()
                 self._hurry.clear()
@@ -160,7 +159,7 @@ class Intake:
         self._wanted = self._executor.wanted
         channel.basic_qos(0, self._wanted, False)
         self._channel = channel
-        self._committer.back()
+        self._committer.hurry()
         taking = True
         with consumer:
             self.ready.set()

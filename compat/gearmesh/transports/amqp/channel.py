@@ -353,6 +353,8 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
     def _prepare(self, inlet: Inlet) -> None:
         if inlet.ours:
             self.link.declarer(self.topology).ensure(self.topology.source(inlet.queue))
+        if not inlet.no_ack:
+            self.link.spares(self.topology).look_aside()
 
     def settled(self, held: Held) -> None:
         """A delivery that came through this channel is settled."""

@@ -96,14 +96,6 @@ class Committing:
             outcomes[i] = "lost"
         return outcomes
 
-    def leaves(self, publish: Publish, now_ns: int) -> int:
-        if publish.eta_ns <= now_ns:
-            return 0
-        place, expiration = self._place(publish, now_ns)
-        if expiration:  # there a message waits for the one before it
-            return 0
-        return now_ns + int(place.arguments["x-message-ttl"]) * 1_000_000
-
     def stream(
         self,
         chunks: Iterable[Sequence[Commit]],
@@ -144,9 +136,13 @@ class Committing:
         place, expiration = self._place(publish, now)
         declarer.ensure(place)
         exchange = config.exchange if place.binding_key else ""
-        return Publishing(
+        item = Publishing(
             exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
+        if expiration:  # it waits for the one before it, too: nobody can say until when
+            return item
+        due = now + int(place.arguments["x-message-ttl"]) * 1_000_000
+        return self.link.spares(self.topology).add(item, config.exchange, publish.queue, due, now)
 
     def _place(self, publish: Publish, now: int) -> tuple[Queue, str]:
         """Where a message waits that is due later than now, and its expiration there."""

@@ -69,6 +69,7 @@ class Publishing(msgspec.Struct, frozen=True, gc=False):
         transient: it need not survive RabbitMQ.
         mandatory: RabbitMQ says so if no queue takes it.
         queue: the one that is meant; it was declared.
+        spare: goes before it, and is confirmed with it; see :mod:`~.spares`.
     """
 
     exchange: str
@@ -81,6 +82,7 @@ class Publishing(msgspec.Struct, frozen=True, gc=False):
     transient: bool = False
     mandatory: bool = True
     queue: Queue | None = None
+    spare: Publishing | None = None
 
     @property
     def way(self) -> tuple[str, str]:

@@ -62,6 +62,7 @@ class Keeper:
 
     def _look(self, link: Link) -> float:
         link.maintain()
+        link.tend()
         if link.lingering:
             link.pump()  # nobody else reads it
             link.let_go()

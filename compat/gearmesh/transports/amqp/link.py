@@ -23,6 +23,7 @@ from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.inbound import Frame, Inbound
 from gearmesh.transports.amqp.keeper import Keeper
 from gearmesh.transports.amqp.sender import Sender
+from gearmesh.transports.amqp.spares import Spares
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.channel import Channel
@@ -71,6 +72,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         self.keeper = Keeper(self)
         self._declarer: Declarer | None = None
         self._sender: Sender | None = None
+        self._spares: Spares | None = None
         self._inbound = Inbound()
         self._pid = os.getpid()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -166,6 +168,18 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         if self._sender is None:
             self._sender = Sender(self, topology, self.declarer(topology))
         return self._sender
+
+    def spares(self, topology: Topology) -> Spares:
+        """What goes beside messages that are to wait."""
+        if self._spares is None:
+            self._spares = Spares(self, topology, self.declarer(topology))
+        return self._spares
+
+    def tend(self) -> None:
+        """See to the spares that were sent here."""
+        if self._spares is not None:
+            with self.lock:
+                self._spares.tend()
 
     def settled(self, tags: Tags, held: Held) -> None:
         """A delivery of this connection's is settled."""

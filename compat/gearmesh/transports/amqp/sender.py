@@ -219,11 +219,12 @@ class Sender:
                 self._open[self._seq] = -1
                 out.append(writer.write(self._notes.note(token, todo[0])))
             for count, i in enumerate(tuple(todo), 1):
-                self._seq += 1
-                self._open[self._seq] = i
-                data = writer.write(batch[i])
-                out.append(data)
-                size += len(data)
+                for item in filter(None, (batch[i].spare, batch[i])):
+                    self._seq += 1
+                    self._open[self._seq] = i
+                    data = writer.write(item)
+                    out.append(data)
+                    size += len(data)
                 if token is not None and (count == last or count % EVERY == 0):
                     self._seq += 1
                     self._open[self._seq] = -1

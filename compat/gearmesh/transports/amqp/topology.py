@@ -12,7 +12,7 @@ from typing import Any, Final
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import ConfigError
 from gearmesh.transports.amqp.frames import Int64, Queue
-from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, amqp_wait
+from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, amqp_spare, amqp_wait
 
 __all__ = ["Topology", "round_up"]
 
@@ -20,6 +20,8 @@ __all__ = ["Topology", "round_up"]
 STEPS: Final = 10
 #: Milliseconds after which a queue of ours that nobody uses any more is gone.
 UNUSED: Final = 600_000
+#: Spares of one queue at the most; the oldest are dropped.
+SPARES: Final = 10_000
 
 
 class Topology:
@@ -129,6 +131,27 @@ class Topology:
     def sent(self, producer: str) -> Queue:
         """Where a producer notes down how far it has come."""
         return Queue(_checked(amqp_sent(producer)), {"x-max-length": 1, "x-expires": UNUSED}, expires=True)
+
+    def spare(self, seconds: float) -> Queue | None:
+        """Where the spares of what waits for so long are; None: there are none."""
+        ms = math.ceil(seconds * 1000)
+        return next((queue for most, queue in self._spares() if ms <= most), None)
+
+    def spares(self) -> Iterator[Queue]:
+        """All queues of spares."""
+        return (queue for _, queue in self._spares())
+
+    def _spares(self) -> Iterator[tuple[int, Queue]]:
+        """One per power of ten, 10 s to 10**6 s: where all live equally long, they expire in order."""
+        for ms in (10**power for power in range(4, 10)):
+            lives = ms + UNUSED
+            arguments = {
+                "x-queue-type": "classic",
+                "x-message-ttl": lives,
+                "x-max-length": SPARES,
+                "x-expires": 2 * lives,
+            }
+            yield ms, Queue(amqp_spare(ms // 1000), arguments, expires=True)
 
 
 def round_up(ms: int, steps: int) -> int:
