@@ -18,9 +18,8 @@ from gearmesh.config import AMQPConfig, Config
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp import spares
-from gearmesh.transports.amqp.sender import AGAIN
-from gearmesh.transports.amqp.spares import SPARE
+from gearmesh.transports.amqp import sender, spares
+from gearmesh.transports.amqp.sender import AGAIN, SPARE
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.commit import Token
@@ -217,7 +216,8 @@ def test_who_sent_it_notes_down_that_it_is_safe(bench: Bench) -> None:
 def test_another_machines_clock_says_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its spares say they were sent at may be hours away from what ours do."""
     bench.send(b"x")
-    monkeypatch.setattr(spares.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(spares, "_clock", lambda: "elsewhere")
+    monkeypatch.setattr(spares, "_watches", {})
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
     bench.send(b"y", seconds=60)
@@ -266,21 +266,79 @@ def test_who_consumes_does_not_wait_for_that(bench: Bench) -> None:
     assert tap.bodies(1) == [b"x"]
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_queue_that_is_full_by_then(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """The spare stays where it is, and nobody waits for ever."""
+    """The spare is kept, whatever is sent meanwhile, and nobody waits for ever."""
     full = {"queue_declare_args": {"x-max-length": 1, "x-overflow": "reject-publish"}}
     bench.send(b"x", **full)
     bench.lose(1)
     bench.channel.basic_publish(amqp.Message(b"first"), "", QUEUE)
     bench.look(patience=0.5)
     assert "RabbitMQ refuses messages for 'machinery_task'" in caplog.text
-    assert bench.count(amqp_spare(10)) == 1
+    bench.send(b"later", seconds=60, **full)
     tap = bench.tap(QUEUE, **full)
     assert tap.settle(*tap.take(1)) == ["done"]
     tap.quiet()
     bench.channel.queue_purge(AMQP_ALIVE)
     bench.look()
-    assert tap.bodies(1) == [b"x"]
+    (message,) = tap.take(1)
+    assert (bytes(message.body), message.delivery.turn) == (b"x", 1)
+
+
+def test_an_exchange_that_is_gone_by_then(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """What is meant for another one is sent again all the same."""
+    bench.send(b"1", exchange="deleted")
+    bench.send(b"2")
+    bench.lose(2)
+    bench.channel.exchange_delete("deleted")
+    assert bench.tap(QUEUE).bodies(1) == [b"2"]
+    assert "RabbitMQ refuses messages for 'machinery_task': " in caplog.text
+    assert bench.count(amqp_spare(10)) == 1
+
+
+def test_where_spares_can_not_be_kept(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The message is sent, and read."""
+    bench.channel.queue_declare(amqp_spare(10), durable=True, auto_delete=False)
+    bench.send(b"x")
+    assert "what is delayed has no spare, should RabbitMQ be killed" in caplog.text
+    assert "gearmesh:spare:10" in caplog.text
+    bench.channel.queue_delete(AMQP_ALIVE)
+    bench.channel.queue_declare(AMQP_ALIVE, durable=True, auto_delete=False)
+    assert bench.tap(QUEUE, looked=False).bodies(1) == [b"x"]
+    assert "gearmesh:alive" in caplog.text
+
+
+def test_a_wait_that_began_late(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its spare was made, and RabbitMQ took the message later: another one says when it is over at the latest.
+
+    An alarm could be the reason; here it is somebody else's look through the spares.
+    """
+    monkeypatch.setattr(sender, "_LATE", 0.2 * 10**9)
+    bench.tap(QUEUE).close()
+    bench.channel.queue_purge(AMQP_ALIVE)
+    bench.channel.queue_declare(AMQP_LOOKING, durable=False, exclusive=True, auto_delete=False)
+    sending = threading.Thread(target=bench.send, args=(b"x",))
+    sending.start()
+    sending.join(0.5)
+    assert sending.is_alive()
+    bench.channel.basic_publish(amqp.Message(b""), "", AMQP_ALIVE)
+    sending.join(20)
+    ended = time.time_ns()
+    first, second = (bench.channel.basic_get(amqp_spare(10)) for _ in range(2))
+    assert (bytes(first.body), bytes(second.body)) == (b"x", b"x")
+    assert int(second.headers[SPARE][3]) - int(first.headers[SPARE][3]) >= 0.5e9
+    assert int(second.headers[SPARE][3]) >= ended - 0.1e9 + SOON * 1e9
+
+
+def test_a_note_lives_as_long_as_the_spares_it_speaks_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spares, "NOTED", 0)
+    tap = bench.tap(heartbeat=1)
+    for seconds in (20, 2):
+        tap.publish("machinery_task", b"x", eta_ns=time.time_ns() + seconds * 10**9)
+    eventually(lambda: bench.count(amqp_spare(100)) > 1)
+    assert bench.count(amqp_spare(10)) == 1
 
 
 def test_what_is_no_spare(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -166,6 +166,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
     def sender(self, topology: Topology) -> Sender:
         """The connection's sender."""
         if self._sender is None:
+            self.spares(topology)
             self._sender = Sender(self, topology, self.declarer(topology))
         return self._sender
 
@@ -176,10 +177,10 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         return self._spares
 
     def tend(self) -> None:
-        """See to the spares that were sent here."""
-        if self._spares is not None:
+        """Say what of the spares is safe. Not through a connection that has not published: see Spares.look_aside."""
+        if self._sender is not None and self._spares is not None and self._spares.untold:
             with self.lock:
-                self._spares.tend()
+                self._spares.tell()
 
     def settled(self, tags: Tags, held: Held) -> None:
         """A delivery of this connection's is settled."""

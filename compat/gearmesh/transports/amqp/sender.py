@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["AGAIN", "Sender", "repeated", "turn_of"]
+__all__ = ["AGAIN", "SPARE", "Sender", "repeated", "turn_of"]
 
 #: Header of a message that may have been sent before: how often it is met, with this time.
 AGAIN: Final = "x-gearmesh-again"
+#: Header of a spare, see :mod:`~.spares`: exchange and routing key that the message is meant for; whose clock; and by
+#: that clock, in unix ns, when the message leaves its wait (0 in a note: it speaks of none), and when it was sent.
+SPARE: Final = "x-gearmesh-spare"
+#: Nanoseconds after which a spare that is not confirmed yet is sent once more, with later times.
+_LATE: Final = 2 * 10**9
 #: Bytes written at a time.
 _CHUNK: Final = 1 << 17
 #: Messages on their way without a confirm.
@@ -147,6 +152,10 @@ class Sender:
                     todo = self._expired(batch, token)
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
+        now = time.time_ns()
+        late = [_later(item.spare, now) for item in batch if item.spare and now - _sent(item.spare) > _LATE]
+        if late:
+            self._round(late, None)
         if token is not None:
             with self._link.lock:
                 self._notes.taken(token, len(batch))
@@ -322,6 +331,18 @@ class Sender:
 def repeated(item: Publishing) -> Publishing:
     """The same, with a header that says that it may have been sent before: who gets it lets the first one go first."""
     return replace(item, headers={**(item.headers or {}), AGAIN: 1})
+
+
+def _sent(spare: Publishing) -> int:
+    """When it was made, unix ns."""
+    return int((spare.headers or {})[SPARE][4])
+
+
+def _later(spare: Publishing, now: int) -> Publishing:
+    """The same for a message that may have begun its wait only now: RabbitMQ had an alarm, or was asked twice."""
+    *way, due, sent = (spare.headers or {})[SPARE]
+    about = [*way, str(int(due) + now - int(sent)), str(now)]
+    return replace(spare, headers={**(spare.headers or {}), SPARE: about})
 
 
 def turn_of(properties: Mapping[str, Any]) -> int:

@@ -17,33 +17,32 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
 
-from amqp.exceptions import AMQPError, RecoverableConnectionError, ResourceLocked
+from amqp.exceptions import AccessRefused, AMQPError, NotFound, RecoverableConnectionError, ResourceLocked
 from kombu.transport import pyamqp
 from msgspec.structs import replace
 
-from gearmesh.errors import GearmeshError, PublishError
+from gearmesh.errors import ConfigError, GearmeshError, PublishError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.frames import Delivered, Publishing, Queue, read_properties
-from gearmesh.transports.amqp.sender import Sender, repeated
+from gearmesh.transports.amqp.sender import SPARE, Sender, repeated
 from gearmesh.wire.names import AMQP_ALIVE, AMQP_LOOKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gearmesh.transports.amqp.declaring import Declarer
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["SPARE", "Spares"]
+__all__ = ["Spares"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Header of a spare: exchange and routing key that the message is meant for; whose clock; and by that clock, in unix
-#: ns, when the message leaves its wait (0 in a note: it speaks of none), and when the spare was sent.
-SPARE: Final = "x-gearmesh-spare"
 #: Nanoseconds after which a message that has left its wait is on RabbitMQ's disk for certain.
 SAFE: Final = 5 * 10**9
 #: Nanoseconds between two notes while something waits and no spare is sent.
@@ -54,14 +53,51 @@ LONGEST: Final = 0.5
 _ALIVE: Final = Queue(AMQP_ALIVE, {"x-queue-type": "classic", "x-max-length": 1})
 
 
+def _clock() -> str:
+    """Which clock this is: all processes of a machine that was started once share it, in containers, too."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+class _Watch:
+    """What this process knows of the spares that were sent to one broker by its machine's clock. Times in unix ns."""
+
+    def __init__(self) -> None:
+        self.clock = _clock()
+        #: when all of which it knows will be safe
+        self.safe_at = 0
+        #: until when others know what is safe
+        self.told = 0
+        #: the longest wait among them, seconds
+        self.longest = 0.0
+
+    def sent(self, due: int, now: int) -> None:
+        """A spare was, at ``now``, of a message that is due then."""
+        self.safe_at = max(self.safe_at, due + SAFE)
+        self.longest = max(self.longest, (due - now) / 1e9)
+        self.told = max(self.told, now)
+
+    def untold(self, now: int) -> bool:
+        """It is time for a note."""
+        return self.told < self.safe_at and now >= min(self.safe_at, self.told + NOTED)
+
+
+#: By broker and vhost.
+_watches: Final[dict[str, _Watch]] = {}
+
+
 class _Spare(NamedTuple):
     exchange: str
     routing_key: str
     clock: str
     due: int
     sent: int
+    queue: str
     tag: int
     properties: Mapping[str, Any]
+    #: b"" of one that is not due yet
     body: bytes
 
 
@@ -72,13 +108,15 @@ class Spares:
         self._link = link
         self._topology = topology
         self._declarer = declarer
+        self._watch = _watches.setdefault(f"{link.host}/{link.virtual_host}", _Watch())
         self._looked = False
-        #: when what was sent here is safe, and until when that is known to others; unix ns
-        self._safe_at = self._known = 0
-        self._clock = socket.gethostname()
+        self._aside = False
+        self._told = False
 
     def add(self, item: Publishing, exchange: str, routing_key: str, due: int, now: int) -> Publishing:
-        """A message that is to wait, with its spare where it waits for less than twelve days.
+        """A message that is to wait, with its spare; without one where it waits for too long.
+
+        Also where the queue of spares can't be had: what is to be sent is sent.
 
         Args:
             exchange: where it goes from its wait, with that routing key.
@@ -87,42 +125,52 @@ class Spares:
         place = self._topology.spare((due - now) / 1e9)
         if place is None:
             return item
-        self.look()
-        self._declarer.ensure(place, 1.0)  # nobody is told if it is gone
-        self._safe_at = max(self._safe_at, due + SAFE)
-        self._known = now
-        about = [exchange, routing_key, self._clock, str(due), str(now)]
+        try:
+            self.look()
+            self._declarer.ensure(place, 1.0)  # nobody is told if it is gone
+        except (NotFound, GearmeshError) as exc:  # of a cluster, the node that has it may be away
+            self._missing(exc)
+            return item
+        self._watch.sent(due, now)
         spare = replace(
             item,
             exchange="",
             routing_key=place.name,
-            headers={**(item.headers or {}), SPARE: about},
+            headers={
+                **(item.headers or {}),
+                SPARE: [exchange, routing_key, self._watch.clock, str(due), str(now)],
+            },
             mandatory=False,
             queue=None,
         )
         return replace(item, spare=spare)
 
-    def tend(self) -> None:
-        """Note down from time to time what is safe by now: nothing that was due long ago is to be sent again."""
+    @property
+    def untold(self) -> bool:
+        """There is something for :meth:`tell` to do. Any thread."""
+        return self._watch.untold(time.time_ns())
+
+    def tell(self) -> None:
+        """Note down that all is safe by now: nothing that was due long ago is to be sent again."""
+        watch = self._watch
         now = time.time_ns()
-        if self._known >= self._safe_at or now < min(self._safe_at, self._known + NOTED):
+        # In the queue where spares live longest, lest they outlive what it says.
+        place = self._topology.spare(watch.longest)
+        channel = self._declarer.channel
+        if place is None or self._link.blocked or not channel.is_open:
             return
-        self._link.check()
-        place = self._topology.spare(0)
-        assert place is not None
-        self._declarer.ensure(place, 1.0)
-        about = ["", "", self._clock, "0", str(now)]
+        about = ["", "", watch.clock, "0", str(now)]
         note = Publishing("", place.name, b"", {SPARE: about}, content_type="text/plain", mandatory=False)
         # Without a confirm: if it is lost, more is sent again than need be.
-        channel = self._declarer.channel
         self._link.send(frames.Writer(channel.channel_id, self._link.frame_max).write(note))
-        self._known = now
+        watch.told = now
 
     def look(self) -> None:
         """See to it that the spares are looked through if RabbitMQ was started anew.
 
         Raises:
             ConfigError: this user may not declare what is needed for that.
+            NotFound: the node of the cluster that knows is away.
         """
         until = time.monotonic() + self._link.patience
         pause = 0.02
@@ -145,17 +193,26 @@ class Spares:
             pause = min(2 * pause, LONGEST)
 
     def look_aside(self) -> None:
-        """The same in a thread of its own, with a connection of its own.
+        """The same in a thread of its own, with a connection of its own, once.
 
         RabbitMQ does not serve a connection that has published something while it has an alarm, and who consumes may
         be the one to end that.
         """
-        if not self._looked_through():
-            threading.Thread(target=self._aside, name="gearmesh-amqp-spares", daemon=True).start()
+        if self._aside:
+            return
+        self._aside = True
+        try:
+            if self._looked_through():
+                return
+        except (NotFound, GearmeshError) as exc:
+            self._missing(exc)
+            return
+        threading.Thread(target=self._look_aside, name="gearmesh-amqp-spares", daemon=True).start()
 
-    def _aside(self) -> None:
+    def _look_aside(self) -> None:
         pauses = Pauses()
-        while self._link.broken is None and (client := self._link.client) is not None:
+        own = self._link
+        while own.broken is None and not own.released and (client := own.client) is not None:
             try:
                 link = client.transport.establish_connection()
                 try:
@@ -164,12 +221,20 @@ class Spares:
                 finally:
                     link.close()
                 return
+            except (NotFound, GearmeshError) as exc:
+                self._missing(exc)
+                return
             except (AMQPError, OSError) as exc:
                 pauses.log(log, "the spares can't be looked through", exc)
                 time.sleep(pauses.next())
-            except GearmeshError as exc:
-                log.error("the spares can't be looked through: %s", exc)
-                return
+
+    def _missing(self, exc: Exception) -> None:
+        if not self._told:
+            self._told = True
+            log.error(
+                "what is delayed has no spare, should RabbitMQ be killed as its wait ends: %s",
+                exc,
+            )
 
     def _looked_through(self) -> bool:
         """Somebody has been through since RabbitMQ was started."""
@@ -186,59 +251,80 @@ class Spares:
             )
         except ResourceLocked:
             return False
+        except AccessRefused as exc:
+            raise ConfigError(f"queue {AMQP_LOOKING!r} can't be declared: {exc}") from exc
         return True
 
     def _look_through(self) -> None:
         sender = Sender(self._link, self._topology, self._declarer)
-        reader = _Reader(self._link)
+        now = time.time_ns()
+        reader = _Reader(self._link, now)
         reader.open()
         try:
             found = [spare for queue in self._topology.spares() for spare in self._read(reader, queue.name)]
             latest: dict[str, int] = {}
             for spare in found:
                 latest[spare.clock] = max(latest.get(spare.clock, 0), spare.sent)
-            now = time.time_ns()
-            # Of this clock somebody has to go on to say what is safe.
-            self._safe_at = max((x.due + SAFE for x in found if x.clock == self._clock), default=0)
-            self._known = now
+                if spare.clock == self._watch.clock:  # who sent it may be gone, and say nothing more
+                    self._watch.sent(spare.due, spare.sent)
             gone = [spare for spare in found if spare.due < latest[spare.clock] - SAFE]
             owed = [spare for spare in found if latest[spare.clock] - SAFE <= spare.due <= now]
             if owed:
                 log.info(
                     "RabbitMQ was started anew: %d messages were due then, and are sent again", len(owed)
                 )
-            try:
-                sender.publish([_again(spare) for spare in owed])
-            except PublishError as exc:
-                log.error("%s; the next start of RabbitMQ is the next try", exc)
-                owed = []
+            ways: dict[tuple[str, str], list[_Spare]] = {}
+            for spare in owed:
+                ways.setdefault((spare.exchange, spare.routing_key), []).append(spare)
+            for spares in ways.values():
+                self._send_again(sender, spares, now)
             acks = [frames.ack(reader.channel_id, spare.tag) for spare in (*gone, *owed)]
             if acks:
                 self._link.send(b"".join(acks))
         finally:
             with suppress(AMQPError, OSError):
                 reader.close()  # what was not acknowledged is back in its place
-        sender.publish([Publishing("", AMQP_ALIVE, b"", content_type="text/plain", transient=True)])
+        alive = Publishing("", AMQP_ALIVE, b"", content_type="text/plain", transient=True, queue=_ALIVE)
+        sender.publish([alive])
         sender.drop()
         self._looked = True
 
+    def _send_again(self, sender: Sender, owed: Sequence[_Spare], now: int) -> None:
+        """All with the same way, as possible second copies; what can't be sent is kept."""
+        try:
+            sender.publish([_again(spare) for spare in owed])
+        except PublishError as exc:
+            log.error("%s; the next start of RabbitMQ is the next try", exc)
+            # By a clock of which nothing younger will ever be known: they are owed whatever is sent meanwhile.
+            about = [uuid4().hex, str(now), str(now)]
+            sender.publish([_kept(spare, about) for spare in owed])
+
     def _read(self, reader: _Reader, queue: str) -> list[_Spare]:
+        """All spares in a queue."""
         count = self._declarer.count(queue)
         if not count:
             return []
-        reader.found.clear()
+        reader.found, reader.queue = [], queue
         tag = reader.basic_consume(queue, callback=lambda message: None)
-        while len(reader.found) < count and self._link.read_one(1.0):
-            pass
+        until = time.monotonic() + self._link.patience
+        while len(reader.found) < count:
+            if self._link.read_one(1.0):
+                continue
+            if not self._declarer.count(queue):  # some have expired, or are no spares
+                break
+            if time.monotonic() > until:
+                raise RecoverableConnectionError(f"queue {queue!r} stands still")
         reader.basic_cancel(tag)
-        return reader.found.copy()
+        return reader.found
 
 
 class _Reader(pyamqp.Channel):  # type: ignore[misc]
-    """A channel that keeps what it is sent."""
+    """A channel that keeps what it is sent; of what is due after ``now``, not the body."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, now: int) -> None:
         super().__init__(link)
+        self._now = now
+        self.queue = ""
         self.found: list[_Spare] = []
 
     def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
@@ -246,12 +332,16 @@ class _Reader(pyamqp.Channel):  # type: ignore[misc]
         properties = read_properties(raw)
         about: Any = (properties.get("application_headers") or {}).get(SPARE)
         try:
-            exchange, routing_key, clock, due, sent = map(str, about)
-            spare = _Spare(exchange, routing_key, clock, int(due), int(sent), delivered.tag, properties, body)
+            exchange, routing_key, clock, *times = map(str, about)
+            due, sent = map(int, times)
         except (TypeError, ValueError):
             log.error("no spare, but in a queue of spares: header %s is %r", SPARE, about)
-        else:
-            self.found.append(spare)
+            return
+        if due > self._now:
+            body = b""
+        self.found.append(
+            _Spare(exchange, routing_key, clock, due, sent, self.queue, delivered.tag, properties, body)
+        )
 
 
 def _again(spare: _Spare) -> Publishing:
@@ -259,7 +349,6 @@ def _again(spare: _Spare) -> Publishing:
     headers = {
         name: value for name, value in spare.properties["application_headers"].items() if name != SPARE
     }
-    # Where RabbitMQ would have dropped it at the end of its wait, since no queue takes it, it is dropped, too.
     return repeated(
         Publishing(
             spare.exchange,
@@ -268,6 +357,16 @@ def _again(spare: _Spare) -> Publishing:
             headers,
             spare.properties.get("priority") or 0,
             content_type=spare.properties.get("content_type") or "application/json",
+            # What no queue takes RabbitMQ would have dropped at the end of its wait, too.
             mandatory=False,
         )
+    )
+
+
+def _kept(spare: _Spare, times: Sequence[str]) -> Publishing:
+    """A spare once more."""
+    message = _again(spare)
+    about = [spare.exchange, spare.routing_key, *times]
+    return replace(
+        message, exchange="", routing_key=spare.queue, headers={**(message.headers or {}), SPARE: about}
     )

@@ -20,8 +20,9 @@ __all__ = ["Topology", "round_up"]
 STEPS: Final = 10
 #: Milliseconds after which a queue of ours that nobody uses any more is gone.
 UNUSED: Final = 600_000
-#: Spares of one queue at the most; the oldest are dropped.
+#: Spares of one queue at the most, and their bytes; the oldest are dropped.
 SPARES: Final = 10_000
+BYTES: Final = 1 << 28
 
 
 class Topology:
@@ -149,6 +150,7 @@ class Topology:
                 "x-queue-type": "classic",
                 "x-message-ttl": lives,
                 "x-max-length": SPARES,
+                "x-max-length-bytes": BYTES,
                 "x-expires": 2 * lives,
             }
             yield ms, Queue(amqp_spare(ms // 1000), arguments, expires=True)
