@@ -309,6 +309,7 @@ def test_stop_while_the_server_is_away(desk: Desk) -> None:
     desk.backend.connection_errors = (ConnectionError,)
     (job,) = desk.hold(1)
     desk.done(job)
+    eventually(lambda: desk.stalls)
     assert not desk.committer.drain(0.3)
     assert set(desk.stalls) == {True}
     began = time.monotonic()
