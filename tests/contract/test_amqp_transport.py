@@ -19,7 +19,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp.committing import AGES
+from gearmesh.transports.amqp.declaring import AGES
 from gearmesh.transports.amqp.topology import round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection

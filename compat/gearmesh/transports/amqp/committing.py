@@ -10,6 +10,7 @@ import msgspec
 from amqp.exceptions import AMQPError
 
 from gearmesh.errors import RemoteProtocolError
+from gearmesh.transports.amqp.declaring import AGES
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
 from gearmesh.transports.amqp.sender import AGAIN, repeated
@@ -36,8 +37,6 @@ _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x
 #: Seconds below which a delayed message does not wait in a queue of Go's kind. Go: that one is gone after twice the
 #: delay, with the message in it if this came later than one delay after the declaration. Go's own are a second or more.
 SHORT: Final = 0.5
-#: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
-AGES: Final = 1.0
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
 SHORTEST, LONGEST = 0.05, 30.0
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["Declarer"]
+__all__ = ["AGES", "Declarer"]
 
+#: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
+AGES: Final = 1.0
 #: A queue that expires is declared anew once this part of its time is over.
 _FRESH: Final = 0.25
 

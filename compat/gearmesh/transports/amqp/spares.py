@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -28,6 +29,7 @@ from msgspec.structs import replace
 from gearmesh.errors import ConfigError, GearmeshError, PublishError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp import frames
+from gearmesh.transports.amqp.declaring import AGES
 from gearmesh.transports.amqp.frames import Delivered, Publishing, Queue, read_properties
 from gearmesh.transports.amqp.sender import SPARE, Sender, repeated
 from gearmesh.wire.names import AMQP_ALIVE, AMQP_LOOKING
@@ -53,6 +55,7 @@ LONGEST: Final = 0.5
 _ALIVE: Final = Queue(AMQP_ALIVE, {"x-queue-type": "classic", "x-max-length": 1})
 
 
+@cache
 def _clock() -> str:
     """Which clock this is: all processes of a machine that was started once share it, in containers, too."""
     try:
@@ -127,7 +130,7 @@ class Spares:
             return item
         try:
             self.look()
-            self._declarer.ensure(place, 1.0)  # nobody is told if it is gone
+            self._declarer.ensure(place, AGES)  # nobody is told if it is gone
         except (NotFound, GearmeshError) as exc:  # of a cluster, the node that has it may be away
             self._missing(exc)
             return item
@@ -154,8 +157,9 @@ class Spares:
         """Note down that all is safe by now: nothing that was due long ago is to be sent again."""
         watch = self._watch
         now = time.time_ns()
-        # In the queue where spares live longest, lest they outlive what it says.
-        place = self._topology.spare(watch.longest)
+        # The last one goes where the spares it speaks of are, lest they outlive it; the others would crowd them out.
+        last = now >= watch.safe_at
+        place = self._topology.spare(watch.longest if last else 0)
         channel = self._declarer.channel
         if place is None or self._link.blocked or not channel.is_open:
             return
@@ -164,6 +168,8 @@ class Spares:
         # Without a confirm: if it is lost, more is sent again than need be.
         self._link.send(frames.Writer(channel.channel_id, self._link.frame_max).write(note))
         watch.told = now
+        if last:
+            watch.longest = 0.0
 
     def look(self) -> None:
         """See to it that the spares are looked through if RabbitMQ was started anew.
