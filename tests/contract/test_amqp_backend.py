@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import amqp
 import pytest
@@ -19,42 +16,25 @@ from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.config import AMQPConfig
-from gearmesh.errors import BackendError, ChordBusy, ConfigError, Unstorable
+from gearmesh.errors import BackendError, ConfigError, Unstorable
 from gearmesh.testing.contracts import BackendContract
-from gearmesh.testing.contracts.store import CREATED, an_int, make_state, run_all
+from gearmesh.testing.contracts.store import an_int, make_state
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.codec import decode_state
-from gearmesh.wire.names import chord_triggered_queue, group_meta_queue
-from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
+from gearmesh.wire.names import group_meta_queue
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta
 
+from .amqp_backends import Open, queues, vhost
 from .go_amqp import GoSide, body
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "amqp.json").read_text())
 
-Open = Callable[..., AMQPBackend]
-
 
 @pytest.fixture
-def open_backend(amqp_url: str) -> Iterator[Open]:
-    """Opens backends on one vhost."""
-    opened: list[Backend] = []
-
-    def open(*, expire: int = 3600, url: str = amqp_url, **options: Any) -> AMQPBackend:
-        backend = open_url(url, expire=expire, options=options)
-        assert isinstance(backend, AMQPBackend)
-        opened.append(backend)
-        return backend
-
-    yield open
-    for backend in opened:
-        backend.close()
-
-
-@pytest.fixture
-def backend(open_backend: Open) -> AMQPBackend:
-    return open_backend()
+def backend(open_amqp: Open) -> AMQPBackend:
+    return open_amqp()
 
 
 @pytest.fixture
@@ -74,21 +54,6 @@ class TestAMQPBackend(BackendContract):
 
 
 # --- the layout -----------------------------------------------------------------------------------
-
-
-def queues(server: RabbitServer, url: str) -> dict[str, dict[str, Any]]:
-    """All queues of a vhost, in the form of the recordings."""
-    columns = ("name", "durable", "auto_delete", "exclusive", "arguments", "messages", "consumers")
-    rows = server.listing("queues", *columns, vhost=vhost(url))
-    return {row.pop("name"): row | {"arguments": sorted(row["arguments"])} for row in rows}
-
-
-def vhost(url: str) -> str:
-    return url.rpartition("/")[2]
-
-
-def a_group(count: int) -> tuple[str, list[str]]:
-    return f"group_{uuid4()}", [f"task_{uuid4()}" for _ in range(count)]
 
 
 def test_queues_and_messages_are_as_recorded(
@@ -136,8 +101,8 @@ def _first_task() -> str:
     return found
 
 
-def test_an_exchange_and_its_type_are_settings(amqp_url: str, open_backend: Open) -> None:
-    backend = open_backend(amqp=AMQPConfig(exchange="mine", exchange_type="topic"))
+def test_an_exchange_and_its_type_are_settings(amqp_url: str, open_amqp: Open) -> None:
+    backend = open_amqp(amqp=AMQPConfig(exchange="mine", exchange_type="topic"))
     backend.write([make_state("task_1")])
     assert backend.read(["task_1"]) == [make_state("task_1")]
     with GoSide(amqp_url).channel() as channel:
@@ -146,9 +111,9 @@ def test_an_exchange_and_its_type_are_settings(amqp_url: str, open_backend: Open
             channel.exchange_declare("machinery_exchange", "direct", passive=True)
 
 
-def test_a_fanout_exchange_gets_no_states(amqp_url: str, open_backend: Open) -> None:
+def test_a_fanout_exchange_gets_no_states(amqp_url: str, open_amqp: Open) -> None:
     """Every queue that is bound to it would get them all."""
-    backend = open_backend(amqp=AMQPConfig(exchange_type="fanout"))
+    backend = open_amqp(amqp=AMQPConfig(exchange_type="fanout"))
     with GoSide(amqp_url).channel() as channel:
         channel.exchange_declare("machinery_exchange", "fanout", durable=True, auto_delete=False)
         channel.queue_declare("machinery_tasks", durable=True, auto_delete=False)
@@ -158,9 +123,9 @@ def test_a_fanout_exchange_gets_no_states(amqp_url: str, open_backend: Open) -> 
         assert channel.queue_declare("machinery_tasks", passive=True).message_count == 0
 
 
-def test_what_int32_cannot_say_is_refused(open_backend: Open) -> None:
+def test_what_int32_cannot_say_is_refused(open_amqp: Open) -> None:
     with pytest.raises(ConfigError, match=r"results_expire_in is 2147484.*at most 2147483 seconds"):
-        open_backend(expire=2_147_484)
+        open_amqp(expire=2_147_484)
 
 
 def test_nothing_is_made_by_looking(
@@ -198,18 +163,18 @@ def test_go_reads_what_we_write(backend: AMQPBackend, go: GoSide) -> None:
     assert [go.poll("task_1") for _ in range(4)] == [*states, None]
 
 
-def test_we_read_what_go_writes_and_leave_it(backend: AMQPBackend, go: GoSide, open_backend: Open) -> None:
+def test_we_read_what_go_writes_and_leave_it(backend: AMQPBackend, go: GoSide, open_amqp: Open) -> None:
     done = make_state("task_1", SUCCESS, Results=(an_int(3),))
     for state in (make_state("task_1"), make_state("task_1", RECEIVED), make_state("task_1", STARTED), done):
         go.set(state)
     assert backend.read(["task_1"]) == [done]
-    assert open_backend().read(["task_1"]) == [done]
+    assert open_amqp().read(["task_1"]) == [done]
     assert go.poll("task_1") == done  # what it has replaced, Go need not go through
     assert go.poll("task_1") is None
 
 
 def test_what_go_has_consumed_is_known_to_who_read_it(
-    backend: AMQPBackend, go: GoSide, open_backend: Open
+    backend: AMQPBackend, go: GoSide, open_amqp: Open
 ) -> None:
     done = make_state("task_1", FAILURE, Error="no")
     go.set(make_state("task_2", STARTED))
@@ -218,7 +183,7 @@ def test_what_go_has_consumed_is_known_to_who_read_it(
     assert go.poll("task_1") == done
     assert go.poll("task_2") == make_state("task_2", STARTED)
     assert backend.read(["task_1", "task_2"]) == [done, make_state("task_2", STARTED)]
-    assert open_backend().read(["task_1", "task_2"]) == [None, None], "not known: nobody can tell"
+    assert open_amqp().read(["task_1", "task_2"]) == [None, None], "not known: nobody can tell"
     go.delete("task_1")
     go.delete("task_2")
     assert backend.read(["task_1", "task_2"]) == [done, None], "an unfinished one may have gone on since"
@@ -270,7 +235,7 @@ def test_a_deleted_exchange_comes_again(backend: AMQPBackend, go: GoSide) -> Non
 
 
 def test_who_may_not_announce_does_all_else(
-    open_backend: Open, rabbitmq_server: RabbitServer, amqp_url: str
+    open_amqp: Open, rabbitmq_server: RabbitServer, amqp_url: str
 ) -> None:
     """A user with rights to Machinery's names only."""
     machinery = '<<"^(machinery_|task_|group_).*">>'
@@ -278,7 +243,7 @@ def test_who_may_not_announce_does_all_else(
         f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{vhost(amqp_url)}">>, '
         f'{machinery}, {machinery}, {machinery}, <<"test">>).'
     )
-    backend = open_backend()
+    backend = open_amqp()
     told: list[str] = []
     stop = backend.watch(told.extend)
     backend.write([make_state("task_1"), make_state("task_1", SUCCESS, Results=())])
@@ -290,10 +255,10 @@ def test_who_may_not_announce_does_all_else(
 
 
 def test_a_lost_listener_listens_again(
-    backend: AMQPBackend, open_backend: Open, rabbitmq_server: RabbitServer
+    backend: AMQPBackend, open_amqp: Open, rabbitmq_server: RabbitServer
 ) -> None:
     told: list[str] = []
-    stop = open_backend().watch(told.extend)
+    stop = open_amqp().watch(told.extend)
 
     def announced(uuid: str) -> bool:
         with suppress(*backend.connection_errors):
@@ -314,174 +279,6 @@ def test_what_is_no_state_is_named(backend: AMQPBackend, go: GoSide) -> None:
             channel.basic_publish(amqp.Message(b"nonsense"), "", queue)
         with pytest.raises(BackendError, match=f"{name}: what is stored is no"):
             backend.read_group("group_1") if name == "group_1" else backend.read([name])
-
-
-# --- counting a group's members -------------------------------------------------------------------
-
-
-def success(uuid: str, value: int = 0) -> TaskState:
-    return make_state(uuid, SUCCESS, Results=(an_int(value),))
-
-
-def test_the_last_member_gathers_all(
-    backend: AMQPBackend, open_backend: Open, rabbitmq_server: RabbitServer, amqp_url: str
-) -> None:
-    group, members = a_group(3)
-    backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members), CreatedAt=CREATED))
-    for uuid in reversed(members):
-        assert backend.counted(group, uuid, False) is False
-        backend.count([(group, success(uuid))])
-        assert backend.counted(group, uuid, False) is True, "it was by this process"
-        assert backend.gather(group, 3, uuid, False) is (uuid == members[0])
-    assert open_backend().gather(group, 3, members[1], False) is False, "another has it in hand"
-    assert backend.gather(group, 3, members[1], False) is False
-    assert backend.gather(group, 3, members[0], False) is True, "the same again"
-    assert backend.gathered(group, members[1]) is None
-    assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members], "in their order"
-    assert backend.trigger(group, members[0]) is True
-    backend.let_go(group, members[0], True)
-    backend.let_go(group, members[0], True)
-    assert backend.gather(group, 3, members[0], False) is False
-    assert set(queues(rabbitmq_server, amqp_url)) == {chord_triggered_queue(group)}
-
-
-def test_a_group_of_gos_is_gathered_as_it_ended(backend: AMQPBackend, go: GoSide) -> None:
-    group, members = a_group(4)
-    for uuid in (members[2], members[0], members[3]):
-        go.set(success(uuid), group)
-    backend.count([(group, success(members[1]))])
-    assert backend.gather(group, 4, members[1], False) is True
-    assert backend.gathered(group, members[1]) == [success(members[n]) for n in (2, 0, 3, 1)]
-    assert not go.complete(group, 4), "Go sees that somebody has them"
-    backend.let_go(group, members[1], False)
-    assert go.complete(group, 4)
-
-
-def test_a_redelivered_member_is_counted_once(backend: AMQPBackend, open_backend: Open, go: GoSide) -> None:
-    group, members = a_group(300)
-    backend.count([(group, success(uuid)) for uuid in members[:-1]])
-    other = open_backend()
-    assert other.counted(group, members[7], True) is True
-    assert other.counted(group, members[-1], True) is False
-    assert other.counted("group_none", members[7], True) is False
-    assert go.complete(group, 299), "looking has put all back"
-
-
-def test_a_second_message_of_a_member_is_dropped(backend: AMQPBackend, go: GoSide) -> None:
-    """Two of three, one of them twice: as many messages as members, and not complete."""
-    group, members = a_group(3)
-    for uuid in (members[0], members[0], members[1]):
-        go.set(success(uuid), group)
-    assert backend.gather(group, 3, members[1], False) is False
-    assert go.complete(group, 2), "and Go counts right again"
-    go.set(success(members[2]), group)
-    assert backend.gather(group, 3, members[1], False) is True
-
-
-def test_who_looks_is_not_disturbed(backend: AMQPBackend, open_backend: Open) -> None:
-    group, members = a_group(1)
-    backend.count([(group, success(members[0]))])
-    assert backend.gather(group, 1, members[0], False) is True
-    other = open_backend()
-    with pytest.raises(ChordBusy, match=group):
-        other.counted(group, members[0], True)
-    with pytest.raises(ChordBusy, match=group):
-        other.counted(group, "task_other", True)
-    backend.close()  # as if its process had died
-    assert eventually(lambda: other.counted(group, members[0], True))
-    assert other.gather(group, 1, members[0], True) is True
-
-
-def test_a_lost_connection_puts_all_back(
-    backend: AMQPBackend, open_backend: Open, rabbitmq_server: RabbitServer
-) -> None:
-    group, members = a_group(5)
-    backend.count([(group, success(uuid)) for uuid in members])
-    assert backend.gather(group, 5, members[0], False) is True
-    rabbitmq_server.close_connections()
-    with pytest.raises(backend.connection_errors):
-        backend.trigger(group, members[0])
-    assert backend.gathered(group, members[0]) is None
-    assert backend.trigger(group, members[0]) is True, "it gathers anew"
-    assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members]
-    rabbitmq_server.close_connections()
-    other = open_backend()
-    assert eventually(lambda: other.gather(group, 5, members[3], False)) is True
-    assert other.trigger(group, members[3]) is False, "the first one has taken it, and comes again"
-    other.let_go(group, members[3], False)
-    again = open_backend()
-    assert again.gather(group, 5, members[0], True) is True
-    assert again.trigger(group, members[0]) is True
-    again.let_go(group, members[0], True)
-    with pytest.raises(backend.connection_errors):
-        backend.trigger(group, members[0])
-    assert backend.trigger(group, members[0]) is False, "who wakes up late finds nothing to fire with"
-
-
-def test_a_count_without_an_answer_is_looked_up(
-    backend: AMQPBackend, open_backend: Open, make_proxy: Callable[..., Proxy], rabbitmq_server: RabbitServer,
-    amqp_url: str,
-) -> None:  # fmt: skip
-    proxy = make_proxy(rabbitmq_server.port)
-    far = open_backend(url=amqp_url.replace(f":{rabbitmq_server.port}/", f":{proxy.port}/"))
-    group, members = a_group(2)
-    far.count([(group, success(members[0]))])
-    proxy.lose_replies(1)
-    with pytest.raises(far.connection_errors):
-        far.count([(group, success(members[1]))])
-    assert proxy.lost == 1
-    assert far.counted(group, members[1], False) is True, "it has looked"
-    assert far.gather(group, 2, members[1], False) is True
-
-
-def test_what_was_gathered_is_there_though_go_deletes_the_queue(backend: AMQPBackend, go: GoSide) -> None:
-    """Go: a worker that finds too few messages deletes the queue all the same."""
-    group, members = a_group(2)
-    backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members)))
-    backend.write([success(uuid) for uuid in members])
-    backend.count([(group, success(uuid)) for uuid in members])
-    assert backend.gather(group, 2, members[0], False) is True
-    go.forget(group)
-    assert backend.trigger(group, members[0]) is True
-    assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members]
-    backend.let_go(group, members[0], True)
-
-
-def test_one_fires_whoever_is_last(backend: AMQPBackend, open_backend: Open, go: GoSide) -> None:
-    """Members of Go's and ours end at the same time, many times over."""
-    others = [backend, open_backend()]
-    fired: list[list[TaskState]] = []
-    for round in range(12):
-        group, members = a_group(4)
-        start = threading.Barrier(4)
-        fired.clear()
-
-        def end(n: int, uuid: str, group: str = group, start: threading.Barrier = start) -> None:
-            start.wait(20)
-            states = go.end_member(success(uuid), group, 4) if n < 2 else ours(others[n - 2], group, 4, uuid)
-            if states is not None:
-                fired.append(states)
-
-        if round % 2:  # in turn, so that each is last at times
-            for n, uuid in enumerate(members):
-                start = threading.Barrier(1)
-                order = (n + round) % 4
-                end(order, uuid, group, start)
-        else:
-            run_all([threading.Thread(target=end, args=(n, uuid)) for n, uuid in enumerate(members)])
-        assert len(fired) == 1, f"round {round}"
-        assert {state.TaskUUID for state in fired[0]} == set(members)
-
-
-def ours(backend: AMQPBackend, group: str, count: int, uuid: str) -> list[TaskState] | None:
-    """What a committer does for a member."""
-    backend.count([(group, success(uuid))])
-    if not backend.gather(group, count, uuid, False):
-        return None
-    states = backend.gathered(group, uuid)
-    won = backend.trigger(group, uuid)
-    backend.let_go(group, uuid, won)
-    return states if won else None
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -505,10 +302,10 @@ def test_a_connection_that_was_closed_is_not_used_again(
 
 
 def test_a_connection_that_breaks_is_the_callers_to_try_again(
-    open_backend: Open, make_proxy: Callable[..., Proxy], rabbitmq_server: RabbitServer, amqp_url: str
+    open_amqp: Open, make_proxy: Callable[..., Proxy], rabbitmq_server: RabbitServer, amqp_url: str
 ) -> None:
     proxy = make_proxy(rabbitmq_server.port)
-    backend = open_backend(url=amqp_url.replace(f":{rabbitmq_server.port}/", f":{proxy.port}/"))
+    backend = open_amqp(url=amqp_url.replace(f":{rabbitmq_server.port}/", f":{proxy.port}/"))
     backend.write([make_state("task_1")])
     proxy.lose_replies(1)
     with pytest.raises(backend.connection_errors):
@@ -537,10 +334,10 @@ def test_a_forked_child_has_its_own_connections(backend: AMQPBackend) -> None:
     assert backend.read(["task_1", "task_2"]) == [make_state("task_1", STARTED), make_state("task_2")]
 
 
-def test_a_state_that_is_too_large_is_named(open_backend: Open, rabbitmq_server: RabbitServer) -> None:
+def test_a_state_that_is_too_large_is_named(open_amqp: Open, rabbitmq_server: RabbitServer) -> None:
     rabbitmq_server.evaluate("application:set_env(rabbit, max_message_size, 100000).")
     try:
-        backend = open_backend()
+        backend = open_amqp()
         backend.write([make_state("task_1"), make_state("task_2")])
         large = make_state("task_1", FAILURE, Error="x" * 100_000)
         with pytest.raises(Unstorable, match=r"task_1 can't be stored: .*max_message_size") as refused:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gearmesh.app.groups import groups_of
+from gearmesh.app.groups import Ended, groups_of
 from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.transports.base import Channel, Drifting, Streaming
 from gearmesh.wire.commit import Commit, Outcome, Token
 from gearmesh.wire.state import TaskState
 
-__all__ = ["Flusher", "without_states"]
+__all__ = ["Flusher"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -35,9 +35,10 @@ class Flusher:
         self.drifting = channel if isinstance(channel, Drifting) else None
         #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
         self.streaming = channel if isinstance(channel, Streaming) and not self.fused else None
-        #: The last flush came so far that it sent something: all states were written, and later ones may have been
-        #: since. Who repeats it has to leave them out; see :func:`without_states`.
-        self.sent = False
+        #: the last flush came so far that it sent something
+        self._sent = False
+        #: the indices of those of its commits that came not even so far that they wrote states
+        self._unwritten: set[int] = set()
 
     def flush(
         self, commits: Sequence[Commit], token: Token | None = None, *, again: bool = False
@@ -49,8 +50,24 @@ class Flusher:
         """
         if self.fused:
             return self._channel.commit(commits, token=token)
-        self.sent = False
+        self._sent = False
         return self._split(commits, token, again)
+
+    def owed(self, commits: Sequence[Commit]) -> list[Commit]:
+        """What is to be flushed again of the last flush, which broke off.
+
+        States that were written are left out if something was sent: what followed from it may have begun, and may have
+        written later ones.
+        """
+        if not self._sent:
+            return list(commits)
+        return [
+            commit if i in self._unwritten else _without_states(commit) for i, commit in enumerate(commits)
+        ]
+
+    def let_go(self, group_uuid: str, by: str) -> None:
+        """The member ``by`` will not fire its group's chord, nor come again."""
+        self._groups.over(group_uuid, by, False)
 
     def _split(self, commits: Sequence[Commit], token: Token | None, again: bool) -> list[Outcome]:
         """Go's order: whatever a later step needs is there before it.
@@ -59,33 +76,37 @@ class Flusher:
         fence.
         """
         busy, finals = self._groups.look(commits)
+        self._unwritten = set(busy)
         outcomes: list[Outcome | None] = ["busy" if i in busy else None for i in range(len(commits))]
         todo = [(i, commit) for i, commit in enumerate(commits) if i not in busy]
         lost = self._lost(todo)
         for i in lost:
             outcomes[i] = "lost"
+            if (trigger := commits[i].trigger) is not None:
+                self._groups.over(trigger.group_uuid, trigger.by, False)
         # A lost delivery comes again and does what is left to do; only a result is kept for it.
         states = [state for i, commit in todo for state in commit.states if i not in lost or state.final]
         todo = [(i, commit) for i, commit in todo if i not in lost]
         states = self._not_over_results(states, todo)
         if states:
             self._backend.write(states)
-        if finals:
-            self._groups.count(finals)
+        asking = _asking(todo)
+        self._groups.count([final for i, final in finals.items() if i not in asking])
         rest: list[tuple[int, Commit]] = []
         fired: set[int] = set()
-        asked: set[str] = set()
         for i, commit in todo:
             won = False
-            if not _answered(commit, asked):
-                outcomes[i], won = self._chord(commit)
+            if i in asking or commit.trigger is not None:
+                outcomes[i], won = self._chord(commit, finals.get(i))
+                if outcomes[i] == "waiting" and commit.trigger is not None:
+                    self._unwritten.add(i)
             if outcomes[i] is None:
                 publishes = commit.publishes
                 if commit.trigger is not None and won:
                     fired.add(i)
                     publishes = (*publishes, *commit.trigger.publishes)
                 rest.append((i, Commit(publishes=publishes, settle=commit.settle, again=commit.again)))
-        self.sent = True
+        self._sent = True
         settling = [commit for _, commit in rest]
         if again and self.drifting is not None:
             done = self.drifting.commit(settling, token=token, again=True)
@@ -94,7 +115,7 @@ class Flusher:
         for (i, _), outcome in zip(rest, done, strict=True):
             outcomes[i] = outcome
             if (trigger := commits[i].trigger) is not None:
-                self._groups.over(trigger, fired=i in fired and outcome == "done")
+                self._groups.over(trigger.group_uuid, trigger.by, i in fired and outcome == "done")
         return [outcome or "done" for outcome in outcomes]
 
     def _not_over_results(
@@ -121,16 +142,16 @@ class Flusher:
             return set()
         return {i for i, commit in commits if commit.settle is not None and drifting.lost(commit.settle)}
 
-    def _chord(self, commit: Commit) -> tuple[Outcome | None, bool]:
+    def _chord(self, commit: Commit, final: Ended | None) -> tuple[Outcome | None, bool]:
         """An outcome that ends the commit here, or None; and whether it has won its trigger."""
         try:
-            if commit.chord is not None and self._groups.complete(commit):
+            if commit.chord is not None and self._groups.complete(commit, final):
                 return "complete", False
             trigger = commit.trigger
             if trigger is None or not self._backend.trigger(trigger.group_uuid, trigger.by):
                 return None, False
         except ChordBusy:
-            return "busy", False
+            return "waiting", False
         except BackendError as exc:
             log.error("%s; its chord will not fire", exc)
             return None, False
@@ -138,22 +159,26 @@ class Flusher:
         return None, True
 
 
-def without_states(commit: Commit) -> Commit:
-    """The same, for a flush that wrote its states and is to be repeated: what followed from it may have begun."""
+def _without_states(commit: Commit) -> Commit:
     trigger = commit.trigger
     if trigger is not None:
         trigger = msgspec.structs.replace(trigger, states=())
     return msgspec.structs.replace(commit, states=(), trigger=trigger)
 
 
-def _answered(commit: Commit, asked: set[str]) -> bool:
-    """True if another commit of the flush has asked for the same group: one look is enough, and one who fires it.
+def _asking(commits: Sequence[tuple[int, Commit]]) -> set[int]:
+    """The indices of those that ask for their chord's group: of several in one group, one.
 
-    All states of the flush were written before. A redelivered member asks for itself: it may have taken the trigger.
+    The states of the others were counted before. A redelivered member asks for itself: it may have taken the trigger.
     """
-    if commit.chord is None or (commit.settle is not None and commit.settle.delivery.redelivered):
-        return False
-    group = commit.chord.group_uuid
-    known = group in asked
-    asked.add(group)
-    return known
+    asking: set[int] = set()
+    groups: set[str] = set()
+    for i, commit in commits:
+        if commit.chord is None:
+            continue
+        if commit.settle is not None and commit.settle.delivery.redelivered:
+            asking.add(i)
+        elif commit.chord.group_uuid not in groups:
+            groups.add(commit.chord.group_uuid)
+            asking.add(i)
+    return asking

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from gearmesh.backends.base import Backend, Counting
 from gearmesh.errors import BackendError, ChordBusy
-from gearmesh.wire.commit import Commit, Trigger
+from gearmesh.wire.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Groups", "groups_of", "member_states"]
+__all__ = ["Ended", "Groups", "groups_of", "member_states"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -26,16 +26,19 @@ Ended = tuple[str, TaskState]
 class Groups(Protocol):
     """What a flush asks, in this order. Belongs to one thread."""
 
-    def look(self, commits: Sequence[Commit]) -> tuple[set[int], list[Ended]]:
-        """Before any state is written: the indices of commits that have to wait, and what is to be counted."""
+    def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
+        """Before any state is written: the indices of commits that have to wait, and what is to be counted of others.
+
+        Each of these is then given to :meth:`count`, or to :meth:`complete` with its commit.
+        """
 
     def count(self, finals: Sequence[Ended]) -> None:
         """After the states are written: put these into their groups."""
 
-    def complete(self, commit: Commit) -> bool:
+    def complete(self, commit: Commit, final: Ended | None) -> bool:
         """True if the chord that the commit's member belongs to is to be fired by it."""
 
-    def over(self, trigger: Trigger, fired: bool) -> None:
+    def over(self, group_uuid: str, by: str, fired: bool) -> None:
         """After everything: the callback was sent, or will not be by this member."""
 
 
@@ -63,13 +66,13 @@ class _Listed:
         self._backend = backend
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
 
-    def look(self, commits: Sequence[Commit]) -> tuple[set[int], list[Ended]]:
-        return set(), []
+    def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
+        return set(), {}
 
     def count(self, finals: Sequence[Ended]) -> None:
         pass
 
-    def complete(self, commit: Commit) -> bool:
+    def complete(self, commit: Commit, final: Ended | None) -> bool:
         chord = commit.chord
         meta = None if chord is None else self._meta(chord.group_uuid)
         # Go: a group whose meta is gone, or names another number of members, never fires.
@@ -77,7 +80,7 @@ class _Listed:
             return False
         return self._backend.finished(meta)
 
-    def over(self, trigger: Trigger, fired: bool) -> None:
+    def over(self, group_uuid: str, by: str, fired: bool) -> None:
         pass
 
     def _meta(self, group_uuid: str) -> GroupMeta | None:
@@ -101,16 +104,17 @@ class _Counted:
     def __init__(self, backend: Counting) -> None:
         self._backend = backend
 
-    def look(self, commits: Sequence[Commit]) -> tuple[set[int], list[Ended]]:
+    def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
         busy: set[int] = set()
-        finals: list[Ended] = []
+        finals: dict[int, Ended] = {}
         for i, commit in enumerate(commits):
             member = commit.member
             if member is None or not commit.states:
                 continue
+            size = 0 if commit.chord is None else commit.chord.count
             try:
-                if not self._backend.counted(member.group_uuid, member.task_uuid, member.again):
-                    finals.append((member.group_uuid, commit.states[0]))
+                if not self._backend.counted(member.group_uuid, member.task_uuid, member.again, size):
+                    finals[i] = (member.group_uuid, commit.states[0])
             except ChordBusy:
                 busy.add(i)
         return busy, finals
@@ -118,11 +122,12 @@ class _Counted:
     def count(self, finals: Sequence[Ended]) -> None:
         self._backend.count(finals)
 
-    def complete(self, commit: Commit) -> bool:
+    def complete(self, commit: Commit, final: Ended | None) -> bool:
         chord, member = commit.chord, commit.member
         if chord is None or member is None:
             return False
-        return self._backend.gather(chord.group_uuid, chord.count, member.task_uuid, member.again)
+        own = None if final is None else final[1]
+        return self._backend.gather(chord.group_uuid, chord.count, member.task_uuid, member.again, own)
 
-    def over(self, trigger: Trigger, fired: bool) -> None:
-        self._backend.let_go(trigger.group_uuid, trigger.by, fired)
+    def over(self, group_uuid: str, by: str, fired: bool) -> None:
+        self._backend.let_go(group_uuid, by, fired)

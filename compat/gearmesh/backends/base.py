@@ -78,27 +78,35 @@ class Backend(Protocol):
 class Counting(Protocol):
     """What a backend does that has no list of a group's members (AMQP): it collects their final states, and counts.
 
-    The committer's order for a member that has ended: :meth:`counted`, :meth:`Backend.write`, :meth:`count`,
-    :meth:`gather`; and for the one who gathered: :meth:`gathered`, :meth:`Backend.trigger`, sending the callback,
-    :meth:`let_go`.
+    The committer's order for a member that has ended: :meth:`counted`, :meth:`Backend.write`, and then :meth:`gather`
+    if it belongs to a chord, else :meth:`count`; and for the one who gathered: :meth:`gathered`,
+    :meth:`Backend.trigger`, sending the callback, :meth:`let_go`.
     """
 
-    def counted(self, group_uuid: str, task_uuid: str, again: bool) -> bool:
+    def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
         """True if the member's final state is in its group already.
 
         ``again``: an earlier delivery of it may have put it there. Else nothing is asked, unless an earlier
-        :meth:`count` of this process broke off. Raises ChordBusy while somebody else looks: nothing was done.
+        :meth:`count` of this process broke off. ``members``: how many the group has; 0: it is not known. Raises
+        ChordBusy while somebody else looks, or may be about to take the states of all: nothing was done.
         """
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
         """Put final states into their groups, by the groups' UUIDs."""
 
-    def gather(self, group_uuid: str, members: int, by: str, again: bool) -> bool:
+    def gather(
+        self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
+    ) -> bool:
         """Take the states of all ``members`` in hand for the member ``by``; True for one at most at a time.
 
+        ``own``: its final state, if that is not counted yet: it is now, or is taken in hand with the others.
+
         False where some are missing, or another member has them in hand: it is not settled before the chord
-        has fired, so somebody will come again if it fails. With ``again`` that other may be ``by`` itself in a
-        worker that was lost: ChordBusy is raised then.
+        has fired, so somebody will come again if it fails.
+
+        Raises ChordBusy where a worker of Go's may be about to take them; where they were in hand, and the server
+        has not put them back yet; and, with ``again``, where another has them in hand, which may be ``by`` itself
+        in a worker that was lost. ``own`` is counted then (or remembered): ask again soon, without it.
         """
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:

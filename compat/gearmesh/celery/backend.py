@@ -84,7 +84,10 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
             raise EncodeError(str(exc)) from exc
         states = states_of(task_id, state, text, results, error_text(result))
         ended = request is not None and word in (SUCCESS, FAILURE)
-        self.bridge.end(states, membership(self.bridge.group, request) if ended else None)
+        member = membership(self.bridge.group, request) if ended else None
+        self.bridge.end(
+            states, member, asks=word == SUCCESS and bool(request and request.group and request.chord)
+        )
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:

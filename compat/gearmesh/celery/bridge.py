@@ -157,9 +157,10 @@ class Bridge:
         """Store states. Raises BackendError as :meth:`insist`."""
         self.insist(lambda: self.backend.write(states))
 
-    def end(self, states: Sequence[TaskState], member: Membership | None) -> None:
+    def end(self, states: Sequence[TaskState], member: Membership | None, *, asks: bool = False) -> None:
         """Store the states of a task that has ended, its own the last, and count it where its group is counted.
 
+        ``asks``: it is asked next whether the group is complete, for its chord.
         A FAILURE is not stored over a SUCCESS, where the backend can compare and store in one step.
         Raises BackendError as :meth:`insist`.
         """
@@ -172,14 +173,17 @@ class Bridge:
             self.write(states)
             return
         group, state, counting = member.group_uuid, states[-1], backend
+        self.write(states)
 
-        def store() -> None:
-            counted = counting.counted(group, state.TaskUUID, member.again)
-            backend.write(states)
-            if not counted:
+        def count() -> None:
+            counted = counting.counted(group, state.TaskUUID, member.again, member.count)
+            if asks:
+                own = None if counted else state
+                counting.gather(group, member.count, state.TaskUUID, member.again, own)
+            elif not counted:
                 counting.count([(group, state)])
 
-        self.insist(store)
+        self.insist(count)
 
     def create_group(self, meta: GroupMeta) -> None:
         """Store a group. Raises BackendError as :meth:`insist`."""

@@ -123,13 +123,14 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fresh: bool = False
 
 
-Outcome = Literal["done", "lost", "complete", "busy"]
+Outcome = Literal["done", "lost", "complete", "busy", "waiting"]
 """What became of a Commit.
 
 ``done``      everything happened (now, or in an earlier attempt whose reply was lost);
 ``lost``      the lease was gone, nothing happened;
 ``complete``  written but not settled: the chord's group is complete, trigger it;
-``busy``      not done: another holder has the chord trigger, commit it again in a few ms.
+``busy``      not done: another worker has the chord's trigger or its group in hand, commit it again in a few ms;
+``waiting``   the same, but its states are written: commit the rest again.
 """
 
 

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import kombu
+import msgspec
 
-from gearmesh.app.flush import Flusher, without_states
+from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
@@ -191,8 +192,9 @@ class Committer:
                     self._stalled(False)
                 return
             except self._trouble() as exc:
-                if self._flusher is not None and self._flusher.sent:
-                    items = [(without_states(commit), job) for commit, job in items]
+                if self._flusher is not None:
+                    owed = self._flusher.owed([commit for commit, _ in items])
+                    items = [(commit, job) for commit, (_, job) in zip(owed, items, strict=True)]
                 self._disconnect()
                 if self._closing.is_set():
                     return
@@ -225,6 +227,8 @@ class Committer:
                 again.append((self._fire(job, commit), job))
             elif outcome == "busy":
                 self._busy.append((commit, job))
+            elif outcome == "waiting":
+                self._busy.append((msgspec.structs.replace(commit, states=()), job))
             else:
                 if commit.settle is not None and commit.settle.how != "keep":
                     self._jobs.pop(commit.settle.delivery.id, None)
@@ -254,6 +258,8 @@ class Committer:
         settle = commit.settle
         what = job.sig.UUID if job is not None else "a delivery"
         log.error("%s can't be committed: %s", what, exc, exc_info=not isinstance(exc, GearmeshError))
+        if job is not None and job.sig.ChordCallback is not None and self._flusher is not None:
+            self._flusher.let_go(job.sig.GroupUUID, job.sig.UUID)
         if settle is None or settle.how in ("keep", "dead"):
             return
         self._flush([(Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {exc}")), job)])

@@ -135,18 +135,20 @@ class AMQPBackend:
 
     # --- groups that are counted
 
-    def counted(self, group_uuid: str, task_uuid: str, again: bool) -> bool:
+    def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
         with _refusals():
-            return self._parts.get().groups.counted(group_uuid, task_uuid, again)
+            return self._parts.get().groups.counted(group_uuid, task_uuid, again, members)
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
         if finals:
             with _refusals():
                 self._parts.get().groups.count(finals)
 
-    def gather(self, group_uuid: str, members: int, by: str, again: bool) -> bool:
+    def gather(
+        self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
+    ) -> bool:
         with _refusals():
-            return self._parts.get().groups.gather(group_uuid, members, by, again)
+            return self._parts.get().groups.gather(group_uuid, members, by, again, own)
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
         with _refusals():

@@ -49,6 +49,11 @@ class Layout:
         """Declare the queue of a task or a group; asks for no answer. An error closes the channel later."""
         channel.queue_declare(uuid, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
 
+    def ready(self, channel: Any, uuid: str) -> int:
+        """Declare it, and ask how many messages are ready there. Raises ``amqp.PreconditionFailed``."""
+        declared = channel.queue_declare(uuid, durable=False, auto_delete=True, arguments=self._arguments())
+        return int(declared.message_count)
+
     def bind(self, channel: Any, uuid: str) -> None:
         """Bind it to the exchange; asks for no answer."""
         if self.exchange:

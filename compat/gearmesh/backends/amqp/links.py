@@ -12,11 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from struct import pack
 from typing import Any, Final, NamedTuple
 
 import amqp
 from amqp import spec
 from amqp.exceptions import MessageNacked
+from amqp.serialization import dumps
 
 from gearmesh.forks import PerProcess
 
@@ -41,6 +43,8 @@ IDLE: Final = 8
 #: Methods on their way without an answer, at the most; and bytes of them.
 WINDOW, WINDOW_BYTES = 256, 4 << 20
 
+#: What begins and ends the frame of a method.
+_METHOD, _END = 1, b"\xce"
 #: Properties of a state's message, as Go writes them.
 _STATE: Final = {"content_type": "application/json", "delivery_mode": 2}
 
@@ -62,7 +66,7 @@ class Publishing(NamedTuple):
     """A message to publish.
 
     Attributes:
-        declare: called with the channel before; must not wait.
+        declare: called with the channel before any is published; must not wait.
         transient: nobody has to get it, and it need not survive anything.
     """
 
@@ -83,7 +87,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self._answers: deque[Got] = deque()
         self._open_tags: set[int] = set()
         self._refused = self._tag = 0
-        self._unrouted: list[str] = []
+        self._unrouted: list[tuple[str, bytes]] = []
         super().__init__(connection, channel_id, auto_decode=False, **options)
         self.events["basic_ack"].add(self._confirmed)
         self.events["basic_nack"].add(self._refuse)
@@ -111,8 +115,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self._answers.clear()
         for start in range(0, len(queues), WINDOW):
             part = queues[start : start + WINDOW]
-            for queue in part:
-                self.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+            self._send_together(spec.Basic.Get, [dumps("Bsb", (0, queue, False)) for queue in part])
             while len(self._answers) < start + len(part):
                 self.connection.drain_events(timeout=PATIENCE)
         return list(self._answers)
@@ -122,16 +125,21 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         """What :meth:`get_each` had before it failed."""
         return tuple(self._answers)
 
-    def publish_each(self, messages: Sequence[Publishing]) -> list[str]:
-        """Publish, and wait until RabbitMQ has confirmed all; the routing keys that led to no queue.
+    def put_back(self) -> None:
+        """Put all that the channel holds back to where it was; RabbitMQ has done so when this returns."""
+        self.send_method(spec.Basic.Recover, "b", (True,), wait=spec.Basic.RecoverOk)
+
+    def publish_each(self, messages: Sequence[Publishing]) -> list[tuple[str, bytes]]:
+        """Publish, and wait until RabbitMQ has confirmed all; routing key and body of those that led to no queue.
 
         Raises ``amqp.exceptions.MessageNacked`` if it refused one: which of the others it took is not known.
         """
         self._unrouted.clear()
-        size = 0
-        for message in messages:
+        for message in messages:  # all of them first: where one is refused, nothing was published
             if message.declare is not None:
                 message.declare(self)
+        size = 0
+        for message in messages:
             kind = {"delivery_mode": 1} if message.transient else _STATE
             content = amqp.Message(message.body, **kind)
             self._tag += 1
@@ -157,6 +165,17 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
             self.prepare()
             return None
 
+    def _send_together(self, method: tuple[int, int], arguments: Sequence[bytes]) -> None:
+        """One method several times, in one write: nothing of this process's gets between them."""
+        head = pack(">HH", *method)
+        frames = [
+            pack(">BHI", _METHOD, self.channel_id, len(head) + len(each)) + head + each + _END
+            for each in arguments
+        ]
+        if self.connection is None:
+            raise amqp.RecoverableConnectionError("connection already closed")
+        self.connection.transport.write(b"".join(frames))
+
     def _await_confirms(self) -> None:
         while self._open_tags:
             self.connection.drain_events(timeout=PATIENCE)
@@ -172,14 +191,17 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self._confirmed(tag, multiple)
 
     def _returned(self, exc: Exception, exchange: str, routing_key: str, message: Any) -> None:
-        self._unrouted.append(routing_key)
+        self._unrouted.append((routing_key, _bytes(message.body)))
 
     def _got(self, tag: int, redelivered: bool, exchange: str, key: str, left: int, message: Any) -> None:
-        body = message.body
-        self._answers.append(Got(tag, body.encode() if isinstance(body, str) else bytes(body), left))
+        self._answers.append(Got(tag, _bytes(message.body), left))
 
     def _got_none(self, *_: object) -> None:
         self._answers.append(Got(0))
+
+
+def _bytes(body: str | bytes) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types

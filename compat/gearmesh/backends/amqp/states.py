@@ -98,15 +98,18 @@ class States:
             return
         if lost:
             again = set(lost)
-            self.publish(link, [(queue, body, True) for queue, body, _ in bodies if queue in again])
+            # Each message by itself: of two for one queue, the second may have met a binding of somebody else's.
+            self.publish(link, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again])
 
     def _publish_as_it_is(self, channel: Channel, queue: str, body: bytes) -> None:
         """To a queue that somebody else may have declared in another way. Raises Unstorable for what is too large."""
         if channel.size(queue) is None:
             self._layout.declare(channel, queue)
-            self._layout.bind(channel, queue)
+        message = Publishing(self._layout.exchange, queue, body)
         try:
-            channel.publish_each([Publishing(self._layout.exchange, queue, body)])
+            if channel.publish_each([message]):
+                self._layout.bind(channel, queue)
+                channel.publish_each([message])
         except amqp.PreconditionFailed as exc:
             channel.prepare()
             if _TOO_LARGE in str(exc):
