@@ -11,6 +11,7 @@ from typing import Any
 import amqp
 import msgspec
 
+from gearmesh.backends.amqp import metas
 from gearmesh.backends.amqp.announcing import listening
 from gearmesh.backends.amqp.groups import Groups
 from gearmesh.backends.amqp.kept import Kept
@@ -98,12 +99,12 @@ class AMQPBackend:
     def create_group(self, meta: GroupMeta) -> None:
         parts = self._parts.get()
         with _refusals(), parts.links.lend() as link:
-            parts.groups.create(link, meta)
+            metas.store(link.channel, parts.layout, meta)
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         parts = self._parts.get()
         with _refusals(), parts.links.lend() as link:
-            meta = parts.groups.meta(link, group_uuid)
+            meta = metas.read(link.channel, group_uuid)
             if meta is None or meta.ChordTriggered:
                 return meta
             triggered = link.channel.size(chord_triggered_queue(group_uuid)) is not None
@@ -173,6 +174,7 @@ class _Parts:
     """What one process has."""
 
     def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
+        self.layout = layout
         self.kept = Kept(expire)
         self.states = States(layout, self.kept)
         self.links = Links(lambda: Link(options, self.states.prepare))

@@ -33,13 +33,14 @@ from typing import Final
 
 import amqp
 
+from gearmesh.backends.amqp import metas
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.links import CONNECTION_ERRORS, Channel, Got, Link, Links, Publishing
-from gearmesh.backends.amqp.states import AGAIN, States
+from gearmesh.backends.amqp.links import CONNECTION_ERRORS, Channel, Got, Link, Links
+from gearmesh.backends.amqp.states import States
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
-from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
+from gearmesh.wire.codec import decode_state, encode_state
 from gearmesh.wire.names import group_meta_queue
-from gearmesh.wire.state import GroupMeta, TaskState
+from gearmesh.wire.state import TaskState
 
 __all__ = ["Groups"]
 
@@ -86,40 +87,6 @@ class Groups:
         #: group -> monotonic time at which it was first seen complete, by who was not the only one to see it
         self._crossed: OrderedDict[str, float] = OrderedDict()
 
-    # --- the list of members, where the group was sent from here
-
-    def create(self, link: Link, meta: GroupMeta) -> None:
-        """Store a meta."""
-        layout, uuid = self._layout, meta.GroupUUID
-
-        def declare(channel: Channel) -> None:
-            layout.declare_meta(channel, uuid)
-
-        link.channel.publish_each([Publishing("", group_meta_queue(uuid), encode_group(meta), declare)])
-        if meta.ChordTriggered:
-            layout.take_trigger(link.channel, uuid, "")
-
-    def meta(self, link: Link, group_uuid: str) -> GroupMeta | None:
-        """What :meth:`create` stored last; None: nothing, or the group was sent by Go."""
-        channel = link.channel
-        for pause in (0.0, *AGAIN):
-            if pause:
-                time.sleep(pause)
-            try:
-                held = _take_all(channel, group_meta_queue(group_uuid), 1)
-            except amqp.NotFound:
-                channel.prepare()
-                return None
-            if held:
-                for got in held[:-1]:
-                    channel.basic_ack(got.tag)
-                channel.basic_reject(held[-1].tag, requeue=True)
-                try:
-                    return decode_group(held[-1].body)
-                except RemoteProtocolError as exc:
-                    raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
-        return None
-
     # --- counting
 
     def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
@@ -137,7 +104,7 @@ class Groups:
                 channel = link.another_channel()
                 try:
                     self._layout.lock(channel, group_uuid)
-                    held = _take_all(channel, group_uuid, 0)
+                    held = channel.take_all(group_uuid, 0)
                     known = any(state.TaskUUID == task_uuid for state in self._distinct(channel, held))
                     channel.put_back()
                     self._layout.unlock(channel, group_uuid)
@@ -150,6 +117,9 @@ class Groups:
                     self._layout.unlock(channel, group_uuid)
                     channel.close()
                     known = False
+                except amqp.ChannelError:
+                    channel.close()
+                    raise
             self._remember([(group_uuid, task_uuid)], known)
             return known
 
@@ -192,7 +162,7 @@ class Groups:
                 return None
             states = {state.TaskUUID: state for state in hand.states}
         with self._links.lend() as link:
-            meta = self.meta(link, group_uuid)
+            meta = metas.read(link.channel, group_uuid)
         order = meta.TaskUUIDs if meta is not None else ()
         if set(order) == set(states):
             return [states[uuid] for uuid in order]
@@ -286,15 +256,16 @@ class Groups:
         """
         near, turn, refused = members - NEAR, None, None
         try:
-            if near <= 0 or self._ready(group_uuid) >= near:
-                turn = self._take_turn(group_uuid)
-            if self._ready(group_uuid) == members - 1:
-                turn = None  # as long as the states are in hand, or else given back
-                if self._take(group_uuid, members, by, False, own):
-                    return True
-        except amqp.ChannelError as exc:  # no right to lock it, say
-            refused = exc
-        try:
+            try:
+                if near <= 0 or self._ready(group_uuid) >= near:
+                    turn = self._take_turn(group_uuid)
+                if self._ready(group_uuid) == members - 1:
+                    if self._take(group_uuid, members, by, False, own):
+                        turn = None  # as long as the states are in hand
+                        return True
+                    turn = None  # it was given back
+            except amqp.ChannelError as exc:  # no right to lock it, say
+                refused = exc
             if not self._counted.get((group_uuid, own.TaskUUID)):
                 self.count([(group_uuid, own)])
         finally:
@@ -357,9 +328,8 @@ class Groups:
             yield link
         except (amqp.ChannelError, BackendError):
             raise
-        except (
-            BaseException
-        ):  # also one that was thrown in from elsewhere: what is on its way is not known any more
+        except BaseException:
+            # Also one that was thrown in from elsewhere: what is on its way is not known any more.
             if self._link is link:
                 self._link = None  # so all that was in hand is not any more
             link.abandon()
@@ -403,7 +373,7 @@ class Groups:
             hand = self._hands[group_uuid] = _Hand(by, members, own, channel, link)
             refused = None
             try:
-                states = self._distinct(channel, _take_all(channel, group_uuid, members - bool(own)))
+                states = self._distinct(channel, channel.take_all(group_uuid, members - bool(own)))
             except amqp.ChannelError as exc:
                 refused = None if isinstance(exc, amqp.NotFound) else exc
                 channel.prepare()
@@ -414,7 +384,7 @@ class Groups:
                     hand.own = None
                 else:
                     states.append(own)
-            if len(states) == members:
+            if len(states) >= members:
                 hand.states = states
                 return True
             del self._hands[group_uuid]
@@ -442,17 +412,3 @@ class Groups:
             else:
                 states[state.TaskUUID] = state
         return list(states.values())
-
-
-def _take_all(channel: Channel, queue: str, expected: int) -> list[Got]:
-    """All messages of a queue, in order, held; quickest with their number. Raises ``amqp.NotFound``.
-
-    The questions go out together: a worker of Go's that looks at the queue meanwhile finds it full or empty.
-    """
-    held: list[Got] = []
-    ask = max(expected, 1)
-    while ask:
-        answers = channel.get_each([queue] * ask)
-        held += [got for got in answers if got.tag]
-        ask = answers[-1].left if answers[-1].tag else 0
-    return held

@@ -1,0 +1,50 @@
+"""The list of a group's members, where the group was sent from here: a queue of ours with one message."""
+
+from __future__ import annotations
+
+import time
+
+import amqp
+
+from gearmesh.backends.amqp.layout import Layout
+from gearmesh.backends.amqp.links import Channel, Publishing
+from gearmesh.backends.amqp.states import AGAIN
+from gearmesh.errors import BackendError, RemoteProtocolError
+from gearmesh.wire.codec import decode_group, encode_group
+from gearmesh.wire.names import group_meta_queue
+from gearmesh.wire.state import GroupMeta
+
+__all__ = ["read", "store"]
+
+
+def store(channel: Channel, layout: Layout, meta: GroupMeta) -> None:
+    """Store a meta, and the trigger if it is taken."""
+    uuid = meta.GroupUUID
+
+    def declare(channel: Channel) -> None:
+        layout.declare_meta(channel, uuid)
+
+    channel.publish_each([Publishing("", group_meta_queue(uuid), encode_group(meta), declare)])
+    if meta.ChordTriggered:
+        layout.take_trigger(channel, uuid, "")
+
+
+def read(channel: Channel, group_uuid: str) -> GroupMeta | None:
+    """What :func:`store` stored last; None: nothing, or the group was sent by Go."""
+    for pause in (0.0, *AGAIN):
+        if pause:
+            time.sleep(pause)
+        try:
+            held = channel.take_all(group_meta_queue(group_uuid), 1)
+        except amqp.NotFound:
+            channel.prepare()
+            return None
+        if held:
+            for got in held[:-1]:
+                channel.basic_ack(got.tag)
+            channel.basic_reject(held[-1].tag, requeue=True)
+            try:
+                return decode_group(held[-1].body)
+            except RemoteProtocolError as exc:
+                raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
+    return None
