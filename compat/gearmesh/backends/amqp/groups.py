@@ -259,11 +259,11 @@ class Groups:
             try:
                 if near <= 0 or self._ready(group_uuid) >= near:
                     turn = self._take_turn(group_uuid)
-                if self._ready(group_uuid) == members - 1:
-                    if self._take(group_uuid, members, by, False, own):
-                        turn = None  # as long as the states are in hand
-                        return True
-                    turn = None  # it was given back
+                    if self._ready(group_uuid) == members - 1:
+                        if self._take(group_uuid, members, by, False, own):
+                            turn = None  # as long as the states are in hand
+                            return True
+                        turn = None  # it was given back
             except amqp.ChannelError as exc:  # no right to lock it, say
                 refused = exc
             if not self._counted.get((group_uuid, own.TaskUUID)):
