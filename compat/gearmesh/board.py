@@ -76,11 +76,18 @@ class Board:
         return board
 
     def close(self, *, keep: bool = False) -> None:
-        """Let go of it. ``keep``: leave it for others, who see by it that its process is dead."""
+        """Close the file and the memory. Closing twice is fine.
+
+        Args:
+            keep: leave the file to others, which see by it that its process is dead.
+        """
+        if self.file < 0:  # closed here, or in the process from which this one was forked
+            return
         if self._path is not None and not keep:
             with contextlib.suppress(OSError):  # somebody has tidied up there
                 self._path.unlink()
         os.close(self.file)
+        self.file = -1
         cast("memoryview", self.places).release()
         self._numbers.release()
         with contextlib.suppress(BufferError):  # somebody has taken a part of the places

@@ -178,11 +178,15 @@ class Node:
 
     def stop(self, timeout: float = 40.0) -> float:
         """SIGTERM; the seconds until it was gone."""
-        began = time.monotonic()
         if self.running:
-            assert self._process is not None
-            self._process.terminate()
-            self._process.wait(timeout)
+            self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 40.0) -> float:
+        """Wait until the supervisor has ended; the seconds that took."""
+        began = time.monotonic()
+        assert self._process is not None
+        self._process.wait(timeout)
         return time.monotonic() - began
 
     def cpu(self) -> float:

@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import sys
-import threading
 
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
 from gearmesh.scheduler.scheduler import Scheduler
 from gearmesh.worker.child import EXIT_CONFIG, options_of
+from gearmesh.worker.control import follow
+from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
 
@@ -24,7 +25,7 @@ log = logging.getLogger("gearmesh.scheduler")
 GRACE = 10.0
 
 
-def run(spec: str, options: WorkerOptions, *, tell: bool = True) -> int:
+def run(spec: str, options: WorkerOptions, *, tell: bool = True, control: int | None = None) -> int:
     """Schedule for the app ``spec`` until a signal ends it; an exit code.
 
     The first signal gives what is being sent the ``grace`` of ``options``; the second ends at once.
@@ -33,23 +34,32 @@ def run(spec: str, options: WorkerOptions, *, tell: bool = True) -> int:
         spec: see :func:`gearmesh.worker.loader.load_app`.
         options: logging, settings and grace; the others are for workers.
         tell: see :func:`gearmesh.worker.loader.load_for`.
+        control: the child's end of a supervisor's :class:`~gearmesh.worker.control.ControlPipe`, whose orders count as
+            the signals; those then end it in order, however often they come. None: there is no supervisor.
 
     Raises:
         GearmeshError: the app can't be loaded, or what it says can't be scheduled.
     """
     app = load_for(spec, options, tell=tell)
     scheduler = Scheduler(app)
-    signals = 0
+    orders = 0
 
-    def on_signal(number: int, frame: object) -> None:
-        nonlocal signals
-        signals += 1
-        if signals > 1:
+    def on_order() -> None:
+        nonlocal orders
+        orders += 1
+        if orders > 1:
             os._exit(1)
         scheduler.end()
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, on_signal)
+    def on_orphaned() -> None:
+        log.error("the supervisor is gone: stopping")
+        scheduler.end()
+
+    # A signal to the whole process group arrives here and as the supervisor's order.
+    end = on_order if control is None else scheduler.end
+    handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: end())
+    if control is not None:
+        follow(control, on_order, on_orphaned)
     done = scheduler.run(min(options.grace, GRACE))
     app.close()
     return 0 if done else 1
@@ -60,20 +70,11 @@ def main(argv: list[str]) -> int:
     setup = json.loads(argv[1])
     options = options_of(setup["options"])
     set_up_logging(options.log_level or "INFO", options.log_format)
-    threading.Thread(target=_watch_parent, name="gearmesh-parent", daemon=True).start()
     try:
-        return run(setup["spec"], options, tell=False)
+        return run(setup["spec"], options, tell=False, control=setup["control"])
     except GearmeshError as exc:
         log.critical("%s", exc)
         return EXIT_CONFIG
-
-
-def _watch_parent() -> None:
-    """The pipe from the parent closes when it dies."""
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    log.error("the supervisor is gone: stopping")
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

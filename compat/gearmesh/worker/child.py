@@ -15,6 +15,8 @@ from typing import Any
 from gearmesh.board import Board
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
+from gearmesh.worker.control import follow
+from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.worker import Worker
@@ -32,32 +34,46 @@ MEMORY_PAUSE = 0.1
 
 
 class Child:
-    """Signals, the parent's lifeline, and the worker between them."""
+    """Runs the worker, and stops it when the supervisor or a signal says so.
 
-    def __init__(self, worker: Worker, options: WorkerOptions, board: Board) -> None:
+    The supervisor's first order stops the worker, its second one stops it at once. A signal to this process does as the
+    first order does, however often it comes: one that is sent to the whole process group, as systemd does, arrives here
+    and at the supervisor, which sends its order as well.
+
+    Args:
+        control: this process's end of the supervisor's :class:`~.control.ControlPipe`.
+    """
+
+    def __init__(self, worker: Worker, options: WorkerOptions, board: Board, control: int) -> None:
+        self._control = control
         self._board = board
         self._worker = worker
         self._grace = options.grace
         self._most_memory = options.max_memory_per_child
-        self._signals = 0
+        self._orders = 0
+        self._asked = False
         self._stopping = threading.Lock()
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-        threading.Thread(target=self._watch_parent, name="gearmesh-parent", daemon=True).start()
+        handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: self._begin_to_stop())
+        follow(self._control, self._on_order, self._on_orphaned)
         threading.Thread(target=self._retire, name="gearmesh-retire", daemon=True).start()
         if self._most_memory is not None:
             threading.Thread(target=self._watch_memory, name="gearmesh-memory", daemon=True).start()
         self._worker.run()
         return 0
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._signals += 1
-        if self._signals == 1:
-            threading.Thread(target=self._stop, name="gearmesh-stop").start()
-        elif self._signals == 2:
+    def _on_order(self) -> None:
+        self._orders += 1
+        if self._orders == 1:
+            self._begin_to_stop()
+        elif self._orders == 2:
             threading.Thread(target=self._leave, name="gearmesh-leave", daemon=True).start()
+
+    def _begin_to_stop(self) -> None:
+        if not self._asked:
+            self._asked = True
+            threading.Thread(target=self._stop, name="gearmesh-stop").start()
 
     def _stop(self) -> None:
         with self._stopping:
@@ -78,7 +94,7 @@ class Child:
         """Enough tasks, or too much memory: end, so that the supervisor starts a fresh one."""
         self._worker.worn_out.wait()
         log.info("this process is to be replaced: it takes nothing more")
-        while not self._worker.finish(0.5) and not self._signals:
+        while not self._worker.finish(0.5) and not self._asked:
             pass
         self._stop()
 
@@ -91,10 +107,8 @@ class Child:
                 log.warning("this process uses %d MiB, more than %d", used, self._most_memory)
                 self._worker.wear_out()
 
-    def _watch_parent(self) -> None:
-        """The pipe from the parent closes when it dies: send heartbeats in its place, and stop."""
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+    def _on_orphaned(self) -> None:
+        """Send the heartbeats in the supervisor's place, and stop."""
         log.error("the supervisor is gone: stopping")
         self._worker.beat()
         self._stop()
@@ -128,7 +142,7 @@ def main(argv: list[str]) -> int:
         log.critical("%s", exc)
         return EXIT_CONFIG
     _tune()
-    return Child(worker, options, board).run()
+    return Child(worker, options, board, setup["control"]).run()
 
 
 def options_of(given: dict[str, Any]) -> WorkerOptions:

@@ -16,6 +16,7 @@ from gearmesh.board import Board
 from gearmesh.pauses import Pauses
 from gearmesh.transports.ledger import consumer_name
 from gearmesh.worker.child import EXIT_CONFIG
+from gearmesh.worker.control import ControlPipe
 from gearmesh.worker.lifeline import Death, Lifeline
 from gearmesh.worker.options import WorkerOptions
 
@@ -41,24 +42,28 @@ class Child:
         self.started_at = time.monotonic()
         self._oom_kills = oom_kills()
         self.board = Board.post(self.consumer, options.board_size)
+        self._control = ControlPipe()
         setup = {
             "spec": spec,
             "options": dataclasses.asdict(options),
             "consumer": self.consumer,
             "board": self.board.file,
+            "control": self._control.child_end,
         }
         try:
             # A session of its own: the terminal's Ctrl-C reaches the parent alone, which passes it on once.
-            # The pipe tells the child that its parent lives.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gearmesh.worker.child", json.dumps(setup)],
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                pass_fds=[self.board.file],
+                pass_fds=[self.board.file, self._control.child_end],
             )
         except BaseException:
+            self._control.close()
             self.board.close()
             raise
+        finally:
+            self._control.started()
 
         def wait() -> None:
             self.process.wait()
@@ -80,15 +85,14 @@ class Child:
 
     def end(self) -> None:
         """Ask it to stop; the second time, to leave now."""
-        self.process.send_signal(signal.SIGTERM)
+        self._control.stop()
 
     def kill(self) -> None:
         self.process.kill()
 
     def close(self, *, settled: bool) -> None:
         """Release what belonged to it; it is gone. ``settled``: what it held is where it belongs."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        self._control.close()
         self.board.close(keep=not settled)
 
 

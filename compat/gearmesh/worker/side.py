@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from gearmesh.pauses import Pauses
 from gearmesh.worker.child import EXIT_CONFIG
+from gearmesh.worker.control import ControlPipe
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.processes import PATIENCE, STEADY, exit_shown
 
@@ -30,7 +31,8 @@ class SchedulerSeat:
     """
 
     def __init__(self, spec: str, options: WorkerOptions, news: Callable[[], None]) -> None:
-        self._setup = json.dumps({"spec": spec, "options": dataclasses.asdict(options)})
+        self._setup = {"spec": spec, "options": dataclasses.asdict(options)}
+        self._control: ControlPipe | None = None
         self._news = news
         self._pauses = Pauses(0.1, 30.0)
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,12 +63,21 @@ class SchedulerSeat:
         return 0.0
 
     def _start(self, now: float) -> None:
-        # As the worker's child: out of the terminal's reach, and with a pipe that tells that the parent lives.
-        process = self._process = subprocess.Popen(
-            [sys.executable, "-m", "gearmesh.scheduler.child", self._setup],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        control = self._control = ControlPipe()
+        setup = json.dumps({**self._setup, "control": control.child_end})
+        try:
+            # As the worker's child, out of the terminal's reach.
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-m", "gearmesh.scheduler.child", setup],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[control.child_end],
+            )
+        except BaseException:
+            control.close()
+            raise
+        finally:
+            control.started()
         self._started_at, self._passed, self._kill_at = now, 0, float("inf")
 
         def wait() -> None:
@@ -78,7 +89,8 @@ class SchedulerSeat:
     def _attend(self, process: subprocess.Popen[bytes], signals: int, now: float) -> float:
         while self._passed < min(signals, 2):
             self._passed += 1
-            process.terminate()
+            assert self._control is not None
+            self._control.stop()
             self._kill_at = now + (2 if self._passed == 1 else 1) * PATIENCE
         if now >= self._kill_at:
             log.error("scheduler process did not end in time and is killed")
@@ -88,8 +100,8 @@ class SchedulerSeat:
 
     def _bury(self, process: subprocess.Popen[bytes], code: int, signals: int, now: float) -> None:
         self._process = None
-        if process.stdin is not None:
-            process.stdin.close()
+        if self._control is not None:
+            self._control.close()
         if code == EXIT_CONFIG:
             self.hopeless = True
         elif not signals:

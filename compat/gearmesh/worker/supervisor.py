@@ -16,6 +16,7 @@ from gearmesh.app.app import App
 from gearmesh.board import sweep
 from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
+from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.lifeline import Lifeline
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
@@ -65,7 +66,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Until a signal ends it; an exit code."""
-        before = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        restore = handle_signals((signal.SIGINT, signal.SIGTERM), self._on_signal)
         try:
             if not self._reach():
                 return 0
@@ -74,8 +75,7 @@ class Supervisor:
             return self._supervise()
         finally:
             self._line.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore()
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1

@@ -1,0 +1,73 @@
+"""Keep the worker's belongings out of the processes that its tasks fork.
+
+A forked process starts as a copy of the worker: with its signal handlers, and in the middle of its task threads. It
+must use neither. A handler would give the live worker's deliveries back to their queues, and a task thread that goes
+on in the copy would run the jobs that wait behind the task a second time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+__all__ = ["end_forked_process", "handle_signals"]
+
+Handler = Callable[[int, Any], None]
+
+
+def handle_signals(numbers: Iterable[int], handler: Handler) -> Callable[[], None]:
+    """Install ``handler`` for this process alone.
+
+    A process forked from it has the handlers that were installed before. To be called in the main thread.
+
+    Returns:
+        A function that installs the earlier handlers again, where ``handler`` is still the present one.
+    """
+    owner = os.getpid()
+    before: dict[int, Any] = {}
+
+    def only_here(number: int, frame: Any) -> None:
+        if os.getpid() == owner:
+            handler(number, frame)
+        else:  # the signal came before the forked process had restored its handlers
+            restore()
+            os.kill(os.getpid(), number)
+
+    def restore() -> None:
+        for number, earlier in before.items():
+            # A forked process may have installed its own handler, and may fork in turn.
+            if signal.getsignal(number) is only_here:
+                signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+    for number in numbers:
+        before[number] = signal.signal(number, only_here)
+    os.register_at_fork(after_in_child=restore)
+    return restore
+
+
+def end_forked_process(error: BaseException | None) -> NoReturn:
+    """End a process that a task has forked and in which the task's function has returned, or raised ``error``.
+
+    The exit code is the one that Python would end with: 0 after a return, 1 after an exception, and that of
+    ``SystemExit``. No clean-up code of the worker runs.
+    """
+    code: object = 0
+    if isinstance(error, SystemExit):
+        code = error.code
+    elif error is not None:
+        traceback.print_exception(error)
+        code = 1
+    if code is None:
+        code = 0
+    elif not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code & 0xFF)
