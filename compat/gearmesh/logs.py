@@ -12,9 +12,10 @@ the task's name and UUID, those of the task's own code and of the libraries it c
 from __future__ import annotations
 
 import logging
+import os
 import sys
-import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -32,6 +33,16 @@ _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {
     "asctime",
     "taskName",
 }  # 3.12: asyncio's task
+#: Fields that only machines need: the message says the same for people.
+_MACHINE_FIELDS: Final = frozenset({"seconds"})
+#: ANSI colours by level, for a terminal.
+_COLOURS: Final = {
+    logging.DEBUG: "\033[2m",
+    logging.WARNING: "\033[33m",
+    logging.ERROR: "\033[31m",
+    logging.CRITICAL: "\033[1;31m",
+}
+_RESET: Final = "\033[0m"
 #: Libraries that say much: shown from WARNING on.
 _NOISY: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
 
@@ -61,9 +72,10 @@ def set_up_logging(level: str = "INFO", format: str = "human", stream: TextIO | 
         format: ``"human"`` or ``"json"``.
         stream: where lines go.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
     handler.addFilter(TaskFilter())
-    handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
+    handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter(colour=_in_colour(stream)))
     logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
 
@@ -81,15 +93,36 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-class HumanFormatter(logging.Formatter):
-    """``2026-11-21 13:03:41.337 INFO    task succeeded  task=add uuid=task_…``"""
+def _in_colour(stream: TextIO) -> bool:
+    """True for a terminal that shows colours, unless NO_COLOR is set; FORCE_COLOR asks for them anywhere."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
-    def __init__(self) -> None:
+
+class HumanFormatter(logging.Formatter):
+    """``2026-11-21 13:03:41.337 INFO    succeeded in 12.3 ms  task=add uuid=task_…``
+
+    Times are local.
+
+    Args:
+        colour: colour lines by their level; INFO stays as it is.
+    """
+
+    def __init__(self, *, colour: bool = False) -> None:
+        self._colour = colour
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        fields = " ".join(f"{key}={_plain(value)}" for key, value in _fields(record))
+        fields = " ".join(
+            f"{key}={_plain(value)}" for key, value in _fields(record) if key not in _MACHINE_FIELDS
+        )
         line = super().formatMessage(record)
+        colour = _COLOURS.get(record.levelno) if self._colour else None
+        if colour:
+            line = f"{colour}{line}{_RESET}"
         return f"{line}  {fields}" if fields else line
 
     def format(self, record: logging.LogRecord) -> str:
@@ -97,12 +130,12 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (RFC 3339, UTC), level, logger, message, the record's fields, error."""
+    """One object a line: time (RFC 3339, local with its offset), level, logger, message, the record's fields, error."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        local = datetime.fromtimestamp(record.created).astimezone()
         entry: dict[str, Any] = {
-            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "time": local.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

@@ -52,7 +52,7 @@ def test_human_lines() -> None:
 def test_json_lines() -> None:
     text = lines("json")
     first, second = map(json.loads, text.splitlines())
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", first.pop("time"))
     assert first == {
         "level": "INFO",
         "logger": "gearmesh.test",

@@ -78,6 +78,14 @@ def _weights(queues: dict[str, int] | None) -> QueueOrder:
 @click.option(
     "--max-memory-per-child", type=click.IntRange(1), metavar="MIB", help="Replace a process that uses more."
 )
+@click.option(
+    "--task-log-limit",
+    type=click.IntRange(0),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Tasks a second that get log lines of their own; the others are counted. 0: all.",
+)
 @click.option("--wait-for-broker", is_flag=True, help="Wait at start for a broker that is away.")
 @click.option("--name", metavar="NAME", help="Begins the name it consumes under.")
 @click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs.")
@@ -96,6 +104,7 @@ def worker(
     hard_limit: float | None,
     max_tasks_per_child: int | None,
     max_memory_per_child: int | None,
+    task_log_limit: int,
     wait_for_broker: bool,
     name: str | None,
     watch: bool,
@@ -124,6 +133,7 @@ def worker(
         grace=grace,
         log_level=log_level,
         log_format=log_format,
+        task_log_limit=task_log_limit,
         wait_for_broker=wait_for_broker,
         consumer_tag=name,
         config=config,

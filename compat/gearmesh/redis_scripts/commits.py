@@ -38,6 +38,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "0": "lost",
     "c": "complete",
     "b": "busy",
+    "x": "expired",
 }
 
 

@@ -61,6 +61,7 @@ class Child:
         if self._most_memory is not None:
             threading.Thread(target=self._watch_memory, name="gearmesh-memory", daemon=True).start()
         self._worker.run()
+        log.info("stopped")
         return 0
 
     def _on_order(self) -> None:
@@ -77,14 +78,14 @@ class Child:
 
     def _stop(self) -> None:
         with self._stopping:
-            log.info("stopping: running tasks have %g s", self._grace)
+            self._worker.log_running(self._grace)
             if not self._worker.stop(self._grace):
                 # Threads that still run tasks would keep the interpreter alive; what they held went back.
                 os._exit(0)
 
     def _leave(self) -> None:
         """Put everything back and go; whatever still runs can't commit any more."""
-        log.warning("leaving now")
+        log.warning("stopping at once: unfinished tasks return to their queues")
         try:
             self._worker.leave()
         finally:
@@ -93,7 +94,9 @@ class Child:
     def _retire(self) -> None:
         """Enough tasks, or too much memory: end, so that the supervisor starts a fresh one."""
         self._worker.worn_out.wait()
-        log.info("this process is to be replaced: it takes nothing more")
+        log.info(
+            "restarting this worker process: it has run as many tasks, or uses as much memory, as it may"
+        )
         while not self._worker.finish(0.5) and not self._asked:
             pass
         self._stop()
@@ -137,6 +140,7 @@ def main(argv: list[str]) -> int:
             hard_limit=options.hard_limit,
             max_tasks=options.max_tasks_per_child,
             board=board,
+            task_log_limit=options.task_log_limit,
         )
     except GearmeshError as exc:
         log.critical("%s", exc)

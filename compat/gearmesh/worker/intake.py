@@ -23,6 +23,8 @@ from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
 from gearmesh.worker.patience import Patience
 from gearmesh.worker.quarantine import DEATHS, Quarantine
+from gearmesh.worker.task_log import TaskLog, counted
+from gearmesh.worker.unregistered import UnregisteredTasks
 
 __all__ = ["Intake"]
 
@@ -41,7 +43,8 @@ class Intake:
         connect: makes a kombu connection (not connected yet) whose channels consume under the worker's name.
         queues: what to read.
         tasks: by name.
-        max_age: seconds for which a message with an unregistered name is offered to others.
+        unregistered: parks the messages of tasks that are not registered here.
+        task_log: logs what is received.
         jobs: the worker's jobs by fetch counter; new ones are put in here.
         bury: makes the commit for a job that must not run again, and the reason.
         expire: makes the commit for a job whose process was killed at its hard limit.
@@ -56,7 +59,8 @@ class Intake:
         connect: Callable[[], kombu.Connection],
         queues: Sequence[str],
         tasks: Mapping[str, Task[..., Any, Any]],
-        max_age: float,
+        unregistered: UnregisteredTasks,
+        task_log: TaskLog,
         jobs: dict[int, Job],
         executor: Executor,
         committer: Committer,
@@ -70,7 +74,8 @@ class Intake:
         self._connect = connect
         self._queues = queues
         self._tasks = tasks
-        self._max_age = max_age
+        self._unregistered = unregistered
+        self._task_log = task_log
         self._jobs = jobs
         self._executor = executor
         self._committer = committer
@@ -137,7 +142,7 @@ class Intake:
             try:
                 self._consume(connection, pauses)
             except errors as exc:
-                pauses.log(log, "the broker is away", exc)
+                pauses.log(log, "the broker is unreachable", exc)
                 close_quietly(connection)
                 self._drop_lost()
                 self._hurry.clear()
@@ -162,7 +167,11 @@ class Intake:
         self._committer.hurry()
         taking = True
         with consumer:
-            self.ready.set()
+            if not self.ready.is_set():
+                log.info("consuming from %s", ", ".join(self._queues))
+                self.ready.set()
+            elif pauses.count:
+                log.info("consuming again: the broker is reachable")
             while not self._closing.is_set():
                 if self._may_take() is not taking:
                     taking = not taking
@@ -182,6 +191,8 @@ class Intake:
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
+                self._unregistered.report()
+                self._task_log.flush()
                 # One is what a suspect is.
                 wanted = 1 if self._quarantine.busy else self._executor.wanted + self._patience.beside
                 if wanted != self._wanted:
@@ -263,15 +274,12 @@ class Intake:
             return
         task = self._tasks.get(sig.Name)
         if task is None:
-            if sig.IgnoreWhenTaskNotRegistered:
-                settle = Settle(delivery)
-            else:
-                settle = Settle(delivery, "aside", sig.Name, self._max_age)
-            self._committer.add(Commit(settle=settle))
+            self._committer.add(self._unregistered.park(sig, delivery))
             return
         job = Job(sig, task, delivery, time.monotonic())
         due = self._patience.due(job)
         self._jobs[delivery.id] = job
+        self._task_log.received(job)
         if due:
             job.shown = STARTED  # what the task is in is the other's to say
             self._patience.add(job, message.body, due)
@@ -310,7 +318,7 @@ class Intake:
 def put_back(jobs: Sequence[Job], committer: Committer) -> None:
     """Return jobs that were not begun to the head of their queues, in their order."""
     if jobs:
-        log.info("%d messages not begun go back", len(jobs))
+        log.info("returned %s that had not begun", counted(len(jobs), "task"))
     # The newest first: each goes before all others.
     for job in reversed(jobs):
         committer.add(Commit(settle=Settle(job.delivery, "head")), job)

@@ -19,6 +19,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
 
     ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED. ``slot`` is the thread's
     that runs it, where a thread does. ``interrupted`` is the error with which it was told to end.
+    ``logged``: its lines are logged, see :class:`~.task_log.TaskLog`.
     ``fresh``: see :class:`~gearmesh.wire.commit.Commit`.
     """
 
@@ -31,3 +32,4 @@ class Job(msgspec.Struct, eq=False, gc=False):
     slot: Slot | None = None
     interrupted: Exception | None = None
     fresh: bool = False
+    logged: bool = False

@@ -39,6 +39,7 @@ class WorkerOptions:
         grace: seconds that running tasks get after the first signal; 0: none.
         log_level: one of DEBUG, INFO, WARNING, ERROR, CRITICAL; None: the app's, else INFO.
         log_format: ``"human"``, one line a record, or ``"json"``, one object a line.
+        task_log_limit: tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`; 0: all.
         wait_for_broker: wait at start for a broker that is away, instead of failing.
         consumer_tag: begins the name this worker consumes under; None: host and process id do. The rest is new at
             each start: what an earlier incarnation held must not be mixed up with what this one fetches.
@@ -62,6 +63,7 @@ class WorkerOptions:
     grace: float = 30.0
     log_level: str | None = None
     log_format: str = "human"
+    task_log_limit: int = 100
     wait_for_broker: bool = False
     consumer_tag: str | None = None
     config: str | None = None
@@ -81,6 +83,8 @@ class WorkerOptions:
             raise ConfigError(
                 f"hard_limit is {self.hard_limit:g}, expected none: only pool 'processes' can keep it"
             )
+        if self.task_log_limit < 0:
+            raise ConfigError(f"task_log_limit is {self.task_log_limit}, expected 0 or more")
         for name in ("max_tasks_per_child", "max_memory_per_child"):
             most = getattr(self, name)
             if most is not None and most < 1:

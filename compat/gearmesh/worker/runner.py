@@ -40,6 +40,7 @@ from gearmesh.worker.forked import end_forked_process
 from gearmesh.worker.history import History, Past
 from gearmesh.worker.job import Job
 from gearmesh.worker.slot import Slot
+from gearmesh.worker.task_log import TaskLog, about
 
 __all__ = ["Loop", "Runner"]
 
@@ -116,10 +117,12 @@ class Runner:
     Args:
         app: its backend is where a redelivered task's state is looked up, its default queue takes successors that
             name none, its hooks see what is sent, its handlers are called, its revocations are obeyed.
+        task_log: logs what becomes of each task; None: a log without a limit.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, task_log: TaskLog | None = None) -> None:
         self._app = app
+        self._log = task_log or TaskLog()
         self._backend = app.backend
         self._history = History(app.backend)
         self._handlers = app.handlers
@@ -229,6 +232,7 @@ class Runner:
             results = job.task.dump_results(value)
         except LocalProtocolError as exc:
             return self._failed(job, error_text(exc), exc)
+        self._log.succeeded(job)
         return self.succeeded(job, results)
 
     def _ended(self, job: Job, exc: BaseException) -> Commit:
@@ -239,7 +243,7 @@ class Runner:
         if self._revocations.active and self._revoked(job):
             return self._dropped(job)
         if isinstance(exc, RetryLater):
-            log.info("task %s asks to be retried in %g s", sig.Name, exc.seconds, extra=_about(sig))
+            self._log.retried(job, exc.seconds, sig.RetryCount, None)
             return self._again(job, workflow.retried_later(sig, time.time_ns(), int(exc.seconds * 1e9)))
         if told is not None and isinstance(exc, (type(told), asyncio.CancelledError)):
             exc = told.with_traceback(exc.__traceback__)
@@ -247,7 +251,7 @@ class Runner:
 
     def _unsettled(self, job: Job, exc: Exception) -> Commit:
         """Not the task's error: what follows from it can't be made or sent (a hook raised, say)."""
-        log.error("task %s can't be settled: %r", job.sig.Name, exc, extra=_about(job.sig), exc_info=exc)
+        log.error("its result could not be sent: %r", exc, extra=about(job.sig), exc_info=exc)
         reason = f"{type(exc).__name__} after the task had run"
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
         return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason), member=_member(job))
@@ -275,10 +279,10 @@ class Runner:
         sig = job.sig
         again = next_try(job.task.retry, sig, exc, time.time_ns())
         if again is not None:
-            log.warning("task %s failed, next try at %s: %s", sig.Name, again.ETA, exc, extra=_about(sig))
+            pause = (parse(again.ETA) - time.time_ns()) / 1e9 if again.ETA is not None else 0.0
+            self._log.retried(job, max(0.0, round(pause, 1)), again.RetryCount, exc)
             return self._again(job, again)
-        log.error("task %s failed: %s", sig.Name, error_text(exc), extra=_about(sig), exc_info=exc)
-        return self._failed(job, error_text(exc), exc, logged=True)
+        return self._failed(job, error_text(exc), exc)
 
     def unstorable(self, job: Job, exc: Unstorable) -> Commit:
         """FAILURE for a task that succeeded with a result which the backend can never take."""
@@ -290,7 +294,7 @@ class Runner:
         try:
             return self.raised(job, error)
         except Exception as exc:  # a function of the user's, which sees what follows, raised
-            log.error("task %s can't be settled: %r", job.sig.Name, exc, exc_info=exc)
+            log.error("its failure could not be handled: %r", exc, extra=about(job.sig), exc_info=exc)
             return Commit(settle=Settle(job.delivery, "dead", str(error)))
 
     def dead(self, job: Job, reason: str) -> Commit:
@@ -304,7 +308,7 @@ class Runner:
         """FAILURE and the OnError children; the error handlers are told of ``exc``, unless they were before."""
         sig = job.sig
         if not logged:
-            log.error("task %s failed: %s", sig.Name, error, extra=_about(sig))
+            self._log.failed(job, error, exc)
         if exc is not None and self._handlers.around:
             self._handlers.failed(sig, exc)
         state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
@@ -318,7 +322,7 @@ class Runner:
 
     def _dropped(self, job: Job) -> Commit:
         """FAILURE, and nothing that follows it: who revoked the task knows, and wants none of it."""
-        log.info("task %s was revoked", job.sig.Name, extra=_about(job.sig))
+        log.info("revoked: it is not run", extra=about(job.sig))
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=REVOKED_ERROR)
         return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job))
 
@@ -335,7 +339,9 @@ class Runner:
         if not isinstance(past, Past):
             return past
         state = past.state
-        log.info("task %s had finished before its worker was lost", job.sig.Name, extra=_about(job.sig))
+        log.info(
+            "it had ended before its worker was lost: only the follow-up tasks are sent", extra=about(job.sig)
+        )
         if state.success:
             commit = self.succeeded(job, state.Results or ())
         elif state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
@@ -357,7 +363,7 @@ class Runner:
         members = [state for state in states if state is not None]
         if len(members) < len(states):
             log.error(
-                "chord of group %s can't fire: a member's state has expired", sig.GroupUUID, extra=_about(sig)
+                "chord of group %s can't fire: a member's state has expired", sig.GroupUUID, extra=about(sig)
             )
             return msgspec.structs.replace(commit, states=(), chord=None)
         callback = workflow.chord_callback(sig.ChordCallback, members)
@@ -389,7 +395,3 @@ def _member(job: Job) -> Member | None:
     if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: nor does it count a group of none
         return None
     return Member(sig.GroupUUID, sig.UUID, job.delivery.redelivered > 0)
-
-
-def _about(sig: Signature) -> dict[str, str]:
-    return {"task": sig.Name, "uuid": sig.UUID}

@@ -16,6 +16,7 @@ from gearmesh.app.app import App
 from gearmesh.board import sweep
 from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
+from gearmesh.worker.banner import log_banner
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.lifeline import Lifeline
 from gearmesh.worker.limits import Limits
@@ -52,9 +53,9 @@ class Supervisor:
         if options.pool != "processes":
             limits.need_processes()
         self._patience = LOOK if limits.any_hard else 3600.0
-        queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
+        self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
         self._news = threading.Event()
-        self._line = Lifeline(app, queues, limits, self._news.set)
+        self._line = Lifeline(app, self._queues, limits, self._news.set)
         self._signals = 0
         count = options.concurrency if options.pool == "processes" else 1
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
@@ -71,6 +72,7 @@ class Supervisor:
             if not self._reach():
                 return 0
             sweep()
+            log_banner(self._app, self._options, self._queues)
             self._line.start()
             return self._supervise()
         finally:

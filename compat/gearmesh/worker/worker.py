@@ -27,11 +27,16 @@ from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.options import POOLS, Pool
 from gearmesh.worker.runner import Runner
+from gearmesh.worker.task_log import TaskLog, counted, duration
 from gearmesh.worker.threads import ThreadExecutor
+from gearmesh.worker.unregistered import UnregisteredTasks
 
 __all__ = ["Worker"]
 
 log = logging.getLogger("gearmesh.worker")
+
+#: Running tasks that are named one by one when the worker stops.
+MAX_SHOWN = 10
 
 
 class Worker:
@@ -52,6 +57,7 @@ class Worker:
             :exc:`~gearmesh.errors.SoftLimitExceeded`; None or 0: never.
         hard_limit: seconds after which such a task's process is killed; processes only.
         max_tasks: :attr:`worn_out` is set when so many have begun; None: never.
+        task_log_limit: tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`; 0: all.
         board: where what runs is shown to a supervisor; with the pool ``"processes"``, which it makes.
 
     Raises:
@@ -72,6 +78,7 @@ class Worker:
         hard_limit: float | None = None,
         max_tasks: int | None = None,
         board: Board | None = None,
+        task_log_limit: int = 0,
     ) -> None:
         if pool == "processes" and (concurrency != 1 or board is None):
             raise ConfigError("pool is 'processes', which only the command 'gearmesh worker' has")
@@ -88,7 +95,11 @@ class Worker:
         order_of(queue_order)
         self._queue_order = queue_order
         self._jobs: dict[int, Job] = {}
-        self._runner = Runner(app)
+        task_log = TaskLog(task_log_limit)
+        self._runner = Runner(app, task_log)
+        unregistered = UnregisteredTasks(
+            app.backend, app.config.unregistered_max_age, lambda commit: self._committer.add(commit)
+        )
         self._committer = Committer(
             self._connections(),
             app.backend,
@@ -98,6 +109,7 @@ class Worker:
             self._tick,
             self._runner.unstorable,
             self._stalled,
+            unregistered.settled,
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._board = board
@@ -122,7 +134,8 @@ class Worker:
             self._connections(),
             self.queues,
             app.tasks,
-            app.config.unregistered_max_age,
+            unregistered,
+            task_log,
             self._jobs,
             self._executor,
             self._committer,
@@ -206,6 +219,25 @@ class Worker:
         self._over.set()
         return ended and drained
 
+    def log_running(self, grace: float) -> None:
+        """Log the tasks that run, for a worker that is told to stop and waits ``grace`` seconds for them."""
+        running = [job for job in list(self._jobs.values()) if job.started_at]
+        if not running:
+            log.info("stopping: no task is running")
+            return
+        now = time.monotonic()
+        shown = [
+            f"{job.sig.Name} {job.sig.UUID} ({duration(now - job.started_at)})" for job in running[:MAX_SHOWN]
+        ]
+        if len(running) > MAX_SHOWN:
+            shown.append(f"and {len(running) - MAX_SHOWN} more")
+        log.info(
+            "stopping: waiting up to %g s for %s: %s. A second signal returns them to their queues at once",
+            grace,
+            counted(len(running), "running task"),
+            ", ".join(shown),
+        )
+
     def leave(self) -> None:
         """Put back whatever is still held, at once; tasks that run on can't commit any more."""
         connect = self._connections()
@@ -214,7 +246,7 @@ class Worker:
             try:
                 count = connection.channel().recover(self.consumer, self.queues)
                 if count:
-                    log.warning("%d messages go back unfinished", count)
+                    log.warning("returned %s to the queue, unfinished", counted(count, "task"))
                 return
             except connection.connection_errors as exc:
                 log.warning("what is still held goes back when its lease ends: %s", exc)

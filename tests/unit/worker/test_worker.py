@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from gearmesh import App, ConfigError, GearmeshError, chain, chord
+from gearmesh import App, ConfigError, GearmeshError, TaskFailed, chain, chord
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.testing.waiting import eventually
@@ -247,12 +247,43 @@ def test_a_name_that_nobody_needs_is_dropped(app: App, broker: Broker) -> None:
 
 
 def test_a_name_that_nobody_has_is_a_dead_letter_in_the_end(url: str, broker: Broker) -> None:
-    body = signature("nobody")
+    with App(url, url, unregistered_max_age=0.3) as app, Worker(app, concurrency=1):
+        with pytest.raises(TaskFailed, match="no worker has registered the task nobody within 300 ms"):
+            app.remote("nobody").delay().get(timeout=10)
+        (letter,) = broker.dead()
+    assert "nobody" in letter.reason
+
+
+def test_a_result_that_is_there_outlives_the_dead_letter_of_a_duplicate(url: str, broker: Broker) -> None:
+    with App(url, url, unregistered_max_age=0.3) as app:
+
+        def three() -> int:
+            return 3
+
+        result = app.task(three, name="elsewhere").delay()
+        (body,) = broker.channel.pending(QUEUE)
+        with Worker(app, concurrency=1):
+            assert result.get(timeout=10) == 3
     broker.push(body)
     with App(url, url, unregistered_max_age=0.3) as app, Worker(app, concurrency=1):
-        (letter,) = eventually(broker.dead, 10)
-    assert letter.body == body
-    assert "nobody" in letter.reason
+        eventually(broker.dead, 10)
+        assert app.result(result.uuid).state == "SUCCESS"
+
+
+def test_a_name_is_warned_about_once_a_minute(
+    url: str, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.push(*(signature("nobody", arg("int64", number)) for number in range(5)))
+    with App(url, url, unregistered_max_age=0.3) as app, Worker(app, concurrency=1):
+        eventually(lambda: len(broker.dead()) == 5, 10)
+    warnings = [
+        r.getMessage()
+        for r in caplog.records
+        if r.levelname == "WARNING" and "not registered" in r.getMessage()
+    ]
+    assert len(warnings) == 1
+    assert "task 'nobody' is not registered in this worker: met 1 message on machinery_tasks" in warnings[0]
+    assert sum(r.levelname == "ERROR" and "dead letter" in r.getMessage() for r in caplog.records) == 5
 
 
 def test_what_is_set_aside_is_not_lost_with_its_worker(app: App, broker: Broker, url: str) -> None:

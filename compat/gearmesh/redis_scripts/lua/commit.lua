@@ -22,6 +22,7 @@
 --   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
 --   "m" written and kept: more UUIDs of the group are needed  "b" nothing happened: the chord mutex is held
 --   "t" settled, but another had taken the trigger  "g" settled, but the GroupMeta is gone
+--   "x" done, and what was to be set aside was too old and became a dead letter
 --   "e" nothing happened: it never can; after the groups comes a list with a reason for each of these
 --   or {"dup"}: this token's batch was carried out before.
 -- An error means that nothing was sent and nothing settled.
@@ -141,7 +142,7 @@ local function send(p)
   end
 end
 
--- For how long: 50 ms, doubling to 30 s; but only 50 ms while somebody takes what was returned of this name.
+-- True if it was too old and is a dead letter now. For how long: 50 ms, doubling to 30 s; but only 50 ms while somebody takes what was returned of this name.
 local function set_aside(body, s)
   local key = s[3] .. redis.sha1hex(body)
   local name = redis.sha1hex(s[9])
@@ -157,7 +158,7 @@ local function set_aside(body, s)
   if now_ms() - first >= s[6] then
     call('DEL', key)
     bury(s[1], s[7], s[8], body, 'no worker has registered the task ' .. s[9])
-    return
+    return true
   end
   if rounds > 0 then call('HINCRBY', s[10], name, -1) end -- this one came back
   if call('EXISTS', s[11] .. name) == 1 then rounds = 0 end
@@ -165,6 +166,7 @@ local function set_aside(body, s)
   call('ZADD', s[4], now_ms() + math.min(30000, 50 * 2 ^ rounds), s[5] .. '/' .. name .. '\n' .. body)
 end
 
+-- True if it was to be set aside and is a dead letter.
 local function settle(held, id, how, s)
   if how == 1 and (not s or s[2] == '') then
     call('HDEL', held, id)
@@ -175,7 +177,7 @@ local function settle(held, id, how, s)
   if (how == 1 or how == 5) and s[2] ~= '' then call('HDEL', s[2], redis.sha1hex(body)) end
   if how == 2 then call('LPUSH', s[1], body)
   elseif how == 3 then call('RPUSH', s[1], body)
-  elseif how == 4 then set_aside(body, s)
+  elseif how == 4 then return set_aside(body, s)
   elseif how == 5 then bury(s[1], s[3], s[4], body, s[5])
   elseif how == 6 then call('ZADD', s[3], s[5], s[4] .. '/' .. string.rep('0', 40) .. '\n' .. body) end
 end
@@ -262,7 +264,7 @@ for i, e in ipairs(batch[4]) do
           for _, s in ipairs(t[4] or {}) do write(s) end
           for _, p in ipairs(t[5] or {}) do send(p) end
         end
-        if fenced and not plain and how ~= 0 then settle(held, id, how, e[8]) end
+        if fenced and not plain and how ~= 0 and settle(held, id, how, e[8]) then code = 'x' end
       end
     end
   end

@@ -7,7 +7,7 @@ import time
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.base import Rated
-from gearmesh.wire.commit import Commit, Publish, Settle, Token
+from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
 
 
 class Settling(TransportFixtures):
@@ -148,11 +148,13 @@ class Settling(TransportFixtures):
         tap().publish(queue, b"unknown")
         here = tap(queue, prefetch=1)
         started = time.monotonic()
+        outcomes: list[Outcome] = []
         while not here.verbs.dead_letters(queue):
             assert time.monotonic() - started < 20
             here.drain()
             while here.got:
-                here.settle(here.got.popleft(), how="aside", max_age=0.3)
+                outcomes = here.settle(here.got.popleft(), how="aside", max_age=0.3)
+        assert outcomes == ["expired"], "whoever set it aside knows that it is a dead letter"
         assert time.monotonic() - started >= 0.25
         (letter,) = here.verbs.dead_letters(queue)
         assert (letter.body, letter.count) == (b"unknown", 1)

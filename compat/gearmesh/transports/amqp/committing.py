@@ -88,7 +88,13 @@ class Committing:
                 if settle is not None and held is not None and settle.how != "keep":
                     taken.add(held.delivery.id)
                     settles.append((i, settle, held))
-                    batch += self._copies(settle, held, now)
+                    copies = self._copies(settle, held, now)
+                    batch += copies
+                    if (
+                        settle.how == "aside"
+                        and copies[0].routing_key == self.topology.dead(settle.delivery.queue).name
+                    ):
+                        outcomes[i] = "expired"
             if batch:
                 link.sender(self.topology).publish(batch, token)
         for i in self._settle([(i, settle.how, held) for i, settle, held in settles]):

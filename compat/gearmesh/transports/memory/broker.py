@@ -164,7 +164,7 @@ class Broker:
         for publish in (*commit.publishes, *(won.publishes if won is not None else ())):
             self._publish(publish)
         if settle is not None and held is not None and settle.how != "keep":
-            self._settle(held, settle)
+            return self._settle(held, settle)
         return "done"
 
     def _publish(self, publish: Publish) -> None:
@@ -174,7 +174,7 @@ class Broker:
         else:
             self.line(publish.queue).put(item)
 
-    def _settle(self, held: Held, settle: Settle) -> None:
+    def _settle(self, held: Held, settle: Settle) -> Outcome:
         line, item = self.line(held.delivery.queue), held.item
         line.release(held)
         if settle.how == "head":
@@ -182,11 +182,13 @@ class Broker:
         elif settle.how == "tail":
             line.put(item)
         elif settle.how == "aside":
-            line.set_aside(item, settle, time.monotonic(), time.time())
+            if line.set_aside(item, settle, time.monotonic(), time.time()):
+                return "expired"
         elif settle.how == "later":
             line.put_off(item, time.monotonic() + (settle.at_ns - time.time_ns()) / 1e9)
         elif settle.how == "dead":
             line.bury(item, settle.reason, time.time())
+        return "done"
 
     # -- for people and supervisors -----------------------------------------------------------------
 

@@ -178,17 +178,19 @@ class Line:
 
     # -- set aside and dead -----------------------------------------------------------------------
 
-    def set_aside(self, item: Item, settle: Settle, now: float, unix: float) -> None:
-        """To the tail at the first meeting; later out of the way for a while; at last a dead letter."""
+    def set_aside(self, item: Item, settle: Settle, now: float, unix: float) -> bool:
+        """To the tail at the first meeting; later out of the way for a while; at last a dead letter: then True."""
         if item.met is None:
             item.met = now
             self.put(item)
         elif now - item.met >= settle.max_age:
             self.bury(item, f"no worker has registered the task {settle.reason}".rstrip(), unix)
+            return True
         else:
             pause = min(LONGEST, SHORTEST * 2.0 ** min(item.rounds, 16))
             item.rounds += 1
             heapq.heappush(self._aside, (now + pause, next(self._ties), item))
+        return False
 
     def put_off(self, item: Item, due: float) -> None:
         """Out of the way until ``due`` by the monotonic clock."""

@@ -295,7 +295,9 @@ class Channel(Taking, Connecting):
         for commit, outcome in zip(commits, outcomes, strict=True):
             settle = commit.settle
             # What was only kept is held still: forgotten here, the next look at the books would adopt and run it.
-            if settle is not None and (outcome == "lost" or (outcome == "done" and settle.how != "keep")):
+            if settle is not None and (
+                outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
+            ):
                 forget(settle.delivery.id, None)
                 if settle.how in ("aside", "later"):
                     self.ledger.set_aside()

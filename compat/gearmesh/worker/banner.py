@@ -1,0 +1,68 @@
+"""Tells the operator, at the start of a worker, which servers, queues and tasks it serves, and what looks wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from gearmesh.app.app import App
+from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.task_log import counted, duration
+
+__all__ = ["log_banner"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Registered tasks that are listed by name.
+MAX_TASKS_SHOWN: Final = 30
+
+
+def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
+    """Log what a worker that starts is going to do, at INFO, and what is probably a mistake, at WARNING."""
+    log.info(
+        "gearmesh %s: broker %s, results %s",
+        version("gearmesh"),
+        app.shown_broker,
+        app.backend_shown or "none",
+    )
+    noun = {"threads": "thread", "processes": "process", "asyncio": "coroutine"}[options.pool]
+    slots = (
+        f"{options.concurrency} processes"
+        if options.pool == "processes" and options.concurrency > 1
+        else (counted(options.concurrency, noun))
+    )
+    log.info(
+        "%s %s; %s; lease %s",
+        "queue" if len(queues) == 1 else "queues",
+        ", ".join(queues),
+        slots,
+        duration(app.config.lease),
+    )
+    names = sorted(app.tasks)
+    if names:
+        more = f" and {len(names) - MAX_TASKS_SHOWN} more" if len(names) > MAX_TASKS_SHOWN else ""
+        log.info("%s: %s%s", counted(len(names), "task"), ", ".join(names[:MAX_TASKS_SHOWN]), more)
+    for oddity in oddities(app):
+        log.warning("%s", oddity)
+
+
+def oddities(app: App) -> list[str]:
+    """Sentences about settings that can hardly be meant."""
+    found = []
+    if not app.tasks:
+        found.append(
+            "no tasks are registered: this worker can run nothing, and parks every message. "
+            "Import the modules with your tasks in the module that MODULE:APP names"
+        )
+    names_of: dict[object, list[str]] = defaultdict(list)
+    for name, task in app.tasks.items():
+        names_of[task.fn].append(name)
+    for names in names_of.values():
+        if len(names) > 1:
+            found.append(f"one function is registered under several names: {', '.join(sorted(names))}")
+    if app.config.broker.startswith("memory:"):
+        found.append("the broker is in this process's memory: no other process can send tasks to this worker")
+    return found

@@ -1,0 +1,189 @@
+"""Logs what becomes of each task: received, succeeded, retried, failed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+from gearmesh.wire.signature import Signature
+from gearmesh.worker.job import Job
+
+__all__ = ["TaskLog", "about", "counted", "duration", "user_traceback"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Seconds over which lines are counted against the limit, and after which a summary is due.
+WINDOW_S: Final = 1.0
+
+
+class TaskLog:
+    """Log a line at INFO when a task is received and when it succeeds, and a line at ERROR when it fails.
+
+    Beyond ``limit`` tasks a second their lines are left out, and one summary a second counts them by task and outcome:
+    a worker runs tens of thousands of tasks a second, and a line costs about as much as a quick task. Failures have a
+    limit of their own, so that a flood of successes does not hide them. Safe in threads.
+
+    Args:
+        limit: tasks a second that get lines, and failures a second that do; 0: all of them.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, limit: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window_ends = 0.0
+        #: whether INFO is logged, as found at the begin of the window
+        self._informs = False
+        self._lines = self._failures = 0
+        #: (task, outcome) -> how many lines were left out, and seconds that those tasks ran
+        self._left_out: dict[tuple[str, str], list[float]] = {}
+
+    def received(self, job: Job) -> None:
+        """Log that a worker has taken a task's message, or leave this task's lines out."""
+        if job.received_at >= self._window_ends:
+            self._next_window(job.received_at)
+        if not self._informs:
+            return
+        if self._limit:
+            if self._lines >= self._limit:
+                return
+            self._lines += 1
+        job.logged = True
+        log.info("received", extra=about(job.sig))
+
+    def succeeded(self, job: Job) -> None:
+        """Log the success of a task that has just ended."""
+        if job.logged:
+            seconds = self._clock() - job.started_at
+            log.info("succeeded in %s", duration(seconds), extra={**about(job.sig), "seconds": seconds})
+        elif self._informs:
+            self._leave_out(job, "succeeded")
+
+    def retried(self, job: Job, seconds: float, left: int, error: BaseException | None) -> None:
+        """Log that a task will be tried again.
+
+        Args:
+            seconds: until the next try.
+            left: how many tries there are after that one failed.
+            error: the exception for which it is retried; None: the task asked for it.
+        """
+        if error is None:
+            if job.logged:
+                log.info("retry in %s, as the task asked", duration(seconds), extra=about(job.sig))
+            elif self._informs:
+                self._leave_out(job, "retried")
+            return
+        if not self._may_log_failure():
+            self._leave_out(job, f"will be retried after {type(error).__name__}")
+            return
+        log.warning(
+            "retry in %s (%s): %s",
+            duration(seconds),
+            "the last try" if left == 0 else f"{left} more {'retry' if left == 1 else 'retries'}",
+            _shown(error),
+            extra=about(job.sig),
+        )
+
+    def failed(self, job: Job, text: str, error: BaseException | None) -> None:
+        """Log a failure, with the traceback from the task's own code on.
+
+        Args:
+            text: the error as the state has it.
+            error: None where no exception of the task is the reason.
+        """
+        if not self._may_log_failure():
+            self._leave_out(job, f"failed with {type(error).__name__}" if error is not None else "failed")
+            return
+        after = f" after {duration(self._clock() - job.started_at)}" if job.started_at else ""
+        trace = None if error is None else user_traceback(error)
+        info = None if error is None or trace is None else (type(error), error, trace)
+        log.error(
+            "failed%s: %s",
+            after,
+            text if error is None else _shown(error),
+            extra=about(job.sig),
+            exc_info=info,
+        )
+
+    def flush(self) -> None:
+        """Log the summary that is due. To be called now and then, since no task may come for a long time."""
+        if self._left_out:
+            now = self._clock()
+            if now >= self._window_ends:
+                self._next_window(now)
+
+    def _may_log_failure(self) -> bool:
+        now = self._clock()
+        if now >= self._window_ends:
+            self._next_window(now)
+        self._failures += 1
+        return not self._limit or self._failures <= self._limit
+
+    def _leave_out(self, job: Job, outcome: str) -> None:
+        seconds = self._clock() - job.started_at if job.started_at else 0.0
+        key = (job.sig.Name, outcome)
+        with self._lock:
+            found = self._left_out.get(key)
+            if found is None:
+                found = self._left_out[key] = [0, 0.0]
+            found[0] += 1
+            found[1] += seconds
+
+    def _next_window(self, now: float) -> None:
+        with self._lock:
+            left_out, self._left_out = self._left_out, {}
+            self._window_ends = now + WINDOW_S
+            self._informs = log.isEnabledFor(logging.INFO)
+            self._lines = self._failures = 0
+        for (name, outcome), (count, seconds) in sorted(left_out.items()):
+            level = logging.INFO if outcome in ("succeeded", "retried") else logging.ERROR
+            log.log(
+                level,
+                "%d more %s in the last second, %s each on average (more than %d a second are not logged one by one)",
+                count,
+                outcome,
+                duration(seconds / count),
+                self._limit,
+                extra={"task": name},
+            )
+
+
+def about(sig: Signature) -> dict[str, str]:
+    """The fields by which a record names its task."""
+    return {"task": sig.Name, "uuid": sig.UUID}
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``12.3 ms``, ``2 s``, ``5 min``, ``3 h``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def user_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame on that is not gearmesh's; None if there is none such."""
+    trace = error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module != "gearmesh" and not module.startswith("gearmesh."):
+            return trace
+        trace = trace.tb_next
+    return None
+
+
+def _shown(error: BaseException) -> str:
+    text = str(error)
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,120 @@
+"""Parks messages whose task is not registered here, and tells the operator and waiting callers about them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gearmesh.backends.base import Backend
+from gearmesh.errors import GearmeshError
+from gearmesh.wire.commit import Commit, Delivery, Member, Outcome, Settle
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import FAILURE, TaskState
+from gearmesh.worker.task_log import about, counted, duration
+
+__all__ = ["UnregisteredTasks"]
+
+log = logging.getLogger("gearmesh.worker")
+
+#: Seconds between two warnings about one name.
+WARNING_INTERVAL_S: Final = 60.0
+#: Names of which the next warning is remembered; senders may make up any number of them.
+MAX_NAMES: Final = 1000
+
+
+class UnregisteredTasks:
+    """Makes the commits for messages of unregistered tasks, and logs about them once a name and minute.
+
+    :meth:`park` and :meth:`report` belong to the intake's thread, :meth:`settled` to the committer's.
+
+    Args:
+        backend: where a waiting caller looks for the state.
+        max_age: seconds after which a message that no worker took becomes a dead letter.
+        commit: hands a commit to the committer.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        max_age: float,
+        commit: Callable[[Commit], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._backend = backend
+        self._max_age = max_age
+        self._commit = commit
+        self._clock = clock
+        self._lock = threading.Lock()
+        #: signatures whose parking is not committed yet, by fetch counter
+        self._parking: dict[int, Signature] = {}
+        #: (queue, task name) -> messages met since the last warning, and when the next one may be logged
+        self._names: dict[tuple[str, str], list[float]] = {}
+
+    def park(self, sig: Signature, delivery: Delivery) -> Commit:
+        """The commit that parks a message: other workers are offered it, with growing pauses."""
+        if sig.IgnoreWhenTaskNotRegistered:
+            self._count(delivery.queue, sig.Name, "dropped, as their sender asked")
+            return Commit(settle=Settle(delivery))
+        with self._lock:
+            self._parking[delivery.id] = sig
+        fate = f"parked and offered to other workers, and dead letters when they are {duration(self._max_age)} old"
+        self._count(delivery.queue, sig.Name, fate)
+        return Commit(settle=Settle(delivery, "aside", sig.Name, self._max_age))
+
+    def settled(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Follow a commit of :meth:`park`; on the outcome ``expired`` the message has become a dead letter."""
+        with self._lock:
+            sig = self._parking.pop(delivery.id, None)
+        if sig is None or outcome != "expired":
+            return
+        error = f"no worker has registered the task {sig.Name} within {duration(self._max_age)}"
+        log.error("dead letter on %s: %s", delivery.queue, error, extra=about(sig))
+        if not self._ended(sig.UUID):
+            member = None
+            if sig.GroupUUID and sig.GroupTaskCount:
+                member = Member(sig.GroupUUID, sig.UUID)
+            state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
+            self._commit(Commit(states=(state,), member=member))
+
+    def report(self) -> None:
+        """Log the warnings that are due."""
+        now = self._clock()
+        for (queue, name), (count, next_at) in list(self._names.items()):
+            if now < next_at:
+                continue
+            if count:
+                self._warn(queue, name, int(count), "still parked")
+                self._names[queue, name] = [0, now + WARNING_INTERVAL_S]
+            else:
+                del self._names[queue, name]
+
+    def _count(self, queue: str, name: str, fate: str) -> None:
+        found = self._names.get((queue, name))
+        if found is not None:
+            found[0] += 1
+        else:
+            self._warn(queue, name, 1, fate)
+            if len(self._names) < MAX_NAMES:
+                self._names[queue, name] = [0, self._clock() + WARNING_INTERVAL_S]
+
+    def _warn(self, queue: str, name: str, count: int, fate: str) -> None:
+        log.warning(
+            "task %r is not registered in this worker: met %s on %s; such messages are %s",
+            name,
+            counted(count, "message"),
+            queue,
+            fate,
+        )
+
+    def _ended(self, uuid: str) -> bool:
+        """True if the task has a final state. Another worker may have run a duplicate of the message."""
+        errors: tuple[type[BaseException], ...] = (GearmeshError, *self._backend.connection_errors)
+        try:
+            (state,) = self._backend.read([uuid])
+        except errors as exc:
+            log.warning("the state of %s could not be read: %s", uuid, exc)
+            return False
+        return state is not None and state.final
