@@ -209,7 +209,7 @@ def test_config_show(tmp_path: Path) -> None:
     assert told["broker"] == {
         "setting": "broker",
         "value": "memory://x",
-        "origin": "keyword",
+        "origin": "command line",
         "live": False,
         "no_effect": "",
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gearmesh.errors import ConfigError
-from gearmesh.worker.loader import load_app
+from gearmesh.worker.loader import AppImportError, load_app
 
 MODULE = """
 from gearmesh import App
@@ -54,6 +54,6 @@ def test_what_is_not_there_says_so(spec: str, text: str) -> None:
         load_app(spec)
 
 
-def test_the_app_s_own_errors_go_through() -> None:
-    with pytest.raises(ModuleNotFoundError, match="loaded_nowhere"):
+def test_the_app_s_own_errors_are_shown() -> None:
+    with pytest.raises(AppImportError, match="ModuleNotFoundError: No module named 'loaded_nowhere'"):
         load_app("loaded_broken:app")

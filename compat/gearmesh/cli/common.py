@@ -12,6 +12,7 @@ import msgspec
 
 from gearmesh.app.app import App
 from gearmesh.config import Config
+from gearmesh.config.checks import COMMAND_LINE
 from gearmesh.config.kinds import LEVELS
 from gearmesh.config.layers import Source, chosen_file
 from gearmesh.errors import ConfigError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Place",
+    "app_argument",
     "as_json",
     "config_file",
     "console",
@@ -49,8 +51,16 @@ config_file = click.option(
 )
 #: ``--json``: for scripts.
 as_json = click.option("--json", is_flag=True, help="Print JSON, for scripts.")
-_backend = click.option("--backend", metavar="URL", help="Where results live. [RESULT_BACKEND]")
-_app = click.option("-A", "--app", "spec", metavar="MODULE:APP", help="Take the settings from this app.")
+_backend = click.option(
+    "--backend", metavar="URL", help="Result backend; wins over the app's. [RESULT_BACKEND]"
+)
+_app = click.option(
+    "-A",
+    "--app",
+    "spec",
+    metavar="MODULE:APP",
+    help="Use the settings of this app; APP is 'app' if left out.",
+)
 _NOWHERE = "--config FILE; or run gearmesh dev in this folder"
 
 
@@ -61,9 +71,10 @@ def _all(command: F, options: Sequence[Callable[[F], F]]) -> F:
 
 
 class Place(NamedTuple):
-    """Which servers a command is to use, as its options say; None: not said.
+    """The servers that a command uses, as its options name them; None: the option was not given.
 
-    ``spec`` names an app whose settings to take, ``config`` a file of settings.
+    ``spec`` names an app whose settings to take, ``config`` a file of settings. An option on the command line wins over
+    the app, the app over the environment and the file.
     """
 
     spec: str | None = None
@@ -79,7 +90,7 @@ class Place(NamedTuple):
             ConfigError: there is no broker, or a setting is wrong.
         """
         if self.spec:
-            return load_app(self.spec, self.config)
+            return self._loaded()
         source = _source(self.config, broker=self.broker, backend=self.backend)
         if "broker" not in source.said:
             raise ConfigError(
@@ -90,7 +101,7 @@ class Place(NamedTuple):
     def results_app(self) -> App:
         """:meth:`app` for commands that need a backend and no broker. Raises ConfigError."""
         if self.spec:
-            return load_app(self.spec, self.config)
+            return self._loaded()
         said = _source(self.config, backend=self.backend).said.get("backend")
         if said is None:
             raise ConfigError(
@@ -98,9 +109,18 @@ class Place(NamedTuple):
             )
         return App(config=Config.of(_source(self.config, broker="eager", backend=said.value)))
 
+    def _loaded(self) -> App:
+        app = load_app(self.spec or "", self.config)
+        given = {"broker": self.broker, "backend": self.backend}
+        app.config = app.config.having(
+            {name: value for name, value in given.items() if value is not None}, origin=COMMAND_LINE
+        )
+        return app
+
 
 def _source(config: str | None, **given: str | None) -> Source:
-    return Source.read(config or chosen_file(os.environ), None, given)
+    said = {name: value for name, value in given.items() if value is not None}
+    return Source.read(config or chosen_file(os.environ), None, said, given_origin=COMMAND_LINE)
 
 
 def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,12 +137,12 @@ def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
 def servers(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``.
 
-    The environment names are Machinery's.
+    Their environment variables are Machinery's.
     """
     queue = click.option(
         "--queue", metavar="NAME", envvar="DEFAULT_QUEUE", help="Queue; default: the app's. [DEFAULT_QUEUE]"
     )
-    broker = click.option("--broker", metavar="URL", help="Where tasks wait. [BROKER]")
+    broker = click.option("--broker", metavar="URL", help="Broker; wins over the app's. [BROKER]")
     return _all(_placed(command), (config_file, queue, _backend, broker, _app))
 
 
@@ -131,12 +151,31 @@ def results_servers(command: Callable[..., Any]) -> Callable[..., Any]:
     return _all(_placed(command), (config_file, _backend, _app))
 
 
+def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``MODULE:APP`` as an argument and as ``-A``, which the command gets as ``app``."""
+
+    @wraps(command)
+    def collected(*args: Any, app: str | None, spec: str | None, **given: Any) -> Any:
+        if app is not None and spec is not None and app != spec:
+            raise click.UsageError(f"the app is {app!r} and, by -A, {spec!r}: give one of them")
+        if app is None and spec is None:
+            raise click.UsageError("no app: give MODULE:APP, such as shop.tasks:app")
+        return command(*args, app=app or spec, **given)
+
+    named = click.option(
+        "-A", "--app", "spec", metavar="MODULE:APP", help="The app, in place of the argument."
+    )
+    return click.argument("app", required=False, metavar="[MODULE:APP]")(named(collected))
+
+
 def logging_options(command: F) -> F:
     """Add ``--log-level`` (None: as the settings say, else INFO) and ``--log-format``."""
     level = click.option(
+        "-l",
         "--log-level",
+        "--loglevel",
         type=click.Choice(LEVELS, case_sensitive=False),
-        help="From which level on to log; default: the settings', else INFO.",
+        help="Lowest level to log; default: the settings', else INFO.",
     )
     form = click.option("--log-format", type=click.Choice(FORMATS), default="human", show_default=True)
     return _all(command, (form, level))

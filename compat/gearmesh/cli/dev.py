@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import click
 
-from gearmesh.cli.common import config_file, logging_options
+from gearmesh.cli.common import app_argument, config_file, logging_options
 from gearmesh.cli.local_redis import LocalRedis
 from gearmesh.config.layers import Source, chosen_file
 from gearmesh.logs import set_up_logging
@@ -20,7 +20,7 @@ __all__ = ["dev"]
 
 
 @click.command()
-@click.argument("app", metavar="MODULE:APP")
+@app_argument
 @click.option(
     "-c", "--concurrency", type=click.IntRange(1), default=10, show_default=True, help="Tasks at a time."
 )

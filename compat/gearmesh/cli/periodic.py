@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from gearmesh.app.periodic import Periodic
-from gearmesh.cli.common import config_file, console
+from gearmesh.cli.common import app_argument, config_file, console
 from gearmesh.cron import Calendar, local_zone
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
@@ -18,7 +18,7 @@ __all__ = ["periodic"]
 
 
 @click.command()
-@click.argument("app", metavar="MODULE:APP")
+@app_argument
 @click.option(
     "-n",
     "--times",

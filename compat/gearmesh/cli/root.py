@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ COMMANDS: Final = {
 
 
 class _Commands(click.Group):
-    """What gearmesh raises by itself is one red line and exit code 2; with --debug, a traceback."""
+    """Shows an error of gearmesh's as one red line, with exit code 2; with --debug, as a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -45,6 +46,17 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"gearmesh.cli.{COMMANDS[cmd_name]}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the commands that are spelt alike."""
+        name = args[0] if args else ""
+        if name and name not in COMMANDS and not name.startswith("-"):
+            alike = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean {alike[0]!r}?" if alike else ""
+            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gearmesh.cli.common import config_file, logging_options
+from gearmesh.cli.common import app_argument, config_file, logging_options
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.options import WorkerOptions
 
@@ -14,7 +14,7 @@ __all__ = ["scheduler"]
 
 
 @click.command()
-@click.argument("app", metavar="MODULE:APP")
+@app_argument
 @click.option(
     "--grace",
     type=click.FloatRange(0, 10),

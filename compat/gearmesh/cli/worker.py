@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gearmesh.cli.common import config_file, logging_options
+from gearmesh.cli.common import app_argument, config_file, logging_options
 from gearmesh.logs import set_up_logging
 from gearmesh.transports.order import QueueOrder
 from gearmesh.worker.options import POOLS, Pool, WorkerOptions
@@ -34,7 +34,7 @@ def _weights(queues: dict[str, int] | None) -> QueueOrder:
 
 
 @click.command()
-@click.argument("app", metavar="MODULE:APP")
+@app_argument
 @click.option(
     "-c", "--concurrency", type=click.IntRange(1), default=10, show_default=True, help="Tasks at a time."
 )

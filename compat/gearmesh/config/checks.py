@@ -9,10 +9,12 @@ from gearmesh.config.table import SETTINGS, Setting
 from gearmesh.errors import ConfigError
 from gearmesh.urls import redact, redact_text
 
-__all__ = ["KEYWORD", "check", "check_all", "shown", "shown_unknown", "wrong"]
+__all__ = ["COMMAND_LINE", "KEYWORD", "check", "check_all", "shown", "shown_unknown", "wrong"]
 
 #: The origin of what a caller gave: the caller knows.
 KEYWORD: Final = "keyword"
+#: The origin of settings that an option of a command gives.
+COMMAND_LINE: Final = "command line"
 _MASK: Final = "***"
 #: What a key that nobody knows is taken for a secret by.
 _SECRET_WORDS: Final = ("pass", "secret", "token", "credential")
@@ -60,7 +62,7 @@ def wrong(setting: Setting, value: Any, kind: Kind, called: str = "", origin: st
         called: the name it was given by; ``""``: its path.
         origin: where it comes from; ``""`` says nothing of it.
     """
-    place = f"{origin}: " if origin not in ("", KEYWORD) else ""
+    place = f"{origin}: " if origin not in ("", COMMAND_LINE, KEYWORD) else ""
     return ConfigError(
         f"{place}{called or setting.path} is {shown(setting, value)}, expected {kind.expected}"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.config.amqp import AMQPConfig
-from gearmesh.config.checks import KEYWORD, check_all, shown
+from gearmesh.config.checks import COMMAND_LINE, KEYWORD, check_all, shown
 from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
 from gearmesh.config.layers import Source
 from gearmesh.config.mongodb import MongoDBConfig
@@ -155,13 +155,19 @@ class Config:
             plain[name] = _SECTION_TYPES[name](**inner)
         return cls(**plain, source=source)
 
-    def having(self, given: Mapping[str, Any]) -> Config:
+    def having(self, given: Mapping[str, Any], *, origin: str = KEYWORD) -> Config:
         """This Config with some settings changed, as :meth:`load` takes them.
+
+        Args:
+            given: settings, which win over all others.
+            origin: the place that :meth:`origin` names for them.
 
         Raises:
             ConfigError: as :meth:`load`.
         """
-        return type(self).of(Source.read(None, {}, given, base=self, watch=self.watched)) if given else self
+        if not given:
+            return self
+        return type(self).of(Source.read(None, {}, given, base=self, watch=self.watched, given_origin=origin))
 
     def under(self, file: str | None) -> Config:
         """This Config, with what a file says over what code said. The environment still wins.
@@ -195,7 +201,7 @@ class Config:
     def origin(self, path: str) -> str:
         """Where a setting's value comes from.
 
-        ``"default"``, ``"code"``, ``"keyword"`` (of :meth:`load`), ``"environment BROKER"``,
+        ``"default"``, ``"code"``, ``"keyword"`` (of :meth:`load`), ``"command line"``, ``"environment BROKER"``,
         ``"config.yml line 3"``, or ``"gearmesh dev"``.
         """
         value = self.value(path)
@@ -260,7 +266,7 @@ class Config:
         except ConfigError as exc:
             origin = self.origin(role)
             raise ConfigError(
-                str(exc) if origin in ("code", "default", KEYWORD) else f"{origin}: {exc}"
+                str(exc) if origin in ("code", "default", COMMAND_LINE, KEYWORD) else f"{origin}: {exc}"
             ) from None
 
 

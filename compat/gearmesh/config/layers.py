@@ -51,6 +51,7 @@ class Source:
         given: keywords.
         watch: the file is to be read again while programs run.
         base: what counts where nothing is said; None: the defaults.
+        given_origin: names the place of the keywords: :data:`~gearmesh.config.checks.KEYWORD`, or the command line.
         said: by the settings' paths, what was said.
     """
 
@@ -60,6 +61,7 @@ class Source:
     watch: bool
     base: Config | None
     said: Mapping[str, Said]
+    given_origin: str = KEYWORD
 
     def __repr__(self) -> str:
         return f"<Source of {len(self.said)} settings>"
@@ -73,23 +75,26 @@ class Source:
         *,
         watch: bool = False,
         base: Config | None = None,
+        given_origin: str = KEYWORD,
     ) -> Source:
         """Read all layers. Raises ConfigError naming what is wrong, and where it was said."""
         path = None if file is None else os.fspath(file)
         said = from_file(path) if path is not None else {}
         said |= from_environment(os.environ if env is None else env)
-        said |= from_mapping(given, KEYWORD)
         if base is not None:
-            # What the environment said of the base is nearer than the file.
+            # The environment's values, which the base already has, win over the file's.
             said = {key: each for key, each in said.items() if not base.origin(key).startswith("environment")}
-        else:
+        said |= from_mapping(given, given_origin)
+        if base is None:
             _complete(said)
-        return cls(path, env, dict(given), watch, base, said)
+        return cls(path, env, dict(given), watch, base, said, given_origin)
 
     def again(self) -> Source:
         """The same layers as they are now."""
         base = self.base.reload() if self.base is not None else None
-        return Source.read(self.file, self.env, self.given, watch=self.watch, base=base)
+        return Source.read(
+            self.file, self.env, self.given, watch=self.watch, base=base, given_origin=self.given_origin
+        )
 
     def files(self) -> list[str]:
         """All files that were read."""

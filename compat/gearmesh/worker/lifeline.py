@@ -85,7 +85,8 @@ class Lifeline:
         self._connection = connect(self._app.config, attempt=next(self._attempts))
         try:
             self._channel = self._connection.channel()
-        except self._connection.connection_errors as exc:
+        # RabbitMQ refuses a login by what py-amqp takes for an error of a channel.
+        except (*self._connection.connection_errors, *self._connection.channel_errors) as exc:
             self._disconnect()
             raise GearmeshError(f"broker {self._app.shown_broker} cannot be reached: {exc}") from exc
 

@@ -6,15 +6,34 @@ import dataclasses
 import importlib
 import os
 import sys
+import traceback
 
 from gearmesh.app.app import App
 from gearmesh.config import Config
 from gearmesh.config.layers import using_file
-from gearmesh.errors import ConfigError
+from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.logs import set_level
 from gearmesh.worker.options import WorkerOptions
 
-__all__ = ["load_app", "load_for"]
+__all__ = ["AppImportError", "load_app", "load_for"]
+
+
+class AppImportError(ConfigError):
+    """The user's module raised an exception while it was imported.
+
+    The message is that exception's traceback, from the module's first frame on.
+    """
+
+    def __init__(self, spec: str, error: Exception) -> None:
+        trace = error.__traceback__
+        while trace is not None and _is_machinery_of_imports(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        shown = "".join(traceback.format_exception(type(error), error, trace, chain=False)).rstrip()
+        super().__init__(f"app {spec!r} cannot be imported:\n{shown}")
+
+
+def _is_machinery_of_imports(file: str) -> bool:
+    return file == __file__ or file.startswith("<frozen importlib") or file == importlib.__file__
 
 
 def load_for(spec: str, options: WorkerOptions, *, tell: bool = True) -> App:
@@ -54,8 +73,8 @@ def load_app(spec: str, file: str | None = None) -> App:
             and the environment; else what it says wins over what the code says. None: there is none.
 
     Raises:
-        ConfigError: the module or the name is not there, or is no App. What the module itself
-            raises while it is imported goes through.
+        ConfigError: the module or the name is not there, or is no App.
+        AppImportError: the module raised an exception while it was imported.
     """
     module_name, _, name = spec.partition(":")
     name = name or "app"
@@ -67,13 +86,15 @@ def load_app(spec: str, file: str | None = None) -> App:
     try:
         with using_file(file):
             found: object = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A module that the app's own module misses is the app's error, with its traceback.
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ConfigError(
-            f"app {spec!r}: there is no module {error.name!r} in {here} or on the path"
-        ) from None
+    except GearmeshError:
+        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+            raise ConfigError(
+                f"app {spec!r}: there is no module {missing!r} in {here} or on the path"
+            ) from None
+        raise AppImportError(spec, error) from error
     for part in name.split("."):
         if not hasattr(found, part):
             apps = [key for key, value in vars(found).items() if isinstance(value, App)]

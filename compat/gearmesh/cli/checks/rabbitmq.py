@@ -83,9 +83,14 @@ def double_bindings(case: Case) -> Iterator[Finding]:
                 yield Finding(
                     "note",
                     f"bindings of {redact(url)}",
-                    "can't be listed over AMQP; only messages that wait in "
-                    f"{', '.join(case.queues) or 'no queue (none was named)'} were looked at",
-                    "--management http://user:password@host:15672 asks RabbitMQ's management plugin.",
+                    "cannot be listed over AMQP; "
+                    + (
+                        f"only the messages in {', '.join(case.queues)} were looked at"
+                        if case.queues
+                        else "none were"
+                    ),
+                    "Name your custom queues, or ask RabbitMQ's management plugin: "
+                    "--management http://user:password@host:15672",
                 )
         for queue in bound:
             if queue in (case.app.default_queue, config.amqp.binding_key):
@@ -161,7 +166,7 @@ def _channel(options: dict[str, Any]) -> Iterator[Any]:
     )
     try:
         connection.connect()
-    except (amqp.ConnectionError, OSError):  # another check says so
+    except (amqp.AMQPError, OSError):  # brokers_answer reports it
         yield None
         return
     try:
