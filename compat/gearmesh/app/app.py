@@ -36,6 +36,7 @@ from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.errors import BackendError, NoBackend
 from gearmesh.forks import PerProcess
+from gearmesh.transports.client import BrokerChoice
 from gearmesh.urls import redact, scheme_of
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskState
@@ -90,7 +91,9 @@ class App:
         self._revocations = PerProcess(lambda: Revocations(self.backend))
         self.handlers = Handlers()
         self._config_watch = PerProcess(lambda: Watch(lambda: self.config, self._set_config))
-        self._publisher = Publisher(lambda: self.config, self._backend.get)
+        #: Which of several brokers this process uses.
+        self.broker_choice = BrokerChoice()
+        self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
         self._outbox = Outbox(self, self._publisher)
         self._periodics = Periodics(self)
 

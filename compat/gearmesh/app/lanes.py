@@ -20,15 +20,14 @@ class Lane:
     """One connection with its channel and Flusher, and the name under which its batches are known.
 
     Args:
-        connect: makes the n-th ``kombu.Connection`` of this lane, not connected yet.
+        connect: makes a ``kombu.Connection``, not connected yet.
     """
 
-    def __init__(self, connect: Callable[[int], Any], backend: Backend) -> None:
+    def __init__(self, connect: Callable[[], Any], backend: Backend) -> None:
         self._connect = connect
         self._backend = backend
         self._connection: Any = None
         self._flusher: Flusher | None = None
-        self._opened = 0
         self._producer = uuid.uuid4().hex
         self._seq = 0
         #: What means "the outcome is unknown, or there was no connection: repeat".
@@ -42,8 +41,7 @@ class Lane:
     def flusher(self) -> Flusher:
         """Of the open connection, which is opened if there is none."""
         if self._flusher is None:
-            connection = self._connection = self._connect(self._opened)
-            self._opened += 1
+            connection = self._connection = self._connect()
             self.errors = (*connection.connection_errors, *self._backend.connection_errors)
             self._flusher = Flusher(connection.channel(), self._backend)
         return self._flusher
@@ -64,7 +62,7 @@ class Lane:
 class Lanes:
     """The lanes of one process that nobody uses now."""
 
-    def __init__(self, connect: Callable[[int], Any], backend: Callable[[], Backend]) -> None:
+    def __init__(self, connect: Callable[[], Any], backend: Callable[[], Backend]) -> None:
         self._connect = connect
         self._backend = backend
         self._idle: PerProcess[deque[Lane]] = PerProcess(deque)

@@ -11,6 +11,7 @@ from gearmesh.app.lanes import Lane, Lanes
 from gearmesh.backends.base import Backend
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
+from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.registry import connect
 from gearmesh.urls import redact
 from gearmesh.wire.commit import Commit
@@ -34,10 +35,21 @@ class Publisher:
 
     A batch whose outcome is unknown (the connection broke before the answer) is repeated under the
     same token on a new connection until ``config.publish_timeout``, so it is pushed once.
+
+    Args:
+        config: gives the app's settings.
+        backend: gives its result backend.
+        choice: which of several brokers this process uses; None: the first one that is reachable.
     """
 
-    def __init__(self, config: Callable[[], Config], backend: Callable[[], Backend]) -> None:
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        backend: Callable[[], Backend],
+        choice: BrokerChoice | None = None,
+    ) -> None:
         self._config = config
+        self._choice = choice or BrokerChoice()
         self._backend = backend
         self._lanes = Lanes(self._connect, backend)
 
@@ -184,8 +196,8 @@ class Publisher:
             f"PENDING states within {seconds:g} s: {type(exc).__name__}: {exc}"
         )
 
-    def _connect(self, attempt: int) -> Any:
-        return connect(self._config(), attempt=attempt)
+    def _connect(self) -> Any:
+        return connect(self._config(), choice=self._choice)
 
     def _shown(self) -> str:
         return ", ".join(map(redact, self._config().brokers))

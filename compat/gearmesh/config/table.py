@@ -121,7 +121,7 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             _of(
                 "multiple_broker_separator",
                 kinds.SEPARATOR,
-                "splits `broker` into several URLs, tried in turn; empty: it is one",
+                "splits `broker` into several URLs, see [below](#several-brokers); empty: it is one",
                 env="MULTIPLE_BROKEN_SEPARATOR",  # Go: so spelt
             ),
             _of(

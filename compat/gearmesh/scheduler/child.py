@@ -25,7 +25,9 @@ log = logging.getLogger("gearmesh.scheduler")
 GRACE = 10.0
 
 
-def run(spec: str, options: WorkerOptions, *, tell: bool = True, control: int | None = None) -> int:
+def run(
+    spec: str, options: WorkerOptions, *, tell: bool = True, control: int | None = None, broker: int = 0
+) -> int:
     """Schedule for the app ``spec`` until a signal ends it; an exit code.
 
     The first signal gives what is being sent the ``grace`` of ``options``; the second ends at once.
@@ -36,11 +38,13 @@ def run(spec: str, options: WorkerOptions, *, tell: bool = True, control: int | 
         tell: see :func:`gearmesh.worker.loader.load_for`.
         control: the child's end of a supervisor's :class:`~gearmesh.worker.control.ControlPipe`, whose orders count as
             the signals; those then end it in order, however often they come. None: there is no supervisor.
+        broker: the number of the broker to try first, of several.
 
     Raises:
         GearmeshError: the app can't be loaded, or what it says can't be scheduled.
     """
     app = load_for(spec, options, tell=tell)
+    app.broker_choice.index = broker
     scheduler = Scheduler(app)
     orders = 0
 
@@ -71,7 +75,7 @@ def main(argv: list[str]) -> int:
     options = options_of(setup["options"])
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
-        return run(setup["spec"], options, tell=False, control=setup["control"])
+        return run(setup["spec"], options, tell=False, control=setup["control"], broker=setup["broker"])
     except GearmeshError as exc:
         log.critical("%s", exc)
         return EXIT_CONFIG

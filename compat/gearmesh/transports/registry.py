@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import kombu
 
 from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.transports.client import Client
+from gearmesh.transports.client import BrokerChoice, Client, Door
 from gearmesh.transports.ledger import Ledger, consumer_name
-from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, parse, redact
+from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, Target, parse, redact
 
 __all__ = ["connect", "open_connection", "open_ledger"]
 
@@ -23,20 +23,27 @@ REDIS_CLUSTER: Final = "gearmesh.transports.redis:ClusterTransport"
 
 
 def connect(
-    config: Config, *, consumer: str | None = None, attempt: int = 0, **options: Any
+    config: Config,
+    *,
+    consumer: str | None = None,
+    choice: BrokerChoice | None = None,
+    follows: bool = False,
+    **options: Any,
 ) -> kombu.Connection:
     """A connection to an app's broker, with all settings that its transport needs.
+
+    Of several brokers, opening its first channel tries each once, from the one on that ``choice`` names.
 
     Args:
         config: the app's.
         consumer: see :func:`open_connection`.
-        attempt: which of several broker URLs: they are taken in turn.
+        choice: which of several brokers is in use; None: the first one that is reachable.
+        follows: use the broker in use alone: another connection chooses it.
         options: the transport's options besides those that follow from ``config``.
 
     Raises:
         ConfigError: as :func:`open_connection`.
     """
-    url = config.brokers[attempt % len(config.brokers)]
     settings = {
         "lease": config.lease,
         "delayed_key": config.delayed_tasks_key,
@@ -45,8 +52,18 @@ def connect(
         "redis": config.redis,
         "amqp": config.amqp,
         "patience": config.publish_timeout,
-    }
-    return open_connection(url, consumer=consumer, options=settings | options)
+    } | options
+    urls = config.brokers
+    if len(urls) == 1:
+        return open_connection(urls[0], consumer=consumer, options=settings)
+    choice = BrokerChoice() if choice is None else choice
+    if _is_plugins(parse(urls[0], "broker")):
+        # A plugin connects in its own way: each new connection takes the next URL.
+        url = urls[choice.index % len(urls)]
+        choice.index += 1
+        return open_connection(url, consumer=consumer, options=settings)
+    settings["master_only"] = True
+    return Client.to_one_of([_door(url, consumer, settings) for url in urls], choice, follows=follows)
 
 
 def open_ledger(config: Config, consumer: str | None = None) -> Ledger:
@@ -84,7 +101,14 @@ def open_connection(
         ConfigError: the URL is wrong, or nobody knows its scheme.
     """
     target = parse(url, "broker")
-    chosen = dict(options or {})
+    if _is_plugins(target):
+        return _plugin(url, target, consumer, options or {})
+    return Client.to_one_of([_door(url, consumer, options or {})])
+
+
+def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> Door:
+    target = parse(url, "broker")
+    chosen = dict(options)
     if consumer is not None:
         chosen["consumer"] = consumer
     if isinstance(target, RedisTarget):
@@ -93,18 +117,20 @@ def open_connection(
         access = Access(target, chosen.pop("redis", None) or RedisConfig())
         transport = REDIS_CLUSTER if access.topology == "cluster" else REDIS
         chosen = access.timeouts | chosen | {"access": access}
-        return Client(transport=transport, transport_options=chosen, **target.to_kombu())
+        return Door(redact(url), {"transport": transport, **target.to_kombu()}, chosen)
     if isinstance(target, AMQPTarget):
-        return Client(transport=AMQP, transport_options=chosen, **target.to_kombu())
+        return Door(redact(url), {"transport": AMQP, **target.to_kombu()}, chosen)
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         from gearmesh.transports.memory.broker import BROKERS
 
         # The connection keeps its broker, also while it is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
-        return Client(f"memory://{target.rest}", transport=MEMORY, transport_options=chosen)
-    if isinstance(target, PlainTarget):
-        return _plugin(url, target, consumer, options or {})
+        return Door(redact(url), {"transport": MEMORY, "hostname": f"memory://{target.rest}"}, chosen)
     raise ConfigError(f"broker: {redact(url)!r} is no broker that one can connect to")
+
+
+def _is_plugins(target: Target) -> TypeGuard[PlainTarget]:
+    return isinstance(target, PlainTarget) and target.scheme != "memory"
 
 
 def _plugin(

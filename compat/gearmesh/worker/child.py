@@ -128,6 +128,7 @@ def main(argv: list[str]) -> int:
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
         app = load_for(setup["spec"], options, tell=False)
+        app.broker_choice.index = setup["broker"]
         worker = Worker(
             app,
             options.queues,

@@ -218,6 +218,8 @@ class Committer:
                 return
 
     def _outcomes(self, commits: Sequence[Commit], *, again: bool) -> list[Outcome]:
+        if self._flusher is not None and getattr(self._connection, "elsewhere", False):
+            self._disconnect()
         if self._flusher is None:
             self._connection = self._connect()
             self._flusher = Flusher(self._connection.channel(), self._backend)

@@ -5,7 +5,6 @@ It watches over other workers, too: it is there before its children are, and whi
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -74,7 +73,6 @@ class Lifeline:
         self._wake = threading.Event()
         self._closing = False
         self._connection: kombu.Connection | None = None
-        self._attempts = itertools.count()
         self._channel: Any = None
         #: False while the broker is away
         self.reached = True
@@ -82,7 +80,7 @@ class Lifeline:
 
     def connect(self) -> None:
         """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
-        self._connection = connect(self._app.config, attempt=next(self._attempts))
+        self._connection = connect(self._app.config, choice=self._app.broker_choice)
         try:
             self._channel = self._connection.channel()
         # RabbitMQ refuses a login by what py-amqp takes for an error of a channel.

@@ -35,9 +35,17 @@ AT_ONCE = 0.2
 
 
 class Child:
-    """One run of the worker process."""
+    """One run of the worker process.
 
-    def __init__(self, spec: str, options: WorkerOptions, news: Callable[[], None]) -> None:
+    Args:
+        spec: of the app.
+        news: called when the process has ended.
+        broker: the number of the broker to try first, of several: the one that the supervisor uses.
+    """
+
+    def __init__(
+        self, spec: str, options: WorkerOptions, news: Callable[[], None], *, broker: int = 0
+    ) -> None:
         self.consumer = consumer_name(options.consumer_tag or "")
         self.started_at = time.monotonic()
         self._oom_kills = oom_kills()
@@ -47,6 +55,7 @@ class Child:
             "spec": spec,
             "options": dataclasses.asdict(options),
             "consumer": self.consumer,
+            "broker": broker,
             "board": self.board.file,
             "control": self._control.child_end,
         }

@@ -28,10 +28,14 @@ class SchedulerSeat:
     Args:
         spec: of the app.
         news: called when the process has ended.
+        broker: gives the number of the broker to try first, of several.
     """
 
-    def __init__(self, spec: str, options: WorkerOptions, news: Callable[[], None]) -> None:
+    def __init__(
+        self, spec: str, options: WorkerOptions, news: Callable[[], None], broker: Callable[[], int]
+    ) -> None:
         self._setup = {"spec": spec, "options": dataclasses.asdict(options)}
+        self._broker = broker
         self._control: ControlPipe | None = None
         self._news = news
         self._pauses = Pauses(0.1, 30.0)
@@ -64,7 +68,7 @@ class SchedulerSeat:
 
     def _start(self, now: float) -> None:
         control = self._control = ControlPipe()
-        setup = json.dumps({**self._setup, "control": control.child_end})
+        setup = json.dumps({**self._setup, "control": control.child_end, "broker": self._broker()})
         try:
             # As the worker's child, out of the terminal's reach.
             process = self._process = subprocess.Popen(

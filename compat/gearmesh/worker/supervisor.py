@@ -60,10 +60,15 @@ class Supervisor:
         count = options.concurrency if options.pool == "processes" else 1
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
         self._seats: list[Seat | SchedulerSeat] = [
-            Seat(lambda: Child(spec, each, self._news.set), self._line, options.grace) for _ in range(count)
+            Seat(
+                lambda: Child(spec, each, self._news.set, broker=app.broker_choice.index),
+                self._line,
+                options.grace,
+            )
+            for _ in range(count)
         ]
         if options.with_scheduler:
-            self._seats.append(SchedulerSeat(spec, options, self._news.set))
+            self._seats.append(SchedulerSeat(spec, options, self._news.set, lambda: app.broker_choice.index))
 
     def run(self) -> int:
         """Until a signal ends it; an exit code."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -15,6 +14,7 @@ from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.board import Board
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
+from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.registry import connect, open_ledger
 from gearmesh.wire.commit import Commit
@@ -91,6 +91,7 @@ class Worker:
         for queue in self.queues:
             slot_tag(queue)
         self._ledger = open_ledger(app.config, consumer)
+        self._choice = BrokerChoice(app.broker_choice.index, app.broker_choice)
         self._heartbeats = heartbeats
         order_of(queue_order)
         self._queue_order = queue_order
@@ -131,7 +132,7 @@ class Worker:
         else:
             self._executor = ThreadExecutor(concurrency, run, self._committer.add, places)
         self._intake = Intake(
-            self._connections(),
+            self._connections(follows=False),
             self.queues,
             app.tasks,
             unregistered,
@@ -240,18 +241,15 @@ class Worker:
 
     def leave(self) -> None:
         """Put back whatever is still held, at once; tasks that run on can't commit any more."""
-        connect = self._connections()
-        for _ in self.app.config.brokers:
-            connection = connect()
-            try:
-                count = connection.channel().recover(self.consumer, self.queues)
-                if count:
-                    log.warning("returned %s to the queue, unfinished", counted(count, "task"))
-                return
-            except connection.connection_errors as exc:
-                log.warning("what is still held goes back when its lease ends: %s", exc)
-            finally:
-                close_quietly(connection)
+        connection = self._connections()()
+        try:
+            count = connection.channel().recover(self.consumer, self.queues)
+            if count:
+                log.warning("returned %s to the queue, unfinished", counted(count, "task"))
+        except connection.connection_errors as exc:
+            log.warning("what is still held goes back when its lease ends: %s", exc)
+        finally:
+            close_quietly(connection)
 
     def beat(self) -> None:
         """Send heartbeats from now on, in place of the process that did; they end with :meth:`stop`."""
@@ -296,13 +294,16 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _connections(self) -> Callable[[], kombu.Connection]:
-        """Makes one connection after the other, through the broker's URLs in turn; none is connected yet."""
-        attempts = itertools.count()
+    def _connections(self, *, follows: bool = True) -> Callable[[], kombu.Connection]:
+        """Makes connections to the broker; none is connected yet.
+
+        Of several brokers the intake chooses one, and the others follow: what it took is settled on the same broker.
+        """
         return lambda: connect(
             self.app.config,
             consumer=self.consumer,
-            attempt=next(attempts),
+            choice=self._choice,
+            follows=follows,
             ledger=self._ledger,
             heartbeats=self._heartbeats,
             queue_order=self._queue_order,

@@ -280,20 +280,6 @@ def test_a_child_uses_nothing_of_its_parents(add: Any, broker: Broker) -> None:
         assert answer.read() == "2 0 2"
 
 
-def test_several_brokers_are_tried_in_turn(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
-
-    def connect(url: str, **kwargs: Any) -> Any:
-        tried.append(url)
-        broker.trouble = ["refused"] if len(tried) < 3 else []
-        return broker.connect(url)
-
-    monkeypatch.setattr(registry, "open_connection", connect)
-    app = App("memory://a;memory://b", multiple_broker_separator=";")
-    app.remote("work").delay()
-    assert tried == ["memory://a", "memory://b", "memory://a"]
-
-
 def test_lane_close_survives_a_broken_connection() -> None:
     class Broken:
         connection_errors = ()
@@ -304,7 +290,7 @@ def test_lane_close_survives_a_broken_connection() -> None:
         def close(self) -> None:
             raise OSError("no")
 
-    lane = Lane(lambda attempt: Broken(), MemoryBackend("", expire=60))
+    lane = Lane(lambda: Broken(), MemoryBackend("", expire=60))
     with pytest.raises(OSError, match="no"):
         lane.flusher()
     lane.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from gearmesh.cli.checks.base import Case, Finding
@@ -24,10 +25,10 @@ def brokers_answer(case: Case) -> Iterator[Finding]:
     config = case.config
     if case.app.eager:
         return
-    for attempt, url in enumerate(config.brokers):
+    for url in config.brokers:
         about = f"broker {redact(url)}"
         try:
-            with connect(config, attempt=attempt) as connection:
+            with connect(dataclasses.replace(config, broker=url, multiple_broker_separator="")) as connection:
                 connection.connect()
                 connection.channel()
         except Exception as exc:

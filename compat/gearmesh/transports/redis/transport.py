@@ -12,6 +12,7 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
 from gearmesh.errors import ConfigError
+from gearmesh.redis_scripts.connections import ServerUnable
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.redis.cluster import ClusterChannel
 from gearmesh.transports.redis.waiter import Waiter
@@ -316,6 +317,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
         Raises:
             ConfigError: it is older than Redis 6.2, or another kind than the settings say.
+            ServerUnable: it is a replica, and the app has other brokers. (Option ``master_only``.)
         """
         if self._eviction is not None:
             return
@@ -327,6 +329,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         mode = str(info.get("redis_mode", self.mode))
         if mode != self.mode:
             raise ConfigError(f"broker: {_WRONG_MODE.get(mode, f'this is Redis in mode {mode}')}")
+        if info.get("role") == "slave" and self.client.transport_options.get("master_only"):
+            raise ServerUnable("this Redis is a replica")
         version = str(info.get("redis_version", "6.2"))
         if version_tuple(version) < MIN_VERSION:
             raise ConfigError(f"broker: this is Redis {version}, expected 6.2 or newer")
