@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import multiprocessing.process
 import os
@@ -145,3 +146,10 @@ def read_input(key: str) -> int:
     """Read what a program finds at its standard input; how many bytes that is."""
     mark(key)
     return len(subprocess.run(["cat"], stdout=subprocess.PIPE, check=True, timeout=10).stdout)
+
+
+@app.task
+def segfault(key: str) -> None:
+    """End the process as a broken extension module does."""
+    mark(key)
+    ctypes.string_at(0)

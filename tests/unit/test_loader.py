@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,3 +58,14 @@ def test_what_is_not_there_says_so(spec: str, text: str) -> None:
 def test_the_app_s_own_errors_are_shown() -> None:
     with pytest.raises(AppImportError, match="ModuleNotFoundError: No module named 'loaded_nowhere'"):
         load_app("loaded_broken:app")
+
+
+def test_gearmesh_logs_after_the_module_has_configured_logging(tmp_path: Path) -> None:
+    (tmp_path / "loaded_shop.py").write_text(
+        f"import logging.config\nlogging.config.dictConfig({{'version': 1}})\n{MODULE}"
+    )
+    log = logging.getLogger("gearmesh.worker")
+    others = logging.getLogger("somebody.else")
+    load_app("loaded_shop")
+    assert not log.disabled
+    assert others.disabled, "that is for the module to decide"

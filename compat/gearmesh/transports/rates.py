@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,11 @@ from gearmesh.transports.base import Rated
 __all__ = ["RATES", "Rates"]
 
 
+#: Nanoseconds after its time for which a reservation is kept: a message waits longer than that only in a long queue,
+#: and then it gets another reservation.
+UNCLAIMED_NS: Final = 60 * 10**9
+
+
 class Rates:
     """Hands out the moments at which tasks may run. Safe in threads."""
 
@@ -20,25 +26,41 @@ class Rates:
         self._lock = threading.Lock()
         #: (queue, task) -> unix ns from which on it may run again
         self._free: dict[tuple[str, str], int] = {}
-        #: (queue, task, bytes) -> moments reserved
+        #: (queue, task, bytes) -> how many reservations there are
         self._reserved: Counter[tuple[str, str, bytes]] = Counter()
+        #: the same as a heap of (reserved unix ns, spot), so that those which nobody came for can be dropped
+        self._by_time: list[tuple[int, tuple[str, str, bytes]]] = []
 
     def admit(self, request: Rated, now_ns: int | None = None) -> int:
-        """0: its task may run now; else the unix ns of a moment reserved for these bytes."""
+        """0: its task may run now; else the unix ns of a moment reserved for these bytes.
+
+        Another process may get the message when it comes back. Its reservation here is dropped a while after its time.
+        """
         now_ns = time.time_ns() if now_ns is None else now_ns
         spot = (request.queue, request.task, request.body)
         with self._lock:
-            if self._reserved[spot]:
-                self._reserved[spot] -= 1
-                if not self._reserved[spot]:
-                    del self._reserved[spot]
+            self._drop_unclaimed(now_ns)
+            if self._take(spot):
                 return 0
             free = max(now_ns, self._free.get(spot[:2], 0))
             self._free[spot[:2]] = free + round(request.pause * 1e9)
             if free <= now_ns:
                 return 0
             self._reserved[spot] += 1
+            heapq.heappush(self._by_time, (free, spot))
             return free
+
+    def _take(self, spot: tuple[str, str, bytes]) -> bool:
+        count = self._reserved.get(spot, 0)
+        if count > 1:
+            self._reserved[spot] = count - 1
+        elif count:
+            del self._reserved[spot]
+        return count > 0
+
+    def _drop_unclaimed(self, now_ns: int) -> None:
+        while self._by_time and self._by_time[0][0] < now_ns - UNCLAIMED_NS:
+            self._take(heapq.heappop(self._by_time)[1])
 
 
 #: The rates of this process by broker; they live as long as one connection to it.

@@ -27,6 +27,7 @@ from gearmesh.worker.committer import close_quietly
 from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.runner import Runner
+from gearmesh.worker.task_log import counted
 
 __all__ = ["Death", "Lifeline"]
 
@@ -122,10 +123,10 @@ class Lifeline:
             try:
                 if self._channel is None:
                     self.connect()
-                self._settle()
                 if time.monotonic() >= next_beat or self._newborn:
                     next_beat = time.monotonic() + self._pause
                     self._beat()
+                self._settle()
                 if time.monotonic() >= next_look:
                     next_look = time.monotonic() + self._channel.watch(self._queues)
                 self.reached = True
@@ -153,7 +154,12 @@ class Lifeline:
         while self._deaths:
             death = self._deaths[0]
             if death.overdue:
-                self._fail(death)
+                try:
+                    self._fail(death)
+                except self._errors():
+                    raise
+                except Exception as exc:  # it goes back with the rest, and is run again
+                    log.error("a task could not be failed after its hard limit: %r", exc, exc_info=exc)
             count = self._channel.recover(
                 death.consumer,
                 self._queues,
@@ -162,7 +168,7 @@ class Lifeline:
                 certain=death.certain,
             )
             if count:
-                log.warning("%d messages of the dead child go back to their queues", count)
+                log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
             self._deaths.popleft()
             death.settled = True
             self._news()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -30,6 +31,16 @@ class AppImportError(ConfigError):
             trace = trace.tb_next
         shown = "".join(traceback.format_exception(type(error), error, trace, chain=False)).rstrip()
         super().__init__(f"app {spec!r} cannot be imported:\n{shown}")
+
+
+def _enable_loggers() -> None:
+    """Let gearmesh's loggers log again after ``logging.config.dictConfig`` in the user's module.
+
+    By its default it disables all loggers that exist, those of the worker that imports the module among them.
+    """
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and (name == "gearmesh" or name.startswith("gearmesh.")):
+            logger.disabled = False
 
 
 def _is_machinery_of_imports(file: str) -> bool:
@@ -95,6 +106,7 @@ def load_app(spec: str, file: str | None = None) -> App:
                 f"app {spec!r}: there is no module {missing!r} in {here} or on the path"
             ) from None
         raise AppImportError(spec, error) from error
+    _enable_loggers()
     for part in name.split("."):
         if not hasattr(found, part):
             apps = [key for key, value in vars(found).items() if isinstance(value, App)]

@@ -187,7 +187,9 @@ class Seat:
         if code == EXIT_CONFIG:
             self.hopeless = True
         elif crashed:
-            if now - child.started_at > STEADY:
+            # A task that brings its process down is dealt with by itself (see Quarantine): the next process starts at
+            # once, since all others wait for it. Growing pauses are for processes that fail to start.
+            if running or now - child.started_at > STEADY:
                 self._pauses.reset()
             pause = self._pauses.next()
             self._start_at = now + pause

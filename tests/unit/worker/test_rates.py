@@ -8,6 +8,8 @@ import uuid
 import pytest
 
 from gearmesh import App
+from gearmesh.transports.base import Rated
+from gearmesh.transports.rates import UNCLAIMED_NS, Rates
 from gearmesh.worker import Worker
 
 
@@ -54,3 +56,15 @@ def test_others_do_not_wait_behind_them(url: str) -> None:
         assert [free.delay(n).get(timeout=10) for n in range(5)] == list(range(5))
         assert not any(result.ready() for result in slow[1:])
     app.close()
+
+
+def test_a_reservation_that_another_process_used_is_not_kept() -> None:
+    """Its message went to another process: this one does not keep the bytes for the rest of its life."""
+    rates, start = Rates(), 10**18
+    requests = [Rated("queue", "task", 0.001, b"%d" % number) for number in range(100)]
+    assert [rates.admit(request, start) > 0 for request in requests] == [False] + [True] * 99
+    assert len(rates._reserved) == 99
+    assert rates.admit(requests[99], start + 10**9) == 0, "its own message comes back: it runs"
+    assert rates.admit(requests[0], start + 2 * UNCLAIMED_NS) == 0
+    assert not rates._reserved
+    assert not rates._by_time

@@ -1,0 +1,56 @@
+"""What a supervisor does for children that die, while others live."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import redis
+
+from gearmesh import App
+from gearmesh.testing.contracts.support import Tap
+from gearmesh.testing.waiting import eventually
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.codec import encode
+from gearmesh.wire.names import QueueKeys
+from gearmesh.wire.signature import Signature
+from gearmesh.worker.lifeline import Death, Lifeline
+from gearmesh.worker.limits import Limits
+
+QUEUE = "machinery_tasks"
+
+
+def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its task ran into the hard limit, and the supervisor does not know the task."""
+    with App(redis_url, redis_url, lease=1.0) as app, redis.Redis.from_url(redis_url) as client:
+        dead, living = (Tap(open_connection(redis_url), (QUEUE,), 1) for _ in range(2))
+        for uuid in ("task_x", "task_y"):
+            dead.publish(QUEUE, encode(Signature(UUID=uuid, Name="elsewhere", RoutingKey=QUEUE)))
+        (message,) = dead.take(1)
+        living.take(1)
+        news = threading.Event()
+        lifeline = Lifeline(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
+        lifeline.connect()
+        lifeline.start()
+        lifeline.born(living.name)
+        number = message.delivery.id
+        death = Death(dead.name, running=[number], overdue=[number])
+        lifeline.died(death)
+        try:
+            eventually(lambda: death.settled, 5, "the death to be settled")
+            assert client.llen(QUEUE) == 1, "it goes back to its queue"
+            key = QueueKeys(QUEUE).consumers
+
+            def beats() -> bytes | None:
+                return client.hget(key, living.name)  # type: ignore[return-value]
+
+            before = beats()
+            assert before is not None
+            eventually(lambda: beats() != before, 5, "another heartbeat of the living")
+        finally:
+            lifeline.close()
+            living.close()
+            dead.close()
+    assert "could not be failed after its hard limit: KeyError('elsewhere')" in caplog.text
