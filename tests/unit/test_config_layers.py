@@ -263,10 +263,14 @@ class TestFile:
             ("results_expire_in: 1.5", "results_expire_in is 1.5"),
             ("no_unix_signals: 'yes'", "no_unix_signals is 'yes', expected true or false"),
             ("default_queue: [a]", "default_queue is ['a'], expected text that is not empty"),
-            ("brokr: redis://u:hunter2@h", "setting 'brokr' ('redis://***@h'), expected 'broker' or another of"),
+            ("brokr: redis://u:hunter2@h", "setting 'brokr' ('redis://***@h'); did you mean 'broker'?"),
+            ("\nborker: x", "c.yml line 2: unknown setting 'borker' ('x'); did you mean 'broker'?"),
+            ("Broker: x", "did you mean 'broker'?"),
+            ("default-queue: x", "did you mean 'default_queue'?"),
+            ("resultBackend: x", "did you mean 'result_backend'?"),
+            ("redis_: {}", "unknown setting 'redis_' ({}); did you mean 'redis'?"),
+            ("redis: {read_timout: 1}", "setting 'redis.read_timout' (1); did you mean 'redis.read_timeout'?"),
             ("redis: {sentinel_pasword: hunter2}", "unknown setting 'redis.sentinel_pasword' ('***')"),
-            ("redis: {colour: 1}", "unknown setting 'redis.colour' (1), expected one of ca, cert"),
-            ("mongo: {password: hunter2}", "unknown setting 'mongo' ('***')"),
             ("amqp: [1]", "c.yml line 1: amqp is a sequence, expected names and values"),
             ("amqp: {queue_declare_args: {1: 2}}", "amqp.queue_declare_args is {1: 2}, expected names and values"),
             ("- broker", "c.yml line 1: the file is a sequence, expected names and values"),
@@ -274,7 +278,7 @@ class TestFile:
             ("a: b: c", "c.yml line 1: this is no YAML: "),
             ("broker: kafka://u:hunter2@h", "c.yml line 1: broker: unknown URL scheme 'kafka'"),
             ("lease: 2026-99-99", "c.yml line 1: this value cannot be read: month"),
-            ("x: !!python/object/apply:os.system ['touch pwned']", "this is no YAML: could not determine"),
+            ("lease: !!python/object/apply:os.system ['touch pwned']", "this is no YAML: could not determine"),
             ("redis: {cluster_mode: on, cluster_enabled: on}", "the same setting as was given before (c.yml line 1)"),
             ("backend: null://\nresult_backend: null://", "c.yml line 2: result_backend is the same setting"),
             ("log_level: loud", "log_level is 'LOUD', expected one of DEBUG, INFO"),
@@ -286,6 +290,34 @@ class TestFile:
         assert problem in str(error.value)
         assert "hunter2" not in str(error.value)
         assert not Path("pwned").exists()
+
+    def test_a_file_shared_with_a_service(
+        self, write: Callable[[str], str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is of the service's is named once, without its values, and changes nothing."""
+        text = f"""
+            service_name: shop
+            broker: {URL}
+            release: 1.2
+            clock: 7
+            mongo: {{password: hunter2}}
+            redis2: {{read_timeout: 1}}
+            database: shop
+            redis: {{colour: hunter2}}
+            secret: !!python/object/apply:os.system ['touch pwned']
+            """
+        loaded = load(text, write)
+        assert loaded == Config(broker=URL)
+        assert not Path("pwned").exists()
+        (said,) = caplog.messages
+        assert said == (
+            "these names are no settings of gearmesh and are ignored: service_name (c.yml line 2), "
+            "release (c.yml line 4), clock (c.yml line 5), mongo (c.yml line 6), redis2 (c.yml line 7), "
+            "database (c.yml line 8; do you mean mongodb.database?), redis.colour (c.yml line 9), "
+            "secret (c.yml line 10)"
+        )
+        loaded.reload()
+        assert len(caplog.messages) == 1
 
     @given(st.lists(st.sampled_from(BITS) | st.text(max_size=3), max_size=30))
     def test_whatever_it_holds(self, words: list[str]) -> None:
@@ -369,6 +401,30 @@ class TestEnvironment:
             Config.load(env={"BROKER": URL, "REDIS_CLUSTER_ENABLED": "1", name: text})
         assert str(error.value).startswith(problem) or problem in str(error.value)
         assert "hunter2" not in str(error.value)
+
+    def test_typos(self, caplog: pytest.LogCaptureFixture) -> None:
+        env = {
+            "BROKER": URL,
+            "GEARMESH_LEASES": "3",
+            "GEARMESH_BROKER": "redis://u:hunter2@h",
+            "GEARMESH_REDIS_READ_TIMEOUT": "3",
+            "GEARMESH_CONFG": "c.yml",
+            # Kubernetes sets such for a service of the name gearmesh.
+            "GEARMESH_PORT": "tcp://10.0.0.1:80",
+            "GEARMESH_SERVICE_HOST": "10.0.0.1",
+            "GEARMESH_PORT_80_TCP_PORT": "80",
+            "GEARMESH_LOG_LEVEL": "INFO",
+            "GEARMESH_CONFIG": "",
+        }
+        assert Config.load(env=env).lease == Config(broker=URL).lease
+        (said,) = caplog.messages
+        assert said == (
+            "these names are no settings of gearmesh and are ignored: "
+            "GEARMESH_BROKER (environment; do you mean BROKER?), "
+            "GEARMESH_CONFG (environment; do you mean GEARMESH_CONFIG?), "
+            "GEARMESH_LEASES (environment; do you mean GEARMESH_LEASE?), "
+            "GEARMESH_REDIS_READ_TIMEOUT (environment; do you mean REDIS_READ_TIMEOUT?)"
+        )
 
 
 class TestApp:

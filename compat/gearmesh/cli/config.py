@@ -9,6 +9,7 @@ from rich.table import Table
 
 from gearmesh.cli.common import Place, as_json, console, print_json, servers
 from gearmesh.config.table import SETTINGS
+from gearmesh.config.values import note_ignored
 
 __all__ = ["config"]
 
@@ -26,6 +27,8 @@ def show(everything: bool, json: bool, place: Place) -> None:
     """Show the settings that commands and App() use here, and where each was said. Passwords are masked."""
     with place.app() as app:
         used = app.config
+    if used.source is not None:
+        note_ignored(used.source.all_ignored())
     rows: list[dict[str, Any]] = []
     for path, setting in SETTINGS.items():
         origin = used.origin(path)

@@ -15,7 +15,7 @@ from gearmesh.config.layers import Source
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.config.redis import RedisConfig
 from gearmesh.config.table import SECTIONS, SETTINGS
-from gearmesh.config.values import note_idle
+from gearmesh.config.values import note_idle, note_ignored
 from gearmesh.errors import ConfigError
 from gearmesh.urls import RedisTarget, Role, parse, redact
 
@@ -139,6 +139,7 @@ class Config:
         """
         source = Source.read(file, env, overrides, watch=watch)
         note_idle(source.said)
+        note_ignored(source.ignored)
         return cls.of(source)
 
     @classmethod
@@ -179,6 +180,7 @@ class Config:
             return self
         source = Source.read(file, {}, {}, base=self, watch=self.watched)
         note_idle(source.said)
+        note_ignored(source.ignored)
         return type(self).of(source)
 
     def reload(self) -> Config:

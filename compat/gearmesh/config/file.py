@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from gearmesh.config.kinds import Kind
-from gearmesh.config.table import FILE_NAMES, SECTIONS
+from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS
+from gearmesh.config.typos import meant
 from gearmesh.config.values import Said, take, unknown
 from gearmesh.errors import ConfigError
 
-__all__ = ["from_file", "from_yaml"]
+__all__ = ["Contents", "from_file", "from_yaml"]
 
 
-def from_file(path: str | os.PathLike[str]) -> dict[str, Said]:
-    """What a file says; all of it. (Go: its first 1,000 bytes.)
+class Contents(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        said: by the settings' paths, what it says.
+        ignored: names that are no settings, each with its line, for people. They may be of the program that shares
+            the file.
+    """
+
+    said: dict[str, Said]
+    ignored: list[str]
+
+
+def from_file(path: str | os.PathLike[str]) -> Contents:
+    """Read a file, all of it. (Go: its first 1,000 bytes.)
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, or holds what is no setting; names file and line.
+        ConfigError: it cannot be read, is no YAML, or holds a value that does not fit, or a name that looks like a
+            setting's with a typo; names file and line.
     """
     shown = os.fspath(path)
     try:
@@ -29,14 +44,14 @@ def from_file(path: str | os.PathLike[str]) -> dict[str, Said]:
     return from_yaml(text, shown)
 
 
-def from_yaml(text: str, called: str) -> dict[str, Said]:
-    """What a YAML text says; ``called`` is its file's name, for messages.
+def from_yaml(text: str, called: str) -> Contents:
+    """Read a YAML text; ``called`` is its file's name, for messages.
 
     Only the syntax tree is used, and plain values of it: no tag makes an object of anything.
     """
     import yaml  # programs without a file need not wait for it
 
-    found: dict[str, Said] = {}
+    found = Contents({}, [])
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
@@ -50,7 +65,7 @@ def from_yaml(text: str, called: str) -> dict[str, Said]:
     return found
 
 
-def _read(loader: Any, node: Any, section: str, called: str, found: dict[str, Said]) -> None:
+def _read(loader: Any, node: Any, section: str, called: str, found: Contents) -> None:
     """Read a mapping: the file's own, or a section's."""
     place = f"{called} line {node.start_mark.line + 1}"
     if node.id != "mapping":
@@ -65,10 +80,20 @@ def _read(loader: Any, node: Any, section: str, called: str, found: dict[str, Sa
             if not _is_null(value_node):
                 _read(loader, value_node, path, called, found)
         elif path not in FILE_NAMES:
-            raise unknown(path, _plain(loader, value_node, called), origin)
+            # Go passes over what it does not know, and a service may keep settings of its own beside Machinery's.
+            if key_node.id == "scalar" and meant(path) is not None:
+                raise unknown(path, _plain(loader, value_node, called), origin)
+            found.ignored.append(_ignored(path, origin) if key_node.id == "scalar" else f"a key ({origin})")
         elif not _is_null(value_node):
             setting, name = FILE_NAMES[path]
-            take(found, setting, name, _value(loader, value_node, name.kind, called), origin, path)
+            take(found.said, setting, name, _value(loader, value_node, name.kind, called), origin, path)
+
+
+def _ignored(path: str, origin: str) -> str:
+    """A name that is no setting, for people; if it would be one elsewhere, it says so."""
+    elsewhere = [each for each in SETTINGS if "." not in path and each.rpartition(".")[2] == path]
+    shown = path if len(path) <= 80 else path[:79] + "…"
+    return f"{shown} ({origin}{f'; do you mean {elsewhere[0]}?' if elsewhere else ''})"
 
 
 def _value(loader: Any, node: Any, kind: Kind, called: str) -> Any:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.config.checks import KEYWORD
-from gearmesh.config.file import from_file
+from gearmesh.config.file import Contents, from_file
 from gearmesh.config.local import local_url
+from gearmesh.config.typos import meant_in_environment
 from gearmesh.config.values import Said, from_environment, from_mapping
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Source:
         base: what counts where nothing is said; None: the defaults.
         given_origin: names the place of the keywords: :data:`~gearmesh.config.checks.KEYWORD`, or the command line.
         said: by the settings' paths, what was said.
+        ignored: names in the file and in the environment that are no settings, for people.
     """
 
     file: str | None
@@ -62,6 +64,7 @@ class Source:
     base: Config | None
     said: Mapping[str, Said]
     given_origin: str = KEYWORD
+    ignored: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Source of {len(self.said)} settings>"
@@ -79,15 +82,18 @@ class Source:
     ) -> Source:
         """Read all layers. Raises ConfigError naming what is wrong, and where it was said."""
         path = None if file is None else os.fspath(file)
-        said = from_file(path) if path is not None else {}
-        said |= from_environment(os.environ if env is None else env)
+        said, ignored = from_file(path) if path is not None else Contents({}, [])
+        variables = os.environ if env is None else env
+        for variable, near in meant_in_environment(variables).items():
+            ignored.append(f"{variable} (environment; do you mean {near}?)")
+        said |= from_environment(variables)
         if base is not None:
             # The environment's values, which the base already has, win over the file's.
             said = {key: each for key, each in said.items() if not base.origin(key).startswith("environment")}
         said |= from_mapping(given, given_origin)
         if base is None:
             _complete(said)
-        return cls(path, env, dict(given), watch, base, said, given_origin)
+        return cls(path, env, dict(given), watch, base, said, given_origin, tuple(ignored))
 
     def again(self) -> Source:
         """The same layers as they are now."""
@@ -100,6 +106,13 @@ class Source:
         """All files that were read."""
         below = self.base.source.files() if self.base is not None and self.base.source is not None else []
         return [*below, self.file] if self.file is not None else below
+
+    def all_ignored(self) -> list[str]:
+        """:attr:`ignored` of all layers."""
+        below = (
+            self.base.source.all_ignored() if self.base is not None and self.base.source is not None else []
+        )
+        return [*below, *self.ignored]
 
     def values(self) -> dict[str, Any]:
         """By path, what is said, over the base's values."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gearmesh.config.checks import shown_unknown, wrong
 from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS, Name, Setting
+from gearmesh.config.typos import meant
 from gearmesh.errors import ConfigError
 
-__all__ = ["Said", "from_environment", "from_mapping", "note_idle", "take", "unknown"]
+__all__ = ["Said", "from_environment", "from_mapping", "note_idle", "note_ignored", "take", "unknown"]
 
 log = logging.getLogger("gearmesh.config")
 
@@ -107,12 +107,19 @@ def unknown(key: str, value: Any, origin: str) -> ConfigError:
     )
     if not section:
         known = sorted({*known, *SECTIONS})
-    near = difflib.get_close_matches(key, [*FILE_NAMES, *SECTIONS], 1, 0.8)
-    hint = f"{near[0]!r} or another of " if near else "one of "
+    near = meant(key)
     place = f"{origin}: " if origin else ""
-    secret = bool(near) and near[0] in FILE_NAMES and FILE_NAMES[near[0]][0].secret
-    text = shown_unknown(key, value, secret=secret)
-    return ConfigError(f"{place}unknown setting {key!r} ({text}), expected {hint}{', '.join(known)}")
+    secret = near is not None and near in FILE_NAMES and FILE_NAMES[near][0].secret
+    text = f"{place}unknown setting {key!r} ({shown_unknown(key, value, secret=secret)})"
+    if near is not None:
+        return ConfigError(f"{text}; did you mean {near!r}?")
+    return ConfigError(f"{text}, expected one of {', '.join(known)}")
+
+
+def note_ignored(ignored: Sequence[str]) -> None:
+    """Log names that are no settings and change nothing: perhaps somebody believes that they do."""
+    if ignored:
+        log.warning("these names are no settings of gearmesh and are ignored: %s", ", ".join(ignored))
 
 
 def note_idle(said: Mapping[str, Said]) -> None:
