@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.contract.arrived import found
 from gearmesh import App, AsyncResult, Retry, chain
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
-from gearmesh.errors import ConfigError
+from gearmesh.errors import ConfigError, LocalProtocolError
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RabbitServer, free_port
 from gearmesh.testing.waiting import eventually
@@ -28,6 +29,8 @@ from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.commit import Commit, Publish, Token
+from gearmesh.wire.gotime import from_datetime
+from gearmesh.wire.signature import Signature
 from gearmesh.worker import Worker
 
 MakeRabbit = Callable[..., RabbitServer]
@@ -288,6 +291,31 @@ def test_an_alarm_blocks_publishing_and_nothing_else(
         assert done == ["done"]
     assert "RabbitMQ takes no messages for now (it has an alarm" in caplog.text
     assert "RabbitMQ takes messages again" in caplog.text
+
+
+@pytest.mark.parametrize(("delayed_queue", "most"), [("", 1825), ("later", 3650)])
+def test_an_eta_that_is_too_far_away(amqp_url: str, redis_url: str, delayed_queue: str, most: int) -> None:
+    """RabbitMQ has a longest delay; what is due later is refused before anything is written."""
+    app = App(amqp_url, redis_url, amqp={"delayed_queue": delayed_queue})
+    task = app.remote("work")
+    soon = datetime.now(timezone.utc) + timedelta(days=most - 1)
+    assert task.apply_async(eta=soon).state == "PENDING"
+    text = f", but the broker delays a message for at most {most} days"
+    for eta in (datetime.max.replace(tzinfo=timezone.utc), soon + timedelta(days=2)):
+        said = rf"task 'work': its ETA is {eta:%Y-%m-%d}T.*Z{text}"
+        with pytest.raises(LocalProtocolError, match=said):
+            task.apply_async(eta=eta, uuid="task_late")
+        with pytest.raises(LocalProtocolError, match=said):
+            app.send(Signature(UUID="task_late", Name="work", ETA=from_datetime(eta)))
+        with pytest.raises(LocalProtocolError, match=said):
+            chain(task.s(), task.s().set(eta=eta, uuid="task_late")).delay()
+    assert app.states(["task_late"]) == [None]
+    # What a worker sends is checked by its transport.
+    with open_connection(amqp_url, options={"amqp": app.config.amqp}) as connection:
+        late = Commit(publishes=(Publish("q", b"{}", 2**68),))
+        with pytest.raises(LocalProtocolError, match=f"RabbitMQ delays a message for at most {most} days"):
+            connection.channel().commit([late])
+    app.close()
 
 
 def test_the_next_of_several_brokers(counted: Counted, amqp_url: str, redis_url: str) -> None:

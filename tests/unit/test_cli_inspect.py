@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from click.testing import CliRunner, Result
 
 from gearmesh import App, group
@@ -228,3 +230,22 @@ def test_a_file_for_every_command(command: str, redis_url: str, tmp_path: Path) 
     wrong = call(command, "task_none", "--config", "none.yml")
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "error: config file 'none.yml' cannot be read" in wrong.stderr
+
+
+def test_delayed_until_the_end_of_time(redis_url: str) -> None:
+    """As a score of Redis, which is a double, it is in the year 10000."""
+    with App(redis_url) as app:
+        app.remote("late").apply_async(eta=datetime.max.replace(tzinfo=timezone.utc))
+    for more in ((), ("--json",)):
+        result = call("delayed", "--broker", redis_url, *more)
+        assert result.exit_code == 0, result.output
+        assert "after the year 9999" in result.output
+
+
+def test_delayed_with_scores_of_others(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.zadd("delayed_tasks", {'{"UUID":"a"}': float("inf"), '{"UUID":"b"}': float("-inf")})
+    result = call("delayed", "--broker", redis_url)
+    assert result.exit_code == 0, result.output
+    assert "before the year 0" in result.output
+    assert "after the year 9999" in result.output

@@ -26,6 +26,23 @@ def test_zero_expiry_is_the_default() -> None:
     assert Config(broker=URL, results_expire_in=0).expire == 3600
 
 
+@pytest.mark.parametrize(
+    ("broker", "text"),
+    [
+        ("redis://a;amqp://b", "broker is redis://a;amqp://b, expected URLs of one kind of broker"),
+        ("memory://a;eager", "expected URLs of one kind"),
+        ("redis://:hunter2@a;", "broker: one of the URLs that ';' separates is empty"),
+        ("redis://:hunter2@a;;redis://b", "is empty"),
+        ("redis://a,redis://b", "holds a second URL, .* multiple_broker_separator to ','"),
+        ("redis://a; redis://b", "between white space"),
+    ],
+)
+def test_several_brokers_that_cannot_be(broker: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text) as error:
+        Config(broker=broker, multiple_broker_separator=";")
+    assert "hunter2" not in str(error.value)
+
+
 def test_it_is_a_value() -> None:
     config = Config(broker=URL)
     assert config == Config(broker=URL)

@@ -68,7 +68,8 @@ def test_null_is_a_backend_and_no_broker() -> None:
     [
         ("", "has no scheme"),
         ("localhost:6379", "has no scheme"),
-        (" redis://h:1", "has no scheme"),
+        (" redis://h:1", "between white space"),
+        ("redis://u:hunter2@h:1/0\n", r"redis://\*\*\*@h:1/0' stands between white space"),
         ("zmq://u:hunter2@h", "unknown URL scheme 'zmq', expected one of redis, rediss, redis\\+socket"),
         ("redis://hunter2,x@h1:1,h2:2/0", "'@' after a comma"),
         ("redis://h1:1,h2:2/hunter", "database number"),
@@ -79,7 +80,6 @@ def test_null_is_a_backend_and_no_broker() -> None:
         ("redis://h:1/hunter", "database number"),
         ("redis://h:1/1/2", "database number"),
         ("redis://h:1/-1", "database number"),
-        ("redis://h:1/1\n", "database number"),
         ("redis://h:1/٣", "database number"),
         ("redis://h:1/0?ssl=1", "options after"),
         ("redis://h:0", "port from 1 to 65535"),
@@ -89,6 +89,28 @@ def test_null_is_a_backend_and_no_broker() -> None:
         ("redis://u:hunter2/x@h:1", "host:port|'@' after"),
         ("redis://u:hunter2%zz@h:1", "two hex digits"),
         ("redis://u:hunter2%ff@h:1", "UTF-8"),
+        ("redis://h h", "no name of a host has"),
+        ("redis://h\th:1", "no name of a host has"),
+        ("redis://h:1,g g:2", "no name of a host has"),
+        ("redis://h;g:1", "no name of a host has"),
+        ("redis://[::1::2]:1", "an IPv6 address in the"),
+        ("redis://[1.2]", "an IPv6 address in the"),
+        (
+            "redis://a/0;redis://b/0",
+            "holds a second URL, expected one; of several.* multiple_broker_separator to ';'",
+        ),
+        ("redis://u:hunter2@a/0, redis://b/0", "multiple_broker_separator to ', '"),
+        ("amqp://a;amqp://u:hunter2@b", "multiple_broker_separator to ';'"),
+        ("redis+socket:///a.sock|redis://b", "holds a second URL"),
+        (
+            "redis+socket:///a.sock?virtual_host=1",
+            "options after '.' are not supported; a database .* as :/3",
+        ),
+        (
+            "redis+sentinel://hunter2@h",
+            r"for sentinels write redis://host:port,host:port and set redis\.master_name",
+        ),
+        ("pyamqp://guest:hunter2@h", "'pyamqp' .for RabbitMQ write amqp://., expected one of redis"),
         ("redis+socket://a.sock", "expected redis"),
         ("redis+socket://hunter2@a.sock", "expected redis"),
         ("redis+socket://u:hunter2:/a.sock", "expected redis"),
@@ -103,6 +125,22 @@ def test_what_cannot_be_meant_is_an_error(url: str, expected: str) -> None:
     assert error.value.__suppress_context__ or error.value.__context__ is None
     if not url.startswith("eager"):
         assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://a_b:1", "redis://x-1.example.org.", "redis://bücher.example", "amqp://127.0.0.1"]
+)
+def test_names_of_hosts(url: str) -> None:
+    host = url.partition("://")[2].removesuffix(":1")
+    assert host in repr(parse(url))
+
+
+def test_a_backend_and_a_lock_are_one_url() -> None:
+    for role in ("backend", "lock"):
+        with pytest.raises(
+            ConfigError, match=f"^{role}: 'redis://a;redis://b' holds a second URL, expected one$"
+        ):
+            parse("redis://a;redis://b", role)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -363,6 +401,9 @@ def test_amqp_urls_mean_what_go_reads(url: str, target: AMQPTarget) -> None:
         ("amqp://u:secret%zz@h", "two hex digits"),
         ("amqp://u:secret%ff@h", "UTF-8"),
         ("amqp://u:secret/x@h", "'@' after a '/'"),
+        ("amqp://u:secret@h h/", "no name of a host has"),
+        ("amqp://u:secret@h/v w", "write %20 for a space"),
+        ("amqp://u:secret@[::1/", "IPv6"),
     ],
 )
 def test_what_amqp_urls_cannot_mean_is_an_error(url: str, text: str) -> None:

@@ -16,7 +16,16 @@ from gearmesh.wire import gotime, types
 if TYPE_CHECKING:
     from gearmesh.app.retry import Retry
 
-__all__ = ["NOTHING", "OptionSet", "Options", "TaskOptions", "TaskSettings", "header", "options_of"]
+__all__ = [
+    "NOTHING",
+    "OptionSet",
+    "Options",
+    "TaskOptions",
+    "TaskSettings",
+    "check_delay",
+    "header",
+    "options_of",
+]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -125,6 +134,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING = Options()
 
 
+def check_delay(task: str, eta_ns: int, now_ns: int, max_delay: float) -> None:
+    """Refuse an ETA that the broker cannot wait for.
+
+    Args:
+        task: its name.
+        eta_ns: unix ns; 0: at once.
+        now_ns: unix ns.
+        max_delay: seconds for which the broker can delay a message.
+
+    Raises:
+        LocalProtocolError: naming the task, the ETA and the longest delay.
+    """
+    if (eta_ns - now_ns) / 1e9 > max_delay:
+        raise LocalProtocolError(
+            f"task {task!r}: its ETA is {gotime.format_ns(eta_ns)}, but the broker delays a message for at most "
+            f"{max_delay / 86400:.0f} days"
+        )
+
+
 def options_of(task: str, given: Mapping[str, Any]) -> Options:
     """Check options by name.
 
@@ -201,7 +229,7 @@ def _countdown(name: str, value: Any) -> tuple[str, int]:
 def _eta(name: str, value: Any) -> tuple[str, int]:
     if not isinstance(value, datetime):
         raise TaskError(f"{name} is {value!r:.80}, expected an aware datetime")
-    try:
+    try:  # a signature has it in UTC
         return "eta_ns", gotime.parse(gotime.from_datetime(value))
     except LocalProtocolError as exc:
         raise LocalProtocolError(f"{name}: {exc}") from exc

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gearmesh.app.eager import Eager
 from gearmesh.app.message import Message, Written
+from gearmesh.app.options import check_delay
 from gearmesh.app.plan import Plan
 from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
@@ -60,6 +61,9 @@ class Outbox:
             messages = [self._hooked(message, plan.now_ns) for message in messages]
         created = gotime.format_ns(plan.now_ns)
         written = [message.written() for message in messages]
+        for each in written:
+            if each.eta_ns:
+                check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
         first = bool(plan.metas) or self._app.eager
         if first:
             self._store(plan, written, created, patience)

@@ -16,7 +16,7 @@ from gearmesh.app import ends
 from gearmesh.app.canvas import Chain, Chord, Group
 from gearmesh.app.message import Message, Written
 from gearmesh.app.node import AnyNode
-from gearmesh.app.options import NOTHING, Options
+from gearmesh.app.options import NOTHING, Options, check_delay
 from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.app.signatures import TaskSignature
@@ -154,6 +154,8 @@ class Plan:
             messages, _ = self._node(child, _NOTHING_MORE, None, _Place(before=(_ERROR_TEXT,)))
             errors.extend(message.sig for message in messages)
         eta, eta_ns = options.due(self.now_ns)
+        if eta_ns:
+            check_delay(task.name, eta_ns, self.now_ns, self.app.config.max_delay)
         sig = Signature(
             UUID=options.uuid or f"{'chord' if place.body else 'task'}_{new_uuid()}",
             Name=task.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import sys
 from collections import Counter
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -16,9 +15,10 @@ from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, inspecting
 from gearmesh.cli.common import Place, as_json, console, need_results, print_json, results_servers, servers
 from gearmesh.cli.show import state_table
-from gearmesh.errors import RemoteProtocolError
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.transports.base import Count
 from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.gotime import format_ns
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta
 
@@ -170,7 +170,10 @@ def _row(body: bytes) -> tuple[str, ...]:
 
 
 def _moment(ns: int) -> str:
-    return datetime.fromtimestamp(ns / 1e9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return format_ns(ns // 10**9 * 10**9)
+    except LocalProtocolError:  # a score may be any number
+        return "after the year 9999" if ns > 0 else "before the year 0"
 
 
 def _table(*headings: str) -> Table:

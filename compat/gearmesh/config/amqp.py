@@ -5,12 +5,15 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget
 
 __all__ = ["AMQPConfig"]
+
+#: Seconds that RabbitMQ allows for the life of a queue or of a message: ten years of 365 days.
+MAX_EXPIRY_S: Final = 315_360_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +53,14 @@ class AMQPConfig:
     ca: str = ""
     cert: str = ""
     key: str = ""
+
+    @property
+    def max_delay(self) -> float:
+        """Seconds for which RabbitMQ can delay a message.
+
+        Go: the queue of one duration lives twice as long as its messages wait.
+        """
+        return MAX_EXPIRY_S if self.delayed_queue else MAX_EXPIRY_S / 2
 
     def connection(self, target: AMQPTarget) -> dict[str, Any]:
         """Keyword arguments of ``amqp.Connection``. Raises ConfigError, see :meth:`tls_options`."""

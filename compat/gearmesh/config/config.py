@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,7 +18,7 @@ from gearmesh.config.redis import RedisConfig
 from gearmesh.config.table import SECTIONS, SETTINGS
 from gearmesh.config.values import note_idle, note_ignored
 from gearmesh.errors import ConfigError
-from gearmesh.urls import RedisTarget, Role, parse, redact
+from gearmesh.urls import PlainTarget, RedisTarget, Role, Target, parse, redact
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -107,8 +108,13 @@ class Config:
             if not isinstance(section, kind):
                 raise ConfigError(f"{name} is a {type(section).__name__}, expected a {kind.__name__}")
             check_all(section, name)
-        for url in self.brokers:
-            self._parse(url, "broker")
+        kinds = {
+            type(target) if not isinstance(target, PlainTarget) else target.scheme
+            for target in (self._parse(url, "broker") for url in self.brokers)
+        }
+        if len(kinds) > 1:
+            shown = self.shown("broker").strip("'")
+            raise ConfigError(f"broker is {shown}, expected URLs of one kind of broker")
         self._parse(self.backend, "backend")
         if self.lock is not None:
             self._parse(self.lock, "lock")
@@ -234,13 +240,18 @@ class Config:
         Go: on RabbitMQ with a direct exchange it is the BindingKey; everywhere else the queue's name.
         """
         amqp = self.amqp
-        if (
-            amqp.exchange_type == "direct"
-            and amqp.binding_key
-            and self.broker.startswith(("amqp:", "amqps:"))
-        ):
+        if amqp.exchange_type == "direct" and amqp.binding_key and self._on_rabbitmq:
             return amqp.binding_key
         return self.default_queue
+
+    @property
+    def _on_rabbitmq(self) -> bool:
+        return self.broker[:6].lower().startswith(("amqp:", "amqps:"))
+
+    @property
+    def max_delay(self) -> float:
+        """Seconds for which the broker can delay a message; infinite if it knows no limit."""
+        return self.amqp.max_delay if self._on_rabbitmq else math.inf
 
     @property
     def expire(self) -> int:
@@ -260,11 +271,16 @@ class Config:
             return repr(value)
         return shown(SETTINGS[path], value)
 
-    def _parse(self, url: str, role: Role) -> None:
+    def _parse(self, url: str, role: Role) -> Target:
         try:
+            if not url and role == "broker":
+                raise ConfigError(
+                    f"broker: one of the URLs that {self.multiple_broker_separator!r} separates is empty"
+                )
             target = parse(url, role)
             if isinstance(target, RedisTarget):
                 target.topology(self.redis.master_name, self.redis.cluster_enabled)
+            return target
         except ConfigError as exc:
             origin = self.origin(role)
             raise ConfigError(

@@ -19,6 +19,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from gearmesh.errors import ConfigError
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, ServerUnable
+from gearmesh.urls.addresses import shown_address
 from gearmesh.wire.names import absent
 
 #: redis-py's commands by their names; as they are typed they fit no client but its own.
@@ -319,6 +320,6 @@ def _no_cluster(address: Address, exc: Exception) -> ConfigError:
     host, port = address
     if "unknown command" in str(exc):
         return ConfigError(
-            f"redis {host}:{port} knows no clusters ({exc}): if it is a sentinel, set redis.master_name"
+            f"redis {shown_address(host, port)} knows no clusters ({exc}): if it is a sentinel, set redis.master_name"
         )
-    return ConfigError(f"redis {host}:{port} is no node of a cluster: {exc}")
+    return ConfigError(f"redis {shown_address(host, port)} is no node of a cluster: {exc}")

@@ -15,6 +15,7 @@ import redis
 from redis import exceptions
 
 from gearmesh.errors import ConfigError
+from gearmesh.urls.addresses import shown_address
 
 if TYPE_CHECKING:
     from gearmesh.redis_scripts.sentinels import Sentinels
@@ -119,7 +120,9 @@ class _ViaSentinels:
         host, port = self._sentinels.master()
         if (host, port) != (self.host, self.port):
             self.disconnect()  # type: ignore[attr-defined]
-            raise ServerUnable(f"the master is {host}:{port} now, and no longer {self.host}:{self.port}")
+            raise ServerUnable(
+                f"the master is {shown_address(host, port)} now, and no longer {shown_address(self.host, self.port)}"
+            )
         self._confirmed = time.monotonic()
 
 

@@ -12,6 +12,7 @@ from redis import exceptions
 
 from gearmesh.errors import ConfigError
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.urls.addresses import shown_address
 
 __all__ = ["Sentinels"]
 
@@ -61,16 +62,18 @@ class Sentinels:
                 answer = self._ask(node)
             except exceptions.AuthenticationError as exc:
                 raise ConfigError(
-                    f"the sentinel {host}:{port} refuses redis.sentinel_password: {exc}"
+                    f"the sentinel {shown_address(host, port)} refuses redis.sentinel_password: {exc}"
                 ) from None
             except CONNECTION_ERRORS as exc:
                 silent.append(str(exc))
                 continue
             except exceptions.NoPermissionError as exc:
-                raise ConfigError(f"the sentinel {host}:{port} does not answer us: {exc}") from None
+                raise ConfigError(
+                    f"the sentinel {shown_address(host, port)} does not answer us: {exc}"
+                ) from None
             except exceptions.ResponseError as exc:
                 raise ConfigError(
-                    f"{host}:{port} is no sentinel, but redis.master_name is {self._name!r}: {exc}"
+                    f"{shown_address(host, port)} is no sentinel, but redis.master_name is {self._name!r}: {exc}"
                 ) from None
             if answer:
                 self._first = at % len(self._nodes)
@@ -104,4 +107,4 @@ class Sentinels:
                 self._idle.pop()[2].disconnect()
 
     def _shown(self) -> str:
-        return ", ".join(f"{host}:{port}" for host, port in self._nodes)
+        return ", ".join(f"{shown_address(host, port)}" for host, port in self._nodes)

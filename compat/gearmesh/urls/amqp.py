@@ -8,7 +8,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from gearmesh.errors import ConfigError
-from gearmesh.urls.hiding import HOST, redact
+from gearmesh.urls.addresses import bracketed, read_address, shown_address
+from gearmesh.urls.hiding import redact
 
 __all__ = ["SCHEMES", "AMQPTarget", "parse_amqp"]
 
@@ -40,7 +41,7 @@ class AMQPTarget:
     def to_kombu(self) -> dict[str, Any]:
         """Keyword arguments of ``kombu.Connection``, without ``transport``; they suit ``pyamqp``, too."""
         return {
-            "hostname": f"[{self.host}]" if ":" in self.host else self.host,
+            "hostname": bracketed(self.host),
             "port": self.port,
             "userid": self.username,
             "password": self.password,
@@ -50,9 +51,8 @@ class AMQPTarget:
 
     def to_amqp(self) -> dict[str, Any]:
         """Keyword arguments of ``amqp.Connection``."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         return {
-            "host": f"{host}:{self.port}",
+            "host": shown_address(self.host, self.port),
             "userid": self.username,
             "password": self.password,
             "login_method": "PLAIN",
@@ -85,19 +85,19 @@ def parse_amqp(url: str, scheme: str, role: str) -> AMQPTarget:
         raise wrong("several hosts; give several URLs and multiple_broker_separator")
     if _BAD_ESCAPE.search(rest):
         raise wrong("'%' without two hex digits; write %25 for a percent sign")
-    match = HOST.fullmatch(address)
-    if match is None:
-        raise wrong("expected host:port (an IPv6 address in [brackets], the port a number)")
-    port = int((match[2] or str(_PORTS[scheme]))[:9])
-    if not 0 < port < 65536:
-        raise wrong("expected a port from 1 to 65535")
+    if re.search(r"\s", path):
+        raise wrong("white space in the virtual host; write %20 for a space")
+    try:
+        host, port = read_address(address, _PORTS[scheme])
+    except ValueError as exc:
+        raise wrong(str(exc)) from None
     user, colon, password = userinfo.partition(":")
     try:
         user, password, path = (unquote(part, errors="strict") for part in (user, password, path))
     except UnicodeDecodeError:
         raise wrong("user, password and virtual host must be UTF-8 when percent-decoded") from None
     return AMQPTarget(
-        host=match[1].strip("[]") or "localhost",
+        host=host,
         port=port,
         username=user if at else "guest",
         # Go: a user without a colon keeps the default password.

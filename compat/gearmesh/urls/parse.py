@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Literal
+from typing import Final, Literal
 
 from gearmesh.errors import ConfigError
 from gearmesh.urls.amqp import SCHEMES as AMQP_SCHEMES
@@ -40,6 +41,26 @@ class PlainTarget:
     scheme: str
     rest: str = field(default="", repr=False)
 
+
+#: A URL within a URL, behind what is to separate them.
+_SECOND_URL = re.compile(
+    r"([;,|\s]+)(?:rediss?|redis\+socket|amqps?|memcache|mongodb(?:\+srv)?)://", re.IGNORECASE
+)
+#: Schemes that other libraries have for servers that are known here.
+_ALIASES: Final = {
+    **dict.fromkeys(("pyamqp", "librabbitmq", "rabbitmq", "rpc"), "for RabbitMQ write amqp://"),
+    **dict.fromkeys(
+        ("sentinel", "redis+sentinel", "rediss+sentinel"),
+        "for sentinels write redis://host:port,host:port and set redis.master_name",
+    ),
+    **dict.fromkeys(("redis+cluster", "rediss+cluster"), "for a cluster write redis://host:port,host:port"),
+    **dict.fromkeys(
+        ("unix", "redis+unix", "socket"), "for a Unix socket write redis+socket:///path/of.sock:/0"
+    ),
+    **dict.fromkeys(("valkey", "keydb", "dragonfly"), "write redis://"),
+    **dict.fromkeys(("memcached", "cache+memcached"), "write memcache://"),
+    "mongo": "write mongodb://",
+}
 
 Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | PlainTarget
 
@@ -77,12 +98,26 @@ def parse(url: str, role: Role = "broker") -> Target:
     Raises:
         ConfigError: naming the role, the URL without its password, and what was expected.
     """
+    if url != url.strip():
+        raise ConfigError(
+            f"{role}: {redact(url.strip())!r} stands between white space, expected the URL alone"
+        )
     scheme = scheme_of(url, role)
     rest = url.partition("://")[2]
+    if (second := _SECOND_URL.search(rest)) is not None:
+        several = (
+            f"; of several brokers, set multiple_broker_separator to {second[1]!r}"
+            if role == "broker"
+            else ""
+        )
+        raise ConfigError(f"{role}: {redact(url)!r} holds a second URL, expected one{several}")
     if scheme not in _BUILT_IN[role]:
         known = known_schemes(role)
         if scheme not in known:
-            raise ConfigError(f"{role}: unknown URL scheme {scheme!r}, expected one of {', '.join(known)}")
+            hint = f" ({_ALIASES[scheme]})" if scheme in _ALIASES else ""
+            raise ConfigError(
+                f"{role}: unknown URL scheme {scheme!r}{hint}, expected one of {', '.join(known)}"
+            )
         return PlainTarget(scheme, rest)
     if scheme in REDIS_SCHEMES:
         return parse_redis(url, scheme, role)

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 from gearmesh.errors import ConfigError
-from gearmesh.urls.hiding import HOST, redact
+from gearmesh.urls.addresses import read_address, shown_address
+from gearmesh.urls.hiding import redact
 
 __all__ = ["SCHEMES", "RedisTarget", "Topology", "parse_redis"]
 
@@ -51,9 +52,7 @@ class RedisTarget:
     @property
     def shown(self) -> str:
         """The address for people: ``host:port,host:port``, or a Unix socket's path."""
-        return self.path or ",".join(
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes
-        )
+        return self.path or ",".join(shown_address(host, port) for host, port in self.nodes)
 
     def topology(self, master_name: str = "", cluster_enabled: bool = False) -> Topology:
         """What stands there, by the settings of these names.
@@ -172,19 +171,18 @@ def _parse_several(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
 
 
 def _address(text: str, wrong: Any) -> tuple[str, int]:
-    match = HOST.fullmatch(text)
-    if match is None:
-        raise wrong("expected host:port (an IPv6 address in [brackets], the port a number)")
-    port = int((match[2] or "6379")[:9])
-    if not 0 < port < 65536:
-        raise wrong("expected a port from 1 to 65535")
-    return match[1].strip("[]") or "localhost", port
+    try:
+        return read_address(text, 6379)
+    except ValueError as exc:
+        raise wrong(str(exc)) from None
 
 
 def _parse_socket(url: str, rest: str, role: str) -> RedisTarget:
     def wrong(text: str) -> ConfigError:
         return ConfigError(f"{role}: {redact(url)!r}: {text}")
 
+    if "?" in rest:
+        raise wrong("options after '?' are not supported; a database stands after the path, as :/3")
     userinfo, at, address = rest.rpartition("@")
     if "@" in userinfo:
         raise wrong("more than one '@'; neither password nor path can hold one in this form")

@@ -8,7 +8,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from gearmesh.errors import ConfigError
-from gearmesh.urls.hiding import HOST, redact
+from gearmesh.urls.addresses import read_address
+from gearmesh.urls.hiding import redact
 
 __all__ = ["MEMCACHE", "MONGODB", "MemcacheTarget", "MongoTarget", "parse_memcache", "parse_mongodb"]
 
@@ -57,18 +58,17 @@ def parse_memcache(url: str, role: str) -> MemcacheTarget:
     """Read ``memcache://host[:port][,host[:port]…]``; an entry may be the path of a socket. Raises ConfigError."""
     servers = []
     for entry in url.partition("://")[2].split(","):
-        match = HOST.fullmatch(entry)
         if entry.startswith("/") and not re.search(r"[?#@]", entry):
             servers.append((entry, 0))
-        elif match is None or re.search(r"[/?#@\s]", entry) or not entry:
+        elif re.search(r"[/?#@\s]", entry) or not entry:
             raise ConfigError(
                 f"{role}: {redact(url)!r}: expected memcache://host:port,host:port (there are no logins or options)"
             )
         else:
-            port = int((match[2] or "11211")[:9])
-            if not 0 < port < 65536:
-                raise ConfigError(f"{role}: {redact(url)!r}: expected ports from 1 to 65535")
-            servers.append((match[1].strip("[]") or "localhost", port))
+            try:
+                servers.append(read_address(entry, 11211))
+            except ValueError as exc:
+                raise ConfigError(f"{role}: {redact(url)!r}: {exc}") from None
     return MemcacheTarget(tuple(servers))
 
 

@@ -117,15 +117,21 @@ def format_ns(ns: int, offset: int = 0) -> str:
 
 
 def from_datetime(moment: datetime) -> str:
-    """Go's text for an aware datetime, in its own zone.
+    """The text of an aware datetime, exact, in its own zone or in UTC.
 
-    LocalProtocolError for a naive one: whose wall clock it means cannot be known.
+    It is in UTC if the offset is no whole number of minutes, as of local mean times. Go drops the seconds of an offset
+    when it writes a time, and so writes another moment.
+
+    Raises:
+        LocalProtocolError: the datetime is naive: it does not say in which zone its clock is. Or its year is outside 0
+            to 9999 in UTC.
     """
     zone = moment.utcoffset()
     if zone is None:
         raise LocalProtocolError(f"{moment!r} has no time zone; use datetime.now(timezone.utc) or the like")
     wall = moment.replace(tzinfo=None) - _EPOCH
-    offset = zone.days * 86400 + zone.seconds  # microseconds of an offset: dropped
+    offset = zone.days * 86400 + zone.seconds
     nanos = (wall.days * 86400 + wall.seconds - offset) * 1_000_000_000 + wall.microseconds * 1000
     nanos -= zone.microseconds * 1000
-    return format_ns(nanos, offset)
+    utc = format_ns(nanos)
+    return utc if offset % 60 or zone.microseconds else format_ns(nanos, offset)

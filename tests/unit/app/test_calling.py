@@ -205,6 +205,8 @@ def test_times(app: App) -> None:
     eta = datetime(2020, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
     assert options_of("t", {"eta": eta}).due(now) == ("2020-01-01T00:00:00Z", 0)  # past: at once
     assert options_of("t", {"countdown": 1}).over(options_of("t", {"eta": eta})).eta_ns is None
+    odd = datetime(2030, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=53, seconds=28)))
+    assert options_of("t", {"eta": odd}).due(now) == ("2030-01-01T06:06:32Z", 1893477992 * 10**9)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,11 @@ def test_times(app: App) -> None:
     [
         ({"eta": datetime(2030, 1, 1)}, LocalProtocolError, "eta: .*no time zone"),
         ({"eta": "2030-01-01"}, TaskError, "expected an aware datetime"),
+        (
+            {"eta": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))},
+            LocalProtocolError,
+            "task 'work', eta: .*year outside",
+        ),
         ({"countdown": -1}, TaskError, "0 or more seconds"),
         ({"countdown": float("nan")}, TaskError, "0 or more seconds"),
         ({"countdown": 1, "eta": datetime.now(timezone.utc)}, TaskError, "exclude"),

@@ -60,10 +60,30 @@ def test_a_datetime_keeps_its_zone() -> None:
     assert text == "2026-11-21T12:00:00.00012-03:30"
 
 
-def test_an_odd_zone_keeps_its_wall_clock() -> None:
-    zone = timezone(timedelta(seconds=561, microseconds=5))
-    text = gotime.from_datetime(datetime(2024, 2, 29, 13, 13, 26, 5, zone))
-    assert text == "2024-02-29T13:13:26+00:09"
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        (timedelta(hours=5, minutes=53, seconds=28), "2026-03-01T06:06:32Z"),  # Kolkata's local mean time
+        (timedelta(hours=-4, minutes=-56, seconds=-2), "2026-03-01T16:56:02Z"),  # New York's
+        (timedelta(seconds=561, microseconds=5), "2026-03-01T11:50:38.999995Z"),
+    ],
+)
+def test_an_offset_with_seconds_is_exact(offset: timedelta, text: str) -> None:
+    assert gotime.from_datetime(datetime(2026, 3, 1, 12, tzinfo=timezone(offset))) == text
+
+
+OFFSETS = st.timedeltas(timedelta(hours=-24, microseconds=1), timedelta(hours=24, microseconds=-1))
+
+
+@given(st.datetimes(), OFFSETS)
+def test_every_datetime_keeps_its_moment(wall: datetime, offset: timedelta) -> None:
+    moment = wall.replace(tzinfo=timezone(offset))
+    try:
+        text = gotime.from_datetime(moment)
+    except LocalProtocolError:
+        return  # the year in UTC is 0 or 10000
+    exact = (wall - datetime(1970, 1, 1) - offset) // timedelta(microseconds=1) * 1000
+    assert gotime.parse(text) == exact
 
 
 def test_naive_datetimes_are_refused() -> None:

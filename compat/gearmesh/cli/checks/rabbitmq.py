@@ -15,6 +15,7 @@ import amqp
 
 from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.urls import AMQPTarget, parse, redact
+from gearmesh.urls.addresses import bracketed, shown_address
 
 __all__ = ["double_bindings", "orphan_queue"]
 
@@ -135,7 +136,7 @@ def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:
         raise ValueError("expected http://user:password@host:15672")
     user, password = unquote(parts.username or target.username), unquote(parts.password or target.password)
     where = f"{quote(target.virtual_host, safe='')}/{quote(exchange, safe='')}"
-    host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    host = shown_address(parts.hostname, parts.port) if parts.port else bracketed(parts.hostname)
     request = Request(f"{parts.scheme}://{host}/api/exchanges/{where}/bindings/source")
     login = base64.b64encode(f"{user}:{password}".encode()).decode()
     request.add_header("Authorization", f"Basic {login}")

@@ -39,6 +39,8 @@ _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x
 SHORT: Final = 0.5
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
 SHORTEST, LONGEST = 0.05, 30.0
+#: Seconds in one queue of ours at most: that must live for twice as long, and RabbitMQ allows ten years.
+MAX_WAIT_S: Final = 1e8
 
 
 class Committing:
@@ -192,7 +194,8 @@ class Committing:
     def _after(self, held: Held, queue: str, headers: dict[str, Any], seconds: float) -> Publishing:
         if seconds <= 0:
             return self._copy(held, queue, headers)
-        place = self.topology.wait(queue, seconds)
+        # What comes back too early asks for its moment again.
+        place = self.topology.wait(queue, min(seconds, MAX_WAIT_S))
         self.link.declarer(self.topology).ensure(place)
         return self._copy(held, place.name, headers, place)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gearmesh.config import AMQPConfig
-from gearmesh.errors import ConfigError
+from gearmesh.errors import ConfigError, LocalProtocolError
 from gearmesh.transports.amqp.frames import Int64, Queue
 from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, amqp_spare, amqp_wait
 
@@ -59,10 +59,20 @@ class Topology:
         return self._queue(queue, self.config.binding_key if queue == self.default_queue else queue)
 
     def delay(self, routing_key: str, seconds: float) -> tuple[Queue, str]:
-        """Where a message waits before it goes to ``routing_key``, and its expiration ("": the queue's)."""
+        """Where a message waits before it goes to ``routing_key``, and its expiration ("": the queue's).
+
+        Raises:
+            LocalProtocolError: RabbitMQ does not delay a message for so long.
+        """
+        most = self.config.max_delay
+        if seconds > most:
+            raise LocalProtocolError(
+                f"its ETA is {seconds / 86400:.0f} days from now, but RabbitMQ delays a message for at most "
+                f"{most / 86400:.0f} days"
+            )
         ms = max(1, math.ceil(seconds * 1000))
         if self.config.delay_steps:
-            ms = round_up(ms, self.config.delay_steps)
+            ms = min(round_up(ms, self.config.delay_steps), int(most * 1000))
         arguments: dict[str, Any] = {
             "x-dead-letter-exchange": self.config.exchange,
             "x-dead-letter-routing-key": routing_key,

@@ -10,6 +10,7 @@ from kombu.transport import base, pyamqp
 from gearmesh.config import AMQPConfig
 from gearmesh.transports.amqp.channel import Channel
 from gearmesh.transports.amqp.link import Link
+from gearmesh.urls.addresses import shown_address
 
 __all__ = ["Transport"]
 
@@ -32,7 +33,7 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
         config = options.get("amqp") or AMQPConfig()
         host = client.hostname or "localhost"
         link: Link = self.Connection(
-            host=f"{host}:{client.port or (5671 if client.ssl else 5672)}",
+            host=shown_address(host, client.port or (5671 if client.ssl else 5672)),
             userid=client.userid or "guest",
             password=client.password or "guest",
             login_method=client.login_method or "PLAIN",

@@ -20,6 +20,8 @@ from gearmesh.wire.names import PREFIX, QueueKeys, queue_of, rate_keys
 
 __all__ = ["Desk"]
 
+#: Unix nanoseconds beyond all years that a time can have.
+MAX_ETA_NS = 10.0**22
 #: Keys that one step of a search looks at.
 SCAN = 1000
 
@@ -104,7 +106,8 @@ class Desk:
 
     def delayed(self, limit: int = 1000) -> list[Delayed]:
         rows = self.redis.zrange(self.delayed_key, 0, limit - 1, withscores=True)
-        return [Delayed(body, int(score)) for body, score in rows]
+        # A score may be any number, and Delayed has whole ones.
+        return [Delayed(body, int(max(-MAX_ETA_NS, min(score, MAX_ETA_NS)))) for body, score in rows]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         keys = self.keys(queue)
