@@ -16,6 +16,7 @@
 from gearmesh.app.app import App
 from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group
 from gearmesh.app.context import TaskContext, current
+from gearmesh.app.late import task
 from gearmesh.app.progress import Progress
 from gearmesh.app.results import AsyncResult, Result, Typed
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
@@ -38,6 +39,7 @@ from gearmesh.errors import (
     ResultError,
     ResultTimeout,
     RetryLater,
+    RetryRequested,
     SoftLimitExceeded,
     TaskError,
     TaskFailed,
@@ -97,6 +99,7 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryLater",
+    "RetryRequested",
     "SoftLimitExceeded",
     "Task",
     "TaskContext",
@@ -114,4 +117,9 @@ __all__ = [
     "chord",
     "current",
     "group",
+    "shared_task",
+    "task",
 ]
+
+#: Celery's name of :func:`task`.
+shared_task = task

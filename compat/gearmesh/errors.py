@@ -19,6 +19,7 @@
     │   │   └── ChordMemberFailed  a chord's callback will never be sent
     │   └── NoBackend            the app keeps no results
     ├── RetryLater               raised by a task: run me again after a while
+    ├── RetryRequested           raised by task.retry(): run me again as one of my retries
     └── LimitExceeded            a task ran for too long                  (also TimeoutError)
         ├── SoftLimitExceeded    raised in the task, which may clean up
         └── HardLimitExceeded    its process was killed
@@ -47,6 +48,7 @@ __all__ = [
     "ResultError",
     "ResultTimeout",
     "RetryLater",
+    "RetryRequested",
     "SoftLimitExceeded",
     "TaskError",
     "TaskFailed",
@@ -157,6 +159,20 @@ class RetryLater(GearmeshError):
         if not 0 <= seconds < 1e9:  # NaN fails too
             raise ConfigError(f"RetryLater: delay is {delay!r}, expected 0 or more seconds")
         super().__init__(message or f"Task error: retry in {seconds:g}s")
+        self.seconds = seconds
+
+
+class RetryRequested(GearmeshError):
+    """Raised by ``task.retry()``: run this task again, as one of its retries.
+
+    Attributes:
+        error: the exception with which the task fails if no retry is left; None: this one.
+        seconds: until the next try; None: as the task's retry policy says.
+    """
+
+    def __init__(self, error: BaseException | None = None, seconds: float | None = None) -> None:
+        super().__init__(f"retry: {error}" if error is not None else "retry")
+        self.error = error
         self.seconds = seconds
 
 

@@ -6,16 +6,19 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from gearmesh.app.conf import Conf
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.declare import of_types
 from gearmesh.app.decorator import TaskDecorator, checked_name
+from gearmesh.app.habits import APP, answer
 from gearmesh.app.handlers import Handlers
+from gearmesh.app.late import discover, include
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of
 from gearmesh.app.outbox import Hook, Outbox, ready
@@ -24,6 +27,7 @@ from gearmesh.app.plan import Plan
 from gearmesh.app.progress import Progress, ProgressBoard
 from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.app.results import AsyncResult, Result
+from gearmesh.app.resultsets import GroupResult
 from gearmesh.app.revocations import LASTS, Revocations
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.task import Task
@@ -31,13 +35,13 @@ from gearmesh.app.unique import send_once
 from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
-from gearmesh.config import Config
+from gearmesh.config import Config, NoBroker
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
-from gearmesh.errors import BackendError, NoBackend
+from gearmesh.errors import BackendError, NoBackend, TaskError
 from gearmesh.forks import PerProcess
 from gearmesh.transports.client import BrokerChoice
-from gearmesh.urls import redact, scheme_of
+from gearmesh.urls import redact, redact_text, scheme_of
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskState
 
@@ -65,11 +69,12 @@ class App:
         backend: URL of where results live; None: ``"eager"`` for an eager broker (kept in this
             process), else ``"null"``: none are kept.
         config: all settings at once; the others here win over it.
+        include: modules with tasks of :func:`gearmesh.task`, which are imported and bound to this app.
         settings: any field of :class:`~gearmesh.config.Config`: default_queue, results_expire_in, lock, …;
             a section may be a mapping of what is to differ in it.
 
     Raises:
-        ConfigError: a setting or URL is wrong.
+        ConfigError: a setting or URL is wrong. That there is no broker is raised when the app is used.
     """
 
     def __init__(
@@ -78,10 +83,15 @@ class App:
         backend: str | None = None,
         *,
         config: Config | None = None,
+        include: Iterable[str] = (),
         **settings: Any,
     ) -> None:
         given = {key: value for key, value in (("broker", broker), ("backend", backend)) if value is not None}
-        self._set_config(_config(config, given | settings))
+        self._given = given | settings
+        with suppress(
+            NoBroker
+        ):  # tests import modules with an App() where there is none: it is needed for use only
+            self._set_config(_config(config, self._given))
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
@@ -93,12 +103,21 @@ class App:
         self._config_watch = PerProcess(lambda: Watch(lambda: self.config, self._set_config))
         #: Which of several brokers this process uses.
         self.broker_choice = BrokerChoice()
+        self._twin = PerProcess(self._make_twin)
         self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
         self._outbox = Outbox(self, self._publisher)
         self._periodics = Periodics(self)
+        self.include(*include)
 
     def __repr__(self) -> str:
-        return f"<App {self.shown_broker}, {len(self._tasks)} tasks>"
+        shown = self.shown_broker if "_config" in self.__dict__ else "without a broker"
+        return f"<App {shown}, {len(self._tasks)} tasks>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_config", "_watched", "eager"):  # an app that was made where there was no broker is used
+            self._set_config(_config(None, self._given))
+            return self.__dict__[name]
+        raise AttributeError(answer(APP, "an App", name, dir(type(self))))
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +178,11 @@ class App:
             watch.tell = tell
         watch.start()
 
+    @property
+    def conf(self) -> Conf:
+        """The settings, by Celery's names or gearmesh's, to be read: ``app.conf.result_expires``."""
+        return Conf(self.config)
+
     # --- tasks ---------------------------------------------------------------------------------
 
     @property
@@ -176,6 +200,8 @@ class App:
         """The RoutingKey of their signatures."""
         return self.config.default_routing_key
 
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def task(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
     @overload
@@ -200,6 +226,19 @@ class App:
         """
         decorator = TaskDecorator(self, name, dict(options))
         return decorator if fn is None else decorator(fn)
+
+    def include(self, *modules: str) -> None:
+        """Import modules and bind their tasks of :func:`gearmesh.task` to this app. Including one twice is fine.
+
+        Raises:
+            TaskError: a task belongs to another app, or its name is taken.
+            ImportError: a module is not there. What a module raises goes through.
+        """
+        include(self, modules)
+
+    def autodiscover_tasks(self, packages: Iterable[str], related_name: str = "tasks") -> None:
+        """:meth:`include` the module ``related_name`` of each package that has one."""
+        discover(self, packages, related_name)
 
     def remote(
         self, name: str, *arg_types: Any, results: Any = Any, **options: Unpack[TaskOptions]
@@ -281,6 +320,46 @@ class App:
         message = ready(what, self.default_routing_key, plan.now_ns)
         plan.messages.append(message)
         return plan, self.result(message.sig.UUID, message.sig.Name)
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[OptionSet],
+    ) -> AsyncResult[Any]:
+        """Send a task by its name, whether it is registered here or not. Go types follow from the values.
+
+        Raises:
+            TaskError, LocalProtocolError, PublishError: as :meth:`Task.delay <gearmesh.Task.delay>`.
+        """
+        return self.signature(name, args, kwargs).apply_async(**options)
+
+    def signature(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[OptionSet],
+    ) -> TaskSignature:
+        """A signature of a task by its name, as ``task.s(…)`` makes one."""
+        task = self._tasks.get(name) or self.remote(name)
+        call = TaskSignature(task, tuple(args), kwargs)
+        return call.set(**options) if options else call
+
+    @property
+    def eager_twin(self) -> App:
+        """An app with the same tasks and handlers, which runs them in the caller and keeps results in this process."""
+        if self.eager:
+            return self
+        twin = self._twin.get()
+        twin.handlers = self.handlers
+        return twin
+
+    def _make_twin(self) -> App:
+        twin = App("eager", "eager")
+        twin._tasks = self._tasks
+        return twin
 
     def publish_many(self, nodes: Iterable[AnyNode], **options: Unpack[OptionSet]) -> list[Result[Any]]:
         """Send many signatures or workflows in batches, much faster than one by one; in order.
@@ -392,12 +471,36 @@ class App:
         backend = self.backend
         try:
             yield backend
-        except backend.connection_errors as exc:  # its text may name more than it should
-            raise BackendError(f"result backend {self.backend_shown}: {type(exc).__name__}") from exc
+        except backend.connection_errors as exc:
+            reason = redact_text(str(exc)) or type(exc).__name__
+            raise BackendError(f"result backend {self.backend_shown} cannot be reached: {reason}") from exc
 
-    def result(self, task_uuid: str, name: str = "") -> AsyncResult[Any]:
-        """The result of a task by its UUID; ``name`` if it is known, for how results are typed."""
-        return AsyncResult(task_uuid, self, name=name)
+    @overload
+    def result(self, task_uuid: str, task: Task[..., R, Any]) -> AsyncResult[R]: ...
+    @overload
+    def result(self, task_uuid: str, task: str = "") -> AsyncResult[Any]: ...
+    def result(self, task_uuid: str, task: Task[..., Any, Any] | str = "") -> AsyncResult[Any]:
+        """The result of a task by its UUID; with the task, or its name, if it is known: so results are typed."""
+        if isinstance(task, str):
+            return AsyncResult(task_uuid, self, name=task)
+        return AsyncResult(task_uuid, self, task.declaration)
+
+    def AsyncResult(self, task_id: str) -> AsyncResult[Any]:  # noqa: N802 - Celery's name
+        """Celery's name of :meth:`result`."""
+        return self.result(task_id)
+
+    def GroupResult(self, group_id: str) -> GroupResult:  # noqa: N802 - Celery's name
+        """The result of a group by its UUID.
+
+        Raises:
+            TaskError: no group of that UUID is stored (any more).
+            BackendError: the backend cannot be reached.
+        """
+        with self.reached_backend() as backend:
+            meta = backend.read_group(group_id)
+        if meta is None:
+            raise TaskError(f"no group {group_id!r} is stored: it was not sent, or it has expired")
+        return GroupResult(group_id, [self.result(uuid) for uuid in meta.TaskUUIDs], self)
 
     def states(self, uuids: Sequence[str]) -> list[TaskState | None]:
         """Stored states in the order of ``uuids``; None for one that is not there (any more).

@@ -138,8 +138,9 @@ class _Header:
     def __init__(self, header: Group) -> None:
         self._header = header
 
-    def __call__(self, body: AnyNode) -> Chord:
-        return Chord(self._header, _body(body))
+    def __call__(self, body: AnyNode) -> ChordResult:
+        """Send the chord with this body, as Celery does."""
+        return Chord(self._header, _body(body)).apply_async()
 
 
 @overload
@@ -151,11 +152,11 @@ def chord(
 def chord(
     header: AnyNode | Iterable[AnyNode], body: AnyNode | None = None, *, send_concurrency: int | None = None
 ) -> Chord | _Header:
-    """Run ``header`` as a group and then ``body``: ``chord(header, body)`` or ``chord(header)(body)``.
+    """Run ``header`` as a group and then ``body``: ``chord(header, body).delay()`` or ``chord(header)(body)``.
 
     The body gets every member's results as arguments of its own, in the members' order: it is
-    usually declared with ``*args``. With ``si`` it gets none. (Unlike Celery's, ``chord(header)(body)``
-    sends nothing yet.)
+    usually declared with ``*args``. With ``si`` it gets none. ``chord(header, body)`` is sent by ``delay()``, by
+    ``apply_async()`` or by a call; ``chord(header)(body)`` is sent at once, as in Celery.
 
     Raises:
         TaskError: the header is empty, or the body is a group.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gearmesh.errors import TaskError
+from gearmesh.wire.expiry import expiry_ns
 from gearmesh.wire.signature import Signature
 
 if TYPE_CHECKING:
@@ -52,6 +54,34 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
     def name(self) -> str:
         """The task's name."""
         return self.signature.Name
+
+    @property
+    def id(self) -> str:
+        """Celery's name of :attr:`uuid`."""
+        return self.signature.UUID
+
+    @property
+    def task(self) -> str:
+        """Celery's name of :attr:`name`."""
+        return self.signature.Name
+
+    @property
+    def retries(self) -> int:
+        """How many retries were used. 0 too where the message was sent with another number than the task declares."""
+        task = self.app.tasks.get(self.signature.Name)
+        allowed = task.options.retry_count if task is not None else None
+        return max(0, (allowed or 0) - self.signature.RetryCount)
+
+    @property
+    def eta(self) -> str | None:
+        """The time before which this try was not to run, RFC 3339; None: there was none."""
+        return self.signature.ETA
+
+    @property
+    def expires(self) -> datetime | None:
+        """The time after which it is not started any more; None: there is none."""
+        at = expiry_ns(self.signature)
+        return None if at is None else datetime.fromtimestamp(at / 1e9, timezone.utc)
 
     @property
     def headers(self) -> Mapping[str, Any]:

@@ -10,13 +10,13 @@ from typing import Any
 from gearmesh.app import slots
 from gearmesh.app.declaration import MISSING, Declaration, Parameter
 from gearmesh.app.slots import ANY, Slot
-from gearmesh.errors import TaskError
+from gearmesh.errors import LocalProtocolError, TaskError
 
 __all__ = ["of_function", "of_types"]
 
 
-def of_function(name: str, fn: Callable[..., Any]) -> Declaration:
-    """Read a function's annotations.
+def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> Declaration:
+    """Read a function's annotations; of a bound one, without its first parameter.
 
     Raises:
         TaskError: a parameter cannot be sent; names the task, the parameter and the annotation.
@@ -27,16 +27,27 @@ def of_function(name: str, fn: Callable[..., Any]) -> Declaration:
         raise TaskError(f"task {name!r}: its annotations cannot be evaluated: {exc}") from exc
     parameters: list[Parameter] = []
     rest: Parameter | None = None
-    for p in inspect.signature(fn).parameters.values():
-        if p.kind is p.VAR_KEYWORD or (p.kind is p.KEYWORD_ONLY and p.default is p.empty):
+    given = list(inspect.signature(fn).parameters.values())
+    if bound:
+        if not given or given[0].kind not in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        ):
+            raise TaskError(
+                f"task {name!r}: bind=True, but the function has no first parameter to take the task"
+            )
+        del given[0]
+    for p in given:
+        if p.kind in (p.VAR_KEYWORD, p.KEYWORD_ONLY):
             stars = "**" if p.kind is p.VAR_KEYWORD else ""
-            raise TaskError(f"task {name!r}, parameter {stars + p.name!r}: the wire has positions only")
-        if p.kind is p.KEYWORD_ONLY:
-            continue
+            raise TaskError(
+                f"task {name!r}: parameter {stars + p.name!r} takes keywords only, but arguments are sent by position"
+            )
         try:
             slot = slots.of_annotation(hints[p.name]) if p.name in hints else ANY
         except TaskError as exc:
             raise TaskError(f"task {name!r}, parameter {p.name!r}: {exc}") from exc
+        _check_default(name, p, slot)
         parameter = Parameter(p.name, slot, p.default, named=p.kind is p.POSITIONAL_OR_KEYWORD)
         if p.kind is p.VAR_POSITIONAL:
             rest = parameter
@@ -47,6 +58,16 @@ def of_function(name: str, fn: Callable[..., Any]) -> Declaration:
     except TaskError as exc:
         raise TaskError(f"task {name!r}, result: {exc}") from exc
     return _declaration(name, parameters, rest, results, local=True)
+
+
+def _check_default(name: str, p: inspect.Parameter, slot: Slot) -> None:
+    """Refuse a default that the parameter's own type cannot hold. None is a usual sign for "not given"."""
+    if p.default is MISSING or p.default is None or not slot.go:
+        return
+    try:
+        slot.dump_arg(p.default)
+    except LocalProtocolError as exc:
+        raise TaskError(f"task {name!r}, default of parameter {p.name!r} as {slot.shown}: {exc}") from exc
 
 
 def of_types(name: str, arg_types: Sequence[Any], results: Any = Any) -> Declaration:

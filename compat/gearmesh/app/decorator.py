@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from gearmesh.app.declare import of_function
@@ -14,7 +14,7 @@ from gearmesh.errors import TaskError
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["TaskDecorator", "checked_name"]
+__all__ = ["TaskDecorator", "checked_name", "make_task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,23 +29,34 @@ class TaskDecorator:
         self._options = options
 
     @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
     def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
     def __call__(self, fn: Any, /) -> Any:
         if isinstance(fn, Task):
-            fn = fn.fn
+            fn = fn.plain
         if not callable(fn):
             raise TaskError(f"task: {fn!r:.80} is no function")
         name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
         taken = self._app._tasks.get(name)
-        if taken is not None and taken.fn is not fn:
-            raise TaskError(f"task name {name!r} is taken by {taken.fn!r}; give this one another name")
-        settings, rest = settings_of(name, self._options)
-        declaration = of_function(name, fn)
-        task: Task[..., Any, Any] = Task(self._app, fn, declaration, options_of(name, rest), **settings)
+        if taken is not None and taken.plain is not fn:
+            raise TaskError(f"task name {name!r} is taken by {taken.plain!r}; give this one another name")
+        task = make_task(self._app, name, fn, self._options)
         self._app._tasks[name] = task
         return task
+
+
+def make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:
+    """A task of ``app`` (None: of none yet) from a function and the options of its decorator.
+
+    Raises:
+        TaskError, LocalProtocolError: an option, an annotation or a default is wrong.
+    """
+    settings, rest = settings_of(name, given)
+    declaration = of_function(name, fn, bound=settings["bind"])
+    return Task(app, fn, declaration, options_of(name, rest), **settings)
 
 
 def checked_name(name: str) -> str:

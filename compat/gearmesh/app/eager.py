@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
-from gearmesh.app.retry import next_try
+from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.task import Task
 from gearmesh.errors import RetryLater, TaskError, Unstorable
 from gearmesh.ids import new_uuid
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.expiry import EXPIRED_ERROR, expired
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, RETRY, STARTED, SUCCESS, TaskResult, TaskState
 
@@ -66,6 +67,9 @@ class Eager:
             if sig.IgnoreWhenTaskNotRegistered:
                 return []
             raise TaskError(f"task {sig.Name!r} is not registered in this app, so it cannot run eagerly")
+        if expired(sig, time.time_ns()):
+            self._write(sig, FAILURE, Error=EXPIRED_ERROR)
+            return []
         self._write(sig, RECEIVED)
         mismatch, values = None, []
         try:
@@ -100,9 +104,10 @@ class Eager:
             RUNNING.reset(token)
 
     def _retry_or_fail(self, task: Task[..., Any, Any], sig: Signature, exc: Exception) -> list[Signature]:
-        again = next_try(task.retry, sig, exc, time.time_ns())
+        again = next_try(task.retry_policy, sig, exc, time.time_ns())
         if again is None:
-            return self._failed(sig, exc)
+            cause = cause_of(exc)
+            return self._failed(sig, cause if isinstance(cause, Exception) else exc)
         self._write(sig, RETRY)
         return [again]
 

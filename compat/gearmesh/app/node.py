@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from gearmesh.app.app import App
     from gearmesh.app.canvas import Chain, Chord
@@ -59,6 +59,14 @@ class Node(Generic[R_co]):
     def delay(self) -> R_co:
         """Send it as it is."""
         return self.apply_async()
+
+    def __call__(self) -> R_co:
+        """Send it as it is. (A single task's signature, called, runs the task here.)"""
+        return self.apply_async()
+
+    def clone(self) -> Self:
+        """Itself, since it never changes."""
+        return self
 
     async def aapply_async(self, **options: Unpack[OptionSet]) -> R_co:
         """:meth:`apply_async` without blocking the event loop."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
+from gearmesh.app.habits import unknown_option
 from gearmesh.app.node import AnyNode, Node
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.wire import gotime, types
+from gearmesh.wire.names import EXPIRES_HEADER
 
 if TYPE_CHECKING:
     from gearmesh.app.retry import Retry
 
 __all__ = [
+    "CALL_ONLY",
     "NOTHING",
     "OptionSet",
     "Options",
@@ -34,6 +37,8 @@ class TaskOptions(TypedDict, total=False):
     queue: where it is sent; ``""`` is the app's default queue.
     priority: 0 to 255; only some brokers look at it.
     headers: str to str, bool, int, or a list of these; merged, the nearer wins.
+    expires: seconds (or a timedelta) from the call, or an aware datetime, after which a worker of gearmesh's does not
+        start it any more: it fails with the error "expired". A Go worker runs it all the same.
     retry_count: how often a failing task is tried again; 0 never.
     retry_timeout: seconds; the first pause is the next greater Fibonacci number; 0 gives 1 s.
     ignore_unregistered: a worker that does not know the name drops it.
@@ -44,6 +49,7 @@ class TaskOptions(TypedDict, total=False):
     queue: str
     priority: int
     headers: Mapping[str, Any]
+    expires: float | timedelta | datetime | None
     retry_count: int
     retry_timeout: int
     ignore_unregistered: bool
@@ -60,8 +66,25 @@ class TaskSettings(TaskOptions, total=False):
         call gets the first one's result; None: they are.
     soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
     hard_limit: seconds after which it is ended; None: the worker's default; 0: never.
+    bind: the function's first parameter is the task itself, with ``self.request`` and ``self.retry()``.
+
+    Celery's names: time_limit and soft_time_limit are hard_limit and soft_limit, rate_limit is rate; max_retries,
+    autoretry_for, dont_autoretry_for, default_retry_delay, retry_backoff (True or the first pause's seconds),
+    retry_backoff_max and retry_jitter make a ``retry`` policy; acks_late may be True, since it always is.
     """
 
+    bind: bool
+    time_limit: float | None
+    soft_time_limit: float | None
+    rate_limit: str | float | None
+    max_retries: int | None
+    autoretry_for: tuple[type[BaseException], ...]
+    dont_autoretry_for: tuple[type[BaseException], ...]
+    default_retry_delay: float
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+    acks_late: bool
     retry: Retry | None
     rate: str | None
     unique_for: float | None
@@ -78,6 +101,7 @@ class OptionSet(TaskOptions, total=False):
     on_success: one or several that follow a success, with its results appended.
     on_error: one or several that follow the final failure, with the error's text put first.
     uuid: its id; one is made if there is none.
+    link, link_error, task_id: Celery's names of on_success, on_error and uuid.
     """
 
     countdown: float | timedelta | None
@@ -86,6 +110,9 @@ class OptionSet(TaskOptions, total=False):
     on_success: AnyNode | Iterable[AnyNode]
     on_error: AnyNode | Iterable[AnyNode]
     uuid: str
+    link: AnyNode | Iterable[AnyNode]
+    link_error: AnyNode | Iterable[AnyNode]
+    task_id: str
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +128,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     message_group: str | None = None
     countdown_ns: int | None = None
     eta_ns: int | None = None
+    expires_in_ns: int | None = None
+    expires_ns: int | None = None
     immutable: bool | None = None
     on_success: tuple[Any, ...] | None = None
     on_error: tuple[Any, ...] | None = None
@@ -118,6 +147,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             changes["headers"] = {**other.headers, **self.headers}
         if self.eta_ns is not None or self.countdown_ns is not None:  # the nearer time alone counts
             changes["eta_ns"], changes["countdown_ns"] = self.eta_ns, self.countdown_ns
+        if self.expires_ns is not None or self.expires_in_ns is not None:
+            changes["expires_ns"], changes["expires_in_ns"] = self.expires_ns, self.expires_in_ns
         return Options(**changes)
 
     def due(self, now_ns: int) -> tuple[str | None, int]:
@@ -129,6 +160,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         else:
             return None, 0
         return gotime.format_ns(eta), eta if eta > now_ns else 0
+
+    def all_headers(self, now_ns: int) -> Mapping[str, msgspec.Raw]:
+        """The headers of a message that is sent at ``now_ns``, with the time at which it expires."""
+        headers = self.headers or {}
+        expires = self.expires_ns if self.expires_in_ns is None else now_ns + self.expires_in_ns
+        if expires is None:
+            return headers
+        return {**headers, EXPIRES_HEADER: types.dump("string", gotime.format_ns(expires))}
 
 
 NOTHING = Options()
@@ -162,12 +201,15 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
     if not given:
         return NOTHING
     known: dict[str, Any] = {}
-    for name, value in given.items():
+    for given_name, value in given.items():
         if value is None:
             continue
+        name = ALIASES.get(given_name, given_name)
         reader = _READERS.get(name)
         if reader is None:
-            raise TaskError(f"task {task!r} has no option {name!r}, expected one of {', '.join(_READERS)}")
+            raise TaskError(unknown_option(task, name, _READERS))
+        if name != given_name and given.get(name) is not None:
+            raise TaskError(f"task {task!r}: {given_name} and {name} are one option, expected one of them")
         try:
             key, known_value = reader(name, value)
         except (TaskError, LocalProtocolError) as exc:
@@ -176,6 +218,12 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
     if "eta_ns" in known and "countdown_ns" in known:
         raise TaskError(f"task {task!r}: countdown and eta exclude each other")
     return Options(**known) if known else NOTHING
+
+
+#: Celery's names of options of a call.
+ALIASES: Final = {"link": "on_success", "link_error": "on_error", "task_id": "uuid"}
+#: Options that only a call or a signature may have: each call of a task is a time and an id of its own.
+CALL_ONLY: Final = frozenset({"countdown", "eta", "uuid", "task_id"})
 
 
 def header(name: str, value: Any) -> msgspec.Raw:
@@ -218,6 +266,12 @@ def _headers(name: str, value: Any) -> tuple[str, dict[str, msgspec.Raw]]:
     return name, {key: header(key, each) for key, each in value.items()}
 
 
+def _expires(name: str, value: Any) -> tuple[str, int]:
+    if isinstance(value, datetime):
+        return "expires_ns", _eta(name, value)[1]
+    return "expires_in_ns", _countdown(name, value)[1]
+
+
 def _countdown(name: str, value: Any) -> tuple[str, int]:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds)
@@ -254,6 +308,7 @@ _READERS: Mapping[str, Any] = {
     "message_group": _text,
     "countdown": _countdown,
     "eta": _eta,
+    "expires": _expires,
     "immutable": _flag,
     "on_success": _nodes,
     "on_error": _nodes,

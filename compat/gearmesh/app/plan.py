@@ -164,7 +164,7 @@ class Plan:
             GroupUUID=tag.group_uuid if tag else "",
             GroupTaskCount=tag.count if tag else 0,
             Args=args,
-            Headers=dict(options.headers) if options.headers else {},
+            Headers=dict(options.all_headers(self.now_ns)),
             Priority=options.priority or 0,
             Immutable=_immutable(node, then, place),
             RetryCount=options.retry_count or 0,

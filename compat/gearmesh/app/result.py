@@ -6,10 +6,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
+from gearmesh.app.habits import RESULT, answer
 from gearmesh.app.watch import Watch
-from gearmesh.errors import ResultTimeout
+from gearmesh.errors import ResultTimeout, TaskFailed
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS
 
 if TYPE_CHECKING:
@@ -63,6 +64,28 @@ class Result(Generic[T]):
         self._refresh()
         return next((task._final.Error for task in self.tasks if task._final and task._failed), "")
 
+    @property
+    def status(self) -> str:
+        """Celery's other name of :attr:`state`."""
+        return self.state
+
+    @property
+    def result(self) -> T | TaskFailed | None:
+        """The value after SUCCESS, the error as an exception after FAILURE, None before."""
+        state = self.state
+        if state == SUCCESS:
+            return self._value()
+        failed = self._first_failure() if state == FAILURE else None
+        return None if failed is None else failed._failure()
+
+    @property
+    def info(self) -> T | TaskFailed | None:
+        """Celery's other name of :attr:`result`."""
+        return self.result
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(answer(RESULT, f"a {type(self).__name__}", name, dir(type(self))))
+
     def ready(self) -> bool:
         """True once it has succeeded or failed."""
         return self.state in (SUCCESS, FAILURE)
@@ -89,12 +112,23 @@ class Result(Generic[T]):
 
     # --- waiting -------------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None, interval: float | None = None) -> T:
+    @overload
+    def get(
+        self, timeout: float | None = None, interval: float | None = None, *, propagate: Literal[True] = True
+    ) -> T: ...
+    @overload
+    def get(
+        self, timeout: float | None = None, interval: float | None = None, *, propagate: bool
+    ) -> T | TaskFailed: ...
+    def get(
+        self, timeout: float | None = None, interval: float | None = None, *, propagate: bool = True
+    ) -> T | TaskFailed:
         """Wait for the value: None for a task that returns nothing, a tuple for several results.
 
         Args:
             timeout: seconds; None waits for ever, zero looks once.
             interval: seconds between two looks; None: from 1 ms, growing with the time waited to 500 ms.
+            propagate: False returns the TaskFailed of a failure instead of raising it.
 
         Raises:
             TaskFailed: it failed; ChordMemberFailed if a chord's member did.
@@ -103,7 +137,8 @@ class Result(Generic[T]):
             RemoteProtocolError: what is stored cannot be read.
         """
         self._wait(timeout, interval)
-        return self._outcome()
+        failed = None if propagate else self._first_failure()
+        return self._outcome() if failed is None else failed._failure()
 
     def wait(self, timeout: float | None = None, interval: float | None = None) -> str:
         """As :meth:`get`, but answers SUCCESS or FAILURE and does not raise for a failure."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from gearmesh.app.result import Result
-from gearmesh.errors import ChordMemberFailed, TaskFailed
+from gearmesh.errors import ChordMemberFailed, TaskError, TaskFailed
 from gearmesh.wire import types as wire
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
 
@@ -44,12 +44,14 @@ class AsyncResult(Result[T]):
     def __init__(
         self,
         uuid: str,
-        app: App,
+        app: App | None = None,
         declaration: Declaration | None = None,
         *,
         name: str = "",
         in_chord: bool = False,
     ) -> None:
+        if app is None:
+            raise TaskError(f"AsyncResult({uuid!r}) has no app: use app.AsyncResult(uuid)")
         self.uuid = uuid
         self.app = app
         self.name = name or (declaration.name if declaration else "")
@@ -66,6 +68,16 @@ class AsyncResult(Result[T]):
 
     def __hash__(self) -> int:
         return hash(self.uuid)
+
+    @property
+    def id(self) -> str:
+        """Celery's name of :attr:`uuid`."""
+        return self.uuid
+
+    @property
+    def task_id(self) -> str:
+        """Celery's other name of :attr:`uuid`."""
+        return self.uuid
 
     @property
     def finals(self) -> Sequence[AsyncResult[Any]]:
@@ -114,7 +126,10 @@ class AsyncResult(Result[T]):
         value: T = declaration.load_results(results)
         return value
 
-    def _raise(self) -> NoReturn:
+    def _failure(self) -> TaskFailed:
         assert self._final is not None
         kind = ChordMemberFailed if self._in_chord else TaskFailed
-        raise kind(self.uuid, self._final.Error, self.name or self._final.TaskName)
+        return kind(self.uuid, self._final.Error, self.name or self._final.TaskName)
+
+    def _raise(self) -> NoReturn:
+        raise self._failure()

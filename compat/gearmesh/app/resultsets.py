@@ -29,6 +29,15 @@ class ResultSet(Result[Any]):
     def __len__(self) -> int:
         return len(self.results)
 
+    @property
+    def children(self) -> tuple[Result[Any], ...]:
+        """Celery's name of :attr:`results`."""
+        return self.results
+
+    def join(self, timeout: float | None = None, interval: float | None = None) -> Any:
+        """Celery's other name of :meth:`get`."""
+        return self.get(timeout, interval)
+
     def __getitem__(self, index: int) -> Result[Any]:
         return self.results[index]
 
@@ -74,6 +83,11 @@ class GroupResult(ResultSet):
     def __init__(self, uuid: str, results: Sequence[Result[Any]], app: App) -> None:
         super().__init__(results, app)
         self.uuid = uuid
+
+    @property
+    def id(self) -> str:
+        """Celery's name of :attr:`uuid`."""
+        return self.uuid
 
     def __repr__(self) -> str:
         return f"<GroupResult {self.uuid} of {len(self.results)}>"

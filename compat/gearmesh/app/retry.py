@@ -13,11 +13,11 @@ import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gearmesh.errors import TaskError
+from gearmesh.errors import RetryRequested, TaskError
 from gearmesh.wire import workflow
 from gearmesh.wire.signature import Signature
 
-__all__ = ["Retry", "next_try"]
+__all__ = ["Retry", "cause_of", "next_try"]
 
 #: From here on every backoff has reached ``most``, whatever ``first``: 2**64 ms and the 64th Fibonacci number of ms are
 #: more than 1e9 seconds.
@@ -67,7 +67,9 @@ class Retry:
 
     def wants(self, exc: BaseException) -> bool:
         """True if this exception is one to try again."""
-        return isinstance(exc, self.on) and not isinstance(exc, self.not_on)
+        return isinstance(exc, RetryRequested) or (
+            isinstance(exc, self.on) and not isinstance(exc, self.not_on)
+        )
 
     def pause(self, step: int) -> float:
         """Seconds before try number ``step`` + 1 after the first (``step`` from 0), without jitter."""
@@ -108,9 +110,21 @@ def next_try(policy: Retry | None, sig: Signature, exc: BaseException, now_ns: i
     """The signature for one more try after ``exc``; None: it has failed for good."""
     if sig.RetryCount <= 0:
         return None
+    if isinstance(exc, RetryRequested) and exc.seconds is not None:
+        timeout = (
+            sig.RetryTimeout
+            if policy is None
+            else policy.on_wire(policy.step(sig.RetryCount, sig.RetryTimeout))
+        )
+        return workflow.retried_after(sig, now_ns, int(exc.seconds * 1e9), timeout)
     if policy is None:
         return workflow.retried(sig, now_ns)
     return policy.again(sig, now_ns, random.random()) if policy.wants(exc) else None
+
+
+def cause_of(exc: BaseException) -> BaseException:
+    """The exception that a task's ``retry()`` was given, else ``exc`` itself."""
+    return exc.error if isinstance(exc, RetryRequested) and exc.error is not None else exc
 
 
 def _fibonacci(step: int) -> int:

@@ -7,12 +7,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gearmesh.app.habits import unknown_option
+from gearmesh.app.options import CALL_ONLY, OptionSet, TaskOptions
 from gearmesh.app.retry import Retry
 from gearmesh.errors import TaskError
 
 __all__ = ["settings_of"]
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
+#: Settings of a task that is here.
+SETTING_NAMES = ("retry", "rate", "unique_for", "soft_limit", "hard_limit", "bind")
+#: Celery's names of the same settings.
+_SAME = {"time_limit": "hard_limit", "soft_time_limit": "soft_limit", "rate_limit": "rate"}
+_RETRY_NAMES = (
+    "max_retries",
+    "autoretry_for",
+    "dont_autoretry_for",
+    "default_retry_delay",
+    "retry_backoff",
+    "retry_backoff_max",
+    "retry_jitter",
+)
+#: Retries of Celery's ``max_retries=None``.
+_FOR_EVER = 2**31
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -24,7 +41,15 @@ def settings_of(task: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], di
     Raises:
         TaskError: naming task, setting, value and what was expected.
     """
-    rest = dict(given)
+    rest = _from_celery(task, given)
+    for name in sorted(CALL_ONLY & {name for name, value in rest.items() if value is not None}):
+        raise TaskError(
+            f"task {task!r}: {name} belongs to a call, as in apply_async({name}=…), not to a task"
+        )
+    known = {*SETTING_NAMES, *TaskOptions.__annotations__, "name"}
+    for name in rest:
+        if name not in known and name not in OptionSet.__annotations__:
+            raise TaskError(unknown_option(task, name, known))
     retry = rest.pop("retry", None)
     if retry is not None:
         if not isinstance(retry, Retry):
@@ -39,9 +64,58 @@ def settings_of(task: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], di
         raise TaskError(
             f"task {task!r}, soft_limit is {soft:g} s, expected at most the hard_limit of {hard:g} s"
         )
+    bind = rest.pop("bind", False)
+    if not isinstance(bind, bool):
+        raise TaskError(f"task {task!r}, bind is {bind!r:.80}, expected True or False")
     pause = _pause(task, rest.pop("rate", None))
     unique_for = _limit(task, "unique_for", rest.pop("unique_for", None))
-    return {"retry": retry, "pause": pause, "unique_for": unique_for, **limits}, rest
+    return {"retry": retry, "bind": bind, "pause": pause, "unique_for": unique_for, **limits}, rest
+
+
+def _from_celery(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with Celery's names replaced by gearmesh's.
+
+    Raises:
+        TaskError: one is given by both names, or says something that cannot be kept.
+    """
+    rest = dict(given)
+    per_second = rest.get("rate_limit")
+    if isinstance(per_second, (int, float)) and not isinstance(per_second, bool):
+        rest["rate_limit"] = f"{per_second:g}/s"
+    for theirs, ours in _SAME.items():
+        if (value := rest.pop(theirs, None)) is not None:
+            if rest.get(ours) is not None:
+                raise TaskError(f"task {task!r}: {theirs} and {ours} are one setting, expected one of them")
+            rest[ours] = value
+    if rest.pop("acks_late", True) is not True:
+        raise TaskError(
+            f"task {task!r}, acks_late is False, expected True: a message is always acknowledged after its task"
+        )
+    asked = {name: rest.pop(name) for name in _RETRY_NAMES if name in rest}
+    bound = rest.get("bind") is True
+    if asked or (bound and rest.get("retry") is None):
+        if rest.get("retry") is not None:
+            raise TaskError(
+                f"task {task!r}: {', '.join(asked)} and retry exclude each other: use one of the two ways"
+            )
+        rest["retry"] = _retry_from(asked)
+    return rest
+
+
+def _retry_from(asked: Mapping[str, Any]) -> Retry:
+    """Celery's settings as a policy. Without autoretry_for only ``task.retry()`` tries again."""
+    backoff = asked.get("retry_backoff", False)
+    first = float(backoff) if backoff else float(asked.get("default_retry_delay", 180.0))  # True is 1 s
+    most = asked.get("max_retries", 3)
+    return Retry(
+        max=_FOR_EVER if most is None else most,
+        backoff="exponential" if backoff else "constant",
+        first=first,
+        most=max(first, float(asked.get("retry_backoff_max", 600.0))),
+        jitter=bool(backoff) and bool(asked.get("retry_jitter", True)),
+        on=asked.get("autoretry_for", ()),
+        not_on=asked.get("dont_autoretry_for", ()),
+    )
 
 
 def _pause(task: str, rate: Any) -> float | None:

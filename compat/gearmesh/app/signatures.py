@@ -88,6 +88,14 @@ class TaskSignature(Node[AsyncResult[Any]]):
         )
         return self.app._send_one(call)
 
+    def __call__(self) -> Any:
+        """Run the task here and now, as Celery does; nothing is sent."""
+        return self.task(*self.args, **self.kwargs)
+
+    def apply(self, **options: Unpack[OptionSet]) -> AsyncResult[Any]:
+        """Run the task here and now, through the same JSON as on the wire; see :meth:`Task.apply`."""
+        return self.app.eager_twin._send_one(self.set(**options))
+
     def delay(self) -> AsyncResult[Any]:
         """Send it as it is."""
         return self.app._send_one(self)

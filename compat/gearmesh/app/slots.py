@@ -210,12 +210,29 @@ def _packed_slot(content: Any, mark: Packed, shown: str) -> Slot:
         if mark.format == "json":
             text = msgspec.json.Decoder(content)
             return _slot("string", shown).packing(
-                lambda value: msgspec.json.encode(value).decode(), text.decode, shown
+                lambda value: _checked(msgspec.json.encode(value), text.decode, shown).decode(),
+                text.decode,
+                shown,
             )
         packed = msgspec.msgpack.Decoder(content)
-        return _slot("[]byte", shown).packing(msgspec.msgpack.encode, packed.decode, shown)
+        return _slot("[]byte", shown).packing(
+            lambda value: _checked(msgspec.msgpack.encode(value), packed.decode, shown), packed.decode, shown
+        )
     except TypeError as exc:
         raise TaskError(f"annotation {shown}: msgspec cannot carry {_show(content)}: {exc}") from exc
+
+
+def _checked(encoded: bytes, decode: Callable[[bytes], Any], shown: str) -> bytes:
+    """The bytes, if the worker can read them as the annotation says.
+
+    Raises:
+        LocalProtocolError: it cannot.
+    """
+    try:
+        decode(encoded)
+    except msgspec.ValidationError as exc:
+        raise LocalProtocolError(f"it does not match {shown}: {exc}") from exc
+    return encoded
 
 
 def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

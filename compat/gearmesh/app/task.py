@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
 
+from gearmesh.app.context import TaskContext, current
+from gearmesh.app.habits import TASK, answer
 from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult
 from gearmesh.app.signatures import TaskSignature
-from gearmesh.errors import TaskError
+from gearmesh.errors import RetryRequested, TaskError
 from gearmesh.wire.form import Form
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskResult
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gearmesh.app.app import App
+    from gearmesh.app.canvas import Group
     from gearmesh.app.declaration import Declaration
     from gearmesh.app.options import OptionSet
     from gearmesh.app.retry import Retry
@@ -38,12 +43,13 @@ class Task(Generic[P, R, C]):
 
     Attributes:
         name: as it is on the wire.
-        app: the app it belongs to.
-        fn: the function; None for a task that is not here.
+        app: the app it belongs to; one that ``gearmesh.task`` has made gets it later.
+        fn: the function as workers call it; None for a task that is not here.
+        bound: the function's first parameter is the task.
         is_async: the function is a coroutine function.
         declaration: its parameters and results.
         options: how it is sent where nothing else is said.
-        retry: which of its failures are tried again, and when; None: all of them, by Go's rule.
+        retry_policy: which of its failures are tried again, and when; None: all of them, by Go's rule.
         soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
         hard_limit: seconds after which it is ended; None: the worker's default.
         pause: seconds between the starts of two runs, over all workers of a queue (its ``rate``); None: no limit.
@@ -52,7 +58,7 @@ class Task(Generic[P, R, C]):
 
     def __init__(
         self,
-        app: App,
+        app: App | None,
         fn: Callable[P, C] | None,
         declaration: Declaration,
         options: Options = NOTHING,
@@ -62,16 +68,23 @@ class Task(Generic[P, R, C]):
         hard_limit: float | None = None,
         pause: float | None = None,
         unique_for: float | None = None,
+        bind: bool = False,
     ) -> None:
         if fn is not None:
             functools.update_wrapper(self, fn)
-        self.app = app
-        self.fn = fn
+        if app is not None:
+            self.app = app
+        #: declared without an app
+        self.late = app is None
+        self.bound = bind
+        #: the function that was decorated
+        self.plain = fn
+        self.fn: Callable[..., C] | None = functools.partial(fn, self) if bind and fn is not None else fn  # type: ignore[arg-type]
         self.name = declaration.name
         self.is_async = inspect.iscoroutinefunction(fn)
         self.declaration = declaration
         self.options = options
-        self.retry = retry
+        self.retry_policy = retry
         self.soft_limit = soft_limit
         self.hard_limit = hard_limit
         self.pause = pause
@@ -85,11 +98,78 @@ class Task(Generic[P, R, C]):
     def __repr__(self) -> str:
         return f"<Task {self.name}{'' if self.fn else ' (remote)'}>"
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "app":
+            raise TaskError(
+                f"task {self.name!r} belongs to no app yet: import its module by App(include=[{self.__module__!r}])"
+            )
+        raise AttributeError(answer(TASK, f"task {self.__dict__.get('name', '?')!r}", name, dir(type(self))))
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
         """Call the function, here and now."""
         if self.fn is None:
             raise TaskError(f"task {self.name!r} is remote: it can be sent, but not called here")
-        return self.fn(*args, **kwargs)
+        return self.fn(*args, **kwargs)  # a bound one gets the task put in front
+
+    @property
+    def request(self) -> TaskContext:
+        """The call of this task that is running here: its id, headers, tries and times.
+
+        Raises:
+            TaskError: no task is running here.
+        """
+        return current()
+
+    def retry(
+        self,
+        exc: BaseException | None = None,
+        countdown: float | timedelta | None = None,
+        max_retries: int | None = None,
+    ) -> NoReturn:
+        """Try the running call again, as one of its retries: ``raise self.retry(exc=exc, countdown=5)``.
+
+        Args:
+            exc: the error with which the task fails when no retry is left; None: the exception being handled.
+            countdown: seconds (or a timedelta) until the next try; None: as the retry policy says.
+            max_retries: fail if so many retries were used; None: the number that the message carries decides.
+
+        Raises:
+            RetryRequested: always, for the worker.
+            TaskError: no task is running here.
+        """
+        request = current()
+        error = exc if exc is not None else sys.exc_info()[1]
+        if max_retries is not None and request.retries >= max_retries:
+            raise error if error is not None else TaskError(f"task {self.name!r}: no retry is left")
+        seconds = countdown.total_seconds() if isinstance(countdown, timedelta) else countdown
+        raise RetryRequested(error, seconds)
+
+    def apply(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> AsyncResult[R]:
+        """Run it here and now, through the same JSON as on the wire, with no broker and no worker.
+
+        Retries run at once. The result is that of an app whose broker and backend are ``eager``.
+        """
+        result: AsyncResult[R] = TaskSignature(self, tuple(args), kwargs).apply(**options)
+        return result
+
+    def starmap(self, calls: Iterable[Sequence[Any]]) -> Group:
+        """A group of calls, each with the arguments of one of ``calls``. (On the wire each is a task of its own.)"""
+        from gearmesh.app.canvas import group
+
+        return group(TaskSignature(self, tuple(args)) for args in calls)
+
+    def map(self, values: Iterable[Any]) -> Group:
+        """A group of calls, each with one of ``values`` as its argument."""
+        return self.starmap((value,) for value in values)
+
+    def chunks(self, calls: Iterable[Sequence[Any]], size: int) -> NoReturn:
+        """Celery's chunks have no equal here."""
+        raise TaskError(
+            f"task {self.name!r}: chunks would need one message with several calls, which Machinery does not have; "
+            "starmap(calls) sends them in batches, as separate tasks"
+        )
 
     def call(self, values: list[Any]) -> tuple[TaskResult, ...]:
         """Run the function on what :attr:`read_args` gave. Raises what it raises, and LocalProtocolError.

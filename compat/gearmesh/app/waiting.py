@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.app.watch import EARLY, SHORTEST, Watch, pause_after
 from gearmesh.backends.base import Backend
+from gearmesh.urls import redact_text
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Waiter"]
@@ -191,7 +192,7 @@ class Waiter:
                 states.update(zip(part, self._backend.read(part), strict=True))
         except self._backend.connection_errors as exc:
             for watch, _ in due:
-                watch.trouble = type(exc).__name__  # its text may name more than it should
+                watch.trouble = redact_text(str(exc)) or type(exc).__name__
             return
         except Exception as exc:
             if len(due) > 1:  # whose state is it that cannot be read?

@@ -2,7 +2,7 @@
 
 from gearmesh.config.amqp import AMQPConfig
 from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
-from gearmesh.config.config import DEFAULT_EXPIRE, Config
+from gearmesh.config.config import DEFAULT_EXPIRE, Config, NoBroker
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.config.redis import RedisConfig
 
@@ -12,6 +12,7 @@ __all__ = [
     "Config",
     "DynamoDBConfig",
     "MongoDBConfig",
+    "NoBroker",
     "PubSubConfig",
     "RedisConfig",
     "SQSConfig",

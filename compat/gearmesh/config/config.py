@@ -23,7 +23,7 @@ from gearmesh.urls import PlainTarget, RedisTarget, Role, Target, parse, redact
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DEFAULT_EXPIRE", "Config"]
+__all__ = ["DEFAULT_EXPIRE", "Config", "NoBroker"]
 
 #: Seconds a result lives where nothing else is said (Machinery's DefaultResultsExpireIn).
 DEFAULT_EXPIRE = 3600
@@ -153,7 +153,7 @@ class Config:
         """What a source says, over its base or the defaults."""
         values = source.values()
         if "broker" not in values:
-            raise ConfigError("broker is missing, expected a URL such as redis://localhost:6379/0")
+            raise NoBroker("broker is missing, expected a URL such as redis://localhost:6379/0")
         plain = {path: value for path, value in values.items() if "." not in path}
         for name in SECTIONS:
             inner = {
@@ -286,6 +286,10 @@ class Config:
             raise ConfigError(
                 str(exc) if origin in ("code", "default", COMMAND_LINE, KEYWORD) else f"{origin}: {exc}"
             ) from None
+
+
+class NoBroker(ConfigError):
+    """No layer of the settings names a broker."""
 
 
 def _default(path: str) -> Any:

@@ -56,6 +56,8 @@ __all__ = [
 DEFAULT_QUEUE = "machinery_tasks"
 DELAYED_TASKS = "delayed_tasks"
 #: Go: one mutex for all chords of a server, held while a GroupMeta is changed.
+#: Header of a signature: RFC 3339 time after which no worker of gearmesh's starts it. Go passes headers on.
+EXPIRES_HEADER = "gearmesh-expires"
 CHORD_MUTEX = "TriggerChordMutex"
 #: Go: MongoDB's database and collections, where nothing else is said.
 MONGO_DATABASE = "machinery"

@@ -19,7 +19,7 @@ from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.eager import error_text
 from gearmesh.app.groups import member_states
-from gearmesh.app.retry import next_try
+from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.errors import (
     HardLimitExceeded,
@@ -33,6 +33,7 @@ from gearmesh.ids import new_uuid
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
 from gearmesh.wire.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
+from gearmesh.wire.expiry import EXPIRED_ERROR, expired
 from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, SUCCESS, TaskResult, TaskState
@@ -138,6 +139,8 @@ class Runner:
                     return commit
             if self._revocations.active and self._revoked(job):
                 return self._dropped(job)
+            if job.sig.Headers and expired(job.sig, time.time_ns()):
+                return self._dropped(job, EXPIRED_ERROR)
             return _fresh(job, self._run(job))
         except Exception as exc:
             return self._unsettled(job, exc)
@@ -152,6 +155,8 @@ class Runner:
                         return commit
                 if self._revocations.active and await asyncio.to_thread(self._revoked, job):
                     return self._dropped(job)
+                if job.sig.Headers and expired(job.sig, time.time_ns()):
+                    return self._dropped(job, EXPIRED_ERROR)
             except asyncio.CancelledError as exc:
                 return self._ended(job, exc)
             return _fresh(job, await self._arun(job))
@@ -277,11 +282,12 @@ class Runner:
     def raised(self, job: Job, exc: BaseException) -> Commit:
         """What follows from a task's exception: another try, or FAILURE and the OnError children."""
         sig = job.sig
-        again = next_try(job.task.retry, sig, exc, time.time_ns())
+        again = next_try(job.task.retry_policy, sig, exc, time.time_ns())
         if again is not None:
             pause = (parse(again.ETA) - time.time_ns()) / 1e9 if again.ETA is not None else 0.0
-            self._log.retried(job, max(0.0, round(pause, 1)), again.RetryCount, exc)
+            self._log.retried(job, max(0.0, round(pause, 1)), again.RetryCount, cause_of(exc))
             return self._again(job, again)
+        exc = cause_of(exc)
         return self._failed(job, error_text(exc), exc)
 
     def unstorable(self, job: Job, exc: Unstorable) -> Commit:
@@ -320,10 +326,10 @@ class Runner:
     def _revoked(self, job: Job) -> bool:
         return bool(self._revocations.revoked((job.sig.UUID,)))
 
-    def _dropped(self, job: Job) -> Commit:
-        """FAILURE, and nothing that follows it: who revoked the task knows, and wants none of it."""
-        log.info("revoked: it is not run", extra=about(job.sig))
-        state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=REVOKED_ERROR)
+    def _dropped(self, job: Job, error: str = REVOKED_ERROR) -> Commit:
+        """FAILURE, and nothing that follows it: its sender does not want it to happen any more."""
+        log.info("%s: it is not run", error, extra=about(job.sig))
+        state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=error)
         return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job))
 
     def _again(self, job: Job, again: Signature) -> Commit:
@@ -346,6 +352,8 @@ class Runner:
             commit = self.succeeded(job, state.Results or ())
         elif state.Error == REVOKED_ERROR and self._revocations.active and self._revoked(job):
             return self._dropped(job)
+        elif state.Error == EXPIRED_ERROR and expired(job.sig, time.time_ns()):
+            return self._dropped(job, EXPIRED_ERROR)
         else:
             commit = self._failed(job, state.Error, logged=True)
         return msgspec.structs.replace(commit, states=past.owed(commit.states), again=True, fresh=True)

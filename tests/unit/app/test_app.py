@@ -41,7 +41,6 @@ def test_settings() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "text"),
     [
-        ({}, "broker is missing"),
         ({"broker": "kafka://x"}, "unknown URL scheme 'kafka'"),
         ({"broker": "memory://", "colour": "red"}, "unknown setting 'colour'"),
         ({"broker": "memory://", "default_queue": ""}, "default_queue"),
@@ -82,3 +81,28 @@ def test_task_names() -> None:
         app.task(name="")(lambda: 1)
     with pytest.raises(gearmesh.TaskError, match="is no function"):
         app.task(name="x")(5)  # type: ignore[call-overload]
+
+
+def test_a_missing_broker_is_an_error_when_the_app_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit tests, documentation builds and editors import the module with the tasks where there is no broker."""
+    monkeypatch.delenv("BROKER", raising=False)
+    app = App()
+
+    @app.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    assert add(1, 2) == 3
+    assert repr(app) == "<App without a broker, 1 tasks>"
+    for use in (
+        lambda: add.delay(1, 2),
+        lambda: app.config,
+        lambda: app.result("task_x").state,
+        app.check_backend,
+    ):
+        with pytest.raises(
+            ConfigError, match="broker is missing, expected a URL such as redis://localhost:6379/0"
+        ):
+            use()
+    monkeypatch.setenv("BROKER", "eager")
+    assert add.delay(1, 2).get(timeout=0) == 3

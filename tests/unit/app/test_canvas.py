@@ -207,12 +207,10 @@ def test_group_at_the_end_of_a_chain(app: App, t: Tasks, sent: Sent) -> None:
 
 
 def test_chord_forms(t: Tasks) -> None:
-    for flow in (
-        chord([t.add.s(1)])(t.add.s()),
-        chord(group(t.add.s(1)), t.add.s()),
-        chord(t.add.s(1), t.add.s()),
-    ):
+    assert isinstance(chord([t.add.s(1)])(t.add.s()), ChordResult), "sent, as in Celery"
+    for flow in (chord(group(t.add.s(1)), t.add.s()), chord(t.add.s(1), t.add.s())):
         assert isinstance(flow.delay(), ChordResult)
+        assert isinstance(flow(), ChordResult)
 
 
 def test_chord_in_a_group_counts_by_its_body(app: App, t: Tasks, sent: Sent) -> None:

@@ -130,8 +130,20 @@ def test_a_refused_annotation_names_task_parameter_and_annotation(app: App) -> N
 
     def by_name(*, key: str) -> None: ...
 
-    with pytest.raises(TaskError, match="'by_name', parameter 'key': the wire has positions only"):
+    with pytest.raises(
+        TaskError, match="'by_name': parameter 'key' takes keywords only, but arguments are sent by position"
+    ):
         app.task(by_name)
+
+    def by_name_too(*, key: str = "") -> None: ...
+
+    with pytest.raises(TaskError, match="'by_name_too': parameter 'key' takes keywords only"):
+        app.task(by_name_too)
+
+    def too_much(a: Uint8 = 300) -> None: ...
+
+    with pytest.raises(TaskError, match="'too_much', default of parameter 'a' as Uint8: 300 "):
+        app.task(too_much)
 
     def by_names(**keys: str) -> None: ...
 

@@ -171,10 +171,12 @@ def test_the_thread_ends_when_nobody_waits(
 
 def test_a_backend_that_is_away(app: App, backend: Counting) -> None:
     backend.away = True
-    with pytest.raises(ResultTimeout, match="memory://waiting cannot be reached: ConnectionError") as caught:
+    with pytest.raises(
+        ResultTimeout, match=r"memory://waiting cannot be reached: redis://\*\*\*@host"
+    ) as caught:
         app.result("a").get(0.2)
     assert "secret" not in str(caught.value)
-    with pytest.raises(BackendError, match="ConnectionError") as state:
+    with pytest.raises(BackendError, match="cannot be reached: redis://") as state:
         _ = app.result("a").state
     assert "secret" not in str(state.value)
     backend.write([done("a")])

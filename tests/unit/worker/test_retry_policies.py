@@ -200,7 +200,7 @@ def test_limits(app: App) -> None:
     task = app.task(soft_limit=2, hard_limit=2.5, name="a")(lambda: None)
     assert (task.soft_limit, task.hard_limit) == (2.0, 2.5)
     plain = app.task(name="b")(lambda: None)
-    assert (plain.soft_limit, plain.hard_limit, plain.retry) == (None, None, None)
+    assert (plain.soft_limit, plain.hard_limit, plain.retry_policy) == (None, None, None)
     with pytest.raises(TaskError, match=r"soft_limit is 3 s, expected at most the hard_limit of 2.5 s"):
         app.task(soft_limit=3, hard_limit=2.5, name="c")(lambda: None)
     with pytest.raises(TaskError, match="no option 'retry'"):

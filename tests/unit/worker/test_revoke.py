@@ -363,7 +363,7 @@ def test_backends_that_are_away_say_so(make_redis: Callable[..., Any]) -> None:
     server = make_redis()
     app = App(server.url, server.url)
     server.kill()
-    with pytest.raises(BackendError, match="ConnectionError"):
+    with pytest.raises(BackendError, match=r"cannot be reached: .*refused"):
         app.revoke("task_1")
     assert app.revocations.revoked(["task_1"]) == set()
     assert app.revocations.active is False

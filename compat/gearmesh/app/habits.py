@@ -1,0 +1,103 @@
+"""Answers in one sentence where a Celery user reaches for something that has another name here, or none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+__all__ = ["APP", "DECLARATION", "RESULT", "TASK", "answer", "unknown_option"]
+
+#: Attributes of Celery's app.
+APP: Final = {
+    "control": "use the commands gearmesh queues, revoke and purge; app.revoke(uuid) revokes from code",
+    "events": "there are no events on Machinery's wire; the worker logs each task",
+    "log": "use the logging module; gearmesh logs under 'gearmesh'",
+    "main": "an App has no name: a task's name is its function's",
+    "Task": "decorate a function by @app.task; bind=True gives it the task as its first argument",
+    "Worker": "use gearmesh.worker.Worker, or the command gearmesh worker",
+    "add_periodic_task": "use app.periodic(spec, signature)",
+    "config_from_object": "use App(config=Config.load(file)) or App(broker, backend, setting=…)",
+    "config_from_envvar": "use App(config=Config.load(file))",
+    "finalize": "tasks are ready as soon as they are declared",
+    "gen_task_name": "a task's name is its function's; name= gives another",
+    "on_after_configure": "call app.periodic(…) after the tasks are declared",
+    "on_after_finalize": "call app.periodic(…) after the tasks are declared",
+    "set_default": "there is no default app: pass the App to the code that needs it",
+    "start": "use the command gearmesh worker MODULE:APP",
+    "tasks_by_name": "use app.tasks",
+    "worker_main": "use the command gearmesh worker MODULE:APP",
+}
+
+#: Attributes of Celery's results.
+RESULT: Final = {
+    "app_or_default": "use result.app",
+    "args": "a state on Machinery's wire keeps no arguments",
+    "as_tuple": "keep result.uuid; app.result(uuid) makes the result again",
+    "backend": "use result.app.backend",
+    "build_graph": "a state on Machinery's wire does not name the tasks that follow",
+    "children": "a state on Machinery's wire does not name the tasks that follow; keep what apply_async returns",
+    "collect": "keep what apply_async returns: a group's result is iterable",
+    "date_done": "a state on Machinery's wire keeps no time of its end",
+    "graph": "a state on Machinery's wire does not name the tasks that follow",
+    "kwargs": "a state on Machinery's wire keeps no arguments",
+    "parent": "a chain's result holds its steps: chain_result[0] is the first one",
+    "queue": "a state on Machinery's wire keeps no queue",
+    "retries": "a state on Machinery's wire keeps no number of tries",
+    "save": "a group is stored when it is sent",
+    "then": "use task.s(…).on_success(other.s()), or await the result",
+    "worker": "a state on Machinery's wire does not name the worker",
+}
+
+#: Attributes of Celery's tasks.
+TASK: Final = {
+    "acks_late": "a message is always acknowledged after its task has ended",
+    "AsyncResult": "use app.AsyncResult(uuid)",
+    "backend": "use task.app.backend",
+    "before_start": "use before_task of the App",
+    "max_retries": "use task.retry_policy.max",
+    "on_failure": "use on_error of the App",
+    "on_retry": "the worker logs each retry",
+    "on_success": "use task.s(…).on_success(other.s()), or after_task of the App",
+    "rate_limit": "use task.pause, the seconds between two starts",
+    "replace": "a message cannot be replaced on Machinery's wire: send the other task and return",
+    "run": "call the task itself, or task.fn",
+    "signature": "use task.s(…)",
+    "subtask": "use task.s(…)",
+    "time_limit": "use task.hard_limit",
+    "soft_time_limit": "use task.soft_limit",
+    "update_state": "use current().progress(done, total, note)",
+}
+
+#: Options of Celery's tasks that mean nothing here.
+DECLARATION: Final = {
+    "base": "tasks have no classes here: use before_task, after_task and on_error of the App",
+    "compression": "messages are Machinery's JSON, as Go reads it",
+    "ignore_result": "every task's state is kept, as Go does it; results_expire_in says for how long",
+    "pydantic": "annotate parameters by Json[T]",
+    "reject_on_worker_lost": "a task whose worker is lost is always run again",
+    "serializer": "messages are Machinery's JSON, as Go reads it",
+    "store_errors_even_if_ignored": "every failure is stored",
+    "throws": "use retry=Retry(not_on=(…)), or on_error of the App",
+    "track_started": "STARTED is written for every task that runs for longer than 50 ms",
+    "typing": "arguments are always checked",
+}
+
+
+def answer(table: Mapping[str, str], thing: str, name: str, known: Iterable[str]) -> str:
+    """A sentence about an attribute or option ``name`` that ``thing`` does not have."""
+    text = f"{thing} has no {name!r}"
+    if name in table:
+        return f"{text}: {table[name]}"
+    alike = difflib.get_close_matches(name, list(known), n=1)
+    return f"{text}; did you mean {alike[0]!r}?" if alike else text
+
+
+def unknown_option(task: str, name: str, known: Iterable[str]) -> str:
+    """A sentence about an option that tasks do not have."""
+    if name in DECLARATION:
+        return f"task {task!r} has no option {name!r}: {DECLARATION[name]}"
+    names = sorted(known)
+    alike = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {alike[0]!r}? Expected" if alike else "expected"
+    return f"task {task!r} has no option {name!r}, {hint} one of {', '.join(names)}"

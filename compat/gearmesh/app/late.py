@@ -1,0 +1,108 @@
+"""Tasks that are declared without an app, and bound to one when it includes their module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from gearmesh.app.decorator import checked_name, make_task
+from gearmesh.app.task import Task
+from gearmesh.errors import TaskError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gearmesh.app.app import App
+    from gearmesh.app.options import TaskSettings
+
+__all__ = ["discover", "include", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LateDecorator:
+    """``@gearmesh.task(…)``, waiting for its function."""
+
+    def __init__(self, name: str | None, options: dict[str, Any]) -> None:
+        self._name = name
+        self._options = options
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
+    def __call__(self, fn: Any, /) -> Any:
+        if not callable(fn):
+            raise TaskError(f"task: {fn!r:.80} is no function")
+        name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
+        return make_task(None, name, fn, self._options)
+
+
+@overload
+def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+@overload
+def task(fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R, R]: ...
+@overload
+def task(
+    fn: None = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]
+) -> LateDecorator: ...
+def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
+    """Make a function a task of the app that will include its module: ``App(include=["shop.orders"])``.
+
+    So the module with the tasks need not import the app. Until it is included, the function can be called, and its
+    signatures can be made, but nothing can be sent.
+
+    Args:
+        name, options: as :meth:`gearmesh.App.task` has them.
+
+    Raises:
+        TaskError: an option, an annotation or a default is wrong.
+    """
+    decorator = LateDecorator(name, dict(options))
+    return decorator if fn is None else decorator(fn)
+
+
+def include(app: App, modules: Iterable[str]) -> None:
+    """Import modules and bind the tasks in them that have no app yet.
+
+    Raises:
+        TaskError: a task belongs to another app, or its name is taken.
+        ImportError: a module is not there. What a module raises goes through.
+    """
+    for name in modules:
+        for each in _tasks_of(importlib.import_module(name)):
+            _bind(app, each)
+
+
+def discover(app: App, packages: Iterable[str], related_name: str) -> None:
+    """:func:`include` the module ``related_name`` of each package that has one."""
+    found = (f"{package}.{related_name}" for package in packages)
+    include(app, [name for name in found if importlib.util.find_spec(name) is not None])
+
+
+def _tasks_of(module: ModuleType) -> Iterator[Task[..., Any, Any]]:
+    """The tasks that the module itself declares by :func:`task`; imported ones are their own modules'."""
+    for value in list(vars(module).values()):
+        if isinstance(value, Task) and value.late and value.__module__ == module.__name__:
+            yield value
+
+
+def _bind(app: App, late: Task[..., Any, Any]) -> None:
+    owner = late.__dict__.get("app")
+    if owner is app:
+        return
+    if owner is not None:
+        raise TaskError(f"task {late.name!r} belongs to another app already: {owner!r}")
+    taken = app._tasks.get(late.name)
+    if taken is not None and taken.plain is not late.plain:
+        raise TaskError(f"task name {late.name!r} is taken by {taken.plain!r}; give this one another name")
+    late.app = app
+    app._tasks[late.name] = late

@@ -1,0 +1,350 @@
+"""Code that a Celery user types: it works, or one sentence names the right word."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+import gearmesh
+from gearmesh import (
+    App,
+    AsyncResult,
+    ChordResult,
+    ConfigError,
+    GroupResult,
+    Json,
+    LocalProtocolError,
+    TaskError,
+    TaskFailed,
+    chain,
+    chord,
+    group,
+)
+from gearmesh.testing.waiting import eventually
+from gearmesh.wire.codec import encode
+from gearmesh.wire.names import EXPIRES_HEADER
+from gearmesh.worker import Worker
+
+
+@pytest.fixture(params=["memory", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    return (
+        f"memory://{uuid4().hex}" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
+    )
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[App]:
+    with App(url, url) as app:
+        app.task(add)
+        app.task(total)
+        app.task(broken)
+        yield app
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def total(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def broken() -> None:
+    raise KeyError("id")
+
+
+# --- results
+
+
+def test_names_of_a_result(app: App) -> None:
+    with Worker(app, concurrency=2):
+        result = app.tasks["add"].delay(1, 2)
+        assert result.id == result.task_id == result.uuid
+        assert result.get(timeout=10, propagate=False) == 3
+        assert (result.status, result.result, result.info) == ("SUCCESS", 3, 3)
+        assert app.AsyncResult(result.id).get(timeout=10) == 3
+        failed = app.tasks["broken"].delay()
+        error = failed.get(timeout=10, propagate=False)
+        assert isinstance(error, TaskFailed)
+        assert isinstance(failed.result, TaskFailed)
+        assert failed.status == "FAILURE"
+        members = group(app.tasks["add"].s(n, n) for n in range(3))()
+        assert members.join(timeout=10) == [0, 2, 4]
+        again = app.GroupResult(members.id)
+        assert isinstance(again, GroupResult)
+        assert again.get(timeout=10) == [0, 2, 4]
+        assert [child.id for child in again.children] == [child.id for child in members.children]
+    assert app.AsyncResult("task_nobody_sent").result is None
+    with pytest.raises(TaskError, match="no group 'group_x' is stored"):
+        app.GroupResult("group_x")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("parent", "a chain's result holds its steps"),
+        ("children", "does not name the tasks that follow"),
+        ("statsu", "did you mean 'status'"),
+    ],
+)
+def test_a_name_that_a_result_cannot_have(app: App, name: str, sentence: str) -> None:
+    with pytest.raises(AttributeError, match=f"a AsyncResult has no '{name}'.*{sentence}"):
+        getattr(app.AsyncResult("task_x"), name)
+
+
+def test_a_result_without_an_app() -> None:
+    with pytest.raises(TaskError, match=r"AsyncResult\('task_x'\) has no app: use app.AsyncResult\(uuid\)"):
+        AsyncResult("task_x")
+
+
+# --- workflows
+
+
+def test_calls_of_workflows(app: App) -> None:
+    add, total = app.tasks["add"], app.tasks["total"]
+    assert add.s(1, 2)() == 3, "here and now"
+    with Worker(app, concurrency=4):
+        assert chain(add.s(1, 2), add.s(10))().get(timeout=10) == 13
+        sent = chord([add.s(n, n) for n in range(3)])(total.s())
+        assert isinstance(sent, ChordResult)
+        assert sent.get(timeout=10) == 6
+        assert add.starmap([(1, 2), (3, 4)]).delay().get(timeout=10) == [3, 7]
+        assert total.map([1, 2])().get(timeout=10) == [1, 2]
+        assert app.send_task("add", (1,), {"b": 4}).get(timeout=10) == 5
+        assert app.signature("add", (1, 6)).delay().get(timeout=10) == 7
+        assert add.s(1, 2).clone().set(task_id="task_mine").delay().id == "task_mine"
+    with pytest.raises(TaskError, match="chunks would need one message with several calls"):
+        add.chunks([(1, 2)], 10)
+
+
+def test_link_and_link_error(app: App) -> None:
+    got: list[Any] = []
+    app.task(lambda *args: got.append(args), name="note")
+    note = app.tasks["note"]
+    with Worker(app, concurrency=1):
+        app.tasks["add"].apply_async((1, 2), link=note.s("added"))
+        app.tasks["broken"].apply_async(link_error=note.s("failed"))
+        eventually(lambda: len(got) == 2, 10)
+    assert sorted(got, key=str) == [("'id'", "failed"), ("added", 3)]
+    with pytest.raises(TaskError, match="link and on_success are one option"):
+        app.tasks["add"].apply_async((1, 2), link=note.s(), on_success=note.s())
+
+
+def test_apply_runs_here(app: App) -> None:
+    result = app.tasks["add"].apply((1, 2))
+    assert (result.get(timeout=0), result.status) == (3, "SUCCESS")
+    failed = app.tasks["broken"].apply()
+    with pytest.raises(TaskFailed, match="'id'"):
+        failed.get(timeout=0)
+    assert app.tasks["add"].s(1, 2).apply().get(timeout=0) == 3
+
+
+# --- the app
+
+
+def test_conf(app: App, url: str) -> None:
+    assert (app.conf.broker_url, app.conf.result_expires, app.conf["lease"]) == (url, 3600, 30.0)
+    with pytest.raises(ConfigError, match=r"app\.conf\.result_expires cannot be set: give settings to App"):
+        app.conf.result_expires = 60
+    with pytest.raises(
+        AttributeError, match=r"app\.conf has no 'task_serializer': messages are Machinery's JSON"
+    ):
+        _ = app.conf.task_serializer
+    with pytest.raises(AttributeError, match="did you mean 'result_expires'"):
+        _ = app.conf.result_expire
+    with pytest.raises(AttributeError, match="an App has no 'control': use the commands gearmesh queues"):
+        _ = app.control
+    masked = App("redis://:secret@127.0.0.1:1/0")
+    assert "secret" not in repr(masked.conf)
+
+
+# --- declarations
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"uuid": "task_same"}, "uuid belongs to a call"),
+        ({"countdown": 3}, "countdown belongs to a call"),
+        ({"serializer": "pickle"}, "has no option 'serializer': messages are Machinery's JSON"),
+        ({"acks_late": False}, "acks_late is False, expected True"),
+        (
+            {"retrys": 3},
+            r"did you mean 'retry'\? Expected one of .*hard_limit.*name.*rate.*soft_limit.*unique_for",
+        ),
+        ({"bind": "yes"}, "bind is 'yes', expected True or False"),
+        ({"max_retries": 2, "retry": gearmesh.Retry()}, "max_retries and retry exclude each other"),
+        ({"time_limit": 2, "hard_limit": 2}, "time_limit and hard_limit are one setting"),
+    ],
+)
+def test_options_of_a_declaration(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        App("memory://declared").task(**options)(add)
+
+
+def test_celerys_options_are_ours() -> None:
+    app = App("memory://declared")
+    task = app.task(
+        soft_time_limit=1, time_limit=2, rate_limit=5, acks_late=True, autoretry_for=(OSError,), max_retries=7,
+        retry_backoff=2, retry_backoff_max=60, retry_jitter=False,
+    )(add)  # fmt: skip
+    assert (task.soft_limit, task.hard_limit, task.pause) == (1, 2, 0.2)
+    policy = task.retry_policy
+    assert policy is not None
+    assert (policy.max, policy.backoff, policy.first, policy.most) == (7, "exponential", 2, 60)
+    assert (policy.jitter, policy.on) == (False, (OSError,))
+    assert task.options.retry_count == 7
+
+
+def test_a_bound_task_tries_again(app: App) -> None:
+    seen: list[tuple[str, int]] = []
+
+    @app.task(bind=True, max_retries=2)
+    def fetch(self: Any, url: str) -> str:
+        seen.append((self.request.id, self.request.retries))
+        try:
+            raise OSError(f"no {url}")
+        except OSError as exc:
+            raise self.retry(exc=exc, countdown=0.01) from exc
+
+    with Worker(app, concurrency=1):
+        result = fetch.delay("home")
+        with pytest.raises(TaskFailed, match="no home"):
+            result.get(timeout=10)
+    assert seen == [(result.id, 0), (result.id, 1), (result.id, 2)]
+    assert fetch.declaration.parameters[0].name == "url"
+
+
+def test_only_what_was_named_is_tried_again(app: App) -> None:
+    runs: list[str] = []
+
+    @app.task(autoretry_for=(OSError,), retry_backoff=0.01, retry_jitter=False, max_retries=1)
+    def flaky(kind: str) -> None:
+        runs.append(kind)
+        raise OSError(kind) if kind == "os" else ValueError(kind)
+
+    with Worker(app, concurrency=1):
+        for kind in ("os", "value"):
+            with pytest.raises(TaskFailed, match=kind):
+                flaky.delay(kind).get(timeout=10)
+    assert runs == ["os", "os", "value"]
+
+
+class Report(msgspec.Struct):
+    title: str
+
+
+def test_json_is_checked_before_it_is_sent(app: App) -> None:
+    def summarise(report: Json[Report]) -> int:
+        return len(report.title)
+
+    task = app.task(summarise)
+    for call in (
+        lambda: task.delay({"title": 1}),
+        lambda: (task.s({"title": 1}) | app.tasks["add"].s(1)).delay(),
+    ):
+        with pytest.raises(
+            LocalProtocolError, match=r"'summarise', argument 1 \('report'\).* does not match Json"
+        ):
+            call()
+    with Worker(app, concurrency=1):
+        assert task.delay({"title": "abc"}).get(timeout=10) == 3  # type: ignore[arg-type]
+        assert task.delay(Report("abcd")).get(timeout=10) == 4
+
+
+# --- expiry
+
+
+def test_a_task_that_has_expired_is_not_started(app: App) -> None:
+    ran: list[str] = []
+    app.task(lambda key: ran.append(key), name="note")
+    note = app.tasks["note"]
+    late = note.apply_async(("late",), expires=0.05)
+    moment = note.apply_async(("moment",), expires=datetime.now(timezone.utc) + timedelta(seconds=0.05))
+    good = note.apply_async(("good",), expires=timedelta(minutes=5))
+    time.sleep(0.1)
+    with Worker(app, concurrency=1):
+        good.get(timeout=10)
+        for result in (late, moment):
+            with pytest.raises(TaskFailed, match="failed: expired"):
+                result.get(timeout=10)
+    assert ran == ["good"]
+
+
+def test_an_expiry_is_a_header_that_survives_retries(app: App) -> None:
+    times: list[float] = []
+
+    @app.task(autoretry_for=(OSError,), default_retry_delay=0.2, max_retries=100)
+    def flaky() -> None:
+        times.append(time.monotonic())
+        raise OSError
+
+    with Worker(app, concurrency=1), pytest.raises(TaskFailed, match="failed: expired"):
+        flaky.apply_async(expires=1.5).get(timeout=20)
+    assert 2 <= len(times) <= 8
+
+
+def test_what_a_message_carries(url: str) -> None:
+    with App(url, url) as app:
+        seen: list[bytes] = []
+        app.before_publish(lambda sig: seen.append(encode(sig)))
+        app.remote("far").apply_async(
+            expires=datetime(2030, 1, 2, tzinfo=timezone.utc), headers={"trace": "x"}
+        )
+        assert f'"Headers":{{"{EXPIRES_HEADER}":"2030-01-02T00:00:00Z","trace":"x"}}'.encode() in seen[0]
+        with pytest.raises(TaskError, match="expires is 'soon', expected 0 or more seconds, or a timedelta"):
+            app.remote("far").apply_async(expires="soon")
+    with App("eager") as eager:
+        eager.task(add)
+        with pytest.raises(TaskFailed, match="expired"):
+            eager.tasks["add"].apply_async((1, 2), expires=0).get(timeout=0)
+
+
+# --- tasks in many modules
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    package = tmp_path / "late_shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "orders.py").write_text(
+        "from gearmesh import shared_task, task\n"
+        "@task\ndef pack(count: int) -> int:\n    return count\n"
+        "@shared_task(name='ship', queue='lorries')\ndef send(to: str) -> str:\n    return to\n"
+    )
+    (package / "tasks.py").write_text(
+        "from gearmesh import task\nfrom late_shop.orders import pack\n@task\ndef bill() -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield package
+    for name in [name for name in sys.modules if name.startswith("late_shop")]:
+        del sys.modules[name]
+
+
+def test_tasks_of_included_modules(modules: Path, url: str) -> None:
+    from late_shop import orders  # type: ignore[import-not-found]
+
+    with pytest.raises(
+        TaskError, match=r"task 'pack' belongs to no app yet: import its module by App\(include="
+    ):
+        orders.pack.delay(1)
+    assert orders.pack(1) == 1
+    with App(url, url, include=["late_shop.orders"]) as app, Worker(app, ["machinery_tasks", "lorries"]):
+        assert sorted(app.tasks) == ["pack", "ship"]
+        assert orders.pack.delay(2).get(timeout=10) == 2
+        assert orders.send.delay("home").get(timeout=10) == "home"
+        app.autodiscover_tasks(["late_shop", "json"])
+        assert sorted(app.tasks) == ["bill", "pack", "ship"]
+        app.include("late_shop.orders")
+        with pytest.raises(TaskError, match="task 'pack' belongs to another app already"):
+            App("memory://other").include("late_shop.orders")
