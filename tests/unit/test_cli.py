@@ -90,7 +90,7 @@ def test_a_failure_is_exit_code_1(redis_url: str, worker: Worker) -> None:
 def test_an_unknown_uuid_is_exit_code_1(redis_url: str) -> None:
     shown = gearmesh("result", "task_none", "--backend", redis_url)
     assert (shown.exit_code, shown.stdout) == (1, "")
-    assert "nothing is known of task_none" in shown.stderr
+    assert "task_none not found" in shown.stderr
 
 
 def test_queue(redis_url: str) -> None:

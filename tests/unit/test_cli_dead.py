@@ -45,7 +45,7 @@ def test_list(url: str) -> None:
     assert "resize" in result.output
     assert "undecodable" in result.output
     assert "2 dead letters in machinery_tasks" in result.output
-    assert "1 dead letters" in call(url, "list", "--reason", "undecodable").output
+    assert "1 dead letter in" in call(url, "list", "--reason", "undecodable").output
 
 
 def test_show(url: str) -> None:
@@ -55,9 +55,12 @@ def test_show(url: str) -> None:
 
 
 def test_retry_by_reason(url: str) -> None:
-    assert call(url, "retry", "--reason", "registered").output == "1 go back to the tail of machinery_tasks\n"
+    assert (
+        call(url, "retry", "--reason", "registered").output
+        == "returned 1 dead letter to the tail of machinery_tasks\n"
+    )
     assert pending(url) == [GOOD]
-    assert "1 dead letters" in call(url, "list").output
+    assert "1 dead letter in" in call(url, "list").output
 
 
 def test_retry_begins_anew(url: str) -> None:

@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 from gearmesh import App, group
 from gearmesh.cli import main
 from gearmesh.config.table import SETTINGS
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit, Publish, Settle
+from gearmesh.worker import Worker
 
 HOUR = 3600 * 10**9
 
@@ -59,7 +61,8 @@ def call(*words: str, **more: Any) -> Result:
 def test_a_row_stays_one_line_in_a_pipe(url: str) -> None:
     result = call("delayed", "--broker", url, env={"COLUMNS": None})
     (row,) = (line for line in result.stdout.splitlines() if "task_later_1" in line)
-    assert row.split()[1:] == ["other", "task_later_1", "later", "0"]
+    assert row.split()[0] == "task_later_1"
+    assert row.split()[-3:] == ["other", "later", "0"]
 
 
 def counts(url: str, queue: str = "machinery_tasks") -> dict[str, Any]:
@@ -105,22 +108,24 @@ def test_pending(url: str) -> None:
     first, second = result.stdout.splitlines()[1:]
     assert first.split() == ["task_1", "resize", "int64:1,", 'string:"x"', "3"]
     assert "undecodable: " in second
-    assert "2 waiting in machinery_tasks" in result.stderr
+    assert "2 messages waiting in machinery_tasks" in result.stderr
     found = json.loads(call("pending", "--json", "--broker", url).stdout)
     assert found[0]["signature"]["UUID"] == "task_1"
     assert found[0]["signature"]["Args"][0] == {"Name": "", "Type": "int64", "Value": 1}
     assert found[1]["body"] == "bm90IGpzb24="
-    assert "the first 1 waiting" in call("pending", "-n", "1", "--broker", url).stderr
-    assert "0 waiting in none" in call("pending", "--queue", "none", "--broker", url).stderr
+    assert "the first 1 message waiting" in call("pending", "-n", "1", "--broker", url).stderr
+    assert "0 messages waiting in none" in call("pending", "--queue", "none", "--broker", url).stderr
 
 
 def test_delayed(url: str) -> None:
     result = call("delayed", "--broker", url)
     assert result.exit_code == 0, result.output
-    assert [line.split()[1:4] for line in result.stdout.splitlines()[1:]] == [
-        ["machinery_tasks", "task_later_0", "later"],
-        ["other", "task_later_1", "later"],
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    assert [[row[0], *row[-3:-1]] for row in rows] == [
+        ["task_later_0", "machinery_tasks", "later"],
+        ["task_later_1", "other", "later"],
     ]
+    assert all("(in 60 min)" in line for line in result.stdout.splitlines()[1:])
     found = json.loads(call("delayed", "--json", "--queue", "other", "--broker", url).stdout)
     assert [each["signature"]["UUID"] for each in found] == ["task_later_1"]
     assert found[0]["due"].endswith("Z")
@@ -135,7 +140,7 @@ def test_groups(redis_url: str) -> None:
     assert f"{result.uuid}: 3 members: 3 PENDING" in shown.stdout
     both = call("groups", "group_none", result.uuid, "--json", env={"RESULT_BACKEND": redis_url})
     assert both.exit_code == 1
-    assert "nothing is known of group_none" in both.stderr
+    assert "group group_none not found" in both.stderr
     (found,) = json.loads(both.stdout)
     assert found["states"] == {"PENDING": 3}
     assert [member["TaskUUID"] for member in found["members"]] == found["group"]["TaskUUIDs"]
@@ -144,7 +149,9 @@ def test_groups(redis_url: str) -> None:
 def test_purge_asks(url: str) -> None:
     result = call("purge", "--dead", "--broker", url, input="n\n")
     assert result.exit_code == 1
-    assert "Delete 2 waiting messages, 1 dead letters of machinery_tasks?" in result.stderr
+    assert (
+        "Delete 2 waiting messages, 1 dead letter of machinery_tasks? This cannot be undone." in result.stderr
+    )
     assert (counts(url)["pending"], counts(url)["dead"]) == (2, 1)
 
 
@@ -249,3 +256,55 @@ def test_delayed_with_scores_of_others(redis_url: str) -> None:
     assert result.exit_code == 0, result.output
     assert "before the year 0" in result.output
     assert "after the year 9999" in result.output
+
+
+def test_parked_messages(redis_url: str) -> None:
+    with App(redis_url, redis_url) as app, Worker(app, concurrency=1):
+        app.remote("nobody", "int64").delay(1)
+        eventually(lambda: json.loads(call("aside", "--json", "--broker", redis_url).stdout))
+    (found,) = json.loads(call("aside", "--json", "--broker", redis_url).stdout)
+    assert (found["task"], found["reason"]) == ("nobody", "unregistered")
+    assert found["dead_at"] - found["since"] == 86400
+    shown = call("aside", "--broker", redis_url)
+    assert "nobody" in shown.stdout
+    assert "not registered" in shown.stdout
+    assert "1 parked message of machinery_tasks" in shown.stderr
+
+
+def test_tasks(tmp_path: Path) -> None:
+    (tmp_path / "listed.py").write_text(
+        "from gearmesh import App, Retry, Uint16\napp = App('memory://listed')\n"
+        "@app.task(queue='pictures', soft_limit=5, retry=Retry(max=2))\n"
+        "def resize(image: bytes, width: Uint16 = 640, *tags: str) -> bytes:\n    return image\n"
+    )
+    (found,) = json.loads(call("tasks", "listed", "--json").stdout)
+    assert found == {
+        "task": "resize",
+        "arguments": ["image []byte", "width? uint16", "...string"],
+        "results": ["[]byte"],
+        "queue": "pictures",
+        "limits": {"soft": 5.0},
+        "retries": 2,
+    }
+    shown = call("tasks", "-A", "listed")
+    assert "resize(image []byte, width? uint16, ...string)" in shown.stdout
+    assert shown.stderr == "1 task\n"
+
+
+def test_sending_checks_the_types_of_a_task_that_is_known(tmp_path: Path, redis_url: str) -> None:
+    (tmp_path / "known.py").write_text(
+        f"from gearmesh import App\napp = App({redis_url!r}, {redis_url!r})\n"
+        "@app.task\ndef fetch(url: str) -> str:\n    return url\n"
+    )
+    wrong = call("send", "fetch", "int64:1", "-A", "known")
+    assert wrong.exit_code == 2
+    assert "task 'fetch', argument 1 ('url') as str: it is given as int64, expected string" in wrong.stderr
+    assert call("send", "fetch", "-A", "known").exit_code == 2
+    sent = json.loads(call("send", "fetch", "string:x", "-A", "known", "--json").stdout)
+    late = call("send", "fetch", "string:x", "-A", "known", "--wait", "--timeout", "0.2")
+    assert late.exit_code == 3
+    assert late.stdout.startswith("task_"), "its UUID comes first"
+    assert "the task is PENDING. Look later with: gearmesh result task_" in late.stderr
+    (state,) = json.loads(call("result", sent["uuid"], "--json", "-A", "known").stdout)
+    assert state["state"]["State"] == "PENDING"
+    assert state["progress"] is None

@@ -26,6 +26,7 @@ __all__ = [
     "Place",
     "app_argument",
     "as_json",
+    "as_wide",
     "config_file",
     "console",
     "logging_options",
@@ -37,8 +38,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Columns of a terminal, at least, and of what is none.
-_LEAST: Final = 140
+#: Columns of a pipe or a file.
 _WIDEST: Final = 2000
 
 
@@ -49,6 +49,8 @@ config_file = click.option(
     envvar="GEARMESH_CONFIG",
     help="Settings: Machinery's YAML file. [GEARMESH_CONFIG]",
 )
+#: ``--wide``: one line a row.
+as_wide = click.option("--wide", is_flag=True, help="One line a row, however narrow the terminal is.")
 #: ``--json``: for scripts.
 as_json = click.option("--json", is_flag=True, help="Print JSON, for scripts.")
 _backend = click.option(
@@ -193,14 +195,13 @@ def need_results(app: App) -> None:
 def console(*, stderr: bool = False) -> Console:
     """A console that guesses nothing: no highlighting of numbers, no markup, no emoji in data.
 
-    On a narrow terminal lines may be broken, by the terminal; rich would break columns, down to a letter a line. In a
-    pipe each row is one line.
+    In a pipe lines are as long as they are.
     """
     from rich.console import Console  # workers draw nothing
 
     found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not stderr and "COLUMNS" not in os.environ:
-        found.width = max(found.width, _LEAST) if found.is_terminal else _WIDEST
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = _WIDEST
     return found
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 
-from gearmesh.cli.common import Place, as_json, console, print_json, servers
+from gearmesh.cli.common import Place, as_json, as_wide, print_json, servers
+from gearmesh.cli.display import show_rows
 from gearmesh.config.table import SETTINGS
 from gearmesh.config.values import note_ignored
 
@@ -21,10 +21,14 @@ def config() -> None:
 
 @config.command()
 @click.option("--all", "everything", is_flag=True, help="Defaults, too.")
+@as_wide
 @as_json
 @servers
-def show(everything: bool, json: bool, place: Place) -> None:
-    """Show the settings that commands and App() use here, and where each was said. Passwords are masked."""
+def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
+    """Show the settings in use and where each comes from. Passwords are masked.
+
+    An option on the command line wins over the app, the app over the environment, the environment over the file.
+    """
     with place.app() as app:
         used = app.config
     if used.source is not None:
@@ -47,10 +51,8 @@ def show(everything: bool, json: bool, place: Place) -> None:
     if json:
         print_json(rows, str)
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("setting", "value", "from", ""):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "setting")
+    cells = []
     for row in rows:
         note = f"no effect: {row['no_effect']}" if row["no_effect"] else ""
-        table.add_row(row["setting"], "" if row["value"] is None else str(row["value"]), row["origin"], note)
-    console().print(table)
+        cells.append((row["setting"], "" if row["value"] is None else str(row["value"]), row["origin"], note))
+    show_rows(("setting", "value", "from", ""), cells, wide=wide)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import Any
 
 import click
-from rich.table import Table
 
 from gearmesh.cli.broker import channel_of
-from gearmesh.cli.common import Place, console, servers
+from gearmesh.cli.common import Place, as_json, as_wide, print_json, servers
+from gearmesh.cli.display import counted, moment, show_rows
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import DeadLetter
 from gearmesh.wire.codec import decode
@@ -28,11 +28,12 @@ MOST = 10_000
 
 @click.group()
 def dead() -> None:
-    """Dead letters: messages nobody could run, kept with the reason."""
+    """Look at dead letters, return them to their queue, or delete them."""
 
 
 def _which(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the ids and ``--reason``, which choose among a queue's dead letters."""
+    command = click.option("--all", "everything", is_flag=True, help="All of the queue.")(command)
     command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
     command = click.argument("ids", nargs=-1, metavar="[ID]...")(command)
     return servers(command)
@@ -48,9 +49,8 @@ def _chosen(letters: list[DeadLetter], ids: tuple[str, ...], reason: str | None)
     for given in ids:
         found = [letter for letter in letters if letter.id.startswith(given)]
         if len(found) != 1:
-            raise GearmeshError(
-                f"dead letter {given!r}: {len(found) or 'none'} of that id in this queue, expected one"
-            )
+            found_text = f"{len(found)} dead letters begin with" if found else "no dead letter has"
+            raise GearmeshError(f"{found_text} the id {given!r} in this queue")
         chosen[found[0].id] = found[0]
     return list(chosen.values())
 
@@ -62,28 +62,37 @@ def _name(body: bytes) -> str:
         return "?"
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
 @dead.command("list")
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
+@as_wide
+@as_json
 @servers
-def list_(place: Place, reason: str | None) -> None:
-    """List a queue's dead letters, the longest dead first."""
+def list_(place: Place, reason: str | None, wide: bool, json: bool) -> None:
+    """List a queue's dead letters, the oldest first."""
     with channel_of(place) as (channel, name):
         letters = channel.dead_letters(name, MOST)
     if reason is not None:
         letters = [letter for letter in letters if reason in letter.reason]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for heading in ("task", "times", "first", "last", "reason"):
-        table.add_column(heading, overflow="fold")
-    for x in letters:
-        table.add_row(x.id[:12], _name(x.body), str(x.count), _moment(x.first), _moment(x.last), x.reason)
-    if letters:
-        console().print(table)
-    click.secho(f"{len(letters)} dead letters in {name}", err=True)
+    if json:
+        print_json([_as_json(letter) for letter in letters])
+        return
+    rows = [
+        (x.id[:12], _name(x.body), str(x.count), moment(x.first), moment(x.last), x.reason) for x in letters
+    ]
+    show_rows(("id", "task", "times", "first", "last", "reason"), rows, wide=wide)
+    click.secho(f"{counted(len(letters), 'dead letter')} in {name}", err=True)
+
+
+def _as_json(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "task": _name(letter.body),
+        "count": letter.count,
+        "first": letter.first,
+        "last": letter.last,
+        "reason": letter.reason,
+        "body": base64.b64encode(letter.body).decode(),
+    }
 
 
 @dead.command()
@@ -94,7 +103,8 @@ def show(place: Place, id: str) -> None:
     with channel_of(place) as (channel, name):
         (letter,) = _chosen(channel.dead_letters(name, MOST), (id,), None)
     click.secho(
-        f"{letter.id}  {letter.count} times, {_moment(letter.first)} to {_moment(letter.last)}: {letter.reason}",
+        f"{letter.id}  {counted(letter.count, 'time')}, first {moment(letter.first)}, last {moment(letter.last)}: "
+        f"{letter.reason}",
         err=True,
     )
     sys.stdout.buffer.write(letter.body + b"\n")
@@ -107,17 +117,19 @@ def _take(
     reason: str | None,
     *,
     retry: bool,
+    everything: bool,
 ) -> None:
+    if everything:
+        reason = ""
     if not ids and reason is None:
-        raise GearmeshError(
-            "which ones? give ids (their beginnings do), or --reason TEXT ('' is in every reason)"
-        )
+        raise GearmeshError("no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all")
     with channel_of(place) as (channel, name):
         chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
         if retry:
             _begin_anew(place, chosen)
         count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
-    click.echo(f"{count} {'go back to the tail of' if retry else 'dropped from the dead letters of'} {name}")
+    letters = counted(count, "dead letter")
+    click.echo(f"returned {letters} to the tail of {name}" if retry else f"deleted {letters} of {name}")
 
 
 def _begin_anew(place: Place, letters: list[DeadLetter]) -> None:
@@ -145,14 +157,14 @@ def _begin_anew(place: Place, letters: list[DeadLetter]) -> None:
 
 @dead.command()
 @_which
-def retry(place: Place, ids: tuple[str, ...], reason: str | None) -> None:
+def retry(place: Place, ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
     """Put dead letters back to the tail of their queue."""
-    _take(place, ids, reason, retry=True)
+    _take(place, ids, reason, retry=True, everything=everything)
 
 
 @dead.command()
 @_which
-@click.confirmation_option("--yes", prompt="Their bytes will be gone. Go on?")
-def drop(place: Place, ids: tuple[str, ...], reason: str | None) -> None:
+@click.confirmation_option("--yes", prompt="This cannot be undone. Continue?")
+def drop(place: Place, ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
     """Delete dead letters."""
-    _take(place, ids, reason, retry=False)
+    _take(place, ids, reason, retry=False, everything=everything)

@@ -9,12 +9,21 @@ from typing import Any
 
 import click
 import msgspec
-from rich.table import Table
 
 from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, inspecting
-from gearmesh.cli.common import Place, as_json, console, need_results, print_json, results_servers, servers
-from gearmesh.cli.show import state_table
+from gearmesh.cli.common import (
+    Place,
+    as_json,
+    as_wide,
+    console,
+    need_results,
+    print_json,
+    results_servers,
+    servers,
+)
+from gearmesh.cli.display import counted, moment, show_rows
+from gearmesh.cli.show import show_states
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.transports.base import Count
 from gearmesh.wire.codec import decode, encode
@@ -47,37 +56,35 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
         print_json(counts)
         return
     fields = Count.__struct_fields__
-    table = Table(box=None, pad_edge=False)
-    for name in fields:
-        table.add_column(name, justify="left" if name == "queue" else "right", overflow="fold")
-    for count in counts:
-        values = (getattr(count, name) for name in fields)
-        table.add_row(*("-" if value is None else str(value) for value in values))
-    console().print(table)
+    rows = [
+        ["-" if (value := getattr(count, name)) is None else str(value) for name in fields]
+        for count in counts
+    ]
+    show_rows(fields, rows)
 
 
 @click.command()
 @_limit
+@as_wide
 @as_json
 @servers
-def pending(limit: int, json: bool, place: Place) -> None:
+def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait in a queue, in their order, without taking them."""
     with channel_of(place) as (channel, name):
         bodies = channel.pending(name, limit)
     if json:
         print_json([_message(body) for body in bodies])
         return
-    table = _table("uuid", "task", "arguments", "retries", "group")
-    for body in bodies:
-        table.add_row(*_row(body))
-    _print(table, len(bodies), limit, f"waiting in {name}")
+    show_rows(("uuid", "task", "arguments", "retries", "group"), [_row(body) for body in bodies], wide=wide)
+    _print_count(len(bodies), limit, f"waiting in {name}")
 
 
 @click.command()
 @_limit
+@as_wide
 @as_json
 @servers
-def delayed(limit: int, json: bool, place: Place) -> None:
+def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait for their time, the soonest first; with --queue, those for one queue."""
     with channel_of(place) as (channel, default):
         entries = channel.delayed(limit if place.queue is None else 1_000_000)
@@ -89,11 +96,12 @@ def delayed(limit: int, json: bool, place: Place) -> None:
     if json:
         print_json([_message(entry.body, due=_moment(entry.eta_ns)) for entry in entries])
         return
-    table = _table("due", "queue", "uuid", "task", "arguments", "retries", "group")
+    rows = []
     for entry in entries:
-        target = _signature(entry.body).RoutingKey or default
-        table.add_row(_moment(entry.eta_ns), target, *_row(entry.body))
-    _print(table, len(entries), limit, "delayed")
+        uuid, *others = _row(entry.body)
+        rows.append((uuid, moment(entry.eta_ns / 1e9), _signature(entry.body).RoutingKey or default, *others))
+    show_rows(("uuid", "due", "queue", "task", "arguments", "retries", "group"), rows, wide=wide)
+    _print_count(len(entries), limit, "delayed")
 
 
 @click.command()
@@ -112,7 +120,9 @@ def groups(uuids: tuple[str, ...], json: bool, place: Place) -> None:
             meta = _group(app, uuid)
             if meta is None:
                 click.secho(
-                    f"nothing is known of {uuid}: no group, not sent, or expired", fg="yellow", err=True
+                    f"group {uuid} not found: it was never sent, it has expired, or it is a task's UUID",
+                    fg="yellow",
+                    err=True,
                 )
                 continue
             states = app.states(meta.TaskUUIDs)
@@ -126,7 +136,7 @@ def groups(uuids: tuple[str, ...], json: bool, place: Place) -> None:
             shown = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
             fired = "; its chord has fired" if meta.ChordTriggered else ""
             console().print(f"{uuid}: {len(states)} members: {shown}{fired}")
-            console().print(state_table(state for state in states if state))
+            show_states(state for state in states if state)
             found.append({})
     if json:
         print_json(found)
@@ -176,15 +186,6 @@ def _moment(ns: int) -> str:
         return "after the year 9999" if ns > 0 else "before the year 0"
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("uuid", "due"))
-    return table
-
-
-def _print(table: Table, count: int, limit: int, what: str) -> None:
-    if count:
-        console().print(table)
+def _print_count(count: int, limit: int, what: str) -> None:
     more = "the first " if count == limit else ""
-    click.secho(f"{more}{count} {what}", err=True)
+    click.secho(f"{more}{counted(count, 'message')} {what}", err=True)

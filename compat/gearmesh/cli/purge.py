@@ -7,6 +7,7 @@ import msgspec
 
 from gearmesh.cli.broker import channel_of, inspecting
 from gearmesh.cli.common import Place, as_json, servers
+from gearmesh.cli.display import counted
 from gearmesh.transports.base import Channel
 
 __all__ = ["purge"]
@@ -17,26 +18,30 @@ STEP = 1000
 
 @click.command()
 @click.argument("name", required=False, metavar="[QUEUE]")
-@click.option("--delayed", is_flag=True, help="Those that wait for their time, too.")
-@click.option("--dead", is_flag=True, help="The dead letters, too.")
+@click.option("--delayed", is_flag=True, help="Delayed messages, too.")
+@click.option("--dead", is_flag=True, help="Dead letters, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @servers
 def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> None:
-    """Delete what waits in QUEUE (default: the app's default queue), after asking.
+    """Delete the waiting messages of QUEUE (default: the app's default queue), after asking.
 
-    What workers hold stays theirs. The tasks' states stay as they are (PENDING) until they expire: whoever waits for
-    one of them waits in vain.
+    Messages that workers hold stay with them. The states of deleted tasks stay PENDING until they expire: a program
+    that waits for one of their results waits until its timeout.
     """
     with channel_of(place._replace(queue=name or place.queue)) as (channel, name):
         desk = inspecting(channel)
         if not yes:
             count = desk.count(name)
-            what = [f"{count.pending + (count.aside or 0)} waiting messages"]
-            what += ["all delayed ones"] if delayed else []
-            what += [f"{'all' if count.dead is None else count.dead} dead letters"] if dead else []
+            what = [counted(count.pending + (count.aside or 0), "waiting message")]
+            what += ["all delayed messages"] if delayed else []
+            what += (
+                ["all dead letters" if count.dead is None else counted(count.dead, "dead letter")]
+                if dead
+                else []
+            )
             click.confirm(
-                f"Delete {', '.join(what)} of {name}? Their bytes will be gone", abort=True, err=True
+                f"Delete {', '.join(what)} of {name}? This cannot be undone. Continue?", abort=True, err=True
             )
         gone = {"pending": desk.purge(name)}
         if delayed:

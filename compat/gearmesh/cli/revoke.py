@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gearmesh.app.revocations import LASTS
-from gearmesh.cli.common import Place, results_servers
+from gearmesh.cli.common import Place, as_json, print_json, results_servers
+from gearmesh.cli.display import counted
 
 __all__ = ["revoke"]
 
@@ -17,14 +18,19 @@ __all__ = ["revoke"]
     type=click.FloatRange(min=0, min_open=True),
     default=LASTS,
     metavar="SECONDS",
-    help="How long to remember it; default: a week.",
+    help="How long workers remember it; default: a week.",
 )
+@as_json
 @results_servers
-def revoke(uuids: tuple[str, ...], lasts: float, place: Place) -> None:
-    """Call off tasks: waiting ones are not run, running ones are told to end.
+def revoke(uuids: tuple[str, ...], lasts: float, json: bool, place: Place) -> None:
+    """Revoke tasks: waiting ones are not run, running ones are interrupted.
 
-    All gearmesh workers on this backend obey; Go workers know nothing of it. A revoked task's state becomes FAILURE
-    with the error "revoked" when a worker comes to it.
+    All gearmesh workers with this backend obey; Go workers do not know about it. The state of a revoked task becomes
+    FAILURE with the error "revoked" when a worker gets its message.
     """
     with place.results_app() as app:
         app.revoke(*uuids, lasts=lasts)
+    if json:
+        print_json([{"uuid": uuid, "revoked": True} for uuid in uuids])
+    else:
+        click.secho(f"revoked {counted(len(uuids), 'task')}", err=True)

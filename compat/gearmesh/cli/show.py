@@ -1,15 +1,20 @@
-"""States as rich tables."""
+"""States of tasks, for people and for scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from rich.table import Table
+import msgspec
 from rich.text import Text
 
-from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
+from gearmesh.cli.display import moment, show_rows
+from gearmesh.errors import ProtocolError
+from gearmesh.wire import gotime
+from gearmesh.wire.codec import encode_state
+from gearmesh.wire.state import FAILURE, SUCCESS, ZERO_TIME, TaskState
 
-__all__ = ["outcome_of", "state_table", "state_text"]
+__all__ = ["outcome_of", "show_states", "state_json", "state_text"]
 
 _COLOURS = {SUCCESS: "green", FAILURE: "red"}
 
@@ -30,12 +35,27 @@ def outcome_of(state: TaskState | None) -> Text:
     return Text("\n".join(lines))
 
 
-def state_table(states: Iterable[TaskState]) -> Table:
-    """UUID, task, state, result or error, time of creation."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("uuid", no_wrap=True)  # to be copied
-    for heading in ("task", "state", "result", "created"):
-        table.add_column(heading, overflow="fold")
-    for state in states:
-        table.add_row(state.TaskUUID, state.TaskName, state_text(state), outcome_of(state), state.CreatedAt)
-    return table
+def show_states(states: Iterable[TaskState], *, wide: bool = False) -> None:
+    """Print UUID, task, state, result or error, and time of creation."""
+    show_rows(
+        ("uuid", "task", "state", "result", "created"),
+        [
+            (state.TaskUUID, state.TaskName, state_text(state), outcome_of(state), _created(state))
+            for state in states
+        ],
+        wide=wide,
+    )
+
+
+def state_json(state: TaskState) -> Any:
+    """The state as it is stored, as JSON."""
+    return msgspec.Raw(encode_state(state))
+
+
+def _created(state: TaskState) -> str:
+    if not state.CreatedAt or state.CreatedAt == ZERO_TIME:  # Memcache and AMQP keep it with PENDING only
+        return ""
+    try:
+        return moment(gotime.parse(state.CreatedAt) / 1e9)
+    except (ProtocolError, ValueError):
+        return state.CreatedAt

@@ -64,6 +64,21 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     consumers: int | None = None
 
 
+class Parked(msgspec.Struct, frozen=True):
+    """A message that is out of the way for a while.
+
+    Attributes:
+        body: the original bytes.
+        until: unix time at which it returns to its queue.
+        since: unix time at which a worker that has not registered its task first got it; None: it waits because of
+            its task's rate.
+    """
+
+    body: bytes
+    until: float
+    since: float | None = None
+
+
 class Rated(NamedTuple):
     """A delivery whose task may run once in ``pause`` seconds, over all workers."""
 
@@ -199,6 +214,14 @@ class Streaming(Protocol):
                 Each of them publishes one message.
             again: this is a repetition. What is not known to have been taken is sent so that its receiver can tell.
         """
+
+
+@runtime_checkable
+class ListsParked(Protocol):
+    """A channel that can list the messages which are out of the way for a while."""
+
+    def parked(self, queue: str, limit: int) -> list[Parked]:
+        """The first ``limit`` parked messages of ``queue``, those that return first at the front. Changes nothing."""
 
 
 @runtime_checkable

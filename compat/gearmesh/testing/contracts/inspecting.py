@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from gearmesh.errors import GearmeshError
 from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.base import Count, Inspecting
+from gearmesh.transports.base import Count, Inspecting, ListsParked
 
 HOUR = 3600 * 10**9
 
@@ -102,6 +103,29 @@ class Inspect(TransportFixtures):
         assert here.purge_delayed(queue) == 0
         assert here.purge_delayed(other) == 100
         assert producer.verbs.delayed() == []
+
+    def test_parked_messages(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        here: Any = producer.channel
+        if not isinstance(here, ListsParked):
+            pytest.skip("this channel does not list parked messages")
+        lists: ListsParked = here
+        bodies = [signature(queue, 1), signature(queue, 2)]
+        producer.publish(queue, *bodies)
+        taker = tap(queue, prefetch=2)
+        began = time.time()
+        for _ in range(3):  # the first time they go to the tail at once
+            taker.settle(*taker.take(2), how="aside")
+        first, second = lists.parked(queue, 10)
+        assert sorted((first.body, second.body)) == sorted(bodies)
+        assert first.until <= second.until < time.time() + 1
+        assert first.since is not None
+        assert began - 1 < first.since < time.time()
+        assert len(lists.parked(queue, 1)) == 1
+        message = taker.take(1)[0]
+        taker.settle(message, how="later", at_ns=time.time_ns() + HOUR)
+        rated = next(each for each in lists.parked(queue, 10) if each.until > time.time() + 3000)
+        assert rated.body == message.body
 
 
 def _inspecting(tap: Tap) -> Inspecting:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from kombu.transport.virtual import BrokerState
 
 from gearmesh.named import Named
-from gearmesh.transports.base import Count, DeadLetter, Delayed, Rated
+from gearmesh.transports.base import Count, DeadLetter, Delayed, Parked, Rated
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
 from gearmesh.transports.rates import Rates
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
@@ -250,6 +250,11 @@ class Broker:
         """How many messages are where."""
         with self.changed:
             return self._lines[queue].count() if queue in self._lines else Line(queue).count()
+
+    def parked(self, queue: str, limit: int) -> list[Parked]:
+        """The messages that are out of the way and return first."""
+        with self.changed:
+            return self.line(queue).parked(limit, time.monotonic(), time.time())
 
     def purge(self, queue: str) -> int:
         """Delete what waits or is set aside; how many there were."""

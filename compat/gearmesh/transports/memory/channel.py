@@ -13,7 +13,7 @@ from uuid import uuid4
 from kombu.message import Message
 from kombu.transport import virtual
 
-from gearmesh.transports.base import SIGNATURE, Count, DeadLetter, Delayed, Rated
+from gearmesh.transports.base import SIGNATURE, Count, DeadLetter, Delayed, Parked, Rated
 from gearmesh.transports.memory.broker import States
 from gearmesh.transports.memory.line import Held, Owner
 from gearmesh.transports.memory.messages import receive, to_item
@@ -148,6 +148,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def count(self, queue: str) -> Count:
         return self.broker.count(queue)
+
+    def parked(self, queue: str, limit: int) -> list[Parked]:
+        return self.broker.parked(queue, limit)
 
     def purge(self, queue: str) -> int:
         return self.broker.purge(queue)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
-from gearmesh.transports.base import Count, DeadLetter
+from gearmesh.transports.base import Count, DeadLetter, Parked
 from gearmesh.wire.commit import Delivery, Settle
 
 __all__ = ["Held", "Item", "Line", "Owner"]
@@ -195,6 +195,14 @@ class Line:
     def put_off(self, item: Item, due: float) -> None:
         """Out of the way until ``due`` by the monotonic clock."""
         heapq.heappush(self._aside, (due, next(self._ties), item))
+
+    def parked(self, limit: int, now: float, unix: float) -> list[Parked]:
+        """The first ``limit`` items that are out of the way."""
+        first = heapq.nsmallest(limit, self._aside, key=lambda entry: entry[:2])
+        return [
+            Parked(item.body, unix + due - now, None if item.met is None else unix + item.met - now)
+            for due, _, item in first
+        ]
 
     def next_return(self) -> float | None:
         """Monotonic time at which the next set-aside item returns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from redis.exceptions import ResponseError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run, run_each
-from gearmesh.transports.base import Count, DeadLetter, Delayed, Rated
+from gearmesh.transports.base import Count, DeadLetter, Delayed, Parked, Rated
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Delivery
@@ -168,6 +169,21 @@ class Desk:
         return Count(
             queue=queue, pending=pending, held=held, aside=aside, dead=dead, consumers=len(consumers)
         )
+
+    def parked(self, queue: str, limit: int) -> list[Parked]:
+        keys = self.keys(queue)
+        members = self.redis.zrange(keys.aside, 0, limit - 1, withscores=True)
+        found = [(*member.partition(b"\n"), due) for member, due in members]
+        with self.redis.pipeline(transaction=False) as pipe:
+            for _, _, body, _ in found:
+                pipe.get(keys.seen + hashlib.sha1(body, usedforsecurity=False).hexdigest())
+            seen = pipe.execute()
+        parked = []
+        for (mark, _, body, due), first in zip(found, seen, strict=True):
+            rated = mark.endswith(b"/" + b"0" * 40)
+            since = None if rated or first is None else int(first.split()[0]) / 1000
+            parked.append(Parked(body, due / 1000, since))
+        return parked
 
     def purge(self, queue: str) -> int:
         return int(run(self.redis, "purge", [queue, self.keys(queue).aside], []))
