@@ -96,7 +96,7 @@ class App:
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
         self._backend = PerProcess(self._open_backend)
-        self._waiter = PerProcess(lambda: Waiter(self.backend))
+        self._waiter = PerProcess(lambda: Waiter(self.backend, shown=self.backend_shown))
         self._progress = PerProcess(lambda: ProgressBoard(self.backend))
         self._revocations = PerProcess(lambda: Revocations(self.backend))
         self.handlers = Handlers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.registry import connect
-from gearmesh.urls import redact
+from gearmesh.urls import redact, redact_text
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["Patience", "Publisher"]
+
+log = logging.getLogger("gearmesh.publisher")
 
 #: Called with what went wrong: waits a while and returns True to try again, False to give up.
 Patience = Callable[[BaseException], bool]
@@ -28,6 +31,10 @@ BATCH, BATCH_BYTES = 256, 500_000
 AHEAD = 8
 #: Seconds between two attempts: the first pause, doubling to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+
+#: Seconds that a server may be unreachable before that is logged.
+SILENT_S = 1.0
 
 
 class Publisher:
@@ -97,7 +104,14 @@ class Publisher:
                 backend.create_group(meta)
             backend.write(states)
 
-        self._repeat(store, lambda: backend.connection_errors, lambda: None, self._backend_says, patience)
+        self._repeat(
+            store,
+            lambda: backend.connection_errors,
+            lambda: None,
+            self._backend_says,
+            patience,
+            lambda: redact(self._config().backend),
+        )
 
     def close(self) -> None:
         """Close connections that are not in use. Publishing again opens new ones."""
@@ -155,13 +169,13 @@ class Publisher:
             first = next((state for commit in left for state in commit.states), None)
             what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
             if total > 1:
-                what = f"{what} and others: {done + taken} of {total} messages are known to be sent,"
+                what = f"{total} messages ({done + taken} confirmed), {what} among them,"
             return PublishError(
-                f"{what} could not be published to queue {', '.join(map(repr, queues))} of "
-                f"{self._shown()} within {seconds:g} s: {type(exc).__name__}: {exc}"
+                f"{what} could not be published to queue {', '.join(map(self._queue, queues))} of "
+                f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
             )
 
-        self._repeat(flush, lambda: lane.errors, lane.close, failed, patience)
+        self._repeat(flush, lambda: lane.errors, lane.close, failed, patience, self._shown)
         return len(begun())
 
     def _repeat(
@@ -171,12 +185,16 @@ class Publisher:
         reset: Callable[[], None],
         failed: Callable[[BaseException, float], PublishError],
         patience: Patience | None,
+        server: Callable[[], str],
     ) -> None:
         timeout = self._config().publish_timeout
         began, pause = time.monotonic(), FIRST_PAUSE
+        warned = False
         while True:
             try:
                 attempt()
+                if warned:
+                    log.info("%s is reachable again", server())
                 return
             except GearmeshError:
                 raise
@@ -186,6 +204,12 @@ class Publisher:
                 again = isinstance(exc, errors()) and (left > 0 if patience is None else patience(exc))
                 if not again:
                     raise failed(exc, time.monotonic() - began) from exc
+                if not warned and patience is None and time.monotonic() - began >= SILENT_S:
+                    warned = True
+                    reason = redact_text(str(exc)) or type(exc).__name__
+                    log.warning(
+                        "%s is unreachable, publishing is tried for %.0f s more: %s", server(), left, reason
+                    )
             if patience is None:
                 time.sleep(min(pause, left))
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -198,6 +222,13 @@ class Publisher:
 
     def _connect(self) -> Any:
         return connect(self._config(), choice=self._choice)
+
+    def _queue(self, routing_key: str) -> str:
+        """A queue as its user knows it; on RabbitMQ the default one is reached by another routing key."""
+        config = self._config()
+        if routing_key == config.default_routing_key != config.default_queue:
+            return f"{config.default_queue!r} (routing key {routing_key!r})"
+        return repr(routing_key)
 
     def _shown(self) -> str:
         return ", ".join(map(redact, self._config().brokers))

@@ -22,16 +22,28 @@ log = logging.getLogger("gearmesh.waiting")
 READ = 1000
 #: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many.
 LINGER = 1.0
+#: Seconds that the backend may be unreachable before that is logged.
+SILENT_S = 1.0
 #: Seconds between two attempts to watch the backend.
 REWATCH = 5.0
 
 
 class Waiter:
-    """The service. Make one a process (see :class:`~gearmesh.forks.PerProcess`)."""
+    """The service. Make one a process (see :class:`~gearmesh.forks.PerProcess`).
 
-    def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        shown: the backend's URL for log lines, without its password.
+    """
+
+    def __init__(
+        self, backend: Backend, clock: Callable[[], float] = time.monotonic, *, shown: str = "of the app"
+    ) -> None:
         self._backend = backend
         self._clock = clock
+        self._shown = shown
+        #: since when the backend is unreachable; None: it is not
+        self._away_since: float | None = None
+        self._warned = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._heap: list[tuple[float, int, Watch]] = []
@@ -183,6 +195,23 @@ class Waiter:
             log.debug("the backend cannot be watched now", exc_info=True)
             return None
 
+    def _note_outage(self, reason: str) -> None:
+        """Log once that the backend is unreachable, when it has been for a second, and once that it is back."""
+        if reason:
+            now = self._clock()
+            if self._away_since is None:
+                self._away_since = now
+            elif now - self._away_since >= SILENT_S and not self._warned:
+                self._warned = True
+                log.warning(
+                    "the result backend %s is unreachable, results are awaited: %s", self._shown, reason
+                )
+            return
+        self._away_since = None
+        if self._warned:
+            self._warned = False
+            log.info("the result backend %s is reachable again", self._shown)
+
     def _ask(self, due: list[tuple[Watch, list[str]]]) -> None:
         uuids = list(dict.fromkeys(itertools.chain.from_iterable(window for _, window in due)))
         states: dict[str, TaskState | None] = {}
@@ -191,8 +220,10 @@ class Waiter:
                 part = uuids[start : start + READ]
                 states.update(zip(part, self._backend.read(part), strict=True))
         except self._backend.connection_errors as exc:
+            reason = redact_text(str(exc)) or type(exc).__name__
             for watch, _ in due:
-                watch.trouble = redact_text(str(exc)) or type(exc).__name__
+                watch.trouble = reason
+            self._note_outage(reason)
             return
         except Exception as exc:
             if len(due) > 1:  # whose state is it that cannot be read?
@@ -203,6 +234,7 @@ class Waiter:
             watch.error, watch.over = exc, True
             watch.tell()
             return
+        self._note_outage("")
         for watch, window in due:
             watch.trouble = ""
             if watch.take(states[uuid] for uuid in window):

@@ -84,7 +84,7 @@ class Listener:
                         self._announcer.announce(words)
             except self._errors as exc:
                 if not over.is_set():
-                    pauses.log(log, f"{self._what} is not heard now", exc)
+                    pauses.log(log, f"{self._what}: the subscription is interrupted", exc)
                 over.wait(pauses.next())
 
 

@@ -19,7 +19,9 @@ from gearmesh.pauses import Pauses
 from gearmesh.scheduler.clock import Clock, SystemClock, Waker
 from gearmesh.scheduler.pool import Pool
 from gearmesh.scheduler.timetable import Firing, Missed, Timetable
+from gearmesh.urls import redact
 from gearmesh.wire import gotime
+from gearmesh.worker.task_log import duration
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -249,7 +251,7 @@ class Scheduler:
                 if not patience(exc):
                     raise
             else:
-                log.info("periodic task sent", extra=_shown(firing) | {"uuid": getattr(result, "uuid", "")})
+                log.info("sent", extra=_shown(firing) | {"uuid": getattr(result, "uuid", "")})
                 return
 
     def _take(self, firing: Firing, holder: str, patience: Callable[[BaseException], bool]) -> bool:
@@ -259,7 +261,7 @@ class Scheduler:
         while True:
             now = self._clock.now().wall
             if self._ending:
-                log.info("periodic task left to other schedulers", extra=_shown(firing))
+                log.info("left to other schedulers: this one is stopping", extra=_shown(firing))
                 return False
             if now >= firing.until_ns:
                 self._tell_lost(firing, trouble or "there was no time")
@@ -297,9 +299,17 @@ class Scheduler:
 
     def _tell_begin(self) -> None:
         entries = self.app.periodics.entries
-        log.info("scheduler runs, %d periodic tasks", len(entries))
+        now = self._clock.now().wall
+        due = min((entry.next_after(now) for entry in entries.values()), default=0)
+        log.info(
+            "scheduling %d periodic %s; lock %s; %s",
+            len(entries),
+            "task" if len(entries) == 1 else "tasks",
+            redact(self.app.config.lock) if self.app.config.lock else "none",
+            f"the next is due in {duration((due - now) / SECOND)}" if due > now else "none is due",
+        )
         if self._alone:
-            log.info("there is no lock: every other scheduler of this app fires, too")
+            log.info("no lock configured: if you run several schedulers, each one sends every task")
 
     def _tell_missed(self, missed: Missed) -> None:
         log.error(

@@ -79,7 +79,7 @@ def test_scheduler(run: Run, folder: Path, redis_url: str) -> None:
         eventually(lambda: ticks(client) >= 2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert "periodic task sent  periodic=tick due=20" in (folder / "log").read_text("utf-8")
+    assert "sent  periodic=tick due=20" in (folder / "log").read_text("utf-8")
 
 
 def test_scheduler_that_cannot_run(run: Run, folder: Path) -> None:
