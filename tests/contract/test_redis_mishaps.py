@@ -33,7 +33,7 @@ from gearmesh.transports.redis.transport import Transport
 from gearmesh.transports.redis.watch import Watch
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
-from gearmesh.wire.names import QueueKeys
+from gearmesh.wire.names import QueueKeys, done_channel
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskState
 
 OpenTap = Callable[..., Tap]
@@ -625,3 +625,18 @@ def test_errors_of_ours_are_no_lost_connections() -> None:
     assert not issubclass(KeyError, Transport.connection_errors)
     assert issubclass(ConnectionError, Transport.connection_errors)
     assert issubclass(redis.ConnectionError, Transport.connection_errors)
+
+
+def test_an_announcement_that_is_no_text(redis_url: str) -> None:
+    """What anybody publishes on the channel of final states must not end the thread that listens."""
+    backend = open_backend(redis_url, expire=60)
+    told: list[str] = []
+    stop = backend.watch(told.extend)
+    with redis.Redis.from_url(redis_url) as client:
+        channel = done_channel(int(redis_url.rpartition("/")[2]))
+        eventually(lambda: client.publish(channel, b"\xff task_1") and "task_1" in told)
+    backend.write([done("task_2")])
+    eventually(lambda: "task_2" in told)
+    assert stop is not None
+    stop()
+    backend.close()

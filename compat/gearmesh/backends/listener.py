@@ -103,7 +103,7 @@ def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | N
             while True:
                 message = pubsub.get_message(timeout=LOOK)
                 if message is not None and message["type"] == "message":
-                    yield message["data"].decode().split(" ")
+                    yield message["data"].decode(errors="replace").split(" ")
                 elif message is not None and message["type"] == "subscribe" and missed is not None:
                     yield missed()
                 else:

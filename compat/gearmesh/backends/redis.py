@@ -169,7 +169,7 @@ class RedisBackend:
         seconds, micros = self._redis.time()
         now = seconds * 1000 + micros // 1000
         found = self._redis.zrange(REVOKED, f"({now}", "+inf", byscore=True, withscores=True)
-        return {uuid.decode(): (until - now) / 1000 for uuid, until in found}
+        return {uuid.decode(errors="replace"): (until - now) / 1000 for uuid, until in found}
 
     def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
         return self._revocations.watch(lambda words: wake(dict(map(_heard, words))))
@@ -181,7 +181,7 @@ class RedisBackend:
         while not self._redis.set(key, holder, nx=True, px=max(1, int(seconds * 1000))):
             other = self._redis.get(key)
             if other is not None:  # else it has just expired
-                return str(other.decode())
+                return str(other.decode(errors="replace"))
         return holder
 
     def release(self, key: str, holder: str) -> None:

@@ -43,7 +43,7 @@ def listening(options: dict[str, Any]) -> Hear:
 
         def note(message: Any) -> None:
             body = message.body
-            heard.extend((body if isinstance(body, str) else bytes(body).decode()).split(" "))
+            heard.extend((body if isinstance(body, str) else bytes(body).decode(errors="replace")).split(" "))
 
         try:
             connection.connect()

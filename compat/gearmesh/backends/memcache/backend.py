@@ -160,7 +160,7 @@ class MemcacheBackend:
         while not server.run(methodcaller("add", name, value, until)):
             other = server.run(methodcaller("get", name))
             if other is not None:  # else it has just expired
-                return str(other.decode())
+                return str(other.decode(errors="replace"))
         return holder
 
     def release(self, key: str, holder: str) -> None:

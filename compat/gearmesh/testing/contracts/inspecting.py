@@ -58,6 +58,27 @@ class Inspect(TransportFixtures):
             assert name in here.queues(), "what is held there is there"
             message.ack()
 
+    def test_an_empty_message(self, tap: OpenTap, queue: str) -> None:
+        """It is no signature, and a message as any other: seen, taken, dead, put back, dropped."""
+        producer = tap()
+        producer.publish(queue, b"", b"x")
+        assert producer.verbs.pending(queue) == [b"", b"x"]
+        consumer = tap(queue, prefetch=1)
+        (message,) = consumer.take(1)
+        assert message.body == b""
+        consumer.settle(message, how="dead", reason="no")
+        consumer.close()
+        (letter,) = producer.verbs.dead_letters(queue)
+        assert (letter.body, letter.reason) == (b"", "no")
+        assert producer.verbs.take_dead(queue, [letter.id], retry=True) == 1
+        assert producer.verbs.pending(queue) == [b"x", b""]
+        consumer = tap(queue, prefetch=2)
+        consumer.settle(consumer.take(2)[1], how="dead", reason="again")
+        assert producer.verbs.take_dead(queue, [letter.id], retry=False) == 1
+        assert producer.verbs.dead_letters(queue) == []
+        consumer.close()
+        assert _inspecting(producer).purge(queue) == 1
+
     def test_purge_takes_what_waits(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
         here = _inspecting(producer)

@@ -17,7 +17,7 @@ from gearmesh.transports.amqp.frames import Delivered, read_properties
 from gearmesh.transports.amqp.handing import Handing
 from gearmesh.transports.amqp.inlet import Arrived, Inlet
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.message import Message
+from gearmesh.transports.amqp.message import Message, body_of
 from gearmesh.transports.amqp.sender import turn_of
 from gearmesh.transports.amqp.suspects import Suspects
 from gearmesh.transports.amqp.tags import Tags
@@ -175,7 +175,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
             raw = super().basic_get(queue, no_ack)
             if raw is None:
                 return None
-            info, body = raw.delivery_info, bytes(raw.body)
+            info, body = raw.delivery_info, body_of(raw)
             delivered = Delivered(
                 "", info["delivery_tag"], info["redelivered"], info["exchange"], info["routing_key"]
             )

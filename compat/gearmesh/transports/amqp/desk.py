@@ -15,6 +15,7 @@ from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON
 from gearmesh.transports.amqp.inventory import Inventory
 from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
+from gearmesh.transports.amqp.message import body_of
 from gearmesh.transports.amqp.sender import AGAIN
 from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.wire.codec import decode
@@ -119,7 +120,7 @@ class Desk(Inventory):
         else gets them, and afterwards they count as delivered before.
         """
         with self.browse(queue, limit) as messages:
-            return [bytes(message.body) for message in messages]
+            return [message.body for message in messages]
 
     def delayed(self, limit: int = 1000) -> list[Delayed]:
         """What waits in the one queue for delayed messages, if the settings name one.
@@ -134,7 +135,7 @@ class Desk(Inventory):
                 "'rabbitmqctl list_queues' lists them; with the setting amqp.delayed_queue they are one"
             )
         with self.browse(queue, 1 << 30) as messages:
-            found = [Delayed(body, _eta(body)) for body in (bytes(message.body) for message in messages)]
+            found = [Delayed(message.body, _eta(message.body)) for message in messages]
         return sorted(found, key=lambda each: each.eta_ns)[:limit]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
@@ -145,8 +146,8 @@ class Desk(Inventory):
         """What is put back into its queue is there before it leaves the dead: it may come twice, never not at all."""
         wanted = set(ids)
         with self.browse(amqp_dead(queue), 1 << 30) as messages:
-            taken = [message for message in messages if _id(bytes(message.body)) in wanted]
-            bodies = {_id(bytes(message.body)): message for message in taken}
+            taken = [message for message in messages if _id(message.body) in wanted]
+            bodies = {_id(message.body): message for message in taken}
             if retry and bodies:
                 batch = []
                 for message in bodies.values():
@@ -154,7 +155,7 @@ class Desk(Inventory):
                     for name in (AGAIN, ASIDE, DEAD_AT, DEAD_REASON):
                         headers.pop(name, None)
                     priority = message.properties.get("priority") or 0
-                    batch.append(frames.Publishing("", queue, bytes(message.body), headers, priority))
+                    batch.append(frames.Publishing("", queue, message.body, headers, priority))
                 self.link.declarer(self.topology).ensure(self.topology.source(queue))
                 self.link.sender(self.topology).publish(batch)
             for message in taken:
@@ -167,7 +168,10 @@ class Desk(Inventory):
 
     @contextmanager
     def browse(self, queue: str, limit: int) -> Iterator[list[Any]]:
-        """The first messages of a queue, taken for the moment. What is not acknowledged inside goes back."""
+        """The first messages of a queue, taken for the moment, with their bodies as bytes.
+
+        A message that is not acknowledged within the block goes back to its place.
+        """
         with self.link.lock:
             self.barrier()  # what was published here without a confirm is there, too
             count = self.link.declarer(self.topology).count(queue)
@@ -182,6 +186,7 @@ class Desk(Inventory):
                     message = channel.basic_get(queue)
                     if message is None:
                         break
+                    message.body = body_of(message)
                     messages.append(message)
                 yield messages
             finally:
@@ -193,7 +198,7 @@ class Desk(Inventory):
         """One letter for equal bytes; the longest dead first."""
         letters: dict[bytes, DeadLetter] = {}
         for message in messages:
-            body = bytes(message.body)
+            body = message.body
             headers = message.properties.get("application_headers") or {}
             died = float(headers.get(DEAD_AT) or 0) / 1000
             old = letters.pop(body, None)

@@ -62,7 +62,7 @@ class Inventory:
         gone = 0
         with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:
             for message in messages:
-                if _leads_to(bytes(message.body), self.topology) == queue:
+                if _leads_to(message.body, self.topology) == queue:
                     message.channel.basic_ack(message.delivery_tag)
                     gone += 1
         return gone

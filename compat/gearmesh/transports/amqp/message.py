@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.channel import Channel
     from gearmesh.transports.amqp.frames import Delivered
 
-__all__ = ["Message"]
+__all__ = ["Message", "body_of"]
 
 #: What Machinery calls a signature. kombu's own JSON always says its encoding, too.
 _JSON = "application/json"
+
+
+def body_of(message: Any) -> bytes:
+    """The body of one of py-amqp's messages, for which an empty one is text."""
+    body = message.body
+    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 class Message(KombuMessage):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.transports.amqp.message import body_of
 from gearmesh.wire.names import amqp_sent
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Notes:
             known = 0, 0
             if message is not None:
                 self._declarer.channel.basic_reject(message.delivery_tag, requeue=True)
-                seq, _, count = bytes(message.body).partition(b" ")
-                known = int(seq), int(count)
+                seq, _, count = body_of(message).partition(b" ")
+                # A note is ours; where anything else stands, nothing is known.
+                known = (int(seq), int(count)) if seq.isdigit() and count.isdigit() else (0, 0)
             self._known[producer] = known
         return known
