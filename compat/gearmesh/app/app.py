@@ -389,7 +389,14 @@ class App:
             self._publish(plan, patience)
             return result
         sig = plan.messages[0].sig
-        uuid = send_once(sig, seconds, self.backend, lambda: self._publish(plan, patience))
+        with self.reached_backend() as backend:
+            uuid = send_once(
+                sig,
+                seconds,
+                backend,
+                lambda: self._outbox.store_pending(plan, patience),
+                lambda: self._publish(plan, patience),
+            )
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
     def _publish(self, plan: Plan, patience: Patience | None = None) -> None:

@@ -77,6 +77,11 @@ class Outbox:
             commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
         self._publisher.send(commits, connections=plan.connections, patience=patience)
 
+    def store_pending(self, plan: Plan, patience: Patience | None = None) -> None:
+        """Store the PENDING states of a plan's messages before they are sent. Raises PublishError."""
+        created = gotime.format_ns(plan.now_ns)
+        self._store(plan, [message.written() for message in plan.messages], created, patience)
+
     def _store(self, plan: Plan, written: Sequence[Written], created: str, patience: Patience | None) -> None:
         """Group metas and all PENDING states, which have to be there before any member is."""
         named = dict(plan.members)

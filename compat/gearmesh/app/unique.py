@@ -3,40 +3,103 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
 from gearmesh.backends.base import Backend, Claiming
-from gearmesh.errors import TaskError
+from gearmesh.errors import RemoteProtocolError, TaskError
+from gearmesh.wire.codec import decode
 from gearmesh.wire.names import unique_claim
 from gearmesh.wire.signature import Signature
 
-__all__ = ["send_once"]
+__all__ = ["release_claims", "send_once"]
+
+#: Seconds for which a claim's holder may be without a state: between claiming and storing its PENDING.
+STATELESS_S: Final = 0.2
+#: Seconds between two looks at it.
+PAUSE_S: Final = 0.02
 
 _encode = msgspec.json.Encoder().encode
 
 
-def send_once(sig: Signature, seconds: float, backend: Backend, send: Callable[[], None]) -> str:
+def send_once(
+    sig: Signature,
+    seconds: float,
+    backend: Backend,
+    store_pending: Callable[[], None],
+    send: Callable[[], None],
+) -> str:
     """Send, unless the same name and arguments were sent within ``seconds``; the UUID of the call that is queued.
 
-    The claim is taken before the message is sent and given up if sending fails: two callers never both send, and a
-    process that dies in between keeps others from sending until the claim ends.
+    A call counts as queued while its claim lasts and its state is stored. A call that was forgotten, or whose state has
+    expired, no longer counts: nobody could wait for it. So the holder of a claim stores its PENDING before it sends,
+    and then makes sure that nobody has taken its claim over meanwhile: two callers never both send.
+
+    The claim is given up if sending fails. A process that dies before it has sent keeps others from sending until the
+    claim ends, or the state expires.
+
+    Args:
+        sig: the call.
+        seconds: how long the claim lasts.
+        backend: keeps the claims.
+        store_pending: stores the call's PENDING state.
+        send: sends the call.
 
     Raises:
         TaskError: the backend can't keep claims.
-        Exception: what ``send`` raises.
+        Exception: what ``store_pending`` and ``send`` raise, and the backend's ``connection_errors``.
     """
     if not isinstance(backend, Claiming):
         raise TaskError(
             f"task {sig.Name!r}: unique_for needs a result backend that keeps claims (redis, memcache, mongodb, memory)"
         )
-    key = unique_claim(sig.Name, hashlib.sha1(_encode(sig.Args), usedforsecurity=False).hexdigest())
-    holder = backend.claim(key, sig.UUID, seconds)
-    if holder == sig.UUID:
+    key = _key(sig)
+    stateless, since = "", 0.0
+    while True:
+        holder = backend.claim(key, sig.UUID, seconds)
+        if holder == sig.UUID:
+            try:
+                store_pending()
+                if backend.claim(key, sig.UUID, seconds) == sig.UUID:
+                    send()
+                    return holder
+            except BaseException:
+                backend.release([(key, sig.UUID)])
+                raise
+            backend.purge([sig.UUID])
+            continue
+        if backend.read([holder])[0] is not None:
+            return holder
+        now = time.monotonic()
+        if holder != stateless:
+            stateless, since = holder, now
+        if now - since >= STATELESS_S:
+            backend.release([(key, holder)])
+        else:
+            time.sleep(PAUSE_S)
+
+
+def release_claims(backend: Backend, bodies: Sequence[bytes]) -> None:
+    """Give up the claims of messages that were deleted, so that the same calls can be queued again.
+
+    Raises the backend's ``connection_errors``.
+    """
+    if not isinstance(backend, Claiming):
+        return
+    claims = []
+    for body in bodies:
         try:
-            send()
-        except BaseException:
-            backend.release(key, sig.UUID)
-            raise
-    return holder
+            sig = decode(body)
+        except RemoteProtocolError:
+            continue
+        if sig.UUID:
+            claims.append((_key(sig), sig.UUID))
+    if claims:
+        backend.release(claims)
+
+
+def _key(sig: Signature) -> str:
+    return unique_claim(sig.Name, hashlib.sha1(_encode(sig.Args), usedforsecurity=False).hexdigest())

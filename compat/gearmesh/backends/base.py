@@ -160,5 +160,5 @@ class Claiming(Protocol):
     def claim(self, key: str, holder: str, seconds: float) -> str:
         """Give ``key`` to ``holder`` for ``seconds`` if nobody has it; who has it now."""
 
-    def release(self, key: str, holder: str) -> None:
-        """Take ``key`` from ``holder``, if it is the one that has it."""
+    def release(self, claims: Sequence[tuple[str, str]]) -> None:
+        """For each (key, holder): take the key from the holder, if it is the one that has it."""

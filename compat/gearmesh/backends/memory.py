@@ -149,10 +149,11 @@ class MemoryBackend:
             self._store.claims = {k: claim for k, claim in self._store.claims.items() if claim[1] > now}
             return self._store.claims.setdefault(key, (holder, now + seconds))[0]
 
-    def release(self, key: str, holder: str) -> None:
+    def release(self, claims: Sequence[tuple[str, str]]) -> None:
         with self._store.lock:
-            if self._store.claims.get(key, ("", 0.0))[0] == holder:
-                del self._store.claims[key]
+            for key, holder in claims:
+                if self._store.claims.get(key, ("", 0.0))[0] == holder:
+                    del self._store.claims[key]
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         with self._store.lock:

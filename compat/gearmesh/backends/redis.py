@@ -19,7 +19,7 @@ from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, Packed, pack_state
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_scripts.runner import run, run_each
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (
     REVOKED,
@@ -184,8 +184,10 @@ class RedisBackend:
                 return str(other.decode(errors="replace"))
         return holder
 
-    def release(self, key: str, holder: str) -> None:
-        run(self._redis, "release", [key], [holder])
+    def release(self, claims: Sequence[tuple[str, str]]) -> None:
+        for start in range(0, len(claims), MAX_ENTRIES):
+            part = claims[start : start + MAX_ENTRIES]
+            run_each(self._redis, "release", [(key, [holder]) for key, holder in part])
 
     # -- being told
 

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
+
+from gearmesh.app.unique import release_claims
+from gearmesh.backends.base import Claiming
 from gearmesh.cli.common import Place
-from gearmesh.errors import GearmeshError
-from gearmesh.transports.base import Inspecting
+from gearmesh.errors import BackendError, GearmeshError
+from gearmesh.transports.base import Gone, Inspecting
 from gearmesh.transports.registry import connect
 
-__all__ = ["channel_of", "inspecting"]
+__all__ = ["channel_of", "claims_of", "inspecting"]
 
 
 @contextmanager
@@ -29,6 +33,34 @@ def channel_of(place: Place) -> Iterator[tuple[Any, str]]:
             raise GearmeshError(f"broker {app.shown_broker} cannot be reached: {exc}") from exc
         except connection.channel_errors as exc:  # a key of that name is no queue, say
             raise GearmeshError(f"broker {app.shown_broker} refuses: {exc}") from exc
+
+
+@contextmanager
+def claims_of(place: Place) -> Iterator[Gone | None]:
+    """Gives a function for messages that are deleted: it gives up their claims (``unique_for``).
+
+    None: the result backend keeps no claims. If it is unreachable, a warning says so, once.
+    """
+    with place.app() as app:
+        backend = app.backend
+        if not isinstance(backend, Claiming):
+            yield None
+            return
+        unreachable = False
+
+        def gone(bodies: list[bytes]) -> None:
+            nonlocal unreachable
+            if unreachable:
+                return
+            try:
+                with app.reached_backend():
+                    release_claims(backend, bodies)
+            except BackendError as exc:
+                unreachable = True
+                text = f"{exc}: deleted calls of tasks with unique_for cannot be sent again until that ends"
+                click.secho(text, fg="yellow", err=True)
+
+        yield gone
 
 
 def inspecting(channel: Any) -> Inspecting:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from gearmesh.cli.broker import channel_of
+from gearmesh.cli.broker import channel_of, claims_of
 from gearmesh.cli.common import Place, as_json, as_wide, print_json, servers
 from gearmesh.cli.display import counted, moment, show_rows
 from gearmesh.errors import GearmeshError, RemoteProtocolError
@@ -123,11 +123,13 @@ def _take(
         reason = ""
     if not ids and reason is None:
         raise GearmeshError("no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all")
-    with channel_of(place) as (channel, name):
+    with channel_of(place) as (channel, name), claims_of(place) as gone:
         chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
         if retry:
             _begin_anew(place, chosen)
         count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
+        if not retry and gone is not None:
+            gone([letter.body for letter in chosen])
     letters = counted(count, "dead letter")
     click.echo(f"returned {letters} to the tail of {name}" if retry else f"deleted {letters} of {name}")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 import msgspec
 
-from gearmesh.cli.broker import channel_of, inspecting
+from gearmesh.cli.broker import channel_of, claims_of, inspecting
 from gearmesh.cli.common import Place, as_json, servers
 from gearmesh.cli.display import counted
-from gearmesh.transports.base import Channel
+from gearmesh.transports.base import Channel, Gone
 
 __all__ = ["purge"]
 
@@ -27,9 +27,13 @@ def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, pl
     """Delete the waiting messages of QUEUE (default: the app's default queue), after asking.
 
     Messages that workers hold stay with them. The states of deleted tasks stay PENDING until they expire: a program
-    that waits for one of their results waits until its timeout.
+    that waits for one of their results waits until its timeout. A deleted call of a task with unique_for can be sent
+    again at once, if the command knows the result backend.
     """
-    with channel_of(place._replace(queue=name or place.queue)) as (channel, name):
+    with (
+        channel_of(place._replace(queue=name or place.queue)) as (channel, name),
+        claims_of(place) as gone_too,
+    ):
         desk = inspecting(channel)
         if not yes:
             count = desk.count(name)
@@ -43,19 +47,21 @@ def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, pl
             click.confirm(
                 f"Delete {', '.join(what)} of {name}? This cannot be undone. Continue?", abort=True, err=True
             )
-        gone = {"pending": desk.purge(name)}
+        gone = {"pending": desk.purge(name, gone_too)}
         if delayed:
-            gone["delayed"] = desk.purge_delayed(name)
+            gone["delayed"] = desk.purge_delayed(name, gone_too)
         if dead:
-            gone["dead"] = _bury(channel, name)
+            gone["dead"] = _bury(channel, name, gone_too)
     if json:
         click.echo(msgspec.json.encode({"queue": name, **gone}))
     else:
         click.echo(f"deleted from {name}: " + ", ".join(f"{count} {what}" for what, count in gone.items()))
 
 
-def _bury(channel: Channel, queue: str) -> int:
+def _bury(channel: Channel, queue: str, gone_too: Gone | None) -> int:
     gone = 0
     while letters := channel.dead_letters(queue, STEP):
         gone += channel.take_dead(queue, [letter.id for letter in letters], retry=False)
+        if gone_too is not None:
+            gone_too([letter.body for letter in letters])
     return gone

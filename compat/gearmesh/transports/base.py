@@ -15,7 +15,17 @@ import msgspec
 
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
-__all__ = ["Channel", "Count", "DeadLetter", "Delayed", "Drifting", "Inspecting", "Rated", "Streaming"]
+__all__ = [
+    "Channel",
+    "Count",
+    "DeadLetter",
+    "Delayed",
+    "Drifting",
+    "Gone",
+    "Inspecting",
+    "Rated",
+    "Streaming",
+]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
 SIGNATURE = "application/x-machinery"
@@ -216,6 +226,10 @@ class Streaming(Protocol):
         """
 
 
+#: Takes messages that were deleted.
+Gone = Callable[[list[bytes]], None]
+
+
 @runtime_checkable
 class ListsParked(Protocol):
     """A channel that can list the messages which are out of the way for a while."""
@@ -238,8 +252,12 @@ class Inspecting(Protocol):
     def count(self, queue: str) -> Count:
         """How many messages of ``queue`` are where. Changes nothing; a queue that is not there has none."""
 
-    def purge(self, queue: str) -> int:
-        """Delete what waits in ``queue`` or is set aside; how many there were. What consumers hold stays theirs."""
+    def purge(self, queue: str, gone: Gone | None = None) -> int:
+        """Delete what waits in ``queue`` or is set aside; how many there were. What consumers hold stays theirs.
 
-    def purge_delayed(self, queue: str) -> int:
-        """Delete the delayed messages for ``queue``; how many there were."""
+        Args:
+            gone: takes the messages that were deleted, in batches. None: they are not read, which is much faster.
+        """
+
+    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+        """Delete the delayed messages for ``queue``; how many there were. ``gone``: see :meth:`purge`."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from gearmesh import App, TaskError
+from gearmesh.cli import main
 from gearmesh.errors import PublishError
+from gearmesh.testing.servers import free_port
 from gearmesh.transports.registry import open_connection
+from gearmesh.wire.commit import Commit, Settle
+from gearmesh.worker import Worker
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -45,6 +53,120 @@ def test_the_claim_ends(app: App) -> None:
         pass
     assert waiting(app) == 2
     app.close()
+
+
+def test_what_was_forgotten_can_be_sent_again(app: App) -> None:
+    """Also in a state that has expired: nobody could wait for such a call."""
+
+    @app.task(unique_for=60)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    first = add.delay(1, 2)
+    first.forget()
+    second = add.delay(1, 2)
+    assert second.uuid != first.uuid
+    assert (second.state, waiting(app)) == ("PENDING", 2)
+    assert add.delay(1, 2).uuid == second.uuid, "the claim is the second call's"
+    app.close()
+
+
+def test_a_holder_that_has_not_stored_its_state_yet(app: App) -> None:
+    """It is taken for gone; when it goes on, it finds that and sends nothing."""
+
+    @app.task(unique_for=60)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    claimed, go_on = threading.Event(), threading.Event()
+    store = app._outbox.store_pending
+    holders: list[str] = []
+
+    def slowly(*args: Any) -> None:
+        if threading.current_thread() is slow:
+            claimed.set()
+            assert go_on.wait(20)
+        store(*args)
+
+    app._outbox.store_pending = slowly  # type: ignore[method-assign]
+    slow = threading.Thread(target=lambda: holders.append(add.delay(1, 2).uuid))
+    slow.start()
+    assert claimed.wait(20)
+    second = add.delay(1, 2)
+    go_on.set()
+    slow.join(20)
+    assert holders == [second.uuid]
+    assert waiting(app) == 1
+    app.close()
+
+
+def test_many_callers_send_once(app: App) -> None:
+    @app.task(unique_for=60)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    gone = add.delay(1, 2)
+    app.forget([gone.uuid])
+    barrier = threading.Barrier(8)
+
+    def call(_: int) -> str:
+        barrier.wait(20)
+        return add.delay(1, 2).uuid
+
+    with ThreadPoolExecutor(8) as pool:
+        uuids = set(pool.map(call, range(8)))
+    assert len(uuids) == 1
+    assert waiting(app) == 2, "the first one's message, and one more"
+    app.close()
+
+
+CALLS = {
+    "purge": (("purge", "--yes"), {}),
+    "purge --delayed": (("purge", "--delayed", "--yes"), {"countdown": 3600}),
+    "purge --dead": (("purge", "--dead", "--yes"), {}),
+    "dead drop": (("dead", "drop", "--reason", "", "--yes"), {}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("broker", ["redis", "amqp"])
+def test_what_was_deleted_can_be_sent_again(
+    request: pytest.FixtureRequest, redis_url: str, broker: str, name: str
+) -> None:
+    words, options = CALLS[name]
+    url = redis_url if broker == "redis" else request.getfixturevalue("amqp_url")
+    env = {"BROKER": url, "RESULT_BACKEND": redis_url, "AMQP_DELAYED_QUEUE": "later"}
+    app = App(url, redis_url, amqp={"delayed_queue": "later"})
+
+    @app.task(unique_for=60)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    first = add.apply_async((1, 2), **options)
+    assert add.apply_async((1, 2), **options).uuid == first.uuid
+    if "dead" in name:
+        with open_connection(url) as connection:
+            channel = connection.channel()
+            delivery = channel.basic_get("machinery_tasks").delivery
+            channel.commit([Commit(settle=Settle(delivery, "dead", "no"))])
+    result = CliRunner().invoke(main, words, env=env)
+    assert result.exit_code == 0, result.output
+    second = add.apply_async((1, 2), **options)
+    assert second.uuid != first.uuid
+    if not options:
+        with Worker(app, concurrency=1):
+            assert second.get(timeout=20) == 3
+    app.close()
+
+
+def test_a_purge_without_its_result_backend(redis_url: str) -> None:
+    with App(redis_url) as app:
+        app.remote("add").delay()
+    env = {"BROKER": redis_url, "RESULT_BACKEND": f"redis://127.0.0.1:{free_port()}/0"}
+    result = CliRunner().invoke(main, ["purge", "--yes"], env=env)
+    assert result.exit_code == 0, result.output
+    assert "deleted from machinery_tasks: 1 pending" in result.output
+    assert "tasks with unique_for cannot be sent again until that ends" in result.output
 
 
 def test_what_was_not_sent_claims_nothing(app: App) -> None:

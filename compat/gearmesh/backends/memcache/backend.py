@@ -163,12 +163,13 @@ class MemcacheBackend:
                 return str(other.decode(errors="replace"))
         return holder
 
-    def release(self, key: str, holder: str) -> None:
-        name = side_key(key)
-        server = self._servers.get().of(name)
-        value, cas = server.run(methodcaller("gets", name))
-        if value == holder.encode():
-            server.run(methodcaller("cas", name, b"", cas, -1))  # -1: it expires at once
+    def release(self, claims: Sequence[tuple[str, str]]) -> None:
+        for key, holder in claims:
+            name = side_key(key)
+            server = self._servers.get().of(name)
+            value, cas = server.run(methodcaller("gets", name))
+            if value == holder.encode():
+                server.run(methodcaller("cas", name, b"", cas, -1))  # -1: it expires at once
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
         """memcached can't tell."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
-from pymongo import UpdateOne
+from pymongo import DeleteOne, UpdateOne
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
 from gearmesh.backends.members import Members
@@ -176,9 +176,12 @@ class MongoBackend:
             if found is not None and int(found["delete_at"]) > now * 1000:  # else it has just ended
                 return str(found["holder"])
 
-    def release(self, key: str, holder: str) -> None:
-        with asking():
-            self._table(MONGO_CLAIMS).delete_one({"_id": key, "holder": holder})
+    def release(self, claims: Sequence[tuple[str, str]]) -> None:
+        if claims:
+            with asking():
+                self._table(MONGO_CLAIMS).bulk_write(
+                    [DeleteOne({"_id": key, "holder": holder}) for key, holder in claims], ordered=False
+                )
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
         """A single mongod announces nothing."""

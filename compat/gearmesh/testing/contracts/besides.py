@@ -137,11 +137,11 @@ class Besides(BackendFixtures):
         assert _claiming(backend).claim(key, "one", 60) == "one"
         assert _claiming(other).claim(key, "two", 60) == "one"
         assert _claiming(backend).claim(key, "one", 60) == "one"
-        _claiming(other).release(key, "two")
+        _claiming(other).release([(key, "two")])
         assert _claiming(other).claim(key, "two", 60) == "one"
-        _claiming(other).release(key, "one")
+        _claiming(other).release([(f"{key} nobody's", "one"), (key, "one")])
         assert _claiming(other).claim(key, "two", 60) == "two"
-        _claiming(other).release(f"{key} nobody's", "two")
+        _claiming(other).release([(f"{key} nobody's", "two")])
         other.close()
 
     def test_a_claim_ends(self, backend: Backend, uuid: str) -> None:

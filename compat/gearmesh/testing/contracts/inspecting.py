@@ -95,6 +95,32 @@ class Inspect(TransportFixtures):
         assert here.count(f"{queue}_other").pending == 1
         assert not producer.verbs.lists_delayed or len(producer.verbs.delayed()) == 1
 
+    def test_purge_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        here = _inspecting(producer)
+        bodies = [signature(queue, n) for n in range(600)]
+        producer.publish(queue, *bodies)
+        consumer = tap(queue, prefetch=2)
+        held, later = consumer.take(2)
+        assert held.body == bodies[0]
+        consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
+        gone: list[bytes] = []
+        count = here.purge(queue, gone.extend)
+        assert count == len(gone) >= 598, "the next one may be on its way to the consumer"
+        assert len(set(gone)) == count
+        assert set(gone) <= set(bodies[1:])
+        assert here.count(queue).pending == 0
+
+    def test_purge_delayed_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
+        producer = tap()
+        if not producer.verbs.lists_delayed:
+            pytest.skip("the broker alone knows what is delayed")
+        later = signature(queue, 1)
+        producer.publish(queue, later, eta_ns=time.time_ns() + HOUR)
+        gone: list[bytes] = []
+        assert _inspecting(producer).purge_delayed(queue, gone.extend) == 1
+        assert gone == [later]
+
     def test_purge_leaves_what_is_held(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
         here = _inspecting(producer)

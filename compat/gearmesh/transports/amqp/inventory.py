@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
-from gearmesh.transports.base import Count
+from gearmesh.transports.base import Count, Gone
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.topology import Topology
 
 __all__ = ["Inventory"]
+
+#: Messages that are taken at a time where they are to be read before they are gone.
+PART: Final = 256
 
 
 class Inventory:
@@ -40,15 +43,30 @@ class Inventory:
             dead = declarer.count(amqp_dead(queue)) or 0
         return Count(queue=queue, pending=pending, dead=dead, consumers=consumers)
 
-    def purge(self, queue: str) -> int:
+    def purge(self, queue: str, gone: Gone | None = None) -> int:
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
-            there = [
-                name for name in (queue, *self.topology.waits(queue)) if declarer.count(name) is not None
-            ]
-            return sum(int(declarer.channel.queue_purge(name)) for name in there)
+            names = (queue, *self.topology.waits(queue))
+            there = {name: count for name in names if (count := declarer.count(name)) is not None}
+            if gone is None:
+                return sum(int(declarer.channel.queue_purge(name)) for name in there)
+            return sum(self._take_all(name, count, gone) for name, count in there.items())
 
-    def purge_delayed(self, queue: str) -> int:
+    def _take_all(self, queue: str, count: int, gone: Gone) -> int:
+        """Delete the first ``count`` messages of a queue; how many there were."""
+        taken = 0
+        while taken < count:
+            with self.browse(queue, min(PART, count - taken)) as messages:
+                if not messages:
+                    break
+                last = messages[-1]
+                last.channel.basic_ack(last.delivery_tag, multiple=True)
+                bodies = [message.body for message in messages]
+            taken += len(bodies)
+            gone(bodies)
+        return taken
+
+    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
         """Of the one queue for delayed messages, if the settings name one. Else nobody can say where they are.
 
         Raises:
@@ -59,13 +77,15 @@ class Inventory:
                 f"RabbitMQ can't tell what is delayed for {queue!r}: each duration has a queue of its own "
                 f"(delay.<ms>…). 'rabbitmqctl list_queues' lists them"
             )
-        gone = 0
+        bodies = []
         with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:
             for message in messages:
                 if _leads_to(message.body, self.topology) == queue:
                     message.channel.basic_ack(message.delivery_tag)
-                    gone += 1
-        return gone
+                    bodies.append(message.body)
+        if gone is not None:
+            gone(bodies)
+        return len(bodies)
 
 
 def _leads_to(body: bytes, topology: Topology) -> str:

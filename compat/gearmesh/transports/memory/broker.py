@@ -256,18 +256,17 @@ class Broker:
         with self.changed:
             return self.line(queue).parked(limit, time.monotonic(), time.time())
 
-    def purge(self, queue: str) -> int:
-        """Delete what waits or is set aside; how many there were."""
+    def purge(self, queue: str) -> list[bytes]:
+        """Delete what waits or is set aside; the messages."""
         with self.changed:
             return self.line(queue).purge()
 
-    def purge_delayed(self, queue: str) -> int:
-        """Delete what is delayed for a queue; how many there were."""
+    def purge_delayed(self, queue: str) -> list[bytes]:
+        """Delete what is delayed for a queue; the messages."""
         with self.changed:
-            left = [entry for entry in self._delayed if entry[2] != queue]
-            gone = len(self._delayed) - len(left)
-            heapq.heapify(left)
-            self._delayed = left
+            gone = [entry[3].body for entry in self._delayed if entry[2] == queue]
+            self._delayed = [entry for entry in self._delayed if entry[2] != queue]
+            heapq.heapify(self._delayed)
             return gone
 
     def dead_letters(self, queue: str, limit: int) -> list[DeadLetter]:

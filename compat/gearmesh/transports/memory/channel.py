@@ -13,7 +13,7 @@ from uuid import uuid4
 from kombu.message import Message
 from kombu.transport import virtual
 
-from gearmesh.transports.base import SIGNATURE, Count, DeadLetter, Delayed, Parked, Rated
+from gearmesh.transports.base import SIGNATURE, Count, DeadLetter, Delayed, Gone, Parked, Rated
 from gearmesh.transports.memory.broker import States
 from gearmesh.transports.memory.line import Held, Owner
 from gearmesh.transports.memory.messages import receive, to_item
@@ -152,11 +152,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def parked(self, queue: str, limit: int) -> list[Parked]:
         return self.broker.parked(queue, limit)
 
-    def purge(self, queue: str) -> int:
-        return self.broker.purge(queue)
+    def purge(self, queue: str, gone: Gone | None = None) -> int:
+        return _told(self.broker.purge(queue), gone)
 
-    def purge_delayed(self, queue: str) -> int:
-        return self.broker.purge_delayed(queue)
+    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+        return _told(self.broker.purge_delayed(queue), gone)
 
     def admit(self, requests: Sequence[Rated]) -> list[int]:
         return self.broker.admit(requests)
@@ -318,3 +318,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         with self.broker.changed:
             self.broker.line(queue)
+
+
+def _told(bodies: list[bytes], gone: Gone | None) -> int:
+    if gone is not None and bodies:
+        gone(bodies)
+    return len(bodies)

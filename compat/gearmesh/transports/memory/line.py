@@ -108,9 +108,9 @@ class Line:
             del self._waiting[top]
         return item
 
-    def purge(self) -> int:
-        """Forget what waits or is set aside; how many there were. What is held stays held."""
-        gone = len(self) + len(self._aside)
+    def purge(self) -> list[bytes]:
+        """Forget what waits or is set aside; the messages. What is held stays held."""
+        gone = [item.body for item in self] + [item.body for _, _, item in self._aside]
         self._waiting.clear()
         self._aside.clear()
         return gone

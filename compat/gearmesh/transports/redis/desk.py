@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run, run_each
-from gearmesh.transports.base import Count, DeadLetter, Delayed, Parked, Rated
+from gearmesh.transports.base import Count, DeadLetter, Delayed, Gone, Parked, Rated
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Delivery
@@ -185,15 +185,36 @@ class Desk:
             parked.append(Parked(body, due / 1000, since))
         return parked
 
-    def purge(self, queue: str) -> int:
-        return int(run(self.redis, "purge", [queue, self.keys(queue).aside], []))
+    def purge(self, queue: str, gone: Gone | None = None) -> int:
+        aside = self.keys(queue).aside
+        if gone is None:
+            return int(run(self.redis, "purge", [queue, aside], []))
+        waiting, parked = int(self.redis.llen(queue)), int(self.redis.zcard(aside))
+        count = 0
+        while count < waiting and (bodies := self.redis.lpop(queue, min(MAX_ENTRIES, waiting - count))):
+            count += len(bodies)
+            gone(bodies)
+        while parked > 0 and (members := self.redis.zrange(aside, 0, min(MAX_ENTRIES, parked) - 1)):
+            with self.redis.pipeline(transaction=False) as pipe:
+                for member in members:
+                    pipe.zrem(aside, member)
+                removed = pipe.execute()
+            bodies = [
+                member.partition(b"\n")[2] for member, done in zip(members, removed, strict=True) if done
+            ]
+            parked -= len(members)
+            count += len(bodies)
+            gone(bodies)
+        return count
 
-    def purge_delayed(self, queue: str) -> int:
-        gone = 0
+    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+        count = 0
         for body, _ in self.redis.zscan_iter(self.delayed_key, count=MAX_ENTRIES):
-            if self.target(body) == queue:
-                gone += int(self.redis.zrem(self.delayed_key, body))
-        return gone
+            if self.target(body) == queue and self.redis.zrem(self.delayed_key, body):
+                count += 1
+                if gone is not None:
+                    gone([body])
+        return count
 
     def target(self, body: bytes) -> str:
         """Where a delayed message goes when it is due.
