@@ -82,7 +82,7 @@ class Revoked:
             except _TROUBLE as exc:
                 if over.is_set():  # the connection was closed under us
                     return
-                pauses.log(log, "revocations are not heard now", exc)
+                pauses.log(log, "revocations: the subscription is interrupted", exc)
                 since, told = None, {}  # all of them again, as soon as it is back
                 over.wait(pauses.next())
                 continue
