@@ -20,7 +20,7 @@ class Slot:
     it looks at what runs, and the thread clears what runs before it looks at ``_sent``: one of them sees the other.
     """
 
-    __slots__ = ("_job", "_lock", "_sent", "_thread", "cancel")
+    __slots__ = ("_job", "_lock", "_sent", "_thread", "cancel", "successes")
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -29,6 +29,8 @@ class Slot:
         self._sent = False
         #: cancels the coroutine this thread waits for, if it does
         self.cancel: Callable[[], object] | None = None
+        #: task name -> successes that this thread counted, see :class:`~.task_log.TaskLog`
+        self.successes: dict[str, Any] = {}
 
     def call(self, job: Job, fn: Callable[..., Any], args: list[Any]) -> Any:
         """``fn(*args)``, open to interruption; for a coroutine function, what waits for its coroutine."""

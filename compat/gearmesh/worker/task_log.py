@@ -20,6 +20,20 @@ log = logging.getLogger("gearmesh.worker")
 WINDOW_S: Final = 1.0
 
 
+class Successes:
+    """How often a task succeeded in one thread without a line of its own, and for how many seconds it ran.
+
+    One thread adds, without a lock, and the thread that logs the summary reads.
+    """
+
+    __slots__ = ("count", "logged", "logged_seconds", "name", "seconds")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = self.logged = 0
+        self.seconds = self.logged_seconds = 0.0
+
+
 class TaskLog:
     """Log a line at INFO when a task is received and when it succeeds, and a line at ERROR when it fails.
 
@@ -40,7 +54,10 @@ class TaskLog:
         #: whether INFO is logged, as found at the begin of the window
         self._informs = False
         self._lines = self._failures = 0
-        #: (task, outcome) -> how many lines were left out, and seconds that those tasks ran
+        self._successes: list[Successes] = []
+        #: of the event loop's thread
+        self._in_loop: dict[str, Successes] = {}
+        #: (task, outcome) -> how many other lines were left out, and seconds that those tasks ran
         self._left_out: dict[tuple[str, str], list[float]] = {}
 
     def received(self, job: Job) -> None:
@@ -62,7 +79,20 @@ class TaskLog:
             seconds = self._clock() - job.started_at
             log.info("succeeded in %s", duration(seconds), extra={**about(job.sig), "seconds": seconds})
         elif self._informs:
-            self._leave_out(job, "succeeded")
+            slot = job.slot
+            mine = self._in_loop if slot is None else slot.successes
+            name = job.sig.Name
+            entry = mine.get(name)
+            if entry is None:
+                entry = mine[name] = self._entry(name)
+            entry.count += 1
+            entry.seconds += self._clock() - job.started_at
+
+    def _entry(self, name: str) -> Successes:
+        entry = Successes(name)
+        with self._lock:
+            self._successes.append(entry)
+        return entry
 
     def retried(self, job: Job, seconds: float, left: int, error: BaseException | None) -> None:
         """Log that a task will be tried again.
@@ -112,10 +142,9 @@ class TaskLog:
 
     def flush(self) -> None:
         """Log the summary that is due. To be called now and then, since no task may come for a long time."""
-        if self._left_out:
-            now = self._clock()
-            if now >= self._window_ends:
-                self._next_window(now)
+        now = self._clock()
+        if now >= self._window_ends:
+            self._next_window(now)
 
     def _may_log_failure(self) -> bool:
         now = self._clock()
@@ -137,6 +166,13 @@ class TaskLog:
     def _next_window(self, now: float) -> None:
         with self._lock:
             left_out, self._left_out = self._left_out, {}
+            for entry in self._successes:
+                counted_now, ran = entry.count, entry.seconds
+                if counted_now > entry.logged:
+                    found = left_out.setdefault((entry.name, "succeeded"), [0, 0.0])
+                    found[0] += counted_now - entry.logged
+                    found[1] += ran - entry.logged_seconds
+                    entry.logged, entry.logged_seconds = counted_now, ran
             self._window_ends = now + WINDOW_S
             self._informs = log.isEnabledFor(logging.INFO)
             self._lines = self._failures = 0
