@@ -89,7 +89,7 @@ class RedisBackend:
         for start in range(0, len(uuids), MAX_ENTRIES):
             part = uuids[start : start + MAX_ENTRIES]
             for uuid, body in zip(part, self._redis.mget(part), strict=True):
-                result.append(None if body is None else _state(uuid, body))
+                result.append(None if body is None else state_from(uuid, body))
         return result
 
     def touch(self, uuids: Sequence[str]) -> None:
@@ -245,7 +245,8 @@ def _listener(client: Any, channel: str, missed: Callable[[], list[str]] | None 
     return Listener(redis_channel(client, channel, missed), CONNECTION_ERRORS, f"channel {channel}")
 
 
-def _state(uuid: str, body: bytes) -> TaskState:
+def state_from(uuid: str, body: bytes) -> TaskState:
+    """The state that is stored under a UUID, as Go reads it. Raises BackendError."""
     try:
         return decode_state(body)
     except RemoteProtocolError as exc:

@@ -10,7 +10,7 @@ import msgpack
 from redis import exceptions
 
 from gearmesh.backends.members import Members
-from gearmesh.backends.redis import RedisBackend
+from gearmesh.backends.redis import RedisBackend, state_from
 from gearmesh.redis_scripts.access import Access
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.commits import Entry, Packed
@@ -44,9 +44,11 @@ class ClusterBackend(RedisBackend):
                 self._redis.client(address).script_load(source("commit")[0])
             for i, answer in zip(missing, self._send([calls[i] for i in missing]), strict=True):
                 answers[i] = answer
-        for answer in answers:
+        for state, answer in zip(packed, answers, strict=True):
             if isinstance(answer, Exception):
                 raise answer
+            if answer[0] == b"s":  # what is stored is in another form than Go and we write it
+                self._script.call(self._redis, [Entry(states=(state,))], route=state[0])
         final = [state[0] for state in packed if len(state) > 2 and state[2] in (SUCCESS, FAILURE)]
         if final:
             self._redis.publish(done_channel(self.db), " ".join(final))
@@ -86,9 +88,9 @@ class ClusterBackend(RedisBackend):
 
     def _final(self, uuid: str, head: bytes) -> bool:
         at = head.find(_WORD)
-        if at < 0 and len(head) == HEAD:
-            head = self._redis.get(uuid) or b""
-            at = head.find(_WORD)
+        if at < 0 and head:  # another program wrote it, or its name is long
+            body = self._redis.get(uuid)
+            return body is not None and state_from(uuid, body).final
         return at >= 0 and head[at + len(_WORD) :].partition(b'"')[0] in _FINAL
 
     def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:

@@ -12,11 +12,11 @@ import msgspec
 import redis
 from redis import exceptions
 
-from gearmesh.errors import BackendError, LocalProtocolError
+from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
 from gearmesh.groups import Group, Groups
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
-from gearmesh.wire.codec import encode_state
+from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
@@ -41,6 +41,10 @@ _OUTCOMES: dict[str, Outcome] = {
     "x": "expired",
 }
 
+
+#: The answer for a batch that was carried out before.
+_DUP = "dup"
+_DOCUMENTS = {"state": "TaskState", "group": "GroupMeta"}
 
 #: One element of the script's ``entries``; trailing None may be left out.
 Packed = tuple[Any, ...]
@@ -373,8 +377,40 @@ class CommitScript:
     ) -> tuple[str | None, list[str]]:
         """Codes as :meth:`call` returns them, and a reason for each "e" among them.
 
+        The script reads documents in the one form that Go and we write. Those that another program wrote are rewritten
+        first, as Go's decoder reads them.
+
         ``more``: what a batch may have at its end, see the script.
         """
+        codes, reasons, odd = self._once(client, entries, groups, route, token, more)
+        if not odd:
+            return (codes if codes != _DUP else None), list(reasons.values())
+        left = list(range(len(entries)))  # the places of the entries of the last call
+        result, whys = list(codes), reasons
+        while odd:
+            rewritten = [_in_one_form(client, key, kind) for key, kind in odd]
+            again = [(i, place) for i, place in enumerate(left) if codes[i] in "so"]
+            left = [place for _, place in again]
+            full = (*more, *(None,) * (3 - len(more)), not any(rewritten))
+            codes, reasons, odd = self._once(
+                client, [entries[place] for place in left], groups, route, ("", ""), full
+            )
+            for i, place in enumerate(left):
+                result[place] = codes[i]
+                if i in reasons:
+                    whys[place] = reasons[i]
+        return "".join(result), [whys[place] for place in sorted(whys)]
+
+    def _once(
+        self,
+        client: Any,
+        entries: Sequence[Packed],
+        groups: Sequence[Group],
+        route: str,
+        token: tuple[str, str],
+        more: tuple[Any, ...],
+    ) -> tuple[str, dict[int, str], list[tuple[str, str]]]:
+        """One call of the script: its codes; by place, the reason of each "e"; and documents in another form."""
         windows = []
         for group in groups:
             first = group.known
@@ -383,12 +419,30 @@ class CommitScript:
         payload = (token[0], token[1], self.expire, entries, windows, self._delayed, self._announce, *more)
         answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])
         codes: str = answer[0].decode()
-        if codes == "dup":
-            return None, []
-        for group, known in zip(groups, answer[1:-1], strict=True):
+        if codes == _DUP:
+            return codes, {}, []
+        *known_members, problems, odd = answer[1:]
+        for group, known in zip(groups, known_members, strict=True):
             group.known = max(group.known, known)
             self._finished(group.uuid, known)
-        return codes, [why.decode("utf-8", "replace") for why in answer[-1]]
+        if not problems and not odd:
+            return codes, {}, []
+        bad = [i for i, code in enumerate(codes) if code == "e"]
+        reasons = {i: why.decode("utf-8", "replace") for i, why in zip(bad, problems, strict=True)}
+        return codes, reasons, [(key.decode(errors="surrogateescape"), kind.decode()) for key, kind in odd]
+
+
+def _in_one_form(client: Any, key: str, kind: str) -> bool:
+    """Rewrite a document as Go writes what it reads there; False if it can't be read, or is in that form."""
+    body = client.get(key)
+    if body is None:
+        return True  # it has expired meanwhile
+    try:
+        one = encode_state(decode_state(body)) if kind == "state" else encode_group(decode_group(body))
+    except (RemoteProtocolError, LocalProtocolError) as exc:
+        log.error("%s: what is stored is no %s: %s", key, _DOCUMENTS[kind], exc)
+        return False
+    return one != body and bool(run(client, "rewrite", [key], [body, one]))
 
 
 def _why_not(group: Group | None, count: int) -> str:

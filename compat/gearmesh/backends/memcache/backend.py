@@ -41,6 +41,14 @@ class _Taken(msgspec.Struct):
     TriggeredBy: str = ""
 
 
+def _triggered_by(body: bytes) -> str:
+    """The member that has taken the trigger; ``""``: another program has."""
+    try:
+        return msgspec.json.decode(body, type=_Taken).TriggeredBy
+    except msgspec.MsgspecError:  # what Go's decoder reads, and this one does not
+        return ""
+
+
 class MemcacheBackend:
     """See :class:`gearmesh.backends.base.Backend`. It can't announce, and keeps no revocations.
 
@@ -121,7 +129,7 @@ class MemcacheBackend:
                 raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
             meta = _meta(group_uuid, body)
             if meta.ChordTriggered:
-                return by != "" and msgspec.json.decode(body, type=_Taken).TriggeredBy == by
+                return by != "" and _triggered_by(body) == by
             if meta.Lock:
                 self._respect_lock(group_uuid)
             taken = encode_group(msgspec.structs.replace(meta, ChordTriggered=True, Lock=False))

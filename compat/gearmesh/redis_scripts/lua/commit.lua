@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  any key of the batch's slot; it only routes the call. The other keys are in the payload.
 -- ARGV[1]  msgpack: {token key or "", token value, seconds states live, entries, groups, key of the delayed set,
---                    channel for final UUIDs or "", [ms the token lives, outbox key, mark]};
+--                    channel for final UUIDs or "", [ms the token lives, outbox key, mark, true: documents in
+--                    another form are taken as they are]};
 --                    token values sort in the order of a producer's calls
 --   entry  {held key or "", fetch id, how, states, publishes, group index or 0, trigger or nil, settling or nil,
 --           publishes to other slots of the cluster or nil}
@@ -24,6 +25,8 @@
 --   "t" settled, but another had taken the trigger  "g" settled, but the GroupMeta is gone
 --   "x" done, and what was to be set aside was too old and became a dead letter
 --   "e" nothing happened: it never can; after the groups comes a list with a reason for each of these
+--   "s" nothing happened, or "o" written and kept: a stored document is in another form than Go and we write it; after
+--       the reasons comes a list of {key, "state" or "group"}. Whoever calls rewrites these, and repeats the entry
 --   or {"dup"}: this token's batch was carried out before.
 -- An error means that nothing was sent and nothing settled.
 --
@@ -35,11 +38,13 @@
 --
 -- Why a script: whoever has lost the lease must change nothing, and a crash must leave all or nothing.
 -- The JSON is handled as text: cjson turns [] into {} and damages large integers. What is looked for contains
--- unescaped quotes, so it can't be part of a string inside the document.
+-- unescaped quotes, so it can't be part of a string inside the document. It is found in the one form that Go and we
+-- write: no spaces, no other letter case, no field left out.
 
 local find, sub, call = string.find, string.sub, redis.call
 local batch = cmsgpack.unpack(ARGV[1])
 local token, ttl, groups, delayed = batch[1], batch[3], batch[5], batch[6]
+local as_they_are = batch[11]
 
 if token ~= '' and (call('GET', token) or '') >= batch[2] then
   return {'dup'}
@@ -66,7 +71,21 @@ local function state_of(document)
   return at, sub(document, at + 10, stop - 1)
 end
 
--- the document to store, or false if there is nothing to change; nil and why, if there is no telling
+-- Of a stored state: its word, its name and its time as they stand there; all or the last two are nil where they can't
+-- be told. Then whether it is in the one form: there the name is one string, right before the state.
+local function parts_of(document)
+  local at, stored = state_of(document)
+  local from = find(document, '"TaskName":', 1, true)
+  local name = at and from and sub(document, from + 11, at - 1)
+  local born = find(document, ',"CreatedAt":"', at or 1, true)
+  local stop = born and find(document, '"', born + 14, true)
+  local created = stop and sub(document, born + 13, stop)
+  local usual = name and created and sub(name, 1, 1) == '"' and not find(name, '","', 1, true)
+  return stored, name, created, usual
+end
+
+-- the document to store, or false if there is nothing to change; nil and why, if there is no telling;
+-- nil, nil and true if the stored one is in another form
 local function compose(s)
   local word = s[3]
   if not word then return s[2] end
@@ -74,14 +93,11 @@ local function compose(s)
   local old = redis.pcall('GET', s[1])
   if old then
     if old.err then return nil, 'state ' .. s[1] .. ': ' .. old.err end
-    local at, stored = state_of(old)
+    local stored, found, born, usual = parts_of(old)
+    if not (usual or as_they_are) then return nil, nil, true end
     if (word == 'RECEIVED' or word == 'STARTED') and is_final(stored) then return false end
     if s[5] and stored == s[5] then return false end
-    local from = find(old, '"TaskName":', 1, true)
-    if at and from then name = sub(old, from + 11, at - 1) end
-    from = find(old, ',"CreatedAt":"', at or 1, true)
-    local stop = from and find(old, '"', from + 14, true)
-    if stop then created = sub(old, from + 13, stop) end
+    if usual then name, created = found, born end
   end
   return s[2] .. name .. s[4] .. created .. ',"TTL":0}'
 end
@@ -115,11 +131,18 @@ local function refused(publishes)
   end
 end
 
+-- why one of the states can't be stored; nil and its key, if what is stored is in another form
 local function unwritable(states)
+  local odd
   for _, s in ipairs(states) do
-    local size = s[3] and redis.pcall('STRLEN', s[1])
-    if type(size) == 'table' then return 'state ' .. s[1] .. ': ' .. size.err end
+    local old = s[3] and redis.pcall('GET', s[1])
+    if type(old) == 'table' then return 'state ' .. s[1] .. ': ' .. old.err end
+    if old and not as_they_are then
+      local _, _, _, usual = parts_of(old)
+      if not usual then odd = s[1] end
+    end
   end
+  return nil, odd
 end
 
 local function bury(queue, dead, prefix, body, reason)
@@ -182,7 +205,7 @@ local function settle(held, id, how, s)
   elseif how == 6 then call('ZADD', s[3], s[5], s[4] .. '/' .. string.rep('0', 40) .. '\n' .. body) end
 end
 
--- 'open', 'complete' or 'more'
+-- 'open', 'complete', 'more', or 'odd' if a member's state is in another form
 local function progress(g)
   if not g.known then
     g.stored = tonumber(call('GET', g[1]) or 0)
@@ -194,7 +217,14 @@ local function progress(g)
     local begin = redis.pcall('GETRANGE', uuid, 0, 511)
     if begin.err then return 'open' end
     local at, word = state_of(begin)
-    if not at then at, word = state_of(call('GET', uuid) or '') end
+    if not at then
+      local document = call('GET', uuid)
+      at, word = state_of(document or '')
+      if document and not at and not as_they_are then
+        g.odd = uuid
+        return 'odd'
+      end
+    end
     if not is_final(word) then return 'open' end
     g.known = g.known + 1
   end
@@ -212,6 +242,7 @@ local function trigger(t)
     if t[3] ~= '' then call('SET', t[2], t[3], 'EX', ttl) end
     return nil
   end
+  if not find(meta, '"ChordTriggered":true', 1, true) and not as_they_are then return 's' end
   if t[3] ~= '' and call('GET', t[2]) == t[3] then return nil end
   return 't'
 end
@@ -221,19 +252,23 @@ for _, e in ipairs(batch[4]) do
   if why then return redis.error_reply(why) end
 end
 
-local codes, problems, outgoing = {}, {}, {}
+local codes, problems, outgoing, odds = {}, {}, {}, {}
 for i, e in ipairs(batch[4]) do
   local held, id, how, t = e[1], e[2], e[3], e[7]
   local fenced = held ~= ''
   local plain = fenced and how == 1 and e[6] == 0 and not t and not e[8]
   local code = '1'
-  local why = refused(e[5])
-    or how > 1 and how < 5 and blocked(e[8][1], 'list')
-    or t and (unwritable(t[4]) or refused(t[5]))
-    or (t or #e[4] > 1) and unwritable(e[4])
-  local only
-  if not why and not t and #e[4] == 1 then only, why = compose(e[4][1]) end
-  if why and fenced then
+  local why, odd, only = refused(e[5]) or how > 1 and how < 5 and blocked(e[8][1], 'list') or t and refused(t[5])
+  if not why and t then why, odd = unwritable(t[4]) end
+  if not why and not odd and (t or #e[4] > 1) then why, odd = unwritable(e[4]) end
+  if not why and not t and #e[4] == 1 then
+    only, why, odd = compose(e[4][1])
+    odd = odd and e[4][1][1]
+  end
+  if odd then
+    code = 's'
+    odds[#odds + 1] = {odd, 'state'}
+  elseif why and fenced then
     code = call('HEXISTS', held, id) == 1 and 'e' or '0'
     if code == 'e' then problems[#problems + 1] = why end
   elseif fenced and (plain and call('HDEL', held, id) or call('HEXISTS', held, id)) == 0 then
@@ -244,8 +279,9 @@ for i, e in ipairs(batch[4]) do
       local answer = trigger(t)
       won = not answer
       code = answer or code
+      if code == 's' then odds[#odds + 1] = {t[1], 'group'} end
     end
-    if code ~= 'b' then
+    if code ~= 'b' and code ~= 's' then
       if only ~= nil then
         store(e[4][1], only)
       else
@@ -257,6 +293,9 @@ for i, e in ipairs(batch[4]) do
         code = 'c'
       elseif status == 'more' then
         code = 'm'
+      elseif status == 'odd' then
+        code = 'o'
+        odds[#odds + 1] = {g.odd, 'state'}
       else
         for _, p in ipairs(e[5]) do send(p) end
         for _, p in ipairs(e[9] or {}) do outgoing[#outgoing + 1] = p end
@@ -277,6 +316,7 @@ for i, g in ipairs(groups) do
   answer[i + 1] = g.known or 0
 end
 answer[#groups + 2] = problems
+answer[#groups + 3] = odds
 if token ~= '' then call('SET', token, batch[2], 'PX', batch[8] or 600000) end
 if #outgoing > 0 then call('HSET', batch[9], batch[10], cmsgpack.pack(outgoing)) end
 if batch[7] ~= '' and #finals > 0 then call('PUBLISH', batch[7], table.concat(finals, ' ')) end
