@@ -60,6 +60,19 @@ def test_the_app_s_own_errors_are_shown() -> None:
         load_app("loaded_broken:app")
 
 
+@pytest.fixture
+def _loggers_as_before() -> Iterator[None]:
+    loggers = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    before = [(each, each.disabled) for each in loggers]
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    for each, disabled in before:
+        each.disabled = disabled
+
+
+@pytest.mark.usefixtures("_loggers_as_before")
 def test_gearmesh_logs_after_the_module_has_configured_logging(tmp_path: Path) -> None:
     (tmp_path / "loaded_shop.py").write_text(
         f"import logging.config\nlogging.config.dictConfig({{'version': 1}})\n{MODULE}"
