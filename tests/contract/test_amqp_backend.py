@@ -44,7 +44,7 @@ def go(amqp_url: str) -> GoSide:
 
 class TestAMQPBackend(BackendContract):
     merges = False
-    lacks = frozenset({"claims", "reports", "revocations", "yielding"})
+    lacks = frozenset({"claims", "reports", "revocations", "searching", "yielding"})
     large = 400
     each = 8
 

@@ -63,7 +63,7 @@ def raw(memcache_url: str) -> Raw:
 
 class TestMemcacheBackend(BackendContract):
     merges = False
-    lacks = frozenset({"announcements", "revocations"})
+    lacks = frozenset({"announcements", "revocations", "searching"})
     largest = 1_000_000
     unstorable = TaskResult(Type="string", Value=msgspec.Raw(b'"' + b"x" * (1 << 20) + b'"'))
 

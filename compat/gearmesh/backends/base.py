@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Backend", "Claiming", "Counting", "Reporting", "Revoking", "Yielding"]
+__all__ = ["Backend", "Claiming", "Counting", "Reporting", "Revoking", "Searching", "Yielding"]
 
 
 class Backend(Protocol):
@@ -125,6 +125,17 @@ class Reporting(Protocol):
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
         """The last reports of ``uuids``, in that order; None where there is none (any more)."""
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A backend that can look up UUIDs by their first characters, for people who type them."""
+
+    def begin_with(self, beginning: str, limit: int) -> list[str]:
+        """Up to ``limit`` UUIDs of stored states and groups that begin with this text, in any order.
+
+        It may look at every key of the server: it blocks nobody, and takes seconds for millions of states.
+        """
 
 
 @runtime_checkable

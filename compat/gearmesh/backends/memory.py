@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Final
 
 from gearmesh.backends.store import Store
@@ -78,6 +79,15 @@ class MemoryBackend:
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         with self._store.lock:
             return [self._store.state(uuid) for uuid in uuids]
+
+    def begin_with(self, beginning: str, limit: int) -> list[str]:
+        with self._store.lock:
+            alive = (
+                uuid
+                for uuid in (*self._store.states, *self._store.groups)
+                if uuid.startswith(beginning) and (self._store.state(uuid) or self._store.group(uuid))
+            )
+            return list(islice(alive, limit))
 
     def create_group(self, meta: GroupMeta) -> None:
         with self._store.lock:

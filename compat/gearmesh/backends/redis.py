@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -36,6 +37,11 @@ from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 __all__ = ["RedisBackend", "open_redis"]
 
 log = logging.getLogger("gearmesh.redis")
+
+#: Keys that one step of a search looks at.
+SCAN_COUNT: Final = 1000
+#: What a pattern of SCAN gives a meaning to.
+_GLOB: Final = re.compile(r"[*?\[\]\\]")
 
 
 class RedisBackend:
@@ -91,6 +97,15 @@ class RedisBackend:
             for uuid, body in zip(part, self._redis.mget(part), strict=True):
                 result.append(None if body is None else state_from(uuid, body))
         return result
+
+    def begin_with(self, beginning: str, limit: int) -> list[str]:
+        pattern = _GLOB.sub(r"\\\g<0>", beginning) + "*"
+        found: set[bytes] = set()  # SCAN may return a key twice
+        for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT, _type="string"):
+            found.add(key)
+            if len(found) == limit:
+                break
+        return [key.decode("utf-8", "replace") for key in found]
 
     def touch(self, uuids: Sequence[str]) -> None:
         for start in range(0, len(uuids), MAX_ENTRIES):

@@ -2,77 +2,121 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import click
 
-from gearmesh.cli.broker import channel_of
-from gearmesh.cli.common import Place, as_json, as_wide, print_json, servers
-from gearmesh.cli.display import ago, counted, show_rows
-from gearmesh.errors import GearmeshError, RemoteProtocolError
+from gearmesh.cli.broker import channel_of, inspecting
+from gearmesh.cli.common import Place, as_json, as_wide, servers
+from gearmesh.cli.inspect import limit_option
+from gearmesh.cli.messages import message_json, message_text
+from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.times import exact, ns_of_unix, span, time_cell
+from gearmesh.errors import GearmeshError
 from gearmesh.transports.base import ListsParked, Parked
-from gearmesh.wire.codec import decode
-from gearmesh.wire.signature import Signature
 
 __all__ = ["aside"]
 
 
 @click.command()
-@click.option(
-    "-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Show so many at most."
-)
+@click.argument("names", nargs=-1, metavar="[QUEUE]...")
+@limit_option
 @as_wide
 @as_json
 @servers
-def aside(limit: int, wide: bool, json: bool, place: Place) -> None:
-    """List the parked messages of a queue: which tasks, why, since when and until when.
+def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Place) -> None:
+    """List parked messages: which tasks, why, since when, and until when.
 
     A message is parked if no worker that got it has registered its task, or if its task may not start yet because of
-    its rate. It returns to its queue by itself.
+    its rate. It returns to its queue by itself, again and again, until a worker takes it; one whose task nobody
+    registers becomes a dead letter after a day (the setting unregistered_max_age).
+
+    Without QUEUEs: all queues; on RabbitMQ, which does not list its queues, the app's default queue.
     """
     app = place.app()
-    with channel_of(place) as (channel, name):
+    with channel_of(place) as (channel, default):
+        exact_times = channel.lists_delayed
         if not isinstance(channel, ListsParked):
-            raise GearmeshError(
-                "this broker cannot list parked messages; on RabbitMQ they are in the queues gearmesh:wait.…"
-            )
-        parked = channel.parked(name, limit)
+            raise GearmeshError(f"the broker {app.shown_broker} cannot list parked messages")
+        if names or place.queue:
+            wanted = list(names) or [default]
+        else:
+            wanted = sorted({default, *inspecting(channel).queues()}) if exact_times else [default]
+        found: list[tuple[str, Parked]] = []
+        for name in wanted:
+            found += [(name, parked) for parked in channel.parked(name, limit - len(found))]
+            if len(found) == limit:
+                break
     max_age = app.config.unregistered_max_age
     if json:
-        print_json([_as_json(each, max_age) for each in parked])
+        print_json([_as_json(queue, parked, max_age) for queue, parked in found])
         return
-    rows = []
-    for each in parked:
-        sig = _signature(each)
-        if each.since is None:
-            rows.append((sig.UUID, sig.Name, "its rate", "", ago(each.until), ""))
-        else:
-            rows.append(
-                (
-                    sig.UUID,
-                    sig.Name,
-                    "not registered",
-                    ago(each.since),
-                    ago(each.until),
-                    ago(each.since + max_age),
-                )
-            )
-    show_rows(("uuid", "task", "reason", "since", "next try", "dead letter"), rows, wide=wide)
-    click.secho(f"{counted(len(parked), 'parked message')} of {name}", err=True)
+    now = time.time_ns()
+    table = Table(
+        [
+            Column("task", least=8),
+            *([Column("queue", least=8)] if len(wanted) > 1 else []),
+            Column("uuid", identifier=True, drop=1),
+            Column("why"),
+            Column("since"),
+            Column("next try"),
+            Column("dead letter"),
+        ],
+        wide=wide,
+    )
+    for queue, parked in found:
+        text = message_text(parked.body)
+        since, dies = (
+            None if at is None else ns_of_unix(at) for at in (parked.since, _dies(parked, max_age))
+        )
+        table.add(
+            text.task,
+            *([queue] if len(wanted) > 1 else []),
+            text.uuid,
+            "rate" if parked.since is None else "not registered",
+            time_cell(since, now),
+            _next_try(parked, now),
+            time_cell(dies, now),
+        )
+    cut = table.show()
+    of = f" of {wanted[0]}" if len(wanted) == 1 else ""
+    more = "the first " if len(found) == limit else ""
+    note(f"{more}{counted(len(found), 'parked message')}{of}{'; --wide shows everything' if cut else ''}")
+    if not exact_times:
+        note(
+            "RabbitMQ tells the next try as the latest possible time, and does not list parked messages that are back "
+            "in their queue at this moment"
+        )
 
 
-def _signature(parked: Parked) -> Signature:
-    try:
-        return decode(parked.body)
-    except RemoteProtocolError:
-        return Signature(Name="?")
+def _dies(parked: Parked, max_age: float) -> float | None:
+    """Unix time from which on the message becomes a dead letter at its next try; None: it does not."""
+    return None if parked.since is None else parked.since + max_age
 
 
-def _as_json(parked: Parked, max_age: float) -> dict[str, object]:
-    sig = _signature(parked)
+def _next_try(parked: Parked, now_ns: int) -> Cell:
+    if parked.until is None:
+        return Cell("back in its queue")
+    until = ns_of_unix(parked.until)
+    if until <= now_ns:
+        return Cell("when a worker comes", exact(until))
+    if parked.latest:
+        return Cell(f"within {span((until - now_ns) / 1e9 + 1)}", exact(until))
+    return time_cell(until, now_ns)
+
+
+def _as_json(queue: str, parked: Parked, max_age: float) -> dict[str, Any]:
+    text = message_text(parked.body)
+    dies = _dies(parked, max_age)
     return {
-        "uuid": sig.UUID,
-        "task": sig.Name,
+        "queue": queue,
+        "uuid": text.uuid,
+        "task": text.task,
         "reason": "rate" if parked.since is None else "unregistered",
-        "since": parked.since,
-        "next_try": parked.until,
-        "dead_at": None if parked.since is None else parked.since + max_age,
+        "since": None if parked.since is None else exact(ns_of_unix(parked.since)),
+        "next_try": None if parked.until is None else exact(ns_of_unix(parked.until)),
+        "dead_at": None if dies is None else exact(ns_of_unix(dies)),
+        **message_json(parked.body),
     }

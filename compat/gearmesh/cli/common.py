@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
-import msgspec
 
 from gearmesh.app.app import App
 from gearmesh.config import Config
@@ -19,27 +18,19 @@ from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
 from gearmesh.worker.loader import load_app
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 __all__ = [
     "Place",
     "app_argument",
     "as_json",
     "as_wide",
     "config_file",
-    "console",
     "logging_options",
     "need_results",
-    "print_json",
     "results_servers",
     "servers",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: Columns of a pipe or a file.
-_WIDEST: Final = 2000
 
 
 #: ``--config``: the settings' file.
@@ -49,10 +40,10 @@ config_file = click.option(
     envvar="GEARMESH_CONFIG",
     help="Settings: Machinery's YAML file. [GEARMESH_CONFIG]",
 )
-#: ``--wide``: one line a row.
-as_wide = click.option("--wide", is_flag=True, help="One line a row, however narrow the terminal is.")
+#: ``--wide``: every column, one line a row.
+as_wide = click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row.")
 #: ``--json``: for scripts.
-as_json = click.option("--json", is_flag=True, help="Print JSON, for scripts.")
+as_json = click.option("--json", is_flag=True, help="Print one JSON document, for scripts.")
 _backend = click.option(
     "--backend", metavar="URL", help="Result backend; wins over the app's. [RESULT_BACKEND]"
 )
@@ -190,21 +181,3 @@ def need_results(app: App) -> None:
             f"backend {app.backend_shown!r} keeps no results: "
             "give --backend URL, -A MODULE:APP, or RESULT_BACKEND in the environment"
         )
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that guesses nothing: no highlighting of numbers, no markup, no emoji in data.
-
-    In a pipe lines are as long as they are.
-    """
-    from rich.console import Console  # workers draw nothing
-
-    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = _WIDEST
-    return found
-
-
-def print_json(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> None:
-    """Print a value as JSON for scripts; ``enc_hook`` as msgspec has it."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=enc_hook), indent=2).decode())

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from gearmesh.cli.common import Place, as_json, as_wide, print_json, servers
-from gearmesh.cli.display import show_rows
+from gearmesh.cli.common import Place, as_json, as_wide, servers
+from gearmesh.cli.output import note, print_json
+from gearmesh.cli.tables import Column, Table
 from gearmesh.config.table import SETTINGS
 from gearmesh.config.values import note_ignored
 
@@ -51,8 +52,19 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
     if json:
         print_json(rows, str)
         return
-    cells = []
+    noted = any(row["no_effect"] for row in rows)
+    table = Table(
+        [
+            Column("setting"),
+            Column("value", least=16),
+            Column("from", least=8),
+            *([Column("note", least=16)] if noted else []),
+        ],
+        wide=wide,
+    )
     for row in rows:
-        note = f"no effect: {row['no_effect']}" if row["no_effect"] else ""
-        cells.append((row["setting"], "" if row["value"] is None else str(row["value"]), row["origin"], note))
-    show_rows(("setting", "value", "from", ""), cells, wide=wide)
+        value = "" if row["value"] is None else str(row["value"])
+        effect = f"no effect: {row['no_effect']}" if row["no_effect"] else ""
+        table.add(row["setting"], value, row["origin"], *([effect] if noted else []))
+    if table.show():
+        note("--wide shows whole values")

@@ -1,29 +1,34 @@
-"""``gearmesh dead``: look at dead letters, give them another try, or let them go."""
+"""``gearmesh dead``: look at dead letters, return them to their queue, or delete them."""
 
 from __future__ import annotations
 
-import base64
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from gearmesh.cli.broker import channel_of, claims_of
-from gearmesh.cli.common import Place, as_json, as_wide, print_json, servers
-from gearmesh.cli.display import counted, moment, show_rows
+from gearmesh.app.app import App
+from gearmesh.cli.broker import channel_of, claims_of, inspecting
+from gearmesh.cli.common import Place, as_json, as_wide, servers
+from gearmesh.cli.inspect import limit_option
+from gearmesh.cli.messages import message_json, message_text
+from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.tables import Column, Table
+from gearmesh.cli.times import age, exact, ns_of_unix, time_cell
+from gearmesh.cli.waiting import bars
 from gearmesh.errors import GearmeshError, RemoteProtocolError
-from gearmesh.transports.base import DeadLetter
+from gearmesh.transports.base import Channel, DeadLetter
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import format_ns
 from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
 __all__ = ["dead"]
 
-#: Dead letters looked at in one command.
-MOST = 10_000
+#: Dead letters among which ids and reasons are looked for.
+MAX_SEARCHED: Final = 100_000
 
 
 @click.group()
@@ -32,81 +37,104 @@ def dead() -> None:
 
 
 def _which(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the ids and ``--reason``, which choose among a queue's dead letters."""
-    command = click.option("--all", "everything", is_flag=True, help="All of the queue.")(command)
+    """Add the ids, ``--reason`` and ``--all``, which choose among a queue's dead letters."""
+    command = click.option("--all", "everything", is_flag=True, help="All dead letters of the queue.")(
+        command
+    )
     command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
     command = click.argument("ids", nargs=-1, metavar="[ID]...")(command)
-    return servers(command)
+    return as_json(servers(command))
 
 
-def _chosen(letters: list[DeadLetter], ids: tuple[str, ...], reason: str | None) -> list[DeadLetter]:
+def _chosen(
+    letters: Sequence[DeadLetter], ids: tuple[str, ...], reason: str | None, queue: str
+) -> list[DeadLetter]:
     """Those with an id that begins as one of ``ids``, or with that reason.
 
     Raises:
-        GearmeshError: an id is no dead letter's, or more than one's.
+        GearmeshError: no id begins so, or several do.
     """
     chosen = {letter.id: letter for letter in letters if reason is not None and reason in letter.reason}
     for given in ids:
         found = [letter for letter in letters if letter.id.startswith(given)]
-        if len(found) != 1:
-            found_text = f"{len(found)} dead letters begin with" if found else "no dead letter has"
-            raise GearmeshError(f"{found_text} the id {given!r} in this queue")
+        if not found:
+            raise GearmeshError(f"no dead letter with id {given!r} in queue {queue}")
+        if len(found) > 1:
+            raise GearmeshError(
+                f"{len(found)} dead letters in queue {queue} have an id that begins with {given!r}"
+            )
         chosen[found[0].id] = found[0]
     return list(chosen.values())
 
 
-def _name(body: bytes) -> str:
-    try:
-        return decode(body).Name
-    except RemoteProtocolError:
-        return "?"
-
-
 @dead.command("list")
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
+@limit_option
 @as_wide
 @as_json
 @servers
-def list_(place: Place, reason: str | None, wide: bool, json: bool) -> None:
+def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
     """List a queue's dead letters, the oldest first."""
     with channel_of(place) as (channel, name):
-        letters = channel.dead_letters(name, MOST)
+        letters = channel.dead_letters(name, limit if reason is None else MAX_SEARCHED)
     if reason is not None:
-        letters = [letter for letter in letters if reason in letter.reason]
+        letters = [letter for letter in letters if reason in letter.reason][:limit]
     if json:
         print_json([_as_json(letter) for letter in letters])
         return
-    rows = [
-        (x.id[:12], _name(x.body), str(x.count), moment(x.first), moment(x.last), x.reason) for x in letters
-    ]
-    show_rows(("id", "task", "times", "first", "last", "reason"), rows, wide=wide)
-    click.secho(f"{counted(len(letters), 'dead letter')} in {name}", err=True)
+    now = time.time_ns()
+    table = Table(
+        [
+            Column("id", identifier=True),
+            Column("task", least=8),
+            Column("times", right=True),
+            Column("first", drop=1),
+            Column("last"),
+            Column("reason", least=20),
+        ],
+        wide=wide,
+    )
+    for letter in letters:
+        first, last = (time_cell(ns_of_unix(at), now) for at in (letter.first, letter.last))
+        task = message_text(letter.body).task
+        table.add(letter.id, task, str(letter.count), first, last, letter.reason)
+    cut = table.show()
+    more = "the first " if len(letters) == limit else ""
+    note(
+        f"{more}{counted(len(letters), 'dead letter')} in {name}{'; --wide shows everything' if cut else ''}"
+    )
 
 
 def _as_json(letter: DeadLetter) -> dict[str, Any]:
+    text = message_text(letter.body)
     return {
         "id": letter.id,
-        "task": _name(letter.body),
+        "queue": letter.queue,
+        "uuid": text.uuid,
+        "task": text.task,
         "count": letter.count,
-        "first": letter.first,
-        "last": letter.last,
+        "first": exact(ns_of_unix(letter.first)),
+        "last": exact(ns_of_unix(letter.last)),
         "reason": letter.reason,
-        "body": base64.b64encode(letter.body).decode(),
+        **message_json(letter.body),
     }
 
 
 @dead.command()
 @click.argument("id", metavar="ID")
+@as_json
 @servers
-def show(place: Place, id: str) -> None:
+def show(place: Place, id: str, json: bool) -> None:
     """Write one dead letter's original bytes to standard output."""
     with channel_of(place) as (channel, name):
-        (letter,) = _chosen(channel.dead_letters(name, MOST), (id,), None)
-    click.secho(
-        f"{letter.id}  {counted(letter.count, 'time')}, first {moment(letter.first)}, last {moment(letter.last)}: "
-        f"{letter.reason}",
-        err=True,
-    )
+        (letter,) = _chosen(channel.dead_letters(name, MAX_SEARCHED), (id,), None, name)
+    if json:
+        print_json(_as_json(letter))
+        return
+    now = time.time_ns()
+    first, last = (age(ns_of_unix(at), now) for at in (letter.first, letter.last))
+    times = "died once" if letter.count == 1 else f"died {letter.count} times, first {first}"
+    note(f"{letter.id} {times}, last {last}: {letter.reason}")
     sys.stdout.buffer.write(letter.body + b"\n")
     sys.stdout.flush()
 
@@ -118,33 +146,65 @@ def _take(
     *,
     retry: bool,
     everything: bool,
+    json: bool,
+    yes: bool = True,
 ) -> None:
-    if everything:
-        reason = ""
-    if not ids and reason is None:
+    """Return dead letters to their queue, or delete them; without ``yes``, after asking."""
+    if not (ids or everything) and reason is None:
         raise GearmeshError("no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all")
-    with channel_of(place) as (channel, name), claims_of(place) as gone:
-        chosen = _chosen(channel.dead_letters(name, MOST), ids, reason)
-        if retry:
-            _begin_anew(place, chosen)
-        count = channel.take_dead(name, [letter.id for letter in chosen], retry=retry)
-        if not retry and gone is not None:
-            gone([letter.body for letter in chosen])
-    letters = counted(count, "dead letter")
-    click.echo(f"returned {letters} to the tail of {name}" if retry else f"deleted {letters} of {name}")
+    with place.app() as app, channel_of(place) as (channel, name), claims_of(place) as gone:
+        letters = None
+        total = inspecting(channel).count(name).dead if everything else None
+        if not everything:
+            letters = _chosen(channel.dead_letters(name, MAX_SEARCHED), ids, reason, name)
+            total = len(letters)
+        if not yes:
+            what = "all dead letters" if total is None else counted(total, "dead letter")
+            click.confirm(f"Delete {what} of {name}? This cannot be undone. Continue?", abort=True, err=True)
+        count = 0
+        with bars("dead letters") as shown:
+            bar = shown.add_task("returning" if retry else "deleting", total=total)
+            for part in _all(channel, name) if letters is None else _parts(letters, channel.dead_batch):
+                if retry:
+                    _begin_anew(app, part)
+                count += channel.take_dead(name, [letter.id for letter in part], retry=retry)
+                if not retry and gone is not None:
+                    gone([letter.body for letter in part])
+                shown.update(bar, completed=count)
+    if json:
+        print_json({"queue": name, "retried" if retry else "dropped": count})
+        return
+    said = counted(count, "dead letter")
+    click.echo(f"returned {said} to the tail of {name}" if retry else f"deleted {said} of {name}")
 
 
-def _begin_anew(place: Place, letters: list[DeadLetter]) -> None:
-    """Write PENDING over the FAILURE that is stored of them.
+def _parts(letters: Sequence[DeadLetter], size: int) -> Iterator[Sequence[DeadLetter]]:
+    for start in range(0, len(letters), size):
+        yield letters[start : start + size]
 
-    Should its worker be killed, who gets the message then would take that for the end of this try, and run nothing.
+
+def _all(channel: Channel, queue: str) -> Iterator[Sequence[DeadLetter]]:
+    """All dead letters in parts, each of which is gone before the next is read. One that dies again stays."""
+    seen: set[str] = set()
+    while letters := [
+        each for each in channel.dead_letters(queue, channel.dead_batch) if each.id not in seen
+    ]:
+        seen.update(letter.id for letter in letters)
+        yield letters
+
+
+def _begin_anew(app: App, letters: Sequence[DeadLetter]) -> None:
+    """Write PENDING over the FAILURE that is stored of these tasks.
+
+    If the worker that gets the message next is killed, the worker after it would take that FAILURE for the end of this
+    try, and run nothing.
     """
     sigs = {}
     for letter in letters:
         with suppress(RemoteProtocolError):
             sig = decode(letter.body)
             sigs[sig.UUID] = sig
-    with place.app() as app, app.reached_backend() as backend:
+    with app.reached_backend() as backend:
         if not backend.keeps:
             return
         created = format_ns(time.time_ns())
@@ -159,14 +219,16 @@ def _begin_anew(place: Place, letters: list[DeadLetter]) -> None:
 
 @dead.command()
 @_which
-def retry(place: Place, ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
+def retry(place: Place, ids: tuple[str, ...], reason: str | None, everything: bool, json: bool) -> None:
     """Put dead letters back to the tail of their queue."""
-    _take(place, ids, reason, retry=True, everything=everything)
+    _take(place, ids, reason, retry=True, everything=everything, json=json)
 
 
 @dead.command()
 @_which
-@click.confirmation_option("--yes", prompt="This cannot be undone. Continue?")
-def drop(place: Place, ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
-    """Delete dead letters."""
-    _take(place, ids, reason, retry=False, everything=everything)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(
+    place: Place, ids: tuple[str, ...], reason: str | None, everything: bool, yes: bool, json: bool
+) -> None:
+    """Delete dead letters, after asking."""
+    _take(place, ids, reason, retry=False, everything=everything, json=json, yes=yes)

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import console
+from gearmesh.cli.output import console
 from gearmesh.cli.show import outcome_of, state_text
 from gearmesh.testing.servers import RedisServer, embedded_redis_server
 from gearmesh.urls import RedisTarget, parse

@@ -7,7 +7,8 @@ import sys
 import click
 
 from gearmesh.cli.checks import CHECKS, Case, Finding
-from gearmesh.cli.common import Place, as_json, console, print_json, servers
+from gearmesh.cli.common import Place, as_json, servers
+from gearmesh.cli.output import console, print_json
 
 __all__ = ["doctor"]
 

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import sys
+import time
 from collections import Counter
 from typing import Any
 
 import click
-import msgspec
 
 from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, inspecting
-from gearmesh.cli.common import (
-    Place,
-    as_json,
-    as_wide,
-    console,
-    need_results,
-    print_json,
-    results_servers,
-    servers,
-)
-from gearmesh.cli.display import counted, moment, show_rows
+from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers, servers
+from gearmesh.cli.ids import full_ids
+from gearmesh.cli.messages import message_json, message_text, signature_of
+from gearmesh.cli.output import console, counted, note, print_json
 from gearmesh.cli.show import show_states
-from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.times import exact, time_cell
+from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
 from gearmesh.transports.base import Count
-from gearmesh.wire.codec import decode, encode
-from gearmesh.wire.gotime import format_ns
-from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import GroupMeta
+from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["delayed", "groups", "pending", "queues"]
+__all__ = ["delayed", "groups", "limit_option", "pending", "queues"]
 
-_limit = click.option(
-    "-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Show so many at most."
+#: ``--limit``: of a command that lists messages.
+limit_option = click.option(
+    "-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Show at most so many."
 )
 
 
@@ -45,8 +37,10 @@ _limit = click.option(
 def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     """Count the messages of queues: of those named, else of all that have any, and the default one.
 
-    pending wait; held are with gearmesh's workers; aside come back by themselves; dead are dead letters.
-    What a Go worker holds nobody can count. On Redis, finding all queues looks at every key.
+    pending: waiting. held: with gearmesh workers. aside: parked, because their task is not registered or may not start
+    yet. dead: dead letters. consumers: gearmesh workers; silent ones have missed heartbeats or are dead.
+
+    On Redis, nobody can count the messages that Go workers hold; and to find all queues every key is looked at.
     """
     with channel_of(place) as (channel, default):
         desk = inspecting(channel)
@@ -55,16 +49,34 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     if json:
         print_json(counts)
         return
-    fields = Count.__struct_fields__
-    rows = [
-        ["-" if (value := getattr(count, name)) is None else str(value) for name in fields]
-        for count in counts
+    table = Table(
+        [
+            Column("queue", least=12),
+            *(Column(name, right=True) for name in ("pending", "held", "aside", "dead")),
+            Column("consumers"),
+        ]
+    )
+    for count in counts:
+        table.add(count.queue, *_numbers(count))
+    table.show()
+
+
+def _numbers(count: Count) -> list[Cell]:
+    """The cells of one queue; ``-`` where the broker does not tell."""
+    numbers = [count.pending, count.held, count.aside, count.dead]
+    cells = [Cell("-") if number is None else Cell(f"{number:,}", str(number)) for number in numbers]
+    silent = f" ({count.silent} silent)" if count.silent else ""
+    idle = count.consumers == 0 and count.pending > 0
+    return [
+        *cells,
+        Cell(
+            "-" if count.consumers is None else f"{count.consumers}{silent}", style="yellow" if idle else ""
+        ),
     ]
-    show_rows(fields, rows)
 
 
 @click.command()
-@_limit
+@limit_option
 @as_wide
 @as_json
 @servers
@@ -73,14 +85,26 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     with channel_of(place) as (channel, name):
         bodies = channel.pending(name, limit)
     if json:
-        print_json([_message(body) for body in bodies])
+        print_json([message_json(body) for body in bodies])
         return
-    show_rows(("uuid", "task", "arguments", "retries", "group"), [_row(body) for body in bodies], wide=wide)
-    _print_count(len(bodies), limit, f"waiting in {name}")
+    table = Table(
+        [
+            Column("uuid", identifier=True),
+            Column("task", least=8),
+            Column("retries", right=True, drop=1),
+            Column("group", identifier=True, drop=2),
+            Column("arguments", least=16),
+        ],
+        wide=wide,
+    )
+    for body in bodies:
+        text = message_text(body)
+        table.add(text.uuid, text.task, text.retries, text.group, text.arguments)
+    _print_count(len(bodies), limit, f"waiting in {name}", cut=table.show())
 
 
 @click.command()
-@_limit
+@limit_option
 @as_wide
 @as_json
 @servers
@@ -91,56 +115,85 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     entries = [
         entry
         for entry in entries
-        if place.queue is None or (_signature(entry.body).RoutingKey or default) == place.queue
+        if place.queue is None or (signature_of(entry.body).RoutingKey or default) == place.queue
     ][:limit]
     if json:
-        print_json([_message(entry.body, due=_moment(entry.eta_ns)) for entry in entries])
+        print_json([{"due": exact(entry.eta_ns), **message_json(entry.body)} for entry in entries])
         return
-    rows = []
+    now = time.time_ns()
+    table = Table(
+        [
+            Column("due"),
+            Column("queue", least=8),
+            Column("uuid", identifier=True),
+            Column("task", least=8),
+            Column("retries", right=True, drop=1),
+            Column("group", identifier=True, drop=2),
+            Column("arguments", least=12),
+        ],
+        wide=wide,
+    )
     for entry in entries:
-        uuid, *others = _row(entry.body)
-        rows.append((uuid, moment(entry.eta_ns / 1e9), _signature(entry.body).RoutingKey or default, *others))
-    show_rows(("uuid", "due", "queue", "task", "arguments", "retries", "group"), rows, wide=wide)
-    _print_count(len(entries), limit, "delayed")
+        text = message_text(entry.body)
+        table.add(
+            time_cell(entry.eta_ns, now),
+            signature_of(entry.body).RoutingKey or default,
+            text.uuid,
+            text.task,
+            text.retries,
+            text.group,
+            text.arguments,
+        )
+    _print_count(len(entries), limit, "delayed", cut=table.show())
 
 
 @click.command()
 @click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
+@click.option("--wait", is_flag=True, help="Wait until all members have ended.")
+@timeout_option
+@as_wide
 @as_json
 @results_servers
-def groups(uuids: tuple[str, ...], json: bool, place: Place) -> None:
+def groups(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
     """Show groups and chords by the UUIDs of their groups: how far their members are.
 
-    Exit code 1 says that the backend knows none of at least one UUID (any more).
+    Exit code 1: the backend does not know at least one UUID (any more), or, with --wait, a member failed. Exit code 3:
+    with --wait, not all members ended in time.
     """
     with place.results_app() as app:
         need_results(app)
+        ids = full_ids(app, uuids)
+        metas = [_group(app, uuid) for uuid in ids]
+        ended = True
+        members = [uuid for meta in metas if meta for uuid in meta.TaskUUIDs]
+        if wait and members:
+            try:
+                ended = wait_for(app, members, timeout)
+            except KeyboardInterrupt:
+                note(f"not waiting any more. Look later with: {look_later('groups', ids, place)}", "yellow")
+                sys.exit(EXIT_INTERRUPTED)
         found: list[dict[str, Any]] = []
-        for uuid in uuids:
-            meta = _group(app, uuid)
+        failed = False
+        for uuid, meta in zip(ids, metas, strict=True):
             if meta is None:
-                click.secho(
+                note(
                     f"group {uuid} not found: it was never sent, it has expired, or it is a task's UUID",
-                    fg="yellow",
-                    err=True,
+                    "yellow",
                 )
                 continue
             states = app.states(meta.TaskUUIDs)
-            told = Counter(state.State if state else "EXPIRED" for state in states)
-            if json:
-                members = [
-                    state or {"TaskUUID": task} for task, state in zip(meta.TaskUUIDs, states, strict=True)
-                ]
-                found.append({"group": meta, "states": told, "members": members})
-                continue
-            shown = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
-            fired = "; its chord has fired" if meta.ChordTriggered else ""
-            console().print(f"{uuid}: {len(states)} members: {shown}{fired}")
-            show_states(state for state in states if state)
-            found.append({})
+            failed = failed or any(
+                state is not None and state.final and not state.success for state in states
+            )
+            found.append(_group_json(meta, states))
+            if not json:
+                _show_group(meta, states, wide=wide)
     if json:
         print_json(found)
-    sys.exit(len(found) < len(uuids))
+    if not ended:
+        note(f"not all members had ended within {timeout:g} s", "yellow")
+        sys.exit(EXIT_TIMEOUT)
+    sys.exit(len(found) < len(ids) or (wait and failed))
 
 
 def _group(app: App, uuid: str) -> GroupMeta | None:
@@ -148,44 +201,25 @@ def _group(app: App, uuid: str) -> GroupMeta | None:
         return backend.read_group(uuid)
 
 
-def _signature(body: bytes) -> Signature:
-    """The message as Go would take it; the unreadable are empty."""
-    try:
-        return decode(body)
-    except RemoteProtocolError:
-        return Signature()
+def _told(states: list[TaskState | None]) -> dict[str, int]:
+    """How many members are in each state; EXPIRED: nothing is stored of them."""
+    return dict(sorted(Counter(state.State if state else "EXPIRED" for state in states).items()))
 
 
-def _message(body: bytes, **more: str) -> dict[str, Any]:
-    """For scripts: the signature as it is on the wire; of what is none, its bytes."""
-    try:
-        return {**more, "signature": msgspec.Raw(encode(decode(body)))}
-    except RemoteProtocolError as exc:
-        return {**more, "undecodable": str(exc), "body": base64.b64encode(body).decode()}
+def _group_json(meta: GroupMeta, states: list[TaskState | None]) -> dict[str, Any]:
+    members = [state or {"TaskUUID": task} for task, state in zip(meta.TaskUUIDs, states, strict=True)]
+    return {"group": meta, "states": _told(states), "members": members}
 
 
-def _row(body: bytes) -> tuple[str, ...]:
-    try:
-        sig = decode(body)
-    except RemoteProtocolError as exc:
-        return "?", "?", f"undecodable: {exc}", "", ""
-    args = ", ".join(f"{arg.Type}:{bytes(arg.Value).decode(errors='replace')}" for arg in sig.Args or ())
-    return (
-        sig.UUID,
-        sig.Name,
-        args if len(args) <= 200 else args[:199] + "…",
-        str(sig.RetryCount),
-        sig.GroupUUID,
-    )
+def _show_group(meta: GroupMeta, states: list[TaskState | None], *, wide: bool) -> None:
+    told = ", ".join(f"{count} {name}" for name, count in _told(states).items())
+    fired = "; its chord has fired" if meta.ChordTriggered else ""
+    console().print(f"{meta.GroupUUID}: {counted(len(states), 'member')}: {told}{fired}", soft_wrap=True)
+    if show_states([state for state in states if state], wide=wide):
+        note("--wide shows whole UUIDs and values")
 
 
-def _moment(ns: int) -> str:
-    try:
-        return format_ns(ns // 10**9 * 10**9)
-    except LocalProtocolError:  # a score may be any number
-        return "after the year 9999" if ns > 0 else "before the year 0"
-
-
-def _print_count(count: int, limit: int, what: str) -> None:
+def _print_count(count: int, limit: int, what: str, *, cut: bool) -> None:
     more = "the first " if count == limit else ""
-    click.secho(f"{more}{counted(count, 'message')} {what}", err=True)
+    wide = "; --wide shows everything" if cut else ""
+    note(f"{more}{counted(count, 'message')} {what}{wide}")

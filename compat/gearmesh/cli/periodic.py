@@ -1,16 +1,17 @@
-"""``gearmesh periodic``: what is sent again and again, and when next."""
+"""``gearmesh periodic``: the entries that schedulers send, and their next times."""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
 
 import click
 
-from gearmesh.app.periodic import Periodic
-from gearmesh.cli.common import app_argument, as_json, as_wide, config_file, print_json
-from gearmesh.cli.display import counted, show_rows
+from gearmesh.app.periodic import CatchUp, Periodic
+from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
+from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.times import age, exact
 from gearmesh.cron import Calendar, local_zone
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
@@ -36,36 +37,57 @@ def periodic(app: str, times: int, wide: bool, json: bool, config: str | None) -
 
     The times of @every are counted from now, as if a scheduler started now.
     """
-    entries = load_app(app, config).periodics.entries.values()
     now = time.time_ns()
-    found: list[dict[str, Any]] = []
-    rows = []
-    soonest = {entry.name: entry.next_times(times, now) for entry in entries}
-    for entry in sorted(entries, key=lambda entry: (soonest[entry.name][:1] or [2**63], entry.name)):
-        sends = f"{entry.what.Name} (signature)" if isinstance(entry.what, Signature) else repr(entry.what)
-        shown = "\n".join(_moment(entry, moment) for moment in soonest[entry.name]) or "never"
-        rows.append((entry.name, entry.spec, sends, _catch_up(entry), shown))
-        found.append(
-            {
-                "name": entry.name,
-                "spec": entry.spec,
-                "sends": sends,
-                "next": [_moment(entry, moment, "%Y-%m-%dT%H:%M:%S%z") for moment in soonest[entry.name]],
-            }
-        )
+    found = [
+        (entry, entry.next_times(times, now)) for entry in load_app(app, config).periodics.entries.values()
+    ]
+    found.sort(key=lambda each: (each[1][:1] or [2**63], each[0].name))
     if json:
-        print_json(found)
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "spec": entry.spec,
+                    "sends": _sends(entry),
+                    "catch_up": _catch_up_json(entry.catch_up),
+                    "next": [exact(moment) for moment in moments],
+                }
+                for entry, moments in found
+            ]
+        )
         return
-    show_rows(("name", "spec", "sends", "catch-up", "next"), rows, wide=wide)
-    click.secho(counted(len(entries), "periodic task"), err=True)
+    table = Table(
+        [
+            Column("name", least=12),
+            Column("spec"),
+            Column("catch-up", drop=1),
+            Column("sends", least=12, drop=2),
+            Column("next", lines=True),
+        ],
+        wide=wide,
+    )
+    for entry, moments in found:
+        whole = ", ".join(_local(entry, moment) for moment in moments) or "never"
+        people = "\n".join(f"{_local(entry, moment)}  {age(moment, now)}" for moment in moments) or "never"
+        table.add(entry.name, entry.spec, _catch_up(entry.catch_up), _sends(entry), Cell(people, whole))
+    cut = table.show()
+    note(counted(len(found), "periodic task") + ("; --wide shows everything" if cut else ""))
 
 
-def _moment(entry: Periodic, moment: int, form: str = "%a %Y-%m-%d %H:%M:%S %z") -> str:
+def _sends(entry: Periodic) -> str:
+    return f"{entry.what.Name} (signature)" if isinstance(entry.what, Signature) else repr(entry.what)
+
+
+def _local(entry: Periodic, moment: int) -> str:
     zone = entry.schedule.zone if isinstance(entry.schedule, Calendar) else local_zone()
-    return datetime.fromtimestamp(moment // 10**9, zone).strftime(form)
+    return datetime.fromtimestamp(moment // 10**9, zone).strftime("%a %Y-%m-%d %H:%M:%S %z")
 
 
-def _catch_up(entry: Periodic) -> str:
-    if entry.catch_up is None:
-        return "-"
-    return f"the last {entry.catch_up}"
+def _catch_up(value: CatchUp) -> str:
+    return "" if value is None else f"the last {value}"
+
+
+def _catch_up_json(value: CatchUp) -> dict[str, float] | None:
+    if value is None:
+        return None
+    return {"seconds": value.total_seconds()} if isinstance(value, timedelta) else {"runs": value}

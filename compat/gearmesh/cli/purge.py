@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from gearmesh.cli.broker import channel_of, claims_of, inspecting
 from gearmesh.cli.common import Place, as_json, servers
-from gearmesh.cli.display import counted
-from gearmesh.transports.base import Channel, Gone
+from gearmesh.cli.output import counted, print_json
+from gearmesh.cli.waiting import bars
+from gearmesh.transports.base import Channel, Count, Gone
 
 __all__ = ["purge"]
-
-#: Dead letters taken in one step.
-STEP = 1000
 
 
 @click.command()
@@ -35,33 +32,51 @@ def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, pl
         claims_of(place) as gone_too,
     ):
         desk = inspecting(channel)
+        count = desk.count(name)
         if not yes:
-            count = desk.count(name)
             what = [counted(count.pending + (count.aside or 0), "waiting message")]
-            what += ["all delayed messages"] if delayed else []
-            what += (
-                ["all dead letters" if count.dead is None else counted(count.dead, "dead letter")]
-                if dead
-                else []
-            )
+            if delayed:
+                what.append("all delayed messages")
+            if dead:
+                what.append("all dead letters" if count.dead is None else counted(count.dead, "dead letter"))
             click.confirm(
                 f"Delete {', '.join(what)} of {name}? This cannot be undone. Continue?", abort=True, err=True
             )
-        gone = {"pending": desk.purge(name, gone_too)}
-        if delayed:
-            gone["delayed"] = desk.purge_delayed(name, gone_too)
-        if dead:
-            gone["dead"] = _bury(channel, name, gone_too)
+        gone = _delete(channel, name, count, gone_too, delayed=delayed, dead=dead)
     if json:
-        click.echo(msgspec.json.encode({"queue": name, **gone}))
+        print_json({"queue": name, **gone})
     else:
-        click.echo(f"deleted from {name}: " + ", ".join(f"{count} {what}" for what, count in gone.items()))
+        click.echo(f"deleted from {name}: " + ", ".join(f"{count:,} {what}" for what, count in gone.items()))
 
 
-def _bury(channel: Channel, queue: str, gone_too: Gone | None) -> int:
+def _delete(
+    channel: Channel, queue: str, count: Count, gone_too: Gone | None, *, delayed: bool, dead: bool
+) -> dict[str, int]:
+    """Delete what was asked for, and show on a terminal how far it is; how many messages of each kind there were."""
+    desk = inspecting(channel)
+    with bars("messages") as shown:
+        bar = shown.add_task(f"deleting from {queue}", total=count.pending + (count.aside or 0))
+
+        def told(bodies: list[bytes]) -> None:
+            if gone_too is not None:
+                gone_too(bodies)
+            shown.advance(bar, len(bodies))
+
+        # Without claims to give up, the server deletes a queue in one step.
+        each = None if gone_too is None else told
+        gone = {"pending": desk.purge(queue, each)}
+        if delayed:
+            shown.update(bar, description=f"deleting delayed messages for {queue}", completed=0, total=None)
+            gone["delayed"] = desk.purge_delayed(queue, each)
+        if dead:
+            shown.update(bar, description=f"deleting dead letters of {queue}", completed=0, total=count.dead)
+            gone["dead"] = _delete_dead(channel, queue, told)
+    return gone
+
+
+def _delete_dead(channel: Channel, queue: str, told: Gone) -> int:
     gone = 0
-    while letters := channel.dead_letters(queue, STEP):
+    while letters := channel.dead_letters(queue, channel.dead_batch):
         gone += channel.take_dead(queue, [letter.id for letter in letters], retry=False)
-        if gone_too is not None:
-            gone_too([letter.body for letter in letters])
+        told([letter.body for letter in letters])
     return gone

@@ -1,4 +1,4 @@
-"""``gearmesh result``."""
+"""``gearmesh result``: the state of tasks, and what they returned."""
 
 from __future__ import annotations
 
@@ -6,48 +6,67 @@ import sys
 
 import click
 
-from gearmesh.app.progress import Progress
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, print_json, results_servers
+from gearmesh.app.app import App
+from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers
+from gearmesh.cli.ids import cannot_look_up, full_ids
+from gearmesh.cli.output import counted, note, print_json
 from gearmesh.cli.show import show_states, state_json
+from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
 
 __all__ = ["result"]
 
 
-def shown_progress(progress: Progress) -> str:
-    """``3 of 10 (30 %): packing``."""
-    of_all = (
-        f" of {progress.total:g} ({progress.fraction:.0%})" if progress.total and progress.fraction else ""
-    )
-    return f"{progress.done:g}{of_all}{': ' if progress.note else ''}{progress.note}"
-
-
 @click.command()
 @click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
+@click.option("--wait", is_flag=True, help="Wait until the tasks have ended.")
+@timeout_option
 @as_wide
 @as_json
 @results_servers
-def result(uuids: tuple[str, ...], wide: bool, json: bool, place: Place) -> None:
-    """Show the state of tasks, and what they returned.
+def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
+    """Show the state of tasks, their progress, and what they returned.
 
-    Exit code 1: the backend does not know at least one UUID (any more).
+    The first characters of a UUID are enough if the backend can look UUIDs up (Redis, MongoDB, memory).
+
+    Exit code 1: the backend does not know at least one UUID (any more), or, with --wait, a task failed. Exit code 3:
+    with --wait, not all tasks ended in time.
     """
     with place.results_app() as app:
         need_results(app)
-        states = app.states(list(uuids))
-        reports = app.reports(list(uuids))
+        ids = full_ids(app, uuids)
+        states = app.states(ids)
+        ended = True
+        running = [uuid for uuid, state in zip(ids, states, strict=True) if state and not state.final]
+        if wait and running:
+            try:
+                ended = wait_for(app, running, timeout)
+            except KeyboardInterrupt:
+                note(
+                    f"not waiting any more. Look later with: {look_later('result', running, place)}", "yellow"
+                )
+                sys.exit(EXIT_INTERRUPTED)
+            states = app.states(ids)
+        reports = app.reports(ids)
         if json:
-            print_json(
-                [
-                    {"uuid": uuid, "state": state and state_json(state), "progress": progress}
-                    for uuid, state, progress in zip(uuids, states, reports, strict=True)
-                ]
-            )
+            print_json([state_json(*each) for each in zip(ids, states, reports, strict=True)])
         else:
-            show_states((state for state in states if state), wide=wide)
-            for uuid, state, progress in zip(uuids, states, reports, strict=True):
-                if progress is not None and not (state and state.final):
-                    click.echo(f"{uuid} is at {shown_progress(progress)}")
-        missing = [uuid for uuid, state in zip(uuids, states, strict=True) if state is None]
-        for uuid in missing:
-            click.secho(f"{uuid} not found: it was never sent, or it has expired", fg="yellow", err=True)
-        sys.exit(bool(missing))
+            found = [(state, told) for state, told in zip(states, reports, strict=True) if state]
+            show_states([state for state, _ in found], [told for _, told in found], wide=wide)
+        for uuid in (uuid for uuid, state in zip(ids, states, strict=True) if state is None):
+            note(_missing(app, uuid), "yellow")
+    if not ended:
+        left = sum(state is not None and not state.final for state in states)
+        note(f"{left} of {counted(len(ids), 'task')} had not ended within {timeout:g} s", "yellow")
+        sys.exit(EXIT_TIMEOUT)
+    failed = wait and any(state is not None and state.final and not state.success for state in states)
+    sys.exit(failed or None in states)
+
+
+def _missing(app: App, uuid: str) -> str:
+    """Why there is no state of this UUID."""
+    with app.reached_backend() as backend:
+        if backend.read_group(uuid) is not None:
+            return f"{uuid} is a group; look at it with: gearmesh groups {uuid}"
+    if cannot_look_up(app, uuid):
+        return f"{uuid} not found: the backend {app.backend_shown} needs the whole UUID"
+    return f"{uuid} not found: it was never sent, or it has expired"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from gearmesh.app.revocations import LASTS
-from gearmesh.cli.common import Place, as_json, print_json, results_servers
-from gearmesh.cli.display import counted
+from gearmesh.cli.common import Place, as_json, results_servers
+from gearmesh.cli.ids import full_ids
+from gearmesh.cli.output import counted, note, print_json
 
 __all__ = ["revoke"]
 
@@ -26,11 +27,12 @@ def revoke(uuids: tuple[str, ...], lasts: float, json: bool, place: Place) -> No
     """Revoke tasks: waiting ones are not run, running ones are interrupted.
 
     All gearmesh workers with this backend obey; Go workers do not know about it. The state of a revoked task becomes
-    FAILURE with the error "revoked" when a worker gets its message.
+    FAILURE with the error "revoked" when a worker gets its message. The first characters of a UUID are enough.
     """
     with place.results_app() as app:
-        app.revoke(*uuids, lasts=lasts)
+        ids = full_ids(app, uuids)
+        app.revoke(*ids, lasts=lasts)
     if json:
-        print_json([{"uuid": uuid, "revoked": True} for uuid in uuids])
+        print_json([{"uuid": uuid, "revoked": True} for uuid in ids])
     else:
-        click.secho(f"revoked {counted(len(uuids), 'task')}", err=True)
+        note(f"revoked {counted(len(ids), 'task')}")

@@ -1,40 +1,42 @@
-"""``gearmesh send``."""
+"""``gearmesh send``: send one task, and perhaps wait for its result."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
-from typing import Any, Final
+from typing import Any
 
 import click
 
-from gearmesh.app.results import AsyncResult
+from gearmesh.app.app import App
+from gearmesh.app.declaration import ArgumentUnreadable
+from gearmesh.app.declare import of_types
+from gearmesh.app.task import Task
 from gearmesh.cli.arguments import Typed, typed_arguments
-from gearmesh.cli.common import Place, as_json, as_wide, console, need_results, print_json, servers
+from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers
+from gearmesh.cli.output import note, print_json
 from gearmesh.cli.show import show_states, state_json
-from gearmesh.errors import ResultTimeout
-from gearmesh.wire.state import SUCCESS
+from gearmesh.cli.waiting import (
+    EXIT_INTERRUPTED,
+    EXIT_TIMEOUT,
+    look_later,
+    tell_timeout,
+    timeout_option,
+    wait_for,
+)
+from gearmesh.errors import TaskError
+from gearmesh.wire import types as wire
+from gearmesh.wire.signature import Signature
 
 __all__ = ["send"]
-
-#: Exit code of a wait that took too long.
-EXIT_TIMEOUT: Final = 3
-#: Seconds between two updates of the state that is shown while waiting.
-UPDATE_INTERVAL_S: Final = 0.5
 
 
 @click.command()
 @click.argument("name")
 @click.argument("args", nargs=-1, callback=typed_arguments, metavar="[TYPE:VALUE]...")
 @click.option("--wait", is_flag=True, help="Wait for the result and show it.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0),
-    metavar="SECONDS",
-    default=60.0,
-    show_default=True,
-    help="With --wait: stop waiting after this; 0: never.",
-)
+@timeout_option
 @as_wide
 @as_json
 @servers
@@ -44,58 +46,63 @@ def send(
     """Send the task NAME and print its UUID.
 
     Arguments carry their Go types: int64:1 string:x bool:true '[]int64:[1,2]' '[]byte:aGk=' (lists as JSON, bytes as
-    base64). With -A they are checked against the task, if the app has it.
+    base64). With -A they are checked against the task, and its queue and retries apply, if the app has it.
 
     With --wait, exit code 1 means that the task failed, and 3 that there was no result in time.
     """
     with place.app() as app:
         if wait:
             need_results(app)
-        if (known := app.tasks.get(name)) is not None:
-            known.declaration.check_types([arg.type for arg in args])
-        task = app.remote(name, *(arg.type for arg in args))
+        task = _task(app, name, args, place)
         values = [arg.value for arg in args]
+        sent_at = time.monotonic()
         result = task.apply_async(values, queue=place.queue) if place.queue else task.apply_async(values)
         if not json:
             click.echo(result.uuid)
-        if not wait:
-            if json:
-                print_json({"uuid": result.uuid})
-            return
-        code = _wait(result, timeout or None)
-        (state,) = app.states([result.uuid])
-        if json:
-            print_json({"uuid": result.uuid, "state": None if state is None else state_json(state)})
-        elif state is not None and code != EXIT_TIMEOUT:
-            show_states([state], wide=wide)
-        sys.exit(code)
+        elif not wait:
+            print_json({"uuid": result.uuid, "task": name})
+        if wait:
+            sys.exit(_wait(app, result.uuid, timeout, sent_at, place, wide=wide, json=json))
 
 
-def _wait(result: AsyncResult[Any], timeout: float | None) -> int:
-    """Show the task's state until it has ended; the exit code."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _task(app: App, name: str, args: tuple[Typed, ...], place: Place) -> Task[..., Any, Any]:
+    """The task to send: with the types that were typed, and with the options of the app's task of that name.
+
+    Raises:
+        TaskError: the app has a task of that name that takes other arguments.
+    """
+    types = [arg.type for arg in args]
+    known = app.tasks.get(name)
+    if known is None:
+        alike = difflib.get_close_matches(name, app.tasks, n=1)
+        if place.spec and alike:
+            note(f"{place.spec} has no task {name!r}; it has {alike[0]!r}", "yellow")
+        return app.remote(name, *types)
+    known.declaration.check_types(types)
     try:
-        with console(stderr=True).status(f"{result.uuid}: PENDING") as status:
-            while True:
-                left = (
-                    UPDATE_INTERVAL_S
-                    if deadline is None
-                    else min(UPDATE_INTERVAL_S, deadline - time.monotonic())
-                )
-                try:
-                    return 0 if result.wait(timeout=max(0.0, left)) == SUCCESS else 1
-                except ResultTimeout:
-                    if deadline is not None and time.monotonic() >= deadline:
-                        click.secho(
-                            f"no result within {timeout:g} s: the task is {result.state}. "
-                            f"Look later with: gearmesh result {result.uuid}",
-                            fg="yellow",
-                            err=True,
-                        )
-                        return EXIT_TIMEOUT
-                    status.update(f"{result.uuid}: {result.state}")
+        known.declaration.read_args(Signature(Args=tuple(wire.arg(arg.type, arg.value) for arg in args)))
+    except ArgumentUnreadable as exc:  # a string that holds JSON, say
+        raise TaskError(f"task {name!r} cannot read its arguments: {exc.__cause__}") from exc
+    return Task(app, None, of_types(name, types, Any), known.options, unique_for=known.unique_for)
+
+
+def _wait(
+    app: App, uuid: str, timeout: float, sent_at: float, place: Place, *, wide: bool, json: bool
+) -> int:
+    """Wait for the result and show it; the exit code."""
+    later = look_later("result", [uuid], place)
+    try:
+        ended = wait_for(app, [uuid], timeout)
     except KeyboardInterrupt:
-        click.secho(
-            f"\nnot waiting any more. Look later with: gearmesh result {result.uuid}", fg="yellow", err=True
-        )
-        return 130
+        note(f"not waiting any more; {uuid} was sent and may still run. Look later with: {later}", "yellow")
+        return EXIT_INTERRUPTED
+    seconds = time.monotonic() - sent_at if ended else None
+    (state,) = app.states([uuid])
+    if json:
+        print_json(state_json(uuid, state, seconds=seconds))
+    elif ended and state is not None:
+        show_states([state], wide=wide, seconds=seconds)
+    if not ended:
+        tell_timeout(timeout, state, later)
+        return EXIT_TIMEOUT
+    return 0 if state is None or state.success else 1

@@ -1,28 +1,29 @@
-"""States of tasks, for people and for scripts."""
+"""Shows states of tasks, for people and for scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 from rich.text import Text
 
-from gearmesh.cli.display import moment, show_rows
-from gearmesh.errors import ProtocolError
-from gearmesh.wire import gotime
-from gearmesh.wire.codec import encode_state
-from gearmesh.wire.state import FAILURE, SUCCESS, ZERO_TIME, TaskState
+from gearmesh.app.progress import Progress
+from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.times import exact, ns_of, span, time_cell
+from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
 
-__all__ = ["outcome_of", "show_states", "state_json", "state_text"]
+__all__ = ["outcome_of", "progress_text", "show_states", "state_json", "state_text"]
 
-_COLOURS = {SUCCESS: "green", FAILURE: "red"}
+_COLOURS: Final = {SUCCESS: "green", FAILURE: "red"}
+_WAITING_COLOUR: Final = "yellow"
 
 
 def state_text(state: TaskState | None) -> Text:
     """The state's name in its colour; ``-`` where there is none."""
     name = state.State if state else "-"
-    return Text(name, style=_COLOURS.get(name, "yellow"))
+    return Text(name, style=_COLOURS.get(name, _WAITING_COLOUR))
 
 
 def outcome_of(state: TaskState | None) -> Text:
@@ -31,31 +32,111 @@ def outcome_of(state: TaskState | None) -> Text:
         return Text()
     if state.Error:
         return Text(state.Error, style="red")
-    lines = (f"{result.Type} {bytes(result.Value).decode()}" for result in state.Results or ())
-    return Text("\n".join(lines))
+    return Text("\n".join(_results(state)))
 
 
-def show_states(states: Iterable[TaskState], *, wide: bool = False) -> None:
-    """Print UUID, task, state, result or error, and time of creation."""
-    show_rows(
-        ("uuid", "task", "state", "result", "created"),
+def _results(state: TaskState) -> list[str]:
+    return [f"{result.Type} {bytes(result.Value).decode()}" for result in state.Results or ()]
+
+
+def progress_text(progress: Progress) -> str:
+    """``3 of 10 (30%): packing``; where the task gave no total, ``3: packing``."""
+    fraction = progress.fraction
+    total = "" if fraction is None else f" of {progress.total:g} ({fraction:.0%})"
+    return f"{progress.done:g}{total}{': ' if progress.note else ''}{progress.note}"
+
+
+def show_states(
+    states: Sequence[TaskState],
+    reports: Iterable[Progress | None] = (),
+    *,
+    wide: bool = False,
+    seconds: float | None = None,
+) -> bool:
+    """Print UUID, task, state, progress, time of creation, and result or error; a single task as a block.
+
+    Args:
+        states: in the order in which they are shown.
+        reports: what the tasks reported of their progress, in the same order.
+        wide: show whole values.
+        seconds: from when the task was sent until it had ended, where that was measured.
+
+    Returns:
+        True if something was cut that ``wide`` would show.
+    """
+    now = time.time_ns()
+    told = list(reports) or [None] * len(states)
+    timed = seconds is not None
+    table = Table(
         [
-            (state.TaskUUID, state.TaskName, state_text(state), outcome_of(state), _created(state))
-            for state in states
+            Column("uuid", identifier=True),
+            Column("task", least=8),
+            Column("state"),
+            *(
+                [Column("progress", least=8)]
+                if any(_running(*each) for each in zip(states, told, strict=True))
+                else []
+            ),
+            Column("created", drop=1),
+            *([Column("took")] if timed else []),
+            Column("result", least=16),
         ],
         wide=wide,
     )
+    for state, progress in zip(states, told, strict=True):
+        error = Cell(state.Error, style="red") if state.Error else Cell(", ".join(_results(state)))
+        row = {
+            "uuid": Cell(state.TaskUUID),
+            "task": Cell(state.TaskName),
+            "state": Cell(state.State, style=_COLOURS.get(state.State, _WAITING_COLOUR)),
+            "progress": Cell(progress_text(progress) if progress and _running(state, progress) else ""),
+            "created": time_cell(ns_of(state.CreatedAt), now),
+            "took": Cell("" if seconds is None else precise_span(seconds)),
+            "result": error,
+        }
+        table.add(*(row[column.heading] for column in table.columns))
+    return table.show(blocks=len(states) == 1)
 
 
-def state_json(state: TaskState) -> Any:
-    """The state as it is stored, as JSON."""
-    return msgspec.Raw(encode_state(state))
+def precise_span(seconds: float) -> str:
+    """A measured duration: ``12 ms``, ``3.4 s``, ``5 min``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
 
 
-def _created(state: TaskState) -> str:
-    if not state.CreatedAt or state.CreatedAt == ZERO_TIME:  # Memcache and AMQP keep it with PENDING only
-        return ""
-    try:
-        return moment(gotime.parse(state.CreatedAt) / 1e9)
-    except (ProtocolError, ValueError):
-        return state.CreatedAt
+def _running(state: TaskState, progress: Progress | None) -> bool:
+    return progress is not None and not state.final
+
+
+def state_json(
+    uuid: str, state: TaskState | None, progress: Progress | None = None, seconds: float | None = None
+) -> dict[str, Any]:
+    """What scripts get of one task; ``state`` is null where nothing is stored of it.
+
+    Args:
+        uuid: the task's id.
+        state: as it is stored.
+        progress: what the task reported last.
+        seconds: from when it was sent until it had ended, where that was measured.
+    """
+    created = None if state is None else ns_of(state.CreatedAt)
+    return {
+        "uuid": uuid,
+        "task": state.TaskName if state else "",
+        "state": state.State if state else None,
+        "results": None
+        if state is None or state.Results is None
+        else [{"type": each.Type, "value": msgspec.Raw(each.Value)} for each in state.Results],
+        "error": state.Error if state else "",
+        "created": None if created is None else exact(created),
+        "progress": None
+        if progress is None
+        else {
+            "done": progress.done,
+            "total": progress.total,
+            "note": progress.note,
+            "at": exact(int(progress.at * 1e9)),
+        },
+        "seconds": seconds,
+    }

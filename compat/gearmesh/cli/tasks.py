@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 import click
 
-from gearmesh.app.declaration import MISSING, Parameter
+from gearmesh.app.app import App
+from gearmesh.app.declaration import MISSING, Declaration, Parameter
+from gearmesh.app.node import AnyNode
+from gearmesh.app.retry import Retry
+from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.slots import Slot
 from gearmesh.app.task import Task
-from gearmesh.cli.common import app_argument, as_json, as_wide, config_file, print_json
-from gearmesh.cli.display import counted, show_rows
+from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
+from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.tables import Column, Table
+from gearmesh.config import NoBroker
+from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 
 __all__ = ["tasks"]
@@ -21,48 +31,151 @@ __all__ = ["tasks"]
 @as_json
 @config_file
 def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
-    """List an app's tasks with their Go types, queues, limits and retries."""
-    found = [_about(each) for _, each in sorted(load_app(app, config).tasks.items())]
+    """List an app's tasks: Go types, queues, limits, retries, and schedules.
+
+    A limit that is not shown is the worker's. An argument with a question mark may be left out.
+    """
+    loaded = load_app(app, config)
+    specs = _specs(loaded)
+    found = [_about(loaded, task, specs[name]) for name, task in sorted(loaded.tasks.items())]
     if json:
         print_json(found)
         return
-    rows = [
-        (
-            f"{each['task']}({', '.join(each['arguments'])})",
-            "" if each["results"] is None else ", ".join(each["results"]) or "nothing",
-            each["queue"] or "",
-            ", ".join(f"{name} {value:g} s" for name, value in each["limits"].items()),
-            str(each["retries"] or ""),
+    table = Table(
+        [
+            Column("task", least=10),
+            Column("arguments", least=16),
+            Column("results", least=8),
+            Column("queue", least=8, drop=4),
+            Column("limits", least=8, drop=3),
+            Column("retries", least=8, drop=2),
+            Column("periodic", least=8, drop=1),
+        ],
+        wide=wide,
+    )
+    for (_, task), about in zip(sorted(loaded.tasks.items()), found, strict=True):
+        table.add(
+            task.name,
+            _arguments(task.declaration),
+            _results(task.declaration.results),
+            about["queue"] or "",
+            _limits(about),
+            _retries(task.retry_policy, about["retries"]),
+            ", ".join(about["periodic"]),
         )
-        for each in found
-    ]
-    show_rows(("task", "results", "queue", "limits", "retries"), rows, wide=wide)
-    click.secho(counted(len(found), "task"), err=True)
+    cut = table.show()
+    note(f"{counted(len(found), 'task')}{'; --wide shows everything' if cut else ''}")
+    if not found:
+        note(f"a worker of {app} can run nothing: import the modules with its tasks there", "yellow")
 
 
-def _about(task: Task[..., Any, Any]) -> dict[str, Any]:
+def _specs(app: App) -> dict[str, list[str]]:
+    """The specs of the periodic entries that send a single task, by the task's name."""
+    specs: dict[str, list[str]] = defaultdict(list)
+    for entry in app.periodics.entries.values():
+        name = _name_of(entry.what)
+        if name:
+            specs[name].append(entry.spec)
+    return specs
+
+
+def _name_of(what: AnyNode | Signature) -> str:
+    if isinstance(what, TaskSignature):
+        return what.task.name
+    return what.Name if isinstance(what, Signature) else ""
+
+
+def _about(app: App, task: Task[..., Any, Any], specs: list[str]) -> dict[str, Any]:
     declaration = task.declaration
-    arguments = [_shown(each) for each in declaration.parameters]
-    if declaration.rest is not None:
-        arguments.append(f"...{declaration.rest.slot.go or 'any'}")
-    limits = {
-        "soft": task.soft_limit,
-        "hard": task.hard_limit,
-        "pause": task.pause,
-        "unique_for": task.unique_for,
-    }
+    queue = task.options.queue
+    if not queue:
+        with suppress(NoBroker):
+            queue = app.default_queue
+    policy = task.retry_policy
+    rest = declaration.rest
     return {
         "task": task.name,
-        "arguments": arguments,
+        "arguments": [
+            *(_argument_json(each) for each in declaration.parameters),
+            *([_argument_json(rest, variadic=True)] if rest is not None else []),
+        ],
         "results": None
         if declaration.results is None
-        else [slot.go or "any" for slot in declaration.results],
-        "queue": task.options.queue,
-        "limits": {name: value for name, value in limits.items() if value is not None},
-        "retries": task.options.retry_count,
+        else [{"type": slot.go or None, "annotation": slot.shown} for slot in declaration.results],
+        "queue": queue or None,
+        "soft_limit": task.soft_limit,
+        "hard_limit": task.hard_limit,
+        "seconds_between_starts": task.pause,
+        "unique_for": task.unique_for,
+        "retries": task.options.retry_count or 0,
+        "retry": None
+        if policy is None
+        else {
+            "backoff": policy.backoff,
+            "first": policy.first,
+            "most": policy.most,
+            "jitter": policy.jitter,
+            "on": [kind.__qualname__ for kind in policy.on],
+            "not_on": [kind.__qualname__ for kind in policy.not_on],
+        },
+        "periodic": specs,
     }
 
 
-def _shown(parameter: Parameter) -> str:
-    optional = "" if parameter.default is MISSING else "?"
-    return f"{parameter.name}{optional} {parameter.slot.go or 'any'}"
+def _argument_json(parameter: Parameter, *, variadic: bool = False) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "type": parameter.slot.go or None,
+        "annotation": parameter.slot.shown,
+        "required": not variadic and parameter.default is MISSING,
+        "variadic": variadic,
+    }
+
+
+def _arguments(declaration: Declaration) -> str:
+    """``image []byte, width? uint16, tags ...string``"""
+    shown = [
+        f"{each.name}{'' if each.default is MISSING else '?'} {_type(each.slot)}"
+        for each in declaration.parameters
+    ]
+    if declaration.rest is not None:
+        shown.append(f"{declaration.rest.name} ...{_type(declaration.rest.slot)}")
+    return ", ".join(shown)
+
+
+def _results(results: tuple[Slot, ...] | None) -> str:
+    return "any" if results is None else ", ".join(map(_type, results)) or "nothing"
+
+
+def _type(slot: Slot) -> str:
+    """The Go type; with the annotation where that says what a string or bytes hold."""
+    packed = slot.shown.startswith(("Json[", "Msgpack["))
+    return f"{slot.go or 'any'}{f' ({slot.shown})' if packed else ''}"
+
+
+def _limits(about: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {about[key]:g} s" if about[key] else f"no {name} limit"
+        for name, key in (("soft", "soft_limit"), ("hard", "hard_limit"))
+        if about[key] is not None
+    ]
+    if about["seconds_between_starts"]:
+        parts.append(_rate(about["seconds_between_starts"]))
+    if about["unique_for"]:
+        parts.append(f"unique for {about['unique_for']:g} s")
+    return ", ".join(parts)
+
+
+def _rate(seconds: float) -> str:
+    """``5/s``: how often a task may start, from the seconds between two starts."""
+    for unit, size in (("s", 1), ("m", 60)):
+        if seconds <= size:
+            return f"{size / seconds:g}/{unit}"
+    return f"{3600 / seconds:g}/h"
+
+
+def _retries(policy: Retry | None, count: int) -> str:
+    if policy is None or not count:
+        return str(count or "")
+    on = "" if policy.on == (BaseException,) else f" on {', '.join(kind.__name__ for kind in policy.on)}"
+    return f"{count}, {policy.backoff} from {policy.first:g} s{on}"

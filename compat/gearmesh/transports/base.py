@@ -58,12 +58,15 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages of a queue are where; None where the broker does not tell.
 
     Attributes:
-        pending: they wait.
-        held: consumers have them and have not settled them.
-        aside: they are out of the way for a while, and come back by themselves.
+        queue: its name.
+        pending: messages that wait.
+        held: messages that consumers have and have not settled.
+        aside: parked messages, which return to the queue by themselves.
         dead: dead letters.
-        consumers: who consumes, or has not yet been found to be gone. Only those the broker knows of: a Go
-            worker on Redis is not among them.
+        consumers: consumers that are alive, as far as it is known. Only those that the broker knows of: a Go worker on
+            Redis is not among them.
+        silent: consumers that have missed heartbeats, or whose process is known to be dead. They are forgotten after a
+            lease.
     """
 
     queue: str
@@ -72,21 +75,24 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     aside: int | None = None
     dead: int | None = None
     consumers: int | None = None
+    silent: int | None = None
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """A message that is out of the way for a while.
+    """A message that no worker may start yet: its task is registered in none that got it, or has reached its rate.
 
     Attributes:
         body: the original bytes.
-        until: unix time at which it returns to its queue.
+        until: unix time at which it returns to its queue; None: it has returned, and waits there for a worker.
         since: unix time at which a worker that has not registered its task first got it; None: it waits because of
             its task's rate.
+        latest: ``until`` is the latest possible time; the broker tells no exact one.
     """
 
     body: bytes
-    until: float
+    until: float | None
     since: float | None = None
+    latest: bool = False
 
 
 class Rated(NamedTuple):
@@ -111,6 +117,8 @@ class Channel(Protocol):
     counts_losses: bool
     #: False: :meth:`delayed` may refuse, since the broker alone knows what is delayed.
     lists_delayed: bool
+    #: Dead letters that one call of :meth:`take_dead` should take: many where each call reads all of them.
+    dead_batch: int
 
     def fuse(self, backend: Any) -> bool:
         """True if states of ``backend`` can be written by :meth:`commit` in the same step.
@@ -232,10 +240,13 @@ Gone = Callable[[list[bytes]], None]
 
 @runtime_checkable
 class ListsParked(Protocol):
-    """A channel that can list the messages which are out of the way for a while."""
+    """A channel that can list parked messages."""
 
     def parked(self, queue: str, limit: int) -> list[Parked]:
-        """The first ``limit`` parked messages of ``queue``, those that return first at the front. Changes nothing."""
+        """The first ``limit`` parked messages of ``queue``: those that return first at the front. Changes nothing.
+
+        Behind them come those that have returned to the queue, as far as the channel can tell them from others.
+        """
 
 
 @runtime_checkable

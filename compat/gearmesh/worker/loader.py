@@ -115,5 +115,6 @@ def load_app(spec: str, file: str | None = None) -> App:
         found = getattr(found, part)
     if not isinstance(found, App):
         raise ConfigError(f"app {spec!r} is a {type(found).__name__}, expected a gearmesh App")
-    found.config = found.config.under(file)
+    if file is not None:
+        found.config = found.config.under(file)
     return found

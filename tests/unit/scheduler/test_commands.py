@@ -151,9 +151,9 @@ def test_periodic(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (morning,) = [number for number, line in enumerate(lines) if line.startswith("morning")]
     moment = r"\w{3} \d{4}-\d\d-\d\d 06:00:00 \+0900"
     pattern = (
-        rf"morning +CRON_TZ=Asia/Tokyo 0 6 \* \* \* +add\.s\(1, 2\) \| add\.s\(3\) +the last 2 +{moment}"
+        r"morning +CRON_TZ=Asia/Tokyo 0 6 \* \* \* +the last 2 +add\.s\(1, 2\) \| add\.s\(3\) +"
+        rf"{moment}, {moment}"
     )
-    assert re.match(pattern, lines[morning])
-    assert re.fullmatch(rf" +{moment} *", lines[morning + 1])
-    assert re.search(r"resize +@monthly +resize \(signature\) +the last 1 day", shown.stdout)
+    assert re.fullmatch(pattern, lines[morning])
+    assert re.search(r"resize +@monthly +the last 1 day, 0:00:00 +resize \(signature\)", shown.stdout)
     assert re.search(r"never .*never", lines[-1])

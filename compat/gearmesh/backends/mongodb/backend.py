@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 from pymongo import DeleteOne, UpdateOne
@@ -35,6 +35,8 @@ log = logging.getLogger("gearmesh.mongodb")
 
 #: UUIDs in one request.
 PART = 1000
+#: Sorts behind every other character.
+LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class MongoBackend:
@@ -83,6 +85,14 @@ class MongoBackend:
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
         return [state_of(found[uuid]) if uuid in found else None for uuid in uuids]
+
+    def begin_with(self, beginning: str, limit: int) -> list[str]:
+        found: list[str] = []
+        with asking():
+            for name in (MONGO_TASKS, MONGO_GROUPS):
+                where = {"_id": {"$gte": beginning, "$lt": beginning + LAST_CHARACTER}}
+                found += [row["_id"] for row in self._table(name).find(where, {"_id": 1}).limit(limit)]
+        return found[:limit]
 
     def touch(self, uuids: Sequence[str]) -> None:
         until = time.time() + self.expire

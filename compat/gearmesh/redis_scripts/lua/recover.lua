@@ -11,7 +11,7 @@
 -- A live consumer's counter moves, so whoever watched it stand still for a whole lease may take its messages;
 -- the zombie's later commits find their entry gone.
 -- Who was only said to be dead stays on the list until a reaper finds it silent: a proxy may keep its blocking wait
--- open a little longer, and what that still moves to "arrived" must be found.
+-- open a little longer, and what that still moves to "arrived" must be found. Its counter is 0 until then.
 
 -- "recovered" keeps "<times lost>" or, of a suspect, "<times lost> <deaths while it ran alone>". What ran when its
 -- process died is suspect; what merely waited is not. Where it is not certain that it is to blame, it becomes suspect
@@ -63,5 +63,9 @@ for _, id in ipairs(ids) do
   done = done + 1
 end
 if done < #ids or redis.call('EXISTS', KEYS[3]) == 1 then return {count, 1} end
-if ARGV[5] == '1' then redis.call('HDEL', KEYS[4], ARGV[1]) end
+if ARGV[5] == '1' then
+  redis.call('HDEL', KEYS[4], ARGV[1])
+elseif redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[4], ARGV[1], 0) -- for people: it does not count as a worker any more, unless it moves again
+end
 return {count, 0}

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking, Yielding
-from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, run_all
+from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking, Searching, Yielding
+from gearmesh.testing.contracts.store import CREATED, BackendFixtures, OpenBackend, make_state, run_all
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["Besides"]
 
@@ -20,7 +20,13 @@ class Besides(BackendFixtures):
 
     def test_what_it_lacks_is_said(self, backend: Backend) -> None:
         """So that no test is skipped because a method was lost."""
-        kinds = {"claims": Claiming, "reports": Reporting, "revocations": Revoking, "yielding": Yielding}
+        kinds = {
+            "claims": Claiming,
+            "reports": Reporting,
+            "revocations": Revoking,
+            "searching": Searching,
+            "yielding": Yielding,
+        }
         lacks = {name for name, kind in kinds.items() if not isinstance(backend, kind)}
         stop = backend.watch(lambda uuids: None)
         if stop is None:
@@ -131,6 +137,20 @@ class Besides(BackendFixtures):
         stop()
         other.close()
 
+    def test_uuids_are_found_by_their_first_characters(self, backend: Backend, uuid: str) -> None:
+        searching = _searching(backend)
+        tasks = [f"{uuid}_a1", f"{uuid}_a2", f"{uuid}_b*[?\\]"]
+        backend.write([make_state(task) for task in tasks])
+        backend.create_group(GroupMeta(GroupUUID=f"{uuid}_group", TaskUUIDs=tuple(tasks), CreatedAt=CREATED))
+        assert sorted(searching.begin_with(f"{uuid}_a", 10)) == tasks[:2]
+        assert len(searching.begin_with(f"{uuid}_a", 1)) == 1
+        assert len(searching.begin_with(uuid, 10)) == 4
+        assert searching.begin_with(tasks[2], 10) == [tasks[2]]
+        for none in (f"{uuid}_*", f"{uuid}_c", f"{uuid}_[ab]"):
+            assert searching.begin_with(none, 10) == []
+        backend.purge([tasks[0]])
+        assert searching.begin_with(f"{uuid}_a", 10) == [tasks[1]]
+
     def test_a_claim_has_one_holder(self, backend: Backend, open_backend: OpenBackend, uuid: str) -> None:
         other = open_backend()
         key = f"gearmesh:unique:a name:{uuid}"
@@ -166,6 +186,12 @@ class Besides(BackendFixtures):
         assert len(got) == 16
         for backend in backends:
             backend.close()
+
+
+def _searching(backend: Backend) -> Searching:
+    if not isinstance(backend, Searching):
+        pytest.skip("cannot look up UUIDs")
+    return backend
 
 
 def _claiming(backend: Backend) -> Claiming:

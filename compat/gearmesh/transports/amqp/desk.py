@@ -46,6 +46,7 @@ class Desk(Inventory):
     counts_losses = False
     #: Queues with names that nobody can list hold what is delayed.
     lists_delayed = False
+    dead_batch = 1_000_000
 
     def barrier(self) -> None:
         """Wait until RabbitMQ has done all that this channel was told."""

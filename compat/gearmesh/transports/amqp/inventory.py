@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
-from gearmesh.transports.base import Count, Gone
+from gearmesh.transports.amqp.committing import ASIDE
+from gearmesh.transports.base import Count, Gone, Parked
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead
 
@@ -43,10 +45,29 @@ class Inventory:
             dead = declarer.count(amqp_dead(queue)) or 0
         return Count(queue=queue, pending=pending, dead=dead, consumers=consumers)
 
+    def parked(self, queue: str, limit: int) -> list[Parked]:
+        """As :class:`gearmesh.transports.base.ListsParked` says, without messages that have returned to the queue.
+
+        A message waits in a queue for its pause, and RabbitMQ does not tell since when.
+        """
+        found: list[Parked] = []
+        with self.link.lock:
+            declarer = self.link.declarer(self.topology)
+            for ms, name in self.topology.waits(queue):
+                if len(found) == limit or not declarer.count(name):
+                    continue
+                with self.browse(name, limit - len(found)) as messages:
+                    until = time.time() + ms / 1000
+                    found += [
+                        Parked(message.body, until, _first_met(message), latest=True)
+                        for message in messages
+                    ]
+        return found
+
     def purge(self, queue: str, gone: Gone | None = None) -> int:
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
-            names = (queue, *self.topology.waits(queue))
+            names = (queue, *(name for _, name in self.topology.waits(queue)))
             there = {name: count for name in names if (count := declarer.count(name)) is not None}
             if gone is None:
                 return sum(int(declarer.channel.queue_purge(name)) for name in there)
@@ -94,3 +115,9 @@ def _leads_to(body: bytes, topology: Topology) -> str:
         return topology.target(decode(body).RoutingKey or topology.default_queue).name
     except RemoteProtocolError:
         return topology.default_queue
+
+
+def _first_met(message: Any) -> float | None:
+    """Unix seconds at which a worker without its task first got this message; None: it waits for another reason."""
+    met = str((message.properties.get("application_headers") or {}).get(ASIDE) or "").partition(" ")[0]
+    return int(met) / 1000 if met.isdigit() else None

@@ -126,13 +126,13 @@ class Topology:
             name=name, binding_key=name, arguments={**queue.arguments, "x-expires": Int64(lives)}
         )
 
-    def waits(self, queue: str) -> Iterator[str]:
-        """The names of all queues in which something may wait for ``queue``, up to 32 years."""
+    def waits(self, queue: str) -> Iterator[tuple[int, str]]:
+        """Milliseconds and names of all queues in which something may wait for ``queue``, up to 32 years."""
         seen = 0
         for step in range(12 * STEPS + 1):
             ms = math.ceil(10 ** (step / STEPS) - 1e-9)
             if ms != seen:
-                yield _checked(amqp_wait(ms, queue))
+                yield ms, _checked(amqp_wait(ms, queue))
             seen = ms
 
     def dead(self, queue: str) -> Queue:

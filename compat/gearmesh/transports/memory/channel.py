@@ -82,6 +82,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     do_restore = False
     supports_fanout = True
     counts_losses = lists_delayed = True
+    dead_batch = 1000
     #: Messages of a higher priority are taken first, those of the same in order.
     supports_priority = True
     max_priority = 255

@@ -124,6 +124,7 @@ class Line:
             aside=len(self._aside),
             dead=len(self._dead),
             consumers=len(self.beats),
+            silent=0,
         )
 
     @property
@@ -197,12 +198,15 @@ class Line:
         heapq.heappush(self._aside, (due, next(self._ties), item))
 
     def parked(self, limit: int, now: float, unix: float) -> list[Parked]:
-        """The first ``limit`` items that are out of the way."""
+        """See :class:`gearmesh.transports.base.ListsParked`; ``now`` by the monotonic clock, ``unix`` seconds."""
+
+        def since(item: Item) -> float | None:
+            return None if item.met is None else unix + item.met - now
+
         first = heapq.nsmallest(limit, self._aside, key=lambda entry: entry[:2])
-        return [
-            Parked(item.body, unix + due - now, None if item.met is None else unix + item.met - now)
-            for due, _, item in first
-        ]
+        away = [Parked(item.body, unix + due - now, since(item)) for due, _, item in first]
+        back = [Parked(item.body, None, since(item)) for item in self if item.met is not None]
+        return [*away, *back][:limit]
 
     def next_return(self) -> float | None:
         """Monotonic time at which the next set-aside item returns."""

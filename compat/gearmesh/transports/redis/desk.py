@@ -10,11 +10,13 @@ import msgpack
 import msgspec
 from redis.exceptions import ResponseError
 
+from gearmesh.board import evidence
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run, run_each
 from gearmesh.transports.base import Count, DeadLetter, Delayed, Gone, Parked, Rated
 from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.redis.watch import OVERDUE
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Delivery
 from gearmesh.wire.names import PREFIX, QueueKeys, queue_of, rate_keys
@@ -25,18 +27,24 @@ __all__ = ["Desk"]
 MAX_ETA_NS = 10.0**22
 #: Keys that one step of a search looks at.
 SCAN = 1000
+#: Waiting messages among which parked ones are looked for that have returned.
+MAX_LOOKED_AT = 1000
+#: Ends the mark of a parked message that waits because of its task's rate, in place of the name's SHA-1.
+RATED = b"/" + b"0" * 40
 
 
 class Desk:
     """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
 
     redis: Any
+    lease: float
     ledger: Ledger
     consumer: str
     delayed_key: str
     default_queue: str
     counts_losses = True
     lists_delayed = True
+    dead_batch = 1000
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys around ``queue``."""
@@ -160,30 +168,51 @@ class Desk:
             pipe.llen(queue)
             pipe.zcard(keys.aside)
             pipe.zcard(keys.dead)
-            pipe.hkeys(keys.consumers)
-            pending, aside, dead, consumers = pipe.execute()
+            pipe.hgetall(keys.consumers)
+            pipe.hgetall(keys.watched)
+            pending, aside, dead, consumers, watched = pipe.execute()
             for consumer in map(bytes.decode, consumers):
                 pipe.hlen(keys.held(consumer))
                 pipe.llen(keys.arrived(consumer))
             held = sum(pipe.execute())
+        silent = sum(self._silent(name, beat, watched.get(name, b"")) for name, beat in consumers.items())
         return Count(
-            queue=queue, pending=pending, held=held, aside=aside, dead=dead, consumers=len(consumers)
+            queue=queue,
+            pending=pending,
+            held=held,
+            aside=aside,
+            dead=dead,
+            consumers=len(consumers) - silent,
+            silent=silent,
         )
+
+    def _silent(self, consumer: bytes, beat: bytes, watched: bytes) -> bool:
+        """True for a consumer that is known to be dead, or that others have watched miss its heartbeats.
+
+        ``watched``: its heartbeat counter, and for how many ms others saw it stand still; see ``watch.lua``.
+        """
+        if beat == b"0" or evidence(consumer) is not None:
+            return True
+        counter, _, ms = watched.partition(b" ")
+        return counter == beat and ms.isdigit() and int(ms) > self.lease * OVERDUE * 1000
 
     def parked(self, queue: str, limit: int) -> list[Parked]:
         keys = self.keys(queue)
         members = self.redis.zrange(keys.aside, 0, limit - 1, withscores=True)
-        found = [(*member.partition(b"\n"), due) for member, due in members]
+        away = [(*member.partition(b"\n"), due) for member, due in members]
+        waiting = self.redis.lrange(queue, 0, MAX_LOOKED_AT - 1)
         with self.redis.pipeline(transaction=False) as pipe:
-            for _, _, body, _ in found:
+            for body in [*(body for _, _, body, _ in away), *waiting]:
                 pipe.get(keys.seen + hashlib.sha1(body, usedforsecurity=False).hexdigest())
             seen = pipe.execute()
         parked = []
-        for (mark, _, body, due), first in zip(found, seen, strict=True):
-            rated = mark.endswith(b"/" + b"0" * 40)
-            since = None if rated or first is None else int(first.split()[0]) / 1000
-            parked.append(Parked(body, due / 1000, since))
-        return parked
+        for (mark, _, body, due), first in zip(away, seen, strict=False):
+            rated = mark.endswith(RATED)
+            parked.append(Parked(body, due / 1000, None if rated or first is None else _first_met(first)))
+        for body, first in zip(waiting, seen[len(away) :], strict=True):
+            if first is not None:
+                parked.append(Parked(body, None, _first_met(first)))
+        return parked[:limit]
 
     def purge(self, queue: str, gone: Gone | None = None) -> int:
         aside = self.keys(queue).aside
@@ -244,3 +273,8 @@ class Desk:
             part = ids[start : start + MAX_ENTRIES]
             total += int(run(self.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
         return total
+
+
+def _first_met(seen: bytes) -> float:
+    """Unix seconds at which a message of an unregistered task was first met; see ``commit.lua``."""
+    return int(seen.split()[0]) / 1000

@@ -1,0 +1,51 @@
+"""Finds the UUIDs that begin as a user typed them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from gearmesh.app.app import App
+from gearmesh.backends.base import Searching
+from gearmesh.errors import BackendError
+
+__all__ = ["cannot_look_up", "full_ids"]
+
+#: What may be the beginning of one of Machinery's UUIDs: a prefix and fewer than the 36 characters behind it.
+_BEGINNING: Final = re.compile(r"(task|group|chord)_[0-9a-f][0-9a-f-]{3,34}")
+#: UUIDs that are named in an error.
+MAX_SHOWN: Final = 3
+
+
+def full_ids(app: App, typed: Iterable[str]) -> list[str]:
+    """Each id as it was typed; or the id that begins with it, if it is the beginning of a UUID.
+
+    Where the backend cannot look ids up, they stay as they are.
+
+    Raises:
+        BackendError: several ids begin with it, or none does.
+    """
+    return [_full_id(app, word) if _BEGINNING.fullmatch(word) else word for word in typed]
+
+
+def cannot_look_up(app: App, word: str) -> bool:
+    """True if the word may be the beginning of a UUID that the backend cannot look up."""
+    return _BEGINNING.fullmatch(word) is not None and not isinstance(app.backend, Searching)
+
+
+def _full_id(app: App, beginning: str) -> str:
+    with app.reached_backend() as backend:
+        if not isinstance(backend, Searching) or backend.read([beginning]) != [None]:
+            return beginning
+        found = sorted(backend.begin_with(beginning, MAX_SHOWN + 1))
+    if beginning in found:
+        return beginning
+    if not found:
+        raise BackendError(f"no stored UUID begins with {beginning!r}: it was never sent, or it has expired")
+    if len(found) > 1:
+        more = ", …" if len(found) > MAX_SHOWN else ""
+        raise BackendError(
+            f"several UUIDs begin with {beginning!r}: {', '.join(found[:MAX_SHOWN])}{more}; give more of it"
+        )
+    return found[0]

@@ -1,0 +1,70 @@
+"""Prints for people and for scripts: terminal width, colours, JSON, notes on standard error, plurals."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "counted", "note", "print_json", "terminal_width"]
+
+#: Columns of a console that is not a terminal: no line is broken there.
+UNLIMITED_WIDTH: Final = 1_000_000
+#: Columns of a terminal that does not say how wide it is.
+USUAL_WIDTH: Final = 80
+
+
+def terminal_width(*, stderr: bool = False) -> int | None:
+    """Columns of the terminal that standard output (or standard error) is; None where it is a pipe or a file.
+
+    The variable COLUMNS wins over the size that the terminal reports.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    if not stream.isatty():
+        return None
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console for standard output (or standard error) that leaves data as they are.
+
+    It highlights no numbers and reads no markup and no emoji codes. Colours appear on a terminal only, and not where
+    NO_COLOR is set. In a pipe no line is broken.
+    """
+    from rich.console import Console  # a worker's process needs no rich
+
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=terminal_width(stderr=stderr) or UNLIMITED_WIDTH,
+    )
+
+
+def note(text: str, style: str = "") -> None:
+    """Print a line for people to standard error, so that standard output stays data."""
+    console(stderr=True).print(text, style=style, soft_wrap=True)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 message``, ``2,000 messages``; ``plural`` where an s is not enough."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def print_json(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> None:
+    """Print a value as one JSON document for scripts; ``enc_hook`` as msgspec has it."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=enc_hook), indent=2).decode())

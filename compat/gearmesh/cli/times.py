@@ -1,0 +1,70 @@
+"""Writes times for people ("3 min ago", "in 2 h") and for scripts (RFC 3339, UTC, to the second)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gearmesh.cli.tables import Cell
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
+from gearmesh.wire import gotime
+from gearmesh.wire.state import ZERO_TIME
+
+__all__ = ["age", "exact", "ns_of", "ns_of_unix", "span", "time_cell"]
+
+SECOND_NS: Final = 10**9
+MINUTE_S: Final = 60
+HOUR_S: Final = 3600
+DAY_S: Final = 86_400
+YEAR_S: Final = 365 * DAY_S
+#: Unix seconds beyond every year that a time can have.
+MAX_UNIX_S: Final = 1e13
+
+
+def span(seconds: float) -> str:
+    """A duration in one unit: ``12 s``, ``5 min``, ``3 h``, ``9 d``, ``2 y``. Less than a second is ``0 s``."""
+    whole = int(seconds)
+    if whole < 2 * MINUTE_S:
+        return f"{whole} s"
+    if whole < 2 * HOUR_S:
+        return f"{whole // MINUTE_S} min"
+    if whole < 2 * DAY_S:
+        return f"{whole // HOUR_S} h"
+    if whole < 2 * YEAR_S:
+        return f"{whole // DAY_S} d"
+    return f"{whole // YEAR_S} y"
+
+
+def age(ns: int, now_ns: int) -> str:
+    """``3 min ago``, ``in 2 h``, ``now``: a time as it is seen at ``now_ns``. Both are unix nanoseconds."""
+    seconds = (ns - now_ns) / SECOND_NS
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+
+
+def exact(ns: int) -> str:
+    """``2026-11-28T21:05:24Z``; for a time that RFC 3339 cannot express, on which side of its range it is."""
+    try:
+        return gotime.format_ns(ns // SECOND_NS * SECOND_NS)
+    except LocalProtocolError:
+        return "after the year 9999" if ns > 0 else "before the year 0"
+
+
+def ns_of(text: str) -> int | None:
+    """Unix nanoseconds of an RFC 3339 time as a state has it; None where it is Go's zero time or unreadable."""
+    if text == ZERO_TIME:
+        return None
+    try:
+        return gotime.parse(text)
+    except (LocalProtocolError, RemoteProtocolError):
+        return None
+
+
+def ns_of_unix(seconds: float) -> int:
+    """Unix seconds, of any size, as nanoseconds."""
+    return int(max(-MAX_UNIX_S, min(seconds, MAX_UNIX_S)) * SECOND_NS)
+
+
+def time_cell(ns: int | None, now_ns: int) -> Cell:
+    """A table's cell: how long ago for people, exact in a pipe; empty where the time is not known (None)."""
+    return Cell("") if ns is None else Cell(age(ns, now_ns), exact(ns))
