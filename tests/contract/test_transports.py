@@ -22,6 +22,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer, free_port
+from gearmesh.testing.waiting import eventually
 from gearmesh.transports.memory import Broker
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import RedisTarget, parse
@@ -114,6 +115,32 @@ class TestRedisTransport(TransportContract):
             go.delete(CHORD_MUTEX)
         assert here.verbs.commit([commit]) == ["done"]
         assert here.verbs.pending(f"{queue}_callback") == [b"callback"]
+
+    def test_consumers_that_are_known_to_be_dead_are_counted_apart(self, tap: OpenTap, queue: str) -> None:
+        tap(queue).drain()
+        dead = tap(queue, consumer="dead")
+        dead.drain()
+        supervisor = tap()
+        assert (supervisor.channel.count(queue).consumers, supervisor.channel.count(queue).silent) == (2, 0)
+        supervisor.verbs.recover("dead", [queue], suspect=True)
+        assert (supervisor.channel.count(queue).consumers, supervisor.channel.count(queue).silent) == (1, 1)
+        supervisor.verbs.heartbeat("dead", [queue])
+        assert supervisor.channel.count(queue).silent == 0, "it was alive"
+
+    def test_consumers_that_miss_their_heartbeats_are_counted_apart(self, tap: OpenTap, queue: str) -> None:
+        mute = tap(queue, lease=1.0)
+        mute.drain()
+        watcher = tap(lease=1.0)
+
+        def silent() -> int:
+            watcher.verbs.watch([queue])
+            return int(watcher.channel.count(queue).silent)
+
+        assert silent() == 0
+        assert eventually(silent) == 1
+        assert watcher.channel.count(queue).consumers == 0
+        watcher.verbs.heartbeat(mute.name, [queue])
+        assert silent() == 0
 
 
 class TestRedisLostReplies(TransportFixtures):

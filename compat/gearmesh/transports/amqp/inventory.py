@@ -59,8 +59,7 @@ class Inventory:
                 with self.browse(name, limit - len(found)) as messages:
                     until = time.time() + ms / 1000
                     found += [
-                        Parked(message.body, until, _first_met(message), latest=True)
-                        for message in messages
+                        Parked(message.body, until, _first_met(message), latest=True) for message in messages
                     ]
         return found
 
