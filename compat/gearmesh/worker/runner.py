@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Coroutine, Sequence
@@ -37,7 +36,7 @@ from gearmesh.wire.expiry import EXPIRED_ERROR, expired
 from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, SUCCESS, TaskResult, TaskState
-from gearmesh.worker.forked import end_forked_process
+from gearmesh.worker.forked import FORKS, end_forked_process
 from gearmesh.worker.history import History, Past
 from gearmesh.worker.job import Job
 from gearmesh.worker.slot import Slot
@@ -100,14 +99,14 @@ async def _outcome(
         task = asyncio.current_task()
         assert task is not None
         slot.cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-    process = os.getpid()
+    forks = FORKS.count
     value: Any = None
     error: BaseException | None = None
     try:
         value = await coroutine
     except BaseException as exc:
         error = exc
-    if os.getpid() != process:
+    if FORKS.count != forks:
         end_forked_process(error)
     return value, error
 
@@ -168,16 +167,16 @@ class Runner:
         assert task.fn is not None
         context = TaskContext(job.sig, self._app)
         RUNNING.set(context)  # it is this asyncio task's own
-        process = os.getpid()
+        forks = FORKS.count
         try:
             try:
                 args = self._begin(job, context) if self._handlers.around else task.read_args(job.sig)
                 value = await task.fn(*args)
             except BaseException as exc:
-                if os.getpid() != process:
+                if FORKS.count != forks:
                     end_forked_process(exc)
                 return self._ended(job, exc)
-            if os.getpid() != process:
+            if FORKS.count != forks:
                 end_forked_process(None)
             return self._returned(job, value)
         finally:
@@ -192,7 +191,7 @@ class Runner:
         assert task.fn is not None  # the app's tasks are those that are here
         context = TaskContext(sig, self._app)
         token = RUNNING.set(context)
-        process = os.getpid()
+        forks = FORKS.count
         try:
             try:
                 args = self._begin(job, context) if self._handlers.around else task.read_args(sig)
@@ -201,10 +200,10 @@ class Runner:
                     fn, args = self.loop.run, [fn(*args), slot]
                 value = fn(*args) if slot is None else slot.call(job, fn, args)
             except BaseException as exc:
-                if os.getpid() != process:
+                if FORKS.count != forks:
                     end_forked_process(exc)
                 return self._ended(job, exc)
-            if os.getpid() != process:
+            if FORKS.count != forks:
                 end_forked_process(None)
             return self._returned(job, value)
         finally:
