@@ -1,14 +1,23 @@
-"""Growing pauses between tries, and a log that does not repeat itself."""
+"""Growing pauses between tries, and logs of outages that do not repeat themselves."""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
 
-__all__ = ["LONGEST", "Pauses"]
+from gearmesh.units import duration
+from gearmesh.urls import redact_text
 
+__all__ = ["LONGEST", "OutageLog", "Pauses", "reason_of"]
 
-#: Seconds between two tries to reach a server, at the most: little to ask of one that is away, and what waits for it
-#: (tasks of the dead among it) waits no longer once it is back.
+#: Seconds of an outage until it is logged again; the interval doubles each time.
+REMINDER_S: Final = 60.0
+
+#: The longest pause, in seconds, between two tries to reach a server: tasks that wait for the server are run soon after
+#: it is back.
 LONGEST = 1.0
 
 
@@ -29,10 +38,74 @@ class Pauses:
         return pause
 
     def reset(self) -> None:
-        """It worked."""
+        """Begin with the first pause again, after a success."""
         self._pause, self.count = self._first, 0
 
     def log(self, log: logging.Logger, what: str, exc: BaseException) -> None:
-        """Warn at the first, second, fourth, eighth … try."""
+        """Log a WARNING at the first, second, third, fifth, ninth … failed try."""
         if self.count & (self.count - 1) == 0:
-            log.warning("%s: %s (try %d)", what, exc, self.count + 1)
+            log.warning("%s: %s (try %d)", what, reason_of(exc), self.count + 1)
+
+
+class OutageLog:
+    """Logs once that a server is unreachable, again while that lasts for minutes, and once that it is reachable again.
+
+    Safe in threads: all threads of a process that use a server share one, so that an outage is logged once.
+
+    Args:
+        log: where lines go.
+        server: gives the server's name for people, with its URL masked: ``broker redis://***@host:6379/0``.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, log: logging.Logger, server: Callable[[], str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log = log
+        self._server = server
+        self._clock = clock
+        self._lock = threading.Lock()
+        #: when the outage began that is logged; None: the server is reachable as far as the log says
+        self._since: float | None = None
+        self._next_at = 0.0
+        self._interval = REMINDER_S
+
+    def failed(self, exc: BaseException | str, fate: str = "", since: float | None = None) -> None:
+        """Log, at WARNING, that the server could not be reached, unless this outage is logged already.
+
+        Args:
+            exc: the reason.
+            fate: says what happens meanwhile, and for how long the caller keeps trying.
+            since: the clock's time at which the outage began; None: now.
+        """
+        now = self._clock()
+        if self._since is not None and now < self._next_at:
+            return
+        with self._lock:
+            if self._since is None:
+                self._since = now if since is None else since
+                self._interval = REMINDER_S
+                verb = "is unreachable"
+            elif now >= self._next_at:
+                self._interval *= 2
+                verb = f"has been unreachable for {duration(now - self._since)}"
+            else:
+                return
+            self._next_at = now + self._interval
+        self._log.warning("%s %s%s: %s", self._server(), verb, f" ({fate})" if fate else "", reason_of(exc))
+
+    def worked(self) -> None:
+        """Log, at INFO, that the server is reachable again, if its outage was logged. Costs nothing otherwise."""
+        if self._since is None:
+            return
+        with self._lock:
+            since, self._since = self._since, None
+        if since is not None:
+            self._log.info(
+                "%s is reachable again after %s", self._server(), duration(max(0.0, self._clock() - since))
+            )
+
+
+def reason_of(exc: BaseException | str) -> str:
+    """An error's text for a log line, without passwords; the name of its class where it has no text."""
+    return redact_text(" ".join(str(exc).split())) or type(exc).__name__

@@ -19,9 +19,9 @@ from gearmesh.pauses import Pauses
 from gearmesh.scheduler.clock import Clock, SystemClock, Waker
 from gearmesh.scheduler.pool import Pool
 from gearmesh.scheduler.timetable import Firing, Missed, Timetable
+from gearmesh.units import duration
 from gearmesh.urls import redact
 from gearmesh.wire import gotime
-from gearmesh.worker.task_log import duration
 
 if TYPE_CHECKING:
     from typing_extensions import Self

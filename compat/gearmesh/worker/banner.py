@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import Final
 
 from gearmesh.app.app import App
+from gearmesh.units import counted, duration
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.task_log import counted, duration
 
 __all__ = ["log_banner"]
 

@@ -61,7 +61,6 @@ class Child:
         if self._most_memory is not None:
             threading.Thread(target=self._watch_memory, name="gearmesh-memory", daemon=True).start()
         self._worker.run()
-        log.info("stopped")
         return 0
 
     def _on_order(self) -> None:
@@ -78,14 +77,12 @@ class Child:
 
     def _stop(self) -> None:
         with self._stopping:
-            self._worker.log_running(self._grace)
             if not self._worker.stop(self._grace):
                 # Threads that still run tasks would keep the interpreter alive; what they held went back.
                 os._exit(0)
 
     def _leave(self) -> None:
         """Put everything back and go; whatever still runs can't commit any more."""
-        log.warning("stopping at once: unfinished tasks return to their queues")
         try:
             self._worker.leave()
         finally:

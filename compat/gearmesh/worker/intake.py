@@ -15,6 +15,7 @@ from gearmesh.errors import RemoteProtocolError
 from gearmesh.pauses import Pauses
 from gearmesh.transports.base import Channel, Rated
 from gearmesh.transports.ledger import Ledger
+from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Settle
 from gearmesh.wire.state import STARTED
@@ -23,7 +24,7 @@ from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
 from gearmesh.worker.patience import Patience
 from gearmesh.worker.quarantine import DEATHS, Quarantine
-from gearmesh.worker.task_log import TaskLog, counted
+from gearmesh.worker.task_log import TaskLog
 from gearmesh.worker.unregistered import UnregisteredTasks
 
 __all__ = ["Intake"]

@@ -21,13 +21,13 @@ from gearmesh.errors import GearmeshError
 from gearmesh.pauses import LONGEST, Pauses
 from gearmesh.transports.base import Drifting
 from gearmesh.transports.registry import connect
+from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.commit import Commit, Delivery
 from gearmesh.worker.committer import close_quietly
 from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.runner import Runner
-from gearmesh.worker.task_log import counted
 
 __all__ = ["Death", "Lifeline"]
 

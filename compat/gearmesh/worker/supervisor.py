@@ -16,6 +16,7 @@ from gearmesh.app.app import App
 from gearmesh.board import sweep
 from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
+from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.lifeline import Lifeline
@@ -56,7 +57,7 @@ class Supervisor:
         self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
         self._news = threading.Event()
         self._line = Lifeline(app, self._queues, limits, self._news.set)
-        self._signals = 0
+        self._signals = self._logged = 0
         count = options.concurrency if options.pool == "processes" else 1
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
         self._seats: list[Seat | SchedulerSeat] = [
@@ -88,6 +89,18 @@ class Supervisor:
         self._signals += 1
         self._news.set()
 
+    def _log_signals(self) -> None:
+        """Log each of the first two signals. A signal handler must not log, since the main thread may be logging."""
+        if self._logged < 1 <= self._signals:
+            log.info(
+                "stopping: this worker takes no more tasks; running ones have %s to finish. "
+                "A second signal (Ctrl-C) returns them to their queues at once",
+                duration(self._options.grace),
+            )
+        if self._logged < 2 <= self._signals:
+            log.warning("stopping at once: unfinished tasks return to their queues")
+        self._logged = self._signals
+
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
         pauses = Pauses(0.1)
@@ -107,11 +120,13 @@ class Supervisor:
         hopeless = False
         while True:
             self._news.clear()
+            self._log_signals()
             pause = min(seat.step(self._signals) for seat in self._seats)
             if any(seat.hopeless for seat in self._seats) and not hopeless:
                 hopeless = True
-                self._signals = max(self._signals, 1)  # the others stop, too
+                self._signals = self._logged = max(self._signals, 1)  # the other processes stop, too
                 continue
             if self._signals and all(seat.empty for seat in self._seats):
+                log.info("stopped")
                 return 2 if hopeless else 0
             self._news.wait(max(0.0, min(pause, self._patience)))

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from gearmesh.units import duration
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job
 
-__all__ = ["TaskLog", "about", "counted", "duration", "user_traceback"]
+__all__ = ["TaskLog", "about", "user_traceback"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -77,7 +78,11 @@ class TaskLog:
         """Log the success of a task that has just ended."""
         if job.logged:
             seconds = self._clock() - job.started_at
-            log.info("succeeded in %s", duration(seconds), extra={**about(job.sig), "seconds": seconds})
+            log.info(
+                "succeeded in %s",
+                duration(seconds),
+                extra={**about(job.sig), "_details": {"seconds": seconds}},
+            )
         elif self._informs:
             slot = job.slot
             mine = self._in_loop if slot is None else slot.successes
@@ -178,6 +183,8 @@ class TaskLog:
             self._lines = self._failures = 0
         for (name, outcome), (count, seconds) in sorted(left_out.items()):
             level = logging.INFO if outcome in ("succeeded", "retried") else logging.ERROR
+            if outcome.startswith("will be retried"):
+                level = logging.WARNING
             log.log(
                 level,
                 "%d more %s in the last second, %s each on average (more than %d a second are not logged one by one)",
@@ -185,27 +192,13 @@ class TaskLog:
                 outcome,
                 duration(seconds / count),
                 self._limit,
-                extra={"task": name},
+                extra={"task": name, "_details": {"count": count, "mean_seconds": seconds / count}},
             )
 
 
 def about(sig: Signature) -> dict[str, str]:
     """The fields by which a record names its task."""
     return {"task": sig.Name, "uuid": sig.UUID}
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 task``, ``2 tasks``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``12.3 ms``, ``2 s``, ``5 min``, ``3 h``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:
@@ -220,6 +213,6 @@ def user_traceback(error: BaseException) -> TracebackType | None:
 
 
 def _shown(error: BaseException) -> str:
-    text = str(error)
+    text = " ".join(str(error).split())  # a record is one line; the traceback has the text as it is
     name = type(error).__name__
     return f"{name}: {text}" if text else name

@@ -10,10 +10,11 @@ from typing import Final
 
 from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError
+from gearmesh.units import counted, duration
 from gearmesh.wire.commit import Commit, Delivery, Member, Outcome, Settle
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, TaskState
-from gearmesh.worker.task_log import about, counted, duration
+from gearmesh.worker.task_log import about
 
 __all__ = ["UnregisteredTasks"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,9 +15,11 @@ from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.board import Board
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
+from gearmesh.pauses import reason_of
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.registry import connect, open_ledger
+from gearmesh.units import counted, duration, short_id
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
@@ -27,7 +30,7 @@ from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.options import POOLS, Pool
 from gearmesh.worker.runner import Runner
-from gearmesh.worker.task_log import TaskLog, counted, duration
+from gearmesh.worker.task_log import TaskLog
 from gearmesh.worker.threads import ThreadExecutor
 from gearmesh.worker.unregistered import UnregisteredTasks
 
@@ -37,6 +40,8 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Running tasks that are named one by one when the worker stops.
 MAX_SHOWN = 10
+#: Seconds between two lines about the tasks that a stopping worker waits for.
+STOPPING_INTERVAL_S = 5.0
 
 
 class Worker:
@@ -211,30 +216,50 @@ class Worker:
                 return True
             self._stopped.set()
         deadline = time.monotonic() + timeout
-        ended = self.finish(timeout)
+        self._take_no_more(timeout)
+        running = self._running()
+        ended = self._wait_for_tasks(deadline)
         drained = self._committer.drain(max(1.0, deadline - time.monotonic()))
         self._committer.stop(5.0)
         self._unwatch()
+        unfinished = len(self._running())
         self.leave()
+        if running:
+            done = max(0, len(running) - unfinished)
+            log.info("finished %d of %s", done, counted(len(running), "running task"))
         self._runner.loop.stop()
         self._over.set()
         return ended and drained
 
-    def log_running(self, grace: float) -> None:
-        """Log the tasks that run, for a worker that is told to stop and waits ``grace`` seconds for them."""
-        running = [job for job in list(self._jobs.values()) if job.started_at]
+    def _running(self) -> list[Job]:
+        return [job for job in list(self._jobs.values()) if job.started_at]
+
+    def _wait_for_tasks(self, deadline: float) -> bool:
+        """Wait until no task runs, and log every few seconds which ones do; True if all ended before ``deadline``."""
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            if self._executor.join(min(left, 0.05)):
+                return True
+            if left == 0:
+                return False
+            self._log_running(left)
+            if self._executor.join(min(left, STOPPING_INTERVAL_S)):
+                return True
+
+    def _log_running(self, left: float) -> None:
+        running = self._running()
         if not running:
-            log.info("stopping: no task is running")
             return
         now = time.monotonic()
         shown = [
-            f"{job.sig.Name} {job.sig.UUID} ({duration(now - job.started_at)})" for job in running[:MAX_SHOWN]
+            f"{job.sig.Name} {short_id(job.sig.UUID)} ({duration(now - job.started_at)})"
+            for job in running[:MAX_SHOWN]
         ]
         if len(running) > MAX_SHOWN:
             shown.append(f"and {len(running) - MAX_SHOWN} more")
         log.info(
-            "stopping: waiting up to %g s for %s: %s. A second signal returns them to their queues at once",
-            grace,
+            "waiting up to %s for %s: %s",
+            duration(math.ceil(left)),
             counted(len(running), "running task"),
             ", ".join(shown),
         )
@@ -245,9 +270,17 @@ class Worker:
         try:
             count = connection.channel().recover(self.consumer, self.queues)
             if count:
-                log.warning("returned %s to the queue, unfinished", counted(count, "task"))
+                log.warning(
+                    "returned %s to %s",
+                    counted(count, "unfinished task"),
+                    "its queue" if count == 1 else "their queues",
+                )
         except connection.connection_errors as exc:
-            log.warning("what is still held goes back when its lease ends: %s", exc)
+            log.warning(
+                "the broker is unreachable: unfinished tasks return to their queues when the lease of %s ends: %s",
+                duration(self.app.config.lease),
+                reason_of(exc),
+            )
         finally:
             close_quietly(connection)
 
@@ -265,7 +298,7 @@ class Worker:
                         channel.heartbeat(self.consumer, self.queues)
                         self._over.wait(self.app.config.lease / 3)
                 except connection.connection_errors as exc:
-                    log.warning("heartbeat: %s", exc)
+                    log.warning("heartbeats are not sent, the broker is unreachable: %s", reason_of(exc))
                     self._over.wait(1.0)
                 finally:
                     close_quietly(connection)
@@ -283,10 +316,13 @@ class Worker:
 
         May be called again; :meth:`stop` has to follow.
         """
+        self._take_no_more(timeout)
+        return self._executor.join(timeout)
+
+    def _take_no_more(self, timeout: float) -> None:
         self._intake.stop(min(timeout, 20.0))
         self._executor.stop()
         put_back(self._intake.take_back() + self._executor.take_back(), self._committer)
-        return self._executor.join(timeout)
 
     def __enter__(self) -> Worker:
         return self.start()

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from gearmesh import App
+from gearmesh.units import duration
 from gearmesh.worker.banner import MAX_TASKS_SHOWN, log_banner, oddities
 from gearmesh.worker.job import Job
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.task_log import TaskLog, duration
+from gearmesh.worker.task_log import TaskLog
 
 MakeJob = Callable[..., Job]
 
@@ -129,7 +130,8 @@ def test_a_retry_says_when_and_how_many_are_left(
         (2, "2 s"),
         (119.4, "119 s"),
         (300, "5 min"),
-        (86400, "24.0 h"),
+        (86400, "24 h"),
+        (604800, "7 days"),
     ],
 )
 def test_durations(seconds: float, shown: str) -> None:

@@ -449,3 +449,40 @@ def test_queues_in_strict_order(redis_url: str) -> None:
     assert last.ready()
     assert ran == ["high"] * 10 + ["low"] * 5 + ["end"]
     app.close()
+
+
+# -- stopping
+
+
+def test_a_stopping_worker_logs_what_it_waits_for(
+    app: App, gate: Gate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearmesh.worker.worker.STOPPING_INTERVAL_S", 0.1)
+    caplog.set_level("INFO", "gearmesh.worker")
+    worker = Worker(app, concurrency=2).start()
+    result = gate.task.delay("a")
+    eventually(lambda: gate.began, 10)
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+
+    def lines() -> list[str]:
+        return [message for message in caplog.messages if message.startswith("waiting up to 30 s")]
+
+    first, second, *_ = eventually(lambda: found if len(found := lines()) > 1 else None, 10)
+    assert f"for 1 running task: gated {result.uuid[:13]} (" in first
+    assert first.rpartition("(")[2] != second.rpartition("(")[2]
+    gate.open()
+    stopping.join(20)
+    assert "finished 1 of 1 running task" in caplog.messages
+
+
+def test_a_stopping_worker_logs_what_it_returns(
+    app: App, gate: Gate, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gearmesh.worker")
+    worker = Worker(app, concurrency=1).start()
+    gate.task.delay("a")
+    eventually(lambda: gate.began, 10)
+    assert not worker.stop(0.2)
+    assert caplog.messages[-2:] == ["returned 1 unfinished task to its queue", "finished 0 of 1 running task"]
+    assert broker.names() == ["a"]

@@ -1,0 +1,34 @@
+"""Numbers and times for people, in log lines and on the terminal."""
+
+from __future__ import annotations
+
+__all__ = ["counted", "duration", "short_id"]
+
+#: Letters of a UUID of Machinery's that tell the tasks of a log apart: ``task_`` and eight digits.
+SHORT_ID_LENGTH = 13
+UUID_LENGTH = 41
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 task``, ``2 tasks``, ``3 processes``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``12.3 ms``, ``2 s``, ``5 min``, ``24 h``, ``7 days``."""
+    if seconds < 1:
+        milliseconds = seconds * 1000
+        return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{float(f'{milliseconds:.3g}'):.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    for size, unit in ((60, "min"), (3600, "h")):
+        if seconds < 2 * size * (60 if unit == "min" else 24):
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86400:.3g} days"
+
+
+def short_id(uuid: str) -> str:
+    """The beginning of a UUID that gearmesh or Machinery made; any other id as it is."""
+    return uuid[:SHORT_ID_LENGTH] if len(uuid) == UUID_LENGTH and uuid.startswith("task_") else uuid
