@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, overload
 
 from gearmesh.app.habits import RESULT, answer
 from gearmesh.app.watch import Watch
-from gearmesh.errors import ResultTimeout, TaskFailed
+from gearmesh.errors import GearmeshError, ResultTimeout, TaskFailed
+from gearmesh.units import duration
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["Result"]
 
 T = TypeVar("T")
+
+log = logging.getLogger("gearmesh.waiting")
+
+#: Seconds that a caller waits for a task that no worker has taken, until that is logged.
+PENDING_WARNING_S: Final = 60.0
 
 
 class Result(Generic[T]):
@@ -193,11 +200,16 @@ class Result(Generic[T]):
         else:
             waiter.add(watch)
         try:
+            warn_at: float | None = time.monotonic() + PENDING_WARNING_S
             while not watch.over:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                now = time.monotonic()
+                if deadline is not None and now >= deadline:
                     break
-                news.wait(left)
+                if warn_at is not None and now >= warn_at:
+                    warn_at = None
+                    self._warn_if_pending(watch)
+                ends = [end for end in (deadline, warn_at) if end is not None]
+                news.wait(min(ends) - now if ends else None)
                 news.clear()
         finally:
             waiter.remove(watch)
@@ -216,7 +228,15 @@ class Result(Generic[T]):
         else:
             waiter.add(watch)
             try:
-                await asyncio.wait_for(_over(watch, news), timeout)
+                if timeout is None or timeout > PENDING_WARNING_S:
+                    try:
+                        await asyncio.wait_for(_over(watch, news), PENDING_WARNING_S)
+                    except asyncio.TimeoutError:
+                        await asyncio.to_thread(self._warn_if_pending, watch)
+                        timeout_left = None if timeout is None else timeout - PENDING_WARNING_S
+                        await asyncio.wait_for(_over(watch, news), timeout_left)
+                else:
+                    await asyncio.wait_for(_over(watch, news), timeout)
             except asyncio.TimeoutError:
                 pass
             finally:
@@ -233,6 +253,25 @@ class Result(Generic[T]):
             raise watch.error
         if not watch.over:
             self._raise_timeout(watch, timeout)
+
+    def _warn_if_pending(self, watch: Watch) -> None:
+        """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
+        ended = {state.TaskUUID for state in list(watch.found)}
+        missing = next((task for task in self.tasks if not task._final and task.uuid not in ended), None)
+        if missing is None:
+            return
+        try:
+            (state,) = self.app.states([missing.uuid])
+        except GearmeshError:
+            return  # that the backend is unreachable is logged where it is asked
+        if state is None or state.State == PENDING:
+            log.warning(
+                "task %s (%s) is PENDING after %s: no worker has taken it. "
+                "Does a worker run that reads its queue and has registered it?",
+                missing.name or "?",
+                missing.uuid,
+                duration(PENDING_WARNING_S),
+            )
 
     def _raise_timeout(self, watch: Watch, timeout: float | None) -> NoReturn:
         missing = next(task for task in self.tasks if not task._final)

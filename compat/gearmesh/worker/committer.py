@@ -48,7 +48,7 @@ class Committer:
         unstorable: makes the commit of a job whose result the backend can never take.
         stalled: told True when commits begin to wait for a server, and False when they wait no more. Who begins
             nothing meanwhile repeats at most what runs, should this process be killed.
-        parked: called with the outcome of each commit that parks a message of an unregistered task.
+        set_aside: called with the outcome of each commit that parks a message or makes it a dead letter.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Committer:
         tick: Callable[[], None],
         unstorable: Callable[[Job, Unstorable], Commit],
         stalled: Callable[[bool], None],
-        parked: Callable[[Delivery, Outcome], None] = lambda delivery, outcome: None,
+        set_aside: Callable[[Delivery, Outcome], None] = lambda delivery, outcome: None,
     ) -> None:
         self._connect = connect
         self._backend = backend
@@ -71,7 +71,7 @@ class Committer:
         self._tick = tick
         self._unstorable = unstorable
         self._stalled = stalled
-        self._parked = parked
+        self._set_aside = set_aside
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
@@ -237,8 +237,8 @@ class Committer:
             else:
                 if commit.settle is not None and commit.settle.how != "keep":
                     self._jobs.pop(commit.settle.delivery.id, None)
-                    if commit.settle.how == "aside":
-                        self._parked(commit.settle.delivery, outcome)
+                    if commit.settle.how in ("aside", "dead"):
+                        self._set_aside(commit.settle.delivery, outcome)
                 if outcome == "lost" and job is not None and not repeated:
                     log.warning(
                         "task %s ran, but its lease was lost: another worker has it, nothing was written",

@@ -25,7 +25,7 @@ from gearmesh.worker.job import Job
 from gearmesh.worker.patience import Patience
 from gearmesh.worker.quarantine import DEATHS, Quarantine
 from gearmesh.worker.task_log import TaskLog
-from gearmesh.worker.unregistered import UnregisteredTasks
+from gearmesh.worker.unrunnable import UnrunnableMessages
 
 __all__ = ["Intake"]
 
@@ -44,7 +44,7 @@ class Intake:
         connect: makes a kombu connection (not connected yet) whose channels consume under the worker's name.
         queues: what to read.
         tasks: by name.
-        unregistered: parks the messages of tasks that are not registered here.
+        unrunnable: settles messages that cannot be decoded, or whose task is not registered here.
         task_log: logs what is received.
         jobs: the worker's jobs by fetch counter; new ones are put in here.
         bury: makes the commit for a job that must not run again, and the reason.
@@ -60,7 +60,7 @@ class Intake:
         connect: Callable[[], kombu.Connection],
         queues: Sequence[str],
         tasks: Mapping[str, Task[..., Any, Any]],
-        unregistered: UnregisteredTasks,
+        unrunnable: UnrunnableMessages,
         task_log: TaskLog,
         jobs: dict[int, Job],
         executor: Executor,
@@ -75,7 +75,7 @@ class Intake:
         self._connect = connect
         self._queues = queues
         self._tasks = tasks
-        self._unregistered = unregistered
+        self._unrunnable = unrunnable
         self._task_log = task_log
         self._jobs = jobs
         self._executor = executor
@@ -192,7 +192,7 @@ class Intake:
                 self._admit(channel)
                 self._quarantine.step()
                 self._give_back()
-                self._unregistered.report()
+                self._unrunnable.report()
                 self._task_log.flush()
                 # One is what a suspect is.
                 wanted = 1 if self._quarantine.busy else self._executor.wanted + self._patience.beside
@@ -270,12 +270,11 @@ class Intake:
         try:
             sig = decode(message.body)
         except RemoteProtocolError as exc:
-            log.error("undecodable message on %s: %s", delivery.queue, exc, extra={"queue": delivery.queue})
-            self._committer.add(Commit(settle=Settle(delivery, "dead", f"undecodable: {exc}")))
+            self._committer.add(self._unrunnable.refuse(message.body, delivery, exc))
             return
         task = self._tasks.get(sig.Name)
         if task is None:
-            self._committer.add(self._unregistered.park(sig, delivery))
+            self._committer.add(self._unrunnable.park(sig, delivery))
             return
         job = Job(sig, task, delivery, time.monotonic())
         due = self._patience.due(job)

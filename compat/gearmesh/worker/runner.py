@@ -307,6 +307,19 @@ class Runner:
         failed = self._failed(job, reason, TaskFailed(job.sig.UUID, reason, job.sig.Name))
         return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
 
+    def refused(self, sig: Signature, error: str) -> Commit:
+        """FAILURE and the OnError children of a task that no worker has run; its message is a dead letter already."""
+        if self._handlers.around:
+            self._handlers.failed(sig, TaskFailed(sig.UUID, error, sig.Name))
+        state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
+        member = Member(sig.GroupUUID, sig.UUID) if sig.GroupUUID and sig.GroupTaskCount else None
+        try:
+            states, publishes = self.outgoing(workflow.after_failure(sig, error))
+        except Exception as exc:  # a hook of the user's raised
+            log.error("its error callbacks could not be sent: %r", exc, extra=about(sig), exc_info=exc)
+            states, publishes = (), ()
+        return Commit(states=(state, *states), publishes=publishes, member=member)
+
     def _failed(
         self, job: Job, error: str, exc: BaseException | None = None, *, logged: bool = False
     ) -> Commit:

@@ -32,7 +32,7 @@ from gearmesh.worker.options import POOLS, Pool
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import TaskLog
 from gearmesh.worker.threads import ThreadExecutor
-from gearmesh.worker.unregistered import UnregisteredTasks
+from gearmesh.worker.unrunnable import UnrunnableMessages
 
 __all__ = ["Worker"]
 
@@ -103,8 +103,11 @@ class Worker:
         self._jobs: dict[int, Job] = {}
         task_log = TaskLog(task_log_limit)
         self._runner = Runner(app, task_log)
-        unregistered = UnregisteredTasks(
-            app.backend, app.config.unregistered_max_age, lambda commit: self._committer.add(commit)
+        unrunnable = UnrunnableMessages(
+            app.backend,
+            app.config.unregistered_max_age,
+            lambda commit: self._committer.add(commit),
+            self._runner.refused,
         )
         self._committer = Committer(
             self._connections(),
@@ -115,7 +118,7 @@ class Worker:
             self._tick,
             self._runner.unstorable,
             self._stalled,
-            unregistered.settled,
+            unrunnable.settled,
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._board = board
@@ -140,7 +143,7 @@ class Worker:
             self._connections(follows=False),
             self.queues,
             app.tasks,
-            unregistered,
+            unrunnable,
             task_log,
             self._jobs,
             self._executor,

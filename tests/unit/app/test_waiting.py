@@ -366,3 +366,30 @@ def test_after_a_fork(app: App, backend: Counting) -> None:
             finally:
                 os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize("timeout", [0.4, None])
+@pytest.mark.parametrize("how", ["get", "aget"])
+def test_waiting_for_a_task_that_no_worker_takes_is_logged_once(
+    app: App,
+    backend: Counting,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    timeout: float | None,
+) -> None:
+    monkeypatch.setattr("gearmesh.app.result.PENDING_WARNING_S", 0.1)
+    waiting, started = app.result("task_waits", "pack"), app.result("task_started", "pack")
+    backend.write([TaskState(TaskUUID=started.uuid, State=STARTED)])
+    end = threading.Timer(
+        0.4 if timeout is None else 5, backend.write, [[done(waiting.uuid), done(started.uuid)]]
+    )
+    end.start()
+    for result in (waiting, started):
+        try:
+            result.get(timeout) if how == "get" else asyncio.run(result.aget(timeout))
+        except ResultTimeout:
+            assert timeout is not None
+    end.cancel()
+    (message,) = caplog.messages
+    assert message.startswith("task pack (task_waits) is PENDING after 100 ms: no worker has taken it.")

@@ -254,6 +254,49 @@ def test_a_name_that_nobody_has_is_a_dead_letter_in_the_end(url: str, broker: Br
     assert "nobody" in letter.reason
 
 
+def test_error_callbacks_of_an_unregistered_task_are_sent(url: str) -> None:
+    with App(url, url, unregistered_max_age=0.3) as app:
+        heard: list[str] = []
+        handled: list[str] = []
+        app.on_error(lambda sig, exc: handled.append(f"{sig.Name}: {exc.error}"))
+        app.task(lambda error: heard.append(error), name="hear")
+        error = "no worker has registered the task nobody within 300 ms"
+        with Worker(app, concurrency=1):
+            app.remote("nobody").s().on_error(app.tasks["hear"].s()).delay()
+            assert eventually(lambda: heard, 10) == [error]
+        assert handled == [f"nobody: {error}"]
+
+
+@pytest.mark.parametrize(
+    ("body", "uuid"),
+    [
+        (b'{"UUID": "task_bad", "Name": 3}', "task_bad"),
+        (b'{"UUID": 3, "Name": 3}', None),
+        (b'["task_bad"]', None),
+        (b"\xff", None),
+    ],
+)
+def test_a_caller_sees_that_its_message_is_undecodable(
+    url: str, broker: Broker, body: bytes, uuid: str | None
+) -> None:
+    with App(url, url) as app, Worker(app, concurrency=1):
+        broker.push(body)
+        if uuid:
+            with pytest.raises(TaskFailed, match=r"cannot be decoded: .*Signature\.Name of type string"):
+                app.result(uuid).get(timeout=10)
+        eventually(broker.dead, 10)
+
+
+def test_a_result_outlives_an_undecodable_message(app: App, broker: Broker, gate: Gate) -> None:
+    gate.open()
+    with Worker(app, concurrency=1):
+        result = gate.task.delay("a")
+        assert result.get(timeout=10) == "a"
+        broker.push(json.dumps({"UUID": result.uuid, "Name": 3}).encode())
+        eventually(broker.dead, 10)
+    assert app.result(result.uuid).state == "SUCCESS"
+
+
 def test_a_result_that_is_there_outlives_the_dead_letter_of_a_duplicate(url: str, broker: Broker) -> None:
     with App(url, url, unregistered_max_age=0.3) as app:
 

@@ -1,4 +1,8 @@
-"""Parks messages whose task is not registered here, and tells the operator and waiting callers about them."""
+"""Messages that this worker cannot run: their task is not registered here, or they cannot be decoded.
+
+The operator finds them in the log, and a caller that waits for the result gets a FAILURE once the message is a dead
+letter.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError
 from gearmesh.units import counted, duration
-from gearmesh.wire.commit import Commit, Delivery, Member, Outcome, Settle
+from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, TaskState
 from gearmesh.worker.task_log import about
 
-__all__ = ["UnregisteredTasks"]
+__all__ = ["UnrunnableMessages"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -26,15 +32,16 @@ WARNING_INTERVAL_S: Final = 60.0
 MAX_NAMES: Final = 1000
 
 
-class UnregisteredTasks:
-    """Makes the commits for messages of unregistered tasks, and logs about them once a name and minute.
+class UnrunnableMessages:
+    """Makes the commits for such messages, and logs about unregistered tasks once a name and minute.
 
-    :meth:`park` and :meth:`report` belong to the intake's thread, :meth:`settled` to the committer's.
+    :meth:`park`, :meth:`refuse` and :meth:`report` belong to the intake's thread, :meth:`settled` to the committer's.
 
     Args:
         backend: where a waiting caller looks for the state.
         max_age: seconds after which a message that no worker took becomes a dead letter.
         commit: hands a commit to the committer.
+        failed: makes the commit for a task that failed for the reason given, and whose message is settled.
     """
 
     def __init__(
@@ -42,15 +49,19 @@ class UnregisteredTasks:
         backend: Backend,
         max_age: float,
         commit: Callable[[Commit], None],
+        failed: Callable[[Signature, str], Commit],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._max_age = max_age
         self._commit = commit
+        self._failed = failed
         self._clock = clock
         self._lock = threading.Lock()
         #: signatures whose parking is not committed yet, by fetch counter
         self._parking: dict[int, Signature] = {}
+        #: UUID and error of undecodable messages that are not dead letters yet, by fetch counter
+        self._undecodable: dict[int, tuple[str, str]] = {}
         #: (queue, task name) -> messages met since the last warning, and when the next one may be logged
         self._names: dict[tuple[str, str], list[float]] = {}
 
@@ -65,20 +76,30 @@ class UnregisteredTasks:
         self._count(delivery.queue, sig.Name, fate)
         return Commit(settle=Settle(delivery, "aside", sig.Name, self._max_age))
 
+    def refuse(self, body: bytes, delivery: Delivery, why: Exception) -> Commit:
+        """The commit that makes an undecodable message a dead letter."""
+        reason = f"undecodable: {why}"
+        uuid = _uuid_of(body)
+        extra = {"queue": delivery.queue} | ({"uuid": uuid} if uuid else {})
+        log.error("dead letter: the message cannot be decoded: %s", why, extra=extra)
+        if uuid:
+            with self._lock:
+                self._undecodable[delivery.id] = (uuid, f"the message cannot be decoded: {why}")
+        return Commit(settle=Settle(delivery, "dead", reason))
+
     def settled(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Follow a commit of :meth:`park`; on the outcome ``expired`` the message has become a dead letter."""
+        """Follow a commit of :meth:`park` or :meth:`refuse`: a message that became a dead letter has failed."""
         with self._lock:
             sig = self._parking.pop(delivery.id, None)
+            uuid, error = self._undecodable.pop(delivery.id, ("", ""))
+        if uuid and outcome == "done" and not self._ended(uuid):
+            self._commit(Commit(states=(TaskState(TaskUUID=uuid, State=FAILURE, Error=error),)))
         if sig is None or outcome != "expired":
             return
         error = f"no worker has registered the task {sig.Name} within {duration(self._max_age)}"
         log.error("dead letter on %s: %s", delivery.queue, error, extra=about(sig))
         if not self._ended(sig.UUID):
-            member = None
-            if sig.GroupUUID and sig.GroupTaskCount:
-                member = Member(sig.GroupUUID, sig.UUID)
-            state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
-            self._commit(Commit(states=(state,), member=member))
+            self._commit(self._failed(sig, error))
 
     def report(self) -> None:
         """Log the warnings that are due."""
@@ -119,3 +140,13 @@ class UnregisteredTasks:
             log.warning("the state of %s could not be read: %s", uuid, exc)
             return False
         return state is not None and state.final
+
+
+def _uuid_of(body: bytes) -> str:
+    """The UUID of a message that is JSON and no signature; ``""`` where there is none."""
+    try:
+        document: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    uuid = document.get("UUID") if isinstance(document, dict) else None
+    return uuid if isinstance(uuid, str) else ""
