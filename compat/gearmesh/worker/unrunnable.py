@@ -72,7 +72,7 @@ class UnrunnableMessages:
             return Commit(settle=Settle(delivery))
         with self._lock:
             self._parking[delivery.id] = sig
-        fate = f"parked and offered to other workers, and dead letters when they are {duration(self._max_age)} old"
+        fate = f"parked, offered to other workers, and become dead letters after {duration(self._max_age)}"
         self._count(delivery.queue, sig.Name, fate)
         return Commit(settle=Settle(delivery, "aside", sig.Name, self._max_age))
 
@@ -124,7 +124,7 @@ class UnrunnableMessages:
 
     def _warn(self, queue: str, name: str, count: int, fate: str) -> None:
         log.warning(
-            "task %r is not registered in this worker: met %s on %s; such messages are %s",
+            "task %r is not registered in this worker: met %s on %s; messages like it are %s",
             name,
             counted(count, "message"),
             queue,
