@@ -124,16 +124,27 @@ class TaskFailed(ResultError):
     Attributes:
         uuid: the task's UUID.
         error: the error text as stored, which may be Go's.
+        name: the task's name; ``""`` where it is not known.
+        exception_type: the class of the exception in the worker: ``KeyError``, or ``shop.errors.OutOfStock`` outside of
+            builtins; ``""`` where it is not known, as for a failure in Go.
+        traceback: the worker's traceback as Python prints it; ``""`` where it is not known.
     """
 
-    def __init__(self, uuid: str, error: str, name: str = "") -> None:
+    def __init__(
+        self, uuid: str, error: str, name: str = "", *, exception_type: str = "", traceback: str = ""
+    ) -> None:
         super().__init__(uuid, error, name)
         self.uuid = uuid
         self.error = error
         self.name = name
+        self.exception_type = exception_type
+        self.traceback = traceback
 
     def __str__(self) -> str:
-        return f"task {self.name or '?'} ({self.uuid}) failed: {self.error or '(no error text)'}"
+        kind = self.exception_type.rpartition(".")[2]
+        # An exception without a text is stored as its representation, which begins with its class.
+        shown = f"{kind}: " if kind and not self.error.startswith(kind) else ""
+        return f"task {self.name or '?'} ({self.uuid}) failed: {shown}{self.error or '(no error text)'}"
 
 
 class ChordMemberFailed(TaskFailed):

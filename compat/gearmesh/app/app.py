@@ -42,6 +42,7 @@ from gearmesh.errors import BackendError, NoBackend, TaskError
 from gearmesh.forks import PerProcess
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
+from gearmesh.wire.names import failure_record
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskState
 
@@ -534,7 +535,7 @@ class App:
     def forget(self, uuids: Sequence[str]) -> None:
         """Remove states and group metas from the backend. Raises BackendError as :meth:`states`."""
         with self.reached_backend() as backend:
-            backend.purge(uuids)
+            backend.purge([*uuids, *map(failure_record, uuids)])
 
     # --- running tasks -------------------------------------------------------------------------
 

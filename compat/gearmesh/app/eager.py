@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
+from gearmesh.app.failures import details_of, record_of
 from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.task import Task
 from gearmesh.errors import RetryLater, TaskError, Unstorable
@@ -113,6 +114,8 @@ class Eager:
 
     def _failed(self, sig: Signature, exc: Exception) -> list[Signature]:
         text = error_text(exc)
+        details = details_of(exc, tracebacks=self._app.config.store_tracebacks)
+        self._app.backend.write([record_of(sig.UUID, text, details)])
         self._write(sig, FAILURE, Error=text)
         self._app.handlers.failed(sig, exc)
         # Go: a failed member only counts towards its group; the callback is never sent then.

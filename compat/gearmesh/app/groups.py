@@ -114,7 +114,9 @@ class _Counted:
             size = 0 if commit.chord is None else commit.chord.count
             try:
                 if not self._backend.counted(member.group_uuid, member.task_uuid, member.again, size):
-                    finals[i] = (member.group_uuid, commit.states[0])
+                    states = commit.states
+                    own = next((each for each in states if each.TaskUUID == member.task_uuid), states[0])
+                    finals[i] = (member.group_uuid, own)
             except ChordBusy:
                 busy.add(i)
         return busy, finals

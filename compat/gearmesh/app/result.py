@@ -72,6 +72,26 @@ class Result(Generic[T]):
         return next((task._final.Error for task in self.tasks if task._final and task._failed), "")
 
     @property
+    def exception_type(self) -> str | None:
+        """The class of the exception that ended it, ``KeyError`` or ``shop.errors.OutOfStock``; None if none did (yet).
+
+        None too for a failure in Go, and where a worker was killed.
+        """
+        return self._detail("exception_type")
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception that ended it, as the worker's Python printed it; None if none did (yet).
+
+        None too for a failure in Go, where a worker was killed, and where the setting ``store_tracebacks`` is off.
+        """
+        return self._detail("traceback")
+
+    def _detail(self, name: str) -> str | None:
+        failed = self._first_failure() if self.state == FAILURE else None
+        return None if failed is None else getattr(failed._failure(), name) or None
+
+    @property
     def status(self) -> str:
         """Celery's other name of :attr:`state`."""
         return self.state
@@ -155,6 +175,9 @@ class Result(Generic[T]):
     async def aget(self, timeout: float | None = None, interval: float | None = None) -> T:
         """:meth:`get` without blocking the event loop. ``await result`` is the same without a timeout."""
         await self._await(timeout, interval)
+        failed = self._first_failure()
+        if failed is not None and not failed._details_read:
+            await asyncio.to_thread(failed._read_details)
         return self._outcome()
 
     async def await_(self, timeout: float | None = None, interval: float | None = None) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
+from gearmesh.app.failures import FailureDetails, read_record
 from gearmesh.app.result import Result
-from gearmesh.errors import ChordMemberFailed, TaskError, TaskFailed
+from gearmesh.errors import BackendError, ChordMemberFailed, TaskError, TaskFailed
 from gearmesh.wire import types as wire
+from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ class AsyncResult(Result[T]):
         self._in_chord = in_chord
         self._final: TaskState | None = None
         self._state = PENDING
+        self._details: FailureDetails | None = None
+        self._details_read = False
 
     def __repr__(self) -> str:
         return f"<AsyncResult {self.name or 'task'} {self.uuid}>"
@@ -126,10 +131,28 @@ class AsyncResult(Result[T]):
         value: T = declaration.load_results(results)
         return value
 
+    def _read_details(self) -> None:
+        """Read the failure's record once. It is not there for a failure in Go, and is no reason to raise."""
+        if self._details_read or not self._failed:
+            return
+        assert self._final is not None
+        self._details_read = True
+        with suppress(BackendError):
+            (record,) = self.app.states((failure_record(self.uuid),))
+            self._details = read_record(record, self._final.Error)
+
     def _failure(self) -> TaskFailed:
         assert self._final is not None
+        self._read_details()
         kind = ChordMemberFailed if self._in_chord else TaskFailed
-        return kind(self.uuid, self._final.Error, self.name or self._final.TaskName)
+        found = self._details
+        return kind(
+            self.uuid,
+            self._final.Error,
+            self.name or self._final.TaskName,
+            exception_type="" if found is None else found.exception_type,
+            traceback="" if found is None else found.traceback,
+        )
 
     def _raise(self) -> NoReturn:
         raise self._failure()

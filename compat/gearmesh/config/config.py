@@ -64,6 +64,8 @@ class Config:
         unregistered_max_age: seconds for which a message with a name not registered here is offered
             to others before it is a dead letter; 0: it is one at once.
         send_concurrency: how many members of a group are sent at a time; 0: all at once.
+        store_tracebacks: the traceback of a failed task is stored beside its state, without passwords of URLs;
+            False: only the exception's type is, since lines of code and messages may hold other secrets.
         log_level: of the commands that run until they are stopped: ``"DEBUG"`` to ``"CRITICAL"``;
             ``""``: what the command line says, else INFO. The library itself sets no level.
         no_unix_signals: accepted for Machinery's sake; the library handles no signals.
@@ -91,6 +93,7 @@ class Config:
     delayed_poll: float = 0.5
     unregistered_max_age: float = 86400.0
     send_concurrency: int = 0
+    store_tracebacks: bool = True
     log_level: str = ""
     no_unix_signals: bool = False
     redis: RedisConfig = field(default_factory=RedisConfig)

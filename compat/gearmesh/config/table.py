@@ -175,6 +175,12 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
                 live=True,
             ),
             _of(
+                "store_tracebacks",
+                kinds.FLAG,
+                "tracebacks of failed tasks are stored for Python callers; False: only the exception's type is",
+                live=True,
+            ),
+            _of(
                 "log_level",
                 kinds.LEVEL,
                 "of the commands that run until stopped: DEBUG to CRITICAL; empty: INFO",

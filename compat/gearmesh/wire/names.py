@@ -17,6 +17,7 @@ __all__ = [
     "CHORD_MUTEX",
     "DEFAULT_QUEUE",
     "DELAYED_TASKS",
+    "EXPIRES_HEADER",
     "MONGO_CLAIMS",
     "MONGO_DATABASE",
     "MONGO_GROUPS",
@@ -42,6 +43,7 @@ __all__ = [
     "chord_triggered_queue",
     "done_channel",
     "done_queue",
+    "failure_record",
     "group_lock_queue",
     "group_meta_queue",
     "periodic_fired",
@@ -56,9 +58,9 @@ __all__ = [
 DEFAULT_QUEUE = "machinery_tasks"
 DELAYED_TASKS = "delayed_tasks"
 #: Go: one mutex for all chords of a server, held while a GroupMeta is changed.
+CHORD_MUTEX = "TriggerChordMutex"
 #: Header of a signature: RFC 3339 time after which no worker of gearmesh's starts it. Go passes headers on.
 EXPIRES_HEADER = "gearmesh-expires"
-CHORD_MUTEX = "TriggerChordMutex"
 #: Go: MongoDB's database and collections, where nothing else is said.
 MONGO_DATABASE = "machinery"
 MONGO_TASKS = "tasks"
@@ -261,6 +263,11 @@ def done_channel(db: int) -> str:
 def celery_meta(task_uuid: str) -> str:
     """UUID of the state that holds what only Celery knows of a task or a group, in any backend."""
     return f"{task_uuid}.celery"
+
+
+def failure_record(task_uuid: str) -> str:
+    """UUID of the state that holds the exception's type and traceback of a failed task, in any backend."""
+    return f"gearmesh:failure:{task_uuid}"
 
 
 def task_report(task_uuid: str) -> str:

@@ -16,6 +16,7 @@ from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle
+from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.job import Job
 
@@ -253,6 +254,11 @@ class Committer:
     def _give_up(self, item: Item, exc: Exception) -> None:
         """A commit that can never succeed: FAILURE where only the result is at fault, else a dead letter."""
         commit, job = item
+        if isinstance(exc, Unstorable) and job is not None and exc.uuid == failure_record(job.sig.UUID):
+            # A failure without its record is better than none.
+            states = tuple(state for state in commit.states if state.TaskUUID != exc.uuid)
+            self._flush([(msgspec.structs.replace(commit, states=states), job)])
+            return
         failed = any(state.State == FAILURE for state in commit.states)
         if isinstance(exc, Unstorable) and job is not None and not failed and commit.trigger is None:
             self._flush([(self._unstorable(job, exc), job)])

@@ -17,6 +17,7 @@ from gearmesh.app.app import App
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.eager import error_text
+from gearmesh.app.failures import details_of, record_of
 from gearmesh.app.groups import member_states
 from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.revocations import REVOKED_ERROR
@@ -304,7 +305,7 @@ class Runner:
 
     def dead(self, job: Job, reason: str) -> Commit:
         """A job that must not run again: FAILURE, the OnError children, and a dead letter."""
-        failed = self._failed(job, reason, TaskFailed(job.sig.UUID, reason, job.sig.Name))
+        failed = self._failed(job, reason, TaskFailed(job.sig.UUID, reason, job.sig.Name), recorded=False)
         return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
 
     def refused(self, sig: Signature, error: str) -> Commit:
@@ -321,18 +322,33 @@ class Runner:
         return Commit(states=(state, *states), publishes=publishes, member=member)
 
     def _failed(
-        self, job: Job, error: str, exc: BaseException | None = None, *, logged: bool = False
+        self,
+        job: Job,
+        error: str,
+        exc: BaseException | None = None,
+        *,
+        logged: bool = False,
+        recorded: bool = True,
     ) -> Commit:
-        """FAILURE and the OnError children; the error handlers are told of ``exc``, unless they were before."""
+        """FAILURE and the OnError children; the error handlers get ``exc``.
+
+        Args:
+            exc: None: an earlier delivery has failed, and the handlers had it then.
+            logged: the failure has been logged before.
+            recorded: store the type and the traceback of ``exc``; False: it is not an exception of the task's.
+        """
         sig = job.sig
         if not logged:
             self._log.failed(job, error, exc)
         if exc is not None and self._handlers.around:
             self._handlers.failed(sig, exc)
-        state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
+        own = [TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)]
+        if exc is not None and recorded and self._backend.keeps:
+            details = details_of(exc, tracebacks=self._app.config.store_tracebacks)
+            own.insert(0, record_of(sig.UUID, error, details))  # readers of the FAILURE find it
         states, publishes = self.outgoing(workflow.after_failure(sig, error))
         return Commit(
-            states=(state, *states), publishes=publishes, settle=Settle(job.delivery), member=_member(job)
+            states=(*own, *states), publishes=publishes, settle=Settle(job.delivery), member=_member(job)
         )
 
     def _revoked(self, job: Job) -> bool:

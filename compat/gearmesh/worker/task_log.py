@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final
 
+from gearmesh.app.failures import user_traceback
 from gearmesh.units import duration
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job
 
-__all__ = ["TaskLog", "about", "user_traceback"]
+__all__ = ["TaskLog", "about"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -199,17 +199,6 @@ class TaskLog:
 def about(sig: Signature) -> dict[str, str]:
     """The fields by which a record names its task."""
     return {"task": sig.Name, "uuid": sig.UUID}
-
-
-def user_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame on that is not gearmesh's; None if there is none such."""
-    trace = error.__traceback__
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        if module != "gearmesh" and not module.startswith("gearmesh."):
-            return trace
-        trace = trace.tb_next
-    return None
 
 
 def _shown(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def test_failure_and_on_error(eager: App) -> None:
         heard.append(f"{error} {extra}")
 
     result = fail.s("went wrong").on_error(note.s(5)).delay()
-    with pytest.raises(TaskFailed, match=r"task fail \(task_.*\) failed: went wrong") as caught:
+    with pytest.raises(TaskFailed, match=r"task fail \(task_.*\) failed: ValueError: went wrong") as caught:
         result.get(0)
     assert (caught.value.uuid, caught.value.error) == (result.uuid, "went wrong")
     assert (result.state, result.error, result.failed(), result.results) == (

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import Arg, Signature, TaskResult, loading, types
@@ -148,7 +147,7 @@ class Index:
         ("[]uint64", [2**64 - 1], b"[18446744073709551615]"),
         ("[]bool", [True], b"[true]"),
     ],
-    ids=shown,
+    ids=repr,
 )
 def test_dump(name: str, value: Any, text: bytes) -> None:
     assert bytes(types.dump(name, value)) == text

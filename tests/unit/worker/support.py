@@ -10,8 +10,18 @@ import kombu
 
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit, Outcome
+from gearmesh.wire.names import failure_record
+from gearmesh.wire.state import TaskState
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "without_record"]
+
+
+def without_record(commit: Commit) -> tuple[TaskState, ...]:
+    """The states of a commit that Go reads; a failure's record is its first one, and its only one of that kind."""
+    (record, *states) = commit.states
+    assert record.TaskUUID == failure_record(states[0].TaskUUID)
+    assert not any(state.TaskUUID == record.TaskUUID for state in states)
+    return tuple(states)
 
 
 class Recorder:

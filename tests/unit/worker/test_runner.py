@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.worker.support import without_record
 
 from gearmesh import App, RetryLater, current
 from gearmesh.wire.codec import decode
@@ -119,8 +120,10 @@ def only(commit: Commit, job: Job) -> TaskState:
     assert commit.settle == Settle(job.delivery)
     assert not commit.publishes
     assert commit.trigger is None
-    (state,) = commit.states
+    states = commit.states if len(commit.states) == 1 else without_record(commit)
+    (state,) = states
     assert state.TaskUUID == job.sig.UUID
+    assert (state.State == FAILURE) == (states is not commit.states)
     return state
 
 
@@ -230,7 +233,7 @@ def test_what_follows_success(app: App, runner: Runner, make_job: MakeJob) -> No
 def test_what_follows_failure(runner: Runner, make_job: MakeJob) -> None:
     handler = Signature(UUID="task_handler", Name="on_error", RoutingKey="errors", Args=(ONE,))
     commit = runner.run(make_job("value_error", OnError=(handler,), OnSuccess=(handler,)))
-    assert [state.State for state in commit.states] == [FAILURE, PENDING]
+    assert [state.State for state in without_record(commit)] == [FAILURE, PENDING]
     (publish,) = commit.publishes
     assert publish.queue == "errors"
     assert decode(publish.body).Args == (arg("string", "boom"), ONE)

@@ -1,0 +1,132 @@
+"""The failure record: the exception's type and traceback of a failed task, stored beside the state that Go reads.
+
+Go's TaskState has room for the error's text only. The record is a second state under a name that Go never asks for
+(see :func:`gearmesh.wire.names.failure_record`). It is written together with the FAILURE that it belongs to, expires
+with it, and counts only while the stored error is the one it was written for: a later failure in Go has no record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import traceback
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from gearmesh.urls import redact_text
+from gearmesh.wire.gojson.write import unicode
+from gearmesh.wire.names import failure_record
+from gearmesh.wire.state import FAILURE, TaskState
+
+__all__ = [
+    "MAX_TRACEBACK_BYTES",
+    "FailureDetails",
+    "details_of",
+    "read_record",
+    "record_of",
+    "type_name",
+    "user_traceback",
+]
+
+#: A longer traceback loses its middle: a quarter of this is its beginning, the rest its end, where the error is.
+MAX_TRACEBACK_BYTES: Final = 16 * 1024
+#: Passwords are looked for in so much of a traceback.
+MAX_SEARCHED_BYTES: Final = 16 * MAX_TRACEBACK_BYTES
+#: A type's name is cut here.
+MAX_TYPE_CHARACTERS: Final = 256
+_FIRST_WORD = re.compile(r"\A\S+")
+_LAST_WORD = re.compile(r"\S+\Z")
+
+
+class FailureDetails(msgspec.Struct, frozen=True):
+    """Describe a failure beyond its error text.
+
+    Attributes:
+        exception_type: the exception's class: ``KeyError``, or ``shop.errors.OutOfStock`` outside of builtins.
+        traceback: the traceback as Python prints it, from the task's own code on, without passwords of URLs;
+            ``""`` where there is none, or the setting ``store_tracebacks`` is off.
+        digest: of the error text that it belongs to.
+    """
+
+    exception_type: str
+    traceback: str = ""
+    digest: str = ""
+
+
+def details_of(exc: BaseException, *, tracebacks: bool = True) -> FailureDetails:
+    """Describe an exception. ``tracebacks``: False leaves the traceback out. Never raises."""
+    return FailureDetails(type_name(exc), _text_of(exc) if tracebacks else "")
+
+
+def record_of(uuid: str, error: str, details: FailureDetails) -> TaskState:
+    """Make the record of a task's failure.
+
+    Args:
+        uuid: the task's.
+        error: the text that the FAILURE carries.
+        details: see :func:`details_of`.
+    """
+    body = msgspec.json.encode(msgspec.structs.replace(details, digest=_digest(error)))
+    return TaskState(TaskUUID=failure_record(uuid), State=FAILURE, Error=body.decode())
+
+
+def read_record(record: TaskState | None, error: str) -> FailureDetails | None:
+    """Read what :func:`record_of` has made. None: there is no record, or it belongs to another error than ``error``."""
+    if record is None:
+        return None
+    try:
+        details = msgspec.json.decode(record.Error, type=FailureDetails)
+    except msgspec.MsgspecError:
+        return None
+    return details if details.digest == _digest(error) else None
+
+
+def type_name(exc: BaseException) -> str:
+    """The name of an exception's class, with its module unless that is ``builtins``."""
+    kind = type(exc)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return unicode(name)[:MAX_TYPE_CHARACTERS]
+
+
+def user_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame on that is not gearmesh's; None if there is no such frame."""
+    trace = error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module != "gearmesh" and not module.startswith("gearmesh."):
+            return trace
+        trace = trace.tb_next
+    return None
+
+
+def _text_of(exc: BaseException) -> str:
+    trace = user_traceback(exc)
+    if trace is None:
+        return ""
+    try:
+        text = "".join(traceback.format_exception(type(exc), exc, trace))
+    except Exception:  # the user's exception is printed by its own code
+        return ""
+    # Half of a password is not recognised as one, so the cut that comes before the search splits no word.
+    searched = _shortened(unicode(text), MAX_SEARCHED_BYTES, between_words=True)
+    return _shortened(redact_text(searched), MAX_TRACEBACK_BYTES)
+
+
+def _shortened(text: str, limit: int, *, between_words: bool = False) -> str:
+    body = text.encode()
+    if len(body) <= limit:
+        return text
+    head = body[: limit // 4].decode(errors="ignore")
+    tail = body[limit // 4 - limit :].decode(errors="ignore")
+    if between_words:
+        head = _LAST_WORD.sub("", head)
+        tail = _FIRST_WORD.sub("", tail)
+    return f"{head}\n… left out …\n{tail}"
+
+
+def _digest(error: str) -> str:
+    # Characters that are no Unicode come back from a backend as one U+FFFD, or as several.
+    body = unicode(error).replace("\ufffd", "").encode()
+    return hashlib.sha1(body, usedforsecurity=False).hexdigest()
