@@ -14,7 +14,7 @@
 """
 
 from gearmesh.app.app import App
-from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group
+from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group, signature
 from gearmesh.app.context import TaskContext, current
 from gearmesh.app.late import task
 from gearmesh.app.progress import Progress
@@ -118,6 +118,7 @@ __all__ = [
     "current",
     "group",
     "shared_task",
+    "signature",
     "task",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 import uuid
@@ -10,11 +11,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.conf import Conf
 from gearmesh.app.declaration import Declaration
-from gearmesh.app.declare import of_types
+from gearmesh.app.declare import of_stub, of_types, renamed
 from gearmesh.app.decorator import TaskDecorator, checked_name
 from gearmesh.app.habits import APP, answer
 from gearmesh.app.handlers import Handlers
@@ -49,13 +50,17 @@ from gearmesh.wire.state import TaskState
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from gearmesh.app.options import OptionSet, TaskOptions, TaskSettings
+    from gearmesh.app.decorator import BoundTaskDecorator
+    from gearmesh.app.node import Node
+    from gearmesh.app.options import OptionSet, TaskOptions, TaskSettings, UnboundSettings
 
 __all__ = ["App"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
+#: The class of what comes of a workflow.
+S = TypeVar("S", bound=Result[Any])
 
 
 class App:
@@ -77,6 +82,13 @@ class App:
     Raises:
         ConfigError: a setting or URL is wrong. That there is no broker is raised when the app is used.
     """
+
+    #: Tasks run in the caller.
+    eager: bool
+    #: The app whose tasks this one runs in the caller; None: it stands for none but itself.
+    twin_of: App | None = None
+    _config: Config
+    _watched: bool
 
     def __init__(
         self,
@@ -114,11 +126,17 @@ class App:
         shown = self.shown_broker if "_config" in self.__dict__ else "without a broker"
         return f"<App {shown}, {len(self._tasks)} tasks>"
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_config", "_watched", "eager"):  # an app that was made where there was no broker is used
-            self._set_config(_config(None, self._given))
-            return self.__dict__[name]
-        raise AttributeError(answer(APP, "an App", name, dir(type(self))))
+    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            if name in (
+                "_config",
+                "_watched",
+                "eager",
+            ):  # the app was made where there was no broker, and is used
+                self._set_config(_config(None, self._given))
+                return self.__dict__[name]
+            raise AttributeError(answer(APP, "an App", name, dir(type(self))))
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +175,6 @@ class App:
 
     def _set_config(self, config: Config) -> None:
         self._config = config
-        #: Tasks run in the caller.
         self.eager = scheme_of(config.broker) == "eager"
         self._watched = config.watched
 
@@ -209,7 +226,23 @@ class App:
     def task(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
     @overload
     def task(
-        self, fn: None = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        bind: Literal[True],
+        **options: Unpack[UnboundSettings],
+    ) -> BoundTaskDecorator: ...
+    @overload
+    def task(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        bind: Literal[False] = False,
+        **options: Unpack[UnboundSettings],
     ) -> TaskDecorator: ...
     def task(self, fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
         """Make a function a task: ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
@@ -241,20 +274,64 @@ class App:
         """:meth:`include` the module ``related_name`` of each package that has one."""
         discover(self, packages, related_name)
 
+    @overload
+    def remote(
+        self,
+        stub: Callable[P, Coroutine[Any, Any, R]],
+        /,
+        *,
+        name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def remote(
+        self, stub: Callable[P, R], /, *, name: str | None = None, **options: Unpack[TaskOptions]
+    ) -> Task[P, R, R]: ...
+    @overload
     def remote(
         self, name: str, *arg_types: Any, results: Any = Any, **options: Unpack[TaskOptions]
+    ) -> Task[..., Any, Any]: ...
+    def remote(
+        self, *given: Any, name: str | None = None, results: Any = Any, **options: Unpack[TaskOptions]
     ) -> Task[..., Any, Any]:
         """A task that is not here, to be sent: ``app.remote("resize", "[]byte", "uint16")``.
 
+        Or by a function that has its parameters and results, whose body never runs; so a type checker checks the
+        calls, and arguments can be given by name. It can be a decorator, too::
+
+            @app.remote
+            def resize(image: bytes, width: Uint16 = 640) -> bytes:
+                raise NotImplementedError
+
         Args:
-            name: as it is registered where it runs.
+            name: as it is registered where it runs; of a function, its ``__name__`` if not given.
+            stub: the function. Its defaults are sent where an argument is left out, since Go has none.
             arg_types: Go type names or annotations; none: by the values. ``"...int64"``: variadic.
             results: a type, or several in a tuple; ``()``: none; not given: not known.
             options: see :class:`~gearmesh.app.options.TaskOptions`.
+
+        Raises:
+            TaskError: an annotation has no Go type, or an option is wrong.
         """
-        declaration = of_types(checked_name(name), arg_types, results)
-        self._remotes[name] = declaration
-        return Task(self, None, declaration, options_of(name, dict(options)))
+        if name is not None and not (given and _is_function(given[0])):
+            given = (name, *given)
+        if not given:
+            raise TaskError("remote: expected the name of a task, or a function with its parameters")
+        first, *arg_types = given
+        if not _is_function(first):
+            declaration = of_types(checked_name(first), arg_types, results)
+        elif arg_types or results is not Any:
+            raise TaskError(f"remote: the types of {first!r:.80} are its own, expected no others")
+        elif isinstance(first, Task):  # this app's, or another's
+            declaration = renamed(first.declaration, first.name if name is None else checked_name(name))
+        else:
+            own_name = getattr(first, "__name__", "") if name is None else name
+            declaration = of_stub(checked_name(own_name), first)
+        self._remotes[declaration.name] = declaration
+        task = Task[..., Any, Any](self, None, declaration, options_of(declaration.name, dict(options)))
+        if _is_function(first):
+            functools.update_wrapper(task, first, updated=())
+        return task
 
     def before_publish(self, hook: Hook) -> Hook:
         """Register a function that is called with each signature before it is published.
@@ -303,6 +380,10 @@ class App:
 
     # --- sending -------------------------------------------------------------------------------
 
+    @overload
+    def send(self, what: Node[S], options: Options = NOTHING) -> S: ...
+    @overload
+    def send(self, what: Signature, options: Options = NOTHING) -> Result[Any]: ...
     def send(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
         """Send a workflow, or a signature as it is on the wire (empty UUID and queue are filled in).
 
@@ -342,7 +423,7 @@ class App:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[OptionSet],
-    ) -> TaskSignature:
+    ) -> TaskSignature[Any]:
         """A signature of a task by its name, as ``task.s(…)`` makes one."""
         task = self._tasks.get(name) or self.remote(name)
         call = TaskSignature(task, tuple(args), kwargs)
@@ -353,36 +434,43 @@ class App:
         """An app with the same tasks and handlers, which runs them in the caller and keeps results in this process."""
         if self.eager:
             return self
-        twin = self._twin.get()
-        twin.handlers = self.handlers
-        return twin
+        return self._twin.get()
 
     def _make_twin(self) -> App:
         twin = App("eager", "eager")
-        twin._tasks = self._tasks
+        twin.twin_of = self
+        twin._tasks, twin._remotes, twin.handlers = self._tasks, self._remotes, self.handlers
+        twin._outbox.hooks = self._outbox.hooks
         return twin
 
-    def publish_many(self, nodes: Iterable[AnyNode], **options: Unpack[OptionSet]) -> list[Result[Any]]:
+    def publish_many(self, nodes: Iterable[Node[S]], **options: Unpack[OptionSet]) -> list[S]:
         """Send many signatures or workflows in batches, much faster than one by one; in order.
 
         All are checked before the first is sent. Raises as :meth:`send`.
         """
-        plan = Plan(self, time.time_ns(), options_of("publish_many", dict(options)))
+        given = options_of("publish_many", dict(options))
+        if given.uuid or given.on_success or given.on_error or given.immutable is not None:
+            raise TaskError(
+                "publish_many: uuid, on_success, on_error and immutable belong to a signature, not to many"
+            )
+        plan = Plan(self, time.time_ns(), given)
         results = [plan.add(node) for node in nodes]
         self._publish(plan)
-        return results
+        return cast("list[S]", results)
 
+    @overload
+    async def asend(self, what: Node[S], options: Options = NOTHING) -> S: ...
+    @overload
+    async def asend(self, what: Signature, options: Options = NOTHING) -> Result[Any]: ...
     async def asend(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
         """:meth:`send` without blocking the event loop."""
-        return await asyncio.to_thread(self.send, what, options)
+        return await asyncio.to_thread(lambda: self.send(what, options))
 
-    async def apublish_many(
-        self, nodes: Iterable[AnyNode], **options: Unpack[OptionSet]
-    ) -> list[Result[Any]]:
+    async def apublish_many(self, nodes: Iterable[Node[S]], **options: Unpack[OptionSet]) -> list[S]:
         """:meth:`publish_many` without blocking the event loop."""
-        return await asyncio.to_thread(self.publish_many, nodes, **options)
+        return await asyncio.to_thread(lambda: self.publish_many(nodes, **options))
 
-    def _send_one(self, call: TaskSignature, patience: Patience | None = None) -> AsyncResult[Any]:
+    def _send_one(self, call: TaskSignature[R], patience: Patience | None = None) -> AsyncResult[R]:
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
         seconds = call.task.unique_for
@@ -497,7 +585,7 @@ class App:
         """Celery's name of :meth:`result`."""
         return self.result(task_id)
 
-    def GroupResult(self, group_id: str) -> GroupResult:  # noqa: N802 - Celery's name
+    def GroupResult(self, group_id: str) -> GroupResult[Any]:  # noqa: N802 - Celery's name
         """The result of a group by its UUID.
 
         Raises:
@@ -588,6 +676,10 @@ class App:
         config = self.config
         options = {"redis": config.redis, "amqp": config.amqp, "mongodb": config.mongodb}
         return open_backend(url, expire=config.expire, options=options)
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _config(config: Config | None, given: dict[str, Any]) -> Config:

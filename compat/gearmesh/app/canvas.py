@@ -14,23 +14,38 @@ the remedy of a task between them. A group within a group is the same as its mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 
-from gearmesh.app.node import AnyNode, Node
+from gearmesh.app.node import AnyNode, Change, Node
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:
-    from gearmesh.app.app import App
+    from typing_extensions import Self, Unpack
 
-__all__ = ["Chain", "Chord", "Group", "chain", "chord", "group"]
+    from gearmesh.app.app import App
+    from gearmesh.app.options import Options, OptionSet
+    from gearmesh.app.result import Result
+    from gearmesh.app.signatures import TaskSignature
+    from gearmesh.app.task import Task
+
+__all__ = ["Chain", "Chord", "Group", "chain", "chord", "group", "signature"]
+
+T = TypeVar("T")
+S = TypeVar("S")
+T_co = TypeVar("T_co", covariant=True)
+N = TypeVar("N", bound=AnyNode)
+#: What makes a chain of what follows it. (A group that something follows is a chord.)
+_Single: TypeAlias = "TaskSignature[Any] | Chain[Any]"
+#: What has one value.
+_Value: TypeAlias = "TaskSignature[T] | Chain[T] | Chord[T]"
 
 #: Iterable, but no list of signatures.
 _TEXT: tuple[type[Any], ...] = (str, bytes)
 
 
-class Chain(Node[ChainResult]):
+class Chain(Node[ChainResult[T_co]]):
     """Steps that run one after another, each with the results of the one before appended."""
 
     __slots__ = ("steps",)
@@ -41,12 +56,33 @@ class Chain(Node[ChainResult]):
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.steps))
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __or__(self, other: Node[Result[T]]) -> Chain[T]: ...
+        @overload
+        def __or__(self, other: AnyNode) -> Chain[Any]: ...
+        def __or__(self, other: AnyNode) -> Any: ...
+
     @property
     def app(self) -> App:
         return self.steps[0].app
 
+    @property
+    def tasks(self) -> tuple[AnyNode, ...]:
+        """Celery's name of ``steps``."""
+        return self.steps
 
-class Group(Node[GroupResult]):
+    def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
+        end = len(self.steps) - 1
+        return type(self)(
+            tuple(
+                step.mapped(change, first and i == 0, last and i == end) for i, step in enumerate(self.steps)
+            )
+        )
+
+
+class Group(Node[GroupResult[T]]):
     """Members that run at the same time.
 
     ``send_concurrency``: see :func:`group`.
@@ -62,29 +98,85 @@ class Group(Node[GroupResult]):
         shown = ", ".join(map(repr, self.members[:3]))
         return f"group([{shown}{', …' if len(self.members) > 3 else ''}])"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __or__(self, other: TaskSignature[S]) -> Chord[S]: ...
+        @overload
+        def __or__(self, other: Chain[S]) -> Chain[S]: ...
+        @overload
+        def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]: ...
+        def __or__(self, other: AnyNode) -> Any: ...
+
     @property
     def app(self) -> App:
         return self.members[0].app
 
+    @property
+    def tasks(self) -> tuple[AnyNode, ...]:
+        """Celery's name of ``members``."""
+        return self.members
 
-class Chord(Node[ChordResult]):
+    def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
+        members = tuple(member.mapped(change, first, last) for member in self.members)
+        return type(self)(members, self.send_concurrency)
+
+    def _followed(self, options: Options) -> Self:
+        if options.on_success:
+            raise TaskError(
+                f"{self!r:.80}: on_success of a whole group; one task can follow a group: chord(group, task)"
+            )
+        return super()._followed(options)
+
+
+class Chord(Node[ChordResult[T_co]]):
     """A group, and a body that runs once all members have succeeded, with all their results appended."""
 
     __slots__ = ("body", "header")
 
-    def __init__(self, header: Group, body: AnyNode) -> None:
+    def __init__(self, header: Group[Any], body: AnyNode) -> None:
         self.header = header
         self.body = body
 
     def __repr__(self) -> str:
         return f"chord({self.header!r}, {self.body!r})"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __or__(self, other: Node[Result[T]]) -> Chain[T]: ...
+        @overload
+        def __or__(self, other: AnyNode) -> Chain[Any]: ...
+        def __or__(self, other: AnyNode) -> Any: ...
+
     @property
     def app(self) -> App:
         return self.header.app
 
+    @property
+    def tasks(self) -> tuple[AnyNode, ...]:
+        """Celery's name of the header's members."""
+        return self.header.members
 
-def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain | Chord:
+    def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
+        return type(self)(
+            self.header.mapped(change, first, last=False), self.body.mapped(change, first=False, last=last)
+        )
+
+
+@overload
+def chain(first: _Single, last: Node[Result[T]], /) -> Chain[T]: ...
+@overload
+def chain(first: _Single, b: AnyNode, last: Node[Result[T]], /) -> Chain[T]: ...
+@overload
+def chain(first: _Single, b: AnyNode, c: AnyNode, last: Node[Result[T]], /) -> Chain[T]: ...
+@overload
+def chain(first: _Single, b: AnyNode, c: AnyNode, d: AnyNode, last: Node[Result[T]], /) -> Chain[T]: ...
+@overload
+def chain(header: Group[Any], body: TaskSignature[T], /) -> Chord[T]: ...
+@overload
+def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain[Any] | Chord[Any]: ...
+def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain[Any] | Chord[Any]:
     """Run steps one after another: ``chain(a, b)``, ``chain([a, b])``, ``a | b``.
 
     A group that something follows is a chord.
@@ -109,7 +201,13 @@ def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain | Chord:
     return Chain(tuple(joined))
 
 
-def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = None) -> Group:
+@overload
+def group(*members: Group[T] | Iterable[Group[T]], send_concurrency: int | None = None) -> Group[T]: ...
+@overload
+def group(*members: _Value[T] | Iterable[_Value[T]], send_concurrency: int | None = None) -> Group[T]: ...
+@overload
+def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = None) -> Group[Any]: ...
+def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = None) -> Group[Any]:
     """Run members at the same time: ``group(a, b)``, ``group([a, b])``.
 
     Args:
@@ -135,23 +233,32 @@ def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = 
 class _Header:
     """``chord(header)``, waiting for its body."""
 
-    def __init__(self, header: Group) -> None:
+    def __init__(self, header: Group[Any]) -> None:
         self._header = header
 
-    def __call__(self, body: AnyNode) -> ChordResult:
+    @overload
+    def __call__(self, body: Node[Result[T]]) -> ChordResult[T]: ...
+    @overload
+    def __call__(self, body: AnyNode) -> ChordResult[Any]: ...
+    def __call__(self, body: AnyNode) -> ChordResult[Any]:
         """Send the chord with this body, as Celery does."""
-        return Chord(self._header, _body(body)).apply_async()
+        whole: Chord[Any] = Chord(self._header, _body(body))
+        return whole.apply_async()
 
 
 @overload
 def chord(header: AnyNode | Iterable[AnyNode], *, send_concurrency: int | None = None) -> _Header: ...
 @overload
 def chord(
+    header: AnyNode | Iterable[AnyNode], body: Node[Result[T]], *, send_concurrency: int | None = None
+) -> Chord[T]: ...
+@overload
+def chord(
     header: AnyNode | Iterable[AnyNode], body: AnyNode, *, send_concurrency: int | None = None
-) -> Chord: ...
+) -> Chord[Any]: ...
 def chord(
     header: AnyNode | Iterable[AnyNode], body: AnyNode | None = None, *, send_concurrency: int | None = None
-) -> Chord | _Header:
+) -> Chord[Any] | _Header:
     """Run ``header`` as a group and then ``body``: ``chord(header, body).delay()`` or ``chord(header)(body)``.
 
     The body gets every member's results as arguments of its own, in the members' order: it is
@@ -163,10 +270,48 @@ def chord(
     """
     if isinstance(header, Group):
         concurrency = header.send_concurrency if send_concurrency is None else send_concurrency
-        members = Group(header.members, concurrency)
+        members: Group[Any] = Group(header.members, concurrency)
     else:
         members = group(header, send_concurrency=send_concurrency)
     return _Header(members) if body is None else Chord(members, _body(body))
+
+
+@overload
+def signature(
+    task: Task[..., T, Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Unpack[OptionSet],
+) -> TaskSignature[T]: ...
+@overload
+def signature(
+    task: N, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+) -> N: ...
+@overload
+def signature(
+    task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+) -> NoReturn: ...
+def signature(
+    task: Any,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Unpack[OptionSet],
+) -> Any:
+    """A task's signature, as ``task.s(…)`` makes one; or a copy of a signature or workflow, as ``clone`` makes one.
+
+    A task by its name alone has no app: that is :meth:`App.signature <gearmesh.App.signature>`.
+
+    Raises:
+        TaskError: it is neither a task nor a signature.
+    """
+    from gearmesh.app.task import Task
+
+    if isinstance(task, str):
+        raise TaskError(f"signature({task!r}) has no app: use app.signature({task!r})")
+    if not isinstance(task, (Node, Task)):
+        raise TaskError(f"signature: {task!r:.80} is no task, expected a task or a signature")
+    node = task.s() if isinstance(task, Task) else task
+    return node.clone(args, kwargs, **options)
 
 
 def _body(node: Any) -> AnyNode:

@@ -7,9 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gearmesh.app.result import Result
+from gearmesh.app.result import Result, check_interval
 from gearmesh.app.watch import Watch
 
 if TYPE_CHECKING:
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion"]
 
+#: What a member's value is.
+M_co = TypeVar("M_co", covariant=True)
 
-class Completion:
+
+class Completion(Generic[M_co]):
     """One walk over a set's members in the order in which they end."""
 
-    def __init__(self, results: ResultSet, timeout: float | None, interval: float | None) -> None:
+    def __init__(self, results: ResultSet[Any, M_co], timeout: float | None, interval: float | None) -> None:
+        check_interval(interval)
         self._set = results
         self._timeout = timeout
         self._interval = interval
 
-    def __iter__(self) -> Iterator[Result[Any]]:
+    def __iter__(self) -> Iterator[Result[M_co]]:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         news = threading.Event()
         walk = _Walk(self._set, news.set, self._interval)
@@ -45,7 +49,7 @@ class Completion:
         finally:
             waiter.remove(walk.watch)
 
-    async def __aiter__(self) -> AsyncIterator[Result[Any]]:
+    async def __aiter__(self) -> AsyncIterator[Result[M_co]]:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -73,7 +77,7 @@ class Completion:
 class _Walk:
     """Which members have ended, from the states that a watch finds."""
 
-    def __init__(self, results: ResultSet, notify: Any, interval: float | None) -> None:
+    def __init__(self, results: ResultSet[Any, Any], notify: Any, interval: float | None) -> None:
         results.app._need_results()
         members = list(results.results)
         self._tasks = {task.uuid: (task, member) for member in members for task in member.tasks}

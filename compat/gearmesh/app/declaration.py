@@ -80,6 +80,8 @@ class Declaration(msgspec.Struct, frozen=True):
         start = len(before)
         if kwargs:
             args = self._bound(args, kwargs, start)
+        if not self.local and after is not None and not after:
+            args = self._with_defaults(args, start)
         self._check_count(start + len(args), 0 if after is None else len(after), open_end=after is None)
         if before or after:
             self._check_given(before, 0, "what is put in front")
@@ -122,7 +124,7 @@ class Declaration(msgspec.Struct, frozen=True):
                 )
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], start: int) -> list[Any]:
-        if not self.local:
+        if not self.local and not any(p.named for p in self.parameters):
             raise TaskError(
                 f"task {self.name!r}: keyword arguments {sorted(kwargs)}, but the wire has positions only, "
                 "and the names of a remote task's parameters are not known here"
@@ -150,6 +152,11 @@ class Declaration(msgspec.Struct, frozen=True):
                 )
             bound.append(value)
         return bound
+
+    def _with_defaults(self, args: Sequence[Any], start: int) -> Sequence[Any]:
+        """Arguments with the defaults of those that were left out: the task elsewhere, Go's above all, has none."""
+        left_out = [p.default for p in self.parameters[start + len(args) :]]
+        return args if MISSING in left_out else (*args, *left_out)
 
     def _check_count(self, sure: int, appended: int, *, open_end: bool) -> None:
         count = sure + appended

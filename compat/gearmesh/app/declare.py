@@ -7,12 +7,14 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from gearmesh.app import slots
 from gearmesh.app.declaration import MISSING, Declaration, Parameter
 from gearmesh.app.slots import ANY, Slot
 from gearmesh.errors import LocalProtocolError, TaskError
 
-__all__ = ["of_function", "of_types"]
+__all__ = ["of_function", "of_stub", "of_types", "renamed"]
 
 
 def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> Declaration:
@@ -68,6 +70,20 @@ def _check_default(name: str, p: inspect.Parameter, slot: Slot) -> None:
         slot.dump_arg(p.default)
     except LocalProtocolError as exc:
         raise TaskError(f"task {name!r}, default of parameter {p.name!r} as {slot.shown}: {exc}") from exc
+
+
+def of_stub(name: str, fn: Callable[..., Any]) -> Declaration:
+    """Declare a task that is not here by a function with its parameters and results, which never runs.
+
+    Raises:
+        TaskError: as :func:`of_function`.
+    """
+    return renamed(of_function(name, fn), name)
+
+
+def renamed(declaration: Declaration, name: str) -> Declaration:
+    """The declaration of a task of another name, with the same parameters and results, that is not here."""
+    return msgspec.structs.replace(declaration, name=name, local=False)
 
 
 def of_types(name: str, arg_types: Sequence[Any], results: Any = Any) -> Declaration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from gearmesh.app.declare import of_function
 from gearmesh.app.options import options_of
@@ -46,6 +46,24 @@ class TaskDecorator:
         task = make_task(self._app, name, fn, self._options)
         self._app._tasks[name] = task
         return task
+
+
+if TYPE_CHECKING:
+
+    class BoundTaskDecorator:
+        """For type checkers: ``@app.task(bind=True)``, whose function takes the task first, and its callers do not."""
+
+        @overload
+        def __call__(
+            self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+        ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+        @overload
+        def __call__(
+            self, fn: Callable[Concatenate[Any, P], Awaitable[R]], /
+        ) -> Task[P, R, Awaitable[R]]: ...
+        @overload
+        def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Task[P, R, R]: ...
+        def __call__(self, fn: Any, /) -> Any: ...
 
 
 def make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-__all__ = ["APP", "DECLARATION", "RESULT", "TASK", "answer", "unknown_option"]
+__all__ = ["APP", "DECLARATION", "NODE", "RESULT", "TASK", "answer", "one_of", "unknown_option"]
 
 #: Attributes of Celery's app.
 APP: Final = {
@@ -52,7 +52,6 @@ RESULT: Final = {
 #: Attributes of Celery's tasks.
 TASK: Final = {
     "acks_late": "a message is always acknowledged after its task has ended",
-    "AsyncResult": "use app.AsyncResult(uuid)",
     "backend": "use task.app.backend",
     "before_start": "use before_task of the App",
     "max_retries": "use task.retry_policy.max",
@@ -67,6 +66,27 @@ TASK: Final = {
     "time_limit": "use task.hard_limit",
     "soft_time_limit": "use task.soft_limit",
     "update_state": "use current().progress(done, total, note)",
+}
+
+#: Attributes of Celery's signatures and workflows.
+NODE: Final = {
+    "backend": "use node.app.backend",
+    "count": "use len(group.members)",
+    "freeze": "it gets its id when it is sent; task.s(…).set(task_id=…) gives it one before",
+    "id": "it gets its id when it is sent: use the result's, or set(task_id=…)",
+    "link": "it is never changed: use the copy that sig.on_success(other) gives, or apply_async(link=other)",
+    "link_error": "it is never changed: use the copy that sig.on_error(other) gives, or apply_async(link_error=other)",
+    "parent_id": "a signature on Machinery's wire does not name its parent",
+    "replace": "it is never changed: use the copy that set(…) or clone(args, kwargs) gives",
+    "root_id": "a signature on Machinery's wire does not name its root",
+    "s": "it is a signature already; clone(args, kwargs) gives one with more arguments",
+    "set_immutable": "it is never changed: use the copy that set(immutable=True) gives",
+    "si": "it is a signature already; set(immutable=True) gives one that wants no results",
+    "skew": "give each member a countdown of its own: task.s(…).set(countdown=…)",
+    "stamp": "use set(headers={…})",
+    "subtask_type": "use isinstance(node, gearmesh.Group)",
+    "type": "use sig.task",
+    "update": "it is never changed: use the copy that set(…) or clone(args, kwargs) gives",
 }
 
 #: Options of Celery's tasks that mean nothing here.
@@ -91,6 +111,12 @@ def answer(table: Mapping[str, str], thing: str, name: str, known: Iterable[str]
         return f"{text}: {table[name]}"
     alike = difflib.get_close_matches(name, list(known), n=1)
     return f"{text}; did you mean {alike[0]!r}?" if alike else text
+
+
+def one_of(kind: type) -> str:
+    """``an AsyncResult``, ``a Chain``."""
+    name = kind.__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def unknown_option(task: str, name: str, known: Iterable[str]) -> str:

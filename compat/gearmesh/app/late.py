@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from gearmesh.app.decorator import checked_name, make_task
 from gearmesh.app.task import Task
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gearmesh.app.app import App
-    from gearmesh.app.options import TaskSettings
+    from gearmesh.app.decorator import BoundTaskDecorator
+    from gearmesh.app.options import TaskSettings, UnboundSettings
 
 __all__ = ["discover", "include", "task"]
 
@@ -52,7 +53,16 @@ def task(fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
 def task(fn: Callable[P, R], /) -> Task[P, R, R]: ...
 @overload
 def task(
-    fn: None = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]
+    fn: None = None, /, *, name: str | None = None, bind: Literal[True], **options: Unpack[UnboundSettings]
+) -> BoundTaskDecorator: ...
+@overload
+def task(
+    fn: None = None,
+    /,
+    *,
+    name: str | None = None,
+    bind: Literal[False] = False,
+    **options: Unpack[UnboundSettings],
 ) -> LateDecorator: ...
 def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
     """Make a function a task of the app that will include its module: ``App(include=["shop.orders"])``.

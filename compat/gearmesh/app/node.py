@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from gearmesh.app.habits import NODE, answer
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:
@@ -12,13 +14,16 @@ if TYPE_CHECKING:
 
     from gearmesh.app.app import App
     from gearmesh.app.canvas import Chain, Chord
-    from gearmesh.app.options import OptionSet
+    from gearmesh.app.options import Options, OptionSet
     from gearmesh.app.result import Result
+    from gearmesh.app.signatures import TaskSignature
 
-__all__ = ["AnyNode", "Node"]
+__all__ = ["AnyNode", "Change", "Node"]
 
 #: The class of its result.
 R_co = TypeVar("R_co", bound="Result[Any]", covariant=True)
+#: A signature of a workflow, whether the workflow begins with it, and whether it ends with it, to the one in its place.
+Change: TypeAlias = "Callable[[TaskSignature[Any], bool, bool], TaskSignature[Any]]"
 
 
 class Node(Generic[R_co]):
@@ -31,7 +36,17 @@ class Node(Generic[R_co]):
         """The app that sends it."""
         raise NotImplementedError
 
-    def __or__(self, other: AnyNode) -> Chain | Chord:
+    def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
+        """A copy in which ``change`` has replaced each signature.
+
+        Args:
+            change: called with the signature, ``first`` and ``last``.
+            first: the whole workflow begins with this node.
+            last: the whole workflow ends with this node.
+        """
+        raise NotImplementedError
+
+    def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]:
         """``a | b``: b runs after a, with a's results appended to its arguments."""
         from gearmesh.app.canvas import chain
 
@@ -39,42 +54,130 @@ class Node(Generic[R_co]):
             return NotImplemented
         return chain(self, other)
 
-    def apply_async(self, **options: Unpack[OptionSet]) -> R_co:
-        """Send it. Options of the parts win over these; a time is that of the first part(s).
+    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            kind = type(self).__name__
+            raise AttributeError(
+                answer(NODE, f"{'a' if kind != 'App' else 'an'} {kind}", name, dir(type(self)))
+            )
+
+    def with_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Self:
+        """A copy whose first task, or first tasks, get these arguments in front of their own, as in Celery.
+
+        Args:
+            kwargs: by name; they win over those that it has.
+
+        Raises:
+            TaskError: a first task is one of ``si``, which takes no more arguments.
+        """
+        if not args and not kwargs:
+            return self
+        return self.mapped(lambda sig, first, last: sig.with_own_args(args, kwargs or {}) if first else sig)
+
+    def set(self, **options: Unpack[OptionSet]) -> Self:
+        """A copy with these options. In a workflow, those of the parts win over these.
+
+        A time is that of the first part(s), ``on_success`` is for the last, ``on_error`` for each, and all else
+        holds for all parts.
+
+        Raises:
+            TaskError, LocalProtocolError: an option cannot be sent, or cannot be that of a whole workflow.
+        """
+        from gearmesh.app.options import options_of
+
+        given = _of_workflow(options_of("workflow", dict(options)))
+        later = given.without_time()
+        followed = self._followed(given)
+        return followed.mapped(lambda sig, first, last: sig.with_defaults(given if first else later))
+
+    def on_success(self, *nodes: AnyNode) -> Self:
+        """A copy that is followed by these too when it succeeds: they follow its last task.
+
+        Raises:
+            TaskError: it ends with a group, which only one task can follow, as in ``chord(header, body)``.
+        """
+        from gearmesh.app.options import options_of
+
+        return self._followed(options_of("workflow", {"on_success": nodes}))
+
+    def on_error(self, *nodes: AnyNode) -> Self:
+        """A copy each task of which is followed by these too when it fails; they get the error's text first."""
+        from gearmesh.app.options import options_of
+
+        return self._followed(options_of("workflow", {"on_error": nodes}))
+
+    def _followed(self, options: Options) -> Self:
+        """A copy with the ``on_success`` and ``on_error`` of these options added to its tasks."""
+        success, error = options.on_success or (), options.on_error or ()
+        if not success and not error:
+            return self
+        return self.mapped(lambda sig, first, last: sig.followed_by(success if last else (), error))
+
+    def apply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> R_co:
+        """Send it. Options of the parts win over these; see :meth:`set`.
+
+        Args:
+            args: put in front of the first task's arguments, or the first tasks'.
+            kwargs: by name; they win over those that it has.
 
         Raises:
             TaskError, LocalProtocolError: something cannot be sent; nothing was.
             PublishError: the broker did not take it in time.
         """
+        return self._sent_by(self.app, args, kwargs, options)
+
+    def apply(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> R_co:
+        """Run all of it here and now, through the same JSON as on the wire; see :meth:`Task.apply`.
+
+        Raises:
+            TaskError: a task is remote, or the call does not fit.
+        """
+        return self._sent_by(self.app.eager_twin, args, kwargs, options)
+
+    def _sent_by(
+        self, app: App, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: OptionSet
+    ) -> R_co:
         from gearmesh.app.options import options_of
 
-        given = options_of("workflow", dict(options))
-        if given.uuid or given.on_success or given.on_error or given.immutable is not None:
-            raise TaskError(
-                "uuid, on_success, on_error and immutable belong to a signature, not to a whole workflow"
-            )
-        result: R_co = self.app.send(self, given)  # type: ignore[assignment]
-        return result
+        given = _of_workflow(options_of("workflow", dict(options)))
+        node = self.with_args(args, kwargs)._followed(given)
+        return app.send(node, given.without_successors())
 
-    def delay(self) -> R_co:
-        """Send it as it is."""
-        return self.apply_async()
+    def delay(self, *args: Any, **kwargs: Any) -> R_co:
+        """Send it, with these arguments in front of the first task's, or the first tasks'."""
+        return self.apply_async(args, kwargs)
 
-    def __call__(self) -> R_co:
-        """Send it as it is. (A single task's signature, called, runs the task here.)"""
-        return self.apply_async()
+    def __call__(self, *args: Any, **kwargs: Any) -> R_co:
+        """:meth:`delay`. (A single task's signature, called, runs the task here.)"""
+        return self.apply_async(args, kwargs)
 
-    def clone(self) -> Self:
-        """Itself, since it never changes."""
-        return self
+    def clone(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> Self:
+        """A copy with more arguments, as :meth:`delay` puts them, and with these options."""
+        node = self.with_args(args, kwargs)
+        return node.set(**options) if options else node
 
-    async def aapply_async(self, **options: Unpack[OptionSet]) -> R_co:
+    async def aapply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> R_co:
         """:meth:`apply_async` without blocking the event loop."""
-        return await asyncio.to_thread(self.apply_async, **options)
+        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
 
-    async def adelay(self) -> R_co:
+    async def adelay(self, *args: Any, **kwargs: Any) -> R_co:
         """:meth:`delay` without blocking the event loop."""
-        return await asyncio.to_thread(self.delay)
+        return await asyncio.to_thread(self.delay, *args, **kwargs)
 
 
 AnyNode: TypeAlias = "Node[Any]"
+
+
+def _of_workflow(options: Options) -> Options:
+    if options.uuid or options.immutable is not None:
+        raise TaskError("uuid and immutable belong to a signature, not to a whole workflow")
+    return options

@@ -25,6 +25,7 @@ __all__ = [
     "Options",
     "TaskOptions",
     "TaskSettings",
+    "UnboundSettings",
     "check_delay",
     "header",
     "options_of",
@@ -57,8 +58,8 @@ class TaskOptions(TypedDict, total=False):
     message_group: str
 
 
-class TaskSettings(TaskOptions, total=False):
-    """What a task that is here may say besides, of how workers run it.
+class UnboundSettings(TaskOptions, total=False):
+    """What a task that is here may also have, of how workers run it.
 
     retry: which failures are tried again, and when; None: all of them, by Go's rule.
     rate: at most so many starts over all workers of a queue: "5/s", "100/m", "10/h"; None: no limit.
@@ -66,14 +67,12 @@ class TaskSettings(TaskOptions, total=False):
         call gets the first one's result; None: they are.
     soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
     hard_limit: seconds after which it is ended; None: the worker's default; 0: never.
-    bind: the function's first parameter is the task itself, with ``self.request`` and ``self.retry()``.
 
     Celery's names: time_limit and soft_time_limit are hard_limit and soft_limit, rate_limit is rate; max_retries,
     autoretry_for, dont_autoretry_for, default_retry_delay, retry_backoff (True or the first pause's seconds),
     retry_backoff_max and retry_jitter make a ``retry`` policy; acks_late may be True, since it always is.
     """
 
-    bind: bool
     time_limit: float | None
     soft_time_limit: float | None
     rate_limit: str | float | None
@@ -90,6 +89,15 @@ class TaskSettings(TaskOptions, total=False):
     unique_for: float | None
     soft_limit: float | None
     hard_limit: float | None
+
+
+class TaskSettings(UnboundSettings, total=False):
+    """All of that, and what only a decorator with arguments may have.
+
+    bind: the function's first parameter is the task itself, with ``self.request`` and ``self.retry()``.
+    """
+
+    bind: bool
 
 
 class OptionSet(TaskOptions, total=False):
@@ -150,6 +158,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if self.expires_ns is not None or self.expires_in_ns is not None:
             changes["expires_ns"], changes["expires_in_ns"] = self.expires_ns, self.expires_in_ns
         return Options(**changes)
+
+    def without_time(self) -> Options:
+        """These options without ``countdown`` and ``eta``."""
+        if self.countdown_ns is None and self.eta_ns is None:
+            return self
+        return msgspec.structs.replace(self, countdown_ns=None, eta_ns=None)
+
+    def without_successors(self) -> Options:
+        """These options without ``on_success`` and ``on_error``."""
+        if self.on_success is None and self.on_error is None:
+            return self
+        return msgspec.structs.replace(self, on_success=None, on_error=None)
 
     def due(self, now_ns: int) -> tuple[str | None, int]:
         """The ETA's text, and the unix ns to give the broker (0: at once)."""

@@ -84,7 +84,7 @@ class Plan:
         self.connections = 1
         self._routing_key = app.default_routing_key
         self._defaults = defaults
-        self._later = msgspec.structs.replace(defaults, countdown_ns=None, eta_ns=None)
+        self._later = defaults.without_time()
 
     def add(self, node: AnyNode) -> Result[Any]:
         """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
@@ -94,7 +94,7 @@ class Plan:
         self.messages.extend(messages)
         return result
 
-    def add_one(self, call: TaskSignature) -> AsyncResult[Any]:
+    def add_one(self, call: TaskSignature[Any]) -> AsyncResult[Any]:
         """:meth:`add` for a single signature."""
         result = self._simple(call)
         if result is not None:
@@ -103,7 +103,7 @@ class Plan:
         self.messages.append(message)
         return result
 
-    def _simple(self, call: TaskSignature) -> AsyncResult[Any] | None:
+    def _simple(self, call: TaskSignature[Any]) -> AsyncResult[Any] | None:
         """:meth:`add_one` for a call that has positional arguments and says nothing else, as most do.
 
         None: it is another one, or something is wrong with it.
@@ -120,7 +120,7 @@ class Plan:
         return AsyncResult(uuid, self.app, task.declaration)
 
     def _node(self, node: AnyNode, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
-        if node.app is not self.app:
+        if node.app is not self.app and node.app is not self.app.twin_of:
             raise TaskError(f"{node!r:.80} belongs to another app than the one that sends it")
         if isinstance(node, TaskSignature):
             message, result = self._one(node, then, tag, place)
@@ -134,7 +134,7 @@ class Plan:
         raise TaskError(f"{node!r:.80} is no signature, chain, group or chord")
 
     def _one(
-        self, node: TaskSignature, then: _Then, tag: _Tag | None, place: _Place
+        self, node: TaskSignature[Any], then: _Then, tag: _Tag | None, place: _Place
     ) -> tuple[Message, AsyncResult[Any]]:
         """One task's signature, with all that follows it."""
         task = node.task
@@ -180,7 +180,7 @@ class Plan:
             tag.members.append((sig.UUID, sig.Name))
         return Message(sig, eta_ns), AsyncResult(sig.UUID, self.app, task.declaration)
 
-    def _with_own(self, node: TaskSignature, children: Sequence[AnyNode], then: _Then) -> _Then:
+    def _with_own(self, node: TaskSignature[Any], children: Sequence[AnyNode], then: _Then) -> _Then:
         """What follows by the signature's own ``on_success``, and then what follows it anyway."""
         place = _Place(after=ends.results(node))
         sigs: list[Signature] = []
@@ -191,7 +191,7 @@ class Plan:
             wants |= ends.wants(child)
         return _Then((*sigs, *then.sigs), frozenset(wants))
 
-    def _chain(self, node: Chain, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+    def _chain(self, node: Chain[Any], then: _Then, tag: _Tag | None, place: _Place) -> Planned:
         results: list[Result[Any]] = []
         messages: list[Message] = []
         last = len(node.steps) - 1
@@ -204,8 +204,8 @@ class Plan:
         return messages, ChainResult(results[::-1], self.app)
 
     def _group(
-        self, node: Group, then: _Then, tag: _Tag | None, place: _Place
-    ) -> tuple[list[Message], GroupResult]:
+        self, node: Group[Any], then: _Then, tag: _Tag | None, place: _Place
+    ) -> tuple[list[Message], GroupResult[Any]]:
         if then.sigs or place.body:
             raise TaskError(f"{node!r:.80}: one task can follow a group, and no group can be a chord's body")
         own = tag or self._new_group(node, None)
@@ -214,7 +214,7 @@ class Plan:
             self._close_group(own)
         return messages, result
 
-    def _chord(self, node: Chord, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+    def _chord(self, node: Chord[Any], then: _Then, tag: _Tag | None, place: _Place) -> Planned:
         if place.body:
             raise TaskError(f"{node!r:.80}: no group can be a chord's body; put a task between them")
         if not self.app.keeps_results:
@@ -230,7 +230,7 @@ class Plan:
             member._in_chord = True
         return messages, ChordResult(header, body, self.app)
 
-    def _members(self, node: Group, tag: _Tag, place: _Place) -> tuple[list[Message], GroupResult]:
+    def _members(self, node: Group[Any], tag: _Tag, place: _Place) -> tuple[list[Message], GroupResult[Any]]:
         messages: list[Message] = []
         results: list[Result[Any]] = []
         for member in node.members:
@@ -243,7 +243,7 @@ class Plan:
         self.connections = max(self.connections, wanted)
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
-    def _new_group(self, node: Group, callback: Signature | None) -> _Tag:
+    def _new_group(self, node: Group[Any], callback: Signature | None) -> _Tag:
         return _Tag(f"group_{new_uuid()}", ends.width(node), callback, [])
 
     def _close_group(self, tag: _Tag) -> None:
@@ -253,7 +253,7 @@ class Plan:
         self.members.extend(tag.members)
 
 
-def _immutable(node: TaskSignature, then: _Then, place: _Place) -> bool:
+def _immutable(node: TaskSignature[Any], then: _Then, place: _Place) -> bool:
     """The Immutable that says what ``node`` and what follows it want."""
     wants = then.wants
     if len(wants) > 1:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, overload
 
-from gearmesh.app.habits import RESULT, answer
+from gearmesh.app.habits import RESULT, answer, one_of
 from gearmesh.app.watch import Watch
-from gearmesh.errors import GearmeshError, ResultTimeout, TaskFailed
+from gearmesh.errors import GearmeshError, ResultTimeout, TaskError, TaskFailed
 from gearmesh.units import duration
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.results import AsyncResult
 
-__all__ = ["Result"]
+__all__ = ["Result", "check_interval"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 log = logging.getLogger("gearmesh.waiting")
 
@@ -29,7 +29,7 @@ log = logging.getLogger("gearmesh.waiting")
 PENDING_WARNING_S: Final = 60.0
 
 
-class Result(Generic[T]):
+class Result(Generic[T_co]):
     """What :meth:`get` and its kin need to know; see :class:`AsyncResult` and :mod:`.resultsets`."""
 
     app: App
@@ -44,7 +44,7 @@ class Result(Generic[T]):
         """The tasks that must succeed before ``finals`` can."""
         return ()
 
-    def _value(self) -> T:
+    def _value(self) -> T_co:
         """The value, once all of ``finals`` are known to be SUCCESS."""
         raise NotImplementedError
 
@@ -97,7 +97,7 @@ class Result(Generic[T]):
         return self.state
 
     @property
-    def result(self) -> T | TaskFailed | None:
+    def result(self) -> T_co | TaskFailed | None:
         """The value after SUCCESS, the error as an exception after FAILURE, None before."""
         state = self.state
         if state == SUCCESS:
@@ -106,12 +106,14 @@ class Result(Generic[T]):
         return None if failed is None else failed._failure()
 
     @property
-    def info(self) -> T | TaskFailed | None:
+    def info(self) -> T_co | TaskFailed | None:
         """Celery's other name of :attr:`result`."""
         return self.result
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(answer(RESULT, f"a {type(self).__name__}", name, dir(type(self))))
+    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(answer(RESULT, one_of(type(self)), name, dir(type(self))))
 
     def ready(self) -> bool:
         """True once it has succeeded or failed."""
@@ -129,8 +131,20 @@ class Result(Generic[T]):
         """Remove its states from the backend. Those of tasks that have not run come again."""
         self.app.forget([task.uuid for task in self.tasks])
 
-    def revoke(self) -> None:
-        """Call off all its tasks that have not ended, see :meth:`gearmesh.App.revoke`."""
+    def revoke(self, *, terminate: Literal[True] = True) -> None:
+        """Call off all its tasks that have not ended, see :meth:`gearmesh.App.revoke`.
+
+        Args:
+            terminate: Celery's flag. True only, since a running task is interrupted in any case.
+
+        Raises:
+            TaskError: ``terminate`` is False.
+            BackendError: the backend cannot be reached, or does not keep revocations.
+        """
+        if terminate is not True:
+            raise TaskError(
+                f"revoke: terminate is {terminate!r}, expected True: a running task is interrupted in any case"
+            )
         self.app.revoke(*(task.uuid for task in self.tasks if not task._final))
 
     async def arevoke(self) -> None:
@@ -142,20 +156,19 @@ class Result(Generic[T]):
     @overload
     def get(
         self, timeout: float | None = None, interval: float | None = None, *, propagate: Literal[True] = True
-    ) -> T: ...
+    ) -> T_co: ...
     @overload
-    def get(
-        self, timeout: float | None = None, interval: float | None = None, *, propagate: bool
-    ) -> T | TaskFailed: ...
+    def get(self, timeout: float | None = None, interval: float | None = None, *, propagate: bool) -> Any: ...
     def get(
         self, timeout: float | None = None, interval: float | None = None, *, propagate: bool = True
-    ) -> T | TaskFailed:
+    ) -> Any:
         """Wait for the value: None for a task that returns nothing, a tuple for several results.
 
         Args:
             timeout: seconds; None waits for ever, zero looks once.
             interval: seconds between two looks; None: from 1 ms, growing with the time waited to 500 ms.
-            propagate: False returns the TaskFailed of a failure instead of raising it.
+            propagate: False returns the TaskFailed of a failure instead of raising it. A group's result waits for all
+                members then, and its list has a TaskFailed in the place of each that failed.
 
         Raises:
             TaskFailed: it failed; ChordMemberFailed if a chord's member did.
@@ -163,16 +176,17 @@ class Result(Generic[T]):
             NoBackend: the app keeps no results.
             RemoteProtocolError: what is stored cannot be read.
         """
+        if not propagate:
+            return self._unraised(timeout, interval)
         self._wait(timeout, interval)
-        failed = None if propagate else self._first_failure()
-        return self._outcome() if failed is None else failed._failure()
+        return self._outcome()
 
     def wait(self, timeout: float | None = None, interval: float | None = None) -> str:
         """As :meth:`get`, but answers SUCCESS or FAILURE and does not raise for a failure."""
         self._wait(timeout, interval)
         return FAILURE if self._first_failure() else SUCCESS
 
-    async def aget(self, timeout: float | None = None, interval: float | None = None) -> T:
+    async def aget(self, timeout: float | None = None, interval: float | None = None) -> T_co:
         """:meth:`get` without blocking the event loop. ``await result`` is the same without a timeout."""
         await self._await(timeout, interval)
         failed = self._first_failure()
@@ -185,7 +199,7 @@ class Result(Generic[T]):
         await self._await(timeout, interval)
         return FAILURE if self._first_failure() else SUCCESS
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         return self.aget().__await__()
 
     def _first_failure(self) -> AsyncResult[Any] | None:
@@ -193,7 +207,17 @@ class Result(Generic[T]):
             return None
         return next((task for task in self.tasks if task._failed), None)
 
-    def _outcome(self) -> T:
+    def _unraised(self, timeout: float | None, interval: float | None) -> Any:
+        """:meth:`get` without an error for a failure."""
+        self._wait(timeout, interval)
+        return self._value_or_error()
+
+    def _value_or_error(self) -> T_co | TaskFailed:
+        """Of one that has ended."""
+        failed = self._first_failure()
+        return self._value() if failed is None else failed._failure()
+
+    def _outcome(self) -> T_co:
         failed = self._first_failure()
         if failed is not None:
             failed._raise()
@@ -211,6 +235,7 @@ class Result(Generic[T]):
         )
 
     def _wait(self, timeout: float | None, interval: float | None) -> None:
+        check_interval(interval)
         deadline = None if timeout is None else time.monotonic() + timeout
         self.app._need_results()
         if self._settled():
@@ -239,6 +264,7 @@ class Result(Generic[T]):
         self._learn(watch, timeout)
 
     async def _await(self, timeout: float | None, interval: float | None) -> None:
+        check_interval(interval)
         self.app._need_results()
         if self._settled():
             return
@@ -312,6 +338,19 @@ class Result(Generic[T]):
         for state in self.app.states(list(unknown)):
             if state is not None and state.TaskUUID in unknown:
                 unknown[state.TaskUUID]._see(state)
+
+
+def check_interval(interval: float | None) -> None:
+    """Refuse what is no pause between two looks. Celery's second argument of ``get`` is ``propagate``.
+
+    Raises:
+        TaskError: it is a bool, no number, or below 0.
+    """
+    if interval is None:
+        return
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not interval >= 0:
+        hint = f"; write get(timeout, propagate={interval})" if isinstance(interval, bool) else ""
+        raise TaskError(f"interval is {interval!r:.80}, expected seconds, 0 or more{hint}")
 
 
 async def _over(watch: Watch, news: asyncio.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar, overload
 
 from gearmesh.app.failures import FailureDetails, read_record
 from gearmesh.app.result import Result
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncResult", "Result", "Typed"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Typed(NamedTuple):
@@ -30,7 +30,7 @@ class Typed(NamedTuple):
     value: Any
 
 
-class AsyncResult(Result[T]):
+class AsyncResult(Result[T_co]):
     """The result of one task.
 
     Args:
@@ -73,6 +73,22 @@ class AsyncResult(Result[T]):
 
     def __hash__(self) -> int:
         return hash(self.uuid)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def get(
+            self,
+            timeout: float | None = ...,
+            interval: float | None = ...,
+            *,
+            propagate: Literal[True] = True,
+        ) -> T_co: ...
+        @overload
+        def get(
+            self, timeout: float | None = ..., interval: float | None = ..., *, propagate: bool
+        ) -> T_co | TaskFailed: ...
+        def get(self, *args: Any, **kwargs: Any) -> Any: ...
 
     @property
     def id(self) -> str:
@@ -124,11 +140,11 @@ class AsyncResult(Result[T]):
             self._final = state
         self._state = state.State
 
-    def _value(self) -> T:
+    def _value(self) -> T_co:
         assert self._final is not None
         results = self._final.Results
         declaration = self._declaration or self.app._declaration_of(self.name or self._final.TaskName)
-        value: T = declaration.load_results(results)
+        value: T_co = declaration.load_results(results)
         return value
 
     def _read_details(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from gearmesh.app.completion import Completion
 from gearmesh.app.results import AsyncResult, Result
+from gearmesh.errors import TaskError, TaskFailed
 from gearmesh.wire.state import FAILURE, SUCCESS
 
 if TYPE_CHECKING:
@@ -14,46 +15,69 @@ if TYPE_CHECKING:
 
 __all__ = ["ChainResult", "ChordResult", "Completion", "GroupResult", "ResultSet"]
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+#: The type of a member's value.
+M_co = TypeVar("M_co", covariant=True)
 
-class ResultSet(Result[Any]):
+
+class ResultSet(Result[T_co], Generic[T_co, M_co]):
     """Several results.
 
     Attributes:
         results: its members, in the order in which they were written.
     """
 
-    def __init__(self, results: Sequence[Result[Any]], app: App) -> None:
+    def __init__(self, results: Sequence[Result[M_co]], app: App) -> None:
         self.results = tuple(results)
         self.app = app
+
+    join = Result.get  # Celery's name of it for several results
 
     def __len__(self) -> int:
         return len(self.results)
 
     @property
-    def children(self) -> tuple[Result[Any], ...]:
+    def children(self) -> tuple[Result[M_co], ...]:
         """Celery's name of :attr:`results`."""
         return self.results
 
-    def join(self, timeout: float | None = None, interval: float | None = None) -> Any:
-        """Celery's other name of :meth:`get`."""
-        return self.get(timeout, interval)
-
-    def __getitem__(self, index: int) -> Result[Any]:
+    def __getitem__(self, index: int) -> Result[M_co]:
         return self.results[index]
 
-    def __iter__(self) -> Iterator[Result[Any]]:
+    def __iter__(self) -> Iterator[Result[M_co]]:
         return iter(self.as_completed())
 
-    def __aiter__(self) -> AsyncIterator[Result[Any]]:
+    def __aiter__(self) -> AsyncIterator[Result[M_co]]:
         return aiter(self.as_completed())
 
-    def as_completed(self, timeout: float | None = None, interval: float | None = None) -> Completion:
+    def as_completed(self, timeout: float | None = None, interval: float | None = None) -> Completion[M_co]:
         """Its members in the order in which they end, for ``for`` and for ``async for``.
 
         A failed one is among them: its ``get()`` raises. Raises ResultTimeout when ``timeout``
         seconds are over and members are missing.
         """
         return Completion(self, timeout, interval)
+
+    def iterate(self, timeout: float | None = None, interval: float | None = None) -> Iterator[M_co]:
+        """The members' values in the order in which they end; the first failed one raises.
+
+        Raises: as :meth:`get`.
+        """
+        for member in self.as_completed(timeout, interval):
+            yield member._outcome()
+
+    def collect(
+        self, timeout: float | None = None, interval: float | None = None
+    ) -> Iterator[tuple[Result[M_co], M_co]]:
+        """Each member with its value, in the order in which they end; the first failed one raises.
+
+        Celery's ``collect`` also gives what the members have started; Machinery's states do not name those tasks.
+
+        Raises: as :meth:`get`.
+        """
+        for member in self.as_completed(timeout, interval):
+            yield member, member._outcome()
 
     @property
     def tasks(self) -> tuple[AsyncResult[Any], ...]:
@@ -73,16 +97,27 @@ class ResultSet(Result[Any]):
         return sum(state in (SUCCESS, FAILURE) for state in self.states)
 
 
-class GroupResult(ResultSet):
+class GroupResult(ResultSet[list[T], T]):
     """The results of a group; ``get()`` gives a list, in the members' order.
 
     Attributes:
         uuid: the group's id.
     """
 
-    def __init__(self, uuid: str, results: Sequence[Result[Any]], app: App) -> None:
+    def __init__(self, uuid: str, results: Sequence[Result[T]], app: App) -> None:
         super().__init__(results, app)
         self.uuid = uuid
+
+    @classmethod
+    def restore(cls, id: str, app: App | None = None) -> GroupResult[Any]:
+        """Celery's way to :meth:`App.GroupResult <gearmesh.App.GroupResult>`.
+
+        Raises:
+            TaskError: there is no ``app``, or no group of that UUID is stored (any more).
+        """
+        if app is None:
+            raise TaskError(f"GroupResult.restore({id!r}) has no app: use app.GroupResult(uuid)")
+        return app.GroupResult(id)
 
     @property
     def id(self) -> str:
@@ -92,6 +127,29 @@ class GroupResult(ResultSet):
     def __repr__(self) -> str:
         return f"<GroupResult {self.uuid} of {len(self.results)}>"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def get(
+            self,
+            timeout: float | None = ...,
+            interval: float | None = ...,
+            *,
+            propagate: Literal[True] = True,
+        ) -> list[T]: ...
+        @overload
+        def get(
+            self, timeout: float | None = ..., interval: float | None = ..., *, propagate: bool
+        ) -> list[T | TaskFailed]: ...
+        def get(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        join = get
+
+    def _unraised(self, timeout: float | None, interval: float | None) -> list[T | TaskFailed]:
+        for _ in self.as_completed(timeout, interval):
+            pass
+        return [member._value_or_error() for member in self.results]
+
     @property
     def finals(self) -> Sequence[AsyncResult[Any]]:
         return [task for result in self.results for task in result.finals]
@@ -100,15 +158,22 @@ class GroupResult(ResultSet):
     def upstream(self) -> Sequence[AsyncResult[Any]]:
         return [task for result in self.results for task in result.upstream]
 
-    def _value(self) -> list[Any]:
+    def _value(self) -> list[T]:
         return [result._value() for result in self.results]
 
 
-class ChainResult(ResultSet):
+class ChainResult(ResultSet[T_co, Any]):
     """The results of a chain's steps; ``get()`` gives the last one's, or raises what ended the chain."""
 
     def __repr__(self) -> str:
         return f"<ChainResult of {len(self.results)}, last {self.results[-1]!r}>"
+
+    @property
+    def id(self) -> str:
+        """The id of the last step, as Celery has it: a task's, or a group's."""
+        last: Any = self.results[-1]
+        step_id: str = last.id
+        return step_id
 
     @property
     def finals(self) -> Sequence[AsyncResult[Any]]:
@@ -119,11 +184,12 @@ class ChainResult(ResultSet):
         before = [task for result in self.results[:-1] for task in result.tasks]
         return [*before, *self.results[-1].upstream]
 
-    def _value(self) -> Any:
-        return self.results[-1]._value()
+    def _value(self) -> T_co:
+        value: T_co = self.results[-1]._value()
+        return value
 
 
-class ChordResult(ResultSet):
+class ChordResult(ResultSet[T_co, Any]):
     """The result of a chord's body; ``get()`` raises ChordMemberFailed as soon as a member has failed.
 
     Go: a caller of Machinery's gets nothing and no error there.
@@ -132,7 +198,7 @@ class ChordResult(ResultSet):
         header: the members' results. body: the body's. ``results`` are the members.
     """
 
-    def __init__(self, header: GroupResult, body: Result[Any], app: App) -> None:
+    def __init__(self, header: GroupResult[Any], body: Result[T_co], app: App) -> None:
         super().__init__(header.results, app)
         self.header = header
         self.body = body
@@ -146,6 +212,18 @@ class ChordResult(ResultSet):
         return self.header.uuid
 
     @property
+    def id(self) -> str:
+        """The id of the body, as Celery has it; :attr:`uuid` is the header's."""
+        body: Any = self.body
+        body_id: str = body.id
+        return body_id
+
+    @property
+    def parent(self) -> GroupResult[Any]:
+        """Celery's name of :attr:`header`."""
+        return self.header
+
+    @property
     def finals(self) -> Sequence[AsyncResult[Any]]:
         return self.body.finals
 
@@ -157,7 +235,7 @@ class ChordResult(ResultSet):
     def tasks(self) -> tuple[AsyncResult[Any], ...]:
         return (*self.header.tasks, *self.body.tasks)
 
-    def _value(self) -> Any:
+    def _value(self) -> T_co:
         return self.body._value()
 
 

@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.context import TaskContext, current
 from gearmesh.app.habits import TASK, answer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gearmesh.app.app import App
+    from gearmesh.app.arity import Takes1, Takes2, Takes3, Takes4
     from gearmesh.app.canvas import Group
     from gearmesh.app.declaration import Declaration
     from gearmesh.app.options import OptionSet
@@ -36,6 +37,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 #: What calling the function gives: R, or an awaitable of it.
 C = TypeVar("C")
+#: The types of the first parameters.
+A0 = TypeVar("A0")
+A1 = TypeVar("A1")
+A2 = TypeVar("A2")
+A3 = TypeVar("A3")
 
 
 class Task(Generic[P, R, C]):
@@ -98,12 +104,17 @@ class Task(Generic[P, R, C]):
     def __repr__(self) -> str:
         return f"<Task {self.name}{'' if self.fn else ' (remote)'}>"
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "app":
-            raise TaskError(
-                f"task {self.name!r} belongs to no app yet: import its module by App(include=[{self.__module__!r}])"
+    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "app":
+                raise TaskError(
+                    f"task {self.name!r} belongs to no app yet: "
+                    f"import its module by App(include=[{self.__module__!r}])"
+                )
+            raise AttributeError(
+                answer(TASK, f"task {self.__dict__.get('name', '?')!r}", name, dir(type(self)))
             )
-        raise AttributeError(answer(TASK, f"task {self.__dict__.get('name', '?')!r}", name, dir(type(self))))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
         """Call the function, here and now."""
@@ -151,16 +162,15 @@ class Task(Generic[P, R, C]):
 
         Retries run at once. The result is that of an app whose broker and backend are ``eager``.
         """
-        result: AsyncResult[R] = TaskSignature(self, tuple(args), kwargs).apply(**options)
-        return result
+        return TaskSignature(self, tuple(args), kwargs).apply(**options)
 
-    def starmap(self, calls: Iterable[Sequence[Any]]) -> Group:
+    def starmap(self, calls: Iterable[Sequence[Any]]) -> Group[R]:
         """A group of calls, each with the arguments of one of ``calls``. (On the wire each is a task of its own.)"""
         from gearmesh.app.canvas import group
 
         return group(TaskSignature(self, tuple(args)) for args in calls)
 
-    def map(self, values: Iterable[Any]) -> Group:
+    def map(self, values: Iterable[Any]) -> Group[R]:
         """A group of calls, each with one of ``values`` as its argument."""
         return self.starmap((value,) for value in values)
 
@@ -196,14 +206,28 @@ class Task(Generic[P, R, C]):
             self._form = key, form
         return form
 
-    def s(self, *args: Any, **kwargs: Any) -> TaskSignature:
+    @overload
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> TaskSignature[R]: ...
+    @overload
+    def s(self: Task[..., R, C]) -> TaskSignature[R]: ...
+    @overload
+    def s(self: Takes1[A0], a: A0, /) -> TaskSignature[R]: ...
+    @overload
+    def s(self: Takes2[A0, A1], a: A0, b: A1, /) -> TaskSignature[R]: ...
+    @overload
+    def s(self: Takes3[A0, A1, A2], a: A0, b: A1, c: A2, /) -> TaskSignature[R]: ...
+    @overload
+    def s(self: Takes4[A0, A1, A2, A3], a: A0, b: A1, c: A2, d: A3, /) -> TaskSignature[R]: ...
+    @overload
+    def s(self, a: Any, b: Any, c: Any, d: Any, e: Any, /, *more: Any) -> TaskSignature[R]: ...
+    def s(self, *args: Any, **kwargs: Any) -> TaskSignature[Any]:
         """This task with arguments, to be a part of a workflow or to be sent later.
 
         Results of what runs before it are appended to the arguments.
         """
         return TaskSignature(self, args, kwargs)
 
-    def si(self, *args: Any, **kwargs: Any) -> TaskSignature:
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> TaskSignature[R]:
         """As :meth:`s`, but it wants no results of what runs before it."""
         return TaskSignature(self, args, kwargs, _IMMUTABLE)
 
@@ -241,6 +265,10 @@ class Task(Generic[P, R, C]):
     ) -> AsyncResult[R]:
         """:meth:`apply_async` without blocking the event loop."""
         return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+
+    def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
+        """The result of a call of this task, by its UUID: ``app.result(uuid, task)``."""
+        return self.app.result(task_id, self)
 
 
 _IMMUTABLE = Options(immutable=True)

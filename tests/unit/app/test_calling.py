@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearmesh import App, LocalProtocolError, TaskError
-from gearmesh.types import Json
+from gearmesh.types import Json, Uint16
 from gearmesh.wire import encode, gotime
 from gearmesh.wire.signature import Signature
 
@@ -170,6 +170,42 @@ def test_remote(app: App, sent: Sent) -> None:
         app.remote("x", "complex64")
     with pytest.raises(TaskError, match="is not the last"):
         app.remote("x", "...int64", "string")
+
+
+def test_a_remote_task_by_a_function(app: App, sent: Sent) -> None:
+    @app.remote
+    def resize(image: bytes, width: Uint16, height: Uint16 = 480) -> bytes:
+        raise NotImplementedError
+
+    other = app.remote(resize, name="resize_image", queue="images")
+    resize.delay(b"x", width=640)
+    other.s(b"x", 1, 2).delay()
+    (app.remote("load").s() | other.s(b"x")).delay()
+    (second,) = sent("images")
+    first, third = sent()
+    assert (first.Name, args_of(first)) == (
+        "resize",
+        [("[]byte", '"eA=="'), ("uint16", "640"), ("uint16", "480")],
+    ), "its defaults are sent: Go has none"
+    assert (second.Name, second.RoutingKey, len(second.Args or ())) == ("resize_image", "images", 3)
+    assert args_of((third.OnSuccess or ())[0]) == [("[]byte", '"eA=="')], (
+        "what is appended decides the places"
+    )
+    assert (resize.fn, app.tasks) == (None, {})
+    assert list(inspect.signature(resize).parameters) == ["image", "width", "height"]
+    with pytest.raises(TaskError, match="'resize' was given 1 argument, no value for 'width'"):
+        resize.delay(b"x")  # type: ignore[call-arg]
+    with pytest.raises(TaskError, match="has no parameter 'depth' that can be sent"):
+        resize.delay(b"x", 1, depth=2)  # type: ignore[call-arg]
+    with pytest.raises(TaskError, match="task 'resize' is remote: it can be sent, but not called here"):
+        resize(b"x", 1)
+    with pytest.raises(TaskError, match=r"remote: the types of <Task resize \(remote\)> are its own"):
+        app.remote(resize, "int64")  # type: ignore[call-overload]
+    with pytest.raises(TaskError, match="remote: expected the name of a task, or a function"):
+        app.remote()  # type: ignore[call-overload]
+    with pytest.raises(TaskError, match="task name is <class 'int'>, expected text"):
+        app.remote(int)
+    assert app.remote(name="plain").name == "plain"
 
 
 def test_options_on_the_wire(app: App, sent: Sent) -> None:

@@ -27,6 +27,7 @@ from gearmesh import (
     chain,
     chord,
     group,
+    signature,
 )
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.codec import encode
@@ -83,6 +84,32 @@ def test_names_of_a_result(app: App) -> None:
         assert isinstance(again, GroupResult)
         assert again.get(timeout=10) == [0, 2, 4]
         assert [child.id for child in again.children] == [child.id for child in members.children]
+        assert sorted(members.iterate(timeout=10)) == [0, 2, 4]
+        assert sorted((member.id, value) for member, value in members.collect(timeout=10)) == sorted(
+            zip([member.id for member in members.children], [0, 2, 4], strict=True)
+        )
+        some = group(app.tasks["add"].s(1, 1), app.tasks["broken"].s())()
+        for values in (some.get(timeout=10, propagate=False), some.join(timeout=10, propagate=False)):
+            assert (values[0], type(values[1])) == (2, TaskFailed)
+        with pytest.raises(TaskFailed, match="'id'"):
+            list(some.iterate(timeout=10))
+        assert GroupResult.restore(members.id, app).get(timeout=10) == [0, 2, 4]
+        steps = chain(app.tasks["add"].s(1, 2), app.tasks["add"].s(3))()
+        assert steps.id == steps[1].id
+        whole = chord([app.tasks["add"].s(1, 2)], app.tasks["total"].s())()
+        assert (whole.id, whole.uuid) == (whole.body.id, whole.parent.id)
+        assert app.tasks["add"].AsyncResult(result.id).get(timeout=10) == 3
+        result.forget()
+        assert app.AsyncResult(result.id).status == "PENDING"
+    assert result.traceback is None
+    with pytest.raises(
+        TaskError, match=r"interval is False, expected seconds, 0 or more; write get\(timeout, propa"
+    ):
+        failed.get(10, False)
+    with pytest.raises(TaskError, match="terminate is False, expected True: a running task is interrupted"):
+        failed.revoke(terminate=False)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match=r"GroupResult.restore\('group_x'\) has no app: use app.GroupResult"):
+        GroupResult.restore("group_x")
     assert app.AsyncResult("task_nobody_sent").result is None
     with pytest.raises(TaskError, match="no group 'group_x' is stored"):
         app.GroupResult("group_x")
@@ -97,7 +124,7 @@ def test_names_of_a_result(app: App) -> None:
     ],
 )
 def test_a_name_that_a_result_cannot_have(app: App, name: str, sentence: str) -> None:
-    with pytest.raises(AttributeError, match=f"a AsyncResult has no '{name}'.*{sentence}"):
+    with pytest.raises(AttributeError, match=f"an AsyncResult has no '{name}'.*{sentence}"):
         getattr(app.AsyncResult("task_x"), name)
 
 
@@ -126,6 +153,82 @@ def test_calls_of_workflows(app: App) -> None:
         add.chunks([(1, 2)], 10)
 
 
+def test_more_arguments_stand_in_front(app: App) -> None:
+    app.task(lambda *args: list(map(str, args)), name="seen")
+    seen = app.tasks["seen"]
+    part = seen.s("mine")
+    assert part("here") == ["here", "mine"]
+    assert part.clone(("more",)).args == ("more", "mine")
+    assert part.args == ("mine",), "it has not changed"
+    with Worker(app, concurrency=4):
+        assert part.delay("in front").get(timeout=10) == ["in front", "mine"]
+        assert part.apply_async(("in front",)).get(timeout=10) == ["in front", "mine"]
+        add, total = app.tasks["add"], app.tasks["total"]
+        assert add.s(b=2).delay(40).get(timeout=10) == 42
+        assert add.s(1, b=2).clone(kwargs={"b": 3}).delay().get(timeout=10) == 4
+        assert chain(add.s(1), add.s(10)).delay(2).get(timeout=10) == 13
+        assert group(add.s(n) for n in range(3))(100).get(timeout=10) == [100, 101, 102]
+        assert chord([add.s(1), add.s(2)], total.s(5)).delay(10).get(timeout=10) == 28
+    with pytest.raises(TaskError, match=r"seen\.si\('mine'\) takes no more arguments: it was made by si"):
+        seen.si("mine").delay("more")
+
+
+def test_options_of_a_whole_workflow(app: App) -> None:
+    got: list[Any] = []
+    app.task(lambda *args: got.append(args), name="note")
+    add, broken, note = app.tasks["add"], app.tasks["broken"], app.tasks["note"]
+    steps = chain(add.s(1, 2), add.s(10).set(queue="own"), add.s(100))
+    with Worker(app, ["machinery_tasks", "own", "given"], concurrency=2):
+        steps.set(queue="given", headers={"a": "b"}).on_success(note.s("chain")).delay()
+        chord([add.s(1, 1)], app.tasks["total"].s()).apply_async(link=note.s("chord"))
+        chain(add.s(1, 2), broken.si(), add.s(1, 1)).apply_async(link_error=note.s("chain"))
+        group(broken.s(), add.s(1, 1)).on_error(note.s("group")).delay()
+        eventually(lambda: len(got) == 4, 10)
+    assert sorted(got, key=str) == [("'id'", "chain"), ("'id'", "group"), ("chain", 113), ("chord", 2)]
+    queues = [step.options.queue for step in steps.set(queue="given").steps]
+    assert queues == ["given", "own", "given"], "the parts' own options win"
+    assert [step.options.queue for step in steps.steps] == [None, "own", None]
+    late = chain(add.s(1, 2), group(add.s(1), add.s(2))).set(countdown=5)
+    assert late.steps[0].options.countdown_ns == 5_000_000_000
+    assert {member.options.countdown_ns for member in late.steps[1].members} == {None}
+    with pytest.raises(TaskError, match="on_success of a whole group; one task can follow a group"):
+        group(add.s(1, 1)).apply_async(link=note.s())
+    for options in ({"task_id": "task_x"}, {"immutable": True}):
+        with pytest.raises(TaskError, match="uuid and immutable belong to a signature"):
+            steps.set(**options)
+        with pytest.raises(TaskError, match="publish_many: uuid, on_success, on_error and immutable belong"):
+            app.publish_many([add.s(1, 2)] * 2, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("link", r"use the copy that sig\.on_success\(other\) gives"),
+        ("link_error", r"use the copy that sig\.on_error\(other\) gives"),
+        ("freeze", "it gets its id when it is sent"),
+        ("si", "it is a signature already"),
+        ("apply_asink", "did you mean 'apply_async'"),
+    ],
+)
+def test_a_name_that_a_workflow_cannot_have(app: App, name: str, sentence: str) -> None:
+    add = app.tasks["add"]
+    for node in (add.s(), add.s() | add.s(), group(add.s()), chord([add.s()], add.s())):
+        with pytest.raises(AttributeError, match=f"a {type(node).__name__} has no '{name}'.*{sentence}"):
+            getattr(node, name)
+
+
+def test_signature_without_an_app(app: App) -> None:
+    add = app.tasks["add"]
+    assert signature(add, (1, 2), queue="q").options.queue == "q"
+    assert signature(add.s(2), (1,)).args == (1, 2)
+    with pytest.raises(TaskError, match=r"signature\('add'\) has no app: use app\.signature\('add'\)"):
+        signature("add", (1, 2))
+    with pytest.raises(
+        TaskError, match=r"signature: \{'task': 'add'\} is no task, expected a task or a signature"
+    ):
+        signature({"task": "add"})  # type: ignore[call-overload]
+
+
 def test_link_and_link_error(app: App) -> None:
     got: list[Any] = []
     app.task(lambda *args: got.append(args), name="note")
@@ -145,7 +248,18 @@ def test_apply_runs_here(app: App) -> None:
     failed = app.tasks["broken"].apply()
     with pytest.raises(TaskFailed, match="'id'"):
         failed.get(timeout=0)
-    assert app.tasks["add"].s(1, 2).apply().get(timeout=0) == 3
+    add, total = app.tasks["add"], app.tasks["total"]
+    assert add.s(1, 2).apply().get(timeout=0) == 3
+    assert add.s(2).apply((1,), link=total.s()).get(timeout=0) == 3
+    assert chain(add.s(1, 2), add.s(3)).apply().get(timeout=0) == 6
+    assert group(add.s(n) for n in range(3)).apply((1,)).get(timeout=0) == [1, 2, 3]
+    assert chord([add.s(1, 1)], total.s()).apply().get(timeout=0) == 2
+    with pytest.raises(TaskError, match="'far' is not registered in this app, so it cannot run eagerly"):
+        app.remote("far").apply()
+    hooked: list[str] = []
+    app.before_publish(lambda sig: hooked.append(sig.Name))
+    add.apply((1, 2))
+    assert hooked == ["add"]
 
 
 # --- the app
