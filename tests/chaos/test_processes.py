@@ -108,7 +108,7 @@ def test_threads_cannot_keep_a_hard_limit(site: Site, rough: Rough) -> None:
     node = rough("threads", "--hard-limit", "5")
     eventually(lambda: not node.running)
     assert node.code
-    assert "hard_limit is 5, expected none: only pool 'processes' can keep it" in node.tail()
+    assert "hard_limit is 5, expected --pool processes with it" in node.tail()
 
 
 def test_sigterm_lets_all_children_finish(site: Site, rough: Rough) -> None:

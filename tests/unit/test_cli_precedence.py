@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from click.testing import CliRunner, Result
 
 from gearmesh import App
+from gearmesh.cli import main
 from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.waiting import eventually
+from gearmesh.transports.registry import open_connection
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "queues": ("queues", "--json"),
@@ -89,18 +95,274 @@ def test_the_origin_of_what_was_typed(servers: tuple[str, str], tmp_path: Path) 
     done = run(tmp_path, "config", "show", "--json", "-A", "shop", "--broker", typed)
     origins = {row["setting"]: row["origin"] for row in json.loads(done.stdout)}
     assert origins["broker"] == "command line"
-    assert origins["backend"] == "keyword", "of App()"
+    assert origins["backend"] == "code"
 
 
-@pytest.mark.parametrize("command", ["worker", "scheduler", "dev", "periodic"])
-def test_the_app_is_an_argument_or_an_option(tmp_path: Path, command: str) -> None:
+#: Commands that read one queue; the words before it.
+QUEUE_COMMANDS: dict[str, tuple[str, ...]] = {
+    "queues": ("queues", "--json"),
+    "pending": ("pending", "--json"),
+    "delayed": ("delayed", "--json"),
+    "aside": ("aside", "--json"),
+    "dead list": ("dead", "list", "--json"),
+    "purge": ("purge", "--yes", "--json"),
+}
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+    """Run a command in this process, in a folder with shop.py and bakery.py; quick enough for whole tables."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for name in ("BROKER", "RESULT_BACKEND", "DEFAULT_QUEUE", "GEARMESH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for module in ("shop", "bakery"):
+        (tmp_path / f"{module}.py").write_text(
+            "from gearmesh import App\n"
+            f"app = App('memory://{module}', 'memory://{module}', default_queue='{module}_queue')\n"
+            "unset = App()\n"
+            "@app.task\ndef add(a: int, b: int) -> int:\n    return a + b\n"
+        )
+
+    def run(*words: str, **env: str) -> Result:
+        for module in ("shop", "bakery"):
+            sys.modules.pop(module, None)
+        return CliRunner().invoke(main, words, env=env)
+
+    yield run
+    for module in ("shop", "bakery"):
+        sys.modules.pop(module, None)
+
+
+def shown(result: Result) -> str:
+    """The command's output without UUIDs, which differ."""
+    return re.sub(r"task_[0-9a-f-]+", "UUID", result.output)
+
+
+ANY_COMMANDS: dict[str, tuple[str, ...]] = {
+    **QUEUE_COMMANDS,
+    "config show": ("config", "show", "--json"),
+    "doctor": ("doctor", "--json"),
+    "tasks": ("tasks", "--json"),
+    "periodic": ("periodic", "--json"),
+}
+WITH_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "send": (("send",), ("add", "int64:1", "int64:2")),
+    "result": (("result",), ("task_1",)),
+    "revoke": (("revoke",), ("task_1",)),
+    "groups": (("groups",), ("group_1",)),
+    "dead show": (("dead", "show"), ("abc",)),
+    "dead retry": (("dead", "retry"), ("abc",)),
+    "dead drop": (("dead", "drop", "--yes"), ("abc",)),
+    "purge": (("purge", "--yes"), ("a",)),
+    "queues": (("queues", "--json"), ("a", "b")),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [*((words, ()) for words in ANY_COMMANDS.values()), *WITH_WORDS.values()],
+    ids=[*ANY_COMMANDS, *(f"{name} …" for name in WITH_WORDS)],
+)
+def test_the_app_is_an_argument_or_an_option_everywhere(
+    inside: Callable[..., Result], words: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
+    expected = inside(*words, *arguments, "-A", "shop:app")
+    assert not re.search("no (broker|backend|app):|Usage:|Traceback", expected.output)
+    for way in (
+        (*words, "shop:app", *arguments),
+        (*words, *arguments, "-A", "shop"),
+        ("-A", "shop", *words, *arguments),
+        (*words, "shop:app", *arguments, "-A", "shop"),
+    ):
+        result = inside(*way)
+        assert (result.exit_code, shown(result)) == (expected.exit_code, shown(expected)), way
+    for way in (
+        (*words, "shop:app", *arguments, "-A", "bakery"),
+        ("-A", "bakery", *words, "shop:app", *arguments),
+        ("-A", "bakery", *words, *arguments, "-A", "shop"),
+    ):
+        result = inside(*way)
+        assert result.exit_code == 2, way
+        assert "give one of them" in result.stderr
+        assert "shop" in result.stderr
+        assert "bakery" in result.stderr
+
+
+@pytest.mark.parametrize("words", QUEUE_COMMANDS.values(), ids=QUEUE_COMMANDS)
+def test_a_queue_that_is_typed_wins(inside: Callable[..., Result], words: tuple[str, ...]) -> None:
+    """The code's queue wins over the environment's, a typed one over both; two that differ are an error."""
+    with App("memory://shop") as app, open_connection("memory://shop"):
+        for queue in ("shop_queue", "typed", "env"):
+            inside("purge", "--yes", "--delayed", "--queue", queue, "-A", "shop")
+            app.remote(f"for_{queue}").apply_async(queue=queue)
+            app.remote(f"for_{queue}").apply_async(queue=queue, countdown=3600)
+        env = {"DEFAULT_QUEUE": "env"}
+        by_option = inside(*words, "-A", "shop", "--queue", "typed", **env)
+        assert by_option.exit_code == 0, by_option.output
+        assert "shop_queue" not in by_option.output
+        assert "env" not in by_option.output
+        if words[0] == "purge":
+            assert json.loads(by_option.stdout) == {"queue": "typed", "pending": 1}
+        if words[0] not in ("queues", "aside"):  # these take several
+            both = inside(*words, "shop:app", "typed", "--queue", "other")
+            assert both.exit_code == 2
+            assert "the queue is 'typed' and, by --queue, 'other': give one of them" in both.stderr
+        default = inside(*words, "-A", "shop", **env)
+        assert default.exit_code == 0, default.output
+        if words[0] == "purge":
+            assert json.loads(default.stdout) == {"queue": "shop_queue", "pending": 1}
+        if words[0] == "pending":
+            assert "for_shop_queue" in default.stdout
+            assert "for_env" not in default.stdout
+
+
+def test_a_queue_may_look_like_an_app(inside: Callable[..., Result]) -> None:
+    for queue in ("orders:high", "queue:app", "shop.tasks:x:y"):
+        result = inside("queues", queue, "-A", "shop", "--json")
+        assert [row["queue"] for row in json.loads(result.stdout)] == [queue]
+    result = inside("queues", "--queue", "shop:app", "-A", "bakery", "--json")
+    assert [row["queue"] for row in json.loads(result.stdout)] == ["shop:app"]
+
+
+def test_a_task_may_look_like_an_app(inside: Callable[..., Result]) -> None:
+    sent = inside("send", "shop:app", "string:x", "--broker", "memory://other", "--json")
+    assert sent.exit_code == 0, sent.output
+    (pending,) = json.loads(inside("pending", "--broker", "memory://other", "--json").stdout)
+    assert pending["signature"]["Name"] == "shop:app"
+    inside("purge", "--yes", "--broker", "memory://other")
+
+
+@pytest.mark.parametrize("setting", ["broker", "backend", "queue"])
+def test_config_show_has_what_was_typed(inside: Callable[..., Result], setting: str) -> None:
+    value = "typed" if setting == "queue" else "memory://typed"
+    env = {"BROKER": "memory://env", "RESULT_BACKEND": "memory://env", "DEFAULT_QUEUE": "env"}
+    path = "default_queue" if setting == "queue" else setting
+    for spec, origin in (
+        ("shop", "code"),
+        ("shop:unset", f"environment {'RESULT_BACKEND' if path == 'backend' else path.upper()}"),
+    ):
+        rows = inside("config", "show", "--json", "-A", spec, f"--{setting}", value, **env)
+        found = {row["setting"]: (row["value"], row["origin"]) for row in json.loads(rows.stdout)}
+        assert found[path] == (value, "command line")
+        rows = inside("config", "show", "--json", "-A", spec, **env)
+        found = {row["setting"]: (row["value"], row["origin"]) for row in json.loads(rows.stdout)}
+        assert found[path][1] == origin
+
+
+@pytest.mark.parametrize("spec", ["shop", "shop:unset"])
+def test_a_file_beside_an_app(inside: Callable[..., Result], tmp_path: Path, spec: str) -> None:
+    """A file that is typed wins over code; one that the environment names does not."""
+    (tmp_path / "m.yml").write_text("broker: memory://file\ndefault_queue: file\n")
+
+    def found(*words: str, **env: str) -> dict[str, str]:
+        result = inside("config", "show", "--json", "-A", spec, *words, **env)
+        return {row["setting"]: row["value"] for row in json.loads(result.stdout)}
+
+    typed = found("--config", "m.yml")
+    assert (typed["broker"], typed["default_queue"]) == ("memory://file", "file")
+    both = found("--config", "m.yml", "--broker", "memory://typed", "--queue", "typed")
+    assert (both["broker"], both["default_queue"]) == ("memory://typed", "typed")
+    named = found(GEARMESH_CONFIG="m.yml")
+    expected = ("memory://file", "file") if spec == "shop:unset" else ("memory://shop", "shop_queue")
+    assert (named["broker"], named["default_queue"]) == expected
+
+
+def test_an_environment_that_outvotes_a_typed_file_is_named(
+    inside: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "m.yml").write_text("broker: redis://u:hunter2@file/0\ndefault_queue: same\n")
+    env = {"BROKER": "memory://env", "DEFAULT_QUEUE": "same"}
+    result = inside("queues", "--config", "m.yml", "--json", **env)
+    assert result.exit_code == 0
+    assert (
+        result.stderr == "note: broker is 'memory://env' (environment BROKER), not the one of m.yml line 1\n"
+    )
+
+
+def test_an_app_without_a_broker(inside: Callable[..., Result]) -> None:
+    sent = inside("send", "x", "-A", "shop:unset", "--broker", "memory://typed")
+    assert sent.exit_code == 0, sent.output
+    inside("purge", "--yes", "--broker", "memory://typed")
+    for words in (("send", "x", "-A", "shop:unset"), ("worker", "shop:unset"), ("scheduler", "shop:unset")):
+        result = inside(*words)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(
+            "error: app 'shop:unset' has no broker: name one in App(…) or in BROKER"
+        )
+    assert inside("tasks", "shop:unset", "--json").stdout.strip() == "[]"
+    assert inside("result", "task_1", "-A", "shop:unset", "--backend", "memory://typed").exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["worker", "scheduler", "dev"])
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("memory://x", "broker memory://x keeps messages in the memory of one process"),
+        ("eager", "broker eager runs each task in the process that sends it"),
+    ],
+)
+def test_brokers_that_end_with_their_process(
+    inside: Callable[..., Result], command: str, url: str, text: str
+) -> None:
+    result = inside(command, "shop:unset", BROKER=url)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert "environment BROKER" in result.stderr
+    typed = inside(command, "shop", "--broker", url)
+    assert text in typed.stderr
+    assert "the command line" in typed.stderr
+
+
+def test_a_worker_with_a_typed_broker(servers: tuple[str, str], tmp_path: Path) -> None:
+    """Its child, and its scheduler, use what was typed, too."""
+    named, typed = servers
+    with (tmp_path / "shop.py").open("a") as file:
+        file.write("@app.task\ndef waiting() -> str:\n    return 'done'\n")
+        file.write("app.periodic('@every 1s', waiting.s(), name='tick')\n")
+    log = (tmp_path / "out.log").open("w")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gearmesh", "worker", "shop", "--broker", typed, "--backend", typed),
+            *("--with-scheduler", "-c", "1"),
+        ],
+        cwd=tmp_path,
+        stderr=log,
+    )
+    try:
+        with redis.Redis.from_url(typed) as client:
+
+            def succeeded() -> int:
+                return sum(b'"SUCCESS"' in (client.get(key) or b"") for key in client.scan_iter("task_*"))
+
+            eventually(lambda: succeeded() >= 2, timeout=40)
+        assert waiting(named) == ["later", "waiting"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        log.close()
+    assert typed in (tmp_path / "out.log").read_text()
+    assert named not in (tmp_path / "out.log").read_text()
+
+
+@pytest.mark.parametrize("command", ["worker", "scheduler", "dev", "periodic", "tasks"])
+def test_the_app_is_an_argument_or_an_option(
+    inside: Callable[..., Result], tmp_path: Path, command: str
+) -> None:
     (tmp_path / "shop.py").write_text("app = 3\n")
-    for words in (["shop"], ["-A", "shop"], ["shop", "-A", "shop"]):
-        done = run(tmp_path, command, *words)
-        assert done.returncode == 2
-        assert done.stderr.strip() == "error: app 'shop' is a int, expected a gearmesh App"
-    assert "no app: give MODULE:APP" in run(tmp_path, command).stderr
-    assert "give one of them" in run(tmp_path, command, "shop", "-A", "bakery").stderr
+    for words in (
+        [command, "shop"],
+        [command, "-A", "shop"],
+        ["-A", "shop", command],
+        [command, "shop", "-A", "shop:app"],
+    ):
+        done = inside(*words)
+        assert done.exit_code == 2
+        assert re.fullmatch(
+            r"error: app 'shop(:app)?' is of the type int, expected a gearmesh App\n", done.stderr
+        )
+    assert "no app: give MODULE:APP" in inside(command).stderr
+    assert "give one of them" in inside(command, "shop", "-A", "bakery").stderr
 
 
 @pytest.mark.parametrize("flag", ["-l", "--loglevel", "--log-level"])

@@ -202,8 +202,8 @@ class TestFile:
         assert config.origin("broker") == "c.yml line 2"
         assert config.origin("redis.cluster_enabled") == "c.yml line 33"
         assert (config.default_queue, config.origin("default_queue")) == ("e", "environment DEFAULT_QUEUE")
-        assert (config.redis.max_idle, config.origin("redis.max_idle")) == (9, "keyword")
-        assert (config.lease, config.origin("lease")) == (5, "keyword")
+        assert (config.redis.max_idle, config.origin("redis.max_idle")) == (9, "code")
+        assert (config.lease, config.origin("lease")) == (5, "code")
         assert config.origin("publish_timeout") == "default"
         changed = dataclasses.replace(config, lease=6, publish_timeout=1)
         assert (changed.origin("lease"), changed.origin("publish_timeout")) == ("code", "code")

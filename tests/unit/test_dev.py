@@ -155,7 +155,26 @@ def test_an_app_with_a_broker_of_its_own(project: Path, start: Start, redis_url:
     with App(redis_url, redis_url) as app:
         assert app.remote("add", "int64", "int64").delay(1, 2).get(timeout=30) == 3
     assert local_url(project) is None
-    assert f"broker '{redis_url}' (keyword), no Redis here" in output(project)
+    assert f"using broker {redis_url} (from the app's code); not starting a local Redis" in output(project)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_queues_and_limits_of_the_app_s_tasks(project: Path, start: Start) -> None:
+    """Tasks with queues of their own run, and one with a hard limit: dev chooses the queues and the pool."""
+    with (project / "shop.py").open("a") as file:
+        file.write("""
+@app.task(queue="media", hard_limit=30)
+def convert(name: str) -> str:
+    return name
+""")
+    process = start("dev", "shop:app", "-c", "1", "-l", "warning")
+    eventually(lambda: local_url(project))
+    sent = gearmesh(project, "send", "-A", "shop", "convert", "string:x", "--queue", "media", "--wait")
+    assert sent.returncode == 0, sent.stderr + output(project)
+    sent = gearmesh(project, "send", "shop:app", "add", "int64:1", "int64:2", "--wait")
+    assert sent.returncode == 0, sent.stderr + output(project)
+    assert "using --pool processes -c 1: task 'convert' has a hard limit" in output(project)
     process.terminate()
     assert process.wait(30) == 0
 

@@ -47,7 +47,7 @@ def test_it_finds_the_app() -> None:
         ("loaded/shop:app", "expected MODULE:APP"),
         ("loaded_absent:app", "there is no module 'loaded_absent'"),
         ("loaded_shop:nope", "has no 'nope'; it has app, other"),
-        ("loaded_shop:text", "is a str, expected a gearmesh App"),
+        ("loaded_shop:text", "is of the type str, expected a gearmesh App"),
     ],
 )
 def test_what_is_not_there_says_so(spec: str, text: str) -> None:

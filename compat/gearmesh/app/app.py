@@ -37,6 +37,7 @@ from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, NoBroker
+from gearmesh.config.checks import COMMAND_LINE
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.errors import BackendError, NoBackend, TaskError
@@ -177,6 +178,33 @@ class App:
         self._config = config
         self.eager = scheme_of(config.broker) == "eager"
         self._watched = config.watched
+
+    @property
+    def has_broker(self) -> bool:
+        """A broker is configured, in code, in the environment, in a file, or by ``gearmesh dev``."""
+        try:
+            return bool(self.config.broker)
+        except NoBroker:
+            return False
+
+    def override(self, settings: Mapping[str, Any], *, file: str | None = None) -> None:
+        """Change settings as a command's options do, before the app is used.
+
+        Args:
+            settings: as :class:`App` takes them; they win over everything else.
+            file: a YAML file, whose values win over those that the app's code names. None: no file.
+
+        Raises:
+            NoBroker: neither the app nor the arguments name a broker.
+            ConfigError: a setting is wrong.
+        """
+        try:
+            config = self.config
+        except NoBroker:
+            if "broker" not in settings:
+                raise
+            config = Config.load(chosen_file(os.environ), **{**self._given, **settings})
+        self._set_config(config.under(file).having(settings, origin=COMMAND_LINE))
 
     def watch_config(self, then: Callable[[Config], object] | None = None, *, tell: bool = True) -> None:
         """Read the config's layers again every 10 s, and use what can change while running.

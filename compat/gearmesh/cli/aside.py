@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gearmesh.cli.broker import channel_of, inspecting
-from gearmesh.cli.common import Place, as_json, as_wide, servers
+from gearmesh.cli.common import Place, as_json, as_wide, servers, words
 from gearmesh.cli.inspect import limit_option
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import counted, note, print_json
@@ -20,11 +20,11 @@ from gearmesh.transports.base import ListsParked, Parked
 __all__ = ["aside"]
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[QUEUE]...")
+@click.command(short_help="List the parked messages of queues.")
 @limit_option
 @as_wide
 @as_json
+@words("names", "[QUEUE]...")
 @servers
 def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Place) -> None:
     """List parked messages: which tasks, why, since when, and until when.
@@ -35,13 +35,14 @@ def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pla
 
     Without QUEUEs: all queues; on RabbitMQ, which does not list its queues, the app's default queue.
     """
+    names = (*names, *((place.queue,) if place.queue and place.queue not in names else ()))
     app = place.app()
     with channel_of(place) as (channel, default):
         exact_times = channel.lists_delayed
         if not isinstance(channel, ListsParked):
             raise GearmeshError(f"the broker {app.shown_broker} cannot list parked messages")
-        if names or place.queue:
-            wanted = list(names) or [default]
+        if names:
+            wanted = list(names)
         else:
             wanted = sorted({default, *inspecting(channel).queues()}) if exact_times else [default]
         found: list[tuple[str, Parked]] = []

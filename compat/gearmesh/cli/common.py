@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
 from gearmesh.app.app import App
+from gearmesh.cli.apps import app_argument, app_option, chosen_app, words
 from gearmesh.config import Config
-from gearmesh.config.checks import COMMAND_LINE
+from gearmesh.config.checks import COMMAND_LINE, KEYWORD
+from gearmesh.config.file import from_file
 from gearmesh.config.kinds import LEVELS
 from gearmesh.config.layers import Source, chosen_file
 from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
+from gearmesh.urls import scheme_of
 from gearmesh.worker.loader import load_app
 
 __all__ = [
@@ -26,8 +29,13 @@ __all__ = [
     "config_file",
     "logging_options",
     "need_results",
+    "need_server",
+    "origin_of",
+    "queue_argument",
     "results_servers",
+    "server_options",
     "servers",
+    "words",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,8 +45,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 config_file = click.option(
     "--config",
     metavar="FILE",
-    envvar="GEARMESH_CONFIG",
-    help="Settings: Machinery's YAML file. [GEARMESH_CONFIG]",
+    type=click.Path(),
+    help="Machinery's YAML file of settings; wins over the app's code. [GEARMESH_CONFIG, which does not]",
 )
 #: ``--wide``: every column, one line a row.
 as_wide = click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row.")
@@ -47,14 +55,12 @@ as_json = click.option("--json", is_flag=True, help="Print one JSON document, fo
 _backend = click.option(
     "--backend", metavar="URL", help="Result backend; wins over the app's. [RESULT_BACKEND]"
 )
-_app = click.option(
-    "-A",
-    "--app",
-    "spec",
-    metavar="MODULE:APP",
-    help="Use the settings of this app; APP is 'app' if left out.",
-)
-_NOWHERE = "--config FILE; or run gearmesh dev in this folder"
+_broker = click.option("--broker", metavar="URL", help="Broker; wins over the app's. [BROKER]")
+_queue = click.option("--queue", metavar="NAME", help="Queue; default: the app's. [DEFAULT_QUEUE]")
+_app = app_option("Use the settings of this app; APP is 'app' if left out.")
+#: Settings that say where messages and results are.
+_SERVERS: Final = ("broker", "backend", "lock", "default_queue")
+_NOWHERE: Final = "--config FILE; or run gearmesh dev in this folder"
 
 
 def _all(command: F, options: Sequence[Callable[[F], F]]) -> F:
@@ -67,7 +73,8 @@ class Place(NamedTuple):
     """The servers that a command uses, as its options name them; None: the option was not given.
 
     ``spec`` names an app whose settings to take, ``config`` a file of settings. An option on the command line wins over
-    the app, the app over the environment and the file.
+    the app's code, the code over the environment, the environment over a file. A file that is given with ``config``
+    wins over the app's code, too.
     """
 
     spec: str | None = None
@@ -77,43 +84,62 @@ class Place(NamedTuple):
     config: str | None = None
 
     def app(self) -> App:
-        """The app that ``-A`` names, or one of what there is: options, environment, file, ``gearmesh dev``.
+        """The app that was named, or one of what there is: options, environment, file, ``gearmesh dev``.
 
         Raises:
             ConfigError: there is no broker, or a setting is wrong.
         """
         if self.spec:
-            return self._loaded()
-        source = _source(self.config, broker=self.broker, backend=self.backend)
-        if "broker" not in source.said:
-            raise ConfigError(
-                f"no broker: give --broker URL, -A MODULE:APP, BROKER in the environment, or {_NOWHERE}"
-            )
-        return App(config=Config.of(source))
+            app = load_app(self.spec, self.config, self._typed())
+        else:
+            source = _source(self.config, **self._typed())
+            if "broker" not in source.said:
+                raise ConfigError(
+                    f"no broker: give --broker URL, -A MODULE:APP, BROKER in the environment, or {_NOWHERE}"
+                )
+            app = App(config=Config.of(source))
+        self._note_outvoted(app.config)
+        return app
 
     def results_app(self) -> App:
         """:meth:`app` for commands that need a backend and no broker. Raises ConfigError."""
+        typed = self._typed()
         if self.spec:
-            return self._loaded()
-        said = _source(self.config, backend=self.backend).said.get("backend")
+            app = load_app(self.spec, self.config, typed, needs_broker=False)
+            if app.has_broker:
+                self._note_outvoted(app.config)
+                return app
+        said = _source(self.config, **typed).said.get("backend")
         if said is None:
             raise ConfigError(
                 f"no backend: give --backend URL, -A MODULE:APP, RESULT_BACKEND in the environment, or {_NOWHERE}"
             )
-        return App(config=Config.of(_source(self.config, broker="eager", backend=said.value)))
-
-    def _loaded(self) -> App:
-        app = load_app(self.spec or "", self.config)
-        given = {"broker": self.broker, "backend": self.backend}
-        app.config = app.config.having(
-            {name: value for name, value in given.items() if value is not None}, origin=COMMAND_LINE
+        app = App(
+            config=Config.of(_source(self.config, **{**typed, "broker": "eager", "backend": said.value}))
         )
+        self._note_outvoted(app.config)
         return app
 
+    def _typed(self) -> dict[str, str]:
+        typed = {"broker": self.broker, "backend": self.backend}
+        return {name: value for name, value in typed.items() if value is not None}
 
-def _source(config: str | None, **given: str | None) -> Source:
-    said = {name: value for name, value in given.items() if value is not None}
-    return Source.read(config or chosen_file(os.environ), None, said, given_origin=COMMAND_LINE)
+    def _note_outvoted(self, config: Config) -> None:
+        """Say which servers that the file of ``--config`` names are not used: the environment names others."""
+        if self.config is None:
+            return
+        for name, said in from_file(self.config).said.items():
+            origin = config.origin(name)
+            if name in _SERVERS and origin.startswith("environment") and said.value != config.value(name):
+                click.secho(
+                    f"note: {name} is {config.shown(name)} ({origin}), not the one of {said.origin}",
+                    fg="yellow",
+                    err=True,
+                )
+
+
+def _source(config: str | None, **typed: str) -> Source:
+    return Source.read(config or chosen_file(os.environ), None, typed, given_origin=COMMAND_LINE)
 
 
 def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,21 +148,15 @@ def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
         said = {name: given.pop(name) for name in Place._fields if name in given}
+        said["spec"] = chosen_app(said.get("spec"))
         return command(*args, place=Place(**said), **given)
 
     return collected
 
 
 def servers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``.
-
-    Their environment variables are Machinery's.
-    """
-    queue = click.option(
-        "--queue", metavar="NAME", envvar="DEFAULT_QUEUE", help="Queue; default: the app's. [DEFAULT_QUEUE]"
-    )
-    broker = click.option("--broker", metavar="URL", help="Broker; wins over the app's. [BROKER]")
-    return _all(_placed(command), (config_file, queue, _backend, broker, _app))
+    """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``."""
+    return _all(_placed(command), (config_file, _queue, _backend, _broker, _app))
 
 
 def results_servers(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,21 +164,24 @@ def results_servers(command: Callable[..., Any]) -> Callable[..., Any]:
     return _all(_placed(command), (config_file, _backend, _app))
 
 
-def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``MODULE:APP`` as an argument and as ``-A``, which the command gets as ``app``."""
+def queue_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add a queue as an argument, after MODULE:APP, in place of ``--queue``. Belongs directly above :func:`servers`."""
 
     @wraps(command)
-    def collected(*args: Any, app: str | None, spec: str | None, **given: Any) -> Any:
-        if app is not None and spec is not None and app != spec:
-            raise click.UsageError(f"the app is {app!r} and, by -A, {spec!r}: give one of them")
-        if app is None and spec is None:
-            raise click.UsageError("no app: give MODULE:APP, such as shop.tasks:app")
-        return command(*args, app=app or spec, **given)
+    def collected(*args: Any, queues: tuple[str, ...], **given: Any) -> Any:
+        if queues and given["queue"] is not None and given["queue"] != queues[0]:
+            raise click.UsageError(
+                f"the queue is {queues[0]!r} and, by --queue, {given['queue']!r}: give one of them"
+            )
+        given["queue"] = queues[0] if queues else given["queue"]
+        return command(*args, **given)
 
-    named = click.option(
-        "-A", "--app", "spec", metavar="MODULE:APP", help="The app, in place of the argument."
-    )
-    return click.argument("app", required=False, metavar="[MODULE:APP]")(named(collected))
+    return words("queues", "[QUEUE]", most=1)(collected)
+
+
+def server_options(command: F) -> F:
+    """Add ``--broker`` and ``--backend``, for commands that run an app."""
+    return _all(command, (_backend, _broker))
 
 
 def logging_options(command: F) -> F:
@@ -180,4 +203,30 @@ def need_results(app: App) -> None:
         raise ConfigError(
             f"backend {app.backend_shown!r} keeps no results: "
             "give --backend URL, -A MODULE:APP, or RESULT_BACKEND in the environment"
+        )
+
+
+def origin_of(app: App, setting: str) -> str:
+    """The place that a setting's value comes from, for people: ``the app's code``, ``environment BROKER``."""
+    origin = app.config.origin(setting)
+    return {KEYWORD: "the app's code", COMMAND_LINE: "the command line"}.get(origin, origin)
+
+
+def need_server(app: App, role: str) -> None:
+    """Refuse brokers that end at the borders of a process, for a command that runs in processes of its own.
+
+    Raises:
+        ConfigError: messages of this broker reach no other process.
+    """
+    scheme = scheme_of(app.config.brokers[0])
+    if scheme == "eager":
+        raise ConfigError(
+            f"broker {app.shown_broker} runs each task in the process that sends it: a {role} has nothing to do. "
+            f"Give another broker; this one is from {origin_of(app, 'broker')}"
+        )
+    if scheme == "memory":
+        raise ConfigError(
+            f"broker {app.shown_broker} keeps messages in the memory of one process: no other process can reach them, "
+            f"so a {role} cannot use it. Give a broker such as redis://localhost:6379/0; this one is from "
+            f"{origin_of(app, 'broker')}"
         )

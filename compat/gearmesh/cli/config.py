@@ -6,16 +6,17 @@ from typing import Any
 
 import click
 
-from gearmesh.cli.common import Place, as_json, as_wide, servers
+from gearmesh.cli.common import Place, as_json, as_wide, servers, words
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
+from gearmesh.config.checks import COMMAND_LINE
 from gearmesh.config.table import SETTINGS
 from gearmesh.config.values import note_ignored
 
 __all__ = ["config"]
 
 
-@click.group()
+@click.group(short_help="Show the settings in use and where they come from.")
 def config() -> None:
     """The settings in use."""
 
@@ -24,6 +25,7 @@ def config() -> None:
 @click.option("--all", "everything", is_flag=True, help="Defaults, too.")
 @as_wide
 @as_json
+@words(None, most=0)
 @servers
 def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
     """Show the settings in use and where each comes from. Passwords are masked.
@@ -32,6 +34,8 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
     """
     with place.app() as app:
         used = app.config
+    if place.queue:
+        used = used.having({"default_queue": place.queue}, origin=COMMAND_LINE)
     if used.source is not None:
         note_ignored(used.source.all_ignored())
     rows: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, claims_of, inspecting
-from gearmesh.cli.common import Place, as_json, as_wide, servers
+from gearmesh.cli.common import Place, as_json, as_wide, queue_argument, servers, words
 from gearmesh.cli.inspect import limit_option
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import counted, note, print_json
@@ -31,7 +31,7 @@ __all__ = ["dead"]
 MAX_SEARCHED: Final = 100_000
 
 
-@click.group()
+@click.group(short_help="List, retry or delete dead letters.")
 def dead() -> None:
     """Look at dead letters, return them to their queue, or delete them."""
 
@@ -42,8 +42,7 @@ def _which(command: Callable[..., Any]) -> Callable[..., Any]:
         command
     )
     command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
-    command = click.argument("ids", nargs=-1, metavar="[ID]...")(command)
-    return as_json(servers(command))
+    return as_json(words("ids", "[ID]...")(servers(command)))
 
 
 def _chosen(
@@ -72,6 +71,7 @@ def _chosen(
 @limit_option
 @as_wide
 @as_json
+@queue_argument
 @servers
 def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
     """List a queue's dead letters, the oldest first."""
@@ -121,13 +121,13 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
 
 
 @dead.command()
-@click.argument("id", metavar="ID")
 @as_json
+@words("ids", "ID", least=1, most=1)
 @servers
-def show(place: Place, id: str, json: bool) -> None:
+def show(place: Place, ids: tuple[str, ...], json: bool) -> None:
     """Write one dead letter's original bytes to standard output."""
     with channel_of(place) as (channel, name):
-        (letter,) = _chosen(channel.dead_letters(name, MAX_SEARCHED), (id,), None, name)
+        (letter,) = _chosen(channel.dead_letters(name, MAX_SEARCHED), ids, None, name)
     if json:
         print_json(_as_json(letter))
         return

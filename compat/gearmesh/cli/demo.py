@@ -28,7 +28,7 @@ from gearmesh.worker import Worker
 __all__ = ["demo"]
 
 
-@click.command()
+@click.command(short_help="Run recorded Go tasks through a real worker.")
 @click.option(
     "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Give up after this."
 )

@@ -1,16 +1,20 @@
-"""``gearmesh dev``: all that a project needs, without a server."""
+"""``gearmesh dev``: everything a project needs, without a server."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
 from contextlib import ExitStack
 
 import click
+from click.core import ParameterSource
 
-from gearmesh.cli.common import app_argument, config_file, logging_options
+from gearmesh.app.app import App
+from gearmesh.cli.common import app_argument, need_server, origin_of
 from gearmesh.cli.local_redis import LocalRedis
+from gearmesh.cli.worker import worker_options
 from gearmesh.config.layers import Source, chosen_file
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.loader import load_app
@@ -19,50 +23,64 @@ from gearmesh.worker.options import WorkerOptions
 __all__ = ["dev"]
 
 
-@click.command()
+@click.command(short_help="Run an app's worker and scheduler, with their own Redis.")
 @app_argument
-@click.option(
-    "-c", "--concurrency", type=click.IntRange(1), default=10, show_default=True, help="Tasks at a time."
-)
-@config_file
-@logging_options
-def dev(app: str, concurrency: int, config: str | None, log_level: str | None, log_format: str) -> None:
+@worker_options
+@click.pass_context
+def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
     """Run an app's worker and scheduler, with a Redis in this folder if no broker is configured.
 
     The Redis listens on a socket in .gearmesh/ and keeps its data there. An App() without a broker, and the
-    other commands in this folder, find it by themselves. One process a folder: it is not for production.
+    other commands in this folder, find it without any setting. Only one dev runs in a folder; it is not for production.
+
+    The worker reads all queues that the app's tasks are sent to. If a task has a hard limit, it uses the pool
+    'processes'.
     """
     from gearmesh.worker.supervisor import run  # the other commands start without it
 
-    set_up_logging(log_level or "INFO", log_format)
-    options = WorkerOptions(
-        concurrency=concurrency,
-        config=config,
-        log_level=log_level,
-        log_format=log_format,
-        with_scheduler=True,
-    )
+    set_up_logging(options.log_level or "INFO", options.log_format)
     signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
-        said = Source.read(config or chosen_file(os.environ), None, {}).said
+        said = Source.read(options.config or chosen_file(os.environ), None, options.overrides).said
+        server = None
         if "broker" not in said or said["broker"].origin == "gearmesh dev":
             server = stack.enter_context(LocalRedis(os.getcwd()))
-            if load_app(app, config).config.broker == server.url:
-                click.secho(
-                    f"Redis {server.version()} in {server.folder}; other commands in this folder find it: "
-                    "gearmesh send, result, queues, …",
-                    err=True,
-                )
-            else:
-                stack.close()
-        if (broker := load_app(app, config).config).origin("broker") != "gearmesh dev":
+        loaded = load_app(app, options.config, options.overrides)
+        need_server(loaded, "worker")
+        if server is not None and loaded.config.broker == server.url:
             click.secho(
-                f"broker {broker.shown('broker')} ({broker.origin('broker')}), no Redis here", err=True
+                f"Redis {server.version()} in {server.folder}; other commands in this folder find it: "
+                "gearmesh send, result, queues, …",
+                err=True,
             )
-        code = run(app, options)
+        else:
+            stack.close()
+            click.secho(
+                f"using broker {loaded.shown_broker} (from {origin_of(loaded, 'broker')}); not starting a local Redis",
+                err=True,
+            )
+        code = run(app, _fitting(ctx, loaded, options))
     sys.exit(code)
 
 
+def _fitting(ctx: click.Context, app: App, options: WorkerOptions) -> WorkerOptions:
+    """The options with the queues and the pool that the app's tasks need, where they were not typed."""
+    if options.queues is None:
+        queues = [app.default_queue, *sorted(task.options.queue or "" for task in app.tasks.values())]
+        options = dataclasses.replace(options, queues=tuple(dict.fromkeys(filter(None, queues))))
+    limited = sorted(name for name, task in app.tasks.items() if task.hard_limit)
+    if limited and ctx.get_parameter_source("pool") is ParameterSource.DEFAULT:
+        count = options.concurrency
+        if ctx.get_parameter_source("concurrency") is ParameterSource.DEFAULT:
+            count = min(count, os.cpu_count() or 1)
+        options = dataclasses.replace(options, pool="processes", concurrency=count)
+        click.secho(
+            f"using --pool processes -c {count}: task {limited[0]!r} has a hard limit",
+            err=True,
+        )
+    return options
+
+
 def _leave(number: int, frame: object) -> None:
-    """By an exception, so that Redis is ended, too. While the worker runs, it has the signals."""
+    """Raise an exception, so that Redis is stopped, too. While the worker runs, it handles the signals."""
     raise SystemExit(128 + number)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from gearmesh.cli.checks import CHECKS, Case, Finding
-from gearmesh.cli.common import Place, as_json, servers
+from gearmesh.cli.common import Place, as_json, servers, words
 from gearmesh.cli.output import console, print_json
 
 __all__ = ["doctor"]
@@ -15,8 +15,7 @@ __all__ = ["doctor"]
 _STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
 
-@click.command()
-@click.argument("queues", nargs=-1, metavar="[QUEUE]...")
+@click.command(short_help="Find problems of the servers in use, with advice.")
 @click.option(
     "--management",
     metavar="URL",
@@ -24,6 +23,7 @@ _STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
     help="RabbitMQ's management API, http://user:password@host:15672.",
 )
 @as_json
+@words("queues", "[QUEUE]...")
 @servers
 def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -> None:
     """Look for what loses tasks, runs them twice or fills servers, and say what to do. Changes nothing.

@@ -11,7 +11,16 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, inspecting
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers, servers
+from gearmesh.cli.common import (
+    Place,
+    as_json,
+    as_wide,
+    need_results,
+    queue_argument,
+    results_servers,
+    servers,
+    words,
+)
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.messages import message_json, message_text, signature_of
 from gearmesh.cli.output import console, counted, note, print_json
@@ -30,9 +39,9 @@ limit_option = click.option(
 )
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[QUEUE]...")
+@click.command(short_help="Count the messages of queues.")
 @as_json
+@words("names", "[QUEUE]...")
 @servers
 def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     """Count the messages of queues: of those named, else of all that have any, and the default one.
@@ -42,9 +51,10 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
 
     On Redis, nobody can count the messages that Go workers hold; and to find all queues every key is looked at.
     """
+    names = (*names, *((place.queue,) if place.queue and place.queue not in names else ()))
     with channel_of(place) as (channel, default):
         desk = inspecting(channel)
-        wanted = names or ((place.queue,) if place.queue else tuple(sorted({default, *desk.queues()})))
+        wanted = names or sorted({default, *desk.queues()})
         counts = [desk.count(name) for name in wanted]
     if json:
         print_json(counts)
@@ -75,10 +85,11 @@ def _numbers(count: Count) -> list[Cell]:
     ]
 
 
-@click.command()
+@click.command(short_help="Show the messages that wait in a queue.")
 @limit_option
 @as_wide
 @as_json
+@queue_argument
 @servers
 def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait in a queue, in their order, without taking them."""
@@ -103,13 +114,14 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     _print_count(len(bodies), limit, f"waiting in {name}", cut=table.show())
 
 
-@click.command()
+@click.command(short_help="Show the messages that wait for their time.")
 @limit_option
 @as_wide
 @as_json
+@queue_argument
 @servers
 def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
-    """Show the messages that wait for their time, the soonest first; with --queue, those for one queue."""
+    """Show the messages that wait for their time, the soonest first; of all queues, or of QUEUE."""
     with channel_of(place) as (channel, default):
         entries = channel.delayed(limit if place.queue is None else 1_000_000)
     entries = [
@@ -147,12 +159,12 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     _print_count(len(entries), limit, "delayed", cut=table.show())
 
 
-@click.command()
-@click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
+@click.command(short_help="Show how far groups and chords are.")
 @click.option("--wait", is_flag=True, help="Wait until all members have ended.")
 @timeout_option
 @as_wide
 @as_json
+@words("uuids", "UUID...", least=1)
 @results_servers
 def groups(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
     """Show groups and chords by the UUIDs of their groups: how far their members are.

@@ -19,7 +19,7 @@ from gearmesh.worker.loader import load_app
 __all__ = ["periodic"]
 
 
-@click.command()
+@click.command(short_help="List an app's periodic tasks with their next times.")
 @app_argument
 @click.option(
     "-n",
@@ -39,7 +39,8 @@ def periodic(app: str, times: int, wide: bool, json: bool, config: str | None) -
     """
     now = time.time_ns()
     found = [
-        (entry, entry.next_times(times, now)) for entry in load_app(app, config).periodics.entries.values()
+        (entry, entry.next_times(times, now))
+        for entry in load_app(app, config, needs_broker=False).periodics.entries.values()
     ]
     found.sort(key=lambda each: (each[1][:1] or [2**63], each[0].name))
     if json:

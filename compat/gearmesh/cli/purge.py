@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gearmesh.cli.broker import channel_of, claims_of, inspecting
-from gearmesh.cli.common import Place, as_json, servers
+from gearmesh.cli.common import Place, as_json, queue_argument, servers
 from gearmesh.cli.output import counted, print_json
 from gearmesh.cli.waiting import bars
 from gearmesh.transports.base import Channel, Count, Gone
@@ -13,14 +13,14 @@ from gearmesh.transports.base import Channel, Count, Gone
 __all__ = ["purge"]
 
 
-@click.command()
-@click.argument("name", required=False, metavar="[QUEUE]")
+@click.command(short_help="Delete the waiting messages of a queue.")
 @click.option("--delayed", is_flag=True, help="Delayed messages, too.")
 @click.option("--dead", is_flag=True, help="Dead letters, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
+@queue_argument
 @servers
-def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> None:
+def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> None:
     """Delete the waiting messages of QUEUE (default: the app's default queue), after asking.
 
     Messages that workers hold stay with them. The states of deleted tasks stay PENDING until they expire: a program
@@ -28,7 +28,7 @@ def purge(name: str | None, delayed: bool, dead: bool, yes: bool, json: bool, pl
     again at once, if the command knows the result backend.
     """
     with (
-        channel_of(place._replace(queue=name or place.queue)) as (channel, name),
+        channel_of(place) as (channel, name),
         claims_of(place) as gone_too,
     ):
         desk = inspecting(channel)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers
+from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers, words
 from gearmesh.cli.ids import cannot_look_up, full_ids
 from gearmesh.cli.output import counted, note, print_json
 from gearmesh.cli.show import show_states, state_json
@@ -16,12 +16,12 @@ from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, tim
 __all__ = ["result"]
 
 
-@click.command()
-@click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
+@click.command(short_help="Show the state of tasks and their results.")
 @click.option("--wait", is_flag=True, help="Wait until the tasks have ended.")
 @timeout_option
 @as_wide
 @as_json
+@words("uuids", "UUID...", least=1)
 @results_servers
 def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
     """Show the state of tasks, their progress, and what they returned.

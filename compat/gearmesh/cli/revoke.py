@@ -5,15 +5,14 @@ from __future__ import annotations
 import click
 
 from gearmesh.app.revocations import LASTS
-from gearmesh.cli.common import Place, as_json, results_servers
+from gearmesh.cli.common import Place, as_json, results_servers, words
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.output import counted, note, print_json
 
 __all__ = ["revoke"]
 
 
-@click.command()
-@click.argument("uuids", nargs=-1, required=True, metavar="UUID...")
+@click.command(short_help="Revoke tasks: they are not run, or are interrupted.")
 @click.option(
     "--lasts",
     type=click.FloatRange(min=0, min_open=True),
@@ -22,6 +21,7 @@ __all__ = ["revoke"]
     help="How long workers remember it; default: a week.",
 )
 @as_json
+@words("uuids", "UUID...", least=1)
 @results_servers
 def revoke(uuids: tuple[str, ...], lasts: float, json: bool, place: Place) -> None:
     """Revoke tasks: waiting ones are not run, running ones are interrupted.

@@ -8,33 +8,68 @@ from typing import Any, Final
 
 import click
 
+from gearmesh.cli.apps import app_option
 from gearmesh.errors import GearmeshError
 from gearmesh.urls import redact_text
 
 __all__ = ["main"]
 
-#: Module of each command, in the order in which help lists them. Each is imported when it is asked for: a supervisor,
-#: which starts again after each crash, needs no tables, no doctor and no demo.
-COMMANDS: Final = {
-    "dev": "dev",
-    "worker": "worker",
-    "scheduler": "scheduler",
-    "periodic": "periodic",
-    "send": "send",
-    "result": "result",
-    "revoke": "revoke",
-    "tasks": "tasks",
-    "groups": "inspect",
-    "queues": "inspect",
-    "pending": "inspect",
-    "delayed": "inspect",
-    "aside": "aside",
-    "dead": "dead",
-    "purge": "purge",
-    "config": "config",
-    "doctor": "doctor",
-    "demo": "demo",
+#: By heading, in the order in which help lists them: each command and its module. A module is imported when its
+#: command is used: a supervisor, which starts again after each crash, needs no tables, no doctor and no demo.
+GROUPS: Final = {
+    "Run": {
+        "dev": "dev",
+        "worker": "worker",
+        "scheduler": "scheduler",
+    },
+    "Look": {
+        "queues": "inspect",
+        "pending": "inspect",
+        "delayed": "inspect",
+        "aside": "aside",
+        "result": "result",
+        "groups": "inspect",
+        "tasks": "tasks",
+        "periodic": "periodic",
+        "doctor": "doctor",
+    },
+    "Change": {
+        "send": "send",
+        "revoke": "revoke",
+        "dead": "dead",
+        "purge": "purge",
+    },
+    "Set up": {
+        "config": "config",
+        "demo": "demo",
+    },
 }
+COMMANDS: Final = {name: module for group in GROUPS.values() for name, module in group.items()}
+
+#: The command was used wrongly, a setting is wrong, or a server is unreachable.
+EXIT_ERROR: Final = 2
+#: Ctrl-C: 128 and the number of SIGINT, as shells have it.
+EXIT_INTERRUPTED: Final = 130
+
+EPILOG: Final = """\b
+An option on the command line wins over the app's code, the code over
+the environment (BROKER, …), the environment over a file. A file that is
+named with --config wins over the app's code.
+'gearmesh config show' says where each setting comes from.
+
+\b
+Exit codes:
+    0  done
+    1  a task failed, a UUID is not found, doctor found a problem, or the
+       answer to a question was no
+    2  wrong usage or setting, an app that cannot be imported, or a server
+       that is unreachable or refuses
+    3  send --wait: the task had not ended in time
+  130  Ctrl-C (worker, scheduler and dev stop in order: 0)
+
+Shell completion: see docs/cli.md, or for bash:
+eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"
+"""
 
 
 class _Commands(click.Group):
@@ -60,6 +95,12 @@ class _Commands(click.Group):
             raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, names in GROUPS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl([(name, each.get_short_help_str(60)) for name, each in commands if each])
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -67,11 +108,20 @@ class _Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             click.secho(f"error: {redact_text(str(error))}", fg="red", err=True)
-            ctx.exit(2)
+            ctx.exit(EXIT_ERROR)
+        except KeyboardInterrupt:
+            click.echo(err=True)  # the terminal shows ^C
+            ctx.exit(EXIT_INTERRUPTED)
+        except click.Abort as error:  # of a question
+            if isinstance(error.__context__, KeyboardInterrupt):
+                click.echo(err=True)
+                ctx.exit(EXIT_INTERRUPTED)
+            raise
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(package_name="gearmesh", prog_name="gearmesh")
+@app_option("The app of the command that follows.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-def main(debug: bool) -> None:
+def main(spec: str | None, debug: bool) -> None:
     """Python for Machinery task queues: send and run the tasks of Go services."""

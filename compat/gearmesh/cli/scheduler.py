@@ -6,14 +6,15 @@ import sys
 
 import click
 
-from gearmesh.cli.common import app_argument, config_file, logging_options
+from gearmesh.cli.common import app_argument, config_file, logging_options, need_server, server_options
 from gearmesh.logs import set_up_logging
+from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import WorkerOptions
 
 __all__ = ["scheduler"]
 
 
-@click.command()
+@click.command(short_help="Send the periodic tasks of an app when they are due.")
 @app_argument
 @click.option(
     "--grace",
@@ -21,23 +22,38 @@ __all__ = ["scheduler"]
     metavar="SECONDS",
     default=10.0,
     show_default=True,
-    help="For what is being sent, when stopped.",
+    help="Time to finish sending, when stopped.",
 )
 @click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs.")
+@server_options
 @config_file
 @logging_options
 def scheduler(
-    app: str, grace: float, watch: bool, config: str | None, log_level: str | None, log_format: str
+    app: str,
+    grace: float,
+    watch: bool,
+    broker: str | None,
+    backend: str | None,
+    config: str | None,
+    log_level: str | None,
+    log_format: str,
 ) -> None:
     """Send the periodic tasks of an app when they are due.
 
-    As many as you like may run, Go's among them: with one lock, one of them sends each. The first SIGINT or
-    SIGTERM finishes what is being sent; the second leaves now.
+    Any number of schedulers may run, also Go's: with the same lock, one of them sends each task. The first SIGINT or
+    SIGTERM finishes sending and stops; the second stops at once.
     """
     from gearmesh.scheduler.child import run  # the other commands start without it
 
     options = WorkerOptions(
-        grace=grace, watch=watch, config=config, log_level=log_level, log_format=log_format
+        grace=grace,
+        watch=watch,
+        broker=broker,
+        backend=backend,
+        config=config,
+        log_level=log_level,
+        log_format=log_format,
     )
     set_up_logging(log_level or "INFO", log_format)
+    need_server(load_app(app, config, options.overrides), "scheduler")
     sys.exit(run(app, options))

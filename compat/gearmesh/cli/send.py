@@ -13,8 +13,8 @@ from gearmesh.app.app import App
 from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.declare import of_types
 from gearmesh.app.task import Task
-from gearmesh.cli.arguments import Typed, typed_arguments
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers
+from gearmesh.cli.arguments import Typed, app_before_name, typed_arguments
+from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers, words
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.show import show_states, state_json
 from gearmesh.cli.waiting import (
@@ -32,17 +32,14 @@ from gearmesh.wire.signature import Signature
 __all__ = ["send"]
 
 
-@click.command()
-@click.argument("name")
-@click.argument("args", nargs=-1, callback=typed_arguments, metavar="[TYPE:VALUE]...")
+@click.command(short_help="Send a task and print its UUID.")
 @click.option("--wait", is_flag=True, help="Wait for the result and show it.")
 @timeout_option
 @as_wide
 @as_json
+@words("said", "NAME [TYPE:VALUE]...", least=1, has_app=app_before_name)
 @servers
-def send(
-    name: str, args: tuple[Typed, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place
-) -> None:
+def send(said: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
     """Send the task NAME and print its UUID.
 
     Arguments carry their Go types: int64:1 string:x bool:true '[]int64:[1,2]' '[]byte:aGk=' (lists as JSON, bytes as
@@ -50,6 +47,8 @@ def send(
 
     With --wait, exit code 1 means that the task failed, and 3 that there was no result in time.
     """
+    name, *rest = said
+    args = typed_arguments(rest)
     with place.app() as app:
         if wait:
             need_results(app)

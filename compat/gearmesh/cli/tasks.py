@@ -25,7 +25,7 @@ from gearmesh.worker.loader import load_app
 __all__ = ["tasks"]
 
 
-@click.command()
+@click.command(short_help="List an app's tasks with types, queues and limits.")
 @app_argument
 @as_wide
 @as_json
@@ -35,7 +35,7 @@ def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
 
     A limit that is not shown is the worker's. An argument with a question mark may be left out.
     """
-    loaded = load_app(app, config)
+    loaded = load_app(app, config, needs_broker=False)
     specs = _specs(loaded)
     found = [_about(loaded, task, specs[name]) for name, task in sorted(loaded.tasks.items())]
     if json:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import click
 
-from gearmesh.cli.common import app_argument, config_file, logging_options
+from gearmesh.cli.common import app_argument, config_file, logging_options, need_server, server_options
 from gearmesh.logs import set_up_logging
 from gearmesh.transports.order import QueueOrder
-from gearmesh.worker.options import POOLS, Pool, WorkerOptions
+from gearmesh.worker.loader import load_app
+from gearmesh.worker.options import POOLS, WorkerOptions
 
-__all__ = ["worker"]
+__all__ = ["worker", "worker_options"]
 
 
 def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, int] | None:
@@ -33,112 +37,128 @@ def _weights(queues: dict[str, int] | None) -> QueueOrder:
     return queues if queues and set(queues.values()) != {1} else "fair"
 
 
-@click.command()
+_OPTIONS = (
+    click.option(
+        "-c",
+        "--concurrency",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        help="Tasks that run at the same time.",
+    ),
+    click.option(
+        "--pool",
+        type=click.Choice(POOLS),
+        default="threads",
+        show_default=True,
+        help="Where tasks run. asyncio: 'async def' tasks on one loop; processes: one task in each process.",
+    ),
+    click.option(
+        "-Q",
+        "--queues",
+        metavar="A,B=3",
+        multiple=True,
+        callback=_queues,
+        help="Queues, with weights if some should be read more often; default: the app's.",
+    ),
+    click.option(
+        "--strict-order", is_flag=True, help="Take from a queue only when those before it are empty."
+    ),
+    click.option(
+        "--lease",
+        type=float,
+        metavar="SECONDS",
+        help="Silence after which other workers take over; default: the app's.",
+    ),
+    click.option(
+        "--grace",
+        type=float,
+        metavar="SECONDS",
+        default=30.0,
+        show_default=True,
+        help="Time for running tasks to finish, when stopped.",
+    ),
+    click.option(
+        "--soft-limit",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="A task that runs for longer is interrupted by an exception; 0: no limit.",
+    ),
+    click.option(
+        "--hard-limit",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="The process of a task that runs for longer is killed; needs --pool processes.",
+    ),
+    click.option(
+        "--max-tasks-per-child",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Restart a process that has run N tasks.",
+    ),
+    click.option(
+        "--max-memory-per-child",
+        type=click.IntRange(1),
+        metavar="MIB",
+        help="Restart a process that uses more memory.",
+    ),
+    click.option(
+        "--task-log-limit",
+        type=click.IntRange(0),
+        metavar="N",
+        default=100,
+        show_default=True,
+        help="Tasks a second that get log lines of their own; the others are counted. 0: all.",
+    ),
+    click.option("--wait-for-broker", is_flag=True, help="At the start, wait for an unreachable broker."),
+    click.option("--name", metavar="NAME", help="The first part of this worker's name on the broker."),
+    click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs."),
+    server_options,
+    config_file,
+    logging_options,
+)
+
+
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add all options of a worker, which the command gets as ``options``, a WorkerOptions."""
+
+    @wraps(command)
+    def collected(
+        *args: Any,
+        queues: dict[str, int] | None,
+        strict_order: bool,
+        name: str | None,
+        with_scheduler: bool = True,
+        **given: Any,
+    ) -> Any:
+        own = {key: given.pop(key) for key in list(given) if key not in WorkerOptions.__dataclass_fields__}
+        options = WorkerOptions(
+            queues=tuple(queues) if queues else None,
+            queue_order="strict" if strict_order else _weights(queues),
+            consumer_tag=name,
+            with_scheduler=with_scheduler,
+            **given,
+        )
+        return command(*args, options=options, **own)
+
+    wrapped: Callable[..., Any] = collected
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@click.command(short_help="Run the tasks of an app.")
 @app_argument
-@click.option(
-    "-c", "--concurrency", type=click.IntRange(1), default=10, show_default=True, help="Tasks at a time."
-)
-@click.option(
-    "--pool",
-    type=click.Choice(POOLS),
-    default="threads",
-    show_default=True,
-    help="What tasks run in. asyncio: 'async def' on one loop; processes: one task a process.",
-)
-@click.option(
-    "-Q",
-    "--queues",
-    metavar="A,B=3",
-    multiple=True,
-    callback=_queues,
-    help="Queues, with weights if some should come more often; default: the app's.",
-)
-@click.option("--strict-order", is_flag=True, help="Take from a queue only when those before it are empty.")
-@click.option(
-    "--lease", type=float, metavar="SECONDS", help="Silence after which others take over; default: the app's."
-)
-@click.option(
-    "--grace", type=float, metavar="SECONDS", default=30.0, show_default=True, help="To finish, when stopped."
-)
-@click.option(
-    "--soft-limit", type=click.FloatRange(0), metavar="SECONDS", help="Then a task is told to end; 0: never."
-)
-@click.option(
-    "--hard-limit",
-    type=click.FloatRange(0),
-    metavar="SECONDS",
-    help="Then its process is killed (processes).",
-)
-@click.option(
-    "--max-tasks-per-child",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Replace a process after so many tasks.",
-)
-@click.option(
-    "--max-memory-per-child", type=click.IntRange(1), metavar="MIB", help="Replace a process that uses more."
-)
-@click.option(
-    "--task-log-limit",
-    type=click.IntRange(0),
-    metavar="N",
-    default=100,
-    show_default=True,
-    help="Tasks a second that get log lines of their own; the others are counted. 0: all.",
-)
-@click.option("--wait-for-broker", is_flag=True, help="Wait at start for a broker that is away.")
-@click.option("--name", metavar="NAME", help="Begins the name it consumes under.")
-@click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs.")
-@click.option("--with-scheduler", is_flag=True, help="Send the app's periodic tasks, too.")
-@config_file
-@logging_options
-def worker(
-    app: str,
-    concurrency: int,
-    pool: Pool,
-    queues: dict[str, int] | None,
-    strict_order: bool,
-    lease: float | None,
-    grace: float,
-    soft_limit: float | None,
-    hard_limit: float | None,
-    max_tasks_per_child: int | None,
-    max_memory_per_child: int | None,
-    task_log_limit: int,
-    wait_for_broker: bool,
-    name: str | None,
-    watch: bool,
-    with_scheduler: bool,
-    config: str | None,
-    log_level: str | None,
-    log_format: str,
-) -> None:
+@click.option("--with-scheduler", is_flag=True, help="Also send the app's periodic tasks.")
+@worker_options
+def worker(app: str, options: WorkerOptions) -> None:
     """Run the tasks of an app.
 
-    The first SIGINT or SIGTERM stops taking tasks, finishes what runs and puts back what has not
-    started; the second leaves now. Neither loses a task.
+    At the first SIGINT or SIGTERM the worker takes no more tasks, finishes those that run and returns the others to
+    their queues. At the second it returns all of them and stops at once. Neither loses a task.
     """
     from gearmesh.worker.supervisor import run  # the other commands start without it
 
-    options = WorkerOptions(
-        concurrency=concurrency,
-        pool=pool,
-        soft_limit=soft_limit,
-        hard_limit=hard_limit,
-        max_tasks_per_child=max_tasks_per_child,
-        max_memory_per_child=max_memory_per_child,
-        queues=tuple(queues) if queues else None,
-        queue_order="strict" if strict_order else _weights(queues),
-        lease=lease,
-        grace=grace,
-        log_level=log_level,
-        log_format=log_format,
-        task_log_limit=task_log_limit,
-        wait_for_broker=wait_for_broker,
-        consumer_tag=name,
-        config=config,
-        watch=watch,
-        with_scheduler=with_scheduler,
-    )
-    set_up_logging(log_level or "INFO", log_format)
+    set_up_logging(options.log_level or "INFO", options.log_format)
+    need_server(load_app(app, options.config, options.overrides), "worker")
     sys.exit(run(app, options))

@@ -11,8 +11,8 @@ from gearmesh.urls import redact, redact_text
 
 __all__ = ["COMMAND_LINE", "KEYWORD", "check", "check_all", "shown", "shown_unknown", "wrong"]
 
-#: The origin of what a caller gave: the caller knows.
-KEYWORD: Final = "keyword"
+#: The origin of settings that code passes to App or Config.
+KEYWORD: Final = "code"
 #: The origin of settings that an option of a command gives.
 COMMAND_LINE: Final = "command line"
 _MASK: Final = "***"

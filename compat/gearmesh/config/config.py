@@ -212,7 +212,7 @@ class Config:
     def origin(self, path: str) -> str:
         """Where a setting's value comes from.
 
-        ``"default"``, ``"code"``, ``"keyword"`` (of :meth:`load`), ``"command line"``, ``"environment BROKER"``,
+        ``"default"``, ``"code"``, ``"command line"``, ``"environment BROKER"``,
         ``"config.yml line 3"``, or ``"gearmesh dev"``.
         """
         value = self.value(path)
@@ -287,7 +287,7 @@ class Config:
         except ConfigError as exc:
             origin = self.origin(role)
             raise ConfigError(
-                str(exc) if origin in ("code", "default", COMMAND_LINE, KEYWORD) else f"{origin}: {exc}"
+                str(exc) if origin in ("default", COMMAND_LINE, KEYWORD) else f"{origin}: {exc}"
             ) from None
 
 

@@ -17,7 +17,7 @@ log = logging.getLogger("gearmesh.config")
 
 
 class Said(NamedTuple):
-    """A value of a setting, and where it was said: ``environment BROKER``, ``config.yml line 3``, ``keyword``."""
+    """A value of a setting, and where it was said: ``environment BROKER``, ``config.yml line 3``, ``code``."""
 
     value: Any
     origin: str

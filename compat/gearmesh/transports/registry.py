@@ -126,7 +126,7 @@ def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> Door:
         # The connection keeps its broker, also while it is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
         return Door(redact(url), {"transport": MEMORY, "hostname": f"memory://{target.rest}"}, chosen)
-    raise ConfigError(f"broker: {redact(url)!r} is no broker that one can connect to")
+    raise ConfigError(f"broker: {redact(url)!r} runs tasks in the process that sends them; it is no server")
 
 
 def _is_plugins(target: Target) -> TypeGuard[PlainTarget]:
@@ -139,4 +139,4 @@ def _plugin(
     for point in entry_points(group="gearmesh.transports", name=target.scheme):
         connection: kombu.Connection = point.load()(url, consumer=consumer, options=options)
         return connection
-    raise ConfigError(f"broker: {target.scheme!r} is no broker that one can connect to")
+    raise ConfigError(f"broker: {target.scheme!r} runs tasks in the process that sends them; it is no server")

@@ -49,12 +49,14 @@ class Limits:
     def need_processes(self) -> None:
         """Raises ConfigError if there is a hard limit: a thread can't be killed."""
         if self._hard:
-            raise ConfigError(f"hard_limit is {self._hard:g}, but only the pool 'processes' can keep it")
+            raise ConfigError(
+                f"a hard limit of {self._hard:g} s needs 'gearmesh worker --pool processes': a thread cannot be killed"
+            )
         for task in self._tasks.values():
             if task.hard_limit:
                 raise ConfigError(
-                    f"task {task.name!r}: its hard_limit is {task.hard_limit:g}, but only the pool 'processes' "
-                    "can keep it"
+                    f"task {task.name!r} has a hard limit of {task.hard_limit:g} s, which needs "
+                    "'gearmesh worker --pool processes': a thread cannot be killed"
                 )
 
     def look(self, jobs: Mapping[int, Job], executor: Executor) -> None:

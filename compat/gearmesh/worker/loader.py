@@ -7,10 +7,16 @@ import importlib
 import logging
 import os
 import sys
+import sysconfig
 import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Final
 
+import gearmesh
 from gearmesh.app.app import App
-from gearmesh.config import Config
+from gearmesh.config import Config, NoBroker
 from gearmesh.config.layers import using_file
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.logs import set_level
@@ -18,19 +24,49 @@ from gearmesh.worker.options import WorkerOptions
 
 __all__ = ["AppImportError", "load_app", "load_for"]
 
+#: Where code is that is not the user's: Python's own, and gearmesh's.
+_LIBRARIES: Final = (
+    "<frozen ",
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")},
+    str(Path(gearmesh.__file__).parent) + os.sep,
+)
+#: Folders that packages are installed in.
+_INSTALLED: Final = ("site-packages", "dist-packages")
+
 
 class AppImportError(ConfigError):
     """The user's module raised an exception while it was imported.
 
-    The message is that exception's traceback, from the module's first frame on.
+    The message names the exception. For one that is not gearmesh's it also shows the frames of the user's own code.
     """
 
-    def __init__(self, spec: str, error: Exception) -> None:
-        trace = error.__traceback__
-        while trace is not None and _is_machinery_of_imports(trace.tb_frame.f_code.co_filename):
-            trace = trace.tb_next
-        shown = "".join(traceback.format_exception(type(error), error, trace, chain=False)).rstrip()
-        super().__init__(f"app {spec!r} cannot be imported:\n{shown}")
+    def __init__(self, spec: str, error: BaseException) -> None:
+        own = list(_own_frames(error.__traceback__, spec))
+        if isinstance(error, GearmeshError):  # its text says what is wrong: the place is missing
+            super().__init__(f"{_place(*own[-1])}: {error}" if own else str(error))
+            return
+        summary = traceback.StackSummary.extract(iter(own), lookup_lines=True)
+        lines = [f"app {spec!r} cannot be imported:\n", *summary.format()]
+        if isinstance(error, SystemExit):
+            lines.append(f"the module ended the process: SystemExit: {error.code}")
+        else:
+            lines += traceback.format_exception_only(type(error), error)
+        super().__init__("".join(lines).rstrip())
+
+
+def _own_frames(trace: TracebackType | None, spec: str) -> Iterator[tuple[FrameType, int]]:
+    """Frames, with lines, of the user's code: of the app's package wherever it is, and of all that is no library."""
+    package = spec.partition(":")[0].partition(".")[0]
+    for frame, line in traceback.walk_tb(trace):
+        file = frame.f_code.co_filename
+        library = file.startswith(_LIBRARIES) or any(name in Path(file).parts for name in _INSTALLED)
+        if not library or str(frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+            yield frame, line
+
+
+def _place(frame: FrameType, line: int) -> str:
+    file = Path(frame.f_code.co_filename)
+    return f"{file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file} line {line}"
 
 
 def _enable_loggers() -> None:
@@ -41,10 +77,6 @@ def _enable_loggers() -> None:
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and (name == "gearmesh" or name.startswith("gearmesh.")):
             logger.disabled = False
-
-
-def _is_machinery_of_imports(file: str) -> bool:
-    return file == __file__ or file.startswith("<frozen importlib") or file == importlib.__file__
 
 
 def load_for(spec: str, options: WorkerOptions, *, tell: bool = True) -> App:
@@ -58,7 +90,7 @@ def load_for(spec: str, options: WorkerOptions, *, tell: bool = True) -> App:
     Raises:
         ConfigError: as :func:`load_app`.
     """
-    app = load_app(spec, options.config)
+    app = load_app(spec, options.config, options.overrides)
     if options.lease is not None:
         app.config = dataclasses.replace(app.config, lease=options.lease)
 
@@ -73,18 +105,26 @@ def load_for(spec: str, options: WorkerOptions, *, tell: bool = True) -> App:
     return app
 
 
-def load_app(spec: str, file: str | None = None) -> App:
+def load_app(
+    spec: str,
+    file: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    needs_broker: bool = True,
+) -> App:
     """Import ``package.module:name`` (the working directory is looked in too) and return the App.
 
     ``name`` may have dots; left out, it is ``app``.
 
     Args:
-        spec: what to import.
-        file: a YAML file for the app: where its own code names no broker, the settings are loaded from it
-            and the environment; else what it says wins over what the code says. None: there is none.
+        spec: the app to import.
+        file: a YAML file, whose values win over those that the app's code names, and which the app reads if its
+            code names no broker. None: no file.
+        overrides: settings that win over everything else, as options on the command line do.
+        needs_broker: False accepts an app for which no broker is configured.
 
     Raises:
-        ConfigError: the module or the name is not there, or is no App.
+        ConfigError: the module or the name is not there, the name is no App, or no broker is configured for it.
         AppImportError: the module raised an exception while it was imported.
     """
     module_name, _, name = spec.partition(":")
@@ -94,27 +134,38 @@ def load_app(spec: str, file: str | None = None) -> App:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
+    with using_file(file):
+        found = _imported(spec, module_name)
+        _enable_loggers()
+        for part in name.split("."):
+            if not hasattr(found, part):
+                apps = [
+                    key for key, value in getattr(found, "__dict__", {}).items() if isinstance(value, App)
+                ]
+                hint = f"; it has {', '.join(sorted(apps))}" if apps else ""
+                raise ConfigError(f"app {spec!r}: module {module_name!r} has no {part!r}{hint}")
+            found = getattr(found, part)
+        if not isinstance(found, App):
+            raise ConfigError(f"app {spec!r} is of the type {type(found).__name__}, expected a gearmesh App")
+        try:
+            found.override(overrides or {}, file=file)
+        except NoBroker:
+            if needs_broker:
+                raise ConfigError(
+                    f"app {spec!r} has no broker: name one in App(…) or in BROKER in the environment, give --broker "
+                    "URL or --config FILE, or run gearmesh dev in this folder"
+                ) from None
+    return found
+
+
+def _imported(spec: str, module: str) -> object:
     try:
-        with using_file(file):
-            found: object = importlib.import_module(module_name)
-    except GearmeshError:
-        raise
-    except Exception as error:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+        if missing is not None and f"{module}.".startswith(f"{missing}."):
+            hint = f"; do you mean {module.removesuffix('.py')}:app?" if module.endswith(".py") else ""
             raise ConfigError(
-                f"app {spec!r}: there is no module {missing!r} in {here} or on the path"
+                f"app {spec!r}: there is no module {missing!r} in {os.getcwd()} or on the path{hint}"
             ) from None
         raise AppImportError(spec, error) from error
-    _enable_loggers()
-    for part in name.split("."):
-        if not hasattr(found, part):
-            apps = [key for key, value in vars(found).items() if isinstance(value, App)]
-            hint = f"; it has {', '.join(sorted(apps))}" if apps else ""
-            raise ConfigError(f"app {spec!r}: module {module_name!r} has no {part!r}{hint}")
-        found = getattr(found, part)
-    if not isinstance(found, App):
-        raise ConfigError(f"app {spec!r} is a {type(found).__name__}, expected a gearmesh App")
-    if file is not None:
-        found.config = found.config.under(file)
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gearmesh.config.kinds import LEVELS
@@ -43,6 +43,7 @@ class WorkerOptions:
         wait_for_broker: wait at start for a broker that is away, instead of failing.
         consumer_tag: begins the name this worker consumes under; None: host and process id do. The rest is new at
             each start: what an earlier incarnation held must not be mixed up with what this one fetches.
+        broker, backend: URLs that win over the app's; None: the app's. ``repr`` does not show them.
         config: a YAML file for the app, see :func:`gearmesh.worker.loader.load_app`; None: there is none.
         watch: read it again every 10 s, see :meth:`gearmesh.app.app.App.watch_config`.
         with_scheduler: run a scheduler, too, in a process of its own.
@@ -66,6 +67,8 @@ class WorkerOptions:
     task_log_limit: int = 100
     wait_for_broker: bool = False
     consumer_tag: str | None = None
+    broker: str | None = field(default=None, repr=False)
+    backend: str | None = field(default=None, repr=False)
     config: str | None = None
     watch: bool = False
     with_scheduler: bool = False
@@ -81,7 +84,7 @@ class WorkerOptions:
                 raise ConfigError(f"{name} is {limit}, expected seconds, 0 or more")
         if self.hard_limit and self.pool != "processes":
             raise ConfigError(
-                f"hard_limit is {self.hard_limit:g}, expected none: only pool 'processes' can keep it"
+                f"hard_limit is {self.hard_limit:g}, expected --pool processes with it: a thread cannot be killed"
             )
         if self.task_log_limit < 0:
             raise ConfigError(f"task_log_limit is {self.task_log_limit}, expected 0 or more")
@@ -100,6 +103,12 @@ class WorkerOptions:
             raise ConfigError(f"log_level is {self.log_level!r}, expected one of {', '.join(LEVELS)}")
         if self.log_format not in FORMATS:
             raise ConfigError(f"log_format is {self.log_format!r}, expected one of {', '.join(FORMATS)}")
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """Settings that win over the app's own."""
+        given = {"broker": self.broker, "backend": self.backend}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def board_size(self) -> int:

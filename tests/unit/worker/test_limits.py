@@ -106,10 +106,10 @@ def test_it_is_an_error_that_is_retried(app: App) -> None:
 
 
 def test_only_processes_keep_a_hard_limit(app: App) -> None:
-    with pytest.raises(ConfigError, match=r"^hard_limit is 5, but only the pool 'processes' can keep it"):
+    with pytest.raises(ConfigError, match=r"^a hard limit of 5 s needs 'gearmesh worker --pool processes'"):
         Worker(app, hard_limit=5)
     app.task(spin, name="stubborn", hard_limit=7)
-    with pytest.raises(ConfigError, match=r"^task 'stubborn': its hard_limit is 7, but only"):
+    with pytest.raises(ConfigError, match=r"^task 'stubborn' has a hard limit of 7 s, which needs"):
         Worker(app)
 
 

@@ -1,0 +1,138 @@
+"""``MODULE:APP`` on the command line: where it may be typed, and what a shell completes it to."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+__all__ = ["app_argument", "app_option", "chosen_app", "complete_app", "first_word_is_app", "words"]
+
+_SPEC: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+#: How an app is usually made in a module: at the start of a line, with or without an annotation.
+_MAKES_APP: Final = re.compile(r"^(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)?App\(", re.MULTILINE)
+#: Folders and files that completion looks into before it gives up; a shell must not wait.
+MAX_COMPLETION_ENTRIES: Final = 2000
+MAX_COMPLETION_DEPTH: Final = 4
+MAX_MODULE_BYTES: Final = 200_000
+
+
+def complete_app(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The apps below the working directory that begin as what was typed. Modules are read, not imported."""
+    return sorted(each for each in _apps(Path.cwd()) if each.startswith(incomplete))
+
+
+def _apps(here: Path) -> Iterator[str]:
+    folders = [(here, "", 0)]
+    seen = 0
+    while folders:
+        folder, package, depth = folders.pop(0)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            seen += 1
+            if seen > MAX_COMPLETION_ENTRIES:
+                return
+            name, ending = os.path.splitext(entry.name)
+            if not name.isidentifier():
+                continue
+            if entry.is_dir():
+                if depth < MAX_COMPLETION_DEPTH and not Path(entry.path, "pyvenv.cfg").exists():
+                    folders.append((Path(entry.path), f"{package}{entry.name}.", depth + 1))
+            elif ending == ".py" and entry.stat().st_size <= MAX_MODULE_BYTES:
+                module = package.rstrip(".") if name == "__init__" else package + name
+                text = Path(entry.path).read_text("utf-8", errors="replace")
+                yield from (f"{module}:{app}" for app in _MAKES_APP.findall(text))
+
+
+def app_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``-A``, which the command gets as ``spec``."""
+    return click.option("-A", "--app", "spec", metavar="MODULE:APP", help=help, shell_complete=complete_app)
+
+
+def chosen_app(*specs: str | None) -> str | None:
+    """The app that was typed, as an argument, with ``-A``, or with ``-A`` before the command; None: none was.
+
+    Raises:
+        click.UsageError: two different ones were.
+    """
+    before = click.get_current_context().find_root().params.get("spec")
+    typed = {spec if ":" in spec else f"{spec}:app": spec for spec in (*specs, before) if spec}
+    if len(typed) > 1:
+        raise click.UsageError(f"the app is {' and '.join(map(repr, typed.values()))}: give one of them")
+    return next(iter(typed.values()), None)
+
+
+def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``MODULE:APP`` as an argument and as ``-A``, which the command gets as ``app``."""
+
+    @wraps(command)
+    def collected(*args: Any, app: str | None, spec: str | None, **given: Any) -> Any:
+        chosen = chosen_app(app, spec)
+        if chosen is None:
+            raise click.UsageError("no app: give MODULE:APP, such as shop.tasks:app")
+        return command(*args, app=chosen, **given)
+
+    argument = click.argument("app", required=False, metavar="[MODULE:APP]", shell_complete=complete_app)
+    return argument(app_option("The app, in place of the argument; APP is 'app' if left out.")(collected))
+
+
+def first_word_is_app(words: Sequence[str]) -> bool:
+    """True if the first word has the form MODULE:APP, and there is such a module, which is not Python's own."""
+    word = words[0]
+    if not _SPEC.fullmatch(word):
+        return False
+    module = word.partition(":")[0].partition(".")[0]
+    return (
+        module not in sys.stdlib_module_names
+        and PathFinder.find_spec(module, [os.getcwd(), *sys.path]) is not None
+    )
+
+
+def words(
+    name: str | None,
+    metavar: str = "",
+    *,
+    least: int = 0,
+    most: int | None = None,
+    has_app: Callable[[Sequence[str]], bool] = first_word_is_app,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add a command's arguments, with MODULE:APP before them, as ``-A`` has it. Belongs directly above ``servers``.
+
+    Args:
+        name: of the parameter that gets them, as a tuple; None: the command takes none but the app.
+        metavar: their names in the help.
+        least, most: how many there may be, without the app; None: any number.
+        has_app: tells whether the first of the words, at least one, is the app.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def collected(*args: Any, **given: Any) -> Any:
+            said = list(given.pop(name or "words"))
+            if said and has_app(said):
+                given["spec"] = chosen_app(said.pop(0), given["spec"])
+            if len(said) < least:
+                raise click.UsageError(f"Missing argument '{metavar}'.")
+            if most is not None and len(said) > most:
+                extra = " ".join(said[most:])
+                raise click.UsageError(f"Got unexpected extra argument ({extra})")
+            if name is not None:
+                given[name] = tuple(said)
+            return command(*args, **given)
+
+        shown = f"[MODULE:APP] {metavar}".rstrip()
+        return click.argument(name or "words", nargs=-1, metavar=shown, shell_complete=complete_app)(
+            collected
+        )
+
+    return decorate
