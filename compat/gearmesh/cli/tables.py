@@ -61,7 +61,8 @@ class Column:
     Attributes:
         heading: its name.
         right: align numbers to the right.
-        drop: the table is drawn without the column where the terminal is too narrow; 1 goes first; 0: never.
+        drop: on a terminal the table is drawn without the column where there is too little room (1 goes first), or
+            nothing is in it; 0: never.
         least: cells may be cut to so many characters; 0: they are never cut.
         identifier: cells are ids, of which a unique beginning may be shown.
         lines: cells may have several lines, which are drawn under each other on a terminal.
@@ -93,15 +94,18 @@ class Table:
         assert len(cells) == len(self.columns)
         self.rows.append([cell if isinstance(cell, Cell) else Cell(cell) for cell in cells])
 
-    def show(self, *, blocks: bool = False) -> bool:
+    def show(self, *, blocks: bool = False, whole: bool = False) -> bool:
         """Print the rows to standard output; True if something was left out or cut, which ``wide`` would show.
 
-        ``blocks``: on a terminal, print each row as a block even if a table fits. Without rows nothing is printed.
+        ``blocks``: on a terminal, print each row as a block even if a table fits. ``whole``: print blocks rather
+        than a table in which something is left out or cut. Without rows nothing is printed.
         """
         if not self.rows:
             return False
         width = terminal_width()
         lines, cut = self.render(width, blocks=blocks)
+        if cut and whole:
+            lines, cut = self.render(width, blocks=True)
         screen = console()
         for line in lines:
             screen.print(line, soft_wrap=True)
@@ -120,7 +124,9 @@ class Table:
             ]
             for row in self.rows
         ]
-        kept = list(range(len(self.columns)))
+        kept = [
+            i for i, column in enumerate(self.columns) if not column.drop or any(row[i].text for row in grid)
+        ]
         if self._room(grid, kept, width, natural=True) >= 0:
             return self._lines(grid, kept, self._widths(grid, kept)), False
         self._shorten_ids(grid)
@@ -205,14 +211,13 @@ class Table:
         return width - sum(widths) - GAP * (len(kept) - 1)
 
     def _fitted(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], width: int) -> list[int]:
-        """Widths that fill the terminal: the spare columns go to the cells that are cut, evenly."""
+        """Widths that fill the terminal: cells that need little more get it, and those that need most are cut."""
         widths, wanted = self._minima(grid, kept), self._widths(grid, kept)
         room = self._room(grid, kept, width)
-        while room > 0 and (short := [i for i, now in enumerate(widths) if now < wanted[i]]):
-            for i in sorted(short, key=lambda i: wanted[i] - widths[i]):
-                if room > 0:
-                    widths[i] += 1
-                    room -= 1
+        for i in sorted(range(len(kept)), key=lambda i: wanted[i] - widths[i]):
+            more = min(room, wanted[i] - widths[i])
+            widths[i] += more
+            room -= more
         return widths
 
     def _shorten_ids(self, grid: Sequence[list[_Drawn]]) -> None:
@@ -255,7 +260,8 @@ def block_lines(heading: str, text: str, style: str, indent: int, width: int | N
     pieces = [piece for line in text.split("\n") for piece in _wrapped(line, room)]
     lines = []
     for piece in pieces:
-        line = Text(set_cell_size(heading, indent), "bold")
+        line = Text()
+        line.append(set_cell_size(heading, indent), "bold")
         line.append(piece, style)
         lines.append(line)
         heading = ""

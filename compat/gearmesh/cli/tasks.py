@@ -63,7 +63,7 @@ def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
             _retries(task.retry_policy, about["retries"]),
             ", ".join(about["periodic"]),
         )
-    cut = table.show()
+    cut = table.show(whole=True)
     note(f"{counted(len(found), 'task')}{'; --wide shows everything' if cut else ''}")
     if not found:
         note(f"a worker of {app} can run nothing: import the modules with its tasks there", "yellow")
