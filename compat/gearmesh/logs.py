@@ -33,8 +33,8 @@ _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {
     "asctime",
     "taskName",
 }  # 3.12: asyncio's task
-#: Fields that only machines need: the message says the same for people.
-_MACHINE_FIELDS: Final = frozenset({"seconds"})
+#: Attribute with a dict of fields that only JSON lines have, since the message says the same for people.
+_DETAILS: Final = "_details"
 #: ANSI colours by level, for a terminal.
 _COLOURS: Final = {
     logging.DEBUG: "\033[2m",
@@ -103,9 +103,9 @@ def _in_colour(stream: TextIO) -> bool:
 
 
 class HumanFormatter(logging.Formatter):
-    """``2026-11-21 13:03:41.337 INFO    succeeded in 12.3 ms  task=add uuid=task_…``
+    """``2026-11-21 13:03:41.337 INFO    worker: succeeded in 12.3 ms  task=add uuid=task_…``
 
-    Times are local.
+    Times are local. Loggers of gearmesh are shown without ``gearmesh.``.
 
     Args:
         colour: colour lines by their level; INFO stays as it is.
@@ -113,13 +113,12 @@ class HumanFormatter(logging.Formatter):
 
     def __init__(self, *, colour: bool = False) -> None:
         self._colour = colour
-        super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+        super().__init__("%(asctime)s", "%Y-%m-%d %H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        fields = " ".join(
-            f"{key}={_plain(value)}" for key, value in _fields(record) if key not in _MACHINE_FIELDS
-        )
-        line = super().formatMessage(record)
+        fields = " ".join(f"{key}={_plain(value)}" for key, value in _fields(record))
+        name = record.name.removeprefix("gearmesh.")
+        line = f"{record.asctime}.{int(record.msecs):03d} {record.levelname:<7} {name}: {record.message}"
         colour = _COLOURS.get(record.levelno) if self._colour else None
         if colour:
             line = f"{colour}{line}{_RESET}"
@@ -142,6 +141,7 @@ class JsonFormatter(logging.Formatter):
         }
         for key, value in _fields(record):
             entry.setdefault(key, value)
+        entry |= {key: value for key, value in vars(record).get(_DETAILS, {}).items() if key not in entry}
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return redact_text(msgspec.json.encode(entry, enc_hook=str).decode())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration", "short_id"]
+from datetime import datetime
+
+__all__ = ["counted", "duration", "local_time", "short_id"]
 
 #: Letters of a UUID of Machinery's that tell the tasks of a log apart: ``task_`` and eight digits.
 SHORT_ID_LENGTH = 13
@@ -27,6 +29,11 @@ def duration(seconds: float) -> str:
         if seconds < 2 * size * (60 if unit == "min" else 24):
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 86400:.3g} days"
+
+
+def local_time(unix_ns: int) -> str:
+    """Unix nanoseconds as local time with its offset, as lines of the log have it: ``2026-11-29T02:00:00+01:00``."""
+    return datetime.fromtimestamp(unix_ns // 10**9).astimezone().isoformat()
 
 
 def short_id(uuid: str) -> str:

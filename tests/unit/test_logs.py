@@ -44,9 +44,57 @@ def lines(fmt: str, level: str = "INFO") -> str:
 def test_human_lines() -> None:
     first, second, *trace = lines("human").splitlines()
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
-    assert re.fullmatch(rf"{stamp} INFO    task done  task=add uuid=task_1 note='a b'", first)
-    assert second.endswith("ERROR   lost redis://***@h:1/0  url=redis+socket://***@/a.sock")
+    assert re.fullmatch(rf"{stamp} INFO    test: task done  task=add uuid=task_1 note='a b'", first)
+    assert second.endswith("ERROR   test: lost redis://***@h:1/0  url=redis+socket://***@/a.sock")
     assert trace[-1] == "ValueError: cannot reach redis://***@h:1/0"
+
+
+def test_details_are_for_machines() -> None:
+    stream = io.StringIO()
+    log = logging.getLogger("gearmesh.worker")
+    for fmt in ("human", "json"):
+        set_up_logging("INFO", fmt, stream)
+        log.info("ran", extra={"seconds": 7, "_details": {"mean": 0.5, "seconds": 8}})
+    human, as_json = stream.getvalue().splitlines()
+    assert human.endswith(" INFO    worker: ran  seconds=7")
+    found = json.loads(as_json)
+    assert (found["seconds"], found["mean"]) == (7, 0.5)
+    assert "_details" not in found
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "stream", "coloured"),
+    [
+        ({"TERM": "xterm"}, Terminal, True),
+        ({"TERM": "dumb"}, Terminal, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, Terminal, False),
+        ({"TERM": "xterm"}, io.StringIO, False),
+        ({"FORCE_COLOR": "1"}, io.StringIO, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, io.StringIO, False),
+    ],
+)
+def test_colours(
+    environment: dict[str, str],
+    stream: type[io.StringIO],
+    coloured: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TERM", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    out = stream()
+    set_up_logging("INFO", "human", out)
+    logging.getLogger("gearmesh.worker").info("fine")
+    logging.getLogger("gearmesh.worker").error("broken")
+    fine, broken = out.getvalue().splitlines()
+    assert "\033" not in fine
+    assert ("\033[31m" in broken) is coloured
 
 
 def test_json_lines() -> None:

@@ -64,4 +64,4 @@ class Pool:
             try:
                 call()
             except Exception as exc:  # the thread is for others too
-                log.critical("periodic: %r", exc, exc_info=True)
+                log.critical("a periodic task could not be handled: %r", exc, exc_info=True)

@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from gearmesh.app.app import App
@@ -15,13 +16,12 @@ from gearmesh.app.periodic import Periodic
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.locks.base import Claim, Lock
 from gearmesh.locks.registry import open_lock
-from gearmesh.pauses import Pauses
+from gearmesh.pauses import OutageLog, Pauses
 from gearmesh.scheduler.clock import Clock, SystemClock, Waker
 from gearmesh.scheduler.pool import Pool
 from gearmesh.scheduler.timetable import Firing, Missed, Timetable
-from gearmesh.units import duration
+from gearmesh.units import counted, duration, local_time
 from gearmesh.urls import redact
-from gearmesh.wire import gotime
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -67,6 +67,8 @@ class Scheduler:
         for entry in app.periodics.entries.values():
             self._check(entry)
         self._alone = lock is None and config.lock is None
+        self._lock_outage = OutageLog(log, self._shown_lock)
+        self._sending_outage = OutageLog(log, self._shown_servers)
         self._clock = clock or SystemClock()
         self._name = uuid.uuid4().hex
         self._numbers = 0
@@ -150,7 +152,7 @@ class Scheduler:
                     self._queue(firing)
                 self._clock.wait(self._waker, pause)
         except BaseException as exc:
-            log.critical("the scheduler has ended: %r", exc, exc_info=True)
+            log.critical("the scheduler stops because of an error: %r", exc, exc_info=True)
             raise
         finally:
             unwatch()
@@ -208,16 +210,17 @@ class Scheduler:
         now = self._clock.now().wall
         key = entry.lock_key(self._executable)
         keep = entry.remembered(now, *entry.deadlines([now]))
-        patience = self._patience(entry, None)
+        patience = self._patience(None, self._lock_outage)
         while not self._ending:
             try:
                 self._check(entry)  # it may be new
                 known = self._lock.begin(key, now, keep)
+                self._lock_outage.worked()
             except self._lock.connection_errors as exc:
                 patience(exc)
                 continue
             except GearmeshError as exc:
-                log.error("%s; nothing is caught up", exc)
+                log.error("%s: runs that were missed while no scheduler ran are not sent", exc)
                 known = now
             with self._mutex:
                 self._known[entry.name] = known
@@ -241,9 +244,9 @@ class Scheduler:
                 self._tell_lost(firing, repr(exc), exc_info=True)
 
     def _fire(self, firing: Firing, holder: str) -> None:
-        patience = self._patience(firing.entry, firing.until_ns)
-        if not self._take(firing, holder, patience):
+        if not self._take(firing, holder):
             return
+        patience = self._patience(firing.until_ns, self._sending_outage)
         while True:
             try:
                 result = self.app._fire(firing.entry, patience)
@@ -251,12 +254,14 @@ class Scheduler:
                 if not patience(exc):
                     raise
             else:
+                self._sending_outage.worked()
                 log.info("sent", extra=_shown(firing) | {"uuid": getattr(result, "uuid", "")})
                 return
 
-    def _take(self, firing: Firing, holder: str, patience: Callable[[BaseException], bool]) -> bool:
+    def _take(self, firing: Firing, holder: str) -> bool:
         """True if this scheduler is the one to fire it."""
         entry, due = firing.entry, firing.due_ns
+        patience = self._patience(firing.until_ns, self._lock_outage)
         trouble: BaseException | None = None
         while True:
             now = self._clock.now().wall
@@ -264,7 +269,7 @@ class Scheduler:
                 log.info("left to other schedulers: this one is stopping", extra=_shown(firing))
                 return False
             if now >= firing.until_ns:
-                self._tell_lost(firing, trouble or "there was no time")
+                self._tell_lost(firing, trouble or "it is due again already")
                 return False
             claim = Claim(
                 key=entry.lock_key(self._executable),
@@ -275,17 +280,19 @@ class Scheduler:
                 keep=entry.remembered(due, firing.until_ns),
             )
             try:
-                return self._lock.take(claim)
+                taken = self._lock.take(claim)
+                self._lock_outage.worked()
+                return taken
             except self._lock.connection_errors as exc:
                 trouble = exc
                 patience(exc)
 
-    def _patience(self, entry: Periodic, until_ns: int | None) -> Callable[[BaseException], bool]:
-        """Waits between two tries; says no when it is too late or the scheduler leaves."""
+    def _patience(self, until_ns: int | None, outage: OutageLog) -> Callable[[BaseException], bool]:
+        """A function that waits between two tries; it returns False when it is too late or the scheduler leaves."""
         pauses = Pauses(0.1)
 
         def wait(exc: BaseException) -> bool:
-            pauses.log(log, f"periodic {entry.name}", exc)
+            outage.failed(exc, "due tasks are kept, and sent if it is back before they are due again")
             pause = pauses.next()
             if until_ns is not None:
                 pause = min(pause, (until_ns - self._clock.now().wall) / SECOND)
@@ -295,33 +302,46 @@ class Scheduler:
 
         return wait
 
-    # -- telling
+    # -- logging
+
+    def _shown_lock(self) -> str:
+        lock = self.app.config.lock
+        return f"lock {redact(lock)}" if lock else "the lock"
+
+    def _shown_servers(self) -> str:
+        broker, backend = self.app.shown_broker, self.app.backend_shown
+        return (
+            f"broker {broker}"
+            if backend in (broker, "", None)
+            else f"broker {broker} or result backend {backend}"
+        )
 
     def _tell_begin(self) -> None:
         entries = self.app.periodics.entries
         now = self._clock.now().wall
         due = min((entry.next_after(now) for entry in entries.values()), default=0)
         log.info(
-            "scheduling %d periodic %s; lock %s; %s",
-            len(entries),
-            "task" if len(entries) == 1 else "tasks",
+            "gearmesh %s scheduler: broker %s; lock %s; %s; %s",
+            version("gearmesh"),
+            self.app.shown_broker,
             redact(self.app.config.lock) if self.app.config.lock else "none",
-            f"the next is due in {duration((due - now) / SECOND)}" if due > now else "none is due",
+            counted(len(entries), "periodic task"),
+            f"the next one is due in {duration((due - now) / SECOND)}" if due > now else "none is due",
+            extra={"_details": {"periodic_tasks": sorted(entries)}},
         )
         if self._alone:
             log.info("no lock configured: if you run several schedulers, each one sends every task")
 
     def _tell_missed(self, missed: Missed) -> None:
         log.error(
-            "periodic tasks missed: %d or more, the last of them due %s",
-            missed.count,
-            gotime.format_ns(missed.last_ns),
-            extra={"periodic": missed.entry.name},
+            "missed %s or more, since no scheduler ran in time",
+            counted(missed.count, "run"),
+            extra={"periodic": missed.entry.name, "last_due": local_time(missed.last_ns)},
         )
 
     def _tell_lost(self, firing: Firing, why: object, *, exc_info: bool = False) -> None:
-        log.error("periodic task not sent: %s", why, extra=_shown(firing), exc_info=exc_info)
+        log.error("not sent: %s", why, extra=_shown(firing), exc_info=exc_info)
 
 
 def _shown(firing: Firing) -> dict[str, str]:
-    return {"periodic": firing.entry.name, "due": gotime.format_ns(firing.due_ns)}
+    return {"periodic": firing.entry.name, "due": local_time(firing.due_ns)}

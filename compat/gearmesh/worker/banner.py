@@ -27,6 +27,18 @@ def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
         version("gearmesh"),
         app.shown_broker,
         app.backend_shown or "none",
+        extra={
+            "_details": {
+                "version": version("gearmesh"),
+                "broker": app.shown_broker,
+                "backend": app.backend_shown,
+                "queues": list(queues),
+                "pool": options.pool,
+                "slots": options.concurrency,
+                "lease": app.config.lease,
+                "tasks": sorted(app.tasks),
+            }
+        },
     )
     noun = {"threads": "thread", "processes": "process", "asyncio": "coroutine"}[options.pool]
     slots = (
@@ -45,11 +57,11 @@ def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
     if names:
         more = f" and {len(names) - MAX_TASKS_SHOWN} more" if len(names) > MAX_TASKS_SHOWN else ""
         log.info("%s: %s%s", counted(len(names), "task"), ", ".join(names[:MAX_TASKS_SHOWN]), more)
-    for oddity in oddities(app):
+    for oddity in oddities(app, queues):
         log.warning("%s", oddity)
 
 
-def oddities(app: App) -> list[str]:
+def oddities(app: App, queues: Sequence[str] = ()) -> list[str]:
     """Sentences about settings that can hardly be meant."""
     found = []
     if not app.tasks:
@@ -63,6 +75,15 @@ def oddities(app: App) -> list[str]:
     for names in names_of.values():
         if len(names) > 1:
             found.append(f"one function is registered under several names: {', '.join(sorted(names))}")
+    known = {app.config.default_queue} | {
+        task.options.queue for task in app.tasks.values() if task.options.queue
+    }
+    found.extend(
+        f"no task of this app is sent to the queue {queue!r}; it is read for other programs that send there. "
+        f"Queues of this app: {', '.join(sorted(known))}"
+        for queue in queues
+        if queue not in known
+    )
     if app.config.broker.startswith("memory:"):
         found.append("the broker is in this process's memory: no other process can send tasks to this worker")
     return found

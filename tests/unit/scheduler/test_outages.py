@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 import pytest
 import redis
@@ -108,9 +109,36 @@ def test_the_broker_is_away_for_too_long(
         time.steady += 60 * 10**9
         going.join(20)
     (lost,) = [record for record in caplog.records if "not sent" in record.message]
-    assert vars(lost)["due"] == "2024-03-01T12:01:00Z"
+    assert datetime.fromisoformat(vars(lost)["due"]) == datetime(2024, 3, 1, 12, 1, tzinfo=timezone.utc)
     assert "could not be published to queue 'machinery_tasks'" in lost.message
     app.close()
+
+
+def test_an_outage_is_logged_once(
+    make_redis: Callable[..., RedisServer],
+    redis_url: str,
+    time: SimulatedTime,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "gearmesh.scheduler")
+    server = make_redis(aof="always")
+    with App(server.url, server.url, lock=redis_url) as app:
+        for name in "abc":
+            app.periodic("0 * * * *", app.remote("x").s(), name=name, tz="UTC")
+        with Scheduler(app, clock=time.clock()) as scheduler:
+            server.kill()
+            going = Advance(time, 3600, scheduler)
+            eventually(lambda: "unreachable" in caplog.text)
+            going.join(1.5)
+            server.start()
+            going.join(20)
+            assert not going.is_alive()
+    outage = [message for message in caplog.messages if "reachable" in message]
+    warning, back = outage
+    assert warning.startswith(
+        f"broker {server.url} is unreachable (due tasks are kept, and sent if it is back before they are due again): "
+    )
+    assert back.startswith(f"broker {server.url} is reachable again after ")
 
 
 def test_the_end_while_the_broker_is_away(
@@ -125,7 +153,7 @@ def test_the_end_while_the_broker_is_away(
     with Scheduler(app, clock=time.clock()) as scheduler:
         server.kill()
         going = Advance(time, 3600, scheduler)
-        eventually(lambda: "periodic x" in caplog.text)
+        eventually(lambda: "unreachable" in caplog.text)
         assert scheduler.stop(0.2) is False
         going.join(20)
         eventually(lambda: "not sent" in caplog.text)

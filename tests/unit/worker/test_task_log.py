@@ -139,9 +139,9 @@ def test_durations(seconds: float, shown: str) -> None:
 
 
 def test_the_banner(caplog: pytest.LogCaptureFixture) -> None:
-    app = App("redis://:secret@127.0.0.1:6379/0", "null")
+    app = App("redis://:secret@127.0.0.1:6379/0", "null", default_queue="a")
     for number in range(MAX_TASKS_SHOWN + 2):
-        app.task(lambda: None, name=f"task{number:02}")
+        app.task(lambda: None, name=f"task{number:02}", queue="b")
     log_banner(app, WorkerOptions(concurrency=1), ["a", "b"])
     text = "\n".join(caplog.messages)
     assert "secret" not in text
@@ -150,6 +150,30 @@ def test_the_banner(caplog: pytest.LogCaptureFixture) -> None:
     assert f"{MAX_TASKS_SHOWN + 2} tasks: task00, " in text
     assert text.endswith("task29 and 2 more")
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_the_banner_as_one_record_for_machines(caplog: pytest.LogCaptureFixture) -> None:
+    app = App("redis://:secret@127.0.0.1:6379/0", "null", default_queue="shop")
+    app.task(lambda: None, name="pack")
+    log_banner(app, WorkerOptions(concurrency=3), ["shop"])
+    details = vars(caplog.records[0])["_details"]
+    assert {key: details[key] for key in ("queues", "pool", "slots", "lease", "tasks")} == {
+        "queues": ["shop"],
+        "pool": "threads",
+        "slots": 3,
+        "lease": 30.0,
+        "tasks": ["pack"],
+    }
+    assert "secret" not in str(details)
+
+
+def test_a_queue_that_no_task_is_sent_to_is_odd() -> None:
+    app = App("redis://127.0.0.1:6379/0", "null", default_queue="shop")
+    app.task(lambda: None, name="pack", queue="parcels")
+    assert oddities(app, ["shop", "parcels"]) == []
+    (odd,) = oddities(app, ["parcels", "parcel"])
+    assert odd.startswith("no task of this app is sent to the queue 'parcel'")
+    assert odd.endswith("Queues of this app: parcels, shop")
 
 
 def test_what_is_odd_is_a_warning(app: App) -> None:
