@@ -13,9 +13,12 @@
     add.delay(1, 2).get(timeout=5)
 """
 
+from typing import TYPE_CHECKING
+
 from gearmesh.app.app import App
 from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group, signature
 from gearmesh.app.context import TaskContext, current
+from gearmesh.app.habits import MODULE as _CELERY_NAMES
 from gearmesh.app.late import task
 from gearmesh.app.progress import Progress
 from gearmesh.app.results import AsyncResult, Result, Typed
@@ -124,3 +127,11 @@ __all__ = [
 
 #: Celery's name of :func:`task`.
 shared_task = task
+
+if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+    def __getattr__(name):
+        if name in _CELERY_NAMES:
+            # As an AttributeError, "from gearmesh import Celery" would lose the sentence.
+            raise ImportError(f"gearmesh has no {name!r}: {_CELERY_NAMES[name]}", name=name)
+        raise AttributeError(f"module 'gearmesh' has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +41,7 @@ from gearmesh.config import Config, NoBroker
 from gearmesh.config.checks import COMMAND_LINE
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
-from gearmesh.errors import BackendError, NoBackend, TaskError
+from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
 from gearmesh.forks import PerProcess
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
@@ -62,6 +63,10 @@ R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 #: The class of what comes of a workflow.
 S = TypeVar("S", bound=Result[Any])
+
+
+#: Celery's first argument: an app's name. ("eager" and its kin are URLs without a colon.)
+_NAME = re.compile(r"(?!(?:eager|memory|null)$)[A-Za-z_][\w.]*")
 
 
 class App:
@@ -102,10 +107,10 @@ class App:
     ) -> None:
         given = {key: value for key, value in (("broker", broker), ("backend", backend)) if value is not None}
         self._given = given | settings
-        with suppress(
-            NoBroker
-        ):  # tests import modules with an App() where there is none: it is needed for use only
+        try:
             self._set_config(_config(config, self._given))
+        except NoBroker:  # tests import modules with an App() where there is none: it is needed for use only
+            _config(None, {**self._given, "broker": "eager"})  # what was given is checked at once
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
@@ -122,6 +127,14 @@ class App:
         self._outbox = Outbox(self, self._publisher)
         self._periodics = Periodics(self)
         self.include(*include)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **kwargs):
+            if args and isinstance(args[0], str) and ("broker" in kwargs or _NAME.fullmatch(args[0])):
+                # The value is not shown: it may be a password.
+                raise ConfigError("App: it has no name, expected App(broker, backend) with URLs")
+            return super().__new__(cls)
 
     def __repr__(self) -> str:
         shown = self.shown_broker if "_config" in self.__dict__ else "without a broker"
@@ -460,9 +473,15 @@ class App:
     @property
     def eager_twin(self) -> App:
         """An app with the same tasks and handlers, which runs them in the caller and keeps results in this process."""
-        if self.eager:
-            return self
-        return self._twin.get()
+        return self if self.configured and self.eager else self._twin.get()
+
+    @property
+    def configured(self) -> bool:
+        """True if it has settings to be used with; False while no layer of its settings names a broker."""
+        if "_config" not in self.__dict__:
+            with suppress(NoBroker):
+                self._set_config(_config(None, self._given))
+        return "_config" in self.__dict__
 
     def _make_twin(self) -> App:
         twin = App("eager", "eager")

@@ -23,27 +23,45 @@ CELERY_NAMES: Final = {
     "task_default_exchange": "amqp.exchange",
     "task_default_exchange_type": "amqp.exchange_type",
     "task_default_routing_key": "amqp.binding_key",
-    "worker_prefetch_multiplier": "amqp.prefetch_count",
 }
 #: Celery's settings that have no equal, and the answer to each.
 ANSWERS: Final = {
+    "accept_content": "messages are Machinery's JSON, as Go reads it",
     "beat_schedule": "declare periodic tasks by app.periodic(spec, signature)",
+    "broker_connection_retry": "a worker waits for its broker by itself",
+    "broker_connection_retry_on_startup": "use the worker's --wait-for-broker",
+    "broker_pool_limit": "connections are opened as they are needed",
+    "broker_transport_options": "give the settings by their own names: lease, delayed_poll, redis, amqp",
+    "broker_use_ssl": "use rediss:// or amqps://, and the sections redis or amqp for certificates",
     "enable_utc": "a periodic task has its time zone in tz= or in its spec",
-    "include": "use App(include=[…])",
     "imports": "use App(include=[…])",
+    "include": "use App(include=[…])",
+    "result_backend_transport_options": "give the settings by their own names, such as redis.master_name",
+    "result_extended": "a state on Machinery's wire keeps no arguments",
+    "result_serializer": "states are Machinery's JSON, as Go reads it",
     "task_acks_late": "a message is always acknowledged after its task has ended",
     "task_always_eager": "use App(broker='eager')",
     "task_annotations": "give options to @app.task",
+    "task_default_priority": "use @app.task(priority=…)",
+    "task_default_rate_limit": "use @app.task(rate=…)",
+    "task_eager_propagates": "get() raises a task's failure; delay() never does",
+    "task_ignore_result": "every task's state is kept, as Go does it; results_expire_in says for how long",
+    "task_publish_retry": "use publish_timeout, the seconds for which a publish is repeated",
+    "task_queues": "use the worker's --queues",
+    "task_reject_on_worker_lost": "a task whose worker is lost is always run again",
     "task_routes": "use @app.task(queue=…)",
     "task_serializer": "messages are Machinery's JSON, as Go reads it",
-    "result_serializer": "states are Machinery's JSON, as Go reads it",
-    "accept_content": "messages are Machinery's JSON, as Go reads it",
     "task_soft_time_limit": "use the worker's --soft-limit, or @app.task(soft_limit=…)",
     "task_time_limit": "use the worker's --hard-limit, or @app.task(hard_limit=…)",
+    "task_track_started": "STARTED is written for every task that runs for longer than 50 ms",
     "timezone": "a periodic task has its time zone in tz= or in its spec",
+    "update": "it cannot be written: give settings to App(…), or to Config.load(file), before the app is used",
     "worker_concurrency": "use the worker's --concurrency",
+    "worker_hijack_root_logger": "only the commands install log handlers, the library none",
     "worker_max_tasks_per_child": "use the worker's --max-tasks-per-child",
     "worker_pool": "use the worker's --pool",
+    "worker_prefetch_multiplier": "a worker holds one message a slot; on RabbitMQ see amqp.prefetch_count",
+    "worker_send_task_events": "there are no events on Machinery's wire; the worker logs each task",
 }
 
 
@@ -67,9 +85,13 @@ class Conf(Mapping[str, Any]):
         raise AttributeError(answer(ANSWERS, "app.conf", name, (*CELERY_NAMES, *SETTINGS)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise ConfigError(
-            f"app.conf.{name} cannot be set: give settings to App(…), or to Config.load(file), before the app is used"
-        )
+        raise ConfigError(_unwritable(name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise ConfigError(_unwritable(name))
+
+    def __delattr__(self, name: str) -> None:
+        raise ConfigError(_unwritable(name))
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -85,3 +107,14 @@ class Conf(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<Conf of {self._config!r}>"
+
+
+def _unwritable(name: str) -> str:
+    """A sentence for who writes a setting: how it is given here, or the answer where it has no equal."""
+    if name in ANSWERS:
+        return f"app.conf.{name} cannot be set: {ANSWERS[name]}"
+    path = CELERY_NAMES.get(name, name)
+    section, _, field = path.rpartition(".")
+    given = f"App({section}={{{field!r}: …}})" if section else f"App({path}=…)"
+    how = given if path in SETTINGS else "App(…)"
+    return f"app.conf.{name} cannot be set: give it to {how}, or to Config.load(file), before the app is used"

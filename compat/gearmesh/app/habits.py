@@ -6,10 +6,43 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-__all__ = ["APP", "DECLARATION", "NODE", "RESULT", "TASK", "answer", "one_of", "unknown_option"]
+__all__ = ["APP", "DECLARATION", "MODULE", "NODE", "RESULT", "TASK", "answer", "one_of", "unknown_option"]
+
+#: Names of Celery's package.
+MODULE: Final = {
+    "Celery": "use gearmesh.App",
+    "Signature": "use gearmesh.TaskSignature",
+    "chunks": "one message is one call; task.starmap(calls) makes a group",
+    "current_app": "there is no default app: pass the App to the code that needs it",
+    "current_task": "use gearmesh.current(), or bind=True",
+    "maybe_signature": "use gearmesh.signature(task)",
+    "states": "a state is text: 'PENDING', 'RECEIVED', 'STARTED', 'RETRY', 'SUCCESS' or 'FAILURE'",
+    "subtask": "use task.s(…)",
+    "uuid": "an id is made when something is sent; task_id= gives another",
+    "xmap": "use task.map(values)",
+    "xstarmap": "use task.starmap(calls)",
+}
 
 #: Attributes of Celery's app.
 APP: Final = {
+    "Beat": "use the command gearmesh scheduler",
+    "ResultSet": "make a group, whose result is a set: group(…).delay()",
+    "WorkController": "use gearmesh.worker.Worker",
+    "amqp": "use app.config.amqp for settings; queues are declared by the worker",
+    "bugreport": "use the command gearmesh doctor",
+    "connection": "connections are opened as they are needed; see the commands gearmesh queues, pending and purge",
+    "connection_for_read": "connections are opened as they are needed",
+    "connection_for_write": "connections are opened as they are needed",
+    "current_task": "use gearmesh.current(), or bind=True",
+    "loader": "use app.include(module)",
+    "now": "use datetime.now(timezone.utc)",
+    "pool": "connections are opened as they are needed",
+    "producer_pool": "connections are opened as they are needed",
+    "register_task": "use app.task(function)",
+    "setup_security": "messages are not signed on Machinery's wire",
+    "steps": "a worker has no boot steps: use before_task, after_task and before_consume",
+    "timezone": "a periodic task has its time zone in tz= or in its spec",
+    "user_options": "a worker's options are those of gearmesh worker --help",
     "control": "use the commands gearmesh queues, revoke and purge; app.revoke(uuid) revokes from code",
     "events": "there are no events on Machinery's wire; the worker logs each task",
     "log": "use the logging module; gearmesh logs under 'gearmesh'",
@@ -33,6 +66,8 @@ APP: Final = {
 RESULT: Final = {
     "app_or_default": "use result.app",
     "args": "a state on Machinery's wire keeps no arguments",
+    "add": "a group's members are fixed when it is sent",
+    "as_list": "use [task.id for task in result.tasks]",
     "as_tuple": "keep result.uuid; app.result(uuid) makes the result again",
     "backend": "use result.app.backend",
     "build_graph": "a state on Machinery's wire does not name the tasks that follow",
@@ -40,12 +75,17 @@ RESULT: Final = {
     "collect": "keep what apply_async returns: a group's result is iterable",
     "date_done": "a state on Machinery's wire keeps no time of its end",
     "graph": "a state on Machinery's wire does not name the tasks that follow",
+    "iter_native": "use as_completed()",
+    "join_native": "use join()",
     "kwargs": "a state on Machinery's wire keeps no arguments",
+    "maybe_throw": "use get(timeout=0)",
     "parent": "a chain's result holds its steps: chain_result[0] is the first one",
     "queue": "a state on Machinery's wire keeps no queue",
     "retries": "a state on Machinery's wire keeps no number of tries",
     "save": "a group is stored when it is sent",
     "then": "use task.s(…).on_success(other.s()), or await the result",
+    "throw": "use get(timeout=0)",
+    "waiting": "use not result.ready()",
     "worker": "a state on Machinery's wire does not name the worker",
 }
 

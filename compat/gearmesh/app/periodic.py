@@ -160,7 +160,9 @@ class Periodics:
     def _planned(self, what: AnyNode | Signature) -> set[str]:
         if not isinstance(what, (Node, Signature)):
             raise TaskError(f"{what!r:.80} is no signature, expected task.s(…), a chain, a group or a chord")
-        plan, _ = self._app._planned(what)
+        # Where there is no broker yet, as in a test that imports the module, its eager twin can plan, too.
+        app = self._app if self._app.configured else self._app.eager_twin
+        plan, _ = app._planned(what)
         for message in plan.messages:
             message.written()
         # A foreign signature's successors get theirs when they are sent.

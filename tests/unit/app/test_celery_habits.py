@@ -267,7 +267,10 @@ def test_apply_runs_here(app: App) -> None:
 
 def test_conf(app: App, url: str) -> None:
     assert (app.conf.broker_url, app.conf.result_expires, app.conf["lease"]) == (url, 3600, 30.0)
-    with pytest.raises(ConfigError, match=r"app\.conf\.result_expires cannot be set: give settings to App"):
+    with pytest.raises(
+        ConfigError,
+        match=r"result_expires cannot be set: give it to App\(results_expire_in=…\), or to Config",
+    ):
         app.conf.result_expires = 60
     with pytest.raises(
         AttributeError, match=r"app\.conf has no 'task_serializer': messages are Machinery's JSON"
@@ -277,8 +280,73 @@ def test_conf(app: App, url: str) -> None:
         _ = app.conf.result_expire
     with pytest.raises(AttributeError, match="an App has no 'control': use the commands gearmesh queues"):
         _ = app.control
+    with pytest.raises(
+        ConfigError, match=r"exchange cannot be set: give it to App\(amqp=\{'exchange': …\}\)"
+    ):
+        app.conf["task_default_exchange"] = "x"  # type: ignore[index]
+    with pytest.raises(
+        ConfigError, match=r"beat_schedule cannot be set: declare periodic tasks by app\.periodic"
+    ):
+        app.conf.beat_schedule = {}
+    with pytest.raises(AttributeError, match=r"no 'update': it cannot be written: give settings to App"):
+        app.conf.update(timezone="UTC")
+    assert app.conf.get("beat_schedule") is None
     masked = App("redis://:secret@127.0.0.1:1/0")
     assert "secret" not in repr(masked.conf)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("Task", "decorate a function by @app.task"),
+        ("on_after_configure", r"call app.periodic\(…\) after the tasks are declared"),
+        ("add_periodic_task", r"use app.periodic\(spec, signature\)"),
+        ("config_from_object", r"use App\(config=Config.load\(file\)\)"),
+        ("worker_main", "use the command gearmesh worker"),
+        ("send_tsak", "did you mean 'send_task'"),
+    ],
+)
+def test_a_name_that_an_app_cannot_have(app: App, name: str, sentence: str) -> None:
+    with pytest.raises(AttributeError, match=f"an App has no '{name}'.*{sentence}"):
+        getattr(app, name)
+
+
+def test_names_of_celerys_package() -> None:
+    with pytest.raises(ImportError, match=r"gearmesh has no 'Celery': use gearmesh\.App"):
+        from gearmesh import Celery  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gearmesh.nothing  # type: ignore[attr-defined]
+    for made in (lambda: App("tasks"), lambda: App("tasks", broker="eager")):  # type: ignore[misc]
+        with pytest.raises(
+            ConfigError, match=r"App: it has no name, expected App\(broker, backend\) with URLs"
+        ):
+            made()
+
+
+def test_a_module_of_tasks_without_a_broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("BROKER", "GEARMESH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    app = App()
+    task = app.task(add)
+    app.periodic("@daily", task.s(1, 2))
+    far = app.remote("far", "int64")
+    workflow = chain(task.s(1, 2), far.s().set(queue="q"))
+    assert task(1, 2) == 3
+    assert task.apply((1, 2)).get(timeout=0) == 3
+    for use in (
+        task.s(1, 2).delay,
+        workflow,
+        lambda: app.result("task_x").state,
+        lambda: app.conf.broker_url,
+    ):
+        with pytest.raises(ConfigError, match="broker is missing, expected a URL such as redis://"):
+            use()
+    for given in ({"lease": "3"}, {"leese": 3}, {"backend": "kafka://x"}):
+        with pytest.raises(ConfigError, match=r"lease|leese|kafka"):
+            App(**given)
+    monkeypatch.setenv("BROKER", "eager")
+    assert task.delay(1, 2).get(timeout=0) == 3
 
 
 # --- declarations
