@@ -24,7 +24,9 @@ from gearmesh.errors import ConfigError, LocalProtocolError
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RabbitServer, free_port
 from gearmesh.testing.waiting import eventually
+from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.sender import AGAIN
+from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
@@ -245,6 +247,31 @@ def test_a_connection_that_another_thread_finds_broken(counted: Counted, amqp_ur
             assert not channel.link.connected
         assert counted.note.delay("2").get(timeout=20) == "2"
     assert waiting(amqp_url) == 0
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda link, topology: link.sender(topology).publish([Publishing("", "nowhere", b"")]),
+        lambda link, topology: link.declarer(topology).count("nowhere"),
+    ],
+    ids=["publish", "question"],
+)
+def test_a_channel_of_a_closed_connection_is_a_connection_error(
+    amqp_url: str, rabbitmq_server: RabbitServer, ask: Callable[..., Any]
+) -> None:
+    """RabbitMQ has closed the connection before its first publish, or its first question, has opened a channel."""
+    connection = open_connection(amqp_url)
+    link = connection.transport.establish_connection()
+    topology = Topology(AMQPConfig(), "machinery_tasks")
+    rabbitmq_server.close_connections("by hand")
+    with pytest.raises(connection.connection_errors):
+        link.drain_events(timeout=10)
+    assert link.channels is None, "py-amqp has noticed"
+    with pytest.raises(connection.connection_errors):
+        ask(link, topology)
+    link.close()
+    connection.close()
 
 
 def test_a_queue_deleted_under_its_worker(

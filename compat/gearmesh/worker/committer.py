@@ -28,8 +28,10 @@ log = logging.getLogger("gearmesh.worker")
 SHOWN_AFTER = 0.05
 #: Seconds before another try for a chord trigger that somebody else holds.
 BUSY_PAUSE = 0.003
-#: Commits of one flush at the most.
+#: The largest number of Commits in one flush.
 BATCH = 512
+#: The largest number of them that show long tasks.
+SHOWN = BATCH // 2
 
 
 #: A Commit, and the job it belongs to where there is one. A plain tuple: every task makes one.
@@ -167,13 +169,17 @@ class Committer:
         return items
 
     def _show(self, now: float, items: list[Item]) -> None:
-        """Make long tasks visible. The newest state only: who is done has no need of STARTED."""
+        """Make long tasks visible, a part of a flush at a time; commits that have no room left go with the next flush.
+
+        Only the newest state is written: a job that is done has no need of STARTED.
+        """
+        shown: list[Item] = []
         done: set[Job | None] | None = None
         for job in list(self._jobs.values()):
             if now - job.received_at < SHOWN_AFTER:
                 continue
             if done is None:
-                done = {job for _, job in items}
+                done = {job for _, job in (*items, *self._items.copy())}
             state = ""
             if job.started_at:
                 if job.shown != STARTED and now - job.started_at >= SHOWN_AFTER:
@@ -183,7 +189,15 @@ class Committer:
             if state and job not in done:
                 job.shown = state
                 states = (TaskState(TaskUUID=job.sig.UUID, State=state),)
-                items.insert(0, (Commit(states=states, settle=Settle(job.delivery, "keep")), None))
+                shown.append((Commit(states=states, settle=Settle(job.delivery, "keep")), None))
+                if len(shown) == SHOWN:
+                    break
+        left = max(0, len(items) + len(shown) - BATCH)
+        if left:
+            self._items.extendleft(reversed(items[-left:]))
+            self._news.set()
+            del items[-left:]
+        items[:0] = shown
 
     def _flush(self, items: list[Item]) -> None:
         """Flush until it is known what became of every item."""

@@ -134,15 +134,50 @@ def test_what_became_ready_during_a_flush_goes_together(desk: Desk) -> None:
     assert {desk.stored(job) for job in (first, *rest)} == {SUCCESS}
 
 
-def test_a_flush_is_bounded(desk: Desk) -> None:
+@pytest.mark.parametrize("waited", [0.0, 1.0])
+def test_a_flush_is_bounded(desk: Desk, waited: float) -> None:
+    """Though jobs have waited so long that their RECEIVED would be shown, if they were not done."""
     jobs = desk.hold(1500)
+    for job in jobs:
+        job.received_at -= waited
     desk.recorder.gate.clear()
     for job in jobs:
         desk.done(job)
     desk.recorder.gate.set()
     assert desk.committer.drain(10)
-    assert sum(desk.recorder.sizes) == 1500
     assert max(desk.recorder.sizes) <= 512
+    ended = [commit for batch in desk.recorder.batches for commit in batch if commit.settle.how != "keep"]
+    assert len(ended) == 1500
+
+
+def test_what_is_shown_is_bounded(desk: Desk) -> None:
+    """Jobs that have waited are shown flush by flush, each of them once."""
+    jobs = desk.hold(1500)
+    for job in jobs:
+        job.received_at -= 1.0
+    desk.committer.look()
+    eventually(lambda: sum(desk.recorder.sizes) == 1500)
+    assert max(desk.recorder.sizes) <= 512
+    assert {desk.stored(job) for job in jobs} == {RECEIVED}
+
+
+def test_a_long_task_is_shown_beside_full_flushes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, *rest = jobs = desk.hold(1101)
+    for job in jobs:
+        job.received_at += 60.0  # none is shown yet, however slow the machine is
+    desk.recorder.gate.clear()
+    desk.done(rest.pop())
+    assert desk.recorder.waiting.wait(5)
+    for job in rest:
+        desk.done(job)
+    long.received_at -= 120.0
+    monkeypatch.setattr("gearmesh.worker.committer.SHOWN_AFTER", 0.0)  # the committer looks at each flush
+    desk.recorder.gate.set()
+    assert desk.committer.drain(10)
+    assert desk.recorder.sizes[1:3] == [512, 512]
+    assert desk.recorder.words(long.sig.UUID) == [RECEIVED]
+    assert [state.State for state in desk.recorder.batches[1][0].states] == [RECEIVED]
+    assert {desk.stored(job) for job in rest} == {SUCCESS}
 
 
 def test_the_intake_hears_of_each_flush(desk: Desk) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp import spec
 from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed, ResourceLocked
 from amqp.serialization import dumps
-from kombu.transport import pyamqp
 
 from gearmesh.errors import ConfigError
 from gearmesh.transports.amqp.frames import table
@@ -42,9 +41,7 @@ class Declarer:
     def channel(self) -> Any:
         """A channel for questions and declarations; py-amqp opens it again when RabbitMQ closes it."""
         if self._channel is None:
-            channel = pyamqp.Channel(self._link)
-            channel.open()
-            self._channel = channel
+            self._channel = self._link.open_channel()
         return self._channel
 
     def ensure(self, queue: Queue, within: float = math.inf) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kombu.transport import pyamqp
-
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON
@@ -179,8 +177,7 @@ class Desk(Inventory):
             if not count:
                 yield []
                 return
-            channel = pyamqp.Channel(self.link)
-            channel.open()
+            channel = self.link.open_channel()
             try:
                 messages: list[Any] = []
                 while len(messages) < min(limit, count):

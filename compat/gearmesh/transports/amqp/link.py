@@ -213,6 +213,14 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         if self._transport is None or not self._transport.connected:
             raise RecoverableConnectionError("connection already closed")
 
+    def open_channel(self) -> Any:
+        """Open a channel of py-amqp's. Raises RecoverableConnectionError if the connection is closed."""
+        with self.lock:
+            self.check()  # py-amqp's Channel would fail with a TypeError
+            channel = pyamqp.Channel(self)
+            channel.open()
+            return channel
+
     # -- writing
 
     def send(self, data: bytes) -> None:

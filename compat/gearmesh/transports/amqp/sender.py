@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
-from kombu.transport import pyamqp
 from msgspec.structs import replace
 
 from gearmesh.errors import PublishError
@@ -279,8 +278,7 @@ class Sender:
 
     def _ready(self) -> Writer:
         if self._channel is None or self._writer is None:
-            channel = pyamqp.Channel(self._link)
-            channel.open()
+            channel = self._link.open_channel()
             channel.confirm_select()
             channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
