@@ -22,7 +22,7 @@ from gearmesh.app.habits import APP, answer
 from gearmesh.app.handlers import Handlers
 from gearmesh.app.late import discover, include
 from gearmesh.app.node import AnyNode
-from gearmesh.app.options import NOTHING, Options, options_of
+from gearmesh.app.options import NOTHING, Options, options_of, refuse_call_only
 from gearmesh.app.outbox import Hook, Outbox, ready
 from gearmesh.app.periodic import CatchUp, Periodic, Periodics
 from gearmesh.app.plan import Plan
@@ -368,6 +368,7 @@ class App:
         else:
             own_name = getattr(first, "__name__", "") if name is None else name
             declaration = of_stub(checked_name(own_name), first)
+        refuse_call_only(declaration.name, options)
         self._remotes[declaration.name] = declaration
         task = Task[..., Any, Any](self, None, declaration, options_of(declaration.name, dict(options)))
         if _is_function(first):

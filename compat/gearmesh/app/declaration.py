@@ -217,10 +217,10 @@ class Declaration(msgspec.Struct, frozen=True):
 
     def _read_carefully(self, args: Sequence[Arg]) -> list[Any]:
         slots_here: Sequence[Slot] = self.exact
+        values: list[Any] = []
         try:
             if len(args) != len(slots_here):
                 slots_here = self._slots_for(len(args))
-            values = []
             for arg, slot in zip(args, slots_here, strict=True):
                 accepts = slot.accepts
                 if accepts and arg.Type not in accepts:
@@ -229,7 +229,12 @@ class Declaration(msgspec.Struct, frozen=True):
             else:
                 return values
         except RemoteProtocolError as exc:
-            raise ArgumentUnreadable(f"Reflect task args error: {self._all_readable(args) or exc}") from exc
+            if problem := self._all_readable(args):
+                raise ArgumentUnreadable(f"Reflect task args error: {problem}") from exc
+            # Go could read the text; what is in it does not fit the annotation.
+            i = len(values)
+            where = _label(self._at(i), i).partition(" as ")[0]  # the error names the annotation
+            raise ArgumentUnreadable(f"task {self.name!r}, argument {where}: {exc}") from exc
         except CallMismatch:
             self._refuse_unreadable(args)
             raise

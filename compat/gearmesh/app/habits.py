@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
-__all__ = ["APP", "DECLARATION", "MODULE", "NODE", "RESULT", "TASK", "answer", "one_of", "unknown_option"]
+__all__ = [
+    "APP",
+    "CALL",
+    "DECLARATION",
+    "MODULE",
+    "NODE",
+    "RESULT",
+    "TASK",
+    "answer",
+    "one_of",
+    "unknown_option",
+]
 
 #: Names of Celery's package.
 MODULE: Final = {
@@ -94,7 +106,6 @@ TASK: Final = {
     "acks_late": "a message is always acknowledged after its task has ended",
     "backend": "use task.app.backend",
     "before_start": "use before_task of the App",
-    "max_retries": "use task.retry_policy.max",
     "on_failure": "use on_error of the App",
     "on_retry": "the worker logs each retry",
     "on_success": "use task.s(…).on_success(other.s()), or after_task of the App",
@@ -133,14 +144,35 @@ NODE: Final = {
 DECLARATION: Final = {
     "base": "tasks have no classes here: use before_task, after_task and on_error of the App",
     "compression": "messages are Machinery's JSON, as Go reads it",
+    "exchange": "name the queue: queue=…",
     "ignore_result": "every task's state is kept, as Go does it; results_expire_in says for how long",
     "pydantic": "annotate parameters by Json[T]",
     "reject_on_worker_lost": "a task whose worker is lost is always run again",
+    "retry_kwargs": "use max_retries and default_retry_delay",
+    "routing_key": "name the queue: queue=…",
+    "send_events": "there are no events on Machinery's wire; the worker logs each task",
     "serializer": "messages are Machinery's JSON, as Go reads it",
     "store_errors_even_if_ignored": "every failure is stored",
     "throws": "use retry=Retry(not_on=(…)), or on_error of the App",
     "track_started": "STARTED is written for every task that runs for longer than 50 ms",
     "typing": "arguments are always checked",
+}
+
+#: Options of Celery's calls that mean nothing here, beside those of :data:`DECLARATION`.
+CALL: Final = {
+    "add_to_parent": "a state on Machinery's wire does not name the tasks that follow",
+    "chord": "use gearmesh.chord(header, body)",
+    "connection": "the App keeps the connections",
+    "group_id": "use gearmesh.group(…)",
+    "parent_id": "a message on Machinery's wire does not name its parent; headers={…} travel with it",
+    "producer": "the App keeps the connections",
+    "retry": "a publish is always repeated, for publish_timeout seconds; retry_count is the task's own tries",
+    "retry_policy": "a publish is always repeated, for publish_timeout seconds",
+    "root_id": "a message on Machinery's wire does not name its root; headers={…} travel with it",
+    "shadow": "a message has one name, that of the task",
+    "soft_time_limit": "limits are the task's: @app.task(soft_limit=…)",
+    "stamps": "use headers={…}, which travel with the task",
+    "time_limit": "limits are the task's: @app.task(hard_limit=…)",
 }
 
 
@@ -159,10 +191,13 @@ def one_of(kind: type) -> str:
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
-def unknown_option(task: str, name: str, known: Iterable[str]) -> str:
-    """A sentence about an option that tasks do not have."""
-    if name in DECLARATION:
-        return f"task {task!r} has no option {name!r}: {DECLARATION[name]}"
+def unknown_option(
+    task: str, name: str, known: Iterable[str], words: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """A sentence about an option that tasks do not have. ``words``: answers that go before :data:`DECLARATION`'s."""
+    sentence = words.get(name) or DECLARATION.get(name)
+    if sentence is not None:
+        return f"task {task!r} has no option {name!r}: {sentence}"
     names = sorted(known)
     alike = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {alike[0]!r}? Expected" if alike else "expected"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
-from gearmesh.app.habits import unknown_option
+from gearmesh.app.habits import CALL, unknown_option
 from gearmesh.app.node import AnyNode, Node
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.wire import gotime, types
@@ -29,6 +29,7 @@ __all__ = [
     "check_delay",
     "header",
     "options_of",
+    "refuse_call_only",
 ]
 
 
@@ -227,7 +228,7 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
         name = ALIASES.get(given_name, given_name)
         reader = _READERS.get(name)
         if reader is None:
-            raise TaskError(unknown_option(task, name, _READERS))
+            raise TaskError(unknown_option(task, given_name, _READERS, CALL))
         if name != given_name and given.get(name) is not None:
             raise TaskError(f"task {task!r}: {given_name} and {name} are one option, expected one of them")
         try:
@@ -243,7 +244,19 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
 #: Celery's names of options of a call.
 ALIASES: Final = {"link": "on_success", "link_error": "on_error", "task_id": "uuid"}
 #: Options that only a call or a signature may have: each call of a task is a time and an id of its own.
-CALL_ONLY: Final = frozenset({"countdown", "eta", "uuid", "task_id"})
+CALL_ONLY: Final = frozenset({"countdown", "eta", "immutable", "uuid", "task_id"})
+
+
+def refuse_call_only(task: str, given: Mapping[str, Any]) -> None:
+    """Refuse, where a task is declared, what each call says for itself. Two calls with one id are one task to Go.
+
+    Raises:
+        TaskError: naming task and option.
+    """
+    for name in sorted(CALL_ONLY & {name for name, value in given.items() if value is not None}):
+        raise TaskError(
+            f"task {task!r}: {name} belongs to a call, as in apply_async({name}=…), not to a task"
+        )
 
 
 def header(name: str, value: Any) -> msgspec.Raw:
@@ -289,7 +302,10 @@ def _headers(name: str, value: Any) -> tuple[str, dict[str, msgspec.Raw]]:
 def _expires(name: str, value: Any) -> tuple[str, int]:
     if isinstance(value, datetime):
         return "expires_ns", _eta(name, value)[1]
-    return "expires_in_ns", _countdown(name, value)[1]
+    try:
+        return "expires_in_ns", _countdown(name, value)[1]
+    except TaskError as exc:
+        raise TaskError(f"{exc}, or an aware datetime") from None
 
 
 def _countdown(name: str, value: Any) -> tuple[str, int]:

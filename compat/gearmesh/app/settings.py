@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gearmesh.app.habits import unknown_option
-from gearmesh.app.options import CALL_ONLY, OptionSet, TaskOptions
+from gearmesh.app.options import OptionSet, TaskOptions, refuse_call_only
 from gearmesh.app.retry import Retry
 from gearmesh.errors import TaskError
 
@@ -30,6 +30,27 @@ _RETRY_NAMES = (
 )
 #: Retries of Celery's ``max_retries=None``.
 _FOR_EVER = 2**31
+#: A policy's settings by Celery's names.
+_CELERYS = {
+    "max": "max_retries",
+    "jitter": "retry_jitter",
+    "on": "autoretry_for",
+    "not_on": "dont_autoretry_for",
+}
+#: Celery's own defaults.
+DEFAULT_MAX_RETRIES = 3
+DEFAULT_RETRY_DELAY_S = 180.0
+DEFAULT_BACKOFF_MAX_S = 600.0
+#: Options of Celery's tasks that say what is done anyway, by the values that say so.
+_ANYWAY: Mapping[str, Any] = {
+    "acks_late": True,
+    "ignore_result": False,
+    "reject_on_worker_lost": True,
+    "serializer": "json",
+    "store_errors_even_if_ignored": True,
+    "track_started": True,
+    "typing": True,
+}
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -42,10 +63,7 @@ def settings_of(task: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], di
         TaskError: naming task, setting, value and what was expected.
     """
     rest = _from_celery(task, given)
-    for name in sorted(CALL_ONLY & {name for name, value in rest.items() if value is not None}):
-        raise TaskError(
-            f"task {task!r}: {name} belongs to a call, as in apply_async({name}=…), not to a task"
-        )
+    refuse_call_only(task, rest)
     known = {*SETTING_NAMES, *TaskOptions.__annotations__, "name"}
     for name in rest:
         if name not in known and name not in OptionSet.__annotations__:
@@ -87,35 +105,60 @@ def _from_celery(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
             if rest.get(ours) is not None:
                 raise TaskError(f"task {task!r}: {theirs} and {ours} are one setting, expected one of them")
             rest[ours] = value
+    for name, value in _ANYWAY.items():
+        if name in rest and rest[name] in (value, None):
+            del rest[name]
     if rest.pop("acks_late", True) is not True:
         raise TaskError(
             f"task {task!r}, acks_late is False, expected True: a message is always acknowledged after its task"
         )
     asked = {name: rest.pop(name) for name in _RETRY_NAMES if name in rest}
     bound = rest.get("bind") is True
-    if asked or (bound and rest.get("retry") is None):
+    # A bound task that gives its own retry_count has Go's rule: every failure is tried again.
+    alone = rest.get("retry") is None and rest.get("retry_count") is None
+    if asked or (bound and alone):
         if rest.get("retry") is not None:
             raise TaskError(
                 f"task {task!r}: {', '.join(asked)} and retry exclude each other: use one of the two ways"
             )
-        rest["retry"] = _retry_from(asked)
+        rest["retry"] = _retry_from(task, asked)
     return rest
 
 
-def _retry_from(asked: Mapping[str, Any]) -> Retry:
-    """Celery's settings as a policy. Without autoretry_for only ``task.retry()`` tries again."""
+def _retry_from(task: str, asked: Mapping[str, Any]) -> Retry:
+    """Celery's settings as a policy. Without autoretry_for only ``task.retry()`` tries again.
+
+    Raises:
+        TaskError: naming task, setting, value and what was expected.
+    """
     backoff = asked.get("retry_backoff", False)
-    first = float(backoff) if backoff else float(asked.get("default_retry_delay", 180.0))  # True is 1 s
-    most = asked.get("max_retries", 3)
-    return Retry(
-        max=_FOR_EVER if most is None else most,
-        backoff="exponential" if backoff else "constant",
-        first=first,
-        most=max(first, float(asked.get("retry_backoff_max", 600.0))),
-        jitter=bool(backoff) and bool(asked.get("retry_jitter", True)),
-        on=asked.get("autoretry_for", ()),
-        not_on=asked.get("dont_autoretry_for", ()),
-    )
+    delay = _number(task, "default_retry_delay", asked.get("default_retry_delay", DEFAULT_RETRY_DELAY_S))
+    first = 1.0 if backoff is True else _number(task, "retry_backoff", backoff) if backoff else delay
+    first = max(first, 0.001)  # the least pause of a policy
+    highest = _number(task, "retry_backoff_max", asked.get("retry_backoff_max", DEFAULT_BACKOFF_MAX_S))
+    jitter = asked.get("retry_jitter", True)
+    most = asked.get("max_retries", DEFAULT_MAX_RETRIES)
+    try:
+        return Retry(
+            max=_FOR_EVER if most is None else most,
+            backoff="exponential" if backoff else "constant",
+            first=first,
+            most=max(first, highest),
+            jitter=bool(backoff) and jitter,
+            on=asked.get("autoretry_for", ()),
+            not_on=asked.get("dont_autoretry_for", ()),
+        )
+    except TaskError as exc:
+        text = str(exc).removeprefix("Retry: ")
+        ours, _, rest = text.partition(" ")
+        raise TaskError(f"task {task!r}, {_CELERYS.get(ours, ours)} {rest}") from exc
+
+
+def _number(task: str, name: str, value: Any) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1e9:  # NaN fails too
+        raise TaskError(f"task {task!r}, {name} is {value!r:.80}, expected seconds from 0 to 1e9")
+    return float(value)
 
 
 def _pause(task: str, rate: Any) -> float | None:

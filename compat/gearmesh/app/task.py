@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
-from gearmesh.app.context import TaskContext, current
+from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.habits import TASK, answer
 from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult
@@ -126,10 +126,17 @@ class Task(Generic[P, R, C]):
     def request(self) -> TaskContext:
         """The call of this task that is running here: its id, headers, tries and times.
 
-        Raises:
-            TaskError: no task is running here.
+        Where the function is called directly, as tests do, it is a call with the id ``""`` and no retries.
         """
-        return current()
+        running = RUNNING.get(None)
+        if running is not None and running.name == self.name:
+            return running
+        return TaskContext(Signature(Name=self.name, RetryCount=self.options.retry_count or 0), self.app)
+
+    @property
+    def max_retries(self) -> int | None:
+        """Celery's name of the retry policy's ``max``; None where there is no policy."""
+        return None if self.retry_policy is None else self.retry_policy.max
 
     def retry(
         self,
@@ -146,10 +153,12 @@ class Task(Generic[P, R, C]):
 
         Raises:
             RetryRequested: always, for the worker.
-            TaskError: no task is running here.
+            TaskError: the function was called directly and there is no ``exc``; else that is raised.
         """
-        request = current()
         error = exc if exc is not None else sys.exc_info()[1]
+        request = RUNNING.get(None)
+        if request is None:
+            raise error if error is not None else TaskError(f"task {self.name!r}: no task is running here")
         if max_retries is not None and request.retries >= max_retries:
             raise error if error is not None else TaskError(f"task {self.name!r}: no retry is left")
         seconds = countdown.total_seconds() if isinstance(countdown, timedelta) else countdown
