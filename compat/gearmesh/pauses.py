@@ -81,7 +81,10 @@ class OutageLog:
         now = self._clock()
         if self._since is not None and now < self._next_at:
             return
-        with self._lock:
+        # Nobody waits for this lock: another thread that has it logs the same, and after a fork it may stay locked.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             if self._since is None:
                 self._since = now if since is None else since
                 self._interval = REMINDER_S
@@ -92,14 +95,16 @@ class OutageLog:
             else:
                 return
             self._next_at = now + self._interval
+        finally:
+            self._lock.release()
         self._log.warning("%s %s%s: %s", self._server(), verb, f" ({fate})" if fate else "", reason_of(exc))
 
     def worked(self) -> None:
         """Log, at INFO, that the server is reachable again, if its outage was logged. Costs nothing otherwise."""
-        if self._since is None:
+        if self._since is None or not self._lock.acquire(blocking=False):
             return
-        with self._lock:
-            since, self._since = self._since, None
+        since, self._since = self._since, None
+        self._lock.release()
         if since is not None:
             self._log.info(
                 "%s is reachable again after %s", self._server(), duration(max(0.0, self._clock() - since))

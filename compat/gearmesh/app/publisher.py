@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ from gearmesh.app.lanes import Lane, Lanes
 from gearmesh.backends.base import Backend
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
+from gearmesh.pauses import OutageLog
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.registry import connect
-from gearmesh.urls import redact, redact_text
+from gearmesh.units import duration
+from gearmesh.urls import redact
 from gearmesh.wire.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
@@ -59,6 +62,8 @@ class Publisher:
         self._choice = choice or BrokerChoice()
         self._backend = backend
         self._lanes = Lanes(self._connect, backend)
+        self._broker_outage = OutageLog(log, lambda: f"broker {self._shown()}")
+        self._backend_outage = OutageLog(log, lambda: f"result backend {redact(self._config().backend)}")
 
     def send(
         self, commits: Sequence[Commit], *, connections: int = 1, patience: Patience | None = None
@@ -110,7 +115,7 @@ class Publisher:
             lambda: None,
             self._backend_says,
             patience,
-            lambda: redact(self._config().backend),
+            self._backend_outage,
         )
 
     def close(self) -> None:
@@ -175,7 +180,7 @@ class Publisher:
                 f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
             )
 
-        self._repeat(flush, lambda: lane.errors, lane.close, failed, patience, self._shown)
+        self._repeat(flush, lambda: lane.errors, lane.close, failed, patience, self._broker_outage)
         return len(begun())
 
     def _repeat(
@@ -185,16 +190,14 @@ class Publisher:
         reset: Callable[[], None],
         failed: Callable[[BaseException, float], PublishError],
         patience: Patience | None,
-        server: Callable[[], str],
+        outage: OutageLog,
     ) -> None:
         timeout = self._config().publish_timeout
         began, pause = time.monotonic(), FIRST_PAUSE
-        warned = False
         while True:
             try:
                 attempt()
-                if warned:
-                    log.info("%s is reachable again", server())
+                outage.worked()
                 return
             except GearmeshError:
                 raise
@@ -204,12 +207,8 @@ class Publisher:
                 again = isinstance(exc, errors()) and (left > 0 if patience is None else patience(exc))
                 if not again:
                     raise failed(exc, time.monotonic() - began) from exc
-                if not warned and patience is None and time.monotonic() - began >= SILENT_S:
-                    warned = True
-                    reason = redact_text(str(exc)) or type(exc).__name__
-                    log.warning(
-                        "%s is unreachable, publishing is tried for %.0f s more: %s", server(), left, reason
-                    )
+                if patience is None and time.monotonic() - began >= SILENT_S:
+                    outage.failed(exc, f"this call keeps trying for {duration(math.ceil(left))}", since=began)
             if patience is None:
                 time.sleep(min(pause, left))
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.app.watch import EARLY, SHORTEST, Watch, pause_after
 from gearmesh.backends.base import Backend
-from gearmesh.urls import redact_text
+from gearmesh.pauses import OutageLog, reason_of
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Waiter"]
@@ -40,10 +40,9 @@ class Waiter:
     ) -> None:
         self._backend = backend
         self._clock = clock
-        self._shown = shown
+        self._outage = OutageLog(log, lambda: f"result backend {shown}", clock)
         #: since when the backend is unreachable; None: it is not
         self._away_since: float | None = None
-        self._warned = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._heap: list[tuple[float, int, Watch]] = []
@@ -195,22 +194,14 @@ class Waiter:
             log.debug("the backend cannot be watched now", exc_info=True)
             return None
 
-    def _note_outage(self, reason: str) -> None:
-        """Log once that the backend is unreachable, when it has been for a second, and once that it is back."""
-        if reason:
-            now = self._clock()
-            if self._away_since is None:
-                self._away_since = now
-            elif now - self._away_since >= SILENT_S and not self._warned:
-                self._warned = True
-                log.warning(
-                    "the result backend %s is unreachable, results are awaited: %s", self._shown, reason
-                )
-            return
-        self._away_since = None
-        if self._warned:
-            self._warned = False
-            log.info("the result backend %s is reachable again", self._shown)
+    def _note_outage(self, exc: BaseException) -> None:
+        """Log that the backend is unreachable, once it has been for a second."""
+        now = self._clock()
+        if self._away_since is None:
+            self._away_since = now
+        elif now - self._away_since >= SILENT_S:
+            fate = "get() waits until its timeout, or until the result backend is back"
+            self._outage.failed(exc, fate, since=self._away_since)
 
     def _ask(self, due: list[tuple[Watch, list[str]]]) -> None:
         uuids = list(dict.fromkeys(itertools.chain.from_iterable(window for _, window in due)))
@@ -220,10 +211,10 @@ class Waiter:
                 part = uuids[start : start + READ]
                 states.update(zip(part, self._backend.read(part), strict=True))
         except self._backend.connection_errors as exc:
-            reason = redact_text(str(exc)) or type(exc).__name__
+            reason = reason_of(exc)
             for watch, _ in due:
                 watch.trouble = reason
-            self._note_outage(reason)
+            self._note_outage(exc)
             return
         except Exception as exc:
             if len(due) > 1:  # whose state is it that cannot be read?
@@ -234,7 +225,8 @@ class Waiter:
             watch.error, watch.over = exc, True
             watch.tell()
             return
-        self._note_outage("")
+        self._away_since = None
+        self._outage.worked()
         for watch, window in due:
             watch.trouble = ""
             if watch.take(states[uuid] for uuid in window):

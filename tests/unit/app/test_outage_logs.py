@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gearmesh import App, PublishError, ResultTimeout
+from gearmesh.pauses import OutageLog
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 
@@ -24,17 +25,20 @@ def test_sending_logs_an_outage(server: RedisServer, caplog: pytest.LogCaptureFi
         task = app.remote("far")
         task.delay()
         server.kill()
-        thread = threading.Thread(target=task.delay)
-        thread.start()
+        threads = [threading.Thread(target=task.delay) for _ in range(3)]
+        for thread in threads:
+            thread.start()
         (warning,) = eventually(lambda: [r for r in caplog.records if "unreachable" in r.getMessage()], 5)
         assert warning.levelname == "WARNING"
-        assert f"{server.url} is unreachable, publishing is tried for 1" in warning.getMessage()
+        assert warning.getMessage().startswith(
+            f"broker {server.url} is unreachable (this call keeps trying for 1"
+        )
         server.start()
-        thread.join(10)
-        assert not thread.is_alive()
-        assert [r.getMessage() for r in caplog.records if "again" in r.getMessage()] == [
-            f"{server.url} is reachable again"
-        ]
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        (again,) = [r.getMessage() for r in caplog.records if "again" in r.getMessage()]
+        assert again.startswith(f"broker {server.url} is reachable again after ")
     assert sum("unreachable" in r.getMessage() for r in caplog.records) == 1
 
 
@@ -53,9 +57,29 @@ def test_waiting_logs_an_outage(server: RedisServer, caplog: pytest.LogCaptureFi
         with pytest.raises(ResultTimeout, match=r"cannot be reached: .*refused"):
             app.result("task_x").get(timeout=2.5)
         (warning,) = (r.getMessage() for r in caplog.records if r.name == "gearmesh.waiting")
-        assert warning.startswith(f"the result backend {server.url} is unreachable, results are awaited: ")
+        assert warning.startswith(
+            f"result backend {server.url} is unreachable (get() waits until its timeout, "
+        )
         server.start()
         with pytest.raises(ResultTimeout):
             app.result("task_x").get(timeout=0.5)
         *_, last = (r.getMessage() for r in caplog.records if r.name == "gearmesh.waiting")
-        assert last == f"the result backend {server.url} is reachable again"
+        assert last.startswith(f"result backend {server.url} is reachable again after ")
+
+
+def test_a_long_outage_is_logged_again_with_growing_intervals(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gearmesh.test")
+    now = [0.0]
+    outage = OutageLog(logging.getLogger("gearmesh.test"), lambda: "broker b", lambda: now[0])
+    outage.worked()
+    for now[0] in (0.0, 1.0, 59.0, 60.0, 61.0, 179.0, 180.0, 181.0):
+        outage.failed(OSError("no\n  redis://:secret@h:1/0"))
+    outage.worked()
+    outage.worked()
+    reason = "no redis://***@h:1/0"
+    assert caplog.messages == [
+        f"broker b is unreachable: {reason}",
+        f"broker b has been unreachable for 60 s: {reason}",
+        f"broker b has been unreachable for 3 min: {reason}",
+        "broker b is reachable again after 3.02 min",
+    ]
