@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+from weakref import WeakSet
 
-__all__ = ["PerProcess"]
+__all__ = ["OWN_SOCKETS", "OwnSockets", "PerProcess"]
 
 T = TypeVar("T")
 
@@ -15,8 +17,8 @@ class PerProcess(Generic[T]):
     """One ``make()`` a process.
 
     A lock that another thread held at the fork stays locked in the child, and an inherited socket
-    belongs to the parent: so nothing inherited is used. Nor is it closed or freed, since that
-    could say goodbye on the parent's connection.
+    belongs to the parent: so nothing inherited is used. Inherited objects are neither closed nor
+    freed: closing could send a protocol goodbye on the parent's connection.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -38,3 +40,45 @@ class PerProcess(Generic[T]):
     def pop(self) -> T | None:
         """This process's value if there is one, which is let go: the next :meth:`get` makes another."""
         return self._by_pid.pop(os.getpid(), None)
+
+
+class OwnSockets:
+    """Sockets of this process that a process forked from it does not keep open.
+
+    A server sees that a connection has ended when the last copy of its socket is closed. A process that a task forks,
+    and that outlives the worker, would keep the worker's connections open: RabbitMQ would not redeliver what the dead
+    worker held, and Redis would move a message to the dead worker's blocking wait.
+
+    In the forked process the null device takes the socket's place, so that its descriptor's number stays in use:
+    nothing is sent to the server, and whatever closes the socket there later closes no other file.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._registered = False
+
+    def add(self, sock: socket.socket | None) -> None:
+        """Release this one in processes that are forked from now on; None is ignored."""
+        if sock is None:
+            return
+        if not self._registered:
+            self._registered = True
+            os.register_at_fork(after_in_child=self._release)
+        self._sockets.add(sock)
+
+    def _release(self) -> None:
+        sockets, self._sockets = self._sockets, WeakSet()
+        numbers = [number for number in (each.fileno() for each in sockets) if number >= 0]
+        if not numbers:
+            return
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+        except OSError:  # no descriptor is free: the process keeps the sockets, and still leaves them alone
+            return
+        for number in numbers:
+            os.dup2(null, number, inheritable=False)
+        os.close(null)
+
+
+#: The sockets of this process by which it is connected with brokers.
+OWN_SOCKETS: Final = OwnSockets()

@@ -15,6 +15,7 @@ import redis
 from redis import exceptions
 
 from gearmesh.errors import ConfigError
+from gearmesh.forks import OWN_SOCKETS
 from gearmesh.urls.addresses import shown_address
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class _Conditions:
     #: It leads to a node of a cluster, and whoever uses it goes where the node says.
     follows = False
 
+    def _connect(self) -> Any:  # redis-py's: opens the socket, for the first time and for every other one
+        sock = super()._connect()  # type: ignore[misc]
+        OWN_SOCKETS.add(sock)
+        return sock
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
@@ -100,7 +106,7 @@ class _ViaSentinels:
         self._confirmed = 0.0
         super().__init__(*args, **kwargs)
 
-    def _connect(self) -> Any:  # redis-py's: opens the socket, for the first time and for every other one
+    def _connect(self) -> Any:
         self.host, self.port = self._sentinels.master()
         self._confirmed = time.monotonic()
         return super()._connect()  # type: ignore[misc]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
 
+from gearmesh.forks import OWN_SOCKETS
 from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.inbound import Frame, Inbound
 from gearmesh.transports.amqp.keeper import Keeper
@@ -90,6 +91,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         except BaseException:
             self.collect()
             raise
+        OWN_SOCKETS.add(self.sock)
         # From here on nobody waits longer than this for the kernel to take what is written.
         self.sock.settimeout(self.patience)
         self._either.register(self.sock, select.POLLIN)
