@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner, Result
 
@@ -63,6 +65,44 @@ def test_retry_by_reason(url: str) -> None:
     assert "1 dead letter in" in call(url, "list").output
 
 
+def test_all_are_returned(url: str) -> None:
+    result = call(url, "retry", "--all", "--json")
+    assert json.loads(result.output) == {"queue": "machinery_tasks", "retried": 2}
+    assert sorted(pending(url)) == sorted([GOOD, BAD])
+    assert json.loads(call(url, "retry", "--all", "--json").output)["retried"] == 0
+
+
+def test_more_than_one_batch_is_returned(redis_url: str) -> None:
+    with open_connection(redis_url) as connection:
+        channel = connection.channel()
+        bodies = [b"dead %d" % n for n in range(1050)]
+        channel.commit([Commit(publishes=tuple(Publish("machinery_tasks", body) for body in bodies))])
+        for _ in bodies:
+            message = channel.basic_get("machinery_tasks")
+            channel.commit([Commit(settle=Settle(message.delivery, "dead", "no"))])
+    assert (
+        call(redis_url, "retry", "--all").output
+        == "returned 1,050 dead letters to the tail of machinery_tasks\n"
+    )
+    assert sorted(pending(redis_url)[:5]) == sorted(bodies[:5])
+
+
+def test_json(url: str) -> None:
+    listed = json.loads(call(url, "list", "--json").output)
+    good, bad = sorted(listed, key=lambda each: "undecodable" in each)
+    assert (good["task"], good["uuid"], good["count"]) == ("resize", "task_1", 1)
+    assert good["signature"]["Name"] == "resize"
+    assert good["reason"] == "no worker has registered the task resize"
+    assert good["first"] == good["last"]
+    assert good["last"].endswith("Z")
+    assert bad["body"] == "bm90IGpzb24="
+    assert json.loads(call(url, "show", good["id"][:6], "--json").output) == good
+    assert json.loads(call(url, "drop", good["id"][:6], "--yes", "--json").output) == {
+        "queue": "machinery_tasks",
+        "dropped": 1,
+    }
+
+
 def test_retry_begins_anew(url: str) -> None:
     """FAILURE of the first try is not to be found by who meets the second one again, and waits for it."""
     with App(url, url) as app:
@@ -84,15 +124,25 @@ def test_retry_while_the_backend_is_away(url: str) -> None:
 
 
 def test_drop_asks(url: str) -> None:
-    assert call(url, "drop", "--reason", "", input="n\n").exit_code == 1
+    asked = call(url, "drop", "--all", input="n\n")
+    assert asked.exit_code == 1
+    assert "Delete 2 dead letters of machinery_tasks? This cannot be undone. Continue?" in asked.output
     assert "2 dead letters" in call(url, "list").output
     assert call(url, "drop", "--reason", "", "--yes").exit_code == 0
     assert "0 dead letters" in call(url, "list").output
     assert pending(url) == []
 
 
-@pytest.mark.parametrize("words", [("retry",), ("retry", "ffffffff"), ("show", "ffffffff")])
-def test_nothing_chosen(url: str, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("retry",), "no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all"),
+        (("retry", "ffffffff"), "no dead letter with id 'ffffffff' in queue machinery_tasks"),
+        (("show", "ffffffff"), "no dead letter with id 'ffffffff' in queue machinery_tasks"),
+        (("show", ""), "2 dead letters in queue machinery_tasks have an id that begins with ''"),
+    ],
+)
+def test_nothing_chosen(url: str, words: tuple[str, ...], problem: str) -> None:
     result = call(url, *words)
     assert result.exit_code == 2
-    assert "error:" in result.output
+    assert f"error: {problem}" in result.output

@@ -275,6 +275,27 @@ def test_parked_messages(redis_url: str) -> None:
     assert "1 parked message of machinery_tasks" in shown.stderr
 
 
+def test_parked_messages_on_rabbitmq(amqp_url: str) -> None:
+    with App(amqp_url) as app, Worker(app, concurrency=1):
+        app.remote("nobody", "int64").delay(1)
+        found = eventually(lambda: json.loads(call("aside", "--json", "--broker", amqp_url).stdout))
+    assert [(each["task"], each["reason"], each["queue"]) for each in found] == [
+        ("nobody", "unregistered", "machinery_tasks")
+    ]
+    shown = call("aside", "machinery_tasks", "--broker", amqp_url)
+    assert "RabbitMQ tells the next try as the latest possible time" in shown.stderr
+
+
+def test_silent_consumers(redis_url: str) -> None:
+    with open_connection(redis_url, consumer="dead") as dead, open_connection(redis_url) as connection:
+        dead.channel().basic_get("machinery_tasks")
+        channel = connection.channel()
+        channel.recover("dead", ["machinery_tasks"], suspect=True)
+        row = call("queues", "--broker", redis_url).stdout.splitlines()[1]
+        assert row.endswith("  0 (1 silent)")
+        assert (counts(redis_url)["consumers"], counts(redis_url)["silent"]) == (0, 1)
+
+
 def test_tasks(tmp_path: Path) -> None:
     (tmp_path / "listed.py").write_text(
         "from gearmesh import App, Retry, Uint16\napp = App('memory://listed')\nempty = App()\n"
