@@ -6,9 +6,11 @@ url=${REDIS_URL:-redis://localhost:6379/0}
 id=task_7a3c1c1e-5d0b-4a53-9c2f-6f5a4f0f9b10
 
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-redis-cli -u "$url" SET "$id" \
+# redis-cli ends with 0 though Redis refuses a command (its option -e, which tells, is of version 7): look at the answer.
+reply=$(redis-cli -u "$url" SET "$id" \
     '{"TaskUUID":"'$id'","TaskName":"describe","State":"PENDING","Results":null,"Error":"","CreatedAt":"'"$now"'","TTL":0}' \
-    EX 3600 >/dev/null
+    EX 3600)
+[ "$reply" = OK ] || { echo "Redis answers: $reply" >&2; exit 1; }
 redis-cli -u "$url" RPUSH python_tasks "$(cat describe.json)" >/dev/null
 
 tries=0

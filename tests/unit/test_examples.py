@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gearmesh.testing.servers import RedisServer
 from gearmesh.worker import Worker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -114,6 +115,21 @@ def test_as_go_does(start: Example, redis_url: str) -> None:
         {"Type": "string", "Value": "a picture (GIF)"},
         {"Type": "int64", "Value": 6},
     ]
+
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="no redis-cli: apt-get install redis-tools")
+def test_as_go_does_without_the_password(make_redis: Callable[..., RedisServer]) -> None:
+    server = make_redis(args=["--requirepass", "sesame"])
+    done = subprocess.run(
+        ["sh", str(EXAMPLES / "mixed_go" / "as_go_does.sh")],
+        env={**os.environ, "REDIS_URL": server.url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Redis answers: NOAUTH" in done.stderr
 
 
 def test_every_example_is_listed_and_tested() -> None:

@@ -618,6 +618,10 @@ class App:
         except backend.connection_errors as exc:
             reason = redact_text(str(exc)) or type(exc).__name__
             raise BackendError(f"result backend {self.backend_shown} cannot be reached: {reason}") from exc
+        except getattr(backend, "refusals", ()) as exc:  # a plugin's backend may have none
+            raise BackendError(
+                f"result backend {self.backend_shown} refuses: {redact_text(str(exc))}"
+            ) from exc
 
     @overload
     def result(self, task_uuid: str, task: Task[..., R, Any]) -> AsyncResult[R]: ...

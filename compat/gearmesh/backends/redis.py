@@ -53,6 +53,8 @@ class RedisBackend:
     """
 
     connection_errors = CONNECTION_ERRORS
+    #: Exceptions that mean "the server answered, and does not do it": a wrong database, a missing right.
+    refusals = (ResponseError,)
     keeps = True
 
     def __init__(self, access: Access, *, expire: int) -> None:
@@ -130,6 +132,8 @@ class RedisBackend:
         try:
             body = self._redis.get(group_uuid)
         except ResponseError as exc:
+            if "WRONGTYPE" not in str(exc):
+                raise
             raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
         if body is None:
             return None

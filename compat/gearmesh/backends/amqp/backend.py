@@ -192,6 +192,8 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except amqp.ChannelError as exc:
+        if isinstance(exc, amqp.AccessRefused) and "Login" in exc.reply_text:
+            raise BackendError(f"RabbitMQ refuses the login of the result backend: {exc.reply_text}") from exc
         raise BackendError(
             f"RabbitMQ refuses what the result backend asks for: {exc}{_way_out(exc)}"
         ) from exc

@@ -63,11 +63,12 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
             continue
         seen.add((target.nodes, target.path))
         with _client(Access(target, config.redis)) as client:
+            info: dict[str, Any] = {"saves": True}
             try:
-                info = dict(client.info())
+                info |= client.info()
                 info["saves"] = client.config_get("save").get("save", "")
-            except redis.ResponseError:  # it may not be allowed to ask
-                info.setdefault("saves", True)
+            except redis.ResponseError:  # this user may have no right to ask
+                pass
             except CONNECTION_ERRORS:  # another check says so
                 continue
         yield role, f"{role} {redact(url)}", info
