@@ -1,22 +1,25 @@
 """The ``eager`` broker: what is sent runs in the caller, through the same JSON, before send returns.
 
 Pauses are not waited for: a task with an ETA, a countdown or a retry runs at once, as Machinery's
-eager broker does it.
+eager broker does it. A failure is logged with its traceback, and its exception is the ``__cause__`` of the TaskFailed
+that ``get()`` raises. A task's own soft and hard limits interrupt it (see :mod:`.eager_limits`); no process is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.declaration import ArgumentUnreadable
-from gearmesh.app.failures import details_of, record_of
+from gearmesh.app.eager_limits import call_limited, limited_coroutine
+from gearmesh.app.failures import details_of, record_of, type_name, user_traceback
 from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.task import Task
 from gearmesh.errors import RetryLater, TaskError, Unstorable
@@ -34,6 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Eager", "error_text"]
 
+log = logging.getLogger("gearmesh.eager")
+
+#: How many failures keep their exceptions, with the frames that these hold: those of one test, say.
+KEPT_EXCEPTIONS: Final = 100
+
 
 def error_text(exc: BaseException) -> str:
     """An exception as the text of a FAILURE: its own text, or its representation where it has none."""
@@ -45,6 +53,11 @@ class Eager:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._exceptions: dict[str, Exception] = {}
+
+    def exception_of(self, uuid: str) -> Exception | None:
+        """The exception with which a task has failed here; None: it has not, or many have since."""
+        return self._exceptions.get(uuid)
 
     def run(self, bodies: Iterable[bytes]) -> None:
         """Run these signatures. A task's error is its FAILURE and not raised.
@@ -117,9 +130,24 @@ class Eager:
         details = details_of(exc, tracebacks=self._app.config.store_tracebacks)
         self._app.backend.write([record_of(sig.UUID, text, details)])
         self._write(sig, FAILURE, Error=text)
+        self._note(sig, exc)
         self._app.handlers.failed(sig, exc)
         # Go: a failed member only counts towards its group; the callback is never sent then.
         return list(workflow.after_failure(sig, text))
+
+    def _note(self, sig: Signature, exc: Exception) -> None:
+        """Log a failure, with the traceback from the task's own code on, and keep its exception."""
+        kept = self._exceptions
+        kept[sig.UUID] = exc
+        while len(kept) > KEPT_EXCEPTIONS:
+            del kept[next(iter(kept))]
+        trace = user_traceback(exc)
+        log.error(
+            "failed: %s",
+            f"{type_name(exc)}: {exc}" if str(exc) else type_name(exc),
+            extra={"task": sig.Name, "uuid": sig.UUID},
+            exc_info=None if trace is None else (type(exc), exc, trace),
+        )
 
     def _chord(self, sig: Signature) -> list[Signature]:
         if not sig.GroupUUID or sig.ChordCallback is None:
@@ -136,12 +164,17 @@ class Eager:
 
 
 def _call(task: Task[..., Any, Any], values: list[Any]) -> tuple[TaskResult, ...]:
+    soft, hard = task.soft_limit, task.hard_limit
     if not task.is_async:
-        return task.call(values)
+        return call_limited(lambda: task.call(values), soft, hard)
+
+    def run() -> tuple[TaskResult, ...]:
+        return asyncio.run(limited_coroutine(task.acall(values), soft, hard))
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return task.call(values)
+        return run()
     # The caller's loop is busy with us: the coroutine gets one of its own in a thread.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, task.call, values).result()
+        return pool.submit(copy_context().run, run).result()

@@ -36,6 +36,10 @@ class Outbox:
         self._eager = Eager(app)
         self.hooks: list[Hook] = []
 
+    def exception_of(self, uuid: str) -> Exception | None:
+        """The exception of a task that has failed in this process, eagerly; None: there is none."""
+        return self._eager.exception_of(uuid)
+
     def outgoing(self, sig: Signature) -> Signature:
         """The signature after all hooks. Raises what they raise; TaskError if one changed its id."""
         for hook in self.hooks:

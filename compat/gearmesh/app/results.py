@@ -162,13 +162,15 @@ class AsyncResult(Result[T_co]):
         self._read_details()
         kind = ChordMemberFailed if self._in_chord else TaskFailed
         found = self._details
-        return kind(
+        failed = kind(
             self.uuid,
             self._final.Error,
             self.name or self._final.TaskName,
             exception_type="" if found is None else found.exception_type,
             traceback="" if found is None else found.traceback,
         )
+        failed.__cause__ = self.app._outbox.exception_of(self.uuid)
+        return failed
 
     def _raise(self) -> NoReturn:
         raise self._failure()

@@ -13,6 +13,7 @@ from gearmesh import (
     Json,
     ResultTimeout,
     RetryLater,
+    SoftLimitExceeded,
     TaskError,
     TaskFailed,
     chain,
@@ -20,6 +21,7 @@ from gearmesh import (
     current,
     group,
 )
+from gearmesh.app.eager import KEPT_EXCEPTIONS
 
 
 def test_values_of_every_kind(eager: App) -> None:
@@ -199,3 +201,84 @@ def test_forget(eager: App) -> None:
     result = work.delay()
     result.forget()
     assert result.state == "PENDING"
+
+
+def test_a_failure_keeps_its_exception_and_is_logged(eager: App, caplog: pytest.LogCaptureFixture) -> None:
+    @eager.task
+    def look_up(key: str) -> str:
+        return {"a": "b"}[key]
+
+    with pytest.raises(TaskFailed, match="'id'") as caught:
+        look_up.delay("id").get(0)
+    cause = caught.value.__cause__
+    assert isinstance(cause, KeyError)
+    assert cause.__traceback__ is not None
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("ERROR", "failed: KeyError: 'id'")
+    assert (vars(record)["task"], vars(record)["uuid"]) == ("look_up", caught.value.uuid)
+    assert 'return {"a": "b"}[key]' in caplog.text
+    members = group(look_up.s("a"), look_up.s("x")).delay()
+    with pytest.raises(TaskFailed) as caught:
+        members.get(0)
+    assert repr(caught.value.__cause__) == "KeyError('x')"
+    results = [look_up.delay(str(n)) for n in range(KEPT_EXCEPTIONS + 1)]
+    kept = [result.get(0, propagate=False) for result in results]
+    assert [isinstance(each, TaskFailed) and each.__cause__ is None for each in kept] == [True] + [
+        False
+    ] * KEPT_EXCEPTIONS
+
+
+def test_a_task_keeps_its_limits(eager: App) -> None:
+    ends: list[str] = []
+
+    @eager.task(soft_limit=0.05)
+    def endless() -> None:
+        try:
+            while True:
+                pass
+        finally:
+            ends.append("endless")
+
+    @eager.task(hard_limit=0.05)
+    def stubborn() -> None:
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:
+                ends.append("never")
+
+    @eager.task(soft_limit=0.05)
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    @eager.task(soft_limit=0.05, hard_limit=0.1)
+    async def clings() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(60)
+
+    @eager.task(soft_limit=0.05)
+    def tidy() -> str:
+        try:
+            while True:
+                pass
+        except SoftLimitExceeded:
+            return "tidied up"
+
+    @eager.task(soft_limit=60, hard_limit=60)
+    def quick() -> int:
+        return 1
+
+    for task, text in (
+        (endless, "soft time limit of 0.05 s exceeded"),
+        (stubborn, "hard time limit of 0.05 s exceeded"),
+        (waits, "soft time limit of 0.05 s exceeded"),
+        (clings, "hard time limit of 0.1 s exceeded"),
+    ):
+        with pytest.raises(TaskFailed, match=text):
+            task.delay().get(0)
+    assert ends == ["endless"]
+    assert tidy.delay().get(0) == "tidied up"
+    assert quick.delay().get(0) == 1
