@@ -81,6 +81,8 @@ def test_no_color_is_respected(app: App) -> None:
     assert screen.code == 1
     assert "FAILURE" in screen.text
     assert re.findall(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", screen.raw) == []
+    error = on_terminal("send", "x", "--broker", "zmq://h", env={"NO_COLOR": "1"})
+    assert (error.code, "\x1b[" in error.raw) == (2, False)
 
 
 def test_the_state_and_the_progress_are_shown_while_waiting(app: App, tmp_path: Path) -> None:

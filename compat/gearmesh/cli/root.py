@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from importlib import import_module
 from typing import Any, Final
 
@@ -102,6 +103,8 @@ class _Commands(click.Group):
                 formatter.write_dl([(name, each.get_short_help_str(60)) for name, each in commands if each])
 
     def invoke(self, ctx: click.Context) -> Any:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False  # click does not look at it
         try:
             return super().invoke(ctx)
         except GearmeshError as error:
