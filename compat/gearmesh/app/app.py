@@ -118,6 +118,8 @@ class App:
         self._waiter = PerProcess(lambda: Waiter(self.backend, shown=self.backend_shown))
         self._progress = PerProcess(lambda: ProgressBoard(self.backend))
         self._revocations = PerProcess(lambda: Revocations(self.backend))
+        #: :meth:`close` was called.
+        self.closed = False
         self.handlers = Handlers()
         self._config_watch = PerProcess(lambda: Watch(lambda: self.config, self._set_config))
         #: Which of several brokers this process uses.
@@ -126,6 +128,7 @@ class App:
         self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
         self._outbox = Outbox(self, self._publisher)
         self._periodics = Periodics(self)
+        self._to_include: list[str] = []
         self.include(*include)
 
     if not TYPE_CHECKING:
@@ -161,7 +164,11 @@ class App:
         self.close()
 
     def close(self) -> None:
-        """Close connections that are not in use. Closing twice is fine; using the app again opens new."""
+        """Close connections that are not in use. Closing twice is fine; using the app again opens new.
+
+        Another app may then include the modules that this one has included, and takes their tasks over.
+        """
+        self.closed = True
         if (watch := self._config_watch.peek()) is not None:
             watch.stop()
         self._publisher.close()
@@ -247,6 +254,7 @@ class App:
     @property
     def tasks(self) -> Mapping[str, Task[..., Any, Any]]:
         """The tasks that are here, by name."""
+        self._finish_includes()
         return MappingProxyType(self._tasks)
 
     @property
@@ -305,15 +313,24 @@ class App:
     def include(self, *modules: str) -> None:
         """Import modules and bind their tasks of :func:`gearmesh.task` to this app. Including one twice is fine.
 
+        A module that imports the module which is just making this app is imported once that is complete: when a
+        worker starts, or :attr:`tasks` is read.
+
         Raises:
             TaskError: a task belongs to another app, or its name is taken.
             ImportError: a module is not there. What a module raises goes through.
         """
-        include(self, modules)
+        self._to_include += include(self, modules)
+
+    def _finish_includes(self) -> None:
+        """Include the modules that could not be imported while the app's own module was."""
+        if self._to_include:
+            modules, self._to_include = self._to_include, []
+            self.include(*modules)
 
     def autodiscover_tasks(self, packages: Iterable[str], related_name: str = "tasks") -> None:
         """:meth:`include` the module ``related_name`` of each package that has one."""
-        discover(self, packages, related_name)
+        self._to_include += discover(self, packages, related_name)
 
     @overload
     def remote(
@@ -577,6 +594,7 @@ class App:
     @property
     def periodics(self) -> Periodics:
         """What is to be sent again and again."""
+        self._finish_includes()
         return self._periodics
 
     def _fire(self, entry: Periodic, patience: Patience) -> Result[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
@@ -80,22 +81,51 @@ def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSe
     return decorator if fn is None else decorator(fn)
 
 
-def include(app: App, modules: Iterable[str]) -> None:
+def include(app: App, modules: Iterable[str]) -> list[str]:
     """Import modules and bind the tasks in them that have no app yet.
+
+    Returns:
+        Those that cannot be imported yet, since they import the module that is making the app: to be included later.
 
     Raises:
         TaskError: a task belongs to another app, or its name is taken.
         ImportError: a module is not there. What a module raises goes through.
     """
+    later = []
     for name in modules:
-        for each in _tasks_of(importlib.import_module(name)):
+        try:
+            module = importlib.import_module(name)
+        except (ImportError, AttributeError) as exc:
+            if not _needs_unfinished_module(exc):
+                raise
+            later.append(name)
+            continue
+        if _is_unfinished(module):  # it is being imported, and has imported the app's module on its way
+            later.append(name)
+        for each in _tasks_of(module):
             _bind(app, each)
+    return later
 
 
-def discover(app: App, packages: Iterable[str], related_name: str) -> None:
+def _needs_unfinished_module(exc: ImportError | AttributeError) -> bool:
+    """True for ``from shop.app import app`` while ``shop.app`` is being imported, and for ``shop.app.app`` then."""
+    if isinstance(exc, ImportError):
+        return _is_unfinished(sys.modules.get(exc.name or ""))
+    if not isinstance(exc.obj, ModuleType):
+        return False
+    # A package gets a submodule as its attribute once that is complete.
+    return _is_unfinished(exc.obj) or _is_unfinished(sys.modules.get(f"{exc.obj.__name__}.{exc.name}"))
+
+
+def _is_unfinished(module: ModuleType | None) -> bool:
+    # The import system marks a module so until its code has run, and its own error messages depend on it.
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def discover(app: App, packages: Iterable[str], related_name: str) -> list[str]:
     """:func:`include` the module ``related_name`` of each package that has one."""
     found = (f"{package}.{related_name}" for package in packages)
-    include(app, [name for name in found if importlib.util.find_spec(name) is not None])
+    return include(app, [name for name in found if importlib.util.find_spec(name) is not None])
 
 
 def _tasks_of(module: ModuleType) -> Iterator[Task[..., Any, Any]]:
@@ -109,8 +139,11 @@ def _bind(app: App, late: Task[..., Any, Any]) -> None:
     owner = late.__dict__.get("app")
     if owner is app:
         return
-    if owner is not None:
-        raise TaskError(f"task {late.name!r} belongs to another app already: {owner!r}")
+    if owner is not None and not owner.closed:
+        raise TaskError(
+            f"task {late.name!r} belongs to another app already: {owner!r}; close that one first, "
+            "or declare the task by each app's own @app.task"
+        )
     taken = app._tasks.get(late.name)
     if taken is not None and taken.plain is not late.plain:
         raise TaskError(f"task name {late.name!r} is taken by {taken.plain!r}; give this one another name")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -528,5 +530,62 @@ def test_tasks_of_included_modules(modules: Path, url: str) -> None:
         app.autodiscover_tasks(["late_shop", "json"])
         assert sorted(app.tasks) == ["bill", "pack", "ship"]
         app.include("late_shop.orders")
-        with pytest.raises(TaskError, match="task 'pack' belongs to another app already"):
+        with pytest.raises(
+            TaskError, match=r"task 'pack' belongs to another app already.*close that one first"
+        ):
             App("memory://other").include("late_shop.orders")
+    # An app a test, as fixtures make them: the next one takes over what a closed one had.
+    with App(url, url, include=["late_shop.orders"]) as app, Worker(app):
+        assert orders.pack.delay(3).get(timeout=10) == 3
+        assert app.tasks["pack"] is orders.pack
+
+
+@pytest.mark.parametrize("first", ["app", "tasks", "late"])
+@pytest.mark.parametrize("form", ["from circle_shop.app import app", "import circle_shop.app"])
+def test_an_app_that_includes_modules_which_import_it(first: str, form: str, tmp_path: Path) -> None:
+    """Celery's usual layout, in every order of imports, each in a process of its own."""
+    package = tmp_path / "circle_shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "app.py").write_text(
+        "from gearmesh import App\n"
+        "app = App('memory://circle', 'memory://circle', include=['circle_shop.tasks', 'circle_shop.late'])\n"
+    )
+    name = "app" if form.startswith("from") else "circle_shop.app.app"
+    (package / "tasks.py").write_text(
+        f"{form}\n@{name}.task\ndef add(a: int, b: int) -> int:\n    return a + b\n"
+        f"{name}.periodic('@daily', add.s(1, 2), name='sums')\n"
+    )
+    (package / "late.py").write_text(
+        f"from gearmesh import task\n{form}\n@task\ndef pack(count: int) -> int:\n    return count\n"
+    )
+    (tmp_path / "program.py").write_text(
+        f"import circle_shop.{first}\n"
+        "from circle_shop.app import app\n"
+        "from gearmesh.worker import Worker\n"
+        "assert list(app.periodics.entries) == ['sums']\n"
+        "with app, Worker(app):\n"
+        "    from circle_shop.late import pack\n"
+        "    assert sorted(app.tasks) == ['add', 'pack']\n"
+        "    assert app.tasks['add'].delay(1, 2).get(timeout=10) == 3\n"
+        "    assert pack.delay(4).get(timeout=10) == 4\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(gearmesh.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_that_is_missing_or_broken_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_tasks.py").write_text("import no_such_module_at_all\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("broken_tasks", "missing_tasks"):
+        with pytest.raises(ModuleNotFoundError, match=r"no_such_module_at_all|missing_tasks"):
+            App("memory://broken", include=[name])
