@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import amqp
 import pytest
+import redis
 from click.testing import CliRunner
 
 from gearmesh import App
 from gearmesh.cli import main
+from gearmesh.cli.checks import Case
+from gearmesh.cli.checks.schedules import schedules
+from gearmesh.scheduler import Scheduler
 from gearmesh.testing.servers import RabbitServer, RedisServer, free_port
+from gearmesh.testing.waiting import eventually
+from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
+from gearmesh.worker import Worker
+from gearmesh.worker.loader import load_app
 
 
 def doctor(*args: str) -> tuple[int, list[dict[str, Any]]]:
@@ -27,6 +39,10 @@ def found(findings: list[dict[str, Any]], level: str, about: str = "") -> list[s
     return [each["text"] for each in findings if each["level"] == level and about in each["about"]]
 
 
+def bindings(findings: list[dict[str, Any]]) -> list[str]:
+    return [text for text in found(findings, "problem") if "is bound with" in text]
+
+
 @contextmanager
 def channel(url: str) -> Iterator[Any]:
     target = parse(url, "broker")
@@ -37,9 +53,11 @@ def channel(url: str) -> Iterator[Any]:
 
 @pytest.fixture
 def used(amqp_url: str) -> str:
-    """A RabbitMQ in which a Python process has sent a task."""
+    """A RabbitMQ in which a Python process has sent a task, which was taken."""
     with App(broker=amqp_url) as app:
         app.remote("add", "int64").delay(1)
+    with channel(amqp_url) as taker:
+        assert taker.queue_purge("machinery_tasks") == 1
     return amqp_url
 
 
@@ -57,7 +75,8 @@ def test_people_are_told_what_to_do(used: str) -> None:
         go.queue_bind("machinery_task", "machinery_exchange", "machinery_task")
         for _ in range(3):
             go.basic_publish(amqp.Message(b"{}"), "machinery_exchange", "machinery_task")
-    done = CliRunner().invoke(main, ["doctor", "--broker", used, "--backend", "memory://x"])
+        go.basic_consume("machinery_tasks", callback=lambda message: None)
+        done = CliRunner().invoke(main, ["doctor", "--broker", used, "--backend", "memory://x"])
     assert done.exit_code == 1
     assert "PROBLEM queue 'machinery_task' of amqp://***@" in done.output
     assert "3 messages that nobody reads" in done.output
@@ -70,12 +89,10 @@ def test_an_orphan_that_is_read_or_empty_is_no_problem(used: str) -> None:
     with channel(used) as go:
         go.queue_declare("machinery_task", durable=True, auto_delete=False)
         _, findings = doctor("--broker", used)
-        assert found(findings, "note", "'machinery_task'") == ["nobody reads it; at present it is empty"]
+        assert found(findings, "note", "'machinery_task'") == ["no consumer reads it; it is empty now"]
         go.basic_consume("machinery_task")
         _, findings = doctor("--broker", used)
-        assert found(findings, "note", "'machinery_task'") == [
-            "is read by 1 consumers, as a queue of its own"
-        ]
+        assert found(findings, "note", "'machinery_task'") == ["has 1 consumer, as a queue of its own"]
 
 
 def test_copies_in_a_custom_queue_give_its_binding_away(used: str) -> None:
@@ -86,14 +103,14 @@ def test_copies_in_a_custom_queue_give_its_binding_away(used: str) -> None:
             go.queue_bind(queue, "machinery_exchange", key)
             for n in range(3):
                 go.basic_publish(amqp.Message(b"%d" % n), "machinery_exchange", queue)
-        code, findings = doctor("--broker", used, "mine", "other", "none")
-        assert (code, found(findings, "problem")) == (0, [])
+        _, findings = doctor("--broker", used, "mine", "other", "none")
+        assert bindings(findings) == []
         go.basic_publish(amqp.Message(b"3"), "machinery_exchange", "machinery_task")
         code, findings = doctor("--broker", used, "mine", "other", "none")
         assert code == 1
-        (text,) = found(findings, "problem", "queue 'mine'")
+        (text,) = bindings(findings)
         assert "gets a copy of each default task" in text
-        assert len(found(findings, "problem")) == 1
+        assert text in found(findings, "problem", "queue 'mine'")
         assert [go.basic_get("mine").body for _ in range(4)] == [b"0", b"1", b"2", b"3"], "nothing was moved"
 
 
@@ -140,8 +157,6 @@ def test_servers_that_are_away() -> None:
 def test_a_redis_that_may_drop_keys(
     redis_server: RedisServer, redis_url: str, policy: str, limit: str, level: str, text: str
 ) -> None:
-    import redis
-
     with redis.Redis.from_url(redis_url) as client:
         try:
             client.config_set("maxmemory-policy", policy)
@@ -161,3 +176,130 @@ def test_no_results_may_be_meant_so(redis_url: str) -> None:
     code, findings = doctor("--broker", redis_url)
     assert code == 0
     assert found(findings, "note", "backend null")
+
+
+TASKS = """
+from gearmesh import App
+app = App({url!r}, {url!r}, lock={lock!r})
+empty = App({url!r}, {url!r})
+
+@app.task(queue="pictures")
+def resize(width: int) -> int:
+    return width
+
+app.periodic("@every 1s", resize.s(1), name="often")
+app.periodic("0 6 * * *", resize.s(1), name="daily")
+"""
+
+
+@pytest.fixture
+def app(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module with an app whose lock is on its Redis."""
+    name = f"doctored_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(TASKS.format(url=redis_url, lock=redis_url))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_messages_that_no_worker_consumes(redis_url: str, app: str) -> None:
+    with App(redis_url) as sender:
+        sender.remote("resize", "int64").apply_async([1], queue="pictures")
+        code, findings = doctor("-A", app)
+        assert code == 1
+        (text,) = found(findings, "problem", "queue 'pictures'")
+        assert text.startswith(
+            "1 message waits, and no worker consumes it; the first of them did not move for 1 s"
+        )
+        (advice,) = (each["advice"] for each in findings if each["text"] == text)
+        assert advice.startswith("Start a worker: gearmesh worker MODULE:APP -Q pictures.")
+        with Worker(sender, queues=["pictures"]), open_connection(redis_url) as connection:
+            eventually(lambda: connection.channel().count("pictures").consumers)
+            assert found(doctor("-A", app)[1], "problem", "queue 'pictures'") == []
+
+
+def test_messages_that_no_worker_consumes_on_rabbitmq(amqp_url: str) -> None:
+    with App(amqp_url) as sender:
+        for _ in range(2):
+            sender.remote("resize").delay()
+    code, findings = doctor("--broker", amqp_url)
+    assert code == 1
+    assert found(findings, "problem", "queue 'machinery_tasks'") == [
+        "2 messages wait, and no worker consumes it"
+    ]
+
+
+def test_parked_messages(redis_url: str) -> None:
+    with App(redis_url, redis_url) as app, Worker(app), open_connection(redis_url) as connection:
+        app.remote("nobody").delay()
+        channel = connection.channel()
+        eventually(lambda: channel.count("machinery_tasks").aside)
+        code, findings = doctor("--broker", redis_url, "--backend", redis_url)
+        assert code == 0, findings
+        (text,) = found(findings, "note", "queue 'machinery_tasks'")
+        assert text.startswith("1 message of the task 'nobody' is parked, for up to ")
+        assert "no worker that got it has registered this task; it becomes a dead letter in 23 h" in text
+        with redis.Redis.from_url(redis_url) as client:
+            (key,) = client.keys("gearmesh:{machinery_tasks}:seen:*")
+            first, rounds = client.get(key).split()
+            client.set(key, b"%d %s" % (int(first) - 120_000, rounds))
+        code, findings = doctor("--broker", redis_url, "--backend", redis_url)
+        assert code == 1
+        assert found(findings, "problem", "queue 'machinery_tasks'")
+
+
+def test_schedules_without_a_scheduler(redis_url: str, app: str) -> None:
+    code, findings = doctor("-A", app)
+    assert code == 1
+    (text,) = found(findings, "problem", "scheduler")
+    assert text == (
+        "1 of 2 periodic tasks were not sent when they were due: 'often', every 1 s, last sent never"
+    )
+    loaded = load_app(app)
+    with Scheduler(loaded), redis.Redis.from_url(redis_url) as client:
+        eventually(lambda: client.llen("pictures"))
+        assert found(doctor("-A", app)[1], "ok", "scheduler") == ["no periodic task of 2 is overdue"]
+    assert loaded.tasks
+    with App(redis_url, redis_url) as without:
+        without.periodic("@daily", without.remote("x").s())
+        (finding,) = schedules(Case(without))
+        assert finding.level == "note"
+        assert finding.text.startswith("the app has 1 periodic task and no lock")
+
+
+def test_an_app_without_tasks(app: str) -> None:
+    _, findings = doctor("-A", f"{app}:empty")
+    assert found(findings, "note", f"app {app}:empty") == [
+        "has no tasks: it can send tasks, but a worker of it can run nothing and parks every message"
+    ]
+
+
+@pytest.mark.parametrize(("skew", "level"), [(0, ""), (2, "note"), (-60, "problem")])
+def test_clocks_that_differ(redis_url: str, monkeypatch: pytest.MonkeyPatch, skew: float, level: str) -> None:
+    clock = SimpleNamespace(time=lambda: time.time() - skew)
+    monkeypatch.setattr("gearmesh.cli.checks.redis.time", clock)
+    _, findings = doctor("--broker", redis_url, "--backend", redis_url)
+    told = [each for each in findings if "its clock is" in each["text"]]
+    assert [each["level"] for each in told] == ([level] if level else [])
+    side = "ahead of" if skew > 0 else "behind"
+    assert all(f"s {side} this machine's" in each["text"] for each in told)
+
+
+def test_a_wrong_password_is_one_line(used: str) -> None:
+    url = used.replace("guest:guest@", "guest:wr0ng@")
+    code, findings = doctor("--broker", url)
+    assert code == 1
+    (text,) = found(findings, "problem")
+    assert "ACCESS_REFUSED" in text
+    assert "\n" not in text
+    assert "wr0ng" not in str(findings)
+
+
+def test_a_check_that_fails_is_a_finding(redis_url: str) -> None:
+    """Somebody's key has the name of a queue."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("taken", "x")
+    code, findings = doctor("--broker", redis_url, "taken")
+    assert code == 1
+    assert any("WRONGTYPE" in text for text in found(findings, "problem", "check 'unserved queues'"))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import click
 
-from gearmesh.cli.checks import CHECKS, Case, Finding
+from gearmesh.cli.checks import CHECKS, Case, Check, Finding
 from gearmesh.cli.common import Place, as_json, servers, words
-from gearmesh.cli.output import console, print_json
+from gearmesh.cli.output import console, counted, print_json, terminal_width
+from gearmesh.cli.tables import block_lines
+from gearmesh.urls import redact_text
 
 __all__ = ["doctor"]
 
-_STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
+#: Columns before a finding.
+INDENT: Final = 8
+
+_STYLES: Final = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
 
 @click.command(short_help="Find problems of the servers in use, with advice.")
@@ -26,28 +32,50 @@ _STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
 @words("queues", "[QUEUE]...")
 @servers
 def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -> None:
-    """Look for what loses tasks, runs them twice or fills servers, and say what to do. Changes nothing.
+    """Look for settings and states that lose, delay or repeat tasks, and say what to do. Changes nothing.
 
-    QUEUEs are custom queues in use. Exit code 1 says that there is a problem; notes may be as they are meant.
+    QUEUEs are custom queues in use. With -A, the app's tasks and schedules are checked, too.
+
+    Exit code 1: there is a problem. A note may describe what you want.
     """
     app = place.app()
     with app:
-        case = Case(app, (*queues, *((place.queue,) if place.queue else ())), management)
-        findings = [finding for check in CHECKS for finding in check(case)]
+        case = Case(app, (*queues, *((place.queue,) if place.queue else ())), management, place.spec or "")
+        findings = [finding for check in CHECKS for finding in _findings(check, case)]
+    problems = sum(finding.level == "problem" for finding in findings)
     if json:
         print_json(findings)
     else:
         for finding in findings:
             _print(finding)
-        problems = sum(finding.level == "problem" for finding in findings)
-        console().print(f"{problems} problems" if problems != 1 else "1 problem")
-    if any(finding.level == "problem" for finding in findings):
+        console().print(counted(problems, "problem"))
+    if problems:
         sys.exit(1)
 
 
+def _findings(check: Check, case: Case) -> list[Finding]:
+    """What one check found. A check that fails is a finding, and does not keep the others from running."""
+    found: list[Finding] = []
+    try:
+        found.extend(check(case))
+    except Exception as exc:
+        if click.get_current_context().find_root().params.get("debug"):
+            raise
+        name = check.__name__.replace("_", " ")
+        reason = redact_text(str(exc).strip() or type(exc).__name__).splitlines()[0]
+        found.append(
+            Finding("problem", f"check '{name}'", f"failed: {reason}", "gearmesh --debug doctor shows more.")
+        )
+    return found
+
+
 def _print(finding: Finding) -> None:
-    out = console()
-    out.print(finding.level.upper().ljust(8), style=_STYLES[finding.level], end="")
-    out.print(f"{finding.about}: {finding.text}", soft_wrap=True)
+    """The level, the finding, and below it the advice; broken under each other on a terminal."""
+    screen, width = console(), terminal_width()
+    style = _STYLES[finding.level]
+    for line in block_lines(finding.level.upper(), f"{finding.about}: {finding.text}", "", INDENT, width):
+        line.stylize(style, 0, INDENT)
+        screen.print(line, soft_wrap=True)
     if finding.advice:
-        out.print(f"        {finding.advice}", soft_wrap=True)
+        for line in block_lines("", finding.advice, "", INDENT, width):
+            screen.print(line, soft_wrap=True)

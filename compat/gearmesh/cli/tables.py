@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gearmesh.cli.output import console, terminal_width
 
-__all__ = ["Cell", "Column", "Table", "shown"]
+__all__ = ["Cell", "Column", "Table", "block_lines", "shown"]
 
 #: Spaces between two columns.
 GAP: Final = 2

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from gearmesh.cli.checks.base import Case, Check, Finding
+from gearmesh.cli.checks.queues import no_tasks, parked_messages, unserved_queues
 from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
-from gearmesh.cli.checks.redis import eviction, persistence
+from gearmesh.cli.checks.redis import clock, eviction, persistence
+from gearmesh.cli.checks.schedules import schedules
 from gearmesh.cli.checks.servers import backend_answers, brokers_answer, lock_answers
 
 __all__ = ["CHECKS", "Case", "Check", "Finding"]
@@ -20,6 +22,11 @@ CHECKS: Final[tuple[Check, ...]] = (
     brokers_answer,
     backend_answers,
     lock_answers,
+    no_tasks,
+    unserved_queues,
+    parked_messages,
+    schedules,
+    clock,
     eviction,
     persistence,
     orphan_queue,

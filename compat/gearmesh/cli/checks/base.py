@@ -37,13 +37,15 @@ class Case:
 
     Attributes:
         app: its servers and settings.
-        queues: custom queues to look at besides the default one.
+        queues: custom queues to look at, in addition to the default one.
         management: URL of RabbitMQ's management API, e.g. ``http://guest:guest@localhost:15672``; ``""``: none.
+        spec: the app as ``-A`` names it; ``""``: only servers were named.
     """
 
     app: App
     queues: tuple[str, ...] = ()
     management: str = ""
+    spec: str = ""
 
     @property
     def config(self) -> Config:

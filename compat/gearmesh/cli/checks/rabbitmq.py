@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import amqp
 
 from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.cli.output import counted
 from gearmesh.urls import AMQPTarget, parse, redact
 from gearmesh.urls.addresses import bracketed, shown_address
 
@@ -42,22 +43,25 @@ def orphan_queue(case: Case) -> Iterator[Finding]:
         about = f"queue {key!r} of {redact(url)}"
         if found.consumer_count:
             yield Finding(
-                "note", about, f"is read by {found.consumer_count} consumers, as a queue of its own"
+                "note", about, f"has {counted(found.consumer_count, 'consumer')}, as a queue of its own"
             )
         elif found.message_count:
             yield Finding(
                 "problem",
                 about,
-                f"{found.message_count} messages that nobody reads: Go producers fill it with a copy of each "
-                f"default task, for ever",
+                f"{counted(found.message_count, 'message')} that nobody reads: Go producers put a copy of each "
+                f"default task there, for ever",
                 f"Keep it short: rabbitmqctl set_policy gearmesh-orphan '^{key}$' '{{\"max-length\":1}}' "
-                f"--apply-to queues. To be rid of it, give all processes the same DefaultQueue as BindingKey. "
-                f"Look before you empty it (gearmesh pending --queue {key}): what was sent before the first "
-                f"worker had ever run is only there.",
+                f"--apply-to queues. To get rid of it, give all processes the same DefaultQueue as BindingKey. "
+                f"Look at it before you empty it (gearmesh pending --queue {key}): tasks that were sent before the "
+                f"first worker ever ran are only there.",
             )
         else:
             yield Finding(
-                "note", about, "nobody reads it; at present it is empty", "Nothing, but look again."
+                "note",
+                about,
+                "no consumer reads it; it is empty now",
+                "There is nothing to do now. Look again after Go programs have sent tasks.",
             )
 
 
@@ -84,13 +88,13 @@ def double_bindings(case: Case) -> Iterator[Finding]:
                 yield Finding(
                     "note",
                     f"bindings of {redact(url)}",
-                    "cannot be listed over AMQP; "
+                    "cannot be listed over AMQP"
                     + (
-                        f"only the messages in {', '.join(case.queues)} were looked at"
+                        f"; only the messages in {', '.join(case.queues)} were looked at"
                         if case.queues
-                        else "none were"
+                        else ""
                     ),
-                    "Name your custom queues, or ask RabbitMQ's management plugin: "
+                    "Name the custom queues in use, or let the doctor ask RabbitMQ's management plugin: "
                     "--management http://user:password@host:15672",
                 )
         for queue in bound:
@@ -168,6 +172,7 @@ def _channel(options: dict[str, Any]) -> Iterator[Any]:
     try:
         connection.connect()
     except (amqp.AMQPError, OSError):  # brokers_answer reports it
+        connection.collect()
         yield None
         return
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import redis
 
@@ -13,11 +14,33 @@ from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.urls import RedisTarget, parse, redact
 
-__all__ = ["eviction", "persistence"]
+__all__ = ["clock", "eviction", "persistence"]
+
+#: Seconds between two clocks from which on it is worth a note, and from which on it is a problem.
+CLOCK_NOTE_S: Final = 1.0
+CLOCK_PROBLEM_S: Final = 5.0
+
+
+def clock(case: Case) -> Iterator[Finding]:
+    """Delayed messages start by the server's clock, and senders set their times by their own."""
+    for _, about, info in _servers(case):
+        server = info.get("server_time_usec")
+        if server is None:  # before Redis 7, or not allowed
+            continue
+        ahead = int(server) / 1e6 - info["local_time"]
+        if abs(ahead) < CLOCK_NOTE_S:
+            continue
+        side = "ahead of" if ahead > 0 else "behind"
+        yield Finding(
+            "problem" if abs(ahead) >= CLOCK_PROBLEM_S else "note",
+            about,
+            f"its clock is {abs(ahead):.1f} s {side} this machine's: delayed tasks start by its clock",
+            "Synchronise both clocks, with NTP for example.",
+        )
 
 
 def eviction(case: Case) -> Iterator[Finding]:
-    """A full Redis may drop messages, leases and results."""
+    """Finds a Redis that drops messages, leases or results when it is full."""
     for role, about, info in _servers(case):
         policy = str(info.get("maxmemory_policy", "noeviction"))
         limit = int(info.get("maxmemory", 0))
@@ -31,7 +54,7 @@ def eviction(case: Case) -> Iterator[Finding]:
         )
         if not limit:
             text = f"maxmemory-policy is {policy}; as long as maxmemory is 0 it does nothing"
-            yield Finding("note", about, text, f"Once it has a limit it may drop {lost}: {_NOEVICTION}")
+            yield Finding("note", about, text, f"With a limit it may drop {lost}. {_NOEVICTION}")
         else:
             bad = role == "broker" or not volatile
             text = f"maxmemory-policy is {policy}: when it is full it drops {lost}"
@@ -42,14 +65,14 @@ _NOEVICTION = "CONFIG SET maxmemory-policy noeviction, and the same in redis.con
 
 
 def persistence(case: Case) -> Iterator[Finding]:
-    """A broker that keeps nothing on disk loses all messages when it restarts."""
+    """Finds a broker that keeps nothing on disk: it loses all messages when it restarts."""
     for role, about, info in _servers(case):
         if role == "broker" and not int(info.get("aof_enabled", 1)) and not info.get("saves", True):
             yield Finding(
                 "note",
                 about,
                 "keeps nothing on disk: a restart loses all messages",
-                "CONFIG SET appendonly yes, and the same in redis.conf; or live with it.",
+                "CONFIG SET appendonly yes, and the same in redis.conf; or accept the risk.",
             )
 
 
@@ -65,7 +88,9 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
         with _client(Access(target, config.redis)) as client:
             info: dict[str, Any] = {"saves": True}
             try:
+                began = time.time()
                 info |= client.info()
+                info["local_time"] = (began + time.time()) / 2
                 info["saves"] = client.config_get("save").get("save", "")
             except redis.ResponseError:  # this user may have no right to ask
                 pass

@@ -15,8 +15,8 @@ from gearmesh.urls import RedisTarget, parse, redact, redact_text
 __all__ = ["backend_answers", "brokers_answer", "lock_answers"]
 
 _ADVICE = (
-    "Is it running, is this its address, and does a firewall let you through? "
-    "A wrong user, password or virtual host may end here, too."
+    "Check that it runs, that this is its address, that no firewall is in the way, and that user, password and "
+    "virtual host are right."
 )
 
 
@@ -41,8 +41,8 @@ def backend_answers(case: Case) -> Iterator[Finding]:
     """The result backend."""
     about = f"backend {case.app.backend_shown}"
     if case.config.backend.startswith("null"):
-        text = "keeps no results: whoever waits for one gets an error, and chords never fire"
-        yield Finding("note", about, text, "Give a result backend if you need results.")
+        text = "keeps no results: waiting for one is an error, and chords never fire"
+        yield Finding("note", about, text, "Set a result backend if you need results.")
         return
     try:
         case.app.check_backend()

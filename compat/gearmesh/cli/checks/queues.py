@@ -1,0 +1,129 @@
+"""Whether somebody serves the queues in use, and which messages no worker can run."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final
+
+from gearmesh.cli.broker import inspecting
+from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.cli.messages import message_text
+from gearmesh.cli.output import counted
+from gearmesh.cli.times import span
+from gearmesh.errors import GearmeshError
+from gearmesh.transports.base import Count, Inspecting, ListsParked, Parked
+from gearmesh.transports.registry import connect
+from gearmesh.urls import AMQPTarget, parse
+
+__all__ = ["no_tasks", "parked_messages", "unserved_queues"]
+
+#: Seconds for which the first message of a queue is watched, to see whether a Go worker takes it.
+WATCHED_S: Final = 1.0
+#: Seconds after which a parked message is not just on its way to another worker.
+PARKED_LONG_S: Final = 60.0
+#: Parked messages of a queue that are looked at.
+MAX_PARKED: Final = 1000
+
+
+def no_tasks(case: Case) -> Iterator[Finding]:
+    """An app without tasks: a worker of it can run nothing."""
+    if case.spec and not case.app.tasks:
+        yield Finding(
+            "note",
+            f"app {case.spec}",
+            "has no tasks: it can send tasks, but a worker of it can run nothing and parks every message",
+            "If workers run it, import the modules with its tasks in the module that MODULE:APP names.",
+        )
+
+
+def unserved_queues(case: Case) -> Iterator[Finding]:
+    """Messages in a queue that no worker consumes.
+
+    On Redis a Go worker is no consumer that anyone could see: there the first message is watched for a while.
+    """
+    exact = isinstance(parse(case.config.brokers[0], "broker"), AMQPTarget)
+    with _channel(case) as channel:
+        if channel is None:
+            return
+        desk: Inspecting = inspecting(channel)
+        counts = [desk.count(name) for name in _queues(case, channel)]
+        idle = [count for count in counts if count.pending and count.consumers == 0]
+        if idle and not exact:
+            first = {count.queue: channel.pending(count.queue, 1) for count in idle}
+            time.sleep(WATCHED_S)
+            idle = [count for count in idle if channel.pending(count.queue, 1) == first[count.queue]]
+    for count in idle:
+        yield _unserved(case, count, exact=exact)
+
+
+def _unserved(case: Case, count: Count, *, exact: bool) -> Finding:
+    silent = f" ({counted(count.silent, 'consumer')} of it gave no sign of life)" if count.silent else ""
+    watched = "" if exact else f"; the first of them did not move for {WATCHED_S:g} s"
+    waits = "waits" if count.pending == 1 else "wait"
+    queue = "" if count.queue == case.app.default_queue else f" -Q {count.queue}"
+    go = "" if exact else " If Go workers serve this queue, all of them are busy."
+    return Finding(
+        "problem",
+        f"queue {count.queue!r}",
+        f"{counted(count.pending, 'message')} {waits}, and no worker consumes it{silent}{watched}",
+        f"Start a worker: gearmesh worker MODULE:APP{queue}.{go}",
+    )
+
+
+def parked_messages(case: Case) -> Iterator[Finding]:
+    """Messages of tasks that no worker which got them has registered."""
+    with _channel(case) as channel:
+        if not isinstance(channel, ListsParked):
+            return
+        found = {name: channel.parked(name, MAX_PARKED) for name in _queues(case, channel)}
+    for queue, parked in found.items():
+        by_task: dict[str, list[Parked]] = defaultdict(list)
+        for each in parked:
+            if each.since is not None:
+                by_task[message_text(each.body).task].append(each)
+        for task, messages in sorted(by_task.items()):
+            yield _parked(case, queue, task, [each.since for each in messages if each.since is not None])
+
+
+def _parked(case: Case, queue: str, task: str, since: list[float]) -> Finding:
+    oldest = time.time() - min(since)
+    left = case.config.unregistered_max_age - oldest
+    are, they = ("is", "it becomes a dead letter") if len(since) == 1 else ("are", "they become dead letters")
+    until = f"in {span(left)}" if left > 0 else "at the next try"
+    return Finding(
+        "problem" if oldest > PARKED_LONG_S else "note",
+        f"queue {queue!r}",
+        f"{counted(len(since), 'message')} of the task {task!r} {are} parked, for up to {span(oldest)}: no worker that "
+        f"got {'it' if len(since) == 1 else 'them'} has registered this task; {they} {until}",
+        "Register the task in a worker of this queue (is its module imported?), or correct the name where it is sent. "
+        "'gearmesh aside' lists the messages.",
+    )
+
+
+def _queues(case: Case, channel: Any) -> list[str]:
+    """The default queue, those that were named, those of the app's tasks, and all others that the broker lists."""
+    names = {case.app.default_queue, *case.queues}
+    names |= {task.options.queue for task in case.app.tasks.values() if task.options.queue}
+    if isinstance(channel, Inspecting):
+        with suppress(GearmeshError):  # RabbitMQ does not list its queues
+            names |= set(channel.queues())
+    return sorted(names)
+
+
+@contextmanager
+def _channel(case: Case) -> Iterator[Any]:
+    """A channel to the broker; None where there is none that other processes share, or it cannot be reached."""
+    if case.config.broker.startswith(("eager", "memory:")):
+        yield None
+        return
+    with ExitStack() as stack:
+        channel = None
+        connection = connect(case.config)
+        with suppress(
+            *connection.connection_errors, *connection.channel_errors, GearmeshError
+        ):  # another check says so
+            channel = stack.enter_context(connection).channel()
+        yield channel

@@ -1,0 +1,90 @@
+"""Whether a scheduler sends the app's periodic tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from gearmesh.app.periodic import Periodic
+from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.cli.output import counted
+from gearmesh.cli.times import age, span
+from gearmesh.cron import Every, last_times
+from gearmesh.errors import GearmeshError
+from gearmesh.locks.base import Lock
+from gearmesh.locks.registry import open_lock
+
+__all__ = ["schedules"]
+
+SECOND_NS: Final = 10**9
+#: Seconds that a scheduler may be late.
+LATE_S: Final = 15
+#: Seconds up to which a schedule that was never sent is a problem; a rarer one may be new.
+OFTEN_S: Final = 3600
+#: Seconds for which the last due time is looked for.
+LOOK_BACK_S: Final = 40 * 86_400
+
+_ADVICE: Final = "Run one: gearmesh scheduler MODULE:APP, or gearmesh worker MODULE:APP --with-scheduler."
+
+
+def schedules(case: Case) -> Iterator[Finding]:
+    """Periodic tasks that were due and that no scheduler has sent, by what their lock remembers."""
+    entries = list(case.app.periodics.entries.values())
+    if not entries:
+        return
+    about = "scheduler"
+    many = counted(len(entries), "periodic task")
+    config = case.config
+    if config.lock is None:
+        text = f"the app has {many} and no lock, so whether a scheduler runs cannot be seen"
+        advice = "Set lock to a redis:// URL; without one, several schedulers each send every task. "
+        yield Finding("note", about, text, advice + _ADVICE)
+        return
+    if config.lock_executable:
+        text = f"the app has {many}, and shares its lock with Go, whose schedulers do not say what they sent"
+        yield Finding("note", about, text)
+        return
+    try:
+        lock = open_lock(config.lock, settings=config.redis)
+        try:
+            late = [found for entry in entries if (found := _late(entry, lock, config.default_queue))]
+        finally:
+            lock.close()
+    except (GearmeshError, OSError):  # another check says that the lock cannot be reached
+        return
+    except Exception as exc:
+        if not isinstance(exc, lock.connection_errors):
+            raise
+        return
+    if late:
+        text = f"{len(late)} of {many} were not sent when they were due: {'; '.join(late[:5])}"
+        yield Finding("problem", about, text, _ADVICE)
+    else:
+        yield Finding("ok", about, f"no periodic task of {len(entries)} is overdue")
+
+
+def _late(entry: Periodic, lock: Lock, default_queue: str) -> str:
+    """When an entry was due that no scheduler has sent; ``""``: none was, or it is not known."""
+    now = time.time_ns()
+    until = now - LATE_S * SECOND_NS
+    fired = lock.fired(entry.lock_key(f"gearmesh:{default_queue}:"))
+    if isinstance(entry.schedule, Every):  # it counts from the start of a scheduler
+        first = entry.next_after(now)
+        step = entry.next_after(first) - first
+        due = now - step
+        late = fired is None or fired < until - step
+    else:
+        times = last_times(entry.schedule, until - LOOK_BACK_S * SECOND_NS, until, 1)
+        if not times:
+            return ""
+        due = times[-1]
+        step = entry.next_after(due) - due
+        late = fired is None or fired < due
+    if not late or (fired is None and step > OFTEN_S * SECOND_NS):
+        return ""
+    last = "never" if fired is None else age(fired, now)
+    every = (
+        f", every {span(step / SECOND_NS)}" if isinstance(entry.schedule, Every) else f", due {age(due, now)}"
+    )
+    return f"{entry.name!r}{every}, last sent {last}"
