@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_it_finds_the_app() -> None:
     [
         ("", "expected MODULE:APP"),
         (":app", "expected MODULE:APP"),
-        ("loaded_shop.py", "there is no module 'loaded_shop.py'"),
+        ("loaded_shop.py", "there is no module 'loaded_shop.py' in .*; do you mean loaded_shop:app"),
+        ("loaded_shop:text.x", "has no 'x'"),
         ("loaded/shop:app", "expected MODULE:APP"),
         ("loaded_absent:app", "there is no module 'loaded_absent'"),
         ("loaded_shop:nope", "has no 'nope'; it has app, other"),
@@ -82,3 +84,44 @@ def test_gearmesh_logs_after_the_module_has_configured_logging(tmp_path: Path) -
     load_app("loaded_shop")
     assert not log.disabled
     assert others.disabled, "that is for the module to decide"
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "text"),
+    [
+        ("app = App(leese=3)", 3, "unknown setting 'leese'"),
+        ("app = App()\n@app.task\ndef f(a: object) -> None: ...", 4, "task 'f', parameter 'a'"),
+    ],
+)
+def test_an_error_of_gearmesh_s_in_the_module_has_its_place(
+    tmp_path: Path, code: str, line: int, text: str
+) -> None:
+    (tmp_path / "loaded_broken.py").write_text(f"from gearmesh import App\n\n{code}\n")
+    with pytest.raises(AppImportError, match=text) as caught:
+        load_app("loaded_broken")
+    assert str(caught.value).startswith(f"loaded_broken.py line {line}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_of_libraries_are_not_shown(tmp_path: Path) -> None:
+    """Not those of Python's own modules, nor of installed packages; those of the app's package, wherever it is."""
+    installed = tmp_path / "lib" / "site-packages"
+    (installed / "loaded_library").mkdir(parents=True)
+    (installed / "loaded_library" / "__init__.py").write_text("import json\njson.loads('{')\n")
+    (tmp_path / "loaded_broken.py").write_text("import loaded_library\n")
+    sys.path.insert(0, str(installed))
+    with pytest.raises(AppImportError) as caught:
+        load_app("loaded_broken")
+    files = re.findall(r'File "(.*?)"', str(caught.value))
+    assert [Path(file).name for file in files] == ["loaded_broken.py"]
+    assert str(caught.value).splitlines()[-1].startswith("json.decoder.JSONDecodeError: ")
+    with pytest.raises(AppImportError) as caught:
+        load_app("loaded_library:app")
+    files = re.findall(r'File "(.*?)"', str(caught.value))
+    assert [Path(file).parent.name for file in files] == ["loaded_library"]
+
+
+def test_a_module_that_ends_the_process(tmp_path: Path) -> None:
+    (tmp_path / "loaded_broken.py").write_text("import sys\nsys.exit('no database')\n")
+    with pytest.raises(AppImportError, match=r"(?s)line 2.*SystemExit: no database$"):
+        load_app("loaded_broken")

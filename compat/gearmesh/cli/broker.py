@@ -1,4 +1,4 @@
-"""A channel to the broker that a command was told of."""
+"""A channel to the broker that a command uses."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def claims_of(place: Place) -> Iterator[Gone | None]:
 def inspecting(channel: Any) -> Inspecting:
     """The channel, if it can count and empty queues. Raises GearmeshError."""
     if not isinstance(channel, Inspecting):
-        raise GearmeshError("this broker does not let its queues be counted or emptied")
+        raise GearmeshError("this broker cannot count or empty its queues")
     return channel

@@ -30,13 +30,13 @@ __all__ = ["demo"]
 
 @click.command(short_help="Run recorded Go tasks through a real worker.")
 @click.option(
-    "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Give up after this."
+    "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Give up after so long."
 )
 def demo(timeout: float) -> None:
     """Run recorded Go tasks through a real worker.
 
-    Starts a Redis of its own (the embedded one, else redis-server from PATH), writes into it the
-    bytes that a Go service with Machinery wrote, and lets a worker do the rest.
+    Starts a Redis (the embedded one, else redis-server from PATH), writes the bytes into it that a Go service with
+    Machinery has written, and starts a worker for them.
     """
     recordings = json.loads(files("gearmesh.cli").joinpath("demo_recordings.json").read_text("utf-8"))
     screen = console()
@@ -58,7 +58,7 @@ def demo(timeout: float) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """One of the tasks fails on purpose; its traceback would only puzzle here."""
+    """One of the tasks fails on purpose; do not log its traceback."""
     log = logging.getLogger("gearmesh")
     level = log.level
     log.setLevel(logging.CRITICAL)

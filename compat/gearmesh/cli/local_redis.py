@@ -1,4 +1,4 @@
-"""The Redis of a project's own, for ``gearmesh dev``: on a Unix socket in its folder, its data kept there."""
+"""The Redis that ``gearmesh dev`` runs for one project, on a Unix socket in its folder, which keeps its data."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ __all__ = ["LocalRedis"]
 
 log = logging.getLogger("gearmesh.dev")
 
-#: Seconds until it serves, its data loaded; and until it has ended.
+#: Seconds that the server may take to load its data and serve, and to end.
 PATIENCE: Final = 30.0
 
 
 class LocalRedis:
-    """Runs one Redis for a project; a context manager. At most one a folder.
+    """Runs one Redis for a project; a context manager. A folder has one at a time.
 
     ``.gearmesh/`` holds the data (an append-only file, written out every second), the log, and, unless its
     path is too long for one, the socket. A ``.gitignore`` in it keeps all that out of repositories.
-    Should the server die it is started again.
+    If the server dies, it is started again.
 
     Args:
         project: the folder.
 
     Raises:
         ServerMissing: there is no redis-server on this machine.
-        GearmeshError: the folder's Redis is run by another process, or it does not start.
+        GearmeshError: another process runs the folder's Redis, or it does not start.
     """
 
     def __init__(self, project: str | os.PathLike[str]) -> None:
@@ -97,7 +97,7 @@ class LocalRedis:
             return str(client.info("server")["redis_version"])
 
     def close(self) -> None:
-        """End it in an orderly way; all that was written is on disk then. Closing twice is fine."""
+        """Stop the server in order, after it has written everything to disk. Closing twice is fine."""
         self._closing.set()
         process = self._process
         if process is not None and process.poll() is None:
@@ -114,7 +114,7 @@ class LocalRedis:
             self._lock = None
 
     def _take_folder(self) -> None:
-        """One process a folder; the system forgets the lock with the process that has it."""
+        """Lock the folder. The system releases the lock when this process ends."""
         path = self.folder / "lock"
         self._lock = path.open("a+")
         try:
@@ -123,8 +123,8 @@ class LocalRedis:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
             raise GearmeshError(
-                f"gearmesh dev runs in this folder already (process {owner}); its Redis is there for all commands "
-                "here: 'gearmesh worker MODULE:APP' runs another worker"
+                f"gearmesh dev runs in this folder already (process {owner}), and all commands here use its Redis: "
+                "'gearmesh worker MODULE:APP' starts another worker"
             ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
@@ -134,7 +134,7 @@ class LocalRedis:
         """The socket's folder must be this user's: there is no password."""
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
-            raise GearmeshError(f"{folder} belongs to somebody else, expected a folder of this user's")
+            raise GearmeshError(f"{folder} belongs to another user, expected a folder of yours")
 
     def _end_orphan(self) -> None:
         """A server that has outlived the process that ran it (SIGKILL) ends in an orderly way, as by :meth:`close`."""
@@ -143,14 +143,14 @@ class LocalRedis:
                 pid = int(client.info("server")["process_id"])
             except redis.ConnectionError:
                 return  # none, or only its socket: the next one takes the place of that
-            log.info("a Redis that was left behind here (process %d) ends first", pid)
+            log.info("stopping a Redis that an earlier gearmesh dev left behind (process %d)", pid)
             with contextlib.suppress(redis.ConnectionError):
                 client.shutdown()
         until = time.monotonic() + PATIENCE
         while _alive(pid):
             if time.monotonic() > until:
                 raise GearmeshError(
-                    f"a Redis that was left behind in {self.folder} (process {pid}) does not end"
+                    f"a Redis that an earlier gearmesh dev left behind in {self.folder} (process {pid}) does not end"
                 )
             time.sleep(0.02)
 
@@ -183,13 +183,13 @@ class LocalRedis:
         raise GearmeshError("\n".join([f"Redis did not start in {self.folder}:", *tail]))
 
     def _client(self) -> redis.Redis:
-        # Whoever asks knows what to do without an answer, and redis-py's own pauses are long.
+        # The callers handle a missing answer, and redis-py would retry for long.
         return redis.Redis(
             unix_socket_path=str(self.socket), socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
         )
 
     def _keep(self) -> None:
-        """Start it again whenever it dies."""
+        """Start the server again whenever it dies."""
         pauses = Pauses(0.1, 10.0)
         while True:
             assert self._process is not None
@@ -197,7 +197,9 @@ class LocalRedis:
             if self._closing.is_set():
                 return
             pause = pauses.next()
-            log.error("Redis ended with code %d (see %s); it starts again", code, self.folder / "redis.log")
+            log.error(
+                "Redis ended with code %d (see %s) and is started again", code, self.folder / "redis.log"
+            )
             if self._closing.wait(pause):
                 return
             try:
