@@ -11,6 +11,9 @@ MEMCACHED = $(shell command -v memcached 2>/dev/null)
 # mongod comes with the test dependencies; this fails where libraries that it needs are missing.
 MONGOD  = "$$($(BIN)/python -c 'from gearmesh.testing.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
 
+# How many processes run the tests. Most tests wait: two for each core of a small machine.
+PROCESSES ?= 4
+
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint unit chaos bench clean redis servers
 
@@ -27,8 +30,7 @@ demo: $(STAMPS)/demo
 	$(BIN)/gearmesh demo
 
 test: lint servers
-	$(BIN)/pytest $(ARGS)
-	$(BIN)/pytest tests/chaos
+	$(BIN)/pytest -n $(PROCESSES) $(ARGS)
 
 lint: $(STAMPS)/test
 	$(BIN)/ruff check .
@@ -37,7 +39,7 @@ lint: $(STAMPS)/test
 	$(BIN)/lint-imports --no-cache
 
 unit: servers
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest -n $(PROCESSES) tests/unit $(ARGS)
 
 chaos: servers
 	GEARMESH_CHAOS=long $(BIN)/pytest tests/chaos -s --timeout 3600 $(ARGS)

@@ -14,6 +14,8 @@ import pymongo
 import pytest
 import redis
 from pymemcache.client.base import Client
+from tests.account import Account
+from tests.shown import ADDRESS
 
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import (
@@ -35,6 +37,26 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="gearmesh-bytecode-", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)
         os.environ["PYTHONPYCACHEPREFIX"] = folder.name
+    Account.of(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that differ from process to process: ``pytest -n`` would report them with less reason."""
+    for item in items:
+        if ADDRESS.search(item.nodeid):
+            raise pytest.UsageError(
+                f"{item.nodeid} shows an address; name its cases with ids=tests.shown.shown"
+            )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``pytest -n`` distributes groups of tests, see ``tests/groups.py``; ``--dist`` chooses another way."""
+    if config.getvalue("dist") != "load":
+        return None
+    from tests.groups import Groups
+
+    return Groups(config, log)
 
 
 def missing(reason: ServerMissing) -> NoReturn:

@@ -20,6 +20,7 @@ import pymongo
 import pytest
 from bson import Int64
 from bson.binary import Binary
+from tests.shown import shown
 
 from gearmesh.backends.base import Backend
 from gearmesh.backends.mongodb import MongoBackend
@@ -125,7 +126,7 @@ class TestMongoBackend(BackendContract):
             (value("bool", True), True),
             (TaskResult("[]string", msgspec.Raw(b"null")), []),
         ],
-        ids=str,
+        ids=shown,
     )
     def test_values_are_stored_so_that_go_can_read_them(
         self, backend: Backend, database: Database, uuid: str, result: TaskResult, stored: Any
@@ -141,7 +142,7 @@ class TestMongoBackend(BackendContract):
         assert types.load(result.Type, state.Results[0].Value) == types.load(result.Type, result.Value)
 
     @pytest.mark.parametrize(
-        "given", [value("uint64", 2**63), value("uint", 2**64 - 1), value("[]uint64", [1, 2**63])], ids=str
+        "given", [value("uint64", 2**63), value("uint", 2**64 - 1), value("[]uint64", [1, 2**63])], ids=shown
     )
     def test_integers_that_bson_has_not(self, backend: Backend, uuid: str, given: TaskResult) -> None:
         backend.write([make_state(uuid), make_state(uuid, STARTED)])

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.account import Account
 
 from gearmesh.testing.peerproc import PeerProcess, python_peer
 from gearmesh.testing.servers import RabbitServer, RedisServer
@@ -36,24 +37,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="GEARMESH_PEER is not set"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     ways = " ".join(f"{client}→{worker}" for client in SIDES for worker in SIDES)
     if PEER:
-        terminalreporter.write_line(f"interop: {ways}, with the peer {Path(PEER[0]).name}")
+        Account.of(config).say(f"interop: {ways}, with the peer {Path(PEER[0]).name}")
     else:
-        terminalreporter.write_line(f"interop: recordings and {ways} only, since GEARMESH_PEER is not set")
-    for name, value in terminalreporter.config.stash.get(NOTES, {}).items():
-        terminalreporter.write_line(f"interop: {name}: {value}")
-
-
-NOTES = pytest.StashKey[dict[str, str]]()
+        Account.of(config).say(f"interop: recordings and {ways} only, since GEARMESH_PEER is not set")
 
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Have a line printed at the end of the run."""
-    notes = request.config.stash.setdefault(NOTES, {})
-    return notes.__setitem__
+    """Have a line printed at the end of the run: its name and its value."""
+    account = Account.of(request.config)
+    return lambda name, value: account.say(f"interop: {name}: {value}")
 
 
 @pytest.fixture(scope="session")

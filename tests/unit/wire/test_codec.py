@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import (
@@ -260,7 +261,7 @@ def test_headers_are_written_sorted_by_their_bytes() -> None:
         {"OnError": (Signature(ETA="never"),)},
         {"ChordCallback": {}},
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_go_could_not_read_is_not_encoded(changes: dict[str, Any]) -> None:
     with pytest.raises(LocalProtocolError):

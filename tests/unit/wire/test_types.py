@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import Arg, Signature, TaskResult, loading, types
@@ -147,7 +148,7 @@ class Index:
         ("[]uint64", [2**64 - 1], b"[18446744073709551615]"),
         ("[]bool", [True], b"[true]"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_dump(name: str, value: Any, text: bytes) -> None:
     assert bytes(types.dump(name, value)) == text
