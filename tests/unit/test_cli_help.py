@@ -55,7 +55,7 @@ def test_help_of_each_command(words: str) -> None:
     assert done.exit_code == 0
     for param in command.params:
         if isinstance(param, click.Option):
-            assert param.help or param.type.name == "choice", param.name
+            assert param.help, param.name
     names = {option for param in command.params for option in param.opts}
     if words not in ("config", "dead", "demo"):
         assert {"-A", "--app", "--config"} <= names

@@ -46,7 +46,8 @@ config_file = click.option(
     "--config",
     metavar="FILE",
     type=click.Path(),
-    help="Machinery's YAML file of settings; wins over the app's code. [GEARMESH_CONFIG, which does not]",
+    help="Machinery's YAML file of settings, which win over the app's code; default: the file that GEARMESH_CONFIG "
+    "names, whose settings do not.",
 )
 #: ``--wide``: every column, one line a row.
 as_wide = click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row.")
@@ -193,7 +194,13 @@ def logging_options(command: F) -> F:
         type=click.Choice(LEVELS, case_sensitive=False),
         help="Lowest level to log; default: the settings', else INFO.",
     )
-    form = click.option("--log-format", type=click.Choice(FORMATS), default="human", show_default=True)
+    form = click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default="human",
+        show_default=True,
+        help="Form of log lines.",
+    )
     return _all(command, (form, level))
 
 
