@@ -127,7 +127,7 @@ def test_a_long_task_outlives_the_consumer_timeout(
             result = counted.hold.delay("long")
             assert counted.begun.wait(10)
             assert counted.note.delay("meanwhile").get(timeout=10) == "meanwhile"
-            eventually(lambda: caplog.text.count("is adopted") >= 2, 20 + 3 * seconds)
+            eventually(lambda: caplog.text.count("this worker still holds") >= 2, 20 + 3 * seconds)
             assert counted.note.delay("after").get(timeout=10) == "after"
             counted.go_on.set()
             assert result.get(timeout=10) == "long"
@@ -150,7 +150,7 @@ def test_connections_closed_while_tasks_run(
         result = counted.hold.delay("x")
         assert counted.begun.wait(10)
         rabbitmq_server.close_connections("by hand")
-        eventually(lambda: "is adopted" in caplog.text)
+        eventually(lambda: "this worker still holds" in caplog.text)
         assert counted.note.delay("y").get(timeout=10) == "y"
         counted.go_on.set()
         assert result.get(timeout=10) == "x"
@@ -281,7 +281,9 @@ def test_a_queue_deleted_under_its_worker(
         assert counted.note.delay("1").get(timeout=10) == "1"
         with open_connection(amqp_url) as connection:
             connection.channel().queue_delete("machinery_tasks")
-        eventually(lambda: "queue machinery_tasks was deleted while it was read here" in caplog.text)
+        eventually(
+            lambda: "queue machinery_tasks was deleted while this worker was reading it" in caplog.text
+        )
         assert counted.note.delay("2").get(timeout=10) == "2"
     assert counted.runs == {"1": 1, "2": 1}
 
@@ -316,8 +318,8 @@ def test_an_alarm_blocks_publishing_and_nothing_else(
             rabbitmq_server.evaluate(f"rabbit_alarm:clear_alarm({alarm}).")
         worker.join(10)
         assert done == ["done"]
-    assert "RabbitMQ takes no messages for now (it has an alarm" in caplog.text
-    assert "RabbitMQ takes messages again" in caplog.text
+    assert "RabbitMQ blocks publishing (it has an alarm" in caplog.text
+    assert "RabbitMQ accepts messages again" in caplog.text
 
 
 @pytest.mark.parametrize(("delayed_queue", "most"), [("", 1825), ("later", 3650)])
@@ -419,7 +421,7 @@ def test_what_comes_out_of_a_delay_is_not_lost_with_rabbitmq(
         server.kill()
         server.start()
         assert [result.get(timeout=60) for result in results] == list(range(50))
-    assert "messages were due then, and are sent again" in caplog.text
+    assert "delayed messages again that were due meanwhile" in caplog.text
 
 
 def test_a_token_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..., Any]) -> None:

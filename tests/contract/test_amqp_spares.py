@@ -151,7 +151,7 @@ def test_what_was_lost_at_the_end_of_its_delay_is_sent_again(
     messages = tap.take(5)
     assert sorted(bytes(message.body) for message in messages) == bodies
     assert {message.delivery.turn for message in messages} == {1}, "perhaps they are second copies"
-    assert "5 messages were due then, and are sent again" in caplog.text
+    assert "sent 5 delayed messages again that were due meanwhile" in caplog.text
     assert (bench.count(amqp_spare(10)), bench.count(amqp_spare(100))) == (0, 1), "later is still to come"
     bench.tap(QUEUE).quiet()
     tap.quiet()
@@ -300,7 +300,7 @@ def test_where_spares_can_not_be_kept(bench: Bench, caplog: pytest.LogCaptureFix
     """The message is sent, and read."""
     bench.channel.queue_declare(amqp_spare(10), durable=True, auto_delete=False)
     bench.send(b"x")
-    assert "what is delayed has no spare, should RabbitMQ be killed" in caplog.text
+    assert "delayed messages have no backup copy, and may be lost if RabbitMQ is killed" in caplog.text
     assert "gearmesh:spare:10" in caplog.text
     bench.channel.queue_delete(AMQP_ALIVE)
     bench.channel.queue_declare(AMQP_ALIVE, durable=True, auto_delete=False)
@@ -392,5 +392,5 @@ def test_rabbitmq_dies_after_all_who_could_send_it_again(
     with Worker(app, concurrency=4):
         assert [result.get(timeout=60) for result in results] == list(range(51))
     app.close()
-    assert "51 messages were due then, and are sent again" in caplog.text
+    assert "sent 51 delayed messages again that were due meanwhile" in caplog.text
     assert {number: count for number, count in tries.items() if not 2 <= count <= 3} == {}

@@ -291,7 +291,7 @@ class TestMongoBackend(BackendContract):
         backend.write([make_state(uuid)])
         backend.write([make_state(uuid, SUCCESS)])
         (warning,) = [record for record in caplog.records if record.name == "gearmesh.mongodb"]
-        assert "has no index that removes what has expired" in warning.getMessage()
+        assert "has no index that removes expired documents" in warning.getMessage()
         assert backend.read([uuid])[0] is not None
 
     # -- the trigger

@@ -153,7 +153,7 @@ class Flusher:
         except ChordBusy:
             return "waiting", False
         except BackendError as exc:
-            log.error("%s; its chord will not fire", exc)
+            log.error("%s: its chord will not fire", exc)
             return None, False
         self._backend.write(trigger.states)
         return None, True

@@ -88,7 +88,7 @@ class _Listed:
             meta = self._metas.get(group_uuid) or self._backend.read_group(group_uuid)
         except BackendError as exc:
             # The member is done all the same. Go: its group never fires.
-            log.error("%s; its chord will not fire", exc)
+            log.error("%s: its chord will not fire", exc)
             return None
         if meta is not None:
             self._metas[group_uuid] = meta

@@ -82,7 +82,7 @@ class ProgressBoard:
         try:
             self._write()
         except self._backend.connection_errors as exc:
-            log.warning("progress can't be written: %s", exc)
+            log.warning("progress cannot be written: %s", exc)
 
     def read(self, uuids: Sequence[str]) -> list[Progress | None]:
         """The last reports; None where there is none. Connection errors go through."""
@@ -121,10 +121,10 @@ class ProgressBoard:
                 pauses.reset()
                 pause = GAP
             except self._backend.connection_errors as exc:
-                pauses.log(log, "progress waits for the result backend", exc)
+                pauses.log(log, "progress cannot be written, the result backend is unreachable", exc)
                 pause = pauses.next()
             except Exception:
-                log.exception("progress can't be written")
+                log.exception("progress cannot be written")
                 pause = GAP
             time.sleep(pause)
 

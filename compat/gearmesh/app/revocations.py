@@ -125,7 +125,10 @@ class Revocations:
             try:
                 index = backend.revoked()
             except backend.connection_errors as exc:
-                log.warning("it is not known yet which tasks are revoked: %s", exc)
+                log.warning(
+                    "the revoked tasks could not be read; they are read as soon as the result backend is reachable: %s",
+                    exc,
+                )
             self._loaded = True
             self._put(index)
 
@@ -141,7 +144,7 @@ class Revocations:
                 try:
                     told(fresh)
                 except Exception:
-                    log.exception("%r was told of revocations and raised", told)
+                    log.exception("%r raised when it was called with revoked tasks", told)
 
     def _put(self, revoked: dict[str, float]) -> None:
         """Remember these; forget, now and then, what is over. Who reads takes no lock."""

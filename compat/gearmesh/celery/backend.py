@@ -205,7 +205,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
                 try:
                     errback.apply_async(parent_id=request.id, root_id=request.root_id or request.id)
                 except NotForGo as trouble:
-                    log.error("task %s failed, its errback is not sent: %s", request.id, trouble)
+                    log.error("task %s failed, but its errback could not be sent: %s", request.id, trouble)
         own = [step for step in errbacks if not is_raw(step) and not in_go(step)]
         if own:
             request.errbacks = own

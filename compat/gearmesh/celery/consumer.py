@@ -58,13 +58,18 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         name = str(message.headers.get("task") or (message.payload or {}).get("task"))
         sig = getattr(message, "signature", None)
         if sig is not None and sig.IgnoreWhenTaskNotRegistered:
-            log.info("task %s is not registered here, and the caller does not mind", name)
+            log.info(
+                "task %s is not registered in this worker: its message is dropped, as its sender asked", name
+            )
             message.ack_log_error(log, self.connection_errors)
         elif not self._settle(message, "aside", name, self.bridge.unregistered_max_age):
             super().on_unknown_task(body, message, exc)
             return
         else:
-            log.info("task %s is not registered here: left to others", name)
+            log.info(
+                "task %s is not registered in this worker: its message is parked and offered to other workers",
+                name,
+            )
         signals.task_unknown.send(
             sender=self, message=message, exc=exc, name=name, id=str(message.headers.get("id"))
         )
@@ -95,14 +100,14 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         try:
             self.bridge.fail(sig, error)
         except GearmeshError as exc:
-            log.error("task %s: its caller is not told that it failed: %s", sig.UUID, exc)
+            log.error("task %s: its FAILURE could not be written: %s", sig.UUID, exc)
 
     def _settle(self, message: Any, how: Any, reason: str, max_age: float = 0.0) -> bool:
         delivery = getattr(message, "delivery", None)
         if delivery is None:
             return False
         if how == "dead":
-            log.error("a message of queue %s is a dead letter: %s", delivery.queue, reason)
+            log.error("dead letter on %s: %s", delivery.queue, reason)
         message.channel.commit([Commit(settle=Settle(delivery, how, reason, max_age=max_age))])
         message._state = "ACK"
         return True

@@ -312,7 +312,7 @@ class CommitScript:
         """Keep as a dead letter what can never be committed; nothing of the commit has happened."""
         settle = commit.settle
         assert settle is not None  # else the script had raised
-        log.error("a delivery from %s can't be committed: %s", settle.delivery.queue, why)
+        log.error("a delivery from %s cannot be committed: %s", settle.delivery.queue, why)
         if settle.how == "keep":
             return "done"
         dead = Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {why}"))
@@ -347,7 +347,7 @@ class CommitScript:
                 # Go: a group whose meta is gone, or names another number of members, never fires.
                 if group is None or len(group.members) != chord.count:
                     why = why or _why_not(group, chord.count)
-                    log.error("chord of group %s can't fire: %s", chord.group_uuid, why)
+                    log.error("the chord of group %s cannot fire: %s", chord.group_uuid, why)
                     result.append(entry)
                     continue
                 known = groups[chord.group_uuid] = (len(groups) + 1, group)

@@ -104,7 +104,11 @@ class Child:
             used = resident() / 2**20
             if used > self._most_memory:
                 self._board.greedy = True
-                log.warning("this process uses %d MiB, more than %d", used, self._most_memory)
+                log.warning(
+                    "this process uses %d MiB, more than max-memory-per-child (%d MiB)",
+                    used,
+                    self._most_memory,
+                )
                 self._worker.wear_out()
 
     def _on_orphaned(self) -> None:

@@ -19,6 +19,7 @@ from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.job import Job
+from gearmesh.worker.task_log import about
 
 __all__ = ["Committer"]
 
@@ -217,7 +218,7 @@ class Committer:
                 if self._closing.is_set():
                     return
                 self._stalled(True)
-                pauses.log(log, "commits wait for the server", exc)
+                pauses.log(log, "results and acknowledgements wait, a server is unreachable", exc)
                 self._hurry.clear()
                 if not self._closing.is_set():
                     self._hurry.wait(pauses.next())
@@ -256,9 +257,8 @@ class Committer:
                         self._set_aside(commit.settle.delivery, outcome)
                 if outcome == "lost" and job is not None and not repeated:
                     log.warning(
-                        "task %s ran, but its lease was lost: another worker has it, nothing was written",
-                        job.sig.Name,
-                        extra={"task": job.sig.Name, "uuid": job.sig.UUID},
+                        "its lease was lost while it ran: its result is not written, and another worker runs it",
+                        extra=about(job.sig),
                     )
         if again:
             self._items.extendleft(reversed(again))
@@ -284,7 +284,12 @@ class Committer:
         commit, job = item
         settle = commit.settle
         what = job.sig.UUID if job is not None else "a delivery"
-        log.error("%s can't be committed: %s", what, exc, exc_info=not isinstance(exc, GearmeshError))
+        log.error(
+            "the outcome of %s cannot be committed, its message becomes a dead letter: %s",
+            what,
+            exc,
+            exc_info=not isinstance(exc, GearmeshError),
+        )
         if job is not None and job.sig.ChordCallback is not None and self._flusher is not None:
             self._flusher.let_go(job.sig.GroupUUID, job.sig.UUID)
         if settle is None or settle.how in ("keep", "dead"):

@@ -65,7 +65,7 @@ class History:
             except self._backend.connection_errors as exc:
                 if pauses.count == TRIES:
                     return Commit(settle=Settle(job.delivery, "head"))
-                pauses.log(log, "a redelivered task waits for the result backend", exc)
+                pauses.log(log, "a redelivered task waits, the result backend is unreachable", exc)
                 time.sleep(pauses.next())
 
     def _look(self, job: Job) -> Past | Commit | None:
@@ -86,7 +86,7 @@ class History:
         try:
             stored = self._backend.read(uuids) if uuids else []
         except BackendError as exc:  # something else has that name: it is not this task's fault
-            log.warning("what follows from task %s has no readable state: %s", sig.Name, exc)
+            log.warning("the state of a task that follows %s cannot be read: %s", sig.Name, exc)
             return []
         return [state for state in stored if state is not None]
 

@@ -143,7 +143,7 @@ class Intake:
             try:
                 self._consume(connection, pauses)
             except errors as exc:
-                pauses.log(log, "the broker is unreachable", exc)
+                pauses.log(log, "the broker is unreachable, no tasks are taken", exc)
                 close_quietly(connection)
                 self._drop_lost()
                 self._hurry.clear()
@@ -176,7 +176,11 @@ class Intake:
             while not self._closing.is_set():
                 if self._may_take() is not taking:
                     taking = not taking
-                    log.info("taking tasks again" if taking else "no tasks are taken: a handler says so")
+                    log.info(
+                        "taking tasks again"
+                        if taking
+                        else "taking no tasks: a before_consume handler returned False"
+                    )
                     # The connection is served all the same: heartbeats and delayed tasks depend on it.
                     consumer.consume() if taking else consumer.cancel()
                 try:

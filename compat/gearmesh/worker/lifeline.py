@@ -134,7 +134,9 @@ class Lifeline:
                 self._wake.wait(max(0.0, min(next_beat, next_look) - time.monotonic()))
             except self._errors() as exc:
                 self.reached = False
-                pauses.log(log, f"broker {self._app.shown_broker}", exc)
+                pauses.log(
+                    log, f"heartbeats are not sent, broker {self._app.shown_broker} is unreachable", exc
+                )
                 self._disconnect()
                 self._news()
                 next_beat = next_look = 0.0

@@ -164,7 +164,7 @@ class Seat:
             child.end()
             self._kill_at = now + (self._grace if self._passed == 1 else 0.0) + PATIENCE
         if now >= self._kill_at:
-            log.error("worker process did not end in time and is killed")
+            log.error("killed a worker process that did not end in time")
             child.kill()
             self._kill_at = float("inf")
         elif now >= child.board.deadline and not self._overdue:

@@ -399,7 +399,9 @@ class Runner:
         members = [state for state in states if state is not None]
         if len(members) < len(states):
             log.error(
-                "chord of group %s can't fire: a member's state has expired", sig.GroupUUID, extra=about(sig)
+                "the chord of group %s cannot fire: a member's state has expired",
+                sig.GroupUUID,
+                extra=about(sig),
             )
             return msgspec.structs.replace(commit, states=(), chord=None)
         callback = workflow.chord_callback(sig.ChordCallback, members)

@@ -97,7 +97,7 @@ class SchedulerSeat:
             self._control.stop()
             self._kill_at = now + (2 if self._passed == 1 else 1) * PATIENCE
         if now >= self._kill_at:
-            log.error("scheduler process did not end in time and is killed")
+            log.error("killed the scheduler process, which did not end in time")
             process.kill()
             self._kill_at = float("inf")
         return self._kill_at - now

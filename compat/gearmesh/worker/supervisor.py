@@ -112,7 +112,7 @@ class Supervisor:
             except GearmeshError as exc:
                 if not self._options.wait_for_broker:
                     raise
-                pauses.log(log, "waiting", exc)
+                pauses.log(log, "waiting for the servers", exc)
                 self._news.wait(pauses.next())
         return False
 

@@ -320,7 +320,7 @@ def test_a_flush_is_repeated_on_a_new_connection(
     assert desk.recorder.opened == 3
     assert {desk.stored(job) for job in jobs} == {SUCCESS}
     assert desk.jobs == {}
-    assert "commits wait for the server: cut" in caplog.text
+    assert "results and acknowledgements wait, a server is unreachable: cut" in caplog.text
     assert desk.stalls == [True, True, False], "nothing is begun meanwhile, and afterwards again"
     assert "lease was lost" not in caplog.text, "it was the first attempt that had settled it"
 

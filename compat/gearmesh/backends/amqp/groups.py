@@ -404,7 +404,7 @@ class Groups:
             try:
                 state = decode_state(got.body)
             except RemoteProtocolError as exc:
-                log.error("a message in a group's queue is no TaskState and is dropped: %s", exc)
+                log.error("dropped a message in a group's queue that is not a TaskState: %s", exc)
                 channel.basic_ack(got.tag)
                 continue
             if state.TaskUUID in states:

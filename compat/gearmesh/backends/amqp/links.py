@@ -281,7 +281,7 @@ class Link:
 
     def _blocked(self, reason: str) -> None:
         log.warning(
-            "RabbitMQ takes nothing at present (%s): results wait, for %g s each time", reason, PATIENCE
+            "RabbitMQ blocks publishing (%s): writing a result waits for up to %g s", reason, PATIENCE
         )
 
 

@@ -122,8 +122,8 @@ class States:
         if not self._told_of_expiry:
             self._told_of_expiry = True
             log.warning(
-                "results_expire_in is %d s here, and another value where a result's queue was made; "
-                "each such state costs some questions more: %s",
+                "results_expire_in is %d s here, but another value in the program that declared a result's queue; "
+                "each such state takes some more requests: %s",
                 self._layout.expire_ms // 1000,
                 exc,
             )

@@ -143,7 +143,7 @@ class MemcacheBackend:
         now = time.monotonic()
         if now - self._locked.setdefault(group_uuid, now) < LOCKED_FOR:
             raise ChordBusy(f"group {group_uuid}: its meta is locked by another worker")
-        log.warning("group %s was locked for %g s: its lock counts no more", group_uuid, LOCKED_FOR)
+        log.warning("group %s was locked for %g s: its lock is ignored", group_uuid, LOCKED_FOR)
 
     def _leading(self, uuids: Sequence[str]) -> int:
         for count, state in enumerate(self.read(uuids)):

@@ -66,9 +66,9 @@ class MongoBackend:
         chosen = target.database or database
         if not target.database and target.logins not in ("", "admin", chosen):
             log.warning(
-                "MongoDB: states are in the database %r, as Machinery's; %r, the path of the result backend's URL, is "
-                "only where the user is looked up: say which one you mean by the URL's option database=…, or by "
-                "the setting mongodb.database",
+                "MongoDB: states are stored in the database %r, as Machinery does; %r, the path of the backend's "
+                "URL, is only the authentication database. To store states elsewhere, set the URL's option "
+                "database=… or the setting mongodb.database",
                 chosen,
                 target.logins,
             )

@@ -107,7 +107,7 @@ def _index(table: Table) -> None:
                 raise
             # There is another one of that name, or we may not make one: states can be kept all the same.
             why = (exc.details or {}).get("errmsg", exc)
-            log.warning("collection %s has no index that removes what has expired: %s", table.full_name, why)
+            log.warning("collection %s has no index that removes expired documents: %s", table.full_name, why)
 
 
 @contextmanager

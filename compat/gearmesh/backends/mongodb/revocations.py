@@ -93,7 +93,7 @@ class Revoked:
                 try:
                     wake(_left(fresh))
                 except Exception:
-                    log.exception("a watcher of revocations failed")
+                    log.exception("a function that watches revocations raised")
             over.wait(LOOK)
 
 

@@ -281,7 +281,10 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
             held = self.ledger.adopt(body, self.tags, delivered.tag, delivered.consumer_tag)
             if held is not None:
                 self.tags.delivered(delivered.tag)
-                log.info("a message of %s that is still held here came again and is adopted", inlet.queue)
+                log.info(
+                    "RabbitMQ redelivered a message of %s that this worker still holds: it keeps it",
+                    inlet.queue,
+                )
                 return
         held = self._hold(delivered, properties, body, inlet.queue)
         inlet.waiting.append(Arrived(delivered, properties, body, held))
@@ -311,7 +314,9 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
             self._begin_at = time.monotonic()
         if held or not self._calls:
             queues = ", ".join(sorted({inlet.queue for inlet in self.inlets.values()})) or "no queue"
-            log.error("RabbitMQ closed the channel that reads %s: %s; it is opened again", queues, reply_text)
+            log.error(
+                "RabbitMQ closed the channel that reads %s: %s; the worker opens it again", queues, reply_text
+            )
         if self._calls:
             super()._on_close(
                 reply_code, reply_text, class_id, method_id
@@ -327,9 +332,9 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         inlet.dropped(consumer_tag)
         if inlet.queue not in {other.queue for other in self._sources.values()}:
             log.error(
-                "queue %s was deleted while it was read here%s",
+                "queue %s was deleted while this worker was reading it%s",
                 inlet.queue,
-                ": it is declared again" * inlet.ours,
+                ": it declares the queue again" * inlet.ours,
             )
         self.link.declarer(self.topology).forget(inlet.queue)
         self._begin_at = min(self._begin_at, time.monotonic())

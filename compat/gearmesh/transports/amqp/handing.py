@@ -146,7 +146,7 @@ class Handing:
                 self._prepare(inlet)
                 inlet.adjust(self.wanted)
             except NotFound as exc:  # somebody else's queue: it may come back
-                log.error("queue %s can't be read: %s", inlet.queue, exc)
+                log.error("queue %s cannot be read: %s", inlet.queue, exc)
                 self._begin_at = time.monotonic() + MISSED
 
     def _balance(self, now: float) -> None:

@@ -82,7 +82,7 @@ class Keeper:
             if silent >= channel.lease:
                 count = channel.give_back()
                 log.warning(
-                    "consumer %s gave no sign of life for %g s: %d of its messages go back",
+                    "consumer %s has been silent for %g s: returned %d of its messages",
                     channel.consumer,
                     channel.lease,
                     count,

@@ -355,10 +355,10 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
     def _alarm(self, payload: bytes) -> None:
         if payload[:4] == _BLOCKED:
             self.blocked = "(it has an alarm: " + payload[5 : 5 + payload[4]].decode("utf-8", "replace") + ")"
-            log.warning("RabbitMQ takes no messages for now %s; publishing waits", self.blocked)
+            log.warning("RabbitMQ blocks publishing %s; messages wait here", self.blocked)
         else:
             self.blocked = ""
-            log.warning("RabbitMQ takes messages again")
+            log.warning("RabbitMQ accepts messages again")
 
     # -- waiting
 

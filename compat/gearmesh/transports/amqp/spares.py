@@ -231,14 +231,14 @@ class Spares:
                 self._missing(exc)
                 return
             except (AMQPError, OSError) as exc:
-                pauses.log(log, "the spares can't be looked through", exc)
+                pauses.log(log, "the backup copies of delayed messages cannot be read", exc)
                 time.sleep(pauses.next())
 
     def _missing(self, exc: Exception) -> None:
         if not self._told:
             self._told = True
             log.error(
-                "what is delayed has no spare, should RabbitMQ be killed as its wait ends: %s",
+                "delayed messages have no backup copy, and may be lost if RabbitMQ is killed as their delay ends: %s",
                 exc,
             )
 
@@ -277,7 +277,8 @@ class Spares:
             owed = [spare for spare in found if latest[spare.clock] - SAFE <= spare.due <= now]
             if owed:
                 log.info(
-                    "RabbitMQ was started anew: %d messages were due then, and are sent again", len(owed)
+                    "RabbitMQ has restarted: sent %d delayed messages again that were due meanwhile",
+                    len(owed),
                 )
             ways: dict[tuple[str, str], list[_Spare]] = {}
             for spare in owed:
@@ -300,7 +301,9 @@ class Spares:
         try:
             sender.publish([_again(spare) for spare in owed])
         except PublishError as exc:
-            log.error("%s; the next start of RabbitMQ is the next try", exc)
+            log.error(
+                "backup copies could not be sent: %s; the next try is at the next start of RabbitMQ", exc
+            )
             # By a clock of which nothing younger will ever be known: they are owed whatever is sent meanwhile.
             about = [uuid4().hex, str(now), str(now)]
             sender.publish([_kept(spare, about) for spare in owed])
@@ -341,7 +344,7 @@ class _Reader(pyamqp.Channel):  # type: ignore[misc]
             exchange, routing_key, clock, *times = map(str, about)
             due, sent = map(int, times)
         except (TypeError, ValueError):
-            log.error("no spare, but in a queue of spares: header %s is %r", SPARE, about)
+            log.error("a message in a queue of backup copies is none: header %s is %r", SPARE, about)
             return
         if due > self._now:
             body = b""

@@ -252,7 +252,7 @@ class Channel(Taking, Connecting):
                 except CONNECTION_ERRORS as exc:
                     log.debug("what is held waits for a reaper: %s", exc)
                 except ResponseError as exc:
-                    log.error("what is held can't be put back: %s", exc)
+                    log.error("unacked messages cannot be returned to their queue: %s", exc)
         else:
             self.__dict__.pop("client", None)  # with it kombu would delete the parent's reply queues
         for item in self._undelivered:  # whoever goes on with this ledger finds it on the server

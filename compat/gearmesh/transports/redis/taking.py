@@ -146,7 +146,7 @@ class Taking(Desk):
                 for id_, body in zip(ids, self.redis.hmget(held, ids), strict=True):
                     if body is None:  # settled meanwhile
                         continue
-                    log.info("adopted a delivery whose reply was lost", extra={"queue": queue})
+                    log.info("reclaimed a delivery whose reply was lost", extra={"queue": queue})
                     losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
                     delivery = Delivery(
                         queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")

@@ -341,8 +341,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         """Say once, to whoever consumes, that a full server would drop messages and leases."""
         if self._eviction:
             log.warning(
-                "Redis has maxmemory-policy %s: when it is full it drops waiting messages and what workers hold; "
-                "noeviction loses nothing",
+                "Redis has maxmemory-policy %s: when it is full, it drops waiting and running tasks; "
+                "with noeviction it drops none",
                 self._eviction,
             )
             self._eviction = ""

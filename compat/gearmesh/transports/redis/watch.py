@@ -93,7 +93,7 @@ class Watch:
         )
         if count:
             log.warning(
-                "consumer %s of this machine is dead: %d of its messages go back to %s",
+                "consumer %s of this machine is dead: returned %d of its messages to %s",
                 consumer,
                 count,
                 queue,
@@ -104,7 +104,7 @@ class Watch:
         count = self._channel.take_over(consumer, queue, beat=beat, lost=True)
         if count > 0:
             log.warning(
-                "consumer %s gave no sign of life for %g s: %d of its messages go back to %s",
+                "consumer %s has sent no heartbeat for %g s: returned %d of its messages to %s",
                 consumer,
                 self._channel.lease,
                 count,
