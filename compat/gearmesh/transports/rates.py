@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import Counter
+from collections import deque
 from typing import Final
 
 from gearmesh.named import Named
@@ -26,8 +26,8 @@ class Rates:
         self._lock = threading.Lock()
         #: (queue, task) -> unix ns from which on it may run again
         self._free: dict[tuple[str, str], int] = {}
-        #: (queue, task, bytes) -> how many reservations there are
-        self._reserved: Counter[tuple[str, str, bytes]] = Counter()
+        #: (queue, task, bytes) -> the unix ns that are reserved for it, the earliest first
+        self._reserved: dict[tuple[str, str, bytes], deque[int]] = {}
         #: the same as a heap of (reserved unix ns, spot), so that those which nobody came for can be dropped
         self._by_time: list[tuple[int, tuple[str, str, bytes]]] = []
 
@@ -46,21 +46,25 @@ class Rates:
             self._free[spot[:2]] = free + round(request.pause * 1e9)
             if free <= now_ns:
                 return 0
-            self._reserved[spot] += 1
+            self._reserved.setdefault(spot, deque()).append(free)
             heapq.heappush(self._by_time, (free, spot))
             return free
 
-    def _take(self, spot: tuple[str, str, bytes]) -> bool:
-        count = self._reserved.get(spot, 0)
-        if count > 1:
-            self._reserved[spot] = count - 1
-        elif count:
+    def _take(self, spot: tuple[str, str, bytes], until_ns: int | None = None) -> bool:
+        """Use up the earliest reservation, if it is for ``until_ns`` or sooner; None: for any time."""
+        times = self._reserved.get(spot)
+        if not times or (until_ns is not None and times[0] > until_ns):
+            return False
+        times.popleft()
+        if not times:
             del self._reserved[spot]
-        return count > 0
+        return True
 
     def _drop_unclaimed(self, now_ns: int) -> None:
         while self._by_time and self._by_time[0][0] < now_ns - UNCLAIMED_NS:
-            self._take(heapq.heappop(self._by_time)[1])
+            at_ns, spot = heapq.heappop(self._by_time)
+            # A reservation that was used is still in the heap; a later one of the same message is not for it to drop.
+            self._take(spot, at_ns)
 
 
 #: The rates of this process by broker; they live as long as one connection to it.

@@ -68,3 +68,19 @@ def test_a_reservation_that_another_process_used_is_not_kept() -> None:
     assert rates.admit(requests[0], start + 2 * UNCLAIMED_NS) == 0
     assert not rates._reserved
     assert not rates._by_time
+
+
+def test_a_message_that_comes_back_after_its_turn_keeps_its_next_reservation() -> None:
+    """It was admitted, put back before it began, and waits again: the used reservation does not end the new one."""
+    rates, second = Rates(), 10**9
+    hour = 3600 * second
+    start = 10**18
+    first, other = (Rated("queue", "task", 3600.0, body) for body in (b"first", b"other"))
+    assert rates.admit(other, start) == 0
+    at = rates.admit(first, start)
+    assert at == start + hour
+    assert rates.admit(first, at) == 0, "its turn has come"
+    again = rates.admit(first, at + second)
+    assert again == start + 2 * hour
+    assert rates.admit(other, at + 2 * UNCLAIMED_NS) == start + 3 * hour
+    assert rates.admit(first, again) == 0, "its next turn has come"
