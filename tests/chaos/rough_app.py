@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import multiprocessing.process
 import os
+import signal
 import subprocess
 import time
 
@@ -146,6 +147,14 @@ def read_input(key: str) -> int:
     """Read what a program finds at its standard input; how many bytes that is."""
     mark(key)
     return len(subprocess.run(["cat"], stdout=subprocess.PIPE, check=True, timeout=10).stdout)
+
+
+@app.task
+def kill_itself(key: str) -> None:
+    """End the process by a signal that may have come from anybody."""
+    mark(key)
+    time.sleep(0.6)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task

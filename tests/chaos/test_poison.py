@@ -109,3 +109,16 @@ def test_good_tasks_go_on_beside_three_that_crash(site: Site, rough: Rough, pool
                 culprit.get(timeout=60)
     print(f"\n120 good tasks of 50 ms beside three that crash, pool {pool}: {took:.1f} s", end=" ")
     assert took < 40
+
+
+def test_good_tasks_go_before_one_that_has_died_alone(site: Site, rough: Rough) -> None:
+    """A SIGKILL counts as a quarter of a death: without that, they would wait for all of a dozen attempts."""
+    rough("threads", concurrency=4)
+    site.ready(1)
+    with App(site.url(), site.url()) as app:
+        work = remote_tasks(app)["work"]
+        culprit = app.remote("kill_itself", "string").delay("culprit")
+        good = app.publish_many(work.s(f"good/{i}", 50) for i in range(200))
+        eventually(lambda: site.states([each.uuid for each in good]) == ["SUCCESS"] * 200, 60)
+        assert len(site.runs("culprit")) <= 5, "two in company, one alone, and it may have begun once more"
+        assert not culprit.ready()

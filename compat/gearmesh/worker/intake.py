@@ -24,7 +24,7 @@ from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
 from gearmesh.worker.patience import Patience
 from gearmesh.worker.quarantine import DEATHS, Quarantine
-from gearmesh.worker.task_log import TaskLog
+from gearmesh.worker.task_log import TaskLog, about
 from gearmesh.worker.unrunnable import UnrunnableMessages
 
 __all__ = ["Intake"]
@@ -300,10 +300,13 @@ class Intake:
                 self._fresh.append(job)
             else:
                 self._rated.append((job, body))
-        elif delivery.suspect < DEATHS:
-            self._quarantine.add(job)
-        else:
+        elif delivery.suspect >= DEATHS:
             self._committer.add(self._bury(job, f"its process died {DEATHS} times while it ran alone"), job)
+        elif self._quarantine.defers(job):
+            log.info("returned to the tail of its queue: its process died while it ran", extra=about(job.sig))
+            self._committer.add(Commit(settle=Settle(delivery, "tail")), job)
+        else:
+            self._quarantine.add(job)
 
     def _give_back(self) -> None:
         """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""

@@ -1,4 +1,8 @@
-"""Suspects: messages that ran when a process died. Each is run alone, so that no neighbour is blamed."""
+"""Suspects: messages that ran when a process died. Each is run alone, so that no neighbour is blamed.
+
+One that ran alone when a process died lets the other messages of its queue go first, before each further attempt: it
+holds up those that arrive meanwhile, and not those that were there before.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +41,22 @@ class Quarantine:
         self._put_back = put_back
         self._on_alone = alone
         self._suspects: list[Job] = []
+        #: UUIDs of suspects that have let others go first. A death ends this process, so they do so once for each.
+        self._deferred: set[str] = set()
         self._alone: Job | None = None
 
     @property
     def busy(self) -> bool:
         """There is a suspect: take nothing more."""
         return bool(self._suspects) or (self._alone is not None and self._alone.delivery.id in self._jobs)
+
+    def defers(self, job: Job) -> bool:
+        """Say whether this suspect has to let others go first: it must return to the tail of its queue, once."""
+        uuid = job.sig.UUID
+        if job.delivery.suspect <= 0 or not uuid or uuid in self._deferred:
+            return False
+        self._deferred.add(uuid)
+        return True
 
     def add(self, job: Job) -> None:
         """Run this one alone."""

@@ -189,6 +189,34 @@ class Leasing(TransportFixtures):
         (message,) = other.take(1)
         assert (message.delivery.suspect, message.delivery.redelivered) == (-1, 0)
 
+    def test_a_suspect_at_the_tail_stays_one(self, tap: OpenTap, queue: str) -> None:
+        bodies = [signature(queue, n) for n in range(2)]
+        tap().publish(queue, *bodies)
+        here = tap(queue, prefetch=1)
+        (message,) = here.take(1)
+        tap().verbs.recover(here.name, [queue], suspect=True, running=[message.delivery.id])
+        here.stop()
+        for count in (1, 2):
+            last = tap(queue, prefetch=1)
+            (message,) = last.take(1)
+            assert (message.body, message.delivery.suspect) == (bodies[0], count)
+            last.settle(message, how="tail")
+            (other,) = last.take(1)
+            assert (other.body, other.delivery.suspect) == (bodies[1], -1), "the others go first"
+            last.settle(other, how="tail")
+            (message,) = last.take(1)
+            assert (message.body, message.delivery.suspect) == (bodies[0], count)
+            assert message.delivery.redelivered, "it was lost before: its state is worth a look"
+            tap().verbs.recover(last.name, [queue], suspect=True, running=[message.delivery.id])
+            last.stop()
+        last = tap(queue, prefetch=2)
+        found = {message.body: message for message in last.take(2)}
+        assert found[bodies[0]].delivery.suspect == 3
+        assert last.settle(*found.values()) == ["done"] * 2
+        tap().publish(queue, bodies[0])
+        (message,) = last.take(1)
+        assert (message.delivery.suspect, message.delivery.redelivered) == (-1, 0), "it was done"
+
     def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
         tap().publish(queue, *bodies)

@@ -11,7 +11,7 @@ from amqp import spec
 from kombu.transport import pyamqp
 
 from gearmesh.config import AMQPConfig
-from gearmesh.transports.amqp.committing import Committing
+from gearmesh.transports.amqp.committing import LOST, Committing
 from gearmesh.transports.amqp.desk import Desk
 from gearmesh.transports.amqp.frames import Delivered, read_properties
 from gearmesh.transports.amqp.handing import Handing
@@ -288,7 +288,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
                 return
         held = self._hold(delivered, properties, body, inlet.queue)
         inlet.waiting.append(Arrived(delivered, properties, body, held))
-        if delivered.redelivered:
+        if held.delivery.redelivered and _lost_before(delivered, properties):
             self.suspects.doubt(held)
 
     def _hold(self, delivered: Delivered, properties: Mapping[str, Any], body: bytes, queue: str) -> Held:
@@ -298,7 +298,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
             queue=queue,
             consumer=self.consumer,
             id=self.ledger.new_id(body),
-            redelivered=delivered.redelivered + (turn > 0),
+            redelivered=_lost_before(delivered, properties) + (turn > 0),
             turn=turn,
         )
         held = Held(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
@@ -386,3 +386,8 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
     def wake(self) -> None:
         self.woken = True
         self.link.wake()
+
+
+def _lost_before(delivered: Delivered, properties: Mapping[str, Any]) -> bool:
+    """Say whether a consumer lost this message before, or the one that it is a copy of."""
+    return delivered.redelivered or LOST in (properties.get("application_headers") or ())

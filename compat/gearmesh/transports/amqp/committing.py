@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.suspects import Suspects
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["ASIDE", "DEAD_AT", "DEAD_REASON", "Committing"]
+__all__ = ["ASIDE", "DEAD_AT", "DEAD_REASON", "LOST", "Committing"]
 
 #: Headers of ours; Go looks at none. When a name was first met that nobody knew, unix ms; rounds since.
 ASIDE: Final = "x-gearmesh-aside"
 #: Of a dead letter: why, and when, unix ms.
 DEAD_REASON: Final = "x-gearmesh-reason"
 DEAD_AT: Final = "x-gearmesh-died"
+#: Of a message that was lost with its consumer, and then put at the tail: the copy looks new to RabbitMQ.
+LOST: Final = "x-gearmesh-lost"
 #: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
 _DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
@@ -168,6 +170,8 @@ class Committing:
         if how == "tail":
             if settle.delivery.turn:
                 headers[AGAIN] = settle.delivery.turn + 1
+            if held.recorded:
+                headers[LOST] = True
             return [self._copy(held, queue, headers)]
         if how == "later":
             return [self._after(held, queue, headers, (settle.at_ns - now) / 1e9)]
@@ -254,7 +258,7 @@ class Committing:
     def _settle(self, settles: Sequence[tuple[int, str, Held]]) -> list[int]:
         """Tell RabbitMQ, through the channels that brought the deliveries; indexes of those lost meanwhile."""
         lost: list[int] = []
-        groups: dict[Tags, tuple[list[int], list[int], list[tuple[int, Held]]]] = {}
+        groups: dict[Tags, tuple[list[int], list[int], list[tuple[int, str, Held]]]] = {}
         for i, how, held in settles:
             tags = held.tags
             if tags is None:  # its connection ended a moment ago
@@ -263,7 +267,7 @@ class Committing:
                 continue
             acks, nacks, members = groups.setdefault(tags, ([], [], []))
             (nacks if how == "head" else acks).append(held.tag)
-            members.append((i, held))
+            members.append((i, how, held))
         for tags, (acks, nacks, members) in groups.items():
             link = tags.link
             with link.lock:
@@ -273,14 +277,14 @@ class Committing:
                     link.send(tags.settle(acks, nacks))
                 except (AMQPError, OSError):
                     # The thread that owns that connection finds out by itself. RabbitMQ delivers these again.
-                    lost += [i for i, _ in members]
-                    for _, held in members:
+                    lost += [i for i, _, _ in members]
+                    for _, _, held in members:
                         LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
                     continue
-                for _, held in members:
+                for _, how, held in members:
                     LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
                     link.settled(tags, held)
-                    if held.recorded and held.tag in acks:
+                    if held.recorded and how not in ("head", "tail"):
                         self.suspects.clear(held)
                 if nacks and link is self.link:
                     link.barrier(tags)

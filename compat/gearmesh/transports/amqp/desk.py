@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.amqp import frames
-from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON
+from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON, LOST
 from gearmesh.transports.amqp.inventory import Inventory
 from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
 from gearmesh.transports.amqp.message import body_of
@@ -151,7 +151,7 @@ class Desk(Inventory):
                 batch = []
                 for message in bodies.values():
                     headers = dict(message.properties.get("application_headers") or {})
-                    for name in (AGAIN, ASIDE, DEAD_AT, DEAD_REASON):
+                    for name in (AGAIN, ASIDE, DEAD_AT, DEAD_REASON, LOST):
                         headers.pop(name, None)
                     priority = message.properties.get("priority") or 0
                     batch.append(frames.Publishing("", queue, message.body, headers, priority))
