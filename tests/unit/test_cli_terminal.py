@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from tests.unit.terminal import on_terminal
 
 from gearmesh import App, current, group
-from gearmesh.cli import main
+from gearmesh.cli import doctor, main, output, tables
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import Commit, Publish, Settle
@@ -148,8 +148,8 @@ def test_listings_fit_the_terminal(
     redis_url: str, columns: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for module in ("output", "tables", "doctor"):
-        monkeypatch.setattr(f"gearmesh.cli.{module}.terminal_width", lambda **which: columns)
+    for module in (output, tables, doctor):
+        monkeypatch.setattr(module, "terminal_width", lambda **which: columns)
     with App(redis_url, redis_url) as app, open_connection(redis_url) as connection:
         task = app.remote("a_task_with_a_rather_long_name", "string", "int64")
         for n in range(3):
