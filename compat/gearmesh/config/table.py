@@ -103,7 +103,7 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             _of(
                 "lock",
                 kinds.OPTIONAL_TEXT,
-                "URL of who goes first among schedulers; nothing: this process is the only one",
+                "URL of the lock shared by all schedulers; empty: only one scheduler runs",
                 env="LOCK",
                 given=(kinds.ANY_TEXT, _text),
                 role="lock",
@@ -134,7 +134,7 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             _of(
                 "results_expire_in",
                 kinds.NUMBER,
-                "seconds from its last write that a result lives; 0: 3600",
+                "how long a result is kept after its last update, in seconds; 0 means 3600",
                 env="RESULTS_EXPIRE_IN",
             ),
             _of(
