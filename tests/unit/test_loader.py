@@ -125,3 +125,13 @@ def test_a_module_that_ends_the_process(tmp_path: Path) -> None:
     (tmp_path / "loaded_broken.py").write_text("import sys\nsys.exit('no database')\n")
     with pytest.raises(AppImportError, match=r"(?s)line 2.*SystemExit: no database$"):
         load_app("loaded_broken")
+
+
+def test_gearmesh_logs_why_a_module_that_has_configured_logging_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "loaded_broken.py").write_text(
+        "import logging.config\nlogging.config.dictConfig({'version': 1})\nimport loaded_nowhere"
+    )
+    log = logging.getLogger("gearmesh.worker")
+    with pytest.raises(AppImportError):
+        load_app("loaded_broken:app")
+    assert not log.disabled

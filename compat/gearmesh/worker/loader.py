@@ -135,8 +135,10 @@ def load_app(
     if here not in sys.path:
         sys.path.insert(0, here)
     with using_file(file):
-        found = _imported(spec, module_name)
-        _enable_loggers()
+        try:
+            found = _imported(spec, module_name)
+        finally:
+            _enable_loggers()  # an error has to be logged, too
         for part in name.split("."):
             if not hasattr(found, part):
                 apps = [
