@@ -33,6 +33,9 @@ __all__ = ["Death", "Lifeline"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
+#: Attempts to settle a death before it is abandoned; attempts that fail since a server is unreachable do not count.
+ATTEMPTS = 3
+
 
 @dataclass(eq=False)
 class Death:
@@ -45,6 +48,9 @@ class Death:
         certain: one of those that ran brought it down; else it may have been killed for another reason.
         crashed: False if it ended as it was told to: then nothing is counted against what it held.
         settled: what it held is where it belongs.
+        abandoned: it could not be settled, for another reason than an unreachable server: what it held returns to its
+            queues when its lease ends.
+        attempts: how often settling it has failed for such a reason.
     """
 
     consumer: str
@@ -53,6 +59,8 @@ class Death:
     certain: bool = True
     crashed: bool = True
     settled: bool = False
+    abandoned: bool = False
+    attempts: int = 0
 
 
 class Lifeline:
@@ -155,25 +163,41 @@ class Lifeline:
     def _settle(self) -> None:
         while self._deaths:
             death = self._deaths[0]
-            if death.overdue:
-                try:
-                    self._fail(death)
-                except self._errors():
+            try:
+                self._settle_one(death)
+                death.settled = True
+            except self._unreachable():
+                raise
+            except Exception as exc:
+                death.attempts += 1
+                if death.attempts < ATTEMPTS:
                     raise
-                except Exception as exc:  # it goes back with the rest, and is run again
-                    log.error("a task could not be failed after its hard limit: %r", exc, exc_info=exc)
-            count = self._channel.recover(
-                death.consumer,
-                self._queues,
-                suspect=death.crashed,
-                running=death.running,
-                certain=death.certain,
-            )
-            if count:
-                log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
+                log.error(
+                    "could not return the tasks of the dead worker process to their queues; "
+                    "they return when its lease ends: %r",
+                    exc,
+                )
+                death.abandoned = True
             self._deaths.popleft()
-            death.settled = True
             self._news()
+
+    def _settle_one(self, death: Death) -> None:
+        if death.overdue:
+            try:
+                self._fail(death)
+            except self._unreachable():
+                raise
+            except Exception as exc:  # it goes back with the rest, and is run again
+                log.error("a task could not be failed after its hard limit: %r", exc, exc_info=exc)
+        count = self._channel.recover(
+            death.consumer,
+            self._queues,
+            suspect=death.crashed,
+            running=death.running,
+            certain=death.certain,
+        )
+        if count:
+            log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
 
     def _fail(self, death: Death) -> None:
         """Settle what a child was killed for, unless it was quicker. A repetition finds it gone."""
@@ -194,7 +218,11 @@ class Lifeline:
         return Runner(self._app).overdue(job, self._limits.hard(task) or 0)
 
     def _errors(self) -> tuple[type[BaseException], ...]:
-        errors: tuple[type[BaseException], ...] = (GearmeshError, *self._app.backend.connection_errors)
+        return (GearmeshError, *self._unreachable())
+
+    def _unreachable(self) -> tuple[type[BaseException], ...]:
+        """What is raised while the broker or the backend is unreachable."""
+        errors: tuple[type[BaseException], ...] = self._app.backend.connection_errors
         return errors if self._connection is None else (*errors, *self._connection.connection_errors)
 
     def _disconnect(self) -> None:

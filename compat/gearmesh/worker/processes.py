@@ -144,7 +144,8 @@ class Seat:
             self._bury(child, child.code, signals, now)
         if self._dead is not None:
             dead, death = self._dead
-            if not death.settled and not (signals and not self._lifeline.reached):
+            over = death.settled or death.abandoned
+            if not over and not (signals and not self._lifeline.reached):
                 return float("inf")  # news will come
             dead.close(settled=death.settled)  # if not settled: the reapers of others will do it
             self._dead = None

@@ -54,3 +54,44 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
             living.close()
             dead.close()
     assert "could not be failed after its hard limit: KeyError('elsewhere')" in caplog.text
+
+
+def test_a_death_that_can_never_be_settled_is_abandoned(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key of what it held is of another type. The next death is settled, and the living get heartbeats."""
+    with App(redis_url, redis_url, lease=1.0) as app, redis.Redis.from_url(redis_url) as client:
+        damaged, dead, living = (Tap(open_connection(redis_url), (QUEUE,), 1) for _ in range(3))
+        for uuid in ("task_x", "task_y", "task_z"):
+            dead.publish(QUEUE, encode(Signature(UUID=uuid, Name="elsewhere", RoutingKey=QUEUE)))
+        for tap in (damaged, dead, living):
+            tap.take(1)
+        keys = QueueKeys(QUEUE)
+        held = keys.held(damaged.name)
+        client.delete(held)
+        client.set(held, "of another program")
+        news = threading.Event()
+        lifeline = Lifeline(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
+        lifeline.connect()
+        lifeline.start()
+        lifeline.born(living.name)
+        deaths = [Death(damaged.name), Death(dead.name)]
+        for death in deaths:
+            lifeline.died(death)
+        try:
+            eventually(lambda: deaths[1].settled, 5, "the second death to be settled")
+            assert [(death.settled, death.abandoned) for death in deaths] == [(False, True), (True, False)]
+            assert client.llen(QUEUE) == 1, "the task of the second one is back"
+
+            def beats() -> bytes | None:
+                return client.hget(keys.consumers, living.name)  # type: ignore[return-value]
+
+            before = beats()
+            assert before is not None
+            eventually(lambda: beats() != before, 5, "another heartbeat of the living")
+        finally:
+            lifeline.close()
+            client.delete(held)
+            for tap in (damaged, dead, living):
+                tap.close()
+    assert "they return when its lease ends" in caplog.text
