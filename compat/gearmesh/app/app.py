@@ -18,7 +18,7 @@ from gearmesh.app.conf import Conf
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.declare import of_stub, of_types, renamed
 from gearmesh.app.decorator import TaskDecorator, checked_name
-from gearmesh.app.habits import APP, answer
+from gearmesh.app.habits import APP, refuse
 from gearmesh.app.handlers import Handlers
 from gearmesh.app.late import discover, include
 from gearmesh.app.node import AnyNode
@@ -153,7 +153,7 @@ class App:
             ):  # the app was made where there was no broker, and is used
                 self._set_config(_config(None, self._given))
                 return self.__dict__[name]
-            raise AttributeError(answer(APP, "an App", name, dir(type(self))))
+            refuse(APP, "an App", self, name)
 
     def __enter__(self) -> Self:
         return self

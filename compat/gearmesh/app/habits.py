@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NoReturn
 
 __all__ = [
     "APP",
@@ -189,6 +189,19 @@ def one_of(kind: type) -> str:
     """``an AsyncResult``, ``a Chain``."""
     name = kind.__name__
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def refuse(table: Mapping[str, str], thing: str, owner: object, name: str) -> NoReturn:
+    """Raise the AttributeError of ``owner``, which has no ``name``; to be called by its ``__getattr__``.
+
+    Raises:
+        AttributeError: with a sentence; or, where ``name`` is a property, the one that the property itself raised.
+    """
+    kind = type(owner)
+    if hasattr(kind, name):
+        object.__getattribute__(owner, name)
+    # Without obj: Python's traceback would repeat the suggestion.
+    raise AttributeError(answer(table, thing, name, dir(kind)), name=name)
 
 
 def unknown_option(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from gearmesh.app.habits import NODE, answer
+from gearmesh.app.habits import NODE, one_of, refuse
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ class Node(Generic[R_co]):
     if not TYPE_CHECKING:  # a checker knows by itself which names there are
 
         def __getattr__(self, name: str) -> Any:
-            kind = type(self).__name__
-            raise AttributeError(
-                answer(NODE, f"{'a' if kind != 'App' else 'an'} {kind}", name, dir(type(self)))
-            )
+            refuse(NODE, one_of(type(self)), self, name)
 
     def with_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Self:
         """A copy whose first task, or first tasks, get these arguments in front of their own, as in Celery.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, overload
 
-from gearmesh.app.habits import RESULT, answer, one_of
+from gearmesh.app.habits import RESULT, one_of, refuse
 from gearmesh.app.watch import Watch
 from gearmesh.errors import GearmeshError, ResultTimeout, TaskError, TaskFailed
 from gearmesh.units import duration
@@ -113,7 +113,7 @@ class Result(Generic[T_co]):
     if not TYPE_CHECKING:  # a checker knows by itself which names there are
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(answer(RESULT, one_of(type(self)), name, dir(type(self))))
+            refuse(RESULT, one_of(type(self)), self, name)
 
     def ready(self) -> bool:
         """True once it has succeeded or failed."""

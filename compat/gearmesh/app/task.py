@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.context import RUNNING, TaskContext
-from gearmesh.app.habits import TASK, answer
+from gearmesh.app.habits import TASK, refuse
 from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult
 from gearmesh.app.signatures import TaskSignature
@@ -112,9 +112,7 @@ class Task(Generic[P, R, C]):
                     f"task {self.name!r} belongs to no app yet: "
                     f"import its module by App(include=[{self.__module__!r}])"
                 )
-            raise AttributeError(
-                answer(TASK, f"task {self.__dict__.get('name', '?')!r}", name, dir(type(self)))
-            )
+            refuse(TASK, f"task {self.__dict__.get('name', '?')!r}", self, name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
         """Call the function, here and now."""

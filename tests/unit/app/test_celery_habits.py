@@ -130,6 +130,15 @@ def test_a_name_that_a_result_cannot_have(app: App, name: str, sentence: str) ->
         getattr(app.AsyncResult("task_x"), name)
 
 
+def test_an_error_within_a_property_is_shown(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(uuids: object) -> None:
+        raise AttributeError("the backend's own fault")
+
+    monkeypatch.setattr(app, "states", broken)
+    with pytest.raises(AttributeError, match=r"^the backend's own fault$"):
+        _ = app.result("task_x").state
+
+
 def test_a_result_without_an_app() -> None:
     with pytest.raises(TaskError, match=r"AsyncResult\('task_x'\) has no app: use app.AsyncResult\(uuid\)"):
         AsyncResult("task_x")
