@@ -16,13 +16,17 @@ from uuid import uuid4
 import kombu
 import pytest
 import redis
+from click.testing import CliRunner
 from redis.exceptions import ResponseError
 
+from gearmesh import App
 from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.board import Board
-from gearmesh.errors import ConfigError
+from gearmesh.cli import main
+from gearmesh.errors import BackendError, ConfigError, LockError, PublishError
+from gearmesh.locks.registry import open_lock
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, signature
 from gearmesh.testing.proxy import Proxy
@@ -35,6 +39,7 @@ from gearmesh.transports.registry import open_connection
 from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import QueueKeys, done_channel
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskState
+from gearmesh.worker import Worker
 
 OpenTap = Callable[..., Tap]
 
@@ -625,6 +630,102 @@ def test_errors_of_ours_are_no_lost_connections() -> None:
     assert not issubclass(KeyError, Transport.connection_errors)
     assert issubclass(ConnectionError, Transport.connection_errors)
     assert issubclass(redis.ConnectionError, Transport.connection_errors)
+
+
+WRONG = {
+    "shop": "shop",
+    "delayed_tasks": "delayed_tasks",
+    "consumers": "gearmesh:{shop}:consumers",
+    "aside": "gearmesh:{shop}:aside",
+    "recovered": "gearmesh:{shop}:recovered",
+    "watched": "gearmesh:{shop}:watched",
+    "grace": "gearmesh:{shop}:grace",
+    "revoked": "gearmesh:revoked",
+}
+
+
+@pytest.mark.parametrize("where", WRONG)
+def test_a_worker_beside_a_key_of_another_type(
+    redis_url: str, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    """It names the key, serves the other queues, and goes on with this one when somebody has mended it."""
+    key = WRONG[where]
+    app = App(redis_url, redis_url)
+
+    @app.task
+    def double(n: int) -> int:
+        return 2 * n
+
+    with redis.Redis.from_url(redis_url) as client:
+        kind = "list" if where in ("grace", "delayed_tasks") else "string"
+        client.rpush(key, "x") if kind == "list" else client.set(key, "precious")
+        with Worker(app, ["shop", "other"], concurrency=2) as worker:
+            assert double.s(2).set(queue="other").delay().get(timeout=20) == 4
+            if where in ("grace", "recovered"):  # it does no harm
+                assert double.s(3).set(queue="shop").delay().get(timeout=20) == 6
+            else:
+                eventually(lambda: f"the key {key!r} in Redis is a {kind}, expected a " in caplog.text)
+            assert client.type(key).decode() == kind, "nobody has touched it"
+            client.delete(key)
+            assert double.s(3).set(queue="shop").delay().get(timeout=20) == 6
+            assert double.s(4).set(queue="other", countdown=0.1).delay().get(timeout=20) == 8
+            assert worker.stop(10)
+    app.close()
+
+
+def test_a_queue_that_becomes_another_type_while_it_is_waited_for(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(redis_url, redis_url)
+
+    @app.task
+    def double(n: int) -> int:
+        return 2 * n
+
+    with redis.Redis.from_url(redis_url) as client, Worker(app, ["shop", "other"], concurrency=1):
+        assert double.s(1).set(queue="shop").delay().get(timeout=20) == 2
+        client.set("shop", "precious")
+        # Redis wakes nobody for this: the next look or wait finds it.
+        client.client_kill_filter(_type="normal", skipme=True)
+        eventually(lambda: "the key 'shop' in Redis is a string, expected a list" in caplog.text)
+        assert double.s(2).set(queue="other").delay().get(timeout=20) == 4
+        assert "intake stopped" not in caplog.text
+    app.close()
+
+
+def test_what_a_caller_is_told_of_a_key_of_another_type(redis_url: str) -> None:
+    app = App(redis_url, redis_url)
+
+    @app.task(unique_for=60)
+    def once() -> None: ...
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("shop", "x")
+        with pytest.raises(PublishError, match="WRONGTYPE shop is a string, no list"):
+            app.remote("x").apply_async(queue="shop")
+        result = CliRunner().invoke(main, ["pending", "--broker", redis_url, "--queue", "shop"])
+        assert result.exit_code == 2
+        assert "the key 'shop' in Redis is a string, expected a list" in result.output
+        client.rpush("gearmesh:revoked", "x")
+        with pytest.raises(
+            BackendError, match=r"the key 'gearmesh:revoked' in Redis is a list, expected a zset"
+        ):
+            app.revoke("task_1")
+        first = once.delay()
+        (claim,) = client.keys("gearmesh:unique:*")
+        client.delete(claim)
+        client.rpush(claim, "x")
+        with pytest.raises(
+            BackendError, match=r"the key 'gearmesh:unique:once:.*' in Redis is a list, expected"
+        ):
+            once.delay()
+        assert first.state == "PENDING"
+        lock = open_lock(redis_url)
+        client.rpush("gearmesh:{lock}:fired", "x")
+        with pytest.raises(LockError, match=r"the key 'gearmesh:\{lock\}:fired' in Redis is a list"):
+            lock.fired("lock")
+        lock.close()
+    app.close()
 
 
 def test_an_announcement_that_is_no_text(redis_url: str) -> None:

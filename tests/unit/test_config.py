@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmesh.config import Config
+from gearmesh import App, chain
+from gearmesh.config import AMQPConfig, Config, DynamoDBConfig, collisions
 from gearmesh.errors import ConfigError
+from gearmesh.wire import names
+from gearmesh.wire.signature import Signature
+from gearmesh.worker import Worker
 
 URL = "redis://localhost:6379/0"
 
@@ -41,6 +45,87 @@ def test_several_brokers_that_cannot_be(broker: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text) as error:
         Config(broker=broker, multiple_broker_separator=";")
     assert "hunter2" not in str(error.value)
+
+
+AMQP = "amqp://127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            {"broker": URL, "default_queue": "shop", "delayed_tasks_key": "shop"},
+            "default_queue and delayed_tasks_key are both 'shop', expected two names: delayed_tasks_key is the key of",
+        ),
+        ({"broker": URL, "default_queue": "delayed_tasks"}, "default_queue and delayed_tasks_key are both"),
+        (
+            {"broker": "redis://a:1,b:2", "default_queue": "shop", "delayed_tasks_key": "shop"},
+            "default_queue and delayed_tasks_key",
+        ),
+        (
+            {"broker": URL, "default_queue": "gearmesh:revoked"},
+            "default_queue is 'gearmesh:revoked', expected a name",
+        ),
+        ({"broker": URL, "delayed_tasks_key": "gearmesh:x"}, "delayed_tasks_key is 'gearmesh:x'"),
+        ({"broker": URL, "delayed_tasks_key": "TriggerChordMutex"}, "which is a key of Machinery's own"),
+        (
+            {"broker": URL, "default_queue": "TriggerChordMutex"},
+            "default_queue is 'TriggerChordMutex', which",
+        ),
+        (
+            {"broker": AMQP, "default_queue": "shop", "amqp": AMQPConfig(delayed_queue="shop")},
+            "default_queue and amqp.delayed_queue are both 'shop'",
+        ),
+        ({"broker": AMQP, "amqp": AMQPConfig(exchange="gearmesh:done")}, "amqp.exchange is 'gearmesh:done'"),
+        ({"broker": AMQP, "amqp": AMQPConfig(delayed_queue="gearmesh:alive")}, "amqp.delayed_queue is"),
+        (
+            {"broker": URL, "dynamodb": DynamoDBConfig(task_states_table="t", group_metas_table="t")},
+            "dynamodb.task_states_table and dynamodb.group_metas_table are both 't'",
+        ),
+    ],
+)
+def test_names_that_must_differ(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        Config(**settings)
+
+
+def test_names_that_may_be_equal() -> None:
+    Config(broker=AMQP, default_queue="shop", amqp=AMQPConfig(binding_key="shop", exchange="shop"))
+    Config(broker=AMQP, default_queue="delayed_tasks")  # a key of Redis's
+    Config(broker="memory://x", default_queue="delayed_tasks")
+
+
+def test_reserved_names_are_those_of_the_wire() -> None:
+    assert (collisions.PREFIX, collisions.MUTEX) == (names.PREFIX, names.CHORD_MUTEX)
+
+
+@pytest.mark.parametrize(
+    ("app", "queue", "reads", "text"),
+    [
+        (App(URL), "delayed_tasks", False, "queue and delayed_tasks_key are both 'delayed_tasks'"),
+        (App(URL), "gearmesh:x", False, "queue is 'gearmesh:x'"),
+        (App(AMQP, amqp={"delayed_queue": "later"}), "later", False, "queue and amqp.delayed_queue are both"),
+        (
+            App(AMQP, default_queue="shop"),
+            "machinery_task",
+            True,
+            "queue and amqp.binding_key are both 'machinery_task', .* the default queue, 'shop': its tasks would be",
+        ),
+    ],
+)
+def test_queues_that_are_something_else(app: App, queue: str, reads: bool, text: str) -> None:
+    """Named where they are read, and where something is sent to them; before anything is connected."""
+    with pytest.raises(ConfigError, match=text):
+        Worker(app, ["shop", queue])
+    sends = [
+        lambda: app.remote("x").apply_async(queue=queue),
+        lambda: app.remote("x", queue=queue).delay(),
+        lambda: app.send(Signature(Name="x", RoutingKey=queue)),
+        lambda: chain(app.remote("x").s(), app.remote("y").s().set(queue=queue)).delay(),
+    ]
+    for send in sends if not reads else ():
+        with pytest.raises(ConfigError, match=text):
+            send()
 
 
 def test_it_is_a_value() -> None:

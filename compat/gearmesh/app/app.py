@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.conf import Conf
 from gearmesh.app.declaration import Declaration
@@ -39,6 +39,7 @@ from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, NoBroker
 from gearmesh.config.checks import COMMAND_LINE
+from gearmesh.config.collisions import check_queue
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
@@ -67,6 +68,10 @@ S = TypeVar("S", bound=Result[Any])
 
 #: Celery's first argument: an app's name. ("eager" and its kin are URLs without a colon.)
 _NAME = re.compile(r"(?!(?:eager|memory|null)$)[A-Za-z_][\w.]*")
+
+
+#: Names of queues that an app remembers to be right.
+MAX_CHECKED_QUEUES: Final = 1000
 
 
 class App:
@@ -194,8 +199,18 @@ class App:
     def config(self, config: Config) -> None:
         self._set_config(config)
 
+    def check_queue(self, queue: str) -> None:
+        """Raises ConfigError if messages cannot be sent to a queue of this name, since it is something else's."""
+        if queue not in self._checked_queues:
+            check_queue(self.config, queue)
+            if len(self._checked_queues) >= MAX_CHECKED_QUEUES:
+                self._checked_queues.clear()
+            self._checked_queues.add(queue)
+
     def _set_config(self, config: Config) -> None:
         self._config = config
+        #: Queues that messages may be sent to.
+        self._checked_queues: set[str] = set()
         self.eager = scheme_of(config.broker) == "eager"
         self._watched = config.watched
 
@@ -459,6 +474,7 @@ class App:
         if not isinstance(what, Signature):
             return plan, plan.add(what)
         message = ready(what, self.default_routing_key, plan.now_ns)
+        self.check_queue(message.sig.RoutingKey)
         plan.messages.append(message)
         return plan, self.result(message.sig.UUID, message.sig.Name)
 

@@ -153,6 +153,8 @@ class Plan:
         for child in options.on_error or ():
             messages, _ = self._node(child, _NOTHING_MORE, None, _Place(before=(_ERROR_TEXT,)))
             errors.extend(message.sig for message in messages)
+        if options.queue:
+            self.app.check_queue(options.queue)
         eta, eta_ns = options.due(self.now_ns)
         if eta_ns:
             check_delay(task.name, eta_ns, self.now_ns, self.app.config.max_delay)

@@ -122,9 +122,10 @@ class Revocations:
                 return
             self._unwatch = backend.watch_revoked(self._learn)
             index: dict[str, float] = {}
+            trouble: tuple[type[BaseException], ...] = (*backend.connection_errors, BackendError)
             try:
                 index = backend.revoked()
-            except backend.connection_errors as exc:
+            except trouble as exc:
                 log.warning(
                     "the revoked tasks could not be read; they are read as soon as the result backend is reachable: %s",
                     exc,

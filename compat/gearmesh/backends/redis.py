@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -21,6 +21,7 @@ from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript,
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run, run_each
+from gearmesh.redis_scripts.wrong_type import WrongType
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (
     REVOKED,
@@ -182,12 +183,14 @@ class RedisBackend:
         for start in range(0, len(uuids), MAX_ENTRIES):
             part = uuids[start : start + MAX_ENTRIES]
             message = " ".join(_announced(uuid, lasts) for uuid in part)
-            run(self._redis, "revoke", [REVOKED], [revoked_channel(self.db), message, lasts, *part])
+            with _right_types():
+                run(self._redis, "revoke", [REVOKED], [revoked_channel(self.db), message, lasts, *part])
 
     def revoked(self) -> dict[str, float]:
         seconds, micros = self._redis.time()
         now = seconds * 1000 + micros // 1000
-        found = self._redis.zrange(REVOKED, f"({now}", "+inf", byscore=True, withscores=True)
+        with _right_types():
+            found = self._redis.zrange(REVOKED, f"({now}", "+inf", byscore=True, withscores=True)
         return {uuid.decode(errors="replace"): (until - now) / 1000 for uuid, until in found}
 
     def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
@@ -198,7 +201,8 @@ class RedisBackend:
 
     def claim(self, key: str, holder: str, seconds: float) -> str:
         while not self._redis.set(key, holder, nx=True, px=max(1, int(seconds * 1000))):
-            other = self._redis.get(key)
+            with _right_types():
+                other = self._redis.get(key)
             if other is not None:  # else it has just expired
                 return str(other.decode(errors="replace"))
         return holder
@@ -206,7 +210,8 @@ class RedisBackend:
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
         for start in range(0, len(claims), MAX_ENTRIES):
             part = claims[start : start + MAX_ENTRIES]
-            run_each(self._redis, "release", [(key, [holder]) for key, holder in part])
+            with _right_types():
+                run_each(self._redis, "release", [(key, [holder]) for key, holder in part])
 
     # -- being told
 
@@ -261,7 +266,17 @@ def open_redis(access: Access, *, expire: int) -> RedisBackend:
 
 
 def _listener(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Listener:
-    return Listener(redis_channel(client, channel, missed), CONNECTION_ERRORS, f"channel {channel}")
+    errors = (*CONNECTION_ERRORS, BackendError)
+    return Listener(redis_channel(client, channel, missed), errors, f"channel {channel}")
+
+
+@contextlib.contextmanager
+def _right_types() -> Iterator[None]:
+    """Within, a key of another type is a BackendError that names it."""
+    try:
+        yield
+    except WrongType as exc:
+        raise BackendError(str(exc)) from exc
 
 
 def state_from(uuid: str, body: bytes) -> TaskState:

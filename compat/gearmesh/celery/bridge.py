@@ -79,6 +79,8 @@ class Bridge:
                 **settings,
             )
         )
+        for task in self.go.values():
+            self.gear.check_queue(task.queue)
         self.unregistered_max_age = self.gear.config.unregistered_max_age
         self._waiter = PerProcess(lambda: Waiter(self.backend))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gearmesh.config.amqp import AMQPConfig
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD, check_all, shown
 from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
+from gearmesh.config.collisions import check_names
 from gearmesh.config.layers import Source
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.config.redis import RedisConfig
@@ -121,6 +122,7 @@ class Config:
         self._parse(self.backend, "backend")
         if self.lock is not None:
             self._parse(self.lock, "lock")
+        check_names(self)
 
     @classmethod
     def load(

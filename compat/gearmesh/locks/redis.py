@@ -11,6 +11,7 @@ from gearmesh.locks.base import Claim
 from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_scripts.wrong_type import WrongType
 from gearmesh.wire.names import periodic_fired
 
 __all__ = ["RedisLock"]
@@ -73,10 +74,13 @@ class RedisLock:
 
 
 def _repeated(call: Callable[[], T]) -> T:
-    for _ in range(RETRIES):
-        with contextlib.suppress(*CONNECTION_ERRORS):
-            return call()
-    return call()
+    try:
+        for _ in range(RETRIES):
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                return call()
+        return call()
+    except WrongType as exc:
+        raise LockError(str(exc)) from exc
 
 
 def _moment(key: str, body: bytes) -> int:

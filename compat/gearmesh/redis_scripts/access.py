@@ -14,6 +14,7 @@ from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.cluster import Cluster
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.sentinels import Sentinels
+from gearmesh.redis_scripts.wrong_type import Client
 from gearmesh.urls import RedisTarget
 from gearmesh.urls.redis import Topology
 
@@ -102,10 +103,10 @@ class Access:
         return options if self.target.path else {"socket_keepalive": True} | options
 
     def client(self) -> Any:
-        """A client for any number of threads: ``redis.Redis``, or a :class:`~.cluster.Cluster`."""
+        """A client for any number of threads: a ``redis.Redis``, or a :class:`~.cluster.Cluster`."""
         if self.topology == "cluster":
             return Cluster(self.target.nodes, self.options())
-        return redis.Redis(connection_pool=redis.ConnectionPool(**self.options()))
+        return Client(connection_pool=redis.ConnectionPool(**self.options()))
 
     def _tls(self) -> dict[str, Any]:
         if not self.target.tls:

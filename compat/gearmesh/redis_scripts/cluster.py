@@ -19,6 +19,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from gearmesh.errors import ConfigError
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, ServerUnable
+from gearmesh.redis_scripts.wrong_type import Client
 from gearmesh.urls.addresses import shown_address
 from gearmesh.wire.names import absent
 
@@ -228,7 +229,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
     def _make(self, address: Address, kept: bool) -> Any:
         host, port = address
         pool = redis.ConnectionPool(**{**self._options, "host": host, "port": port})
-        return redis.Redis(connection_pool=pool, single_connection_client=kept)
+        return Client(connection_pool=pool, single_connection_client=kept)
 
 
 class Pipeline(CoreCommands):  # type: ignore[misc]

@@ -6,13 +6,33 @@ import hashlib
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from redis import exceptions
 
 from gearmesh.redis_scripts.cluster import Cluster
+from gearmesh.redis_scripts.wrong_type import named
 
 __all__ = ["run", "run_each", "source"]
+
+
+#: The types of the scripts' keys, in their order.
+KINDS: Final = {
+    "beat": ("hash",),
+    "dead": ("zset", "list"),
+    "due": ("zset",),
+    "fetch": ("list", "hash", "list", "hash", "hash", "string"),
+    "lock": ("string", "string"),
+    "move": ("zset",),
+    "purge": ("list", "zset"),
+    "recover": ("list", "hash", "list", "hash", "hash"),
+    "release": ("string",),
+    "return_aside": ("zset", "list", "hash", "string", "hash"),
+    "revoke": ("zset",),
+    "rewrite": ("string",),
+    "take_due": ("zset", "hash"),
+    "watch": ("hash", "hash"),
+}
 
 
 @cache
@@ -29,15 +49,19 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
 
     Raises:
         ServerUnable: the server's condition forbids it; nothing was done.
+        WrongType: a key is of another type.
         redis.exceptions.ResponseError: any other error of the script or its keys.
     """
     text, sha = source(name)
     if isinstance(client, Cluster) and (guard := client.guard(keys[0])) is not None:
         keys = [*keys, guard]
     try:
-        return client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
-    except exceptions.NoScriptError:
-        return client.execute_command("EVAL", text, len(keys), *keys, *args)
+        try:
+            return client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+        except exceptions.NoScriptError:
+            return client.execute_command("EVAL", text, len(keys), *keys, *args)
+    except exceptions.ResponseError as exc:
+        raise named(client, exc, zip(keys, KINDS.get(name, ()), strict=False)) from exc
 
 
 def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> None:
@@ -58,6 +82,8 @@ def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **h
                 client.execute_command("EVAL", text, 1, key, *args)
             except Exception as exc:  # the others are done all the same
                 trouble = trouble or exc
+        elif isinstance(answer, exceptions.ResponseError):
+            trouble = trouble or named(client, answer, [(key, KINDS[name][0])])
         elif isinstance(answer, Exception):
             trouble = trouble or answer
     if trouble is not None:

@@ -116,7 +116,8 @@ class Client(kombu.Connection):  # type: ignore[misc]
         while True:
             try:
                 result = step()
-            except self.connection_errors as exc:
+            # RabbitMQ refuses a login by what py-amqp takes for an error of a channel.
+            except (*self.connection_errors, *self.channel_errors) as exc:
                 left -= 1
                 if not left:
                     raise

@@ -14,6 +14,7 @@ import threading
 
 from gearmesh.app.app import App
 from gearmesh.board import sweep
+from gearmesh.config.collisions import check_queue
 from gearmesh.errors import GearmeshError
 from gearmesh.pauses import Pauses
 from gearmesh.units import duration
@@ -55,6 +56,8 @@ class Supervisor:
             limits.need_processes()
         self._patience = LOOK if limits.any_hard else 3600.0
         self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
+        for queue in self._queues:
+            check_queue(app.config, queue, reads=True)
         self._news = threading.Event()
         self._line = Lifeline(app, self._queues, limits, self._news.set)
         self._signals = self._logged = 0

@@ -14,6 +14,7 @@ import kombu
 from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.board import Board
+from gearmesh.config.collisions import check_queue
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.pauses import reason_of
 from gearmesh.transports.client import BrokerChoice
@@ -95,6 +96,7 @@ class Worker:
         self.queues = tuple(dict.fromkeys(queues or (app.config.default_queue,)))
         for queue in self.queues:
             slot_tag(queue)
+            check_queue(app.config, queue, reads=True)
         self._ledger = open_ledger(app.config, consumer)
         self._choice = BrokerChoice(app.broker_choice.index, app.broker_choice)
         self._heartbeats = heartbeats
@@ -281,6 +283,12 @@ class Worker:
         except connection.connection_errors as exc:
             log.warning(
                 "the broker is unreachable: unfinished tasks return to their queues when the lease of %s ends: %s",
+                duration(self.app.config.lease),
+                reason_of(exc),
+            )
+        except connection.channel_errors as exc:  # a queue's key is something else now
+            log.warning(
+                "the broker refuses: unfinished tasks return to their queues when the lease of %s ends: %s",
                 duration(self.app.config.lease),
                 reason_of(exc),
             )

@@ -60,6 +60,8 @@ redis.call('HSET', KEYS[2], unpack(pairs_))
 if redis.call('EXISTS', KEYS[5]) == 0 then return cmsgpack.pack({taken, false, grace}) end
 local lost = {}
 for i, body in ipairs(taken) do
-  lost[i] = redis.call('HGET', KEYS[5], redis.sha1hex(body)) or '0'
+  local said = redis.pcall('HGET', KEYS[5], redis.sha1hex(body))
+  -- A key of another type tells nothing; these messages are taken already.
+  lost[i] = type(said) == 'string' and said or '0'
 end
 return cmsgpack.pack({taken, lost, grace})

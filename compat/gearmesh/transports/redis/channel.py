@@ -27,6 +27,7 @@ from gearmesh.transports.redis.keeper import Keeper
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.message import Message, Taken, to_item
 from gearmesh.transports.redis.taking import Taking
+from gearmesh.transports.redis.troubles import Troubles
 from gearmesh.transports.redis.waiter import Waiter
 from gearmesh.transports.redis.watch import Watch
 from gearmesh.wire.commit import Commit, Outcome, Settle, Token
@@ -112,6 +113,7 @@ class Channel(Taking, Connecting):
         self.woken = False
         self._replicas = self.access.replicas if self.access is not None else Replicas()
         self._script = self._own_script()
+        self.troubles = Troubles()
         self.keeper = Keeper(self)
         #: for :meth:`watch`; as often as heartbeats come
         self._watch = Watch(self, self.lease / 3)

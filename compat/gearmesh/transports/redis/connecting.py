@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis
 from kombu.transport import redis as kombu_redis
 
 from gearmesh.redis_scripts import connections
 from gearmesh.redis_scripts.access import Access
+from gearmesh.redis_scripts.wrong_type import Client
 
 __all__ = ["Connecting"]
 
@@ -35,7 +35,7 @@ class Connecting(kombu_redis.Channel):  # type: ignore[misc]
     def _open(self) -> Any:
         """The client for all that does not block."""
         # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
-        return redis.Redis(connection_pool=self.pool, single_connection_client=True)
+        return Client(connection_pool=self.pool, single_connection_client=True)
 
     def line(self, queue: str) -> Any:
         """What connects us with the server of ``queue``; another object after each new connection, None for none."""

@@ -74,10 +74,15 @@ class Desk:
         certain: bool = True,
     ) -> int:
         certain = certain and running is not None
-        return sum(
-            self.take_over(consumer, queue, lost=suspect, running=running, certain=certain)
-            for queue in queues
-        )
+        total, trouble = 0, None
+        for queue in queues:
+            try:
+                total += self.take_over(consumer, queue, lost=suspect, running=running, certain=certain)
+            except ResponseError as exc:  # the other queues get theirs back all the same
+                trouble = trouble or exc
+        if trouble is not None:
+            raise trouble
+        return total
 
     def take_over(
         self,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgpack
 
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run
+from gearmesh.transports.redis.troubles import TROUBLES
 from gearmesh.transports.redis.watch import Watch
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ class Keeper:
         now = time.monotonic()
         delivered = False
         if now >= self._next_delayed:
-            self._next_delayed = now + self._move_due()
+            self._next_delayed = now + self._tried("delayed tasks cannot be moved", self._move_due)
         if now >= min(self._next_aside, self._channel.ledger.aside_due):
             self._channel.ledger.aside_due = float("inf")
-            self._next_aside = now + self._return_aside()
+            self._next_aside = now + self._tried("outboxes cannot be looked through", self._return_aside)
         for queue in [queue for queue, due in self._again.items() if now >= due]:
             del self._again[queue]
             self._channel.ready.add(queue)
@@ -57,9 +59,22 @@ class Keeper:
             if self._channel.heartbeats:
                 # Who has cancelled a consumer may still be busy with what it got.
                 held = (delivery.queue for delivery in list(self._channel.ledger.open.values()))
-                self._channel.heartbeat(self._channel.consumer, dict.fromkeys((*self._queues(), *held)))
+                queues = dict.fromkeys((*self._queues(), *held))
+                self._tried(
+                    "heartbeats cannot be sent",
+                    lambda: self._channel.heartbeat(self._channel.consumer, queues),
+                )
             delivered = self._channel.check_held()
         return delivered
+
+    def _tried(self, what: str, work: Callable[[], float | None]) -> float:
+        """Do some work; seconds until it is due again. If Redis refuses it, that is logged, with growing pauses."""
+        try:
+            pause = work()
+        except TROUBLES as exc:
+            return self._channel.troubles.note(what, exc)
+        self._channel.troubles.over(what)
+        return pause or 0.0
 
     def look_again(self, queue: str, pause: float) -> None:
         """Fetch from ``queue`` in ``pause`` seconds, and do not wait on it until then."""
@@ -95,16 +110,28 @@ class Keeper:
         channel.finish_outboxes()
         pause = ASIDE_PAUSE
         for queue in self._queues():
-            keys = channel.keys(queue)
-            if not channel.redis.exists(keys.aside):
+            what = f"parked messages cannot return to queue {queue!r}"
+            try:
+                wait = self._return_to(queue)
+            except TROUBLES as exc:
+                channel.troubles.note(what, exc)
                 continue
-            wait = run(
-                channel.redis,
-                "return_aside",
-                [keys.aside, queue, keys.out, keys.grace, keys.consumers],
-                [MAX_ENTRIES, keys.wanted, GRACE, keys.held(""), keys.arrived("")],
-            )
-            channel.ready.add(queue)
+            channel.troubles.over(what)
             if wait >= 0:
                 pause = min(pause, wait / 1000)
         return pause
+
+    def _return_to(self, queue: str) -> int:
+        """Return messages that were set aside; ms until the next one is due, -1: there are none."""
+        channel = self._channel
+        keys = channel.keys(queue)
+        if not channel.redis.exists(keys.aside):
+            return -1
+        wait: int = run(
+            channel.redis,
+            "return_aside",
+            [keys.aside, queue, keys.out, keys.grace, keys.consumers],
+            [MAX_ENTRIES, keys.wanted, GRACE, keys.held(""), keys.arrived("")],
+        )
+        channel.ready.add(queue)
+        return wait

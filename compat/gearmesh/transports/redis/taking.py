@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections import deque
@@ -15,6 +16,7 @@ from gearmesh.redis_scripts.runner import run
 from gearmesh.transports.order import Order
 from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.message import Taken
+from gearmesh.transports.redis.troubles import TROUBLES, Troubles
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Taking(Desk):
     connection: Any
     qos: Any
     keeper: Keeper
+    troubles: Troubles
     #: queues worth a fetch: not known to be empty
     ready: set[str]
     _no_ack: set[str]
@@ -66,7 +69,12 @@ class Taking(Desk):
             if queue not in self.ready:
                 continue
             most = min(credit, share, MAX_ENTRIES)
-            taken = self._fetch(queue, most)
+            try:
+                taken = self._fetch(queue, most)
+            except TROUBLES as exc:
+                self.put_off(queue, exc)
+                continue
+            self.troubles.over(_taking(queue))
             if len(taken) < most:
                 self.ready.discard(queue)
             self._undelivered.extend(taken)
@@ -74,6 +82,11 @@ class Taking(Desk):
             if self._undelivered:
                 break
         return delivered
+
+    def put_off(self, queue: str, exc: BaseException) -> None:
+        """Take nothing from a queue for a while: Redis refuses it, and the others must not wait for that."""
+        self.ready.discard(queue)
+        self.keeper.look_again(queue, self.troubles.note(_taking(queue), exc))
 
     def _deliver(self) -> bool:
         """Hand out what was fetched; a callback that raises leaves the rest for the next time.
@@ -140,14 +153,21 @@ class Taking(Desk):
         ledger = self.ledger
         for queue in sorted(ledger.queues):
             held = self.keys(queue).held(self.consumer)
-            unknown = sorted(i for i in map(int, self.redis.hkeys(held)) if i not in ledger.open)
+            try:
+                there = self.redis.hkeys(held)
+            except TROUBLES as exc:
+                self.put_off(queue, exc)
+                continue
+            unknown = sorted(i for i in map(int, there) if i not in ledger.open)
             for start in range(0, len(unknown), MAX_ENTRIES):
                 ids = unknown[start : start + MAX_ENTRIES]
                 for id_, body in zip(ids, self.redis.hmget(held, ids), strict=True):
                     if body is None:  # settled meanwhile
                         continue
                     log.info("reclaimed a delivery whose reply was lost", extra={"queue": queue})
-                    losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
+                    losses = b""
+                    with contextlib.suppress(*TROUBLES):  # a key of another type tells nothing
+                        losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
                     delivery = Delivery(
                         queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")
                     )
@@ -159,6 +179,10 @@ class Taking(Desk):
     def check_held(self) -> bool:
         """Compare the server's books with ours now; see :meth:`_adopt_unknown`."""
         return self._adopt_unknown() if self.ledger.used else False
+
+
+def _taking(queue: str) -> str:
+    return f"no task can be taken from queue {queue!r}"
 
 
 def _losses(text: bytes) -> dict[str, Any]:

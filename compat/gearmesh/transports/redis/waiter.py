@@ -7,7 +7,10 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from redis.exceptions import AskError
+from redis.exceptions import AskError, ResponseError
+
+from gearmesh.redis_scripts.wrong_type import named
+from gearmesh.transports.redis.troubles import TROUBLES
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
@@ -78,6 +81,10 @@ class Waiter:
             self.drop()
             self.channel.moved()
             return False
+        except ResponseError as exc:
+            self.drop()
+            self._refused(exc)
+            return False
         except BaseException:
             self.drop()
             raise
@@ -93,6 +100,16 @@ class Waiter:
             arrived = channel.keys(self.queue).arrived(channel.consumer)
             channel.redis.lmove(arrived, self.queue, "RIGHT", "LEFT")
         return True
+
+    def _refused(self, exc: ResponseError) -> None:
+        """Redis does not let us wait for this queue; the others must not end with it. Raises what is nobody's fault."""
+        channel = self.channel
+        keys = channel.keys(self.queue)
+        kinds = [(self.queue, "list"), (keys.arrived(channel.consumer), "list"), (keys.consumers, "hash")]
+        trouble = named(channel.redis, exc, kinds)
+        if not isinstance(trouble, TROUBLES):
+            raise exc
+        channel.put_off(self.queue, trouble)
 
     def drop(self) -> None:
         """Forget the connection's state; the next wait begins anew.

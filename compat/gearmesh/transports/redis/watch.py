@@ -11,6 +11,7 @@ import msgpack
 
 from gearmesh.board import Evidence, evidence
 from gearmesh.redis_scripts.runner import run
+from gearmesh.transports.redis.troubles import TROUBLES
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
@@ -53,39 +54,53 @@ class Watch:
 
     def look(self, queues: Iterable[str]) -> float:
         """Put back what the dead held; seconds until the next look."""
-        channel, now, lease = self._channel, self._clock(), self._channel.lease
+        channel, now = self._channel, self._clock()
         pause = self._pause
         while_connected = min(now - self._looked_at, 2 * pause)
         seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
         for queue in queues:
-            keys = channel.keys(queue)
-            line = channel.line(queue)
-            watched = while_connected if line is not None and line is self._looked_through.get(queue) else 0.0
-            args: list[Any] = [channel.consumer, round(lease * TOLD_STEP * 1000)]
-            for consumer, (beat, still) in self._seen.get(queue, {}).items():
-                args += [consumer, beat, int((still + watched) * 1000)]
-            blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
-            rest = seen[queue] = {}
-            for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
-                try:
-                    name = consumer.decode()
-                except UnicodeDecodeError:  # nobody of ours put it there
-                    continue
-                left = evidence(consumer)
-                if left is not None:
-                    self._bury(queue, name, left)
-                if ms >= lease * 1000:
-                    self._reap(queue, name, beat)
-                else:
-                    still = ms / 1000
-                    rest[consumer] = (beat, still)
-                    pause = min(pause, lease - still)
-                    if still > lease * OVERDUE:
-                        pause = min(pause, lease * CLOSE_PAUSE)
+            what = f"dead consumers of queue {queue!r} cannot be found"
+            try:
+                rest, soon = self._look_at(queue, while_connected)
+            except TROUBLES as exc:
+                channel.troubles.note(what, exc)
+                continue
+            channel.troubles.over(what)
+            seen[queue] = rest
+            pause = min(pause, soon)
         # Only now: what raised on the way was no look, and the time is not counted.
         self._looked_at, self._seen = now, seen
         self._looked_through = {queue: channel.line(queue) for queue in seen}
         return pause
+
+    def _look_at(self, queue: str, while_connected: float) -> tuple[dict[bytes, tuple[bytes, float]], float]:
+        """Put back what the dead held of one queue; those that live, and seconds until the next look."""
+        channel, lease, pause = self._channel, self._channel.lease, self._pause
+        keys = channel.keys(queue)
+        line = channel.line(queue)
+        watched = while_connected if line is not None and line is self._looked_through.get(queue) else 0.0
+        args: list[Any] = [channel.consumer, round(lease * TOLD_STEP * 1000)]
+        for consumer, (beat, still) in self._seen.get(queue, {}).items():
+            args += [consumer, beat, int((still + watched) * 1000)]
+        blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
+        rest: dict[bytes, tuple[bytes, float]] = {}
+        for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
+            try:
+                name = consumer.decode()
+            except UnicodeDecodeError:  # nobody of ours put it there
+                continue
+            left = evidence(consumer)
+            if left is not None:
+                self._bury(queue, name, left)
+            if ms >= lease * 1000:
+                self._reap(queue, name, beat)
+            else:
+                still = ms / 1000
+                rest[consumer] = (beat, still)
+                pause = min(pause, lease - still)
+                if still > lease * OVERDUE:
+                    pause = min(pause, lease * CLOSE_PAUSE)
+        return rest, pause
 
     def _bury(self, queue: str, consumer: str, left: Evidence) -> None:
         count = self._channel.take_over(
