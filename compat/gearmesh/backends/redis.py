@@ -132,9 +132,7 @@ class RedisBackend:
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         try:
             body = self._redis.get(group_uuid)
-        except ResponseError as exc:
-            if "WRONGTYPE" not in str(exc):
-                raise
+        except WrongType as exc:
             raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
         if body is None:
             return None
