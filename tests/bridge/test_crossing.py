@@ -229,6 +229,22 @@ def test_expired(place: Place) -> None:
     assert eventually(lambda: result.state == "REVOKED" and result.state, 10)
 
 
+@pytest.mark.backends(rabbitmq=True)
+def test_an_expiry_crosses(place: Place) -> None:
+    """gearmesh's header is Celery's expires, and Celery's expires is gearmesh's header."""
+    past, future = "2020-01-01T00:00:00.123456789Z", "2100-01-01T00:00:00Z"
+    late = place.ask(
+        Op="call", Sig=sig("add", i64(1), i64(2), Headers={"gearmesh-expires": past}), TimeoutMs=10_000
+    )
+    assert "expired" in late["Err"]
+    good = place.ask(
+        Op="call", Sig=sig("add", i64(1), i64(2), Headers={"gearmesh-expires": future}), TimeoutMs=10_000
+    )
+    assert good["Results"] == [3]
+    told = place.app.send_task("told", expires=1000, headers={"who": "me"}).get(timeout=WAIT)
+    assert told["headers"] == {"who": "me"}, "the header is not one of the caller's own"
+
+
 # -- workflows of Celery's
 
 

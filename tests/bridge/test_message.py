@@ -9,16 +9,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from celery import Celery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gearmesh.celery import configure
 from gearmesh.celery.content import USUAL, TaskMessage, read, write
+from gearmesh.celery.crossing import outgoing
+from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.message import HEADER, ORIGIN, from_wire, to_wire
 from gearmesh.celery.steps import is_raw, raw_of
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import types as wire
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.names import EXPIRES_HEADER
 from gearmesh.wire.signature import Signature
 
 RECORDED = json.loads((Path(__file__).parent / "recordings.json").read_text("utf-8"))
@@ -263,3 +268,33 @@ def test_go_sees_typed_arguments_where_there_are_types() -> None:
 def test_results_of_go_are_lists_and_marked_bytes() -> None:
     sig = Signature(UUID="1", Name="t", Args=(wire.arg("[]byte", b"\xff"), wire.arg("[]int64", [])))
     assert from_wire(sig).args == [json.loads(_kombu(b"\xff")), []]
+
+
+def test_the_expiry_of_a_signature_is_celery_s() -> None:
+    headers = {EXPIRES_HEADER: msgspec.Raw(b'"2030-01-02T03:04:05.123456789Z"'), "who": msgspec.Raw(b'"me"')}
+    message = from_wire(Signature(UUID="task_x", Name="add", Headers=headers))
+    assert message.headers["expires"] == "2030-01-02T03:04:05.123456+00:00"
+    assert EXPIRES_HEADER not in message.headers
+    assert message.headers["who"] == "me"
+    unreadable = from_wire(Signature(UUID="task_x", Name="add", Headers={EXPIRES_HEADER: msgspec.Raw(b"5")}))
+    assert unreadable.headers.get("expires") is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "expires", "on_the_wire"),
+    [
+        ("UTC", "2030-01-02T03:04:05+00:00", "2030-01-02T03:04:05Z"),
+        ("Europe/Paris", "2030-01-02T03:04:05", "2030-01-02T04:04:05+01:00"),  # Celery: naive is UTC
+    ],
+)
+def test_celery_s_expiry_is_a_header_of_the_signature(zone: str, expires: str, on_the_wire: str) -> None:
+    with Celery("shop", set_as_current=False) as app:
+        configure(app, broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0")
+        app.conf.timezone = zone
+        message = TaskMessage(
+            headers={**USUAL, "task": "add", "id": "task_x", "root_id": "task_x", "expires": expires}
+        )
+        sig = outgoing(bridge_of(app), message, "celery")
+        assert sig.Headers is not None
+        assert msgspec.json.decode(sig.Headers[EXPIRES_HEADER]) == on_the_wire
+        assert from_wire(decode(encode(sig))).headers["expires"] == expires, "Celery's own wording goes first"

@@ -23,6 +23,8 @@ from gearmesh.celery.values import from_json
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.ids import new_uuid
 from gearmesh.wire import gotime
+from gearmesh.wire import types as wire
+from gearmesh.wire.names import EXPIRES_HEADER
 from gearmesh.wire.signature import Signature
 
 __all__ = ["eta_of", "outgoing"]
@@ -51,11 +53,18 @@ def eta_of(bridge: Bridge, message: TaskMessage) -> str | None:
     eta = message.headers.get("eta")
     if not eta:
         return None
-    moment = maybe_make_aware(maybe_iso8601(eta), bridge.celery.timezone)
-    return gotime.from_datetime(moment)
+    return _moment(bridge, eta)
+
+
+def _moment(bridge: Bridge, when: Any) -> str:
+    return gotime.from_datetime(maybe_make_aware(maybe_iso8601(when), bridge.celery.timezone))
 
 
 def _timed(bridge: Bridge, message: TaskMessage, sig: Signature) -> Signature:
+    expires = message.headers.get("expires")
+    if expires:
+        text = wire.dump("string", _moment(bridge, expires))
+        sig = sig.evolve(Headers={**(sig.Headers or {}), EXPIRES_HEADER: text})
     eta = eta_of(bridge, message)
     return sig if eta is None else sig.evolve(ETA=eta)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
 import msgspec
@@ -28,6 +29,8 @@ from gearmesh.celery.values import from_json, in_json, typed
 from gearmesh.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from gearmesh.wire import types as wire
 from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.expiry import expiry_ns
+from gearmesh.wire.names import EXPIRES_HEADER
 from gearmesh.wire.signature import Arg, Signature
 
 __all__ = ["HEADER", "ORIGIN", "from_wire", "own_headers", "to_wire"]
@@ -187,7 +190,7 @@ def from_wire(sig: Signature) -> TaskMessage:
     for name, raw in (sig.Headers or {}).items():
         if name == HEADER:
             apart = _read_apart(raw)
-        elif name != ORIGIN and name not in USUAL:
+        elif name not in (ORIGIN, EXPIRES_HEADER) and name not in USUAL:
             outside[name] = json.loads(bytes(raw))
     if apart is None:
         apart = _Apart(n=len(args), g=1)
@@ -198,6 +201,9 @@ def from_wire(sig: Signature) -> TaskMessage:
         usual = dict(USUAL)
     own = args[: apart.n] if apart.a is None else apart.a
     appended = args[apart.n :]
+    expires = expiry_ns(sig)
+    if expires is not None:  # Celery's own wording of it, where it has one, goes over this
+        usual["expires"] = datetime.fromtimestamp(expires // 1000 / 1e6, timezone.utc).isoformat()
     headers = {**usual, "timelimit": [None, None], "stamps": {}, "root_id": sig.UUID, **outside, **apart.h}
     headers |= {"task": sig.Name, "id": sig.UUID, "eta": None}
     if apart.g:
