@@ -151,6 +151,10 @@ class TaskLog:
         if now >= self._window_ends:
             self._next_window(now)
 
+    def close(self) -> None:
+        """Log the summary of what was left out since the last one. To be called before the worker ends."""
+        self._next_window(self._clock())
+
     def _may_log_failure(self) -> bool:
         now = self._clock()
         if now >= self._window_ends:

@@ -103,7 +103,7 @@ class Worker:
         order_of(queue_order)
         self._queue_order = queue_order
         self._jobs: dict[int, Job] = {}
-        task_log = TaskLog(task_log_limit)
+        task_log = self._task_log = TaskLog(task_log_limit)
         self._runner = Runner(app, task_log)
         unrunnable = UnrunnableMessages(
             app.backend,
@@ -229,6 +229,7 @@ class Worker:
         self._unwatch()
         unfinished = len(self._running())
         self.leave()
+        self._task_log.close()
         if running:
             done = max(0, len(running) - unfinished)
             log.info("finished %d of %s", done, counted(len(running), "running task"))
@@ -250,6 +251,7 @@ class Worker:
             self._log_running(left)
             if self._executor.join(min(left, STOPPING_INTERVAL_S)):
                 return True
+            self._task_log.flush()
 
     def _log_running(self, left: float) -> None:
         running = self._running()
@@ -294,6 +296,10 @@ class Worker:
             )
         finally:
             close_quietly(connection)
+
+    def close_task_log(self) -> None:
+        """Log the summary of the tasks whose lines were left out; for a process that ends without :meth:`stop`."""
+        self._task_log.close()
 
     def beat(self) -> None:
         """Send heartbeats from now on, in place of the process that did; they end with :meth:`stop`."""

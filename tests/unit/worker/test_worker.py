@@ -529,3 +529,21 @@ def test_a_stopping_worker_logs_what_it_returns(
     assert not worker.stop(0.2)
     assert caplog.messages[-2:] == ["returned 1 unfinished task to its queue", "finished 0 of 1 running task"]
     assert broker.names() == ["a"]
+
+
+def test_a_stopping_worker_logs_the_failures_that_have_no_line_yet(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bad() -> None:
+        raise KeyError("id")
+
+    task = app.task(bad, name="bad")
+    with Worker(app, concurrency=1, task_log_limit=1):
+        for result in [task.delay() for _ in range(3)]:
+            assert result.wait(timeout=10) == "FAILURE"
+    failures = [r for r in caplog.records if r.levelname == "ERROR"]
+    lines = sum("failed after" in r.getMessage() for r in failures)
+    counts = sum(
+        vars(r)["_details"]["count"] for r in failures if "more failed with KeyError" in r.getMessage()
+    )
+    assert lines + counts == 3
