@@ -11,6 +11,7 @@ from celery import Celery
 from gearmesh.celery import Backend, Consumer, GoTask, Transport, configure, settings
 from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import ConfigError
+from gearmesh.urls import parse
 
 URL = "redis://127.0.0.1:6379/3"
 
@@ -103,6 +104,36 @@ def test_a_wrong_setting_is_an_error_at_start(changes: dict[str, Any], said: str
 def test_a_broker_that_cannot_be(broker: str) -> None:
     with pytest.raises(ConfigError, match="broker"):
         settings(broker=broker, backend=URL)
+
+
+@pytest.mark.parametrize("broker", ["redis://[::1]:6379/0", "amqp://u:p@[::1]:5672/v"])
+def test_an_ipv6_address_keeps_its_brackets(broker: str) -> None:
+    app = app_of()
+    configure(app, broker=broker, backend="redis://[::1]:6379/0")
+    bridge = bridge_of(app)
+    assert "[::1]" in app.conf.broker_url
+    assert parse(bridge.gear.config.broker) == parse(broker)
+    assert app.connection_for_write().hostname.strip("[]") == "::1"
+
+
+SEVERAL = "redis://h1:26379,h2:26379/0"
+
+
+def test_several_hosts_are_refused_with_what_works() -> None:
+    said = "has several hosts .h1:26379,h2:26379., expected one: .* neither sentinels nor a cluster"
+    with pytest.raises(ConfigError, match=f"^broker {said}"):
+        configure(app_of(), broker=SEVERAL, backend=URL)
+    with pytest.raises(ConfigError, match=f"^broker_url {said}"):
+        bridge_of(app_of(**right(broker_url=SEVERAL)))
+
+
+def test_a_prefix_of_keys_is_refused() -> None:
+    said = "global_keyprefix is 'team1:', expected none: Go programs read and write queues and results by their bare"
+    with pytest.raises(ConfigError, match=f"broker_transport_options: {said}"):
+        configure(app_of(), broker=URL, backend=URL, global_keyprefix="team1:")
+    changed = right(result_backend_transport_options={"global_keyprefix": "team1:"})
+    with pytest.raises(ConfigError, match=f"result_backend_transport_options: {said}"):
+        bridge_of(app_of(**changed))
 
 
 def test_a_password_is_written_as_celery_reads_it() -> None:

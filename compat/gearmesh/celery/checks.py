@@ -11,9 +11,18 @@ from kombu.utils.url import parse_url
 
 from gearmesh.config import AMQPConfig, RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
+from gearmesh.urls import AMQPTarget, RedisTarget, Target, parse, redact
 
-__all__ = ["BACKEND", "CONSUMER", "TRANSPORTS", "amqp_of", "check_settings", "expire_of", "redis_of"]
+__all__ = [
+    "BACKEND",
+    "CONSUMER",
+    "TRANSPORTS",
+    "amqp_of",
+    "check_settings",
+    "expire_of",
+    "one_server",
+    "redis_of",
+]
 
 BACKEND: Final = "gearmesh.celery:Backend"
 CONSUMER: Final = "gearmesh.celery:Consumer"
@@ -83,6 +92,8 @@ def check_settings(conf: Any) -> None:
     if not isinstance(url, str):
         raise ConfigError("broker_url: expected one URL such as redis://localhost:6379/0")
     target = parse(url, "broker")
+    one_server(target, "broker_url")
+    _check_prefix(conf)
     scheme = url.partition("://")[0]
     transport = TRANSPORTS.get(scheme)
     if transport is None:
@@ -126,6 +137,31 @@ def check_settings(conf: Any) -> None:
         raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as that")
 
 
+def one_server(target: Target, called: str) -> None:
+    """Refuse a broker of several hosts, of which kombu would use the first alone.
+
+    Raises:
+        ConfigError: naming the hosts, and what works.
+    """
+    if isinstance(target, RedisTarget) and target.others:
+        raise ConfigError(
+            f"{called} has several hosts ({target.shown}), expected one: a Celery app reaches one Redis server as its "
+            "broker, and knows neither sentinels nor a cluster. Give an address that always leads to the master (a "
+            "proxy, or a name in DNS), or use RabbitMQ"
+        )
+
+
+def _check_prefix(conf: Any) -> None:
+    """Refuse kombu's prefix of keys: it would be half applied, and Go reads the bare names."""
+    for setting in ("broker_transport_options", "result_backend_transport_options"):
+        prefix = (conf[setting] or {}).get("global_keyprefix")
+        if prefix:
+            raise ConfigError(
+                f"{setting}: global_keyprefix is {prefix!r}, expected none: Go programs read and write queues and "
+                "results by their bare names. To keep programs apart, give each its own Redis database"
+            )
+
+
 def _check_url(url: str, meant: Mapping[str, Any]) -> None:
     """kombu and Machinery read some URLs differently."""
     names = ("hostname", "port", "virtual_host", "userid", "password")
@@ -134,6 +170,10 @@ def _check_url(url: str, meant: Mapping[str, Any]) -> None:
         usual |= {"port": 5671 if url.startswith("amqps") else 5672, "virtual_host": "/"}
         usual |= {"userid": "guest", "password": "guest"}
     theirs = parse_url(url)
+    meant = {
+        **meant,
+        "hostname": str(meant["hostname"]).strip("[]"),
+    }  # kombu has an IPv6 address without brackets
     if any((theirs.get(name) or usual[name]) != (meant.get(name) or usual[name]) for name in names):
         raise ConfigError(
             f"broker_url: Celery and Machinery read {redact(url)!r} differently, "

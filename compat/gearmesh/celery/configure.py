@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS
+from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS, one_server
 from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.routes import GoTasks
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of
+from gearmesh.urls.addresses import bracketed
 
 __all__ = ["configure", "settings"]
 
@@ -54,6 +55,7 @@ def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **op
         ConfigError: a URL is wrong.
     """
     target = parse(broker, "broker")
+    one_server(target, "broker")
     transport = TRANSPORTS.get(scheme_of(broker))
     if transport is None:
         raise ConfigError(
@@ -69,10 +71,12 @@ def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **op
     }
     if isinstance(target, RedisTarget):
         user = f"{quote(target.username, '')}:{quote(target.password, '')}@" if target.password else ""
-        chosen["broker_url"] = f"redis{'s' * target.tls}://{user}{target.host}:{target.port}/{target.db}"
+        chosen["broker_url"] = (
+            f"redis{'s' * target.tls}://{user}{bracketed(target.host)}:{target.port}/{target.db}"
+        )
     if isinstance(target, AMQPTarget):
         user = f"{quote(target.username, '')}:{quote(target.password, '')}@"
-        host = f"[{target.host}]" if ":" in target.host else target.host
+        host = bracketed(target.host)
         vhost = quote(target.virtual_host, "")
         chosen["broker_url"] = f"amqp{'s' * target.tls}://{user}{host}:{target.port}/{vhost}"
     if getattr(target, "tls", False):
