@@ -40,6 +40,33 @@ def test_one_call() -> None:
     assert (bridge.gear.config.lease, bridge.gear.config.default_queue) == (9, "python")
 
 
+def test_settings_count_until_the_first_use() -> None:
+    app = app_of()
+    configure(app, broker=URL, backend=URL)
+    app.conf.task_annotations = {"tasks.t": {"rate_limit": "5/s", "time_limit": 9}}
+    app.conf.result_expires = 60
+
+    @app.task(name="tasks.t")
+    def task() -> None: ...
+
+    assert (app.tasks[task.name].rate_limit, app.tasks[task.name].time_limit) == ("5/s", 9)
+    assert bridge_of(app).gear.config.results_expire_in == 60
+
+
+def test_a_second_call_replaces_the_first() -> None:
+    app = app_of()
+    other = "redis://127.0.0.1:6379/4"
+    configure(app, broker="amqp://u:p@h/v", backend=other, go_tasks={"resize": "go"}, queue="python", lease=9)
+    configure(app, broker=URL, backend=URL)
+    bridge = bridge_of(app)
+    config = bridge.gear.config
+    assert (config.broker, config.backend, config.default_queue, config.lease) == (URL, URL, "celery", 30)
+    assert not bridge.go
+    assert app.backend.bridge is bridge
+    with pytest.raises(ConfigError, match="called again after the app was used"):
+        configure(app, broker=URL, backend=other)
+
+
 def test_settings_only() -> None:
     app = app_of(
         broker_url=URL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gearmesh.app.app import App
@@ -15,7 +16,7 @@ from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
-from gearmesh.config import Config
+from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.forks import PerProcess
 from gearmesh.pauses import Pauses
@@ -45,6 +46,39 @@ _OPTIONS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a Celery app's settings say of the bridge."""
+
+    gear: App
+    go: Mapping[str, GoTask]
+    go_queues: frozenset[str]
+    go_declared: Mapping[str, Declaration]
+
+
+def _read(conf: Any) -> _Settings:
+    """Read Celery's settings. Raises ConfigError."""
+    options = conf.broker_transport_options or {}
+    check_settings(conf)
+    go = go_tasks(options.get("go_tasks") or {})
+    ours = {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
+    gear = App(
+        config=Config(
+            broker=conf.broker_write_url,
+            backend=conf.result_backend.partition("+")[2],
+            default_queue=conf.task_default_queue,
+            results_expire_in=expire_of(conf),
+            amqp=amqp_of(options.get("amqp")),
+            redis=redis_of(conf),
+            **ours,
+        )
+    )
+    for task in go.values():
+        gear.check_queue(task.queue)
+    queues = frozenset(task.queue for task in go.values()) - {conf.task_default_queue}
+    return _Settings(gear, go, queues, {name: task.declaration(name) for name, task in go.items()})
+
+
 class Bridge:
     """One an app, see :func:`.joining.bridge_of`. Safe in threads and after a fork.
 
@@ -58,31 +92,39 @@ class Bridge:
 
     def __init__(self, app: Any) -> None:
         self.celery = app
-        conf = app.conf
-        options = conf.broker_transport_options or {}
-        check_settings(conf)
-        self.go: dict[str, GoTask] = go_tasks(options.get("go_tasks") or {})
-        self._go_queues = {task.queue for task in self.go.values()} - {conf.task_default_queue}
-        self._go_declared = {name: task.declaration(name) for name, task in self.go.items()}
         self._results: dict[str, Declaration] = {}
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
-        settings = {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
-        self.amqp = amqp_of(options.get("amqp"))
-        self.gear = App(
-            config=Config(
-                broker=conf.broker_write_url,
-                backend=conf.result_backend.partition("+")[2],
-                default_queue=conf.task_default_queue,
-                results_expire_in=expire_of(conf),
-                amqp=self.amqp,
-                redis=redis_of(conf),
-                **settings,
-            )
-        )
-        for task in self.go.values():
-            self.gear.check_queue(task.queue)
-        self.unregistered_max_age = self.gear.config.unregistered_max_age
         self._waiter = PerProcess(lambda: Waiter(self.backend))
+        self._settings: _Settings | None = None
+        _read(app.conf)  # raises what is wrong; what it gives is not kept, for settings may still change
+
+    @property
+    def used(self) -> bool:
+        """True from the first use on: then later settings count no more."""
+        return self._settings is not None
+
+    @property
+    def _now(self) -> _Settings:
+        """The app's settings as they are at the first use."""
+        if self._settings is None:
+            self._settings = _read(self.celery.conf)
+        return self._settings
+
+    @property
+    def gear(self) -> App:
+        return self._now.gear
+
+    @property
+    def go(self) -> Mapping[str, GoTask]:
+        return self._now.go
+
+    @property
+    def amqp(self) -> AMQPConfig:
+        return self._now.gear.config.amqp
+
+    @property
+    def unregistered_max_age(self) -> float:
+        return self._now.gear.config.unregistered_max_age
 
     def __repr__(self) -> str:
         # It stands among the transport options, by which kombu tells pools apart.
@@ -93,7 +135,7 @@ class Bridge:
     def go_task(self, name: str, queue: str) -> GoTask | None:
         """The Go task that a call of ``name`` to ``queue`` is; None: Celery runs it."""
         task = self.go.get(name)
-        if task is None and queue in self._go_queues and name not in self.celery._tasks:
+        if task is None and queue in self._now.go_queues and name not in self.celery._tasks:
             task = GoTask(queue)
         if task is not None and queue not in ("", self.celery.conf.task_default_queue):
             return GoTask(queue, task.args, task.retry_count)
@@ -101,7 +143,7 @@ class Bridge:
 
     def parameters(self, name: str) -> Declaration:
         """The parameters of a Go task."""
-        return self._go_declared.get(name) or Declaration(
+        return self._now.go_declared.get(name) or Declaration(
             name, rest=GoTask("").declaration(name).rest, local=False
         )
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS, one_server
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.joining import bridge_of, part
 from gearmesh.celery.routes import GoTasks
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of
 from gearmesh.urls.addresses import bracketed
 
 __all__ = ["configure", "settings"]
+
+#: Where an app keeps the values that its settings had before they were set here.
+_BEFORE: Final = "_gearmesh_before"
 
 
 def configure(
@@ -27,6 +30,8 @@ def configure(
 ) -> None:
     """Make a Celery app one of Machinery's programs. Before its first task is sent.
 
+    Settings that are made later count as well, until the app is used. A second call takes the place of the first.
+
     Args:
         app: the Celery app.
         broker: URL in Machinery's form, see :func:`gearmesh.urls.parse`.
@@ -37,15 +42,20 @@ def configure(
             AMQP settings by name), and kombu's.
 
     Raises:
-        ConfigError: says which setting is wrong, and what to set.
+        ConfigError: says which setting is wrong, and what to set; or the app was used since an earlier call.
     """
     chosen = settings(broker=broker, backend=backend, go_tasks=go_tasks, **options)
     if queue is not None:
         chosen["task_default_queue"] = queue
     if isinstance(app.conf.broker_use_ssl, Mapping):
         chosen.pop("broker_use_ssl", None)  # it names files
+    part(app)
+    earlier: dict[str, Any] = vars(app).pop(_BEFORE, {})
+    app.conf.update({key: value for key, value in earlier.items() if key not in chosen})
+    before = {key: earlier[key] if key in earlier else app.conf[key] for key in chosen}
     app.conf.update(chosen)
     bridge_of(app)
+    vars(app)[_BEFORE] = before
 
 
 def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **options: Any) -> dict[str, Any]:

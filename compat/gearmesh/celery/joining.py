@@ -8,10 +8,12 @@ from celery.canvas import Signature as Step
 
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.canvas import GoStep, RawStep
+from gearmesh.celery.checks import amqp_of
 from gearmesh.celery.helpers import register
-from gearmesh.celery.steps import GO, RAW
+from gearmesh.celery.steps import APPLY, GO, RAW
+from gearmesh.errors import ConfigError
 
-__all__ = ["bridge_of"]
+__all__ = ["bridge_of", "part"]
 
 #: Where the app keeps its bridge.
 _ATTRIBUTE: Final = "_gearmesh_bridge"
@@ -30,14 +32,34 @@ def bridge_of(app: Any) -> Bridge:
     return found
 
 
+def part(app: Any) -> None:
+    """Let the app forget its bridge, so that other settings can take the place of those so far.
+
+    Raises:
+        ConfigError: the bridge has been used.
+    """
+    found: Bridge | None = vars(app).get(_ATTRIBUTE)
+    if found is None:
+        return
+    if found.used:
+        raise ConfigError(
+            "configure() was called again after the app was used, expected it before the first use"
+        )
+    del vars(app)[_ATTRIBUTE]
+    app._backend_cache = None
+    vars(app._local).pop("backend", None)
+
+
 def _join(app: Any, bridge: Bridge) -> None:
     Step.TYPES.setdefault(RAW, RawStep)
     Step.TYPES.setdefault(GO, GoStep)
-    register(app)
+    if APPLY not in app._tasks:
+        register(app)
+    vars(app).pop("annotations", None)  # registering has read them, and settings may still change
     options = app.conf.broker_transport_options or {}
     app.conf.broker_transport_options = {
         **options,
-        "amqp": bridge.amqp,
+        "amqp": amqp_of(options.get("amqp")),
         # On RabbitMQ it gets what Go programs send that name no queue.
         "default_queue": app.conf.task_default_queue,
         "bridge": bridge,
