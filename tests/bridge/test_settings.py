@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from celery import Celery
 
 from gearmesh.celery import Backend, Consumer, GoTask, Transport, configure, settings
+from gearmesh.celery.content import TaskMessage
+from gearmesh.celery.crossing import eta_of
 from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import ConfigError
 from gearmesh.urls import parse
@@ -186,3 +188,16 @@ def test_how_long_results_live(backend: str, setting: Any, seconds: int) -> None
     if setting is not None:
         app.conf.result_expires = setting
     assert bridge_of(app).gear.config.results_expire_in == seconds
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        (timedelta(hours=5, minutes=53, seconds=28), "2030-01-01T06:06:32Z"),
+        (timedelta(hours=-4, minutes=-56, seconds=-2), "2030-01-01T16:56:02Z"),
+    ],
+)
+def test_an_eta_whose_offset_has_seconds(offset: timedelta, text: str) -> None:
+    app = app_of(**right())
+    eta = datetime(2030, 1, 1, 12, tzinfo=timezone(offset))
+    assert eta_of(bridge_of(app), TaskMessage(headers={"eta": eta.isoformat()})) == text
