@@ -98,6 +98,7 @@ def save(name: str, command: str, output: bytes, columns: int) -> None:
         for part in line.divide(range(columns, max(len(line), 1), columns)):  # as a terminal breaks it
             console.print(part, no_wrap=True, crop=False)
     svg = _FONT_FACE.sub("", console.export_svg(title="gearmesh")).replace("Fira Code", FONT)
+    svg = re.sub(r"<!--.*?-->", "", svg).replace("<svg ", '<svg xml:space="preserve" ', 1)
     (DOCS / f"{name}-{columns}.svg").write_text(svg)
 
 
