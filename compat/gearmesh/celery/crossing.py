@@ -8,6 +8,7 @@ runs that. What Go has no words for goes through a task of :mod:`.helpers` on a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from celery.canvas import maybe_signature
@@ -57,7 +58,11 @@ def eta_of(bridge: Bridge, message: TaskMessage) -> str | None:
 
 
 def _moment(bridge: Bridge, when: Any) -> str:
-    return gotime.from_datetime(maybe_make_aware(maybe_iso8601(when), bridge.celery.timezone))
+    try:  # Celery's own reader refuses offsets with seconds
+        moment = datetime.fromisoformat(when) if isinstance(when, str) else when
+    except ValueError:
+        moment = maybe_iso8601(when)
+    return gotime.from_datetime(maybe_make_aware(moment, bridge.celery.timezone))
 
 
 def _timed(bridge: Bridge, message: TaskMessage, sig: Signature) -> Signature:
