@@ -49,7 +49,7 @@ def test_a_forked_process_is_not_a_second_worker(site: Site, rough: Rough, pool:
     assert site.held() == 0
     node.stop()
     log = node.tail(1 << 20)
-    assert "returned" not in log
+    assert "unfinished" not in log
     assert "worker process ended" not in log
 
 

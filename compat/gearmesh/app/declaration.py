@@ -126,7 +126,7 @@ class Declaration(msgspec.Struct, frozen=True):
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], start: int) -> list[Any]:
         if not self.local and not any(p.named for p in self.parameters):
             raise TaskError(
-                f"task {self.name!r}: keyword arguments {sorted(kwargs)}, but the wire has positions only, "
+                f"task {self.name!r}: keyword arguments {sorted(kwargs)}, but arguments are sent by position, "
                 "and the names of a remote task's parameters are not known here"
             )
         bound = list(args)
@@ -148,7 +148,8 @@ class Declaration(msgspec.Struct, frozen=True):
             if value is MISSING:
                 raise TaskError(
                     f"task {self.name!r}: no value for parameter {parameter.name!r}, which stands before "
-                    f"{self.parameters[max(given)].name!r}; the wire has positions only"
+                    f"{self.parameters[max(given)].name!r}: arguments are sent by position, so put those "
+                    "that are always given first"
                 )
             bound.append(value)
         return bound

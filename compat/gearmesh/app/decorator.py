@@ -14,7 +14,7 @@ from gearmesh.errors import TaskError
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["TaskDecorator", "checked_name", "make_task"]
+__all__ = ["TaskDecorator", "checked_name", "make_task", "place_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,7 +42,10 @@ class TaskDecorator:
         name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
         taken = self._app._tasks.get(name)
         if taken is not None and taken.plain is not fn:
-            raise TaskError(f"task name {name!r} is taken by {taken.plain!r}; give this one another name")
+            raise TaskError(
+                f"task name {name!r} is taken by {place_of(taken.plain)}, so {place_of(fn)} needs another: "
+                "@app.task(name=…)"
+            )
         task = make_task(self._app, name, fn, self._options)
         self._app._tasks[name] = task
         return task
@@ -75,6 +78,11 @@ def make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> 
     settings, rest = settings_of(name, given)
     declaration = of_function(name, fn, bound=settings["bind"])
     return Task(app, fn, declaration, options_of(name, rest), **settings)
+
+
+def place_of(fn: Any) -> str:
+    """A function by its module and name."""
+    return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', fn)}"
 
 
 def checked_name(name: str) -> str:

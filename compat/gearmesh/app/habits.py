@@ -23,6 +23,15 @@ __all__ = [
 #: Names of Celery's package.
 MODULE: Final = {
     "Celery": "use gearmesh.App",
+    "Ignore": "return from the task; its state is SUCCESS",
+    "MaxRetriesExceededError": "a task without retries left fails with the exception of its last try",
+    "SoftTimeLimitExceeded": "use gearmesh.SoftLimitExceeded",
+    "TimeLimitExceeded": "use gearmesh.HardLimitExceeded",
+    "TimeoutError": "use gearmesh.ResultTimeout",
+    "crontab": "use app.periodic('*/5 * * * *', signature), or '@every 90s'",
+    "get_task_logger": "use logging.getLogger",
+    "schedules": "use app.periodic(spec, signature)",
+    "signals": "use before_task, after_task, on_error and before_publish of the App",
     "Signature": "use gearmesh.TaskSignature",
     "chunks": "one message is one call; task.starmap(calls) makes a group",
     "current_app": "there is no default app: pass the App to the code that needs it",

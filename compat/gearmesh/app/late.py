@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from gearmesh.app.decorator import checked_name, make_task
+from gearmesh.app.decorator import checked_name, make_task, place_of
 from gearmesh.app.task import Task
 from gearmesh.errors import TaskError
 
@@ -146,6 +146,9 @@ def _bind(app: App, late: Task[..., Any, Any]) -> None:
         )
     taken = app._tasks.get(late.name)
     if taken is not None and taken.plain is not late.plain:
-        raise TaskError(f"task name {late.name!r} is taken by {taken.plain!r}; give this one another name")
+        raise TaskError(
+            f"task name {late.name!r} is taken by {place_of(taken.plain)}, so {place_of(late.plain)} needs another: "
+            "@task(name=…)"
+        )
     late.app = app
     app._tasks[late.name] = late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,6 +14,9 @@ from gearmesh.config.table import SETTINGS
 from gearmesh.config.values import note_ignored
 
 __all__ = ["config"]
+
+#: Settings that an operator compares between programs, shown though nothing sets them.
+ALWAYS_SHOWN: Final = ("broker", "backend", "default_queue")
 
 
 @click.group(short_help="Show the settings in use and where they come from.")
@@ -41,7 +44,7 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
     rows: list[dict[str, Any]] = []
     for path, setting in SETTINGS.items():
         origin = used.origin(path)
-        if everything or json or origin != "default":
+        if everything or json or origin != "default" or path in ALWAYS_SHOWN:
             value = used.value(path)
             hidden = setting.role or setting.secret
             rows.append(

@@ -73,6 +73,20 @@ eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"
 """
 
 
+#: Celery's commands, and the answers to those who type them.
+CELERY_COMMANDS: Final = {
+    "beat": "'gearmesh scheduler', or 'gearmesh worker --with-scheduler'",
+    "call": "'gearmesh send'",
+    "control": "'gearmesh revoke'",
+    "events": "the worker's log: it has a line for each task",
+    "inspect": "'gearmesh queues', 'pending', 'tasks' or 'doctor'",
+    "multi": "a service manager such as systemd, one 'gearmesh worker' a service",
+    "report": "'gearmesh doctor' or 'gearmesh config show'",
+    "shell": "python",
+    "status": "'gearmesh queues' or 'gearmesh doctor'",
+}
+
+
 class _Commands(click.Group):
     """Shows an error of gearmesh's as one red line, with exit code 2; with --debug, as a traceback."""
 
@@ -93,6 +107,7 @@ class _Commands(click.Group):
         if name and name not in COMMANDS and not name.startswith("-"):
             alike = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean {alike[0]!r}?" if alike else ""
+            hint = f" Use {CELERY_COMMANDS[name]}." if name in CELERY_COMMANDS else hint
             raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -61,7 +61,7 @@ def from_yaml(text: str, called: str) -> Contents:
         mark = getattr(exc, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "it is nested too deeply"
-        raise ConfigError(f"{called}{line}: this is no YAML: {problem}") from None
+        raise ConfigError(f"{called}{line}: invalid YAML: {problem}") from None
     return found
 
 

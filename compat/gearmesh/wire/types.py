@@ -46,7 +46,8 @@ def infer(value: Any) -> str:
         if kind is not None:
             return kind
     raise LocalProtocolError(
-        f"the Go type of {reprlib.repr(value)} ({value.__class__.__name__}) cannot be told; say it"
+        f"cannot infer a Go type for {reprlib.repr(value)} ({value.__class__.__name__}): annotate the parameter or the "
+        "result, such as list[int] or Json[dict[str, int]]"
     )
 
 

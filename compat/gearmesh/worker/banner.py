@@ -84,6 +84,16 @@ def oddities(app: App, queues: Sequence[str] = ()) -> list[str]:
         for queue in queues
         if queue not in known
     )
+    if queues:
+        unread: dict[str, list[str]] = defaultdict(list)
+        for name, task in sorted(app.tasks.items()):
+            if task.options.queue and task.options.queue not in queues:
+                unread[task.options.queue].append(name)
+        found.extend(
+            f"this worker does not read the queue {queue!r}, to which tasks of this app are sent: {', '.join(names)}. "
+            "Another worker has to (-Q)"
+            for queue, names in sorted(unread.items())
+        )
     if app.config.broker.startswith("memory:"):
         found.append("the broker is in this process's memory: no other process can send tasks to this worker")
     return found

@@ -6,10 +6,11 @@ letter.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +40,7 @@ class UnrunnableMessages:
 
     Args:
         backend: where a waiting caller looks for the state.
+        tasks: those that are registered here, by name.
         max_age: seconds after which a message that no worker took becomes a dead letter.
         commit: hands a commit to the committer.
         failed: makes the commit for a task that failed for the reason given, and whose message is settled.
@@ -47,6 +49,7 @@ class UnrunnableMessages:
     def __init__(
         self,
         backend: Backend,
+        tasks: Mapping[str, object],
         max_age: float,
         commit: Callable[[Commit], None],
         failed: Callable[[Signature, str], Commit],
@@ -54,6 +57,7 @@ class UnrunnableMessages:
     ) -> None:
         self._backend = backend
         self._max_age = max_age
+        self._tasks = tasks
         self._commit = commit
         self._failed = failed
         self._clock = clock
@@ -124,12 +128,21 @@ class UnrunnableMessages:
 
     def _warn(self, queue: str, name: str, count: int, fate: str) -> None:
         log.warning(
-            "task %r is not registered in this worker: met %s on %s; messages like it are %s",
+            "task %r is not registered in this worker%s: met %s on %s; messages like it are %s",
             name,
+            self._hint(name),
             counted(count, "message"),
             queue,
             fate,
         )
+
+    def _hint(self, name: str) -> str:
+        """A registered task that is probably meant: Celery's names have the module in front."""
+        short = name.rpartition(".")[2]
+        alike = (
+            [short] if short in self._tasks else difflib.get_close_matches(name, self._tasks, n=1, cutoff=0.8)
+        )
+        return f" (but {alike[0]!r} is; @app.task(name=…) gives another name)" if alike else ""
 
     def _ended(self, uuid: str) -> bool:
         """True if the task has a final state. Another worker may have run a duplicate of the message."""

@@ -107,6 +107,7 @@ class Worker:
         self._runner = Runner(app, task_log)
         unrunnable = UnrunnableMessages(
             app.backend,
+            app.tasks,
             app.config.unregistered_max_age,
             lambda commit: self._committer.add(commit),
             self._runner.refused,

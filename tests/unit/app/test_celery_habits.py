@@ -598,3 +598,17 @@ def test_a_module_that_is_missing_or_broken_is_an_error(
     for name in ("broken_tasks", "missing_tasks"):
         with pytest.raises(ModuleNotFoundError, match=r"no_such_module_at_all|missing_tasks"):
             App("memory://broken", include=[name])
+
+
+def test_a_name_that_is_taken_is_shown_with_its_module(app: App) -> None:
+    def other() -> None: ...
+
+    with pytest.raises(
+        TaskError, match=r"task name 'add' is taken by .*\.add, so .*other needs another: @app\.task"
+    ):
+        app.task(other, name="add")
+
+
+def test_names_to_import() -> None:
+    with pytest.raises(ImportError, match=r"gearmesh has no 'crontab': use app\.periodic"):
+        from gearmesh import crontab  # type: ignore[attr-defined]  # noqa: F401

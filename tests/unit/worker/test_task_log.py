@@ -186,3 +186,11 @@ def test_what_is_odd_is_a_warning(app: App) -> None:
     app.task(twice, name="one")
     app.task(twice, name="two")
     assert oddities(app)[0] == "one function is registered under several names: one, two"
+
+
+def test_a_queue_of_the_app_that_the_worker_does_not_read_is_odd() -> None:
+    app = App("redis://127.0.0.1:1/0", "null")
+    app.task(queue="pictures", name="thumbnail")(lambda: None)
+    (odd,) = oddities(app, ["machinery_tasks"])
+    assert "does not read the queue 'pictures', to which tasks of this app are sent: thumbnail" in odd
+    assert not oddities(app, ["machinery_tasks", "pictures"])

@@ -547,3 +547,17 @@ def test_a_stopping_worker_logs_the_failures_that_have_no_line_yet(
         vars(r)["_details"]["count"] for r in failures if "more failed with KeyError" in r.getMessage()
     )
     assert lines + counts == 3
+
+
+def test_a_name_that_is_nearly_registered_is_pointed_out(
+    url: str, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.push(signature("shop.reports.tick"))
+    with App(url, url) as app:
+        app.task(lambda: None, name="tick")
+        with Worker(app, concurrency=1):
+            eventually(lambda: "not registered" in caplog.text, 10)
+    assert (
+        "task 'shop.reports.tick' is not registered in this worker (but 'tick' is; @app.task(name=…)"
+        in caplog.text
+    )

@@ -57,6 +57,14 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             idle = [count for count in idle if channel.pending(count.queue, 1) == first[count.queue]]
     for count in idle:
         yield _unserved(case, count, exact=exact)
+    for count in counts:
+        if count.dead:
+            yield Finding(
+                "note",
+                f"queue {count.queue!r}",
+                f"has {counted(count.dead, 'dead letter')}: messages that no worker could run",
+                f"'gearmesh dead list --queue {count.queue}' shows the reasons, and 'dead retry' sends them again.",
+            )
 
 
 def _unserved(case: Case, count: Count, *, exact: bool) -> Finding:
