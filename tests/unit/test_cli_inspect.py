@@ -206,6 +206,7 @@ def test_config_show(tmp_path: Path) -> None:
     assert set(lines) == {
         "setting",
         "broker",
+        "backend",  # always shown
         "default_queue",
         "lease",
         "redis.wait",
