@@ -14,16 +14,16 @@ from gearmesh.errors import TaskError
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["TaskDecorator", "checked_name", "make_task", "place_of"]
+__all__ = ["TaskDecorator", "checked_name", "register"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class TaskDecorator:
-    """``@app.task(…)``, waiting for its function."""
+    """``@app.task(…)``, or ``@gearmesh.task(…)`` of no app yet (None), waiting for its function."""
 
-    def __init__(self, app: App, name: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, app: App | None, name: str | None, options: Mapping[str, Any]) -> None:
         self._app = app
         self._name = name
         self._options = options
@@ -40,14 +40,9 @@ class TaskDecorator:
         if not callable(fn):
             raise TaskError(f"task: {fn!r:.80} is no function")
         name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
-        taken = self._app._tasks.get(name)
-        if taken is not None and taken.plain is not fn:
-            raise TaskError(
-                f"task name {name!r} is taken by {place_of(taken.plain)}, so {place_of(fn)} needs another: "
-                "@app.task(name=…)"
-            )
-        task = make_task(self._app, name, fn, self._options)
-        self._app._tasks[name] = task
+        task = _make_task(self._app, name, fn, self._options)
+        if self._app is not None:
+            register(self._app, task)
         return task
 
 
@@ -69,7 +64,7 @@ if TYPE_CHECKING:
         def __call__(self, fn: Any, /) -> Any: ...
 
 
-def make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:
+def _make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:
     """A task of ``app`` (None: of none yet) from a function and the options of its decorator.
 
     Raises:
@@ -80,7 +75,22 @@ def make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> 
     return Task(app, fn, declaration, options_of(name, rest), **settings)
 
 
-def place_of(fn: Any) -> str:
+def register(app: App, task: Task[..., Any, Any]) -> None:
+    """Make a task one of the app's.
+
+    Raises:
+        TaskError: its name is taken by another function.
+    """
+    taken = app._tasks.get(task.name)
+    if taken is not None and taken.plain is not task.plain:
+        raise TaskError(
+            f"task name {task.name!r} is taken by {_place_of(taken.plain)}, so {_place_of(task.plain)} needs another: "
+            "@app.task(name=…)"
+        )
+    app._tasks[task.name] = task
+
+
+def _place_of(fn: Any) -> str:
     """A function by its module and name."""
     return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', fn)}"
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from gearmesh.app.decorator import checked_name, make_task, place_of
+from gearmesh.app.decorator import TaskDecorator, register
 from gearmesh.app.task import Task
 from gearmesh.errors import TaskError
 
@@ -24,26 +24,6 @@ __all__ = ["discover", "include", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class LateDecorator:
-    """``@gearmesh.task(…)``, waiting for its function."""
-
-    def __init__(self, name: str | None, options: dict[str, Any]) -> None:
-        self._name = name
-        self._options = options
-
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
-    def __call__(self, fn: Any, /) -> Any:
-        if not callable(fn):
-            raise TaskError(f"task: {fn!r:.80} is no function")
-        name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
-        return make_task(None, name, fn, self._options)
 
 
 @overload
@@ -64,7 +44,7 @@ def task(
     name: str | None = None,
     bind: Literal[False] = False,
     **options: Unpack[UnboundSettings],
-) -> LateDecorator: ...
+) -> TaskDecorator: ...
 def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
     """Make a function a task of the app that will include its module: ``App(include=["shop.orders"])``.
 
@@ -77,7 +57,7 @@ def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSe
     Raises:
         TaskError: an option, an annotation or a default is wrong.
     """
-    decorator = LateDecorator(name, dict(options))
+    decorator = TaskDecorator(None, name, dict(options))
     return decorator if fn is None else decorator(fn)
 
 
@@ -144,11 +124,5 @@ def _bind(app: App, late: Task[..., Any, Any]) -> None:
             f"task {late.name!r} belongs to another app already: {owner!r}; close that one first, "
             "or declare the task by each app's own @app.task"
         )
-    taken = app._tasks.get(late.name)
-    if taken is not None and taken.plain is not late.plain:
-        raise TaskError(
-            f"task name {late.name!r} is taken by {place_of(taken.plain)}, so {place_of(late.plain)} needs another: "
-            "@task(name=…)"
-        )
+    register(app, late)
     late.app = app
-    app._tasks[late.name] = late
