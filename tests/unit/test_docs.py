@@ -98,6 +98,9 @@ def test_section(section: Section, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"memory://{uuid4().hex}"
     module = ModuleType("gearmesh_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # a dataclass looks for its module
+    monkeypatch.setitem(sys.modules, "tasks", module)  # the file that README saves its first block in
+    monkeypatch.setenv("BROKER", url)
+    monkeypatch.setenv("RESULT_BACKEND", url)
     namespace: dict[str, Any] = vars(module)
     namespace["_check"] = Checks()
     first = next(s for s in ALL if s.page == section.page).blocks[0]

@@ -110,7 +110,7 @@ class Task(Generic[P, R, C]):
             if name == "app":
                 raise TaskError(
                     f"task {self.name!r} belongs to no app yet: "
-                    f"import its module by App(include=[{self.__module__!r}])"
+                    f"import the module of the app that has include=[{self.__module__!r}] first"
                 )
             refuse(TASK, f"task {self.__dict__.get('name', '?')!r}", self, name)
 

@@ -158,7 +158,10 @@ class Config:
         """What a source says, over its base or the defaults."""
         values = source.values()
         if "broker" not in values:
-            raise NoBroker("broker is missing, expected a URL such as redis://localhost:6379/0")
+            raise NoBroker(
+                "broker is missing, expected a URL such as redis://localhost:6379/0: "
+                "give it to App(…), set BROKER in the environment, or run gearmesh dev in this folder"
+            )
         plain = {path: value for path, value in values.items() if "." not in path}
         for name in SECTIONS:
             inner = {
