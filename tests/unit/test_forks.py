@@ -108,3 +108,23 @@ def test_redis_has_no_wait_of_a_dead_worker_though_a_forked_process_lives(redis_
         before = blocked()
         with killed_while_its_child_lives(redis_url):
             eventually(lambda: blocked() == before, 0.5, "the end of the dead worker's wait")
+
+
+SIGNALLED_AT_ONCE = """
+import os, signal, time
+from gearmesh.worker.forked import handle_signals
+handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: None)
+for _ in range(200):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(5)
+        os._exit(0)
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the parent gets its signals as before"
+"""
+
+
+def test_a_signal_right_after_the_fork_is_not_lost() -> None:
+    """It comes before Python has set up the new process, as from a pool that ends as soon as it has begun."""
+    subprocess.run([sys.executable, "-c", SIGNALLED_AT_ONCE], check=True, timeout=60)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 __all__ = ["FORKS", "end_forked_process", "handle_signals"]
@@ -65,8 +66,29 @@ def handle_signals(numbers: Iterable[int], handler: Handler) -> Callable[[], Non
 
     for number in numbers:
         before[number] = signal.signal(number, only_here)
-    os.register_at_fork(after_in_child=restore)
+    _restore_in_forks(tuple(before), restore)
     return restore
+
+
+def _restore_in_forks(numbers: Sequence[int], restore: Callable[[], None]) -> None:
+    """Call ``restore`` in each process that is forked from now on, before these signals can arrive there.
+
+    The signals are blocked in the forking thread meanwhile. Python forgets signals that arrive in the new process before
+    it has set itself up: a SIGTERM that comes so soon, as one from a pool that ends, would be lost.
+    """
+    masks = threading.local()
+
+    def block() -> None:
+        masks.earlier = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.earlier)
+
+    def restore_and_unblock() -> None:
+        restore()
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore_and_unblock)
 
 
 def end_forked_process(error: BaseException | None) -> NoReturn:
