@@ -73,7 +73,7 @@ def handle_signals(numbers: Iterable[int], handler: Handler) -> Callable[[], Non
 def _restore_in_forks(numbers: Sequence[int], restore: Callable[[], None]) -> None:
     """Call ``restore`` in each process that is forked from now on, before these signals can arrive there.
 
-    The signals are blocked in the forking thread meanwhile. Python forgets signals that arrive in the new process before
+    The forking thread blocks the signals meanwhile. Python forgets signals that arrive in the new process before
     it has set itself up: a SIGTERM that comes so soon, as one from a pool that ends, would be lost.
     """
     masks = threading.local()
