@@ -180,7 +180,7 @@ class Desk(Inventory):
             channel = self.link.open_channel()
             try:
                 messages: list[Any] = []
-                while len(messages) < min(limit, count):
+                while len(messages) < limit:  # the count leaves out messages that are just being put back
                     message = channel.basic_get(queue)
                     if message is None:
                         break
