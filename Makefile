@@ -11,7 +11,7 @@ MEMCACHED = $(shell command -v memcached 2>/dev/null)
 # mongod comes with the test dependencies; this fails where libraries that it needs are missing.
 MONGOD  = "$$($(BIN)/python -c 'from gearmesh.testing.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
 
-# How many processes run the tests. Most tests wait: two for each core of a small machine.
+# The number of processes that run the tests. Most tests wait: two for each core of a small machine.
 PROCESSES ?= 4
 
 .DEFAULT_GOAL = help

@@ -1,4 +1,4 @@
-"""Which tests ``pytest -n`` runs in one process, and in which order it hands them out.
+"""Tell ``pytest -n`` the tests that run in one process, and the order in which it hands tests out.
 
 Tests that share what starts slowly run in one process, one after another; a test that shares nothing of that kind is
 handed out by itself. A group is known by the tests' names alone (pytest-xdist's own mark ``xdist_group`` has no effect
@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["Groups", "group_of"]
 
-#: What the name of a test says of its group; the first that matches decides.
+#: Patterns of tests' names; the first that matches a test decides its group.
 _RULES = [
     # A Redis Cluster, or sentinels, for the tests of a class or of a place.
     re.compile(r"^tests/contract/test_redis_cluster\.py"),

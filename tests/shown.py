@@ -6,7 +6,7 @@ import re
 
 __all__ = ["ADDRESS", "shown"]
 
-#: How Python shows an object that has no repr of its own: with its address, which differs from process to process.
+#: The address that Python shows in the repr of an object without its own; it differs from process to process.
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 

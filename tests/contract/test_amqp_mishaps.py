@@ -339,7 +339,7 @@ def test_an_eta_that_is_too_far_away(amqp_url: str, redis_url: str, delayed_queu
         with pytest.raises(LocalProtocolError, match=said):
             chain(task.s(), task.s().set(eta=eta, uuid="task_late")).delay()
     assert app.states(["task_late"]) == [None]
-    # What a worker sends is checked by its transport.
+    # The transport checks the messages that a worker sends.
     with open_connection(amqp_url, options={"amqp": app.config.amqp}) as connection:
         late = Commit(publishes=(Publish("q", b"{}", 2**68),))
         with pytest.raises(LocalProtocolError, match=f"RabbitMQ delays a message for at most {most} days"):

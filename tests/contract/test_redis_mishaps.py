@@ -729,7 +729,7 @@ def test_what_a_caller_is_told_of_a_key_of_another_type(redis_url: str) -> None:
 
 
 def test_an_announcement_that_is_no_text(redis_url: str) -> None:
-    """What anybody publishes on the channel of final states must not end the thread that listens."""
+    """A foreign message on the channel of final states must not end the thread that listens."""
     backend = open_backend(redis_url, expire=60)
     told: list[str] = []
     stop = backend.watch(told.extend)

@@ -85,7 +85,7 @@ def test_a_worker_and_its_callers(several: str, redis_url: str) -> None:
 def test_a_command(several: str, redis_url: str, words: tuple[str, ...]) -> None:
     env = {"BROKER": several, "RESULT_BACKEND": redis_url, "MULTIPLE_BROKEN_SEPARATOR": ";"}
     result = CliRunner().invoke(main, words, env=env)
-    # What RabbitMQ cannot tell it refuses itself.
+    # RabbitMQ itself refuses a command that it cannot answer.
     assert result.exit_code == 0 or result.output.startswith("error: RabbitMQ "), result.output
 
 

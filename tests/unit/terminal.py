@@ -27,7 +27,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Screen(NamedTuple):
-    """What a command wrote, and its exit code.
+    """The output of a command, and its exit code.
 
     Attributes:
         raw: with escape sequences.

@@ -294,7 +294,7 @@ class TestFile:
     def test_a_file_shared_with_a_service(
         self, write: Callable[[str], str], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What is of the service's is named once, without its values, and changes nothing."""
+        """Settings of the service are named once, without their values, and change nothing."""
         text = f"""
             service_name: shop
             broker: {URL}

@@ -114,8 +114,10 @@ class App:
         self._given = given | settings
         try:
             self._set_config(_config(config, self._given))
-        except NoBroker:  # tests import modules with an App() where there is none: it is needed for use only
-            _config(None, {**self._given, "broker": "eager"})  # what was given is checked at once
+        except NoBroker:
+            # A test may import a module with an App() where no broker is set: the app raises this when it is used.
+            # Settings that were given are checked now all the same.
+            _config(None, {**self._given, "broker": "eager"})
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
@@ -127,7 +129,7 @@ class App:
         self.closed = False
         self.handlers = Handlers()
         self._config_watch = PerProcess(lambda: Watch(lambda: self.config, self._set_config))
-        #: Which of several brokers this process uses.
+        #: Remembers the one of several brokers that this process uses.
         self.broker_choice = BrokerChoice()
         self._twin = PerProcess(self._make_twin)
         self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
@@ -395,11 +397,14 @@ class App:
             declaration = of_types(checked_name(first), arg_types, results)
         elif arg_types or results is not Any:
             raise TaskError(f"remote: the types of {first!r:.80} are its own, expected no others")
-        elif isinstance(first, Task):  # this app's, or another's
-            declaration = renamed(first.declaration, first.name if name is None else checked_name(name))
         else:
-            own_name = getattr(first, "__name__", "") if name is None else name
-            declaration = of_stub(checked_name(own_name), first)
+            if name is None:
+                name = first.name if isinstance(first, Task) else getattr(first, "__name__", "")
+            name = checked_name(name)
+            # A Task is this app's or another's; its declaration says more than its function.
+            declaration = (
+                renamed(first.declaration, name) if isinstance(first, Task) else of_stub(name, first)
+            )
         refuse_call_only(declaration.name, options)
         self._remotes[declaration.name] = declaration
         task = Task[..., Any, Any](self, None, declaration, options_of(declaration.name, dict(options)))

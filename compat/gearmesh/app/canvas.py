@@ -36,9 +36,9 @@ T = TypeVar("T")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
 N = TypeVar("N", bound=AnyNode)
-#: What makes a chain of what follows it. (A group that something follows is a chord.)
+#: A node that makes a chain with the node that follows it. (A group makes a chord.)
 _Single: TypeAlias = "TaskSignature[Any] | Chain[Any]"
-#: What has one value.
+#: A node with one value.
 _Value: TypeAlias = "TaskSignature[T] | Chain[T] | Chord[T]"
 
 #: Iterable, but no list of signatures.

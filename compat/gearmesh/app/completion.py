@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion"]
 
-#: What a member's value is.
+#: The type of a member's value.
 M_co = TypeVar("M_co", covariant=True)
 
 

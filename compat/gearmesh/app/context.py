@@ -67,19 +67,19 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
 
     @property
     def retries(self) -> int:
-        """How many retries were used. 0 too where the message was sent with another number than the task declares."""
+        """The number of retries used so far; 0 also if the sender gave the message more than the task declares."""
         task = self.app.tasks.get(self.signature.Name)
         allowed = task.options.retry_count if task is not None else None
         return max(0, (allowed or 0) - self.signature.RetryCount)
 
     @property
     def eta(self) -> str | None:
-        """The time before which this try was not to run, RFC 3339; None: there was none."""
+        """The ETA of this try, RFC 3339: no worker runs it earlier. None: the message has no ETA."""
         return self.signature.ETA
 
     @property
     def expires(self) -> datetime | None:
-        """The time after which it is not started any more; None: there is none."""
+        """The time after which workers do not start this task; None: it does not expire."""
         at = expiry_ns(self.signature)
         return None if at is None else datetime.fromtimestamp(at / 1e9, timezone.utc)
 

@@ -39,7 +39,7 @@ __all__ = ["Eager", "error_text"]
 
 log = logging.getLogger("gearmesh.eager")
 
-#: How many failures keep their exceptions, with the frames that these hold: those of one test, say.
+#: The newest failures keep their exceptions, and so the frames of these: enough for one test.
 KEPT_EXCEPTIONS: Final = 100
 
 

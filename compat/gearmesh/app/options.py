@@ -34,7 +34,7 @@ __all__ = [
 
 
 class TaskOptions(TypedDict, total=False):
-    """What a task, a signature and a call may all say; what is nearer to the call wins.
+    """Options that a task, a signature and a call may have; the one nearest to the call wins.
 
     queue: where it is sent; ``""`` is the app's default queue.
     priority: 0 to 255; only some brokers look at it.
@@ -60,7 +60,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class UnboundSettings(TaskOptions, total=False):
-    """What a task that is here may also have, of how workers run it.
+    """Options of a task that also say how workers run it.
 
     retry: which failures are tried again, and when; None: all of them, by Go's rule.
     rate: at most so many starts over all workers of a queue: "5/s", "100/m", "10/h"; None: no limit.
@@ -93,7 +93,7 @@ class UnboundSettings(TaskOptions, total=False):
 
 
 class TaskSettings(UnboundSettings, total=False):
-    """All of that, and what only a decorator with arguments may have.
+    """These options, and those of a decorator with arguments.
 
     bind: the function's first parameter is the task itself, with ``self.request`` and ``self.retry()``.
     """
@@ -102,7 +102,7 @@ class TaskSettings(UnboundSettings, total=False):
 
 
 class OptionSet(TaskOptions, total=False):
-    """What a signature and a call may say besides.
+    """Options that a signature and a call may have, and a task may not.
 
     countdown: seconds (or a timedelta) from now that it waits at least.
     eta: an aware datetime, not before which it runs. Not together with countdown.

@@ -160,7 +160,7 @@ class Periodics:
     def _planned(self, what: AnyNode | Signature) -> set[str]:
         if not isinstance(what, (Node, Signature)):
             raise TaskError(f"{what!r:.80} is no signature, expected task.s(…), a chain, a group or a chord")
-        # Where there is no broker yet, as in a test that imports the module, its eager twin can plan, too.
+        # A test may import a module with periodic tasks where no broker is set: the eager twin needs none to plan.
         app = self._app if self._app.configured else self._app.eager_twin
         plan, _ = app._planned(what)
         for message in plan.messages:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskSignature"]
 
-#: What the task's value is.
+#: The type of the task's value.
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 

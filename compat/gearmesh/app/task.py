@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Task"]
 
 P = ParamSpec("P")
-#: What the task's value is.
+#: The type of the task's value.
 R = TypeVar("R")
-#: What calling the function gives: R, or an awaitable of it.
+#: The type of a call of the function: R, or an awaitable of it.
 C = TypeVar("C")
 #: The types of the first parameters.
 A0 = TypeVar("A0")

@@ -41,7 +41,7 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Keys that one step of a search looks at.
 SCAN_COUNT: Final = 1000
-#: What a pattern of SCAN gives a meaning to.
+#: Characters that have a meaning in a pattern of SCAN.
 _GLOB: Final = re.compile(r"[*?\[\]\\]")
 
 

@@ -48,7 +48,7 @@ _OPTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What a Celery app's settings say of the bridge."""
+    """The bridge's settings, as a Celery app has them."""
 
     gear: App
     go: Mapping[str, GoTask]

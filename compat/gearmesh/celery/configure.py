@@ -15,7 +15,7 @@ from gearmesh.urls.addresses import bracketed
 
 __all__ = ["configure", "settings"]
 
-#: Where an app keeps the values that its settings had before they were set here.
+#: The attribute of an app that keeps the values its settings had before :func:`configure`.
 _BEFORE: Final = "_gearmesh_before"
 
 

@@ -16,7 +16,7 @@ import click
 __all__ = ["app_argument", "app_option", "chosen_app", "complete_app", "first_word_is_app", "words"]
 
 _SPEC: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
-#: How an app is usually made in a module: at the start of a line, with or without an annotation.
+#: Finds the usual line that makes an app in a module: not indented, with or without an annotation.
 _MAKES_APP: Final = re.compile(r"^(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)?App\(", re.MULTILINE)
 #: Folders and files that completion looks into before it gives up; a shell must not wait.
 MAX_COMPLETION_ENTRIES: Final = 2000

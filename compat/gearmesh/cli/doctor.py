@@ -54,7 +54,7 @@ def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -
 
 
 def _findings(check: Check, case: Case) -> list[Finding]:
-    """What one check found. A check that fails is a finding, and does not keep the others from running."""
+    """Run one check and return its findings. A check that fails is a finding too, and the others run all the same."""
     found: list[Finding] = []
     try:
         found.extend(check(case))

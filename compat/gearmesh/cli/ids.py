@@ -12,7 +12,7 @@ from gearmesh.errors import BackendError
 
 __all__ = ["cannot_look_up", "full_ids"]
 
-#: What may be the beginning of one of Machinery's UUIDs: a prefix and fewer than the 36 characters behind it.
+#: The beginning of one of Machinery's UUIDs: the prefix, and some of the 36 characters behind it.
 _BEGINNING: Final = re.compile(r"(task|group|chord)_[0-9a-f][0-9a-f-]{3,34}")
 #: UUIDs that are named in an error.
 MAX_SHOWN: Final = 3

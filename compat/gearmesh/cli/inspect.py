@@ -214,7 +214,7 @@ def _group(app: App, uuid: str) -> GroupMeta | None:
 
 
 def _told(states: list[TaskState | None]) -> dict[str, int]:
-    """How many members are in each state; EXPIRED: nothing is stored of them."""
+    """The number of members in each state; EXPIRED: the backend has no state of them."""
     return dict(sorted(Counter(state.State if state else "EXPIRED" for state in states).items()))
 
 

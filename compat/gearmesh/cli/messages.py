@@ -18,7 +18,7 @@ MAX_ARGUMENTS: Final = 200
 
 
 class MessageText(NamedTuple):
-    """What a table says of a message.
+    """The cells of a message in a table.
 
     Attributes:
         uuid: of the task; ``"?"`` if the message cannot be read.

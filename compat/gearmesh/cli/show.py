@@ -112,7 +112,7 @@ def _running(state: TaskState, progress: Progress | None) -> bool:
 def state_json(
     uuid: str, state: TaskState | None, progress: Progress | None = None, seconds: float | None = None
 ) -> dict[str, Any]:
-    """What scripts get of one task; ``state`` is null where nothing is stored of it.
+    """One task as ``--json`` prints it; ``state`` is null if the backend has none.
 
     Args:
         uuid: the task's id.

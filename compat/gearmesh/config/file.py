@@ -15,10 +15,10 @@ __all__ = ["Contents", "from_file", "from_yaml"]
 
 
 class Contents(NamedTuple):
-    """What a file holds.
+    """The settings and other names in a file.
 
     Attributes:
-        said: by the settings' paths, what it says.
+        said: the values it sets, by the settings' paths.
         ignored: names that are no settings, each with its line, for people. They may be of the program that shares
             the file.
     """

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class BrokerChoice:
-    """Which of an app's brokers the connections that share this choice use.
+    """Remembers the one of an app's brokers that the connections with this choice use.
 
     A broker stays the chosen one until a new connection to it fails. So a broker that was unreachable and comes back
     changes nothing for a process that has turned to another one.

@@ -221,7 +221,7 @@ class Lifeline:
         return (GearmeshError, *self._unreachable())
 
     def _unreachable(self) -> tuple[type[BaseException], ...]:
-        """What is raised while the broker or the backend is unreachable."""
+        """The exceptions that calls raise while the broker or the backend is unreachable."""
         errors: tuple[type[BaseException], ...] = self._app.backend.connection_errors
         return errors if self._connection is None else (*errors, *self._connection.connection_errors)
 

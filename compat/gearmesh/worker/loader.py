@@ -24,7 +24,7 @@ from gearmesh.worker.options import WorkerOptions
 
 __all__ = ["AppImportError", "load_app", "load_for"]
 
-#: Where code is that is not the user's: Python's own, and gearmesh's.
+#: The folders of Python's own code and of gearmesh's, which is not the user's.
 _LIBRARIES: Final = (
     "<frozen ",
     *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")},

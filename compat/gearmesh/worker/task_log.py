@@ -22,7 +22,7 @@ WINDOW_S: Final = 1.0
 
 
 class Successes:
-    """How often a task succeeded in one thread without a line of its own, and for how many seconds it ran.
+    """The count and the seconds of a task's successes in one thread that got no line of their own.
 
     One thread adds, without a lock, and the thread that logs the summary reads.
     """

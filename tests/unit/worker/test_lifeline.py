@@ -1,4 +1,4 @@
-"""What a supervisor does for children that die, while others live."""
+"""A supervisor cares for children that die while others live."""
 
 from __future__ import annotations
 

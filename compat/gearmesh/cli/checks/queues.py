@@ -1,4 +1,4 @@
-"""Whether somebody serves the queues in use, and which messages no worker can run."""
+"""Check that workers serve the queues in use, and find messages that no worker can run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a scheduler sends the app's periodic tasks."""
+"""Check that a scheduler sends the app's periodic tasks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def schedules(case: Case) -> Iterator[Finding]:
 
 
 def _late(entry: Periodic, lock: Lock, default_queue: str) -> str:
-    """When an entry was due that no scheduler has sent; ``""``: none was, or it is not known."""
+    """The time at which a scheduler should have sent an entry; ``""``: it is not late, or that is not known."""
     now = time.time_ns()
     until = now - LATE_S * SECOND_NS
     fired = lock.fired(entry.lock_key(f"gearmesh:{default_queue}:"))

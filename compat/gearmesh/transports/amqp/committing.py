@@ -198,7 +198,7 @@ class Committing:
     def _after(self, held: Held, queue: str, headers: dict[str, Any], seconds: float) -> Publishing:
         if seconds <= 0:
             return self._copy(held, queue, headers)
-        # What comes back too early asks for its moment again.
+        # A message that comes back before its ETA waits once more.
         place = self.topology.wait(queue, min(seconds, MAX_WAIT_S))
         self.link.declarer(self.topology).ensure(place)
         return self._copy(held, place.name, headers, place)

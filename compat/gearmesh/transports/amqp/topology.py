@@ -59,7 +59,7 @@ class Topology:
         return self._queue(queue, self.config.binding_key if queue == self.default_queue else queue)
 
     def delay(self, routing_key: str, seconds: float) -> tuple[Queue, str]:
-        """Where a message waits before it goes to ``routing_key``, and its expiration ("": the queue's).
+        """The queue in which a message waits before it goes to ``routing_key``, and its expiration ("": the queue's).
 
         Raises:
             LocalProtocolError: RabbitMQ does not delay a message for so long.

@@ -1,4 +1,4 @@
-"""What cannot be done with one queue, or with the delayed tasks, must not end the work for the others."""
+"""A fault of one queue, or of the delayed tasks, must not end the work for the other queues."""
 
 from __future__ import annotations
 
