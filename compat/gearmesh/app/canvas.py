@@ -56,14 +56,6 @@ class Chain(Node[ChainResult[T_co]]):
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.steps))
 
-    if TYPE_CHECKING:
-
-        @overload
-        def __or__(self, other: Node[Result[T]]) -> Chain[T]: ...
-        @overload
-        def __or__(self, other: AnyNode) -> Chain[Any]: ...
-        def __or__(self, other: AnyNode) -> Any: ...
-
     @property
     def app(self) -> App:
         return self.steps[0].app
@@ -98,16 +90,6 @@ class Group(Node[GroupResult[T]]):
         shown = ", ".join(map(repr, self.members[:3]))
         return f"group([{shown}{', …' if len(self.members) > 3 else ''}])"
 
-    if TYPE_CHECKING:
-
-        @overload
-        def __or__(self, other: TaskSignature[S]) -> Chord[S]: ...
-        @overload
-        def __or__(self, other: Chain[S]) -> Chain[S]: ...
-        @overload
-        def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]: ...
-        def __or__(self, other: AnyNode) -> Any: ...
-
     @property
     def app(self) -> App:
         return self.members[0].app
@@ -140,14 +122,6 @@ class Chord(Node[ChordResult[T_co]]):
 
     def __repr__(self) -> str:
         return f"chord({self.header!r}, {self.body!r})"
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __or__(self, other: Node[Result[T]]) -> Chain[T]: ...
-        @overload
-        def __or__(self, other: AnyNode) -> Chain[Any]: ...
-        def __or__(self, other: AnyNode) -> Any: ...
 
     @property
     def app(self) -> App:

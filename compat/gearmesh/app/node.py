@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from gearmesh.app.habits import NODE, one_of, refuse
 from gearmesh.errors import TaskError
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from gearmesh.app.canvas import Chain, Chord
     from gearmesh.app.options import Options, OptionSet
     from gearmesh.app.result import Result
+    from gearmesh.app.results import AsyncResult
+    from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
     from gearmesh.app.signatures import TaskSignature
 
 __all__ = ["AnyNode", "Change", "Node"]
 
 #: The class of its result.
 R_co = TypeVar("R_co", bound="Result[Any]", covariant=True)
+T = TypeVar("T")
+#: The nodes that make a chain with the node that follows them; a group makes a chord.
+_NotGroup: TypeAlias = "Node[AsyncResult[Any]] | Node[ChainResult[Any]] | Node[ChordResult[Any]]"
 #: A signature of a workflow, whether the workflow begins with it, and whether it ends with it, to the one in its place.
 Change: TypeAlias = "Callable[[TaskSignature[Any], bool, bool], TaskSignature[Any]]"
 
@@ -46,6 +51,18 @@ class Node(Generic[R_co]):
         """
         raise NotImplementedError
 
+    @overload
+    def __or__(self: Node[GroupResult[Any]], other: TaskSignature[T]) -> Chord[T]: ...
+    @overload
+    def __or__(self: Node[GroupResult[Any]], other: Chain[T]) -> Chain[T]: ...
+    @overload
+    def __or__(self: Node[GroupResult[Any]], other: AnyNode) -> Chain[Any] | Chord[Any]: ...
+    @overload
+    def __or__(self: _NotGroup, other: Node[Result[T]]) -> Chain[T]: ...
+    @overload
+    def __or__(self: _NotGroup, other: AnyNode) -> Chain[Any]: ...
+    @overload
+    def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]: ...
     def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]:
         """``a | b``: b runs after a, with a's results appended to its arguments."""
         from gearmesh.app.canvas import chain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gearmesh.app.node import AnyNode, Change, Node
 from gearmesh.app.options import NOTHING, Options, options_of
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from gearmesh.app.app import App
-    from gearmesh.app.canvas import Chain
     from gearmesh.app.options import OptionSet
-    from gearmesh.app.result import Result
     from gearmesh.app.task import Task
 
 __all__ = ["TaskSignature"]
@@ -66,14 +64,6 @@ class TaskSignature(Node[AsyncResult[R_co]]):
     def immutable(self) -> bool:
         """True if it wants no results of what ran before it."""
         return bool(self.options.immutable)
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __or__(self, other: Node[Result[T]]) -> Chain[T]: ...
-        @overload
-        def __or__(self, other: AnyNode) -> Chain[Any]: ...
-        def __or__(self, other: AnyNode) -> Any: ...
 
     def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
         return change(self, first, last)  # type: ignore[return-value]
