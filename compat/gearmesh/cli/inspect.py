@@ -22,7 +22,7 @@ from gearmesh.cli.common import (
     words,
 )
 from gearmesh.cli.ids import full_ids
-from gearmesh.cli.messages import message_json, message_text, signature_of
+from gearmesh.cli.messages import message_columns, message_json, message_text, signature_of
 from gearmesh.cli.output import console, counted, note, print_json
 from gearmesh.cli.show import show_states
 from gearmesh.cli.tables import Cell, Column, Table
@@ -98,19 +98,9 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     if json:
         print_json([message_json(body) for body in bodies])
         return
-    table = Table(
-        [
-            Column("uuid", identifier=True),
-            Column("task", least=8),
-            Column("retries", right=True, drop=1),
-            Column("group", identifier=True, drop=2),
-            Column("arguments", least=16),
-        ],
-        wide=wide,
-    )
+    table = Table(message_columns(least=16), wide=wide)
     for body in bodies:
-        text = message_text(body)
-        table.add(text.uuid, text.task, text.retries, text.group, text.arguments)
+        table.add(*message_text(body))
     _print_count(len(bodies), limit, f"waiting in {name}", cut=table.show())
 
 
@@ -133,29 +123,10 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
         print_json([{"due": exact(entry.eta_ns), **message_json(entry.body)} for entry in entries])
         return
     now = time.time_ns()
-    table = Table(
-        [
-            Column("due"),
-            Column("queue", least=8),
-            Column("uuid", identifier=True),
-            Column("task", least=8),
-            Column("retries", right=True, drop=1),
-            Column("group", identifier=True, drop=2),
-            Column("arguments", least=12),
-        ],
-        wide=wide,
-    )
+    table = Table([Column("due"), Column("queue", least=8), *message_columns(least=12)], wide=wide)
     for entry in entries:
-        text = message_text(entry.body)
-        table.add(
-            time_cell(entry.eta_ns, now),
-            signature_of(entry.body).RoutingKey or default,
-            text.uuid,
-            text.task,
-            text.retries,
-            text.group,
-            text.arguments,
-        )
+        queue = signature_of(entry.body).RoutingKey or default
+        table.add(time_cell(entry.eta_ns, now), queue, *message_text(entry.body))
     _print_count(len(entries), limit, "delayed", cut=table.show())
 
 

@@ -7,32 +7,44 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gearmesh.cli.tables import Column
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 
-__all__ = ["MessageText", "message_json", "message_text", "signature_of"]
+__all__ = ["MessageText", "message_columns", "message_json", "message_text", "signature_of"]
 
 #: Characters of a message's arguments that people are shown.
 MAX_ARGUMENTS: Final = 200
 
 
 class MessageText(NamedTuple):
-    """The cells of a message in a table.
+    """The cells of a message in a table with :func:`message_columns`.
 
     Attributes:
         uuid: of the task; ``"?"`` if the message cannot be read.
         task: its name; ``"?"`` if the message cannot be read.
-        arguments: ``int64:1, string:"x"``, cut; or why the message cannot be read.
-        retries: how many are left.
+        retries: the number that is left; ``""`` if the message cannot be read.
         group: UUID of its group; ``""``: it belongs to none.
+        arguments: ``int64:1, string:"x"``, cut; or the reason why the message cannot be read.
     """
 
     uuid: str
     task: str
+    retries: str
+    group: str
     arguments: str
-    retries: str = ""
-    group: str = ""
+
+
+def message_columns(*, least: int) -> list[Column]:
+    """The columns for the fields of a MessageText. ``least``: characters that the arguments get at least."""
+    return [
+        Column("uuid", identifier=True),
+        Column("task", least=8),
+        Column("retries", right=True, drop=1),
+        Column("group", identifier=True, drop=2),
+        Column("arguments", least=least),
+    ]
 
 
 def message_text(body: bytes) -> MessageText:
@@ -40,11 +52,11 @@ def message_text(body: bytes) -> MessageText:
     try:
         sig = decode(body)
     except RemoteProtocolError as exc:
-        return MessageText("?", "?", f"undecodable: {exc}")
+        return MessageText("?", "?", "", "", f"undecodable: {exc}")
     args = ", ".join(f"{arg.Type}:{bytes(arg.Value).decode(errors='replace')}" for arg in sig.Args or ())
     if len(args) > MAX_ARGUMENTS:
         args = args[: MAX_ARGUMENTS - 1] + "…"
-    return MessageText(sig.UUID, sig.Name, args, str(sig.RetryCount), sig.GroupUUID)
+    return MessageText(sig.UUID, sig.Name, str(sig.RetryCount), sig.GroupUUID, args)
 
 
 def message_json(body: bytes) -> dict[str, Any]:
