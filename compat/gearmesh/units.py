@@ -11,11 +11,9 @@ SHORT_ID_LENGTH = 13
 UUID_LENGTH = 41
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 task``, ``2 tasks``, ``3 processes``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 task``, ``2,000 tasks``, ``3 processes``; ``plural``: the noun's plural if that is not enough."""
+    return f"{count:,} {noun if count == 1 else plural or noun + ('es' if noun.endswith('s') else 's')}"
 
 
 def duration(seconds: float) -> str:

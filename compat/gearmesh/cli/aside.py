@@ -11,11 +11,12 @@ from gearmesh.cli.broker import channel_of, inspecting
 from gearmesh.cli.common import Place, as_json, as_wide, servers, words
 from gearmesh.cli.inspect import limit_option
 from gearmesh.cli.messages import message_json, message_text
-from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.cli.times import exact, ns_of_unix, span, time_cell
 from gearmesh.errors import GearmeshError
 from gearmesh.transports.base import ListsParked, Parked
+from gearmesh.units import counted
 
 __all__ = ["aside"]
 

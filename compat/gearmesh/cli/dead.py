@@ -15,12 +15,13 @@ from gearmesh.cli.broker import channel_of, claims_of, inspecting
 from gearmesh.cli.common import Place, as_json, as_wide, queue_argument, servers, words
 from gearmesh.cli.inspect import limit_option
 from gearmesh.cli.messages import message_json, message_text
-from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
 from gearmesh.cli.times import age, exact, ns_of_unix, time_cell
 from gearmesh.cli.waiting import bars
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.transports.base import Channel, DeadLetter
+from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import format_ns
 from gearmesh.wire.state import FAILURE, PENDING, TaskState

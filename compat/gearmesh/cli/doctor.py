@@ -9,8 +9,9 @@ import click
 
 from gearmesh.cli.checks import CHECKS, Case, Check, Finding
 from gearmesh.cli.common import Place, as_json, servers, words
-from gearmesh.cli.output import console, counted, print_json, terminal_width
+from gearmesh.cli.output import console, print_json, terminal_width
 from gearmesh.cli.tables import block_lines
+from gearmesh.units import counted
 from gearmesh.urls import redact_text
 
 __all__ = ["doctor"]

@@ -23,12 +23,13 @@ from gearmesh.cli.common import (
 )
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.messages import message_columns, message_json, message_text, signature_of
-from gearmesh.cli.output import console, counted, note, print_json
+from gearmesh.cli.output import console, note, print_json
 from gearmesh.cli.show import show_states
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.cli.times import exact, time_cell
 from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
 from gearmesh.transports.base import Count
+from gearmesh.units import counted
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["delayed", "groups", "limit_option", "pending", "queues"]

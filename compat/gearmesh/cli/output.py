@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "counted", "note", "print_json", "terminal_width"]
+__all__ = ["console", "note", "print_json", "terminal_width"]
 
 #: Columns of a console that is not a terminal: no line is broken there.
 UNLIMITED_WIDTH: Final = 1_000_000
@@ -58,11 +58,6 @@ def console(*, stderr: bool = False) -> Console:
 def note(text: str, style: str = "") -> None:
     """Print a line for people to standard error, so that standard output stays data."""
     console(stderr=True).print(text, style=style, soft_wrap=True)
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """``1 message``, ``2,000 messages``; ``plural`` where an s is not enough."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def print_json(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> None:

@@ -9,10 +9,11 @@ import click
 
 from gearmesh.app.periodic import CatchUp, Periodic
 from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
-from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.cli.times import age, exact
 from gearmesh.cron import Calendar, local_zone
+from gearmesh.units import counted
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 

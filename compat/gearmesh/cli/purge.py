@@ -6,9 +6,10 @@ import click
 
 from gearmesh.cli.broker import channel_of, claims_of, inspecting
 from gearmesh.cli.common import Place, as_json, queue_argument, servers
-from gearmesh.cli.output import counted, print_json
+from gearmesh.cli.output import print_json
 from gearmesh.cli.waiting import bars
 from gearmesh.transports.base import Channel, Count, Gone
+from gearmesh.units import counted
 
 __all__ = ["purge"]
 

@@ -9,9 +9,10 @@ import click
 from gearmesh.app.app import App
 from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers, words
 from gearmesh.cli.ids import cannot_look_up, full_ids
-from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.output import note, print_json
 from gearmesh.cli.show import show_states, state_json
 from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
+from gearmesh.units import counted
 
 __all__ = ["result"]
 

@@ -7,7 +7,8 @@ import click
 from gearmesh.app.revocations import LASTS
 from gearmesh.cli.common import Place, as_json, results_servers, words
 from gearmesh.cli.ids import full_ids
-from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.output import note, print_json
+from gearmesh.units import counted
 
 __all__ = ["revoke"]
 

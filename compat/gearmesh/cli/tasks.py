@@ -16,9 +16,10 @@ from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.slots import Slot
 from gearmesh.app.task import Task
 from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
-from gearmesh.cli.output import counted, note, print_json
+from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
 from gearmesh.config import NoBroker
+from gearmesh.units import counted
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 

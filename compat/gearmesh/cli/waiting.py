@@ -11,9 +11,10 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.common import Place
-from gearmesh.cli.output import console, counted, note
+from gearmesh.cli.output import console, note
 from gearmesh.cli.show import progress_text
 from gearmesh.errors import ResultTimeout
+from gearmesh.units import counted
 from gearmesh.wire.state import PENDING, RECEIVED, RETRY, STARTED, TaskState
 
 if TYPE_CHECKING:

@@ -41,16 +41,11 @@ def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
         },
     )
     noun = {"threads": "thread", "processes": "process", "asyncio": "coroutine"}[options.pool]
-    slots = (
-        f"{options.concurrency} processes"
-        if options.pool == "processes" and options.concurrency > 1
-        else (counted(options.concurrency, noun))
-    )
     log.info(
         "%s %s; %s; lease %s",
         "queue" if len(queues) == 1 else "queues",
         ", ".join(queues),
-        slots,
+        counted(options.concurrency, noun),
         duration(app.config.lease),
     )
     names = sorted(app.tasks)

@@ -101,15 +101,15 @@ async def _outcome(
         assert task is not None
         slot.cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
     forks = FORKS.count
-    value: Any = None
-    error: BaseException | None = None
     try:
         value = await coroutine
     except BaseException as exc:
-        error = exc
+        if FORKS.count != forks:
+            end_forked_process(exc)
+        return None, exc
     if FORKS.count != forks:
-        end_forked_process(error)
-    return value, error
+        end_forked_process(None)
+    return value, None
 
 
 class Runner:

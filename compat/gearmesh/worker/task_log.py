@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gearmesh.app.failures import user_traceback
-from gearmesh.units import duration
+from gearmesh.units import counted, duration
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job
 
@@ -58,8 +58,8 @@ class TaskLog:
         self._successes: list[Successes] = []
         #: of the event loop's thread
         self._in_loop: dict[str, Successes] = {}
-        #: (task, outcome) -> how many other lines were left out, and seconds that those tasks ran
-        self._left_out: dict[tuple[str, str], list[float]] = {}
+        #: (task, outcome, level) -> the number of other lines that were left out, and seconds that those tasks ran
+        self._left_out: dict[tuple[str, str, int], list[float]] = {}
 
     def received(self, job: Job) -> None:
         """Log that a worker has taken a task's message, or leave this task's lines out."""
@@ -111,15 +111,15 @@ class TaskLog:
             if job.logged:
                 log.info("retry in %s, as the task asked", duration(seconds), extra=about(job.sig))
             elif self._informs:
-                self._leave_out(job, "retried")
+                self._leave_out(job, "retried", logging.INFO)
             return
         if not self._may_log_failure():
-            self._leave_out(job, f"will be retried after {type(error).__name__}")
+            self._leave_out(job, f"will be retried after {type(error).__name__}", logging.WARNING)
             return
         log.warning(
             "retry in %s (%s): %s",
             duration(seconds),
-            "the last try" if left == 0 else f"{left} more {'retry' if left == 1 else 'retries'}",
+            "the last try" if left == 0 else counted(left, "more retry", "more retries"),
             _shown(error),
             extra=about(job.sig),
         )
@@ -132,7 +132,8 @@ class TaskLog:
             error: None where no exception of the task is the reason.
         """
         if not self._may_log_failure():
-            self._leave_out(job, f"failed with {type(error).__name__}" if error is not None else "failed")
+            outcome = "failed" if error is None else f"failed with {type(error).__name__}"
+            self._leave_out(job, outcome, logging.ERROR)
             return
         after = f" after {duration(self._clock() - job.started_at)}" if job.started_at else ""
         trace = None if error is None else user_traceback(error)
@@ -162,9 +163,9 @@ class TaskLog:
         self._failures += 1
         return not self._limit or self._failures <= self._limit
 
-    def _leave_out(self, job: Job, outcome: str) -> None:
+    def _leave_out(self, job: Job, outcome: str, level: int) -> None:
         seconds = self._clock() - job.started_at if job.started_at else 0.0
-        key = (job.sig.Name, outcome)
+        key = (job.sig.Name, outcome, level)
         with self._lock:
             found = self._left_out.get(key)
             if found is None:
@@ -178,17 +179,14 @@ class TaskLog:
             for entry in self._successes:
                 counted_now, ran = entry.count, entry.seconds
                 if counted_now > entry.logged:
-                    found = left_out.setdefault((entry.name, "succeeded"), [0, 0.0])
+                    found = left_out.setdefault((entry.name, "succeeded", logging.INFO), [0, 0.0])
                     found[0] += counted_now - entry.logged
                     found[1] += ran - entry.logged_seconds
                     entry.logged, entry.logged_seconds = counted_now, ran
             self._window_ends = now + WINDOW_S
             self._informs = log.isEnabledFor(logging.INFO)
             self._lines = self._failures = 0
-        for (name, outcome), (count, seconds) in sorted(left_out.items()):
-            level = logging.INFO if outcome in ("succeeded", "retried") else logging.ERROR
-            if outcome.startswith("will be retried"):
-                level = logging.WARNING
+        for (name, outcome, level), (count, seconds) in sorted(left_out.items()):
             log.log(
                 level,
                 "%d more %s in the last second, %s each on average (more than %d a second are not logged one by one)",

@@ -11,11 +11,11 @@ from typing import Any, Final
 from gearmesh.cli.broker import inspecting
 from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.cli.messages import message_text
-from gearmesh.cli.output import counted
 from gearmesh.cli.times import span
 from gearmesh.errors import GearmeshError
 from gearmesh.transports.base import Count, Inspecting, ListsParked, Parked
 from gearmesh.transports.registry import connect
+from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse
 
 __all__ = ["no_tasks", "parked_messages", "unserved_queues"]

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import amqp
 
 from gearmesh.cli.checks.base import Case, Finding
-from gearmesh.cli.output import counted
+from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse, redact
 from gearmesh.urls.addresses import bracketed, shown_address
 
