@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from tests.conftest import missing
 
-from gearmesh.testing.servers import RedisServer
+from gearmesh.testing.servers import RedisServer, ServerMissing
 from gearmesh.worker import Worker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,6 +24,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MODULES = ("app", "go_stand_in")
 
 Example = Callable[..., None]
+
+
+@pytest.fixture
+def redis_cli() -> None:
+    """For tests of scripts that call ``redis-cli``; under CI it must be there."""
+    if shutil.which("redis-cli") is None:
+        missing(ServerMissing("no redis-cli: apt-get install redis-tools"))
 
 
 @pytest.fixture
@@ -97,7 +105,7 @@ def test_mixed_go(start: Example, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-@pytest.mark.skipif(not shutil.which("redis-cli"), reason="no redis-cli: apt-get install redis-tools")
+@pytest.mark.usefixtures("redis_cli")
 def test_as_go_does(start: Example, redis_url: str) -> None:
     start("mixed_go", "app")
     done = subprocess.run(
@@ -117,7 +125,7 @@ def test_as_go_does(start: Example, redis_url: str) -> None:
     ]
 
 
-@pytest.mark.skipif(not shutil.which("redis-cli"), reason="no redis-cli: apt-get install redis-tools")
+@pytest.mark.usefixtures("redis_cli")
 def test_as_go_does_without_the_password(make_redis: Callable[..., RedisServer]) -> None:
     server = make_redis(args=["--requirepass", "sesame"])
     done = subprocess.run(

@@ -91,7 +91,7 @@ class App:
             a section may be a mapping of what is to differ in it.
 
     Raises:
-        ConfigError: a setting or URL is wrong. That there is no broker is raised when the app is used.
+        ConfigError: a setting or URL is wrong. A missing broker raises NoBroker when the app is used.
     """
 
     #: Tasks run in the caller.

@@ -110,7 +110,7 @@ class Conf(Mapping[str, Any]):
 
 
 def _unwritable(name: str) -> str:
-    """A sentence for who writes a setting: how it is given here, or the answer where it has no equal."""
+    """The error for code that sets a setting: it names the way to give it here, or says that there is none."""
     if name in ANSWERS:
         return f"app.conf.{name} cannot be set: {ANSWERS[name]}"
     path = CELERY_NAMES.get(name, name)
