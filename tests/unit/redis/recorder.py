@@ -1,0 +1,115 @@
+"""A stand-in for a Redis client that records the calls of a script and returns prepared answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from gearmesh.redis_scripts.runner import source
+
+
+class Entry(NamedTuple):
+    """One entry of a call of ``commit.lua``, as the script receives it."""
+
+    held: bytes
+    id: bytes
+    how: int
+    states: list[Any]
+    publishes: list[Any]
+    group: int = 0
+    trigger: Any = None
+    settling: Any = None
+    elsewhere: Any = None
+
+
+class Call(NamedTuple):
+    """One call of ``commit.lua``; ``size`` is its payload's in bytes."""
+
+    route: str
+    token: bytes
+    place: bytes
+    expire: int
+    entries: list[Entry]
+    groups: list[Any]
+    delayed: bytes
+    announce: bytes
+    more: tuple[Any, ...]
+    size: int
+
+
+class Answer(NamedTuple):
+    """A prepared answer: a code an entry, then what the script says of groups, problems and odd documents."""
+
+    codes: str
+    known: Sequence[int] = ()
+    problems: Sequence[str] = ()
+    odd: Sequence[tuple[str, str]] = ()
+
+
+class Recorder:
+    """Records each call of ``commit.lua``; answers "1" for each entry where no answer is prepared.
+
+    ``other`` are the calls of other scripts and commands, ``documents`` the values of keys, ``boxes`` hashes by key,
+    ``looked`` the keys of those that were read.
+    """
+
+    def __init__(self, *answers: Answer | str | Exception) -> None:
+        self.answers = list(answers)
+        self.calls: list[Call] = []
+        self.other: list[tuple[Any, ...]] = []
+        self.documents: dict[str, bytes] = {}
+        self.looked: list[str] = []
+        self.boxes: dict[str, dict[bytes, bytes]] = {}
+        self._names = {source(name)[1]: name for name in ("commit", "rewrite", "take_due")}
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries of all calls."""
+        return [entry for call in self.calls for entry in call.entries]
+
+    def execute_command(self, command: str, sha: str, count: int, *rest: Any) -> Any:
+        assert command == "EVALSHA"
+        name, keys, args = self._names[sha], rest[:count], rest[count:]
+        if name == "commit":
+            return self._commit(keys[0], args[0])
+        self.other.append((name, *keys, *args))
+        if name == "take_due":
+            return list(range(1, 1 + len(msgpack.unpackb(args[0], raw=True))))
+        self.documents[keys[0]] = args[1]
+        return 1
+
+    def _commit(self, route: str, payload: bytes) -> list[Any]:
+        token, place, expire, entries, groups, delayed, announce, *more = msgpack.unpackb(payload, raw=True)
+        call = Call(
+            route, token, place, expire, [Entry(*entry) for entry in entries], groups, delayed, announce,
+            tuple(more), len(payload),
+        )  # fmt: skip
+        self.calls.append(call)
+        answer = self.answers.pop(0) if self.answers else "1" * len(entries)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, str):
+            answer = Answer(answer)
+        if answer.codes == "dup":
+            return [b"dup"]
+        known = answer.known or [group[2] for group in groups]
+        odd = [[key.encode(), kind.encode()] for key, kind in answer.odd]
+        return [answer.codes.encode(), *known, [why.encode() for why in answer.problems], odd]
+
+    def get(self, key: str) -> bytes | None:
+        return self.documents.get(key)
+
+    def hgetall(self, key: str) -> dict[bytes, bytes]:
+        self.looked.append(key)
+        return dict(self.boxes.get(key, {}))
+
+    def hdel(self, key: str, field: str) -> None:
+        self.other.append(("HDEL", key, field))
+        self.boxes.get(key, {}).pop(field.encode(), None)
+
+
+def bodies(entries: Iterable[Entry]) -> list[bytes]:
+    """The messages that these entries send."""
+    return [publish[1] for entry in entries for publish in entry.publishes]
