@@ -348,7 +348,7 @@ class CommitScript:
                 if group is None or len(group.members) != chord.count:
                     why = why or _why_not(group, chord.count)
                     log.error("the chord of group %s cannot fire: %s", chord.group_uuid, why)
-                    result.append(entry)
+                    result.append((*entry[:5], 0, *entry[6:]))  # an earlier call may have given it an index
                     continue
                 known = groups[chord.group_uuid] = (len(groups) + 1, group)
             result.append((*entry[:5], known[0], *entry[6:]))

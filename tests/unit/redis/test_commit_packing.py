@@ -485,6 +485,16 @@ def test_an_entry_that_needs_more_members_is_repeated_with_them() -> None:
     assert not client.calls[1].token, "the token's batch was remembered by the first call"
 
 
+def test_a_group_that_goes_away_between_two_calls_leaves_no_mark_of_another() -> None:
+    """Its member's entry must not point to the group that now stands in the first place."""
+    metas = Metas(a=1000, b=1000)
+    found = iter([metas.load("a"), metas.load("b"), None, metas.load("b")])
+    groups = Groups(lambda uuid: next(found), lambda keys: None, 60, limit=0)
+    client: Any = Recorder("mm")
+    script(groups=groups).commit(client, [member("a", 1000, 1), member("b", 1000, 2)], fused=True)
+    assert [entry.group for entry in client.calls[1].entries] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("count", "said"),
     [(2, "the chord of group a cannot fire: its GroupMeta has 3 members, the signature says 2"), (3, "")],
