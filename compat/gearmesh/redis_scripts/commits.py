@@ -137,6 +137,8 @@ def _weight(entry: Packed) -> int:
         size += len(publish[1])
     if len(entry) > 6 and entry[6] is not None:
         size += sum(len(publish[1]) for publish in entry[6][4])
+    if len(entry) > 8:
+        size += sum(len(publish[1]) for publish in entry[8])
     return size
 
 

@@ -112,6 +112,14 @@ def test_messages_to_another_slot_go_through_the_outbox_and_are_struck_off() -> 
     assert client.other == [("HDEL", outbox("a"), mark.decode())]
 
 
+def test_the_messages_to_other_slots_count_in_the_size_of_a_call() -> None:
+    """The server writes them into the outbox in the same call."""
+    client: Any = Recorder()
+    commits = [settled("a", Publish("b", b" " * 700_000), id=n) for n in range(3)]
+    assert script().commit(client, commits) == ["done"] * 3
+    assert max(call.size for call in client.calls) < 1 << 20
+
+
 def test_a_delivery_that_was_lost_sends_nothing_to_another_slot() -> None:
     client: Any = Recorder("01")
     commits = [settled("a", Publish("b", b"%d" % n), id=n) for n in range(2)]
