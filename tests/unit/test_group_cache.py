@@ -1,0 +1,135 @@
+"""The groups that a process remembers: a completion looks at each member once, however large the group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearmesh import groups as module
+from gearmesh.backends.members import Members
+from gearmesh.groups import Groups
+from gearmesh.wire.state import GroupMeta
+
+
+def meta(uuid: str, size: int = 2) -> GroupMeta:
+    return GroupMeta(GroupUUID=uuid, TaskUUIDs=tuple(f"{uuid}{n}" for n in range(size)))
+
+
+class Store:
+    """Loads any group of two, but "gone"; records what it is asked for."""
+
+    def __init__(self, expire: int = 60, limit: int = 256) -> None:
+        self.loaded: list[str] = []
+        self.touched: list[Sequence[str]] = []
+        self.groups = Groups(self.load, self.touched.append, expire, limit)
+
+    def load(self, uuid: str) -> GroupMeta | None:
+        self.loaded.append(uuid)
+        return None if uuid == "gone" else meta(uuid)
+
+
+def test_a_group_is_read_once() -> None:
+    store = Store()
+    group = store.groups.get("a")
+    assert group is not None
+    assert (group.members, group.known) == (("a0", "a1"), 0)
+    assert store.groups.get("a") is group
+    assert store.loaded == ["a"]
+
+
+def test_a_group_that_is_gone_is_looked_for_again() -> None:
+    store = Store()
+    assert store.groups.get("gone") is None
+    assert store.groups.get("gone") is None
+    assert store.loaded == ["gone", "gone"]
+    assert store.touched == []
+
+
+def test_a_group_whose_meta_is_at_hand_is_not_read() -> None:
+    store = Store()
+    group = store.groups.put(meta("a", 3))
+    assert store.groups.put(meta("a", 3)) is group, "the first one has its progress"
+    assert store.groups.get("a") is group
+    assert store.loaded == []
+
+
+def test_the_least_recently_used_group_is_forgotten_first() -> None:
+    store = Store(limit=2)
+    for uuid in ("a", "b", "a", "c", "a", "b"):
+        store.groups.get(uuid)
+    assert store.loaded == ["a", "b", "c", "b"]
+
+
+def test_progress_never_goes_back_and_a_finished_group_is_forgotten() -> None:
+    store = Store()
+    group = store.groups.put(meta("a", 3))
+    store.groups.note("a", 2)
+    store.groups.note("a", 1)
+    assert group.known == 2
+    assert store.groups.get("a") is group
+    store.groups.note("a", 3)
+    store.groups.note("a", 3)
+    assert store.groups.get("a") is not group
+
+
+def test_a_group_s_keys_are_kept_alive_ten_times_in_their_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    store = Store(expire=60)
+    for step in range(60):
+        now = 1000.0 + step
+        store.groups.get("a")
+    assert store.touched[0] == ("a", "a0", "a1"), "at the first look, and the meta with its members"
+    assert len(store.touched) == 9
+
+
+# -- members that are looked at from here
+
+
+class Ending:
+    """A backend whose first ``final`` members have ended; counts the looks at members."""
+
+    def __init__(self, size: int) -> None:
+        self.meta, self.final = meta("g", size), 0
+        self.looks: list[Sequence[str]] = []
+        self.members = Members(lambda uuid: self.meta, lambda keys: None, self.leading, 60)
+
+    def leading(self, uuids: Sequence[str]) -> int:
+        self.looks.append(uuids)
+        first = self.meta.TaskUUIDs.index(uuids[0])
+        return max(0, min(self.final - first, len(uuids)))
+
+
+@given(st.integers(1, 1500), st.data())
+def test_a_group_is_finished_exactly_when_all_its_members_are(size: int, data: st.DataObject) -> None:
+    ending = Ending(size)
+    ends = data.draw(st.lists(st.integers(0, size), max_size=6).map(sorted))
+    for ending.final in ends:
+        assert ending.members.finished(ending.meta) is (ending.final == size)
+
+
+def test_members_known_to_be_final_are_never_looked_at_again() -> None:
+    size = 600
+    ending = Ending(size)
+    for ending.final in range(1, size + 1):
+        assert ending.members.finished(ending.meta) is (ending.final == size)
+    assert sum(map(len, ending.looks)) <= 3 * size, "a completion costs the same in any group"
+
+
+def test_a_group_that_ended_elsewhere_is_read_in_few_looks_of_bounded_size() -> None:
+    ending = Ending(2000)
+    ending.final = 2000
+    assert ending.members.finished(ending.meta)
+    assert len(ending.looks) <= 9
+    assert max(map(len, ending.looks)) <= 512
+    assert len(ending.looks[0]) == 2, "most find that the next one still runs"
+
+
+def test_an_empty_group_is_finished() -> None:
+    ending = Ending(0)
+    assert ending.members.finished(ending.meta)
+    assert ending.looks == []
