@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -14,6 +16,7 @@ from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import encode
 from gearmesh.wire.names import QueueKeys
 from gearmesh.wire.signature import Signature
+from gearmesh.worker import lifeline as module
 from gearmesh.worker.lifeline import Death, Lifeline
 from gearmesh.worker.limits import Limits
 
@@ -95,3 +98,39 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
             for tap in (damaged, dead, living):
                 tap.close()
     assert "they return when its lease ends" in caplog.text
+
+
+def test_heartbeats_go_on_while_a_death_waits_for_an_unreachable_server(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result backend is away, and the broker is not: that may last, and counts as no attempt."""
+    beats: list[str] = []
+    attempts: list[int] = []
+
+    def recover(*args: Any, **options: Any) -> int:
+        attempts.append(len(beats))
+        if len(attempts) < 6:
+            raise ConnectionError("away")
+        return 0
+
+    channel = SimpleNamespace(
+        heartbeat=lambda consumer, queues: beats.append(consumer), recover=recover, watch=lambda queues: 60.0
+    )
+    connection = SimpleNamespace(
+        connection_errors=(ConnectionError,), channel_errors=(), channel=lambda: channel, close=lambda: None
+    )
+    monkeypatch.setattr(module, "connect", lambda *args, **options: connection)
+    lifeline = Lifeline(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
+    monkeypatch.setattr(lifeline, "_pause", 0.03)
+    lifeline.born("living")
+    death = Death("dead")
+    lifeline.died(death)
+    lifeline.start()
+    try:
+        eventually(lambda: death.settled, 20, "the death to be settled")
+    finally:
+        lifeline.close()
+    assert attempts[0] == 1, "the living go first"
+    assert len(set(attempts)) == 6, "between two attempts there is a heartbeat"
+    assert set(beats) == {"living"}
+    assert (death.attempts, death.abandoned) == (0, False)
