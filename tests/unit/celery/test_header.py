@@ -135,6 +135,16 @@ def test_a_call_of_protocol_1_is_read_as_one_of_protocol_2() -> None:
     assert (found.priority, found.reply_to, found.properties) == (0, "", {"app_id": "a"})
 
 
+@pytest.mark.parametrize(
+    ("fields", "group"), [({}, None), ({"group": "g"}, "g"), ({"taskset": "s", "group": "g"}, "s")]
+)
+def test_a_group_of_protocol_1_has_either_name(fields: dict[str, str], group: str | None) -> None:
+    content = {"task": "add", "id": "1", "args": [], "kwargs": {}, **fields}
+    found = read(json.dumps(content), "application/json", {}, {})
+    assert found is not None
+    assert found.headers["group"] == group
+
+
 @pytest.mark.parametrize("content", [{"task": "add", "id": "1"}, [], {"method": "ping"}])
 def test_content_without_a_call_is_no_call(content: Any) -> None:
     assert read(json.dumps(content), "application/json", {}, {}) is None

@@ -19,13 +19,14 @@ from gearmesh.wire.state import GroupMeta
 SIG = Signature(UUID="1", Name="go", RoutingKey="q", Args=(wire.arg("uint8", 1),))
 
 
-def test_a_signature_of_go_s_survives_as_a_step_of_celery_s() -> None:
-    step = raw_step(SIG, immutable=True, count=3)
+@pytest.mark.parametrize("immutable", [True, False])
+def test_a_signature_of_go_s_survives_as_a_step_of_celery_s(immutable: bool) -> None:
+    step = raw_step(SIG, immutable=immutable, count=3)
     again = json.loads(json.dumps(step))
     assert is_raw(again)
     assert not in_go(again)
     assert raw_of(again) == SIG
-    assert (again["task"], again["immutable"], again["kwargs"]["count"]) == ("go", True, 3)
+    assert (again["task"], again["immutable"], again["kwargs"]["count"]) == ("go", immutable, 3)
 
 
 @pytest.mark.parametrize(

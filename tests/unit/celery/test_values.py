@@ -41,6 +41,7 @@ def test_bytes_are_marked_as_celery_marks_them(octets: bytes) -> None:
     [
         {"__type__": "datetime", "__value__": "2024-01-01"},
         {"__type__": "bytes", "__value__": 1},
+        {"__type__": "base64", "__value__": 1},
         {"__type__": "bytes"},
         {"__type__": "bytes", "__value__": "x", "more": 1},
         ["x"],

@@ -201,6 +201,14 @@ def test_a_purge_of_delayed_messages_is_for_one_queue() -> None:
     assert [each.body for each in broker.delayed(10)] == [b"z"]
 
 
+def test_the_next_delayed_message_is_known_after_a_purge() -> None:
+    broker, now = Broker(), time.time_ns()
+    for queue, hours in (("q", 1), ("other", 10), ("other", 2)):
+        broker.commit([publish(b"x", queue=queue, eta_ns=now + hours * HOUR)])
+    broker.purge_delayed("q")
+    assert broker.advance() == pytest.approx(7200, abs=60)
+
+
 # -- fetching
 
 
