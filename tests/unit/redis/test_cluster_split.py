@@ -158,7 +158,7 @@ def test_a_batch_goes_into_each_slot_once() -> None:
 
 
 def test_a_leftover_of_an_outbox_is_sent_under_its_own_mark() -> None:
-    """Whoever sends it says the same to each slot, so that it goes in once."""
+    """Every sender gives each slot the same token and place, so the batch goes in once."""
     client: Any = Recorder()
     box = outbox("a")
     left = msgpack.packb([("b", b"x", ""), ("", b"y", "9"), ("b", b"z", "")], use_bin_type=False)
@@ -196,7 +196,7 @@ def test_after_trouble_the_producer_has_another_name_and_looks_again() -> None:
     assert not client.other, "it stays in the outbox"
     client.boxes = {outbox("a"): {mark: msgpack.packb([("b", b"lost", "")], use_bin_type=False)}}
     one.commit(client, [settled("a", Publish("b", b"next"))])
-    assert bodies(client.entries) == [b"lost", b"lost", b"next"], "tried, tried again, and then what is new"
+    assert bodies(client.entries) == [b"lost", b"lost", b"next"], "tried, tried again, and then the new one"
     new = client.calls[-2].more[2]
     assert new.rpartition(b".")[0] != mark.rpartition(b".")[0]
 

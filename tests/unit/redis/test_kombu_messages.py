@@ -19,7 +19,7 @@ from gearmesh.wire.signature import Signature
 
 
 class Channel:
-    """What a message and a QoS ask of their channel."""
+    """A stand-in for the channel that a message and a QoS belong to."""
 
     def __init__(self, held: int = 0) -> None:
         self.ledger = SimpleNamespace(open=dict.fromkeys(range(held)))
