@@ -10,6 +10,7 @@ import pytest
 from amqp.serialization import loads
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.amqp.parsing import parse
 
 from gearmesh.transports.amqp.frames import (
     Int64,
@@ -32,17 +33,6 @@ scalars = (
     | st.floats(allow_nan=False)
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=8)
-
-
-def parse(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Frames as (type, channel, payload)."""
-    found = []
-    while data:
-        kind, channel, size = unpack_from(">BHI", data)
-        assert data[7 + size] == 0xCE
-        found.append((kind, channel, data[7 : 7 + size]))
-        data = data[8 + size :]
-    return found
 
 
 @given(st.dictionaries(names, values))
