@@ -1,0 +1,708 @@
+"""What a Commit becomes on RabbitMQ: which messages are published, in which order, and what is acknowledged then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import msgspec
+import pytest
+from amqp.exceptions import RecoverableConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.amqp.parsing import parse
+
+from gearmesh.config import AMQPConfig
+from gearmesh.errors import LocalProtocolError, PublishError
+from gearmesh.transports.amqp.committing import Committing
+from gearmesh.transports.amqp.frames import Publishing, Queue, ack, nack
+from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
+from gearmesh.transports.amqp.tags import Tags
+from gearmesh.transports.amqp.topology import Topology
+from gearmesh.transports.ledger import consumer_name
+from gearmesh.wire import Signature, encode
+from gearmesh.wire.commit import Commit, Delivery, Publish, Settle, Token
+
+SECOND = 10**9
+#: Unix ns at which all this happens, a whole second.
+NOW = 1_700_000_000 * SECOND
+NOW_MS = NOW // 10**6
+
+
+class Broker:
+    """Stands in for the connection and its parts; it writes down, in order, what it is told."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.log: list[tuple[str, Any]] = []
+        #: the batches of which a part was sent before
+        self.begun: set[Token] = set()
+        #: what the next publish, or the next frame, fails with
+        self.refuses: Exception | None = None
+        self.breaks: Exception | None = None
+
+    # -- the connection
+
+    def check(self) -> None: ...
+
+    def sender(self, topology: Topology) -> Broker:
+        return self
+
+    declarer = spares = sender
+
+    def send(self, data: bytes) -> None:
+        if self.breaks is not None:
+            raise self.breaks
+        self.log.append(("frames", data))
+
+    def settled(self, tags: Tags, held: Held) -> None: ...
+
+    def barrier(self, tags: Tags) -> None:
+        self.log.append(("barrier", tags))
+
+    def let_go(self) -> None: ...
+
+    # -- its publisher
+
+    def publish(self, batch: Sequence[Publishing], token: Token | None = None) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.log.append(("publish", list(batch)))
+        self.log.append(("token", token))
+
+    def knows(self, token: Token) -> bool:
+        return token in self.begun
+
+    def stream(
+        self,
+        chunks: Iterable[Sequence[Publishing]],
+        token: Token,
+        taken: Callable[[int], None],
+        *,
+        again: bool = False,
+    ) -> None:
+        for chunk in chunks:
+            self.log.append(("publish", list(chunk)))
+        self.log.append(("token", token))
+        self.log.append(("again", again))
+
+    # -- what declares, and what keeps second copies
+
+    def ensure(self, queue: Queue, within: float = float("inf")) -> None:
+        self.log.append(("declare", queue))
+        if within < float("inf"):
+            self.log.append(("declare anew", (queue.name, within)))
+
+    def add(self, item: Publishing, exchange: str, routing_key: str, due: int, now: int) -> Publishing:
+        self.log.append(("copy", (item.routing_key, exchange, routing_key, due, now)))
+        return item
+
+    # -- what was told of deaths
+
+    def clear(self, held: Held) -> None:
+        self.log.append(("clear", held.delivery.id))
+
+    # -- for the tests
+
+    def of(self, kind: str) -> list[Any]:
+        return [what for each, what in self.log if each == kind]
+
+    @property
+    def published(self) -> list[Publishing]:
+        return [item for batch in self.of("publish") for item in batch]
+
+    @property
+    def declared(self) -> list[str]:
+        return [queue.name for queue in self.of("declare")]
+
+    @property
+    def settlements(self) -> list[bytes]:
+        """The frames that acknowledge or put back, without their number."""
+        return [payload for data in self.of("frames") for _, _, payload in parse(data)]
+
+
+class Engine(Committing):
+    """The packing of commits over what stands in for a connection; everything else is real."""
+
+    def __init__(self, broker: Broker, **settings: Any) -> None:
+        self.link = cast(Any, broker)
+        self.suspects = cast(Any, broker)
+        self.topology = Topology(AMQPConfig(**settings), "machinery_tasks")
+        self.consumer = consumer_name()
+        self.ledger = LEDGERS.get(self.consumer)
+        self.tags = Tags(cast(Any, broker), 3)
+        self._delivered = 0
+
+    def deliver(
+        self,
+        body: bytes = b"body",
+        *,
+        headers: dict[str, Any] | None = None,
+        ledger: Ledger | None = None,
+        properties: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Held:
+        """Hold a message as RabbitMQ delivers it."""
+        ledger = ledger or self.ledger
+        self._delivered += 1
+        self.tags.delivered(self._delivered)
+        delivery = Delivery(queue="jobs", consumer=ledger.consumer, id=ledger.new_id(body), **fields)
+        all_properties = {"application_headers": headers} if headers is not None else {}
+        held = Held(delivery, body, all_properties | (properties or {}), self.tags, self._delivered, "t.1")
+        ledger.add(held)
+        return held
+
+
+@pytest.fixture(autouse=True)
+def _the_clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOW)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def engine(broker: Broker) -> Engine:
+    return Engine(broker)
+
+
+def settle(held: Held, how: Any = "ack", **fields: Any) -> Commit:
+    return Commit(settle=Settle(held.delivery, how, **fields))
+
+
+def method(frames: bytes) -> bytes:
+    ((_, _, payload),) = parse(frames)
+    return payload
+
+
+# -- what is published
+
+
+def test_messages_are_published_in_the_order_of_the_commits(engine: Engine, broker: Broker) -> None:
+    commits = [
+        Commit(publishes=(Publish("mail", b"1"), Publish("machinery_task", b"2", priority=5))),
+        Commit(),
+        Commit(publishes=(Publish("mail", b"3"),)),
+    ]
+    token = Token("me", 1)
+    assert engine.commit(commits, token=token) == ["done"] * 3
+    mail, default = engine.topology.target("mail"), engine.topology.target("machinery_task")
+    assert broker.published == [
+        Publishing("machinery_exchange", "mail", b"1", queue=mail),
+        Publishing("machinery_exchange", "machinery_task", b"2", priority=5, queue=default),
+        Publishing("machinery_exchange", "mail", b"3", queue=mail),
+    ]
+    assert broker.of("token") == [token], "all of it is one batch"
+    assert broker.declared == ["mail", "machinery_tasks"], "each queue once"
+
+
+def test_a_commit_that_publishes_nothing_asks_for_no_confirm(engine: Engine, broker: Broker) -> None:
+    assert engine.commit([settle(engine.deliver())]) == ["done"]
+    assert broker.of("publish") == []
+
+
+def test_rabbitmq_has_all_messages_before_a_delivery_is_acknowledged(engine: Engine, broker: Broker) -> None:
+    first, second = engine.deliver(), engine.deliver()
+    commits = [
+        Commit(publishes=(Publish("mail", b"1"),), settle=Settle(first.delivery)),
+        Commit(publishes=(Publish("mail", b"2"),), settle=Settle(second.delivery)),
+    ]
+    engine.commit(commits)
+    order = [kind for kind, _ in broker.log if kind in ("publish", "frames")]
+    assert order == ["publish", "frames"]
+    assert [item.body for item in broker.published] == [b"1", b"2"]
+    assert broker.settlements == [method(ack(3, 2, multiple=True))], "one frame acknowledges both"
+    assert engine.ledger.held == {}
+
+
+def test_nothing_is_settled_if_rabbitmq_does_not_take_the_messages(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver()
+    broker.refuses = PublishError("full")
+    with pytest.raises(PublishError):
+        engine.commit([Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))])
+    assert broker.of("frames") == []
+    assert engine.ledger.held == {held.delivery.id: held}, "so the same commit can be repeated"
+
+
+def test_chunks_of_a_stream_are_packed_when_they_are_asked_for(engine: Engine, broker: Broker) -> None:
+    def chunks() -> Iterable[Sequence[Commit]]:
+        for number in range(3):
+            assert len(broker.of("publish")) == number
+            yield [Commit(publishes=(Publish("mail", b"%d" % number),))] * 2
+
+    token = Token("me", 1)
+    engine.stream(chunks(), token, lambda count: None, again=True)
+    assert [[item.body for item in batch] for batch in broker.of("publish")] == [
+        [b"0", b"0"],
+        [b"1", b"1"],
+        [b"2", b"2"],
+    ]
+    assert (broker.of("token"), broker.of("again")) == ([token], [True])
+
+
+# -- headers
+
+
+def headers_of(engine: Engine, broker: Broker, body: bytes) -> Any:
+    engine.commit([Commit(publishes=(Publish("mail", body),))])
+    return broker.published[-1].headers
+
+
+def test_headers_of_the_signature_travel_in_the_message_as_far_as_go_can_send_them_on(
+    engine: Engine, broker: Broker
+) -> None:
+    """Go cannot publish a signature again whose message had a number or an object among the headers."""
+    headers = {
+        "text": '"é"',
+        "yes": "true",
+        "list": '["a",["b",false]]',
+        "number": "1",
+        "null": "null",
+        "object": '{"a":"b"}',
+        "mixed": '["a",1]',
+        "x" * 256: '"too long a name"',
+    }
+    sig = Signature(
+        UUID="u", Name="n", Headers={name: msgspec.Raw(raw.encode()) for name, raw in headers.items()}
+    )
+    found = headers_of(engine, broker, encode(sig))
+    assert found == {"text": "é", "yes": True, "list": ["a", ["b", False]]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        encode(Signature(UUID="u", Name="n")),
+        encode(Signature(UUID="u", Name="n", Headers={})),
+        encode(Signature(UUID="u", Name="n", Headers={"a": msgspec.Raw(b"1")})),
+        encode(
+            Signature(
+                UUID="u", Name="n", OnSuccess=(Signature(Name="m", Headers={"a": msgspec.Raw(b'"b"')}),)
+            )
+        ),
+        b'{"Headers":{"a"',
+        b'"Headers":',
+        b"",
+    ],
+    ids=["none", "empty", "only numbers", "of what follows", "cut off", "no signature", "empty body"],
+)
+def test_a_message_without_such_headers_has_no_table(engine: Engine, broker: Broker, body: bytes) -> None:
+    assert headers_of(engine, broker, body) is None
+
+
+# -- messages that may have been sent before
+
+
+@pytest.mark.parametrize(
+    ("fields", "marked"),
+    [
+        ({}, False),
+        ({"redelivered": 1}, True),
+        ({"redelivered": 1, "turn": 1}, False),
+        ({"redelivered": 2, "turn": 1}, True),
+        ({"redelivered": 1, "turn": 2}, True),
+    ],
+    ids=["delivered once", "redelivered", "a possible duplicate", "redelivered, too", "met again"],
+)
+def test_what_a_redelivered_task_sends_is_marked(
+    engine: Engine, broker: Broker, fields: dict[str, int], marked: bool
+) -> None:
+    """Its last consumer may have sent the same; who gets a marked message lets the other one go first."""
+    held = engine.deliver(**fields)
+    engine.commit([Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))])
+    (item,) = broker.published
+    assert item.headers == ({"x-gearmesh-again": 1} if marked else None)
+
+
+def test_a_repeated_commit_marks_what_it_publishes(engine: Engine, broker: Broker) -> None:
+    sig = encode(Signature(UUID="u", Name="n", Headers={"a": msgspec.Raw(b'"b"')}))
+    engine.commit([Commit(publishes=(Publish("mail", sig),))], again=True)
+    engine.commit(
+        [Commit(publishes=(Publish("mail", b"x"),), again=True), Commit(publishes=(Publish("mail", b"y"),))]
+    )
+    assert [item.headers for item in broker.published] == [
+        {"a": "b", "x-gearmesh-again": 1},
+        {"x-gearmesh-again": 1},
+        None,
+    ]
+
+
+# -- delays
+
+
+@pytest.mark.parametrize("eta_ns", [0, NOW - 1, NOW], ids=["no time", "past", "now"])
+def test_a_message_whose_time_has_come_is_published_at_once(
+    engine: Engine, broker: Broker, eta_ns: int
+) -> None:
+    engine.commit([Commit(publishes=(Publish("mail", b"1", eta_ns),))])
+    assert broker.published == [
+        Publishing("machinery_exchange", "mail", b"1", queue=engine.topology.target("mail"))
+    ]
+
+
+def test_a_delayed_message_waits_in_a_queue_of_its_duration(engine: Engine, broker: Broker) -> None:
+    engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + 1_500_000_001, 7),))])
+    place, _ = engine.topology.delay("mail", 1.501)
+    assert broker.published == [Publishing("machinery_exchange", place.name, b"1", priority=7, queue=place)]
+    assert broker.published[0].routing_key == "delay.1501.machinery_exchange.mail", "never too early"
+    assert broker.of("declare anew") == [("mail", 1.0)], (
+        "RabbitMQ drops a message that finds no queue after its wait, and tells nobody"
+    )
+    assert broker.declared.index("mail") < broker.declared.index(place.name)
+    due = NOW + 1501 * 10**6
+    assert broker.of("copy") == [(place.name, "machinery_exchange", "mail", due, NOW)]
+
+
+def test_a_message_due_within_half_a_second_waits_in_a_queue_of_gearmesh(
+    engine: Engine, broker: Broker
+) -> None:
+    """A queue of Go's kind is gone after twice the delay, which may be too soon for what comes late."""
+    engine.commit([Commit(publishes=(Publish("machinery_task", b"1", NOW + 40_000_000),))])
+    place = engine.topology.wait("machinery_tasks", 0.04)
+    assert broker.published == [Publishing("", place.name, b"1", queue=place)]
+    assert place.arguments["x-dead-letter-routing-key"] == "machinery_tasks"
+    due = NOW + place.arguments["x-message-ttl"] * 10**6
+    assert broker.of("copy") == [(place.name, "machinery_exchange", "machinery_task", due, NOW)]
+    engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + SECOND // 2),))])
+    assert broker.published[-1].routing_key == "delay.500.machinery_exchange.mail"
+
+
+def test_where_the_exchange_decides_each_delay_goes_back_through_it(broker: Broker) -> None:
+    engine = Engine(broker, exchange_type="topic")
+    engine.commit([Commit(publishes=(Publish("mail.new", b"1", NOW + 40_000_000),))])
+    (item,) = broker.published
+    assert (item.exchange, item.routing_key) == ("machinery_exchange", "delay.40.machinery_exchange.mail.new")
+    assert "machinery_tasks" in broker.declared
+
+
+@pytest.mark.parametrize("ms", [40, 1500])
+def test_the_one_queue_for_delayed_messages_has_no_second_copies(broker: Broker, ms: int) -> None:
+    """A message there waits for those before it, too, so nobody can say until when."""
+    engine = Engine(broker, delayed_queue="later")
+    engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + ms * 10**6),))])
+    (item,) = broker.published
+    assert (item.exchange, item.routing_key, item.expiration) == ("machinery_exchange", "later", str(ms))
+    assert broker.of("copy") == []
+
+
+def test_a_delay_that_is_too_long_settles_and_sends_nothing(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver()
+    late = NOW + 2000 * 86_400 * SECOND
+    with pytest.raises(LocalProtocolError, match="2000 days"):
+        engine.commit(
+            [
+                Commit(
+                    publishes=(Publish("mail", b"1"), Publish("mail", b"2", late)),
+                    settle=Settle(held.delivery),
+                )
+            ]
+        )
+    assert (broker.of("publish"), broker.of("frames")) == ([], [])
+    assert held.delivery.id in engine.ledger.held
+
+
+# -- what becomes of the delivery
+
+
+def test_an_acknowledged_delivery_is_held_no_more(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver()
+    assert engine.commit([settle(held)]) == ["done"]
+    assert broker.settlements == [method(ack(3, 1, multiple=True))]
+    assert engine.ledger.held == engine.ledger.open == {}
+
+
+def test_a_kept_delivery_goes_on_being_held(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver()
+    keep = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery, "keep"))
+    assert engine.commit([keep, keep]) == ["done", "done"]
+    assert len(broker.published) == 2
+    assert broker.of("frames") == []
+    assert engine.ledger.held == {held.delivery.id: held}
+
+
+def test_a_delivery_that_is_put_back_is_there_when_the_commit_returns(engine: Engine, broker: Broker) -> None:
+    first, second = engine.deliver(), engine.deliver()
+    assert engine.commit([settle(second), settle(first, "head")]) == ["done", "done"]
+    assert broker.settlements == [method(nack(3, 1)), method(ack(3, 2, multiple=True))], (
+        "put back before the frame that would acknowledge it"
+    )
+    assert broker.log[-1] == ("barrier", engine.tags)
+
+
+HEADERS = {
+    "trace": "x",
+    "x-death": [{"count": 1}],
+    "x-first-death-exchange": "",
+    "x-first-death-queue": "q",
+    "x-first-death-reason": "expired",
+}
+
+
+def test_a_delivery_goes_to_the_tail_as_it_came_and_then_is_acknowledged(
+    engine: Engine, broker: Broker
+) -> None:
+    held = engine.deliver(b"bytes", headers=HEADERS, properties={"priority": 3, "content_type": "text/plain"})
+    assert engine.commit([settle(held, "tail")]) == ["done"]
+    assert broker.published == [
+        Publishing("", "jobs", b"bytes", {"trace": "x"}, 3, content_type="text/plain")
+    ], "without RabbitMQ's own headers, by which it would see it go in circles"
+    assert [kind for kind, _ in broker.log if kind in ("publish", "frames")] == ["publish", "frames"]
+    assert broker.settlements == [method(ack(3, 1, multiple=True))]
+
+
+def test_a_possible_duplicate_counts_its_turns_at_the_tail(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver(headers={"x-gearmesh-again": 2}, turn=2)
+    engine.commit([settle(held, "tail")])
+    assert broker.published[0].headers == {"x-gearmesh-again": 3}
+
+
+def test_a_message_that_was_lost_with_its_consumer_says_so_at_the_tail(
+    engine: Engine, broker: Broker
+) -> None:
+    """The copy looks new to RabbitMQ."""
+    held = engine.deliver()
+    held.recorded = True
+    engine.commit([settle(held, "tail")])
+    assert broker.published[0].headers == {"x-gearmesh-lost": True}
+    assert broker.of("clear") == [], "it has not run to its end"
+
+
+@pytest.mark.parametrize(
+    ("how", "cleared"), [("ack", True), ("dead", True), ("later", True), ("head", False), ("tail", False)]
+)
+def test_the_records_of_a_lost_message_go_when_it_is_done(
+    engine: Engine, broker: Broker, how: str, cleared: bool
+) -> None:
+    held, other = engine.deliver(), engine.deliver()
+    held.recorded = True
+    engine.commit([settle(held, how), settle(other, how)])
+    assert broker.of("clear") == ([held.delivery.id] if cleared else [])
+
+
+def test_a_delivery_that_is_to_come_later_waits_in_a_queue_that_leads_back(
+    engine: Engine, broker: Broker
+) -> None:
+    held = engine.deliver(b"bytes", headers=HEADERS)
+    assert engine.commit([settle(held, "later", at_ns=NOW + 2 * SECOND)]) == ["done"]
+    place = engine.topology.wait("jobs", 2)
+    assert broker.published == [Publishing("", place.name, b"bytes", {"trace": "x"}, queue=place)]
+    assert place.name in broker.declared
+
+
+def test_a_delivery_whose_time_has_come_goes_straight_to_the_tail(engine: Engine, broker: Broker) -> None:
+    engine.commit([settle(engine.deliver(), "later", at_ns=NOW)])
+    assert broker.published == [Publishing("", "jobs", b"body", {})]
+
+
+def test_a_wait_beyond_what_rabbitmq_takes_is_cut_and_the_message_waits_once_more(
+    engine: Engine, broker: Broker
+) -> None:
+    engine.commit([settle(engine.deliver(), "later", at_ns=NOW + 10**9 * SECOND)])
+    (item,) = broker.published
+    assert item.queue is not None
+    assert item.queue.arguments["x-expires"] < 10 * 365 * 86_400 * 1000
+
+
+def test_a_dead_letter_says_why_and_when(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver(b"bytes", headers=HEADERS, properties={"priority": 3})
+    assert engine.commit([settle(held, "dead", reason="it is broken")]) == ["done"]
+    assert broker.published == [
+        Publishing(
+            "",
+            "gearmesh:dead:jobs",
+            b"bytes",
+            {"trace": "x", "x-gearmesh-reason": "it is broken", "x-gearmesh-died": NOW_MS},
+            3,
+            queue=engine.topology.dead("jobs"),
+        )
+    ]
+    assert broker.declared == ["gearmesh:dead:jobs"]
+    assert broker.settlements == [method(ack(3, 1, multiple=True))]
+
+
+# -- messages for tasks that no worker here knows
+
+
+def aside(engine: Engine, header: str | None, *, max_age: float = 3600) -> str:
+    """Set a message aside that came with this header; return the outcome."""
+    held = engine.deliver(headers=None if header is None else {"x-gearmesh-aside": header, "trace": "x"})
+    (outcome,) = engine.commit([settle(held, "aside", reason="odd", max_age=max_age)])
+    return outcome
+
+
+def test_the_first_meeting_puts_it_at_the_tail_at_once(engine: Engine, broker: Broker) -> None:
+    """Another worker may have registered its task."""
+    assert aside(engine, None) == "done"
+    assert broker.published == [Publishing("", "jobs", b"body", {"x-gearmesh-aside": f"{NOW_MS} 0"})]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "seconds"), [(0, 0.05), (1, 0.1), (5, 1.6), (9, 25.6), (10, 30.0), (16, 30.0), (4000, 30.0)]
+)
+def test_each_further_meeting_doubles_its_wait_up_to_half_a_minute(
+    engine: Engine, broker: Broker, rounds: int, seconds: float
+) -> None:
+    assert aside(engine, f"{NOW_MS - 1000} {rounds}") == "done"
+    place = engine.topology.wait("jobs", seconds)
+    headers = {"x-gearmesh-aside": f"{NOW_MS - 1000} {rounds + 1}", "trace": "x"}
+    assert broker.published == [Publishing("", place.name, b"body", headers, queue=place)]
+
+
+def test_after_its_longest_age_it_is_a_dead_letter(engine: Engine, broker: Broker) -> None:
+    assert aside(engine, f"{NOW_MS - 59_999} 3", max_age=60) == "done"
+    assert aside(engine, f"{NOW_MS - 60_000} 3", max_age=60) == "expired"
+    assert broker.published[-1] == Publishing(
+        "",
+        "gearmesh:dead:jobs",
+        b"body",
+        {
+            "trace": "x",
+            "x-gearmesh-reason": "no worker has registered the task odd",
+            "x-gearmesh-died": NOW_MS,
+        },
+        queue=engine.topology.dead("jobs"),
+    )
+
+
+def test_it_is_met_twice_before_it_is_a_dead_letter(engine: Engine, broker: Broker) -> None:
+    assert aside(engine, None, max_age=0) == "done"
+    assert aside(engine, f"{NOW_MS} 0", max_age=0) == "expired"
+
+
+@pytest.mark.parametrize("header", ["", "x", "12", "12 ", "12 x", "-12 3", "12 3 4"])
+def test_a_header_that_says_nothing_counts_as_a_first_meeting(
+    engine: Engine, broker: Broker, header: str
+) -> None:
+    assert aside(engine, header) == "done"
+    assert broker.published[0].headers == {"x-gearmesh-aside": f"{NOW_MS} 0", "trace": "x"}
+    assert broker.published[0].routing_key == "jobs"
+
+
+# -- what is held, and what is lost
+
+
+def test_a_delivery_that_is_not_held_settles_and_sends_nothing(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver()
+    commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
+    other = Commit(publishes=(Publish("mail", b"2"),))
+    engine.ledger.forget(held.delivery.id)
+    assert engine.lost(cast(Settle, commit.settle))
+    assert engine.commit([commit, other]) == ["lost", "done"]
+    assert [item.body for item in broker.published] == [b"2"], "the others of the same call happen"
+    assert broker.of("frames") == []
+
+
+def test_a_delivery_is_settled_once_in_a_call(engine: Engine, broker: Broker) -> None:
+    held = engine.deliver()
+    assert not engine.lost(Settle(held.delivery))
+    assert engine.commit([settle(held), settle(held), settle(held, "keep")]) == ["done", "lost", "lost"]
+    assert len(broker.settlements) == 1
+
+
+@pytest.mark.parametrize("how", ["ack", "tail", "head", "dead"])
+def test_a_delivery_whose_channel_was_closed_comes_again_and_settles_nothing(
+    engine: Engine, broker: Broker, how: str
+) -> None:
+    held = engine.deliver()
+    engine.tags.open = False
+    assert engine.commit([settle(held, how)]) == ["lost"]
+    assert (broker.of("publish"), broker.of("frames")) == ([], [])
+    assert engine.ledger.held == {}, "the redelivery is another delivery"
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed a moment ago", "lost with its connection"])
+def test_a_running_delivery_without_a_channel_stays_held_to_be_reclaimed(
+    engine: Engine, broker: Broker, closed: bool
+) -> None:
+    held = engine.deliver()
+    if closed:
+        engine.tags.open = False
+    else:
+        engine.ledger.set_adrift(held)
+    assert engine.commit([settle(held, "keep")]) == ["lost"]
+    assert engine.ledger.held == {held.delivery.id: held}
+
+
+def test_a_connection_that_breaks_before_the_acknowledgement_loses_the_delivery(
+    engine: Engine, broker: Broker
+) -> None:
+    held = engine.deliver()
+    broker.breaks = RecoverableConnectionError("gone")
+    commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
+    assert engine.commit([commit]) == ["lost"]
+    assert len(broker.published) == 1, "RabbitMQ had taken it by then"
+    assert engine.ledger.held == {}
+
+
+def test_a_delivery_of_another_consumer_of_this_process_is_settled_through_its_channel(
+    engine: Engine, broker: Broker
+) -> None:
+    ledger = LEDGERS.get("another consumer of this test")
+    held = engine.deliver(ledger=ledger)
+    assert engine.commit([settle(held)]) == ["done"]
+    assert (ledger.held, len(broker.settlements)) == ({}, 1)
+
+
+def test_a_repeated_batch_sends_all_of_it_under_its_token_though_its_delivery_is_gone(
+    engine: Engine, broker: Broker
+) -> None:
+    """The publisher skips what the first try sent; it has to know the whole batch for that."""
+    held = engine.deliver()
+    commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
+    token = Token("me", 1)
+    assert engine.commit([commit], token=token) == ["done"]
+    broker.begun.add(token)
+    assert engine.commit([commit], token=token) == ["done"]
+    assert [item.body for item in broker.published] == [b"1", b"1"]
+    assert len(broker.settlements) == 1
+    assert engine.commit([commit], token=Token("me", 2)) == ["lost"]
+
+
+def test_kombus_own_ack_and_reject_settle_what_is_held(engine: Engine, broker: Broker) -> None:
+    first, second = engine.deliver(), engine.deliver()
+    engine.settle_one(first.delivery.id, "ack")
+    engine.settle_one(second.delivery.id, "head")
+    engine.settle_one(second.delivery.id, "ack")
+    assert broker.settlements == [method(ack(3, 1, multiple=True)), method(nack(3, 2))]
+
+
+def test_deliveries_that_were_not_begun_are_put_back_without_a_commit(engine: Engine, broker: Broker) -> None:
+    helds = [engine.deliver() for _ in range(3)]
+    assert engine.put_back(helds[1:]) == 2
+    assert broker.settlements == [method(nack(3, 2)), method(nack(3, 3))]
+    assert engine.ledger.held == {helds[0].delivery.id: helds[0]}
+
+
+kinds = st.sampled_from(["ack", "keep", "head", "tail", "aside", "later", "dead"])
+
+
+@given(st.lists(kinds, max_size=12), st.randoms(use_true_random=False))
+def test_each_delivery_is_settled_as_it_should_be_and_no_message_is_ever_nowhere(
+    hows: list[str], random: Any
+) -> None:
+    """Whatever order, and whatever other deliveries do."""
+    broker = Broker()
+    engine = Engine(broker)
+    helds = [engine.deliver(b"%d" % number) for number in range(len(hows))]
+    pairs = list(zip(helds, hows, strict=True))
+    random.shuffle(pairs)
+    assert engine.commit([settle(held, how) for held, how in pairs]) == ["done"] * len(pairs)
+    copied = [held.body for held, how in pairs if how in ("tail", "aside", "later", "dead")]
+    assert [item.body for item in broker.published] == copied, "in the order of the commits"
+    kept = [held.tag for held, how in pairs if how == "keep"]
+    put_back = [held.tag for held, how in pairs if how == "head"]
+    unsettled = {held.tag for held in helds}
+    for payload in broker.settlements:
+        tag, multiple = int.from_bytes(payload[4:12], "big"), payload[12] & 1
+        meant = {each for each in unsettled if each <= tag} if multiple else {tag}
+        if payload[:4] == b"\0\x3c\0\x78":
+            assert meant <= set(put_back)
+        else:
+            assert not meant & {*put_back, *kept}
+        unsettled -= meant
+    assert unsettled == set(kept)
+    assert set(engine.ledger.held.values()) == {held for held in helds if held.tag in kept}
