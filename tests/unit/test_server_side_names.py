@@ -1,0 +1,516 @@
+"""Names that gearmesh writes into servers, frozen: programs of other versions, and of Machinery, look for these.
+
+A name that changes here is lost data there. So each stands once more, as a literal.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+import gearmesh
+from gearmesh.app.unique import release_claims
+from gearmesh.backends.amqp.announcing import announcement, declare_exchange
+from gearmesh.backends.amqp.layout import Layout
+from gearmesh.backends.memcache.keys import key_of, side_key
+from gearmesh.backends.mongodb.documents import changes_of, group_document, moment
+from gearmesh.backends.mongodb.revocations import Revoked
+from gearmesh.celery import message as celery_message
+from gearmesh.celery import steps as celery_steps
+from gearmesh.config import AMQPConfig, Config
+from gearmesh.config.mongodb import MongoDBConfig
+from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON, LOST
+from gearmesh.transports.amqp.frames import Publishing, Queue, table
+from gearmesh.transports.amqp.sender import AGAIN, SPARE
+from gearmesh.transports.amqp.spares import _ALIVE
+from gearmesh.transports.amqp.suspects import Suspects
+from gearmesh.transports.amqp.topology import Topology
+from gearmesh.transports.base import SIGNATURE
+from gearmesh.transports.redis.desk import RATED
+from gearmesh.wire import names
+from gearmesh.wire.codec import encode
+from gearmesh.wire.names import QueueKeys
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
+
+CONSTANTS = {
+    "AMQP_ALIVE": "gearmesh:alive",
+    "AMQP_DONE": "gearmesh:done",
+    "AMQP_LOOKING": "gearmesh:looking",
+    "CHORD_MUTEX": "TriggerChordMutex",
+    "DEFAULT_QUEUE": "machinery_tasks",
+    "DELAYED_TASKS": "delayed_tasks",
+    "EXPIRES_HEADER": "gearmesh-expires",
+    "MONGO_CLAIMS": "gearmesh_claims",
+    "MONGO_DATABASE": "machinery",
+    "MONGO_GROUPS": "group_metas",
+    "MONGO_REPORTS": "gearmesh_reports",
+    "MONGO_REVOKED": "gearmesh_revoked",
+    "MONGO_TASKS": "tasks",
+    "PREFIX": "gearmesh:",
+    "REVOKED": "gearmesh:revoked",
+}
+
+#: function -> arguments, and what it returns
+FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
+    "absent": [(("jobs",), "gearmesh:{jobs}:absent"), (("a{b}c",), "gearmesh:{b}:absent")],
+    "acknowledgement": [((), "gearmesh:ack"), (("jobs",), "gearmesh:{jobs}:ack")],
+    "amqp_dead": [(("jobs",), "gearmesh:dead:jobs")],
+    "amqp_deaths": [((0xAB,), "gearmesh:deaths:000000ab")],
+    "amqp_delay": [((1500, "ex", "key"), "delay.1500.ex.key")],
+    "amqp_lasting": [(("delay.1500.ex.key",), "gearmesh:delay.1500.ex.key")],
+    "amqp_overdue": [((0xAB,), "gearmesh:overdue:000000ab")],
+    "amqp_sent": [(("me",), "gearmesh:sent:me")],
+    "amqp_spare": [((10,), "gearmesh:spare:10")],
+    "amqp_suspect": [((0xAB,), "gearmesh:suspect:000000ab")],
+    "amqp_wait": [((50, "jobs"), "gearmesh:wait:50:jobs")],
+    "celery_meta": [(("id",), "id.celery")],
+    "chord_progress": [(("g",), "gearmesh:progress:g")],
+    "chord_taker": [(("g",), "gearmesh:taker:{g}")],
+    "chord_triggered_queue": [(("g",), "g_chord_triggered")],
+    "done_channel": [((0,), "gearmesh:done:0"), ((3,), "gearmesh:done:3")],
+    "done_queue": [(("me",), "gearmesh:heard:me")],
+    "failure_record": [(("id",), "gearmesh:failure:id")],
+    "group_lock_queue": [(("g",), "gearmesh:lock:g")],
+    "group_meta_queue": [(("g",), "gearmesh:meta:g")],
+    "outbox": [(("jobs",), "gearmesh:{jobs}:outbox"), (("a{b}c",), "gearmesh:{b}:outbox")],
+    "periodic_fired": [
+        (("machinery_lock_n* * *",), "gearmesh:{machinery_lock_n* * *}:fired"),
+        (("a{b}c",), "gearmesh:{b}:fired"),
+    ],
+    "periodic_lock": [(("prog", "name", "* * * * *"), "machinery_lock_progname* * * * *")],
+    "probe_key": [(("mark",), "gearmesh:probe:mark")],
+    "publish_token": [(("jobs", "me"), "gearmesh:{jobs}:sent:me")],
+    "queue_of": [
+        (("gearmesh:{jobs}:dead",), "jobs"),
+        (("gearmesh:{b}:a{b}c:aside",), "a{b}c"),
+        (("gearmesh:{jobs}:seen",), None),
+        (("jobs",), None),
+    ],
+    "rate_keys": [(("jobs", "add"), ("gearmesh:{jobs}:rate:add", "gearmesh:{jobs}:rate:add:reserved"))],
+    "revoked_channel": [((3,), "gearmesh:revoked:3")],
+    "slot_tag": [(("jobs",), "jobs"), (("a{b}c",), "b"), (("a{",), "a{")],
+    "task_report": [(("id",), "gearmesh:report:id")],
+    "unique_claim": [(("add", "sha"), "gearmesh:unique:add:sha")],
+}
+
+QUEUE_KEYS = {
+    "queue": "jobs",
+    "prefix": "gearmesh:{jobs}:",
+    "consumers": "gearmesh:{jobs}:consumers",
+    "watched": "gearmesh:{jobs}:watched",
+    "recovered": "gearmesh:{jobs}:recovered",
+    "aside": "gearmesh:{jobs}:aside",
+    "out": "gearmesh:{jobs}:out",
+    "wanted": "gearmesh:{jobs}:wanted:",
+    "grace": "gearmesh:{jobs}:grace",
+    "seen": "gearmesh:{jobs}:seen:",
+    "dead": "gearmesh:{jobs}:dead",
+    "dead_entry": "gearmesh:{jobs}:dead:",
+}
+#: method -> what it returns for a consumer named "me"
+QUEUE_KEYS_OF_A_CONSUMER = {
+    "held": "gearmesh:{jobs}:held:me",
+    "arrived": "gearmesh:{jobs}:arrived:me",
+}
+
+#: Headers of AMQP messages.
+AMQP_HEADERS = {
+    "x-gearmesh-again",
+    "x-gearmesh-aside",
+    "x-gearmesh-died",
+    "x-gearmesh-lost",
+    "x-gearmesh-reason",
+    "x-gearmesh-spare",
+}
+#: Names of RabbitMQ's that gearmesh writes or takes away.
+RABBITMQ = {
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-death",
+    "x-expires",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-message-ttl",
+    "x-queue-type",
+}
+#: Beginnings of names that stand outside ``names.py``: the scheduler's part of a lock, a key that memcached would
+#: refuse, and the prefix that settings may not use.
+ELSEWHERE = {"gearmesh:"}
+
+
+# -- names.py
+
+
+def public_names() -> set[str]:
+    """All that ``names.py`` defines for others, in its ``__all__`` or not."""
+    return {
+        name
+        for name, value in vars(names).items()
+        if not name.startswith("_")
+        and (
+            getattr(value, "__module__", None) == names.__name__
+            or isinstance(value, (str, bytes, int, tuple))
+        )
+    }
+
+
+def test_the_table_has_all_public_names() -> None:
+    """A new name belongs into the table: it is data in servers as soon as one version has it."""
+    assert public_names() == {*CONSTANTS, *FUNCTIONS, "QueueKeys"}
+    assert set(names.__all__) <= public_names()
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_stays(name: str) -> None:
+    assert getattr(names, name) == CONSTANTS[name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_gives_the_name_that_it_gave(name: str) -> None:
+    for arguments, expected in FUNCTIONS[name]:
+        assert getattr(names, name)(*arguments) == expected
+
+
+def test_the_keys_around_a_queue_stay() -> None:
+    keys = QueueKeys("jobs")
+    assert {name: getattr(keys, name) for name in QueueKeys.__slots__} == QUEUE_KEYS
+    methods = {
+        name for name, _ in inspect.getmembers(QueueKeys, inspect.isfunction) if not name.startswith("_")
+    }
+    assert {name: getattr(keys, name)("me") for name in methods} == QUEUE_KEYS_OF_A_CONSUMER
+
+
+def test_a_queue_with_a_tag_of_its_own_puts_its_whole_name_behind_the_tag() -> None:
+    keys = QueueKeys("a{b}c")
+    for name, key in QUEUE_KEYS.items():
+        if name != "queue":
+            assert getattr(keys, name) == key.replace("gearmesh:{jobs}:", "gearmesh:{b}:a{b}c:")
+    assert keys.held("me") == "gearmesh:{b}:a{b}c:held:me"
+    assert keys.arrived("me") == "gearmesh:{b}:a{b}c:arrived:me"
+
+
+# -- settings
+
+
+def test_names_that_settings_may_change_keep_their_defaults() -> None:
+    amqp = AMQPConfig()
+    assert (amqp.exchange, amqp.exchange_type, amqp.binding_key, amqp.delayed_queue) == (
+        "machinery_exchange",
+        "direct",
+        "machinery_task",
+        "",
+    )
+    config = Config(broker="memory://")
+    assert (config.default_queue, config.delayed_tasks_key) == ("machinery_tasks", "delayed_tasks")
+    assert MongoDBConfig().database == "machinery"
+
+
+# -- AMQP
+
+
+def test_the_headers_of_amqp_messages_stay() -> None:
+    found = {
+        "again": AGAIN,
+        "aside": ASIDE,
+        "died": DEAD_AT,
+        "lost": LOST,
+        "reason": DEAD_REASON,
+        "spare": SPARE,
+    }
+    assert found == {name: f"x-gearmesh-{name}" for name in found}
+    assert set(found.values()) == AMQP_HEADERS
+
+
+def typed(arguments: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Arguments with the letter of their type on the wire: another type is another declaration to RabbitMQ."""
+    return {name: (chr(table({"": value})[5]), value) for name, value in arguments.items()}
+
+
+AMQP = Topology(AMQPConfig(), "machinery_tasks")
+DELAY = AMQP.delay("jobs", 1.5)[0]
+
+
+@pytest.mark.parametrize(
+    ("queue", "name", "binding_key", "arguments"),
+    [
+        (AMQP.source("machinery_tasks"), "machinery_tasks", "machinery_task", {}),
+        (AMQP.source("jobs"), "jobs", "jobs", {}),
+        (
+            DELAY,
+            "delay.1500.machinery_exchange.jobs",
+            "delay.1500.machinery_exchange.jobs",
+            {
+                "x-dead-letter-exchange": ("S", "machinery_exchange"),
+                "x-dead-letter-routing-key": ("S", "jobs"),
+                "x-message-ttl": ("l", 1500),
+                "x-expires": ("l", 3000),
+            },
+        ),
+        (
+            AMQP.lasting(DELAY),
+            "gearmesh:delay.1500.machinery_exchange.jobs",
+            "gearmesh:delay.1500.machinery_exchange.jobs",
+            {
+                "x-dead-letter-exchange": ("S", "machinery_exchange"),
+                "x-dead-letter-routing-key": ("S", "jobs"),
+                "x-message-ttl": ("l", 1500),
+                "x-expires": ("l", 603_000),
+            },
+        ),
+        (
+            AMQP.wait("jobs", 0.1),
+            "gearmesh:wait:100:jobs",
+            "",
+            {
+                "x-dead-letter-exchange": ("S", ""),
+                "x-dead-letter-routing-key": ("S", "jobs"),
+                "x-message-ttl": ("I", 100),
+                "x-expires": ("I", 600_200),
+            },
+        ),
+        (AMQP.dead("jobs"), "gearmesh:dead:jobs", "", {}),
+        (AMQP.sent("me"), "gearmesh:sent:me", "", {"x-max-length": ("I", 1), "x-expires": ("I", 600_000)}),
+        (
+            AMQP.spare(1),
+            "gearmesh:spare:10",
+            "",
+            {
+                "x-queue-type": ("S", "classic"),
+                "x-message-ttl": ("I", 610_000),
+                "x-max-length": ("I", 10_000),
+                "x-max-length-bytes": ("I", 1 << 28),
+                "x-expires": ("I", 1_220_000),
+            },
+        ),
+        (_ALIVE, "gearmesh:alive", "", {"x-queue-type": ("S", "classic"), "x-max-length": ("I", 1)}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_queue_of_the_transport_is_declared_as_it_was(
+    queue: Queue, name: str, binding_key: str, arguments: dict[str, Any]
+) -> None:
+    """RabbitMQ refuses another declaration while the first one stands, and another version may have made that."""
+    assert (queue.name, queue.binding_key, queue.auto_delete) == (name, binding_key, False)
+    assert typed(queue.arguments) == arguments
+
+
+class Recorder:
+    """Stands in for channels, connections and collections: it writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.link: Recorder = self
+        self.topology: Recorder = self
+
+    def declarer(self, topology: Any) -> Recorder:
+        return self
+
+    sender = declarer
+
+    def count(self, name: str) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*args: Any, **kwargs: Any) -> None:
+            self.calls.append((name, args, kwargs))
+
+        return call
+
+
+def test_the_queues_that_remember_deaths_are_declared_as_they_were() -> None:
+    channel = Recorder()
+    suspects = Suspects(cast(Any, channel))
+    suspects.note(0xAB, alone=True, certain=True)
+    suspects.expire(0xAB)
+    declared = [args[0] for name, args, _ in channel.calls if name == "ensure"]
+    assert [(queue.name, queue.binding_key, typed(queue.arguments)) for queue in declared] == [
+        (f"gearmesh:{kind}:000000ab", "", {"x-expires": ("I", 86_400_000)})
+        for kind in ("deaths", "suspect", "overdue")
+    ]
+
+
+def test_the_queues_of_states_and_groups_are_declared_as_they_were() -> None:
+    channel = Recorder()
+    layout = Layout("ex", "direct", 3600)
+    layout.declare_exchange(channel)
+    layout.declare(channel, "task")
+    layout.bind(channel, "task")
+    layout.declare_meta(channel, "g")
+    layout.take_trigger(channel, "g", "me")
+    layout.lock(channel, "g")
+    layout.unlock(channel, "g")
+    lives = {"x-message-ttl": 3_600_000, "x-expires": 3_600_000}
+    trigger = {"x-expires": 3_600_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "me"}
+    assert channel.calls == [
+        ("exchange_declare", ("ex", "direct"), {"durable": True, "auto_delete": False}),
+        (
+            "queue_declare",
+            ("task",),
+            {"durable": False, "auto_delete": True, "nowait": True, "arguments": lives},
+        ),
+        ("queue_bind", ("task", "ex", "task"), {"nowait": True}),
+        (
+            "queue_declare",
+            ("gearmesh:meta:g",),
+            {"durable": False, "auto_delete": True, "nowait": True, "arguments": lives},
+        ),
+        (
+            "queue_declare",
+            ("g_chord_triggered",),
+            {"durable": False, "auto_delete": False, "arguments": trigger},
+        ),
+        ("queue_declare", ("gearmesh:lock:g",), {"durable": False, "exclusive": True, "auto_delete": False}),
+        ("queue_delete", ("gearmesh:lock:g",), {"nowait": True}),
+    ]
+
+
+def test_final_states_are_announced_through_the_exchange_that_others_listen_to() -> None:
+    channel = Recorder()
+    declare_exchange(channel)
+    assert channel.calls == [
+        ("exchange_declare", ("gearmesh:done", "fanout"), {"durable": False, "auto_delete": False})
+    ]
+    states = [TaskState(TaskUUID=uuid, State="SUCCESS") for uuid in ("a", "b")]
+    ((exchange, key, body, *_),) = announcement(states)
+    assert (exchange, key, body) == ("gearmesh:done", "", b"a b")
+
+
+def test_the_content_type_of_a_raw_signature_stays() -> None:
+    assert SIGNATURE == "application/x-machinery"
+    assert Publishing("", "jobs", b"").content_type == "application/json"
+
+
+# -- Redis, memcached, MongoDB
+
+
+def test_the_mark_of_a_parked_message_that_waits_for_its_rate_stays() -> None:
+    assert RATED == b"/0000000000000000000000000000000000000000"
+
+
+def test_a_claim_is_named_by_the_task_and_the_sha1_of_its_arguments() -> None:
+    class Claims:
+        released: Sequence[tuple[str, str]] = ()
+
+        def claim(self, key: str, holder: str, seconds: float) -> str:
+            return holder
+
+        def release(self, claims: Sequence[tuple[str, str]]) -> None:
+            self.released = claims
+
+    claims = Claims()
+    sig = Signature(UUID="u", Name="add", Args=(Arg(Type="int64", Value=msgspec.Raw(b"1")),))
+    release_claims(cast(Any, claims), [encode(sig)])
+    assert claims.released == [("gearmesh:unique:add:c3fd4912c796a93f2155dce9f191f02623415c77", "u")]
+
+
+def test_a_key_of_memcached_is_the_name_itself_or_its_sha1() -> None:
+    assert key_of("task_1") == b"task_1"
+    assert side_key("gearmesh:report:task_1") == b"gearmesh:report:task_1"
+    for name in ("gearmesh:report:a b", "x" * 251, ""):
+        assert side_key(name) == b"gearmesh:" + hashlib.sha1(name.encode()).hexdigest().encode()
+
+
+def test_the_fields_of_mongodb_documents_stay() -> None:
+    state = TaskState(
+        TaskUUID="u",
+        TaskName="add",
+        State="PENDING",
+        Results=(TaskResult(Type="int64", Value=msgspec.Raw(b"1")),),
+        Error="e",
+        CreatedAt="2024-01-02T03:04:05Z",
+    )
+    (change,) = changes_of([state], moment(0))
+    fields = change.update()["$set"]
+    assert set(fields) == {"state", "task_name", "results", "error", "created_at", "delete_at"}
+    assert set(fields["results"][0]) == {"type", "value"}
+    meta = GroupMeta(GroupUUID="g", TaskUUIDs=("a", "b"), CreatedAt="2024-01-02T03:04:05Z")
+    assert set(group_document(meta, moment(0))) == {
+        "_id",
+        "task_uuids",
+        "chord_triggered",
+        "lock",
+        "created_at",
+        "delete_at",
+    }
+
+
+# -- Celery
+
+
+def test_what_only_celery_knows_travels_under_the_same_names() -> None:
+    assert (celery_message.HEADER, celery_message.ORIGIN) == ("celery", "gearmesh")
+    assert celery_message._Apart.__struct_encode_fields__ == tuple("nhakerpdcig")
+    steps = celery_steps
+    assert (steps.RAW, steps.GO, steps.APPLY, steps.CHORD, steps.FAILED) == (
+        "gearmesh.raw",
+        "gearmesh.go",
+        "gearmesh.apply",
+        "gearmesh.chord",
+        "gearmesh.failed",
+    )
+
+
+# -- no other names
+
+
+def literals(path: Path) -> Iterator[str]:
+    """All strings and bytes in a module, those of f-strings too, but no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in docstrings:
+            if isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node.value, bytes):
+                yield node.value.decode("latin-1")
+
+
+def test_no_other_module_has_a_name_that_is_not_in_these_tables() -> None:
+    """A new header or argument of AMQP, and a key that is not made by ``names.py``, has to be added here."""
+    package = Path(cast(str, gearmesh.__file__)).parent
+    inside = re.compile(r"(?:gearmesh[:_]|x-)\S*")
+    found = {
+        text
+        for path in sorted(package.rglob("*.py"))
+        if path != Path(cast(str, names.__file__)) and path.relative_to(package).parts[0] != "testing"
+        for text in literals(path)
+        if inside.fullmatch(text)
+    }
+    assert found == AMQP_HEADERS | RABBITMQ | ELSEWHERE
+
+
+def test_no_lua_script_makes_a_name_by_itself() -> None:
+    """They take all names as KEYS and ARGV."""
+    scripts = list(Path(cast(str, gearmesh.__file__)).parent.rglob("*.lua"))
+    assert scripts
+    for path in scripts:
+        code = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
+        assert "gearmesh" not in code, path.name
+
+
+def test_a_revocation_is_a_document_with_its_end_and_its_time() -> None:
+    collection = Recorder()
+    Revoked(lambda: cast(Any, collection)).revoke(["u"], 10)
+    ((name, (changes,), _),) = collection.calls
+    assert name == "bulk_write"
+    assert [set(change._doc) for change in changes] == [{"$max", "$currentDate"}]
+    assert (set(changes[0]._doc["$max"]), changes[0]._doc["$currentDate"]) == ({"delete_at"}, {"at": True})
