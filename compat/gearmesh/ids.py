@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 
 __all__ = ["new_uuid"]
 
 #: UUIDs whose random digits are asked for together: asking the system takes longer than all else.
-_TOGETHER: Final = 64
+_UUIDS_PER_READ: Final = 64
 #: RFC 4122's variant in the first digit of the fourth part; its other two bits stay.
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 #: By process, or a fork's two sides would make the same ones. Not every fork tells Python (uWSGI's does not).
-_spare: PerProcess[list[str]] = PerProcess(list)
+_spare: ProcessLocal[list[str]] = ProcessLocal(list)
 
 
 def new_uuid() -> str:
@@ -23,7 +23,7 @@ def new_uuid() -> str:
     try:
         digits = spare.pop()  # atomic
     except IndexError:
-        more = os.urandom(16 * _TOGETHER).hex()
+        more = os.urandom(16 * _UUIDS_PER_READ).hex()
         digits = more[:32]
         spare.extend(more[at : at + 32] for at in range(32, len(more), 32))
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"

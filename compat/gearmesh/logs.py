@@ -28,7 +28,7 @@ __all__ = ["FORMATS", "HumanFormatter", "JsonFormatter", "TaskFilter", "set_leve
 FORMATS: Final = ("human", "json")
 
 #: What every record has; anything else came with ``extra=``, or from a filter, and is shown as a field.
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {
+_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "taskName",
@@ -44,7 +44,7 @@ _COLOURS: Final = {
 }
 _RESET: Final = "\033[0m"
 #: Libraries that say much: shown from WARNING on.
-_NOISY: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
+_NOISY_LOGGERS: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
 
 
 class TaskFilter(logging.Filter):
@@ -83,13 +83,13 @@ def set_up_logging(level: str = "INFO", format: str = "human", stream: TextIO | 
 def set_level(level: str) -> None:
     """Log from ``level`` on: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
     logging.getLogger().setLevel(level)
-    for noisy in _NOISY:
+    for noisy in _NOISY_LOGGERS:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     for key, value in vars(record).items():
-        if key not in _USUAL and key[0] != "_" and not (value == "" and key in ("task", "uuid")):
+        if key not in _RECORD_ATTRIBUTES and key[0] != "_" and not (value == "" and key in ("task", "uuid")):
             yield key, value
 
 

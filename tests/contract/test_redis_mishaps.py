@@ -23,11 +23,11 @@ from gearmesh import App
 from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
-from gearmesh.board import Board
 from gearmesh.cli import main
 from gearmesh.errors import BackendError, ConfigError, LockError, PublishError
 from gearmesh.locks.registry import open_lock
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.scoreboard import Scoreboard
 from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, signature
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer
@@ -565,7 +565,7 @@ class TestNames(Mishaps):
         tap().publish(queue, *bodies)
         holder, other = tap(queue, prefetch=3, lease=60.0), tap(lease=60.0)
         held = holder.take(3)
-        board = Board.post(holder.name, 2)
+        board = Scoreboard.post(holder.name, 2)
         board.places[1] = held[1].delivery.id
         other.verbs.watch([queue])
         assert other.verbs.pending(queue) == [], "it lives"
@@ -599,7 +599,7 @@ class TestNames(Mishaps):
         tap().publish(queue, *(signature(queue, n) for n in range(2)))
         holder = tap(queue, prefetch=2, lease=60.0)
         held = holder.take(2)
-        board = Board.post(holder.name, 1)
+        board = Scoreboard.post(holder.name, 1)
         board.places[0] = held[1].delivery.id
         board.greedy = True
         board.close(keep=True)

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gearmesh import board as boards
-from gearmesh.board import Board, Evidence, evidence, sweep
+from gearmesh import scoreboard as boards
+from gearmesh.scoreboard import CrashReport, Scoreboard, crash_report, sweep
 
 #: A process that inherits a board, does as told, and waits to be ended.
 CHILD = """
 import os, sys
-from gearmesh.board import Board
-board = Board(int(sys.argv[1]), 3)
+from gearmesh.scoreboard import Scoreboard
+board = Scoreboard(int(sys.argv[1]), 3)
 {what}
 print(flush=True)
 sys.stdin.read()
@@ -34,8 +34,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    board = Board.post("here:1:abc", 3)
+def board() -> Iterator[Scoreboard]:
+    board = Scoreboard.post("here:1:abc", 3)
     yield board
     board.close()
 
@@ -45,7 +45,7 @@ def child() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a process that has a board, and did ``what`` with it."""
     started = []
 
-    def start(board: Board, what: str = "") -> subprocess.Popen[bytes]:
+    def start(board: Scoreboard, what: str = "") -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-c", CHILD.format(what=what), str(board.file)],
             pass_fds=[board.file],
@@ -68,14 +68,14 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def test_nothing_runs_at_first(board: Board) -> None:
+def test_nothing_runs_at_first(board: Scoreboard) -> None:
     assert board.running == []
     assert board.deadline == float("inf")
     assert board.alone_for == float("inf")
     assert not board.greedy
 
 
-def test_places_and_deadline(board: Board) -> None:
+def test_places_and_deadline(board: Scoreboard) -> None:
     board.places[0], board.places[2] = 7, 2**40
     assert board.running == [7, 2**40]
     board.limit(10)
@@ -85,64 +85,64 @@ def test_places_and_deadline(board: Board) -> None:
 
 
 def test_what_a_process_wrote_outlives_it(
-    board: Board, child: Callable[..., subprocess.Popen[bytes]]
+    board: Scoreboard, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     kill(child(board, "board.places[1] = 42; board.limit(5)"))
     assert board.running == [42]
     assert 0 < board.deadline - time.monotonic() <= 5
 
 
-def test_who_lives_leaves_no_evidence(board: Board) -> None:
-    assert evidence(b"here:1:abc") is None
-    assert evidence(b"somebody else") is None
+def test_who_lives_leaves_no_evidence(board: Scoreboard) -> None:
+    assert crash_report(b"here:1:abc") is None
+    assert crash_report(b"somebody else") is None
 
 
 def test_evidence_once_both_are_dead(child: Callable[..., subprocess.Popen[bytes]]) -> None:
-    board = Board.post("here:1:abc", 3)
+    board = Scoreboard.post("here:1:abc", 3)
     process = child(board, "board.places[1] = 42")
     board.close(keep=True)
-    assert evidence(b"here:1:abc") is None, "the child lives"
+    assert crash_report(b"here:1:abc") is None, "the child lives"
     kill(process)
-    assert evidence(b"here:1:abc") == Evidence([42], certain=False)
-    assert evidence(b"here:1:abc") == Evidence([42], certain=False), "looking changes nothing"
-    assert evidence(b"here:1:ab") is None
+    assert crash_report(b"here:1:abc") == CrashReport([42], certain=False)
+    assert crash_report(b"here:1:abc") == CrashReport([42], certain=False), "looking changes nothing"
+    assert crash_report(b"here:1:ab") is None
 
 
 def test_the_supervisor_knows_better_while_it_lives(
-    board: Board, child: Callable[..., subprocess.Popen[bytes]]
+    board: Scoreboard, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     kill(child(board, "board.places[1] = 42"))
-    assert evidence(b"here:1:abc") is None
+    assert crash_report(b"here:1:abc") is None
 
 
 def test_too_much_memory_is_certain(child: Callable[..., subprocess.Popen[bytes]]) -> None:
-    board = Board.post("here:1:abc", 3)
+    board = Scoreboard.post("here:1:abc", 3)
     process = child(board, "board.greedy = True; board.places[0] = 1")
     board.close(keep=True)
     kill(process)
-    assert evidence(b"here:1:abc") == Evidence([1], certain=True)
+    assert crash_report(b"here:1:abc") == CrashReport([1], certain=True)
 
 
 def test_what_is_settled_leaves_nothing(tmp_path: Path) -> None:
-    Board.post("here:1:abc", 3).close()
-    assert evidence(b"here:1:abc") is None
+    Scoreboard.post("here:1:abc", 3).close()
+    assert crash_report(b"here:1:abc") is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_name_from_the_server_is_no_path(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(bytes(64))
-    Board.post("x", 1).close()
+    Scoreboard.post("x", 1).close()
     for name in ("../outside", str(outside), "..", "", "\0", "é" * 300):
-        assert evidence(name.encode()) is None
-    assert evidence(b"\xff") is None
+        assert crash_report(name.encode()) is None
+    assert crash_report(b"\xff") is None
 
 
 def test_another_machine_in_the_same_folder_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    Board.post("here:1:abc", 3).close(keep=True)
-    assert evidence(b"here:1:abc") is not None
+    Scoreboard.post("here:1:abc", 3).close(keep=True)
+    assert crash_report(b"here:1:abc") is not None
     monkeypatch.setattr(boards, "_machine", lambda: b"another")
-    assert evidence(b"here:1:abc") is None
+    assert crash_report(b"here:1:abc") is None
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
@@ -150,29 +150,29 @@ def test_a_folder_that_others_may_write_in_is_not_used(tmp_path: Path, mode: int
     folder = tmp_path / f"gearmesh-{os.getuid()}"
     folder.mkdir()
     folder.chmod(mode)
-    board = Board.post("here:1:abc", 3)
+    board = Scoreboard.post("here:1:abc", 3)
     board.places[0] = 5
     assert board.running == [5], "without a name it serves its supervisor as well"
     board.close(keep=True)
     assert list(folder.iterdir()) == []
-    assert evidence(b"here:1:abc") is None
+    assert crash_report(b"here:1:abc") is None
 
 
 def test_a_link_in_the_folder_s_place_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / f"gearmesh-{os.getuid()}").symlink_to(elsewhere)
-    Board.post("here:1:abc", 3).close(keep=True)
+    Scoreboard.post("here:1:abc", 3).close(keep=True)
     assert list(elsewhere.iterdir()) == []
 
 
 def test_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"gearmesh-{os.getuid()}").write_text("a file")
-    board = Board.post("here:1:abc", 3)
+    board = Scoreboard.post("here:1:abc", 3)
     board.places[2] = 9
     assert board.running == [9]
     board.close()
-    assert evidence(b"here:1:abc") is None
+    assert crash_report(b"here:1:abc") is None
     sweep()
 
 
@@ -181,26 +181,26 @@ def test_no_place_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("no usable temporary directory")
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
-    board = Board.post("here:1:abc", 3)
+    board = Scoreboard.post("here:1:abc", 3)
     board.places[0] = 4
     assert board.running == [4]
     board.close()
-    assert evidence(b"here:1:abc") is None
+    assert crash_report(b"here:1:abc") is None
     sweep()
 
 
 def test_a_folder_that_is_tidied_up_ends_nobody(tmp_path: Path) -> None:
-    board = Board.post("here:1:abc", 1)
+    board = Scoreboard.post("here:1:abc", 1)
     folder = tmp_path / f"gearmesh-{os.getuid()}"
     shutil.rmtree(folder)
     folder.write_text("a file")
-    assert evidence(b"here:1:abc") is None
+    assert crash_report(b"here:1:abc") is None
     sweep()
     board.close()
 
 
 def test_what_a_task_forks_does_not_pass_for_it(child: Callable[..., subprocess.Popen[bytes]]) -> None:
-    board = Board.post("here:1:abc", 3)
+    board = Scoreboard.post("here:1:abc", 3)
     process = child(
         board,
         "board.places[1] = 42; os.register_at_fork(after_in_child=board.close)\n"
@@ -210,7 +210,7 @@ def test_what_a_task_forks_does_not_pass_for_it(child: Callable[..., subprocess.
     board.close(keep=True)
     kill(process)
     try:
-        assert evidence(b"here:1:abc") == Evidence([42], certain=False)
+        assert crash_report(b"here:1:abc") == CrashReport([42], certain=False)
     finally:
         for each in forked:
             each.kill()
@@ -220,17 +220,17 @@ def test_sweeping_takes_what_has_been_nobody_s_for_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / f"gearmesh-{os.getuid()}"
-    living, left = Board.post("living", 1), Board.post("left", 1)
+    living, left = Scoreboard.post("living", 1), Scoreboard.post("left", 1)
     left.close(keep=True)
     for path in folder.iterdir():
         os.utime(path, (1, 1))  # a mapped file's times say little
     sweep()
-    assert evidence(b"left") is not None, "it was first found now"
+    assert crash_report(b"left") is not None, "it was first found now"
     now = time.time_ns()
-    monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.KEPT - 10) * 1e9))
+    monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.DEAD_SCOREBOARD_TTL_S - 10) * 1e9))
     sweep()
-    assert evidence(b"left") is not None
-    monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.KEPT + 10) * 1e9))
+    assert crash_report(b"left") is not None
+    monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.DEAD_SCOREBOARD_TTL_S + 10) * 1e9))
     sweep()
     assert [path.name for path in folder.iterdir()] == [boards._name(b"living")]
     living.close()

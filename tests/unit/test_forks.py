@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import redis
 
-from gearmesh.forks import OwnSockets
+from gearmesh.process_local import OwnSockets
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection

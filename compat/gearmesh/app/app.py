@@ -43,7 +43,7 @@ from gearmesh.config.collisions import check_queue
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
 from gearmesh.wire.names import failure_record
@@ -121,17 +121,17 @@ class App:
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
-        self._backend = PerProcess(self._open_backend)
-        self._waiter = PerProcess(lambda: Waiter(self.backend, shown=self.backend_shown))
-        self._progress = PerProcess(lambda: ProgressBoard(self.backend))
-        self._revocations = PerProcess(lambda: Revocations(self.backend))
+        self._backend = ProcessLocal(self._open_backend)
+        self._waiter = ProcessLocal(lambda: Waiter(self.backend, shown=self.backend_shown))
+        self._progress = ProcessLocal(lambda: ProgressBoard(self.backend))
+        self._revocations = ProcessLocal(lambda: Revocations(self.backend))
         #: :meth:`close` was called.
         self.closed = False
         self.handlers = Handlers()
-        self._config_watch = PerProcess(lambda: Watch(lambda: self.config, self._set_config))
+        self._config_watch = ProcessLocal(lambda: Watch(lambda: self.config, self._set_config))
         #: Remembers the one of several brokers that this process uses.
         self.broker_choice = BrokerChoice()
-        self._twin = PerProcess(self._make_twin)
+        self._twin = ProcessLocal(self._make_twin)
         self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
         self._outbox = Outbox(self, self._publisher)
         self._periodics = Periodics(self)

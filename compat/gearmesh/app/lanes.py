@@ -10,7 +10,7 @@ from typing import Any
 
 from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.commit import Token
 
 __all__ = ["Lane", "Lanes"]
@@ -65,7 +65,7 @@ class Lanes:
     def __init__(self, connect: Callable[[], Any], backend: Callable[[], Backend]) -> None:
         self._connect = connect
         self._backend = backend
-        self._idle: PerProcess[deque[Lane]] = PerProcess(deque)
+        self._idle: ProcessLocal[deque[Lane]] = ProcessLocal(deque)
 
     @contextlib.contextmanager
     def lane(self) -> Iterator[Lane]:

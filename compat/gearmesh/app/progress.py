@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from gearmesh.backends.base import Backend, Reporting
+from gearmesh.backoff import Backoff
 from gearmesh.errors import TaskError
-from gearmesh.pauses import Pauses
 
 __all__ = ["Progress", "ProgressBoard"]
 
@@ -114,7 +114,7 @@ class ProgressBoard:
                 raise
 
     def _loop(self) -> None:
-        pauses = Pauses(GAP)
+        pauses = Backoff(GAP)
         while self._wait():
             try:
                 self._write()

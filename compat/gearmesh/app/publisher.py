@@ -11,9 +11,9 @@ from typing import Any
 
 from gearmesh.app.lanes import Lane, Lanes
 from gearmesh.backends.base import Backend
+from gearmesh.backoff import OutageLog
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
-from gearmesh.pauses import OutageLog
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.registry import connect
 from gearmesh.units import duration

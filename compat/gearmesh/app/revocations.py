@@ -31,7 +31,7 @@ Told = Callable[[set[str]], object]
 
 
 class Revocations:
-    """The service. Make one a process (see :class:`~gearmesh.forks.PerProcess`).
+    """The service. Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
 
     Attributes:
         active: False while :meth:`revoked` could only say no, so that who is in a hurry need not call it.

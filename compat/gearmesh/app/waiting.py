@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.app.watch import EARLY, SHORTEST, Watch, pause_after
 from gearmesh.backends.base import Backend
-from gearmesh.pauses import OutageLog, reason_of
+from gearmesh.backoff import OutageLog, reason_of
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Waiter"]
@@ -29,7 +29,7 @@ REWATCH = 5.0
 
 
 class Waiter:
-    """The service. Make one a process (see :class:`~gearmesh.forks.PerProcess`).
+    """The service. Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
 
     Args:
         shown: the backend's URL for log lines, without its password.

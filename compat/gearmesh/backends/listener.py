@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from gearmesh.backends.announcer import Announcer
-from gearmesh.pauses import Pauses
+from gearmesh.backoff import Backoff
 
 __all__ = ["LOOK", "Hear", "Listener", "redis_channel"]
 
@@ -73,7 +73,7 @@ class Listener:
             stop()
 
     def _listen(self, over: threading.Event) -> None:
-        pauses = Pauses()
+        pauses = Backoff()
         while not over.is_set():
             try:
                 with contextlib.closing(self._hear()) as heard:

@@ -10,7 +10,7 @@ from typing import Final
 
 from gearmesh.backends.store import Store
 from gearmesh.errors import BackendError, ConfigError
-from gearmesh.named import Named
+from gearmesh.shared import SharedByName
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["MemoryBackend"]
@@ -41,7 +41,7 @@ class _Fused:
         return group is not None and self._store.trigger(group, by)
 
 
-_STORES: Final = Named(Store)
+_STORES: Final = SharedByName(Store)
 
 
 class MemoryBackend:

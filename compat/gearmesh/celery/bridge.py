@@ -12,14 +12,14 @@ from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
 from gearmesh.backends.base import Backend, Counting, Yielding
+from gearmesh.backoff import Backoff
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import BackendError, ChordBusy
-from gearmesh.forks import PerProcess
-from gearmesh.pauses import Pauses
+from gearmesh.process_local import ProcessLocal
 from gearmesh.wire import workflow
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, GroupMeta, TaskState
@@ -94,7 +94,7 @@ class Bridge:
         self.celery = app
         self._results: dict[str, Declaration] = {}
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
-        self._waiter = PerProcess(lambda: Waiter(self.backend))
+        self._waiter = ProcessLocal(lambda: Waiter(self.backend))
         self._settings: _Settings | None = None
         _read(app.conf)  # raises what is wrong; what it gives is not kept, for settings may still change
 
@@ -183,7 +183,7 @@ class Bridge:
         Raises:
             BackendError: it was away for 30 s.
         """
-        pauses, began = Pauses(), time.monotonic()
+        pauses, began = Backoff(), time.monotonic()
         while True:
             try:
                 return what()

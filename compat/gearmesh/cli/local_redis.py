@@ -17,9 +17,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gearmesh.backoff import Backoff
 from gearmesh.config.local import FOLDER, socket_of
 from gearmesh.errors import GearmeshError
-from gearmesh.pauses import Pauses
 from gearmesh.testing.servers import find_redis_server
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class LocalRedis:
 
     def _keep(self) -> None:
         """Start the server again whenever it dies."""
-        pauses = Pauses(0.1, 10.0)
+        pauses = Backoff(0.1, 10.0)
         while True:
             assert self._process is not None
             code = self._process.wait()

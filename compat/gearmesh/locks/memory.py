@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gearmesh.locks.base import Claim
-from gearmesh.named import Named
+from gearmesh.shared import SharedByName
 
 __all__ = ["MemoryLock"]
 
@@ -28,7 +28,7 @@ class _Store:
         self.fired = {key: fired for key, fired in self.fired.items() if fired[2] > now}
 
 
-_STORES: Final = Named(_Store)
+_STORES: Final = SharedByName(_Store)
 
 
 class MemoryLock:

@@ -15,7 +15,7 @@ import redis
 from redis import exceptions
 
 from gearmesh.errors import ConfigError
-from gearmesh.forks import OWN_SOCKETS
+from gearmesh.process_local import OWN_SOCKETS
 from gearmesh.urls.addresses import shown_address
 
 if TYPE_CHECKING:

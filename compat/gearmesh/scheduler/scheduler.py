@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from gearmesh.app.app import App
 from gearmesh.app.periodic import Periodic
+from gearmesh.backoff import Backoff, OutageLog
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.locks.base import Claim, Lock
 from gearmesh.locks.registry import open_lock
-from gearmesh.pauses import OutageLog, Pauses
 from gearmesh.scheduler.clock import Clock, SystemClock, Waker
 from gearmesh.scheduler.pool import Pool
 from gearmesh.scheduler.timetable import Firing, Missed, Timetable
@@ -289,7 +289,7 @@ class Scheduler:
 
     def _patience(self, until_ns: int | None, outage: OutageLog) -> Callable[[BaseException], bool]:
         """A function that waits between two tries; it returns False when it is too late or the scheduler leaves."""
-        pauses = Pauses(0.1)
+        pauses = Backoff(0.1)
 
         def wait(exc: BaseException) -> bool:
             outage.failed(exc, "due tasks are kept, and sent if it is back before they are due again")

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Final
 
-from gearmesh.named import Named
+from gearmesh.shared import SharedByName
 from gearmesh.transports.base import Rated
 
 __all__ = ["RATES", "Rates"]
@@ -68,4 +68,4 @@ class Rates:
 
 
 #: The rates of this process by broker; they live as long as one connection to it.
-RATES: Final = Named(Rates)
+RATES: Final = SharedByName(Rates)

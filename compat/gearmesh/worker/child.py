@@ -12,9 +12,9 @@ import sys
 import threading
 from typing import Any
 
-from gearmesh.board import Board
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
+from gearmesh.scoreboard import Scoreboard
 from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
@@ -44,7 +44,7 @@ class Child:
         control: this process's end of the supervisor's :class:`~.control.ControlPipe`.
     """
 
-    def __init__(self, worker: Worker, options: WorkerOptions, board: Board, control: int) -> None:
+    def __init__(self, worker: Worker, options: WorkerOptions, board: Scoreboard, control: int) -> None:
         self._control = control
         self._board = board
         self._worker = worker
@@ -123,7 +123,7 @@ def main(argv: list[str]) -> int:
     """Run a worker as its supervisor says; an exit code."""
     setup = json.loads(argv[1])
     options = options_of(setup["options"])
-    board = Board(setup["board"], options.board_size)
+    board = Scoreboard(setup["board"], options.board_size)
     # It shows that this process lives: what tasks start, or fork, must not keep it open.
     os.set_inheritable(board.file, False)
     os.register_at_fork(after_in_child=board.close)

@@ -13,8 +13,8 @@ import msgspec
 
 from gearmesh.app.flush import Flusher
 from gearmesh.backends.base import Backend
+from gearmesh.backoff import Backoff
 from gearmesh.errors import GearmeshError, Unstorable
-from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
@@ -202,7 +202,7 @@ class Committer:
 
     def _flush(self, items: list[Item]) -> None:
         """Flush until it is known what became of every item."""
-        pauses = Pauses()
+        pauses = Backoff()
         while True:
             try:
                 outcomes = self._outcomes([commit for commit, _ in items], again=pauses.count > 0)

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from gearmesh.backends.base import Backend
+from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError
-from gearmesh.pauses import Pauses
 from gearmesh.wire.commit import Commit, Settle
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Signature
@@ -58,7 +58,7 @@ class History:
         """
         if not self._backend.keeps:
             return None
-        pauses = Pauses()
+        pauses = Backoff()
         while True:
             try:
                 return self._look(job)

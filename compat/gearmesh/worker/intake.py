@@ -11,8 +11,8 @@ from typing import Any
 import kombu
 
 from gearmesh.app.task import Task
+from gearmesh.backoff import Backoff
 from gearmesh.errors import RemoteProtocolError
-from gearmesh.pauses import Pauses
 from gearmesh.transports.base import Channel, Rated
 from gearmesh.transports.ledger import Ledger
 from gearmesh.units import counted
@@ -136,7 +136,7 @@ class Intake:
     # -- the thread
 
     def _loop(self) -> None:
-        pauses = Pauses()
+        pauses = Backoff()
         while not self._closing.is_set():
             connection = self._connect()
             errors = connection.connection_errors
@@ -158,7 +158,7 @@ class Intake:
                 self._channel = None
         self.ready.set()
 
-    def _consume(self, connection: kombu.Connection, pauses: Pauses) -> None:
+    def _consume(self, connection: kombu.Connection, pauses: Backoff) -> None:
         channel = connection.channel()
         queues = [kombu.Queue(name, channel=channel, no_declare=True) for name in self._queues]
         consumer = kombu.Consumer(channel, queues, on_message=self._take, accept=None, auto_declare=False)

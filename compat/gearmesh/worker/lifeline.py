@@ -17,8 +17,8 @@ import kombu
 
 from gearmesh.app.app import App
 from gearmesh.app.flush import Flusher
+from gearmesh.backoff import MAX_RETRY_DELAY_S, Backoff
 from gearmesh.errors import GearmeshError
-from gearmesh.pauses import LONGEST, Pauses
 from gearmesh.transports.base import Drifting
 from gearmesh.transports.registry import connect
 from gearmesh.units import counted
@@ -124,7 +124,7 @@ class Lifeline:
     # -- the thread
 
     def _loop(self) -> None:
-        pauses = Pauses(min(0.1, self._pause), min(LONGEST, self._pause))
+        pauses = Backoff(min(0.1, self._pause), min(MAX_RETRY_DELAY_S, self._pause))
         next_beat = next_look = 0.0
         while not self._closing:
             self._wake.clear()

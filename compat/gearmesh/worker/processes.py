@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from gearmesh.board import Board
-from gearmesh.pauses import Pauses
+from gearmesh.backoff import Backoff
+from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.ledger import consumer_name
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.control import ControlPipe
@@ -49,7 +49,7 @@ class Child:
         self.consumer = consumer_name(options.consumer_tag or "")
         self.started_at = time.monotonic()
         self._oom_kills = oom_kills()
-        self.board = Board.post(self.consumer, options.board_size)
+        self.board = Scoreboard.post(self.consumer, options.board_size)
         self._control = ControlPipe()
         setup = {
             "spec": spec,
@@ -118,7 +118,7 @@ class Seat:
         self._start = start
         self._lifeline = lifeline
         self._grace = grace
-        self._pauses = Pauses(0.1, 30.0)
+        self._pauses = Backoff(0.1, 30.0)
         self._child: Child | None = None
         #: the last one that ended, until what it held is settled
         self._dead: tuple[Child, Death] | None = None

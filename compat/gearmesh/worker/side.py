@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from gearmesh.pauses import Pauses
+from gearmesh.backoff import Backoff
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.control import ControlPipe
 from gearmesh.worker.options import WorkerOptions
@@ -38,7 +38,7 @@ class SchedulerSeat:
         self._broker = broker
         self._control: ControlPipe | None = None
         self._news = news
-        self._pauses = Pauses(0.1, 30.0)
+        self._pauses = Backoff(0.1, 30.0)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = self._start_at = 0.0
         self._passed = 0

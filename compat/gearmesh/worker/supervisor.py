@@ -13,10 +13,10 @@ import signal
 import threading
 
 from gearmesh.app.app import App
-from gearmesh.board import sweep
+from gearmesh.backoff import Backoff
 from gearmesh.config.collisions import check_queue
 from gearmesh.errors import GearmeshError
-from gearmesh.pauses import Pauses
+from gearmesh.scoreboard import sweep
 from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
 from gearmesh.worker.forked import handle_signals
@@ -106,7 +106,7 @@ class Supervisor:
 
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
-        pauses = Pauses(0.1)
+        pauses = Backoff(0.1)
         while not self._signals:
             try:
                 self._line.connect()

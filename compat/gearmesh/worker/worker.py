@@ -13,10 +13,10 @@ import kombu
 
 from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
-from gearmesh.board import Board
+from gearmesh.backoff import reason_of
 from gearmesh.config.collisions import check_queue
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
-from gearmesh.pauses import reason_of
+from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.registry import connect, open_ledger
@@ -83,7 +83,7 @@ class Worker:
         soft_limit: float | None = None,
         hard_limit: float | None = None,
         max_tasks: int | None = None,
-        board: Board | None = None,
+        board: Scoreboard | None = None,
         task_log_limit: int = 0,
     ) -> None:
         if pool == "processes" and (concurrency != 1 or board is None):

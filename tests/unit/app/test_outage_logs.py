@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gearmesh import App, PublishError, ResultTimeout
-from gearmesh.pauses import OutageLog
+from gearmesh.backoff import OutageLog
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 

@@ -21,7 +21,7 @@ from gearmesh.backends.amqp.states import States
 from gearmesh.backends.listener import Listener
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import AMQPTarget
 from gearmesh.wire.names import AMQP_DONE, chord_triggered_queue, group_meta_queue
 from gearmesh.wire.state import GroupMeta, TaskState
@@ -54,7 +54,7 @@ class AMQPBackend:
         self.expire = expire
         options = settings.connection(target)
         layout = Layout(settings.exchange, settings.exchange_type, expire)
-        self._parts = PerProcess(lambda: _Parts(options, layout, expire))
+        self._parts = ProcessLocal(lambda: _Parts(options, layout, expire))
 
     # --- states
 

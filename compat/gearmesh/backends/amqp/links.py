@@ -20,7 +20,7 @@ from amqp import spec
 from amqp.exceptions import MessageNacked
 from amqp.serialization import dumps
 
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 
 __all__ = ["CONNECTION_ERRORS", "Channel", "Got", "Link", "Links", "Publishing"]
 
@@ -295,7 +295,7 @@ class Links:
     def __init__(self, open: Callable[[], Link]) -> None:
         #: makes a connection that belongs to whoever asks
         self.open = open
-        self._pools = PerProcess(_Idle)
+        self._pools = ProcessLocal(_Idle)
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Link]:

@@ -17,7 +17,7 @@ from gearmesh.backends.members import Members
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, Server, Servers, too_large
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstorable
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
 from gearmesh.wire.names import task_report
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
@@ -64,7 +64,7 @@ class MemcacheBackend:
 
     def __init__(self, servers: Sequence[tuple[str, int]], *, expire: int) -> None:
         self.expire = expire
-        self._servers = PerProcess(lambda: Servers(servers))
+        self._servers = ProcessLocal(lambda: Servers(servers))
         self._members = Members(self.read_group, self.touch, self._leading, expire)
         #: group -> monotonic time at which it was first seen locked
         self._locked: dict[str, float] = {}

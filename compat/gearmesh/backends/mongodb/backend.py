@@ -17,7 +17,7 @@ from gearmesh.backends.mongodb.documents import changes_of, group_document, grou
 from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.backends.mongodb.writing import FINAL, update_all, upsert_all
 from gearmesh.errors import BackendError, Unstorable
-from gearmesh.forks import PerProcess
+from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import MongoTarget
 from gearmesh.wire.names import (
     MONGO_CLAIMS,
@@ -53,9 +53,9 @@ class MongoBackend:
 
     def __init__(self, url: str, *, database: str = "", expire: int) -> None:
         self.expire = expire
-        self._connection = PerProcess(lambda: Connection(url, database or MONGO_DATABASE))
+        self._connection = ProcessLocal(lambda: Connection(url, database or MONGO_DATABASE))
         self._members = Members(self.read_group, self.touch, self._leading, expire)
-        self._revoked = PerProcess(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
+        self._revoked = ProcessLocal(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
 
     @classmethod
     def at(cls, target: MongoTarget, *, database: str, expire: int) -> MongoBackend:

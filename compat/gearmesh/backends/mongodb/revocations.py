@@ -14,8 +14,8 @@ from pymongo import UpdateOne
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Table, asking
 from gearmesh.backends.mongodb.documents import moment
 from gearmesh.backends.mongodb.writing import upsert_all
+from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError
-from gearmesh.pauses import Pauses
 
 __all__ = ["Revoked"]
 
@@ -70,7 +70,7 @@ class Revoked:
             self._watches.pop().set()
 
     def _follow(self, wake: Wake, over: threading.Event) -> None:
-        pauses = Pauses()
+        pauses = Backoff()
         told: dict[str, Any] = {}
         since: int | None = None
         table: Table | None = None

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gearmesh.named import Named
+from gearmesh.shared import SharedByName
 from gearmesh.transports import ledger
 from gearmesh.wire.commit import Delivery
 
@@ -131,4 +131,4 @@ class Ledger(ledger.Ledger):
 
 
 #: The ledgers of this process by consumer; each lives as long as one who uses it.
-LEDGERS: Final = Named(Ledger)
+LEDGERS: Final = SharedByName(Ledger)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
 
-from gearmesh.forks import OWN_SOCKETS
+from gearmesh.process_local import OWN_SOCKETS
 from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.inbound import Frame, Inbound
 from gearmesh.transports.amqp.keeper import Keeper

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp.exceptions import ChannelError, RecoverableConnectionError
 from msgspec.structs import replace
 
+from gearmesh.backoff import Backoff
 from gearmesh.errors import PublishError
-from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.frames import Publishing, Writer
 from gearmesh.transports.amqp.notes import ALL, EVERY, Notes
@@ -83,7 +83,7 @@ class Sender:
         source = iter(chunks)
         trouble: Exception | None = None
         ended = healed = False
-        pauses = Pauses()
+        pauses = Backoff()
         deadline = time.monotonic() + self._link.patience
         self._begin()
         try:

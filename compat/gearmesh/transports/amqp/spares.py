@@ -26,8 +26,8 @@ from amqp.exceptions import AccessRefused, AMQPError, NotFound, RecoverableConne
 from kombu.transport import pyamqp
 from msgspec.structs import replace
 
+from gearmesh.backoff import Backoff
 from gearmesh.errors import ConfigError, GearmeshError, PublishError
-from gearmesh.pauses import Pauses
 from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.declaring import AGES
 from gearmesh.transports.amqp.frames import Delivered, Publishing, Queue, read_properties
@@ -216,7 +216,7 @@ class Spares:
         threading.Thread(target=self._look_aside, name="gearmesh-amqp-spares", daemon=True).start()
 
     def _look_aside(self) -> None:
-        pauses = Pauses()
+        pauses = Backoff()
         own = self._link
         while own.broken is None and not own.released and (client := own.client) is not None:
             try:

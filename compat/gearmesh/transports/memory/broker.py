@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from kombu.transport.virtual import BrokerState
 
-from gearmesh.named import Named
+from gearmesh.shared import SharedByName
 from gearmesh.transports.base import Count, DeadLetter, Delayed, Parked, Rated
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
 from gearmesh.transports.rates import Rates
@@ -296,4 +296,4 @@ def _turn(commit: Commit) -> tuple[int, int]:
 
 
 #: The brokers of this process by name; each lives as long as a connection that names it.
-BROKERS: Final = Named(Broker)
+BROKERS: Final = SharedByName(Broker)

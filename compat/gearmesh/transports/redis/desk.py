@@ -10,10 +10,10 @@ import msgpack
 import msgspec
 from redis.exceptions import ResponseError
 
-from gearmesh.board import evidence
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run, run_each
+from gearmesh.scoreboard import crash_report
 from gearmesh.transports.base import Count, DeadLetter, Delayed, Gone, Parked, Rated
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.watch import OVERDUE
@@ -196,7 +196,7 @@ class Desk:
 
         ``watched``: its heartbeat counter, and for how many ms others saw it stand still; see ``watch.lua``.
         """
-        if beat == b"0" or evidence(consumer) is not None:
+        if beat == b"0" or crash_report(consumer) is not None:
             return True
         counter, _, ms = watched.partition(b" ")
         return counter == beat and ms.isdigit() and int(ms) > self.lease * OVERDUE * 1000

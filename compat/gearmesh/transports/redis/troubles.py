@@ -7,7 +7,7 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError
 
-from gearmesh.pauses import Pauses
+from gearmesh.backoff import Backoff
 from gearmesh.redis_scripts.wrong_type import WrongType
 
 __all__ = ["TROUBLES", "Troubles"]
@@ -24,11 +24,11 @@ class Troubles:
     """Remembers what cannot be done now. Belongs to its channel's thread."""
 
     def __init__(self) -> None:
-        self._pauses: dict[str, Pauses] = {}
+        self._pauses: dict[str, Backoff] = {}
 
     def note(self, what: str, exc: BaseException) -> float:
         """Log that something cannot be done, more seldom as it goes on; seconds until the next try."""
-        pauses = self._pauses.setdefault(what, Pauses(FIRST_PAUSE_S, MAX_PAUSE_S))
+        pauses = self._pauses.setdefault(what, Backoff(FIRST_PAUSE_S, MAX_PAUSE_S))
         pause = pauses.next()
         if pauses.count & (pauses.count - 1) == 0:
             log.error("%s: %s (try %d)", what, exc, pauses.count)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from gearmesh.board import Evidence, evidence
 from gearmesh.redis_scripts.runner import run
+from gearmesh.scoreboard import CrashReport, crash_report
 from gearmesh.transports.redis.troubles import TROUBLES
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ CLOSE_PAUSE = 0.03
 class Watch:
     """Reaps by observation: only who was watched standing still for a whole lease is dead.
 
-    Of processes of this machine and user it is known otherwise, and at once (:mod:`gearmesh.board`): whoever starts a
-    worker again, after both its processes were killed, has what they held back in its queue.
+    Of processes of this machine and user it is known otherwise, and at once (:mod:`gearmesh.scoreboard`): whoever
+    starts a worker again, after both its processes were killed, has what they held back in its queue.
 
     Time without a connection does not count, nor does a long pause between two looks: others may have been kept
     from speaking by what kept us from looking. What others have watched does, see ``watch.lua``.
@@ -89,7 +89,7 @@ class Watch:
                 name = consumer.decode()
             except UnicodeDecodeError:  # nobody of ours put it there
                 continue
-            left = evidence(consumer)
+            left = crash_report(consumer)
             if left is not None:
                 self._bury(queue, name, left)
             if ms >= lease * 1000:
@@ -102,7 +102,7 @@ class Watch:
                     pause = min(pause, lease * CLOSE_PAUSE)
         return rest, pause
 
-    def _bury(self, queue: str, consumer: str, left: Evidence) -> None:
+    def _bury(self, queue: str, consumer: str, left: CrashReport) -> None:
         count = self._channel.take_over(
             consumer, queue, lost=True, running=left.running, certain=left.certain
         )

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ["Named"]
+__all__ = ["SharedByName"]
 
 T = TypeVar("T")
 
 
-class Named(Generic[T]):
+class SharedByName(Generic[T]):
     """Finds an object by name as long as somebody uses it.
 
     Only weak references are kept: when the last user lets go, the object and its name are gone, and

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 from weakref import WeakSet
 
-__all__ = ["OWN_SOCKETS", "OwnSockets", "PerProcess"]
+__all__ = ["OWN_SOCKETS", "OwnSockets", "ProcessLocal"]
 
 T = TypeVar("T")
 
 
-class PerProcess(Generic[T]):
+class ProcessLocal(Generic[T]):
     """One ``make()`` a process.
 
     A lock that another thread held at the fork stays locked in the child, and an inherited socket

@@ -11,20 +11,20 @@ from typing import Final
 from gearmesh.units import duration
 from gearmesh.urls import redact_text
 
-__all__ = ["LONGEST", "OutageLog", "Pauses", "reason_of"]
+__all__ = ["MAX_RETRY_DELAY_S", "Backoff", "OutageLog", "reason_of"]
 
 #: Seconds of an outage until it is logged again; the interval doubles each time.
 REMINDER_S: Final = 60.0
 
 #: The longest pause, in seconds, between two tries to reach a server: tasks that wait for the server are run soon after
 #: it is back.
-LONGEST = 1.0
+MAX_RETRY_DELAY_S = 1.0
 
 
-class Pauses:
+class Backoff:
     """Seconds to wait: from ``first``, doubling up to ``most``."""
 
-    def __init__(self, first: float = 0.05, most: float = LONGEST) -> None:
+    def __init__(self, first: float = 0.05, most: float = MAX_RETRY_DELAY_S) -> None:
         self._pause = self._first = first
         self._most = most
         #: how many pauses there were since the last success

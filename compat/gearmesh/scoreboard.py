@@ -16,16 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
-__all__ = ["Board", "Evidence", "evidence", "sweep"]
+__all__ = ["CrashReport", "Scoreboard", "crash_report", "sweep"]
 
 #: Numbers before those of the slots: the deadline, since when a suspect runs alone, whether there was too much memory,
 #: and when it was first found that its process is dead (unix ns; 0: it was not).
-HEADER = 4
+HEADER_NUMBERS = 4
 #: Seconds for which a board is kept from then on; after that it is of no use to anybody: all leases ended long ago.
-KEPT = 86400.0
+DEAD_SCOREBOARD_TTL_S = 86400.0
 
 
-class Board:
+class Scoreboard:
     """Memory shared by two processes: the fetch counters of the jobs that run, a deadline, and evidence.
 
     A child writes a number as it begins a job and another as it ends: no call, nothing to read for the supervisor
@@ -40,16 +40,16 @@ class Board:
     def __init__(self, file: int, slots: int, path: Path | None = None) -> None:
         self.file = file
         self._path = path
-        size = 8 * (HEADER + slots)
+        size = 8 * (HEADER_NUMBERS + slots)
         if os.fstat(file).st_size < size:
             os.ftruncate(file, size)
         self._memory = mmap.mmap(file, size)
         self._numbers = memoryview(self._memory).cast("q")
         #: One place a slot: the fetch counter of what it runs, 0 for nothing.
-        self.places = cast("MutableSequence[int]", self._numbers[HEADER:])
+        self.places = cast("MutableSequence[int]", self._numbers[HEADER_NUMBERS:])
 
     @classmethod
-    def post(cls, consumer: str, slots: int) -> Board:
+    def post(cls, consumer: str, slots: int) -> Scoreboard:
         """A board where others of this machine and user find it by the name of its consumer.
 
         Its file is locked as long as this process or one that inherits the descriptor has it open. Where there is no
@@ -62,7 +62,7 @@ class Board:
         return cls(_nameless(), slots)
 
     @classmethod
-    def _named(cls, folder: Path, path: Path, slots: int) -> Board:
+    def _named(cls, folder: Path, path: Path, slots: int) -> Scoreboard:
         file, draft = tempfile.mkstemp(dir=folder)
         try:
             # Locked before it has its name: one that is found unlocked is a dead process's.
@@ -132,7 +132,7 @@ class Board:
         self._numbers[0] = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
 
 
-class Evidence(NamedTuple):
+class CrashReport(NamedTuple):
     """What a dead process has left.
 
     Attributes:
@@ -144,7 +144,7 @@ class Evidence(NamedTuple):
     certain: bool
 
 
-def evidence(consumer: bytes) -> Evidence | None:
+def crash_report(consumer: bytes) -> CrashReport | None:
     """What is left of a consumer whose process and supervisor are both dead.
 
     None: one of them lives, or nobody here can know, as with those of other machines and users.
@@ -154,7 +154,7 @@ def evidence(consumer: bytes) -> Evidence | None:
     if board is None:
         return None
     try:
-        return Evidence(board.running, board.greedy)
+        return CrashReport(board.running, board.greedy)
     finally:
         board.close()
 
@@ -167,12 +167,12 @@ def sweep() -> None:
             board = _left(path)
             if board is None:
                 continue
-            if board.dead_for() > KEPT:
+            if board.dead_for() > DEAD_SCOREBOARD_TTL_S:
                 path.unlink(missing_ok=True)
             board.close()
 
 
-def _left(path: Path) -> Board | None:
+def _left(path: Path) -> Scoreboard | None:
     """The board at ``path`` if it is a dead process's."""
     try:
         file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -180,7 +180,7 @@ def _left(path: Path) -> Board | None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return Board(file, os.fstat(file).st_size // 8 - HEADER)
+        return Scoreboard(file, os.fstat(file).st_size // 8 - HEADER_NUMBERS)
     except (OSError, ValueError):  # it lives; or this is no board
         os.close(file)
         return None
