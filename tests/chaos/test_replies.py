@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from gearmesh import App, chain, chord
+from gearmesh.interfaces.commit import Delivery
 from gearmesh.redis_scripts.runner import source
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis import Ledger, connecting
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Delivery
 from gearmesh.worker import Worker
 
 COUNT = 300

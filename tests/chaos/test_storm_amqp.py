@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from gearmesh import App, TaskFailed
+from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RabbitServer, RedisServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.base import DeadLetter
 from gearmesh.transports.registry import open_connection
 
 from .harness import Report, Run, Site, Storm

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gearmesh.backends.amqp import AMQPBackend
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts.store import an_int, make_state
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.wire.state import SUCCESS, TaskState

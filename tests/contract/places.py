@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from gearmesh import App
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, RedisConfig
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer
 from gearmesh.transports.registry import open_connection
 

@@ -13,10 +13,10 @@ import amqp
 import pytest
 
 from gearmesh.backends.amqp import AMQPBackend
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError, ConfigError, Unstorable
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import an_int, make_state
 from gearmesh.testing.proxy import Proxy

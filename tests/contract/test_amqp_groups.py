@@ -16,13 +16,13 @@ from gearmesh.app.flush import Flusher
 from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.amqp.groups import CROSSED
 from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.testing.contracts.store import CREATED, run_all
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.wire.names import chord_triggered_queue, group_lock_queue
 from gearmesh.wire.state import GroupMeta, TaskState
 

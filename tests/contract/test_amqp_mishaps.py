@@ -21,6 +21,7 @@ from gearmesh import App, AsyncResult, Retry, chain
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError, LocalProtocolError
+from gearmesh.interfaces.commit import Commit, Publish, Token
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RabbitServer, free_port
 from gearmesh.testing.waiting import eventually
@@ -30,7 +31,6 @@ from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
-from gearmesh.wire.commit import Commit, Publish, Token
 from gearmesh.wire.gotime import from_datetime
 from gearmesh.wire.signature import Signature
 from gearmesh.worker import Worker

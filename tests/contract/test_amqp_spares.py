@@ -15,6 +15,7 @@ import pytest
 
 from gearmesh import App, Retry
 from gearmesh.config import AMQPConfig, Config
+from gearmesh.interfaces.commit import Token
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
@@ -22,7 +23,6 @@ from gearmesh.transports.amqp import sender, spares
 from gearmesh.transports.amqp.sender import AGAIN, SPARE
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.urls import AMQPTarget, parse
-from gearmesh.wire.commit import Token
 from gearmesh.wire.names import AMQP_ALIVE, AMQP_LOOKING, amqp_spare
 from gearmesh.worker import Worker
 

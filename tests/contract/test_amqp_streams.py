@@ -12,10 +12,10 @@ from tests.contract.arrived import found
 
 from gearmesh import App, PublishError
 from gearmesh.app.publisher import BATCH
+from gearmesh.interfaces.commit import Token
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
-from gearmesh.wire.commit import Token
 from gearmesh.wire.state import TaskState
 
 #: Some batches, and a part of one.

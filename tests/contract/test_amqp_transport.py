@@ -15,6 +15,7 @@ import pytest
 from gearmesh import App
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError, PublishError
+from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.servers import RabbitServer
@@ -25,7 +26,6 @@ from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.names import AMQP_ALIVE, amqp_dead, amqp_spare
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "amqp.json").read_text())

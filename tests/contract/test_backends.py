@@ -11,11 +11,11 @@ from uuid import uuid4
 import pytest
 import redis
 
-from gearmesh.backends.base import Backend
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.null import NullBackend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.errors import BackendError, ChordBusy, ConfigError
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.wire.names import CHORD_MUTEX
 from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState

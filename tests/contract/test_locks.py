@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from gearmesh.errors import ConfigError, LockError
-from gearmesh.locks.base import Claim, Lock
+from gearmesh.interfaces.lock import Claim, Lock
 from gearmesh.locks.memory import MemoryLock
 from gearmesh.locks.redis import RedisLock
 from gearmesh.locks.registry import open_lock as open_url
@@ -175,7 +175,7 @@ class TestRedisLock(LockContract):
 #: Takes 300 due moments in turn, and prints which it got.
 RACE = """
 import json, sys
-from gearmesh.locks.base import Claim
+from gearmesh.interfaces.lock import Claim
 from gearmesh.locks.registry import open_lock
 url, key, start = json.loads(sys.argv[1])
 lock = open_lock(url)

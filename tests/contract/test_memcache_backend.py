@@ -16,10 +16,10 @@ import msgspec
 import pytest
 from pymemcache.client.base import Client
 
-from gearmesh.backends.base import Backend
 from gearmesh.backends.memcache import MemcacheBackend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.errors import BackendError, ChordBusy, Unstorable
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import an_int, make_state, run_all
 from gearmesh.testing.servers import MemcachedServer

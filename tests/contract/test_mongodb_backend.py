@@ -22,11 +22,11 @@ from bson import Int64
 from bson.binary import Binary
 from tests.shown import shown
 
-from gearmesh.backends.base import Backend
 from gearmesh.backends.mongodb import MongoBackend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.config import MongoDBConfig
 from gearmesh.errors import BackendError, ConfigError, RemoteProtocolError, Unstorable
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import CREATED, an_int, make_state
 from gearmesh.testing.servers import MongoServer

@@ -14,10 +14,10 @@ from redis.cluster import RedisCluster as ClusterClient
 
 from gearmesh import App, chord
 from gearmesh.app.flush import Flusher
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import ChordCheck, Commit
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import ChordCheck, Commit
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, GroupMeta, TaskState
 from gearmesh.worker import Worker
 

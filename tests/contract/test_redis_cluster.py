@@ -15,10 +15,11 @@ import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gearmesh import App, chain, chord, group
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ChordBusy
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Publish, Settle, Token
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.spread import SpreadCommits
 from gearmesh.testing.contracts import BackendContract, TransportContract
@@ -26,7 +27,6 @@ from gearmesh.testing.contracts.support import Connect, OpenTap, TransportFixtur
 from gearmesh.testing.servers import RedisCluster
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Publish, Settle, Token
 from gearmesh.wire.names import CHORD_MUTEX, outbox, slot_tag
 from gearmesh.worker import Worker
 

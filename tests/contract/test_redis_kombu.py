@@ -20,16 +20,16 @@ import redis
 from kombu.asynchronous import Hub
 from kombu.pidbox import Mailbox
 
+from gearmesh.interfaces.commit import Commit, Publish
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import signature
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.gotime import format_ns
 
-ACCEPT = ["json", SIGNATURE]
+ACCEPT = ["json", SIGNATURE_CONTENT_TYPE]
 
 
 class Looped:

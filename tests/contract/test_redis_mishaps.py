@@ -21,10 +21,11 @@ from redis.exceptions import ResponseError
 
 from gearmesh import App
 from gearmesh.app.flush import Flusher
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.cli import main
 from gearmesh.errors import BackendError, ConfigError, LockError, PublishError
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
 from gearmesh.locks.registry import open_lock
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.scoreboard import Scoreboard
@@ -36,7 +37,6 @@ from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.transport import Transport
 from gearmesh.transports.redis.watch import Watch
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import QueueKeys, done_channel
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskState
 from gearmesh.worker import Worker

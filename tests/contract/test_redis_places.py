@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from gearmesh.backends.base import Backend
-from gearmesh.locks.base import Claim, Lock
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.lock import Claim, Lock
 from gearmesh.locks.registry import open_lock as open_url
 from gearmesh.testing.contracts import BackendContract, LockContract, TransportContract
 from gearmesh.testing.contracts.support import Connect

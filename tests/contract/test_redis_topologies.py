@@ -14,9 +14,10 @@ import pytest
 import redis
 
 from gearmesh import App, chain, chord, group
-from gearmesh.backends.base import Backend
 from gearmesh.config import RedisConfig
 from gearmesh.errors import ConfigError, PublishError, ResultTimeout
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Publish, Token
 from gearmesh.testing.contracts.announcing import Announcing
 from gearmesh.testing.contracts.besides import Besides
 from gearmesh.testing.contracts.delaying import Delaying
@@ -30,7 +31,6 @@ from gearmesh.testing.contracts.support import Connect
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer, free_port
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.commit import Commit, Publish, Token
 from gearmesh.worker import Worker
 
 from .places import Place

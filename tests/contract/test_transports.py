@@ -15,9 +15,10 @@ import kombu
 import pytest
 import redis
 
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import ConfigError
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures
 from gearmesh.testing.proxy import Proxy
@@ -26,7 +27,6 @@ from gearmesh.testing.waiting import eventually
 from gearmesh.transports.memory import Broker
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import RedisTarget, parse
-from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import CHORD_MUTEX
 from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from gearmesh import App
 from gearmesh.cli import main
+from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.testing.servers import free_port
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Publish, Settle
 from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
 GOOD = b'{"UUID":"task_1","Name":"resize"}'

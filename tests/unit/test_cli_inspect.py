@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from gearmesh import App, group
 from gearmesh.cli import main
 from gearmesh.config.table import SETTINGS
+from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Publish, Settle
 from gearmesh.worker import Worker
 
 HOUR = 3600 * 10**9

@@ -14,9 +14,9 @@ from tests.unit.terminal import on_terminal
 
 from gearmesh import App, current, group
 from gearmesh.cli import doctor, main, output, tables
+from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Publish, Settle
 from gearmesh.wire.state import TaskState
 from gearmesh.worker import Worker
 

@@ -27,13 +27,13 @@ from gearmesh.celery import message as celery_message
 from gearmesh.celery import steps as celery_steps
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.config.mongodb import MongoDBConfig
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON, LOST
 from gearmesh.transports.amqp.frames import Publishing, Queue, table
 from gearmesh.transports.amqp.sender import AGAIN, SPARE
 from gearmesh.transports.amqp.spares import _ALIVE
 from gearmesh.transports.amqp.suspects import Suspects
 from gearmesh.transports.amqp.topology import Topology
-from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.desk import RATED
 from gearmesh.wire import names
 from gearmesh.wire.codec import encode
@@ -389,7 +389,7 @@ def test_final_states_are_announced_through_the_exchange_that_others_listen_to()
 
 
 def test_the_content_type_of_a_raw_signature_stays() -> None:
-    assert SIGNATURE == "application/x-machinery"
+    assert SIGNATURE_CONTENT_TYPE == "application/x-machinery"
     assert Publishing("", "jobs", b"").content_type == "application/json"
 
 

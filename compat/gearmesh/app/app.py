@@ -35,7 +35,6 @@ from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.app.unique import send_once
 from gearmesh.app.waiting import Waiter
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, NoBroker
 from gearmesh.config.checks import COMMAND_LINE
@@ -43,6 +42,7 @@ from gearmesh.config.collisions import check_queue
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
+from gearmesh.interfaces.backend import Backend
 from gearmesh.process_local import ProcessLocal
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of

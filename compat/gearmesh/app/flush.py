@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import msgspec
 
 from gearmesh.app.groups import Ended, groups_of
-from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
-from gearmesh.transports.base import Channel, Drifting, Streaming
-from gearmesh.wire.commit import Commit, Outcome, Token
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Outcome, Token
+from gearmesh.interfaces.transport import Channel, RedeliversOnDisconnect, SupportsStreaming
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Flusher"]
@@ -32,9 +32,9 @@ class Flusher:
         #: True if a Commit happens as a whole or not at all.
         self.fused = channel.fuse(backend)
         #: The channel as one whose deliveries are lost with its connection; else None.
-        self.drifting = channel if isinstance(channel, Drifting) else None
+        self.drifting = channel if isinstance(channel, RedeliversOnDisconnect) else None
         #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
-        self.streaming = channel if isinstance(channel, Streaming) and not self.fused else None
+        self.streaming = channel if isinstance(channel, SupportsStreaming) and not self.fused else None
         #: the last flush came so far that it sent something
         self._sent = False
         #: the indices of those of its commits that came not even so far that they wrote states

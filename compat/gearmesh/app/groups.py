@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from gearmesh.backends.base import Backend, Counting
 from gearmesh.errors import BackendError, ChordBusy
-from gearmesh.wire.commit import Commit
+from gearmesh.interfaces.backend import Backend, CountsMembers
+from gearmesh.interfaces.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["Ended", "Groups", "groups_of", "member_states"]
@@ -44,7 +44,7 @@ class Groups(Protocol):
 
 def groups_of(backend: Backend) -> Groups:
     """How a backend's groups are looked after."""
-    return _Counted(backend) if isinstance(backend, Counting) else _Listed(backend)
+    return _Counted(backend) if isinstance(backend, CountsMembers) else _Listed(backend)
 
 
 def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskState | None] | None:
@@ -53,7 +53,7 @@ def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskSt
     None in place of a state that has expired. None for all: what the member ``by`` had gathered is lost, the group
     is to be looked at again.
     """
-    if isinstance(backend, Counting):
+    if isinstance(backend, CountsMembers):
         return backend.gathered(group_uuid, by)
     meta = backend.read_group(group_uuid)
     return [None] if meta is None else backend.read(meta.TaskUUIDs)
@@ -99,9 +99,9 @@ class _Listed:
 
 
 class _Counted:
-    """Groups whose members' final states are collected, see :class:`~gearmesh.backends.base.Counting`."""
+    """Groups whose members' final states are collected, see :class:`~gearmesh.interfaces.backend.CountsMembers`."""
 
-    def __init__(self, backend: Counting) -> None:
+    def __init__(self, backend: CountsMembers) -> None:
         self._backend = backend
 
     def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gearmesh.app.flush import Flusher
-from gearmesh.backends.base import Backend
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Token
 from gearmesh.process_local import ProcessLocal
-from gearmesh.wire.commit import Token
 
 __all__ = ["Lane", "Lanes"]
 

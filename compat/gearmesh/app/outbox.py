@@ -12,8 +12,8 @@ from gearmesh.app.plan import Plan
 from gearmesh.app.publisher import Patience, Publisher
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.ids import new_uuid
+from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.wire import gotime, workflow
-from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, TaskState
 from gearmesh.wire.types import load_args

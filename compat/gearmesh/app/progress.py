@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from gearmesh.backends.base import Backend, Reporting
 from gearmesh.backoff import Backoff
 from gearmesh.errors import TaskError
+from gearmesh.interfaces.backend import Backend, SupportsProgress
 
 __all__ = ["Progress", "ProgressBoard"]
 
@@ -54,7 +54,7 @@ class ProgressBoard:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._keeps = isinstance(backend, Reporting)
+        self._keeps = isinstance(backend, SupportsProgress)
         self._told: dict[str, bytes] = {}
         self._news = threading.Condition()
         #: held while reports are on their way, so that no older one overtakes
@@ -86,7 +86,7 @@ class ProgressBoard:
 
     def read(self, uuids: Sequence[str]) -> list[Progress | None]:
         """The last reports; None where there is none. Connection errors go through."""
-        if not isinstance(self._backend, Reporting):
+        if not isinstance(self._backend, SupportsProgress):
             return [None] * len(uuids)
         return [None if body is None else _read(body) for body in self._backend.reports(uuids)]
 
@@ -100,7 +100,7 @@ class ProgressBoard:
             self.flush()
 
     def _write(self) -> None:
-        if not isinstance(self._backend, Reporting):
+        if not isinstance(self._backend, SupportsProgress):
             return
         with self._writing:
             with self._news:

@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gearmesh.app.lanes import Lane, Lanes
-from gearmesh.backends.base import Backend
 from gearmesh.backoff import OutageLog
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.registry import connect
 from gearmesh.units import duration
 from gearmesh.urls import redact
-from gearmesh.wire.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["Patience", "Publisher"]

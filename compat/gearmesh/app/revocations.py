@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
-from gearmesh.backends.base import Backend, Revoking
 from gearmesh.errors import BackendError, TaskError
+from gearmesh.interfaces.backend import Backend, SupportsRevocation
 
 __all__ = ["LASTS", "REVOKED_ERROR", "Revocations"]
 
@@ -48,7 +48,7 @@ class Revocations:
         self._look_at = MANY
         #: the index was read; from then on announcements do
         self._loaded = False
-        self.active = isinstance(backend, Revoking)
+        self.active = isinstance(backend, SupportsRevocation)
 
     def revoke(self, uuids: Sequence[str], lasts: float | timedelta = LASTS) -> None:
         """Revoke tasks, see :meth:`gearmesh.App.revoke`. Connection errors go through.
@@ -62,7 +62,7 @@ class Revocations:
             raise TaskError(f"revoke: lasts is {lasts!r}, expected seconds above 0, or a timedelta")
         if isinstance(uuids, str) or not all(isinstance(uuid, str) and uuid for uuid in uuids):
             raise TaskError(f"revoke: {uuids!r:.80}, expected UUIDs of tasks")
-        if not isinstance(self._backend, Revoking):
+        if not isinstance(self._backend, SupportsRevocation):
             raise BackendError("tasks can't be revoked: this result backend keeps no revocations")
         if uuids:
             self._backend.revoke(uuids, seconds)
@@ -108,14 +108,14 @@ class Revocations:
             unwatch, self._unwatch = self._unwatch, None
             self._loaded = False
             self._known = {}
-            self.active = isinstance(self._backend, Revoking)
+            self.active = isinstance(self._backend, SupportsRevocation)
         if unwatch is not None:
             unwatch()
 
     def _load(self) -> None:
         """Subscribe, then read the index: nothing falls between the two."""
         backend = self._backend
-        if not isinstance(backend, Revoking):
+        if not isinstance(backend, SupportsRevocation):
             return
         with self._lock:
             if self._loaded:

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from gearmesh.backends.base import Backend, Claiming
 from gearmesh.errors import RemoteProtocolError, TaskError
+from gearmesh.interfaces.backend import Backend, SupportsClaims
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import unique_claim
 from gearmesh.wire.signature import Signature
@@ -52,7 +52,7 @@ def send_once(
         TaskError: the backend can't keep claims.
         Exception: what ``store_pending`` and ``send`` raise, and the backend's ``connection_errors``.
     """
-    if not isinstance(backend, Claiming):
+    if not isinstance(backend, SupportsClaims):
         raise TaskError(
             f"task {sig.Name!r}: unique_for needs a result backend that keeps claims (redis, memcache, mongodb, memory)"
         )
@@ -87,7 +87,7 @@ def release_claims(backend: Backend, bodies: Sequence[bytes]) -> None:
 
     Raises the backend's ``connection_errors``.
     """
-    if not isinstance(backend, Claiming):
+    if not isinstance(backend, SupportsClaims):
         return
     claims = []
     for body in bodies:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.app.watch import EARLY, SHORTEST, Watch, pause_after
-from gearmesh.backends.base import Backend
 from gearmesh.backoff import OutageLog, reason_of
+from gearmesh.interfaces.backend import Backend
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Waiter"]

@@ -32,7 +32,7 @@ class Members:
         self._leading = leading
 
     def finished(self, meta: GroupMeta) -> bool:
-        """See :meth:`gearmesh.backends.base.Backend.finished`."""
+        """See :meth:`gearmesh.interfaces.backend.Backend.finished`."""
         group = self._groups.get(meta.GroupUUID) or self._groups.put(meta)
         known, size = group.known, FIRST
         while known < len(group.members):

@@ -46,7 +46,7 @@ _GLOB: Final = re.compile(r"[*?\[\]\\]")
 
 
 class RedisBackend:
-    """See :class:`gearmesh.backends.base.Backend`.
+    """See :class:`gearmesh.interfaces.backend.Backend`.
 
     Args:
         access: where it is, and how connections are made.

@@ -29,7 +29,7 @@ _FINAL = (SUCCESS.encode(), FAILURE.encode())
 
 
 class ClusterBackend(RedisBackend):
-    """See :class:`gearmesh.backends.base.Backend`."""
+    """See :class:`gearmesh.interfaces.backend.Backend`."""
 
     def __init__(self, access: Access, *, expire: int) -> None:
         super().__init__(access, expire=expire)

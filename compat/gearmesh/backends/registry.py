@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from gearmesh.backends.base import Backend
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.null import NullBackend
 from gearmesh.config import MongoDBConfig, RedisConfig
 from gearmesh.errors import ConfigError
+from gearmesh.interfaces.backend import Backend
 from gearmesh.urls import AMQPTarget, MemcacheTarget, MongoTarget, RedisTarget, parse
 
 __all__ = ["open_backend"]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
 from gearmesh.app.waiting import Waiter
-from gearmesh.backends.base import Backend, Counting, Yielding
 from gearmesh.backoff import Backoff
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
@@ -19,6 +18,7 @@ from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.interfaces.backend import Backend, CountsMembers, SupportsConditionalWrite
 from gearmesh.process_local import ProcessLocal
 from gearmesh.wire import workflow
 from gearmesh.wire.signature import Signature
@@ -209,11 +209,11 @@ class Bridge:
         Raises BackendError as :meth:`insist`.
         """
         backend = self.backend
-        if states[-1].State == FAILURE and isinstance(backend, Yielding):
+        if states[-1].State == FAILURE and isinstance(backend, SupportsConditionalWrite):
             yielding = backend
             self.insist(lambda: yielding.write_unless_success(states))
             return
-        if member is None or not isinstance(backend, Counting):
+        if member is None or not isinstance(backend, CountsMembers):
             self.write(states)
             return
         group, state, counting = member.group_uuid, states[-1], backend

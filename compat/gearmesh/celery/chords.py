@@ -11,7 +11,6 @@ from celery.exceptions import ChordError
 from celery.result import GroupResult
 
 from gearmesh.app.groups import member_states
-from gearmesh.backends.base import Counting
 from gearmesh.celery.bridge import BUSY, Bridge
 from gearmesh.celery.canvas import GoStep
 from gearmesh.celery.members import Membership, membership
@@ -19,6 +18,7 @@ from gearmesh.celery.meta import read_side, side_state
 from gearmesh.celery.results import to_json
 from gearmesh.celery.steps import is_raw, raw_of
 from gearmesh.errors import BackendError
+from gearmesh.interfaces.backend import CountsMembers
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.names import celery_meta
 from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
@@ -60,7 +60,7 @@ class Chords:
         shape = _shape(results)
         # Celery's callback wants the results of a group in a list of their own. Where a backend counts, who fires a
         # chord deletes the group: a Celery worker that is then to go on finds the members here.
-        if shape != members or isinstance(self.bridge.backend, Counting):
+        if shape != members or isinstance(self.bridge.backend, CountsMembers):
             states.append(side_state(_shape_of(group_id), to_json({"shape": shape})))
         self.bridge.write(states)
 
@@ -96,7 +96,7 @@ class Chords:
     def _complete(self, member: Membership, by: str) -> bool:
         """True if the member ``by`` is to fire its group's chord, if it gets the trigger."""
         backend, group_id, count = self.bridge.backend, member.group_uuid, member.count
-        if isinstance(backend, Counting):
+        if isinstance(backend, CountsMembers):
             counting = backend
             return self.bridge.insist(lambda: counting.gather(group_id, count, by, member.again))
         meta = self.bridge.group(group_id)
@@ -114,7 +114,7 @@ class Chords:
             hand.fired = False
             raise
         finally:
-            if isinstance(backend := self.bridge.backend, Counting):
+            if isinstance(backend := self.bridge.backend, CountsMembers):
                 backend.let_go(group_id, by, hand.fired)
 
     def _trigger(self, group_id: str, by: str) -> bool:
@@ -186,7 +186,7 @@ class Chords:
         while True:
             found = self._read(uuids)
             seen = all(state is not None and state.final for state in found[: len(members)])
-            if seen or not isinstance(self.bridge.backend, Counting) or time.monotonic() > deadline:
+            if seen or not isinstance(self.bridge.backend, CountsMembers) or time.monotonic() > deadline:
                 return found
             time.sleep(BUSY)
 

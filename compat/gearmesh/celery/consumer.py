@@ -10,7 +10,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from gearmesh.celery.joining import bridge_of
 from gearmesh.errors import GearmeshError
-from gearmesh.wire.commit import Commit, Settle
+from gearmesh.interfaces.commit import Commit, Settle
 
 __all__ = ["Consumer"]
 

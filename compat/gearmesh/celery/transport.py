@@ -21,14 +21,14 @@ from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.looping import LoopedLink, Looping
 from gearmesh.celery.message import from_wire, to_wire
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
+from gearmesh.interfaces.commit import Commit, Publish, Settle
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.redis_scripts.runner import run
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel
-from gearmesh.transports.base import SIGNATURE
 from gearmesh.transports.redis.channel import Channel as RedisChannel
 from gearmesh.wire import gotime
 from gearmesh.wire.codec import decode, encode, encode_state
-from gearmesh.wire.commit import Commit, Publish, Settle
 from gearmesh.wire.state import PENDING, TaskState
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Bridging:
         if packed:
             content = decompress(body, packed)
         message = None
-        if content_type != SIGNATURE:
+        if content_type != SIGNATURE_CONTENT_TYPE:
             plain = {name: value for name, value in headers.items() if name != "compression"}
             message = read(content, content_type, plain, {**properties, "priority": priority or 0})
         return as_kombu() if message is None else _Task(message, as_kombu)
@@ -126,7 +126,7 @@ class Bridging:
     def message_to_python(self, raw_message: Any) -> Any:
         """kombu's hook: a signature becomes a message that a Celery worker understands."""
         message = super().message_to_python(raw_message)  # type: ignore[misc]
-        if message.content_type == SIGNATURE and not message.errors:
+        if message.content_type == SIGNATURE_CONTENT_TYPE and not message.errors:
             try:
                 _into(message)
             except ProtocolError:

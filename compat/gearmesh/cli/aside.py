@@ -15,7 +15,7 @@ from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.cli.times import exact, ns_of_unix, span, time_cell
 from gearmesh.errors import GearmeshError
-from gearmesh.transports.base import ListsParked, Parked
+from gearmesh.interfaces.transport import ParkedMessage, SupportsParkedListing
 from gearmesh.units import counted
 
 __all__ = ["aside"]
@@ -40,13 +40,13 @@ def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pla
     app = place.app()
     with channel_of(place) as (channel, default):
         exact_times = channel.lists_delayed
-        if not isinstance(channel, ListsParked):
+        if not isinstance(channel, SupportsParkedListing):
             raise GearmeshError(f"the broker {app.shown_broker} cannot list parked messages")
         if names:
             wanted = list(names)
         else:
             wanted = sorted({default, *inspecting(channel).queues()}) if exact_times else [default]
-        found: list[tuple[str, Parked]] = []
+        found: list[tuple[str, ParkedMessage]] = []
         for name in wanted:
             found += [(name, parked) for parked in channel.parked(name, limit - len(found))]
             if len(found) == limit:
@@ -93,12 +93,12 @@ def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pla
         )
 
 
-def _dies(parked: Parked, max_age: float) -> float | None:
+def _dies(parked: ParkedMessage, max_age: float) -> float | None:
     """Unix time from which on the message becomes a dead letter at its next try; None: it does not."""
     return None if parked.since is None else parked.since + max_age
 
 
-def _next_try(parked: Parked, now_ns: int) -> Cell:
+def _next_try(parked: ParkedMessage, now_ns: int) -> Cell:
     if parked.until is None:
         return Cell("back in its queue")
     until = ns_of_unix(parked.until)
@@ -109,7 +109,7 @@ def _next_try(parked: Parked, now_ns: int) -> Cell:
     return time_cell(until, now_ns)
 
 
-def _as_json(queue: str, parked: Parked, max_age: float) -> dict[str, Any]:
+def _as_json(queue: str, parked: ParkedMessage, max_age: float) -> dict[str, Any]:
     text = message_text(parked.body)
     dies = _dies(parked, max_age)
     return {

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from gearmesh.app.unique import release_claims
-from gearmesh.backends.base import Claiming
 from gearmesh.cli.common import Place
 from gearmesh.errors import BackendError, GearmeshError
-from gearmesh.transports.base import Gone, Inspecting
+from gearmesh.interfaces.backend import SupportsClaims
+from gearmesh.interfaces.transport import DeletedCallback, SupportsInspection
 from gearmesh.transports.registry import connect
 
 __all__ = ["channel_of", "claims_of", "inspecting"]
@@ -36,14 +36,14 @@ def channel_of(place: Place) -> Iterator[tuple[Any, str]]:
 
 
 @contextmanager
-def claims_of(place: Place) -> Iterator[Gone | None]:
+def claims_of(place: Place) -> Iterator[DeletedCallback | None]:
     """Gives a function for messages that are deleted: it gives up their claims (``unique_for``).
 
     None: the result backend keeps no claims. If it is unreachable, a warning says so, once.
     """
     with place.app() as app:
         backend = app.backend
-        if not isinstance(backend, Claiming):
+        if not isinstance(backend, SupportsClaims):
             yield None
             return
         unreachable = False
@@ -63,8 +63,8 @@ def claims_of(place: Place) -> Iterator[Gone | None]:
         yield gone
 
 
-def inspecting(channel: Any) -> Inspecting:
+def inspecting(channel: Any) -> SupportsInspection:
     """The channel, if it can count and empty queues. Raises GearmeshError."""
-    if not isinstance(channel, Inspecting):
+    if not isinstance(channel, SupportsInspection):
         raise GearmeshError("this broker cannot count or empty its queues")
     return channel

@@ -20,7 +20,7 @@ from gearmesh.cli.tables import Column, Table
 from gearmesh.cli.times import age, exact, ns_of_unix, time_cell
 from gearmesh.cli.waiting import bars
 from gearmesh.errors import GearmeshError, RemoteProtocolError
-from gearmesh.transports.base import Channel, DeadLetter
+from gearmesh.interfaces.transport import Channel, DeadLetter
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import format_ns

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from gearmesh.app.app import App
-from gearmesh.backends.base import Searching
 from gearmesh.errors import BackendError
+from gearmesh.interfaces.backend import SupportsSearch
 
 __all__ = ["cannot_look_up", "full_ids"]
 
@@ -31,12 +31,12 @@ def full_ids(app: App, typed: Iterable[str]) -> list[str]:
 
 def cannot_look_up(app: App, word: str) -> bool:
     """True if the word may be the beginning of a UUID that the backend cannot look up."""
-    return _BEGINNING.fullmatch(word) is not None and not isinstance(app.backend, Searching)
+    return _BEGINNING.fullmatch(word) is not None and not isinstance(app.backend, SupportsSearch)
 
 
 def _full_id(app: App, beginning: str) -> str:
     with app.reached_backend() as backend:
-        if not isinstance(backend, Searching) or backend.read([beginning]) != [None]:
+        if not isinstance(backend, SupportsSearch) or backend.read([beginning]) != [None]:
             return beginning
         found = sorted(backend.begin_with(beginning, MAX_SHOWN + 1))
     if beginning in found:

@@ -28,7 +28,7 @@ from gearmesh.cli.show import show_states
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.cli.times import exact, time_cell
 from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
-from gearmesh.transports.base import Count
+from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.units import counted
 from gearmesh.wire.state import GroupMeta, TaskState
 
@@ -72,7 +72,7 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     table.show()
 
 
-def _numbers(count: Count) -> list[Cell]:
+def _numbers(count: QueueCounts) -> list[Cell]:
     """The cells of one queue; ``-`` where the broker does not tell."""
     numbers = [count.pending, count.held, count.aside, count.dead]
     cells = [Cell("-") if number is None else Cell(f"{number:,}", str(number)) for number in numbers]

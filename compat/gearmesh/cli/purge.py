@@ -8,7 +8,7 @@ from gearmesh.cli.broker import channel_of, claims_of, inspecting
 from gearmesh.cli.common import Place, as_json, queue_argument, servers
 from gearmesh.cli.output import print_json
 from gearmesh.cli.waiting import bars
-from gearmesh.transports.base import Channel, Count, Gone
+from gearmesh.interfaces.transport import Channel, DeletedCallback, QueueCounts
 from gearmesh.units import counted
 
 __all__ = ["purge"]
@@ -51,7 +51,13 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
 
 
 def _delete(
-    channel: Channel, queue: str, count: Count, gone_too: Gone | None, *, delayed: bool, dead: bool
+    channel: Channel,
+    queue: str,
+    count: QueueCounts,
+    gone_too: DeletedCallback | None,
+    *,
+    delayed: bool,
+    dead: bool,
 ) -> dict[str, int]:
     """Delete what was asked for, and show on a terminal how far it is; how many messages of each kind there were."""
     desk = inspecting(channel)
@@ -75,7 +81,7 @@ def _delete(
     return gone
 
 
-def _delete_dead(channel: Channel, queue: str, told: Gone) -> int:
+def _delete_dead(channel: Channel, queue: str, told: DeletedCallback) -> int:
     gone = 0
     while letters := channel.dead_letters(queue, channel.dead_batch):
         gone += channel.take_dead(queue, [letter.id for letter in letters], retry=False)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gearmesh.locks.base import Claim
+from gearmesh.interfaces.lock import Claim
 from gearmesh.shared import SharedByName
 
 __all__ = ["MemoryLock"]
@@ -32,7 +32,8 @@ _STORES: Final = SharedByName(_Store)
 
 
 class MemoryLock:
-    """A lock in this process; all that are open under one name exclude each other. See :class:`~.base.Lock`.
+    """A lock in this process; all that are open under one name exclude each other. See
+    :class:`~gearmesh.interfaces.lock.Lock`.
 
     Args:
         name: whom to share with; None: nobody.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from gearmesh.errors import LockError
-from gearmesh.locks.base import Claim
+from gearmesh.interfaces.lock import Claim
 from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.runner import run
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class RedisLock:
-    """See :class:`gearmesh.locks.base.Lock`.
+    """See :class:`gearmesh.interfaces.lock.Lock`.
 
     Go sets the key if it is absent, with an expiry; else reads it, and where it is past, gets and sets it. Here that is
     one script with the same outcome, so there is no moment between the steps, and no key without an expiry.

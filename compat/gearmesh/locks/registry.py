@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 from gearmesh.config import RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.locks.base import Lock
+from gearmesh.interfaces.lock import Lock
 from gearmesh.locks.memory import MemoryLock
 from gearmesh.urls import PlainTarget, RedisTarget, Target, parse, redact, scheme_of
 

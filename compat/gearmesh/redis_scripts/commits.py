@@ -14,10 +14,10 @@ from redis import exceptions
 
 from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
 from gearmesh.groups import Group, Groups
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
@@ -176,7 +176,7 @@ class CommitScript:
     def commit(
         self, client: redis.Redis, commits: Sequence[Commit], *, token: Token | None = None, fused: bool
     ) -> list[Outcome]:
-        """Carry out Commits; see :meth:`gearmesh.transports.base.Channel.commit`.
+        """Carry out Commits; see :meth:`gearmesh.interfaces.transport.Channel.commit`.
 
         ``fused``: also write states and look after chords.
         """

@@ -19,11 +19,11 @@ import msgpack
 import msgspec
 
 from gearmesh.groups import Group
+from gearmesh.interfaces.commit import Commit, Outcome, Publish, Token
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.commits import CommitScript, Packed
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
-from gearmesh.wire.commit import Commit, Outcome, Publish, Token
 from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
 
 __all__ = ["SpreadCommits"]

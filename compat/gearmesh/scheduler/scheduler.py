@@ -15,7 +15,7 @@ from gearmesh.app.app import App
 from gearmesh.app.periodic import Periodic
 from gearmesh.backoff import Backoff, OutageLog
 from gearmesh.errors import ConfigError, GearmeshError
-from gearmesh.locks.base import Claim, Lock
+from gearmesh.interfaces.lock import Claim, Lock
 from gearmesh.locks.registry import open_lock
 from gearmesh.scheduler.clock import Clock, SystemClock, Waker
 from gearmesh.scheduler.pool import Pool

@@ -7,7 +7,7 @@ import socket
 import uuid
 from collections.abc import Callable
 
-from gearmesh.wire.commit import Delivery
+from gearmesh.interfaces.commit import Delivery
 
 __all__ = ["Ledger", "consumer_name"]
 

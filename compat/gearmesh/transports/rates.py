@@ -8,8 +8,8 @@ import time
 from collections import deque
 from typing import Final
 
+from gearmesh.interfaces.transport import RateRequest
 from gearmesh.shared import SharedByName
-from gearmesh.transports.base import Rated
 
 __all__ = ["RATES", "Rates"]
 
@@ -31,7 +31,7 @@ class Rates:
         #: the same as a heap of (reserved unix ns, spot), so that those which nobody came for can be dropped
         self._by_time: list[tuple[int, tuple[str, str, bytes]]] = []
 
-    def admit(self, request: Rated, now_ns: int | None = None) -> int:
+    def admit(self, request: RateRequest, now_ns: int | None = None) -> int:
         """0: its task may run now; else the unix ns of a moment reserved for these bytes.
 
         Another process may get the message when it comes back. Its reservation here is dropped a while after its time.

@@ -12,10 +12,10 @@ import kombu
 import msgspec
 
 from gearmesh.app.flush import Flusher
-from gearmesh.backends.base import Backend
 from gearmesh.backoff import Backoff
 from gearmesh.errors import GearmeshError, Unstorable
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.job import Job

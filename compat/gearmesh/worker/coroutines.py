@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 
-from gearmesh.wire.commit import Commit, Settle
+from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import Job
 from gearmesh.worker.options import THREADS

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from gearmesh.backends.base import Backend
 from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError
-from gearmesh.wire.commit import Commit, Settle
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState

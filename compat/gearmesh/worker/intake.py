@@ -13,11 +13,11 @@ import kombu
 from gearmesh.app.task import Task
 from gearmesh.backoff import Backoff
 from gearmesh.errors import RemoteProtocolError
-from gearmesh.transports.base import Channel, Rated
+from gearmesh.interfaces.commit import Commit, Settle
+from gearmesh.interfaces.transport import Channel, RateRequest
 from gearmesh.transports.ledger import Ledger
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Settle
 from gearmesh.wire.state import STARTED
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.executor import Executor
@@ -242,7 +242,7 @@ class Intake:
             return
         answers = channel.admit(
             [
-                Rated(job.delivery.queue, job.sig.Name, job.task.pause or 0.0, body)
+                RateRequest(job.delivery.queue, job.sig.Name, job.task.pause or 0.0, body)
                 for job, body in self._rated
             ]
         )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gearmesh.app.task import Task
-from gearmesh.wire.commit import Delivery
+from gearmesh.interfaces.commit import Delivery
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.slot import Slot
 
@@ -20,7 +20,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED. ``slot`` is the thread's
     that runs it, where a thread does. ``interrupted`` is the error with which it was told to end.
     ``logged``: its lines are logged, see :class:`~.task_log.TaskLog`.
-    ``fresh``: see :class:`~gearmesh.wire.commit.Commit`.
+    ``fresh``: see :class:`~gearmesh.interfaces.commit.Commit`.
     """
 
     sig: Signature

@@ -19,11 +19,11 @@ from gearmesh.app.app import App
 from gearmesh.app.flush import Flusher
 from gearmesh.backoff import MAX_RETRY_DELAY_S, Backoff
 from gearmesh.errors import GearmeshError
-from gearmesh.transports.base import Drifting
+from gearmesh.interfaces.commit import Commit, Delivery
+from gearmesh.interfaces.transport import RedeliversOnDisconnect
 from gearmesh.transports.registry import connect
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Delivery
 from gearmesh.worker.committer import close_quietly
 from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
@@ -208,7 +208,9 @@ class Lifeline:
         for number in death.overdue:
             if number in held:
                 Flusher(self._channel, self._app.backend).flush([self._overdue(*held[number])])
-        if isinstance(self._channel, Drifting):  # the broker has put it back already: who gets it settles it
+        if isinstance(
+            self._channel, RedeliversOnDisconnect
+        ):  # the broker has put it back already: who gets it settles it
             self._channel.expire([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:

@@ -30,9 +30,9 @@ from gearmesh.errors import (
     Unstorable,
 )
 from gearmesh.ids import new_uuid
+from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
-from gearmesh.wire.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.wire.expiry import EXPIRED_ERROR, expired
 from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, MutableSequence, Sequence
 
-from gearmesh.wire.commit import Commit
+from gearmesh.interfaces.commit import Commit
 from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import Job
 from gearmesh.worker.slot import Slot

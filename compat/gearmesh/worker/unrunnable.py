@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from gearmesh.backends.base import Backend
 from gearmesh.errors import GearmeshError
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.units import counted, duration
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, TaskState
 from gearmesh.worker.task_log import about

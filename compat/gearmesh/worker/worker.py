@@ -16,12 +16,12 @@ from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.backoff import reason_of
 from gearmesh.config.collisions import check_queue
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
+from gearmesh.interfaces.commit import Commit
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.registry import connect, open_ledger
 from gearmesh.units import counted, duration, short_id
-from gearmesh.wire.commit import Commit
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.coroutines import AsyncExecutor

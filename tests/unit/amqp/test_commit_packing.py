@@ -16,6 +16,7 @@ from tests.unit.amqp.parsing import parse
 
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import LocalProtocolError, PublishError
+from gearmesh.interfaces.commit import Commit, Delivery, Publish, Settle, Token
 from gearmesh.transports.amqp.committing import Committing
 from gearmesh.transports.amqp.frames import Publishing, Queue, ack, nack
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
@@ -23,7 +24,6 @@ from gearmesh.transports.amqp.tags import Tags
 from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.ledger import consumer_name
 from gearmesh.wire import Signature, encode
-from gearmesh.wire.commit import Commit, Delivery, Publish, Settle, Token
 
 SECOND = 10**9
 #: Unix ns at which all this happens, a whole second.

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh.config import AMQPConfig
+from gearmesh.interfaces.commit import Token
 from gearmesh.transports.amqp.frames import Publishing, Queue
 from gearmesh.transports.amqp.notes import Notes
 from gearmesh.transports.amqp.topology import Topology
-from gearmesh.wire.commit import Token
 
 
 class Broker:

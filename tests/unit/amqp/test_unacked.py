@@ -9,9 +9,9 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gearmesh.interfaces.commit import Delivery
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger, digest_of
 from gearmesh.transports.amqp.tags import Tags
-from gearmesh.wire.commit import Delivery
 
 
 def channel() -> Tags:

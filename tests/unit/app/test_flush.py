@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from gearmesh.app.flush import Flusher
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Settle, Trigger
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import ChordCheck, Commit, Delivery, Settle, Trigger
 from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 QUEUE = "machinery_tasks"

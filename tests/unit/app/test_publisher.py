@@ -14,9 +14,9 @@ from gearmesh import App, PublishError, group
 from gearmesh.app import publisher
 from gearmesh.app.lanes import Lane
 from gearmesh.backends.memory import MemoryBackend
+from gearmesh.interfaces.commit import Commit, Outcome, Token
 from gearmesh.transports import registry
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Outcome, Token
 from gearmesh.wire.signature import Signature
 
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from gearmesh import App, TaskError
 from gearmesh.cli import main
 from gearmesh.errors import PublishError
+from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.testing.servers import free_port
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Settle
 from gearmesh.worker import Worker
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Publish, Settle, Token, Trigger
 from gearmesh.transports.memory.broker import BROKERS, REMEMBERED, Broker
 from gearmesh.transports.memory.line import Item, Owner
-from gearmesh.wire.commit import ChordCheck, Commit, Delivery, Publish, Settle, Token, Trigger
 from gearmesh.wire.state import SUCCESS, TaskState
 
 HOUR = 3600 * 10**9

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmesh.transports.base import Parked
+from gearmesh.interfaces.commit import Delivery, Settle
+from gearmesh.interfaces.transport import ParkedMessage
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
 from gearmesh.transports.memory.reaper import Reaper
-from gearmesh.wire.commit import Delivery, Settle
 
 items = st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12)
 
@@ -220,9 +220,9 @@ def test_the_list_of_parked_messages_has_first_those_that_are_away() -> None:
     line.put_off(Item(b"rated"), 31.0)
     line.put(Item(b"ordinary"))
     expected = [
-        Parked(b"unknown", 1000.05, 980.0),
-        Parked(b"rated", 1001.0, None),
-        Parked(b"back", None, 990.0),
+        ParkedMessage(b"unknown", 1000.05, 980.0),
+        ParkedMessage(b"rated", 1001.0, None),
+        ParkedMessage(b"back", None, 990.0),
     ]
     found = line.parked(10, 30.0, 1000.0)
     assert [(each.body, each.since) for each in found] == [(each.body, each.since) for each in expected]

@@ -14,10 +14,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.unit.redis.recorder import Call, Recorder, bodies
 
 from gearmesh.errors import ConfigError
+from gearmesh.interfaces.commit import Commit, Delivery, Publish, Settle, Token
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.spread import SpreadCommits
-from gearmesh.wire.commit import Commit, Delivery, Publish, Settle, Token
 from gearmesh.wire.names import QueueKeys, outbox
 from gearmesh.wire.state import STARTED, TaskState
 

@@ -13,10 +13,10 @@ from tests.unit.redis.recorder import Answer, Recorder, bodies
 
 from gearmesh.errors import BackendError, LocalProtocolError
 from gearmesh.groups import Groups
+from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.redis_scripts.commits import CommitScript, pack_state
 from gearmesh.wire import types as wire
 from gearmesh.wire.codec import encode_group, encode_state
-from gearmesh.wire.commit import ChordCheck, Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.wire.names import QueueKeys
 from gearmesh.wire.state import (
     FAILURE,

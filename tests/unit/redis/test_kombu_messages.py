@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils.json import dumps
 
-from gearmesh.transports.base import SIGNATURE
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.redis.credit import QoS
 from gearmesh.transports.redis.message import Message, Taken, to_item
 from gearmesh.wire.codec import encode
-from gearmesh.wire.commit import Delivery
 from gearmesh.wire.signature import Signature
 
 
@@ -57,7 +57,7 @@ def envelope(**fields: Any) -> dict[str, Any]:
 def test_a_signature_s_body_is_the_very_bytes_of_the_item() -> None:
     body = encode(Signature(UUID="t", Name="add", RoutingKey="q"))
     message = received(body)
-    assert (message.body, message.content_type, message.delivery_tag) == (body, SIGNATURE, 7)
+    assert (message.body, message.content_type, message.delivery_tag) == (body, SIGNATURE_CONTENT_TYPE, 7)
     assert message.delivery == Delivery(queue="q", consumer="c", id=7)
     assert message.delivery_info == {"exchange": "", "routing_key": "q"}
     assert not message.acknowledged
@@ -92,7 +92,7 @@ def test_an_envelope_of_kombu_s_is_a_message_of_kombu_s() -> None:
 def test_anything_else_is_handed_on_as_bytes(body: bytes) -> None:
     """A task of another program, or damaged: a consumer decides."""
     message = received(body)
-    assert (message.body, message.content_type, message.delivery_tag) == (body, SIGNATURE, 7)
+    assert (message.body, message.content_type, message.delivery_tag) == (body, SIGNATURE_CONTENT_TYPE, 7)
     assert message.errors == []
     assert message.delivery is not None
 
@@ -109,12 +109,12 @@ def test_a_message_that_was_not_fetched_has_no_delivery() -> None:
 
 @given(st.binary())
 def test_a_signature_is_sent_as_it_is(body: bytes) -> None:
-    message = {"content-type": SIGNATURE, "body": body, "properties": {"body_encoding": None}}
+    message = {"content-type": SIGNATURE_CONTENT_TYPE, "body": body, "properties": {"body_encoding": None}}
     assert to_item(message, Channel()) == body
 
 
 def test_a_signature_of_text_is_sent_as_utf_8() -> None:
-    message = {"content-type": SIGNATURE, "body": "é", "properties": {"body_encoding": "base64"}}
+    message = {"content-type": SIGNATURE_CONTENT_TYPE, "body": "é", "properties": {"body_encoding": "base64"}}
     channel = Channel()
     assert to_item(message, channel) == "é".encode()
     assert channel.done == [("decode", "base64")]

@@ -16,7 +16,7 @@ import pytest
 from gearmesh import App, Config, chain, chord, group
 from gearmesh.app.periodic import CatchUp
 from gearmesh.errors import ConfigError, GearmeshError
-from gearmesh.locks.base import Claim
+from gearmesh.interfaces.lock import Claim
 from gearmesh.locks.memory import MemoryLock
 from gearmesh.scheduler import Scheduler, SystemClock
 from gearmesh.scheduler.clock import Waker

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gearmesh.app.periodic import CatchUp, Periodic
 from gearmesh.cron import parse
-from gearmesh.locks.base import Claim
+from gearmesh.interfaces.lock import Claim
 from gearmesh.locks.memory import MemoryLock
 from gearmesh.scheduler.clock import Now
 from gearmesh.scheduler.timetable import LOOK, Timetable

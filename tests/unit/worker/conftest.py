@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from gearmesh import App
+from gearmesh.interfaces.commit import Delivery
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Delivery
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job
 

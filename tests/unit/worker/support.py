@@ -8,8 +8,8 @@ from typing import Any
 
 import kombu
 
+from gearmesh.interfaces.commit import Commit, Outcome
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import Commit, Outcome
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import TaskState
 

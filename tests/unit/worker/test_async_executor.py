@@ -11,8 +11,8 @@ import pytest
 
 from gearmesh import App
 from gearmesh.errors import SoftLimitExceeded
+from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.commit import Commit, Settle
 from gearmesh.worker.coroutines import AsyncExecutor
 from gearmesh.worker.job import Job
 from gearmesh.worker.worker import Worker

@@ -12,13 +12,13 @@ import pytest
 import redis
 
 from gearmesh import App
-from gearmesh.backends.base import Backend
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import Unstorable
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import ChordCheck, Commit, Publish, Settle, Trigger
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.commit import ChordCheck, Commit, Publish, Settle, Trigger
 from gearmesh.wire.names import CHORD_MUTEX
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 from gearmesh.worker.committer import Committer

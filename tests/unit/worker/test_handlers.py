@@ -15,7 +15,7 @@ import pytest
 from tests.unit.worker.support import without_record
 
 from gearmesh import App, RetryLater, TaskError, current
-from gearmesh.wire.commit import Commit
+from gearmesh.interfaces.commit import Commit
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
 from gearmesh.wire.types import arg

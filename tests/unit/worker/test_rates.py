@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from gearmesh import App
-from gearmesh.transports.base import Rated
+from gearmesh.interfaces.transport import RateRequest
 from gearmesh.transports.rates import UNCLAIMED_NS, Rates
 from gearmesh.worker import Worker
 
@@ -61,7 +61,7 @@ def test_others_do_not_wait_behind_them(url: str) -> None:
 def test_a_reservation_that_another_process_used_is_not_kept() -> None:
     """Its message went to another process: this one does not keep the bytes for the rest of its life."""
     rates, start = Rates(), 10**18
-    requests = [Rated("queue", "task", 0.001, b"%d" % number) for number in range(100)]
+    requests = [RateRequest("queue", "task", 0.001, b"%d" % number) for number in range(100)]
     assert [rates.admit(request, start) > 0 for request in requests] == [False] + [True] * 99
     assert len(rates._reserved) == 99
     assert rates.admit(requests[99], start + 10**9) == 0, "its own message comes back: it runs"
@@ -75,7 +75,7 @@ def test_a_message_that_comes_back_after_its_turn_keeps_its_next_reservation() -
     rates, second = Rates(), 10**9
     hour = 3600 * second
     start = 10**18
-    first, other = (Rated("queue", "task", 3600.0, body) for body in (b"first", b"other"))
+    first, other = (RateRequest("queue", "task", 3600.0, body) for body in (b"first", b"other"))
     assert rates.admit(other, start) == 0
     at = rates.admit(first, start)
     assert at == start + hour

@@ -18,9 +18,9 @@ from gearmesh.app.revocations import MANY, Revocations
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.registry import open_backend
 from gearmesh.cli import main
+from gearmesh.interfaces.commit import Settle
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.commit import Settle
 from gearmesh.wire.names import REVOKED
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState

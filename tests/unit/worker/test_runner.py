@@ -15,8 +15,8 @@ import pytest
 from tests.unit.worker.support import without_record
 
 from gearmesh import App, RetryLater, current
+from gearmesh.interfaces.commit import ChordCheck, Commit, Settle
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import ChordCheck, Commit, Settle
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskResult, TaskState

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gearmesh import App
+from gearmesh.interfaces.commit import Commit
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.commit import Commit
 from gearmesh.worker.job import Job
 from gearmesh.worker.threads import ThreadExecutor
 

@@ -14,13 +14,13 @@ import pytest
 import redis
 
 from gearmesh import App, ConfigError, GearmeshError, TaskFailed, chain, chord
+from gearmesh.interfaces.commit import Commit, Publish
+from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.base import DeadLetter
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import encode
-from gearmesh.wire.commit import Commit, Publish
 from gearmesh.wire.names import QueueKeys
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.types import arg

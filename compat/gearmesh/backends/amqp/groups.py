@@ -90,7 +90,7 @@ class Groups:
     # --- counting
 
     def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
-        """See :meth:`gearmesh.backends.base.Counting.counted`."""
+        """See :meth:`gearmesh.interfaces.backend.CountsMembers.counted`."""
         with self._lock:
             sure = self._counted.get((group_uuid, task_uuid))
             if sure or (sure is None and not again):
@@ -124,7 +124,7 @@ class Groups:
             return known
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
-        """See :meth:`gearmesh.backends.base.Counting.count`."""
+        """See :meth:`gearmesh.interfaces.backend.CountsMembers.count`."""
         keys = [(group_uuid, state.TaskUUID) for group_uuid, state in finals]
         self._remember(keys, False)
         with self._links.lend() as link:
@@ -136,7 +136,7 @@ class Groups:
     def gather(
         self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
     ) -> bool:
-        """See :meth:`gearmesh.backends.base.Counting.gather`."""
+        """See :meth:`gearmesh.interfaces.backend.CountsMembers.gather`."""
         with self._lock:
             hand = self._hands.get(group_uuid)
             if hand is not None and hand.link is self._link:
@@ -155,7 +155,7 @@ class Groups:
             return taken
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
-        """See :meth:`gearmesh.backends.base.Counting.gathered`."""
+        """See :meth:`gearmesh.interfaces.backend.CountsMembers.gathered`."""
         with self._lock:
             hand = self._hands.get(group_uuid)
             if hand is None or hand.by != by or hand.link is not self._link:
@@ -169,7 +169,7 @@ class Groups:
         return list(states.values())  # Go: in the order in which they ended
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        """See :meth:`gearmesh.backends.base.Backend.trigger`."""
+        """See :meth:`gearmesh.interfaces.backend.Backend.trigger`."""
         with self._lock:
             hand = self._hands.get(group_uuid)
             if hand is None or hand.by != by:
@@ -186,7 +186,7 @@ class Groups:
             return True
 
     def let_go(self, group_uuid: str, by: str, fired: bool) -> None:
-        """See :meth:`gearmesh.backends.base.Counting.let_go`."""
+        """See :meth:`gearmesh.interfaces.backend.CountsMembers.let_go`."""
         with self._lock:
             hand = self._hands.get(group_uuid)
             if hand is None or hand.by != by:

@@ -40,7 +40,7 @@ LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class MongoBackend:
-    """See :class:`gearmesh.backends.base.Backend`. It can't announce final states.
+    """See :class:`gearmesh.interfaces.backend.Backend`. It can't announce final states.
 
     Args:
         url: as MongoDB's drivers understand it.

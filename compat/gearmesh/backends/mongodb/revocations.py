@@ -33,7 +33,8 @@ Wake = Callable[[dict[str, float]], None]
 
 
 class Revoked:
-    """See :class:`gearmesh.backends.base.Revoking`. A single mongod announces nothing, so whoever watches looks.
+    """See :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so whoever
+    watches looks.
 
     Args:
         table: gives this process's collection: ``{_id: UUID, delete_at: its end, at: when, by the server's clock}``.

@@ -13,7 +13,12 @@ from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.cli.messages import message_text
 from gearmesh.cli.times import span
 from gearmesh.errors import GearmeshError
-from gearmesh.transports.base import Count, Inspecting, ListsParked, Parked
+from gearmesh.interfaces.transport import (
+    ParkedMessage,
+    QueueCounts,
+    SupportsInspection,
+    SupportsParkedListing,
+)
 from gearmesh.transports.registry import connect
 from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse
@@ -48,7 +53,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
     with _channel(case) as channel:
         if channel is None:
             return
-        desk: Inspecting = inspecting(channel)
+        desk: SupportsInspection = inspecting(channel)
         counts = [desk.count(name) for name in _queues(case, channel)]
         idle = [count for count in counts if count.pending and count.consumers == 0]
         if idle and not exact:
@@ -67,7 +72,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             )
 
 
-def _unserved(case: Case, count: Count, *, exact: bool) -> Finding:
+def _unserved(case: Case, count: QueueCounts, *, exact: bool) -> Finding:
     silent = f" ({counted(count.silent, 'consumer')} of it gave no sign of life)" if count.silent else ""
     watched = "" if exact else f"; the first of them did not move for {WATCHED_S:g} s"
     waits = "waits" if count.pending == 1 else "wait"
@@ -84,11 +89,11 @@ def _unserved(case: Case, count: Count, *, exact: bool) -> Finding:
 def parked_messages(case: Case) -> Iterator[Finding]:
     """Messages of tasks that no worker which got them has registered."""
     with _channel(case) as channel:
-        if not isinstance(channel, ListsParked):
+        if not isinstance(channel, SupportsParkedListing):
             return
         found = {name: channel.parked(name, MAX_PARKED) for name in _queues(case, channel)}
     for queue, parked in found.items():
-        by_task: dict[str, list[Parked]] = defaultdict(list)
+        by_task: dict[str, list[ParkedMessage]] = defaultdict(list)
         for each in parked:
             if each.since is not None:
                 by_task[message_text(each.body).task].append(each)
@@ -115,7 +120,7 @@ def _queues(case: Case, channel: Any) -> list[str]:
     """The default queue, those that were named, those of the app's tasks, and all others that the broker lists."""
     names = {case.app.default_queue, *case.queues}
     names |= {task.options.queue for task in case.app.tasks.values() if task.options.queue}
-    if isinstance(channel, Inspecting):
+    if isinstance(channel, SupportsInspection):
         with suppress(GearmeshError):  # RabbitMQ does not list its queues
             names |= set(channel.queues())
     return sorted(names)

@@ -11,7 +11,7 @@ from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.cli.times import age, span
 from gearmesh.cron import Every, last_times
 from gearmesh.errors import GearmeshError
-from gearmesh.locks.base import Lock
+from gearmesh.interfaces.lock import Lock
 from gearmesh.locks.registry import open_lock
 from gearmesh.units import counted
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from gearmesh.backends.base import Backend
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts.store import (
     BackendFixtures,
     OpenBackend,

@@ -18,6 +18,7 @@ class BackendContract(Keeping, Grouping, Announcing, Besides):
 
     Set ``merges`` to False for a backend on which Machinery does not carry CreatedAt and TaskName over.
     What a backend does not do is named in ``lacks``, and skipped: ``watch`` may return None, and the methods of
-    :class:`~gearmesh.backends.base.Claiming`, :class:`~gearmesh.backends.base.Reporting`,
-    :class:`~gearmesh.backends.base.Revoking` and :class:`~gearmesh.backends.base.Yielding` may be missing.
+    :class:`~gearmesh.interfaces.backend.SupportsClaims`, :class:`~gearmesh.interfaces.backend.SupportsProgress`,
+    :class:`~gearmesh.interfaces.backend.SupportsRevocation` and
+    :class:`~gearmesh.interfaces.backend.SupportsConditionalWrite` may be missing.
     """

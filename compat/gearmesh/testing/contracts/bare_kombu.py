@@ -7,8 +7,8 @@ from typing import Any
 import kombu
 import pytest
 
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
-from gearmesh.transports.base import SIGNATURE
 
 
 class BareKombu(TransportFixtures):
@@ -64,11 +64,14 @@ class BareKombu(TransportFixtures):
         here = tap()
         producer = kombu.Producer(here.channel)
         kombu.Queue(queue, channel=here.channel).declare()
-        producer.publish(signature(queue), routing_key=queue, content_type=SIGNATURE)
+        producer.publish(signature(queue), routing_key=queue, content_type=SIGNATURE_CONTENT_TYPE)
         assert here.verbs.pending(queue) == [signature(queue)]
         seen: list[Any] = []
         consumer = kombu.Consumer(
-            here.channel, [kombu.Queue(queue)], on_message=seen.append, accept=["json", SIGNATURE]
+            here.channel,
+            [kombu.Queue(queue)],
+            on_message=seen.append,
+            accept=["json", SIGNATURE_CONTENT_TYPE],
         )
         with consumer:
             here.connection.drain_events(timeout=10)

@@ -7,7 +7,14 @@ import time
 
 import pytest
 
-from gearmesh.backends.base import Backend, Claiming, Reporting, Revoking, Searching, Yielding
+from gearmesh.interfaces.backend import (
+    Backend,
+    SupportsClaims,
+    SupportsConditionalWrite,
+    SupportsProgress,
+    SupportsRevocation,
+    SupportsSearch,
+)
 from gearmesh.testing.contracts.store import CREATED, BackendFixtures, OpenBackend, make_state, run_all
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, GroupMeta, TaskState
@@ -21,11 +28,11 @@ class Besides(BackendFixtures):
     def test_what_it_lacks_is_said(self, backend: Backend) -> None:
         """So that no test is skipped because a method was lost."""
         kinds = {
-            "claims": Claiming,
-            "reports": Reporting,
-            "revocations": Revoking,
-            "searching": Searching,
-            "yielding": Yielding,
+            "claims": SupportsClaims,
+            "reports": SupportsProgress,
+            "revocations": SupportsRevocation,
+            "searching": SupportsSearch,
+            "yielding": SupportsConditionalWrite,
         }
         lacks = {name for name, kind in kinds.items() if not isinstance(backend, kind)}
         stop = backend.watch(lambda uuids: None)
@@ -188,31 +195,31 @@ class Besides(BackendFixtures):
             backend.close()
 
 
-def _searching(backend: Backend) -> Searching:
-    if not isinstance(backend, Searching):
+def _searching(backend: Backend) -> SupportsSearch:
+    if not isinstance(backend, SupportsSearch):
         pytest.skip("cannot look up UUIDs")
     return backend
 
 
-def _claiming(backend: Backend) -> Claiming:
-    if not isinstance(backend, Claiming):
+def _claiming(backend: Backend) -> SupportsClaims:
+    if not isinstance(backend, SupportsClaims):
         pytest.skip("keeps no claims")
     return backend
 
 
-def _yielding(backend: Backend) -> Yielding:
-    if not isinstance(backend, Yielding):
+def _yielding(backend: Backend) -> SupportsConditionalWrite:
+    if not isinstance(backend, SupportsConditionalWrite):
         pytest.skip("it cannot compare and store in one step")
     return backend
 
 
-def _reporting(backend: Backend) -> Reporting:
-    if not isinstance(backend, Reporting):
+def _reporting(backend: Backend) -> SupportsProgress:
+    if not isinstance(backend, SupportsProgress):
         pytest.skip("keeps no reports")
     return backend
 
 
-def _revoking(backend: Backend) -> Revoking:
-    if not isinstance(backend, Revoking):
+def _revoking(backend: Backend) -> SupportsRevocation:
+    if not isinstance(backend, SupportsRevocation):
         pytest.skip("keeps no revocations")
     return backend

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from gearmesh.errors import GearmeshError
+from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
-from gearmesh.wire.commit import Commit, Publish
 
 
 class Delaying(TransportFixtures):

@@ -10,9 +10,9 @@ import kombu
 import pytest
 from kombu.message import Message
 
+from gearmesh.interfaces.commit import Commit, Publish
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
-from gearmesh.transports.base import SIGNATURE
-from gearmesh.wire.commit import Commit, Publish
 
 ODD = [
     b"\x00\xff not JSON",
@@ -52,7 +52,7 @@ class Delivering(TransportFixtures):
         tap().publish(queue, *ODD)
         messages = tap(queue).take(len(ODD))
         assert [message.body for message in messages] == ODD
-        assert {message.content_type for message in messages} == {SIGNATURE}
+        assert {message.content_type for message in messages} == {SIGNATURE_CONTENT_TYPE}
 
     def test_large_bodies(self, tap: OpenTap, queue: str) -> None:
         bodies = [bytes([65 + n]) * (2 << 20) for n in range(3)]

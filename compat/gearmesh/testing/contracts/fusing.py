@@ -8,10 +8,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from gearmesh.backends.base import Backend
 from gearmesh.backends.null import NullBackend
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Publish, Settle, Trigger
 from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures
-from gearmesh.wire.commit import ChordCheck, Commit, Delivery, Publish, Settle, Trigger
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskResult, TaskState
 
 CREATED = "2026-01-02T03:04:05.678Z"

@@ -11,8 +11,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from gearmesh.backends.base import Backend
 from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts.store import (
     CREATED,
     BackendFixtures,

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from gearmesh.errors import GearmeshError
+from gearmesh.interfaces.transport import QueueCounts, SupportsInspection, SupportsParkedListing
 from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.base import Count, Inspecting, ListsParked
 
 HOUR = 3600 * 10**9
 
@@ -29,7 +29,7 @@ class Inspect(TransportFixtures):
         producer = tap()
         here = _inspecting(producer)
         producer.publish(queue, *(signature(queue, n) for n in range(5)))
-        assert _told(here.count(queue), held=0, aside=0, dead=0) == Count(
+        assert _told(here.count(queue), held=0, aside=0, dead=0) == QueueCounts(
             queue=queue, pending=5, held=0, aside=0, dead=0
         )
         consumer = tap(queue, prefetch=3)
@@ -189,26 +189,26 @@ class Inspect(TransportFixtures):
         assert lists.parked(queue, 10) == []
 
 
-def _inspecting(tap: Tap) -> Inspecting:
-    if not isinstance(tap.channel, Inspecting):
+def _inspecting(tap: Tap) -> SupportsInspection:
+    if not isinstance(tap.channel, SupportsInspection):
         pytest.skip("the channel does not inspect")
     return tap.channel
 
 
-def _listing(tap: Tap) -> ListsParked:
-    if not isinstance(tap.channel, ListsParked):
+def _listing(tap: Tap) -> SupportsParkedListing:
+    if not isinstance(tap.channel, SupportsParkedListing):
         pytest.skip("the channel does not list parked messages")
     return tap.channel
 
 
-def _names(here: Inspecting) -> list[str]:
+def _names(here: SupportsInspection) -> list[str]:
     try:
         return here.queues()
     except GearmeshError:
         pytest.skip("the broker does not list its queues")
 
 
-def _told(count: Count, **zeros: int) -> Count:
+def _told(count: QueueCounts, **zeros: int) -> QueueCounts:
     """The count with what is not told taken to be ``zeros``, and without consumers."""
     told = {name: getattr(count, name) or zero for name, zero in zeros.items()}
-    return Count(queue=count.queue, pending=count.pending, **told)
+    return QueueCounts(queue=count.queue, pending=count.pending, **told)

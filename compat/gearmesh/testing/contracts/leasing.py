@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from gearmesh.interfaces.commit import Commit, Publish, Settle
+from gearmesh.interfaces.transport import SupportsInspection
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
-from gearmesh.transports.base import Inspecting
-from gearmesh.wire.commit import Commit, Publish, Settle
 
 LEASE = 1.0
 
@@ -75,7 +75,7 @@ class Leasing(TransportFixtures):
         holder, parent = tap(queue, prefetch=1, lease=LEASE), tap()
         holder.take(1)
         parent.verbs.heartbeat(holder.name, [queue])
-        assert isinstance(parent.verbs, Inspecting)
+        assert isinstance(parent.verbs, SupportsInspection)
         assert parent.verbs.count(queue).consumers in (1, None)
         holder.close()
         parent.verbs.heartbeat(holder.name, [queue])

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from gearmesh.locks.base import Claim, Lock
+from gearmesh.interfaces.lock import Claim, Lock
 from gearmesh.testing.contracts.store import run_all
 from gearmesh.testing.waiting import eventually
 

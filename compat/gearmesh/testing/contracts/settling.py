@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
+from gearmesh.interfaces.transport import RateRequest
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.base import Rated
-from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
 
 
 class Settling(TransportFixtures):
@@ -106,14 +106,14 @@ class Settling(TransportFixtures):
 
     def test_a_limited_rate(self, tap: OpenTap, queue: str) -> None:
         verbs = tap().verbs
-        requests = [Rated(queue, "resize", 10.0, b"%d" % n) for n in range(3)]
+        requests = [RateRequest(queue, "resize", 10.0, b"%d" % n) for n in range(3)]
         first, second, third = verbs.admit(requests)
         now = time.time_ns()
         assert first == 0
         assert 9e9 < second - now < 10.5e9
         assert 9.9e9 < third - second < 10.1e9
         assert tap().verbs.admit(requests[1:2]) == [0], "its moment is reserved"
-        assert verbs.admit([Rated(queue, "other", 10.0, b"0")]) == [0]
+        assert verbs.admit([RateRequest(queue, "other", 10.0, b"0")]) == [0]
         assert verbs.admit(requests[1:2])[0] > third, "once"
 
     def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from gearmesh.backends.base import Backend
+from gearmesh.interfaces.backend import Backend
 from gearmesh.wire.state import PENDING, GroupMeta, TaskResult, TaskState
 
 __all__ = ["CREATED", "CREATED_EXACTLY", "BackendFixtures", "OpenBackend", "an_int", "make_state", "run_all"]

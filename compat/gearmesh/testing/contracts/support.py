@@ -14,10 +14,10 @@ import kombu
 import pytest
 from kombu.message import Message
 
-from gearmesh.backends.base import Backend
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
+from gearmesh.interfaces.transport import Channel
 from gearmesh.testing.waiting import PATIENCE
-from gearmesh.transports.base import Channel
-from gearmesh.wire.commit import Commit, Outcome, Publish, Settle, Token
 
 __all__ = ["Connect", "Tap", "TransportFixtures", "signature"]
 

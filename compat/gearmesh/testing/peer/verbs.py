@@ -19,9 +19,9 @@ from gearmesh.app.results import AsyncResult, Result
 from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
 from gearmesh.ids import new_uuid
+from gearmesh.interfaces.transport import Channel
 from gearmesh.scheduler import Scheduler
 from gearmesh.testing.peer.tasks import Counter
-from gearmesh.transports.base import Channel
 from gearmesh.transports.registry import connect
 from gearmesh.wire import GroupMeta, Signature, codec, gotime, workflow
 from gearmesh.wire.types import dump, load_args, result

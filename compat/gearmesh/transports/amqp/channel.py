@@ -11,6 +11,7 @@ from amqp import spec
 from kombu.transport import pyamqp
 
 from gearmesh.config import AMQPConfig
+from gearmesh.interfaces.commit import Delivery
 from gearmesh.transports.amqp.committing import LOST, Committing
 from gearmesh.transports.amqp.desk import Desk
 from gearmesh.transports.amqp.frames import Delivered, read_properties
@@ -25,7 +26,6 @@ from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.ledger import consumer_name
 from gearmesh.transports.order import order_of
 from gearmesh.transports.rates import RATES
-from gearmesh.wire.commit import Delivery
 from gearmesh.wire.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _KINDS: Final = 256
 
 
 class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
-    """See :class:`gearmesh.transports.base.Channel` for the verbs.
+    """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
     Transport options: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with: what it holds stays held when
     the channel closes, until it is settled), ``lease`` (seconds without a drain or a heartbeat after which what is

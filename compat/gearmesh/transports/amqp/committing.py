@@ -10,13 +10,13 @@ import msgspec
 from amqp.exceptions import AMQPError
 
 from gearmesh.errors import RemoteProtocolError
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 from gearmesh.transports.amqp.declaring import AGES
 from gearmesh.transports.amqp.frames import Publishing
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
 from gearmesh.transports.amqp.sender import AGAIN, repeated
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.frames import Queue
@@ -46,7 +46,7 @@ MAX_WAIT_S: Final = 1e8
 
 
 class Committing:
-    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
     link: Link
     ledger: Ledger

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, RateRequest
 from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON, LOST
 from gearmesh.transports.amqp.inventory import Inventory
 from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
 from gearmesh.transports.amqp.message import body_of
 from gearmesh.transports.amqp.sender import AGAIN
-from gearmesh.transports.base import DeadLetter, Delayed, Rated
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Delivery
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.names import amqp_dead
 
@@ -31,7 +31,7 @@ __all__ = ["Desk"]
 
 
 class Desk(Inventory):
-    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
     link: Link
     ledger: Ledger
@@ -121,7 +121,7 @@ class Desk(Inventory):
         with self.browse(queue, limit) as messages:
             return [message.body for message in messages]
 
-    def delayed(self, limit: int = 1000) -> list[Delayed]:
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
         """What waits in the one queue for delayed messages, if the settings name one.
 
         Raises:
@@ -134,7 +134,7 @@ class Desk(Inventory):
                 "'rabbitmqctl list_queues' lists them; with the setting amqp.delayed_queue they are one"
             )
         with self.browse(queue, 1 << 30) as messages:
-            found = [Delayed(message.body, _eta(message.body)) for message in messages]
+            found = [DelayedMessage(message.body, _eta(message.body)) for message in messages]
         return sorted(found, key=lambda each: each.eta_ns)[:limit]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
@@ -161,7 +161,7 @@ class Desk(Inventory):
                 message.channel.basic_ack(message.delivery_tag)
             return len(bodies)
 
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
+    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
         """By this process alone: RabbitMQ keeps nothing that several could count with."""
         return [self.rates.admit(request) for request in requests]
 

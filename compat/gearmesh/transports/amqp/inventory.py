@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
+from gearmesh.interfaces.transport import DeletedCallback, ParkedMessage, QueueCounts
 from gearmesh.transports.amqp.committing import ASIDE
-from gearmesh.transports.base import Count, Gone, Parked
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead
 
@@ -23,7 +23,8 @@ PART: Final = 256
 
 
 class Inventory:
-    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Inspecting` for what each does."""
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.SupportsInspection` for what
+    each does."""
 
     link: Link
     topology: Topology
@@ -37,20 +38,21 @@ class Inventory:
             "RabbitMQ does not list its queues over AMQP: name them ('rabbitmqctl list_queues')"
         )
 
-    def count(self, queue: str) -> Count:
+    def count(self, queue: str) -> QueueCounts:
         """What is held, and what is set aside in one of many queues, is not told."""
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
             pending, consumers = declarer.look(queue) or (0, 0)
             dead = declarer.count(amqp_dead(queue)) or 0
-        return Count(queue=queue, pending=pending, dead=dead, consumers=consumers)
+        return QueueCounts(queue=queue, pending=pending, dead=dead, consumers=consumers)
 
-    def parked(self, queue: str, limit: int) -> list[Parked]:
-        """As :class:`gearmesh.transports.base.ListsParked` says, without messages that have returned to the queue.
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
+        """As :class:`gearmesh.interfaces.transport.SupportsParkedListing` says, without messages that have returned to
+        the queue.
 
         A message waits in a queue for its pause, and RabbitMQ does not tell since when.
         """
-        found: list[Parked] = []
+        found: list[ParkedMessage] = []
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
             for ms, name in self.topology.waits(queue):
@@ -59,11 +61,12 @@ class Inventory:
                 with self.browse(name, limit - len(found)) as messages:
                     until = time.time() + ms / 1000
                     found += [
-                        Parked(message.body, until, _first_met(message), latest=True) for message in messages
+                        ParkedMessage(message.body, until, _first_met(message), latest=True)
+                        for message in messages
                     ]
         return found
 
-    def purge(self, queue: str, gone: Gone | None = None) -> int:
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
             names = (queue, *(name for _, name in self.topology.waits(queue)))
@@ -72,7 +75,7 @@ class Inventory:
                 return sum(int(declarer.channel.queue_purge(name)) for name in there)
             return sum(self._take_all(name, count, gone) for name, count in there.items())
 
-    def _take_all(self, queue: str, count: int, gone: Gone) -> int:
+    def _take_all(self, queue: str, count: int, gone: DeletedCallback) -> int:
         """Delete the first ``count`` messages of a queue; how many there were."""
         taken = 0
         while taken < count:
@@ -86,7 +89,7 @@ class Inventory:
             gone(bodies)
         return taken
 
-    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         """Of the one queue for delayed messages, if the settings name one. Else nobody can say where they are.
 
         Raises:

@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
 from gearmesh.transports import ledger
-from gearmesh.wire.commit import Delivery
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kombu.compression import decompress
 from kombu.message import Message as KombuMessage
 
-from gearmesh.transports.base import SIGNATURE
-from gearmesh.wire.commit import Delivery
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.channel import Channel
@@ -49,7 +49,7 @@ class Message(KombuMessage):  # type: ignore[misc]
         self.delivery_tag = delivery.id if delivery is not None else delivered.tag
         kind = properties.get("content_type")
         self.content_encoding = encoding = properties.get("content_encoding")
-        self.content_type = SIGNATURE if kind == _JSON and encoding is None else kind
+        self.content_type = SIGNATURE_CONTENT_TYPE if kind == _JSON and encoding is None else kind
         self.delivery_info = {
             "exchange": delivered.exchange,
             "routing_key": delivered.routing_key,

@@ -1,6 +1,7 @@
 """How far a producer has come, noted down in RabbitMQ itself.
 
-A repeated batch (:class:`~gearmesh.wire.commit.Token`) begins where the last note says the first try ended: before the
+A repeated batch (:class:`~gearmesh.interfaces.commit.Token`) begins where the last note says the first try ended:
+before the
 first message, and after every few, a small one goes, on the same channel and so in order, into a queue that keeps only
 the newest. Between two notes nobody can say. Those few are sent again, with a header that says so: who gets one looks
 whether it was run before.
@@ -15,9 +16,9 @@ from gearmesh.transports.amqp.message import body_of
 from gearmesh.wire.names import amqp_sent
 
 if TYPE_CHECKING:
+    from gearmesh.interfaces.commit import Token
     from gearmesh.transports.amqp.declaring import Declarer
     from gearmesh.transports.amqp.topology import Topology
-    from gearmesh.wire.commit import Token
 
 __all__ = ["ALL", "EVERY", "Notes"]
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from gearmesh.backoff import Backoff
 from gearmesh.errors import PublishError
+from gearmesh.interfaces.commit import Token
 from gearmesh.transports.amqp.declaring import Declarer
 from gearmesh.transports.amqp.frames import Publishing, Writer
 from gearmesh.transports.amqp.notes import ALL, EVERY, Notes
-from gearmesh.wire.commit import Token
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link

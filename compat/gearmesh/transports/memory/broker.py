@@ -13,11 +13,11 @@ from typing import Final, Protocol
 
 from kombu.transport.virtual import BrokerState
 
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
+from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, ParkedMessage, QueueCounts, RateRequest
 from gearmesh.shared import SharedByName
-from gearmesh.transports.base import Count, DeadLetter, Delayed, Parked, Rated
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
 from gearmesh.transports.rates import Rates
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 from gearmesh.wire.state import TaskState
 
 __all__ = ["BROKERS", "Broker", "States"]
@@ -33,7 +33,7 @@ class States(Protocol):
         """Holds off all others; the methods below are called inside."""
 
     def write(self, states: Sequence[TaskState]) -> None:
-        """As :meth:`gearmesh.backends.base.Backend.write`."""
+        """As :meth:`gearmesh.interfaces.backend.Backend.write`."""
 
     def complete(self, group_uuid: str, members: int) -> bool:
         """True if the group has that many members and all are final; False if it is not known."""
@@ -130,7 +130,7 @@ class Broker:
     def commit(
         self, commits: Sequence[Commit], token: Token | None = None, states: States | None = None
     ) -> list[Outcome]:
-        """See :meth:`gearmesh.transports.base.Channel.commit`; ``states`` when it is fused."""
+        """See :meth:`gearmesh.interfaces.transport.Channel.commit`; ``states`` when it is fused."""
         with self.changed:
             key = None if token is None else (token.producer, token.seq)
             if key is not None and key in self._sent:
@@ -235,23 +235,23 @@ class Broker:
         with self.changed:
             return [item.body for item in self.line(queue).peek(limit)]
 
-    def delayed(self, limit: int) -> list[Delayed]:
+    def delayed(self, limit: int) -> list[DelayedMessage]:
         """The messages that are due first."""
         with self.changed:
             soonest = heapq.nsmallest(limit, self._delayed, key=lambda entry: entry[:2])
-        return [Delayed(item.body, eta) for eta, _, _, item in soonest]
+        return [DelayedMessage(item.body, eta) for eta, _, _, item in soonest]
 
     def queues(self) -> list[str]:
         """The queues where anything is."""
         with self.changed:
             return sorted(name for name, line in self._lines.items() if not line.idle)
 
-    def count(self, queue: str) -> Count:
+    def count(self, queue: str) -> QueueCounts:
         """How many messages are where."""
         with self.changed:
             return self._lines[queue].count() if queue in self._lines else Line(queue).count()
 
-    def parked(self, queue: str, limit: int) -> list[Parked]:
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         """The messages that are out of the way and return first."""
         with self.changed:
             return self.line(queue).parked(limit, time.monotonic(), time.time())
@@ -274,7 +274,7 @@ class Broker:
         with self.changed:
             return self.line(queue).dead(limit)
 
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
+    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
         """For each: 0, it may run now; else the unix ns of a moment reserved for it."""
         with self.changed:
             return [self._rates.admit(request) for request in requests]

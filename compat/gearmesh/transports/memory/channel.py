@@ -13,12 +13,20 @@ from uuid import uuid4
 from kombu.message import Message
 from kombu.transport import virtual
 
-from gearmesh.transports.base import SIGNATURE, Count, DeadLetter, Delayed, Gone, Parked, Rated
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
+from gearmesh.interfaces.transport import (
+    SIGNATURE_CONTENT_TYPE,
+    DeadLetter,
+    DelayedMessage,
+    DeletedCallback,
+    ParkedMessage,
+    QueueCounts,
+    RateRequest,
+)
 from gearmesh.transports.memory.broker import States
 from gearmesh.transports.memory.line import Held, Owner
 from gearmesh.transports.memory.messages import receive, to_item
 from gearmesh.transports.memory.reaper import Reaper
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
 if TYPE_CHECKING:
     from gearmesh.transports.memory.transport import Transport
@@ -102,7 +110,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._turns = count()
         self._states: States | None = None
 
-    # -- gearmesh's verbs: see gearmesh.transports.base.Channel ---------------------------------------
+    # -- gearmesh's verbs: see gearmesh.interfaces.transport.Channel ---------------------------------------
 
     def fuse(self, backend: Any) -> bool:
         """True for a memory backend: its states are then written under this broker's lock."""
@@ -138,7 +146,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         return self.broker.pending(queue, limit)
 
-    def delayed(self, limit: int = 1000) -> list[Delayed]:
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
         return self.broker.delayed(limit)
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
@@ -147,19 +155,19 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def queues(self) -> list[str]:
         return self.broker.queues()
 
-    def count(self, queue: str) -> Count:
+    def count(self, queue: str) -> QueueCounts:
         return self.broker.count(queue)
 
-    def parked(self, queue: str, limit: int) -> list[Parked]:
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         return self.broker.parked(queue, limit)
 
-    def purge(self, queue: str, gone: Gone | None = None) -> int:
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         return _told(self.broker.purge(queue), gone)
 
-    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         return _told(self.broker.purge_delayed(queue), gone)
 
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
+    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
         return self.broker.admit(requests)
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
@@ -291,7 +299,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             super().basic_publish(message, exchange, routing_key, **kwargs)
 
     def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
-        if message["content-type"] != SIGNATURE:
+        if message["content-type"] != SIGNATURE_CONTENT_TYPE:
             super()._inplace_augment_message(message, exchange, routing_key)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
@@ -321,7 +329,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self.broker.line(queue)
 
 
-def _told(bodies: list[bytes], gone: Gone | None) -> int:
+def _told(bodies: list[bytes], gone: DeletedCallback | None) -> int:
     if gone is not None and bodies:
         gone(bodies)
     return len(bodies)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
-from gearmesh.transports.base import Count, DeadLetter, Parked
-from gearmesh.wire.commit import Delivery, Settle
+from gearmesh.interfaces.commit import Delivery, Settle
+from gearmesh.interfaces.transport import DeadLetter, ParkedMessage, QueueCounts
 
 __all__ = ["Held", "Item", "Line", "Owner"]
 
@@ -115,9 +115,9 @@ class Line:
         self._aside.clear()
         return gone
 
-    def count(self) -> Count:
+    def count(self) -> QueueCounts:
         """How many messages are where."""
-        return Count(
+        return QueueCounts(
             queue=self.name,
             pending=len(self),
             held=sum(map(len, self.held.values())),
@@ -197,15 +197,16 @@ class Line:
         """Out of the way until ``due`` by the monotonic clock."""
         heapq.heappush(self._aside, (due, next(self._ties), item))
 
-    def parked(self, limit: int, now: float, unix: float) -> list[Parked]:
-        """See :class:`gearmesh.transports.base.ListsParked`; ``now`` by the monotonic clock, ``unix`` seconds."""
+    def parked(self, limit: int, now: float, unix: float) -> list[ParkedMessage]:
+        """See :class:`gearmesh.interfaces.transport.SupportsParkedListing`; ``now`` by the monotonic clock, ``unix``
+        seconds."""
 
         def since(item: Item) -> float | None:
             return None if item.met is None else unix + item.met - now
 
         first = heapq.nsmallest(limit, self._aside, key=lambda entry: entry[:2])
-        away = [Parked(item.body, unix + due - now, since(item)) for due, _, item in first]
-        back = [Parked(item.body, None, since(item)) for item in self if item.met is not None]
+        away = [ParkedMessage(item.body, unix + due - now, since(item)) for due, _, item in first]
+        back = [ParkedMessage(item.body, None, since(item)) for item in self if item.met is not None]
         return [*away, *back][:limit]
 
     def next_return(self) -> float | None:

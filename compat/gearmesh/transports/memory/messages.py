@@ -8,7 +8,7 @@ from kombu.message import Message
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
-from gearmesh.transports.base import SIGNATURE
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.memory.line import Held, Item
 
 __all__ = ["receive", "tag_of", "to_item"]
@@ -16,7 +16,7 @@ __all__ = ["receive", "tag_of", "to_item"]
 
 def to_item(message: dict[str, Any], priority: int) -> Item:
     """A message as :meth:`Channel.prepare_message` made it, ready to wait."""
-    if message["content-type"] == SIGNATURE:
+    if message["content-type"] == SIGNATURE_CONTENT_TYPE:
         body = message["body"]
         return Item(body.encode() if isinstance(body, str) else bytes(body), priority=priority)
     return Item(cast(str, dumps(message)).encode(), envelope=True, priority=priority)
@@ -51,7 +51,7 @@ def receive(held: Held, channel: Any, consumer_tag: str) -> Message:
         message = Message(
             body=held.item.body,
             delivery_tag=tag_of(held),
-            content_type=SIGNATURE,
+            content_type=SIGNATURE_CONTENT_TYPE,
             content_encoding="binary",
             delivery_info=info,
             properties={"priority": held.item.priority},

@@ -16,6 +16,7 @@ import msgpack
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
+from gearmesh.interfaces.commit import Commit, Outcome, Settle, Token
 from gearmesh.redis_scripts.commits import CommitScript
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.replicas import Replicas
@@ -30,7 +31,6 @@ from gearmesh.transports.redis.taking import Taking
 from gearmesh.transports.redis.troubles import Troubles
 from gearmesh.transports.redis.waiter import Waiter
 from gearmesh.transports.redis.watch import Watch
-from gearmesh.wire.commit import Commit, Outcome, Settle, Token
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["Channel"]
@@ -50,7 +50,7 @@ class FanoutQueues(dict[str, str]):
 
 
 class Channel(Taking, Connecting):
-    """See :class:`gearmesh.transports.base.Channel` for the verbs.
+    """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
     Transport options beyond kombu's: ``access`` (an :class:`~gearmesh.redis_scripts.access.Access`; None: a server
     where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the

@@ -9,10 +9,10 @@ from typing import Any
 
 from redis import ConnectionPool, Redis
 
+from gearmesh.interfaces.transport import RateRequest
 from gearmesh.redis_scripts.cluster import Address, Cluster
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
 from gearmesh.redis_scripts.spread import SpreadCommits
-from gearmesh.transports.base import Rated
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.wire.names import slot_tag
 
@@ -89,7 +89,7 @@ class ClusterChannel(Channel):
         # can miss it there meanwhile, either.
         self.beat(consumer, queues, partly=True)
 
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
+    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
         answers = [0] * len(requests)
         tags: dict[str, list[int]] = {}
         for i, request in enumerate(requests):

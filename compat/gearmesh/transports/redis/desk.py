@@ -11,14 +11,21 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from gearmesh.errors import RemoteProtocolError
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import (
+    DeadLetter,
+    DelayedMessage,
+    DeletedCallback,
+    ParkedMessage,
+    QueueCounts,
+    RateRequest,
+)
 from gearmesh.redis_scripts.commits import MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run, run_each
 from gearmesh.scoreboard import crash_report
-from gearmesh.transports.base import Count, DeadLetter, Delayed, Gone, Parked, Rated
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.watch import OVERDUE
 from gearmesh.wire.codec import decode
-from gearmesh.wire.commit import Delivery
 from gearmesh.wire.names import PREFIX, QueueKeys, queue_of, rate_keys
 
 __all__ = ["Desk"]
@@ -34,7 +41,7 @@ RATED = b"/" + b"0" * 40
 
 
 class Desk:
-    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.transports.base.Channel` for what each does."""
+    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
     redis: Any
     lease: float
@@ -118,10 +125,10 @@ class Desk:
         items: list[bytes] = self.redis.lrange(queue, 0, limit - 1)
         return items
 
-    def delayed(self, limit: int = 1000) -> list[Delayed]:
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
         rows = self.redis.zrange(self.delayed_key, 0, limit - 1, withscores=True)
         # A score may be any number, and Delayed has whole ones.
-        return [Delayed(body, int(max(-MAX_ETA_NS, min(score, MAX_ETA_NS)))) for body, score in rows]
+        return [DelayedMessage(body, int(max(-MAX_ETA_NS, min(score, MAX_ETA_NS)))) for body, score in rows]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         keys = self.keys(queue)
@@ -167,7 +174,7 @@ class Desk:
         except (ResponseError, RemoteProtocolError):  # no list any more; somebody else's
             return False
 
-    def count(self, queue: str) -> Count:
+    def count(self, queue: str) -> QueueCounts:
         keys = self.keys(queue)
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.llen(queue)
@@ -181,7 +188,7 @@ class Desk:
                 pipe.llen(keys.arrived(consumer))
             held = sum(pipe.execute())
         silent = sum(self._silent(name, beat, watched.get(name, b"")) for name, beat in consumers.items())
-        return Count(
+        return QueueCounts(
             queue=queue,
             pending=pending,
             held=held,
@@ -201,7 +208,7 @@ class Desk:
         counter, _, ms = watched.partition(b" ")
         return counter == beat and ms.isdigit() and int(ms) > self.lease * OVERDUE * 1000
 
-    def parked(self, queue: str, limit: int) -> list[Parked]:
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         keys = self.keys(queue)
         members = self.redis.zrange(keys.aside, 0, limit - 1, withscores=True)
         away = [(*member.partition(b"\n"), due) for member, due in members]
@@ -213,13 +220,15 @@ class Desk:
         parked = []
         for (mark, _, body, due), first in zip(away, seen, strict=False):
             rated = mark.endswith(RATED)
-            parked.append(Parked(body, due / 1000, None if rated or first is None else _first_met(first)))
+            parked.append(
+                ParkedMessage(body, due / 1000, None if rated or first is None else _first_met(first))
+            )
         for body, first in zip(waiting, seen[len(away) :], strict=True):
             if first is not None:
-                parked.append(Parked(body, None, _first_met(first)))
+                parked.append(ParkedMessage(body, None, _first_met(first)))
         return parked[:limit]
 
-    def purge(self, queue: str, gone: Gone | None = None) -> int:
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         aside = self.keys(queue).aside
         if gone is None:
             return int(run(self.redis, "purge", [queue, aside], []))
@@ -241,7 +250,7 @@ class Desk:
             gone(bodies)
         return count
 
-    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         count = 0
         for body, _ in self.redis.zscan_iter(self.delayed_key, count=MAX_ENTRIES):
             if self.target(body) == queue and self.redis.zrem(self.delayed_key, body):
@@ -261,7 +270,7 @@ class Desk:
         except RemoteProtocolError:
             return self.default_queue
 
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
+    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
         answers: list[int] = []
         for start in range(0, len(requests), MAX_ENTRIES):
             part = requests[start : start + MAX_ENTRIES]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
-from gearmesh.transports.base import SIGNATURE
-from gearmesh.wire.commit import Delivery
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 
 __all__ = ["Message", "Taken", "to_item"]
 
@@ -62,7 +62,7 @@ class Message(virtual.Message):  # type: ignore[misc]
         self.body = payload.body
         self.channel = channel
         self.delivery_tag = delivery.id
-        self.content_type = SIGNATURE
+        self.content_type = SIGNATURE_CONTENT_TYPE
         self.content_encoding = "binary"
         self.delivery_info = {"exchange": "", "routing_key": delivery.queue}
         self.headers: dict[str, Any] = {}
@@ -75,7 +75,7 @@ class Message(virtual.Message):  # type: ignore[misc]
 
 def to_item(message: dict[str, Any], channel: virtual.Channel) -> bytes:
     """The list item for a message kombu is about to send."""
-    if message.get("content-type") == SIGNATURE:
+    if message.get("content-type") == SIGNATURE_CONTENT_TYPE:
         body = channel.decode_body(message["body"], message["properties"].get("body_encoding"))
         return body if isinstance(body, bytes) else str(body).encode()
     envelope: bytes = dumps(message).encode()

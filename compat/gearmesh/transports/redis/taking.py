@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_scripts.runner import run
 from gearmesh.transports.order import Order
 from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.message import Taken
 from gearmesh.transports.redis.troubles import TROUBLES, Troubles
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.keeper import Keeper
@@ -52,7 +52,7 @@ class Taking(Desk):
         raise NotImplementedError
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        """See :class:`gearmesh.transports.base.Channel`."""
+        """See :class:`gearmesh.interfaces.transport.Channel`."""
         raise NotImplementedError
 
     def take(self) -> bool:

@@ -12,7 +12,15 @@ from typing import Protocol, runtime_checkable
 
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Backend", "Claiming", "Counting", "Reporting", "Revoking", "Searching", "Yielding"]
+__all__ = [
+    "Backend",
+    "CountsMembers",
+    "SupportsClaims",
+    "SupportsConditionalWrite",
+    "SupportsProgress",
+    "SupportsRevocation",
+    "SupportsSearch",
+]
 
 
 class Backend(Protocol):
@@ -75,7 +83,7 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Counting(Protocol):
+class CountsMembers(Protocol):
     """What a backend does that has no list of a group's members (AMQP): it collects their final states, and counts.
 
     The committer's order for a member that has ended: :meth:`counted`, :meth:`Backend.write`, and then :meth:`gather`
@@ -117,7 +125,7 @@ class Counting(Protocol):
 
 
 @runtime_checkable
-class Reporting(Protocol):
+class SupportsProgress(Protocol):
     """What a backend may do besides: keep how far tasks say they are, out of Go's sight."""
 
     def report(self, bodies: Mapping[str, bytes]) -> None:
@@ -128,7 +136,7 @@ class Reporting(Protocol):
 
 
 @runtime_checkable
-class Searching(Protocol):
+class SupportsSearch(Protocol):
     """A backend that can look up UUIDs by their first characters, for people who type them."""
 
     def begin_with(self, beginning: str, limit: int) -> list[str]:
@@ -139,7 +147,7 @@ class Searching(Protocol):
 
 
 @runtime_checkable
-class Revoking(Protocol):
+class SupportsRevocation(Protocol):
     """What a backend may do besides: remember which tasks are revoked, and tell workers."""
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
@@ -157,7 +165,7 @@ class Revoking(Protocol):
 
 
 @runtime_checkable
-class Yielding(Protocol):
+class SupportsConditionalWrite(Protocol):
     """What a backend may do besides: compare and store in one step."""
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
@@ -165,7 +173,7 @@ class Yielding(Protocol):
 
 
 @runtime_checkable
-class Claiming(Protocol):
+class SupportsClaims(Protocol):
     """What a backend may do besides: give a name to one holder at a time."""
 
     def claim(self, key: str, holder: str, seconds: float) -> str:

@@ -13,22 +13,22 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from gearmesh.wire.commit import Commit, Delivery, Outcome, Settle, Token
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 
 __all__ = [
     "Channel",
-    "Count",
     "DeadLetter",
-    "Delayed",
-    "Drifting",
-    "Gone",
-    "Inspecting",
-    "Rated",
-    "Streaming",
+    "DelayedMessage",
+    "DeletedCallback",
+    "QueueCounts",
+    "RateRequest",
+    "RedeliversOnDisconnect",
+    "SupportsInspection",
+    "SupportsStreaming",
 ]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
-SIGNATURE = "application/x-machinery"
+SIGNATURE_CONTENT_TYPE = "application/x-machinery"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +47,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha1(self.body, usedforsecurity=False).hexdigest()
 
 
-class Delayed(msgspec.Struct, frozen=True):
+class DelayedMessage(msgspec.Struct, frozen=True):
     """A message waiting for its time: original bytes, and the unix nanoseconds it is due at."""
 
     body: bytes
     eta_ns: int
 
 
-class Count(msgspec.Struct, frozen=True, kw_only=True):
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages of a queue are where; None where the broker does not tell.
 
     Attributes:
@@ -78,7 +78,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     silent: int | None = None
 
 
-class Parked(msgspec.Struct, frozen=True):
+class ParkedMessage(msgspec.Struct, frozen=True):
     """A message that no worker may start yet: its task is registered in none that got it, or has reached its rate.
 
     Attributes:
@@ -95,7 +95,7 @@ class Parked(msgspec.Struct, frozen=True):
     latest: bool = False
 
 
-class Rated(NamedTuple):
+class RateRequest(NamedTuple):
     """A delivery whose task may run once in ``pause`` seconds, over all workers."""
 
     queue: str
@@ -108,7 +108,7 @@ class Channel(Protocol):
     """The batch verbs of a gearmesh channel.
 
     Messages delivered through kombu carry ``message.delivery``, a
-    :class:`~gearmesh.wire.commit.Delivery`, and ``message.body``, the original bytes.
+    :class:`~gearmesh.interfaces.commit.Delivery`, and ``message.body``, the original bytes.
     """
 
     #: The name this channel consumes under; unique to one incarnation of one process.
@@ -169,13 +169,13 @@ class Channel(Protocol):
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         """The first ``limit`` waiting messages of ``queue``, in order, without taking them."""
 
-    def delayed(self, limit: int = 1000) -> list[Delayed]:
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
         """The first ``limit`` delayed messages, soonest first."""
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         """The dead letters of ``queue``, oldest first."""
 
-    def admit(self, requests: Sequence[Rated]) -> list[int]:
+    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
         """For each: 0, it may run now; else the unix ns of a moment reserved for it.
 
         What comes back with the same bytes at its moment is admitted then.
@@ -192,7 +192,7 @@ class Channel(Protocol):
 
 
 @runtime_checkable
-class Drifting(Protocol):
+class RedeliversOnDisconnect(Protocol):
     """What a channel offers besides, where a delivery is lost with the connection that brought it.
 
     There a commit that is repeated on a new connection settles nothing: the delivery comes again, perhaps to another.
@@ -211,7 +211,7 @@ class Drifting(Protocol):
 
 
 @runtime_checkable
-class Streaming(Protocol):
+class SupportsStreaming(Protocol):
     """What a channel offers besides, where what was sent is confirmed some time later."""
 
     def stream(
@@ -235,14 +235,14 @@ class Streaming(Protocol):
 
 
 #: Takes messages that were deleted.
-Gone = Callable[[list[bytes]], None]
+DeletedCallback = Callable[[list[bytes]], None]
 
 
 @runtime_checkable
-class ListsParked(Protocol):
+class SupportsParkedListing(Protocol):
     """A channel that can list parked messages."""
 
-    def parked(self, queue: str, limit: int) -> list[Parked]:
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         """The first ``limit`` parked messages of ``queue``: those that return first at the front. Changes nothing.
 
         Behind them come those that have returned to the queue, as far as the channel can tell them from others.
@@ -250,7 +250,7 @@ class ListsParked(Protocol):
 
 
 @runtime_checkable
-class Inspecting(Protocol):
+class SupportsInspection(Protocol):
     """What a channel may do besides, for people: count what is in queues, and empty them."""
 
     def queues(self) -> list[str]:
@@ -260,15 +260,15 @@ class Inspecting(Protocol):
             GearmeshError: the broker does not list its queues; they have to be named.
         """
 
-    def count(self, queue: str) -> Count:
+    def count(self, queue: str) -> QueueCounts:
         """How many messages of ``queue`` are where. Changes nothing; a queue that is not there has none."""
 
-    def purge(self, queue: str, gone: Gone | None = None) -> int:
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         """Delete what waits in ``queue`` or is set aside; how many there were. What consumers hold stays theirs.
 
         Args:
             gone: takes the messages that were deleted, in batches. None: they are not read, which is much faster.
         """
 
-    def purge_delayed(self, queue: str, gone: Gone | None = None) -> int:
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         """Delete the delayed messages for ``queue``; how many there were. ``gone``: see :meth:`purge`."""
