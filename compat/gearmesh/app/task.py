@@ -16,9 +16,9 @@ from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.results import AsyncResult
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.errors import RetryRequested, TaskError
-from gearmesh.wire.form import Form
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskResult
+from gearmesh.wire.template import SignatureTemplate
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -95,7 +95,7 @@ class Task(Generic[P, R, C]):
         self.hard_limit = hard_limit
         self.pause = pause
         self.unique_for = unique_for
-        self._form: tuple[tuple[str, str, Declaration] | None, Form | None] = (None, None)
+        self._form: tuple[tuple[str, str, Declaration] | None, SignatureTemplate | None] = (None, None)
         #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
         self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
         #: What the function returned to typed results; raises LocalProtocolError.
@@ -203,13 +203,13 @@ class Task(Generic[P, R, C]):
         assert self.fn is not None
         return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
 
-    def _form_to(self, routing_key: str) -> Form | None:
+    def _form_to(self, routing_key: str) -> SignatureTemplate | None:
         """What its signatures without options have in common, on one queue; None: a parameter takes any type."""
         key = (routing_key, self.name, self.declaration)
         made, form = self._form
         if made is None or made[:2] != key[:2] or made[2] is not key[2]:
             types = [slot.go for slot in self.declaration.exact]
-            form = Form(self.name, routing_key, types) if all(types) else None
+            form = SignatureTemplate(self.name, routing_key, types) if all(types) else None
             self._form = key, form
         return form
 

@@ -8,7 +8,7 @@ the struct's own fields was in its one form. What remains is to look at the part
 leaves alone (:class:`msgspec.Raw`) and at the times. Anything else goes to
 :mod:`gearmesh.wire.gojson.decode`, which is slow and exact.
 
-msgspec recurses in C: nothing deeper than :data:`gearmesh.wire.gojson.depth.LIMIT` reaches it.
+msgspec recurses in C: nothing deeper than :data:`gearmesh.wire.gojson.depth.MAX_MSGSPEC_DEPTH` reaches it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gearmesh.wire import gotime
 from gearmesh.wire.deep import decode_chain, encode_deep
 from gearmesh.wire.gojson import decode as slow
 from gearmesh.wire.gojson.canonical import canonical
-from gearmesh.wire.gojson.depth import LIMIT, shallow
+from gearmesh.wire.gojson.depth import MAX_MSGSPEC_DEPTH, shallow
 from gearmesh.wire.gojson.write import escape_html, unicode
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
@@ -63,7 +63,7 @@ def decode(data: bytes) -> Signature:
             return sig
         if _all_scalars(sig, odd) or all(_is_proper(one) for _, one in sig.walk()):
             return sig
-    if len(odd) > LIMIT and data[:8] == b'{"UUID":':
+    if len(odd) > MAX_MSGSPEC_DEPTH and data[:8] == b'{"UUID":':
         sig = decode_chain(data, decode)
         if sig is not None and encode(sig) == data:
             return sig
@@ -103,7 +103,7 @@ def encode(sig: Signature) -> bytes:
     if sig.OnSuccess or sig.OnError or sig.ChordCallback is not None:
         try:
             for level, one in sig.walk():
-                if level >= LIMIT // 2:
+                if level >= MAX_MSGSPEC_DEPTH // 2:
                     return encode_deep(sig, encode)
                 _require_time("ETA", one.ETA)
         except (AttributeError, TypeError):
@@ -132,7 +132,7 @@ def encode_group(meta: GroupMeta) -> bytes:
 
 def _read(read: Callable[[bytes], T], data: bytes, odd: bytes) -> T | None:
     """What msgspec reads, if it provably reads it as Go does, but for raw parts and times."""
-    if len(odd) > LIMIT and not shallow(data):
+    if len(odd) > MAX_MSGSPEC_DEPTH and not shallow(data):
         return None
     try:
         value = read(data)
@@ -189,7 +189,7 @@ def _write(value: T, read: Callable[[bytes], T], slow_read: Callable[[bytes], T]
         odd = data.translate(None, _ORDINARY)
         if odd.strip(b"[{"):
             data = escape_html(data)
-        (read if len(odd) <= LIMIT or shallow(data) else slow_read)(data)
+        (read if len(odd) <= MAX_MSGSPEC_DEPTH or shallow(data) else slow_read)(data)
     except (msgspec.MsgspecError, RemoteProtocolError, ValueError, TypeError, OverflowError) as error:
         raise LocalProtocolError(f"{value!r:.300} cannot be sent: {error}") from None
     return data

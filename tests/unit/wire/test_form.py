@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gearmesh.errors import LocalProtocolError
 from gearmesh.wire import Arg, Signature, encode
-from gearmesh.wire.form import Form
+from gearmesh.wire.template import SignatureTemplate
 
 from .test_codec import RAW, TEXT
 
@@ -29,10 +29,10 @@ def test_form_law(name: str, queue: str, given: list[tuple[str, msgspec.Raw]], i
         Args=tuple(Arg("", type, value) for type, value in given),
         Headers={},
     )
-    form = Form(name, queue, [type for type, _ in given])
+    form = SignatureTemplate(name, queue, [type for type, _ in given])
     assert form.fill(sig.UUID, [value for _, value in given]) == encode(sig)
 
 
 def test_a_name_that_go_could_not_read() -> None:
     with pytest.raises(LocalProtocolError):
-        Form("\ud800", "q", [])
+        SignatureTemplate("\ud800", "q", [])

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["LIMIT", "shallow"]
+__all__ = ["MAX_MSGSPEC_DEPTH", "shallow"]
 
 #: Levels of brackets that msgspec is given. An ordinary signature has 3, and 2 more a chain step.
-LIMIT = 200
+MAX_MSGSPEC_DEPTH = 200
 
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
-def shallow(data: bytes, limit: int = LIMIT) -> bool:
+def shallow(data: bytes, limit: int = MAX_MSGSPEC_DEPTH) -> bool:
     """True if no prefix of ``data`` that is valid JSON is nested deeper than ``limit``."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return True

@@ -8,14 +8,14 @@ from gearmesh.wire.gojson.read import Node, Number, Pairs
 
 __all__ = ["show"]
 
-_ENOUGH = 1000
+_MAX_SHOWN_CHARS = 1000
 
 
 def show(tree: Node) -> str:
     """``<nil>``, ``true``, ``x``, ``[1 2]``, ``map[a:1 b:2]``; cut after some 1,000 characters."""
     out = ""
     todo: list[Node | _Text] = [tree]
-    while todo and len(out) < _ENOUGH:
+    while todo and len(out) < _MAX_SHOWN_CHARS:
         node = todo.pop()
         if isinstance(node, _Text):
             out += node.text

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from gearmesh.wire.codec import encode
 from gearmesh.wire.signature import Arg, Signature
 
-__all__ = ["Form"]
+__all__ = ["SignatureTemplate"]
 
 
-class Form:
+class SignatureTemplate:
     """The bytes of a signature without options, with places for UUID and values.
 
     Args:
