@@ -12,9 +12,9 @@ import amqp
 import msgspec
 import pytest
 
-from gearmesh.app.flush import Flusher
 from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.amqp.groups import CROSSED
+from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.testing.contracts.store import CREATED, run_all

@@ -13,8 +13,8 @@ from pymemcache.client.base import Client
 from redis.cluster import RedisCluster as ClusterClient
 
 from gearmesh import App, chord
-from gearmesh.app.flush import Flusher
 from gearmesh.backends.registry import open_backend
+from gearmesh.commits.flusher import Flusher
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import ChordCheck, Commit
 from gearmesh.transports.registry import open_connection

@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from redis.exceptions import ResponseError
 
 from gearmesh import App
-from gearmesh.app.flush import Flusher
 from gearmesh.backends.registry import open_backend
 from gearmesh.cli import main
+from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import BackendError, ConfigError, LockError, PublishError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmesh import groups as module
-from gearmesh.backends.members import Members
-from gearmesh.groups import Groups
+from gearmesh.commits import group_cache as module
+from gearmesh.commits.group_cache import GroupCache
+from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.wire.state import GroupMeta
 
 
@@ -25,7 +25,7 @@ class Store:
     def __init__(self, expire: int = 60, limit: int = 256) -> None:
         self.loaded: list[str] = []
         self.touched: list[Sequence[str]] = []
-        self.groups = Groups(self.load, self.touched.append, expire, limit)
+        self.groups = GroupCache(self.load, self.touched.append, expire, limit)
 
     def load(self, uuid: str) -> GroupMeta | None:
         self.loaded.append(uuid)
@@ -96,7 +96,7 @@ class Ending:
     def __init__(self, size: int) -> None:
         self.meta, self.final = meta("g", size), 0
         self.looks: list[Sequence[str]] = []
-        self.members = Members(lambda uuid: self.meta, lambda keys: None, self.leading, 60)
+        self.members = MemberProgress(lambda uuid: self.meta, lambda keys: None, self.leading, 60)
 
     def leading(self, uuids: Sequence[str]) -> int:
         self.looks.append(uuids)

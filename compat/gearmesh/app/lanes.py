@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gearmesh.app.flush import Flusher
+from gearmesh.commits.flusher import Flusher
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Token
 from gearmesh.process_local import ProcessLocal

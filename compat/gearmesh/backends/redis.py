@@ -14,8 +14,8 @@ import redis
 from redis.exceptions import ResponseError
 
 from gearmesh.backends.listener import Listener, redis_channel
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
-from gearmesh.groups import Groups
 from gearmesh.redis_scripts.access import Access, hang_up
 from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, Packed, pack_state
 from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
@@ -65,7 +65,7 @@ class RedisBackend:
         self._replicas = access.replicas
         self._listener = _listener(self._redis, done_channel(self.db))
         self._revocations = _listener(self._redis, revoked_channel(self.db), self._all_revoked)
-        self._groups = Groups(self.read_group, self.touch, expire)
+        self._groups = GroupCache(self.read_group, self.touch, expire)
         self._script = CommitScript(
             keys=QueueKeys, expire=expire, announce=done_channel(self.db), groups=self._groups
         )

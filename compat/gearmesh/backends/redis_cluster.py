@@ -9,8 +9,8 @@ from uuid import uuid4
 import msgpack
 from redis import exceptions
 
-from gearmesh.backends.members import Members
 from gearmesh.backends.redis import RedisBackend, state_from
+from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.redis_scripts.access import Access
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.commits import Entry, Packed
@@ -33,7 +33,7 @@ class ClusterBackend(RedisBackend):
 
     def __init__(self, access: Access, *, expire: int) -> None:
         super().__init__(access, expire=expire)
-        self._members = Members(self.read_group, self.touch, self._leading, expire)
+        self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
 
     def _store(self, packed: Sequence[Packed]) -> None:
         calls = [(state[0], self._payload([Entry(states=(state,))])) for state in packed]

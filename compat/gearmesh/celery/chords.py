@@ -10,13 +10,13 @@ from typing import Any, Final
 from celery.exceptions import ChordError
 from celery.result import GroupResult
 
-from gearmesh.app.groups import member_states
 from gearmesh.celery.bridge import BUSY, Bridge
 from gearmesh.celery.canvas import GoStep
 from gearmesh.celery.members import Membership, membership
 from gearmesh.celery.meta import read_side, side_state
 from gearmesh.celery.results import to_json
 from gearmesh.celery.steps import is_raw, raw_of
+from gearmesh.commits.group_completion import member_states
 from gearmesh.errors import BackendError
 from gearmesh.interfaces.backend import CountsMembers
 from gearmesh.wire import gotime, workflow

@@ -12,7 +12,6 @@ import msgspec
 from celery._state import _get_active_apps, get_current_app
 from kombu.compression import decompress
 
-from gearmesh.app.flush import Flusher
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
 from gearmesh.celery.content import TaskMessage, read, write
@@ -20,6 +19,7 @@ from gearmesh.celery.crossing import outgoing
 from gearmesh.celery.joining import bridge_of
 from gearmesh.celery.looping import LoopedLink, Looping
 from gearmesh.celery.message import from_wire, to_wire
+from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
 from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE

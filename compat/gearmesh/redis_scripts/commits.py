@@ -12,8 +12,8 @@ import msgspec
 import redis
 from redis import exceptions
 
+from gearmesh.commits.group_cache import CachedGroup, GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
-from gearmesh.groups import Group, Groups
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.redis_scripts.replicas import Replicas
 from gearmesh.redis_scripts.runner import run
@@ -161,7 +161,7 @@ class CommitScript:
         expire: int,
         delayed: str = DELAYED_TASKS,
         announce: str = "",
-        groups: Groups | None = None,
+        groups: GroupCache | None = None,
         replicas: Replicas | None = None,
     ) -> None:
         self._keys = keys
@@ -289,7 +289,7 @@ class CommitScript:
         mine: str | None,
         fused: bool,
     ) -> list[Outcome]:
-        groups: list[Group] = []
+        groups: list[CachedGroup] = []
         if fused and any(commit.chord is not None for commit in commits):
             entries, groups = self._with_groups(commits, entries)
         route = self._route(commits)
@@ -330,9 +330,9 @@ class CommitScript:
 
     def _with_groups(
         self, commits: Sequence[Commit], entries: Sequence[Packed]
-    ) -> tuple[list[Packed], list[Group]]:
+    ) -> tuple[list[Packed], list[CachedGroup]]:
         """Give each chord member's entry the index of its group."""
-        groups: dict[str, tuple[int, Group]] = {}
+        groups: dict[str, tuple[int, CachedGroup]] = {}
         result: list[Packed] = []
         for commit, entry in zip(commits, entries, strict=True):
             chord = commit.chord
@@ -360,7 +360,7 @@ class CommitScript:
         self,
         client: redis.Redis,
         entries: Sequence[Packed],
-        groups: Sequence[Group] = (),
+        groups: Sequence[CachedGroup] = (),
         *,
         route: str = "gearmesh",
         token: tuple[str, str] = ("", ""),
@@ -372,7 +372,7 @@ class CommitScript:
         self,
         client: redis.Redis,
         entries: Sequence[Packed],
-        groups: Sequence[Group],
+        groups: Sequence[CachedGroup],
         route: str,
         token: tuple[str, str],
         more: tuple[Any, ...] = (),
@@ -407,7 +407,7 @@ class CommitScript:
         self,
         client: Any,
         entries: Sequence[Packed],
-        groups: Sequence[Group],
+        groups: Sequence[CachedGroup],
         route: str,
         token: tuple[str, str],
         more: tuple[Any, ...],
@@ -447,7 +447,7 @@ def _in_one_form(client: Any, key: str, kind: str) -> bool:
     return one != body and bool(run(client, "rewrite", [key], [body, one]))
 
 
-def _why_not(group: Group | None, count: int) -> str:
+def _why_not(group: CachedGroup | None, count: int) -> str:
     if group is None:
         return "its GroupMeta is gone"
     return f"its GroupMeta has {len(group.members)} members, the signature says {count}"

@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from gearmesh.groups import Group
+from gearmesh.commits.group_cache import CachedGroup
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Token
 from gearmesh.redis_scripts.cluster import slot_of
 from gearmesh.redis_scripts.commits import CommitScript, Packed
@@ -134,7 +134,7 @@ class SpreadCommits(CommitScript):
         self,
         client: Any,
         entries: Sequence[Packed],
-        groups: Sequence[Group],
+        groups: Sequence[CachedGroup],
         route: str,
         token: tuple[str, str],
         more: tuple[Any, ...] = (),

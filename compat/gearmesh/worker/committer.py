@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import kombu
 import msgspec
 
-from gearmesh.app.flush import Flusher
 from gearmesh.backoff import Backoff
+from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle

@@ -16,8 +16,8 @@ from typing import Any
 import kombu
 
 from gearmesh.app.app import App
-from gearmesh.app.flush import Flusher
 from gearmesh.backoff import MAX_RETRY_DELAY_S, Backoff
+from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.commit import Commit, Delivery
 from gearmesh.interfaces.transport import RedeliversOnDisconnect

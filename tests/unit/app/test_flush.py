@@ -8,8 +8,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from gearmesh.app.flush import Flusher
 from gearmesh.backends.registry import open_backend
+from gearmesh.commits.flusher import Flusher
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Settle, Trigger
 from gearmesh.testing.contracts.support import Tap, signature

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.redis.recorder import Answer, Recorder, bodies
 
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError
-from gearmesh.groups import Groups
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
 from gearmesh.redis_scripts.commits import CommitScript, pack_state
 from gearmesh.wire import types as wire
@@ -434,7 +434,7 @@ class Metas:
             for uuid, size in sizes.items()
         }
         self.loaded: list[str] = []
-        self.groups = Groups(self.load, lambda keys: None, 60)
+        self.groups = GroupCache(self.load, lambda keys: None, 60)
 
     def load(self, uuid: str) -> GroupMeta | None:
         self.loaded.append(uuid)
@@ -489,7 +489,7 @@ def test_a_group_that_goes_away_between_two_calls_leaves_no_mark_of_another() ->
     """Its member's entry must not point to the group that now stands in the first place."""
     metas = Metas(a=1000, b=1000)
     found = iter([metas.load("a"), metas.load("b"), None, metas.load("b")])
-    groups = Groups(lambda uuid: next(found), lambda keys: None, 60, limit=0)
+    groups = GroupCache(lambda uuid: next(found), lambda keys: None, 60, limit=0)
     client: Any = Recorder("mm")
     script(groups=groups).commit(client, [member("a", 1000, 1), member("b", 1000, 2)], fused=True)
     assert [entry.group for entry in client.calls[1].entries] == [0, 1]
@@ -515,7 +515,7 @@ def test_a_group_that_is_gone_or_unreadable_settles_its_members_all_the_same(
         return None
 
     client: Any = Recorder()
-    groups = Groups(load, lambda keys: None, 60)
+    groups = GroupCache(load, lambda keys: None, 60)
     commits = [member("gone", 2), member("broken", 2)]
     assert script(groups=groups).commit(client, commits, fused=True) == ["done", "done"]
     assert [entry.group for entry in client.entries] == [0, 0]

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from pymemcache.exceptions import MemcacheServerError
 
-from gearmesh.backends.members import Members
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, Server, Servers, too_large
+from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstorable
 from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
@@ -65,7 +65,7 @@ class MemcacheBackend:
     def __init__(self, servers: Sequence[tuple[str, int]], *, expire: int) -> None:
         self.expire = expire
         self._servers = ProcessLocal(lambda: Servers(servers))
-        self._members = Members(self.read_group, self.touch, self._leading, expire)
+        self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
         #: group -> monotonic time at which it was first seen locked
         self._locked: dict[str, float] = {}
 

@@ -11,11 +11,11 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import DeleteOne, UpdateOne
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
-from gearmesh.backends.members import Members
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Connection, Table, asking
 from gearmesh.backends.mongodb.documents import changes_of, group_document, group_of, moment, state_of
 from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.backends.mongodb.writing import FINAL, update_all, upsert_all
+from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import MongoTarget
@@ -54,7 +54,7 @@ class MongoBackend:
     def __init__(self, url: str, *, database: str = "", expire: int) -> None:
         self.expire = expire
         self._connection = ProcessLocal(lambda: Connection(url, database or MONGO_DATABASE))
-        self._members = Members(self.read_group, self.touch, self._leading, expire)
+        self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
         self._revoked = ProcessLocal(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
 
     @classmethod

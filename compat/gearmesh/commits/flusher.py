@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gearmesh.app.groups import Ended, groups_of
+from gearmesh.commits.group_completion import Ended, groups_of
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Token

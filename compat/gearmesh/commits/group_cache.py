@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from gearmesh.wire.state import GroupMeta
 
-__all__ = ["Group", "Groups"]
+__all__ = ["CachedGroup", "GroupCache"]
 
 
-class Group:
+class CachedGroup:
     """One group: its members, and how many leading ones are known to be final."""
 
     __slots__ = ("known", "members", "touched", "uuid")
@@ -24,7 +24,7 @@ class Group:
         self.touched = float("-inf")
 
 
-class Groups:
+class GroupCache:
     """A bounded cache of groups. Safe in threads.
 
     Args:
@@ -46,10 +46,10 @@ class Groups:
         self._touch = touch
         self._pause = expire / 10
         self._limit = limit
-        self._groups: OrderedDict[str, Group] = OrderedDict()
+        self._groups: OrderedDict[str, CachedGroup] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, uuid: str) -> Group | None:
+    def get(self, uuid: str) -> CachedGroup | None:
         """The group, from memory or the backend; None if it is not there (any more)."""
         with self._lock:
             group = self._groups.get(uuid)
@@ -66,9 +66,9 @@ class Groups:
             group.touched = now
         return group
 
-    def put(self, meta: GroupMeta) -> Group:
+    def put(self, meta: GroupMeta) -> CachedGroup:
         """Remember a group whose meta is at hand."""
-        group = Group(meta)
+        group = CachedGroup(meta)
         with self._lock:
             group = self._groups.setdefault(meta.GroupUUID, group)
             while len(self._groups) > self._limit:

@@ -12,18 +12,18 @@ from gearmesh.interfaces.backend import Backend, CountsMembers
 from gearmesh.interfaces.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Ended", "Groups", "groups_of", "member_states"]
+__all__ = ["Ended", "GroupCompletion", "groups_of", "member_states"]
 
 log = logging.getLogger("gearmesh.worker")
 
 #: Group metas remembered between the completions of their members.
-METAS = 256
+MAX_CACHED_METAS = 256
 
 #: A group's UUID, and the final state of a member that is to be put into it.
 Ended = tuple[str, TaskState]
 
 
-class Groups(Protocol):
+class GroupCompletion(Protocol):
     """What a flush asks, in this order. Belongs to one thread."""
 
     def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
@@ -42,9 +42,9 @@ class Groups(Protocol):
         """After everything: the callback was sent, or will not be by this member."""
 
 
-def groups_of(backend: Backend) -> Groups:
+def groups_of(backend: Backend) -> GroupCompletion:
     """How a backend's groups are looked after."""
-    return _Counted(backend) if isinstance(backend, CountsMembers) else _Listed(backend)
+    return _CountedMembers(backend) if isinstance(backend, CountsMembers) else _ListedMembers(backend)
 
 
 def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskState | None] | None:
@@ -59,7 +59,7 @@ def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskSt
     return [None] if meta is None else backend.read(meta.TaskUUIDs)
 
 
-class _Listed:
+class _ListedMembers:
     """Groups whose members stand in a GroupMeta."""
 
     def __init__(self, backend: Backend) -> None:
@@ -93,12 +93,12 @@ class _Listed:
         if meta is not None:
             self._metas[group_uuid] = meta
             self._metas.move_to_end(group_uuid)
-            while len(self._metas) > METAS:
+            while len(self._metas) > MAX_CACHED_METAS:
                 self._metas.popitem(last=False)
         return meta
 
 
-class _Counted:
+class _CountedMembers:
     """Groups whose members' final states are collected, see :class:`~gearmesh.interfaces.backend.CountsMembers`."""
 
     def __init__(self, backend: CountsMembers) -> None:
