@@ -21,8 +21,6 @@ from gearmesh.app.context import TaskContext, current
 from gearmesh.app.habits import MODULE as _CELERY_NAMES
 from gearmesh.app.late import task
 from gearmesh.app.progress import Progress
-from gearmesh.app.results import AsyncResult, Result, Typed
-from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.app.retry import Retry
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.task import Task
@@ -47,6 +45,8 @@ from gearmesh.errors import (
     TaskError,
     TaskFailed,
 )
+from gearmesh.results.async_result import AsyncResult, Result, Typed
+from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 from gearmesh.types import (
     Float32,
     Float64,

@@ -28,13 +28,10 @@ from gearmesh.app.periodic import CatchUp, Periodic, Periodics
 from gearmesh.app.plan import Plan
 from gearmesh.app.progress import Progress, ProgressBoard
 from gearmesh.app.publisher import Patience, Publisher
-from gearmesh.app.results import AsyncResult, Result
-from gearmesh.app.resultsets import GroupResult
 from gearmesh.app.revocations import LASTS, Revocations
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.app.unique import send_once
-from gearmesh.app.waiting import Waiter
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, NoBroker
 from gearmesh.config.checks import COMMAND_LINE
@@ -44,6 +41,9 @@ from gearmesh.config.watch import Watch
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.process_local import ProcessLocal
+from gearmesh.results.async_result import AsyncResult, Result
+from gearmesh.results.composite import GroupResult
+from gearmesh.results.poller import ResultPoller
 from gearmesh.transports.client import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
 from gearmesh.wire.names import failure_record
@@ -122,7 +122,7 @@ class App:
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
         self._backend = ProcessLocal(self._open_backend)
-        self._waiter = ProcessLocal(lambda: Waiter(self.backend, shown=self.backend_shown))
+        self._waiter = ProcessLocal(lambda: ResultPoller(self.backend, shown=self.backend_shown))
         self._progress = ProcessLocal(lambda: ProgressBoard(self.backend))
         self._revocations = ProcessLocal(lambda: Revocations(self.backend))
         #: :meth:`close` was called.

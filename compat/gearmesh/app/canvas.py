@@ -18,17 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 
 from gearmesh.app.node import AnyNode, Change, Node
-from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import TaskError
+from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from gearmesh.app.app import App
     from gearmesh.app.options import Options, OptionSet
-    from gearmesh.app.result import Result
     from gearmesh.app.signatures import TaskSignature
     from gearmesh.app.task import Task
+    from gearmesh.results.base import Result
 
 __all__ = ["Chain", "Chord", "Group", "chain", "chord", "group", "signature"]
 

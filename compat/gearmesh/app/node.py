@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.canvas import Chain, Chord
     from gearmesh.app.options import Options, OptionSet
-    from gearmesh.app.result import Result
-    from gearmesh.app.results import AsyncResult
-    from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
     from gearmesh.app.signatures import TaskSignature
+    from gearmesh.results.async_result import AsyncResult
+    from gearmesh.results.base import Result
+    from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 
 __all__ = ["AnyNode", "Change", "Node"]
 

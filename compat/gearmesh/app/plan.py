@@ -17,12 +17,12 @@ from gearmesh.app.canvas import Chain, Chord, Group
 from gearmesh.app.message import Message, Written
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, check_delay
-from gearmesh.app.results import AsyncResult, Result
-from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.app.signatures import TaskSignature
 from gearmesh.app.slots import Slot, of_go
 from gearmesh.errors import TaskError
 from gearmesh.ids import new_uuid
+from gearmesh.results.async_result import AsyncResult, Result
+from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 from gearmesh.wire import gotime
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta

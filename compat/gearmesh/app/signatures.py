@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gearmesh.app.node import AnyNode, Change, Node
 from gearmesh.app.options import NOTHING, Options, options_of
-from gearmesh.app.results import AsyncResult
 from gearmesh.errors import TaskError
+from gearmesh.results.async_result import AsyncResult
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gearmesh.app.app import App
 from gearmesh.app.declaration import Declaration
-from gearmesh.app.waiting import Waiter
 from gearmesh.backoff import Backoff
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
@@ -20,6 +19,7 @@ from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.backend import Backend, CountsMembers, SupportsConditionalWrite
 from gearmesh.process_local import ProcessLocal
+from gearmesh.results.poller import ResultPoller
 from gearmesh.wire import workflow
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, GroupMeta, TaskState
@@ -94,7 +94,7 @@ class Bridge:
         self.celery = app
         self._results: dict[str, Declaration] = {}
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
-        self._waiter = ProcessLocal(lambda: Waiter(self.backend))
+        self._waiter = ProcessLocal(lambda: ResultPoller(self.backend))
         self._settings: _Settings | None = None
         _read(app.conf)  # raises what is wrong; what it gives is not kept, for settings may still change
 
@@ -173,7 +173,7 @@ class Bridge:
         return self.gear.backend
 
     @property
-    def waiter(self) -> Waiter:
+    def waiter(self) -> ResultPoller:
         """Who asks for all that wait in this process."""
         return self._waiter.get()
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from celery import states
 from celery.exceptions import TimeoutError
 
-from gearmesh.app.watch import Watch
 from gearmesh.celery.bridge import Bridge
+from gearmesh.results.wait_handle import WaitHandle
 
 __all__ = ["Waiting"]
 
@@ -79,7 +79,7 @@ class Waiting:
         self, ids: Iterable[str], timeout: float | None, on_interval: Callable[[], Any] | None
     ) -> Iterator[str]:
         news = threading.Event()
-        watch = Watch(ids, fail_fast=False, notify=news.set)
+        watch = WaitHandle(ids, fail_fast=False, notify=news.set)
         if not watch.wanted:
             return
         deadline = None if timeout is None else time.monotonic() + timeout

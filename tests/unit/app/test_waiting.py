@@ -14,12 +14,12 @@ import msgspec
 import pytest
 
 from gearmesh import App, BackendError, ChordMemberFailed, GroupResult, NoBackend, ResultTimeout, TaskFailed
-from gearmesh.app import waiting
-from gearmesh.app.results import AsyncResult
-from gearmesh.app.resultsets import ChainResult, ChordResult
-from gearmesh.app.waiting import Waiter
-from gearmesh.app.watch import WINDOW, Watch, pause_after
 from gearmesh.backends.memory import MemoryBackend
+from gearmesh.results import poller
+from gearmesh.results.async_result import AsyncResult
+from gearmesh.results.composite import ChainResult, ChordResult
+from gearmesh.results.poller import ResultPoller
+from gearmesh.results.wait_handle import MAX_UUIDS_PER_WAITER, WaitHandle, pause_after
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, TaskResult, TaskState
 
 
@@ -155,7 +155,7 @@ def test_one_read_for_all(silent: tuple[App, Counting]) -> None:
 def test_the_thread_ends_when_nobody_waits(
     app: App, backend: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LINGER", 0.05)
+    monkeypatch.setattr(poller, "THREAD_LINGER_S", 0.05)
     backend.write([done("a")])
     assert app.result("a").get(5) == 1
     waiter = app._waiter.peek()
@@ -327,25 +327,25 @@ async def test_a_cancelled_waiter_leaves_nothing_behind(app: App) -> None:
 
 
 def test_a_notify_that_raises_does_not_end_the_thread(backend: Counting) -> None:
-    waiter = Waiter(backend)
+    waiter = ResultPoller(backend)
 
     def broken() -> None:
         raise RuntimeError("the loop is closed")
 
     backend.write([done("a"), done("b")])
-    waiter.add(Watch(["a"], notify=broken))
+    waiter.add(WaitHandle(["a"], notify=broken))
     heard = threading.Event()
-    waiter.add(Watch(["b"], notify=heard.set))
+    waiter.add(WaitHandle(["b"], notify=heard.set))
     assert heard.wait(5)
     waiter.close()
 
 
 def test_window_of_many() -> None:
-    watch = Watch([f"w{i}" for i in range(2000)], notify=lambda: None)
+    watch = WaitHandle([f"w{i}" for i in range(2000)], notify=lambda: None)
     seen: set[str] = set()
     for _ in range(8):
         window = watch.window(0.0)
-        assert len(window) <= WINDOW
+        assert len(window) <= MAX_UUIDS_PER_WAITER
         assert window[:3] == ["w0", "w1", "w2"]  # what is needed first is always asked for
         seen.update(window)
     assert len(seen) == 2000
@@ -378,7 +378,7 @@ def test_waiting_for_a_task_that_no_worker_takes_is_logged_once(
     how: str,
     timeout: float | None,
 ) -> None:
-    monkeypatch.setattr("gearmesh.app.result.PENDING_WARNING_S", 0.1)
+    monkeypatch.setattr("gearmesh.results.base.PENDING_WARNING_S", 0.1)
     waiting, started = app.result("task_waits", "pack"), app.result("task_started", "pack")
     backend.write([TaskState(TaskUUID=started.uuid, State=STARTED)])
     end = threading.Timer(

@@ -15,11 +15,11 @@ import msgspec
 from gearmesh.app.app import App
 from gearmesh.app.message import Message
 from gearmesh.app.plan import Plan
-from gearmesh.app.results import AsyncResult, Result
-from gearmesh.app.resultsets import ChainResult, ChordResult, GroupResult
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.transport import Channel
+from gearmesh.results.async_result import AsyncResult, Result
+from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 from gearmesh.scheduler import Scheduler
 from gearmesh.testing.peer.tasks import Counter
 from gearmesh.transports.registry import connect

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from gearmesh.app.completion import Completion
-from gearmesh.app.results import AsyncResult, Result
 from gearmesh.errors import TaskError, TaskFailed
+from gearmesh.results.as_completed import AsCompleted
+from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.wire.state import FAILURE, SUCCESS
 
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["ChainResult", "ChordResult", "Completion", "GroupResult", "ResultSet"]
+__all__ = ["AsCompleted", "ChainResult", "ChordResult", "GroupResult", "ResultSet"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -51,13 +51,13 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
     def __aiter__(self) -> AsyncIterator[Result[M_co]]:
         return aiter(self.as_completed())
 
-    def as_completed(self, timeout: float | None = None, interval: float | None = None) -> Completion[M_co]:
+    def as_completed(self, timeout: float | None = None, interval: float | None = None) -> AsCompleted[M_co]:
         """Its members in the order in which they end, for ``for`` and for ``async for``.
 
         A failed one is among them: its ``get()`` raises. Raises ResultTimeout when ``timeout``
         seconds are over and members are missing.
         """
-        return Completion(self, timeout, interval)
+        return AsCompleted(self, timeout, interval)
 
     def iterate(self, timeout: float | None = None, interval: float | None = None) -> Iterator[M_co]:
         """The members' values in the order in which they end; the first failed one raises.

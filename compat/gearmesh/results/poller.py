@@ -9,26 +9,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from gearmesh.app.watch import EARLY, SHORTEST, Watch, pause_after
 from gearmesh.backoff import OutageLog, reason_of
 from gearmesh.interfaces.backend import Backend
+from gearmesh.results.wait_handle import EARLY_POLL_SHARE, MIN_POLL_INTERVAL_S, WaitHandle, pause_after
 from gearmesh.wire.state import TaskState
 
-__all__ = ["Waiter"]
+__all__ = ["ResultPoller"]
 
 log = logging.getLogger("gearmesh.waiting")
 
 #: UUIDs in one backend read.
-READ = 1000
+MAX_UUIDS_PER_READ = 1000
 #: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many.
-LINGER = 1.0
+THREAD_LINGER_S = 1.0
 #: Seconds that the backend may be unreachable before that is logged.
-SILENT_S = 1.0
+OUTAGE_LOG_DELAY_S = 1.0
 #: Seconds between two attempts to watch the backend.
-REWATCH = 5.0
+REWATCH_INTERVAL_S = 5.0
 
 
-class Waiter:
+class ResultPoller:
     """The service. Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
 
     Args:
@@ -45,13 +45,13 @@ class Waiter:
         self._away_since: float | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._heap: list[tuple[float, int, Watch]] = []
-        self._watches: set[Watch] = set()
-        self._index: dict[str, set[Watch]] = {}
+        self._heap: list[tuple[float, int, WaitHandle]] = []
+        self._watches: set[WaitHandle] = set()
+        self._index: dict[str, set[WaitHandle]] = {}
         self._order = itertools.count()
         self._closed = False
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: WaitHandle) -> None:
         """Begin to look; the first look is now. Starts the thread if there is none."""
         with self._changed:
             watch._started = watch._due = watch._regular = self._clock()
@@ -63,7 +63,7 @@ class Waiter:
                 self._thread = threading.Thread(target=self._run, name="gearmesh-waiter", daemon=True)
                 self._thread.start()
 
-    def remove(self, watch: Watch) -> None:
+    def remove(self, watch: WaitHandle) -> None:
         """Stop looking. Fine for one that is not there (any more)."""
         with self._changed:
             if watch not in self._watches:
@@ -73,7 +73,7 @@ class Waiter:
             for uuid in watch.uuids():
                 self._forget(uuid, watch)
 
-    def look(self, watch: Watch) -> None:
+    def look(self, watch: WaitHandle) -> None:
         """One look at all of it, in the caller's thread. Connection errors become its trouble."""
         self._ask([(watch, watch.uuids())])
 
@@ -100,20 +100,20 @@ class Waiter:
 
     # --- the thread ----------------------------------------------------------------------------
 
-    def _schedule(self, watch: Watch, due: float) -> None:
+    def _schedule(self, watch: WaitHandle, due: float) -> None:
         watch._due = due
         heapq.heappush(self._heap, (due, next(self._order), watch))
         if self._heap[0][2] is watch:
             self._changed.notify_all()
 
-    def _forget(self, uuid: str, watch: Watch) -> None:
+    def _forget(self, uuid: str, watch: WaitHandle) -> None:
         watching = self._index.get(uuid)
         if watching is not None:
             watching.discard(watch)
             if not watching:
                 del self._index[uuid]
 
-    def _clean_up(self, watch: Watch) -> None:
+    def _clean_up(self, watch: WaitHandle) -> None:
         for state in watch.found[watch._clean :]:
             self._forget(state.TaskUUID, watch)
         watch._clean = len(watch.found)
@@ -123,7 +123,7 @@ class Waiter:
         tried: float | None = None
         try:
             while (due := self._next()) is not None:
-                if unwatch is None and (tried is None or self._clock() - tried > REWATCH):
+                if unwatch is None and (tried is None or self._clock() - tried > REWATCH_INTERVAL_S):
                     tried = self._clock()
                     unwatch = self._watch()
                 self._ask(due)
@@ -135,7 +135,7 @@ class Waiter:
             if unwatch is not None:
                 unwatch()
 
-    def _next(self) -> list[tuple[Watch, list[str]]] | None:
+    def _next(self) -> list[tuple[WaitHandle, list[str]]] | None:
         """Wait for those whose time has come. None: nobody waits, the thread is done."""
         with self._changed:
             idle_since: float | None = None
@@ -144,17 +144,17 @@ class Waiter:
                 if not self._watches:
                     self._heap.clear()
                     idle_since = now if idle_since is None else idle_since
-                    left = idle_since + LINGER - now
+                    left = idle_since + THREAD_LINGER_S - now
                     if left <= 0 or self._closed:
                         self._thread, self._closed = None, False
                         return None
                     self._changed.wait(left)
                     continue
                 idle_since = None
-                due: dict[Watch, list[str]] = {}
+                due: dict[WaitHandle, list[str]] = {}
                 while self._heap:
                     when, _, watch = self._heap[0]
-                    if when > (now + watch._pause * EARLY if due else now):
+                    if when > (now + watch._pause * EARLY_POLL_SHARE if due else now):
                         break
                     heapq.heappop(self._heap)
                     if watch in self._watches and watch._due == when and watch not in due:
@@ -163,7 +163,7 @@ class Waiter:
                     return list(due.items())
                 self._changed.wait(max(self._heap[0][0] - now, 0) if self._heap else None)
 
-    def _put_back(self, watches: Iterable[Watch]) -> None:
+    def _put_back(self, watches: Iterable[WaitHandle]) -> None:
         with self._changed:
             now = self._clock()
             for watch in watches:
@@ -179,11 +179,11 @@ class Waiter:
                     self._schedule(watch, now if watch._hot else watch._regular)
 
     @staticmethod
-    def _next_pause(watch: Watch, now: float) -> float:
+    def _next_pause(watch: WaitHandle, now: float) -> float:
         if watch.interval is not None:
             return watch.interval
         if watch._soon:
-            return SHORTEST
+            return MIN_POLL_INTERVAL_S
         pause = pause_after(now - watch._started)
         return max(pause, 0.05) if watch.trouble else pause
 
@@ -199,16 +199,16 @@ class Waiter:
         now = self._clock()
         if self._away_since is None:
             self._away_since = now
-        elif now - self._away_since >= SILENT_S:
+        elif now - self._away_since >= OUTAGE_LOG_DELAY_S:
             fate = "get() waits until its timeout, or until the result backend is back"
             self._outage.failed(exc, fate, since=self._away_since)
 
-    def _ask(self, due: list[tuple[Watch, list[str]]]) -> None:
+    def _ask(self, due: list[tuple[WaitHandle, list[str]]]) -> None:
         uuids = list(dict.fromkeys(itertools.chain.from_iterable(window for _, window in due)))
         states: dict[str, TaskState | None] = {}
         try:
-            for start in range(0, len(uuids), READ):
-                part = uuids[start : start + READ]
+            for start in range(0, len(uuids), MAX_UUIDS_PER_READ):
+                part = uuids[start : start + MAX_UUIDS_PER_READ]
                 states.update(zip(part, self._backend.read(part), strict=True))
         except self._backend.connection_errors as exc:
             reason = reason_of(exc)

@@ -9,19 +9,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gearmesh.app.result import Result, check_interval
-from gearmesh.app.watch import Watch
+from gearmesh.results.base import Result, check_interval
+from gearmesh.results.wait_handle import WaitHandle
 
 if TYPE_CHECKING:
-    from gearmesh.app.resultsets import ResultSet
+    from gearmesh.results.composite import ResultSet
 
-__all__ = ["Completion"]
+__all__ = ["AsCompleted"]
 
 #: The type of a member's value.
 M_co = TypeVar("M_co", covariant=True)
 
 
-class Completion(Generic[M_co]):
+class AsCompleted(Generic[M_co]):
     """One walk over a set's members in the order in which they end."""
 
     def __init__(self, results: ResultSet[Any, M_co], timeout: float | None, interval: float | None) -> None:
@@ -84,7 +84,7 @@ class _Walk:
         self._ready = deque(member for member in members if member._settled())
         self._open = {id(member): member for member in members if not member._settled()}
         unknown = [uuid for uuid, (task, _) in self._tasks.items() if not task._final]
-        self.watch = Watch(unknown, fail_fast=False, interval=interval, notify=notify)
+        self.watch = WaitHandle(unknown, fail_fast=False, interval=interval, notify=notify)
         self._seen = 0
 
     @property

@@ -12,23 +12,23 @@ from collections.abc import Callable, Iterable
 
 from gearmesh.wire.state import TaskState
 
-__all__ = ["EARLY", "SHORTEST", "Watch", "pause_after"]
+__all__ = ["EARLY_POLL_SHARE", "MIN_POLL_INTERVAL_S", "WaitHandle", "pause_after"]
 
 log = logging.getLogger("gearmesh.waiting")
 
-SHORTEST, LONGEST, SHARE = 0.001, 0.5, 1 / 50
+MIN_POLL_INTERVAL_S, MAX_POLL_INTERVAL_S, POLL_INTERVAL_SHARE = 0.001, 0.5, 1 / 50
 #: How many UUIDs one waiter adds to a read at most, half of them the first it needs, half in turns.
-WINDOW = 500
+MAX_UUIDS_PER_WAITER = 500
 #: Whose pause is nearly over, by this share of it, is asked for together with who is due.
-EARLY = 1 / 4
+EARLY_POLL_SHARE = 1 / 4
 
 
 def pause_after(elapsed: float) -> float:
     """Seconds until the next look of one who has waited ``elapsed`` seconds."""
-    return min(max(elapsed * SHARE, SHORTEST), LONGEST)
+    return min(max(elapsed * POLL_INTERVAL_SHARE, MIN_POLL_INTERVAL_S), MAX_POLL_INTERVAL_S)
 
 
-class Watch:
+class WaitHandle:
     """What one caller waits for, and what was found so far.
 
     Args:
@@ -86,13 +86,13 @@ class Watch:
         some of the others in turn, where a failure may be.
         """
         hot, self._hot = list(self._hot), set()
-        self._asked = now >= self._regular - self._pause * EARLY
+        self._asked = now >= self._regular - self._pause * EARLY_POLL_SHARE
         if not self._asked:
             return hot
         everything = self.uuids()
-        if len(everything) <= WINDOW:
+        if len(everything) <= MAX_UUIDS_PER_WAITER:
             return everything
-        half = WINDOW // 2
+        half = MAX_UUIDS_PER_WAITER // 2
         others = everything[half:]
         start = self._at if self._at < len(others) else 0
         self._at = start + half
@@ -115,7 +115,7 @@ class Watch:
             self.found.append(state)
             if self.fail_fast and not state.success and self.failure is None:
                 self.failure = state
-        self._soon = news and len(self.wanted) + len(self.upstream) > WINDOW // 2
+        self._soon = news and len(self.wanted) + len(self.upstream) > MAX_UUIDS_PER_WAITER // 2
         if not self.wanted:
             self.over = True
             if self.failure is not None and self.failure.TaskUUID in self.upstream:

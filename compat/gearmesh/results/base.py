@@ -10,14 +10,14 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, overload
 
 from gearmesh.app.habits import RESULT, one_of, refuse
-from gearmesh.app.watch import Watch
 from gearmesh.errors import GearmeshError, ResultTimeout, TaskError, TaskFailed
+from gearmesh.results.wait_handle import WaitHandle
 from gearmesh.units import duration
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS
 
 if TYPE_CHECKING:
     from gearmesh.app.app import App
-    from gearmesh.app.results import AsyncResult
+    from gearmesh.results.async_result import AsyncResult
 
 __all__ = ["Result", "check_interval"]
 
@@ -226,8 +226,8 @@ class Result(Generic[T_co]):
     def _settled(self) -> bool:
         return all(task._succeeded for task in self.finals) or any(task._failed for task in self.tasks)
 
-    def _watch(self, notify: Any, interval: float | None) -> Watch:
-        return Watch(
+    def _watch(self, notify: Any, interval: float | None) -> WaitHandle:
+        return WaitHandle(
             [task.uuid for task in self.finals if not task._final],
             [task.uuid for task in self.upstream if not task._final],
             interval=interval,
@@ -292,7 +292,7 @@ class Result(Generic[T_co]):
                 waiter.remove(watch)
         self._learn(watch, timeout)
 
-    def _learn(self, watch: Watch, timeout: float | None) -> None:
+    def _learn(self, watch: WaitHandle, timeout: float | None) -> None:
         if watch.found:
             known = {state.TaskUUID: state for state in watch.found}
             for task in self.tasks:
@@ -303,7 +303,7 @@ class Result(Generic[T_co]):
         if not watch.over:
             self._raise_timeout(watch, timeout)
 
-    def _warn_if_pending(self, watch: Watch) -> None:
+    def _warn_if_pending(self, watch: WaitHandle) -> None:
         """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
         ended = {state.TaskUUID for state in list(watch.found)}
         missing = next((task for task in self.tasks if not task._final and task.uuid not in ended), None)
@@ -322,7 +322,7 @@ class Result(Generic[T_co]):
                 duration(PENDING_WARNING_S),
             )
 
-    def _raise_timeout(self, watch: Watch, timeout: float | None) -> NoReturn:
+    def _raise_timeout(self, watch: WaitHandle, timeout: float | None) -> NoReturn:
         missing = next(task for task in self.tasks if not task._final)
         what = f"task {missing.name or '?'} ({missing.uuid})"
         if len(self.tasks) > 1:
@@ -353,7 +353,7 @@ def check_interval(interval: float | None) -> None:
         raise TaskError(f"interval is {interval!r:.80}, expected seconds, 0 or more{hint}")
 
 
-async def _over(watch: Watch, news: asyncio.Event) -> None:
+async def _over(watch: WaitHandle, news: asyncio.Event) -> None:
     while not watch.over:
         await news.wait()
         news.clear()

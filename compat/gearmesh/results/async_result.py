@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar, overload
 
 from gearmesh.app.failures import FailureDetails, read_record
-from gearmesh.app.result import Result
 from gearmesh.errors import BackendError, ChordMemberFailed, TaskError, TaskFailed
+from gearmesh.results.base import Result
 from gearmesh.wire import types as wire
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
