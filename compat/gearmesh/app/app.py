@@ -15,8 +15,6 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.conf import Conf
-from gearmesh.app.declaration import Declaration
-from gearmesh.app.declare import of_stub, of_types, renamed
 from gearmesh.app.decorator import TaskDecorator, checked_name
 from gearmesh.app.habits import APP, refuse
 from gearmesh.app.handlers import Handlers
@@ -38,6 +36,8 @@ from gearmesh.config.checks import COMMAND_LINE
 from gearmesh.config.collisions import check_queue
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
+from gearmesh.declarations.annotations import of_stub, of_types, renamed
+from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.process_local import ProcessLocal

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from gearmesh.app.declare import of_function
 from gearmesh.app.options import options_of
 from gearmesh.app.settings import settings_of
 from gearmesh.app.task import Task
+from gearmesh.declarations.annotations import of_function
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gearmesh.app.canvas import Chain, Chord, Group
 from gearmesh.app.node import AnyNode
 from gearmesh.app.signatures import TaskSignature
-from gearmesh.app.slots import Slot
+from gearmesh.declarations.value_codec import ValueCodec
 
 __all__ = ["results", "wants", "width"]
 
@@ -22,13 +22,13 @@ def wants(node: AnyNode) -> frozenset[bool]:
     return frozenset().union(*map(wants, group.members if isinstance(group, Group) else ()))
 
 
-def results(node: AnyNode) -> Sequence[Slot] | None:
+def results(node: AnyNode) -> Sequence[ValueCodec] | None:
     """What a node's end gives to what follows it; None: not known."""
     while not isinstance(node, (TaskSignature, Group)):
         node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
     if isinstance(node, TaskSignature):
         return node.task.declaration.results
-    given: list[Slot] = []
+    given: list[ValueCodec] = []
     for member in node.members:
         slots = results(member)
         if slots is None:

@@ -18,7 +18,7 @@ from gearmesh.app.message import Message, Written
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, check_delay
 from gearmesh.app.signatures import TaskSignature
-from gearmesh.app.slots import Slot, of_go
+from gearmesh.declarations.value_codec import ValueCodec, of_go
 from gearmesh.errors import TaskError
 from gearmesh.ids import new_uuid
 from gearmesh.results.async_result import AsyncResult, Result
@@ -45,8 +45,8 @@ class _Tag(msgspec.Struct):
 class _Place(msgspec.Struct, frozen=True):
     """Where a node stands: what others add to its first tasks' arguments."""
 
-    before: tuple[Slot, ...] = ()
-    after: Sequence[Slot] | None = ()
+    before: tuple[ValueCodec, ...] = ()
+    after: Sequence[ValueCodec] | None = ()
     first: bool = False
     body: bool = False
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.arity import Takes1, Takes2, Takes3, Takes4
     from gearmesh.app.canvas import Group
-    from gearmesh.app.declaration import Declaration
     from gearmesh.app.options import OptionSet
     from gearmesh.app.retry import Retry
+    from gearmesh.declarations.declaration import Declaration
 
 __all__ = ["Task"]
 

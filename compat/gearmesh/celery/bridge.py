@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gearmesh.app.app import App
-from gearmesh.app.declaration import Declaration
 from gearmesh.backoff import Backoff
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.members import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.config import AMQPConfig, Config
+from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.backend import Backend, CountsMembers, SupportsConditionalWrite
 from gearmesh.process_local import ProcessLocal

@@ -22,10 +22,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.celery.content import EMBED, USUAL, TaskMessage
 from gearmesh.celery.steps import is_raw, raw_of, raw_step
 from gearmesh.celery.values import from_json, in_json, typed
+from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from gearmesh.wire import types as wire
 from gearmesh.wire.codec import decode, encode

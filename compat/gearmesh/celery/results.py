@@ -8,8 +8,8 @@ from typing import Any
 
 import kombu.utils.json
 
-from gearmesh.app import slots
-from gearmesh.app.declaration import Declaration
+from gearmesh.declarations import value_codec
+from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.wire import types as wire
 from gearmesh.wire.state import TaskResult
@@ -23,7 +23,7 @@ def declared(name: str, run: Any) -> Declaration:
     """What the annotations of a task's function say about its results; nothing, if they say nothing to Go."""
     try:
         hints = typing.get_type_hints(run, include_extras=True)
-        results = slots.results_of(hints["return"]) if "return" in hints else None
+        results = value_codec.results_of(hints["return"]) if "return" in hints else None
     except TaskError as exc:  # Celery lets one annotate what one likes
         log.debug("task %s: its results are typed by their values: %s", name, exc)
         results = None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from gearmesh.app.declaration import Declaration
-from gearmesh.app.declare import of_types
+from gearmesh.declarations.annotations import of_types
+from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import ConfigError, TaskError
 
 __all__ = ["GoTask", "GoTasks", "go_tasks"]

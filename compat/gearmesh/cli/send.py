@@ -10,8 +10,6 @@ from typing import Any
 import click
 
 from gearmesh.app.app import App
-from gearmesh.app.declaration import ArgumentUnreadable
-from gearmesh.app.declare import of_types
 from gearmesh.app.task import Task
 from gearmesh.cli.arguments import Typed, app_before_name, typed_arguments
 from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers, words
@@ -25,6 +23,8 @@ from gearmesh.cli.waiting import (
     timeout_option,
     wait_for,
 )
+from gearmesh.declarations.annotations import of_types
+from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import TaskError
 from gearmesh.wire import types as wire
 from gearmesh.wire.signature import Signature

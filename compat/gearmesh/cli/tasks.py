@@ -9,16 +9,16 @@ from typing import Any
 import click
 
 from gearmesh.app.app import App
-from gearmesh.app.declaration import MISSING, Declaration, Parameter
 from gearmesh.app.node import AnyNode
 from gearmesh.app.retry import Retry
 from gearmesh.app.signatures import TaskSignature
-from gearmesh.app.slots import Slot
 from gearmesh.app.task import Task
 from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
 from gearmesh.config import NoBroker
+from gearmesh.declarations.declaration import MISSING, Declaration, Parameter
+from gearmesh.declarations.value_codec import ValueCodec
 from gearmesh.units import counted
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
@@ -144,11 +144,11 @@ def _arguments(declaration: Declaration) -> str:
     return ", ".join(shown)
 
 
-def _results(results: tuple[Slot, ...] | None) -> str:
+def _results(results: tuple[ValueCodec, ...] | None) -> str:
     return "any" if results is None else ", ".join(map(_type, results)) or "nothing"
 
 
-def _type(slot: Slot) -> str:
+def _type(slot: ValueCodec) -> str:
     """The Go type; with the annotation where that says what a string or bytes hold."""
     packed = slot.shown.startswith(("Json[", "Msgpack["))
     return f"{slot.go or 'any'}{f' ({slot.shown})' if packed else ''}"

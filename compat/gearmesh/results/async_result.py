@@ -15,8 +15,8 @@ from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
 
 if TYPE_CHECKING:
     from gearmesh.app.app import App
-    from gearmesh.app.declaration import Declaration
     from gearmesh.app.progress import Progress
+    from gearmesh.declarations.declaration import Declaration
 
 __all__ = ["AsyncResult", "Result", "Typed"]
 

@@ -15,12 +15,12 @@ import msgspec
 
 from gearmesh.app.app import App
 from gearmesh.app.context import RUNNING, TaskContext
-from gearmesh.app.declaration import ArgumentUnreadable
 from gearmesh.app.eager import error_text
 from gearmesh.app.failures import details_of, record_of
 from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.commits.group_completion import member_states
+from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import (
     HardLimitExceeded,
     LocalProtocolError,

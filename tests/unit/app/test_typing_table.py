@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh import App, LocalProtocolError, TaskError
-from gearmesh.app import slots
-from gearmesh.app.declaration import ArgumentUnreadable, CallMismatch
-from gearmesh.app.declare import of_function, of_types
+from gearmesh.declarations import value_codec
+from gearmesh.declarations.annotations import of_function, of_types
+from gearmesh.declarations.declaration import ArgumentUnreadable, CallMismatch
 from gearmesh.types import (
     Float32,
     Float64,
@@ -80,7 +80,7 @@ UserId = NewType("UserId", int)
     ],
 )
 def test_annotation_to_go(annotation: Any, go: str) -> None:
-    assert slots.of_annotation(annotation).go == go
+    assert value_codec.of_annotation(annotation).go == go
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_annotation_to_go(annotation: Any, go: str) -> None:
 )
 def test_what_go_cannot_carry_is_refused_at_registration(annotation: Any) -> None:
     with pytest.raises(TaskError, match=r"annotation|Go type"):
-        slots.of_annotation(annotation)
+        value_codec.of_annotation(annotation)
 
 
 def test_a_refused_annotation_names_task_parameter_and_annotation(app: App) -> None:
@@ -162,13 +162,13 @@ def test_a_refused_annotation_names_task_parameter_and_annotation(app: App) -> N
     ],
 )
 def test_return_annotation(annotation: Any, types: tuple[str, ...]) -> None:
-    assert tuple(slot.go for slot in slots.results_of(annotation) or ()) == types
+    assert tuple(slot.go for slot in value_codec.results_of(annotation) or ()) == types
 
 
 def test_return_of_any_length_or_unknown() -> None:
-    assert slots.results_of(Any) is None
+    assert value_codec.results_of(Any) is None
     with pytest.raises(TaskError, match="number of results"):
-        slots.results_of(tuple[int, ...])
+        value_codec.results_of(tuple[int, ...])
 
 
 def values(go: str) -> st.SearchStrategy[Any]:
@@ -191,7 +191,7 @@ SCALARS = ["bool", "int8", "uint8", "int64", "uint64", "float32", "float64", "st
 def test_round_trip(data: st.DataObject) -> None:
     go = data.draw(st.sampled_from(SCALARS))
     value = data.draw(values(go))
-    slot = slots.of_go(go)
+    slot = value_codec.of_go(go)
     arg = slot.dump_arg(value)
     loaded = slot.load(arg.Type, arg.Value)
     assert (type(loaded), loaded) == (type(value), value)
@@ -201,7 +201,7 @@ def test_round_trip(data: st.DataObject) -> None:
 
 @given(st.lists(st.integers(0, 255)))
 def test_list_of_uint8_is_a_list_again(numbers: list[int]) -> None:
-    slot = slots.of_annotation(list[Uint8])
+    slot = value_codec.of_annotation(list[Uint8])
     assert slot.load("[]uint8", slot.dump_arg(numbers).Value) == numbers
     assert slot.load("[]byte", slot.dump_arg(bytes(numbers)).Value) == numbers
 
@@ -209,18 +209,18 @@ def test_list_of_uint8_is_a_list_again(numbers: list[int]) -> None:
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers(-(2**63), 2**63 - 1)))
 def test_structured_content(content: dict[str, int]) -> None:
     for annotation in (Json[dict[str, int]], Msgpack[dict[str, int]]):
-        slot = slots.of_annotation(annotation)
+        slot = value_codec.of_annotation(annotation)
         arg = slot.dump_arg(content)
         assert slot.load(arg.Type, arg.Value) == content
 
 
 def test_structured_content_of_a_dataclass_and_in_a_list() -> None:
-    slot = slots.of_annotation(list[Json[Point]])
+    slot = value_codec.of_annotation(list[Json[Point]])
     arg = slot.dump_arg([Point(1, 2.5)])
     assert bytes(arg.Value) == b'["{\\"x\\":1,\\"y\\":2.5}"]'
     assert slot.load(arg.Type, arg.Value) == [Point(1, 2.5)]
     with pytest.raises(LocalProtocolError, match=r"as Json\[Point\]"):
-        slots.of_annotation(Json[Point]).dump_arg(object())
+        value_codec.of_annotation(Json[Point]).dump_arg(object())
 
 
 def sig(*args: tuple[str, str]) -> Signature:

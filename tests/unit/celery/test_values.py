@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils.json import dumps
 
-from gearmesh.app.declaration import Declaration
 from gearmesh.celery.results import declared, stored_results, to_json, typed_results
 from gearmesh.celery.values import from_json, in_json, plain, rich, typed
+from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import LocalProtocolError
 from gearmesh.wire import types as wire
 

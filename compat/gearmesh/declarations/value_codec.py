@@ -16,7 +16,7 @@ from gearmesh.wire import types as wire
 from gearmesh.wire.signature import Arg
 from gearmesh.wire.state import TaskResult
 
-__all__ = ["ANY", "Slot", "of_annotation", "of_go", "results_of"]
+__all__ = ["ANY", "ValueCodec", "of_annotation", "of_go", "results_of"]
 
 _PLAIN: dict[Any, str] = {bool: "bool", int: "int64", float: "float64", str: "string", bytes: "[]byte"}
 _LISTS = (list, collections.abc.Sequence)
@@ -25,7 +25,7 @@ _EXPECTED = (
 )
 
 
-class Slot(msgspec.Struct, frozen=True):
+class ValueCodec(msgspec.Struct, frozen=True):
     """One parameter or one result.
 
     Attributes:
@@ -66,7 +66,9 @@ class Slot(msgspec.Struct, frozen=True):
         # Another type than declared is given as it was sent.
         return self.unpacked(value) if type in self.accepts else value
 
-    def packing(self, pack: Callable[[Any], Any] | None, unpack: Callable[[Any], Any], shown: str) -> Slot:
+    def packing(
+        self, pack: Callable[[Any], Any] | None, unpack: Callable[[Any], Any], shown: str
+    ) -> ValueCodec:
         """The slot of values that ``pack`` turns into this slot's, and ``unpack`` back."""
         slot = msgspec.structs.replace(self, pack=pack, unpack=unpack, shown=shown)
         write, read = self.write, self.read
@@ -97,10 +99,10 @@ def _unsaid(value: Any) -> Any:
     raise AssertionError("a slot without a type reads and writes nothing by itself")
 
 
-ANY = Slot("", frozenset(), _unsaid, _unsaid)
+ANY = ValueCodec("", frozenset(), _unsaid, _unsaid)
 
 
-def of_go(name: str) -> Slot:
+def of_go(name: str) -> ValueCodec:
     """The slot of a Go type by its name. Raises TaskError for a name Machinery does not know."""
     if name not in wire.TYPES:
         known = ", ".join(sorted(wire.TYPES))
@@ -108,7 +110,7 @@ def of_go(name: str) -> Slot:
     return _slot(name, name)
 
 
-def of_annotation(annotation: Any) -> Slot:
+def of_annotation(annotation: Any) -> ValueCodec:
     """The slot of a Python annotation (already evaluated); a ``str`` is a Go type's name.
 
     Raises:
@@ -135,7 +137,7 @@ def of_annotation(annotation: Any) -> Slot:
     raise TaskError(f"annotation {shown} has no Go type, {_EXPECTED}")
 
 
-def results_of(annotation: Any) -> tuple[Slot, ...] | None:
+def results_of(annotation: Any) -> tuple[ValueCodec, ...] | None:
     """The slots of a return annotation: one for each result. None: nothing is known.
 
     ``None`` is no result, ``tuple[A, B]`` are two.
@@ -155,12 +157,12 @@ def results_of(annotation: Any) -> tuple[Slot, ...] | None:
     return (of_annotation(annotation),)
 
 
-def _slot(go: str, shown: str) -> Slot:
+def _slot(go: str, shown: str) -> ValueCodec:
     # Go: []byte and []uint8 are one type.
     same = wire.BYTES if go in wire.BYTES else frozenset((go,))
     if go in wire.INTEGERS:
-        return Slot(go, same, _integer_reader(go), _integer_writer(go), shown=shown)
-    return Slot(go, same, partial(wire.load, go), partial(wire.dump, go), shown=shown)
+        return ValueCodec(go, same, _integer_reader(go), _integer_writer(go), shown=shown)
+    return ValueCodec(go, same, partial(wire.load, go), partial(wire.dump, go), shown=shown)
 
 
 def _integer_reader(go: str) -> Callable[[msgspec.Raw], int]:
@@ -187,7 +189,7 @@ def _integer_writer(go: str) -> Callable[[Any], msgspec.Raw]:
     return write
 
 
-def _list_slot(bare: Any, shown: str) -> Slot:
+def _list_slot(bare: Any, shown: str) -> ValueCodec:
     (element,) = get_args(bare) or (Any,)
     inner = of_annotation(element)
     if not inner.go or f"[]{inner.go}" not in wire.TYPES:
@@ -205,7 +207,7 @@ def _list_slot(bare: Any, shown: str) -> Slot:
     )
 
 
-def _packed_slot(content: Any, mark: Packed, shown: str) -> Slot:
+def _packed_slot(content: Any, mark: Packed, shown: str) -> ValueCodec:
     try:
         if mark.format == "json":
             text = msgspec.json.Decoder(content)

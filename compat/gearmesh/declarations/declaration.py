@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gearmesh.app.slots import ANY, Slot
+from gearmesh.declarations.value_codec import ANY, ValueCodec
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.wire import types as wire
 from gearmesh.wire.signature import Arg, Signature
@@ -32,7 +32,7 @@ class Parameter(msgspec.Struct, frozen=True):
     """One positional parameter; ``default`` is ``inspect.Parameter.empty`` where there is none."""
 
     name: str
-    slot: Slot
+    slot: ValueCodec
     default: Any = MISSING
     named: bool = True
 
@@ -53,10 +53,10 @@ class Declaration(msgspec.Struct, frozen=True):
     name: str
     parameters: tuple[Parameter, ...] = ()
     rest: Parameter | None = None
-    results: tuple[Slot, ...] | None = None
+    results: tuple[ValueCodec, ...] | None = None
     local: bool = True
     required: int = 0
-    exact: tuple[Slot, ...] = ()
+    exact: tuple[ValueCodec, ...] = ()
 
     # --- a caller's side -----------------------------------------------------------------------
 
@@ -65,8 +65,8 @@ class Declaration(msgspec.Struct, frozen=True):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         *,
-        before: Sequence[Slot] = (),
-        after: Sequence[Slot] | None = (),
+        before: Sequence[ValueCodec] = (),
+        after: Sequence[ValueCodec] | None = (),
     ) -> tuple[Arg, ...]:
         """The arguments a caller gives, checked, as they go into a signature.
 
@@ -177,7 +177,7 @@ class Declaration(msgspec.Struct, frozen=True):
         grown = f" ({appended} of them results of the step before)" if appended else ""
         raise TaskError(f"task {self.name!r} was given {problem}{grown}; it takes {expected}")
 
-    def _check_given(self, given: Sequence[Slot], start: int, what: str) -> None:
+    def _check_given(self, given: Sequence[ValueCodec], start: int, what: str) -> None:
         for i, slot in enumerate(given, start):
             parameter = self._at(i)
             wanted = parameter.slot
@@ -217,7 +217,7 @@ class Declaration(msgspec.Struct, frozen=True):
         return self._read_carefully(args)
 
     def _read_carefully(self, args: Sequence[Arg]) -> list[Any]:
-        slots_here: Sequence[Slot] = self.exact
+        slots_here: Sequence[ValueCodec] = self.exact
         values: list[Any] = []
         try:
             if len(args) != len(slots_here):
@@ -242,7 +242,7 @@ class Declaration(msgspec.Struct, frozen=True):
         self._refuse_unreadable(args)
         raise self._mismatch(args, slots_here)
 
-    def _slots_for(self, count: int) -> list[Slot]:
+    def _slots_for(self, count: int) -> list[ValueCodec]:
         if count < self.required:
             raise CallMismatch("reflect: Call with too few input arguments")
         here = [p.slot for p in self.parameters[:count]]
@@ -266,7 +266,7 @@ class Declaration(msgspec.Struct, frozen=True):
                 return exc
         return None
 
-    def _mismatch(self, args: Sequence[Arg], slots_here: Sequence[Slot]) -> CallMismatch:
+    def _mismatch(self, args: Sequence[Arg], slots_here: Sequence[ValueCodec]) -> CallMismatch:
         for i, (arg, slot) in enumerate(zip(args, slots_here, strict=True)):
             if slot.accepts and arg.Type not in slot.accepts:
                 got, wanted = _reflected(arg.Type), _reflected(slot.go)

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from gearmesh.app import slots
-from gearmesh.app.declaration import MISSING, Declaration, Parameter
-from gearmesh.app.slots import ANY, Slot
+from gearmesh.declarations import value_codec
+from gearmesh.declarations.declaration import MISSING, Declaration, Parameter
+from gearmesh.declarations.value_codec import ANY, ValueCodec
 from gearmesh.errors import LocalProtocolError, TaskError
 
 __all__ = ["of_function", "of_stub", "of_types", "renamed"]
@@ -46,7 +46,7 @@ def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> De
                 f"task {name!r}: parameter {stars + p.name!r} takes keywords only, but arguments are sent by position"
             )
         try:
-            slot = slots.of_annotation(hints[p.name]) if p.name in hints else ANY
+            slot = value_codec.of_annotation(hints[p.name]) if p.name in hints else ANY
         except TaskError as exc:
             raise TaskError(f"task {name!r}, parameter {p.name!r}: {exc}") from exc
         _check_default(name, p, slot)
@@ -56,13 +56,13 @@ def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> De
         else:
             parameters.append(parameter)
     try:
-        results = slots.results_of(hints["return"]) if "return" in hints else None
+        results = value_codec.results_of(hints["return"]) if "return" in hints else None
     except TaskError as exc:
         raise TaskError(f"task {name!r}, result: {exc}") from exc
     return _declaration(name, parameters, rest, results, local=True)
 
 
-def _check_default(name: str, p: inspect.Parameter, slot: Slot) -> None:
+def _check_default(name: str, p: inspect.Parameter, slot: ValueCodec) -> None:
     """Refuse a default that the parameter's own type cannot hold. None is a usual sign for "not given"."""
     if p.default is MISSING or p.default is None or not slot.go:
         return
@@ -100,16 +100,16 @@ def of_types(name: str, arg_types: Sequence[Any], results: Any = Any) -> Declara
             if variadic and i != len(arg_types) - 1:
                 raise TaskError(f"{wanted!r} is not the last type")
             parameter = Parameter(
-                f"#{i + 1}", slots.of_annotation(wanted[3:] if variadic else wanted), named=False
+                f"#{i + 1}", value_codec.of_annotation(wanted[3:] if variadic else wanted), named=False
             )
             if variadic:
                 rest = parameter
             else:
                 parameters.append(parameter)
         if isinstance(results, (tuple, list)):
-            declared: tuple[Slot, ...] | None = tuple(map(slots.of_annotation, results))
+            declared: tuple[ValueCodec, ...] | None = tuple(map(value_codec.of_annotation, results))
         else:
-            declared = slots.results_of(results)
+            declared = value_codec.results_of(results)
     except TaskError as exc:
         raise TaskError(f"task {name!r}: {exc}") from exc
     return _declaration(name, parameters, rest, declared, local=False)
@@ -119,7 +119,7 @@ def _declaration(
     name: str,
     parameters: Sequence[Parameter],
     rest: Parameter | None,
-    results: tuple[Slot, ...] | None,
+    results: tuple[ValueCodec, ...] | None,
     *,
     local: bool,
 ) -> Declaration:
