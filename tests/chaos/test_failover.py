@@ -15,7 +15,7 @@ import redis
 
 from gearmesh import App, PublishError, chain
 from gearmesh.config import Config, RedisConfig
-from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
@@ -215,7 +215,7 @@ def test_a_master_dies(
         assert {state and state.State for state in app.states(uuids)} == {"SUCCESS"}
         target = parse(deployment.url)
         assert isinstance(target, RedisTarget)
-        client = Access(target, settings).client()
+        client = ConnectionSettings(target, settings).client()
         boxes = [client.hlen(f"gearmesh:{{{key}}}:outbox") for key in (QUEUE, OTHER, "delayed_tasks")]
         hang_up(client)
         assert boxes == [0, 0, 0]

@@ -20,8 +20,8 @@ from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ChordBusy
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Publish, Settle, Token
-from gearmesh.redis_scripts.cluster import slot_of
-from gearmesh.redis_scripts.spread import SpreadCommits
+from gearmesh.redis_client.cluster import slot_of
+from gearmesh.redis_client.cluster_commits import ClusterCommitScript
 from gearmesh.testing.contracts import BackendContract, TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, TransportFixtures, signature
 from gearmesh.testing.servers import RedisCluster
@@ -91,17 +91,17 @@ def break_forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let the next forwarding from an outbox fail: "before" anything is sent, or "after" all is, not struck off."""
 
     def breaks(when: str) -> None:
-        whole = SpreadCommits._forward
+        whole = ClusterCommitScript._forward
 
-        def once(self: SpreadCommits, client: Any, *args: Any) -> None:
-            monkeypatch.setattr(SpreadCommits, "_forward", whole)
+        def once(self: ClusterCommitScript, client: Any, *args: Any) -> None:
+            monkeypatch.setattr(ClusterCommitScript, "_forward", whole)
             if when == "after":
                 with monkeypatch.context() as patch:
                     patch.setattr(client, "hdel", lambda *ignored: None)
                     whole(self, client, *args)
             raise Broken(when)
 
-        monkeypatch.setattr(SpreadCommits, "_forward", once)
+        monkeypatch.setattr(ClusterCommitScript, "_forward", once)
 
     return breaks
 
@@ -231,7 +231,7 @@ class TestOutbox(InCluster):
         assert client.exists(outbox(queue)) == 0
 
     def test_one_slot_needs_none(self, tap: OpenTap, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(SpreadCommits, "_forward", None)
+        monkeypatch.setattr(ClusterCommitScript, "_forward", None)
         first, second = (f"{{{uuid4().hex}}}.{name}" for name in ("first", "second"))
         second = first.replace("first", "second")
         here = tap(first)
@@ -251,17 +251,17 @@ class TestTokens(InCluster):
         eta = time.time_ns() + 10**12
         commits = [Commit(publishes=(Publish(name, b"%d" % n),)) for n in range(5) for name in queues]
         commits.append(Commit(publishes=(Publish(queue, signature(queue), eta),)))
-        whole = SpreadCommits._run
+        whole = ClusterCommitScript._run
         calls = 0
 
-        def breaks(self: SpreadCommits, *args: Any) -> Any:
+        def breaks(self: ClusterCommitScript, *args: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == 3:
                 raise Broken
             return whole(self, *args)
 
-        monkeypatch.setattr(SpreadCommits, "_run", breaks)
+        monkeypatch.setattr(ClusterCommitScript, "_run", breaks)
         token = Token(uuid4().hex, 1)
         with pytest.raises(Broken):
             tap().verbs.commit(commits, token=token)

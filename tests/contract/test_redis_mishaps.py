@@ -27,7 +27,7 @@ from gearmesh.errors import BackendError, ConfigError, LockError, PublishError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import ChordCheck, Commit, Publish, Settle, Token, Trigger
 from gearmesh.locks.registry import open_lock
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, signature
 from gearmesh.testing.proxy import Proxy

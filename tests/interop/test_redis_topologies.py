@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gearmesh.config import RedisConfig
-from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.testing.peerproc import PeerError, PeerProcess, python_peer
 from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer
 from gearmesh.urls import RedisTarget, parse
@@ -73,7 +73,7 @@ def places(place: Place) -> Iterator[Callable[..., Peers]]:
 
         target = parse(place.url)
         assert isinstance(target, RedisTarget)
-        client = Access(target, place.settings).client()
+        client = ConnectionSettings(target, place.settings).client()
         stack.callback(hang_up, client)
 
         def make(abrupt: bool = False) -> Peers:

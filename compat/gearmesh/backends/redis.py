@@ -16,12 +16,19 @@ from redis.exceptions import ResponseError
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
-from gearmesh.redis_scripts.access import Access, hang_up
-from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES, CommitScript, Entry, Packed, pack_state
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.runner import run, run_each
-from gearmesh.redis_scripts.wrong_type import WrongType
+from gearmesh.redis_client.commit_script import (
+    MAX_BYTES,
+    MAX_ENTRIES,
+    CommitScript,
+    Entry,
+    Packed,
+    pack_state,
+)
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.replicas import Replicas
+from gearmesh.redis_client.runner import run, run_each
+from gearmesh.redis_client.wrong_type import WrongType
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (
     REVOKED,
@@ -58,7 +65,7 @@ class RedisBackend:
     refusals = (ResponseError,)
     keeps = True
 
-    def __init__(self, access: Access, *, expire: int) -> None:
+    def __init__(self, access: ConnectionSettings, *, expire: int) -> None:
         self.expire = expire
         self.db = access.db
         self._redis: Any = access.client()
@@ -254,7 +261,7 @@ class RedisBackend:
             hang_up(self._redis)
 
 
-def open_redis(access: Access, *, expire: int) -> RedisBackend:
+def open_redis(access: ConnectionSettings, *, expire: int) -> RedisBackend:
     """The backend for a server, or for a cluster."""
     if access.topology == "cluster":
         from gearmesh.backends.redis_cluster import ClusterBackend

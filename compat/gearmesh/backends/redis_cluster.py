@@ -11,10 +11,10 @@ from redis import exceptions
 
 from gearmesh.backends.redis import RedisBackend, state_from
 from gearmesh.commits.member_progress import MemberProgress
-from gearmesh.redis_scripts.access import Access
-from gearmesh.redis_scripts.cluster import slot_of
-from gearmesh.redis_scripts.commits import Entry, Packed
-from gearmesh.redis_scripts.runner import run, source
+from gearmesh.redis_client.cluster import slot_of
+from gearmesh.redis_client.commit_script import Entry, Packed
+from gearmesh.redis_client.connection_settings import ConnectionSettings
+from gearmesh.redis_client.runner import run, source
 from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
 from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
 
@@ -31,7 +31,7 @@ _FINAL = (SUCCESS.encode(), FAILURE.encode())
 class ClusterBackend(RedisBackend):
     """See :class:`gearmesh.interfaces.backend.Backend`."""
 
-    def __init__(self, access: Access, *, expire: int) -> None:
+    def __init__(self, access: ConnectionSettings, *, expire: int) -> None:
         super().__init__(access, expire=expire)
         self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
 

@@ -35,9 +35,11 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
     target = parse(url, "backend")
     if isinstance(target, RedisTarget):
         from gearmesh.backends.redis import open_redis
-        from gearmesh.redis_scripts.access import Access
+        from gearmesh.redis_client.connection_settings import ConnectionSettings
 
-        return open_redis(Access(target, (options or {}).get("redis") or RedisConfig()), expire=expire)
+        return open_redis(
+            ConnectionSettings(target, (options or {}).get("redis") or RedisConfig()), expire=expire
+        )
     if isinstance(target, AMQPTarget):
         from gearmesh.backends.amqp import AMQPBackend
 

@@ -23,7 +23,7 @@ from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
 from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.runner import run
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel
 from gearmesh.transports.redis.channel import Channel as RedisChannel

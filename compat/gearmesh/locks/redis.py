@@ -8,10 +8,10 @@ from typing import Any, Final, TypeVar
 
 from gearmesh.errors import LockError
 from gearmesh.interfaces.lock import Claim
-from gearmesh.redis_scripts.access import Access, hang_up
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.redis_scripts.runner import run
-from gearmesh.redis_scripts.wrong_type import WrongType
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.runner import run
+from gearmesh.redis_client.wrong_type import WrongType
 from gearmesh.wire.names import periodic_fired
 
 __all__ = ["RedisLock"]
@@ -38,7 +38,7 @@ class RedisLock:
     connection_errors = CONNECTION_ERRORS
     keeps = True
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ConnectionSettings) -> None:
         self._redis: Any = access.client()
 
     def take(self, claim: Claim) -> bool:

@@ -34,9 +34,9 @@ def open_lock(
         _shared_with_go(url, target, executable, machinery)
     if isinstance(target, RedisTarget):
         from gearmesh.locks.redis import RedisLock
-        from gearmesh.redis_scripts.access import Access
+        from gearmesh.redis_client.connection_settings import ConnectionSettings
 
-        return RedisLock(Access(target, settings or RedisConfig()))
+        return RedisLock(ConnectionSettings(target, settings or RedisConfig()))
     scheme = "eager" if url is None else scheme_of(url, "lock")
     if scheme == "eager":
         return MemoryLock()

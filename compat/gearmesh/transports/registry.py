@@ -112,9 +112,9 @@ def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> Door:
     if consumer is not None:
         chosen["consumer"] = consumer
     if isinstance(target, RedisTarget):
-        from gearmesh.redis_scripts.access import Access
+        from gearmesh.redis_client.connection_settings import ConnectionSettings
 
-        access = Access(target, chosen.pop("redis", None) or RedisConfig())
+        access = ConnectionSettings(target, chosen.pop("redis", None) or RedisConfig())
         transport = REDIS_CLUSTER if access.topology == "cluster" else REDIS
         chosen = access.timeouts | chosen | {"access": access}
         return Door(redact(url), {"transport": transport, **target.to_kombu()}, chosen)

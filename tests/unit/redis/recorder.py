@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from gearmesh.redis_scripts.runner import source
+from gearmesh.redis_client.runner import source
 
 
 class Entry(NamedTuple):

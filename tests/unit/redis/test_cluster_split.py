@@ -15,9 +15,9 @@ from tests.unit.redis.recorder import Call, Recorder, bodies
 
 from gearmesh.errors import ConfigError
 from gearmesh.interfaces.commit import Commit, Delivery, Publish, Settle, Token
-from gearmesh.redis_scripts.cluster import slot_of
-from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.spread import SpreadCommits
+from gearmesh.redis_client.cluster import slot_of
+from gearmesh.redis_client.cluster_commits import ClusterCommitScript
+from gearmesh.redis_client.replicas import Replicas
 from gearmesh.wire.names import QueueKeys, outbox
 from gearmesh.wire.state import STARTED, TaskState
 
@@ -27,8 +27,8 @@ FAR = time.time_ns() + 10**15
 QUEUES = ["a", "b", "{tag}.one", "{tag}.two", "c"]
 
 
-def script() -> SpreadCommits:
-    return SpreadCommits(keys=QueueKeys, delayed=DELAYED, replicas=Replicas())
+def script() -> ClusterCommitScript:
+    return ClusterCommitScript(keys=QueueKeys, delayed=DELAYED, replicas=Replicas())
 
 
 def settled(queue: str, *publishes: Publish, id: int = 1, how: Any = "ack") -> Commit:

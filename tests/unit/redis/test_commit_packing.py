@@ -14,7 +14,7 @@ from tests.unit.redis.recorder import Answer, Recorder, bodies
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
-from gearmesh.redis_scripts.commits import CommitScript, pack_state
+from gearmesh.redis_client.commit_script import CommitScript, pack_state
 from gearmesh.wire import types as wire
 from gearmesh.wire.codec import encode_group, encode_state
 from gearmesh.wire.names import QueueKeys

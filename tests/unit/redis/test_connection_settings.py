@@ -8,16 +8,16 @@ import pytest
 
 from gearmesh.config import RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.redis_scripts import connections
-from gearmesh.redis_scripts.access import Access, hang_up
-from gearmesh.redis_scripts.cluster import Cluster
+from gearmesh.redis_client import connections
+from gearmesh.redis_client.cluster import Cluster
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.urls import RedisTarget, parse
 
 
-def access(url: str, **fields: Any) -> Access:
+def access(url: str, **fields: Any) -> ConnectionSettings:
     target = parse(url)
     assert isinstance(target, RedisTarget)
-    return Access(target, RedisConfig(**fields))
+    return ConnectionSettings(target, RedisConfig(**fields))
 
 
 NODES = "redis://u:secret@one:1,two:2/3"

@@ -10,8 +10,8 @@ from typing import Any, Final
 import redis
 
 from gearmesh.cli.checks.base import Case, Finding
-from gearmesh.redis_scripts.access import Access, hang_up
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.urls import RedisTarget, parse, redact
 
 __all__ = ["clock", "eviction", "persistence"]
@@ -85,7 +85,7 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if not isinstance(target, RedisTarget) or (target.nodes, target.path) in seen:
             continue
         seen.add((target.nodes, target.path))
-        with _client(Access(target, config.redis)) as client:
+        with _client(ConnectionSettings(target, config.redis)) as client:
             info: dict[str, Any] = {"saves": True}
             try:
                 began = time.time()
@@ -100,7 +100,7 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 @contextmanager
-def _client(access: Access) -> Iterator[Any]:
+def _client(access: ConnectionSettings) -> Iterator[Any]:
     client = access.client()
     try:
         yield client

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.errors import GearmeshError
 from gearmesh.locks.registry import open_lock
-from gearmesh.redis_scripts.access import Access, hang_up
+from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.transports.registry import connect
 from gearmesh.urls import RedisTarget, parse, redact, redact_text
 
@@ -62,7 +62,7 @@ def lock_answers(case: Case) -> Iterator[Finding]:
         open_lock(config.lock, settings=config.redis)
         target = parse(config.lock, "lock")
         if isinstance(target, RedisTarget):
-            client = Access(target, config.redis).client()
+            client = ConnectionSettings(target, config.redis).client()
             client.ping()
             hang_up(client)
     except Exception as exc:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from gearmesh.redis_scripts.cluster import read_slots, slot_of
+from gearmesh.redis_client.cluster import read_slots, slot_of
 from gearmesh.testing.servers.base import Server, free_port
 from gearmesh.testing.servers.certificates import Certificates
 from gearmesh.testing.servers.redis import RedisServer, find_redis_server

@@ -17,10 +17,10 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
 from gearmesh.interfaces.commit import Commit, Outcome, Settle, Token
-from gearmesh.redis_scripts.commits import CommitScript
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.commit_script import CommitScript
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.replicas import Replicas
+from gearmesh.redis_client.runner import run
 from gearmesh.transports.order import QueueOrder, order_of
 from gearmesh.transports.redis.connecting import Connecting
 from gearmesh.transports.redis.credit import QoS
@@ -52,7 +52,8 @@ class FanoutQueues(dict[str, str]):
 class Channel(Taking, Connecting):
     """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
-    Transport options beyond kombu's: ``access`` (an :class:`~gearmesh.redis_scripts.access.Access`; None: a server
+    Transport options beyond kombu's: ``access`` (an
+    :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
     where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
     channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
     ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``

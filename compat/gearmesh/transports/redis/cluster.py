@@ -10,9 +10,9 @@ from typing import Any
 from redis import ConnectionPool, Redis
 
 from gearmesh.interfaces.transport import RateRequest
-from gearmesh.redis_scripts.cluster import Address, Cluster
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
-from gearmesh.redis_scripts.spread import SpreadCommits
+from gearmesh.redis_client.cluster import Address, Cluster
+from gearmesh.redis_client.cluster_commits import ClusterCommitScript
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.wire.names import slot_tag
 
@@ -27,7 +27,7 @@ class ClusterChannel(Channel):
     """
 
     redis: Cluster
-    _script: SpreadCommits
+    _script: ClusterCommitScript
     _expires: dict[str, int]
     keyprefix_fanout: str
 
@@ -42,8 +42,8 @@ class ClusterChannel(Channel):
         self._wait_pools: dict[Address, ConnectionPool] = {}
         return Cluster(self.access.target.nodes, self._connparams(), kept=True)
 
-    def _own_script(self) -> SpreadCommits:
-        return SpreadCommits(keys=self.keys, delayed=self.delayed_key, replicas=self._replicas)
+    def _own_script(self) -> ClusterCommitScript:
+        return ClusterCommitScript(keys=self.keys, delayed=self.delayed_key, replicas=self._replicas)
 
     def fuse(self, backend: Any) -> bool:
         return False

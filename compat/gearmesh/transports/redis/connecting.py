@@ -6,9 +6,9 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 
-from gearmesh.redis_scripts import connections
-from gearmesh.redis_scripts.access import Access
-from gearmesh.redis_scripts.wrong_type import Client
+from gearmesh.redis_client import connections
+from gearmesh.redis_client.connection_settings import ConnectionSettings
+from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 
 __all__ = ["Connecting"]
 
@@ -19,8 +19,8 @@ TCP_ONLY = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_opti
 class Connecting(kombu_redis.Channel):  # type: ignore[misc]
     """A part of :class:`~.channel.Channel`.
 
-    Transport option ``access``: an :class:`~gearmesh.redis_scripts.access.Access`; None: a server where the
-    connection's URL says.
+    Transport option ``access``: an :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a
+    server where the connection's URL says.
     """
 
     connection_class = connections.Connection
@@ -30,12 +30,12 @@ class Connecting(kombu_redis.Channel):  # type: ignore[misc]
     socket_keepalive = True
     max_connections = 1000
 
-    access: Access | None = None
+    access: ConnectionSettings | None = None
 
     def _open(self) -> Any:
         """The client for all that does not block."""
         # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
-        return Client(connection_pool=self.pool, single_connection_client=True)
+        return TypeCheckingRedis(connection_pool=self.pool, single_connection_client=True)
 
     def line(self, queue: str) -> Any:
         """What connects us with the server of ``queue``; another object after each new connection, None for none."""

@@ -20,8 +20,8 @@ from gearmesh.interfaces.transport import (
     QueueCounts,
     RateRequest,
 )
-from gearmesh.redis_scripts.commits import MAX_ENTRIES
-from gearmesh.redis_scripts.runner import run, run_each
+from gearmesh.redis_client.commit_script import MAX_ENTRIES
+from gearmesh.redis_client.runner import run, run_each
 from gearmesh.scoreboard import crash_report
 from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.watch import OVERDUE
@@ -68,7 +68,7 @@ class Desk:
         self.beat(consumer, queues)
 
     def beat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
-        """A heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_scripts.runner.run_each`."""
+        """A heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_client.runner.run_each`."""
         run_each(self.redis, "beat", [(self.keys(queue).consumers, [consumer]) for queue in queues], **how)
 
     def recover(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_client.runner import run
 from gearmesh.transports.redis.troubles import TROUBLES
 from gearmesh.transports.redis.watch import Watch
 

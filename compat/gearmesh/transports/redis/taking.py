@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
-from gearmesh.redis_scripts.commits import MAX_BYTES, MAX_ENTRIES
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_client.runner import run
 from gearmesh.transports.order import Order
 from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.message import Taken

@@ -12,7 +12,7 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
 from gearmesh.errors import ConfigError
-from gearmesh.redis_scripts.connections import ServerUnable
+from gearmesh.redis_client.connections import ServerUnable
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.redis.cluster import ClusterChannel
 from gearmesh.transports.redis.waiter import Waiter

@@ -8,7 +8,7 @@ from typing import Final
 from redis.exceptions import NoPermissionError
 
 from gearmesh.backoff import Backoff
-from gearmesh.redis_scripts.wrong_type import WrongType
+from gearmesh.redis_client.wrong_type import WrongType
 
 __all__ = ["TROUBLES", "Troubles"]
 

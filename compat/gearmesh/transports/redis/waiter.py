@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import AskError, ResponseError
 
-from gearmesh.redis_scripts.wrong_type import named
+from gearmesh.redis_client.wrong_type import named
 from gearmesh.transports.redis.troubles import TROUBLES
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import CrashReport, crash_report
 from gearmesh.transports.redis.troubles import TROUBLES
 

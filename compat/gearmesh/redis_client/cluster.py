@@ -18,8 +18,8 @@ from redis import commands, exceptions
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from gearmesh.errors import ConfigError
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS, ServerUnable
-from gearmesh.redis_scripts.wrong_type import Client
+from gearmesh.redis_client.connections import CONNECTION_ERRORS, ServerUnable
+from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 from gearmesh.urls.addresses import shown_address
 from gearmesh.wire.names import absent
 
@@ -31,9 +31,9 @@ __all__ = ["Address", "Cluster", "read_slots", "slot_of"]
 Address = tuple[str, int]
 
 #: How often a command is sent elsewhere, until the cluster counts as not knowing what it wants.
-REDIRECTIONS: Final = 8
+MAX_REDIRECTIONS: Final = 8
 #: Seconds after which it is asked again who has a slot that nobody had.
-LEARN_AGAIN: Final = 0.2
+SLOT_REFRESH_INTERVAL_S: Final = 0.2
 #: Commands without a key, which any master carries out.
 _KEYLESS: Final = frozenset(
     ("PING", "TIME", "INFO", "PUBLISH", "SCRIPT LOAD", "SCRIPT FLUSH", "CLUSTER SLOTS")
@@ -85,7 +85,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         slot = slot_of(key)
         found = self._slots[slot]
         if found is None:
-            self.stale = time.monotonic() - self._learned > LEARN_AGAIN
+            self.stale = time.monotonic() - self._learned > SLOT_REFRESH_INTERVAL_S
             raise ServerUnable(f"no node of the cluster has slot {slot} now")
         return found
 
@@ -151,7 +151,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         key = _key_of(args)
         address = self.address(key) if key is not None else random.choice(self.masters() or [None])
         asking = False
-        for _ in range(REDIRECTIONS):
+        for _ in range(MAX_REDIRECTIONS):
             if address is None:
                 break
             try:
@@ -229,7 +229,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
     def _make(self, address: Address, kept: bool) -> Any:
         host, port = address
         pool = redis.ConnectionPool(**{**self._options, "host": host, "port": port})
-        return Client(connection_pool=pool, single_connection_client=kept)
+        return TypeCheckingRedis(connection_pool=pool, single_connection_client=kept)
 
 
 class Pipeline(CoreCommands):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from gearmesh.errors import ConfigError
-from gearmesh.redis_scripts.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.urls.addresses import shown_address
 
 __all__ = ["Sentinels"]

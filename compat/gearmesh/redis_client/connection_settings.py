@@ -10,15 +10,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gearmesh.config import RedisConfig
-from gearmesh.redis_scripts import connections
-from gearmesh.redis_scripts.cluster import Cluster
-from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.sentinels import Sentinels
-from gearmesh.redis_scripts.wrong_type import Client
+from gearmesh.redis_client import connections
+from gearmesh.redis_client.cluster import Cluster
+from gearmesh.redis_client.replicas import Replicas
+from gearmesh.redis_client.sentinels import Sentinels
+from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 from gearmesh.urls import RedisTarget
 from gearmesh.urls.redis import Topology
 
-__all__ = ["Access", "hang_up"]
+__all__ = ["ConnectionSettings", "hang_up"]
 
 
 def hang_up(client: Any) -> None:
@@ -30,7 +30,7 @@ def hang_up(client: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ConnectionSettings:
     """Where a Redis is, and how connections to it are made.
 
     Nothing connects before a client is used, and no command is ever repeated in secret: a fetch that is repeated under
@@ -106,7 +106,7 @@ class Access:
         """A client for any number of threads: a ``redis.Redis``, or a :class:`~.cluster.Cluster`."""
         if self.topology == "cluster":
             return Cluster(self.target.nodes, self.options())
-        return Client(connection_pool=redis.ConnectionPool(**self.options()))
+        return TypeCheckingRedis(connection_pool=redis.ConnectionPool(**self.options()))
 
     def _tls(self) -> dict[str, Any]:
         if not self.target.tls:

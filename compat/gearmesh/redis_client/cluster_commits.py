@@ -20,20 +20,20 @@ import msgspec
 
 from gearmesh.commits.group_cache import CachedGroup
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Token
-from gearmesh.redis_scripts.cluster import slot_of
-from gearmesh.redis_scripts.commits import CommitScript, Packed
-from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.cluster import slot_of
+from gearmesh.redis_client.commit_script import CommitScript, Packed
+from gearmesh.redis_client.replicas import Replicas
+from gearmesh.redis_client.runner import run
 from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
 
-__all__ = ["SpreadCommits"]
+__all__ = ["ClusterCommitScript"]
 
 #: Milliseconds for which it is remembered that a batch from an outbox has been sent: longer than all workers are away.
-REMEMBERED = 86_400_000
+BATCH_TOKEN_TTL_MS = 86_400_000
 
 
-class SpreadCommits(CommitScript):
-    """As :class:`~.commits.CommitScript`, for a cluster; states and chords are not its business.
+class ClusterCommitScript(CommitScript):
+    """As :class:`~.commit_script.CommitScript`, for a cluster; states and chords are not its business.
 
     Delayed messages go to the delayed set in any case: whether they are due may have another answer when a batch is
     repeated. Those that are go on from there at once.
@@ -173,7 +173,7 @@ class SpreadCommits(CommitScript):
             route = entries[0][4][0][0] or self._delayed
             key = publish_token(route, producer)
             for start, chunk in self._chunks(entries):
-                super()._run(client, chunk, (), route, (key, f"{seq}.{start:09d}"), (REMEMBERED,))
+                super()._run(client, chunk, (), route, (key, f"{seq}.{start:09d}"), (BATCH_TOKEN_TTL_MS,))
             self._replicas.wait(client, route)
         client.hdel(outbox(source), mark)
 

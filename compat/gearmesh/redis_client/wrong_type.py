@@ -8,10 +8,10 @@ from typing import Any, Final
 import redis
 from redis import exceptions
 
-__all__ = ["Client", "WrongType", "named"]
+__all__ = ["TypeCheckingRedis", "WrongType", "named"]
 
 #: Types of keys by the beginnings of commands; the longest that fits counts.
-_KINDS: Final = {
+_KEY_TYPES: Final = {
     "H": "hash",
     "Z": "zset",
     "L": "list",
@@ -57,7 +57,7 @@ def named(
     return exc
 
 
-class Client(redis.Redis):
+class TypeCheckingRedis(redis.Redis):
     """A client whose WRONGTYPE errors name the key."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -67,7 +67,7 @@ class Client(redis.Redis):
             if "WRONGTYPE" not in str(exc) or args[0] in ("EVAL", "EVALSHA") or isinstance(exc, WrongType):
                 raise
             command = str(args[0])
-            fits = [begin for begin in _KINDS if command.startswith(begin)]
+            fits = [begin for begin in _KEY_TYPES if command.startswith(begin)]
             if not fits or len(args) < 2:
                 raise
-            raise named(self, exc, [(args[1], _KINDS[max(fits, key=len)])]) from exc
+            raise named(self, exc, [(args[1], _KEY_TYPES[max(fits, key=len)])]) from exc

@@ -15,8 +15,8 @@ from redis import exceptions
 from gearmesh.commits.group_cache import CachedGroup, GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
-from gearmesh.redis_scripts.replicas import Replicas
-from gearmesh.redis_scripts.runner import run
+from gearmesh.redis_client.replicas import Replicas
+from gearmesh.redis_client.runner import run
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
 from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
@@ -30,7 +30,7 @@ log = logging.getLogger("gearmesh.redis")
 MAX_ENTRIES = 256
 MAX_BYTES = 1 << 20
 
-_HOW = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "aside": 4, "dead": 5, "later": 6}
+_SETTLE_CODES = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "aside": 4, "dead": 5, "later": 6}
 _OUTCOMES: dict[str, Outcome] = {
     "1": "done",
     "t": "done",
@@ -238,7 +238,7 @@ class CommitScript:
         if settle is not None:
             delivery = settle.delivery
             held = self._held_key(delivery)
-            id_, how = str(delivery.id), _HOW[settle.how]
+            id_, how = str(delivery.id), _SETTLE_CODES[settle.how]
             if how > 1 or delivery.redelivered:
                 settling = self._settling(settle, self._keys(delivery.queue))
         states: Sequence[Any] = ()

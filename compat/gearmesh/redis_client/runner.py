@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from redis import exceptions
 
-from gearmesh.redis_scripts.cluster import Cluster
-from gearmesh.redis_scripts.wrong_type import named
+from gearmesh.redis_client.cluster import Cluster
+from gearmesh.redis_client.wrong_type import named
 
 __all__ = ["run", "run_each", "source"]
 
 
 #: The types of the scripts' keys, in their order.
-KINDS: Final = {
+KEY_TYPES: Final = {
     "beat": ("hash",),
     "dead": ("zset", "list"),
     "due": ("zset",),
@@ -61,7 +61,7 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
         except exceptions.NoScriptError:
             return client.execute_command("EVAL", text, len(keys), *keys, *args)
     except exceptions.ResponseError as exc:
-        raise named(client, exc, zip(keys, KINDS.get(name, ()), strict=False)) from exc
+        raise named(client, exc, zip(keys, KEY_TYPES.get(name, ()), strict=False)) from exc
 
 
 def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> None:
@@ -83,7 +83,7 @@ def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **h
             except Exception as exc:  # the others are done all the same
                 trouble = trouble or exc
         elif isinstance(answer, exceptions.ResponseError):
-            trouble = trouble or named(client, answer, [(key, KINDS[name][0])])
+            trouble = trouble or named(client, answer, [(key, KEY_TYPES[name][0])])
         elif isinstance(answer, Exception):
             trouble = trouble or answer
     if trouble is not None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from gearmesh.redis_scripts.cluster import Cluster
-from gearmesh.redis_scripts.connections import ServerUnable
+from gearmesh.redis_client.cluster import Cluster
+from gearmesh.redis_client.connections import ServerUnable
 from gearmesh.wire.names import acknowledgement
 
 __all__ = ["Replicas"]

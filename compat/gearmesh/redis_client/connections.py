@@ -19,7 +19,7 @@ from gearmesh.process_local import OWN_SOCKETS
 from gearmesh.urls.addresses import shown_address
 
 if TYPE_CHECKING:
-    from gearmesh.redis_scripts.sentinels import Sentinels
+    from gearmesh.redis_client.sentinels import Sentinels
 
 __all__ = [
     "CONNECTION_ERRORS",
@@ -52,7 +52,7 @@ _CONDITION = re.compile(
 )
 
 #: Seconds for which it holds that a server is the master, once sentinels have said so.
-CONFIRMED_FOR: Final = 1.0
+MASTER_CHECK_INTERVAL_S: Final = 1.0
 
 #: redis-py takes the code off the text of those it has a class for.
 _CONDITIONS: Final = (
@@ -112,7 +112,7 @@ class _ViaSentinels:
         return super()._connect()  # type: ignore[misc]
 
     def send_packed_command(self, *args: Any, **kwargs: Any) -> Any:
-        if self._sock is not None and time.monotonic() - self._confirmed > CONFIRMED_FOR:
+        if self._sock is not None and time.monotonic() - self._confirmed > MASTER_CHECK_INTERVAL_S:
             try:
                 self.confirm()
             except ServerUnable:
