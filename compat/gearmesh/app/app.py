@@ -44,7 +44,7 @@ from gearmesh.process_local import ProcessLocal
 from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.results.composite import GroupResult
 from gearmesh.results.poller import ResultPoller
-from gearmesh.transports.client import BrokerChoice
+from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.signature import Signature

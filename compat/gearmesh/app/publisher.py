@@ -15,8 +15,8 @@ from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit
-from gearmesh.transports.client import BrokerChoice
 from gearmesh.transports.registry import connect
+from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.units import duration
 from gearmesh.urls import redact
 from gearmesh.wire.state import GroupMeta, TaskState

@@ -11,7 +11,7 @@ import click
 
 from gearmesh.cli.common import app_argument, config_file, logging_options, need_server, server_options
 from gearmesh.logs import set_up_logging
-from gearmesh.transports.order import QueueOrder
+from gearmesh.transports.queue_order import QueueOrder
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import POOLS, WorkerOptions
 

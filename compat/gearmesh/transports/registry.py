@@ -10,8 +10,8 @@ import kombu
 
 from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.transports.client import BrokerChoice, Client, Door
-from gearmesh.transports.ledger import Ledger, consumer_name
+from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, SingleAttemptConnection
+from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
 from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, Target, parse, redact
 
 __all__ = ["connect", "open_connection", "open_ledger"]
@@ -63,10 +63,12 @@ def connect(
         choice.index += 1
         return open_connection(url, consumer=consumer, options=settings)
     settings["master_only"] = True
-    return Client.to_one_of([_door(url, consumer, settings) for url in urls], choice, follows=follows)
+    return SingleAttemptConnection.to_one_of(
+        [_door(url, consumer, settings) for url in urls], choice, follows=follows
+    )
 
 
-def open_ledger(config: Config, consumer: str | None = None) -> Ledger:
+def open_ledger(config: Config, consumer: str | None = None) -> UnackedDeliveries:
     """What a worker hands to all its connections as the option ``ledger``: they hold deliveries in common.
 
     Args:
@@ -78,10 +80,10 @@ def open_ledger(config: Config, consumer: str | None = None) -> Ledger:
 
         return LEDGERS.get(consumer or consumer_name())
     if isinstance(target, RedisTarget):
-        from gearmesh.transports.redis.ledger import Ledger as RedisLedger
+        from gearmesh.transports.redis.ledger import UnackedDeliveries as RedisLedger
 
         return RedisLedger(consumer)
-    return Ledger(consumer)
+    return UnackedDeliveries(consumer)
 
 
 def open_connection(
@@ -103,10 +105,10 @@ def open_connection(
     target = parse(url, "broker")
     if _is_plugins(target):
         return _plugin(url, target, consumer, options or {})
-    return Client.to_one_of([_door(url, consumer, options or {})])
+    return SingleAttemptConnection.to_one_of([_door(url, consumer, options or {})])
 
 
-def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> Door:
+def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> BrokerEndpoint:
     target = parse(url, "broker")
     chosen = dict(options)
     if consumer is not None:
@@ -117,15 +119,17 @@ def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> Door:
         access = ConnectionSettings(target, chosen.pop("redis", None) or RedisConfig())
         transport = REDIS_CLUSTER if access.topology == "cluster" else REDIS
         chosen = access.timeouts | chosen | {"access": access}
-        return Door(redact(url), {"transport": transport, **target.to_kombu()}, chosen)
+        return BrokerEndpoint(redact(url), {"transport": transport, **target.to_kombu()}, chosen)
     if isinstance(target, AMQPTarget):
-        return Door(redact(url), {"transport": AMQP, **target.to_kombu()}, chosen)
+        return BrokerEndpoint(redact(url), {"transport": AMQP, **target.to_kombu()}, chosen)
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         from gearmesh.transports.memory.broker import BROKERS
 
         # The connection keeps its broker, also while it is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
-        return Door(redact(url), {"transport": MEMORY, "hostname": f"memory://{target.rest}"}, chosen)
+        return BrokerEndpoint(
+            redact(url), {"transport": MEMORY, "hostname": f"memory://{target.rest}"}, chosen
+        )
     raise ConfigError(f"broker: {redact(url)!r} runs tasks in the process that sends them; it is no server")
 
 

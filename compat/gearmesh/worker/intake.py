@@ -15,7 +15,7 @@ from gearmesh.backoff import Backoff
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.interfaces.transport import Channel, RateRequest
-from gearmesh.transports.ledger import Ledger
+from gearmesh.transports.unacked import UnackedDeliveries
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.state import STARTED
@@ -70,7 +70,7 @@ class Intake:
         alone: Callable[[], None],
         failed: Callable[[BaseException], None],
         may_take: Callable[[], bool] = lambda: True,
-        ledger: Ledger | None = None,
+        ledger: UnackedDeliveries | None = None,
     ) -> None:
         self._connect = connect
         self._queues = queues
@@ -84,7 +84,7 @@ class Intake:
         self._expire = expire
         self._failed = failed
         self._may_take = may_take
-        self._ledger = ledger or Ledger()
+        self._ledger = ledger or UnackedDeliveries()
         self._losses = 0
         self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), alone)
         self._fresh: list[Job] = []

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from gearmesh.config.kinds import LEVELS
 from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
-from gearmesh.transports.order import QueueOrder, order_of
+from gearmesh.transports.queue_order import QueueOrder, picker_of
 
 __all__ = ["POOLS", "THREADS", "Pool", "WorkerOptions"]
 
@@ -94,7 +94,7 @@ class WorkerOptions:
                 raise ConfigError(f"{name} is {most}, expected 1 or more")
         if self.queues is not None and not (self.queues and all(self.queues)):
             raise ConfigError(f"queues is {self.queues!r}, expected names of queues, none of them empty")
-        order_of(self.queue_order)
+        picker_of(self.queue_order)
         if self.lease is not None and not (math.isfinite(self.lease) and self.lease > 0):
             raise ConfigError(f"lease is {self.lease}, expected seconds above 0")
         if not (math.isfinite(self.grace) and self.grace >= 0):

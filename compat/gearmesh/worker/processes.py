@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from gearmesh.backoff import Backoff
 from gearmesh.scoreboard import Scoreboard
-from gearmesh.transports.ledger import consumer_name
+from gearmesh.transports.unacked import consumer_name
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.control import ControlPipe
 from gearmesh.worker.lifeline import Death, Lifeline

@@ -18,9 +18,9 @@ from gearmesh.config.collisions import check_queue
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.interfaces.commit import Commit
 from gearmesh.scoreboard import Scoreboard
-from gearmesh.transports.client import BrokerChoice
-from gearmesh.transports.order import QueueOrder, order_of
+from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.registry import connect, open_ledger
+from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.units import counted, duration, short_id
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
@@ -100,7 +100,7 @@ class Worker:
         self._ledger = open_ledger(app.config, consumer)
         self._choice = BrokerChoice(app.broker_choice.index, app.broker_choice)
         self._heartbeats = heartbeats
-        order_of(queue_order)
+        picker_of(queue_order)
         self._queue_order = queue_order
         self._jobs: dict[int, Job] = {}
         task_log = self._task_log = TaskLog(task_log_limit)

@@ -22,7 +22,7 @@ from gearmesh.transports.amqp.frames import Publishing, Queue, ack, nack
 from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.transports.amqp.topology import Topology
-from gearmesh.transports.ledger import consumer_name
+from gearmesh.transports.unacked import consumer_name
 from gearmesh.wire import Signature, encode
 
 SECOND = 10**9

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmesh.transports import ledger as common
+from gearmesh.transports import unacked as common
 from gearmesh.transports.redis import ledger as module
 from gearmesh.transports.redis.ledger import Ledger
 
@@ -34,7 +34,7 @@ def test_a_consumer_s_name_is_of_no_other_incarnation() -> None:
 
 
 def test_an_account_begins_empty_and_nothing_is_lost() -> None:
-    account = common.Ledger()
+    account = common.UnackedDeliveries()
     assert (account.open, account.losses, account.wake) == ({}, 0, None)
     assert not account.adrift(1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from gearmesh import App
 from gearmesh.interfaces.transport import RateRequest
-from gearmesh.transports.rates import UNCLAIMED_NS, Rates
+from gearmesh.transports.rate_limit import RESERVATION_GRACE_NS, LocalRateLimiter
 from gearmesh.worker import Worker
 
 
@@ -60,19 +60,19 @@ def test_others_do_not_wait_behind_them(url: str) -> None:
 
 def test_a_reservation_that_another_process_used_is_not_kept() -> None:
     """Its message went to another process: this one does not keep the bytes for the rest of its life."""
-    rates, start = Rates(), 10**18
+    rates, start = LocalRateLimiter(), 10**18
     requests = [RateRequest("queue", "task", 0.001, b"%d" % number) for number in range(100)]
     assert [rates.admit(request, start) > 0 for request in requests] == [False] + [True] * 99
     assert len(rates._reserved) == 99
     assert rates.admit(requests[99], start + 10**9) == 0, "its own message comes back: it runs"
-    assert rates.admit(requests[0], start + 2 * UNCLAIMED_NS) == 0
+    assert rates.admit(requests[0], start + 2 * RESERVATION_GRACE_NS) == 0
     assert not rates._reserved
     assert not rates._by_time
 
 
 def test_a_message_that_comes_back_after_its_turn_keeps_its_next_reservation() -> None:
     """It was admitted, put back before it began, and waits again: the used reservation does not end the new one."""
-    rates, second = Rates(), 10**9
+    rates, second = LocalRateLimiter(), 10**9
     hour = 3600 * second
     start = 10**18
     first, other = (RateRequest("queue", "task", 3600.0, body) for body in (b"first", b"other"))
@@ -82,5 +82,5 @@ def test_a_message_that_comes_back_after_its_turn_keeps_its_next_reservation() -
     assert rates.admit(first, at) == 0, "its turn has come"
     again = rates.admit(first, at + second)
     assert again == start + 2 * hour
-    assert rates.admit(other, at + 2 * UNCLAIMED_NS) == start + 3 * hour
+    assert rates.admit(other, at + 2 * RESERVATION_GRACE_NS) == start + 3 * hour
     assert rates.admit(first, again) == 0, "its next turn has come"

@@ -23,9 +23,9 @@ from gearmesh.transports.amqp.sender import turn_of
 from gearmesh.transports.amqp.suspects import Suspects
 from gearmesh.transports.amqp.tags import Tags
 from gearmesh.transports.amqp.topology import Topology
-from gearmesh.transports.ledger import consumer_name
-from gearmesh.transports.order import order_of
-from gearmesh.transports.rates import RATES
+from gearmesh.transports.queue_order import picker_of
+from gearmesh.transports.rate_limit import RATE_LIMITERS
+from gearmesh.transports.unacked import consumer_name
 from gearmesh.wire.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
     Transport options: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with: what it holds stays held when
     the channel closes, until it is settled), ``lease`` (seconds without a drain or a heartbeat after which what is
     held goes back), ``heartbeats`` (False: the consumer lives as long as its process), ``amqp`` (Machinery's
-    settings), ``default_queue``, ``queue_order`` (see :data:`~gearmesh.transports.order.QueueOrder`),
+    settings), ``default_queue``, ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`),
     ``patience`` (seconds to wait for RabbitMQ's answers).
     """
 
@@ -69,10 +69,10 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         self.link = connection
         self.inlets: dict[str, Inlet] = {}
         self.suspects = Suspects(self)
-        self.rates = RATES.get(f"{connection.host}/{connection.virtual_host}")
+        self.rates = RATE_LIMITERS.get(f"{connection.host}/{connection.virtual_host}")
         self.wanted = 0
         self.woken = False
-        self._order = order_of(options.get("queue_order", "fair"))
+        self._order = picker_of(options.get("queue_order", "fair"))
         self._sources: dict[str, Inlet] = {}
         self._declared: set[str] = set()
         self._kinds: dict[bytes, dict[str, Any]] = {}

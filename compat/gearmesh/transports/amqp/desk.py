@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.suspects import Suspects
     from gearmesh.transports.amqp.topology import Topology
-    from gearmesh.transports.rates import Rates
+    from gearmesh.transports.rate_limit import LocalRateLimiter
 
 __all__ = ["Desk"]
 
@@ -38,7 +38,7 @@ class Desk(Inventory):
     consumer: str
     topology: Topology
     suspects: Suspects
-    rates: Rates
+    rates: LocalRateLimiter
 
     #: RabbitMQ says only that a message was delivered before, by whomever, and whatever became of it.
     counts_losses = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.ledger import Held, Ledger
     from gearmesh.transports.amqp.link import Link
     from gearmesh.transports.amqp.suspects import Suspects
-    from gearmesh.transports.order import Order
+    from gearmesh.transports.queue_order import QueuePicker
 
 __all__ = ["Handing"]
 
@@ -39,7 +39,7 @@ class Handing:
     inlets: dict[str, Inlet]
     #: messages that may be handed out and not settled; 0: any number
     wanted: int
-    _order: Order
+    _order: QueuePicker
     #: when consumers have to be begun (again), by the monotonic clock
     _begin_at = float("inf")
     #: since when there is more than may be handed out; 0: there is not

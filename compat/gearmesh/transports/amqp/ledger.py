@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
-from gearmesh.transports import ledger
+from gearmesh.transports import unacked
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.link import Link
@@ -55,7 +55,7 @@ class Held:
         self.recorded = False
 
 
-class Ledger(ledger.Ledger):
+class Ledger(unacked.UnackedDeliveries):
     """With the messages themselves. Found by the consumer's name in the whole process; see :data:`LEDGERS`.
 
     Anybody in this process who knows a delivery can settle it. In another process nobody can: there, RabbitMQ

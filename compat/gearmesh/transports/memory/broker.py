@@ -17,7 +17,7 @@ from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settl
 from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, ParkedMessage, QueueCounts, RateRequest
 from gearmesh.shared import SharedByName
 from gearmesh.transports.memory.line import Held, Item, Line, Owner
-from gearmesh.transports.rates import Rates
+from gearmesh.transports.rate_limit import LocalRateLimiter
 from gearmesh.wire.state import TaskState
 
 __all__ = ["BROKERS", "Broker", "States"]
@@ -58,7 +58,7 @@ class Broker:
         self._delayed: list[tuple[int, int, str, Item]] = []
         self._numbers = count(1)
         self._sent: OrderedDict[tuple[str, int], list[Outcome]] = OrderedDict()
-        self._rates = Rates()
+        self._rates = LocalRateLimiter()
 
     # -- queues (the caller holds the lock where it uses a Line) ----------------------------------
 

@@ -21,7 +21,7 @@ from gearmesh.redis_client.commit_script import CommitScript
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
-from gearmesh.transports.order import QueueOrder, order_of
+from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.redis.connecting import Connecting
 from gearmesh.transports.redis.credit import QoS
 from gearmesh.transports.redis.keeper import Keeper
@@ -57,7 +57,7 @@ class Channel(Taking, Connecting):
     where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
     channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
     ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
-    (False where another process sends them), ``queue_order`` (see :data:`~.order.QueueOrder`).
+    (False where another process sends them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
     """
 
     QoS = QoS
@@ -104,7 +104,7 @@ class Channel(Taking, Connecting):
         self.consumer = self.ledger.consumer
         #: a connection of this channel was opened while the server may hold what we don't know of
         self._adopt = self.ledger.used
-        self._order = order_of(self.queue_order)
+        self._order = picker_of(self.queue_order)
         self._pid = os.getpid()
         self._fanout_to_queue = FanoutQueues()
         # Sockets, not a pipe: one that is closed while another thread wakes us can't be somebody else's by then.

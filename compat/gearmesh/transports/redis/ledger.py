@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from gearmesh.transports import ledger
+from gearmesh.transports import unacked
 
 __all__ = ["Ledger"]
 
 
-class Ledger(ledger.Ledger):
+class Ledger(unacked.UnackedDeliveries):
     """With the fetch counter. A consumer that reconnects finds on the server what a lost reply had given it.
 
     Single operations are safe in threads; :meth:`reserve` belongs to the one thread that fetches.

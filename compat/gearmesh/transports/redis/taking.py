@@ -14,7 +14,7 @@ import msgpack
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
-from gearmesh.transports.order import Order
+from gearmesh.transports.queue_order import QueuePicker
 from gearmesh.transports.redis.desk import Desk
 from gearmesh.transports.redis.message import Taken
 from gearmesh.transports.redis.troubles import TROUBLES, Troubles
@@ -44,7 +44,7 @@ class Taking(Desk):
     _undelivered: deque[Taken]
     #: the server may hold what we don't know of
     _adopt: bool
-    _order: Order
+    _order: QueuePicker
 
     @property
     def active_queues(self) -> list[str]:

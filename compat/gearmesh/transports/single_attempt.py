@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import kombu
 
-__all__ = ["BrokerChoice", "Client", "Door"]
+__all__ = ["BrokerChoice", "BrokerEndpoint", "SingleAttemptConnection"]
 
 log = logging.getLogger("gearmesh.broker")
 
@@ -39,7 +39,7 @@ class BrokerChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class BrokerEndpoint:
     """One broker URL, as kombu takes it.
 
     Attributes:
@@ -53,14 +53,14 @@ class Door:
     options: dict[str, Any]
 
 
-class Client(kombu.Connection):  # type: ignore[misc]
+class SingleAttemptConnection(kombu.Connection):  # type: ignore[misc]
     """Connects once, and raises.
 
     kombu sleeps for two seconds when the first attempt fails, and tries again before it raises. The callers here
     pause by themselves: while kombu slept, a supervisor sent no heartbeats, and nobody looked for dead workers.
     """
 
-    _doors: Sequence[Door] = ()
+    _doors: Sequence[BrokerEndpoint] = ()
     _choice: BrokerChoice | None = None
     _follows = False
     #: the number of the door that the parameters are of
@@ -70,8 +70,8 @@ class Client(kombu.Connection):  # type: ignore[misc]
 
     @classmethod
     def to_one_of(
-        cls, doors: Sequence[Door], choice: BrokerChoice | None = None, *, follows: bool = False
-    ) -> Client:
+        cls, doors: Sequence[BrokerEndpoint], choice: BrokerChoice | None = None, *, follows: bool = False
+    ) -> SingleAttemptConnection:
         """A connection, not connected yet, to the chosen broker or else to the next one that is reachable.
 
         Opening its first channel tries each broker once. If none is reachable, it raises the last one's error.

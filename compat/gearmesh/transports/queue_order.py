@@ -7,13 +7,13 @@ from typing import Literal
 
 from gearmesh.errors import ConfigError
 
-__all__ = ["Order", "QueueOrder", "order_of"]
+__all__ = ["QueueOrder", "QueuePicker", "picker_of"]
 
 #: ``"fair"``: each in turn; ``"strict"``: the first as long as it has messages; or a weight for each queue.
 QueueOrder = Literal["fair", "strict"] | Mapping[str, int]
 
 
-class Order:
+class QueuePicker:
     """Whose turn it is, and how much each may take in a turn.
 
     Smooth weighted round robin: over any stretch of turns each queue comes first in proportion to its weight, spread
@@ -38,7 +38,7 @@ class Order:
         return [(queue, -(-credit * weight[queue] // total)) for queue in ranked]
 
 
-class _Strict(Order):
+class _StrictPicker(QueuePicker):
     """The first one may give all, then the second, and so on."""
 
     def __init__(self) -> None:
@@ -48,16 +48,16 @@ class _Strict(Order):
         return [(queue, credit) for queue in queues]
 
 
-def order_of(wanted: QueueOrder) -> Order:
+def picker_of(wanted: QueueOrder) -> QueuePicker:
     """The order that an option names.
 
     Raises:
         ConfigError: it is none.
     """
     if wanted == "strict":
-        return _Strict()
+        return _StrictPicker()
     if wanted == "fair":
-        return Order({})
+        return QueuePicker({})
     if not isinstance(wanted, Mapping):
         raise ConfigError(f"queue order is {wanted!r}, expected 'fair', 'strict', or a weight for each queue")
     for queue, weight in wanted.items():
@@ -65,4 +65,4 @@ def order_of(wanted: QueueOrder) -> Order:
             raise ConfigError(
                 f"weight of queue {queue!r} is {weight!r}, expected a whole number from 1 to 1000"
             )
-    return Order(wanted)
+    return QueuePicker(wanted)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from gearmesh.interfaces.commit import Delivery
 
-__all__ = ["Ledger", "consumer_name"]
+__all__ = ["UnackedDeliveries", "consumer_name"]
 
 
 def consumer_name(prefix: str = "") -> str:
@@ -21,7 +21,7 @@ def consumer_name(prefix: str = "") -> str:
     return f"{prefix or f'{socket.gethostname()}:{os.getpid()}'}:{uuid.uuid4().hex[:12]}"
 
 
-class Ledger:
+class UnackedDeliveries:
     """The deliveries a consumer knows it holds.
 
     It outlives channels: a worker that reconnects goes on under its name and with what it held, and its committer

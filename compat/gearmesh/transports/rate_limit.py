@@ -11,15 +11,15 @@ from typing import Final
 from gearmesh.interfaces.transport import RateRequest
 from gearmesh.shared import SharedByName
 
-__all__ = ["RATES", "Rates"]
+__all__ = ["RATE_LIMITERS", "LocalRateLimiter"]
 
 
 #: Nanoseconds after its time for which a reservation is kept: a message waits longer than that only in a long queue,
 #: and then it gets another reservation.
-UNCLAIMED_NS: Final = 60 * 10**9
+RESERVATION_GRACE_NS: Final = 60 * 10**9
 
 
-class Rates:
+class LocalRateLimiter:
     """Hands out the moments at which tasks may run. Safe in threads."""
 
     def __init__(self, name: str = "") -> None:
@@ -61,11 +61,11 @@ class Rates:
         return True
 
     def _drop_unclaimed(self, now_ns: int) -> None:
-        while self._by_time and self._by_time[0][0] < now_ns - UNCLAIMED_NS:
+        while self._by_time and self._by_time[0][0] < now_ns - RESERVATION_GRACE_NS:
             at_ns, spot = heapq.heappop(self._by_time)
             # A reservation that was used is still in the heap; a later one of the same message is not for it to drop.
             self._take(spot, at_ns)
 
 
 #: The rates of this process by broker; they live as long as one connection to it.
-RATES: Final = SharedByName(Rates)
+RATE_LIMITERS: Final = SharedByName(LocalRateLimiter)
