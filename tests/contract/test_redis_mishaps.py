@@ -33,9 +33,9 @@ from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, 
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.redis.reaper import Reaper
 from gearmesh.transports.redis.transport import Transport
-from gearmesh.transports.redis.watch import Watch
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import QueueKeys, done_channel
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskState
@@ -354,7 +354,7 @@ class TestWaits(Mishaps):
         queue: str,
     ) -> None:
         """Here a paused server stands for a network that swallows our goodbye."""
-        ledger = Ledger()
+        ledger = RedisUnackedDeliveries()
         connection = open_connection(redis_url, options={"ledger": ledger})
         here = Tap(connection, (queue,), 0)
         here.quiet(0.05)
@@ -514,9 +514,9 @@ class TestNames(Mishaps):
     ) -> None:
         name = f"mine{uuid4().hex}"
         client.rpush(queue, b"1", b"2")
-        first: Any = connect(name, ledger=Ledger(name)).channel()
+        first: Any = connect(name, ledger=RedisUnackedDeliveries(name)).channel()
         first._fetch(queue, 1)
-        second: Any = connect(name, ledger=Ledger(name)).channel()
+        second: Any = connect(name, ledger=RedisUnackedDeliveries(name)).channel()
         second._fetch(queue, 1)
         assert sorted(client.hvals(second.keys(queue).held(name))) == [b"1", b"2"]
         for channel in (first, second):
@@ -530,7 +530,7 @@ class TestNames(Mishaps):
         holder = tap(queue, prefetch=1, lease=1.0)
         holder.take(1)
         here, now = tap(lease=1.0), 0.0
-        watch = Watch(here.channel, 0.1, lambda: now)
+        watch = Reaper(here.channel, 0.1, lambda: now)
 
         def still_after(seconds: float) -> float:
             nonlocal now

@@ -34,7 +34,7 @@ from gearmesh.transports.amqp.sender import AGAIN, SPARE
 from gearmesh.transports.amqp.spares import _ALIVE
 from gearmesh.transports.amqp.suspects import Suspects
 from gearmesh.transports.amqp.topology import Topology
-from gearmesh.transports.redis.desk import RATED
+from gearmesh.transports.redis.inspection import RATED_MARK_SUFFIX
 from gearmesh.wire import names
 from gearmesh.wire.codec import encode
 from gearmesh.wire.names import QueueKeys
@@ -397,7 +397,7 @@ def test_the_content_type_of_a_raw_signature_stays() -> None:
 
 
 def test_the_mark_of_a_parked_message_that_waits_for_its_rate_stays() -> None:
-    assert RATED == b"/0000000000000000000000000000000000000000"
+    assert RATED_MARK_SUFFIX == b"/0000000000000000000000000000000000000000"
 
 
 def test_a_claim_is_named_by_the_task_and_the_sha1_of_its_arguments() -> None:

@@ -80,7 +80,7 @@ def open_ledger(config: Config, consumer: str | None = None) -> UnackedDeliverie
 
         return LEDGERS.get(consumer or consumer_name())
     if isinstance(target, RedisTarget):
-        from gearmesh.transports.redis.ledger import UnackedDeliveries as RedisLedger
+        from gearmesh.transports.redis.unacked import UnackedDeliveries as RedisLedger
 
         return RedisLedger(consumer)
     return UnackedDeliveries(consumer)

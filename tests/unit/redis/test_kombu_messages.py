@@ -12,8 +12,8 @@ from kombu.utils.json import dumps
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.transports.redis.credit import QoS
-from gearmesh.transports.redis.message import Message, Taken, to_item
+from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
+from gearmesh.transports.redis.qos import QoS
 from gearmesh.wire.codec import encode
 from gearmesh.wire.signature import Signature
 
@@ -37,7 +37,7 @@ class Channel:
 
 
 def received(body: bytes, id: int = 7) -> Message:
-    return Message(Taken(body, Delivery(queue="q", consumer="c", id=id)), channel=Channel())
+    return Message(FetchedMessage(body, Delivery(queue="q", consumer="c", id=id)), channel=Channel())
 
 
 def envelope(**fields: Any) -> dict[str, Any]:

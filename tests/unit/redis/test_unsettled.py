@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh.transports import unacked as common
-from gearmesh.transports.redis import ledger as module
-from gearmesh.transports.redis.ledger import Ledger
+from gearmesh.transports.redis import unacked as module
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 
 
 @pytest.fixture
@@ -25,12 +25,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_a_consumer_s_name_is_of_no_other_incarnation() -> None:
-    names = {common.consumer_name() for _ in range(100)} | {Ledger().consumer for _ in range(100)}
+    names = {common.consumer_name() for _ in range(100)} | {
+        RedisUnackedDeliveries().consumer for _ in range(100)
+    }
     assert len(names) == 200
     assert all(f":{os.getpid()}:" in name for name in names)
     assert common.consumer_name("mine").startswith("mine:")
     assert common.consumer_name("mine") != common.consumer_name("mine")
-    assert Ledger("given").consumer == "given"
+    assert RedisUnackedDeliveries("given").consumer == "given"
 
 
 def test_an_account_begins_empty_and_nothing_is_lost() -> None:
@@ -41,7 +43,7 @@ def test_an_account_begins_empty_and_nothing_is_lost() -> None:
 
 @given(st.lists(st.integers(0, 300)))
 def test_no_fetch_number_is_given_out_twice(counts: list[int]) -> None:
-    account = Ledger()
+    account = RedisUnackedDeliveries()
     numbers = [
         n for count in counts for first in [account.reserve(count)] for n in range(first, first + count)
     ]
@@ -52,13 +54,13 @@ def test_no_fetch_number_is_given_out_twice(counts: list[int]) -> None:
 def test_a_name_that_is_used_again_has_new_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 10**18
     monkeypatch.setattr(module, "time", SimpleNamespace(time_ns=lambda: now))
-    last = Ledger("name").reserve(256) + 255
+    last = RedisUnackedDeliveries("name").reserve(256) + 255
     now += 10**6
-    assert Ledger("name").reserve(1) > last, "nobody fetches as many in a millisecond"
+    assert RedisUnackedDeliveries("name").reserve(1) > last, "nobody fetches as many in a millisecond"
 
 
 def test_a_wait_counts_until_the_server_has_surely_ended_it(clock: SimpleNamespace) -> None:
-    account = Ledger()
+    account = RedisUnackedDeliveries()
     account.waits |= {(105.0, "q"), (110.0, "r")}
     assert [account.waiting(queue) for queue in ("q", "r", "s")] == [True, True, False]
     clock.now = 106.0
@@ -67,7 +69,7 @@ def test_a_wait_counts_until_the_server_has_surely_ended_it(clock: SimpleNamespa
 
 
 def test_the_next_parked_message_is_due_in_50_ms_and_wakes_the_consumer_once(clock: SimpleNamespace) -> None:
-    account, wakes = Ledger(), list[float]()
+    account, wakes = RedisUnackedDeliveries(), list[float]()
     account.set_aside()
     assert account.aside_due == pytest.approx(100.05)
     account.aside_due, account.wake = 200.0, lambda: wakes.append(clock.now)

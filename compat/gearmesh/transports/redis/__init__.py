@@ -1,6 +1,6 @@
 """Machinery's Redis broker as a kombu transport: plain lists that Go shares, held under leases of our own."""
 
-from gearmesh.transports.redis.ledger import Ledger
 from gearmesh.transports.redis.transport import ClusterTransport, Transport
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 
-__all__ = ["ClusterTransport", "Ledger", "Transport"]
+__all__ = ["ClusterTransport", "RedisUnackedDeliveries", "Transport"]

@@ -22,15 +22,15 @@ from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueueOrder, picker_of
-from gearmesh.transports.redis.connecting import Connecting
-from gearmesh.transports.redis.credit import QoS
-from gearmesh.transports.redis.keeper import Keeper
-from gearmesh.transports.redis.ledger import Ledger
-from gearmesh.transports.redis.message import Message, Taken, to_item
-from gearmesh.transports.redis.taking import Taking
-from gearmesh.transports.redis.troubles import Troubles
-from gearmesh.transports.redis.waiter import Waiter
-from gearmesh.transports.redis.watch import Watch
+from gearmesh.transports.redis.blocking_pop import BlockingPop
+from gearmesh.transports.redis.connection import ConnectionMixin
+from gearmesh.transports.redis.fetching import Fetcher
+from gearmesh.transports.redis.housekeeping import Housekeeping
+from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
+from gearmesh.transports.redis.qos import QoS
+from gearmesh.transports.redis.queue_faults import QueueFaults
+from gearmesh.transports.redis.reaper import Reaper
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["Channel"]
@@ -39,7 +39,7 @@ log = logging.getLogger("gearmesh.redis")
 
 
 #: Seconds for the server to close a connection whose other side was closed.
-END_PATIENCE = 1.0
+CLOSE_TIMEOUT_S = 1.0
 
 
 class FanoutQueues(dict[str, str]):
@@ -49,13 +49,13 @@ class FanoutQueues(dict[str, str]):
         return ""
 
 
-class Channel(Taking, Connecting):
+class Channel(Fetcher, ConnectionMixin):
     """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
     Transport options beyond kombu's: ``access`` (an
     :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
-    where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with; the
-    channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
+    where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`RedisUnackedDeliveries` to go on with;
+    the channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
     ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
     (False where another process sends them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
     """
@@ -67,7 +67,7 @@ class Channel(Taking, Connecting):
     supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
 
     consumer: str = ""
-    ledger: Ledger
+    ledger: RedisUnackedDeliveries
     lease: float = 30.0
     delayed_key: str = DELAYED_TASKS
     delayed_poll: float = 0.5
@@ -90,17 +90,17 @@ class Channel(Taking, Connecting):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys: dict[str, QueueKeys] = {}
-        self.waiters: dict[str, Waiter] = {}
+        self.waiters: dict[str, BlockingPop] = {}
         #: queues worth a fetch: not known to be empty
         self.ready: set[str] = set()
         self._no_ack: set[str] = set()
         #: fetched, not yet handed to a callback
-        self._undelivered: deque[Taken] = deque()
+        self._undelivered: deque[FetchedMessage] = deque()
         self._fused = False
         super().__init__(*args, **kwargs)
         self._own_ledger = "ledger" not in vars(self)
         if self._own_ledger:
-            self.ledger = Ledger(self.consumer or None)
+            self.ledger = RedisUnackedDeliveries(self.consumer or None)
         self.consumer = self.ledger.consumer
         #: a connection of this channel was opened while the server may hold what we don't know of
         self._adopt = self.ledger.used
@@ -114,10 +114,10 @@ class Channel(Taking, Connecting):
         self.woken = False
         self._replicas = self.access.replicas if self.access is not None else Replicas()
         self._script = self._own_script()
-        self.troubles = Troubles()
-        self.keeper = Keeper(self)
+        self.troubles = QueueFaults()
+        self.keeper = Housekeeping(self)
         #: for :meth:`watch`; as often as heartbeats come
-        self._watch = Watch(self, self.lease / 3)
+        self._watch = Reaper(self, self.lease / 3)
         try:
             # It connects at once; the poller knows this channel already, so a failure has to close it.
             self.redis: Any = self._open()
@@ -192,7 +192,7 @@ class Channel(Taking, Connecting):
         """Put back what came for ``queue`` and nobody here has seen, and go off its list unless we hold more of it."""
         waiter = self.waiters.pop(queue, None)
         if waiter is not None:
-            waiter.end(time.monotonic() + END_PATIENCE)
+            waiter.end(time.monotonic() + CLOSE_TIMEOUT_S)
             self.handlers.pop(waiter.type, None)
             waiter.release()
             self.ready.discard(queue)
@@ -223,7 +223,7 @@ class Channel(Taking, Connecting):
             pipe.execute()
         self._replicas.wait(self.redis, queue)
 
-    def _get(self, queue: str, timeout: float | None = None) -> Taken:
+    def _get(self, queue: str, timeout: float | None = None) -> FetchedMessage:
         for taken in self._fetch(queue, 1):
             return taken
         raise Empty
@@ -246,7 +246,7 @@ class Channel(Taking, Connecting):
         self._closing = True
         ours = os.getpid() == self._pid  # a forked child must let the parent's connections and messages be
         if ours:
-            until = time.monotonic() + END_PATIENCE
+            until = time.monotonic() + CLOSE_TIMEOUT_S
             for waiter in self.waiters.values():
                 waiter.end(until)
             if self._own_ledger and self.ledger.used:
@@ -331,10 +331,10 @@ class Channel(Taking, Connecting):
             self._wake_read.recv(4096)
         self.woken = True
 
-    def waiter(self, queue: str) -> Waiter:
+    def waiter(self, queue: str) -> BlockingPop:
         waiter = self.waiters.get(queue)
         if waiter is None:
-            waiter = self.waiters[queue] = Waiter(self, queue)
+            waiter = self.waiters[queue] = BlockingPop(self, queue)
             handlers: dict[str, Callable[[], Any]] = self.handlers
             handlers[waiter.type] = waiter.read
         return waiter

@@ -11,10 +11,10 @@ from kombu.utils.json import dumps, loads
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 
-__all__ = ["Message", "Taken", "to_item"]
+__all__ = ["FetchedMessage", "Message", "to_item"]
 
 
-class Taken(NamedTuple):
+class FetchedMessage(NamedTuple):
     """One item as fetched."""
 
     body: bytes
@@ -42,8 +42,8 @@ class Message(virtual.Message):  # type: ignore[misc]
 
     delivery: Delivery | None
 
-    def __init__(self, payload: Taken | dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
-        if not isinstance(payload, Taken):
+    def __init__(self, payload: FetchedMessage | dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
+        if not isinstance(payload, FetchedMessage):
             self.delivery = None
             super().__init__(payload, channel=channel, **kwargs)
             return

@@ -13,9 +13,9 @@ from redis.exceptions import ResponseError
 
 from gearmesh.errors import ConfigError
 from gearmesh.redis_client.connections import ServerUnable
+from gearmesh.transports.redis.blocking_pop import BlockingPop
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.redis.cluster import ClusterChannel
-from gearmesh.transports.redis.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ _WRONG_MODE = {
 }
 
 #: Rounds of deliveries in one tick of kombu's event loop, which has others to serve.
-ROUNDS = 16
+MAX_ROUNDS_PER_TICK = 16
 
 
 class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
@@ -104,7 +104,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     def on_poll_start(self) -> None:
         """A tick of the loop: deliver, and see to it that there is a next one in time."""
         more = False
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS_PER_TICK):
             more = self.round()
             if not more:
                 break
@@ -134,7 +134,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         self._fd_to_chan.clear()
         self._chan_to_sock.clear()
 
-    def forget(self, waiter: Waiter) -> None:
+    def forget(self, waiter: BlockingPop) -> None:
         """Stop watching a connection that is about to be closed.
 
         A closed socket leaves the poller by itself only if no forked child has it too.
@@ -176,7 +176,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 self._unwatch(fd)
         self._chan_to_sock = {k: sock for k, sock in self._chan_to_sock.items() if k[0] is not channel}
 
-    def _arm(self, channel: Channel, waiter: Waiter) -> None:
+    def _arm(self, channel: Channel, waiter: BlockingPop) -> None:
         ident = (channel, waiter, waiter.type)
         sock = waiter.connection._sock
         if sock is None or self._chan_to_sock.get(ident) is not sock:

@@ -10,17 +10,17 @@ from redis.exceptions import NoPermissionError
 from gearmesh.backoff import Backoff
 from gearmesh.redis_client.wrong_type import WrongType
 
-__all__ = ["TROUBLES", "Troubles"]
+__all__ = ["FAULTS", "QueueFaults"]
 
 log = logging.getLogger("gearmesh.redis")
 
 #: Refusals that concern some keys and not the connection. They end when somebody mends them.
-TROUBLES: Final = (WrongType, NoPermissionError)
+FAULTS: Final = (WrongType, NoPermissionError)
 #: Seconds until the next try: at first, and at most.
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 
 
-class Troubles:
+class QueueFaults:
     """Remembers what cannot be done now. Belongs to its channel's thread."""
 
     def __init__(self) -> None:

@@ -23,29 +23,29 @@ from gearmesh.interfaces.transport import (
 from gearmesh.redis_client.commit_script import MAX_ENTRIES
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.scoreboard import crash_report
-from gearmesh.transports.redis.ledger import Ledger
-from gearmesh.transports.redis.watch import OVERDUE
+from gearmesh.transports.redis.reaper import OVERDUE_LEASE_SHARE
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import PREFIX, QueueKeys, queue_of, rate_keys
 
-__all__ = ["Desk"]
+__all__ = ["Inspector"]
 
 #: Unix nanoseconds beyond all years that a time can have.
 MAX_ETA_NS = 10.0**22
 #: Keys that one step of a search looks at.
-SCAN = 1000
+SCAN_COUNT = 1000
 #: Waiting messages among which parked ones are looked for that have returned.
-MAX_LOOKED_AT = 1000
+MAX_LOOKED_AT_MESSAGES = 1000
 #: Ends the mark of a parked message that waits because of its task's rate, in place of the name's SHA-1.
-RATED = b"/" + b"0" * 40
+RATED_MARK_SUFFIX = b"/" + b"0" * 40
 
 
-class Desk:
+class Inspector:
     """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
     redis: Any
     lease: float
-    ledger: Ledger
+    ledger: RedisUnackedDeliveries
     consumer: str
     delayed_key: str
     default_queue: str
@@ -152,10 +152,10 @@ class Desk:
         # What is ours about a queue says its name. A list without any may be a queue that only Go has used yet: it
         # is one if a signature waits in it. Looking takes a while where there are many keys, and blocks nobody.
         found = set()
-        for key in self.redis.scan_iter(match=f"{PREFIX}*", count=SCAN):
+        for key in self.redis.scan_iter(match=f"{PREFIX}*", count=SCAN_COUNT):
             if (queue := queue_of(key.decode("utf-8", "replace"))) is not None:
                 found.add(queue)
-        for key in self.redis.scan_iter(_type="list", count=SCAN):
+        for key in self.redis.scan_iter(_type="list", count=SCAN_COUNT):
             name = key.decode("utf-8", "replace")
             if not name.startswith(PREFIX) and name not in found and self._is_queue(key):
                 found.add(name)
@@ -206,20 +206,20 @@ class Desk:
         if beat == b"0" or crash_report(consumer) is not None:
             return True
         counter, _, ms = watched.partition(b" ")
-        return counter == beat and ms.isdigit() and int(ms) > self.lease * OVERDUE * 1000
+        return counter == beat and ms.isdigit() and int(ms) > self.lease * OVERDUE_LEASE_SHARE * 1000
 
     def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         keys = self.keys(queue)
         members = self.redis.zrange(keys.aside, 0, limit - 1, withscores=True)
         away = [(*member.partition(b"\n"), due) for member, due in members]
-        waiting = self.redis.lrange(queue, 0, MAX_LOOKED_AT - 1)
+        waiting = self.redis.lrange(queue, 0, MAX_LOOKED_AT_MESSAGES - 1)
         with self.redis.pipeline(transaction=False) as pipe:
             for body in [*(body for _, _, body, _ in away), *waiting]:
                 pipe.get(keys.seen + hashlib.sha1(body, usedforsecurity=False).hexdigest())
             seen = pipe.execute()
         parked = []
         for (mark, _, body, due), first in zip(away, seen, strict=False):
-            rated = mark.endswith(RATED)
+            rated = mark.endswith(RATED_MARK_SUFFIX)
             parked.append(
                 ParkedMessage(body, due / 1000, None if rated or first is None else _first_met(first))
             )

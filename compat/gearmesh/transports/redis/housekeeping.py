@@ -10,27 +10,27 @@ import msgpack
 
 from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
-from gearmesh.transports.redis.troubles import TROUBLES
-from gearmesh.transports.redis.watch import Watch
+from gearmesh.transports.redis.queue_faults import FAULTS
+from gearmesh.transports.redis.reaper import Reaper
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
 
-__all__ = ["Keeper"]
+__all__ = ["Housekeeping"]
 
 #: Seconds between looks at what other consumers may have set aside.
-ASIDE_PAUSE = 5.0
+PARKED_CHECK_INTERVAL_S = 5.0
 #: Milliseconds for which returned messages are left to others.
-GRACE = 50
+GRACE_MS = 50
 
 
-class Keeper:
+class Housekeeping:
     """Runs in its channel's thread, between fetches. Times are the monotonic clock's."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._beat_pause = channel.lease / 3
-        self._watch = Watch(channel, min(1.5, channel.lease / 10))
+        self._watch = Reaper(channel, min(1.5, channel.lease / 10))
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
         #: queue -> when to fetch from it again
         self._again: dict[str, float] = {}
@@ -71,7 +71,7 @@ class Keeper:
         """Do some work; seconds until it is due again. If Redis refuses it, that is logged, with growing pauses."""
         try:
             pause = work()
-        except TROUBLES as exc:
+        except FAULTS as exc:
             return self._channel.troubles.note(what, exc)
         self._channel.troubles.over(what)
         return pause or 0.0
@@ -108,12 +108,12 @@ class Keeper:
     def _return_aside(self) -> float:
         channel = self._channel
         channel.finish_outboxes()
-        pause = ASIDE_PAUSE
+        pause = PARKED_CHECK_INTERVAL_S
         for queue in self._queues():
             what = f"parked messages cannot return to queue {queue!r}"
             try:
                 wait = self._return_to(queue)
-            except TROUBLES as exc:
+            except FAULTS as exc:
                 channel.troubles.note(what, exc)
                 continue
             channel.troubles.over(what)
@@ -131,7 +131,7 @@ class Keeper:
             channel.redis,
             "return_aside",
             [keys.aside, queue, keys.out, keys.grace, keys.consumers],
-            [MAX_ENTRIES, keys.wanted, GRACE, keys.held(""), keys.arrived("")],
+            [MAX_ENTRIES, keys.wanted, GRACE_MS, keys.held(""), keys.arrived("")],
         )
         channel.ready.add(queue)
         return wait

@@ -11,24 +11,24 @@ import msgpack
 
 from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import CrashReport, crash_report
-from gearmesh.transports.redis.troubles import TROUBLES
+from gearmesh.transports.redis.queue_faults import FAULTS
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
 
-__all__ = ["Watch"]
+__all__ = ["Reaper"]
 
 log = logging.getLogger("gearmesh.redis")
 
 #: Part of a lease by which others must know less of a silence for it to be told to them: few writes, whoever watches.
-TOLD_STEP = 0.05
+REPORT_STEP_LEASE_SHARE = 0.05
 #: Part of a lease after which a heartbeat is overdue: they come three times a lease.
-OVERDUE = 0.4
+OVERDUE_LEASE_SHARE = 0.4
 #: Part of a lease between two looks from then on. What was seen since the last look is lost with a connection.
-CLOSE_PAUSE = 0.03
+OVERDUE_POLL_LEASE_SHARE = 0.03
 
 
-class Watch:
+class Reaper:
     """Reaps by observation: only who was watched standing still for a whole lease is dead.
 
     Of processes of this machine and user it is known otherwise, and at once (:mod:`gearmesh.scoreboard`): whoever
@@ -62,7 +62,7 @@ class Watch:
             what = f"dead consumers of queue {queue!r} cannot be found"
             try:
                 rest, soon = self._look_at(queue, while_connected)
-            except TROUBLES as exc:
+            except FAULTS as exc:
                 channel.troubles.note(what, exc)
                 continue
             channel.troubles.over(what)
@@ -79,7 +79,7 @@ class Watch:
         keys = channel.keys(queue)
         line = channel.line(queue)
         watched = while_connected if line is not None and line is self._looked_through.get(queue) else 0.0
-        args: list[Any] = [channel.consumer, round(lease * TOLD_STEP * 1000)]
+        args: list[Any] = [channel.consumer, round(lease * REPORT_STEP_LEASE_SHARE * 1000)]
         for consumer, (beat, still) in self._seen.get(queue, {}).items():
             args += [consumer, beat, int((still + watched) * 1000)]
         blob = run(channel.redis, "watch", [keys.consumers, keys.watched], args)
@@ -98,8 +98,8 @@ class Watch:
                 still = ms / 1000
                 rest[consumer] = (beat, still)
                 pause = min(pause, lease - still)
-                if still > lease * OVERDUE:
-                    pause = min(pause, lease * CLOSE_PAUSE)
+                if still > lease * OVERDUE_LEASE_SHARE:
+                    pause = min(pause, lease * OVERDUE_POLL_LEASE_SHARE)
         return rest, pause
 
     def _bury(self, queue: str, consumer: str, left: CrashReport) -> None:

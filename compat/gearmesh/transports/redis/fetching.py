@@ -15,33 +15,33 @@ from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueuePicker
-from gearmesh.transports.redis.desk import Desk
-from gearmesh.transports.redis.message import Taken
-from gearmesh.transports.redis.troubles import TROUBLES, Troubles
+from gearmesh.transports.redis.inspection import Inspector
+from gearmesh.transports.redis.message import FetchedMessage
+from gearmesh.transports.redis.queue_faults import FAULTS, QueueFaults
 
 if TYPE_CHECKING:
-    from gearmesh.transports.redis.keeper import Keeper
+    from gearmesh.transports.redis.housekeeping import Housekeeping
 
-__all__ = ["Taking"]
+__all__ = ["Fetcher"]
 
 log = logging.getLogger("gearmesh.redis")
 
 #: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
-LOOK_AGAIN = 0.01
+GRACE_POLL_INTERVAL_S = 0.01
 
 
-class Taking(Desk):
+class Fetcher(Inspector):
     """A part of :class:`~.channel.Channel`: from the server to the callbacks."""
 
     connection: Any
     qos: Any
-    keeper: Keeper
-    troubles: Troubles
+    keeper: Housekeeping
+    troubles: QueueFaults
     #: queues worth a fetch: not known to be empty
     ready: set[str]
     _no_ack: set[str]
     #: fetched, not yet handed to a callback
-    _undelivered: deque[Taken]
+    _undelivered: deque[FetchedMessage]
     #: the server may hold what we don't know of
     _adopt: bool
     _order: QueuePicker
@@ -71,7 +71,7 @@ class Taking(Desk):
             most = min(credit, share, MAX_ENTRIES)
             try:
                 taken = self._fetch(queue, most)
-            except TROUBLES as exc:
+            except FAULTS as exc:
                 self.put_off(queue, exc)
                 continue
             self.troubles.over(_taking(queue))
@@ -114,7 +114,7 @@ class Taking(Desk):
                 break
         return delivered
 
-    def _fetch(self, queue: str, most: int) -> list[Taken]:
+    def _fetch(self, queue: str, most: int) -> list[FetchedMessage]:
         ledger = self.ledger
         first = ledger.reserve(most)
         ledger.queues.add(queue)
@@ -138,14 +138,14 @@ class Taking(Desk):
         self._adopt = False
         bodies, lost, grace = msgpack.unpackb(blob, raw=True)
         if grace:
-            self.keeper.look_again(queue, min(grace / 1000, LOOK_AGAIN))
+            self.keeper.look_again(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
         taken = []
         for i, body in enumerate(bodies or ()):
             delivery = Delivery(
                 queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {})
             )
             ledger.open[delivery.id] = delivery
-            taken.append(Taken(body, delivery))
+            taken.append(FetchedMessage(body, delivery))
         return taken
 
     def _adopt_unknown(self) -> bool:
@@ -155,7 +155,7 @@ class Taking(Desk):
             held = self.keys(queue).held(self.consumer)
             try:
                 there = self.redis.hkeys(held)
-            except TROUBLES as exc:
+            except FAULTS as exc:
                 self.put_off(queue, exc)
                 continue
             unknown = sorted(i for i in map(int, there) if i not in ledger.open)
@@ -166,13 +166,13 @@ class Taking(Desk):
                         continue
                     log.info("reclaimed a delivery whose reply was lost", extra={"queue": queue})
                     losses = b""
-                    with contextlib.suppress(*TROUBLES):  # a key of another type tells nothing
+                    with contextlib.suppress(*FAULTS):  # a key of another type tells nothing
                         losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
                     delivery = Delivery(
                         queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")
                     )
                     ledger.open[id_] = delivery
-                    self._undelivered.append(Taken(body, delivery))
+                    self._undelivered.append(FetchedMessage(body, delivery))
         self._adopt = False
         return self._deliver()
 

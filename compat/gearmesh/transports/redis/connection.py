@@ -10,13 +10,13 @@ from gearmesh.redis_client import connections
 from gearmesh.redis_client.connection_settings import ConnectionSettings
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 
-__all__ = ["Connecting"]
+__all__ = ["ConnectionMixin"]
 
 #: Parameters of a connection that one over a Unix socket does not know.
 TCP_ONLY = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
 
 
-class Connecting(kombu_redis.Channel):  # type: ignore[misc]
+class ConnectionMixin(kombu_redis.Channel):  # type: ignore[misc]
     """A part of :class:`~.channel.Channel`.
 
     Transport option ``access``: an :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a

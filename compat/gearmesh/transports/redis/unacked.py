@@ -6,10 +6,10 @@ import time
 
 from gearmesh.transports import unacked
 
-__all__ = ["Ledger"]
+__all__ = ["RedisUnackedDeliveries"]
 
 
-class Ledger(unacked.UnackedDeliveries):
+class RedisUnackedDeliveries(unacked.UnackedDeliveries):
     """With the fetch counter. A consumer that reconnects finds on the server what a lost reply had given it.
 
     Single operations are safe in threads; :meth:`reserve` belongs to the one thread that fetches.

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from redis.exceptions import AskError, ResponseError
 
 from gearmesh.redis_client.wrong_type import named
-from gearmesh.transports.redis.troubles import TROUBLES
+from gearmesh.transports.redis.queue_faults import FAULTS
 
 if TYPE_CHECKING:
     from gearmesh.transports.redis.channel import Channel
 
-__all__ = ["Waiter"]
+__all__ = ["BlockingPop"]
 
 
-class Waiter:
+class BlockingPop:
     """A connection that blocks on one queue: ``BLMOVE`` into what the consumer holds."""
 
     def __init__(self, channel: Channel, queue: str) -> None:
@@ -107,7 +107,7 @@ class Waiter:
         keys = channel.keys(self.queue)
         kinds = [(self.queue, "list"), (keys.arrived(channel.consumer), "list"), (keys.consumers, "hash")]
         trouble = named(channel.redis, exc, kinds)
-        if not isinstance(trouble, TROUBLES):
+        if not isinstance(trouble, FAULTS):
             raise exc
         channel.put_off(self.queue, trouble)
 
