@@ -19,7 +19,7 @@ from bench_report import QUEUE, report
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.testing.servers import RabbitServer
-from gearmesh.transports.amqp.frames import Publishing, Writer
+from gearmesh.transports.amqp.frames import OutgoingMessage, Writer
 from gearmesh.wire import encode, types
 from gearmesh.wire.signature import Signature
 
@@ -115,7 +115,7 @@ class AMQPBench:
                 Args=(types.arg("int64", 1), types.arg("int64", 2)),
                 Headers={},
             )
-            item = Publishing("machinery_exchange", sig.RoutingKey, encode(sig))
+            item = OutgoingMessage("machinery_exchange", sig.RoutingKey, encode(sig))
             host, port = "127.0.0.1", self.server.port
             with amqp.Connection(f"{host}:{port}", virtual_host=vhost, confirm_publish=True) as connection:
                 channel = connection.channel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearmesh.transports.amqp.sender import turn_of
+from gearmesh.transports.amqp.publisher import turn_of
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import decode
 

@@ -25,8 +25,8 @@ from gearmesh.interfaces.commit import Commit, Publish, Token
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.servers import RabbitServer, free_port
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp.frames import Publishing
-from gearmesh.transports.amqp.sender import AGAIN
+from gearmesh.transports.amqp.frames import OutgoingMessage
+from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -195,7 +195,9 @@ def written(app: App, flow: Any) -> tuple[AsyncResult, Callable[..., None]]:
             channel = connection.channel()
             for again in copies:
                 message = channel.prepare_message(
-                    body, content_type="application/json", headers={AGAIN: 1} if again else {}
+                    body,
+                    content_type="application/json",
+                    headers={DUPLICATE_ATTEMPT_HEADER: 1} if again else {},
                 )
                 channel.basic_publish(message, routing_key="machinery_tasks")
 
@@ -252,7 +254,7 @@ def test_a_connection_that_another_thread_finds_broken(counted: Counted, amqp_ur
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda link, topology: link.sender(topology).publish([Publishing("", "nowhere", b"")]),
+        lambda link, topology: link.sender(topology).publish([OutgoingMessage("", "nowhere", b"")]),
         lambda link, topology: link.declarer(topology).count("nowhere"),
     ],
     ids=["publish", "question"],

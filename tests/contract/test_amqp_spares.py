@@ -19,8 +19,8 @@ from gearmesh.interfaces.commit import Token
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp import sender, spares
-from gearmesh.transports.amqp.sender import AGAIN, SPARE
+from gearmesh.transports.amqp import delay_backups, publisher
+from gearmesh.transports.amqp.publisher import BACKUP_HEADER, DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.names import AMQP_ALIVE, AMQP_LOOKING, amqp_spare
@@ -100,7 +100,7 @@ def bench(amqp_url: str) -> Iterator[Bench]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due is safe at once."""
-    monkeypatch.setattr(spares, "SAFE", 0)
+    monkeypatch.setattr(delay_backups, "ON_DISK_AFTER_NS", 0)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_spare_says_what_is_to_become_of_its_message(
     assert message is not None
     assert bytes(message.body) == b'{"UUID":"x","Headers":{"a":"b"}}'
     headers = message.properties["application_headers"]
-    exchange, key, _, due, sent = headers.pop(SPARE)
+    exchange, key, _, due, sent = headers.pop(BACKUP_HEADER)
     assert (exchange, key, headers) == ("machinery_exchange", "machinery_task", {"a": "b"})
     assert before <= int(sent) <= after
     waits = (int(due) - int(sent)) // 10**6
@@ -177,7 +177,10 @@ def test_the_first_to_delay_something_looks_too(bench: Bench) -> None:
     eventually(lambda: bench.count(QUEUE) == 1)
     message = bench.channel.basic_get(QUEUE)
     assert message is not None
-    assert (bytes(message.body), message.properties["application_headers"]) == (b"lost", {AGAIN: 1})
+    assert (bytes(message.body), message.properties["application_headers"]) == (
+        b"lost",
+        {DUPLICATE_ATTEMPT_HEADER: 1},
+    )
 
 
 def test_a_connection_that_ends_loses_nothing_that_waits(bench: Bench) -> None:
@@ -216,8 +219,8 @@ def test_who_sent_it_notes_down_that_it_is_safe(bench: Bench) -> None:
 def test_another_machines_clock_says_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its spares say they were sent at may be hours away from what ours do."""
     bench.send(b"x")
-    monkeypatch.setattr(spares, "_clock", lambda: "elsewhere")
-    monkeypatch.setattr(spares, "_watches", {})
+    monkeypatch.setattr(delay_backups, "_clock", lambda: "elsewhere")
+    monkeypatch.setattr(delay_backups, "_watches", {})
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
     bench.send(b"y", seconds=60)
@@ -313,7 +316,7 @@ def test_a_wait_that_began_late(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 
     An alarm could be the reason; here it is somebody else's look through the spares.
     """
-    monkeypatch.setattr(sender, "_LATE", 0.2 * 10**9)
+    monkeypatch.setattr(publisher, "_BACKUP_RESEND_AFTER_NS", 0.2 * 10**9)
     bench.tap(QUEUE).close()
     bench.channel.queue_purge(AMQP_ALIVE)
     bench.channel.queue_declare(AMQP_LOOKING, durable=False, exclusive=True, auto_delete=False)
@@ -326,8 +329,8 @@ def test_a_wait_that_began_late(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     sending.join(20)
     first, second = (bench.channel.basic_get(amqp_spare(10)) for _ in range(2))
     assert (bytes(first.body), bytes(second.body)) == (b"x", b"x")
-    assert int(second.headers[SPARE][3]) - int(first.headers[SPARE][3]) >= 0.5e9
-    assert int(second.headers[SPARE][3]) >= released + SOON * 1e9, "RabbitMQ took it after that"
+    assert int(second.headers[BACKUP_HEADER][3]) - int(first.headers[BACKUP_HEADER][3]) >= 0.5e9
+    assert int(second.headers[BACKUP_HEADER][3]) >= released + SOON * 1e9, "RabbitMQ took it after that"
 
 
 @pytest.mark.usefixtures("hasty")
@@ -335,7 +338,7 @@ def test_a_last_note_lives_as_long_as_the_spares_it_speaks_of(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those before it do not crowd out the spares among which it is."""
-    monkeypatch.setattr(spares, "NOTED", 10**9)
+    monkeypatch.setattr(delay_backups, "MARKER_INTERVAL_NS", 10**9)
     tap = bench.tap(heartbeat=1)
     for seconds in (11, 2):
         tap.publish("machinery_task", b"x", eta_ns=time.time_ns() + seconds * 10**9)
@@ -349,10 +352,10 @@ def test_what_is_no_spare(bench: Bench, caplog: pytest.LogCaptureFixture) -> Non
     """Somebody has put it there: it is named, and left alone."""
     bench.send(b"x")
     bench.lose(1)
-    for headers in ({}, {SPARE: "wrong"}, {SPARE: ["", "", "", "soon", ""]}):
+    for headers in ({}, {BACKUP_HEADER: "wrong"}, {BACKUP_HEADER: ["", "", "", "soon", ""]}):
         bench.channel.basic_publish(amqp.Message(b"?", application_headers=headers), "", amqp_spare(10))
     assert bench.tap(QUEUE).bodies(1) == [b"x"]
-    assert caplog.text.count(f"header {SPARE} is") == 3
+    assert caplog.text.count(f"header {BACKUP_HEADER} is") == 3
     assert bench.count(amqp_spare(10)) == 3
 
 

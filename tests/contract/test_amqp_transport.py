@@ -20,7 +20,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp.declaring import AGES
+from gearmesh.transports.amqp.declarer import MAX_DECLARATION_AGE_S
 from gearmesh.transports.amqp.topology import round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -344,7 +344,7 @@ def test_a_queue_that_is_gone_when_a_wait_ends_is_declared_before_it(broker: Bro
         eventually(lambda: tap.verbs.pending("q") == [b"1"])
         broker.raw(lambda channel: channel.queue_delete("q"))
         broker.raw(lambda channel: channel.exchange_delete("machinery_exchange"))
-        until = time.monotonic() + AGES
+        until = time.monotonic() + MAX_DECLARATION_AGE_S
         eventually(lambda: time.monotonic() > until)
         eta = {"again": 0, "soon": 100, "later": 600}[how] * 1_000_000
         publish = Publish("q", b"2", time.time_ns() + eta if eta else 0)

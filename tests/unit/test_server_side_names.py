@@ -28,11 +28,16 @@ from gearmesh.celery import steps as celery_steps
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON, LOST
-from gearmesh.transports.amqp.frames import Publishing, Queue, table
-from gearmesh.transports.amqp.sender import AGAIN, SPARE
-from gearmesh.transports.amqp.spares import _ALIVE
-from gearmesh.transports.amqp.suspects import Suspects
+from gearmesh.transports.amqp.commit_engine import (
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    LOST_HEADER,
+    PARKED_HEADER,
+)
+from gearmesh.transports.amqp.delay_backups import _ALIVE_QUEUE
+from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration, table
+from gearmesh.transports.amqp.poison_records import PoisonRecords
+from gearmesh.transports.amqp.publisher import BACKUP_HEADER, DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.redis.inspection import RATED_MARK_SUFFIX
 from gearmesh.wire import names
@@ -223,12 +228,12 @@ def test_names_that_settings_may_change_keep_their_defaults() -> None:
 
 def test_the_headers_of_amqp_messages_stay() -> None:
     found = {
-        "again": AGAIN,
-        "aside": ASIDE,
-        "died": DEAD_AT,
-        "lost": LOST,
-        "reason": DEAD_REASON,
-        "spare": SPARE,
+        "again": DUPLICATE_ATTEMPT_HEADER,
+        "aside": PARKED_HEADER,
+        "died": DEAD_AT_HEADER,
+        "lost": LOST_HEADER,
+        "reason": DEAD_REASON_HEADER,
+        "spare": BACKUP_HEADER,
     }
     assert found == {name: f"x-gearmesh-{name}" for name in found}
     assert set(found.values()) == AMQP_HEADERS
@@ -295,12 +300,12 @@ DELAY = AMQP.delay("jobs", 1.5)[0]
                 "x-expires": ("I", 1_220_000),
             },
         ),
-        (_ALIVE, "gearmesh:alive", "", {"x-queue-type": ("S", "classic"), "x-max-length": ("I", 1)}),
+        (_ALIVE_QUEUE, "gearmesh:alive", "", {"x-queue-type": ("S", "classic"), "x-max-length": ("I", 1)}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_queue_of_the_transport_is_declared_as_it_was(
-    queue: Queue, name: str, binding_key: str, arguments: dict[str, Any]
+    queue: QueueDeclaration, name: str, binding_key: str, arguments: dict[str, Any]
 ) -> None:
     """RabbitMQ refuses another declaration while the first one stands, and another version may have made that."""
     assert (queue.name, queue.binding_key, queue.auto_delete) == (name, binding_key, False)
@@ -332,7 +337,7 @@ class Recorder:
 
 def test_the_queues_that_remember_deaths_are_declared_as_they_were() -> None:
     channel = Recorder()
-    suspects = Suspects(cast(Any, channel))
+    suspects = PoisonRecords(cast(Any, channel))
     suspects.note(0xAB, alone=True, certain=True)
     suspects.expire(0xAB)
     declared = [args[0] for name, args, _ in channel.calls if name == "ensure"]
@@ -390,7 +395,7 @@ def test_final_states_are_announced_through_the_exchange_that_others_listen_to()
 
 def test_the_content_type_of_a_raw_signature_stays() -> None:
     assert SIGNATURE_CONTENT_TYPE == "application/x-machinery"
-    assert Publishing("", "jobs", b"").content_type == "application/json"
+    assert OutgoingMessage("", "jobs", b"").content_type == "application/json"
 
 
 # -- Redis, memcached, MongoDB

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from gearmesh.transports.amqp.link import Link
+from gearmesh.transports.amqp.connection import AMQPConnection
 
 __all__ = ["LoopedLink", "Looping"]
 
@@ -19,7 +19,7 @@ __all__ = ["LoopedLink", "Looping"]
 ROUNDS: Final = 16
 
 
-class LoopedLink(Link):
+class LoopedLink(AMQPConnection):
     """A connection whose wake-ups a loop can wait for."""
 
     def wake_fd(self) -> int:

@@ -76,9 +76,9 @@ def open_ledger(config: Config, consumer: str | None = None) -> UnackedDeliverie
     """
     target = parse(config.brokers[0], "broker")
     if isinstance(target, AMQPTarget):
-        from gearmesh.transports.amqp.ledger import LEDGERS
+        from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER
 
-        return LEDGERS.get(consumer or consumer_name())
+        return UNACKED_BY_CONSUMER.get(consumer or consumer_name())
     if isinstance(target, RedisTarget):
         from gearmesh.transports.redis.unacked import UnackedDeliveries as RedisLedger
 

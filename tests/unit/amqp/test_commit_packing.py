@@ -17,11 +17,11 @@ from tests.unit.amqp.parsing import parse
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import LocalProtocolError, PublishError
 from gearmesh.interfaces.commit import Commit, Delivery, Publish, Settle, Token
-from gearmesh.transports.amqp.committing import Committing
-from gearmesh.transports.amqp.frames import Publishing, Queue, ack, nack
-from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.tags import Tags
+from gearmesh.transports.amqp.commit_engine import CommitEngine
+from gearmesh.transports.amqp.delivery_tags import AckTracker
+from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration, ack, nack
 from gearmesh.transports.amqp.topology import Topology
+from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.transports.unacked import consumer_name
 from gearmesh.wire import Signature, encode
 
@@ -57,16 +57,16 @@ class Broker:
             raise self.breaks
         self.log.append(("frames", data))
 
-    def settled(self, tags: Tags, held: Held) -> None: ...
+    def settled(self, tags: AckTracker, held: Unacked) -> None: ...
 
-    def barrier(self, tags: Tags) -> None:
+    def barrier(self, tags: AckTracker) -> None:
         self.log.append(("barrier", tags))
 
     def let_go(self) -> None: ...
 
     # -- its publisher
 
-    def publish(self, batch: Sequence[Publishing], token: Token | None = None) -> None:
+    def publish(self, batch: Sequence[OutgoingMessage], token: Token | None = None) -> None:
         if self.refuses is not None:
             raise self.refuses
         self.log.append(("publish", list(batch)))
@@ -77,7 +77,7 @@ class Broker:
 
     def stream(
         self,
-        chunks: Iterable[Sequence[Publishing]],
+        chunks: Iterable[Sequence[OutgoingMessage]],
         token: Token,
         taken: Callable[[int], None],
         *,
@@ -90,18 +90,20 @@ class Broker:
 
     # -- what declares, and what keeps second copies
 
-    def ensure(self, queue: Queue, within: float = float("inf")) -> None:
+    def ensure(self, queue: QueueDeclaration, within: float = float("inf")) -> None:
         self.log.append(("declare", queue))
         if within < float("inf"):
             self.log.append(("declare anew", (queue.name, within)))
 
-    def add(self, item: Publishing, exchange: str, routing_key: str, due: int, now: int) -> Publishing:
+    def add(
+        self, item: OutgoingMessage, exchange: str, routing_key: str, due: int, now: int
+    ) -> OutgoingMessage:
         self.log.append(("copy", (item.routing_key, exchange, routing_key, due, now)))
         return item
 
     # -- what was told of deaths
 
-    def clear(self, held: Held) -> None:
+    def clear(self, held: Unacked) -> None:
         self.log.append(("clear", held.delivery.id))
 
     # -- for the tests
@@ -110,7 +112,7 @@ class Broker:
         return [what for each, what in self.log if each == kind]
 
     @property
-    def published(self) -> list[Publishing]:
+    def published(self) -> list[OutgoingMessage]:
         return [item for batch in self.of("publish") for item in batch]
 
     @property
@@ -123,7 +125,7 @@ class Broker:
         return [payload for data in self.of("frames") for _, _, payload in parse(data)]
 
 
-class Engine(Committing):
+class Engine(CommitEngine):
     """The packing of commits over what stands in for a connection; everything else is real."""
 
     def __init__(self, broker: Broker, **settings: Any) -> None:
@@ -131,8 +133,8 @@ class Engine(Committing):
         self.suspects = cast(Any, broker)
         self.topology = Topology(AMQPConfig(**settings), "machinery_tasks")
         self.consumer = consumer_name()
-        self.ledger = LEDGERS.get(self.consumer)
-        self.tags = Tags(cast(Any, broker), 3)
+        self.ledger = UNACKED_BY_CONSUMER.get(self.consumer)
+        self.tags = AckTracker(cast(Any, broker), 3)
         self._delivered = 0
 
     def deliver(
@@ -140,17 +142,17 @@ class Engine(Committing):
         body: bytes = b"body",
         *,
         headers: dict[str, Any] | None = None,
-        ledger: Ledger | None = None,
+        ledger: AMQPUnackedDeliveries | None = None,
         properties: dict[str, Any] | None = None,
         **fields: Any,
-    ) -> Held:
+    ) -> Unacked:
         """Hold a message as RabbitMQ delivers it."""
         ledger = ledger or self.ledger
         self._delivered += 1
         self.tags.delivered(self._delivered)
         delivery = Delivery(queue="jobs", consumer=ledger.consumer, id=ledger.new_id(body), **fields)
         all_properties = {"application_headers": headers} if headers is not None else {}
-        held = Held(delivery, body, all_properties | (properties or {}), self.tags, self._delivered, "t.1")
+        held = Unacked(delivery, body, all_properties | (properties or {}), self.tags, self._delivered, "t.1")
         ledger.add(held)
         return held
 
@@ -170,7 +172,7 @@ def engine(broker: Broker) -> Engine:
     return Engine(broker)
 
 
-def settle(held: Held, how: Any = "ack", **fields: Any) -> Commit:
+def settle(held: Unacked, how: Any = "ack", **fields: Any) -> Commit:
     return Commit(settle=Settle(held.delivery, how, **fields))
 
 
@@ -192,9 +194,9 @@ def test_messages_are_published_in_the_order_of_the_commits(engine: Engine, brok
     assert engine.commit(commits, token=token) == ["done"] * 3
     mail, default = engine.topology.target("mail"), engine.topology.target("machinery_task")
     assert broker.published == [
-        Publishing("machinery_exchange", "mail", b"1", queue=mail),
-        Publishing("machinery_exchange", "machinery_task", b"2", priority=5, queue=default),
-        Publishing("machinery_exchange", "mail", b"3", queue=mail),
+        OutgoingMessage("machinery_exchange", "mail", b"1", queue=mail),
+        OutgoingMessage("machinery_exchange", "machinery_task", b"2", priority=5, queue=default),
+        OutgoingMessage("machinery_exchange", "mail", b"3", queue=mail),
     ]
     assert broker.of("token") == [token], "all of it is one batch"
     assert broker.declared == ["mail", "machinery_tasks"], "each queue once"
@@ -340,14 +342,16 @@ def test_a_message_whose_time_has_come_is_published_at_once(
 ) -> None:
     engine.commit([Commit(publishes=(Publish("mail", b"1", eta_ns),))])
     assert broker.published == [
-        Publishing("machinery_exchange", "mail", b"1", queue=engine.topology.target("mail"))
+        OutgoingMessage("machinery_exchange", "mail", b"1", queue=engine.topology.target("mail"))
     ]
 
 
 def test_a_delayed_message_waits_in_a_queue_of_its_duration(engine: Engine, broker: Broker) -> None:
     engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + 1_500_000_001, 7),))])
     place, _ = engine.topology.delay("mail", 1.501)
-    assert broker.published == [Publishing("machinery_exchange", place.name, b"1", priority=7, queue=place)]
+    assert broker.published == [
+        OutgoingMessage("machinery_exchange", place.name, b"1", priority=7, queue=place)
+    ]
     assert broker.published[0].routing_key == "delay.1501.machinery_exchange.mail", "never too early"
     assert broker.of("declare anew") == [("mail", 1.0)], (
         "RabbitMQ drops a message that finds no queue after its wait, and tells nobody"
@@ -363,7 +367,7 @@ def test_a_message_due_within_half_a_second_waits_in_a_queue_of_gearmesh(
     """A queue of Go's kind is gone after twice the delay, which may be too soon for what comes late."""
     engine.commit([Commit(publishes=(Publish("machinery_task", b"1", NOW + 40_000_000),))])
     place = engine.topology.wait("machinery_tasks", 0.04)
-    assert broker.published == [Publishing("", place.name, b"1", queue=place)]
+    assert broker.published == [OutgoingMessage("", place.name, b"1", queue=place)]
     assert place.arguments["x-dead-letter-routing-key"] == "machinery_tasks"
     due = NOW + place.arguments["x-message-ttl"] * 10**6
     assert broker.of("copy") == [(place.name, "machinery_exchange", "machinery_task", due, NOW)]
@@ -448,7 +452,7 @@ def test_a_delivery_goes_to_the_tail_as_it_came_and_then_is_acknowledged(
     held = engine.deliver(b"bytes", headers=HEADERS, properties={"priority": 3, "content_type": "text/plain"})
     assert engine.commit([settle(held, "tail")]) == ["done"]
     assert broker.published == [
-        Publishing("", "jobs", b"bytes", {"trace": "x"}, 3, content_type="text/plain")
+        OutgoingMessage("", "jobs", b"bytes", {"trace": "x"}, 3, content_type="text/plain")
     ], "without RabbitMQ's own headers, by which it would see it go in circles"
     assert [kind for kind, _ in broker.log if kind in ("publish", "frames")] == ["publish", "frames"]
     assert broker.settlements == [method(ack(3, 1, multiple=True))]
@@ -489,13 +493,13 @@ def test_a_delivery_that_is_to_come_later_waits_in_a_queue_that_leads_back(
     held = engine.deliver(b"bytes", headers=HEADERS)
     assert engine.commit([settle(held, "later", at_ns=NOW + 2 * SECOND)]) == ["done"]
     place = engine.topology.wait("jobs", 2)
-    assert broker.published == [Publishing("", place.name, b"bytes", {"trace": "x"}, queue=place)]
+    assert broker.published == [OutgoingMessage("", place.name, b"bytes", {"trace": "x"}, queue=place)]
     assert place.name in broker.declared
 
 
 def test_a_delivery_whose_time_has_come_goes_straight_to_the_tail(engine: Engine, broker: Broker) -> None:
     engine.commit([settle(engine.deliver(), "later", at_ns=NOW)])
-    assert broker.published == [Publishing("", "jobs", b"body", {})]
+    assert broker.published == [OutgoingMessage("", "jobs", b"body", {})]
 
 
 def test_a_wait_beyond_what_rabbitmq_takes_is_cut_and_the_message_waits_once_more(
@@ -511,7 +515,7 @@ def test_a_dead_letter_says_why_and_when(engine: Engine, broker: Broker) -> None
     held = engine.deliver(b"bytes", headers=HEADERS, properties={"priority": 3})
     assert engine.commit([settle(held, "dead", reason="it is broken")]) == ["done"]
     assert broker.published == [
-        Publishing(
+        OutgoingMessage(
             "",
             "gearmesh:dead:jobs",
             b"bytes",
@@ -537,7 +541,7 @@ def aside(engine: Engine, header: str | None, *, max_age: float = 3600) -> str:
 def test_the_first_meeting_puts_it_at_the_tail_at_once(engine: Engine, broker: Broker) -> None:
     """Another worker may have registered its task."""
     assert aside(engine, None) == "done"
-    assert broker.published == [Publishing("", "jobs", b"body", {"x-gearmesh-aside": f"{NOW_MS} 0"})]
+    assert broker.published == [OutgoingMessage("", "jobs", b"body", {"x-gearmesh-aside": f"{NOW_MS} 0"})]
 
 
 @pytest.mark.parametrize(
@@ -549,13 +553,13 @@ def test_each_further_meeting_doubles_its_wait_up_to_half_a_minute(
     assert aside(engine, f"{NOW_MS - 1000} {rounds}") == "done"
     place = engine.topology.wait("jobs", seconds)
     headers = {"x-gearmesh-aside": f"{NOW_MS - 1000} {rounds + 1}", "trace": "x"}
-    assert broker.published == [Publishing("", place.name, b"body", headers, queue=place)]
+    assert broker.published == [OutgoingMessage("", place.name, b"body", headers, queue=place)]
 
 
 def test_after_its_longest_age_it_is_a_dead_letter(engine: Engine, broker: Broker) -> None:
     assert aside(engine, f"{NOW_MS - 59_999} 3", max_age=60) == "done"
     assert aside(engine, f"{NOW_MS - 60_000} 3", max_age=60) == "expired"
-    assert broker.published[-1] == Publishing(
+    assert broker.published[-1] == OutgoingMessage(
         "",
         "gearmesh:dead:jobs",
         b"body",
@@ -641,7 +645,7 @@ def test_a_connection_that_breaks_before_the_acknowledgement_loses_the_delivery(
 def test_a_delivery_of_another_consumer_of_this_process_is_settled_through_its_channel(
     engine: Engine, broker: Broker
 ) -> None:
-    ledger = LEDGERS.get("another consumer of this test")
+    ledger = UNACKED_BY_CONSUMER.get("another consumer of this test")
     held = engine.deliver(ledger=ledger)
     assert engine.commit([settle(held)]) == ["done"]
     assert (ledger.held, len(broker.settlements)) == ({}, 1)

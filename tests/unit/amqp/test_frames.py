@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.amqp.parsing import parse
 
+from gearmesh.transports.amqp.delivery_tags import AckTracker
 from gearmesh.transports.amqp.frames import (
     Int64,
-    Publishing,
+    OutgoingMessage,
     Writer,
     ack,
     nack,
@@ -22,7 +23,6 @@ from gearmesh.transports.amqp.frames import (
     read_properties,
     table,
 )
-from gearmesh.transports.amqp.tags import Tags
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 scalars = (
@@ -51,7 +51,7 @@ def test_integers_have_the_type_they_are_given() -> None:
 
 @given(
     st.builds(
-        Publishing,
+        OutgoingMessage,
         exchange=names,
         routing_key=names,
         body=st.binary(max_size=300),
@@ -63,7 +63,7 @@ def test_integers_have_the_type_they_are_given() -> None:
     ),
     st.integers(100, 400),
 )
-def test_a_published_message_is_read_by_py_amqp(message: Publishing, frame_max: int) -> None:
+def test_a_published_message_is_read_by_py_amqp(message: OutgoingMessage, frame_max: int) -> None:
     frames = parse(Writer(7, frame_max).write(message))
     (kind, channel, method), header, *bodies = frames
     assert (kind, channel, method[:4]) == (1, 7, b"\0\x3c\0\x28")
@@ -93,13 +93,13 @@ def test_a_delivery_is_read(tag: str, number: int, again: bool, exchange: str, k
 
 def test_names_have_255_bytes() -> None:
     with pytest.raises(ValueError, match="AMQP allows 255"):
-        Writer(1, 1000).write(Publishing("", "é" * 128, b""))
+        Writer(1, 1000).write(OutgoingMessage("", "é" * 128, b""))
 
 
 @given(st.integers(1, 30), st.data())
 def test_what_is_settled_is_settled_and_nothing_else(count: int, data: st.DataObject) -> None:
     """As RabbitMQ sees it: many at once where the order allows, and what goes back was not acknowledged before."""
-    tags = Tags(cast(Any, None), 3)
+    tags = AckTracker(cast(Any, None), 3)
     open_tags = list(range(1, count + 1))
     for tag in open_tags:
         tags.delivered(tag)
@@ -124,7 +124,7 @@ def test_what_is_settled_is_settled_and_nothing_else(count: int, data: st.DataOb
 
 
 def test_all_in_order_are_one_frame() -> None:
-    tags = Tags(cast(Any, None), 1)
+    tags = AckTracker(cast(Any, None), 1)
     for tag in range(1, 1001):
         tags.delivered(tag)
     assert tags.settle(range(1, 1000)) == ack(1, 999, multiple=True)

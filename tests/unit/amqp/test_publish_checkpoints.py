@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gearmesh.config import AMQPConfig
 from gearmesh.interfaces.commit import Token
-from gearmesh.transports.amqp.frames import Publishing, Queue
-from gearmesh.transports.amqp.notes import Notes
+from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration
+from gearmesh.transports.amqp.publish_checkpoints import PublishCheckpoints
 from gearmesh.transports.amqp.topology import Topology
 
 
@@ -20,12 +20,12 @@ class Broker:
 
     def __init__(self) -> None:
         self.messages: dict[str, bytes | str] = {}
-        self.declared: list[Queue] = []
+        self.declared: list[QueueDeclaration] = []
         self.asked = 0
         self.put_back: list[tuple[int, bool]] = []
         self.channel = self
 
-    def ensure(self, queue: Queue) -> None:
+    def ensure(self, queue: QueueDeclaration) -> None:
         self.declared.append(queue)
 
     def basic_get(self, queue: str) -> Any:
@@ -36,7 +36,7 @@ class Broker:
     def basic_reject(self, tag: int, requeue: bool) -> None:
         self.put_back.append((tag, requeue))
 
-    def take(self, item: Publishing) -> None:
+    def take(self, item: OutgoingMessage) -> None:
         assert item.exchange == ""
         self.messages[item.routing_key] = item.body
 
@@ -51,8 +51,8 @@ def broker() -> Broker:
     return Broker()
 
 
-def connect(broker: Broker) -> Notes:
-    return Notes(Topology(AMQPConfig(), "machinery_tasks"), cast(Any, broker))
+def connect(broker: Broker) -> PublishCheckpoints:
+    return PublishCheckpoints(Topology(AMQPConfig(), "machinery_tasks"), cast(Any, broker))
 
 
 def test_of_a_new_producer_nothing_was_sent(broker: Broker) -> None:
@@ -63,7 +63,7 @@ def test_of_a_new_producer_nothing_was_sent(broker: Broker) -> None:
 
 def test_a_checkpoint_is_a_small_transient_message_in_the_producers_queue(broker: Broker) -> None:
     """It must not outlive, in a RabbitMQ that dies, the messages that it speaks of."""
-    assert connect(broker).note(Token("me", 7), 32) == Publishing(
+    assert connect(broker).note(Token("me", 7), 32) == OutgoingMessage(
         "", "gearmesh:sent:me", b"7 32", content_type="text/plain", transient=True, mandatory=False
     )
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmesh.transports.amqp.inlet import PAUSE, Arrived, Inlet
+from gearmesh.transports.amqp.subscription import ADJUST_INTERVAL_S, FetchedMessage, Subscription
 
 
 class Consumers:
@@ -22,7 +22,9 @@ class Consumers:
         self.begun: list[tuple[str, int, Mapping[str, Any]]] = []
         self.cancelled: list[str] = []
 
-    def add_source(self, subscription: Inlet, tag: str, prefetch: int, arguments: Mapping[str, Any]) -> None:
+    def add_source(
+        self, subscription: Subscription, tag: str, prefetch: int, arguments: Mapping[str, Any]
+    ) -> None:
         assert tag not in [known for known, _, _ in self.begun], "RabbitMQ refuses a consumer tag in use"
         self.live[tag] = prefetch
         self.begun.append((tag, prefetch, arguments))
@@ -31,7 +33,7 @@ class Consumers:
         del self.live[tag]
         self.cancelled.append(tag)
 
-    def push(self, subscription: Inlet, count: int = 1 << 30) -> int:
+    def push(self, subscription: Subscription, count: int = 1 << 30) -> int:
         """Deliver up to ``count`` messages; return how many the prefetch counts allowed."""
         pushed = 0
         for tag, prefetch in self.live.items():
@@ -48,8 +50,8 @@ def consumers() -> Consumers:
 
 def subscribe(
     consumers: Consumers, *, no_ack: bool = False, arguments: Mapping[str, Any] | None = None
-) -> Inlet:
-    return Inlet(cast(Any, consumers), "jobs", "t", lambda message: None, no_ack, arguments, ours=True)
+) -> Subscription:
+    return Subscription(cast(Any, consumers), "jobs", "t", lambda message: None, no_ack, arguments, ours=True)
 
 
 class Clock:
@@ -136,7 +138,7 @@ def test_small_changes_wait_for_a_moment(consumers: Consumers, clock: Clock) -> 
     subscription.adjust(10)
     assert consumers.live == {"t.2": 5}, "one of ten is not worth a consumer yet"
     assert subscription.room(10) == 1
-    clock.now += PAUSE
+    clock.now += ADJUST_INTERVAL_S
     subscription.adjust(10)
     assert consumers.live == {"t.2": 5, "t.3": 1}
 
@@ -219,7 +221,7 @@ def test_a_closed_channel_leaves_nothing(consumers: Consumers) -> None:
     subscription = subscribe(consumers)
     subscription.adjust(5)
     consumers.push(subscription)
-    subscription.waiting.append(Arrived(cast(Any, None), {}, b"", None))
+    subscription.waiting.append(FetchedMessage(cast(Any, None), {}, b"", None))
     consumers.live.clear()
     subscription.lost()
     assert consumers.cancelled == [], "there is no channel to say it on"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import ConfigError, LocalProtocolError
-from gearmesh.transports.amqp.frames import Int64, Queue, table
+from gearmesh.transports.amqp.frames import Int64, QueueDeclaration, table
 from gearmesh.transports.amqp.topology import Topology, round_up
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "amqp.json").read_text())
@@ -29,7 +29,7 @@ def topology(**settings: Any) -> Topology:
     return Topology(AMQPConfig(**settings), "machinery_tasks")
 
 
-def recorded_arguments(queue: Queue) -> list[list[Any]]:
+def recorded_arguments(queue: QueueDeclaration) -> list[list[Any]]:
     """Return arguments as the recordings have them: name, the integer's type on the wire, value."""
     return sorted(
         [name, _type_of(value), value if isinstance(value, str) else int(value)]
@@ -47,21 +47,21 @@ def _type_of(value: Any) -> str:
 
 def test_the_binding_key_leads_to_the_default_queue_and_any_other_key_to_the_queue_of_its_name() -> None:
     topo = topology()
-    assert topo.target("machinery_task") == Queue("machinery_tasks", {}, "machinery_task")
-    assert topo.target("mail") == Queue("mail", {}, "mail")
+    assert topo.target("machinery_task") == QueueDeclaration("machinery_tasks", {}, "machinery_task")
+    assert topo.target("mail") == QueueDeclaration("mail", {}, "mail")
 
 
 @pytest.mark.parametrize("exchange_type", ["topic", "fanout", "x-consistent-hash"])
 def test_an_exchange_that_is_not_direct_needs_only_the_default_queue(exchange_type: str) -> None:
     topo = topology(exchange_type=exchange_type)
     for key in ("machinery_task", "mail", "mail.#"):
-        assert topo.target(key) == Queue("machinery_tasks", {}, "machinery_task")
+        assert topo.target(key) == QueueDeclaration("machinery_tasks", {}, "machinery_task")
 
 
 def test_a_worker_binds_the_default_queue_by_the_binding_key_and_others_by_their_names() -> None:
     topo = topology(binding_key="key")
-    assert topo.source("machinery_tasks") == Queue("machinery_tasks", {}, "key")
-    assert topo.source("mail") == Queue("mail", {}, "mail")
+    assert topo.source("machinery_tasks") == QueueDeclaration("machinery_tasks", {}, "key")
+    assert topo.source("mail") == QueueDeclaration("mail", {}, "mail")
 
 
 def test_producer_and_worker_declare_a_queue_alike() -> None:
@@ -82,7 +82,7 @@ def test_producer_and_worker_declare_a_queue_alike() -> None:
     [Topology.target, Topology.source, Topology.dead, Topology.sent],
     ids=["what a producer sends to", "what a worker reads", "dead letters", "a producer's notes"],
 )
-def test_a_queue_name_has_255_bytes_not_characters(make: Callable[[Topology, str], Queue]) -> None:
+def test_a_queue_name_has_255_bytes_not_characters(make: Callable[[Topology, str], QueueDeclaration]) -> None:
     topo = topology()
     room = 256 - len(make(topo, "x").name)
     assert len(make(topo, "x" * room).name) == 255
@@ -201,7 +201,7 @@ def test_each_queue_in_which_a_message_may_wait_is_listed(seconds: float) -> Non
 
 def test_a_waiting_message_goes_straight_back_to_its_queue() -> None:
     queue = topology().wait("mail", 0.05)
-    assert queue == Queue(
+    assert queue == QueueDeclaration(
         "gearmesh:wait:51:mail",
         {
             "x-dead-letter-exchange": "",
@@ -232,8 +232,8 @@ def test_only_of_a_wait_queue_it_is_known_which_queue_follows() -> None:
 
 def test_dead_letters_and_notes_of_producers_have_queues_that_are_bound_to_nothing() -> None:
     topo = topology(queue_declare_args={"x-max-priority": 10}, auto_delete=True)
-    assert topo.dead("mail") == Queue("gearmesh:dead:mail")
-    assert topo.sent("me") == Queue(
+    assert topo.dead("mail") == QueueDeclaration("gearmesh:dead:mail")
+    assert topo.sent("me") == QueueDeclaration(
         "gearmesh:sent:me", {"x-max-length": 1, "x-expires": 600_000}, expires=True
     )
 

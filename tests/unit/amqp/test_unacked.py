@@ -10,25 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger, digest_of
-from gearmesh.transports.amqp.tags import Tags
+from gearmesh.transports.amqp.delivery_tags import AckTracker
+from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked, digest_of
 
 
-def channel() -> Tags:
+def channel() -> AckTracker:
     """One incarnation of a channel."""
-    return Tags(cast(Any, None), 1)
+    return AckTracker(cast(Any, None), 1)
 
 
-def hold(ledger: Ledger, body: bytes, tags: Tags, tag: int = 1) -> Held:
+def hold(ledger: AMQPUnackedDeliveries, body: bytes, tags: AckTracker, tag: int = 1) -> Unacked:
     delivery = Delivery(queue="jobs", consumer=ledger.consumer, id=ledger.new_id(body))
-    held = Held(delivery, body, {}, tags, tag, "t.1")
+    held = Unacked(delivery, body, {}, tags, tag, "t.1")
     ledger.add(held)
     return held
 
 
 @given(st.lists(st.binary(max_size=20), max_size=30))
 def test_ids_differ_and_carry_the_checksum_of_the_message(bodies: list[bytes]) -> None:
-    ledger = Ledger("me")
+    ledger = AMQPUnackedDeliveries("me")
     ids = [ledger.new_id(body) for body in [*bodies, *bodies]]
     assert len(set(ids)) == len(ids), "equal messages have ids of their own"
     assert [digest_of(id) for id in ids] == [zlib.crc32(body) for body in [*bodies, *bodies]]
@@ -36,7 +36,7 @@ def test_ids_differ_and_carry_the_checksum_of_the_message(bodies: list[bytes]) -
 
 
 def test_what_is_held_is_known_until_it_is_forgotten() -> None:
-    ledger = Ledger("me")
+    ledger = AMQPUnackedDeliveries("me")
     held = hold(ledger, b"a", channel())
     id = held.delivery.id
     assert (ledger.held, ledger.open) == ({id: held}, {id: held.delivery})
@@ -48,7 +48,7 @@ def test_what_is_held_is_known_until_it_is_forgotten() -> None:
 
 
 def test_a_delivery_whose_channel_was_closed_is_held_without_one() -> None:
-    ledger = Ledger("me")
+    ledger = AMQPUnackedDeliveries("me")
     held = hold(ledger, b"a", channel())
     for _ in range(2):
         ledger.set_adrift(held)
@@ -59,7 +59,7 @@ def test_a_delivery_whose_channel_was_closed_is_held_without_one() -> None:
 
 
 def test_a_delivery_that_was_settled_meanwhile_is_not_lost_with_its_channel() -> None:
-    ledger, tags = Ledger("me"), channel()
+    ledger, tags = AMQPUnackedDeliveries("me"), channel()
     held = hold(ledger, b"a", tags)
     ledger.forget(held.delivery.id)
     ledger.set_adrift(held)
@@ -68,7 +68,7 @@ def test_a_delivery_that_was_settled_meanwhile_is_not_lost_with_its_channel() ->
 
 
 def test_a_redelivery_of_the_same_bytes_takes_the_place_of_the_lost_delivery() -> None:
-    ledger, again = Ledger("me"), channel()
+    ledger, again = AMQPUnackedDeliveries("me"), channel()
     held = hold(ledger, b"a", channel(), tag=1)
     ledger.set_adrift(held)
     assert ledger.adopt(b"other", again, 5, "t.2") is None
@@ -79,13 +79,13 @@ def test_a_redelivery_of_the_same_bytes_takes_the_place_of_the_lost_delivery() -
 
 
 def test_a_redelivery_is_no_match_for_what_still_has_its_channel() -> None:
-    ledger = Ledger("me")
+    ledger = AMQPUnackedDeliveries("me")
     hold(ledger, b"a", channel())
     assert ledger.adopt(b"a", channel(), 2, "t.2") is None
 
 
 def test_equal_messages_are_reclaimed_each_once_and_the_first_lost_first() -> None:
-    ledger = Ledger("me")
+    ledger = AMQPUnackedDeliveries("me")
     both = [hold(ledger, b"a", channel()) for _ in range(2)]
     for held in both:
         ledger.set_adrift(held)
@@ -93,7 +93,7 @@ def test_equal_messages_are_reclaimed_each_once_and_the_first_lost_first() -> No
 
 
 def test_a_forgotten_delivery_is_not_reclaimed() -> None:
-    ledger = Ledger("me")
+    ledger = AMQPUnackedDeliveries("me")
     first, second = (hold(ledger, b"a", channel()) for _ in range(2))
     for held in (first, second):
         ledger.set_adrift(held)
@@ -110,9 +110,9 @@ def test_a_forgotten_delivery_is_not_reclaimed() -> None:
 )
 def test_a_redelivery_belongs_to_exactly_one_delivery_that_was_lost(steps: list[tuple[str, int]]) -> None:
     """Whatever happens before: each delivery is held, lost, or settled, and only a lost one is reclaimed."""
-    ledger = Ledger("me")
-    with_channel: list[Held] = []
-    lost: list[Held] = []
+    ledger = AMQPUnackedDeliveries("me")
+    with_channel: list[Unacked] = []
+    lost: list[Unacked] = []
     losses = 0
     for step, number in steps:
         body = b"%d" % (number % 2)
@@ -141,10 +141,10 @@ def test_a_redelivery_belongs_to_exactly_one_delivery_that_was_lost(steps: list[
 
 def test_all_channels_of_a_process_find_a_consumer_by_its_name_as_long_as_one_uses_it() -> None:
     name = "a consumer of this test alone"
-    ledger = LEDGERS.get(name)
-    assert LEDGERS.get(name) is ledger
+    ledger = UNACKED_BY_CONSUMER.get(name)
+    assert UNACKED_BY_CONSUMER.get(name) is ledger
     assert ledger.consumer == name
     hold(ledger, b"a", channel())
     del ledger
     gc.collect()
-    assert LEDGERS.get(name).held == {}
+    assert UNACKED_BY_CONSUMER.get(name).held == {}

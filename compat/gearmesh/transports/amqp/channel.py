@@ -12,51 +12,52 @@ from kombu.transport import pyamqp
 
 from gearmesh.config import AMQPConfig
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.amqp.committing import LOST, Committing
-from gearmesh.transports.amqp.desk import Desk
+from gearmesh.transports.amqp.commit_engine import LOST_HEADER, CommitEngine
+from gearmesh.transports.amqp.delivery_tags import AckTracker
+from gearmesh.transports.amqp.dispatch import Dispatcher
 from gearmesh.transports.amqp.frames import Delivered, read_properties
-from gearmesh.transports.amqp.handing import Handing
-from gearmesh.transports.amqp.inlet import Arrived, Inlet
-from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
+from gearmesh.transports.amqp.inspection import Inspector
 from gearmesh.transports.amqp.message import Message, body_of
-from gearmesh.transports.amqp.sender import turn_of
-from gearmesh.transports.amqp.suspects import Suspects
-from gearmesh.transports.amqp.tags import Tags
+from gearmesh.transports.amqp.poison_records import PoisonRecords
+from gearmesh.transports.amqp.publisher import turn_of
+from gearmesh.transports.amqp.subscription import FetchedMessage, Subscription
 from gearmesh.transports.amqp.topology import Topology
+from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.transports.queue_order import picker_of
 from gearmesh.transports.rate_limit import RATE_LIMITERS
 from gearmesh.transports.unacked import consumer_name
 from gearmesh.wire.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
 
 __all__ = ["Channel"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 #: Kinds of properties that are kept decoded.
-_KINDS: Final = 256
+_MAX_CACHED_PROPERTIES: Final = 256
 
 
-class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
+class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
-    Transport options: ``consumer`` (name), ``ledger`` (a :class:`Ledger` to go on with: what it holds stays held when
+    Transport options: ``consumer`` (name), ``ledger`` (a :class:`AMQPUnackedDeliveries` to go on with: what it holds
+    stays held when
     the channel closes, until it is settled), ``lease`` (seconds without a drain or a heartbeat after which what is
     held goes back), ``heartbeats`` (False: the consumer lives as long as its process), ``amqp`` (Machinery's
     settings), ``default_queue``, ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`),
     ``patience`` (seconds to wait for RabbitMQ's answers).
     """
 
-    connection: Link
+    connection: AMQPConnection
     Message = Message
 
-    def __init__(self, connection: Link, channel_id: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, connection: AMQPConnection, channel_id: int | None = None, **kwargs: Any) -> None:
         options = connection.options
         own = "ledger" not in options
-        self.ledger: Ledger = (
-            LEDGERS.get(options.get("consumer") or consumer_name()) if own else options["ledger"]
+        self.ledger: AMQPUnackedDeliveries = (
+            UNACKED_BY_CONSUMER.get(options.get("consumer") or consumer_name()) if own else options["ledger"]
         )
         self.consumer: str = self.ledger.consumer
         #: it is this channel's alone: what it holds goes back with it
@@ -67,18 +68,18 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         self.supports_priority = "x-max-priority" in config.queue_declare_args
         self.topology = Topology(config, options.get("default_queue", DEFAULT_QUEUE))
         self.link = connection
-        self.inlets: dict[str, Inlet] = {}
-        self.suspects = Suspects(self)
+        self.inlets: dict[str, Subscription] = {}
+        self.suspects = PoisonRecords(self)
         self.rates = RATE_LIMITERS.get(f"{connection.host}/{connection.virtual_host}")
         self.wanted = 0
         self.woken = False
         self._order = picker_of(options.get("queue_order", "fair"))
-        self._sources: dict[str, Inlet] = {}
+        self._sources: dict[str, Subscription] = {}
         self._declared: set[str] = set()
         self._kinds: dict[bytes, dict[str, Any]] = {}
         self._calls = 0
         super().__init__(connection, channel_id, auto_decode=False, **kwargs)
-        self.tags = Tags(connection, self.channel_id)
+        self.tags = AckTracker(connection, self.channel_id)
         connection.consuming.append(self)
 
     # -- kombu's side
@@ -142,7 +143,9 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         with self.link.lock:
             tag = consumer_tag or consumer_name()
             ours = queue not in self._declared
-            inlet = Inlet(self, queue, tag, callback or (lambda message: None), no_ack, arguments, ours=ours)
+            inlet = Subscription(
+                self, queue, tag, callback or (lambda message: None), no_ack, arguments, ours=ours
+            )
             if no_ack:
                 self.no_ack_consumers.add(tag)
             self._prepare(inlet)
@@ -233,7 +236,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
 
         What a ledger that outlives the channel still needs, or the channel itself once it is open again, is adrift.
         """
-        tags, self.tags = self.tags, Tags(self.link, self.tags.channel_id)
+        tags, self.tags = self.tags, AckTracker(self.link, self.tags.channel_id)
         tags.open = False
         self._sources.clear()
         for inlet in self.inlets.values():
@@ -266,11 +269,11 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         properties = self._kinds.get(raw)
         if properties is None:
             properties = read_properties(raw)
-            if len(self._kinds) < _KINDS:
+            if len(self._kinds) < _MAX_CACHED_PROPERTIES:
                 self._kinds[raw] = properties
         inlet = self._sources.get(delivered.consumer_tag)
         if inlet is not None and inlet.no_ack:
-            inlet.waiting.append(Arrived(delivered, properties, body, None))
+            inlet.waiting.append(FetchedMessage(delivered, properties, body, None))
             return
         if inlet is None:
             self.tags.delivered(delivered.tag)
@@ -287,11 +290,11 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
                 )
                 return
         held = self._hold(delivered, properties, body, inlet.queue)
-        inlet.waiting.append(Arrived(delivered, properties, body, held))
+        inlet.waiting.append(FetchedMessage(delivered, properties, body, held))
         if held.delivery.redelivered and _lost_before(delivered, properties):
             self.suspects.doubt(held)
 
-    def _hold(self, delivered: Delivered, properties: Mapping[str, Any], body: bytes, queue: str) -> Held:
+    def _hold(self, delivered: Delivered, properties: Mapping[str, Any], body: bytes, queue: str) -> Unacked:
         self.tags.delivered(delivered.tag)
         turn = turn_of(properties)
         delivery = Delivery(
@@ -301,7 +304,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
             redelivered=_lost_before(delivered, properties) + (turn > 0),
             turn=turn,
         )
-        held = Held(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
+        held = Unacked(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
         self.ledger.add(held)
         return held
 
@@ -339,7 +342,7 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         self.link.declarer(self.topology).forget(inlet.queue)
         self._begin_at = min(self._begin_at, time.monotonic())
 
-    def add_source(self, inlet: Inlet, tag: str, prefetch: int, arguments: Mapping[str, Any]) -> None:
+    def add_source(self, inlet: Subscription, tag: str, prefetch: int, arguments: Mapping[str, Any]) -> None:
         """Begin a consumer on RabbitMQ's side."""
         self._sources[tag] = inlet
         if not inlet.no_ack:
@@ -355,19 +358,19 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
         """Wait until RabbitMQ has done all that this channel was told."""
         super().basic_qos(0, 0, False)
 
-    def _prepare(self, inlet: Inlet) -> None:
+    def _prepare(self, inlet: Subscription) -> None:
         if inlet.ours:
             self.link.declarer(self.topology).ensure(self.topology.source(inlet.queue))
         if not inlet.no_ack:
             self.link.spares(self.topology).look_aside()
 
-    def settled(self, held: Held) -> None:
+    def settled(self, held: Unacked) -> None:
         """A delivery that came through this channel is settled."""
         inlet = self._inlet_of(held.source)
         if inlet is not None:
             inlet.settled(held.source)
 
-    def _inlet_of(self, source: str) -> Inlet | None:
+    def _inlet_of(self, source: str) -> Subscription | None:
         return self.inlets.get(source.rpartition(".")[0])
 
     def give_back(self) -> int:
@@ -390,4 +393,4 @@ class Channel(Committing, Handing, Desk, pyamqp.Channel):  # type: ignore[misc]
 
 def _lost_before(delivered: Delivered, properties: Mapping[str, Any]) -> bool:
     """Say whether a consumer lost this message before, or the one that it is a copy of."""
-    return delivered.redelivered or LOST in (properties.get("application_headers") or ())
+    return delivered.redelivered or LOST_HEADER in (properties.get("application_headers") or ())

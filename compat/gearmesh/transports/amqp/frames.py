@@ -14,11 +14,11 @@ import msgspec
 from amqp.serialization import decode_properties_basic
 
 __all__ = [
-    "DELIVER",
+    "BASIC_DELIVER",
     "Delivered",
     "Int64",
-    "Publishing",
-    "Queue",
+    "OutgoingMessage",
+    "QueueDeclaration",
     "Writer",
     "ack",
     "nack",
@@ -27,9 +27,9 @@ __all__ = [
     "table",
 ]
 
-METHOD, HEADER, BODY, END = 1, 2, 3, b"\xce"
+FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_END = 1, 2, 3, b"\xce"
 #: Class and method of basic.deliver, as they stand in its frame.
-DELIVER: Final = b"\x00\x3c\x00\x3c"
+BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
 
 _frame = Struct(">BHI")
 _size = Struct(">Q")
@@ -37,7 +37,7 @@ _ack = Struct(">BHIHHQBB")
 _long = Struct(">I")
 _deliver_end = Struct(">QB")
 #: Kinds of messages of which a writer remembers what does not change.
-_KINDS: Final = 256
+_MAX_CACHED_KINDS: Final = 256
 
 #: Bits of the properties that we write, in the order in which their values follow.
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _EXPIRATION = 1 << 15, 1 << 13, 1 << 12, 1 << 11, 1 << 8
@@ -47,7 +47,7 @@ class Int64(int):
     """An integer that is written as 64 bits, whatever its size: Go's int64 in a table."""
 
 
-class Queue(NamedTuple):
+class QueueDeclaration(NamedTuple):
     """A queue to declare, and what binds it to the exchange; ``""``: nothing."""
 
     name: str
@@ -59,7 +59,7 @@ class Queue(NamedTuple):
     expires: bool = False
 
 
-class Publishing(msgspec.Struct, frozen=True, gc=False):
+class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     """A message to publish, and where to.
 
     Attributes:
@@ -81,8 +81,8 @@ class Publishing(msgspec.Struct, frozen=True, gc=False):
     content_type: str = "application/json"
     transient: bool = False
     mandatory: bool = True
-    queue: Queue | None = None
-    spare: Publishing | None = None
+    queue: QueueDeclaration | None = None
+    spare: OutgoingMessage | None = None
 
     @property
     def way(self) -> tuple[str, str]:
@@ -122,7 +122,7 @@ class Writer:
         self._most = frame_max - 8
         self._kinds: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
 
-    def write(self, item: Publishing) -> bytes:
+    def write(self, item: OutgoingMessage) -> bytes:
         """All frames of one message. Raises ValueError for a name that is too long, TypeError for a header."""
         body = item.body
         if item.headers:
@@ -139,22 +139,22 @@ class Writer:
             )
             known = self._kinds.get(key)
             if known is None:
-                if len(self._kinds) >= _KINDS:
+                if len(self._kinds) >= _MAX_CACHED_KINDS:
                     self._kinds.clear()
                 known = self._kinds[key] = self._around(item)
             before, behind = known
         size = len(body)
         most = self._most
         if 0 < size <= most:
-            frame = _frame.pack(BODY, self._channel, size)
-            return b"".join((before, _size.pack(size), behind, frame, body, END))
+            frame = _frame.pack(FRAME_BODY, self._channel, size)
+            return b"".join((before, _size.pack(size), behind, frame, body, FRAME_END))
         parts = [before, _size.pack(size), behind]
         for start in range(0, size, most):
             part = body[start : start + most]
-            parts += (_frame.pack(BODY, self._channel, len(part)), part, END)
+            parts += (_frame.pack(FRAME_BODY, self._channel, len(part)), part, FRAME_END)
         return b"".join(parts)
 
-    def _around(self, item: Publishing) -> tuple[bytes, bytes]:
+    def _around(self, item: OutgoingMessage) -> tuple[bytes, bytes]:
         """The frames of method and header, without the body's size between the two."""
         method = b"".join(
             (
@@ -166,13 +166,13 @@ class Writer:
         )
         properties = item.properties()
         before = (
-            _frame.pack(METHOD, self._channel, len(method)),
+            _frame.pack(FRAME_METHOD, self._channel, len(method)),
             method,
-            END,
-            _frame.pack(HEADER, self._channel, 12 + len(properties)),
+            FRAME_END,
+            _frame.pack(FRAME_HEADER, self._channel, 12 + len(properties)),
             b"\x00\x3c\x00\x00",
         )
-        return b"".join(before), properties + END
+        return b"".join(before), properties + FRAME_END
 
 
 class Delivered(NamedTuple):
@@ -186,7 +186,7 @@ class Delivered(NamedTuple):
 
 
 def read_deliver(frame: bytes) -> Delivered:
-    """The payload of a method frame that begins with :data:`DELIVER`."""
+    """The payload of a method frame that begins with :data:`BASIC_DELIVER`."""
     at = 5 + frame[4]
     consumer_tag = frame[5:at].decode()
     tag, redelivered = _deliver_end.unpack_from(frame, at)
@@ -206,12 +206,12 @@ def read_properties(raw: bytes) -> dict[str, Any]:
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     """basic.ack; ``multiple``: of all up to ``tag``."""
-    return _ack.pack(METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
+    return _ack.pack(FRAME_METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
 
 
 def nack(channel: int, tag: int) -> bytes:
     """basic.nack that puts back."""
-    return _ack.pack(METHOD, channel, 13, 60, 120, tag, 2, 0xCE)
+    return _ack.pack(FRAME_METHOD, channel, 13, 60, 120, tag, 2, 0xCE)
 
 
 def table(values: Mapping[str, Any]) -> bytes:

@@ -9,14 +9,14 @@ from kombu.transport import base, pyamqp
 
 from gearmesh.config import AMQPConfig
 from gearmesh.transports.amqp.channel import Channel
-from gearmesh.transports.amqp.link import Link
+from gearmesh.transports.amqp.connection import AMQPConnection
 from gearmesh.urls.addresses import shown_address
 
 __all__ = ["Transport"]
 
 
-class Connected(Link):
-    """A :class:`Link` whose channels have gearmesh's verbs."""
+class TransportConnection(AMQPConnection):
+    """A :class:`AMQPConnection` whose channels have gearmesh's verbs."""
 
     Channel = Channel
 
@@ -24,15 +24,15 @@ class Connected(Link):
 class Transport(pyamqp.Transport):  # type: ignore[misc]
     """``amqp://`` and ``amqps://`` as Machinery uses them. See :class:`.channel.Channel` for the options."""
 
-    Connection = Connected
+    Connection = TransportConnection
     implements = base.Transport.implements.extend(asynchronous=False, heartbeats=False)
 
-    def establish_connection(self) -> Link:
+    def establish_connection(self) -> AMQPConnection:
         client = self.client
         options = client.transport_options or {}
         config = options.get("amqp") or AMQPConfig()
         host = client.hostname or "localhost"
-        link: Link = self.Connection(
+        link: AMQPConnection = self.Connection(
             host=shown_address(host, client.port or (5671 if client.ssl else 5672)),
             userid=client.userid or "guest",
             password=client.password or "guest",
@@ -51,18 +51,18 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
             link.keeper.start()
         return link
 
-    def verify_connection(self, connection: Link) -> bool:
+    def verify_connection(self, connection: AMQPConnection) -> bool:
         """True also for a broken one: kombu would put another in its place, without channels and without a word.
 
         Whoever uses it next gets the error.
         """
         return not connection.released
 
-    def close_connection(self, connection: Link) -> None:
+    def close_connection(self, connection: AMQPConnection) -> None:
         connection.client = None
         connection.close()
 
-    def drain_events(self, connection: Link, timeout: float | None = None, **kwargs: Any) -> None:
+    def drain_events(self, connection: AMQPConnection, timeout: float | None = None, **kwargs: Any) -> None:
         """Deliver what comes.
 
         Raises:
@@ -85,5 +85,5 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
                 due = min(due, deadline)
             connection.rest(None if due == float("inf") else max(0.0, due - time.monotonic()))
 
-    def heartbeat_check(self, connection: Link, rate: int = 2) -> None:
+    def heartbeat_check(self, connection: AMQPConnection, rate: int = 2) -> None:
         """The connection sees to it by itself."""

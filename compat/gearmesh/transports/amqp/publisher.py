@@ -12,34 +12,38 @@ from msgspec.structs import replace
 from gearmesh.backoff import Backoff
 from gearmesh.errors import PublishError
 from gearmesh.interfaces.commit import Token
-from gearmesh.transports.amqp.declaring import Declarer
-from gearmesh.transports.amqp.frames import Publishing, Writer
-from gearmesh.transports.amqp.notes import ALL, EVERY, Notes
+from gearmesh.transports.amqp.declarer import Declarer
+from gearmesh.transports.amqp.frames import OutgoingMessage, Writer
+from gearmesh.transports.amqp.publish_checkpoints import (
+    CHECKPOINT_INTERVAL_MESSAGES,
+    WHOLE_BATCH,
+    PublishCheckpoints,
+)
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["AGAIN", "SPARE", "Sender", "repeated", "turn_of"]
+__all__ = ["BACKUP_HEADER", "DUPLICATE_ATTEMPT_HEADER", "ConfirmingPublisher", "repeated", "turn_of"]
 
 #: Header of a message that may have been sent before: how often it is met, with this time.
-AGAIN: Final = "x-gearmesh-again"
+DUPLICATE_ATTEMPT_HEADER: Final = "x-gearmesh-again"
 #: Header of a spare, see :mod:`~.spares`: exchange and routing key that the message is meant for; whose clock; and by
 #: that clock, in unix ns, when the message leaves its wait (0 in a note: it speaks of none), and when it was sent.
-SPARE: Final = "x-gearmesh-spare"
+BACKUP_HEADER: Final = "x-gearmesh-spare"
 #: Nanoseconds after which a spare that is not confirmed yet is sent once more, with later times.
-_LATE: Final = 2 * 10**9
+_BACKUP_RESEND_AFTER_NS: Final = 2 * 10**9
 #: Bytes written at a time.
-_CHUNK: Final = 1 << 17
+_MAX_WRITE_BYTES: Final = 1 << 17
 #: Messages on their way without a confirm.
-_WINDOW: Final = 2048
+_MAX_UNCONFIRMED_MESSAGES: Final = 2048
 
 
-class Sender:
+class ConfirmingPublisher:
     """One channel in confirm mode. Used by the thread that owns its link. A repeated batch begins where its
     :mod:`~.notes` say that the first try ended."""
 
-    def __init__(self, link: Link, topology: Topology, declarer: Declarer) -> None:
+    def __init__(self, link: AMQPConnection, topology: Topology, declarer: Declarer) -> None:
         self._link = link
         self._topology = topology
         self._declarer = declarer
@@ -51,9 +55,9 @@ class Sender:
         self._refused: list[int] = []
         #: where nothing took a message -> the first index in the batch without a confirm at that time
         self._returned: dict[tuple[str, str], int] = {}
-        self._notes = Notes(topology, declarer)
+        self._notes = PublishCheckpoints(topology, declarer)
 
-    def publish(self, batch: Sequence[Publishing], token: Token | None = None) -> None:
+    def publish(self, batch: Sequence[OutgoingMessage], token: Token | None = None) -> None:
         """Send a batch; when this returns RabbitMQ has taken all of it.
 
         Raises:
@@ -63,7 +67,7 @@ class Sender:
 
     def stream(
         self,
-        chunks: Iterable[Sequence[Publishing]],
+        chunks: Iterable[Sequence[OutgoingMessage]],
         token: Token | None = None,
         taken: Callable[[int], None] = lambda count: None,
         *,
@@ -78,7 +82,7 @@ class Sender:
             taken: told, when this ends or raises, how many of the first messages RabbitMQ is known to have taken.
             again: some of them may have been sent before, whether there is a note of it or not.
         """
-        batch: list[Publishing] = []
+        batch: list[OutgoingMessage] = []
         todo: list[int] = []
         source = iter(chunks)
         trouble: Exception | None = None
@@ -152,14 +156,18 @@ class Sender:
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
         now = time.time_ns()
-        late = [_later(item.spare, now) for item in batch if item.spare and now - _sent(item.spare) > _LATE]
+        late = [
+            _later(item.spare, now)
+            for item in batch
+            if item.spare and now - _sent(item.spare) > _BACKUP_RESEND_AFTER_NS
+        ]
         if late:
             self._round(late, None)
         if token is not None:
             with self._link.lock:
                 self._notes.taken(token, len(batch))
 
-    def _doubt(self, batch: list[Publishing], which: Iterable[int]) -> None:
+    def _doubt(self, batch: list[OutgoingMessage], which: Iterable[int]) -> None:
         for i in which:
             batch[i] = repeated(batch[i])
 
@@ -169,11 +177,11 @@ class Sender:
 
     def probe(self, queues: Sequence[str]) -> list[bool]:
         """Which of these queues are there. Nothing is left in them: what expires at once is never seen."""
-        batch = [Publishing("", queue, b"", expiration="0", transient=True) for queue in queues]
+        batch = [OutgoingMessage("", queue, b"", expiration="0", transient=True) for queue in queues]
         self._round(batch, None)
         return [item.way not in self._returned for item in batch]
 
-    def _declare_again(self, items: Iterable[Publishing]) -> None:
+    def _declare_again(self, items: Iterable[OutgoingMessage]) -> None:
         """Somebody has deleted a queue, or the exchange."""
         with self._link.lock:
             for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
@@ -181,7 +189,7 @@ class Sender:
                     self._declarer.forget(each.name)
                     self._declarer.ensure(each)
 
-    def _expired(self, batch: list[Publishing], token: Token | None) -> list[int]:
+    def _expired(self, batch: list[OutgoingMessage], token: Token | None) -> list[int]:
         """What may have gone with a queue that expired too soon: it is to be sent again, to one that does not."""
         with self._link.lock:
             places = {
@@ -204,7 +212,7 @@ class Sender:
 
     # -- one try
 
-    def _round(self, batch: Sequence[Publishing], token: Token | None) -> None:
+    def _round(self, batch: Sequence[OutgoingMessage], token: Token | None) -> None:
         """Send once and wait for all confirms; what went wrong is in ``_refused`` and ``_returned``."""
         self._begin()
         self._write(batch, list(range(len(batch))), token)
@@ -213,7 +221,7 @@ class Sender:
     def _begin(self) -> None:
         self._refused, self._returned = [], {}
 
-    def _write(self, batch: Sequence[Publishing], todo: list[int], token: Token | None) -> None:
+    def _write(self, batch: Sequence[OutgoingMessage], todo: list[int], token: Token | None) -> None:
         """Send what is to do of a batch, and take it out of ``todo``. Waits only where too much is on its way."""
         if not todo:
             return
@@ -233,18 +241,18 @@ class Sender:
                     data = writer.write(item)
                     out.append(data)
                     size += len(data)
-                if token is not None and (count == last or count % EVERY == 0):
+                if token is not None and (count == last or count % CHECKPOINT_INTERVAL_MESSAGES == 0):
                     self._seq += 1
                     self._open[self._seq] = -1
                     out.append(writer.write(self._notes.note(token, i + 1)))
-                if size >= _CHUNK or count == last:
+                if size >= _MAX_WRITE_BYTES or count == last:
                     del todo[: count - start]
                     start = count
                     link.send(b"".join(out))
                     out.clear()
                     size = 0
                     link.pump()
-                    while len(self._open) > _WINDOW:
+                    while len(self._open) > _MAX_UNCONFIRMED_MESSAGES:
                         self._await(token)
 
     def _await_all(self, token: Token | None) -> None:
@@ -252,14 +260,14 @@ class Sender:
             while self._open:
                 self._await(token)
 
-    def _lost(self, batch: Sequence[Publishing]) -> list[int]:
+    def _lost(self, batch: Sequence[OutgoingMessage]) -> list[int]:
         """What may have been returned: all with the same way that had no confirm by then."""
         returned = self._returned
         if not returned:
             return []
-        return [i for i, item in enumerate(batch) if i >= returned.get(item.way, ALL)]
+        return [i for i, item in enumerate(batch) if i >= returned.get(item.way, WHOLE_BATCH)]
 
-    def _undone(self, batch: Sequence[Publishing], todo: Sequence[int]) -> list[int]:
+    def _undone(self, batch: Sequence[OutgoingMessage], todo: Sequence[int]) -> list[int]:
         """What RabbitMQ is not known to have taken, of all that was begun."""
         return sorted({*todo, *self._refused, *self._lost(batch), *self._open.values()} - {-1})
 
@@ -326,28 +334,28 @@ class Sender:
         self._refused, self._returned = refused, returned
 
 
-def repeated(item: Publishing) -> Publishing:
+def repeated(item: OutgoingMessage) -> OutgoingMessage:
     """The same, with a header that says that it may have been sent before: who gets it lets the first one go first."""
-    return replace(item, headers={**(item.headers or {}), AGAIN: 1})
+    return replace(item, headers={**(item.headers or {}), DUPLICATE_ATTEMPT_HEADER: 1})
 
 
-def _sent(spare: Publishing) -> int:
+def _sent(spare: OutgoingMessage) -> int:
     """When it was made, unix ns."""
-    return int((spare.headers or {})[SPARE][4])
+    return int((spare.headers or {})[BACKUP_HEADER][4])
 
 
-def _later(spare: Publishing, now: int) -> Publishing:
+def _later(spare: OutgoingMessage, now: int) -> OutgoingMessage:
     """The same for a message that may have begun its wait only now: RabbitMQ had an alarm, or was asked twice."""
-    *way, due, sent = (spare.headers or {})[SPARE]
+    *way, due, sent = (spare.headers or {})[BACKUP_HEADER]
     about = [*way, str(int(due) + now - int(sent)), str(now)]
-    return replace(spare, headers={**(spare.headers or {}), SPARE: about})
+    return replace(spare, headers={**(spare.headers or {}), BACKUP_HEADER: about})
 
 
 def turn_of(properties: Mapping[str, Any]) -> int:
     """How often a message that may have been sent before is met, with this time; 0: it was sent once."""
-    turn = (properties.get("application_headers") or {}).get(AGAIN, 0)
+    turn = (properties.get("application_headers") or {}).get(DUPLICATE_ATTEMPT_HEADER, 0)
     return max(0, int(turn)) if isinstance(turn, int) else 1
 
 
-def _names(batch: Sequence[Publishing], which: Sequence[int]) -> str:
+def _names(batch: Sequence[OutgoingMessage], which: Sequence[int]) -> str:
     return ", ".join(sorted({repr(batch[i].routing_key) for i in which}))

@@ -1,6 +1,7 @@
 """One connection to RabbitMQ: py-amqp's, with a reader of its own, a lock, and a way to end its wait.
 
-One thread owns it: it waits for the socket and for wake-ups (:meth:`Link.rest`), outside the lock. Any other thread
+One thread owns it: it waits for the socket and for wake-ups (:meth:`AMQPConnection.rest`), outside the lock. Any other
+thread
 may do what takes a moment, under the lock: acknowledge, send a heartbeat. So a committer never waits for a drain.
 """
 
@@ -20,28 +21,28 @@ from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
 
 from gearmesh.process_local import OWN_SOCKETS
-from gearmesh.transports.amqp.declaring import Declarer
-from gearmesh.transports.amqp.inbound import Frame, Inbound
-from gearmesh.transports.amqp.keeper import Keeper
-from gearmesh.transports.amqp.sender import Sender
-from gearmesh.transports.amqp.spares import Spares
+from gearmesh.transports.amqp.declarer import Declarer
+from gearmesh.transports.amqp.delay_backups import DelayBackups
+from gearmesh.transports.amqp.frame_reader import Frame, FrameReader
+from gearmesh.transports.amqp.heartbeat import HeartbeatThread
+from gearmesh.transports.amqp.publisher import ConfirmingPublisher
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.channel import Channel
-    from gearmesh.transports.amqp.ledger import Held
-    from gearmesh.transports.amqp.tags import Tags
+    from gearmesh.transports.amqp.delivery_tags import AckTracker
     from gearmesh.transports.amqp.topology import Topology
+    from gearmesh.transports.amqp.unacked import Unacked
 
-__all__ = ["Link"]
+__all__ = ["AMQPConnection"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-_RECV: Final = 1 << 18
-_BLOCKED: Final = b"\x00\x0a\x00\x3c"
-_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
+_MAX_RECV_BYTES: Final = 1 << 18
+_CONNECTION_BLOCKED: Final = b"\x00\x0a\x00\x3c"
+_CONNECTION_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
 
 
-class Link(pyamqp.Connection):  # type: ignore[misc]
+class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
     """See the module.
 
     Args:
@@ -70,11 +71,11 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         self.released = False
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
         self.lingering = False
-        self.keeper = Keeper(self)
+        self.keeper = HeartbeatThread(self)
         self._declarer: Declarer | None = None
-        self._sender: Sender | None = None
-        self._spares: Spares | None = None
-        self._inbound = Inbound()
+        self._sender: ConfirmingPublisher | None = None
+        self._spares: DelayBackups | None = None
+        self._inbound = FrameReader()
         self._pid = os.getpid()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -165,17 +166,17 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
             self._declarer = Declarer(self, topology)
         return self._declarer
 
-    def sender(self, topology: Topology) -> Sender:
+    def sender(self, topology: Topology) -> ConfirmingPublisher:
         """The connection's sender."""
         if self._sender is None:
             self.spares(topology)
-            self._sender = Sender(self, topology, self.declarer(topology))
+            self._sender = ConfirmingPublisher(self, topology, self.declarer(topology))
         return self._sender
 
-    def spares(self, topology: Topology) -> Spares:
+    def spares(self, topology: Topology) -> DelayBackups:
         """What goes beside messages that are to wait."""
         if self._spares is None:
-            self._spares = Spares(self, topology, self.declarer(topology))
+            self._spares = DelayBackups(self, topology, self.declarer(topology))
         return self._spares
 
     def tend(self) -> None:
@@ -184,13 +185,13 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
             with self.lock:
                 self._spares.tell()
 
-    def settled(self, tags: Tags, held: Held) -> None:
+    def settled(self, tags: AckTracker, held: Unacked) -> None:
         """A delivery of this connection's is settled."""
         for channel in self.consuming:
             if channel.tags is tags:
                 channel.settled(held)
 
-    def barrier(self, tags: Tags) -> None:
+    def barrier(self, tags: AckTracker) -> None:
         """Wait until RabbitMQ has done what a channel was told."""
         for channel in self.consuming:
             if channel.tags is tags:
@@ -316,7 +317,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
             finally:
                 self._readable.unregister(fd)
         try:
-            data = sock.recv(_RECV)
+            data = sock.recv(_MAX_RECV_BYTES)
         except OSError as exc:
             self.broken = exc
             raise
@@ -337,7 +338,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
     def _handle(self, kind: int, channel: int, payload: bytes) -> Any:
         whole = self._inbound.delivery(kind, channel, payload)
         if whole is None:
-            if kind == 1 and payload[:4] in (_BLOCKED, _UNBLOCKED):
+            if kind == 1 and payload[:4] in (_CONNECTION_BLOCKED, _CONNECTION_UNBLOCKED):
                 self._alarm(payload)
                 return True
             return self.on_inbound_frame((kind, channel, payload))
@@ -353,7 +354,7 @@ class Link(pyamqp.Connection):  # type: ignore[misc]
         self._inbound.drop(channel)
 
     def _alarm(self, payload: bytes) -> None:
-        if payload[:4] == _BLOCKED:
+        if payload[:4] == _CONNECTION_BLOCKED:
             self.blocked = "(it has an alarm: " + payload[5 : 5 + payload[4]].decode("utf-8", "replace") + ")"
             log.warning("RabbitMQ blocks publishing %s; messages wait here", self.blocked)
         else:

@@ -14,22 +14,22 @@ from gearmesh.errors import ConfigError
 from gearmesh.transports.amqp.frames import table
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.frames import Queue
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.frames import QueueDeclaration
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["AGES", "Declarer"]
+__all__ = ["MAX_DECLARATION_AGE_S", "Declarer"]
 
 #: Seconds after which a queue is not taken to be there any more by who sends something that gets there later.
-AGES: Final = 1.0
+MAX_DECLARATION_AGE_S: Final = 1.0
 #: A queue that expires is declared anew once this part of its time is over.
-_FRESH: Final = 0.25
+_REDECLARE_SHARE: Final = 0.25
 
 
 class Declarer:
     """What one connection has declared. Used under its link's lock."""
 
-    def __init__(self, link: Link, topology: Topology) -> None:
+    def __init__(self, link: AMQPConnection, topology: Topology) -> None:
         self._link = link
         self._topology = topology
         self._channel: Any = None
@@ -44,7 +44,7 @@ class Declarer:
             self._channel = self._link.open_channel()
         return self._channel
 
-    def ensure(self, queue: Queue, within: float = math.inf) -> None:
+    def ensure(self, queue: QueueDeclaration, within: float = math.inf) -> None:
         """Declare and bind the queue unless that was done before, in the last ``within`` seconds.
 
         Raises:
@@ -53,7 +53,7 @@ class Declarer:
         known = (queue.name, queue.binding_key)
         now = time.monotonic()
         sent, lives = self._done.get(known, (0.0, 0.0))
-        if now < sent + min(lives * _FRESH, within):
+        if now < sent + min(lives * _REDECLARE_SHARE, within):
             return
         if sent and within < math.inf:
             self._exchange = False  # whoever deletes queues may have deleted that, too
@@ -69,7 +69,7 @@ class Declarer:
                 known: (sent, lives) for known, (sent, lives) in self._done.items() if now < sent + lives
             }
 
-    def lasts(self, queue: Queue) -> bool:
+    def lasts(self, queue: QueueDeclaration) -> bool:
         """True if all that has come into the queue since it was ensured leaves it before it expires.
 
         Go: its delay queues live twice as long as a message waits. What comes later than that wait after the
@@ -105,7 +105,7 @@ class Declarer:
         """Delete a queue, if it is there."""
         self.channel.queue_delete(name)
 
-    def _ensure(self, queue: Queue) -> None:
+    def _ensure(self, queue: QueueDeclaration) -> None:
         config = self._topology.config
         if queue.binding_key and not self._exchange:
             self.channel.exchange_declare(
@@ -124,7 +124,7 @@ class Declarer:
         _, messages, consumers = self._call(spec.Queue.Declare, args, spec.Queue.DeclareOk)
         return int(messages), int(consumers)
 
-    def _bind(self, queue: Queue) -> None:
+    def _bind(self, queue: QueueDeclaration) -> None:
         args = dumps("Bsssb", (0, queue.name, self._topology.config.exchange, queue.binding_key, False))
         self._call(spec.Queue.Bind, args + table(queue.binding_arguments), spec.Queue.BindOk)
 

@@ -13,10 +13,10 @@ from gearmesh.shared import SharedByName
 from gearmesh.transports import unacked
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
-    from gearmesh.transports.amqp.tags import Tags
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.delivery_tags import AckTracker
 
-__all__ = ["LEDGERS", "Held", "Ledger", "digest_of"]
+__all__ = ["UNACKED_BY_CONSUMER", "AMQPUnackedDeliveries", "Unacked", "digest_of"]
 
 _COUNTER_BITS: Final = 31
 _DIGEST_BITS: Final = 32
@@ -27,7 +27,7 @@ def digest_of(id: int) -> int:
     return id & ((1 << _DIGEST_BITS) - 1)
 
 
-class Held:
+class Unacked:
     """One delivery: the message, and how it can be settled.
 
     ``tags`` is None while it is adrift: the channel that delivered it is gone, RabbitMQ will deliver it again.
@@ -41,7 +41,7 @@ class Held:
         delivery: Delivery,
         body: bytes,
         properties: Mapping[str, Any],
-        tags: Tags | None,
+        tags: AckTracker | None,
         tag: int,
         source: str,
     ) -> None:
@@ -55,8 +55,8 @@ class Held:
         self.recorded = False
 
 
-class Ledger(unacked.UnackedDeliveries):
-    """With the messages themselves. Found by the consumer's name in the whole process; see :data:`LEDGERS`.
+class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
+    """With the messages themselves. Found by the consumer's name in the whole process; see :data:`UNACKED_BY_CONSUMER`.
 
     Anybody in this process who knows a delivery can settle it. In another process nobody can: there, RabbitMQ
     itself takes back what a dead one held.
@@ -65,13 +65,13 @@ class Ledger(unacked.UnackedDeliveries):
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)
         #: delivery id -> what is held
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, Unacked] = {}
         #: those without a channel, by their bytes: a redelivery of the same bytes is adopted
-        self._adrift: dict[bytes, list[Held]] = {}
+        self._adrift: dict[bytes, list[Unacked]] = {}
         self._lock = threading.Lock()
         self._next = 1
         #: connections closed by their users that wait for what they brought to be settled
-        self.lingering: list[Link] = []
+        self.lingering: list[AMQPConnection] = []
         #: when it last gave a sign of life, by the monotonic clock
         self.alive_at = time.monotonic()
 
@@ -83,7 +83,7 @@ class Ledger(unacked.UnackedDeliveries):
         # Readable on a worker's board, in 63 bits; the counter begins anew after 2 billion.
         return (number & ((1 << _COUNTER_BITS) - 1)) << _DIGEST_BITS | zlib.crc32(body)
 
-    def add(self, held: Held) -> None:
+    def add(self, held: Unacked) -> None:
         """Hold it from now on."""
         self.held[held.delivery.id] = held
         self.open[held.delivery.id] = held.delivery
@@ -96,7 +96,7 @@ class Ledger(unacked.UnackedDeliveries):
             if held is not None and held.tags is None:
                 self._take_adrift(held.body, held)
 
-    def set_adrift(self, held: Held) -> None:
+    def set_adrift(self, held: Unacked) -> None:
         """Its channel is gone. Nothing happens if it was settled in another thread meanwhile."""
         with self._lock:
             if held.tags is not None and self.held.get(held.delivery.id) is held:
@@ -108,7 +108,7 @@ class Ledger(unacked.UnackedDeliveries):
         held = self.held.get(id)
         return held is None or held.tags is None
 
-    def adopt(self, body: bytes, tags: Tags, tag: int, source: str) -> Held | None:
+    def adopt(self, body: bytes, tags: AckTracker, tag: int, source: str) -> Unacked | None:
         """If these bytes are what is adrift here, the redelivery takes its place; else None."""
         if not self._adrift:
             return None
@@ -118,7 +118,7 @@ class Ledger(unacked.UnackedDeliveries):
                 held.tags, held.tag, held.source = tags, tag, source
             return held
 
-    def _take_adrift(self, body: bytes, which: Held | None = None) -> Held | None:
+    def _take_adrift(self, body: bytes, which: Unacked | None = None) -> Unacked | None:
         waiting = self._adrift.get(body)
         if not waiting:
             return None
@@ -131,4 +131,4 @@ class Ledger(unacked.UnackedDeliveries):
 
 
 #: The ledgers of this process by consumer; each lives as long as one who uses it.
-LEDGERS: Final = SharedByName(Ledger)
+UNACKED_BY_CONSUMER: Final = SharedByName(AMQPUnackedDeliveries)

@@ -12,32 +12,37 @@ from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, RateRequest
 from gearmesh.transports.amqp import frames
-from gearmesh.transports.amqp.committing import ASIDE, DEAD_AT, DEAD_REASON, LOST
-from gearmesh.transports.amqp.inventory import Inventory
-from gearmesh.transports.amqp.ledger import LEDGERS, Ledger, digest_of
+from gearmesh.transports.amqp.commit_engine import (
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    LOST_HEADER,
+    PARKED_HEADER,
+)
 from gearmesh.transports.amqp.message import body_of
-from gearmesh.transports.amqp.sender import AGAIN
+from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
+from gearmesh.transports.amqp.queue_inventory import QueueInventory
+from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, digest_of
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.names import amqp_dead
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
-    from gearmesh.transports.amqp.suspects import Suspects
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.poison_records import PoisonRecords
     from gearmesh.transports.amqp.topology import Topology
     from gearmesh.transports.rate_limit import LocalRateLimiter
 
-__all__ = ["Desk"]
+__all__ = ["Inspector"]
 
 
-class Desk(Inventory):
+class Inspector(QueueInventory):
     """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
-    link: Link
-    ledger: Ledger
+    link: AMQPConnection
+    ledger: AMQPUnackedDeliveries
     consumer: str
     topology: Topology
-    suspects: Suspects
+    suspects: PoisonRecords
     rates: LocalRateLimiter
 
     #: RabbitMQ says only that a message was delivered before, by whomever, and whatever became of it.
@@ -52,7 +57,7 @@ class Desk(Inventory):
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
         """Within this process. RabbitMQ itself watches over connections, and knows when a process is gone."""
-        LEDGERS.get(consumer).alive_at = time.monotonic()
+        UNACKED_BY_CONSUMER.get(consumer).alive_at = time.monotonic()
 
     def watch(self, queues: Iterable[str]) -> float:
         """Never: RabbitMQ puts back what a lost connection held."""
@@ -61,7 +66,7 @@ class Desk(Inventory):
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
         """What a consumer of this process holds; of others RabbitMQ tells nothing."""
         wanted = set(queues)
-        held = list(LEDGERS.get(consumer).held.values())
+        held = list(UNACKED_BY_CONSUMER.get(consumer).held.values())
         return [(each.delivery, each.body) for each in held if each.delivery.queue in wanted]
 
     def recover(
@@ -77,7 +82,7 @@ class Desk(Inventory):
 
         What a consumer of this process holds is put back now.
         """
-        ledger = LEDGERS.get(consumer)
+        ledger = UNACKED_BY_CONSUMER.get(consumer)
         wanted = set(queues)
         found = [each for each in list(ledger.held.values()) if each.delivery.queue in wanted]
         if suspect:
@@ -151,10 +156,16 @@ class Desk(Inventory):
                 batch = []
                 for message in bodies.values():
                     headers = dict(message.properties.get("application_headers") or {})
-                    for name in (AGAIN, ASIDE, DEAD_AT, DEAD_REASON, LOST):
+                    for name in (
+                        DUPLICATE_ATTEMPT_HEADER,
+                        PARKED_HEADER,
+                        DEAD_AT_HEADER,
+                        DEAD_REASON_HEADER,
+                        LOST_HEADER,
+                    ):
                         headers.pop(name, None)
                     priority = message.properties.get("priority") or 0
-                    batch.append(frames.Publishing("", queue, message.body, headers, priority))
+                    batch.append(frames.OutgoingMessage("", queue, message.body, headers, priority))
                 self.link.declarer(self.topology).ensure(self.topology.source(queue))
                 self.link.sender(self.topology).publish(batch)
             for message in taken:
@@ -198,12 +209,12 @@ class Desk(Inventory):
         for message in messages:
             body = message.body
             headers = message.properties.get("application_headers") or {}
-            died = float(headers.get(DEAD_AT) or 0) / 1000
+            died = float(headers.get(DEAD_AT_HEADER) or 0) / 1000
             old = letters.pop(body, None)
             letters[body] = DeadLetter(
                 queue=queue,
                 body=body,
-                reason=str(headers.get(DEAD_REASON) or ""),
+                reason=str(headers.get(DEAD_REASON_HEADER) or ""),
                 count=1 + (old.count if old else 0),
                 first=old.first if old else died,
                 last=died,

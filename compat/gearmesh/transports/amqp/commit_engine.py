@@ -11,48 +11,48 @@ from amqp.exceptions import AMQPError
 
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
-from gearmesh.transports.amqp.declaring import AGES
-from gearmesh.transports.amqp.frames import Publishing
-from gearmesh.transports.amqp.ledger import LEDGERS, Held, Ledger
-from gearmesh.transports.amqp.sender import AGAIN, repeated
-from gearmesh.transports.amqp.tags import Tags
+from gearmesh.transports.amqp.declarer import MAX_DECLARATION_AGE_S
+from gearmesh.transports.amqp.delivery_tags import AckTracker
+from gearmesh.transports.amqp.frames import OutgoingMessage
+from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER, repeated
+from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.wire.codec import decode
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.frames import Queue
-    from gearmesh.transports.amqp.link import Link
-    from gearmesh.transports.amqp.suspects import Suspects
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.frames import QueueDeclaration
+    from gearmesh.transports.amqp.poison_records import PoisonRecords
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["ASIDE", "DEAD_AT", "DEAD_REASON", "LOST", "Committing"]
+__all__ = ["DEAD_AT_HEADER", "DEAD_REASON_HEADER", "LOST_HEADER", "PARKED_HEADER", "CommitEngine"]
 
 #: Headers of ours; Go looks at none. When a name was first met that nobody knew, unix ms; rounds since.
-ASIDE: Final = "x-gearmesh-aside"
+PARKED_HEADER: Final = "x-gearmesh-aside"
 #: Of a dead letter: why, and when, unix ms.
-DEAD_REASON: Final = "x-gearmesh-reason"
-DEAD_AT: Final = "x-gearmesh-died"
+DEAD_REASON_HEADER: Final = "x-gearmesh-reason"
+DEAD_AT_HEADER: Final = "x-gearmesh-died"
 #: Of a message that was lost with its consumer, and then put at the tail: the copy looks new to RabbitMQ.
-LOST: Final = "x-gearmesh-lost"
+LOST_HEADER: Final = "x-gearmesh-lost"
 #: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
-_DEATHS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
+_DEATH_HEADERS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
 #: Seconds below which a delayed message does not wait in a queue of Go's kind. Go: that one is gone after twice the
 #: delay, with the message in it if this came later than one delay after the declaration. Go's own are a second or more.
-SHORT: Final = 0.5
+MAX_SHORT_DELAY_S: Final = 0.5
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
-SHORTEST, LONGEST = 0.05, 30.0
+MIN_PARK_S, MAX_PARK_S = 0.05, 30.0
 #: Seconds in one queue of ours at most: that must live for twice as long, and RabbitMQ allows ten years.
 MAX_WAIT_S: Final = 1e8
 
 
-class Committing:
+class CommitEngine:
     """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
-    link: Link
-    ledger: Ledger
+    link: AMQPConnection
+    ledger: AMQPUnackedDeliveries
     consumer: str
     topology: Topology
-    suspects: Suspects
+    suspects: PoisonRecords
 
     def fuse(self, backend: Any) -> bool:
         return False
@@ -66,8 +66,8 @@ class Committing:
     ) -> list[Outcome]:
         """See the module. ``again``: what is published may have been before, and is to be marked so."""
         outcomes: list[Outcome] = ["done"] * len(commits)
-        batch: list[Publishing] = []
-        settles: list[tuple[int, Settle, Held]] = []
+        batch: list[OutgoingMessage] = []
+        settles: list[tuple[int, Settle, Unacked]] = []
         link = self.link
         now = time.time_ns()
         with link.lock:
@@ -75,7 +75,7 @@ class Committing:
             # A repetition: what was settled the first time is gone since.
             known = token is not None and link.sender(self.topology).knows(token)
             taken: set[int] = set()
-            targets: dict[str, Queue] = {}
+            targets: dict[str, QueueDeclaration] = {}
             for i, commit in enumerate(commits):
                 settle = commit.settle
                 held = None
@@ -120,15 +120,17 @@ class Committing:
 
     # -- publishing
 
-    def _publishings(self, commits: Sequence[Commit]) -> list[Publishing]:
+    def _publishings(self, commits: Sequence[Commit]) -> list[OutgoingMessage]:
         now = time.time_ns()
-        targets: dict[str, Queue] = {}
+        targets: dict[str, QueueDeclaration] = {}
         with self.link.lock:
             return [
                 self._publishing(publish, now, targets) for commit in commits for publish in commit.publishes
             ]
 
-    def _publishing(self, publish: Publish, now: int, targets: dict[str, Queue]) -> Publishing:
+    def _publishing(
+        self, publish: Publish, now: int, targets: dict[str, QueueDeclaration]
+    ) -> OutgoingMessage:
         """``targets``: the queues that were declared, by routing key."""
         queue = targets.get(publish.queue)
         if queue is None:
@@ -137,15 +139,15 @@ class Committing:
         config = self.topology.config
         headers = _headers(publish.body)
         if publish.eta_ns <= now:
-            return Publishing(
+            return OutgoingMessage(
                 config.exchange, publish.queue, publish.body, headers, publish.priority, queue=queue
             )
         declarer = self.link.declarer(self.topology)
-        declarer.ensure(queue, AGES)  # nobody is told if it finds no queue after its wait
+        declarer.ensure(queue, MAX_DECLARATION_AGE_S)  # nobody is told if it finds no queue after its wait
         place, expiration = self._place(publish, now)
         declarer.ensure(place)
         exchange = config.exchange if place.binding_key else ""
-        item = Publishing(
+        item = OutgoingMessage(
             exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
         if expiration:  # it waits for the one before it, too: nobody can say until when
@@ -153,25 +155,25 @@ class Committing:
         due = now + int(place.arguments["x-message-ttl"]) * 1_000_000
         return self.link.spares(self.topology).add(item, config.exchange, publish.queue, due, now)
 
-    def _place(self, publish: Publish, now: int) -> tuple[Queue, str]:
+    def _place(self, publish: Publish, now: int) -> tuple[QueueDeclaration, str]:
         """Where a message waits that is due later than now, and its expiration there."""
         seconds = (publish.eta_ns - now) / 1e9
         topology = self.topology
-        if seconds < SHORT and topology.direct and not topology.config.delayed_queue:
+        if seconds < MAX_SHORT_DELAY_S and topology.direct and not topology.config.delayed_queue:
             return topology.wait(topology.target(publish.queue).name, seconds), ""
         return topology.delay(publish.queue, seconds)
 
-    def _copies(self, settle: Settle, held: Held, now: int) -> list[Publishing]:
+    def _copies(self, settle: Settle, held: Unacked, now: int) -> list[OutgoingMessage]:
         """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""
         queue, how = settle.delivery.queue, settle.how
         headers = dict(held.properties.get("application_headers") or {})
-        for name in _DEATHS:
+        for name in _DEATH_HEADERS:
             headers.pop(name, None)
         if how == "tail":
             if settle.delivery.turn:
-                headers[AGAIN] = settle.delivery.turn + 1
+                headers[DUPLICATE_ATTEMPT_HEADER] = settle.delivery.turn + 1
             if held.recorded:
-                headers[LOST] = True
+                headers[LOST_HEADER] = True
             return [self._copy(held, queue, headers)]
         if how == "later":
             return [self._after(held, queue, headers, (settle.at_ns - now) / 1e9)]
@@ -182,10 +184,10 @@ class Committing:
         return []
 
     def _copy(
-        self, held: Held, queue: str, headers: dict[str, Any], place: Queue | None = None
-    ) -> Publishing:
+        self, held: Unacked, queue: str, headers: dict[str, Any], place: QueueDeclaration | None = None
+    ) -> OutgoingMessage:
         """Straight into a queue, whatever is bound to what."""
-        return Publishing(
+        return OutgoingMessage(
             "",
             queue,
             held.body,
@@ -195,7 +197,7 @@ class Committing:
             queue=place,
         )
 
-    def _after(self, held: Held, queue: str, headers: dict[str, Any], seconds: float) -> Publishing:
+    def _after(self, held: Unacked, queue: str, headers: dict[str, Any], seconds: float) -> OutgoingMessage:
         if seconds <= 0:
             return self._copy(held, queue, headers)
         # A message that comes back before its ETA waits once more.
@@ -203,26 +205,28 @@ class Committing:
         self.link.declarer(self.topology).ensure(place)
         return self._copy(held, place.name, headers, place)
 
-    def _aside(self, settle: Settle, held: Held, headers: dict[str, Any], now: int) -> Publishing:
+    def _aside(self, settle: Settle, held: Unacked, headers: dict[str, Any], now: int) -> OutgoingMessage:
         queue = settle.delivery.queue
-        met, _, rounds = str(headers.get(ASIDE) or "").partition(" ")
+        met, _, rounds = str(headers.get(PARKED_HEADER) or "").partition(" ")
         first, turn = (
             (int(met), int(rounds)) if met.isdigit() and rounds.isdigit() else (now // 1_000_000, -1)
         )
         if turn >= 0 and now // 1_000_000 - first >= settle.max_age * 1000:
-            headers.pop(ASIDE, None)
+            headers.pop(PARKED_HEADER, None)
             reason = f"no worker has registered the task {settle.reason}".rstrip()
             return self._bury(held, queue, headers, reason, now)
-        headers[ASIDE] = f"{first} {turn + 1}"
+        headers[PARKED_HEADER] = f"{first} {turn + 1}"
         if turn < 0:
             return self._copy(held, queue, headers)
-        return self._after(held, queue, headers, min(LONGEST, SHORTEST * 2.0 ** min(turn, 16)))
+        return self._after(held, queue, headers, min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(turn, 16)))
 
-    def _bury(self, held: Held, queue: str, headers: dict[str, Any], reason: str, now: int) -> Publishing:
+    def _bury(
+        self, held: Unacked, queue: str, headers: dict[str, Any], reason: str, now: int
+    ) -> OutgoingMessage:
         place = self.topology.dead(queue)
         self.link.declarer(self.topology).ensure(place)
         return self._copy(
-            held, place.name, {**headers, DEAD_REASON: reason, DEAD_AT: now // 1_000_000}, place
+            held, place.name, {**headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: now // 1_000_000}, place
         )
 
     # -- settling
@@ -233,15 +237,17 @@ class Committing:
         if delivery is not None:
             self.commit([Commit(settle=Settle(delivery, how))])
 
-    def put_back(self, helds: Sequence[Held]) -> int:
+    def put_back(self, helds: Sequence[Unacked]) -> int:
         """Put back what was not begun; how many there were."""
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
-    def _ledger_of(self, delivery: Delivery) -> Ledger:
-        return self.ledger if delivery.consumer == self.consumer else LEDGERS.get(delivery.consumer)
+    def _ledger_of(self, delivery: Delivery) -> AMQPUnackedDeliveries:
+        return (
+            self.ledger if delivery.consumer == self.consumer else UNACKED_BY_CONSUMER.get(delivery.consumer)
+        )
 
-    def _held(self, settle: Settle, taken: set[int]) -> Held | None:
+    def _held(self, settle: Settle, taken: set[int]) -> Unacked | None:
         """What is to be settled; None if it is lost, or settled before."""
         delivery = settle.delivery
         ledger = self._ledger_of(delivery)
@@ -255,14 +261,14 @@ class Committing:
             return None
         return held
 
-    def _settle(self, settles: Sequence[tuple[int, str, Held]]) -> list[int]:
+    def _settle(self, settles: Sequence[tuple[int, str, Unacked]]) -> list[int]:
         """Tell RabbitMQ, through the channels that brought the deliveries; indexes of those lost meanwhile."""
         lost: list[int] = []
-        groups: dict[Tags, tuple[list[int], list[int], list[tuple[int, str, Held]]]] = {}
+        groups: dict[AckTracker, tuple[list[int], list[int], list[tuple[int, str, Unacked]]]] = {}
         for i, how, held in settles:
             tags = held.tags
             if tags is None:  # its connection ended a moment ago
-                LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
+                UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
                 lost.append(i)
                 continue
             acks, nacks, members = groups.setdefault(tags, ([], [], []))
@@ -279,10 +285,10 @@ class Committing:
                     # The thread that owns that connection finds out by itself. RabbitMQ delivers these again.
                     lost += [i for i, _, _ in members]
                     for _, _, held in members:
-                        LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
+                        UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
                     continue
                 for _, how, held in members:
-                    LEDGERS.get(held.delivery.consumer).forget(held.delivery.id)
+                    UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
                     link.settled(tags, held)
                     if held.recorded and how not in ("head", "tail"):
                         self.suspects.clear(held)

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gearmesh.transports.amqp.frames import Publishing
+from gearmesh.transports.amqp.frames import OutgoingMessage
 from gearmesh.transports.amqp.message import body_of
 from gearmesh.wire.names import amqp_sent
 
 if TYPE_CHECKING:
     from gearmesh.interfaces.commit import Token
-    from gearmesh.transports.amqp.declaring import Declarer
+    from gearmesh.transports.amqp.declarer import Declarer
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["ALL", "EVERY", "Notes"]
+__all__ = ["CHECKPOINT_INTERVAL_MESSAGES", "WHOLE_BATCH", "PublishCheckpoints"]
 
 #: Messages after which a producer notes down how far it has come.
-EVERY: Final = 32
+CHECKPOINT_INTERVAL_MESSAGES: Final = 32
 #: More than any batch has.
-ALL: Final = 1 << 60
+WHOLE_BATCH: Final = 1 << 60
 
 
-class Notes:
+class PublishCheckpoints:
     """Those of the producers that use one connection. Used under its link's lock."""
 
     def __init__(self, topology: Topology, declarer: Declarer) -> None:
@@ -41,18 +41,18 @@ class Notes:
         """How many of a batch's messages were sent before, and whether the others may have been."""
         seq, count = self._last(token.producer)
         if seq > token.seq:
-            return ALL, True
+            return WHOLE_BATCH, True
         return (count, True) if seq == token.seq else (0, False)
 
     def knows(self, token: Token) -> bool:
         """True if some of this batch, or of a later one, was sent before."""
         return self._last(token.producer)[0] >= token.seq
 
-    def note(self, token: Token, count: int) -> Publishing:
+    def note(self, token: Token, count: int) -> OutgoingMessage:
         """What says that the first ``count`` messages of the batch have been sent."""
         # Transient: RabbitMQ may keep a note and lose the messages before it, if it dies before it has confirmed any of
         # them. Then there must be no note either.
-        return Publishing(
+        return OutgoingMessage(
             "",
             amqp_sent(token.producer),
             b"%d %d" % (token.seq, count),

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.channel import Channel
     from gearmesh.transports.amqp.frames import Delivered
-    from gearmesh.transports.amqp.ledger import Held
+    from gearmesh.transports.amqp.unacked import Unacked
 
-__all__ = ["PAUSE", "Arrived", "Inlet"]
+__all__ = ["ADJUST_INTERVAL_S", "FetchedMessage", "Subscription"]
 
 #: Seconds between two small changes.
-PAUSE: Final = 0.05
+ADJUST_INTERVAL_S: Final = 0.05
 #: Consumers of one queue, before they are replaced by a single one.
-_MOST: Final = 8
+_MAX_CONSUMERS_PER_QUEUE: Final = 8
 
 
-class Arrived(NamedTuple):
+class FetchedMessage(NamedTuple):
     """A message that was not handed out yet; ``held`` is None where nothing has to be acknowledged."""
 
     delivered: Delivered
     properties: dict[str, Any]
     body: bytes
-    held: Held | None
+    held: Unacked | None
 
 
-class Inlet:
+class Subscription:
     """A consumer as kombu knows it, over several consumers as RabbitMQ knows them.
 
     RabbitMQ's prefetch belongs to a consumer and never changes. So to take more, one is added; to take less, some
@@ -56,7 +56,7 @@ class Inlet:
         self.no_ack = no_ack
         #: declared by this transport, so that it can be declared again
         self.ours = ours
-        self.waiting: deque[Arrived] = deque()
+        self.waiting: deque[FetchedMessage] = deque()
         self._channel = channel
         self._arguments = dict(arguments or {})
         self._numbers = count(1)
@@ -81,7 +81,7 @@ class Inlet:
                 self.cancel()
                 self._add(0)
             return
-        if 0 in sources.values() or len(sources) >= _MOST:
+        if 0 in sources.values() or len(sources) >= _MAX_CONSUMERS_PER_QUEUE:
             self.cancel()
         total = sum(sources.values())
         while total > wanted:
@@ -90,7 +90,9 @@ class Inlet:
             self._channel.cancel_source(tag)
         gap = self.room(wanted)
         now = time.monotonic()
-        if gap > 0 and (gap == wanted - total or gap * 4 >= wanted or now >= self._adjusted_at + PAUSE):
+        if gap > 0 and (
+            gap == wanted - total or gap * 4 >= wanted or now >= self._adjusted_at + ADJUST_INTERVAL_S
+        ):
             self._add(gap)
             self._adjusted_at = now
 

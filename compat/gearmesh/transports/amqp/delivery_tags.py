@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from gearmesh.transports.amqp import frames
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
 
-__all__ = ["Tags"]
+__all__ = ["AckTracker"]
 
 
-class Tags:
+class AckTracker:
     """One incarnation of a channel: what RabbitMQ delivered on it, in order.
 
     Used under its link's lock.
@@ -24,7 +24,7 @@ class Tags:
         channel_id: the channel's number there.
     """
 
-    def __init__(self, link: Link, channel_id: int) -> None:
+    def __init__(self, link: AMQPConnection, channel_id: int) -> None:
         self.link = link
         self.channel_id = channel_id
         #: False once RabbitMQ has closed the channel, which gave all of it back

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.transport import DeletedCallback, ParkedMessage, QueueCounts
-from gearmesh.transports.amqp.committing import ASIDE
+from gearmesh.transports.amqp.commit_engine import PARKED_HEADER
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["Inventory"]
+__all__ = ["QueueInventory"]
 
 #: Messages that are taken at a time where they are to be read before they are gone.
-PART: Final = 256
+PURGE_BATCH_MESSAGES: Final = 256
 
 
-class Inventory:
+class QueueInventory:
     """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.SupportsInspection` for what
     each does."""
 
-    link: Link
+    link: AMQPConnection
     topology: Topology
 
     def browse(self, queue: str, limit: int) -> AbstractContextManager[list[Any]]:
@@ -79,7 +79,7 @@ class Inventory:
         """Delete the first ``count`` messages of a queue; how many there were."""
         taken = 0
         while taken < count:
-            with self.browse(queue, min(PART, count - taken)) as messages:
+            with self.browse(queue, min(PURGE_BATCH_MESSAGES, count - taken)) as messages:
                 if not messages:
                     break
                 last = messages[-1]
@@ -121,5 +121,7 @@ def _leads_to(body: bytes, topology: Topology) -> str:
 
 def _first_met(message: Any) -> float | None:
     """Unix seconds at which a worker without its task first got this message; None: it waits for another reason."""
-    met = str((message.properties.get("application_headers") or {}).get(ASIDE) or "").partition(" ")[0]
+    met = str((message.properties.get("application_headers") or {}).get(PARKED_HEADER) or "").partition(" ")[
+        0
+    ]
     return int(met) / 1000 if met.isdigit() else None

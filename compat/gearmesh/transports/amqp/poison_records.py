@@ -12,36 +12,36 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gearmesh.transports.amqp.frames import Publishing, Queue
-from gearmesh.transports.amqp.ledger import Held, digest_of
+from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration
+from gearmesh.transports.amqp.unacked import Unacked, digest_of
 from gearmesh.wire.names import amqp_deaths, amqp_overdue, amqp_suspect
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.channel import Channel
 
-__all__ = ["Suspects"]
+__all__ = ["PoisonRecords"]
 
 #: Seconds a redelivered message waits before it is looked up: RabbitMQ is quicker than the supervisor of who died.
-PAUSE: Final = 0.05
+LOOKUP_DELAY_S: Final = 0.05
 #: Milliseconds for which a message stays suspect.
-LIFE: Final = 86_400_000
+RECORD_TTL_MS: Final = 86_400_000
 
 
-class Suspects:
+class PoisonRecords:
     """What one channel knows and notes down of suspects."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._doubtful: dict[int, Held] = {}
+        self._doubtful: dict[int, Unacked] = {}
         self._due = float("inf")
 
-    def doubt(self, held: Held) -> None:
+    def doubt(self, held: Unacked) -> None:
         """This one was delivered before: it is looked up before it is handed out."""
         if not self._doubtful:
-            self._due = time.monotonic() + PAUSE
+            self._due = time.monotonic() + LOOKUP_DELAY_S
         self._doubtful[held.delivery.id] = held
 
-    def doubtful(self, held: Held) -> bool:
+    def doubtful(self, held: Unacked) -> bool:
         """It was not looked up yet."""
         return held.delivery.id in self._doubtful
 
@@ -74,7 +74,7 @@ class Suspects:
     def expire(self, digest: int) -> None:
         """A process was killed since the message with this checksum ran into its hard limit."""
         channel = self._channel
-        queue = Queue(amqp_overdue(digest), {"x-expires": LIFE}, expires=True)
+        queue = QueueDeclaration(amqp_overdue(digest), {"x-expires": RECORD_TTL_MS}, expires=True)
         channel.link.declarer(channel.topology).ensure(queue)
 
     def note(self, digest: int, *, alone: bool, certain: bool) -> None:
@@ -84,17 +84,17 @@ class Suspects:
         declarer = channel.link.declarer(channel.topology)
         before = declarer.count(name)
         for queue in (name, amqp_suspect(digest)):
-            declarer.ensure(Queue(queue, {"x-expires": LIFE}, expires=True))
+            declarer.ensure(QueueDeclaration(queue, {"x-expires": RECORD_TTL_MS}, expires=True))
         more = 0
         if not before and (certain or before is not None):
             more = 1
         if alone and (more or before):
             more += 4 if certain else 1
-        batch = [Publishing("", name, b"", content_type="text/plain") for _ in range(more)]
+        batch = [OutgoingMessage("", name, b"", content_type="text/plain") for _ in range(more)]
         if batch:
             channel.link.sender(channel.topology).publish(batch)
 
-    def clear(self, held: Held) -> None:
+    def clear(self, held: Unacked) -> None:
         """It is done: nothing is held against it any more."""
         channel = self._channel
         declarer = channel.link.declarer(channel.topology)

@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import NotFound
 
-from gearmesh.transports.amqp.inlet import PAUSE, Arrived, Inlet
 from gearmesh.transports.amqp.message import Message
+from gearmesh.transports.amqp.subscription import ADJUST_INTERVAL_S, FetchedMessage, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gearmesh.transports.amqp.ledger import Held, Ledger
-    from gearmesh.transports.amqp.link import Link
-    from gearmesh.transports.amqp.suspects import Suspects
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.poison_records import PoisonRecords
+    from gearmesh.transports.amqp.unacked import AMQPUnackedDeliveries, Unacked
     from gearmesh.transports.queue_order import QueuePicker
 
-__all__ = ["Handing"]
+__all__ = ["Dispatcher"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 #: Seconds for which what came beyond the prefetch of several queues together may wait here.
-OVERDRAFT: Final = 0.1
+MAX_OVERDRAFT_S: Final = 0.1
 #: Seconds before a lost queue is looked for again.
-MISSED: Final = 1.0
+LOST_QUEUE_RETRY_DELAY_S: Final = 1.0
 
 
-class Handing:
+class Dispatcher:
     """A part of :class:`~.channel.Channel`: between the inlets, where messages wait, and the consumers' callbacks."""
 
-    link: Link
-    ledger: Ledger
-    suspects: Suspects
-    inlets: dict[str, Inlet]
+    link: AMQPConnection
+    ledger: AMQPUnackedDeliveries
+    suspects: PoisonRecords
+    inlets: dict[str, Subscription]
     #: messages that may be handed out and not settled; 0: any number
     wanted: int
     _order: QueuePicker
@@ -54,11 +54,11 @@ class Handing:
         """The channel is open, as far as one knows."""
         raise NotImplementedError
 
-    def put_back(self, helds: Sequence[Held]) -> int:
+    def put_back(self, helds: Sequence[Unacked]) -> int:
         """Put back what was not begun; how many there were."""
         raise NotImplementedError
 
-    def _prepare(self, inlet: Inlet) -> None:
+    def _prepare(self, inlet: Subscription) -> None:
         raise NotImplementedError
 
     def deliver(self, now: float) -> bool:
@@ -91,11 +91,11 @@ class Handing:
         """When :meth:`deliver` has something to do though nothing came; by the monotonic clock."""
         if any(self._ready(inlet) for inlet in list(self.inlets.values())):
             return 0.0
-        over = self._over_since + OVERDRAFT if self._over_since else float("inf")
-        uneven = time.monotonic() + PAUSE if self._uneven else float("inf")
+        over = self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
+        uneven = time.monotonic() + ADJUST_INTERVAL_S if self._uneven else float("inf")
         return min(self._begin_at, over, uneven, self.suspects.due())
 
-    def _next(self) -> Iterator[tuple[Inlet, Arrived]]:
+    def _next(self) -> Iterator[tuple[Subscription, FetchedMessage]]:
         """What may be handed out now, one by one: a callback may cancel a consumer, or raise."""
         while True:
             with self.link.lock:
@@ -119,11 +119,11 @@ class Handing:
             if not some:
                 return
 
-    def _pop(self, inlet: Inlet) -> Arrived | None:
+    def _pop(self, inlet: Subscription) -> FetchedMessage | None:
         with self.link.lock:
             return inlet.waiting.popleft() if self._ready(inlet) else None
 
-    def _ready(self, inlet: Inlet) -> bool:
+    def _ready(self, inlet: Subscription) -> bool:
         """Something of it may be handed out."""
         if not inlet.waiting or not (inlet.no_ack or self._room() > 0):
             return False
@@ -147,7 +147,7 @@ class Handing:
                 inlet.adjust(self.wanted)
             except NotFound as exc:  # somebody else's queue: it may come back
                 log.error("queue %s cannot be read: %s", inlet.queue, exc)
-                self._begin_at = time.monotonic() + MISSED
+                self._begin_at = time.monotonic() + LOST_QUEUE_RETRY_DELAY_S
 
     def _balance(self, now: float) -> None:
         """Take neither more nor less than is wanted of all queues together."""
@@ -158,7 +158,7 @@ class Handing:
         if waiting and room <= 0 and len(self.inlets) > 1:
             if not self._over_since:
                 self._over_since = now
-            elif now - self._over_since >= OVERDRAFT:
+            elif now - self._over_since >= MAX_OVERDRAFT_S:
                 # They may begin sooner elsewhere.
                 self._over_since = 0.0
                 self._paused = True
@@ -178,14 +178,14 @@ class Handing:
                     inlet.adjust(self.wanted)
                     self._uneven = self._uneven or (inlet.room(self.wanted) > 0)
 
-    def _forget_waiting(self, inlet: Inlet) -> None:
+    def _forget_waiting(self, inlet: Subscription) -> None:
         """What nobody has seen is not adrift, but gone: adopted, nobody would ever settle it."""
         for item in inlet.waiting:
             if item.held is not None:
                 self.ledger.forget(item.held.delivery.id)
         inlet.waiting.clear()
 
-    def _return_waiting(self, inlet: Inlet) -> None:
+    def _return_waiting(self, inlet: Subscription) -> None:
         items = [item.held for item in inlet.waiting if item.held is not None]
         inlet.waiting.clear()
         self.put_back(items)

@@ -29,30 +29,30 @@ from msgspec.structs import replace
 from gearmesh.backoff import Backoff
 from gearmesh.errors import ConfigError, GearmeshError, PublishError
 from gearmesh.transports.amqp import frames
-from gearmesh.transports.amqp.declaring import AGES
-from gearmesh.transports.amqp.frames import Delivered, Publishing, Queue, read_properties
-from gearmesh.transports.amqp.sender import SPARE, Sender, repeated
+from gearmesh.transports.amqp.declarer import MAX_DECLARATION_AGE_S
+from gearmesh.transports.amqp.frames import Delivered, OutgoingMessage, QueueDeclaration, read_properties
+from gearmesh.transports.amqp.publisher import BACKUP_HEADER, ConfirmingPublisher, repeated
 from gearmesh.wire.names import AMQP_ALIVE, AMQP_LOOKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gearmesh.transports.amqp.declaring import Declarer
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.declarer import Declarer
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["Spares"]
+__all__ = ["DelayBackups"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 #: Nanoseconds after which a message that has left its wait is on RabbitMQ's disk for certain.
-SAFE: Final = 5 * 10**9
+ON_DISK_AFTER_NS: Final = 5 * 10**9
 #: Nanoseconds between two notes while something waits and no spare is sent.
-NOTED: Final = 60 * 10**9
+MARKER_INTERVAL_NS: Final = 60 * 10**9
 #: Seconds, at the most, between two looks whether somebody else is through with the spares.
-LONGEST: Final = 0.5
+MAX_LOOK_INTERVAL_S: Final = 0.5
 
-_ALIVE: Final = Queue(AMQP_ALIVE, {"x-queue-type": "classic", "x-max-length": 1})
+_ALIVE_QUEUE: Final = QueueDeclaration(AMQP_ALIVE, {"x-queue-type": "classic", "x-max-length": 1})
 
 
 @cache
@@ -78,13 +78,13 @@ class _Watch:
 
     def sent(self, due: int, now: int) -> None:
         """A spare was, at ``now``, of a message that is due then."""
-        self.safe_at = max(self.safe_at, due + SAFE)
+        self.safe_at = max(self.safe_at, due + ON_DISK_AFTER_NS)
         self.longest = max(self.longest, (due - now) / 1e9)
         self.told = max(self.told, now)
 
     def untold(self, now: int) -> bool:
         """It is time for a note."""
-        return self.told < self.safe_at and now >= min(self.safe_at, self.told + NOTED)
+        return self.told < self.safe_at and now >= min(self.safe_at, self.told + MARKER_INTERVAL_NS)
 
 
 #: By broker and vhost.
@@ -104,10 +104,10 @@ class _Spare(NamedTuple):
     body: bytes
 
 
-class Spares:
+class DelayBackups:
     """Those that one connection sends, and its look at all. Used under its link's lock."""
 
-    def __init__(self, link: Link, topology: Topology, declarer: Declarer) -> None:
+    def __init__(self, link: AMQPConnection, topology: Topology, declarer: Declarer) -> None:
         self._link = link
         self._topology = topology
         self._declarer = declarer
@@ -116,7 +116,9 @@ class Spares:
         self._aside = False
         self._told = False
 
-    def add(self, item: Publishing, exchange: str, routing_key: str, due: int, now: int) -> Publishing:
+    def add(
+        self, item: OutgoingMessage, exchange: str, routing_key: str, due: int, now: int
+    ) -> OutgoingMessage:
         """A message that is to wait, with its spare; without one where it waits for too long.
 
         Also where the queue of spares can't be had: what is to be sent is sent.
@@ -130,7 +132,7 @@ class Spares:
             return item
         try:
             self.look()
-            self._declarer.ensure(place, AGES)  # nobody is told if it is gone
+            self._declarer.ensure(place, MAX_DECLARATION_AGE_S)  # nobody is told if it is gone
         except (NotFound, GearmeshError) as exc:  # of a cluster, the node that has it may be away
             self._missing(exc)
             return item
@@ -141,7 +143,7 @@ class Spares:
             routing_key=place.name,
             headers={
                 **(item.headers or {}),
-                SPARE: [exchange, routing_key, self._watch.clock, str(due), str(now)],
+                BACKUP_HEADER: [exchange, routing_key, self._watch.clock, str(due), str(now)],
             },
             mandatory=False,
             queue=None,
@@ -164,7 +166,9 @@ class Spares:
         if place is None or self._link.blocked or not channel.is_open:
             return
         about = ["", "", watch.clock, "0", str(now)]
-        note = Publishing("", place.name, b"", {SPARE: about}, content_type="text/plain", mandatory=False)
+        note = OutgoingMessage(
+            "", place.name, b"", {BACKUP_HEADER: about}, content_type="text/plain", mandatory=False
+        )
         # Without a confirm: if it is lost, more is sent again than need be.
         self._link.send(frames.Writer(channel.channel_id, self._link.frame_max).write(note))
         watch.told = now
@@ -196,7 +200,7 @@ class Spares:
                 )
             self._link.maintain()
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST)
+            pause = min(2 * pause, MAX_LOOK_INTERVAL_S)
 
     def look_aside(self) -> None:
         """The same in a thread of its own, with a connection of its own, once.
@@ -245,7 +249,7 @@ class Spares:
     def _looked_through(self) -> bool:
         """Somebody has been through since RabbitMQ was started."""
         if not self._looked:
-            self._declarer.ensure(_ALIVE)
+            self._declarer.ensure(_ALIVE_QUEUE)
             self._looked = bool(self._declarer.count(AMQP_ALIVE))
         return self._looked
 
@@ -262,7 +266,7 @@ class Spares:
         return True
 
     def _look_through(self) -> None:
-        sender = Sender(self._link, self._topology, self._declarer)
+        sender = ConfirmingPublisher(self._link, self._topology, self._declarer)
         now = time.time_ns()
         reader = _Reader(self._link, now)
         reader.open()
@@ -273,8 +277,8 @@ class Spares:
                 latest[spare.clock] = max(latest.get(spare.clock, 0), spare.sent)
                 if spare.clock == self._watch.clock:  # who sent it may be gone, and say nothing more
                     self._watch.sent(spare.due, spare.sent)
-            gone = [spare for spare in found if spare.due < latest[spare.clock] - SAFE]
-            owed = [spare for spare in found if latest[spare.clock] - SAFE <= spare.due <= now]
+            gone = [spare for spare in found if spare.due < latest[spare.clock] - ON_DISK_AFTER_NS]
+            owed = [spare for spare in found if latest[spare.clock] - ON_DISK_AFTER_NS <= spare.due <= now]
             if owed:
                 log.info(
                     "RabbitMQ has restarted: sent %d delayed messages again that were due meanwhile",
@@ -291,12 +295,14 @@ class Spares:
         finally:
             with suppress(AMQPError, OSError):
                 reader.close()  # what was not acknowledged is back in its place
-        alive = Publishing("", AMQP_ALIVE, b"", content_type="text/plain", transient=True, queue=_ALIVE)
+        alive = OutgoingMessage(
+            "", AMQP_ALIVE, b"", content_type="text/plain", transient=True, queue=_ALIVE_QUEUE
+        )
         sender.publish([alive])
         sender.drop()
         self._looked = True
 
-    def _send_again(self, sender: Sender, owed: Sequence[_Spare], now: int) -> None:
+    def _send_again(self, sender: ConfirmingPublisher, owed: Sequence[_Spare], now: int) -> None:
         """All with the same way, as possible second copies; what can't be sent is kept."""
         try:
             sender.publish([_again(spare) for spare in owed])
@@ -330,7 +336,7 @@ class Spares:
 class _Reader(pyamqp.Channel):  # type: ignore[misc]
     """A channel that keeps what it is sent; of what is due after ``now``, not the body."""
 
-    def __init__(self, link: Link, now: int) -> None:
+    def __init__(self, link: AMQPConnection, now: int) -> None:
         super().__init__(link)
         self._now = now
         self.queue = ""
@@ -339,12 +345,12 @@ class _Reader(pyamqp.Channel):  # type: ignore[misc]
     def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
         """A delivery is complete."""
         properties = read_properties(raw)
-        about: Any = (properties.get("application_headers") or {}).get(SPARE)
+        about: Any = (properties.get("application_headers") or {}).get(BACKUP_HEADER)
         try:
             exchange, routing_key, clock, *times = map(str, about)
             due, sent = map(int, times)
         except (TypeError, ValueError):
-            log.error("a message in a queue of backup copies is none: header %s is %r", SPARE, about)
+            log.error("a message in a queue of backup copies is none: header %s is %r", BACKUP_HEADER, about)
             return
         if due > self._now:
             body = b""
@@ -353,13 +359,15 @@ class _Reader(pyamqp.Channel):  # type: ignore[misc]
         )
 
 
-def _again(spare: _Spare) -> Publishing:
+def _again(spare: _Spare) -> OutgoingMessage:
     """The message of a spare, sent as what may be a second copy."""
     headers = {
-        name: value for name, value in spare.properties["application_headers"].items() if name != SPARE
+        name: value
+        for name, value in spare.properties["application_headers"].items()
+        if name != BACKUP_HEADER
     }
     return repeated(
-        Publishing(
+        OutgoingMessage(
             spare.exchange,
             spare.routing_key,
             spare.body,
@@ -372,10 +380,13 @@ def _again(spare: _Spare) -> Publishing:
     )
 
 
-def _kept(spare: _Spare, times: Sequence[str]) -> Publishing:
+def _kept(spare: _Spare, times: Sequence[str]) -> OutgoingMessage:
     """A spare once more."""
     message = _again(spare)
     about = [spare.exchange, spare.routing_key, *times]
     return replace(
-        message, exchange="", routing_key=spare.queue, headers={**(message.headers or {}), SPARE: about}
+        message,
+        exchange="",
+        routing_key=spare.queue,
+        headers={**(message.headers or {}), BACKUP_HEADER: about},
     )

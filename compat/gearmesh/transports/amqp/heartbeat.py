@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Final
 from amqp.exceptions import AMQPError
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.link import Link
+    from gearmesh.transports.amqp.connection import AMQPConnection
 
-__all__ = ["Keeper"]
+__all__ = ["HeartbeatThread"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 #: Seconds between two looks at the most.
-_MOST: Final = 5.0
+_MAX_CHECK_INTERVAL_S: Final = 5.0
 
 
-class Keeper:
+class HeartbeatThread:
     """A thread beside a connection's owner. It ends with the connection."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: AMQPConnection) -> None:
         self._link = weakref.ref(link)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,13 +60,13 @@ class Keeper:
                 return
             del link
 
-    def _look(self, link: Link) -> float:
+    def _look(self, link: AMQPConnection) -> float:
         link.maintain()
         link.tend()
         if link.lingering:
             link.pump()  # nobody else reads it
             link.let_go()
-        pause = min(_MOST, link.heartbeat / 4 if link.heartbeat else _MOST)
+        pause = min(_MAX_CHECK_INTERVAL_S, link.heartbeat / 4 if link.heartbeat else _MAX_CHECK_INTERVAL_S)
         now = time.monotonic()
         elapsed, self._looked_at = now - self._looked_at, now
         for channel in list(link.consuming):

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 from amqp.exceptions import RecoverableConnectionError
 
-from gearmesh.transports.amqp.frames import DELIVER, Delivered, read_deliver
+from gearmesh.transports.amqp.frames import BASIC_DELIVER, Delivered, read_deliver
 
-__all__ = ["PART", "Frame", "Inbound", "Whole"]
+__all__ = ["INCOMPLETE", "Frame", "FrameReader", "ReceivedMessage"]
 
 _frame = Struct(">BHI")
 _size = Struct(">Q")
@@ -18,7 +18,7 @@ _size = Struct(">Q")
 Frame = tuple[int, int, bytes]
 
 
-class Whole(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """A delivery all of whose frames are here; ``properties`` as they came."""
 
     delivered: Delivered
@@ -27,7 +27,7 @@ class Whole(NamedTuple):
 
 
 #: In place of a delivery of which more is to come.
-PART: Final = ()
+INCOMPLETE: Final = ()
 
 
 class _Incoming:
@@ -42,7 +42,7 @@ class _Incoming:
         self.parts: list[bytes] = []
 
 
-class Inbound:
+class FrameReader:
     """One connection's. Used under its link's lock."""
 
     def __init__(self) -> None:
@@ -75,12 +75,13 @@ class Inbound:
         self._at = end + 1
         return kind, channel, data[at + 7 : end]
 
-    def delivery(self, kind: int, channel: int, payload: bytes) -> Whole | tuple[()] | None:
-        """The delivery that a frame completes; :data:`PART` if more is to come; None for a frame of something else."""
+    def delivery(self, kind: int, channel: int, payload: bytes) -> ReceivedMessage | tuple[()] | None:
+        """The delivery that a frame completes; :data:`INCOMPLETE` if more is to come; None for a frame of something
+        else."""
         incoming = self._incoming.get(channel)
-        if kind == 1 and payload[:4] == DELIVER:
+        if kind == 1 and payload[:4] == BASIC_DELIVER:
             self._incoming[channel] = _Incoming(read_deliver(payload))
-            return PART
+            return INCOMPLETE
         if incoming is None:
             return None
         if kind == 2:
@@ -92,10 +93,10 @@ class Inbound:
         else:
             return None
         if incoming.left > 0:
-            return PART
+            return INCOMPLETE
         del self._incoming[channel]
         parts = incoming.parts
-        return Whole(
+        return ReceivedMessage(
             incoming.delivered, incoming.properties, parts[0] if len(parts) == 1 else b"".join(parts)
         )
 
