@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Publish, Settle, Token, Trigger
-from gearmesh.transports.memory.broker import BROKERS, REMEMBERED, Broker
-from gearmesh.transports.memory.line import Item, Owner
+from gearmesh.transports.memory.broker import BROKERS, MAX_REMEMBERED_BATCHES, Broker
+from gearmesh.transports.memory.queue import ChannelUnacked, StoredMessage
 from gearmesh.wire.state import SUCCESS, TaskState
 
 HOUR = 3600 * 10**9
@@ -21,8 +21,8 @@ HOUR = 3600 * 10**9
 
 def fetched(broker: Broker, count: int, queue: str = "q", consumer: str = "c") -> list[Delivery]:
     for n in range(count):
-        broker.put(queue, Item(b"%d" % n))
-    return [held.delivery for held in broker.fetch(Owner(), consumer, queue, count)]
+        broker.put(queue, StoredMessage(b"%d" % n))
+    return [held.delivery for held in broker.fetch(ChannelUnacked(), consumer, queue, count)]
 
 
 def settle(delivery: Delivery, how: Any = "ack", **fields: Any) -> Commit:
@@ -76,7 +76,7 @@ def test_a_lost_delivery_settles_sends_and_writes_nothing() -> None:
 def test_put_back_messages_stand_at_the_head_in_their_order(hows: list[Any], random: Any) -> None:
     broker = Broker()
     commits = [settle(each, how) for each, how in zip(fetched(broker, len(hows)), hows, strict=True)]
-    broker.put("q", Item(b"old"))
+    broker.put("q", StoredMessage(b"old"))
     random.shuffle(commits)
     assert broker.commit(commits) == ["done"] * len(commits)
     heads = [b"%d" % n for n, how in enumerate(hows) if how == "head"]
@@ -104,9 +104,9 @@ def test_a_repeated_batch_happens_once_and_has_the_same_outcomes() -> None:
 
 def test_only_so_many_batches_are_remembered() -> None:
     broker = Broker()
-    for seq in range(REMEMBERED + 5):
+    for seq in range(MAX_REMEMBERED_BATCHES + 5):
         broker.commit([], Token("p", seq))
-    assert len(broker._sent) == REMEMBERED
+    assert len(broker._sent) == MAX_REMEMBERED_BATCHES
 
 
 class States:
@@ -213,10 +213,10 @@ def test_the_next_delayed_message_is_known_after_a_purge() -> None:
 
 
 def test_a_fetch_takes_no_more_than_it_may_and_numbers_never_repeat() -> None:
-    broker, owner = Broker(), Owner()
+    broker, owner = Broker(), ChannelUnacked()
     for name in ("q", "r"):
         for n in range(3):
-            broker.put(name, Item(b"%d" % n))
+            broker.put(name, StoredMessage(b"%d" % n))
     found = [held for name in ("q", "r", "q") for held in broker.fetch(owner, "c", name, 2)]
     assert [held.item.body for held in found] == [b"0", b"1", b"0", b"1", b"2"]
     ids = [held.delivery.id for held in found]
@@ -225,17 +225,17 @@ def test_a_fetch_takes_no_more_than_it_may_and_numbers_never_repeat() -> None:
 
 
 def test_a_fetch_without_a_lease_holds_nothing() -> None:
-    broker, owner = Broker(), Owner()
-    broker.put("q", Item(b"x"))
+    broker, owner = Broker(), ChannelUnacked()
+    broker.put("q", StoredMessage(b"x"))
     (held,) = broker.fetch(owner, "c", "q", 5, keep=False)
     assert held.item.body == b"x"
     assert (owner.held, broker.count("q").held) == ({}, 0)
 
 
 def test_leases_that_are_given_up_return_in_order_and_settled_ones_do_not() -> None:
-    broker, owner = Broker(), Owner()
+    broker, owner = Broker(), ChannelUnacked()
     for n in range(4):
-        broker.put("q", Item(b"%d" % n))
+        broker.put("q", StoredMessage(b"%d" % n))
     found = broker.fetch(owner, "c", "q", 3)
     broker.commit([settle(found[1].delivery)])
     broker.put_back(found)
@@ -247,7 +247,7 @@ def test_a_delivery_tells_how_often_it_was_lost_and_whether_it_is_suspect() -> N
     (first,) = fetched(broker, 1)
     assert (first.redelivered, first.suspect) == (0, -1)
     broker.recover("c", ["q"], lost=True, running=[first.id])
-    (again,) = broker.fetch(Owner(), "c", "q", 1)
+    (again,) = broker.fetch(ChannelUnacked(), "c", "q", 1)
     assert (again.delivery.redelivered, again.delivery.suspect) == (1, 1)
 
 
@@ -258,8 +258,8 @@ def test_a_queue_is_listed_while_anything_is_in_it() -> None:
     broker = Broker()
     assert broker.count("unheard of").pending == 0
     assert not broker.has("unheard of"), "to look does not make it"
-    broker.put("b", Item(b"x"))
-    broker.put("a", Item(b"x"))
+    broker.put("b", StoredMessage(b"x"))
+    broker.put("a", StoredMessage(b"x"))
     assert broker.queues() == ["a", "b"]
     assert broker.purge("a") == [b"x"]
     assert broker.queues() == ["b"]
@@ -284,6 +284,6 @@ def test_a_name_has_one_broker_as_long_as_it_is_used() -> None:
     one = BROKERS.get("name")
     assert BROKERS.get("name") is one
     assert BROKERS.get("other") is not one
-    one.put("q", Item(b"x"))
+    one.put("q", StoredMessage(b"x"))
     del one
     assert BROKERS.get("name").pending("q", 10) == []

@@ -11,22 +11,26 @@ from hypothesis import strategies as st
 
 from gearmesh.interfaces.commit import Delivery, Settle
 from gearmesh.interfaces.transport import ParkedMessage
-from gearmesh.transports.memory.line import Held, Item, Line, Owner
+from gearmesh.transports.memory.queue import ChannelUnacked, MemoryQueue, StoredMessage, Unacked
 from gearmesh.transports.memory.reaper import Reaper
 
 items = st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12)
 
 
 def hold(
-    line: Line, id: int, consumer: str = "c", item: Item | None = None, owner: Owner | None = None
-) -> Held:
+    line: MemoryQueue,
+    id: int,
+    consumer: str = "c",
+    item: StoredMessage | None = None,
+    owner: ChannelUnacked | None = None,
+) -> Unacked:
     delivery = Delivery(queue=line.name, consumer=consumer, id=id)
-    held = Held(item or Item(b"%d" % id), delivery, owner or Owner())
+    held = Unacked(item or StoredMessage(b"%d" % id), delivery, owner or ChannelUnacked())
     line.hold(held)
     return held
 
 
-def waiting(line: Line) -> list[bytes]:
+def waiting(line: MemoryQueue) -> list[bytes]:
     return [item.body for item in line]
 
 
@@ -39,9 +43,9 @@ def aside(max_age: float = 100, reason: str = "add") -> Settle:
 
 @given(items)
 def test_a_higher_priority_goes_first_and_a_head_goes_before_its_own(puts: list[tuple[int, bool]]) -> None:
-    line, levels = Line("q"), dict[int, list[bytes]]()
+    line, levels = MemoryQueue("q"), dict[int, list[bytes]]()
     for n, (priority, head) in enumerate(puts):
-        line.put(Item(b"%d" % n, priority=priority), head=head)
+        line.put(StoredMessage(b"%d" % n, priority=priority), head=head)
         levels.setdefault(priority, []).insert(0 if head else n, b"%d" % n)
     expected = [body for level in sorted(levels, reverse=True) for body in levels[level]]
     assert waiting(line) == expected
@@ -54,9 +58,9 @@ def test_a_higher_priority_goes_first_and_a_head_goes_before_its_own(puts: list[
 
 
 def test_a_purge_leaves_the_held_messages() -> None:
-    line = Line("q")
-    line.put(Item(b"waits"))
-    line.put_off(Item(b"parked"), 5.0)
+    line = MemoryQueue("q")
+    line.put(StoredMessage(b"waits"))
+    line.put_off(StoredMessage(b"parked"), 5.0)
     hold(line, 1)
     assert sorted(line.purge()) == [b"parked", b"waits"]
     assert (line.count().pending, line.count().aside, line.count().held) == (0, 0, 1)
@@ -67,9 +71,9 @@ def test_a_purge_leaves_the_held_messages() -> None:
 
 @given(st.permutations(range(6)), st.lists(st.integers(0, 3), max_size=3))
 def test_a_dead_consumer_s_messages_return_in_order_before_all_others(ids: list[int], old: list[int]) -> None:
-    line = Line("q")
+    line = MemoryQueue("q")
     for n in old:
-        line.put(Item(b"old %d" % n))
+        line.put(StoredMessage(b"old %d" % n))
     before = waiting(line)
     for id in ids:
         hold(line, id, "dead")
@@ -81,7 +85,7 @@ def test_a_dead_consumer_s_messages_return_in_order_before_all_others(ids: list[
 
 
 def test_a_settled_lease_is_found_no_more() -> None:
-    line, owner = Line("q"), Owner()
+    line, owner = MemoryQueue("q"), ChannelUnacked()
     held = hold(line, 1, owner=owner)
     assert line.find(held.delivery) is held
     assert owner.held == {1: held}
@@ -92,7 +96,7 @@ def test_a_settled_lease_is_found_no_more() -> None:
 
 
 def test_a_consumer_that_ends_as_it_should_blames_nothing() -> None:
-    line = Line("q")
+    line = MemoryQueue("q")
     held = hold(line, 1)
     line.recover("c", lost=False, running=[1])
     assert (held.item.lost, held.item.suspect) == (0, -1)
@@ -111,7 +115,7 @@ def test_a_consumer_that_ends_as_it_should_blames_nothing() -> None:
 def test_a_death_makes_suspects_of_the_messages_that_ran(
     running: list[int] | None, certain: bool, suspects: list[float]
 ) -> None:
-    line = Line("q")
+    line = MemoryQueue("q")
     held = [hold(line, id) for id in (1, 2)]
     line.recover("c", lost=True, running=running, certain=certain)
     assert [each.item.suspect for each in held] == suspects
@@ -119,7 +123,7 @@ def test_a_death_makes_suspects_of_the_messages_that_ran(
 
 
 def test_a_second_uncertain_death_counts_a_quarter_to_a_message_that_was_alone() -> None:
-    line, item = Line("q"), Item(b"x")
+    line, item = MemoryQueue("q"), StoredMessage(b"x")
     found = []
     for id in range(1, 4):
         hold(line, id, item=item)
@@ -133,7 +137,7 @@ def test_a_second_uncertain_death_counts_a_quarter_to_a_message_that_was_alone()
 
 
 def test_a_consumer_is_dead_when_its_counter_stood_still_for_a_lease() -> None:
-    line, reaper = Line("q"), Reaper(10.0)
+    line, reaper = MemoryQueue("q"), Reaper(10.0)
     hold(line, 1, "other")
     line.beat("other")
     assert reaper.look([line], "me", 100.0) == 10.0, "the silence counts from the first look"
@@ -146,7 +150,7 @@ def test_a_consumer_is_dead_when_its_counter_stood_still_for_a_lease() -> None:
 
 
 def test_a_reaper_lets_its_own_consumer_and_idle_ones_be() -> None:
-    line, reaper = Line("q"), Reaper(1.0)
+    line, reaper = MemoryQueue("q"), Reaper(1.0)
     hold(line, 1, "me")
     line.beat("idle")
     for now in (0.0, 100.0):
@@ -156,7 +160,7 @@ def test_a_reaper_lets_its_own_consumer_and_idle_ones_be() -> None:
 
 
 def test_a_reaper_forgets_a_consumer_that_holds_nothing_meanwhile() -> None:
-    line, reaper = Line("q"), Reaper(1.0)
+    line, reaper = MemoryQueue("q"), Reaper(1.0)
     held = hold(line, 1, "other")
     reaper.look([line], "me", 0.0)
     line.release(held)
@@ -169,7 +173,7 @@ def test_a_reaper_forgets_a_consumer_that_holds_nothing_meanwhile() -> None:
 
 
 def test_an_unknown_task_goes_to_the_tail_once_and_is_then_parked_ever_longer() -> None:
-    line, item, now, pauses = Line("q"), Item(b"x"), 100.0, []
+    line, item, now, pauses = MemoryQueue("q"), StoredMessage(b"x"), 100.0, []
     assert not line.set_aside(item, aside(math.inf), now, 0)
     assert line.take() is item, "another worker may want it at once"
     for _ in range(14):
@@ -188,7 +192,7 @@ def test_an_unknown_task_goes_to_the_tail_once_and_is_then_parked_ever_longer() 
 
 
 def test_an_unknown_task_becomes_a_dead_letter_after_its_greatest_age() -> None:
-    line, item = Line("q"), Item(b"x")
+    line, item = MemoryQueue("q"), StoredMessage(b"x")
     assert not line.set_aside(item, aside(10), 100.0, 1000.0)
     assert line.take() is item
     assert not line.set_aside(item, aside(10), 109.9, 1009.9)
@@ -202,23 +206,23 @@ def test_an_unknown_task_becomes_a_dead_letter_after_its_greatest_age() -> None:
 
 
 def test_parked_messages_return_behind_all_others_in_the_order_of_their_times() -> None:
-    line = Line("q")
+    line = MemoryQueue("q")
     for body, due in ((b"late", 3.0), (b"soon", 1.0), (b"tie", 1.0), (b"far", 9.0)):
-        line.put_off(Item(body), due)
-    line.put(Item(b"waits"))
+        line.put_off(StoredMessage(body), due)
+    line.put(StoredMessage(b"waits"))
     line.return_aside(3.0)
     assert waiting(line) == [b"waits", b"soon", b"tie", b"late"]
     assert line.next_return() == 9.0
 
 
 def test_the_list_of_parked_messages_has_first_those_that_are_away() -> None:
-    line, unknown, back = Line("q"), Item(b"unknown"), Item(b"back")
+    line, unknown, back = MemoryQueue("q"), StoredMessage(b"unknown"), StoredMessage(b"back")
     line.set_aside(unknown, aside(), 10.0, 0)
     line.set_aside(back, aside(), 20.0, 0)
     assert line.take() is unknown
     line.set_aside(unknown, aside(), 30.0, 0)
-    line.put_off(Item(b"rated"), 31.0)
-    line.put(Item(b"ordinary"))
+    line.put_off(StoredMessage(b"rated"), 31.0)
+    line.put(StoredMessage(b"ordinary"))
     expected = [
         ParkedMessage(b"unknown", 1000.05, 980.0),
         ParkedMessage(b"rated", 1001.0, None),
@@ -234,9 +238,9 @@ def test_the_list_of_parked_messages_has_first_those_that_are_away() -> None:
 
 
 def test_the_same_bytes_dead_twice_are_one_dead_letter_with_its_last_reason() -> None:
-    line = Line("q")
+    line = MemoryQueue("q")
     for body, reason, unix in ((b"x", "one", 1.0), (b"y", "other", 2.0), (b"x", "two", 3.0)):
-        line.bury(Item(body), reason, unix)
+        line.bury(StoredMessage(body), reason, unix)
     first, second = line.dead(10)
     assert (first.body, second.body) == (b"y", b"x"), "the longest dead first"
     assert (second.reason, second.count, second.first, second.last) == ("two", 2, 1.0, 3.0)
@@ -246,10 +250,10 @@ def test_the_same_bytes_dead_twice_are_one_dead_letter_with_its_last_reason() ->
 
 @pytest.mark.parametrize(("retry", "expected"), [(True, [b"waits", b"x"]), (False, [b"waits"])])
 def test_dead_letters_are_taken_once(retry: bool, expected: list[bytes]) -> None:
-    line = Line("q")
-    line.put(Item(b"waits"))
-    line.bury(Item(b"x", lost=3, suspect=2), "why", 1.0)
-    line.bury(Item(b"y"), "why", 1.0)
+    line = MemoryQueue("q")
+    line.put(StoredMessage(b"waits"))
+    line.bury(StoredMessage(b"x", lost=3, suspect=2), "why", 1.0)
+    line.bury(StoredMessage(b"y"), "why", 1.0)
     ids = [hashlib.sha1(b"x").hexdigest(), "unknown"]
     assert [line.take_dead(ids, retry) for _ in range(2)] == [1, 0]
     assert waiting(line) == expected

@@ -16,14 +16,14 @@ from kombu.transport.virtual import BrokerState
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, ParkedMessage, QueueCounts, RateRequest
 from gearmesh.shared import SharedByName
-from gearmesh.transports.memory.line import Held, Item, Line, Owner
+from gearmesh.transports.memory.queue import ChannelUnacked, MemoryQueue, StoredMessage, Unacked
 from gearmesh.transports.rate_limit import LocalRateLimiter
 from gearmesh.wire.state import TaskState
 
 __all__ = ["BROKERS", "Broker", "States"]
 
 #: Batches whose outcomes are remembered, in case they are repeated.
-REMEMBERED = 10_000
+MAX_REMEMBERED_BATCHES = 10_000
 
 
 class States(Protocol):
@@ -54,19 +54,19 @@ class Broker:
         self.changed = threading.Condition(threading.RLock())
         #: kombu's exchanges and bindings.
         self.exchanges = BrokerState()
-        self._lines: dict[str, Line] = {}
-        self._delayed: list[tuple[int, int, str, Item]] = []
+        self._lines: dict[str, MemoryQueue] = {}
+        self._delayed: list[tuple[int, int, str, StoredMessage]] = []
         self._numbers = count(1)
         self._sent: OrderedDict[tuple[str, int], list[Outcome]] = OrderedDict()
         self._rates = LocalRateLimiter()
 
     # -- queues (the caller holds the lock where it uses a Line) ----------------------------------
 
-    def line(self, queue: str) -> Line:
+    def line(self, queue: str) -> MemoryQueue:
         """A queue; it begins to exist when it is first named."""
         found = self._lines.get(queue)
         if found is None:
-            found = self._lines[queue] = Line(queue)
+            found = self._lines[queue] = MemoryQueue(queue)
         return found
 
     def has(self, queue: str) -> bool:
@@ -78,15 +78,17 @@ class Broker:
         with self.changed:
             self._lines.pop(queue, None)
 
-    def put(self, queue: str, item: Item) -> None:
+    def put(self, queue: str, item: StoredMessage) -> None:
         """Let an item wait in a queue."""
         with self.changed:
             self.line(queue).put(item)
             self.changed.notify_all()
 
-    def fetch(self, owner: Owner, consumer: str, queue: str, most: int, *, keep: bool = True) -> list[Held]:
+    def fetch(
+        self, owner: ChannelUnacked, consumer: str, queue: str, most: int, *, keep: bool = True
+    ) -> list[Unacked]:
         """Take up to ``most`` items; ``keep``: under a lease. Counts as a heartbeat."""
-        taken: list[Held] = []
+        taken: list[Unacked] = []
         with self.changed:
             line = self.line(queue)
             line.beat(consumer)
@@ -95,13 +97,13 @@ class Broker:
                 delivery = Delivery(
                     queue=queue, consumer=consumer, id=number, redelivered=item.lost, suspect=item.suspect
                 )
-                held = Held(item, delivery, owner)
+                held = Unacked(item, delivery, owner)
                 if keep:
                     line.hold(held)
                 taken.append(held)
         return taken
 
-    def put_back(self, leases: Iterable[Held]) -> None:
+    def put_back(self, leases: Iterable[Unacked]) -> None:
         """Give leases up: their items go before all others, in the order they had."""
         with self.changed:
             for held in sorted(leases, key=lambda held: held.delivery.id, reverse=True):
@@ -141,7 +143,7 @@ class Broker:
                     outcomes[index] = self._commit(commits[index], states)
             if key is not None:
                 self._sent[key] = list(outcomes)
-                if len(self._sent) > REMEMBERED:
+                if len(self._sent) > MAX_REMEMBERED_BATCHES:
                     self._sent.popitem(last=False)
             self.changed.notify_all()
             return outcomes
@@ -168,13 +170,13 @@ class Broker:
         return "done"
 
     def _publish(self, publish: Publish) -> None:
-        item = Item(publish.body, priority=publish.priority)
+        item = StoredMessage(publish.body, priority=publish.priority)
         if publish.eta_ns > time.time_ns():
             heapq.heappush(self._delayed, (publish.eta_ns, next(self._numbers), publish.queue, item))
         else:
             self.line(publish.queue).put(item)
 
-    def _settle(self, held: Held, settle: Settle) -> Outcome:
+    def _settle(self, held: Unacked, settle: Settle) -> Outcome:
         line, item = self.line(held.delivery.queue), held.item
         line.release(held)
         if settle.how == "head":
@@ -249,7 +251,7 @@ class Broker:
     def count(self, queue: str) -> QueueCounts:
         """How many messages are where."""
         with self.changed:
-            return self._lines[queue].count() if queue in self._lines else Line(queue).count()
+            return self._lines[queue].count() if queue in self._lines else MemoryQueue(queue).count()
 
     def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         """The messages that are out of the way and return first."""

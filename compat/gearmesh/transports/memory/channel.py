@@ -24,8 +24,8 @@ from gearmesh.interfaces.transport import (
     RateRequest,
 )
 from gearmesh.transports.memory.broker import States
-from gearmesh.transports.memory.line import Held, Owner
 from gearmesh.transports.memory.messages import receive, to_item
+from gearmesh.transports.memory.queue import ChannelUnacked, Unacked
 from gearmesh.transports.memory.reaper import Reaper
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Channel"]
 
 #: Messages fetched at once when prefetch is unlimited.
-BATCH: Final = 256
+MAX_FETCH_MESSAGES: Final = 256
 #: Seconds without a heartbeat after which a consumer is taken for dead, unless the option ``lease`` says so.
-LEASE: Final = 30.0
+DEFAULT_LEASE_S: Final = 30.0
 
 Callback = Callable[[Message], object]
 
@@ -51,8 +51,8 @@ class QoS(virtual.QoS):  # type: ignore[misc]
     def room(self) -> int:
         """How many more may be fetched now."""
         if not self.prefetch_count:
-            return BATCH
-        return max(0, min(BATCH, self.prefetch_count - len(self.channel.owner.held)))
+            return MAX_FETCH_MESSAGES
+        return max(0, min(MAX_FETCH_MESSAGES, self.prefetch_count - len(self.channel.owner.held)))
 
     def can_consume(self) -> bool:
         return self.room() > 0
@@ -103,8 +103,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._leaves = ledger is not None
         name = options.get("consumer") or getattr(ledger, "consumer", "")
         self.consumer: str = name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        self.owner = Owner()
-        self._reaper = Reaper(float(options.get("lease", LEASE)))
+        self.owner = ChannelUnacked()
+        self._reaper = Reaper(float(options.get("lease", DEFAULT_LEASE_S)))
         self._woken = False
         self._callbacks: dict[str, tuple[str, bool, Callback]] = {}
         self._turns = count()
@@ -181,7 +181,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     # -- receiving: the transport calls these with the broker's lock held -----------------------------
 
-    def look(self, now: float) -> tuple[list[tuple[str, Held]], float]:
+    def look(self, now: float) -> tuple[list[tuple[str, Unacked]], float]:
         """Fetch what there is room for, in turn from each queue, and keep house.
 
         Returns (consumer tag, lease) pairs, and seconds until it must look again though nothing changed.
@@ -193,7 +193,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             if self.consumer in line.held:
                 line.beat(self.consumer)
                 soonest = min(soonest, self._reaper.lease / 3)
-        got: list[tuple[str, Held]] = []
+        got: list[tuple[str, Unacked]] = []
         room = self.qos.room()
         start = next(self._turns) % len(tags) if tags else 0
         for tag in tags[start:] + tags[:start]:
@@ -205,7 +205,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             room -= len(taken)
         return got, soonest
 
-    def hand_over(self, got: Sequence[tuple[str, Held]]) -> None:
+    def hand_over(self, got: Sequence[tuple[str, Unacked]]) -> None:
         """Call the consumers (without the lock). What a failing or cancelled one did not see goes back."""
         for index, (tag, held) in enumerate(got):
             if tag not in self._callbacks:

@@ -9,25 +9,25 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.transports.memory.line import Held, Item
+from gearmesh.transports.memory.queue import StoredMessage, Unacked
 
 __all__ = ["receive", "tag_of", "to_item"]
 
 
-def to_item(message: dict[str, Any], priority: int) -> Item:
+def to_item(message: dict[str, Any], priority: int) -> StoredMessage:
     """A message as :meth:`Channel.prepare_message` made it, ready to wait."""
     if message["content-type"] == SIGNATURE_CONTENT_TYPE:
         body = message["body"]
-        return Item(body.encode() if isinstance(body, str) else bytes(body), priority=priority)
-    return Item(cast(str, dumps(message)).encode(), envelope=True, priority=priority)
+        return StoredMessage(body.encode() if isinstance(body, str) else bytes(body), priority=priority)
+    return StoredMessage(cast(str, dumps(message)).encode(), envelope=True, priority=priority)
 
 
-def tag_of(held: Held) -> str:
+def tag_of(held: Unacked) -> str:
     """kombu's delivery tag; the queue's name is in it, so that a tag is all an ack needs."""
     return f"{held.delivery.id}:{held.delivery.queue}"
 
 
-def receive(held: Held, channel: Any, consumer_tag: str) -> Message:
+def receive(held: Unacked, channel: Any, consumer_tag: str) -> Message:
     """The message a consumer's callback gets; it carries ``delivery``."""
     delivery = held.delivery
     info = {

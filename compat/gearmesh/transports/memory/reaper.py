@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import inf
 
-from gearmesh.transports.memory.line import Line
+from gearmesh.transports.memory.queue import MemoryQueue
 
 __all__ = ["Reaper"]
 
@@ -22,7 +22,7 @@ class Reaper:
         #: (queue, consumer) -> (heartbeat counter, since when it is known to stand there)
         self._seen: dict[tuple[str, str], tuple[int, float]] = {}
 
-    def look(self, lines: Collection[Line], me: str, now: float) -> float:
+    def look(self, lines: Collection[MemoryQueue], me: str, now: float) -> float:
         """Put back what consumers held that stood still for a whole lease.
 
         Returns seconds until the next one may be due; infinity when nobody else holds anything.

@@ -14,7 +14,7 @@ from gearmesh.transports.memory.channel import Channel as MemoryChannel
 __all__ = ["Transport"]
 
 #: Longest single wait in seconds; the system refuses much longer ones.
-LONG: Final = 3600.0
+MAX_WAIT_S: Final = 3600.0
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
@@ -61,7 +61,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         while True:
             with changed:
                 now = time.monotonic()
-                pauses = [LONG]
+                pauses = [MAX_WAIT_S]
                 due = self.broker.advance()
                 if due is not None:
                     pauses.append(due)

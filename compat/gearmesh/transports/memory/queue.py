@@ -11,15 +11,15 @@ from itertools import chain, count, islice
 from gearmesh.interfaces.commit import Delivery, Settle
 from gearmesh.interfaces.transport import DeadLetter, ParkedMessage, QueueCounts
 
-__all__ = ["Held", "Item", "Line", "Owner"]
+__all__ = ["ChannelUnacked", "MemoryQueue", "StoredMessage", "Unacked"]
 
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
-SHORTEST = 0.05
-LONGEST = 30.0
+MIN_PARK_S = 0.05
+MAX_PARK_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
-class Item:
+class StoredMessage:
     """A message: the same object wherever it waits, so two with identical bytes are two."""
 
     body: bytes
@@ -44,22 +44,22 @@ class Item:
 
 
 @dataclass(slots=True, eq=False)
-class Owner:
+class ChannelUnacked:
     """What one channel has fetched and nobody has settled, by id."""
 
-    held: dict[int, Held] = field(default_factory=dict)
+    held: dict[int, Unacked] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class Unacked:
     """A lease: this item is with that delivery's consumer."""
 
-    item: Item
+    item: StoredMessage
     delivery: Delivery
-    owner: Owner
+    owner: ChannelUnacked
 
 
-class Line:
+class MemoryQueue:
     """A queue: waiting, held and set-aside items, dead letters, and its consumers' heartbeats.
 
     Not locked: the broker's lock guards every call.
@@ -68,13 +68,13 @@ class Line:
     def __init__(self, name: str) -> None:
         self.name = name
         #: priority -> items in order; no deque is ever empty
-        self._waiting: dict[int, deque[Item]] = {}
+        self._waiting: dict[int, deque[StoredMessage]] = {}
         #: consumer -> what it holds, oldest first
-        self.held: dict[str, dict[int, Held]] = {}
+        self.held: dict[str, dict[int, Unacked]] = {}
         #: consumer -> number of its last heartbeat; no number comes twice
         self.beats: dict[str, int] = {}
         #: heap of (monotonic time of return, tie, item)
-        self._aside: list[tuple[float, int, Item]] = []
+        self._aside: list[tuple[float, int, StoredMessage]] = []
         self._ties = count(1)
         self._dead: dict[bytes, DeadLetter] = {}
 
@@ -82,14 +82,14 @@ class Line:
         """How many wait."""
         return sum(map(len, self._waiting.values()))
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[StoredMessage]:
         return chain.from_iterable(self._waiting[level] for level in sorted(self._waiting, reverse=True))
 
-    def peek(self, limit: int) -> list[Item]:
+    def peek(self, limit: int) -> list[StoredMessage]:
         """The first ``limit`` waiting items."""
         return list(islice(self, limit))
 
-    def put(self, item: Item, *, head: bool = False) -> None:
+    def put(self, item: StoredMessage, *, head: bool = False) -> None:
         """Let an item wait behind, or before, all others of its priority."""
         level = self._waiting.setdefault(item.priority, deque())
         if head:
@@ -97,7 +97,7 @@ class Line:
         else:
             level.append(item)
 
-    def take(self) -> Item | None:
+    def take(self) -> StoredMessage | None:
         """The first waiting item: the highest priority, then the longest waiting."""
         if not self._waiting:
             return None
@@ -134,17 +134,17 @@ class Line:
 
     # -- leases ---------------------------------------------------------------------------------
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: Unacked) -> None:
         """Note a lease."""
         delivery = held.delivery
         self.held.setdefault(delivery.consumer, {})[delivery.id] = held
         held.owner.held[delivery.id] = held
 
-    def find(self, delivery: Delivery) -> Held | None:
+    def find(self, delivery: Delivery) -> Unacked | None:
         """The lease of a delivery, or None when it was lost or settled."""
         return self.held.get(delivery.consumer, {}).get(delivery.id)
 
-    def release(self, held: Held) -> None:
+    def release(self, held: Unacked) -> None:
         """End a lease, whatever becomes of its item."""
         delivery = held.delivery
         theirs = self.held[delivery.consumer]
@@ -179,7 +179,7 @@ class Line:
 
     # -- set aside and dead -----------------------------------------------------------------------
 
-    def set_aside(self, item: Item, settle: Settle, now: float, unix: float) -> bool:
+    def set_aside(self, item: StoredMessage, settle: Settle, now: float, unix: float) -> bool:
         """To the tail at the first meeting; later out of the way for a while; at last a dead letter: then True."""
         if item.met is None:
             item.met = now
@@ -188,12 +188,12 @@ class Line:
             self.bury(item, f"no worker has registered the task {settle.reason}".rstrip(), unix)
             return True
         else:
-            pause = min(LONGEST, SHORTEST * 2.0 ** min(item.rounds, 16))
+            pause = min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(item.rounds, 16))
             item.rounds += 1
             heapq.heappush(self._aside, (now + pause, next(self._ties), item))
         return False
 
-    def put_off(self, item: Item, due: float) -> None:
+    def put_off(self, item: StoredMessage, due: float) -> None:
         """Out of the way until ``due`` by the monotonic clock."""
         heapq.heappush(self._aside, (due, next(self._ties), item))
 
@@ -201,7 +201,7 @@ class Line:
         """See :class:`gearmesh.interfaces.transport.SupportsParkedListing`; ``now`` by the monotonic clock, ``unix``
         seconds."""
 
-        def since(item: Item) -> float | None:
+        def since(item: StoredMessage) -> float | None:
             return None if item.met is None else unix + item.met - now
 
         first = heapq.nsmallest(limit, self._aside, key=lambda entry: entry[:2])
@@ -218,7 +218,7 @@ class Line:
         while self._aside and self._aside[0][0] <= now:
             self.put(heapq.heappop(self._aside)[2])
 
-    def bury(self, item: Item, reason: str, unix: float) -> None:
+    def bury(self, item: StoredMessage, reason: str, unix: float) -> None:
         """Make a dead letter; the same bytes again only count."""
         old = self._dead.pop(item.body, None)
         self._dead[item.body] = DeadLetter(
@@ -240,5 +240,5 @@ class Line:
         for letter in letters:
             del self._dead[letter.body]
             if retry:
-                self.put(Item(letter.body))
+                self.put(StoredMessage(letter.body))
         return len(letters)
