@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gearmesh.backends.amqp import AMQPBackend
-from gearmesh.backends.amqp.groups import CROSSED
+from gearmesh.backends.amqp.group_claims import GO_TAKE_TIMEOUT_S
 from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
@@ -414,7 +414,7 @@ def test_who_looks_leaves_it_to_go_as_well(backend: AMQPBackend, go: GoSide) -> 
     began = time.monotonic()
     assert eventually(lambda: not_busy(backend, group, members[0], 2))
     assert backend.gather(group, 2, members[0], True) is True, "it has waited already"
-    assert time.monotonic() - began < 2 * CROSSED
+    assert time.monotonic() - began < 2 * GO_TAKE_TIMEOUT_S
 
 
 def test_what_go_leaves_is_taken(backend: AMQPBackend, open_amqp: Open, go: GoSide) -> None:
@@ -425,7 +425,7 @@ def test_what_go_leaves_is_taken(backend: AMQPBackend, open_amqp: Open, go: GoSi
     other = open_amqp()
     began = time.monotonic()
     assert asked(backend, group, members, members[1]) is True
-    assert time.monotonic() - began >= CROSSED
+    assert time.monotonic() - began >= GO_TAKE_TIMEOUT_S
     assert asked(other, group, members, members[0]) is False
 
 

@@ -160,7 +160,7 @@ class TestMemcacheBackend(BackendContract):
     def test_a_lock_go_forgot_counts_for_a_while(
         self, backend: Backend, raw: Raw, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gearmesh.backends.memcache.backend.LOCKED_FOR", 0.3)
+        monkeypatch.setattr("gearmesh.backends.memcache.backend.GROUP_LOCK_TIMEOUT_S", 0.3)
         meta = self.group(backend, 1)
         raw.set(meta.GroupUUID, encode_group(msgspec.structs.replace(meta, Lock=True)))
         began = time.monotonic()
@@ -252,7 +252,7 @@ def test_a_restart_costs_no_error(make_memcached: Callable[..., MemcachedServer]
 def test_a_server_that_hangs_is_told_within_seconds(
     make_memcached: Callable[..., MemcachedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gearmesh.backends.memcache.servers.TIMEOUT", 0.3)
+    monkeypatch.setattr("gearmesh.backends.memcache.servers.ANSWER_TIMEOUT_S", 0.3)
     server = make_memcached()
     one = open_url(server.url, expire=60)
     server.pause()

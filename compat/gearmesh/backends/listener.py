@@ -11,15 +11,15 @@ from typing import Any
 from gearmesh.backends.announcer import Announcer
 from gearmesh.backoff import Backoff
 
-__all__ = ["LOOK", "Hear", "Listener", "redis_channel"]
+__all__ = ["STOP_CHECK_INTERVAL_S", "Hear", "Listener", "redis_channel"]
 
 log = logging.getLogger("gearmesh.listener")
 
 #: Seconds after which a listener looks whether it is still wanted.
-LOOK = 1.0
+STOP_CHECK_INTERVAL_S = 1.0
 
-#: Makes a subscription. It gives the words of each announcement, and nothing (an empty list) after :data:`LOOK` seconds
-#: of silence; closing it ends it.
+#: Makes a subscription. It gives the words of each announcement, and nothing (an empty list) after
+#: :data:`STOP_CHECK_INTERVAL_S` seconds of silence; closing it ends it.
 Hear = Callable[[], Generator[list[str], None, None]]
 
 
@@ -101,7 +101,7 @@ def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | N
         with contextlib.closing(client.pubsub()) as pubsub:
             pubsub.subscribe(channel)
             while True:
-                message = pubsub.get_message(timeout=LOOK)
+                message = pubsub.get_message(timeout=STOP_CHECK_INTERVAL_S)
                 if message is not None and message["type"] == "message":
                     yield message["data"].decode(errors="replace").split(" ")
                 elif message is not None and message["type"] == "subscribe" and missed is not None:

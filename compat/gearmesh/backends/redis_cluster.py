@@ -23,9 +23,9 @@ __all__ = ["ClusterBackend"]
 #: Go: a mutex that nobody released ends by itself.
 MUTEX_MS = 8000
 #: Bytes of a state in which its word is found, unless its name is very long.
-HEAD = 512
-_WORD = b',"State":"'
-_FINAL = (SUCCESS.encode(), FAILURE.encode())
+STATE_HEAD_BYTES = 512
+_STATE_FIELD = b',"State":"'
+_FINAL_STATES = (SUCCESS.encode(), FAILURE.encode())
 
 
 class ClusterBackend(RedisBackend):
@@ -79,7 +79,7 @@ class ClusterBackend(RedisBackend):
     def _leading(self, uuids: Sequence[str]) -> int:
         with self._redis.pipeline() as pipe:
             for uuid in uuids:
-                pipe.getrange(uuid, 0, HEAD - 1)
+                pipe.getrange(uuid, 0, STATE_HEAD_BYTES - 1)
             heads = pipe.execute(raise_on_error=False)
         for i, (uuid, head) in enumerate(zip(uuids, heads, strict=True)):
             if isinstance(head, Exception) or not self._final(uuid, head):
@@ -87,11 +87,11 @@ class ClusterBackend(RedisBackend):
         return len(uuids)
 
     def _final(self, uuid: str, head: bytes) -> bool:
-        at = head.find(_WORD)
+        at = head.find(_STATE_FIELD)
         if at < 0 and head:  # another program wrote it, or its name is long
             body = self._redis.get(uuid)
             return body is not None and state_from(uuid, body).final
-        return at >= 0 and head[at + len(_WORD) :].partition(b'"')[0] in _FINAL
+        return at >= 0 and head[at + len(_STATE_FIELD) :].partition(b'"')[0] in _FINAL_STATES
 
     def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:
         """Under Go's mutex, which is in another slot than the group."""

@@ -17,7 +17,7 @@ from gearmesh.wire.names import periodic_fired
 __all__ = ["RedisLock"]
 
 #: Go: a lock is tried so often again, at once, since the pause between tries is never set.
-RETRIES: Final = 3
+MAX_RETRIES: Final = 3
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class RedisLock:
 
 def _repeated(call: Callable[[], T]) -> T:
     try:
-        for _ in range(RETRIES):
+        for _ in range(MAX_RETRIES):
             with contextlib.suppress(*CONNECTION_ERRORS):
                 return call()
         return call()

@@ -13,8 +13,8 @@ from typing import Any
 
 import amqp
 
-from gearmesh.backends.amqp.links import HEARTBEAT, PATIENCE, Publishing
-from gearmesh.backends.listener import LOOK, Hear
+from gearmesh.backends.amqp.connection_pool import ANSWER_TIMEOUT_S, HEARTBEAT_INTERVAL_S, StateMessage
+from gearmesh.backends.listener import STOP_CHECK_INTERVAL_S, Hear
 from gearmesh.wire.names import AMQP_DONE, done_queue
 from gearmesh.wire.state import TaskState
 
@@ -26,10 +26,10 @@ def declare_exchange(channel: Any) -> None:
     channel.exchange_declare(AMQP_DONE, "fanout", durable=False, auto_delete=False)
 
 
-def announcement(states: Sequence[TaskState]) -> list[Publishing]:
+def announcement(states: Sequence[TaskState]) -> list[StateMessage]:
     """The message that tells of the final ones among these; none if none are."""
     uuids = [state.TaskUUID for state in states if state.final]
-    return [Publishing(AMQP_DONE, "", " ".join(uuids).encode(), transient=True)] if uuids else []
+    return [StateMessage(AMQP_DONE, "", " ".join(uuids).encode(), transient=True)] if uuids else []
 
 
 def listening(options: dict[str, Any]) -> Hear:
@@ -37,7 +37,10 @@ def listening(options: dict[str, Any]) -> Hear:
 
     def hear() -> Generator[list[str], None, None]:
         connection = amqp.Connection(
-            connect_timeout=PATIENCE, write_timeout=PATIENCE, heartbeat=HEARTBEAT, **options
+            connect_timeout=ANSWER_TIMEOUT_S,
+            write_timeout=ANSWER_TIMEOUT_S,
+            heartbeat=HEARTBEAT_INTERVAL_S,
+            **options,
         )
         heard: list[str] = []
 
@@ -54,7 +57,7 @@ def listening(options: dict[str, Any]) -> Hear:
             channel.basic_consume(queue, no_ack=True, callback=note)
             while True:
                 with contextlib.suppress(TimeoutError):
-                    connection.drain_events(timeout=LOOK)
+                    connection.drain_events(timeout=STOP_CHECK_INTERVAL_S)
                 connection.heartbeat_tick()
                 words, heard[:] = heard[:], []
                 yield words

@@ -11,12 +11,12 @@ from typing import Any
 import amqp
 import msgspec
 
-from gearmesh.backends.amqp import metas
+from gearmesh.backends.amqp import group_meta
 from gearmesh.backends.amqp.announcing import listening
-from gearmesh.backends.amqp.groups import Groups
-from gearmesh.backends.amqp.kept import Kept
+from gearmesh.backends.amqp.connection_pool import CONNECTION_ERRORS, ConnectionPool, PooledConnection
+from gearmesh.backends.amqp.group_claims import GroupClaims
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.links import CONNECTION_ERRORS, Link, Links
+from gearmesh.backends.amqp.state_cache import StateCache
 from gearmesh.backends.amqp.states import States
 from gearmesh.backends.listener import Listener
 from gearmesh.config import AMQPConfig
@@ -29,9 +29,9 @@ from gearmesh.wire.state import GroupMeta, TaskState
 __all__ = ["AMQPBackend"]
 
 #: Groups of which it is remembered how many leading members are final.
-GROUPS = 1024
+MAX_CACHED_GROUPS = 1024
 #: Members that are looked at together by :meth:`AMQPBackend.finished`: at first, and at the most.
-FIRST, MOST = 2, 256
+FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 256
 
 
 class AMQPBackend:
@@ -99,12 +99,12 @@ class AMQPBackend:
     def create_group(self, meta: GroupMeta) -> None:
         parts = self._parts.get()
         with _refusals(), parts.links.lend() as link:
-            metas.store(link.channel, parts.layout, meta)
+            group_meta.store(link.channel, parts.layout, meta)
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         parts = self._parts.get()
         with _refusals(), parts.links.lend() as link:
-            meta = metas.read(link.channel, group_uuid)
+            meta = group_meta.read(link.channel, group_uuid)
             if meta is None or meta.ChordTriggered:
                 return meta
             triggered = link.channel.size(chord_triggered_queue(group_uuid)) is not None
@@ -115,18 +115,18 @@ class AMQPBackend:
         parts = self._parts.get()
         with parts.lock:
             known = parts.known.get(meta.GroupUUID, 0)
-        size = FIRST
+        size = FIRST_READ_MEMBERS
         while known < len(members):
             part = self.read(members[known : known + size])
             done = next((i for i, state in enumerate(part) if state is None or not state.final), len(part))
             known += done
             if done < len(part):
                 break
-            size = min(size * 4, MOST)
+            size = min(size * 4, MAX_READ_MEMBERS)
         with parts.lock:
             parts.known[meta.GroupUUID] = max(known, parts.known.get(meta.GroupUUID, 0))
             parts.known.move_to_end(meta.GroupUUID)
-            while len(parts.known) > GROUPS:
+            while len(parts.known) > MAX_CACHED_GROUPS:
                 parts.known.popitem(last=False)
         return known >= len(members)
 
@@ -175,12 +175,12 @@ class _Parts:
 
     def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
         self.layout = layout
-        self.kept = Kept(expire)
+        self.kept = StateCache(expire)
         self.states = States(layout, self.kept)
-        self.links = Links(lambda: Link(options, self.states.prepare))
+        self.links = ConnectionPool(lambda: PooledConnection(options, self.states.prepare))
         errors = (*CONNECTION_ERRORS, amqp.ChannelError)
         self.listener = Listener(listening(options), errors, f"exchange {AMQP_DONE}")
-        self.groups = Groups(layout, self.links, self.states)
+        self.groups = GroupClaims(layout, self.links, self.states)
         self.lock = threading.Lock()
         #: group -> how many leading members are known to be final
         self.known: OrderedDict[str, int] = OrderedDict()

@@ -13,7 +13,7 @@ from gearmesh.wire.names import chord_triggered_queue, group_lock_queue, group_m
 
 __all__ = ["Layout"]
 
-_INT32: Final = (1 << 31) - 1
+_MAX_INT32: Final = (1 << 31) - 1
 
 
 class Layout:
@@ -28,11 +28,11 @@ class Layout:
     """
 
     def __init__(self, exchange: str, exchange_type: str, expire: int) -> None:
-        if expire * 1000 > _INT32:
+        if expire * 1000 > _MAX_INT32:
             # Go: the milliseconds are an int32, which wraps; RabbitMQ then refuses the negative number.
             raise ConfigError(
                 f"results_expire_in is {expire!r}; in RabbitMQ, where Machinery writes milliseconds as int32, "
-                f"expected at most {_INT32 // 1000} seconds"
+                f"expected at most {_MAX_INT32 // 1000} seconds"
             )
         self.expire_ms = expire * 1000
         self.exchange_type = exchange_type

@@ -10,9 +10,9 @@ from typing import Final
 import amqp
 
 from gearmesh.backends.amqp.announcing import announcement, declare_exchange
-from gearmesh.backends.amqp.kept import Kept
+from gearmesh.backends.amqp.connection_pool import FetchedState, PooledConnection, ResultChannel, StateMessage
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.links import Channel, Got, Link, Publishing
+from gearmesh.backends.amqp.state_cache import StateCache
 from gearmesh.errors import BackendError, RemoteProtocolError, Unstorable
 from gearmesh.wire.codec import decode_state, encode_state
 from gearmesh.wire.state import PENDING, RECEIVED, STARTED, TaskState
@@ -22,11 +22,11 @@ __all__ = ["States", "browse", "newest"]
 log = logging.getLogger("gearmesh.amqp")
 
 #: Pauses before a queue that is there and empty is looked at again: somebody may hold its message for a moment.
-AGAIN: Final = (0.002, 0.006, 0.02)
+REREAD_DELAYS_S: Final = (0.002, 0.006, 0.02)
 #: A part of what RabbitMQ says of a message that is larger than it takes.
 _TOO_LARGE: Final = "larger than"
 #: Messages of one read at the most that are held at a time.
-PART: Final = 256
+MAX_HELD_MESSAGES: Final = 256
 
 
 class States:
@@ -37,13 +37,13 @@ class States:
     else has consumed meanwhile is answered from what was read before, as long as that is kept.
     """
 
-    def __init__(self, layout: Layout, kept: Kept) -> None:
+    def __init__(self, layout: Layout, kept: StateCache) -> None:
         self._layout = layout
         self._kept = kept
         self._told_of_expiry = False
         self._announces = True
 
-    def prepare(self, channel: Channel) -> None:
+    def prepare(self, channel: ResultChannel) -> None:
         """Declare the exchanges."""
         self._layout.declare_exchange(channel)
         try:
@@ -56,7 +56,7 @@ class States:
 
     # --- writing
 
-    def write(self, link: Link, states: Sequence[TaskState]) -> None:
+    def write(self, link: PooledConnection, states: Sequence[TaskState]) -> None:
         """Add states to their tasks' queues, in order; confirmed when it returns."""
         for state in states:
             self._kept.forget(state.TaskUUID)
@@ -64,7 +64,10 @@ class States:
         self.publish(link, bodies, announcement(states) if self._announces else ())
 
     def publish(
-        self, link: Link, bodies: Sequence[tuple[str, bytes, bool]], besides: Sequence[Publishing] = ()
+        self,
+        link: PooledConnection,
+        bodies: Sequence[tuple[str, bytes, bool]],
+        besides: Sequence[StateMessage] = (),
     ) -> None:
         """Add messages: (queue, body, True if the queue may be new). For queues of tasks and of groups.
 
@@ -75,12 +78,12 @@ class States:
         messages = []
         for queue, body, new in bodies:
 
-            def declare(channel: Channel, queue: str = queue, new: bool = new) -> None:
+            def declare(channel: ResultChannel, queue: str = queue, new: bool = new) -> None:
                 layout.declare(channel, queue)
                 if new:
                     layout.bind(channel, queue)
 
-            messages.append(Publishing(layout.exchange, queue, body, declare))
+            messages.append(StateMessage(layout.exchange, queue, body, declare))
         messages += besides
         try:
             lost = channel.publish_each(messages)
@@ -101,11 +104,11 @@ class States:
             # Each message by itself: of two for one queue, the second may have met a binding of somebody else's.
             self.publish(link, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again])
 
-    def _publish_as_it_is(self, channel: Channel, queue: str, body: bytes) -> None:
+    def _publish_as_it_is(self, channel: ResultChannel, queue: str, body: bytes) -> None:
         """To a queue that somebody else may have declared in another way. Raises Unstorable for what is too large."""
         if channel.size(queue) is None:
             self._layout.declare(channel, queue)
-        message = Publishing(self._layout.exchange, queue, body)
+        message = StateMessage(self._layout.exchange, queue, body)
         try:
             if channel.publish_each([message]):
                 self._layout.bind(channel, queue)
@@ -130,22 +133,22 @@ class States:
 
     # --- reading
 
-    def read(self, link: Link, uuids: Sequence[str]) -> dict[str, TaskState]:
+    def read(self, link: PooledConnection, uuids: Sequence[str]) -> dict[str, TaskState]:
         """The states of those that have one."""
         found: dict[str, TaskState] = {}
         unknown = list(dict.fromkeys(uuids))
-        for pause in (0.0, *AGAIN):
+        for pause in (0.0, *REREAD_DELAYS_S):
             if pause:
                 time.sleep(pause)
             empty: list[str] = []
-            for start in range(0, len(unknown), PART):
-                found.update(self._look(link.channel, unknown[start : start + PART], empty))
+            for start in range(0, len(unknown), MAX_HELD_MESSAGES):
+                found.update(self._look(link.channel, unknown[start : start + MAX_HELD_MESSAGES], empty))
             unknown = [uuid for uuid in empty if uuid not in found]
             if not unknown:
                 break
         return found
 
-    def _look(self, channel: Channel, uuids: Sequence[str], empty: list[str]) -> dict[str, TaskState]:
+    def _look(self, channel: ResultChannel, uuids: Sequence[str], empty: list[str]) -> dict[str, TaskState]:
         """One look. ``empty`` gets those whose queue is there, and of which nothing is known."""
         found: dict[str, TaskState] = {}
         for uuid, messages in browse(channel, uuids).items():
@@ -156,7 +159,7 @@ class States:
                 empty.append(uuid)
         return found
 
-    def _newest(self, channel: Channel, uuid: str, messages: Sequence[Got]) -> TaskState:
+    def _newest(self, channel: ResultChannel, uuid: str, messages: Sequence[FetchedState]) -> TaskState:
         try:
             states = [decode_state(message.body) for message in messages]
         except RemoteProtocolError as exc:
@@ -185,15 +188,15 @@ def newest(states: Sequence[TaskState]) -> int:
     return best
 
 
-def browse(channel: Channel, queues: Sequence[str]) -> dict[str, list[Got] | None]:
+def browse(channel: ResultChannel, queues: Sequence[str]) -> dict[str, list[FetchedState] | None]:
     """All messages of each queue, held until they are settled; None for a queue that is not there.
 
     A tag is 0 where RabbitMQ has put the message back already: a missing queue is an error of the whole channel.
     """
-    found: dict[str, list[Got] | None] = {}
+    found: dict[str, list[FetchedState] | None] = {}
     todo = list(queues)
     while todo:
-        asked, heads = todo, list[Got]()
+        asked, heads = todo, list[FetchedState]()
         try:
             heads = channel.get_each(asked)
             asked = [queue for queue, head in zip(todo, heads, strict=True) for _ in range(head.left)]

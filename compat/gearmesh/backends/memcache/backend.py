@@ -28,11 +28,11 @@ log = logging.getLogger("gearmesh.memcache")
 
 #: Seconds for which a group that Go has locked is left to Go. It locks for moments; a worker that dies then leaves
 #: the lock for ever.
-LOCKED_FOR = 8.0
+GROUP_LOCK_TIMEOUT_S = 8.0
 #: RECEIVED and STARTED never replace these.
-FINAL = (SUCCESS, FAILURE)
+FINAL_STATES = (SUCCESS, FAILURE)
 #: The latest time that memcached understands.
-_END_OF_TIME = 2**31 - 1
+_MAX_UNIX_S = 2**31 - 1
 
 
 class _Taken(msgspec.Struct):
@@ -82,7 +82,7 @@ class MemcacheBackend:
         early = {key_of(uuid) for uuid, state in newest.items() if _early(state)}
         self._set({key: body for key, body in bodies.items() if key not in early})
         if early:
-            self._set_unless({key: bodies[key] for key in early}, FINAL)
+            self._set_unless({key: bodies[key] for key in early}, FINAL_STATES)
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
         self._set_unless({key_of(state.TaskUUID): encode_state(state) for state in states}, (SUCCESS,))
@@ -141,9 +141,9 @@ class MemcacheBackend:
 
     def _respect_lock(self, group_uuid: str) -> None:
         now = time.monotonic()
-        if now - self._locked.setdefault(group_uuid, now) < LOCKED_FOR:
+        if now - self._locked.setdefault(group_uuid, now) < GROUP_LOCK_TIMEOUT_S:
             raise ChordBusy(f"group {group_uuid}: its meta is locked by another worker")
-        log.warning("group %s was locked for %g s: its lock is ignored", group_uuid, LOCKED_FOR)
+        log.warning("group %s was locked for %g s: its lock is ignored", group_uuid, GROUP_LOCK_TIMEOUT_S)
 
     def _leading(self, uuids: Sequence[str]) -> int:
         for count, state in enumerate(self.read(uuids)):
@@ -191,7 +191,7 @@ class MemcacheBackend:
 
     def _until(self, seconds: float) -> int:
         """Go: an absolute unix time. At least ``seconds`` from now."""
-        return min(math.ceil(time.time() + seconds), _END_OF_TIME)
+        return min(math.ceil(time.time() + seconds), _MAX_UNIX_S)
 
     def _get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}

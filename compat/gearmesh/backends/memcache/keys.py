@@ -10,12 +10,12 @@ from gearmesh.errors import Unstorable
 __all__ = ["key_of", "side_key"]
 
 #: Bytes of a key at the most.
-LONGEST = 250
+MAX_KEY_BYTES = 250
 _ILLEGAL = re.compile(rb"[\x00-\x20\x7f]")
 
 
 def _legal(key: bytes) -> bool:
-    return 0 < len(key) <= LONGEST and _ILLEGAL.search(key) is None
+    return 0 < len(key) <= MAX_KEY_BYTES and _ILLEGAL.search(key) is None
 
 
 def key_of(uuid: str) -> bytes:
@@ -28,7 +28,7 @@ def key_of(uuid: str) -> bytes:
     if not _legal(key):
         raise Unstorable(
             uuid,
-            f"UUID is {uuid!r:.80}, memcached takes 1 to {LONGEST} bytes without spaces and control characters",
+            f"UUID is {uuid!r:.80}, memcached takes 1 to {MAX_KEY_BYTES} bytes without spaces and control characters",
         )
     return key
 

@@ -21,11 +21,11 @@ CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
     MemcacheUnknownError,
 )
 #: Seconds for connecting, and for each piece of an answer.
-CONNECT_TIMEOUT, TIMEOUT = 2.0, 3.0
+CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 2.0, 3.0
 #: Idle connections kept for one server.
-IDLE = 32
+MAX_IDLE_CONNECTIONS = 32
 #: Keys of one request, and bytes of values: memcached answers nothing before it has read a whole ``get``.
-KEYS, BYTES = 200, 1 << 20
+MAX_REQUEST_KEYS, MAX_REQUEST_BYTES = 200, 1 << 20
 
 
 def too_large(exc: MemcacheServerError) -> bool:
@@ -71,7 +71,7 @@ class Server:
         except BaseException:
             client.close()
             raise
-        if len(self._idle) < IDLE:
+        if len(self._idle) < MAX_IDLE_CONNECTIONS:
             self._idle.append(client)
         else:
             client.close()
@@ -80,8 +80,8 @@ class Server:
     def _connection(self) -> Any:
         return Client(
             self._address,
-            connect_timeout=CONNECT_TIMEOUT,
-            timeout=TIMEOUT,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            timeout=ANSWER_TIMEOUT_S,
             no_delay=True,
             default_noreply=False,
             allow_unicode_keys=True,
@@ -118,7 +118,7 @@ class Servers:
             total = 0
             for key in all_keys:
                 weight = size(key)
-                if part and (len(part) >= KEYS or total + weight > BYTES):
+                if part and (len(part) >= MAX_REQUEST_KEYS or total + weight > MAX_REQUEST_BYTES):
                     yield server, part
                     part, total = [], 0
                 part.append(key)

@@ -14,7 +14,7 @@ from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Connection, Table, asking
 from gearmesh.backends.mongodb.documents import changes_of, group_document, group_of, moment, state_of
 from gearmesh.backends.mongodb.revocations import Revoked
-from gearmesh.backends.mongodb.writing import FINAL, update_all, upsert_all
+from gearmesh.backends.mongodb.writing import FINAL_STATES, update_all, upsert_all
 from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.process_local import ProcessLocal
@@ -34,7 +34,7 @@ __all__ = ["MongoBackend"]
 log = logging.getLogger("gearmesh.mongodb")
 
 #: UUIDs in one request.
-PART = 1000
+MAX_REQUEST_UUIDS = 1000
 #: Sorts behind every other character.
 LAST_CHARACTER: Final = "\U0010ffff"
 
@@ -145,7 +145,7 @@ class MongoBackend:
         return by != "" and found.get("triggered_by") == by
 
     def _leading(self, uuids: Sequence[str]) -> int:
-        found = self._find(MONGO_TASKS, uuids, {"state": {"$in": list(FINAL)}}, {"_id": 1})
+        found = self._find(MONGO_TASKS, uuids, {"state": {"$in": list(FINAL_STATES)}}, {"_id": 1})
         final = {one["_id"] for one in found}
         return next((count for count, uuid in enumerate(uuids) if uuid not in final), len(uuids))
 
@@ -224,5 +224,5 @@ class MongoBackend:
 
 
 def _parts(uuids: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(uuids), PART):
-        yield list(uuids[start : start + PART])
+    for start in range(0, len(uuids), MAX_REQUEST_UUIDS):
+        yield list(uuids[start : start + MAX_REQUEST_UUIDS])

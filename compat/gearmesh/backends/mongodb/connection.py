@@ -21,7 +21,7 @@ from pymongo.errors import (
 
 from gearmesh.errors import BackendError, ConfigError
 
-__all__ = ["CONNECTION_ERRORS", "TRANSIENT", "Connection", "ServerRefuses", "Table", "asking"]
+__all__ = ["CONNECTION_ERRORS", "TRANSIENT_ERROR_CODES", "Connection", "ServerRefuses", "Table", "asking"]
 
 log = logging.getLogger("gearmesh.mongodb")
 
@@ -35,10 +35,14 @@ class ServerRefuses(ConnectionFailure):
 CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (ConnectionFailure,)
 #: MongoDB's codes of errors that are not the request's fault: a wrong login, no permission, a majority that does not
 #: answer in time, no room on the disk.
-TRANSIENT: Final = frozenset((13, 18, 50, 64, 91, 100, 112, 262, 8000, 11600, 11602, 14031))
-_FORBIDDEN: Final = 13
+TRANSIENT_ERROR_CODES: Final = frozenset((13, 18, 50, 64, 91, 100, 112, 262, 8000, 11600, 11602, 14031))
+_FORBIDDEN_CODE: Final = 13
 #: Milliseconds, where the URL says nothing else: until a server is found, connected to, and has answered.
-_TIMEOUTS: Final = {"serverSelectionTimeoutMS": 3000, "connectTimeoutMS": 3000, "socketTimeoutMS": 8000}
+_DEFAULT_TIMEOUTS_MS: Final = {
+    "serverSelectionTimeoutMS": 3000,
+    "connectTimeoutMS": 3000,
+    "socketTimeoutMS": 8000,
+}
 #: What is stored is read as it is: times beyond Python's, and text of Go's that is no UTF-8.
 _CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
@@ -59,7 +63,7 @@ class Connection:
     def __init__(self, url: str, database: str) -> None:
         given = {option.partition("=")[0].lower() for option in url.partition("?")[2].split("&")}
         options: dict[str, Any] = {
-            name: value for name, value in _TIMEOUTS.items() if name.lower() not in given
+            name: value for name, value in _DEFAULT_TIMEOUTS_MS.items() if name.lower() not in given
         }
         if not given & {"w", "journal"}:
             # A message is acknowledged once its result is stored: it shall survive the server's death then.
@@ -103,7 +107,7 @@ def _index(table: Table) -> None:
         try:
             table.create_index([("delete_at", pymongo.ASCENDING)], expireAfterSeconds=0)
         except OperationFailure as exc:
-            if exc.code in TRANSIENT and exc.code != _FORBIDDEN:
+            if exc.code in TRANSIENT_ERROR_CODES and exc.code != _FORBIDDEN_CODE:
                 raise
             # There is another one of that name, or we may not make one: states can be kept all the same.
             why = (exc.details or {}).get("errmsg", exc)
@@ -126,7 +130,7 @@ def asking() -> Iterator[None]:
         raise ServerRefuses(str(exc)) from exc
     except OperationFailure as exc:
         text = f"MongoDB: {(exc.details or {}).get('errmsg', exc)} (code {exc.code})"
-        if exc.code in TRANSIENT:
+        if exc.code in TRANSIENT_ERROR_CODES:
             raise ServerRefuses(text) from exc
         raise BackendError(text) from exc
     except PyMongoError as exc:

@@ -22,12 +22,12 @@ __all__ = ["Revoked"]
 log = logging.getLogger("gearmesh.mongodb")
 
 #: Seconds between two looks.
-LOOK = 0.5
+POLL_INTERVAL_S = 0.5
 #: Milliseconds by which a look goes back behind the newest it has seen: a write takes its time before it takes effect.
-OVERLAP = 5000
+POLL_OVERLAP_MS = 5000
 
 #: A look that failed; the next may not.
-_TROUBLE: Final[tuple[type[BaseException], ...]] = (BackendError, *CONNECTION_ERRORS)
+_RETRYABLE_ERRORS: Final[tuple[type[BaseException], ...]] = (BackendError, *CONNECTION_ERRORS)
 #: Called with UUIDs, and the seconds for which each is revoked.
 Wake = Callable[[dict[str, float]], None]
 
@@ -80,7 +80,7 @@ class Revoked:
                 table = table if table is not None else self._table()
                 found = _look(table, since)
                 pauses.reset()
-            except _TROUBLE as exc:
+            except _RETRYABLE_ERRORS as exc:
                 if over.is_set():  # the connection was closed under us
                     return
                 pauses.log(log, "revocations: the subscription is interrupted", exc)
@@ -89,13 +89,13 @@ class Revoked:
                 continue
             fresh = [one for one in found if told.get(one["_id"]) != one["at"]]
             told = {one["_id"]: one["at"] for one in found}
-            since = max([since or 0, *(int(one["at"]) - OVERLAP for one in found)])
+            since = max([since or 0, *(int(one["at"]) - POLL_OVERLAP_MS for one in found)])
             if fresh and not over.is_set():
                 try:
                     wake(_left(fresh))
                 except Exception:
                     log.exception("a function that watches revocations raised")
-            over.wait(LOOK)
+            over.wait(POLL_INTERVAL_S)
 
 
 def _look(table: Table, since: int | None) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ __all__ = ["from_bson", "time_text", "to_bson"]
 #: Go: the type of a string that holds a JSON object; what is stored is the object.
 JSON: Final = "json"
 #: The largest integer of BSON.
-LARGEST: Final = 2**63 - 1
+MAX_INT64: Final = 2**63 - 1
 
 
 def to_bson(result: TaskResult) -> dict[str, Any]:
@@ -78,10 +78,10 @@ def _written(type: str, value: Any) -> Any:
             return base64.b64encode(bytes(value)).decode()
         return [_written(of, each) for each in value]
     if of in INTEGERS:
-        if value > LARGEST:
+        if value > MAX_INT64:
             # Go: its driver refuses, and the task stays STARTED; v2 stops working altogether.
             raise LocalProtocolError(
-                f"{value} is {type}, and MongoDB's integers end at {LARGEST}: return it as a string, say"
+                f"{value} is {type}, and MongoDB's integers end at {MAX_INT64}: return it as a string, say"
             )
         return Int64(value)
     if of.startswith("float"):

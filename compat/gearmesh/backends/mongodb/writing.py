@@ -9,20 +9,20 @@ from bson.errors import InvalidDocument
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from gearmesh.backends.mongodb.connection import TRANSIENT, ServerRefuses, Table, asking
+from gearmesh.backends.mongodb.connection import TRANSIENT_ERROR_CODES, ServerRefuses, Table, asking
 from gearmesh.backends.mongodb.documents import Change
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.wire.state import FAILURE, SUCCESS
 
-__all__ = ["FINAL", "update_all", "upsert_all"]
+__all__ = ["FINAL_STATES", "update_all", "upsert_all"]
 
-FINAL: Final = (SUCCESS, FAILURE)
+FINAL_STATES: Final = (SUCCESS, FAILURE)
 #: Code: there is a document with that _id already.
-DUPLICATE: Final = 11000
+DUPLICATE_KEY_CODE: Final = 11000
 #: How often a change is tried that meets a document which was not there before.
-ROUNDS: Final = 3
+MAX_WRITE_ATTEMPTS: Final = 3
 #: Codes: the document would be larger than MongoDB's 16 MiB.
-_TOO_LARGE: Final = frozenset((10334, 17419, 17420))
+_TOO_LARGE_CODES: Final = frozenset((10334, 17419, 17420))
 
 
 def update_all(table: Table, changes: Sequence[Change]) -> None:
@@ -33,7 +33,7 @@ def update_all(table: Table, changes: Sequence[Change]) -> None:
         BackendError: MongoDB refuses one.
     """
     left = changes
-    for _ in range(ROUNDS):
+    for _ in range(MAX_WRITE_ATTEMPTS):
         # Two who make one document at once: the second is told that it is there. It can change it now.
         left = _attempt(table, left)
         if not left:
@@ -47,14 +47,14 @@ def update_all(table: Table, changes: Sequence[Change]) -> None:
 def upsert_all(table: Table, updates: Sequence[UpdateOne]) -> None:
     """Carry out updates that make the document where there is none. Raises BackendError as :func:`update_all`."""
     left = list(updates)
-    for _ in range(ROUNDS if left else 0):
+    for _ in range(MAX_WRITE_ATTEMPTS if left else 0):
         with asking():
             try:
                 table.bulk_write(left, ordered=False)
                 return
             except BulkWriteError as exc:
                 errors = exc.details.get("writeErrors", ())
-                if not errors or any(error["code"] != DUPLICATE for error in errors):
+                if not errors or any(error["code"] != DUPLICATE_KEY_CODE for error in errors):
                     raise
                 left = [left[error["index"]] for error in errors]
     if left:
@@ -74,7 +74,7 @@ def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
         except InvalidDocument as exc:  # the driver sees that one is too large
             reason: Exception = exc
         except OperationFailure as exc:  # the server sees it, before it looks at any of them
-            if exc.code not in _TOO_LARGE:
+            if exc.code not in _TOO_LARGE_CODES:
                 raise
             reason = exc
     if len(changes) == 1:
@@ -85,7 +85,7 @@ def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
 def _operation(change: Change) -> UpdateOne:
     query: dict[str, Any] = {"_id": change.uuid}
     if change.early:
-        query["state"] = {"$nin": list(FINAL)}
+        query["state"] = {"$nin": list(FINAL_STATES)}
     elif change.yielding:
         query["state"] = {"$ne": SUCCESS}
     return UpdateOne(query, change.update(), upsert=True)
@@ -95,12 +95,14 @@ def _sort_out(changes: Sequence[Change], exc: BulkWriteError) -> list[Change]:
     again, wrong = [], []
     for error in exc.details.get("writeErrors", ()):
         change, code, text = changes[error["index"]], error["code"], f"MongoDB: {error.get('errmsg', '')}"
-        if code == DUPLICATE:
+        if code == DUPLICATE_KEY_CODE:
             again.append(change)
-        elif code in TRANSIENT:
+        elif code in TRANSIENT_ERROR_CODES:
             raise ServerRefuses(text) from exc
         else:
-            wrong.append(_too_large(change) if code in _TOO_LARGE else BackendError(f"{change.uuid}: {text}"))
+            wrong.append(
+                _too_large(change) if code in _TOO_LARGE_CODES else BackendError(f"{change.uuid}: {text}")
+            )
     for error in exc.details.get("writeConcernErrors", ()):
         raise ServerRefuses(f"MongoDB: {error.get('errmsg', '')}") from exc
     if wrong:

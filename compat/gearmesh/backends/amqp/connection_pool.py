@@ -22,7 +22,14 @@ from amqp.serialization import dumps
 
 from gearmesh.process_local import ProcessLocal
 
-__all__ = ["CONNECTION_ERRORS", "Channel", "Got", "Link", "Links", "Publishing"]
+__all__ = [
+    "CONNECTION_ERRORS",
+    "ConnectionPool",
+    "FetchedState",
+    "PooledConnection",
+    "ResultChannel",
+    "StateMessage",
+]
 
 log = logging.getLogger("gearmesh.amqp")
 
@@ -33,27 +40,27 @@ CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
     OSError,
 )
 #: Seconds for a connection to be made, and for any answer.
-PATIENCE: Final = 15.0
+ANSWER_TIMEOUT_S: Final = 15.0
 #: Seconds between heartbeats that RabbitMQ is to expect. It closes a connection that was silent for two or three.
-HEARTBEAT: Final = 60
+HEARTBEAT_INTERVAL_S: Final = 60
 #: Seconds unused after which a connection is not used again: RabbitMQ may be about to close it.
-STALE: Final = 25.0
+MAX_UNUSED_S: Final = 25.0
 #: Connections kept that nobody uses.
-IDLE: Final = 8
+MAX_IDLE_CONNECTIONS: Final = 8
 #: Methods on their way without an answer, at the most; and bytes of them.
-WINDOW, WINDOW_BYTES = 256, 4 << 20
+MAX_IN_FLIGHT_METHODS, MAX_IN_FLIGHT_BYTES = 256, 4 << 20
 
 #: What begins and ends the frame of a method.
-_METHOD, _END = 1, b"\xce"
+_FRAME_METHOD, _FRAME_END = 1, b"\xce"
 #: Properties of a state's message, as Go writes them.
-_STATE: Final = {"content_type": "application/json", "delivery_mode": 2}
+_STATE_PROPERTIES: Final = {"content_type": "application/json", "delivery_mode": 2}
 
 
-class Got(NamedTuple):
+class FetchedState(NamedTuple):
     """An answer to basic.get.
 
     Attributes:
-        tag: of the message, for :meth:`Channel.basic_ack`; 0: there was none.
+        tag: of the message, for :meth:`ResultChannel.basic_ack`; 0: there was none.
         body: its bytes. left: how many more are ready in the queue.
     """
 
@@ -62,7 +69,7 @@ class Got(NamedTuple):
     left: int = 0
 
 
-class Publishing(NamedTuple):
+class StateMessage(NamedTuple):
     """A message to publish.
 
     Attributes:
@@ -77,14 +84,14 @@ class Publishing(NamedTuple):
     transient: bool = False
 
 
-class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
+class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
     """A channel in confirm mode on which several methods may be on their way.
 
     An error of the channel (``amqp.ChannelError``) leaves it open anew; what it held is back in its queues.
     """
 
     def __init__(self, connection: Any, channel_id: int | None = None, **options: Any) -> None:
-        self._answers: deque[Got] = deque()
+        self._answers: deque[FetchedState] = deque()
         self._open_tags: set[int] = set()
         self._refused = self._tag = 0
         self._unrouted: list[tuple[str, bytes]] = []
@@ -107,27 +114,27 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self._refused = self._tag = 0
         self.confirm_select()
 
-    def get_each(self, queues: Sequence[str]) -> list[Got]:
+    def get_each(self, queues: Sequence[str]) -> list[FetchedState]:
         """The oldest message of each queue, in order; held until it is acknowledged or rejected.
 
         Raises ``amqp.NotFound`` if there is no such queue; :attr:`answered` of them were answered before.
         """
         self._answers.clear()
-        for start in range(0, len(queues), WINDOW):
-            part = queues[start : start + WINDOW]
+        for start in range(0, len(queues), MAX_IN_FLIGHT_METHODS):
+            part = queues[start : start + MAX_IN_FLIGHT_METHODS]
             self._send_together(spec.Basic.Get, [dumps("Bsb", (0, queue, False)) for queue in part])
             while len(self._answers) < start + len(part):
-                self.connection.drain_events(timeout=PATIENCE)
+                self.connection.drain_events(timeout=ANSWER_TIMEOUT_S)
         return list(self._answers)
 
     @property
-    def answered(self) -> Sequence[Got]:
+    def answered(self) -> Sequence[FetchedState]:
         """What :meth:`get_each` had before it failed."""
         return tuple(self._answers)
 
-    def take_all(self, queue: str, expected: int) -> list[Got]:
+    def take_all(self, queue: str, expected: int) -> list[FetchedState]:
         """All messages of a queue, in order, held; quickest with their number. Raises ``amqp.NotFound``."""
-        held: list[Got] = []
+        held: list[FetchedState] = []
         ask = max(expected, 1)
         while ask:
             answers = self.get_each([queue] * ask)
@@ -139,7 +146,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         """Put all that the channel holds back to where it was; RabbitMQ has done so when this returns."""
         self.send_method(spec.Basic.Recover, "b", (True,), wait=spec.Basic.RecoverOk)
 
-    def publish_each(self, messages: Sequence[Publishing]) -> list[tuple[str, bytes]]:
+    def publish_each(self, messages: Sequence[StateMessage]) -> list[tuple[str, bytes]]:
         """Publish, and wait until RabbitMQ has confirmed all; routing key and body of those that led to no queue.
 
         Raises ``amqp.exceptions.MessageNacked`` if it refused one: which of the others it took is not known.
@@ -150,7 +157,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
                 message.declare(self)
         size = 0
         for message in messages:
-            kind = {"delivery_mode": 1} if message.transient else _STATE
+            kind = {"delivery_mode": 1} if message.transient else _STATE_PROPERTIES
             content = amqp.Message(message.body, **kind)
             self._tag += 1
             self._open_tags.add(self._tag)
@@ -158,7 +165,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
                 content, message.exchange, message.routing_key, mandatory=not message.transient
             )
             size += len(message.body)
-            if len(self._open_tags) >= WINDOW or size > WINDOW_BYTES:
+            if len(self._open_tags) >= MAX_IN_FLIGHT_METHODS or size > MAX_IN_FLIGHT_BYTES:
                 self._await_confirms()
                 size = 0
         self._await_confirms()
@@ -179,7 +186,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         """One method several times, in one write: nothing of this process's gets between them."""
         head = pack(">HH", *method)
         frames = [
-            pack(">BHI", _METHOD, self.channel_id, len(head) + len(each)) + head + each + _END
+            pack(">BHI", _FRAME_METHOD, self.channel_id, len(head) + len(each)) + head + each + _FRAME_END
             for each in arguments
         ]
         if self.connection is None:
@@ -188,7 +195,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
 
     def _await_confirms(self) -> None:
         while self._open_tags:
-            self.connection.drain_events(timeout=PATIENCE)
+            self.connection.drain_events(timeout=ANSWER_TIMEOUT_S)
 
     def _confirmed(self, tag: int, multiple: bool) -> None:
         if multiple:
@@ -204,10 +211,10 @@ class Channel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self._unrouted.append((routing_key, _bytes(message.body)))
 
     def _got(self, tag: int, redelivered: bool, exchange: str, key: str, left: int, message: Any) -> None:
-        self._answers.append(Got(tag, _bytes(message.body), left))
+        self._answers.append(FetchedState(tag, _bytes(message.body), left))
 
     def _got_none(self, *_: object) -> None:
-        self._answers.append(Got(0))
+        self._answers.append(FetchedState(0))
 
 
 def _bytes(body: str | bytes) -> bytes:
@@ -215,10 +222,10 @@ def _bytes(body: str | bytes) -> bytes:
 
 
 class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
-    Channel = Channel
+    ResultChannel = ResultChannel
 
 
-class Link:
+class PooledConnection:
     """One connection and its channel, for one thread at a time.
 
     Args:
@@ -229,34 +236,34 @@ class Link:
         channel: the one that is always there. used_at: monotonic time of the last use.
     """
 
-    def __init__(self, options: dict[str, Any], prepare: Callable[[Channel], None]) -> None:
+    def __init__(self, options: dict[str, Any], prepare: Callable[[ResultChannel], None]) -> None:
         self._connection = _Connection(
-            connect_timeout=PATIENCE,
-            read_timeout=PATIENCE,
-            write_timeout=PATIENCE,
-            heartbeat=HEARTBEAT,
+            connect_timeout=ANSWER_TIMEOUT_S,
+            read_timeout=ANSWER_TIMEOUT_S,
+            write_timeout=ANSWER_TIMEOUT_S,
+            heartbeat=HEARTBEAT_INTERVAL_S,
             on_blocked=self._blocked,
             **options,
         )
         try:
             self._connection.connect()
-            self.channel: Channel = self.another_channel()
+            self.channel: ResultChannel = self.another_channel()
             prepare(self.channel)
         except BaseException:
             self.abandon()
             raise
         self.used_at = time.monotonic()
 
-    def another_channel(self) -> Channel:
+    def another_channel(self) -> ResultChannel:
         """One more channel, ready to be used; close it."""
-        channel: Channel = self._connection.channel()
+        channel: ResultChannel = self._connection.channel()
         channel.prepare()
         return channel
 
     @property
     def stale(self) -> bool:
         """It is closed, or was unused for so long that RabbitMQ may close it any moment."""
-        if not self._connection.connected or time.monotonic() - self.used_at > STALE:
+        if not self._connection.connected or time.monotonic() - self.used_at > MAX_UNUSED_S:
             return True
         try:
             self._connection.drain_events(timeout=0)  # RabbitMQ may have said goodbye
@@ -281,24 +288,24 @@ class Link:
 
     def _blocked(self, reason: str) -> None:
         log.warning(
-            "RabbitMQ blocks publishing (%s): writing a result waits for up to %g s", reason, PATIENCE
+            "RabbitMQ blocks publishing (%s): writing a result waits for up to %g s", reason, ANSWER_TIMEOUT_S
         )
 
 
-class Links:
+class ConnectionPool:
     """Lends connections to threads; each process has its own.
 
     Args:
         open: makes a connection; may raise :data:`CONNECTION_ERRORS`.
     """
 
-    def __init__(self, open: Callable[[], Link]) -> None:
+    def __init__(self, open: Callable[[], PooledConnection]) -> None:
         #: makes a connection that belongs to whoever asks
         self.open = open
         self._pools = ProcessLocal(_Idle)
 
     @contextlib.contextmanager
-    def lend(self) -> Iterator[Link]:
+    def lend(self) -> Iterator[PooledConnection]:
         """A connection for a ``with`` block. One that was used by something that failed is not lent again."""
         pool = self._pools.get()
         link = pool.take() or self.open()
@@ -306,7 +313,7 @@ class Links:
             yield link
         except CONNECTION_ERRORS:
             link.abandon()
-            pool.clear(Link.abandon)  # the others are from before the trouble, too
+            pool.clear(PooledConnection.abandon)  # the others are from before the trouble, too
             raise
         except BaseException:
             link.abandon()
@@ -325,9 +332,9 @@ class _Idle:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._links: list[Link] = []
+        self._links: list[PooledConnection] = []
 
-    def take(self) -> Link | None:
+    def take(self) -> PooledConnection | None:
         with self._lock:
             link = self._links.pop() if self._links else None
         if link is not None and link.stale:
@@ -336,14 +343,14 @@ class _Idle:
             link = None
         return link
 
-    def put(self, link: Link) -> None:
+    def put(self, link: PooledConnection) -> None:
         with self._lock:
-            if len(self._links) < IDLE:
+            if len(self._links) < MAX_IDLE_CONNECTIONS:
                 self._links.append(link)
                 return
         link.close()
 
-    def clear(self, end: Callable[[Link], None] = Link.close) -> None:
+    def clear(self, end: Callable[[PooledConnection], None] = PooledConnection.close) -> None:
         with self._lock:
             links, self._links = self._links, []
         for link in links:

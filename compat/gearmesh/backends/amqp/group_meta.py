@@ -6,9 +6,9 @@ import time
 
 import amqp
 
+from gearmesh.backends.amqp.connection_pool import ResultChannel, StateMessage
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.links import Channel, Publishing
-from gearmesh.backends.amqp.states import AGAIN
+from gearmesh.backends.amqp.states import REREAD_DELAYS_S
 from gearmesh.errors import BackendError, RemoteProtocolError
 from gearmesh.wire.codec import decode_group, encode_group
 from gearmesh.wire.names import group_meta_queue
@@ -17,21 +17,21 @@ from gearmesh.wire.state import GroupMeta
 __all__ = ["read", "store"]
 
 
-def store(channel: Channel, layout: Layout, meta: GroupMeta) -> None:
+def store(channel: ResultChannel, layout: Layout, meta: GroupMeta) -> None:
     """Store a meta, and the trigger if it is taken."""
     uuid = meta.GroupUUID
 
-    def declare(channel: Channel) -> None:
+    def declare(channel: ResultChannel) -> None:
         layout.declare_meta(channel, uuid)
 
-    channel.publish_each([Publishing("", group_meta_queue(uuid), encode_group(meta), declare)])
+    channel.publish_each([StateMessage("", group_meta_queue(uuid), encode_group(meta), declare)])
     if meta.ChordTriggered:
         layout.take_trigger(channel, uuid, "")
 
 
-def read(channel: Channel, group_uuid: str) -> GroupMeta | None:
+def read(channel: ResultChannel, group_uuid: str) -> GroupMeta | None:
     """What :func:`store` stored last; None: nothing, or the group was sent by Go."""
-    for pause in (0.0, *AGAIN):
+    for pause in (0.0, *REREAD_DELAYS_S):
         if pause:
             time.sleep(pause)
         try:

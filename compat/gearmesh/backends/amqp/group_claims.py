@@ -8,7 +8,7 @@ one must never take a part while such a worker is about:
 1. Before a member adds its state we count. If only its own is missing, it is not added: nobody but us can see the
    group complete then. We take the others in one go, and hold them unacknowledged.
 2. Else it is added, and counted again. If all are there now, somebody has added one in between, and may have counted
-   as we have. If that was Go, the queue is gone soon; we take what is still there only after :data:`CROSSED`.
+   as we have. If that was Go, the queue is gone soon; we take what is still there only after :data:`GO_TAKE_TIMEOUT_S`.
 3. With all in hand the trigger is taken (:meth:`.layout.Layout.take_trigger`), the callback sent, and the group's queue
    deleted.
 4. If our connection or process dies before, RabbitMQ puts everything back once it has noticed, and then ends the lock.
@@ -33,30 +33,36 @@ from typing import Final
 
 import amqp
 
-from gearmesh.backends.amqp import metas
+from gearmesh.backends.amqp import group_meta
+from gearmesh.backends.amqp.connection_pool import (
+    CONNECTION_ERRORS,
+    ConnectionPool,
+    FetchedState,
+    PooledConnection,
+    ResultChannel,
+)
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.links import CONNECTION_ERRORS, Channel, Got, Link, Links
 from gearmesh.backends.amqp.states import States
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.wire.codec import decode_state, encode_state
 from gearmesh.wire.names import group_meta_queue
 from gearmesh.wire.state import TaskState
 
-__all__ = ["Groups"]
+__all__ = ["GroupClaims"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 #: Members remembered that this process has counted, or tried to; and groups that it has seen complete.
-COUNTED: Final = 10_000
+MAX_REMEMBERED_MEMBERS: Final = 10_000
 #: Seconds that are left to a worker of Go's which may have counted as we have. From its count to taking all it opens
 #: three connections one after another: some 20 ms beside RabbitMQ, 30 times the way there if that is far.
-CROSSED: Final = 1.0
+GO_TAKE_TIMEOUT_S: Final = 1.0
 #: As many members before the end of a group, ours add theirs in turn; and seconds that one waits for its turn.
-NEAR, TURN = 6, 0.1
+MEMBERS_ADDED_IN_TURN, TURN_TIMEOUT_S = 6, 0.1
 
 
 @dataclass(slots=True)
-class _Hand:
+class GroupClaim:
     """A group, locked for the member ``by`` until its chord has fired.
 
     ``states``: all of them, held; empty while they are being taken. ``own``: the one of ``by``, if it was not added to
@@ -66,22 +72,22 @@ class _Hand:
     by: str
     members: int
     own: TaskState | None
-    channel: Channel
-    link: Link
+    channel: ResultChannel
+    link: PooledConnection
     states: Sequence[TaskState] = ()
 
 
-class Groups:
+class GroupClaims:
     """Safe in threads."""
 
-    def __init__(self, layout: Layout, links: Links, states: States) -> None:
+    def __init__(self, layout: Layout, links: ConnectionPool, states: States) -> None:
         self._layout = layout
         self._links = links
         self._states = states
         self._lock = threading.RLock()
-        self._hands: dict[str, _Hand] = {}
+        self._hands: dict[str, GroupClaim] = {}
         #: what the hands are on; lent to nobody else
-        self._link: Link | None = None
+        self._link: PooledConnection | None = None
         #: (group, task) -> False where it is not known whether RabbitMQ has it
         self._counted: OrderedDict[tuple[str, str], bool] = OrderedDict()
         #: group -> monotonic time at which it was first seen complete, by who was not the only one to see it
@@ -162,7 +168,7 @@ class Groups:
                 return None
             states = {state.TaskUUID: state for state in hand.states}
         with self._links.lend() as link:
-            meta = metas.read(link.channel, group_uuid)
+            meta = group_meta.read(link.channel, group_uuid)
         order = meta.TaskUUIDs if meta is not None else ()
         if set(order) == set(states):
             return [states[uuid] for uuid in order]
@@ -224,10 +230,10 @@ class Groups:
             for key in keys:
                 self._counted[key] = sure
                 self._counted.move_to_end(key)
-            while len(self._counted) > COUNTED:
+            while len(self._counted) > MAX_REMEMBERED_MEMBERS:
                 self._counted.popitem(last=False)
 
-    def _gather_anew(self, lost: _Hand, group_uuid: str) -> bool:
+    def _gather_anew(self, lost: GroupClaim, group_uuid: str) -> bool:
         """Take in hand what was in hand before its connection was lost.
 
         As long as RabbitMQ has not noticed that, the group is still locked, and its states are nowhere to be seen.
@@ -254,7 +260,7 @@ class Groups:
 
         Towards the end in turn with other processes of ours, so that only one of Go's can add one in between.
         """
-        near, turn, refused = members - NEAR, None, None
+        near, turn, refused = members - MEMBERS_ADDED_IN_TURN, None, None
         try:
             try:
                 if near <= 0 or self._ready(group_uuid) >= near:
@@ -276,9 +282,9 @@ class Groups:
             raise refused
         return False
 
-    def _take_turn(self, group_uuid: str) -> Link | None:
+    def _take_turn(self, group_uuid: str) -> PooledConnection | None:
         """Lock a group, if it is not locked for long; where the lock is."""
-        deadline = time.monotonic() + TURN
+        deadline = time.monotonic() + TURN_TIMEOUT_S
         with self._holding() as link:
             while True:
                 try:
@@ -312,12 +318,12 @@ class Groups:
         """True if nobody has taken a complete group for so long that nobody else will."""
         now = time.monotonic()
         since = self._crossed.setdefault(group_uuid, now)
-        while len(self._crossed) > COUNTED:
+        while len(self._crossed) > MAX_REMEMBERED_MEMBERS:
             self._crossed.popitem(last=False)
-        return now - since >= CROSSED
+        return now - since >= GO_TAKE_TIMEOUT_S
 
     @contextlib.contextmanager
-    def _holding(self) -> Iterator[Link]:
+    def _holding(self) -> Iterator[PooledConnection]:
         """The connection that the hands are on."""
         link = self._link
         if link is None or (link.stale and not self._hands):
@@ -370,7 +376,7 @@ class Groups:
                 channel.close()
                 raise
             before = self._hands.get(group_uuid)  # of another member, and lost
-            hand = self._hands[group_uuid] = _Hand(by, members, own, channel, link)
+            hand = self._hands[group_uuid] = GroupClaim(by, members, own, channel, link)
             refused = None
             try:
                 states = self._distinct(channel, channel.take_all(group_uuid, members - bool(own)))
@@ -397,7 +403,7 @@ class Groups:
                 raise refused
             return False
 
-    def _distinct(self, channel: Channel, held: Sequence[Got]) -> list[TaskState]:
+    def _distinct(self, channel: ResultChannel, held: Sequence[FetchedState]) -> list[TaskState]:
         """The states, one for each task; a second one of a task is dropped, so that Go's count is right again."""
         states: dict[str, TaskState] = {}
         for got in held:

@@ -9,15 +9,15 @@ from typing import Final
 
 from gearmesh.wire.state import TaskState
 
-__all__ = ["Kept"]
+__all__ = ["StateCache"]
 
 #: States kept at the most, and bytes of their messages.
-MOST, MOST_BYTES = 10_000, 32 << 20
+MAX_CACHED_STATES, MAX_CACHED_BYTES = 10_000, 32 << 20
 #: A state's share besides its message.
-_OVERHEAD: Final = 400
+_STATE_OVERHEAD_BYTES: Final = 400
 
 
-class Kept:
+class StateCache:
     """The last known states of tasks, for ``expire`` seconds from when they were read. Safe in threads."""
 
     def __init__(self, expire: float) -> None:
@@ -39,9 +39,11 @@ class Kept:
         """Keep a state whose message has ``size`` bytes; the oldest go when there are too many."""
         with self._lock:
             self._drop(uuid)
-            self._states[uuid] = (state, time.monotonic() + self._expire, size + _OVERHEAD)
-            self._bytes += size + _OVERHEAD
-            while len(self._states) > MOST or (self._bytes > MOST_BYTES and len(self._states) > 1):
+            self._states[uuid] = (state, time.monotonic() + self._expire, size + _STATE_OVERHEAD_BYTES)
+            self._bytes += size + _STATE_OVERHEAD_BYTES
+            while len(self._states) > MAX_CACHED_STATES or (
+                self._bytes > MAX_CACHED_BYTES and len(self._states) > 1
+            ):
                 self._drop(next(iter(self._states)))
 
     def forget(self, uuid: str) -> None:
