@@ -30,7 +30,7 @@ EXIT_CONFIG = 78
 
 
 #: Seconds between two looks at this process's memory.
-MEMORY_PAUSE = 0.1
+MEMORY_CHECK_INTERVAL_S = 0.1
 
 
 class Child:
@@ -101,7 +101,7 @@ class Child:
 
     def _watch_memory(self) -> None:
         assert self._most_memory is not None
-        while not self._worker.worn_out.wait(MEMORY_PAUSE):
+        while not self._worker.worn_out.wait(MEMORY_CHECK_INTERVAL_S):
             used = resident() / 2**20
             if used > self._most_memory:
                 self._board.greedy = True

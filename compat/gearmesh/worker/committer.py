@@ -26,13 +26,13 @@ __all__ = ["Committer"]
 log = logging.getLogger("gearmesh.worker")
 
 #: Seconds a state must have been true before it is written on its own.
-SHOWN_AFTER = 0.05
+SHOW_STATE_AFTER_S = 0.05
 #: Seconds before another try for a chord trigger that somebody else holds.
-BUSY_PAUSE = 0.003
+BUSY_RETRY_DELAY_S = 0.003
 #: The largest number of Commits in one flush.
-BATCH = 512
+MAX_FLUSH_COMMITS = 512
 #: The largest number of them that show long tasks.
-SHOWN = BATCH // 2
+MAX_FLUSH_SHOWN_STATES = MAX_FLUSH_COMMITS // 2
 
 
 #: A Commit, and the job it belongs to where there is one. A plain tuple: every task makes one.
@@ -143,7 +143,7 @@ class Committer:
 
     def _wait(self) -> None:
         if self._busy:
-            self._news.wait(BUSY_PAUSE)
+            self._news.wait(BUSY_RETRY_DELAY_S)
         elif not self._items:
             if not self._jobs:
                 self._asleep = True
@@ -151,19 +151,19 @@ class Committer:
                     self._news.wait()
                 self._asleep = False
             else:
-                self._news.wait(SHOWN_AFTER / 2)
+                self._news.wait(SHOW_STATE_AFTER_S / 2)
         self._news.clear()
 
     def _gather(self) -> list[Item]:
         self._idle.clear()
         items, self._busy = self._busy, []
         take = self._items.popleft
-        while self._items and len(items) < BATCH:
+        while self._items and len(items) < MAX_FLUSH_COMMITS:
             items.append(take())
         if self._items:
             self._news.set()
         now = time.monotonic()
-        if now - self._looked_at >= SHOWN_AFTER / 2:
+        if now - self._looked_at >= SHOW_STATE_AFTER_S / 2:
             self._looked_at = now
             self._tick()
             self._show(now, items)
@@ -177,13 +177,13 @@ class Committer:
         shown: list[Item] = []
         done: set[Job | None] | None = None
         for job in list(self._jobs.values()):
-            if now - job.received_at < SHOWN_AFTER:
+            if now - job.received_at < SHOW_STATE_AFTER_S:
                 continue
             if done is None:
                 done = {job for _, job in (*items, *self._items.copy())}
             state = ""
             if job.started_at:
-                if job.shown != STARTED and now - job.started_at >= SHOWN_AFTER:
+                if job.shown != STARTED and now - job.started_at >= SHOW_STATE_AFTER_S:
                     state = STARTED
             elif not job.shown:
                 state = RECEIVED
@@ -191,9 +191,9 @@ class Committer:
                 job.shown = state
                 states = (TaskState(TaskUUID=job.sig.UUID, State=state),)
                 shown.append((Commit(states=states, settle=Settle(job.delivery, "keep")), None))
-                if len(shown) == SHOWN:
+                if len(shown) == MAX_FLUSH_SHOWN_STATES:
                     break
-        left = max(0, len(items) + len(shown) - BATCH)
+        left = max(0, len(items) + len(shown) - MAX_FLUSH_COMMITS)
         if left:
             self._items.extendleft(reversed(items[-left:]))
             self._news.set()

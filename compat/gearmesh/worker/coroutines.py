@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import Job
-from gearmesh.worker.options import THREADS
-from gearmesh.worker.threads import AHEAD, MOST, ThreadExecutor
+from gearmesh.worker.options import MAX_ASYNCIO_THREADS
+from gearmesh.worker.threads import MAX_QUEUED_JOBS, MAX_QUEUED_WORK_S, ThreadExecutor
 
 __all__ = ["AsyncExecutor"]
 
@@ -42,9 +42,9 @@ class AsyncExecutor:
         self.slots = slots
         self._arun = arun
         self._done = done
-        shown: MutableSequence[int] = [0] * (slots + THREADS) if board is None else board
+        shown: MutableSequence[int] = [0] * (slots + MAX_ASYNCIO_THREADS) if board is None else board
         self._board = shown
-        threads = min(slots, THREADS)
+        threads = min(slots, MAX_ASYNCIO_THREADS)
         self._threads = ThreadExecutor(threads, run, done, shown[slots : slots + threads])
         self._waiting: deque[Job] = deque()
         #: places on the board that nobody uses
@@ -72,7 +72,7 @@ class AsyncExecutor:
         """See :attr:`gearmesh.worker.executor.Executor.wanted`."""
         if self._threads.waiting:  # what comes next may well be for the threads, and they have enough
             return len(self._tasks) + self._threads.wanted
-        ahead = min(MOST, int(self.slots * AHEAD / max(self._pace, 1e-6)))
+        ahead = min(MAX_QUEUED_JOBS, int(self.slots * MAX_QUEUED_WORK_S / max(self._pace, 1e-6)))
         return self.slots + ahead
 
     def submit(self, jobs: Sequence[Job]) -> None:

@@ -20,10 +20,10 @@ from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.state import STARTED
 from gearmesh.worker.committer import Committer, close_quietly
+from gearmesh.worker.duplicates import DuplicateHold
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
-from gearmesh.worker.patience import Patience
-from gearmesh.worker.quarantine import DEATHS, Quarantine
+from gearmesh.worker.quarantine import MAX_CRASHES, Quarantine
 from gearmesh.worker.task_log import TaskLog, about
 from gearmesh.worker.unrunnable import UnrunnableMessages
 
@@ -32,9 +32,9 @@ __all__ = ["Intake"]
 log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between looks at whether jobs should be given back.
-LOOK = 1.0
+GIVE_BACK_INTERVAL_S = 1.0
 #: Seconds between two questions whether it may take again.
-PAUSED = 0.1
+MAY_TAKE_POLL_INTERVAL_S = 0.1
 
 
 class Intake:
@@ -90,7 +90,7 @@ class Intake:
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
-        self._patience = Patience(jobs)
+        self._patience = DuplicateHold(jobs)
         self._channel: Any = None
         self._wanted = 0
         self._looked_at = 0.0
@@ -184,7 +184,11 @@ class Intake:
                     # The connection is served all the same: heartbeats and delayed tasks depend on it.
                     consumer.consume() if taking else consumer.cancel()
                 try:
-                    connection.drain_events(timeout=self._patience.pause(LOOK) if taking else PAUSED)
+                    connection.drain_events(
+                        timeout=self._patience.pause(GIVE_BACK_INTERVAL_S)
+                        if taking
+                        else MAY_TAKE_POLL_INTERVAL_S
+                    )
                 except TimeoutError:
                     pass
                 finally:
@@ -300,8 +304,10 @@ class Intake:
                 self._fresh.append(job)
             else:
                 self._rated.append((job, body))
-        elif delivery.suspect >= DEATHS:
-            self._committer.add(self._bury(job, f"its process died {DEATHS} times while it ran alone"), job)
+        elif delivery.suspect >= MAX_CRASHES:
+            self._committer.add(
+                self._bury(job, f"its process died {MAX_CRASHES} times while it ran alone"), job
+            )
         elif self._quarantine.defers(job):
             log.info("returned to the tail of its queue: its process died while it ran", extra=about(job.sig))
             self._committer.add(Commit(settle=Settle(delivery, "tail")), job)
@@ -311,14 +317,14 @@ class Intake:
     def _give_back(self) -> None:
         """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""
         now = time.monotonic()
-        if now - self._looked_at < LOOK:
+        if now - self._looked_at < GIVE_BACK_INTERVAL_S:
             return
         self._looked_at = now
         if not self._executor.waiting or self._quarantine.busy:
             return
         patient = self._patience.ids
         oldest = next((job for id_, job in list(self._jobs.items()) if id_ not in patient), None)
-        if oldest is not None and now - oldest.received_at > LOOK:
+        if oldest is not None and now - oldest.received_at > GIVE_BACK_INTERVAL_S:
             put_back(self._executor.take_back(), self._committer)
 
 

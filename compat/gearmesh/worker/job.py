@@ -9,7 +9,7 @@ import msgspec
 from gearmesh.app.task import Task
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.wire.signature import Signature
-from gearmesh.worker.slot import Slot
+from gearmesh.worker.interruptible import InterruptibleThread
 
 __all__ = ["Job"]
 
@@ -29,7 +29,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     received_at: float
     started_at: float = 0.0
     shown: str = ""
-    slot: Slot | None = None
+    slot: InterruptibleThread | None = None
     interrupted: Exception | None = None
     fresh: bool = False
     logged: bool = False

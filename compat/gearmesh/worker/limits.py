@@ -14,7 +14,7 @@ from gearmesh.worker.job import Job
 __all__ = ["Limits"]
 
 #: Seconds between two looks.
-LOOK = 0.02
+LIMIT_CHECK_INTERVAL_S = 0.02
 
 AnyTask = Task[..., Any, Any]
 
@@ -64,7 +64,7 @@ class Limits:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + LOOK
+        self._next = now + LIMIT_CHECK_INTERVAL_S
         for job in list(jobs.values()):
             if job.started_at and job.interrupted is None:
                 limit = self.soft(job.task)

@@ -11,10 +11,10 @@ from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 
-__all__ = ["POOLS", "THREADS", "Pool", "WorkerOptions"]
+__all__ = ["MAX_ASYNCIO_THREADS", "POOLS", "Pool", "WorkerOptions"]
 
 #: Threads for ``def`` tasks in the pool "asyncio", at the most.
-THREADS: Final = 8
+MAX_ASYNCIO_THREADS: Final = 8
 Pool = Literal["threads", "asyncio", "processes"]
 POOLS: Final = ("threads", "asyncio", "processes")
 
@@ -113,4 +113,4 @@ class WorkerOptions:
     @property
     def board_size(self) -> int:
         """How many jobs one process may run at a time."""
-        return self.concurrency + (THREADS if self.pool == "asyncio" else 0)
+        return self.concurrency + (MAX_ASYNCIO_THREADS if self.pool == "asyncio" else 0)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
 
-__all__ = ["DEATHS", "Quarantine"]
+__all__ = ["MAX_CRASHES", "Quarantine"]
 
 #: So many deaths while it ran alone make a message a dead letter.
-DEATHS = 3
+MAX_CRASHES = 3
 
 
 class Quarantine:

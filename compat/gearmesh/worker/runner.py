@@ -38,17 +38,17 @@ from gearmesh.wire.gotime import format_ns, parse
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, SUCCESS, TaskResult, TaskState
 from gearmesh.worker.forked import FORKS, end_forked_process
-from gearmesh.worker.history import History, Past
+from gearmesh.worker.interruptible import InterruptibleThread
 from gearmesh.worker.job import Job
-from gearmesh.worker.slot import Slot
+from gearmesh.worker.prior_outcome import PriorOutcome, PriorOutcomes
 from gearmesh.worker.task_log import TaskLog, about
 
-__all__ = ["Loop", "Runner"]
+__all__ = ["EventLoopThread", "Runner"]
 
 log = logging.getLogger("gearmesh.worker")
 
 
-class Loop:
+class EventLoopThread:
     """An event loop in a thread of its own, started at the first coroutine."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, Any], slot: Slot | None = None) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], slot: InterruptibleThread | None = None) -> Any:
         """Run to the end; blocks the calling thread, which ``slot`` belongs to if its call may be interrupted."""
         with self._lock:
             if self._loop is None:
@@ -93,7 +93,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _outcome(
-    coroutine: Coroutine[Any, Any, Any], slot: Slot | None
+    coroutine: Coroutine[Any, Any, Any], slot: InterruptibleThread | None
 ) -> tuple[Any, BaseException | None]:
     """Let no exception through: SystemExit would end the loop, and all coroutines with it."""
     if slot is not None:
@@ -125,10 +125,10 @@ class Runner:
         self._app = app
         self._log = task_log or TaskLog()
         self._backend = app.backend
-        self._history = History(app.backend)
+        self._history = PriorOutcomes(app.backend)
         self._handlers = app.handlers
         self._revocations = app.revocations
-        self.loop = Loop()
+        self.loop = EventLoopThread()
 
     def run(self, job: Job) -> Commit:
         """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
@@ -370,7 +370,7 @@ class Runner:
         past = self._history.look(job)
         if past is None:
             job.shown = RECEIVED if job.shown else ""
-        if not isinstance(past, Past):
+        if not isinstance(past, PriorOutcome):
             return past
         state = past.state
         log.info(

@@ -20,19 +20,19 @@ from gearmesh.scoreboard import sweep
 from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
 from gearmesh.worker.forked import handle_signals
-from gearmesh.worker.lifeline import Lifeline
+from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.processes import Child, Seat
-from gearmesh.worker.side import SchedulerSeat
+from gearmesh.worker.scheduler_process import SchedulerProcess
+from gearmesh.worker.worker_process import Child, WorkerProcess
 
 __all__ = ["Supervisor", "run"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
 #: Seconds between two looks at deadlines, where there are any.
-LOOK = 0.1
+DEADLINE_CHECK_INTERVAL_S = 0.1
 
 
 def run(spec: str, options: WorkerOptions) -> int:
@@ -54,17 +54,17 @@ class Supervisor:
         limits = Limits(app.tasks, options.soft_limit, options.hard_limit)
         if options.pool != "processes":
             limits.need_processes()
-        self._patience = LOOK if limits.any_hard else 3600.0
+        self._patience = DEADLINE_CHECK_INTERVAL_S if limits.any_hard else 3600.0
         self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
         for queue in self._queues:
             check_queue(app.config, queue, reads=True)
         self._news = threading.Event()
-        self._line = Lifeline(app, self._queues, limits, self._news.set)
+        self._line = Heartbeater(app, self._queues, limits, self._news.set)
         self._signals = self._logged = 0
         count = options.concurrency if options.pool == "processes" else 1
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
-        self._seats: list[Seat | SchedulerSeat] = [
-            Seat(
+        self._seats: list[WorkerProcess | SchedulerProcess] = [
+            WorkerProcess(
                 lambda: Child(spec, each, self._news.set, broker=app.broker_choice.index),
                 self._line,
                 options.grace,
@@ -72,7 +72,9 @@ class Supervisor:
             for _ in range(count)
         ]
         if options.with_scheduler:
-            self._seats.append(SchedulerSeat(spec, options, self._news.set, lambda: app.broker_choice.index))
+            self._seats.append(
+                SchedulerProcess(spec, options, self._news.set, lambda: app.broker_choice.index)
+            )
 
     def run(self) -> int:
         """Until a signal ends it; an exit code."""

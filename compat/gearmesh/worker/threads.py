@@ -9,20 +9,20 @@ from collections.abc import Callable, MutableSequence, Sequence
 
 from gearmesh.interfaces.commit import Commit
 from gearmesh.worker.executor import withdraw
+from gearmesh.worker.interruptible import InterruptibleThread
 from gearmesh.worker.job import Job
-from gearmesh.worker.slot import Slot
 
 __all__ = ["ThreadExecutor"]
 
 #: How much work may wait here, in seconds of running it.
-AHEAD = 0.02
+MAX_QUEUED_WORK_S = 0.02
 #: And how many jobs at the most.
-MOST = 1024
+MAX_QUEUED_JOBS = 1024
 #: Tasks that end sooner (seconds) are run by one thread: more would only fight for the GIL with those that
 #: fetch and commit.
-QUICK = 0.0005
+QUICK_TASK_S = 0.0005
 #: A running job older than this (seconds) was not as quick as its task used to be.
-LATE = 0.01
+LATE_JOB_S = 0.01
 
 
 class ThreadExecutor:
@@ -80,9 +80,11 @@ class ThreadExecutor:
     @property
     def wanted(self) -> int:
         """How many deliveries the worker should hold: one a slot, and what will have begun within 20 ms."""
-        if self._pace < QUICK:
-            return max(MOST, self.slots)
-        return max(self.slots, min(MOST, self.slots + int(self.slots * AHEAD / self._pace)))
+        if self._pace < QUICK_TASK_S:
+            return max(MAX_QUEUED_JOBS, self.slots)
+        return max(
+            self.slots, min(MAX_QUEUED_JOBS, self.slots + int(self.slots * MAX_QUEUED_WORK_S / self._pace))
+        )
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._waiting.extend(jobs)
@@ -129,7 +131,7 @@ class ThreadExecutor:
         if not (self._waiting and self._idle):
             return
         now = time.monotonic()
-        late = [job for job in self._running if job is not None and now - job.started_at > LATE]
+        late = [job for job in self._running if job is not None and now - job.started_at > LATE_JOB_S]
         for job in late:
             self._paces[job.sig.Name] = max(self._paces.get(job.sig.Name, 0.0), now - job.started_at)
         if late:
@@ -164,7 +166,7 @@ class ThreadExecutor:
     def _loop(self, me: int) -> None:
         waiting, run, done, gate = self._waiting, self._run, self._done, self._gate
         paces, running, board, clock = self._paces, self._running, self._board, time.monotonic
-        slot = Slot()
+        slot = InterruptibleThread()
         woken = False
         while not self._closing:
             if not gate.is_set():
@@ -180,8 +182,8 @@ class ThreadExecutor:
                 with self._lock:
                     self._coming -= 1
             name = job.sig.Name
-            pace = paces.get(name, AHEAD)
-            if pace >= QUICK and waiting:
+            pace = paces.get(name, MAX_QUEUED_WORK_S)
+            if pace >= QUICK_TASK_S and waiting:
                 self._wake_one()
             running[me] = job
             job.slot = slot
@@ -191,10 +193,10 @@ class ThreadExecutor:
             took = clock() - start
             board[me] = 0
             running[me] = None
-            if pace >= QUICK or took >= QUICK:
+            if pace >= QUICK_TASK_S or took >= QUICK_TASK_S:
                 # Slower runs are believed sooner: holding too much is worse than fetching too often.
                 paces[name] = pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
             self._pace = pace
             done(commit, job)
-            if pace < QUICK and self._idle < self.slots - 1:
+            if pace < QUICK_TASK_S and self._idle < self.slots - 1:
                 woken = self._rest(False)

@@ -40,7 +40,7 @@ __all__ = ["Worker"]
 log = logging.getLogger("gearmesh.worker")
 
 #: Running tasks that are named one by one when the worker stops.
-MAX_SHOWN = 10
+MAX_SHOWN_TASKS = 10
 #: Seconds between two lines about the tasks that a stopping worker waits for.
 STOPPING_INTERVAL_S = 5.0
 
@@ -261,10 +261,10 @@ class Worker:
         now = time.monotonic()
         shown = [
             f"{job.sig.Name} {short_id(job.sig.UUID)} ({duration(now - job.started_at)})"
-            for job in running[:MAX_SHOWN]
+            for job in running[:MAX_SHOWN_TASKS]
         ]
-        if len(running) > MAX_SHOWN:
-            shown.append(f"and {len(running) - MAX_SHOWN} more")
+        if len(running) > MAX_SHOWN_TASKS:
+            shown.append(f"and {len(running) - MAX_SHOWN_TASKS} more")
         log.info(
             "waiting up to %s for %s: %s",
             duration(math.ceil(left)),

@@ -171,7 +171,9 @@ def test_a_long_task_is_shown_beside_full_flushes(desk: Desk, monkeypatch: pytes
     for job in rest:
         desk.done(job)
     long.received_at -= 120.0
-    monkeypatch.setattr("gearmesh.worker.committer.SHOWN_AFTER", 0.0)  # the committer looks at each flush
+    monkeypatch.setattr(
+        "gearmesh.worker.committer.SHOW_STATE_AFTER_S", 0.0
+    )  # the committer looks at each flush
     desk.recorder.gate.set()
     assert desk.committer.drain(10)
     assert desk.recorder.sizes[1:3] == [512, 512]

@@ -16,8 +16,8 @@ from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import encode
 from gearmesh.wire.names import QueueKeys
 from gearmesh.wire.signature import Signature
-from gearmesh.worker import lifeline as module
-from gearmesh.worker.lifeline import Death, Lifeline
+from gearmesh.worker import heartbeater as module
+from gearmesh.worker.heartbeater import DeadChild, Heartbeater
 from gearmesh.worker.limits import Limits
 
 QUEUE = "machinery_tasks"
@@ -34,12 +34,12 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
         (message,) = dead.take(1)
         living.take(1)
         news = threading.Event()
-        lifeline = Lifeline(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
+        lifeline = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
         lifeline.connect()
         lifeline.start()
         lifeline.born(living.name)
         number = message.delivery.id
-        death = Death(dead.name, running=[number], overdue=[number])
+        death = DeadChild(dead.name, running=[number], overdue=[number])
         lifeline.died(death)
         try:
             eventually(lambda: death.settled, 5, "the death to be settled")
@@ -74,11 +74,11 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
         client.delete(held)
         client.set(held, "of another program")
         news = threading.Event()
-        lifeline = Lifeline(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
+        lifeline = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
         lifeline.connect()
         lifeline.start()
         lifeline.born(living.name)
-        deaths = [Death(damaged.name), Death(dead.name)]
+        deaths = [DeadChild(damaged.name), DeadChild(dead.name)]
         for death in deaths:
             lifeline.died(death)
         try:
@@ -120,10 +120,10 @@ def test_heartbeats_go_on_while_a_death_waits_for_an_unreachable_server(
         connection_errors=(ConnectionError,), channel_errors=(), channel=lambda: channel, close=lambda: None
     )
     monkeypatch.setattr(module, "connect", lambda *args, **options: connection)
-    lifeline = Lifeline(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
+    lifeline = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
     monkeypatch.setattr(lifeline, "_pause", 0.03)
     lifeline.born("living")
-    death = Death("dead")
+    death = DeadChild("dead")
     lifeline.died(death)
     lifeline.start()
     try:

@@ -12,8 +12,8 @@ import pytest
 from gearmesh import App, TaskFailed
 from gearmesh.errors import ConfigError, SoftLimitExceeded
 from gearmesh.testing.waiting import eventually
+from gearmesh.worker.interruptible import InterruptibleThread
 from gearmesh.worker.job import Job
-from gearmesh.worker.slot import Slot
 from gearmesh.worker.worker import Worker
 
 
@@ -128,10 +128,10 @@ def test_an_interruption_too_late_hits_nobody(app: App, calls: list[str], make_j
     jobs: list[Job] = []
     struck: list[Job] = []
     over = threading.Event()
-    slots: list[Slot] = []
+    slots: list[InterruptibleThread] = []
 
     def work() -> None:
-        slot = Slot()
+        slot = InterruptibleThread()
         slots.append(slot)
         for job in jobs:
             current = job
@@ -155,6 +155,6 @@ def test_an_interruption_too_late_hits_nobody(app: App, calls: list[str], make_j
 
 
 def test_who_does_not_run_is_not_interrupted(app: App, calls: list[str], make_job: Any) -> None:
-    slot = Slot()
+    slot = InterruptibleThread()
     assert not slot.interrupt(make_job("spins"), SoftLimitExceeded)
     assert slot.call(make_job("spins"), lambda: 7, []) == 7

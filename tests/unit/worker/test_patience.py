@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from gearmesh import App
-from gearmesh.worker.history import TURNS
+from gearmesh.worker.duplicates import FIRST_HOLD_S, MAX_EXTRA_HELD_JOBS, DuplicateHold
 from gearmesh.worker.job import Job
-from gearmesh.worker.patience import BESIDE, TURN, Patience
+from gearmesh.worker.prior_outcome import MAX_DUPLICATE_ATTEMPTS
 
 MakeJob = Callable[..., Job]
 
@@ -29,8 +29,8 @@ def jobs() -> dict[int, Job]:
 
 
 @pytest.fixture
-def patience(jobs: dict[int, Job]) -> Patience:
-    return Patience(jobs)
+def patience(jobs: dict[int, Job]) -> DuplicateHold:
+    return DuplicateHold(jobs)
 
 
 @pytest.fixture
@@ -45,14 +45,14 @@ def held(jobs: dict[int, Job], make_job: MakeJob) -> MakeJob:
     return make
 
 
-def test_a_plain_message_need_not_wait(patience: Patience, held: MakeJob, make_job: MakeJob) -> None:
+def test_a_plain_message_need_not_wait(patience: DuplicateHold, held: MakeJob, make_job: MakeJob) -> None:
     held("a")
     assert patience.due(make_job("work", UUID="a")) == 0
     assert patience.due(make_job("work", UUID="b", redelivered=1)) == 0, "nobody else of its UUID is here"
 
 
 def test_a_redelivered_one_waits_for_its_twin_only(
-    patience: Patience, held: MakeJob, make_job: MakeJob
+    patience: DuplicateHold, held: MakeJob, make_job: MakeJob
 ) -> None:
     held("a")
     job = make_job("work", UUID="a", redelivered=1)
@@ -60,19 +60,19 @@ def test_a_redelivered_one_waits_for_its_twin_only(
     assert patience.due(job) == 7.0
 
 
-@pytest.mark.parametrize("turn", [1, 2, TURNS, TURNS + 3])
-def test_a_copy_waits_twice_as_long_each_turn(patience: Patience, make_job: MakeJob, turn: int) -> None:
+@pytest.mark.parametrize("turn", [1, 2, MAX_DUPLICATE_ATTEMPTS, MAX_DUPLICATE_ATTEMPTS + 3])
+def test_a_copy_waits_twice_as_long_each_turn(patience: DuplicateHold, make_job: MakeJob, turn: int) -> None:
     waits = set()
     for _ in range(20):
         job = make_job("work", turn=turn, redelivered=1)
         job.received_at = 7.0
         waits.add(patience.due(job) - 7.0)
-    shortest = TURN * 2 ** (min(turn, TURNS) - 1)
-    assert all(shortest <= wait <= shortest + TURN for wait in waits)
+    shortest = FIRST_HOLD_S * 2 ** (min(turn, MAX_DUPLICATE_ATTEMPTS) - 1)
+    assert all(shortest <= wait <= shortest + FIRST_HOLD_S for wait in waits)
     assert len(waits) > 1, "two copies do not look at the same moment"
 
 
-def test_who_waits_begins_once_its_time_has_come(patience: Patience, held: MakeJob) -> None:
+def test_who_waits_begins_once_its_time_has_come(patience: DuplicateHold, held: MakeJob) -> None:
     early, late = held("early", turn=1), held("late", turn=1)
     patience.add(early, BODY, PASSED)
     patience.add(late, BODY, time.monotonic() + 100)
@@ -81,7 +81,7 @@ def test_who_waits_begins_once_its_time_has_come(patience: Patience, held: MakeJ
     assert early.received_at > PASSED, "it has not waited for a slot"
 
 
-def test_of_one_uuid_one_begins(patience: Patience, held: MakeJob, jobs: dict[int, Job]) -> None:
+def test_of_one_uuid_one_begins(patience: DuplicateHold, held: MakeJob, jobs: dict[int, Job]) -> None:
     running, first, second = (held("a", redelivered=1) for _ in range(3))
     for job in (first, second):
         patience.add(job, BODY, PASSED)
@@ -94,7 +94,7 @@ def test_of_one_uuid_one_begins(patience: Patience, held: MakeJob, jobs: dict[in
     assert not patience
 
 
-def test_nobody_begins_without_a_slot(patience: Patience, held: MakeJob, jobs: dict[int, Job]) -> None:
+def test_nobody_begins_without_a_slot(patience: DuplicateHold, held: MakeJob, jobs: dict[int, Job]) -> None:
     running = held("running")
     waiting = [held(f"copy_{number}", turn=1) for number in range(3)]
     for job in waiting:
@@ -105,16 +105,16 @@ def test_nobody_begins_without_a_slot(patience: Patience, held: MakeJob, jobs: d
     assert patience.begin(3) == [(job, BODY) for job in waiting[1:]]
 
 
-def test_a_copy_before_its_time_takes_no_slot(patience: Patience, held: MakeJob) -> None:
-    for number in range(BESIDE + 5):
+def test_a_copy_before_its_time_takes_no_slot(patience: DuplicateHold, held: MakeJob) -> None:
+    for number in range(MAX_EXTRA_HELD_JOBS + 5):
         patience.add(held(f"copy_{number}", turn=1), BODY, time.monotonic() + 100)
-    assert patience.beside == BESIDE, "so many messages more may be held, and no more"
+    assert patience.beside == MAX_EXTRA_HELD_JOBS, "so many messages more may be held, and no more"
     patience.take_back()
     patience.add(held("due", turn=1), BODY, PASSED)
     assert patience.beside == 0
 
 
-def test_the_pause_ends_with_the_next_time(patience: Patience, held: MakeJob) -> None:
+def test_the_pause_ends_with_the_next_time(patience: DuplicateHold, held: MakeJob) -> None:
     assert patience.pause(1.0) == 1.0
     patience.add(held("waits for a slot", turn=1), BODY, PASSED)
     assert patience.pause(1.0) == 1.0, "a slot makes itself known"
@@ -124,7 +124,7 @@ def test_the_pause_ends_with_the_next_time(patience: Patience, held: MakeJob) ->
     assert 0 < patience.pause(1.0) <= 0.5
 
 
-def test_some_or_all_are_taken_back(patience: Patience, held: MakeJob) -> None:
+def test_some_or_all_are_taken_back(patience: DuplicateHold, held: MakeJob) -> None:
     first, second, third = (held(name, turn=1) for name in "abc")
     for job in (first, second, third):
         patience.add(job, BODY, PASSED)

@@ -18,19 +18,19 @@ from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 from gearmesh.worker.job import Job
 
-__all__ = ["TURNS", "History", "Past"]
+__all__ = ["MAX_DUPLICATE_ATTEMPTS", "PriorOutcome", "PriorOutcomes"]
 
 log = logging.getLogger("gearmesh.worker")
 
 #: How often a task's state is asked for, within 1.5 s, before its message goes back.
-TRIES: Final = 5
+MAX_STATE_READ_RETRIES: Final = 5
 #: Turns after which a possible second copy is run though somebody else seems to be at it: half a minute.
-TURNS: Final = 5
+MAX_DUPLICATE_ATTEMPTS: Final = 5
 #: Nanoseconds by which the clocks of two machines may differ.
-SKEW: Final = 60 * 10**9
+MAX_CLOCK_SKEW_NS: Final = 60 * 10**9
 
 
-class Past(msgspec.Struct, frozen=True, gc=False):
+class PriorOutcome(msgspec.Struct, frozen=True, gc=False):
     """A task that had ended: what is stored of it, and which of those that follow from it have a state of this time.
 
     They are sent again all the same. RabbitMQ hands out what is not on its disk yet: a state is no proof that the
@@ -45,13 +45,13 @@ class Past(msgspec.Struct, frozen=True, gc=False):
         return tuple(each for each in states if each.State != PENDING or each.TaskUUID not in self.noted)
 
 
-class History:
+class PriorOutcomes:
     """Asks the result backend. Used in whatever thread runs the job."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def look(self, job: Job) -> Past | Commit | None:
+    def look(self, job: Job) -> PriorOutcome | Commit | None:
         """Its past if it has ended; what becomes of its message for now; None: it is to be run.
 
         While nobody can say, the message goes back and comes again.
@@ -63,12 +63,12 @@ class History:
             try:
                 return self._look(job)
             except self._backend.connection_errors as exc:
-                if pauses.count == TRIES:
+                if pauses.count == MAX_STATE_READ_RETRIES:
                     return Commit(settle=Settle(job.delivery, "head"))
                 pauses.log(log, "a redelivered task waits, the result backend is unreachable", exc)
                 time.sleep(pauses.next())
 
-    def _look(self, job: Job) -> Past | Commit | None:
+    def _look(self, job: Job) -> PriorOutcome | Commit | None:
         (state,) = self._backend.read([job.sig.UUID])
         if state is None or not state.final:
             if _others_first(job, state):
@@ -78,7 +78,7 @@ class History:
             job.fresh = any(each.final for each in self._after(job.sig))
             return None
         after = self._after(job.sig)
-        return Past(state, frozenset(each.TaskUUID for each in after if not _older(each, state)))
+        return PriorOutcome(state, frozenset(each.TaskUUID for each in after if not _older(each, state)))
 
     def _after(self, sig: Signature) -> list[TaskState]:
         """What is stored of what follows from a task."""
@@ -95,7 +95,7 @@ def _older(state: TaskState, parent: TaskState) -> bool:
     """It was PENDING long before what it follows from was: last time, that is."""
     if ZERO_TIME in (state.CreatedAt, parent.CreatedAt):  # this backend does not keep it
         return False
-    return parse(state.CreatedAt) + SKEW < parse(parent.CreatedAt)
+    return parse(state.CreatedAt) + MAX_CLOCK_SKEW_NS < parse(parent.CreatedAt)
 
 
 def _others_first(job: Job, state: TaskState | None) -> bool:
@@ -105,7 +105,7 @@ def _others_first(job: Job, state: TaskState | None) -> bool:
     is in that state may be of one who is dead, though, or of this very message: so there is an end to its patience.
     """
     delivery = job.delivery
-    if not delivery.turn or delivery.turn >= TURNS or delivery.suspect >= 0 or state is None:
+    if not delivery.turn or delivery.turn >= MAX_DUPLICATE_ATTEMPTS or delivery.suspect >= 0 or state is None:
         return False
     if state.State != PENDING:
         return True

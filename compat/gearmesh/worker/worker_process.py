@@ -17,21 +17,21 @@ from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.unacked import consumer_name
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.control import ControlPipe
-from gearmesh.worker.lifeline import Death, Lifeline
+from gearmesh.worker.heartbeater import DeadChild, Heartbeater
 from gearmesh.worker.options import WorkerOptions
 
-__all__ = ["PATIENCE", "STEADY", "Child", "Seat", "exit_shown"]
+__all__ = ["KILL_DELAY_S", "STEADY_RUN_S", "Child", "WorkerProcess", "exit_shown"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
 #: A child that lived this many seconds was not a failed start: pauses begin anew.
-STEADY = 60.0
+STEADY_RUN_S = 60.0
 #: Seconds beyond the grace time before a child that does not end is killed.
-PATIENCE = 10.0
+KILL_DELAY_S = 10.0
 
 
 #: A suspect that was killed this soon (seconds) after its begin has done it itself.
-AT_ONCE = 0.2
+IMMEDIATE_DEATH_S = 0.2
 
 
 class Child:
@@ -87,7 +87,7 @@ class Child:
 
     def guilty(self, code: int) -> bool:
         """What it ran brought it down. A SIGKILL may come from anybody; from the system it comes for memory's sake."""
-        if code != -signal.SIGKILL or self.board.greedy or self.board.alone_for < AT_ONCE:
+        if code != -signal.SIGKILL or self.board.greedy or self.board.alone_for < IMMEDIATE_DEATH_S:
             return True
         kills = oom_kills()
         return kills is None or kills != self._oom_kills
@@ -105,7 +105,7 @@ class Child:
         self.board.close(keep=not settled)
 
 
-class Seat:
+class WorkerProcess:
     """Has a child at (nearly) all times, until it is told to end. Belongs to the supervisor's thread.
 
     Args:
@@ -114,14 +114,14 @@ class Seat:
         grace: seconds that a child gets at the first signal.
     """
 
-    def __init__(self, start: Callable[[], Child], lifeline: Lifeline, grace: float) -> None:
+    def __init__(self, start: Callable[[], Child], lifeline: Heartbeater, grace: float) -> None:
         self._start = start
         self._lifeline = lifeline
         self._grace = grace
         self._pauses = Backoff(0.1, 30.0)
         self._child: Child | None = None
         #: the last one that ended, until what it held is settled
-        self._dead: tuple[Child, Death] | None = None
+        self._dead: tuple[Child, DeadChild] | None = None
         self._start_at = 0.0
         self._passed = 0
         self._kill_at = float("inf")
@@ -163,7 +163,7 @@ class Seat:
         while self._passed < min(signals, 2):
             self._passed += 1
             child.end()
-            self._kill_at = now + (self._grace if self._passed == 1 else 0.0) + PATIENCE
+            self._kill_at = now + (self._grace if self._passed == 1 else 0.0) + KILL_DELAY_S
         if now >= self._kill_at:
             log.error("killed a worker process that did not end in time")
             child.kill()
@@ -180,7 +180,7 @@ class Seat:
         overdue = [number for number in self._overdue if number in running]
         # Exit code 0 in the midst of a task: the task has ended the process.
         crashed = not signals and not self._overdue and (code != 0 or bool(running))
-        death = Death(
+        death = DeadChild(
             child.consumer, running if crashed else (), overdue, child.guilty(code), crashed=not signals
         )
         self._lifeline.died(death)
@@ -190,7 +190,7 @@ class Seat:
         elif crashed:
             # A task that brings its process down is dealt with by itself (see Quarantine): the next process starts at
             # once, since all others wait for it. Growing pauses are for processes that fail to start.
-            if running or now - child.started_at > STEADY:
+            if running or now - child.started_at > STEADY_RUN_S:
                 self._pauses.reset()
             pause = self._pauses.next()
             self._start_at = now + pause

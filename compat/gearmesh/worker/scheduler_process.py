@@ -15,15 +15,16 @@ from gearmesh.backoff import Backoff
 from gearmesh.worker.child import EXIT_CONFIG
 from gearmesh.worker.control import ControlPipe
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.processes import PATIENCE, STEADY, exit_shown
+from gearmesh.worker.worker_process import KILL_DELAY_S, STEADY_RUN_S, exit_shown
 
-__all__ = ["SchedulerSeat"]
+__all__ = ["SchedulerProcess"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
 
-class SchedulerSeat:
-    """Has a scheduler at (nearly) all times, until it is told to end; as :class:`~.processes.Seat` has a child.
+class SchedulerProcess:
+    """Has a scheduler at (nearly) all times, until it is told to end; as :class:`~.worker_process.WorkerProcess` has a
+    child.
 
     Args:
         spec: of the app.
@@ -95,7 +96,7 @@ class SchedulerSeat:
             self._passed += 1
             assert self._control is not None
             self._control.stop()
-            self._kill_at = now + (2 if self._passed == 1 else 1) * PATIENCE
+            self._kill_at = now + (2 if self._passed == 1 else 1) * KILL_DELAY_S
         if now >= self._kill_at:
             log.error("killed the scheduler process, which did not end in time")
             process.kill()
@@ -109,7 +110,7 @@ class SchedulerSeat:
         if code == EXIT_CONFIG:
             self.hopeless = True
         elif not signals:
-            if now - self._started_at > STEADY:
+            if now - self._started_at > STEADY_RUN_S:
                 self._pauses.reset()
             pause = self._pauses.next()
             self._start_at = now + pause

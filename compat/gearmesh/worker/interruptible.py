@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gearmesh.worker.job import Job
 
-__all__ = ["Slot"]
+__all__ = ["InterruptibleThread"]
 
 
-class Slot:
+class InterruptibleThread:
     """Belongs to the thread that made it; :meth:`interrupt` is for the others.
 
     A call that is not interrupted pays for three attributes and no lock. Who interrupts says so (``_sent``) before

@@ -29,16 +29,16 @@ from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.runner import Runner
 
-__all__ = ["Death", "Lifeline"]
+__all__ = ["DeadChild", "Heartbeater"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
 #: Attempts to settle a death before it is abandoned; attempts that fail since a server is unreachable do not count.
-ATTEMPTS = 3
+MAX_SETTLE_ATTEMPTS = 3
 
 
 @dataclass(eq=False)
-class Death:
+class DeadChild:
     """A child that is gone.
 
     Attributes:
@@ -63,7 +63,7 @@ class Death:
     attempts: int = 0
 
 
-class Lifeline:
+class Heartbeater:
     """One thread with a connection of its own. What can't be done while the broker is away is done when it is back.
 
     Args:
@@ -78,7 +78,7 @@ class Lifeline:
         self._pause = app.config.lease / 3
         self._living: set[str] = set()
         self._newborn = False
-        self._deaths: deque[Death] = deque()
+        self._deaths: deque[DeadChild] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._connection: kombu.Connection | None = None
@@ -106,7 +106,7 @@ class Lifeline:
         self._newborn = True
         self._wake.set()
 
-    def died(self, death: Death) -> None:
+    def died(self, death: DeadChild) -> None:
         """Send none any more, and put back what it held: the parent knows, no lease has to end."""
         self._living.discard(death.consumer)
         self._deaths.append(death)
@@ -170,7 +170,7 @@ class Lifeline:
                 raise
             except Exception as exc:
                 death.attempts += 1
-                if death.attempts < ATTEMPTS:
+                if death.attempts < MAX_SETTLE_ATTEMPTS:
                     raise
                 log.error(
                     "could not return the tasks of the dead worker process to their queues; "
@@ -181,7 +181,7 @@ class Lifeline:
             self._deaths.popleft()
             self._news()
 
-    def _settle_one(self, death: Death) -> None:
+    def _settle_one(self, death: DeadChild) -> None:
         if death.overdue:
             try:
                 self._fail(death)
@@ -199,7 +199,7 @@ class Lifeline:
         if count:
             log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
 
-    def _fail(self, death: Death) -> None:
+    def _fail(self, death: DeadChild) -> None:
         """Settle what a child was killed for, unless it was quicker. A repetition finds it gone."""
         held = {
             delivery.id: (delivery, body)

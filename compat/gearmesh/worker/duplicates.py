@@ -7,15 +7,15 @@ import time
 from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
-from gearmesh.worker.history import TURNS
 from gearmesh.worker.job import Job
+from gearmesh.worker.prior_outcome import MAX_DUPLICATE_ATTEMPTS
 
-__all__ = ["Patience"]
+__all__ = ["DuplicateHold"]
 
 #: Seconds for which a possible second copy lets others go first; doubles with each turn.
-TURN: Final = 1.0
+FIRST_HOLD_S: Final = 1.0
 #: Of those that wait here, how many do not count against what a worker holds.
-BESIDE: Final = 100
+MAX_EXTRA_HELD_JOBS: Final = 100
 
 
 class _Waiting(NamedTuple):
@@ -26,7 +26,7 @@ class _Waiting(NamedTuple):
     due: float
 
 
-class Patience:
+class DuplicateHold:
     """Where they wait, held by this worker and not begun. Belongs to the intake's thread.
 
     Side by side with another of its UUID a task would run twice, and so would all that follows from both.
@@ -51,14 +51,18 @@ class Patience:
     def beside(self) -> int:
         """How many are held that are in nobody's way, since their time has not come."""
         now = time.monotonic()
-        return min(BESIDE, sum(each.due > now for each in self._waiting))
+        return min(MAX_EXTRA_HELD_JOBS, sum(each.due > now for each in self._waiting))
 
     def due(self, job: Job) -> float:
         """When a job that came just now may begin, by the monotonic clock; 0: it need not wait."""
         delivery = job.delivery
         if delivery.turn and delivery.suspect < 0 and not delivery.overdue:
             # Two copies are not to look at the same moment: both would find that nobody is at it.
-            return job.received_at + TURN * 2.0 ** (min(delivery.turn, TURNS) - 1) + random.uniform(0, TURN)
+            return (
+                job.received_at
+                + FIRST_HOLD_S * 2.0 ** (min(delivery.turn, MAX_DUPLICATE_ATTEMPTS) - 1)
+                + random.uniform(0, FIRST_HOLD_S)
+            )
         if delivery.redelivered and any(
             other.sig.UUID == job.sig.UUID for other in list(self._jobs.values())
         ):
