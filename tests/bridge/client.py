@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, chain, chord, group
 from celery.exceptions import TimeoutError
 
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import GearmeshError
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode, encode, encode_state

@@ -13,7 +13,7 @@ import pytest
 import redis
 from celery import Celery
 
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.setup import bridge_of
 from gearmesh.testing.peerproc import PeerProcess, python_peer
 from gearmesh.testing.servers import MemcachedServer, MongoServer, RabbitServer, RedisServer
 from gearmesh.wire.names import celery_meta

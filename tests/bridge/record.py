@@ -11,8 +11,8 @@ from celery import Celery, chain, chord, group
 from kombu import Connection
 from kombu.transport.memory import Channel, Transport
 
+from gearmesh.celery.codec import to_wire
 from gearmesh.celery.content import read
-from gearmesh.celery.message import to_wire
 from gearmesh.wire.codec import encode
 
 

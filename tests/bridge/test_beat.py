@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.setup import bridge_of
 
 from .conftest import Place
 from .processes import CeleryProcess, eventually

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import chord
 
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.setup import bridge_of
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 

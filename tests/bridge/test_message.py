@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gearmesh.celery import configure
-from gearmesh.celery.content import USUAL, TaskMessage, read, write
-from gearmesh.celery.crossing import outgoing
-from gearmesh.celery.joining import bridge_of
-from gearmesh.celery.message import HEADER, ORIGIN, from_wire, to_wire
-from gearmesh.celery.steps import is_raw, raw_of
+from gearmesh.celery.codec import CELERY_HEADER, ORIGIN_HEADER, from_wire, to_wire
+from gearmesh.celery.content import DEFAULT_HEADERS, TaskMessage, read, write
+from gearmesh.celery.outgoing import outgoing
+from gearmesh.celery.setup import bridge_of
+from gearmesh.celery.step_types import is_raw, raw_of
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import types as wire
 from gearmesh.wire import workflow
@@ -48,7 +48,9 @@ steps = st.fixed_dictionaries(
     }
 )
 own = st.dictionaries(
-    names.filter(lambda name: name not in USUAL and name not in (HEADER, ORIGIN)), values, max_size=3
+    names.filter(lambda name: name not in DEFAULT_HEADERS and name not in (CELERY_HEADER, ORIGIN_HEADER)),
+    values,
+    max_size=3,
 )
 some = st.lists(steps, max_size=2).map(lambda found: found or None)
 
@@ -63,7 +65,7 @@ def _kombu(value: Any) -> str:
 def messages(draw: Any) -> TaskMessage:
     task_id = draw(st.uuids().map(str))
     headers = {
-        **USUAL,
+        **DEFAULT_HEADERS,
         **draw(own),
         "task": draw(names),
         "id": task_id,
@@ -154,7 +156,11 @@ def go_signatures(draw: Any, depth: int = 2) -> Signature:
         "Headers": {
             name: wire.dump("string", value)
             for name, value in draw(
-                st.dictionaries(names.filter(lambda n: n not in (*USUAL, HEADER, ORIGIN)), names, max_size=2)
+                st.dictionaries(
+                    names.filter(lambda n: n not in (*DEFAULT_HEADERS, CELERY_HEADER, ORIGIN_HEADER)),
+                    names,
+                    max_size=2,
+                )
             ).items()
         },
         "Priority": draw(st.integers(0, 255)),
@@ -180,7 +186,7 @@ def test_what_go_sends_goes_on_as_it_was(sig: Signature) -> None:
     """A task of Go's that Celery sends again (a retry) is the same to Go, but for what Celery puts apart."""
     sent = over_the_wire(to_wire(from_wire(sig), queue=sig.RoutingKey))
     apart = dict(sent.Headers or {})
-    assert apart.pop(HEADER)
+    assert apart.pop(CELERY_HEADER)
     assert sent.evolve(Headers=apart) == sig
     again = over_the_wire(to_wire(from_wire(sent), queue=sig.RoutingKey))
     assert again == sent
@@ -243,7 +249,7 @@ def test_what_cannot_cross_is_refused(body: bytes, content_type: str, said: str)
 )
 def test_a_damaged_header_is_an_error(raw: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="Headers"):
-        from_wire(Signature(UUID="1", Name="t", Headers={HEADER: msgspec.Raw(raw)}))
+        from_wire(Signature(UUID="1", Name="t", Headers={CELERY_HEADER: msgspec.Raw(raw)}))
 
 
 def test_an_argument_that_is_not_of_its_type_is_an_error() -> None:
@@ -255,7 +261,7 @@ def test_an_argument_that_is_not_of_its_type_is_an_error() -> None:
 
 def test_go_sees_typed_arguments_where_there_are_types() -> None:
     message = TaskMessage(
-        headers={**USUAL, "task": "t", "id": "1", "root_id": "1"},
+        headers={**DEFAULT_HEADERS, "task": "t", "id": "1", "root_id": "1"},
         args=[1, 2**63, 1.5, "a", True, json.loads(_kombu(b"\xff")), [1, 2], ["a"]],
     )
     types = [arg.Type for arg in to_wire(message, queue="q").Args or ()]
@@ -292,7 +298,13 @@ def test_celery_s_expiry_is_a_header_of_the_signature(zone: str, expires: str, o
         configure(app, broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0")
         app.conf.timezone = zone
         message = TaskMessage(
-            headers={**USUAL, "task": "add", "id": "task_x", "root_id": "task_x", "expires": expires}
+            headers={
+                **DEFAULT_HEADERS,
+                "task": "add",
+                "id": "task_x",
+                "root_id": "task_x",
+                "expires": expires,
+            }
         )
         sig = outgoing(bridge_of(app), message, "celery")
         assert sig.Headers is not None

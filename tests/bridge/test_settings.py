@@ -10,8 +10,8 @@ from celery import Celery
 
 from gearmesh.celery import Backend, Consumer, GoTask, Transport, configure, settings
 from gearmesh.celery.content import TaskMessage
-from gearmesh.celery.crossing import eta_of
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.outgoing import eta_of
+from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import ConfigError
 from gearmesh.urls import parse
 

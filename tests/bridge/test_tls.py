@@ -8,7 +8,7 @@ import pytest
 from celery import chord
 
 from gearmesh.celery.checks import redis_of
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import ConfigError
 from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.servers.certificates import Certificates

@@ -23,8 +23,8 @@ from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.mongodb.documents import changes_of, group_document, moment
 from gearmesh.backends.mongodb.revocations import Revoked
-from gearmesh.celery import message as celery_message
-from gearmesh.celery import steps as celery_steps
+from gearmesh.celery import codec as celery_message
+from gearmesh.celery import step_types as celery_steps
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
@@ -456,8 +456,8 @@ def test_the_fields_of_mongodb_documents_stay() -> None:
 
 
 def test_what_only_celery_knows_travels_under_the_same_names() -> None:
-    assert (celery_message.HEADER, celery_message.ORIGIN) == ("celery", "gearmesh")
-    assert celery_message._Apart.__struct_encode_fields__ == tuple("nhakerpdcig")
+    assert (celery_message.CELERY_HEADER, celery_message.ORIGIN_HEADER) == ("celery", "gearmesh")
+    assert celery_message._PackedHeader.__struct_encode_fields__ == tuple("nhakerpdcig")
     steps = celery_steps
     assert (steps.RAW, steps.GO, steps.APPLY, steps.CHORD, steps.FAILED) == (
         "gearmesh.raw",

@@ -14,14 +14,14 @@ from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
 from gearmesh.celery.chords import Chords
+from gearmesh.celery.codec import ORIGIN_HEADER
 from gearmesh.celery.errors import NotForGo
-from gearmesh.celery.joining import bridge_of
-from gearmesh.celery.members import membership
-from gearmesh.celery.message import ORIGIN
+from gearmesh.celery.membership import membership
 from gearmesh.celery.meta import error_text, read_meta, read_side, side_state, states_of, wire_state
+from gearmesh.celery.result_waiting import ResultWaiting
 from gearmesh.celery.results import stored_results, to_json
-from gearmesh.celery.steps import in_go, is_raw, raw_of
-from gearmesh.celery.waiting import Waiting
+from gearmesh.celery.setup import bridge_of
+from gearmesh.celery.step_types import in_go, is_raw, raw_of
 from gearmesh.errors import BackendError, LocalProtocolError, TaskFailed
 from gearmesh.urls import redact
 from gearmesh.wire import gotime, workflow
@@ -35,7 +35,7 @@ __all__ = ["Backend"]
 log = logging.getLogger("gearmesh.celery")
 
 
-class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
+class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
     """``result_backend = "gearmesh.celery:Backend+redis://…"``: states as Machinery keeps them.
 
     Go reads what Celery's tasks returned, and Celery what Go's did. One for all threads; its connections are those of
@@ -162,7 +162,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
 
     def _again(self, request: Any) -> bool:
         """Machinery's own retry, for a call that came from Go with a RetryCount; True if it was sent."""
-        origin = (request.headers or {}).get(ORIGIN)
+        origin = (request.headers or {}).get(ORIGIN_HEADER)
         if not isinstance(origin, str):
             return False
         sig = decode(origin.encode())
@@ -174,7 +174,7 @@ class Backend(Waiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore
         eta = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(
             microseconds=gotime.parse(sig.ETA) // 1000
         )
-        headers = {**request.headers, ORIGIN: encode(sig.evolve(ETA=None)).decode()}
+        headers = {**request.headers, ORIGIN_HEADER: encode(sig.evolve(ETA=None)).decode()}
         task.signature_from_request(request, headers=headers, eta=eta, retries=request.retries).apply_async()
         return True
 

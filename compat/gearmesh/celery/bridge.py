@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
 from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
-from gearmesh.celery.members import Membership, member_of
+from gearmesh.celery.membership import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.config import AMQPConfig, Config
@@ -32,11 +32,11 @@ __all__ = ["Bridge"]
 T = TypeVar("T")
 
 #: Seconds for which a state is written again while the backend is away.
-PATIENCE: Final = 30.0
+WRITE_TIMEOUT_S: Final = 30.0
 #: Seconds between tries while another has a group in hand.
-BUSY: Final = 0.005
+BUSY_RETRY_DELAY_S: Final = 0.005
 #: Group metas remembered between the completions of their members.
-METAS: Final = 256
+MAX_CACHED_METAS: Final = 256
 #: The transport options that are Config's, with other names on the side of kombu's.
 _OPTIONS: Final = {
     "lease": "lease",
@@ -188,10 +188,10 @@ class Bridge:
             try:
                 return what()
             except ChordBusy:
-                time.sleep(BUSY)
+                time.sleep(BUSY_RETRY_DELAY_S)
                 continue
             except self.backend.connection_errors as exc:
-                if time.monotonic() - began > PATIENCE:
+                if time.monotonic() - began > WRITE_TIMEOUT_S:
                     raise BackendError(
                         f"result backend {self.gear.backend_shown}: {type(exc).__name__}"
                     ) from exc
@@ -243,7 +243,7 @@ class Bridge:
 
     def _remember(self, meta: GroupMeta) -> None:
         self._metas[meta.GroupUUID] = meta
-        while len(self._metas) > METAS:
+        while len(self._metas) > MAX_CACHED_METAS:
             try:
                 self._metas.popitem(last=False)
             except KeyError:  # another thread was quicker

@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 
 from gearmesh.celery.errors import NotForGo
 from gearmesh.celery.results import typed_results
-from gearmesh.celery.steps import raw_of
+from gearmesh.celery.step_types import raw_of
 from gearmesh.errors import LocalProtocolError
 from gearmesh.wire import workflow
 from gearmesh.wire.signature import Signature

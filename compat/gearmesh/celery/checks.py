@@ -37,10 +37,10 @@ TRANSPORTS: Final[Mapping[str, str]] = {
 #: RedisConfig's names of TLS files, and redis-py's, which are Celery's.
 _FILES: Final = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
 #: Results that never expire (Celery's 0 or None) live this long.
-FOR_EVER: Final = 10 * 365 * 86400
+NEVER_EXPIRES_S: Final = 10 * 365 * 86400
 
 #: Go's ResultsExpireIn, if nobody has set it.
-GO_EXPIRE: Final = 3600
+GO_DEFAULT_EXPIRE_S: Final = 3600
 
 
 def expire_of(conf: Any) -> int:
@@ -52,9 +52,9 @@ def expire_of(conf: Any) -> int:
     setting = conf.result_expires
     untold = setting is conf.defaults[-1]["result_expires"]
     if untold and conf.result_backend.partition("+")[2].startswith("amqp"):
-        return GO_EXPIRE
+        return GO_DEFAULT_EXPIRE_S
     seconds = setting.total_seconds() if isinstance(setting, timedelta) else setting
-    return int(seconds) if seconds else FOR_EVER
+    return int(seconds) if seconds else NEVER_EXPIRES_S
 
 
 def amqp_of(setting: Any) -> AMQPConfig:

@@ -10,12 +10,12 @@ from typing import Any, Final
 from celery.exceptions import ChordError
 from celery.result import GroupResult
 
-from gearmesh.celery.bridge import BUSY, Bridge
+from gearmesh.celery.bridge import BUSY_RETRY_DELAY_S, Bridge
 from gearmesh.celery.canvas import GoStep
-from gearmesh.celery.members import Membership, membership
+from gearmesh.celery.membership import Membership, membership
 from gearmesh.celery.meta import read_side, side_state
 from gearmesh.celery.results import to_json
-from gearmesh.celery.steps import is_raw, raw_of
+from gearmesh.celery.step_types import is_raw, raw_of
 from gearmesh.commits.group_completion import member_states
 from gearmesh.errors import BackendError
 from gearmesh.interfaces.backend import CountsMembers
@@ -26,7 +26,7 @@ from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 __all__ = ["Chords"]
 
 #: Seconds for which a member's state is looked for that others may have in their hands.
-HIDDEN: Final = 2.0
+HIDDEN_STATE_TIMEOUT_S: Final = 2.0
 
 
 class Chords:
@@ -105,9 +105,9 @@ class Chords:
         return self.bridge.insist(lambda: backend.finished(meta))
 
     @contextmanager
-    def _over(self, group_id: str, by: str) -> Iterator[_Hand]:
+    def _over(self, group_id: str, by: str) -> Iterator[_ChordClaim]:
         """What ``by`` has in hand of a complete group is let go at the end."""
-        hand = _Hand()
+        hand = _ChordClaim()
         try:
             yield hand
         except BaseException:
@@ -124,7 +124,7 @@ class Chords:
             return False  # the group has expired
 
     def _callback(self, chord: Mapping[str, Any]) -> Any:
-        from gearmesh.celery.crossing import step_of
+        from gearmesh.celery.outgoing import step_of
 
         return step_of(self.bridge, chord)
 
@@ -182,13 +182,13 @@ class Chords:
         On RabbitMQ a state that somebody else reads just now cannot be seen: it is looked for again.
         """
         uuids = [*members, *map(celery_meta, members)]
-        deadline = time.monotonic() + HIDDEN
+        deadline = time.monotonic() + HIDDEN_STATE_TIMEOUT_S
         while True:
             found = self._read(uuids)
             seen = all(state is not None and state.final for state in found[: len(members)])
             if seen or not isinstance(self.bridge.backend, CountsMembers) or time.monotonic() > deadline:
                 return found
-            time.sleep(BUSY)
+            time.sleep(BUSY_RETRY_DELAY_S)
 
     def _fail(self, callback: Any, error: ChordError) -> None:
         try:
@@ -197,7 +197,7 @@ class Chords:
             self.chord_error_from_stack(callback, exc=error)
 
 
-class _Hand:
+class _ChordClaim:
     """Whether what was in hand has been used."""
 
     fired = False

@@ -7,8 +7,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS, one_server
-from gearmesh.celery.joining import bridge_of, part
 from gearmesh.celery.routes import GoTasks
+from gearmesh.celery.setup import bridge_of, part
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of
 from gearmesh.urls.addresses import bracketed

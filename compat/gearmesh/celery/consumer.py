@@ -8,7 +8,7 @@ from typing import Any
 from celery import signals
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from gearmesh.celery.joining import bridge_of
+from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.commit import Commit, Settle
 

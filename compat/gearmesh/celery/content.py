@@ -11,13 +11,13 @@ import msgspec
 from gearmesh.celery.values import plain, rich
 from gearmesh.errors import LocalProtocolError
 
-__all__ = ["EMBED", "USUAL", "TaskMessage", "read", "write"]
+__all__ = ["DEFAULT_HEADERS", "EMBED_KEYS", "TaskMessage", "read", "write"]
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/x-msgpack"
 
 #: The headers of protocol 2, and what each usually is.
-USUAL: Final[Mapping[str, Any]] = {
+DEFAULT_HEADERS: Final[Mapping[str, Any]] = {
     "lang": "py",
     "task": None,
     "id": None,
@@ -38,7 +38,7 @@ USUAL: Final[Mapping[str, Any]] = {
     "stamped_headers": None,
     "stamps": {},
 }
-EMBED: Final = ("callbacks", "errbacks", "chain", "chord")
+EMBED_KEYS: Final = ("callbacks", "errbacks", "chain", "chord")
 _CHOSEN: Final = {"app_id", "cluster_id", "message_id", "timestamp", "type", "user_id"}
 _PROTOCOL_1: Final = {"task", "id", "args", "kwargs"}
 
@@ -127,14 +127,19 @@ def _protocol_2(
 def _protocol_1(
     content: dict[str, Any], content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
 ) -> TaskMessage:
-    kept = {key: value for key, value in content.items() if key in USUAL}
+    kept = {key: value for key, value in content.items() if key in DEFAULT_HEADERS}
     kept |= {"lang": "py", "group": content.get("taskset") or content.get("group")}
     kept |= {"root_id": content.get("root_id") or content["id"], "timelimit": content.get("timelimit")}
     if kept["timelimit"] is None:
         kept["timelimit"] = [None, None]
-    embed = {name: content.get(name) for name in EMBED}
+    embed = {name: content.get(name) for name in EMBED_KEYS}
     return _message(
-        {**USUAL, **headers, **kept}, content["args"], content["kwargs"], embed, content_type, properties
+        {**DEFAULT_HEADERS, **headers, **kept},
+        content["args"],
+        content["kwargs"],
+        embed,
+        content_type,
+        properties,
     )
 
 

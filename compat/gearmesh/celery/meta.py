@@ -20,18 +20,18 @@ from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, Ta
 __all__ = ["error_text", "read_meta", "read_side", "side_state", "states_of", "wire_state"]
 
 #: Celery's states that mean something else to Go; those that are not here are themselves.
-_WIRE: Final = {
+_WIRE_STATES: Final = {
     "REVOKED": FAILURE,
     "REJECTED": FAILURE,
     # Like RECEIVED and STARTED it must never be written over the end of a quick next try: only these never are.
     "RETRY": STARTED,
 }
-_SAME: Final = (PENDING, RECEIVED, STARTED, SUCCESS, FAILURE)
+_SHARED_STATES: Final = (PENDING, RECEIVED, STARTED, SUCCESS, FAILURE)
 
 
 def wire_state(status: str) -> str:
     """The state that Go sees for one of Celery's; a task's own states are STARTED."""
-    return status if status in _SAME else _WIRE.get(status, STARTED)
+    return status if status in _SHARED_STATES else _WIRE_STATES.get(status, STARTED)
 
 
 def states_of(

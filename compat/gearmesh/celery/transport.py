@@ -14,11 +14,11 @@ from kombu.compression import decompress
 
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
+from gearmesh.celery.codec import from_wire, to_wire
 from gearmesh.celery.content import TaskMessage, read, write
-from gearmesh.celery.crossing import outgoing
-from gearmesh.celery.joining import bridge_of
-from gearmesh.celery.looping import LoopedLink, Looping
-from gearmesh.celery.message import from_wire, to_wire
+from gearmesh.celery.event_loop import LoopedConnection, Looping
+from gearmesh.celery.outgoing import outgoing
+from gearmesh.celery.setup import bridge_of
 from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
 from gearmesh.interfaces.commit import Commit, Publish, Settle
@@ -239,7 +239,7 @@ class _AMQPChannel(Bridging, AMQPChannel):
         return [queue for queue in queues if queue.exchange is not None and queue.exchange.name == exchange]
 
 
-class _AMQPLink(LoopedLink):
+class _AMQPLink(LoopedConnection):
     Channel = _AMQPChannel
 
 
@@ -249,7 +249,7 @@ class AMQPTransport(amqp.Transport):
     Connection = _AMQPLink
     implements = amqp.Transport.implements.extend(asynchronous=True)
 
-    def register_with_event_loop(self, connection: LoopedLink, loop: Any) -> None:
+    def register_with_event_loop(self, connection: LoopedConnection, loop: Any) -> None:
         """kombu's hook."""
         Looping(connection, loop, partial(self.drain_events, connection, timeout=0)).join()
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gearmesh.celery.content import USUAL, TaskMessage, read, write
-from gearmesh.celery.message import from_wire, own_headers, to_wire
-from gearmesh.celery.steps import raw_step
+from gearmesh.celery.codec import from_wire, own_headers, to_wire
+from gearmesh.celery.content import DEFAULT_HEADERS, TaskMessage, read, write
+from gearmesh.celery.step_types import raw_step
 from gearmesh.errors import LocalProtocolError
 from gearmesh.wire import types as wire
 from gearmesh.wire.codec import decode, encode
@@ -20,7 +20,7 @@ STEP = {"task": "next", "args": [], "kwargs": {}, "options": {}, "subtask_type":
 
 
 def call(headers: dict[str, Any] | None = None, **fields: Any) -> TaskMessage:
-    own = {**USUAL, "task": "add", "id": "1", "root_id": "1"} | (headers or {})
+    own = {**DEFAULT_HEADERS, "task": "add", "id": "1", "root_id": "1"} | (headers or {})
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return TaskMessage(headers=own, **{"embed": embed, **fields})
 
@@ -89,7 +89,7 @@ def test_results_that_go_appends_are_told_from_the_call_s_own_arguments() -> Non
 
 def test_go_sees_the_caller_s_headers_of_text_and_bool_alone() -> None:
     headers = {
-        **USUAL, "task": "t", "text": "é", "yes": True, "number": 1, "none": None, "half": "\ud800",
+        **DEFAULT_HEADERS, "task": "t", "text": "é", "yes": True, "number": 1, "none": None, "half": "\ud800",
         "celery": "x", "gearmesh": "x",
     }  # fmt: skip
     assert {name: json.loads(bytes(raw)) for name, raw in own_headers(headers).items()} == {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gearmesh.celery.members import Membership, member_of, membership
-from gearmesh.celery.message import from_wire
-from gearmesh.celery.steps import in_go, is_raw, raw_of, raw_step
+from gearmesh.celery.codec import from_wire
+from gearmesh.celery.membership import Membership, member_of, membership
+from gearmesh.celery.step_types import in_go, is_raw, raw_of, raw_step
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.wire import types as wire
 from gearmesh.wire.signature import Signature

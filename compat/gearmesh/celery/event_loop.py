@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from gearmesh.transports.amqp.connection import AMQPConnection
 
-__all__ = ["LoopedLink", "Looping"]
+__all__ = ["LoopedConnection", "Looping"]
 
 #: Rounds of deliveries in one tick, whose loop has others to serve.
-ROUNDS: Final = 16
+MAX_ROUNDS_PER_TICK: Final = 16
 
 
-class LoopedLink(AMQPConnection):
+class LoopedConnection(AMQPConnection):
     """A connection whose wake-ups a loop can wait for."""
 
     def wake_fd(self) -> int:
@@ -34,7 +34,7 @@ class Looping:
         drain: delivers what is there; raises TimeoutError if that is nothing.
     """
 
-    def __init__(self, link: LoopedLink, loop: Any, drain: Callable[[], None]) -> None:
+    def __init__(self, link: LoopedConnection, loop: Any, drain: Callable[[], None]) -> None:
         self._link = link
         self._loop = loop
         self._drain = drain
@@ -82,7 +82,7 @@ class Looping:
         self._link.wake()  # the loop has settled by now how long to sleep
 
     def _deliver(self) -> bool:
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS_PER_TICK):
             try:
                 self._drain()
             except TimeoutError:

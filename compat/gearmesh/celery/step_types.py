@@ -16,16 +16,26 @@ from typing import Any, Final
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 
-__all__ = ["APPLY", "CHORD", "FAILED", "GO", "RAW", "in_go", "is_raw", "raw_of", "raw_step"]
+__all__ = [
+    "APPLY_TASK",
+    "CHORD_TASK",
+    "FAILED_TASK",
+    "GO_STEP_TYPE",
+    "RAW_STEP_TYPE",
+    "in_go",
+    "is_raw",
+    "raw_of",
+    "raw_step",
+]
 
-RAW: Final = "gearmesh.raw"
-GO: Final = "gearmesh.go"
+RAW_STEP_TYPE: Final = "gearmesh.raw"
+GO_STEP_TYPE: Final = "gearmesh.go"
 #: Goes on with a chain or a callback: a group, a chord, a step that is to wait.
-APPLY: Final = "gearmesh.apply"
+APPLY_TASK: Final = "gearmesh.apply"
 #: A chord of Celery's whose last member ran in Go.
-CHORD: Final = "gearmesh.chord"
+CHORD_TASK: Final = "gearmesh.chord"
 #: A task of a Celery workflow failed in Go.
-FAILED: Final = "gearmesh.failed"
+FAILED_TASK: Final = "gearmesh.failed"
 
 
 def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, Any]:
@@ -40,19 +50,19 @@ def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, An
         "args": [],
         "kwargs": {"signature": encode(sig).decode(), "count": count},
         "options": {},
-        "subtask_type": RAW,
+        "subtask_type": RAW_STEP_TYPE,
         "immutable": immutable,
     }
 
 
 def is_raw(step: Any) -> bool:
     """True for what :func:`raw_step` made, and what Celery made of it on the way."""
-    return isinstance(step, Mapping) and step.get("subtask_type") == RAW
+    return isinstance(step, Mapping) and step.get("subtask_type") == RAW_STEP_TYPE
 
 
 def in_go(step: Any) -> bool:
     """True for a step of a Celery workflow that Go runs."""
-    return isinstance(step, Mapping) and step.get("subtask_type") == GO
+    return isinstance(step, Mapping) and step.get("subtask_type") == GO_STEP_TYPE
 
 
 def raw_of(step: Mapping[str, Any]) -> Signature:

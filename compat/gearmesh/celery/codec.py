@@ -22,8 +22,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gearmesh.celery.content import EMBED, USUAL, TaskMessage
-from gearmesh.celery.steps import is_raw, raw_of, raw_step
+from gearmesh.celery.content import DEFAULT_HEADERS, EMBED_KEYS, TaskMessage
+from gearmesh.celery.step_types import is_raw, raw_of, raw_step
 from gearmesh.celery.values import from_json, in_json, typed
 from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -33,12 +33,12 @@ from gearmesh.wire.expiry import expiry_ns
 from gearmesh.wire.names import EXPIRES_HEADER
 from gearmesh.wire.signature import Arg, Signature
 
-__all__ = ["HEADER", "ORIGIN", "from_wire", "own_headers", "to_wire"]
+__all__ = ["CELERY_HEADER", "ORIGIN_HEADER", "from_wire", "own_headers", "to_wire"]
 
 #: Name in Headers of what only Celery knows.
-HEADER: Final = "celery"
+CELERY_HEADER: Final = "celery"
 #: Header of a call that a Go program began: its signature, without what follows it; of the arguments the types.
-ORIGIN: Final = "gearmesh"
+ORIGIN_HEADER: Final = "gearmesh"
 
 
 def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signature:
@@ -52,7 +52,7 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
         LocalProtocolError: something in it cannot be written.
     """
     headers = message.headers
-    origin = headers.get(ORIGIN)
+    origin = headers.get(ORIGIN_HEADER)
     base = decode(origin.encode()) if isinstance(origin, str) else Signature()
     args = _typed(message.args, base)
     apart: dict[str, Any] = {"n": len(args)}
@@ -88,7 +88,7 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
         ETA=None,
         GroupUUID=group if base.ChordCallback is not None and isinstance(group, str) else "",
         Args=args,
-        Headers={**(base.Headers or {}), **outside, HEADER: text},
+        Headers={**(base.Headers or {}), **outside, CELERY_HEADER: text},
         Priority=message.priority,
     )
 
@@ -111,7 +111,7 @@ def own_headers(headers: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
     """
     found = {}
     for name, value in headers.items():
-        if name in USUAL or name in (HEADER, ORIGIN):
+        if name in DEFAULT_HEADERS or name in (CELERY_HEADER, ORIGIN_HEADER):
             continue
         kind = {str: "string", bool: "bool"}.get(type(value))
         if kind is not None:
@@ -127,8 +127,8 @@ def _unusual(headers: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in headers.items()
-        if not (name in ("task", "id", ORIGIN) or (name == "root_id" and root == headers["id"]))
-        and (name not in USUAL or not _same(USUAL[name], value))
+        if not (name in ("task", "id", ORIGIN_HEADER) or (name == "root_id" and root == headers["id"]))
+        and (name not in DEFAULT_HEADERS or not _same(DEFAULT_HEADERS[name], value))
     }
 
 
@@ -157,7 +157,7 @@ def _split(embed: Mapping[str, Any], base: Signature) -> tuple[dict[str, Any], S
     return kept, base.evolve(OnSuccess=follow["callbacks"] or None, OnError=follow["errbacks"] or None)
 
 
-class _Apart(msgspec.Struct, frozen=True):
+class _PackedHeader(msgspec.Struct, frozen=True):
     """What is in ``Headers["celery"]``; see the head of this module."""
 
     n: int = 0
@@ -186,19 +186,19 @@ def from_wire(sig: Signature) -> TaskMessage:
     except RemoteProtocolError as exc:
         raise ArgumentUnreadable(f"Reflect task args error: {exc}") from exc  # Go's words
     outside: dict[str, Any] = {}
-    apart: _Apart | None = None
+    apart: _PackedHeader | None = None
     for name, raw in (sig.Headers or {}).items():
-        if name == HEADER:
+        if name == CELERY_HEADER:
             apart = _read_apart(raw)
-        elif name not in (ORIGIN, EXPIRES_HEADER) and name not in USUAL:
+        elif name not in (ORIGIN_HEADER, EXPIRES_HEADER) and name not in DEFAULT_HEADERS:
             outside[name] = json.loads(bytes(raw))
     if apart is None:
-        apart = _Apart(n=len(args), g=1)
+        apart = _PackedHeader(n=len(args), g=1)
         outside |= {"argsrepr": _shown(args), "kwargsrepr": "{}", "lang": "go"}
         # What the caller did not say, the task says.
-        usual = {name: value for name, value in USUAL.items() if name != "ignore_result"}
+        usual = {name: value for name, value in DEFAULT_HEADERS.items() if name != "ignore_result"}
     else:
-        usual = dict(USUAL)
+        usual = dict(DEFAULT_HEADERS)
     own = args[: apart.n] if apart.a is None else apart.a
     appended = args[apart.n :]
     expires = expiry_ns(sig)
@@ -212,8 +212,8 @@ def from_wire(sig: Signature) -> TaskMessage:
         types = tuple(Arg(Type=arg.Type) for arg in sig.Args or ())
         bare = sig.evolve(Args=types, ETA=None, OnSuccess=None, OnError=None, ChordCallback=None)
         if sig.Headers is not None:
-            bare = bare.evolve(Headers={k: v for k, v in sig.Headers.items() if k != HEADER})
-        headers[ORIGIN] = encode(bare).decode()
+            bare = bare.evolve(Headers={k: v for k, v in sig.Headers.items() if k != CELERY_HEADER})
+        headers[ORIGIN_HEADER] = encode(bare).decode()
     return TaskMessage(
         headers=headers,
         args=own if apart.i else [*appended, *own],
@@ -227,18 +227,18 @@ def from_wire(sig: Signature) -> TaskMessage:
     )
 
 
-def _read_apart(raw: msgspec.Raw) -> _Apart:
+def _read_apart(raw: msgspec.Raw) -> _PackedHeader:
     try:
-        apart = msgspec.convert(json.loads(wire.load("string", raw)), _Apart)
+        apart = msgspec.convert(json.loads(wire.load("string", raw)), _PackedHeader)
     except (ProtocolError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
-        raise RemoteProtocolError(f"Headers[{HEADER!r}]: {exc}") from exc
+        raise RemoteProtocolError(f"Headers[{CELERY_HEADER!r}]: {exc}") from exc
     if apart.n < 0:
-        raise RemoteProtocolError(f"Headers[{HEADER!r}]: n is {apart.n}, expected 0 or more")
+        raise RemoteProtocolError(f"Headers[{CELERY_HEADER!r}]: n is {apart.n}, expected 0 or more")
     return apart
 
 
 def _joined(kept: Mapping[str, Any], sig: Signature) -> dict[str, Any]:
-    embed: dict[str, Any] = {name: kept.get(name) for name in EMBED}
+    embed: dict[str, Any] = {name: kept.get(name) for name in EMBED_KEYS}
     for name, steps in (("callbacks", sig.OnSuccess), ("errbacks", sig.OnError)):
         raw = [raw_step(step, immutable=sig.Immutable) for step in steps or () if step is not None]
         if raw:

@@ -13,13 +13,13 @@ from celery.exceptions import TimeoutError
 from gearmesh.celery.bridge import Bridge
 from gearmesh.results.wait_handle import WaitHandle
 
-__all__ = ["Waiting"]
+__all__ = ["ResultWaiting"]
 
 #: Seconds between two calls of a waiter's ``on_interval``.
-TICK: Final = 0.5
+ON_INTERVAL_PERIOD_S: Final = 0.5
 
 
-class Waiting:
+class ResultWaiting:
     """A part of :class:`~gearmesh.celery.backend.Backend`."""
 
     bridge: Bridge
@@ -101,7 +101,7 @@ class Waiting:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError("The operation timed out.")
-                news.wait(TICK if left is None else min(TICK, left))
+                news.wait(ON_INTERVAL_PERIOD_S if left is None else min(ON_INTERVAL_PERIOD_S, left))
                 news.clear()
         finally:
             waiter.remove(watch)

@@ -15,11 +15,11 @@ from celery.canvas import maybe_signature
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from gearmesh.celery.bridge import Bridge
-from gearmesh.celery.content import USUAL, TaskMessage
+from gearmesh.celery.codec import own_headers, to_wire
+from gearmesh.celery.content import DEFAULT_HEADERS, TaskMessage
 from gearmesh.celery.errors import NotForGo
-from gearmesh.celery.message import own_headers, to_wire
 from gearmesh.celery.routes import GoTask
-from gearmesh.celery.steps import APPLY, CHORD, FAILED, GO, is_raw, raw_of
+from gearmesh.celery.step_types import APPLY_TASK, CHORD_TASK, FAILED_TASK, GO_STEP_TYPE, is_raw, raw_of
 from gearmesh.celery.values import from_json
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.ids import new_uuid
@@ -30,7 +30,7 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["eta_of", "outgoing"]
 
-WAY_OUT = "say its types in go_tasks (Json[…] for dictionaries, None and mixed lists)"
+GO_TASKS_ADVICE = "say its types in go_tasks (Json[…] for dictionaries, None and mixed lists)"
 
 
 def outgoing(bridge: Bridge, message: TaskMessage, queue: str) -> Signature:
@@ -99,7 +99,7 @@ def _marked(bridge: Bridge, value: Any) -> Any:
         options = found["options"] or {}
         queue = options.get("queue") if isinstance(options, Mapping) else None
         if bridge.go_task(str(found["task"]), queue if isinstance(queue, str) else ""):
-            found["subtask_type"] = GO
+            found["subtask_type"] = GO_STEP_TYPE
     return found
 
 
@@ -115,7 +115,7 @@ def _for_go(bridge: Bridge, message: TaskMessage, go: GoTask, *, appended: bool 
             [from_json(value) for value in message.args], message.kwargs, after=None if appended else ()
         )
     except LocalProtocolError as exc:
-        raise NotForGo(str(exc) if go.args else f"{exc}; {WAY_OUT}") from exc
+        raise NotForGo(str(exc) if go.args else f"{exc}; {GO_TASKS_ADVICE}") from exc
     except TaskError as exc:
         raise NotForGo(str(exc)) from exc
     following = [_next(bridge, step, chain, headers) for step, chain in _steps(embed)]
@@ -185,17 +185,17 @@ def _next(
     if is_raw(step):
         return raw_of(step), results
     options = step.get("options") or {}
-    plain = not step.get("subtask_type") or step.get("subtask_type") == GO
+    plain = not step.get("subtask_type") or step.get("subtask_type") == GO_STEP_TYPE
     later = any(options.get(name) is not None for name in ("countdown", "eta", "expires"))
     if not plain or later:
-        return _helper(bridge, APPLY, {"step": dict(step), "chain": chain}, headers), results
+        return _helper(bridge, APPLY_TASK, {"step": dict(step), "chain": chain}, headers), results
     message = _message(bridge, step, chain, headers)
     queue = bridge.queue_of(message.name, options, message.args, message.kwargs)
     go = bridge.go_task(message.name, queue)
     if go is None:
         return _for_celery(bridge, message, queue, results=results), results
     if apart and not results:
-        return _helper(bridge, APPLY, {"step": dict(step), "chain": chain}, headers), results
+        return _helper(bridge, APPLY_TASK, {"step": dict(step), "chain": chain}, headers), results
     return _for_go(bridge, message, go, appended=results), results
 
 
@@ -250,7 +250,7 @@ def _helper(bridge: Bridge, name: str, kwargs: dict[str, Any], headers: Mapping[
     """A call of one of the helper tasks, which Go sends."""
     task_id = new_uuid()
     own = {
-        **USUAL,
+        **DEFAULT_HEADERS,
         "timelimit": [None, None],
         "stamps": {},
         "task": name,
@@ -268,7 +268,7 @@ def _body(bridge: Bridge, body: Mapping[str, Any], group: str, headers: Mapping[
 
     Immutable, so that Go gives it no results: it reads them itself, as they were.
     """
-    sig = _helper(bridge, CHORD, {"group": group, "body": dict(body)}, headers)
+    sig = _helper(bridge, CHORD_TASK, {"group": group, "body": dict(body)}, headers)
     return sig.evolve(Immutable=True)
 
 
@@ -296,7 +296,7 @@ def _on_error(bridge: Bridge, message: TaskMessage, *, own_chord: bool) -> tuple
             "chain": _marked(bridge, chain),
             "chord": _marked(bridge, message.embed.get("chord")) if own_chord else None,
         }
-        found.append(_helper(bridge, FAILED, {"context": context}, message.headers))
+        found.append(_helper(bridge, FAILED_TASK, {"context": context}, message.headers))
     return tuple(found) or None
 
 

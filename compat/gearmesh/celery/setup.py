@@ -9,8 +9,8 @@ from celery.canvas import Signature as Step
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.canvas import GoStep, RawStep
 from gearmesh.celery.checks import amqp_of
-from gearmesh.celery.helpers import register
-from gearmesh.celery.steps import APPLY, GO, RAW
+from gearmesh.celery.helper_tasks import register
+from gearmesh.celery.step_types import APPLY_TASK, GO_STEP_TYPE, RAW_STEP_TYPE
 from gearmesh.errors import ConfigError
 
 __all__ = ["bridge_of", "part"]
@@ -51,9 +51,9 @@ def part(app: Any) -> None:
 
 
 def _join(app: Any, bridge: Bridge) -> None:
-    Step.TYPES.setdefault(RAW, RawStep)
-    Step.TYPES.setdefault(GO, GoStep)
-    if APPLY not in app._tasks:
+    Step.TYPES.setdefault(RAW_STEP_TYPE, RawStep)
+    Step.TYPES.setdefault(GO_STEP_TYPE, GoStep)
+    if APPLY_TASK not in app._tasks:
         register(app)
     vars(app).pop("annotations", None)  # registering has read them, and settings may still change
     options = app.conf.broker_transport_options or {}

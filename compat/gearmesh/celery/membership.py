@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gearmesh.celery.message import ORIGIN
-from gearmesh.celery.steps import is_raw
+from gearmesh.celery.codec import ORIGIN_HEADER
+from gearmesh.celery.step_types import is_raw
 from gearmesh.wire.codec import decode
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ def membership(group_of: Callable[[str], GroupMeta | None], request: Any) -> Mem
             return Membership(group, chord["kwargs"]["count"], again)
         meta = group_of(group)
         return None if meta is None else Membership(group, len(meta.TaskUUIDs), again)
-    origin = (request.headers or {}).get(ORIGIN)
+    origin = (request.headers or {}).get(ORIGIN_HEADER)
     found = member_of(decode(origin.encode())) if isinstance(origin, str) else None
     return None if found is None else msgspec.structs.replace(found, again=again)
