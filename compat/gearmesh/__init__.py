@@ -22,7 +22,7 @@ from gearmesh.app.habits import MODULE as _CELERY_NAMES
 from gearmesh.app.late import task
 from gearmesh.app.progress import Progress
 from gearmesh.app.retry import Retry
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.signature import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.config import Config
 from gearmesh.errors import (

@@ -11,7 +11,7 @@ import pytest
 from tests.contract.arrived import found
 
 from gearmesh import App, PublishError
-from gearmesh.app.publisher import BATCH
+from gearmesh.app.publisher import MAX_BATCH_MESSAGES
 from gearmesh.interfaces.commit import Token
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
@@ -19,7 +19,7 @@ from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.state import TaskState
 
 #: Some batches, and a part of one.
-MANY = 4 * BATCH + 10
+MANY = 4 * MAX_BATCH_MESSAGES + 10
 
 
 class Stream:
@@ -64,7 +64,7 @@ def test_in_order_and_with_their_states(amqp_url: str, stream: OpenStream) -> No
     it = stream()
     it.send()
     assert found(amqp_url) == [(n, False) for n in range(-1, MANY)]
-    assert it.written == [BATCH] * 4 + [10]
+    assert it.written == [MAX_BATCH_MESSAGES] * 4 + [10]
 
 
 def test_the_next_batch_does_not_wait_for_confirms(
@@ -88,12 +88,14 @@ def test_a_connection_that_breaks_between_two_batches(
     it = stream(url)
     it.before[2] = proxy.cut
     it.send()
-    assert it.written == [BATCH] * 4 + [10]
+    assert it.written == [MAX_BATCH_MESSAGES] * 4 + [10]
     eventually(lambda: {n for n, _ in found(amqp_url)} == set(range(-1, MANY)), 10)
     seen = found(amqp_url)
     clean = Counter(n for n, again in seen if not again)
     assert max(clean.values()) == 1
-    assert not any(again for n, again in seen if n >= 3 * BATCH), "the fourth batch had not begun"
+    assert not any(again for n, again in seen if n >= 3 * MAX_BATCH_MESSAGES), (
+        "the fourth batch had not begun"
+    )
 
 
 def test_a_backend_that_is_away_for_one_batch(amqp_url: str, stream: OpenStream) -> None:
@@ -101,15 +103,17 @@ def test_a_backend_that_is_away_for_one_batch(amqp_url: str, stream: OpenStream)
     it.before[2] = away
     it.send()
     assert found(amqp_url) == [(n, False) for n in range(-1, MANY)]
-    assert it.written == [BATCH] * 4 + [10]
+    assert it.written == [MAX_BATCH_MESSAGES] * 4 + [10]
 
 
 def test_a_backend_that_stays_away(amqp_url: str, stream: OpenStream) -> None:
     it = stream(publish_timeout=0.0)
     it.before[2] = away
-    with pytest.raises(PublishError, match=rf"{MANY} messages \({2 * BATCH} confirmed\), .* among them"):
+    with pytest.raises(
+        PublishError, match=rf"{MANY} messages \({2 * MAX_BATCH_MESSAGES} confirmed\), .* among them"
+    ):
         it.send()
-    assert found(amqp_url) == [(n, False) for n in range(-1, 2 * BATCH)]
+    assert found(amqp_url) == [(n, False) for n in range(-1, 2 * MAX_BATCH_MESSAGES)]
 
 
 @pytest.mark.parametrize("what", ["queue", "exchange"])
@@ -126,7 +130,7 @@ def test_something_deleted_between_two_batches(amqp_url: str, stream: OpenStream
 
     it.before[2] = delete
     it.send()
-    wanted = set(range(-1 if what == "exchange" else 2 * BATCH, MANY))
+    wanted = set(range(-1 if what == "exchange" else 2 * MAX_BATCH_MESSAGES, MANY))
     eventually(lambda: wanted <= {n for n, _ in found(amqp_url)}, 10)
     seen = found(amqp_url)
     numbers = {n for n, _ in seen}

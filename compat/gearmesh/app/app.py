@@ -21,13 +21,13 @@ from gearmesh.app.handlers import Handlers
 from gearmesh.app.late import discover, include
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of, refuse_call_only
-from gearmesh.app.outbox import Hook, Outbox, ready
 from gearmesh.app.periodic import CatchUp, Periodic, Periodics
 from gearmesh.app.plan import Plan
 from gearmesh.app.progress import Progress, ProgressBoard
-from gearmesh.app.publisher import Patience, Publisher
-from gearmesh.app.revocations import LASTS, Revocations
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.publisher import Publisher, RetryDecider
+from gearmesh.app.publishing import Hook, PlanSender, ready
+from gearmesh.app.revocations import DEFAULT_REVOCATION_TTL_S, Revocations
+from gearmesh.app.signature import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.app.unique import send_once
 from gearmesh.backends.registry import open_backend
@@ -133,7 +133,7 @@ class App:
         self.broker_choice = BrokerChoice()
         self._twin = ProcessLocal(self._make_twin)
         self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
-        self._outbox = Outbox(self, self._publisher)
+        self._outbox = PlanSender(self, self._publisher)
         self._periodics = Periodics(self)
         self._to_include: list[str] = []
         self.include(*include)
@@ -556,7 +556,7 @@ class App:
         """:meth:`publish_many` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.publish_many(nodes, **options))
 
-    def _send_one(self, call: TaskSignature[R], patience: Patience | None = None) -> AsyncResult[R]:
+    def _send_one(self, call: TaskSignature[R], patience: RetryDecider | None = None) -> AsyncResult[R]:
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
         seconds = call.task.unique_for
@@ -574,7 +574,7 @@ class App:
             )
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
-    def _publish(self, plan: Plan, patience: Patience | None = None) -> None:
+    def _publish(self, plan: Plan, patience: RetryDecider | None = None) -> None:
         if self._watched:
             self.watch_config()
         self._outbox.send(plan, patience)
@@ -618,7 +618,7 @@ class App:
         self._finish_includes()
         return self._periodics
 
-    def _fire(self, entry: Periodic, patience: Patience) -> Result[Any]:
+    def _fire(self, entry: Periodic, patience: RetryDecider) -> Result[Any]:
         """Send an entry once more. Raises as :meth:`send`."""
         if isinstance(entry.what, TaskSignature):
             return self._send_one(entry.what, patience)
@@ -718,7 +718,7 @@ class App:
 
     # --- running tasks -------------------------------------------------------------------------
 
-    def revoke(self, *uuids: str, lasts: float | timedelta = LASTS) -> None:
+    def revoke(self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S) -> None:
         """Call off tasks by their UUIDs, wherever they are; at once for all gearmesh workers of this backend.
 
         One that has not started is not run: its state becomes FAILURE with the error ``"revoked"`` when a worker comes
@@ -738,7 +738,7 @@ class App:
         with self.reached_backend():
             self.revocations.revoke(uuids, lasts)
 
-    async def arevoke(self, *uuids: str, lasts: float | timedelta = LASTS) -> None:
+    async def arevoke(self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S) -> None:
         """:meth:`revoke` without blocking the event loop."""
         await asyncio.to_thread(lambda: self.revoke(*uuids, lasts=lasts))
 

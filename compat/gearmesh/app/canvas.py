@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gearmesh.app.app import App
     from gearmesh.app.options import Options, OptionSet
-    from gearmesh.app.signatures import TaskSignature
+    from gearmesh.app.signature import TaskSignature
     from gearmesh.app.task import Task
     from gearmesh.results.base import Result
 

@@ -40,7 +40,7 @@ __all__ = ["Eager", "error_text"]
 log = logging.getLogger("gearmesh.eager")
 
 #: The newest failures keep their exceptions, and so the frames of these: enough for one test.
-KEPT_EXCEPTIONS: Final = 100
+MAX_KEPT_EXCEPTIONS: Final = 100
 
 
 def error_text(exc: BaseException) -> str:
@@ -139,7 +139,7 @@ class Eager:
         """Log a failure, with the traceback from the task's own code on, and keep its exception."""
         kept = self._exceptions
         kept[sig.UUID] = exc
-        while len(kept) > KEPT_EXCEPTIONS:
+        while len(kept) > MAX_KEPT_EXCEPTIONS:
             del kept[next(iter(kept))]
         trace = user_traceback(exc)
         log.error(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gearmesh.app.canvas import Chain, Chord, Group
 from gearmesh.app.node import AnyNode
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.signature import TaskSignature
 from gearmesh.declarations.value_codec import ValueCodec
 
 __all__ = ["results", "wants", "width"]

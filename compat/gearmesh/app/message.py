@@ -7,10 +7,10 @@ import msgspec
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 
-__all__ = ["Message", "Written"]
+__all__ = ["EncodedMessage", "PlannedMessage"]
 
 
-class Written(msgspec.Struct, frozen=True, gc=False):
+class EncodedMessage(msgspec.Struct, frozen=True, gc=False):
     """A signature as bytes, to publish not before ``eta_ns`` (unix ns; 0: now), and what else is to be known of it."""
 
     uuid: str
@@ -25,18 +25,18 @@ class Written(msgspec.Struct, frozen=True, gc=False):
         """The signature again, for those few who want to look at it."""
         return decode(self.body)
 
-    def written(self) -> Written:
+    def written(self) -> EncodedMessage:
         """Itself."""
         return self
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class PlannedMessage(msgspec.Struct, frozen=True, gc=False):
     """A signature to publish, not before ``eta_ns`` (unix ns; 0: now)."""
 
     sig: Signature
     eta_ns: int = 0
 
-    def written(self) -> Written:
+    def written(self) -> EncodedMessage:
         """As it goes out. Raises LocalProtocolError if Go could not read it."""
         sig = self.sig
-        return Written(sig.UUID, sig.Name, sig.RoutingKey, encode(sig), self.eta_ns, sig.Priority)
+        return EncodedMessage(sig.UUID, sig.Name, sig.RoutingKey, encode(sig), self.eta_ns, sig.Priority)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gearmesh.app.app import App
     from gearmesh.app.canvas import Chain, Chord
     from gearmesh.app.options import Options, OptionSet
-    from gearmesh.app.signatures import TaskSignature
+    from gearmesh.app.signature import TaskSignature
     from gearmesh.results.async_result import AsyncResult
     from gearmesh.results.base import Result
     from gearmesh.results.composite import ChainResult, ChordResult, GroupResult

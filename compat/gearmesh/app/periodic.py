@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gearmesh import cron
 from gearmesh.app.node import AnyNode, Node
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.signature import TaskSignature
 from gearmesh.cron import Every, Schedule
 from gearmesh.errors import ConfigError, TaskError
 from gearmesh.wire.names import periodic_fired, periodic_lock
@@ -27,11 +27,11 @@ __all__ = ["CatchUp", "Periodic", "Periodics"]
 #: How much of what was missed is fired later: so many firings, those of so long, or (None) nothing.
 CatchUp = int | timedelta | None
 
-SECOND = 10**9
+SECOND_NS = 10**9
 #: Nanoseconds between two firings where the schedule has no second one.
-ONCE = 366 * 86_400 * SECOND
+ASSUMED_INTERVAL_NS = 366 * 86_400 * SECOND_NS
 #: Seconds beyond the next firings for which it is known what was fired last.
-REMEMBERED = 30 * 86_400.0
+FIRED_RECORD_EXTRA_TTL_S = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Periodic:
     def next_after(self, due_ns: int) -> int:
         """When it is due again; a year later if never."""
         following = self.schedule.next(due_ns)
-        return due_ns + ONCE if following is None else following
+        return due_ns + ASSUMED_INTERVAL_NS if following is None else following
 
     def deadlines(self, due: Sequence[int]) -> list[int]:
         """Until when each of these is fired, if it could not be in time (unix ns): until it is due again, at least.
@@ -71,7 +71,7 @@ class Periodic:
             return []
         count = self.catch_up if isinstance(self.catch_up, int) else 1
         following = self.next_times(count, due[-1])
-        known = [*due, *following, *([due[-1] + ONCE] * (count - len(following)))]
+        known = [*due, *following, *([due[-1] + ASSUMED_INTERVAL_NS] * (count - len(following)))]
         deadlines = known[count:]
         if isinstance(self.catch_up, timedelta):
             span = self.catch_up // timedelta(microseconds=1) * 1000
@@ -80,7 +80,7 @@ class Periodic:
 
     def remembered(self, due_ns: int, until_ns: int) -> float:
         """Seconds for which it should be known that this was fired, which was worth firing until ``until_ns``."""
-        return 2 * (until_ns - due_ns) / SECOND + REMEMBERED
+        return 2 * (until_ns - due_ns) / SECOND_NS + FIRED_RECORD_EXTRA_TTL_S
 
     def lock_key(self, executable: str) -> str:
         """The name under which schedulers exclude each other."""

@@ -14,10 +14,10 @@ import msgspec
 
 from gearmesh.app import ends
 from gearmesh.app.canvas import Chain, Chord, Group
-from gearmesh.app.message import Message, Written
+from gearmesh.app.message import EncodedMessage, PlannedMessage
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, check_delay
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.signature import TaskSignature
 from gearmesh.declarations.value_codec import ValueCodec, of_go
 from gearmesh.errors import TaskError
 from gearmesh.ids import new_uuid
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan"]
 
 
-class _Tag(msgspec.Struct):
+class _GroupBuild(msgspec.Struct):
     """Membership of a group: what the last tasks of its members carry."""
 
     group_uuid: str
@@ -42,7 +42,7 @@ class _Tag(msgspec.Struct):
     members: list[tuple[str, str]]
 
 
-class _Place(msgspec.Struct, frozen=True):
+class _Position(msgspec.Struct, frozen=True):
     """Where a node stands: what others add to its first tasks' arguments."""
 
     before: tuple[ValueCodec, ...] = ()
@@ -51,18 +51,18 @@ class _Place(msgspec.Struct, frozen=True):
     body: bool = False
 
 
-class _Then(msgspec.Struct, frozen=True):
+class _Continuation(msgspec.Struct, frozen=True):
     """What follows a node, and whether it wants the results."""
 
     sigs: tuple[Signature, ...] = ()
     wants: frozenset[bool] = frozenset()
 
 
-_NOTHING_MORE = _Then()
-_FIRST = _Place(first=True)
+_NOTHING_MORE = _Continuation()
+_FIRST = _Position(first=True)
 _ERROR_TEXT = of_go("string")
 #: What a node became: messages for the tasks it begins with, and its result.
-Planned = tuple[list[Message], Result[Any]]
+Planned = tuple[list[PlannedMessage], Result[Any]]
 
 
 class Plan:
@@ -78,7 +78,7 @@ class Plan:
     def __init__(self, app: App, now_ns: int, defaults: Options = NOTHING) -> None:
         self.app = app
         self.now_ns = now_ns
-        self.messages: list[Message | Written] = []
+        self.messages: list[PlannedMessage | EncodedMessage] = []
         self.metas: list[GroupMeta] = []
         self.members: list[tuple[str, str]] = []
         self.connections = 1
@@ -116,10 +116,10 @@ class Plan:
         if form is None or values is None:
             return None
         uuid = f"task_{new_uuid()}"
-        self.messages.append(Written(uuid, form.name, form.routing_key, form.fill(uuid, values)))
+        self.messages.append(EncodedMessage(uuid, form.name, form.routing_key, form.fill(uuid, values)))
         return AsyncResult(uuid, self.app, task.declaration)
 
-    def _node(self, node: AnyNode, then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+    def _node(self, node: AnyNode, then: _Continuation, tag: _GroupBuild | None, place: _Position) -> Planned:
         if node.app is not self.app and node.app is not self.app.twin_of:
             raise TaskError(f"{node!r:.80} belongs to another app than the one that sends it")
         if isinstance(node, TaskSignature):
@@ -134,8 +134,8 @@ class Plan:
         raise TaskError(f"{node!r:.80} is no signature, chain, group or chord")
 
     def _one(
-        self, node: TaskSignature[Any], then: _Then, tag: _Tag | None, place: _Place
-    ) -> tuple[Message, AsyncResult[Any]]:
+        self, node: TaskSignature[Any], then: _Continuation, tag: _GroupBuild | None, place: _Position
+    ) -> tuple[PlannedMessage, AsyncResult[Any]]:
         """One task's signature, with all that follows it."""
         task = node.task
         options = node.options.over(self._defaults if place.first else self._later).over(task.options)
@@ -151,7 +151,7 @@ class Plan:
         if options.on_success:
             then = self._with_own(node, options.on_success, then)
         for child in options.on_error or ():
-            messages, _ = self._node(child, _NOTHING_MORE, None, _Place(before=(_ERROR_TEXT,)))
+            messages, _ = self._node(child, _NOTHING_MORE, None, _Position(before=(_ERROR_TEXT,)))
             errors.extend(message.sig for message in messages)
         if options.queue:
             self.app.check_queue(options.queue)
@@ -180,34 +180,38 @@ class Plan:
         )
         if tag:
             tag.members.append((sig.UUID, sig.Name))
-        return Message(sig, eta_ns), AsyncResult(sig.UUID, self.app, task.declaration)
+        return PlannedMessage(sig, eta_ns), AsyncResult(sig.UUID, self.app, task.declaration)
 
-    def _with_own(self, node: TaskSignature[Any], children: Sequence[AnyNode], then: _Then) -> _Then:
+    def _with_own(
+        self, node: TaskSignature[Any], children: Sequence[AnyNode], then: _Continuation
+    ) -> _Continuation:
         """What follows by the signature's own ``on_success``, and then what follows it anyway."""
-        place = _Place(after=ends.results(node))
+        place = _Position(after=ends.results(node))
         sigs: list[Signature] = []
         wants = set(then.wants)
         for child in children:
             messages, _ = self._node(child, _NOTHING_MORE, None, place)
             sigs.extend(message.sig for message in messages)
             wants |= ends.wants(child)
-        return _Then((*sigs, *then.sigs), frozenset(wants))
+        return _Continuation((*sigs, *then.sigs), frozenset(wants))
 
-    def _chain(self, node: Chain[Any], then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+    def _chain(
+        self, node: Chain[Any], then: _Continuation, tag: _GroupBuild | None, place: _Position
+    ) -> Planned:
         results: list[Result[Any]] = []
-        messages: list[Message] = []
+        messages: list[PlannedMessage] = []
         last = len(node.steps) - 1
         for i in range(last, -1, -1):
             step = node.steps[i]
-            here = place if i == 0 else _Place(after=ends.results(node.steps[i - 1]))
+            here = place if i == 0 else _Position(after=ends.results(node.steps[i - 1]))
             messages, result = self._node(step, then, tag if i == last else None, here)
             results.append(result)
-            then = _Then(tuple(message.sig for message in messages), ends.wants(step))
+            then = _Continuation(tuple(message.sig for message in messages), ends.wants(step))
         return messages, ChainResult(results[::-1], self.app)
 
     def _group(
-        self, node: Group[Any], then: _Then, tag: _Tag | None, place: _Place
-    ) -> tuple[list[Message], GroupResult[Any]]:
+        self, node: Group[Any], then: _Continuation, tag: _GroupBuild | None, place: _Position
+    ) -> tuple[list[PlannedMessage], GroupResult[Any]]:
         if then.sigs or place.body:
             raise TaskError(f"{node!r:.80}: one task can follow a group, and no group can be a chord's body")
         own = tag or self._new_group(node, None)
@@ -216,14 +220,16 @@ class Plan:
             self._close_group(own)
         return messages, result
 
-    def _chord(self, node: Chord[Any], then: _Then, tag: _Tag | None, place: _Place) -> Planned:
+    def _chord(
+        self, node: Chord[Any], then: _Continuation, tag: _GroupBuild | None, place: _Position
+    ) -> Planned:
         if place.body:
             raise TaskError(f"{node!r:.80}: no group can be a chord's body; put a task between them")
         if not self.app.keeps_results:
             raise TaskError(
                 "a chord needs a result backend: its members' states decide when the body is sent"
             )
-        behind = _Place(after=ends.results(node.header), body=True)
+        behind = _Position(after=ends.results(node.header), body=True)
         (callback,), body = self._node(node.body, then, tag, behind)
         own = self._new_group(node.header, callback.sig)
         messages, header = self._members(node.header, own, place)
@@ -232,8 +238,10 @@ class Plan:
             member._in_chord = True
         return messages, ChordResult(header, body, self.app)
 
-    def _members(self, node: Group[Any], tag: _Tag, place: _Place) -> tuple[list[Message], GroupResult[Any]]:
-        messages: list[Message] = []
+    def _members(
+        self, node: Group[Any], tag: _GroupBuild, place: _Position
+    ) -> tuple[list[PlannedMessage], GroupResult[Any]]:
+        messages: list[PlannedMessage] = []
         results: list[Result[Any]] = []
         for member in node.members:
             more, result = self._node(member, _NOTHING_MORE, tag, place)
@@ -245,17 +253,17 @@ class Plan:
         self.connections = max(self.connections, wanted)
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
-    def _new_group(self, node: Group[Any], callback: Signature | None) -> _Tag:
-        return _Tag(f"group_{new_uuid()}", ends.width(node), callback, [])
+    def _new_group(self, node: Group[Any], callback: Signature | None) -> _GroupBuild:
+        return _GroupBuild(f"group_{new_uuid()}", ends.width(node), callback, [])
 
-    def _close_group(self, tag: _Tag) -> None:
+    def _close_group(self, tag: _GroupBuild) -> None:
         created = gotime.format_ns(self.now_ns)
         uuids = tuple(uuid for uuid, _ in tag.members)
         self.metas.append(GroupMeta(GroupUUID=tag.group_uuid, TaskUUIDs=uuids, CreatedAt=created))
         self.members.extend(tag.members)
 
 
-def _immutable(node: TaskSignature[Any], then: _Then, place: _Place) -> bool:
+def _immutable(node: TaskSignature[Any], then: _Continuation, place: _Position) -> bool:
     """The Immutable that says what ``node`` and what follows it want."""
     wants = then.wants
     if len(wants) > 1:

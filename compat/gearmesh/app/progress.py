@@ -20,9 +20,9 @@ __all__ = ["Progress", "ProgressBoard"]
 log = logging.getLogger("gearmesh.progress")
 
 #: Seconds between two writes of this process.
-GAP = 0.1
+WRITE_INTERVAL_S = 0.1
 #: Seconds that the thread outlives the last report.
-LINGER = 5.0
+THREAD_LINGER_S = 5.0
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -114,25 +114,25 @@ class ProgressBoard:
                 raise
 
     def _loop(self) -> None:
-        pauses = Backoff(GAP)
+        pauses = Backoff(WRITE_INTERVAL_S)
         while self._wait():
             try:
                 self._write()
                 pauses.reset()
-                pause = GAP
+                pause = WRITE_INTERVAL_S
             except self._backend.connection_errors as exc:
                 pauses.log(log, "progress cannot be written, the result backend is unreachable", exc)
                 pause = pauses.next()
             except Exception:
                 log.exception("progress cannot be written")
-                pause = GAP
+                pause = WRITE_INTERVAL_S
             time.sleep(pause)
 
     def _wait(self) -> bool:
         """Wait for reports; False: there are none, and the thread is done."""
         with self._news:
             if not self._told and not self._closed:
-                self._news.wait(LINGER)
+                self._news.wait(THREAD_LINGER_S)
             if self._told and not self._closed:
                 return True
             self._thread = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gearmesh.app.lanes import Lane, Lanes
+from gearmesh.app.publisher_pool import PublisherConnection, PublisherPool
 from gearmesh.backoff import OutageLog
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
@@ -21,23 +21,23 @@ from gearmesh.units import duration
 from gearmesh.urls import redact
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Patience", "Publisher"]
+__all__ = ["Publisher", "RetryDecider"]
 
 log = logging.getLogger("gearmesh.publisher")
 
 #: Called with what went wrong: waits a while and returns True to try again, False to give up.
-Patience = Callable[[BaseException], bool]
+RetryDecider = Callable[[BaseException], bool]
 
 #: Messages, and bytes of them, that go in one batch.
-BATCH, BATCH_BYTES = 256, 500_000
+MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 256, 500_000
 #: Batches that may be on their way together, where the broker confirms some time later.
-AHEAD = 8
+MAX_BATCHES_IN_FLIGHT = 8
 #: Seconds between two attempts: the first pause, doubling to the longest.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.05, 1.0
 
 
 #: Seconds that a server may be unreachable before that is logged.
-SILENT_S = 1.0
+OUTAGE_LOG_DELAY_S = 1.0
 
 
 class Publisher:
@@ -61,12 +61,12 @@ class Publisher:
         self._config = config
         self._choice = choice or BrokerChoice()
         self._backend = backend
-        self._lanes = Lanes(self._connect, backend)
+        self._lanes = PublisherPool(self._connect, backend)
         self._broker_outage = OutageLog(log, lambda: f"broker {self._shown()}")
         self._backend_outage = OutageLog(log, lambda: f"result backend {redact(self._config().backend)}")
 
     def send(
-        self, commits: Sequence[Commit], *, connections: int = 1, patience: Patience | None = None
+        self, commits: Sequence[Commit], *, connections: int = 1, patience: RetryDecider | None = None
     ) -> None:
         """Publish; in order unless there are several ``connections``.
 
@@ -89,7 +89,7 @@ class Publisher:
         with self._lanes.lane() as lane:
             done = at = 0
             while at < len(batches):
-                some = batches[at : at + (AHEAD if lane.streams else 1)]
+                some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if lane.streams else 1)]
                 count = self._deliver(lane, some, done, total, patience)
                 done += sum(map(len, some[:count]))
                 at += count
@@ -99,7 +99,7 @@ class Publisher:
         states: Sequence[TaskState],
         metas: Sequence[GroupMeta] = (),
         *,
-        patience: Patience | None = None,
+        patience: RetryDecider | None = None,
     ) -> None:
         """Write states and group metas that must be there before anything is sent. Raises PublishError."""
         backend = self._backend()
@@ -122,17 +122,17 @@ class Publisher:
         """Close connections that are not in use. Publishing again opens new ones."""
         self._lanes.close()
 
-    def _one_batch(self, batch: Sequence[Commit], total: int, patience: Patience | None) -> None:
+    def _one_batch(self, batch: Sequence[Commit], total: int, patience: RetryDecider | None) -> None:
         with self._lanes.lane() as lane:
             self._deliver(lane, [batch], 0, total, patience)
 
     def _deliver(
         self,
-        lane: Lane,
+        lane: PublisherConnection,
         batches: Sequence[Sequence[Commit]],
         done: int,
         total: int,
-        patience: Patience | None,
+        patience: RetryDecider | None,
     ) -> int:
         """Send some batches under one token; how many of them. ``done`` of ``total`` messages were sent before.
 
@@ -189,11 +189,11 @@ class Publisher:
         errors: Callable[[], tuple[type[BaseException], ...]],
         reset: Callable[[], None],
         failed: Callable[[BaseException, float], PublishError],
-        patience: Patience | None,
+        patience: RetryDecider | None,
         outage: OutageLog,
     ) -> None:
         timeout = self._config().publish_timeout
-        began, pause = time.monotonic(), FIRST_PAUSE
+        began, pause = time.monotonic(), FIRST_RETRY_DELAY_S
         while True:
             try:
                 attempt()
@@ -207,11 +207,11 @@ class Publisher:
                 again = isinstance(exc, errors()) and (left > 0 if patience is None else patience(exc))
                 if not again:
                     raise failed(exc, time.monotonic() - began) from exc
-                if patience is None and time.monotonic() - began >= SILENT_S:
+                if patience is None and time.monotonic() - began >= OUTAGE_LOG_DELAY_S:
                     outage.failed(exc, f"this call keeps trying for {duration(math.ceil(left))}", since=began)
             if patience is None:
                 time.sleep(min(pause, left))
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAX_RETRY_DELAY_S)
 
     def _backend_says(self, exc: BaseException, seconds: float) -> PublishError:
         return PublishError(
@@ -239,7 +239,7 @@ def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
         weight = 0
         for publish in commit.publishes:
             weight += len(publish.body)
-        if i > start and (i - start >= BATCH or size + weight > BATCH_BYTES):
+        if i > start and (i - start >= MAX_BATCH_MESSAGES or size + weight > MAX_BATCH_BYTES):
             yield commits[start:i]
             start, size = i, 0
         size += weight

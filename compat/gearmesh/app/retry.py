@@ -21,7 +21,7 @@ __all__ = ["Retry", "cause_of", "next_try"]
 
 #: From here on every backoff has reached ``most``, whatever ``first``: 2**64 ms and the 64th Fibonacci number of ms are
 #: more than 1e9 seconds.
-STEPS = 64
+MAX_BACKOFF_STEPS = 64
 
 Exceptions = tuple[type[BaseException], ...]
 
@@ -75,7 +75,7 @@ class Retry:
         """Seconds before try number ``step`` + 1 after the first (``step`` from 0), without jitter."""
         if self.backoff == "constant":
             return self.first
-        if step >= STEPS:
+        if step >= MAX_BACKOFF_STEPS:
             return self.most
         factor = 2**step if self.backoff == "exponential" else _fibonacci(step)
         return min(self.first * factor, self.most)
@@ -89,7 +89,9 @@ class Retry:
         used = self.max - count
         if used >= 0 and timeout == (self.on_wire(used - 1) if used else 0):
             return used
-        return next((step for step in range(STEPS) if self.on_wire(step) > timeout), STEPS)
+        return next(
+            (step for step in range(MAX_BACKOFF_STEPS) if self.on_wire(step) > timeout), MAX_BACKOFF_STEPS
+        )
 
     def on_wire(self, step: int) -> int:
         """RetryTimeout after pause ``step``: whole seconds, at least 1."""

@@ -15,16 +15,16 @@ from datetime import timedelta
 from gearmesh.errors import BackendError, TaskError
 from gearmesh.interfaces.backend import Backend, SupportsRevocation
 
-__all__ = ["LASTS", "REVOKED_ERROR", "Revocations"]
+__all__ = ["DEFAULT_REVOCATION_TTL_S", "REVOKED_ERROR", "Revocations"]
 
 log = logging.getLogger("gearmesh.revocations")
 
 #: Seconds for which a revocation is remembered where nothing else is said: a week.
-LASTS = 7 * 86400.0
+DEFAULT_REVOCATION_TTL_S = 7 * 86400.0
 #: The Error of a revoked task's FAILURE.
 REVOKED_ERROR = "revoked"
 #: How many are known before the first look for those that are over.
-MANY = 1000
+MIN_SWEEP_SIZE = 1000
 
 #: A function that is told of UUIDs which have just become known as revoked.
 Told = Callable[[set[str]], object]
@@ -45,12 +45,12 @@ class Revocations:
         self._known: dict[str, float] = {}
         self._listeners: tuple[Told, ...] = ()
         self._unwatch: Callable[[], None] | None = None
-        self._look_at = MANY
+        self._look_at = MIN_SWEEP_SIZE
         #: the index was read; from then on announcements do
         self._loaded = False
         self.active = isinstance(backend, SupportsRevocation)
 
-    def revoke(self, uuids: Sequence[str], lasts: float | timedelta = LASTS) -> None:
+    def revoke(self, uuids: Sequence[str], lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S) -> None:
         """Revoke tasks, see :meth:`gearmesh.App.revoke`. Connection errors go through.
 
         Raises:
@@ -155,5 +155,5 @@ class Revocations:
             known[uuid] = max(known.get(uuid, 0.0), now + seconds)
         if len(known) > self._look_at:
             self._known = known = {uuid: until for uuid, until in known.items() if until > now}
-            self._look_at = max(MANY, 2 * len(known))
+            self._look_at = max(MIN_SWEEP_SIZE, 2 * len(known))
         self.active = bool(known) or not self._loaded

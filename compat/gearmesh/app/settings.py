@@ -18,7 +18,7 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
 #: Settings of a task that is here.
 SETTING_NAMES = ("retry", "rate", "unique_for", "soft_limit", "hard_limit", "bind")
 #: Celery's names of the same settings.
-_SAME = {"time_limit": "hard_limit", "soft_time_limit": "soft_limit", "rate_limit": "rate"}
+_CELERY_LIMIT_NAMES = {"time_limit": "hard_limit", "soft_time_limit": "soft_limit", "rate_limit": "rate"}
 _RETRY_NAMES = (
     "max_retries",
     "autoretry_for",
@@ -29,9 +29,9 @@ _RETRY_NAMES = (
     "retry_jitter",
 )
 #: Retries of Celery's ``max_retries=None``.
-_FOR_EVER = 2**31
+_UNLIMITED_RETRIES = 2**31
 #: A policy's settings by Celery's names.
-_CELERYS = {
+_CELERY_RETRY_NAMES = {
     "max": "max_retries",
     "jitter": "retry_jitter",
     "on": "autoretry_for",
@@ -42,7 +42,7 @@ DEFAULT_MAX_RETRIES = 3
 DEFAULT_RETRY_DELAY_S = 180.0
 DEFAULT_BACKOFF_MAX_S = 600.0
 #: Options of Celery's tasks that say what is done anyway, by the values that say so.
-_ANYWAY: Mapping[str, Any] = {
+_IMPLIED_OPTIONS: Mapping[str, Any] = {
     "acks_late": True,
     "ignore_result": False,
     "reject_on_worker_lost": True,
@@ -51,7 +51,7 @@ _ANYWAY: Mapping[str, Any] = {
     "track_started": True,
     "typing": True,
 }
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def settings_of(task: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,12 +100,12 @@ def _from_celery(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     per_second = rest.get("rate_limit")
     if isinstance(per_second, (int, float)) and not isinstance(per_second, bool):
         rest["rate_limit"] = f"{per_second:g}/s"
-    for theirs, ours in _SAME.items():
+    for theirs, ours in _CELERY_LIMIT_NAMES.items():
         if (value := rest.pop(theirs, None)) is not None:
             if rest.get(ours) is not None:
                 raise TaskError(f"task {task!r}: {theirs} and {ours} are one setting, expected one of them")
             rest[ours] = value
-    for name, value in _ANYWAY.items():
+    for name, value in _IMPLIED_OPTIONS.items():
         if name in rest and rest[name] in (value, None):
             del rest[name]
     if rest.pop("acks_late", True) is not True:
@@ -140,7 +140,7 @@ def _retry_from(task: str, asked: Mapping[str, Any]) -> Retry:
     most = asked.get("max_retries", DEFAULT_MAX_RETRIES)
     try:
         return Retry(
-            max=_FOR_EVER if most is None else most,
+            max=_UNLIMITED_RETRIES if most is None else most,
             backoff="exponential" if backoff else "constant",
             first=first,
             most=max(first, highest),
@@ -151,7 +151,7 @@ def _retry_from(task: str, asked: Mapping[str, Any]) -> Retry:
     except TaskError as exc:
         text = str(exc).removeprefix("Retry: ")
         ours, _, rest = text.partition(" ")
-        raise TaskError(f"task {task!r}, {_CELERYS.get(ours, ours)} {rest}") from exc
+        raise TaskError(f"task {task!r}, {_CELERY_RETRY_NAMES.get(ours, ours)} {rest}") from exc
 
 
 def _number(task: str, name: str, value: Any) -> float:
@@ -170,7 +170,7 @@ def _pause(task: str, rate: Any) -> float | None:
         raise TaskError(
             f"task {task!r}, rate is {rate!r:.80}, expected a number above 0 and a unit: 5/s, 100/m, 10/h"
         )
-    return _UNITS[match[2]] / float(match[1])
+    return _SECONDS_PER_UNIT[match[2]] / float(match[1])
 
 
 def _limit(task: str, name: str, value: Any, *, zero: bool = False) -> float | None:

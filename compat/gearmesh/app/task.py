@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, ca
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.habits import TASK, refuse
 from gearmesh.app.options import NOTHING, Options
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.signature import TaskSignature
 from gearmesh.errors import RetryRequested, TaskError
 from gearmesh.results.async_result import AsyncResult
 from gearmesh.wire.signature import Signature

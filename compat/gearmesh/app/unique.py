@@ -18,9 +18,9 @@ from gearmesh.wire.signature import Signature
 __all__ = ["release_claims", "send_once"]
 
 #: Seconds for which a claim's holder may be without a state: between claiming and storing its PENDING.
-STATELESS_S: Final = 0.2
+MAX_STATELESS_CLAIM_S: Final = 0.2
 #: Seconds between two looks at it.
-PAUSE_S: Final = 0.02
+CLAIM_POLL_INTERVAL_S: Final = 0.02
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,10 +76,10 @@ def send_once(
         now = time.monotonic()
         if holder != stateless:
             stateless, since = holder, now
-        if now - since >= STATELESS_S:
+        if now - since >= MAX_STATELESS_CLAIM_S:
             backend.release([(key, holder)])
         else:
-            time.sleep(PAUSE_S)
+            time.sleep(CLAIM_POLL_INTERVAL_S)
 
 
 def release_claims(backend: Backend, bodies: Sequence[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gearmesh.app.revocations import LASTS
+from gearmesh.app.revocations import DEFAULT_REVOCATION_TTL_S
 from gearmesh.cli.common import Place, as_json, results_servers, words
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.output import note, print_json
@@ -17,7 +17,7 @@ __all__ = ["revoke"]
 @click.option(
     "--lasts",
     type=click.FloatRange(min=0, min_open=True),
-    default=LASTS,
+    default=DEFAULT_REVOCATION_TTL_S,
     metavar="SECONDS",
     help="How long workers remember it; default: a week.",
 )

@@ -11,7 +11,7 @@ import click
 from gearmesh.app.app import App
 from gearmesh.app.node import AnyNode
 from gearmesh.app.retry import Retry
-from gearmesh.app.signatures import TaskSignature
+from gearmesh.app.signature import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
 from gearmesh.cli.output import note, print_json

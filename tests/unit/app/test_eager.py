@@ -21,7 +21,7 @@ from gearmesh import (
     current,
     group,
 )
-from gearmesh.app.eager import KEPT_EXCEPTIONS
+from gearmesh.app.eager import MAX_KEPT_EXCEPTIONS
 
 
 def test_values_of_every_kind(eager: App) -> None:
@@ -221,11 +221,11 @@ def test_a_failure_keeps_its_exception_and_is_logged(eager: App, caplog: pytest.
     with pytest.raises(TaskFailed) as caught:
         members.get(0)
     assert repr(caught.value.__cause__) == "KeyError('x')"
-    results = [look_up.delay(str(n)) for n in range(KEPT_EXCEPTIONS + 1)]
+    results = [look_up.delay(str(n)) for n in range(MAX_KEPT_EXCEPTIONS + 1)]
     kept = [result.get(0, propagate=False) for result in results]
     assert [isinstance(each, TaskFailed) and each.__cause__ is None for each in kept] == [True] + [
         False
-    ] * KEPT_EXCEPTIONS
+    ] * MAX_KEPT_EXCEPTIONS
 
 
 def test_a_task_keeps_its_limits(eager: App) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gearmesh import App, PublishError, group
 from gearmesh.app import publisher
-from gearmesh.app.lanes import Lane
+from gearmesh.app.publisher_pool import PublisherConnection
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.interfaces.commit import Commit, Outcome, Token
 from gearmesh.transports import registry
@@ -84,7 +84,7 @@ class Connection:
 def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker(fused=request.param)
     monkeypatch.setattr(registry, "open_connection", broker.connect)
-    monkeypatch.setattr(publisher, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(publisher, "FIRST_RETRY_DELAY_S", 0.001)
     return broker
 
 
@@ -189,7 +189,7 @@ def test_what_is_no_connection_error_is_not_repeated(add: Any, broker: Broker) -
 def test_batches_in_order(add: Any, broker: Broker) -> None:
     results = add.app.publish_many(add.s(i) for i in range(1000))
     assert [sig.UUID for sig in broker.pushed] == [result.uuid for result in results]
-    assert max(count for _, count in broker.batches) == publisher.BATCH
+    assert max(count for _, count in broker.batches) == publisher.MAX_BATCH_MESSAGES
     assert len(broker.batches) == 4
     assert [token.seq for token, _ in broker.batches if token] == [1, 2, 3, 4]
     assert broker.opened == 1
@@ -290,7 +290,7 @@ def test_lane_close_survives_a_broken_connection() -> None:
         def close(self) -> None:
             raise OSError("no")
 
-    lane = Lane(lambda: Broken(), MemoryBackend("", expire=60))
+    lane = PublisherConnection(lambda: Broken(), MemoryBackend("", expire=60))
     with pytest.raises(OSError, match="no"):
         lane.flusher()
     lane.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.worker.support import without_record
 
 from gearmesh import App, Retry, TaskError
-from gearmesh.app.retry import STEPS, next_try
+from gearmesh.app.retry import MAX_BACKOFF_STEPS, next_try
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Signature
@@ -62,7 +62,7 @@ def test_pauses_grow_and_are_bounded(policy: Retry, step: int) -> None:
 @given(policies())
 def test_no_backoff_is_still_growing_where_steps_end(policy: Retry) -> None:
     if policy.backoff != "constant":
-        assert policy.pause(STEPS - 1) == policy.most
+        assert policy.pause(MAX_BACKOFF_STEPS - 1) == policy.most
 
 
 @given(policies(jitter=False))

@@ -14,7 +14,7 @@ import redis
 from click.testing import CliRunner
 
 from gearmesh import App, BackendError, RetryLater, TaskError, TaskFailed, chain, current
-from gearmesh.app.revocations import MANY, Revocations
+from gearmesh.app.revocations import MIN_SWEEP_SIZE, Revocations
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.registry import open_backend
 from gearmesh.cli import main
@@ -94,9 +94,9 @@ def test_it_ends_and_is_forgotten() -> None:
     clock.now += 0.2
     assert service.revoked(["a"]) == set()
     for generation in range(10):
-        service._learn({f"{generation}-{number}": 1.0 for number in range(MANY)})
+        service._learn({f"{generation}-{number}": 1.0 for number in range(MIN_SWEEP_SIZE)})
         clock.now += 2
-    assert len(service._known) < 5 * MANY
+    assert len(service._known) < 5 * MIN_SWEEP_SIZE
     service.close()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gearmesh.app.app import App
-from gearmesh.app.message import Message
+from gearmesh.app.message import PlannedMessage
 from gearmesh.app.plan import Plan
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
 from gearmesh.ids import new_uuid
@@ -172,7 +172,7 @@ class Peer:
             ready = workflow.prepare(sig, queue=app.default_routing_key, new_id=new_uuid)
             _check(ready)
             eta = gotime.parse(ready.ETA) if ready.ETA is not None else 0
-            plan.messages.append(Message(ready, eta if eta > plan.now_ns else 0))
+            plan.messages.append(PlannedMessage(ready, eta if eta > plan.now_ns else 0))
             plan.members.append((ready.UUID, ready.Name))
         uuids = [name for name, _ in plan.members]
         created = gotime.format_ns(plan.now_ns)

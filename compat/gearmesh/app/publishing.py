@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gearmesh.app.eager import Eager
-from gearmesh.app.message import Message, Written
+from gearmesh.app.message import EncodedMessage, PlannedMessage
 from gearmesh.app.options import check_delay
 from gearmesh.app.plan import Plan
-from gearmesh.app.publisher import Patience, Publisher
+from gearmesh.app.publisher import Publisher, RetryDecider
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.commit import Commit, Publish
@@ -21,13 +21,13 @@ from gearmesh.wire.types import load_args
 if TYPE_CHECKING:
     from gearmesh.app.app import App
 
-__all__ = ["Hook", "Outbox", "ready"]
+__all__ = ["Hook", "PlanSender", "ready"]
 
 #: A function that sees each signature before it is published, and may return a changed one.
 Hook = Callable[[Signature], "Signature | None"]
 
 
-class Outbox:
+class PlanSender:
     """What one app sends goes out here."""
 
     def __init__(self, app: App, publisher: Publisher) -> None:
@@ -55,12 +55,12 @@ class Outbox:
             sig = changed
         return sig
 
-    def send(self, plan: Plan, patience: Patience | None = None) -> None:
+    def send(self, plan: Plan, patience: RetryDecider | None = None) -> None:
         """Send all of a plan; nothing of it before all of it is known to be right.
 
         ``patience``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
         """
-        messages: Sequence[Message | Written] = plan.messages
+        messages: Sequence[PlannedMessage | EncodedMessage] = plan.messages
         if self.hooks:
             messages = [self._hooked(message, plan.now_ns) for message in messages]
         created = gotime.format_ns(plan.now_ns)
@@ -81,12 +81,14 @@ class Outbox:
             commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
         self._publisher.send(commits, connections=plan.connections, patience=patience)
 
-    def store_pending(self, plan: Plan, patience: Patience | None = None) -> None:
+    def store_pending(self, plan: Plan, patience: RetryDecider | None = None) -> None:
         """Store the PENDING states of a plan's messages before they are sent. Raises PublishError."""
         created = gotime.format_ns(plan.now_ns)
         self._store(plan, [message.written() for message in plan.messages], created, patience)
 
-    def _store(self, plan: Plan, written: Sequence[Written], created: str, patience: Patience | None) -> None:
+    def _store(
+        self, plan: Plan, written: Sequence[EncodedMessage], created: str, patience: RetryDecider | None
+    ) -> None:
         """Group metas and all PENDING states, which have to be there before any member is."""
         named = dict(plan.members)
         named.update((each.uuid, each.name) for each in written)
@@ -96,15 +98,15 @@ class Outbox:
         ]
         self._publisher.store(states, plan.metas, patience=patience)
 
-    def _hooked(self, message: Message | Written, now_ns: int) -> Message:
+    def _hooked(self, message: PlannedMessage | EncodedMessage, now_ns: int) -> PlannedMessage:
         before = message.sig
         sig = self.outgoing(before)
         if sig.ETA == before.ETA:
-            return Message(sig, message.eta_ns)
-        return Message(sig, _due(sig, now_ns))
+            return PlannedMessage(sig, message.eta_ns)
+        return PlannedMessage(sig, _due(sig, now_ns))
 
 
-def ready(sig: Signature, queue: str, now_ns: int) -> Message:
+def ready(sig: Signature, queue: str, now_ns: int) -> PlannedMessage:
     """A signature as somebody else made it, filled in and checked.
 
     Raises:
@@ -119,7 +121,7 @@ def ready(sig: Signature, queue: str, now_ns: int) -> Message:
             load_args(each)
         except RemoteProtocolError as exc:
             raise LocalProtocolError(f"task {each.Name!r}: Go could not read an argument: {exc}") from exc
-    return Message(sig, _due(sig, now_ns))
+    return PlannedMessage(sig, _due(sig, now_ns))
 
 
 def _due(sig: Signature, now_ns: int) -> int:

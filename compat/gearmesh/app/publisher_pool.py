@@ -13,10 +13,10 @@ from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Token
 from gearmesh.process_local import ProcessLocal
 
-__all__ = ["Lane", "Lanes"]
+__all__ = ["PublisherConnection", "PublisherPool"]
 
 
-class Lane:
+class PublisherConnection:
     """One connection with its channel and Flusher, and the name under which its batches are known.
 
     Args:
@@ -59,22 +59,22 @@ class Lane:
                 connection.close()
 
 
-class Lanes:
+class PublisherPool:
     """The lanes of one process that nobody uses now."""
 
     def __init__(self, connect: Callable[[], Any], backend: Callable[[], Backend]) -> None:
         self._connect = connect
         self._backend = backend
-        self._idle: ProcessLocal[deque[Lane]] = ProcessLocal(deque)
+        self._idle: ProcessLocal[deque[PublisherConnection]] = ProcessLocal(deque)
 
     @contextlib.contextmanager
-    def lane(self) -> Iterator[Lane]:
+    def lane(self) -> Iterator[PublisherConnection]:
         """A lane for this thread alone. After an error, whatever it is, its connection is dropped."""
         idle = self._idle.get()
         try:
             lane = idle.pop()  # the one used last; atomic
         except IndexError:
-            lane = Lane(self._connect, self._backend())
+            lane = PublisherConnection(self._connect, self._backend())
         try:
             yield lane
         except BaseException:
