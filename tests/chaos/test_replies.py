@@ -17,7 +17,7 @@ from gearmesh.interfaces.commit import Delivery
 from gearmesh.redis_client.runner import source
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.redis import RedisUnackedDeliveries, connection
+from gearmesh.transports.redis import RedisUnackedDeliveries
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker import Worker
 
@@ -148,7 +148,7 @@ def test_a_connection_that_ends_while_a_channel_is_made(
 ) -> None:
     """What is left of the first try must not be in the way of the second."""
     proxy = make_proxy(int(redis_url.split(":")[2].split("/")[0]))
-    real = connection.TypeCheckingRedis
+    real = redis_connection.TypeCheckingRedis
     tries = 0
 
     def connect(*args: Any, **kwargs: Any) -> Any:
@@ -165,7 +165,7 @@ def test_a_connection_that_ends_while_a_channel_is_made(
         finally:
             proxy.allow()
 
-    monkeypatch.setattr(connection, "TypeCheckingRedis", connect)
+    monkeypatch.setattr(redis_connection, "TypeCheckingRedis", connect)
     ledger = RedisUnackedDeliveries("busy")  # its worker is in the midst of a task
     ledger.open[1] = Delivery(queue="q", consumer="busy", id=1)
     with open_connection(f"redis://127.0.0.1:{proxy.port}/0", options={"ledger": ledger}) as connection:

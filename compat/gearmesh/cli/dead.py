@@ -29,7 +29,7 @@ from gearmesh.wire.state import FAILURE, PENDING, TaskState
 __all__ = ["dead"]
 
 #: Dead letters among which ids and reasons are looked for.
-MAX_SEARCHED: Final = 100_000
+MAX_SEARCHED_LETTERS: Final = 100_000
 
 
 @click.group(short_help="List, retry or delete dead letters.")
@@ -77,7 +77,7 @@ def _chosen(
 def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
     """List a queue's dead letters, the oldest first."""
     with channel_of(place) as (channel, name):
-        letters = channel.dead_letters(name, limit if reason is None else MAX_SEARCHED)
+        letters = channel.dead_letters(name, limit if reason is None else MAX_SEARCHED_LETTERS)
     if reason is not None:
         letters = [letter for letter in letters if reason in letter.reason][:limit]
     if json:
@@ -128,7 +128,7 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
 def show(place: Place, ids: tuple[str, ...], json: bool) -> None:
     """Write one dead letter's original bytes to standard output."""
     with channel_of(place) as (channel, name):
-        (letter,) = _chosen(channel.dead_letters(name, MAX_SEARCHED), ids, None, name)
+        (letter,) = _chosen(channel.dead_letters(name, MAX_SEARCHED_LETTERS), ids, None, name)
     if json:
         print_json(_as_json(letter))
         return
@@ -157,7 +157,7 @@ def _take(
         letters = None
         total = inspecting(channel).count(name).dead if everything else None
         if not everything:
-            letters = _chosen(channel.dead_letters(name, MAX_SEARCHED), ids, reason, name)
+            letters = _chosen(channel.dead_letters(name, MAX_SEARCHED_LETTERS), ids, reason, name)
             total = len(letters)
         if not yes:
             what = "all dead letters" if total is None else counted(total, "dead letter")

@@ -17,7 +17,7 @@ from gearmesh.urls import redact_text
 __all__ = ["doctor"]
 
 #: Columns before a finding.
-INDENT: Final = 8
+INDENT_CHARS: Final = 8
 
 _STYLES: Final = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
@@ -74,9 +74,11 @@ def _print(finding: Finding) -> None:
     """The level, the finding, and below it the advice; broken under each other on a terminal."""
     screen, width = console(), terminal_width()
     style = _STYLES[finding.level]
-    for line in block_lines(finding.level.upper(), f"{finding.about}: {finding.text}", "", INDENT, width):
-        line.stylize(style, 0, INDENT)
+    for line in block_lines(
+        finding.level.upper(), f"{finding.about}: {finding.text}", "", INDENT_CHARS, width
+    ):
+        line.stylize(style, 0, INDENT_CHARS)
         screen.print(line, soft_wrap=True)
     if finding.advice:
-        for line in block_lines("", finding.advice, "", INDENT, width):
+        for line in block_lines("", finding.advice, "", INDENT_CHARS, width):
             screen.print(line, soft_wrap=True)

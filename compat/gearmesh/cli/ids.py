@@ -15,7 +15,7 @@ __all__ = ["cannot_look_up", "full_ids"]
 #: The beginning of one of Machinery's UUIDs: the prefix, and some of the 36 characters behind it.
 _BEGINNING: Final = re.compile(r"(task|group|chord)_[0-9a-f][0-9a-f-]{3,34}")
 #: UUIDs that are named in an error.
-MAX_SHOWN: Final = 3
+MAX_SHOWN_UUIDS: Final = 3
 
 
 def full_ids(app: App, typed: Iterable[str]) -> list[str]:
@@ -38,14 +38,14 @@ def _full_id(app: App, beginning: str) -> str:
     with app.reached_backend() as backend:
         if not isinstance(backend, SupportsSearch) or backend.read([beginning]) != [None]:
             return beginning
-        found = sorted(backend.begin_with(beginning, MAX_SHOWN + 1))
+        found = sorted(backend.begin_with(beginning, MAX_SHOWN_UUIDS + 1))
     if beginning in found:
         return beginning
     if not found:
         raise BackendError(f"no stored UUID begins with {beginning!r}: it was never sent, or it has expired")
     if len(found) > 1:
-        more = ", …" if len(found) > MAX_SHOWN else ""
+        more = ", …" if len(found) > MAX_SHOWN_UUIDS else ""
         raise BackendError(
-            f"several UUIDs begin with {beginning!r}: {', '.join(found[:MAX_SHOWN])}{more}; give more of it"
+            f"several UUIDs begin with {beginning!r}: {', '.join(found[:MAX_SHOWN_UUIDS])}{more}; give more of it"
         )
     return found[0]

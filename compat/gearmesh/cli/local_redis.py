@@ -30,7 +30,7 @@ __all__ = ["LocalRedis"]
 log = logging.getLogger("gearmesh.dev")
 
 #: Seconds that the server may take to load its data and serve, and to end.
-PATIENCE: Final = 30.0
+SERVER_TIMEOUT_S: Final = 30.0
 
 
 class LocalRedis:
@@ -103,12 +103,12 @@ class LocalRedis:
         if process is not None and process.poll() is None:
             process.terminate()
             try:
-                process.wait(PATIENCE)
+                process.wait(SERVER_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         if self._keeper is not None:
-            self._keeper.join(PATIENCE)
+            self._keeper.join(SERVER_TIMEOUT_S)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -146,7 +146,7 @@ class LocalRedis:
             log.info("stopping a Redis that an earlier gearmesh dev left behind (process %d)", pid)
             with contextlib.suppress(redis.ConnectionError):
                 client.shutdown()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + SERVER_TIMEOUT_S
         while _alive(pid):
             if time.monotonic() > until:
                 raise GearmeshError(
@@ -169,7 +169,7 @@ class LocalRedis:
                 stderr=output,
                 start_new_session=True,  # the terminal's Ctrl-C is for the worker, which needs Redis to stop well
             )
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + SERVER_TIMEOUT_S
         with self._client() as client:
             while self._process.poll() is None and time.monotonic() < until:
                 try:
@@ -185,7 +185,7 @@ class LocalRedis:
     def _client(self) -> redis.Redis:
         # The callers handle a missing answer, and redis-py would retry for long.
         return redis.Redis(
-            unix_socket_path=str(self.socket), socket_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
+            unix_socket_path=str(self.socket), socket_timeout=SERVER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )
 
     def _keep(self) -> None:

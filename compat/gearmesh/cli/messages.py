@@ -15,7 +15,7 @@ from gearmesh.wire.signature import Signature
 __all__ = ["MessageText", "message_columns", "message_json", "message_text", "signature_of"]
 
 #: Characters of a message's arguments that people are shown.
-MAX_ARGUMENTS: Final = 200
+MAX_ARGUMENT_CHARS: Final = 200
 
 
 class MessageText(NamedTuple):
@@ -54,8 +54,8 @@ def message_text(body: bytes) -> MessageText:
     except RemoteProtocolError as exc:
         return MessageText("?", "?", "", "", f"undecodable: {exc}")
     args = ", ".join(f"{arg.Type}:{bytes(arg.Value).decode(errors='replace')}" for arg in sig.Args or ())
-    if len(args) > MAX_ARGUMENTS:
-        args = args[: MAX_ARGUMENTS - 1] + "…"
+    if len(args) > MAX_ARGUMENT_CHARS:
+        args = args[: MAX_ARGUMENT_CHARS - 1] + "…"
     return MessageText(sig.UUID, sig.Name, str(sig.RetryCount), sig.GroupUUID, args)
 
 

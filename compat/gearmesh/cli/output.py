@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["console", "note", "print_json", "terminal_width"]
 
 #: Columns of a console that is not a terminal: no line is broken there.
-UNLIMITED_WIDTH: Final = 1_000_000
+UNLIMITED_WIDTH_CHARS: Final = 1_000_000
 #: Columns of a terminal that does not say how wide it is.
-USUAL_WIDTH: Final = 80
+DEFAULT_WIDTH_CHARS: Final = 80
 
 
 def terminal_width(*, stderr: bool = False) -> int | None:
@@ -33,9 +33,9 @@ def terminal_width(*, stderr: bool = False) -> int | None:
     if given.isdecimal() and int(given) > 0:
         return int(given)
     try:
-        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH_CHARS
     except OSError:
-        return USUAL_WIDTH
+        return DEFAULT_WIDTH_CHARS
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -51,7 +51,7 @@ def console(*, stderr: bool = False) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=terminal_width(stderr=stderr) or UNLIMITED_WIDTH,
+        width=terminal_width(stderr=stderr) or UNLIMITED_WIDTH_CHARS,
     )
 
 

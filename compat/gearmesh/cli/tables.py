@@ -15,11 +15,11 @@ from gearmesh.cli.output import console, terminal_width
 __all__ = ["Cell", "Column", "Table", "block_lines", "shown"]
 
 #: Spaces between two columns.
-GAP: Final = 2
+COLUMN_GAP_CHARS: Final = 2
 #: Characters of a shortened id: the prefix and eight digits of ``task_<uuid>``.
-ID_LENGTH: Final = 13
+SHORT_ID_CHARS: Final = 13
 #: Written where a cell is empty in a pipe, so that each row has the same number of words before its free text.
-EMPTY: Final = "-"
+EMPTY_CELL: Final = "-"
 
 _BIDIRECTIONAL: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
 
@@ -143,7 +143,7 @@ class Table:
         grid = [
             [
                 _Drawn(
-                    shown(cell.text if cell.whole is None else cell.whole) or (EMPTY if piped else ""),
+                    shown(cell.text if cell.whole is None else cell.whole) or (EMPTY_CELL if piped else ""),
                     cell.style,
                 )
                 for cell in row
@@ -184,7 +184,7 @@ class Table:
             line.append(text, cell.style)
             line.append("" if last else " " * room)
         if not last:
-            line.append(" " * GAP)
+            line.append(" " * COLUMN_GAP_CHARS)
 
     def _widths(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int]) -> list[int]:
         return [
@@ -208,7 +208,7 @@ class Table:
         self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], width: int, *, natural: bool = False
     ) -> int:
         widths = self._widths(grid, kept) if natural else self._minima(grid, kept)
-        return width - sum(widths) - GAP * (len(kept) - 1)
+        return width - sum(widths) - COLUMN_GAP_CHARS * (len(kept) - 1)
 
     def _fitted(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], width: int) -> list[int]:
         """Widths that fill the terminal: cells that need little more get it, and those that need most are cut."""
@@ -230,7 +230,7 @@ class Table:
 
     def _blocks(self, width: int) -> list[Text]:
         """Each row as lines of heading and value; empty cells are left out."""
-        indent = max(cell_len(column.heading) for column in self.columns) + GAP
+        indent = max(cell_len(column.heading) for column in self.columns) + COLUMN_GAP_CHARS
         lines: list[Text] = []
         for row in self.rows:
             if lines:
@@ -279,7 +279,7 @@ def _beginnings(ids: Sequence[str]) -> list[str]:
     """The first characters of each id: at least those that people recognise, and enough to tell the ids apart."""
     distinct = set(ids)
     longest = max(map(len, distinct), default=0)
-    length = ID_LENGTH
+    length = SHORT_ID_CHARS
     while length < longest and len({each[:length] for each in distinct}) < len(distinct):
         length += 1
     return [each[:length] for each in ids]

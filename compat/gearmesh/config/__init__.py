@@ -2,12 +2,12 @@
 
 from gearmesh.config.amqp import AMQPConfig
 from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
-from gearmesh.config.config import DEFAULT_EXPIRE, Config, NoBroker
+from gearmesh.config.config import DEFAULT_EXPIRE_S, Config, NoBroker
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.config.redis import RedisConfig
 
 __all__ = [
-    "DEFAULT_EXPIRE",
+    "DEFAULT_EXPIRE_S",
     "AMQPConfig",
     "Config",
     "DynamoDBConfig",

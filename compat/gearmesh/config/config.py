@@ -24,10 +24,10 @@ from gearmesh.urls import PlainTarget, RedisTarget, Role, Target, parse, redact
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DEFAULT_EXPIRE", "Config", "NoBroker"]
+__all__ = ["DEFAULT_EXPIRE_S", "Config", "NoBroker"]
 
 #: Seconds a result lives where nothing else is said (Machinery's DefaultResultsExpireIn).
-DEFAULT_EXPIRE = 3600
+DEFAULT_EXPIRE_S = 3600
 
 _ROLES: tuple[Role, ...] = ("broker", "backend", "lock")
 _SECTION_TYPES: Final[Mapping[str, type[Any]]] = {
@@ -87,7 +87,7 @@ class Config:
     lock_machinery: int = 1
     multiple_broker_separator: str = ""
     default_queue: str = "machinery_tasks"
-    results_expire_in: int = DEFAULT_EXPIRE
+    results_expire_in: int = DEFAULT_EXPIRE_S
     delayed_tasks_key: str = "delayed_tasks"
     lease: float = 30.0
     publish_timeout: float = 30.0
@@ -264,7 +264,7 @@ class Config:
     @property
     def expire(self) -> int:
         """``results_expire_in`` with zero resolved; always above 0."""
-        return self.results_expire_in or DEFAULT_EXPIRE  # Go: ResultsExpireIn 0 is the default
+        return self.results_expire_in or DEFAULT_EXPIRE_S  # Go: ResultsExpireIn 0 is the default
 
     def __repr__(self) -> str:
         names = [each.name for each in fields(self) if each.name != "source"]

@@ -15,7 +15,7 @@ __all__ = ["FOLDER", "local_url", "socket_of"]
 #: In the project's folder: the data, the log and the socket of its Redis.
 FOLDER: Final = ".gearmesh"
 #: Bytes of a Unix socket's path; the least of all systems' limits is 104 with the zero that ends it.
-_LONGEST: Final = 100
+_MAX_SOCKET_PATH_BYTES: Final = 100
 
 
 def socket_of(project: str | os.PathLike[str]) -> Path:
@@ -25,7 +25,7 @@ def socket_of(project: str | os.PathLike[str]) -> Path:
     Machinery's URL form has no place for. Then it is in a folder of this user's among the temporary ones.
     """
     path = Path(project).resolve() / FOLDER / "redis.sock"
-    if len(os.fsencode(path)) <= _LONGEST and not set(str(path)) & set(":@"):
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES and not set(str(path)) & set(":@"):
         return path
     digest = hashlib.sha1(os.fsencode(path), usedforsecurity=False).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"gearmesh-{os.getuid()}", f"{digest}.sock")

@@ -12,12 +12,12 @@ from gearmesh.config.config import Config
 from gearmesh.config.table import SETTINGS
 from gearmesh.errors import ConfigError
 
-__all__ = ["PAUSE", "Watch"]
+__all__ = ["RELOAD_INTERVAL_S", "Watch"]
 
 log = logging.getLogger("gearmesh.config")
 
 #: Seconds between two looks (Machinery's reloadDelay).
-PAUSE: Final = 10.0
+RELOAD_INTERVAL_S: Final = 10.0
 
 
 class Watch:
@@ -37,7 +37,7 @@ class Watch:
     """
 
     def __init__(
-        self, get: Callable[[], Config], put: Callable[[Config], None], pause: float = PAUSE
+        self, get: Callable[[], Config], put: Callable[[Config], None], pause: float = RELOAD_INTERVAL_S
     ) -> None:
         self.then: list[Callable[[Config], object]] = []
         self.tell = True

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["parse_duration"]
 
-_UNITS: Final = {
+_NS_PER_UNIT: Final = {
     "ns": 1,
     "us": 10**3,
     "µs": 10**3,  # U+00B5
@@ -18,7 +18,7 @@ _UNITS: Final = {
     "h": 3600 * 10**9,
 }
 _PART = re.compile(r"(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?P<unit>[^.0-9]*)", re.ASCII)
-_MOST: Final = 2**63
+_MAX_DURATION_NS: Final = 2**63
 
 
 def parse_duration(text: str) -> int:
@@ -40,18 +40,18 @@ def parse_duration(text: str) -> int:
         whole, fraction, unit = match["whole"], match["fraction"] or "", match["unit"]
         if not whole and not fraction:
             raise ValueError(f"duration {text!r}: expected a number at {rest[position:]!r}")
-        if unit not in _UNITS:
-            raise ValueError(f"duration {text!r}: unit {unit!r}, expected one of {', '.join(_UNITS)}")
+        if unit not in _NS_PER_UNIT:
+            raise ValueError(f"duration {text!r}: unit {unit!r}, expected one of {', '.join(_NS_PER_UNIT)}")
         # A Go duration is a signed 64-bit number: what has more digits than that is too long anyway.
         digits = whole.lstrip("0")
         if len(digits) > 19:
             raise ValueError(f"duration {text!r}: expected at most 292 years")
-        total += int(digits or "0") * _UNITS[unit]
+        total += int(digits or "0") * _NS_PER_UNIT[unit]
         if fraction:
             # Go: in floating point, as here.
             kept = fraction[:18]
-            total += int(float(int(kept)) * (_UNITS[unit] / float(10 ** len(kept))))
-        if total > _MOST or (total == _MOST and sign > 0):
+            total += int(float(int(kept)) * (_NS_PER_UNIT[unit] / float(10 ** len(kept))))
+        if total > _MAX_DURATION_NS or (total == _MAX_DURATION_NS and sign > 0):
             raise ValueError(f"duration {text!r}: expected at most 292 years")
         position = match.end()
     return sign * total

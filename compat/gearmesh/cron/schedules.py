@@ -14,11 +14,11 @@ from gearmesh.cron.zones import first_change, offset_at
 if TYPE_CHECKING:
     from gearmesh.cron.walls import Walls
 
-__all__ = ["SECOND", "Calendar", "Every", "Schedule", "last_times"]
+__all__ = ["SECOND_NS", "Calendar", "Every", "Schedule", "last_times"]
 
-SECOND: Final = 10**9
-#: As :data:`gearmesh.cron.walls.YEARS`.
-YEARS: Final = 5
+SECOND_NS: Final = 10**9
+#: As :data:`gearmesh.cron.walls.MAX_SEARCH_YEARS`.
+MAX_SEARCH_YEARS: Final = 5
 
 
 class Schedule(Protocol):
@@ -39,7 +39,7 @@ class Every:
 
     def next(self, after_ns: int) -> int:
         # Go: rounded so that it is due when a second begins.
-        return after_ns + self.delay_ns - after_ns % SECOND
+        return after_ns + self.delay_ns - after_ns % SECOND_NS
 
     def times(self, after_ns: int) -> Iterator[int]:
         while True:
@@ -74,15 +74,15 @@ class Calendar:
         if self.walls is None:
             return
         walls = copy.copy(self.walls)
-        after = after_ns // SECOND
+        after = after_ns // SECOND_NS
         while (found := self._next(walls, after)) is not None:
-            yield found * SECOND
+            yield found * SECOND_NS
             after = found
 
     def _next(self, walls: Walls, after: int) -> int | None:
         """The first unix second after ``after``, from one change of the zone's offset to the next."""
         try:
-            last_year = self._year(after + 1) + YEARS
+            last_year = self._year(after + 1) + MAX_SEARCH_YEARS
             begin, offset = after, offset_at(self.zone, after)
             wall = after + offset
             while True:
@@ -157,7 +157,7 @@ def last_times(schedule: Schedule, after_ns: int, until_ns: int, most: int) -> l
 
     It looks back from ``until_ns``, twice as far each time, so a long gap costs no more than what is found.
     """
-    span = 3600 * SECOND
+    span = 3600 * SECOND_NS
     while True:
         begin = max(after_ns, until_ns - span)
         found: list[int] = []

@@ -8,7 +8,7 @@ from typing import Final
 
 from gearmesh.cron.durations import parse_duration
 from gearmesh.cron.fields import DAYS, HOURS, MINUTES, MONTHS, WEEKDAYS, read_field
-from gearmesh.cron.schedules import SECOND, Calendar, Every, Schedule
+from gearmesh.cron.schedules import SECOND_NS, Calendar, Every, Schedule
 from gearmesh.cron.zones import load_zone, local_zone
 from gearmesh.errors import ConfigError
 
@@ -81,8 +81,8 @@ def _parse(spec: str, zone: tzinfo | None) -> Schedule:
     if rest.startswith("@"):
         if rest.startswith(_EVERY):
             # Go: shorter than a second is a second; what is beyond whole seconds is cut off.
-            delay = max(parse_duration(rest[len(_EVERY) :]), SECOND)
-            return Every(delay - delay % SECOND)
+            delay = max(parse_duration(rest[len(_EVERY) :]), SECOND_NS)
+            return Every(delay - delay % SECOND_NS)
         if rest not in _WORDS:
             raise ValueError(f"{rest!r}, expected one of {', '.join(_WORDS)}, or {_EVERY}and a duration")
         rest = _WORDS[rest]

@@ -11,7 +11,7 @@ from croniter import CroniterBadDateError, croniter
 __all__ = ["Walls"]
 
 #: Go: the search for the next moment ends with the fifth year after that in which it began.
-YEARS: Final = 5
+MAX_SEARCH_YEARS: Final = 5
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -19,7 +19,7 @@ class Walls:
     """Wall times, as seconds since 1970-01-01 00:00 on the same clock."""
 
     def __init__(self, text: str) -> None:
-        self._croniter = croniter(text, 0.0, max_years_between_matches=YEARS)
+        self._croniter = croniter(text, 0.0, max_years_between_matches=MAX_SEARCH_YEARS)
 
     def __copy__(self) -> Walls:
         """For another thread: croniter remembers where it is. To copy it is much cheaper than to make it."""

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 __all__ = ["first_change", "load_zone", "local_zone", "offset_at"]
 
-DAY: Final = 86_400
-_MACHINE: Final = "/etc/localtime"
+DAY_S: Final = 86_400
+_LOCALTIME_FILE: Final = "/etc/localtime"
 
 
 def load_zone(name: str) -> tzinfo:
@@ -39,7 +39,7 @@ def local_zone() -> tzinfo:
     """
     named = os.environ.get("TZ")
     if named is None:
-        return _of_file(_MACHINE)
+        return _of_file(_LOCALTIME_FILE)
     named = named.removeprefix(":")
     if named.startswith("/"):
         return _of_file(named)
@@ -83,7 +83,7 @@ def first_change(zone: tzinfo, after: int, until: int) -> int | None:
     """
     offset = offset_at(zone, after)
     while after < until:
-        step = min(after + DAY, until)
+        step = min(after + DAY_S, until)
         if offset_at(zone, step) != offset:
             while step - after > 1:
                 middle = (after + step) // 2

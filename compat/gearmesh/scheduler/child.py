@@ -22,7 +22,7 @@ __all__ = ["main", "run"]
 log = logging.getLogger("gearmesh.scheduler")
 
 #: Seconds that sending may take at the end, at the most.
-GRACE = 10.0
+MAX_GRACE_S = 10.0
 
 
 def run(
@@ -64,7 +64,7 @@ def run(
     handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: end())
     if control is not None:
         follow(control, on_order, on_orphaned)
-    done = scheduler.run(min(options.grace, GRACE))
+    done = scheduler.run(min(options.grace, MAX_GRACE_S))
     app.close()
     return 0 if done else 1
 

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple, Protocol
 __all__ = ["Clock", "Now", "SystemClock", "Waker"]
 
 #: Linux: it goes on while the machine sleeps, which else would look like a step of the wall clock.
-_MONOTONIC: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_MONOTONIC_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Nanoseconds that reading two clocks one after the other may take.
-_AT_ONCE: Final = 50_000_000
+_MAX_CLOCK_READ_NS: Final = 50_000_000
 
 
 class Now(NamedTuple):
@@ -38,10 +38,10 @@ class SystemClock:
 
     def now(self) -> Now:
         while True:
-            before = time.clock_gettime_ns(_MONOTONIC)
+            before = time.clock_gettime_ns(_MONOTONIC_CLOCK)
             wall = time.time_ns()
-            after = time.clock_gettime_ns(_MONOTONIC)
-            if after - before < _AT_ONCE:  # else the process was stopped in between
+            after = time.clock_gettime_ns(_MONOTONIC_CLOCK)
+            if after - before < _MAX_CLOCK_READ_NS:  # else the process was stopped in between
                 return Now(wall, after)
 
     def wait(self, waker: Waker, seconds: float) -> None:

@@ -30,7 +30,7 @@ __all__ = ["Scheduler"]
 
 log = logging.getLogger("gearmesh.scheduler")
 
-SECOND = 10**9
+SECOND_NS = 10**9
 
 
 class Scheduler:
@@ -295,7 +295,7 @@ class Scheduler:
             outage.failed(exc, "due tasks are kept, and sent if it is back before they are due again")
             pause = pauses.next()
             if until_ns is not None:
-                pause = min(pause, (until_ns - self._clock.now().wall) / SECOND)
+                pause = min(pause, (until_ns - self._clock.now().wall) / SECOND_NS)
             if pause <= 0 or self._leaving.wait(pause):
                 return False
             return until_ns is None or self._clock.now().wall < until_ns
@@ -326,7 +326,7 @@ class Scheduler:
             self.app.shown_broker,
             redact(self.app.config.lock) if self.app.config.lock else "none",
             counted(len(entries), "periodic task"),
-            f"the next one is due in {duration((due - now) / SECOND)}" if due > now else "none is due",
+            f"the next one is due in {duration((due - now) / SECOND_NS)}" if due > now else "none is due",
             extra={"_details": {"periodic_tasks": sorted(entries)}},
         )
         if self._alone:

@@ -17,16 +17,16 @@ __all__ = ["Firing", "Missed", "Timetable"]
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
-SECOND: Final = 10**9
+SECOND_NS: Final = 10**9
 #: Wall clocks are slewed all the time; what differs by less than this from the steady clock is no step.
-STEP: Final = SECOND
+MIN_CLOCK_STEP_NS: Final = SECOND_NS
 #: What a step forward of up to so long has jumped over is fired; a longer one puts a clock right that was wrong.
-JUMP: Final = 3 * 3600 * SECOND
+MAX_FIRED_CLOCK_STEP_NS: Final = 3 * 3600 * SECOND_NS
 #: How many moments that are over are looked at for each entry: to be told of, or to be fired after a step.
-TOLD: Final = 100
-JUMPED: Final = 1000
+MAX_MISSED_COUNTED: Final = 100
+MAX_JUMPED_FIRINGS: Final = 1000
 #: Nanoseconds until the clocks are looked at again where nothing is due before: so soon a step is noticed.
-LOOK: Final = 60 * SECOND
+CLOCK_CHECK_INTERVAL_NS: Final = 60 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Timetable:
         step = 0
         if self._last is not None:
             step = (now.wall - self._last.wall) - (now.steady - self._last.steady)
-        if abs(step) < STEP:
+        if abs(step) < MIN_CLOCK_STEP_NS:
             step = 0
         self._last = now
         for line in self._lines.values():
@@ -92,17 +92,17 @@ class Timetable:
             if name not in self._lines:
                 begin = min(fired.get(name, now.wall), now.wall)
                 self._lines[name] = _Line(entry, entry.schedule.next(begin))
-            jumped = now.wall - step if 0 < step <= JUMP else now.wall
+            jumped = now.wall - step if 0 < step <= MAX_FIRED_CLOCK_STEP_NS else now.wall
             self._take(self._lines[name], now.wall, jumped, firings, missed)
         firings.sort(key=lambda firing: firing.due_ns)
-        return firings, missed, self._pause(now.wall, self._lines.values()) / SECOND
+        return firings, missed, self._pause(now.wall, self._lines.values()) / SECOND_NS
 
     def _follow(self, line: _Line, now: Now, step: int) -> None:
         """Bring a line's next moment to where the wall clock has been set."""
         if step == 0 or line.next_ns is None:
             return
         if isinstance(line.entry.schedule, Every):
-            line.next_ns += round(step / SECOND) * SECOND
+            line.next_ns += round(step / SECOND_NS) * SECOND_NS
         elif step < 0:
             line.next_ns = line.entry.schedule.next(now.wall)
 
@@ -116,7 +116,7 @@ class Timetable:
         late: list[int] = []
         for moment, until in zip(due, entry.deadlines(due), strict=True):
             if moment > jumped:
-                until = max(until, wall + JUMP)
+                until = max(until, wall + MAX_FIRED_CLOCK_STEP_NS)
             if until > wall:
                 firings.append(Firing(entry, moment, until))
             else:
@@ -130,15 +130,23 @@ class Timetable:
         assert first is not None
         if isinstance(schedule, Every):
             last = (wall - first) // schedule.delay_ns
-            return [first + n * schedule.delay_ns for n in range(max(0, last - TOLD + 1), last + 1)]
+            return [
+                first + n * schedule.delay_ns for n in range(max(0, last - MAX_MISSED_COUNTED + 1), last + 1)
+            ]
         if isinstance(catch_up, timedelta):
             span = catch_up // timedelta(microseconds=1) * 1000
             recent = last_times(schedule, max(first - 1, wall - span), wall, sys.maxsize)
-            if len(recent) >= TOLD:
+            if len(recent) >= MAX_MISSED_COUNTED:
                 return recent
-        most = max(TOLD, catch_up if isinstance(catch_up, int) else 0, JUMPED if jumped < wall else 0)
+        most = max(
+            MAX_MISSED_COUNTED,
+            catch_up if isinstance(catch_up, int) else 0,
+            MAX_JUMPED_FIRINGS if jumped < wall else 0,
+        )
         return last_times(schedule, first - 1, wall, most)
 
     def _pause(self, wall: int, lines: Iterable[_Line]) -> int:
         next_moments = (line.next_ns for line in lines if line.next_ns is not None)
-        return max(0, min(LOOK, min(next_moments, default=wall + LOOK) - wall))
+        return max(
+            0, min(CLOCK_CHECK_INTERVAL_NS, min(next_moments, default=wall + CLOCK_CHECK_INTERVAL_NS) - wall)
+        )

@@ -38,7 +38,7 @@ class Proxy:
         self.lost = 0
         self._target = (host, port)
         self._lock = threading.Lock()
-        self._links: set[_Link] = set()
+        self._links: set[_ProxiedConnection] = set()
         self._to_lose = 0
         self._match = b""
         self._closed = False
@@ -131,7 +131,7 @@ class Proxy:
                 client.close()
                 continue
             server.settimeout(None)
-            link = _Link(self, client, server)
+            link = _ProxiedConnection(self, client, server)
             with self._lock:
                 self._links.add(link)
             link.start()
@@ -144,12 +144,12 @@ class Proxy:
             self.lost += 1
             return True
 
-    def _forget(self, link: _Link) -> None:
+    def _forget(self, link: _ProxiedConnection) -> None:
         with self._lock:
             self._links.discard(link)
 
 
-class _Link:
+class _ProxiedConnection:
     """One connection: two sockets and a thread for each direction; the last thread closes them."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:

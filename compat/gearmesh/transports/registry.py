@@ -80,9 +80,9 @@ def open_ledger(config: Config, consumer: str | None = None) -> UnackedDeliverie
 
         return UNACKED_BY_CONSUMER.get(consumer or consumer_name())
     if isinstance(target, RedisTarget):
-        from gearmesh.transports.redis.unacked import UnackedDeliveries as RedisLedger
+        from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 
-        return RedisLedger(consumer)
+        return RedisUnackedDeliveries(consumer)
     return UnackedDeliveries(consumer)
 
 

@@ -13,7 +13,14 @@ from gearmesh.urls.amqp import AMQPTarget, parse_amqp
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
 from gearmesh.urls.redis import SCHEMES as REDIS_SCHEMES
 from gearmesh.urls.redis import RedisTarget, parse_redis
-from gearmesh.urls.stores import MEMCACHE, MONGODB, MemcacheTarget, MongoTarget, parse_memcache, parse_mongodb
+from gearmesh.urls.stores import (
+    MEMCACHE_SCHEMES,
+    MONGODB_SCHEMES,
+    MemcacheTarget,
+    MongoTarget,
+    parse_memcache,
+    parse_mongodb,
+)
 
 __all__ = ["PlainTarget", "Role", "Target", "known_schemes", "parse", "scheme_of"]
 
@@ -21,7 +28,15 @@ Role = Literal["broker", "backend", "lock"]
 
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
     "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
-    "backend": (*REDIS_SCHEMES, *AMQP_SCHEMES, *MEMCACHE, *MONGODB, "memory", "null", "eager"),
+    "backend": (
+        *REDIS_SCHEMES,
+        *AMQP_SCHEMES,
+        *MEMCACHE_SCHEMES,
+        *MONGODB_SCHEMES,
+        "memory",
+        "null",
+        "eager",
+    ),
     "lock": (*REDIS_SCHEMES, "memory", "eager"),
 }
 _ENTRY_POINTS: dict[Role, str] = {
@@ -123,9 +138,9 @@ def parse(url: str, role: Role = "broker") -> Target:
         return parse_redis(url, scheme, role)
     if scheme in AMQP_SCHEMES:
         return parse_amqp(url, scheme, role)
-    if scheme in MEMCACHE:
+    if scheme in MEMCACHE_SCHEMES:
         return parse_memcache(url, role)
-    if scheme in MONGODB:
+    if scheme in MONGODB_SCHEMES:
         return parse_mongodb(url, scheme, role)
     if rest and scheme != "memory":
         raise ConfigError(f"{role}: {redact(url)!r}: expected nothing after {scheme}://")

@@ -11,10 +11,17 @@ from gearmesh.errors import ConfigError
 from gearmesh.urls.addresses import read_address
 from gearmesh.urls.hiding import redact
 
-__all__ = ["MEMCACHE", "MONGODB", "MemcacheTarget", "MongoTarget", "parse_memcache", "parse_mongodb"]
+__all__ = [
+    "MEMCACHE_SCHEMES",
+    "MONGODB_SCHEMES",
+    "MemcacheTarget",
+    "MongoTarget",
+    "parse_memcache",
+    "parse_mongodb",
+]
 
-MEMCACHE: Final = ("memcache",)
-MONGODB: Final = ("mongodb", "mongodb+srv")
+MEMCACHE_SCHEMES: Final = ("memcache",)
+MONGODB_SCHEMES: Final = ("mongodb", "mongodb+srv")
 #: The option of ours in a MongoDB URL. Go's driver ignores what it does not know.
 _DATABASE: Final = "database"
 #: What MongoDB allows in a database's name everywhere, and how long it may be.

@@ -21,9 +21,9 @@ from gearmesh.urls.addresses import bracketed, shown_address
 __all__ = ["double_bindings", "orphan_queue"]
 
 #: Seconds for a connection, and for an answer.
-PATIENCE = 5.0
+ANSWER_TIMEOUT_S = 5.0
 #: Messages of a queue that are looked at.
-LOOK = 50
+MAX_SAMPLED_MESSAGES = 50
 
 
 def orphan_queue(case: Case) -> Iterator[Finding]:
@@ -117,7 +117,7 @@ def double_bindings(case: Case) -> Iterator[Finding]:
 def _has_copies(channel: Any, queue: str, key: str) -> bool:
     """True if a message that waits was routed by the key. Looks, and puts all back where they were."""
     try:
-        for _ in range(LOOK):
+        for _ in range(MAX_SAMPLED_MESSAGES):
             message = channel.basic_get(queue)
             if message is None:
                 return False
@@ -144,7 +144,7 @@ def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:
     request = Request(f"{parts.scheme}://{host}/api/exchanges/{where}/bindings/source")
     login = base64.b64encode(f"{user}:{password}".encode()).decode()
     request.add_header("Authorization", f"Basic {login}")
-    with urlopen(request, timeout=PATIENCE) as answer:
+    with urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
         rows = json.load(answer)
     return [
         str(row["destination"])
@@ -167,7 +167,10 @@ def _channels(case: Case) -> Iterator[tuple[str, Any]]:
 @contextmanager
 def _channel(options: dict[str, Any]) -> Iterator[Any]:
     connection = amqp.Connection(
-        connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE, **options
+        connect_timeout=ANSWER_TIMEOUT_S,
+        read_timeout=ANSWER_TIMEOUT_S,
+        write_timeout=ANSWER_TIMEOUT_S,
+        **options,
     )
     try:
         connection.connect()
