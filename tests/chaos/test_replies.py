@@ -18,6 +18,7 @@ from gearmesh.redis_client.runner import source
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis import RedisUnackedDeliveries
+from gearmesh.transports.redis import connection as redis_connection
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker import Worker
 
