@@ -192,7 +192,7 @@ def test_a_record_that_cannot_be_stored_costs_only_itself(
         write(backend, states)
 
     monkeypatch.setattr(type(app.backend), "write", small)
-    monkeypatch.setattr("gearmesh.transports.memory.channel.Channel.fuse", lambda *args: False)
+    monkeypatch.setattr("gearmesh.transports.memory.channel.Channel.enlist", lambda *args: False)
     with Worker(app, concurrency=1):
         error = failure(app.tasks["find"].delay("id"))
     assert (error.error, error.exception_type) == ("'id'", "")

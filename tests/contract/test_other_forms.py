@@ -121,16 +121,16 @@ def test_a_member_s_state(place: Place, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", STATES)
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("atomic", [True, False])
 def test_a_state_that_is_written_over(
-    redis_url: str, request: pytest.FixtureRequest, fused: bool, form: str
+    redis_url: str, request: pytest.FixtureRequest, atomic: bool, form: str
 ) -> None:
     """Its name and time are kept, a final one stays, and all that is done beside it is done once."""
-    broker = redis_url if fused else request.getfixturevalue("amqp_url")
+    broker = redis_url if atomic else request.getfixturevalue("amqp_url")
     backend = open_backend(redis_url, expire=60)
     with redis.Redis.from_url(redis_url) as client, open_connection(broker) as connection:
         flusher = Flusher(connection.channel(), backend)
-        assert flusher.fused is fused
+        assert flusher.atomic is atomic
         client.set("t", STATES[form] % SUCCESS)
         flusher.flush([Commit(states=(done("t", STARTED),))])
         assert [state and (state.State, state.TaskName) for state in backend.read(["t"])] == [(SUCCESS, "n")]

@@ -55,7 +55,7 @@ class Mishaps(TransportFixtures):
             yield client
 
     @pytest.fixture
-    def fusable(self, redis_url: str) -> Iterator[Backend]:
+    def enlistable(self, redis_url: str) -> Iterator[Backend]:
         backend = open_backend(redis_url, expire=3600)
         yield backend
         backend.close()
@@ -69,9 +69,9 @@ class TestOtherTypes(Mishaps):
     """A key that is not what it should be spoils its own commit, whole, and no other."""
 
     @pytest.fixture
-    def here(self, tap: OpenTap, fusable: Backend, queue: str) -> Tap:
+    def here(self, tap: OpenTap, enlistable: Backend, queue: str) -> Tap:
         here = tap(queue)
-        assert here.verbs.fuse(fusable)
+        assert here.verbs.enlist(enlistable)
         return here
 
     def three(self, here: Tap, queue: str) -> list[Any]:
@@ -80,7 +80,7 @@ class TestOtherTypes(Mishaps):
 
     @pytest.mark.parametrize("redelivered", [False, True])
     def test_a_successors_queue(
-        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str, redelivered: bool
+        self, here: Tap, enlistable: Backend, client: redis.Redis, queue: str, redelivered: bool
     ) -> None:
         client.set("no_list", "x")
         if redelivered:
@@ -99,7 +99,7 @@ class TestOtherTypes(Mishaps):
         )
         assert outcomes == ["done"] * 3
         assert client.lrange(f"{queue}_next", 0, -1) == [b"a", b"next"] * 2
-        assert [state and state.State for state in fusable.read(["task_0", "task_1", "task_2"])] == [
+        assert [state and state.State for state in enlistable.read(["task_0", "task_1", "task_2"])] == [
             SUCCESS,
             None,
             SUCCESS,
@@ -112,7 +112,7 @@ class TestOtherTypes(Mishaps):
 
     @pytest.mark.parametrize("several", [False, True])
     def test_a_states_key(
-        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str, several: bool
+        self, here: Tap, enlistable: Backend, client: redis.Redis, queue: str, several: bool
     ) -> None:
         client.rpush("task_1", "precious")
         more = (done("task_more", FAILURE),) if several else ()
@@ -132,7 +132,7 @@ class TestOtherTypes(Mishaps):
         (letter,) = here.verbs.dead_letters(queue)
         assert (letter.body, "task_1" in letter.reason) == (b"1", True)
         client.delete("task_1")
-        assert [state and state.State for state in fusable.read(["task_0", "task_1"])] == [SUCCESS, None]
+        assert [state and state.State for state in enlistable.read(["task_0", "task_1"])] == [SUCCESS, None]
 
     def test_a_state_on_the_way(self, here: Tap, client: redis.Redis, queue: str) -> None:
         client.rpush("task_0", "precious")
@@ -202,7 +202,7 @@ class TestOtherTypes(Mishaps):
             other.set("group_text", "no JSON")
             here = tap(queue)
             flusher = Flusher(here.channel, backend)
-            assert not flusher.fused
+            assert not flusher.atomic
             commits = [
                 Commit(
                     states=(done(f"task_{n}"),), settle=Settle(message.delivery), chord=ChordCheck(group, 1)
@@ -219,9 +219,9 @@ class TestOtherTypes(Mishaps):
         backend.close()
 
     def test_a_member_that_is_none(
-        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str
+        self, here: Tap, enlistable: Backend, client: redis.Redis, queue: str
     ) -> None:
-        fusable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=("task_list", "task_1")))
+        enlistable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=("task_list", "task_1")))
         client.rpush("task_list", "precious")
         (message, *_) = self.three(here, queue)
         commit = Commit(
@@ -230,23 +230,23 @@ class TestOtherTypes(Mishaps):
         assert here.verbs.commit([commit]) == ["done"]
 
     def test_a_trigger_that_cannot_send(
-        self, here: Tap, fusable: Backend, client: redis.Redis, queue: str
+        self, here: Tap, enlistable: Backend, client: redis.Redis, queue: str
     ) -> None:
-        fusable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=("task_0",)))
+        enlistable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=("task_0",)))
         client.set("no_list", "x")
         (message, *_) = self.three(here, queue)
         trigger = Trigger("group_x", "task_0", (), (Publish("no_list", b"callback"),))
         assert here.verbs.commit([Commit(trigger=trigger, settle=Settle(message.delivery))]) == ["done"]
-        meta = fusable.read_group("group_x")
+        meta = enlistable.read_group("group_x")
         assert meta is not None
         assert not meta.ChordTriggered
         assert len(here.verbs.dead_letters(queue)) == 1
 
     @pytest.mark.parametrize("length", range(440, 500, 3))
-    def test_members_with_long_names(self, here: Tap, fusable: Backend, queue: str, length: int) -> None:
+    def test_members_with_long_names(self, here: Tap, enlistable: Backend, queue: str, length: int) -> None:
         """The look at a member reads the beginning of its state; wherever that is cut, it must not be misread."""
         uuids = tuple(f"task_{n}".ljust(length, "x") for n in range(3))
-        fusable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=uuids))
+        enlistable.create_group(GroupMeta(GroupUUID="group_x", TaskUUIDs=uuids))
         outcomes = [
             here.verbs.commit(
                 [
@@ -399,7 +399,7 @@ class TestServers(Mishaps):
         backend = open_backend(server.url, expire=3600)
         with open_connection(server.url) as connection, redis.Redis(port=server.port) as client:
             here = Tap(connection, (queue,), 3)
-            assert here.verbs.fuse(backend)
+            assert here.verbs.enlist(backend)
             here.publish(queue, *(b"%d" % n for n in range(6)))
             messages = here.take(3)
             client.zadd("delayed_tasks", {b'{"UUID":"1","Name":"a","RoutingKey":"%b"}' % queue.encode(): 1})

@@ -51,7 +51,7 @@ class TestTransport(TransportContract):
         return place.connect
 
     @pytest.fixture
-    def fusable(self, place: Place, request: pytest.FixtureRequest) -> Iterator[Backend | None]:
+    def enlistable(self, place: Place, request: pytest.FixtureRequest) -> Iterator[Backend | None]:
         if "cluster" in request.node.callspec.id:
             yield None
             return

@@ -22,7 +22,7 @@ from gearmesh.testing.contracts.announcing import Announcing
 from gearmesh.testing.contracts.besides import Besides
 from gearmesh.testing.contracts.delaying import Delaying
 from gearmesh.testing.contracts.delivering import Delivering
-from gearmesh.testing.contracts.fusing import Fusing
+from gearmesh.testing.contracts.enlisting import Enlisting
 from gearmesh.testing.contracts.grouping import Grouping
 from gearmesh.testing.contracts.inspecting import Inspect
 from gearmesh.testing.contracts.leasing import Leasing
@@ -44,7 +44,7 @@ def tasks(app: App) -> None:
         return sum(numbers)
 
 
-class Short(Fusing):
+class Short(Enlisting):
     """What shows that every kind of connection is made right: kept, blocking, subscribed, pooled."""
 
     test_a_wait_is_ended = Delivering.test_what_is_published_while_waiting_comes_at_once
@@ -56,7 +56,7 @@ class Short(Fusing):
         return place.connect
 
     @pytest.fixture
-    def fusable(self, place: Place) -> Iterator[Backend]:
+    def enlistable(self, place: Place) -> Iterator[Backend]:
         backend = place.backend()
         yield backend
         backend.close()
@@ -104,7 +104,7 @@ class TestTLSCluster(Short):
         return tls_cluster_place
 
     @pytest.fixture
-    def fusable(self) -> None:
+    def enlistable(self) -> None:
         """A cluster has none."""
 
 
@@ -141,7 +141,7 @@ def acl_place(acl_server: RedisServer) -> Iterator[Place]:
         assert refused - {("toplevel", "command", "client")} == set()
 
 
-class TestACLTransport(Settling, Fusing, Inspect):
+class TestACLTransport(Settling, Enlisting, Inspect):
     test_a_wait_is_ended = Delivering.test_what_is_published_while_waiting_comes_at_once
     test_not_before_its_time = Delaying.test_not_before_its_time
     test_a_silent_consumer = Leasing.test_a_silent_consumer_loses_what_it_held
@@ -152,7 +152,7 @@ class TestACLTransport(Settling, Fusing, Inspect):
         return acl_place.connect
 
     @pytest.fixture
-    def fusable(self, acl_place: Place) -> Iterator[Backend]:
+    def enlistable(self, acl_place: Place) -> Iterator[Backend]:
         backend = acl_place.backend()
         yield backend
         backend.close()

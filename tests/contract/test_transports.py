@@ -50,7 +50,7 @@ class TestMemoryTransport(TransportContract):
         keeper.release()
 
     @pytest.fixture
-    def fusable(self, url: str) -> Iterator[Backend]:
+    def enlistable(self, url: str) -> Iterator[Backend]:
         backend = open_backend(url, expire=3600)
         yield backend
         backend.close()
@@ -88,18 +88,18 @@ class TestRedisTransport(TransportContract):
         return _connect_to(redis_url)
 
     @pytest.fixture
-    def fusable(self, redis_url: str) -> Iterator[Backend]:
+    def enlistable(self, redis_url: str) -> Iterator[Backend]:
         backend = open_backend(redis_url, expire=3600)
         yield backend
         backend.close()
 
     def test_go_holds_the_chord_mutex(
-        self, tap: OpenTap, fusable: Backend, redis_url: str, queue: str
+        self, tap: OpenTap, enlistable: Backend, redis_url: str, queue: str
     ) -> None:
         group = GroupMeta(GroupUUID=f"group_{uuid4()}", TaskUUIDs=("task_x",))
-        fusable.create_group(group)
+        enlistable.create_group(group)
         here = tap(queue)
-        assert here.verbs.fuse(fusable)
+        assert here.verbs.enlist(enlistable)
         here.publish(queue, b"member")
         (message,) = here.take(1)
         state = TaskState(TaskUUID="task_x", State=SUCCESS, Results=())

@@ -161,7 +161,7 @@ class Publisher:
 
         def flush() -> None:
             flusher = lane.flusher()
-            if flusher.fused:
+            if flusher.atomic:
                 flusher.flush([commit for batch in begun() for commit in batch], token)
             elif flusher.streaming is None or (len(batches) == 1 and not bare):
                 flusher.flush([commit for batch in chunks() for commit in batch], token)

@@ -16,7 +16,7 @@ from gearmesh.wire.state import GroupMeta, TaskState
 __all__ = ["MemoryBackend"]
 
 
-class _Fused:
+class _EnlistedStates:
     """What the memory broker writes through, in its own step."""
 
     def __init__(self, store: Store, expire: int) -> None:
@@ -64,9 +64,9 @@ class MemoryBackend:
         self._store = _STORES.get(name)
         self._watches: list[Callable[[], None]] = []
 
-    def states_in_process(self) -> _Fused:
+    def states_in_process(self) -> _EnlistedStates:
         """Lets the memory broker write states in the step that settles a delivery."""
-        return _Fused(self._store, self.expire)
+        return _EnlistedStates(self._store, self.expire)
 
     def write(self, states: Sequence[TaskState]) -> None:
         with self._store.lock:

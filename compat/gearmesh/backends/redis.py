@@ -223,7 +223,7 @@ class RedisBackend:
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         return self._listener.watch(wake)
 
-    # -- fusing with a broker on the same server
+    # -- enlisted by a broker on the same server
 
     def same_database(self, client: redis.Redis) -> bool:
         """True if ``client`` talks to this very server and database: what is written here can be read there.

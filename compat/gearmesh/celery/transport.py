@@ -196,7 +196,7 @@ def _where(client: Any) -> tuple[Any, ...]:
 class _RedisChannel(Bridging, RedisChannel):
     def _carry(self, flusher: Flusher, states: tuple[TaskState, ...], publish: Publish) -> None:
         """What nearly every call is (one state, a message for now, one Redis for both) has a script of its own."""
-        if not flusher.fused or publish.eta_ns or len(states) != 1:
+        if not flusher.atomic or publish.eta_ns or len(states) != 1:
             super()._carry(flusher, states, publish)
             return
         document = encode_state(states[0])

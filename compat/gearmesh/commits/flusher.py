@@ -1,4 +1,4 @@
-"""Carries out Commits over one channel and one backend, fused where they are the same server."""
+"""Carries out Commits over one channel and one backend, atomic where they are the same server."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Flusher:
         self._backend = backend
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
-        self.fused = channel.fuse(backend)
+        self.atomic = channel.enlist(backend)
         #: The channel as one whose deliveries are lost with its connection; else None.
         self.drifting = channel if isinstance(channel, RedeliversOnDisconnect) else None
         #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
-        self.streaming = channel if isinstance(channel, SupportsStreaming) and not self.fused else None
+        self.streaming = channel if isinstance(channel, SupportsStreaming) and not self.atomic else None
         #: the last flush came so far that it sent something
         self._sent = False
         #: the indices of those of its commits that came not even so far that they wrote states
@@ -48,7 +48,7 @@ class Flusher:
         Raises the channel's or the backend's ``connection_errors`` when the outcome is unknown: the same call
         may be repeated (publishes only under the same ``token``). ``again``: this may have happened before.
         """
-        if self.fused:
+        if self.atomic:
             return self._channel.commit(commits, token=token)
         self._sent = False
         return self._split(commits, token, again)

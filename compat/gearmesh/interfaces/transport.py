@@ -120,7 +120,7 @@ class Channel(Protocol):
     #: Dead letters that one call of :meth:`take_dead` should take: many where each call reads all of them.
     dead_batch: int
 
-    def fuse(self, backend: Any) -> bool:
+    def enlist(self, backend: Any) -> bool:
         """True if states of ``backend`` can be written by :meth:`commit` in the same step.
 
         From then on this channel's commits write their states, check and trigger chords themselves.

@@ -47,7 +47,7 @@ class ClusterCommitScript(CommitScript):
         self._looked: set[str] = set()
 
     def commit(
-        self, client: Any, commits: Sequence[Commit], *, token: Token | None = None, fused: bool = False
+        self, client: Any, commits: Sequence[Commit], *, token: Token | None = None, atomic: bool = False
     ) -> list[Outcome]:
         tags: dict[str, list[tuple[int, Commit]]] = {}
         for i, commit in enumerate(commits):
@@ -63,7 +63,7 @@ class ClusterCommitScript(CommitScript):
         for parts in tags.values():
             some = [part for _, part in parts]
             for (i, _), outcome in zip(
-                parts, super().commit(client, some, token=token, fused=False), strict=True
+                parts, super().commit(client, some, token=token, atomic=False), strict=True
             ):
                 outcomes[i] = outcome
         now = time.time_ns()
@@ -117,7 +117,7 @@ class ClusterCommitScript(CommitScript):
             for p in publishes
         ]
 
-    def _entry(self, commit: Commit, fused: bool) -> Packed:
+    def _entry(self, commit: Commit, atomic: bool) -> Packed:
         if commit.settle is None or not commit.publishes:
             return super()._entry(commit, False)
         slot = slot_of(commit.settle.delivery.queue)

@@ -174,32 +174,32 @@ class CommitScript:
         self._finished = groups.note if groups is not None else (lambda uuid, known: None)
 
     def commit(
-        self, client: redis.Redis, commits: Sequence[Commit], *, token: Token | None = None, fused: bool
+        self, client: redis.Redis, commits: Sequence[Commit], *, token: Token | None = None, atomic: bool
     ) -> list[Outcome]:
         """Carry out Commits; see :meth:`gearmesh.interfaces.transport.Channel.commit`.
 
-        ``fused``: also write states and look after chords.
+        ``atomic``: also write states and look after chords.
         """
         if len(commits) > 1 and any(c.settle is not None and c.settle.how == "head" for c in commits):
-            outcomes = self._heads_last(client, commits, token, fused)
+            outcomes = self._heads_last(client, commits, token, atomic)
         else:
-            outcomes = self._in_order(client, commits, token, fused)
+            outcomes = self._in_order(client, commits, token, atomic)
         self._replicas.wait(client, self._route(commits))
         return outcomes
 
     def _in_order(
-        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, fused: bool
+        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
     ) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for start, chunk in self._chunks([self._entry(c, fused) for c in commits]):
+        for start, chunk in self._chunks([self._entry(c, atomic) for c in commits]):
             part = commits[start : start + len(chunk)]
             # A batch that needs several calls repeats call by call.
             mine = None if token is None else _token_value(token, start)
-            outcomes += self._call(client, part, chunk, token, mine, fused)
+            outcomes += self._call(client, part, chunk, token, mine, atomic)
         return outcomes
 
     def _heads_last(
-        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, fused: bool
+        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
     ) -> list[Outcome]:
         """Put back the newest first: each goes before all others, so the oldest ends at the head."""
 
@@ -210,11 +210,11 @@ class CommitScript:
 
         order = sorted(range(len(commits)), key=place)
         outcomes: list[Outcome] = ["done"] * len(commits)
-        entries = [self._entry(commits[i], fused) for i in order]
+        entries = [self._entry(commits[i], atomic) for i in order]
         for start, chunk in self._chunks(entries):
             where = order[start : start + len(chunk)]
             mine = None if token is None else _token_value(token, start)
-            got = self._call(client, [commits[i] for i in where], chunk, token, mine, fused)
+            got = self._call(client, [commits[i] for i in where], chunk, token, mine, atomic)
             for i, outcome in zip(where, got, strict=True):
                 outcomes[i] = outcome
         return outcomes
@@ -231,7 +231,7 @@ class CommitScript:
         if start < len(entries):
             yield start, entries[start:]
 
-    def _entry(self, commit: Commit, fused: bool) -> Packed:
+    def _entry(self, commit: Commit, atomic: bool) -> Packed:
         held = id_ = ""
         how, settling, trigger = 0, None, None
         settle = commit.settle
@@ -242,7 +242,7 @@ class CommitScript:
             if how > 1 or delivery.redelivered:
                 settling = self._settling(settle, self._keys(delivery.queue))
         states: Sequence[Any] = ()
-        if fused:
+        if atomic:
             states = [pack_state(s) for s in commit.states]
             if commit.trigger is not None:
                 trigger = _pack_trigger(commit.trigger)
@@ -287,10 +287,10 @@ class CommitScript:
         entries: Sequence[Packed],
         token: Token | None,
         mine: str | None,
-        fused: bool,
+        atomic: bool,
     ) -> list[Outcome]:
         groups: list[CachedGroup] = []
-        if fused and any(commit.chord is not None for commit in commits):
+        if atomic and any(commit.chord is not None for commit in commits):
             entries, groups = self._with_groups(commits, entries)
         route = self._route(commits)
         key = "" if token is None else publish_token(route, token.producer)
@@ -304,7 +304,7 @@ class CommitScript:
         again = [i for i, code in enumerate(answer) if code == "m"]
         if again:
             more = self._call(
-                client, [commits[i] for i in again], [entries[i] for i in again], None, None, fused
+                client, [commits[i] for i in again], [entries[i] for i in again], None, None, atomic
             )
             for i, outcome in zip(again, more, strict=True):
                 outcomes[i] = outcome

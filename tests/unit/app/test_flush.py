@@ -37,7 +37,7 @@ def tap() -> Iterator[Tap]:
 @pytest.fixture
 def flusher(tap: Tap, backend: Backend) -> Flusher:
     flusher = Flusher(tap.verbs, backend)
-    flusher.fused = False  # as if the states were elsewhere
+    flusher.atomic = False  # as if the states were elsewhere
     return flusher
 
 

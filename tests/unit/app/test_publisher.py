@@ -23,8 +23,8 @@ from gearmesh.wire.signature import Signature
 class Broker:
     """A broker that can lose what it is told, or its answer."""
 
-    def __init__(self, *, fused: bool) -> None:
-        self.fused = fused
+    def __init__(self, *, atomic: bool) -> None:
+        self.atomic = atomic
         self.trouble: list[str] = []
         self.tokens: dict[str, int] = {}
         self.pushed: list[Signature] = []
@@ -48,7 +48,7 @@ class Broker:
             if self.tokens.get(token.producer) != token.seq:
                 self.tokens[token.producer] = token.seq
                 for commit in commits:
-                    if self.fused:
+                    if self.atomic:
                         self.backend.write(commit.states)
                     self.pushed += [decode(publish.body) for publish in commit.publishes]
             if trouble == "lost reply":
@@ -72,17 +72,17 @@ class Connection:
     def close(self) -> None:
         self.broker.closed += 1
 
-    def fuse(self, backend: Any) -> bool:
+    def enlist(self, backend: Any) -> bool:
         self.broker.backend = backend
-        return self.broker.fused
+        return self.broker.atomic
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
         return self.broker.commit(commits, token)
 
 
-@pytest.fixture(params=[True, False], ids=["fused", "split"])
+@pytest.fixture(params=[True, False], ids=["atomic", "split"])
 def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker(fused=request.param)
+    broker = Broker(atomic=request.param)
     monkeypatch.setattr(registry, "open_connection", broker.connect)
     monkeypatch.setattr(publisher, "FIRST_RETRY_DELAY_S", 0.001)
     return broker
@@ -104,7 +104,7 @@ def test_pending_is_there_before_the_message(add: Any, broker: Broker) -> None:
     push = broker.commit
 
     def look(commits: Sequence[Commit], token: Token | None) -> list[Outcome]:
-        if not broker.fused:  # else it is in the commit itself
+        if not broker.atomic:  # else it is in the commit itself
             for commit in commits:
                 states.extend(
                     s.State for s in add.app.states([decode(p.body).UUID for p in commit.publishes]) if s
@@ -113,7 +113,7 @@ def test_pending_is_there_before_the_message(add: Any, broker: Broker) -> None:
 
     broker.commit = look  # type: ignore[method-assign]
     result = add.delay(1)
-    assert states == ([] if broker.fused else ["PENDING"])
+    assert states == ([] if broker.atomic else ["PENDING"])
     assert result.state == "PENDING"
     (state,) = add.app.states([result.uuid])
     assert (state.TaskName, state.CreatedAt[-1]) == ("add", "Z")

@@ -230,7 +230,7 @@ def test_a_queue_without_a_slot_of_its_own_is_refused_before_anything_happens() 
 def test_states_are_left_to_their_backend() -> None:
     client: Any = Recorder()
     commit = Commit(states=(TaskState(TaskUUID="t", State=STARTED),), settle=settled("a").settle)
-    script().commit(client, [commit], fused=True)
+    script().commit(client, [commit], atomic=True)
     assert client.entries[0].states == []
 
 

@@ -48,10 +48,10 @@ def settle(how: Any = "ack", id: int = 7, **fields: Any) -> Commit:
     return Commit(settle=Settle(delivery(id), how, **fields))
 
 
-def sent(commit: Commit, fused: bool = True) -> Any:
+def sent(commit: Commit, atomic: bool = True) -> Any:
     """The one entry that a commit becomes."""
     client: Any = Recorder()
-    script().commit(client, [commit], fused=fused)
+    script().commit(client, [commit], atomic=atomic)
     (entry,) = client.entries
     return entry
 
@@ -100,7 +100,7 @@ def test_the_keys_of_a_consumer_are_of_its_queue() -> None:
     spots = [(f"q{n % 7}", f"c{n}") for n in range(1100)] * 2
     for queue, consumer in spots:
         one.commit(
-            client, [Commit(settle=Settle(Delivery(queue=queue, consumer=consumer, id=1)))], fused=False
+            client, [Commit(settle=Settle(Delivery(queue=queue, consumer=consumer, id=1)))], atomic=False
         )
     assert [entry.held.decode() for entry in client.entries] == [
         QueueKeys(queue).held(consumer) for queue, consumer in spots
@@ -173,14 +173,14 @@ def test_states_and_triggers_travel_only_to_the_server_that_keeps_them() -> None
     callback = TaskState(TaskUUID="callback", State=PENDING)
     trigger = Trigger("group", "t", (callback,), (Publish("q", b"callback"),))
     commit = Commit(states=(state,), publishes=(Publish("q", b"next"),), trigger=trigger)
-    fused, apart = sent(commit), sent(commit, fused=False)
-    assert [each[0] for each in fused.states] == [b"t"]
-    group, taker, by, states, publishes = fused.trigger
+    atomic, apart = sent(commit), sent(commit, atomic=False)
+    assert [each[0] for each in atomic.states] == [b"t"]
+    group, taker, by, states, publishes = atomic.trigger
     assert (group, by, publishes) == (b"group", b"t", [[b"q", b"callback", b""]])
     assert taker == b"gearmesh:taker:{group}"
     assert states == [[b"callback", encode_state(callback)]]
     assert (apart.states, apart.trigger) == ([], None)
-    assert apart.publishes == fused.publishes == [[b"q", b"next", b""]]
+    assert apart.publishes == atomic.publishes == [[b"q", b"next", b""]]
 
 
 # -- calls
@@ -202,7 +202,7 @@ def publishes(sizes: list[int]) -> list[Commit]:
 def test_every_commit_is_in_one_call_and_no_call_is_too_large(lots: list[list[int]]) -> None:
     commits = publishes([size for lot in lots for size in lot])
     client: Any = Recorder()
-    assert script().commit(client, commits, fused=False) == ["done"] * len(commits)
+    assert script().commit(client, commits, atomic=False) == ["done"] * len(commits)
     assert bodies(client.entries) == [commit.publishes[0].body for commit in commits]
     for call in client.calls:
         assert 1 <= len(call.entries) <= ENTRIES
@@ -218,20 +218,20 @@ def test_the_messages_of_a_trigger_count_too() -> None:
     large = (Publish("q", b" " * 700_000),)
     commits = [Commit(trigger=Trigger(f"group{n}", "t", (), large)) for n in range(2)]
     client: Any = Recorder()
-    script().commit(client, commits, fused=True)
+    script().commit(client, commits, atomic=True)
     assert [len(call.entries) for call in client.calls] == [1, 1]
 
 
 def test_an_empty_batch_calls_no_script() -> None:
     client: Any = Recorder()
-    assert script().commit(client, [], fused=True) == []
+    assert script().commit(client, [], atomic=True) == []
     assert not client.calls
 
 
 def test_a_call_is_routed_by_the_first_queue_in_it() -> None:
     def route(*commits: Commit) -> str:
         client: Any = Recorder()
-        script().commit(client, commits, fused=True)
+        script().commit(client, commits, atomic=True)
         return str(client.calls[0].route)
 
     state = Commit(states=(TaskState(TaskUUID="t", State=STARTED),))
@@ -243,7 +243,7 @@ def test_a_call_is_routed_by_the_first_queue_in_it() -> None:
 
 def test_a_call_says_once_how_long_states_live_and_where_delayed_messages_wait() -> None:
     client: Any = Recorder()
-    script(delayed="later", announce="channel").commit(client, publishes([1]), fused=False)
+    script(delayed="later", announce="channel").commit(client, publishes([1]), atomic=False)
     (call,) = client.calls
     assert (call.expire, call.delayed, call.announce, call.more) == (60, b"later", b"channel", ())
 
@@ -256,7 +256,7 @@ def test_replicas_are_waited_for_once_behind_all_calls() -> None:
             seen.append((len(client.calls), key))
 
     client: Any = Recorder()
-    script(replicas=Waiting()).commit(client, publishes([0] * 300), fused=False)
+    script(replicas=Waiting()).commit(client, publishes([0] * 300), atomic=False)
     assert seen == [(2, "q")]
 
 
@@ -265,18 +265,18 @@ def test_replicas_are_waited_for_once_behind_all_calls() -> None:
 
 def test_a_batch_of_several_calls_is_repeated_call_by_call() -> None:
     client: Any = Recorder()
-    script().commit(client, publishes([0] * 600), token=Token("producer", 3), fused=False)
+    script().commit(client, publishes([0] * 600), token=Token("producer", 3), atomic=False)
     assert {call.token for call in client.calls} == {b"gearmesh:{q}:sent:producer"}
     places = [call.place for call in client.calls]
     assert len(set(places)) == 3
     again: Any = Recorder()
-    script().commit(again, publishes([0] * 600), token=Token("producer", 3), fused=False)
+    script().commit(again, publishes([0] * 600), token=Token("producer", 3), atomic=False)
     assert [call.place for call in again.calls] == places, "a repetition says the same"
 
 
 def test_without_a_token_nothing_is_remembered() -> None:
     client: Any = Recorder()
-    script().commit(client, publishes([0]), fused=False)
+    script().commit(client, publishes([0]), atomic=False)
     assert (client.calls[0].token, client.calls[0].place) == (b"", b"")
 
 
@@ -287,7 +287,7 @@ def test_the_places_of_calls_sort_as_they_were_made(one: int, other: int) -> Non
 
     def places(seq: int) -> list[bytes]:
         client: Any = Recorder()
-        script().commit(client, publishes([0] * 257), token=Token("p", seq), fused=False)
+        script().commit(client, publishes([0] * 257), token=Token("p", seq), atomic=False)
         return [call.place for call in client.calls]
 
     earlier, later = sorted((one, other))
@@ -297,7 +297,7 @@ def test_the_places_of_calls_sort_as_they_were_made(one: int, other: int) -> Non
 
 def test_a_batch_that_was_done_before_is_done() -> None:
     client: Any = Recorder("dup")
-    assert script().commit(client, publishes([0, 0]), token=Token("p", 1), fused=False) == ["done", "done"]
+    assert script().commit(client, publishes([0, 0]), token=Token("p", 1), atomic=False) == ["done", "done"]
     assert len(client.calls) == 1
 
 
@@ -311,7 +311,7 @@ def test_put_back_messages_stand_at_the_head_in_their_order(hows: list[Any], ran
     commits = [settle(how, id) for id, how in enumerate(hows, 1)]
     random.shuffle(commits)
     client: Any = Recorder()
-    script().commit(client, commits, fused=False)
+    script().commit(client, commits, atomic=False)
     queue: list[int] = []
     for entry in client.entries:
         if entry.how == 2:
@@ -329,7 +329,7 @@ def test_put_back_messages_stand_at_the_head_in_their_order(hows: list[Any], ran
 def test_outcomes_are_in_the_order_of_the_commits_though_heads_go_last() -> None:
     client: Any = Recorder("10x")
     commits = [settle("head", 1), settle("ack", 2), settle("aside", 3)]
-    assert script().commit(client, commits, fused=False) == ["expired", "done", "lost"]
+    assert script().commit(client, commits, atomic=False) == ["expired", "done", "lost"]
     assert [entry.id for entry in client.entries] == [b"2", b"3", b"1"]
 
 
@@ -351,7 +351,7 @@ def test_outcomes_are_in_the_order_of_the_commits_though_heads_go_last() -> None
 def test_each_code_has_its_outcome(code: str, outcome: Outcome) -> None:
     client: Any = Recorder(f"1{code}1")
     commits = [settle(id=id) for id in range(3)]
-    assert script().commit(client, commits, fused=True) == ["done", outcome, "done"]
+    assert script().commit(client, commits, atomic=True) == ["done", outcome, "done"]
 
 
 def test_a_commit_that_can_never_happen_makes_its_delivery_a_dead_letter(
@@ -359,7 +359,7 @@ def test_a_commit_that_can_never_happen_makes_its_delivery_a_dead_letter(
 ) -> None:
     client: Any = Recorder(Answer("1e1e", problems=["WRONGTYPE a", "WRONGTYPE b"]), "1", "0")
     commits = [settle(id=id) for id in range(4)]
-    assert script().commit(client, commits, fused=True) == ["done", "done", "done", "lost"]
+    assert script().commit(client, commits, atomic=True) == ["done", "done", "done", "lost"]
     first, second = (call.entries for call in client.calls[1:])
     assert [(entry.id, entry.how, entry.settling[-1]) for entry in (*first, *second)] == [
         (b"1", 5, b"commit failed: WRONGTYPE a"),
@@ -370,7 +370,7 @@ def test_a_commit_that_can_never_happen_makes_its_delivery_a_dead_letter(
 
 def test_a_kept_delivery_stays_kept_though_its_commit_can_never_happen() -> None:
     client: Any = Recorder(Answer("e", problems=["WRONGTYPE a"]))
-    assert script().commit(client, [settle("keep")], fused=True) == ["done"]
+    assert script().commit(client, [settle("keep")], atomic=True) == ["done"]
     assert len(client.calls) == 1
 
 
@@ -381,7 +381,7 @@ def test_a_document_in_another_form_is_rewritten_and_its_entries_are_repeated() 
     client: Any = Recorder(Answer("1s1o", odd=[("t", "state"), ("g", "group")]), "0c")
     client.documents = {"t": ODD, "g": b'{"groupuuid":"g"}'}
     commits = [settle(id=id) for id in range(4)]
-    outcomes = script().commit(client, commits, token=Token("p", 1), fused=True)
+    outcomes = script().commit(client, commits, token=Token("p", 1), atomic=True)
     assert outcomes == ["done", "lost", "done", "complete"]
     assert client.documents["t"] == encode_state(TaskState(TaskUUID="t", State=SUCCESS))
     assert client.documents["g"] == encode_group(GroupMeta(GroupUUID="g"))
@@ -397,14 +397,14 @@ def test_a_document_that_no_rewriting_helps_is_taken_as_it_is(stored: bytes) -> 
     """Else the script would refuse it again, and again."""
     client: Any = Recorder(Answer("s", odd=[("t", "state")]))
     client.documents = {"t": stored}
-    assert script().commit(client, [settle()], fused=True) == ["done"]
+    assert script().commit(client, [settle()], atomic=True) == ["done"]
     assert client.calls[1].more == (None, None, None, True)
     assert client.documents["t"] == stored
 
 
 def test_a_document_that_has_expired_meanwhile_needs_no_rewriting() -> None:
     client: Any = Recorder(Answer("s", odd=[("t", "state")]))
-    assert script().commit(client, [settle()], fused=True) == ["done"]
+    assert script().commit(client, [settle()], atomic=True) == ["done"]
     assert client.calls[1].more == (None, None, None, False)
 
 
@@ -413,7 +413,7 @@ def test_reasons_stay_with_their_entries_when_some_are_repeated() -> None:
         Answer("se1s", problems=["second"], odd=[("t", "state")]), Answer("1e", problems=["fourth"])
     )
     client.documents = {"t": ODD}
-    script().commit(client, [settle(id=id) for id in range(1, 5)], fused=True)
+    script().commit(client, [settle(id=id) for id in range(1, 5)], atomic=True)
     dead = [(entry.id, entry.settling[-1]) for entry in client.entries if entry.how == 5]
     assert dead == [(b"2", b"commit failed: second"), (b"4", b"commit failed: fourth")]
 
@@ -445,7 +445,7 @@ def test_a_chords_member_names_its_group_and_brings_who_is_next_in_it() -> None:
     metas = Metas(a=100, b=3)
     client: Any = Recorder()
     commits = [member("a", 100), settle(), member("b", 3), member("a", 100)]
-    script(groups=metas.groups).commit(client, commits, fused=True)
+    script(groups=metas.groups).commit(client, commits, atomic=True)
     (call,) = client.calls
     assert [entry.group for entry in call.entries] == [1, 0, 2, 1]
     (progress, size, first, window), (_, _, _, all_of_b) = call.groups
@@ -459,7 +459,7 @@ def test_the_window_goes_on_behind_the_members_known_to_be_final() -> None:
     client: Any = Recorder(Answer("1", known=[40]), Answer("1", known=[30]))
     one = script(groups=metas.groups)
     for _ in range(3):
-        one.commit(client, [member("a", 100)], fused=True)
+        one.commit(client, [member("a", 100)], atomic=True)
     assert [call.groups[0][2] for call in client.calls] == [0, 40, 40], "it never goes back"
     assert client.calls[1].groups[0][3][0] == b"a40"
     assert metas.loaded == ["a"], "the group's members are read once"
@@ -469,8 +469,8 @@ def test_a_finished_group_is_forgotten() -> None:
     metas = Metas(a=2)
     client: Any = Recorder(Answer("c", known=[2]))
     one = script(groups=metas.groups)
-    assert one.commit(client, [member("a", 2)], fused=True) == ["complete"]
-    one.commit(client, [member("a", 2)], fused=True)
+    assert one.commit(client, [member("a", 2)], atomic=True) == ["complete"]
+    one.commit(client, [member("a", 2)], atomic=True)
     assert metas.loaded == ["a", "a"]
 
 
@@ -478,7 +478,7 @@ def test_an_entry_that_needs_more_members_is_repeated_with_them() -> None:
     metas = Metas(a=1000)
     client: Any = Recorder(Answer("1m1", known=[19]), Answer("m", known=[36]), Answer("c", known=[1000]))
     commits = [settle(id=1), member("a", 1000, 2), settle(id=3)]
-    outcomes = script(groups=metas.groups).commit(client, commits, token=Token("p", 1), fused=True)
+    outcomes = script(groups=metas.groups).commit(client, commits, token=Token("p", 1), atomic=True)
     assert outcomes == ["done", "complete", "done"]
     assert [[entry.id for entry in call.entries] for call in client.calls[1:]] == [[b"2"], [b"2"]]
     assert [call.groups[0][3][0] for call in client.calls] == [b"a0", b"a19", b"a36"]
@@ -491,7 +491,7 @@ def test_a_group_that_goes_away_between_two_calls_leaves_no_mark_of_another() ->
     found = iter([metas.load("a"), metas.load("b"), None, metas.load("b")])
     groups = GroupCache(lambda uuid: next(found), lambda keys: None, 60, limit=0)
     client: Any = Recorder("mm")
-    script(groups=groups).commit(client, [member("a", 1000, 1), member("b", 1000, 2)], fused=True)
+    script(groups=groups).commit(client, [member("a", 1000, 1), member("b", 1000, 2)], atomic=True)
     assert [entry.group for entry in client.calls[1].entries] == [0, 1]
 
 
@@ -501,7 +501,7 @@ def test_a_group_that_goes_away_between_two_calls_leaves_no_mark_of_another() ->
 )
 def test_a_group_of_another_size_never_fires(count: int, said: str, caplog: pytest.LogCaptureFixture) -> None:
     client: Any = Recorder()
-    script(groups=Metas(a=3).groups).commit(client, [member("a", count)], fused=True)
+    script(groups=Metas(a=3).groups).commit(client, [member("a", count)], atomic=True)
     assert [entry.group for entry in client.entries] == [0 if said else 1]
     assert caplog.messages == ([said] if said else [])
 
@@ -517,7 +517,7 @@ def test_a_group_that_is_gone_or_unreadable_settles_its_members_all_the_same(
     client: Any = Recorder()
     groups = GroupCache(load, lambda keys: None, 60)
     commits = [member("gone", 2), member("broken", 2)]
-    assert script(groups=groups).commit(client, commits, fused=True) == ["done", "done"]
+    assert script(groups=groups).commit(client, commits, atomic=True) == ["done", "done"]
     assert [entry.group for entry in client.entries] == [0, 0]
     assert caplog.messages == [
         "the chord of group gone cannot fire: its GroupMeta is gone",
@@ -528,13 +528,13 @@ def test_a_group_that_is_gone_or_unreadable_settles_its_members_all_the_same(
 def test_no_group_is_looked_up_where_states_are_elsewhere() -> None:
     metas = Metas(a=2)
     client: Any = Recorder()
-    script(groups=metas.groups).commit(client, [member("a", 2)], fused=False)
+    script(groups=metas.groups).commit(client, [member("a", 2)], atomic=False)
     assert (client.calls[0].groups, metas.loaded) == ([], [])
 
 
 def test_a_trigger_survives_the_mark_of_a_group() -> None:
     commit = msgspec.structs.replace(member("a", 2), trigger=Trigger("other", "t"))
     client: Any = Recorder()
-    script(groups=Metas(a=2).groups).commit(client, [commit], fused=True)
+    script(groups=Metas(a=2).groups).commit(client, [commit], atomic=True)
     (entry,) = client.entries
     assert (entry.group, entry.trigger[0]) == (1, b"other")

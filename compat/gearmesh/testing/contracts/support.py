@@ -128,7 +128,7 @@ class OpenTap(Protocol):
 
 
 class TransportFixtures:
-    """Fixtures of the transport contracts. A subclass provides :meth:`connect`, perhaps :meth:`fusable`."""
+    """Fixtures of the transport contracts. A subclass provides :meth:`connect`, perhaps :meth:`enlistable`."""
 
     @pytest.fixture
     def connect(self) -> Connect:
@@ -136,7 +136,7 @@ class TransportFixtures:
         raise NotImplementedError("provide the fixture 'connect'")
 
     @pytest.fixture
-    def fusable(self) -> Backend | None:
+    def enlistable(self) -> Backend | None:
         """A backend without states that the transport fuses with; None if there is none."""
         return None
 

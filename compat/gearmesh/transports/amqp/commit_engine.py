@@ -54,7 +54,7 @@ class CommitEngine:
     topology: Topology
     suspects: PoisonRecords
 
-    def fuse(self, backend: Any) -> bool:
+    def enlist(self, backend: Any) -> bool:
         return False
 
     def lost(self, settle: Settle) -> bool:

@@ -132,7 +132,7 @@ class Broker:
     def commit(
         self, commits: Sequence[Commit], token: Token | None = None, states: States | None = None
     ) -> list[Outcome]:
-        """See :meth:`gearmesh.interfaces.transport.Channel.commit`; ``states`` when it is fused."""
+        """See :meth:`gearmesh.interfaces.transport.Channel.commit`; ``states`` when it is atomic."""
         with self.changed:
             key = None if token is None else (token.producer, token.seq)
             if key is not None and key in self._sent:

@@ -112,7 +112,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     # -- gearmesh's verbs: see gearmesh.interfaces.transport.Channel ---------------------------------------
 
-    def fuse(self, backend: Any) -> bool:
+    def enlist(self, backend: Any) -> bool:
         """True for a memory backend: its states are then written under this broker's lock."""
         offer = getattr(backend, "states_in_process", None)
         self._states = offer() if offer is not None else None

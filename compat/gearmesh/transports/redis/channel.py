@@ -96,7 +96,7 @@ class Channel(Fetcher, ConnectionMixin):
         self._no_ack: set[str] = set()
         #: fetched, not yet handed to a callback
         self._undelivered: deque[FetchedMessage] = deque()
-        self._fused = False
+        self._atomic = False
         super().__init__(*args, **kwargs)
         self._own_ledger = "ledger" not in vars(self)
         if self._own_ledger:
@@ -129,7 +129,7 @@ class Channel(Fetcher, ConnectionMixin):
     # -- what a cluster has otherwise
 
     def _own_script(self) -> CommitScript:
-        """What carries out Commits while it is not fused with a backend."""
+        """What carries out Commits while it is not atomic with a backend."""
         return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
 
     def moved(self) -> None:
@@ -280,20 +280,20 @@ class Channel(Fetcher, ConnectionMixin):
 
     # -- the verbs
 
-    def fuse(self, backend: Any) -> bool:
+    def enlist(self, backend: Any) -> bool:
         script = getattr(backend, "fused_script", None)
         if script is None:
             return False
-        fused: CommitScript | None = script(
+        atomic: CommitScript | None = script(
             self.redis, keys=self.keys, delayed=self.delayed_key, replicas=self._replicas
         )
-        if fused is not None:
-            self._script = fused
-            self._fused = True
-        return self._fused
+        if atomic is not None:
+            self._script = atomic
+            self._atomic = True
+        return self._atomic
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        outcomes = self._script.commit(self.redis, commits, token=token, fused=self._fused)
+        outcomes = self._script.commit(self.redis, commits, token=token, atomic=self._atomic)
         forget = self.ledger.open.pop
         for commit, outcome in zip(commits, outcomes, strict=True):
             settle = commit.settle

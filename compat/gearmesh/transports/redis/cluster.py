@@ -45,7 +45,7 @@ class ClusterChannel(Channel):
     def _own_script(self) -> ClusterCommitScript:
         return ClusterCommitScript(keys=self.keys, delayed=self.delayed_key, replicas=self._replicas)
 
-    def fuse(self, backend: Any) -> bool:
+    def enlist(self, backend: Any) -> bool:
         return False
 
     # -- nodes

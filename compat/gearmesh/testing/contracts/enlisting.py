@@ -32,14 +32,14 @@ def _held(here: Tap, queue: str, count: int) -> list[Delivery]:
     return [message.delivery for message in here.take(count)]
 
 
-class Fusing(TransportFixtures):
+class Enlisting(TransportFixtures):
     """States, publishes and acknowledgement in one step, or none of them."""
 
     @pytest.fixture
-    def backend(self, fusable: Backend | None) -> Backend:
-        if fusable is None:
+    def backend(self, enlistable: Backend | None) -> Backend:
+        if enlistable is None:
             pytest.skip("this transport fuses with no backend")
-        return fusable
+        return enlistable
 
     @pytest.fixture
     def group(self, backend: Backend) -> GroupMeta:
@@ -52,7 +52,7 @@ class Fusing(TransportFixtures):
 
     def test_not_with_another_backend(self, tap: OpenTap) -> None:
         here = tap()
-        assert here.verbs.fuse(NullBackend()) is False
+        assert here.verbs.enlist(NullBackend()) is False
 
     def test_without_fusing_states_are_ignored(self, tap: OpenTap, backend: Backend, queue: str) -> None:
         here = tap(queue)
@@ -62,7 +62,7 @@ class Fusing(TransportFixtures):
 
     def test_states_are_written_and_merged(self, tap: OpenTap, backend: Backend, queue: str) -> None:
         here = tap(queue)
-        assert here.verbs.fuse(backend) is True
+        assert here.verbs.enlist(backend) is True
         here.verbs.commit([Commit(states=(_pending("task_x"),), publishes=(Publish(queue, b"x"),))])
         (message,) = here.take(1)
         assert backend.read(["task_x"]) == [_pending("task_x")]
@@ -74,7 +74,7 @@ class Fusing(TransportFixtures):
 
     def test_a_final_state_stays(self, tap: OpenTap, backend: Backend, queue: str) -> None:
         here = tap(queue)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         (delivery,) = _held(here, queue, 1)
         failure = TaskState(TaskUUID="task_x", State=FAILURE, Error="boom")
         early = [TaskState(TaskUUID="task_x", State=state) for state in (RECEIVED, STARTED)]
@@ -86,7 +86,7 @@ class Fusing(TransportFixtures):
 
     def test_a_lost_lease_writes_nothing(self, tap: OpenTap, backend: Backend, queue: str) -> None:
         here = tap(queue)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         (delivery,) = _held(here, queue, 1)
         assert tap().verbs.recover(here.name, [queue]) == 1
         commit = Commit(
@@ -100,7 +100,7 @@ class Fusing(TransportFixtures):
         self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str
     ) -> None:
         here, chord = tap(queue), ChordCheck(group.GroupUUID, 3)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         deliveries = _held(here, queue, 3)
         child = (Publish(f"{queue}_child", b"child"),)
         commits = [
@@ -128,7 +128,7 @@ class Fusing(TransportFixtures):
         self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str
     ) -> None:
         here, chord = tap(queue), ChordCheck(group.GroupUUID, 3)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         deliveries = _held(here, queue, 3)
         states = [TaskState(TaskUUID=uuid, State=FAILURE, Error="boom") for uuid in group.TaskUUIDs]
         commits = [
@@ -141,7 +141,7 @@ class Fusing(TransportFixtures):
         self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str
     ) -> None:
         here = tap(queue)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         assert backend.trigger(group.GroupUUID, "somebody")
         (delivery,) = _held(here, queue, 1)
         callback = (Publish(f"{queue}_callback", b"callback"),)
@@ -164,7 +164,7 @@ class Fusing(TransportFixtures):
         self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str
     ) -> None:
         here = tap(queue)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         assert backend.trigger(group.GroupUUID, "task_x")
         (delivery,) = _held(here, queue, 1)
         callback = (Publish(f"{queue}_callback", b"callback"),)
@@ -174,7 +174,7 @@ class Fusing(TransportFixtures):
 
     def test_an_unknown_group_never_completes(self, tap: OpenTap, backend: Backend, queue: str) -> None:
         here = tap(queue)
-        here.verbs.fuse(backend)
+        here.verbs.enlist(backend)
         member, trigger = _held(here, queue, 2)
         callback = Publish(f"{queue}_callback", b"callback")
         commits = [
@@ -195,7 +195,7 @@ class Fusing(TransportFixtures):
 
         def race(n: int) -> None:
             here = taps[n]
-            here.verbs.fuse(backend)
+            here.verbs.enlist(backend)
             callback = Publish(f"{queue}_callback", f"{n}".encode())
             start.wait(30)
             trigger = Trigger(group.GroupUUID, f"task_{n}", (), (callback,))
