@@ -117,7 +117,7 @@ def test_a_long_task_outlives_the_consumer_timeout(
     caplog: pytest.LogCaptureFixture,
     seconds: float,
 ) -> None:
-    """RabbitMQ closes the channel and delivers again what is still running here: it is adopted, not run twice."""
+    """RabbitMQ closes the channel and delivers again what is still running here: it is reclaimed, not run twice."""
     settings = {"consumer_timeout": int(seconds * 1000), "channel_tick_interval": int(seconds * 200)}
     before = {name: rabbitmq_server.evaluate(f"application:get_env(rabbit, {name}).") for name in settings}
     for name, ms in settings.items():

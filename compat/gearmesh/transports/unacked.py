@@ -37,6 +37,6 @@ class UnackedDeliveries:
         #: ends the wait of the channel that fetches
         self.wake: Callable[[], None] | None = None
 
-    def adrift(self, id: int) -> bool:
+    def orphaned(self, id: int) -> bool:
         """The delivery was lost with its connection: the broker gives it to somebody, perhaps to this consumer."""
         return False

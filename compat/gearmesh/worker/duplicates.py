@@ -101,10 +101,10 @@ class DuplicateHold:
                 begun.append((each.job, each.body))
         return begun
 
-    def take_back(self, adrift: Container[int] | None = None) -> list[Job]:
+    def take_back(self, orphaned: Container[int] | None = None) -> list[Job]:
         """Withdraw those with these fetch counters; None: all."""
-        back = [each.job for each in self._waiting if adrift is None or each.job.delivery.id in adrift]
+        back = [each.job for each in self._waiting if orphaned is None or each.job.delivery.id in orphaned]
         self._waiting = (
-            [] if adrift is None else [x for x in self._waiting if x.job.delivery.id not in adrift]
+            [] if orphaned is None else [x for x in self._waiting if x.job.delivery.id not in orphaned]
         )
         return back

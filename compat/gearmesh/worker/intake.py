@@ -216,18 +216,18 @@ class Intake:
         if losses == self._losses:
             return
         self._losses = losses
-        adrift = {id_ for id_ in list(self._jobs) if self._ledger.adrift(id_)}
+        orphaned = {id_ for id_ in list(self._jobs) if self._ledger.orphaned(id_)}
         back = self._executor.take_back()
-        ours = [job for job in back if job.delivery.id not in adrift]
+        ours = [job for job in back if job.delivery.id not in orphaned]
         if ours:
             self._executor.submit(ours)
         suspects = self._quarantine.take_back()
         for job in suspects:
-            if job.delivery.id not in adrift:
+            if job.delivery.id not in orphaned:
                 self._quarantine.add(job)
-        others = [job for job, _ in self._rated] + self._patience.take_back(adrift)
-        self._rated = [(job, body) for job, body in self._rated if job.delivery.id not in adrift]
-        put_back([job for job in back + suspects + others if job.delivery.id in adrift], self._committer)
+        others = [job for job, _ in self._rated] + self._patience.take_back(orphaned)
+        self._rated = [(job, body) for job, body in self._rated if job.delivery.id not in orphaned]
+        put_back([job for job in back + suspects + others if job.delivery.id in orphaned], self._committer)
 
     def _begin_patient(self) -> None:
         """Who has let others go first may have its turn."""

@@ -626,7 +626,7 @@ def test_a_running_delivery_without_a_channel_stays_held_to_be_reclaimed(
     if closed:
         engine.tags.open = False
     else:
-        engine.ledger.set_adrift(held)
+        engine.ledger.mark_orphaned(held)
     assert engine.commit([settle(held, "keep")]) == ["lost"]
     assert engine.ledger.held == {held.delivery.id: held}
 

@@ -40,20 +40,20 @@ def test_what_is_held_is_known_until_it_is_forgotten() -> None:
     held = hold(ledger, b"a", channel())
     id = held.delivery.id
     assert (ledger.held, ledger.open) == ({id: held}, {id: held.delivery})
-    assert not ledger.adrift(id)
+    assert not ledger.orphaned(id)
     for _ in range(2):
         ledger.forget(id)
         assert (ledger.held, ledger.open) == ({}, {})
-        assert ledger.adrift(id), "of what is not held RabbitMQ decides"
+        assert ledger.orphaned(id), "of what is not held RabbitMQ decides"
 
 
 def test_a_delivery_whose_channel_was_closed_is_held_without_one() -> None:
     ledger = AMQPUnackedDeliveries("me")
     held = hold(ledger, b"a", channel())
     for _ in range(2):
-        ledger.set_adrift(held)
+        ledger.mark_orphaned(held)
         assert held.tags is None
-        assert ledger.adrift(held.delivery.id)
+        assert ledger.orphaned(held.delivery.id)
         assert ledger.open == {held.delivery.id: held.delivery}, "its task may still run"
         assert ledger.losses == 1
 
@@ -62,45 +62,45 @@ def test_a_delivery_that_was_settled_meanwhile_is_not_lost_with_its_channel() ->
     ledger, tags = AMQPUnackedDeliveries("me"), channel()
     held = hold(ledger, b"a", tags)
     ledger.forget(held.delivery.id)
-    ledger.set_adrift(held)
+    ledger.mark_orphaned(held)
     assert ledger.losses == 0
-    assert ledger.adopt(b"a", tags, 2, "t.2") is None
+    assert ledger.reclaim(b"a", tags, 2, "t.2") is None
 
 
 def test_a_redelivery_of_the_same_bytes_takes_the_place_of_the_lost_delivery() -> None:
     ledger, again = AMQPUnackedDeliveries("me"), channel()
     held = hold(ledger, b"a", channel(), tag=1)
-    ledger.set_adrift(held)
-    assert ledger.adopt(b"other", again, 5, "t.2") is None
-    assert ledger.adopt(b"a", again, 6, "t.3") is held
+    ledger.mark_orphaned(held)
+    assert ledger.reclaim(b"other", again, 5, "t.2") is None
+    assert ledger.reclaim(b"a", again, 6, "t.3") is held
     assert (held.tags, held.tag, held.source) == (again, 6, "t.3")
-    assert not ledger.adrift(held.delivery.id)
-    assert ledger.adopt(b"a", again, 7, "t.3") is None, "the next one is another message"
+    assert not ledger.orphaned(held.delivery.id)
+    assert ledger.reclaim(b"a", again, 7, "t.3") is None, "the next one is another message"
 
 
 def test_a_redelivery_is_no_match_for_what_still_has_its_channel() -> None:
     ledger = AMQPUnackedDeliveries("me")
     hold(ledger, b"a", channel())
-    assert ledger.adopt(b"a", channel(), 2, "t.2") is None
+    assert ledger.reclaim(b"a", channel(), 2, "t.2") is None
 
 
 def test_equal_messages_are_reclaimed_each_once_and_the_first_lost_first() -> None:
     ledger = AMQPUnackedDeliveries("me")
     both = [hold(ledger, b"a", channel()) for _ in range(2)]
     for held in both:
-        ledger.set_adrift(held)
-    assert [ledger.adopt(b"a", channel(), tag, "t.2") for tag in (5, 6, 7)] == [*both, None]
+        ledger.mark_orphaned(held)
+    assert [ledger.reclaim(b"a", channel(), tag, "t.2") for tag in (5, 6, 7)] == [*both, None]
 
 
 def test_a_forgotten_delivery_is_not_reclaimed() -> None:
     ledger = AMQPUnackedDeliveries("me")
     first, second = (hold(ledger, b"a", channel()) for _ in range(2))
     for held in (first, second):
-        ledger.set_adrift(held)
+        ledger.mark_orphaned(held)
     ledger.forget(first.delivery.id)
-    assert ledger.adopt(b"a", channel(), 5, "t.2") is second
+    assert ledger.reclaim(b"a", channel(), 5, "t.2") is second
     ledger.forget(second.delivery.id)
-    assert ledger.adopt(b"a", channel(), 6, "t.2") is None
+    assert ledger.reclaim(b"a", channel(), 6, "t.2") is None
 
 
 @given(
@@ -120,12 +120,12 @@ def test_a_redelivery_belongs_to_exactly_one_delivery_that_was_lost(steps: list[
             with_channel.append(hold(ledger, body, channel()))
         elif step == "lose" and with_channel:
             held = with_channel.pop(number % len(with_channel))
-            ledger.set_adrift(held)
+            ledger.mark_orphaned(held)
             lost.append(held)
             losses += 1
         elif step == "come again":
             expected = next((held for held in lost if held.body == body), None)
-            assert ledger.adopt(body, channel(), 1, "t.2") is expected
+            assert ledger.reclaim(body, channel(), 1, "t.2") is expected
             if expected is not None:
                 lost.remove(expected)
                 with_channel.append(expected)
@@ -135,7 +135,7 @@ def test_a_redelivery_belongs_to_exactly_one_delivery_that_was_lost(steps: list[
             (lost if held in lost else with_channel).remove(held)
         assert set(ledger.held.values()) == {*with_channel, *lost}
         assert ledger.open.keys() == ledger.held.keys()
-        assert {id for id in ledger.held if ledger.adrift(id)} == {held.delivery.id for held in lost}
+        assert {id for id in ledger.held if ledger.orphaned(id)} == {held.delivery.id for held in lost}
         assert ledger.losses == losses
 
 

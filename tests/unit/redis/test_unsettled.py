@@ -38,7 +38,7 @@ def test_a_consumer_s_name_is_of_no_other_incarnation() -> None:
 def test_an_account_begins_empty_and_nothing_is_lost() -> None:
     account = common.UnackedDeliveries()
     assert (account.open, account.losses, account.wake) == ({}, 0, None)
-    assert not account.adrift(1)
+    assert not account.orphaned(1)
 
 
 @given(st.lists(st.integers(0, 300)))

@@ -234,7 +234,7 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
     def gone(self, *, revived: bool = False) -> None:
         """RabbitMQ has closed the channel, or we have: all it had brought goes back to the queues.
 
-        What a ledger that outlives the channel still needs, or the channel itself once it is open again, is adrift.
+        What a ledger that outlives the channel still needs, or the channel itself once it is open again, is orphaned.
         """
         tags, self.tags = self.tags, AckTracker(self.link, self.tags.channel_id)
         tags.open = False
@@ -246,7 +246,7 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
             if self.own_ledger and not revived:
                 self.ledger.forget(held.delivery.id)
             else:
-                self.ledger.set_adrift(held)
+                self.ledger.mark_orphaned(held)
         if self in self.link.consuming and not self.usable:
             self.link.consuming.remove(self)
 
@@ -281,7 +281,7 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
             return
         inlet.unsettled[delivered.consumer_tag] = inlet.unsettled.get(delivered.consumer_tag, 0) + 1
         if delivered.redelivered:
-            held = self.ledger.adopt(body, self.tags, delivered.tag, delivered.consumer_tag)
+            held = self.ledger.reclaim(body, self.tags, delivered.tag, delivered.consumer_tag)
             if held is not None:
                 self.tags.delivered(delivered.tag)
                 log.info(

@@ -179,7 +179,7 @@ class Dispatcher:
                     self._uneven = self._uneven or (inlet.room(self.wanted) > 0)
 
     def _forget_waiting(self, inlet: Subscription) -> None:
-        """What nobody has seen is not adrift, but gone: adopted, nobody would ever settle it."""
+        """What nobody has seen is not orphaned, but gone: reclaimed, nobody would ever settle it."""
         for item in inlet.waiting:
             if item.held is not None:
                 self.ledger.forget(item.held.delivery.id)

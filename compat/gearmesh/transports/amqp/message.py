@@ -30,7 +30,7 @@ def body_of(message: Any) -> bytes:
 class Message(KombuMessage):  # type: ignore[misc]
     """A kombu message that knows its delivery; its body is always the bytes that came.
 
-    Its ``delivery_tag`` is the delivery's id: RabbitMQ's own number changes when a redelivery is adopted.
+    Its ``delivery_tag`` is the delivery's id: RabbitMQ's own number changes when a redelivery is reclaimed.
     """
 
     delivery: Delivery | None

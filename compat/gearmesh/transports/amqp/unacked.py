@@ -30,7 +30,7 @@ def digest_of(id: int) -> int:
 class Unacked:
     """One delivery: the message, and how it can be settled.
 
-    ``tags`` is None while it is adrift: the channel that delivered it is gone, RabbitMQ will deliver it again.
+    ``tags`` is None while it is orphaned: the channel that delivered it is gone, RabbitMQ will deliver it again.
     ``tag`` is RabbitMQ's number of the delivery on that channel, ``source`` the consumer tag there.
     """
 
@@ -66,8 +66,8 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         super().__init__(consumer)
         #: delivery id -> what is held
         self.held: dict[int, Unacked] = {}
-        #: those without a channel, by their bytes: a redelivery of the same bytes is adopted
-        self._adrift: dict[bytes, list[Unacked]] = {}
+        #: those without a channel, by their bytes: a redelivery of the same bytes is reclaimed
+        self._orphaned: dict[bytes, list[Unacked]] = {}
         self._lock = threading.Lock()
         self._next = 1
         #: connections closed by their users that wait for what they brought to be settled
@@ -94,39 +94,39 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
             self.open.pop(id, None)
             held = self.held.pop(id, None)
             if held is not None and held.tags is None:
-                self._take_adrift(held.body, held)
+                self._take_orphaned(held.body, held)
 
-    def set_adrift(self, held: Unacked) -> None:
+    def mark_orphaned(self, held: Unacked) -> None:
         """Its channel is gone. Nothing happens if it was settled in another thread meanwhile."""
         with self._lock:
             if held.tags is not None and self.held.get(held.delivery.id) is held:
                 held.tags = None
                 self.losses += 1
-                self._adrift.setdefault(held.body, []).append(held)
+                self._orphaned.setdefault(held.body, []).append(held)
 
-    def adrift(self, id: int) -> bool:
+    def orphaned(self, id: int) -> bool:
         held = self.held.get(id)
         return held is None or held.tags is None
 
-    def adopt(self, body: bytes, tags: AckTracker, tag: int, source: str) -> Unacked | None:
-        """If these bytes are what is adrift here, the redelivery takes its place; else None."""
-        if not self._adrift:
+    def reclaim(self, body: bytes, tags: AckTracker, tag: int, source: str) -> Unacked | None:
+        """If these bytes are what is orphaned here, the redelivery takes its place; else None."""
+        if not self._orphaned:
             return None
         with self._lock:
-            held = self._take_adrift(body)
+            held = self._take_orphaned(body)
             if held is not None:
                 held.tags, held.tag, held.source = tags, tag, source
             return held
 
-    def _take_adrift(self, body: bytes, which: Unacked | None = None) -> Unacked | None:
-        waiting = self._adrift.get(body)
+    def _take_orphaned(self, body: bytes, which: Unacked | None = None) -> Unacked | None:
+        waiting = self._orphaned.get(body)
         if not waiting:
             return None
         found = which if which is not None else waiting[0]
         if found in waiting:
             waiting.remove(found)
             if not waiting:
-                del self._adrift[body]
+                del self._orphaned[body]
         return found
 
 

@@ -297,7 +297,7 @@ class Channel(Fetcher, ConnectionMixin):
         forget = self.ledger.open.pop
         for commit, outcome in zip(commits, outcomes, strict=True):
             settle = commit.settle
-            # What was only kept is held still: forgotten here, the next look at the books would adopt and run it.
+            # What was only kept is held still: forgotten here, the next look at the books would reclaim and run it.
             if settle is not None and (
                 outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
             ):
