@@ -300,7 +300,7 @@ class CommitScript:
         outcomes = [_OUTCOMES.get(code, "done") for code in answer]
         bad = [i for i, code in enumerate(answer) if code == "e"]
         for i, why in zip(bad, problems, strict=True):
-            outcomes[i] = self._bury(client, commits[i], why)
+            outcomes[i] = self._dead_letter(client, commits[i], why)
         again = [i for i, code in enumerate(answer) if code == "m"]
         if again:
             more = self._call(
@@ -310,7 +310,7 @@ class CommitScript:
                 outcomes[i] = outcome
         return outcomes
 
-    def _bury(self, client: redis.Redis, commit: Commit, why: str) -> Outcome:
+    def _dead_letter(self, client: redis.Redis, commit: Commit, why: str) -> Outcome:
         """Keep as a dead letter what can never be committed; nothing of the commit has happened."""
         settle = commit.settle
         assert settle is not None  # else the script had raised

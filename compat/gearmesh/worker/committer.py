@@ -277,9 +277,9 @@ class Committer:
         if isinstance(exc, Unstorable) and job is not None and not failed and commit.trigger is None:
             self._flush([(self._unstorable(job, exc), job)])
         else:
-            self._bury(item, exc)
+            self._dead_letter(item, exc)
 
-    def _bury(self, item: Item, exc: Exception) -> None:
+    def _dead_letter(self, item: Item, exc: Exception) -> None:
         """The message is kept as a dead letter, with the reason."""
         commit, job = item
         settle = commit.settle

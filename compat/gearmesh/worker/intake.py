@@ -47,7 +47,7 @@ class Intake:
         unrunnable: settles messages that cannot be decoded, or whose task is not registered here.
         task_log: logs what is received.
         jobs: the worker's jobs by fetch counter; new ones are put in here.
-        bury: makes the commit for a job that must not run again, and the reason.
+        dead_letter: makes the commit for a job that must not run again, and the reason.
         expire: makes the commit for a job whose process was killed at its hard limit.
         alone: called when a suspect begins to run, with nothing beside it.
         failed: called with the exception that ended the thread, should one.
@@ -65,7 +65,7 @@ class Intake:
         jobs: dict[int, Job],
         executor: Executor,
         committer: Committer,
-        bury: Callable[[Job, str], Commit],
+        dead_letter: Callable[[Job, str], Commit],
         expire: Callable[[Job], Commit],
         alone: Callable[[], None],
         failed: Callable[[BaseException], None],
@@ -80,7 +80,7 @@ class Intake:
         self._jobs = jobs
         self._executor = executor
         self._committer = committer
-        self._bury = bury
+        self._dead_letter = dead_letter
         self._expire = expire
         self._failed = failed
         self._may_take = may_take
@@ -306,7 +306,7 @@ class Intake:
                 self._rated.append((job, body))
         elif delivery.suspect >= MAX_CRASHES:
             self._committer.add(
-                self._bury(job, f"its process died {MAX_CRASHES} times while it ran alone"), job
+                self._dead_letter(job, f"its process died {MAX_CRASHES} times while it ran alone"), job
             )
         elif self._quarantine.defers(job):
             log.info("returned to the tail of its queue: its process died while it ran", extra=about(job.sig))

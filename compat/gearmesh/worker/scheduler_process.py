@@ -59,7 +59,7 @@ class SchedulerProcess:
         if process is not None:
             if process.returncode is None:
                 return self._attend(process, signals, now)
-            self._bury(process, process.returncode, signals, now)
+            self._after_exit(process, process.returncode, signals, now)
         if signals or self.hopeless:
             return float("inf")
         if now < self._start_at:
@@ -103,7 +103,7 @@ class SchedulerProcess:
             self._kill_at = float("inf")
         return self._kill_at - now
 
-    def _bury(self, process: subprocess.Popen[bytes], code: int, signals: int, now: float) -> None:
+    def _after_exit(self, process: subprocess.Popen[bytes], code: int, signals: int, now: float) -> None:
         self._process = None
         if self._control is not None:
             self._control.close()

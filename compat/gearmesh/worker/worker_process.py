@@ -141,7 +141,7 @@ class WorkerProcess:
         if child is not None:
             if child.code is None:
                 return self._attend(child, signals, now)
-            self._bury(child, child.code, signals, now)
+            self._after_exit(child, child.code, signals, now)
         if self._dead is not None:
             dead, death = self._dead
             over = death.settled or death.abandoned
@@ -174,7 +174,7 @@ class WorkerProcess:
             child.kill()
         return self._kill_at - now
 
-    def _bury(self, child: Child, code: int, signals: int, now: float) -> None:
+    def _after_exit(self, child: Child, code: int, signals: int, now: float) -> None:
         """It has ended: say what of it is to be settled, and when another one starts."""
         running = child.board.running
         overdue = [number for number in self._overdue if number in running]

@@ -240,7 +240,7 @@ def test_the_list_of_parked_messages_has_first_those_that_are_away() -> None:
 def test_the_same_bytes_dead_twice_are_one_dead_letter_with_its_last_reason() -> None:
     line = MemoryQueue("q")
     for body, reason, unix in ((b"x", "one", 1.0), (b"y", "other", 2.0), (b"x", "two", 3.0)):
-        line.bury(StoredMessage(body), reason, unix)
+        line.dead_letter(StoredMessage(body), reason, unix)
     first, second = line.dead(10)
     assert (first.body, second.body) == (b"y", b"x"), "the longest dead first"
     assert (second.reason, second.count, second.first, second.last) == ("two", 2, 1.0, 3.0)
@@ -252,8 +252,8 @@ def test_the_same_bytes_dead_twice_are_one_dead_letter_with_its_last_reason() ->
 def test_dead_letters_are_taken_once(retry: bool, expected: list[bytes]) -> None:
     line = MemoryQueue("q")
     line.put(StoredMessage(b"waits"))
-    line.bury(StoredMessage(b"x", lost=3, suspect=2), "why", 1.0)
-    line.bury(StoredMessage(b"y"), "why", 1.0)
+    line.dead_letter(StoredMessage(b"x", lost=3, suspect=2), "why", 1.0)
+    line.dead_letter(StoredMessage(b"y"), "why", 1.0)
     ids = [hashlib.sha1(b"x").hexdigest(), "unknown"]
     assert [line.take_dead(ids, retry) for _ in range(2)] == [1, 0]
     assert waiting(line) == expected

@@ -180,7 +180,7 @@ class CommitEngine:
         if how == "aside":
             return [self._aside(settle, held, headers, now)]
         if how == "dead":
-            return [self._bury(held, queue, headers, settle.reason, now)]
+            return [self._dead_letter(held, queue, headers, settle.reason, now)]
         return []
 
     def _copy(
@@ -214,13 +214,13 @@ class CommitEngine:
         if turn >= 0 and now // 1_000_000 - first >= settle.max_age * 1000:
             headers.pop(PARKED_HEADER, None)
             reason = f"no worker has registered the task {settle.reason}".rstrip()
-            return self._bury(held, queue, headers, reason, now)
+            return self._dead_letter(held, queue, headers, reason, now)
         headers[PARKED_HEADER] = f"{first} {turn + 1}"
         if turn < 0:
             return self._copy(held, queue, headers)
         return self._after(held, queue, headers, min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(turn, 16)))
 
-    def _bury(
+    def _dead_letter(
         self, held: Unacked, queue: str, headers: dict[str, Any], reason: str, now: int
     ) -> OutgoingMessage:
         place = self.topology.dead(queue)

@@ -189,7 +189,7 @@ class Broker:
         elif settle.how == "later":
             line.put_off(item, time.monotonic() + (settle.at_ns - time.time_ns()) / 1e9)
         elif settle.how == "dead":
-            line.bury(item, settle.reason, time.time())
+            line.dead_letter(item, settle.reason, time.time())
         return "done"
 
     # -- for people and supervisors -----------------------------------------------------------------

@@ -185,7 +185,7 @@ class MemoryQueue:
             item.met = now
             self.put(item)
         elif now - item.met >= settle.max_age:
-            self.bury(item, f"no worker has registered the task {settle.reason}".rstrip(), unix)
+            self.dead_letter(item, f"no worker has registered the task {settle.reason}".rstrip(), unix)
             return True
         else:
             pause = min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(item.rounds, 16))
@@ -218,7 +218,7 @@ class MemoryQueue:
         while self._aside and self._aside[0][0] <= now:
             self.put(heapq.heappop(self._aside)[2])
 
-    def bury(self, item: StoredMessage, reason: str, unix: float) -> None:
+    def dead_letter(self, item: StoredMessage, reason: str, unix: float) -> None:
         """Make a dead letter; the same bytes again only count."""
         old = self._dead.pop(item.body, None)
         self._dead[item.body] = DeadLetter(

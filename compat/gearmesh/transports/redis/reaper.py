@@ -91,7 +91,7 @@ class Reaper:
                 continue
             left = crash_report(consumer)
             if left is not None:
-                self._bury(queue, name, left)
+                self._return_from_dead(queue, name, left)
             if ms >= lease * 1000:
                 self._reap(queue, name, beat)
             else:
@@ -102,7 +102,7 @@ class Reaper:
                     pause = min(pause, lease * OVERDUE_POLL_LEASE_SHARE)
         return rest, pause
 
-    def _bury(self, queue: str, consumer: str, left: CrashReport) -> None:
+    def _return_from_dead(self, queue: str, consumer: str, left: CrashReport) -> None:
         count = self._channel.take_over(
             consumer, queue, lost=True, running=left.running, certain=left.certain
         )
