@@ -74,7 +74,7 @@ def end(backend: AMQPBackend, group: str, members: list[str], uuid: str) -> list
         return None
     states = backend.gathered(group, uuid)
     won = backend.trigger(group, uuid)
-    backend.let_go(group, uuid, won)
+    backend.release_group(group, uuid, won)
     return states if won else None
 
 
@@ -96,8 +96,8 @@ def test_the_last_member_gathers_all(
     assert backend.gathered(group, members[1]) is None
     assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members], "in their order"
     assert backend.trigger(group, members[0]) is True
-    backend.let_go(group, members[0], True)
-    backend.let_go(group, members[0], True)
+    backend.release_group(group, members[0], True)
+    backend.release_group(group, members[0], True)
     assert backend.gather(group, 3, members[0], False) is False
     assert set(queues(rabbitmq_server, amqp_url)) == {chord_triggered_queue(group)}
 
@@ -109,7 +109,7 @@ def test_a_group_of_gos_is_gathered_as_it_ended(backend: AMQPBackend, go: GoSide
     assert add(backend, group, members, members[1]) is True
     assert backend.gathered(group, members[1]) == [success(members[n]) for n in (2, 0, 3, 1)]
     assert go.complete(group, 0), "nobody else sees any"
-    backend.let_go(group, members[1], False)
+    backend.release_group(group, members[1], False)
     assert go.complete(group, 4), "also the last one is there for others now"
 
 
@@ -140,11 +140,11 @@ def test_who_was_in_hand_at_a_lost_connection(
     other = open_amqp()
     assert eventually(lambda: asked(other, group, members, members[3])) is True
     assert other.trigger(group, members[3]) is False, "the first one has taken it, and comes again"
-    other.let_go(group, members[3], False)
+    other.release_group(group, members[3], False)
     again = open_amqp()
     assert asked(again, group, members, members[0], again=True) is True
     assert again.trigger(group, members[0]) is True
-    again.let_go(group, members[0], True)
+    again.release_group(group, members[0], True)
     with pytest.raises(backend.connection_errors):
         backend.trigger(group, members[0])
     assert backend.trigger(group, members[0]) is False, "who wakes up late finds nothing to fire with"
@@ -290,7 +290,7 @@ def test_what_was_not_written_is_still_owed(
     proxy.cut()
     with pytest.raises(tap.connection.connection_errors):
         flusher.flush([busy, plain])
-    assert flusher.owed([busy, plain]) == [busy, msgspec.structs.replace(plain, states=())]
+    assert flusher.remaining([busy, plain]) == [busy, msgspec.structs.replace(plain, states=())]
     tap.close()
 
 
@@ -437,7 +437,7 @@ def test_what_was_gathered_is_there_though_go_deletes_the_queue(backend: AMQPBac
     go.forget(group)
     assert backend.trigger(group, members[0]) is True
     assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members]
-    backend.let_go(group, members[0], True)
+    backend.release_group(group, members[0], True)
 
 
 def test_states_that_met_another_binding_are_added_once(

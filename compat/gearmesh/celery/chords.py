@@ -115,7 +115,7 @@ class Chords:
             raise
         finally:
             if isinstance(backend := self.bridge.backend, CountsMembers):
-                backend.let_go(group_id, by, hand.fired)
+                backend.release_group(group_id, by, hand.fired)
 
     def _trigger(self, group_id: str, by: str) -> bool:
         try:

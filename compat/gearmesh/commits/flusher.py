@@ -53,7 +53,7 @@ class Flusher:
         self._sent = False
         return self._split(commits, token, again)
 
-    def owed(self, commits: Sequence[Commit]) -> list[Commit]:
+    def remaining(self, commits: Sequence[Commit]) -> list[Commit]:
         """What is to be flushed again of the last flush, which broke off.
 
         States that were written are left out if something was sent: what followed from it may have begun, and may have
@@ -65,7 +65,7 @@ class Flusher:
             commit if i in self._unwritten else _without_states(commit) for i, commit in enumerate(commits)
         ]
 
-    def let_go(self, group_uuid: str, by: str) -> None:
+    def release_group(self, group_uuid: str, by: str) -> None:
         """The member ``by`` will not fire its group's chord, nor come again."""
         self._groups.over(group_uuid, by, False)
 

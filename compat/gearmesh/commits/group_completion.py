@@ -132,4 +132,4 @@ class _CountedMembers:
         return self._backend.gather(chord.group_uuid, chord.count, member.task_uuid, member.again, own)
 
     def over(self, group_uuid: str, by: str, fired: bool) -> None:
-        self._backend.let_go(group_uuid, by, fired)
+        self._backend.release_group(group_uuid, by, fired)

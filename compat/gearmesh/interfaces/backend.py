@@ -88,7 +88,7 @@ class CountsMembers(Protocol):
 
     The committer's order for a member that has ended: :meth:`counted`, :meth:`Backend.write`, and then :meth:`gather`
     if it belongs to a chord, else :meth:`count`; and for the one who gathered: :meth:`gathered`,
-    :meth:`Backend.trigger`, sending the callback, :meth:`let_go`.
+    :meth:`Backend.trigger`, sending the callback, :meth:`release_group`.
     """
 
     def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
@@ -120,7 +120,7 @@ class CountsMembers(Protocol):
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
         """What ``by`` has in hand, in the members' order where it is known; None: it has nothing (any more)."""
 
-    def let_go(self, group_uuid: str, by: str, fired: bool) -> None:
+    def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
         """Give up what ``by`` has in hand: forget the group if the chord has ``fired``, else put it back."""
 
 

@@ -212,8 +212,8 @@ class Committer:
                 return
             except self._trouble() as exc:
                 if self._flusher is not None:
-                    owed = self._flusher.owed([commit for commit, _ in items])
-                    items = [(commit, job) for commit, (_, job) in zip(owed, items, strict=True)]
+                    remaining = self._flusher.remaining([commit for commit, _ in items])
+                    items = [(commit, job) for commit, (_, job) in zip(remaining, items, strict=True)]
                 self._disconnect()
                 if self._closing.is_set():
                     return
@@ -291,7 +291,7 @@ class Committer:
             exc_info=not isinstance(exc, GearmeshError),
         )
         if job is not None and job.sig.ChordCallback is not None and self._flusher is not None:
-            self._flusher.let_go(job.sig.GroupUUID, job.sig.UUID)
+            self._flusher.release_group(job.sig.GroupUUID, job.sig.UUID)
         if settle is None or settle.how in ("keep", "dead"):
             return
         self._flush([(Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {exc}")), job)])

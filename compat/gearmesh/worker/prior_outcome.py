@@ -40,7 +40,7 @@ class PriorOutcome(msgspec.Struct, frozen=True, gc=False):
     state: TaskState
     noted: frozenset[str]
 
-    def owed(self, states: Sequence[TaskState]) -> tuple[TaskState, ...]:
+    def unwritten(self, states: Sequence[TaskState]) -> tuple[TaskState, ...]:
         """Without the PENDING of those that may have gone on since they were sent."""
         return tuple(each for each in states if each.State != PENDING or each.TaskUUID not in self.noted)
 

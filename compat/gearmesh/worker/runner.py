@@ -384,7 +384,7 @@ class Runner:
             return self._dropped(job, EXPIRED_ERROR)
         else:
             commit = self._failed(job, state.Error, logged=True)
-        return msgspec.structs.replace(commit, states=past.owed(commit.states), again=True, fresh=True)
+        return msgspec.structs.replace(commit, states=past.unwritten(commit.states), again=True, fresh=True)
 
     def fired(self, job: Job, commit: Commit) -> Commit:
         """The commit that fires the chord of a complete group.

@@ -62,7 +62,7 @@ class Broker:
     def barrier(self, tags: AckTracker) -> None:
         self.log.append(("barrier", tags))
 
-    def let_go(self) -> None: ...
+    def close_if_settled(self) -> None: ...
 
     # -- its publisher
 

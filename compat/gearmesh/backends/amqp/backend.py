@@ -155,8 +155,8 @@ class AMQPBackend:
         with _refusals():
             return self._parts.get().groups.gathered(group_uuid, by)
 
-    def let_go(self, group_uuid: str, by: str, fired: bool) -> None:
-        self._parts.get().groups.let_go(group_uuid, by, fired)
+    def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
+        self._parts.get().groups.release_group(group_uuid, by, fired)
 
     # --- being told
 

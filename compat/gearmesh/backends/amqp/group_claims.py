@@ -191,8 +191,8 @@ class GroupClaims:
                     return False  # somebody else took it; the channel's end has put back what we held
             return True
 
-    def let_go(self, group_uuid: str, by: str, fired: bool) -> None:
-        """See :meth:`gearmesh.interfaces.backend.CountsMembers.let_go`."""
+    def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
+        """See :meth:`gearmesh.interfaces.backend.CountsMembers.release_group`."""
         with self._lock:
             hand = self._hands.get(group_uuid)
             if hand is None or hand.by != by:

@@ -294,7 +294,7 @@ class CommitEngine:
                         self.suspects.clear(held)
                 if nacks and link is self.link:
                     link.barrier(tags)
-            link.let_go()
+            link.close_if_settled()
         return lost
 
 

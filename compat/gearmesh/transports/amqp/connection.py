@@ -128,7 +128,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                     for channel in list(self.consuming):
                         channel.retire()
                 if self.lingering and sound:
-                    self.let_go()
+                    self.close_if_settled()
                     return
                 self.lingering = False
                 self.closing = True
@@ -144,7 +144,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             self.lingering = True
             channel.ledger.lingering.append(self)
 
-    def let_go(self) -> None:
+    def close_if_settled(self) -> None:
         """Close for good if nothing is left to be settled of what came through a connection that lingers."""
         if not self.lingering:
             return

@@ -65,7 +65,7 @@ class HeartbeatThread:
         link.tend()
         if link.lingering:
             link.pump()  # nobody else reads it
-            link.let_go()
+            link.close_if_settled()
         pause = min(_MAX_CHECK_INTERVAL_S, link.heartbeat / 4 if link.heartbeat else _MAX_CHECK_INTERVAL_S)
         now = time.monotonic()
         elapsed, self._looked_at = now - self._looked_at, now

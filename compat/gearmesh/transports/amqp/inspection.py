@@ -106,7 +106,7 @@ class Inspector(QueueInventory):
         for channel in channels:
             channel.give_back()
         for link in list(ledger.lingering):
-            link.let_go()
+            link.close_if_settled()
             if not link.lingering and link in ledger.lingering:
                 ledger.lingering.remove(link)
         return len(found)
