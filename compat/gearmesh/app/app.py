@@ -122,7 +122,7 @@ class App:
         self._tasks: dict[str, Task[..., Any, Any]] = {}
         self._remotes: dict[str, Declaration] = {}
         self._backend = ProcessLocal(self._open_backend)
-        self._waiter = ProcessLocal(lambda: ResultPoller(self.backend, shown=self.backend_shown))
+        self._waiter = ProcessLocal(lambda: ResultPoller(self.backend, shown=self.masked_backend))
         self._progress = ProcessLocal(lambda: ProgressBoard(self.backend))
         self._revocations = ProcessLocal(lambda: Revocations(self.backend))
         #: :meth:`close` was called.
@@ -147,7 +147,7 @@ class App:
             return super().__new__(cls)
 
     def __repr__(self) -> str:
-        shown = self.shown_broker if "_config" in self.__dict__ else "without a broker"
+        shown = self.masked_broker if "_config" in self.__dict__ else "without a broker"
         return f"<App {shown}, {len(self._tasks)} tasks>"
 
     if not TYPE_CHECKING:  # a checker knows by itself which names there are
@@ -639,12 +639,12 @@ class App:
         return self.backend.keeps
 
     @property
-    def shown_broker(self) -> str:
+    def masked_broker(self) -> str:
         """The broker's URLs without their passwords."""
         return ", ".join(map(redact, self.config.brokers))
 
     @property
-    def backend_shown(self) -> str:
+    def masked_backend(self) -> str:
         """The backend's URL without its password."""
         return redact(self.config.backend)
 
@@ -656,10 +656,10 @@ class App:
             yield backend
         except backend.connection_errors as exc:
             reason = redact_text(str(exc)) or type(exc).__name__
-            raise BackendError(f"result backend {self.backend_shown} cannot be reached: {reason}") from exc
+            raise BackendError(f"result backend {self.masked_backend} cannot be reached: {reason}") from exc
         except getattr(backend, "refusals", ()) as exc:  # a plugin's backend may have none
             raise BackendError(
-                f"result backend {self.backend_shown} refuses: {redact_text(str(exc))}"
+                f"result backend {self.masked_backend} refuses: {redact_text(str(exc))}"
             ) from exc
 
     @overload
@@ -754,7 +754,7 @@ class App:
 
     def _need_results(self) -> None:
         if not self.backend.keeps:
-            raise NoBackend(f"the app keeps no results (backend {self.backend_shown!r})")
+            raise NoBackend(f"the app keeps no results (backend {self.masked_backend!r})")
 
     def _declaration_of(self, name: str) -> Declaration:
         task = self._tasks.get(name)

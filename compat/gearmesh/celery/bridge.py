@@ -193,7 +193,7 @@ class Bridge:
             except self.backend.connection_errors as exc:
                 if time.monotonic() - began > WRITE_TIMEOUT_S:
                     raise BackendError(
-                        f"result backend {self.gear.backend_shown}: {type(exc).__name__}"
+                        f"result backend {self.gear.masked_backend}: {type(exc).__name__}"
                     ) from exc
             time.sleep(pauses.next())
 

@@ -41,7 +41,7 @@ def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pla
     with channel_of(place) as (channel, default):
         exact_times = channel.lists_delayed
         if not isinstance(channel, SupportsParkedListing):
-            raise GearmeshError(f"the broker {app.shown_broker} cannot list parked messages")
+            raise GearmeshError(f"the broker {app.masked_broker} cannot list parked messages")
         if names:
             wanted = list(names)
         else:

@@ -30,9 +30,9 @@ def channel_of(place: Place) -> Iterator[tuple[Any, str]]:
         try:
             yield connection.channel(), place.queue or app.default_queue
         except connection.connection_errors as exc:
-            raise GearmeshError(f"broker {app.shown_broker} cannot be reached: {exc}") from exc
+            raise GearmeshError(f"broker {app.masked_broker} cannot be reached: {exc}") from exc
         except connection.channel_errors as exc:  # a key of that name is no queue, say
-            raise GearmeshError(f"broker {app.shown_broker} refuses: {exc}") from exc
+            raise GearmeshError(f"broker {app.masked_broker} refuses: {exc}") from exc
 
 
 @contextmanager

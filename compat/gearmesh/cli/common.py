@@ -208,7 +208,7 @@ def need_results(app: App) -> None:
     """Raises ConfigError if the app's backend keeps nothing."""
     if not app.keeps_results:
         raise ConfigError(
-            f"backend {app.backend_shown!r} keeps no results: "
+            f"backend {app.masked_backend!r} keeps no results: "
             "give --backend URL, -A MODULE:APP, or RESULT_BACKEND in the environment"
         )
 
@@ -228,12 +228,12 @@ def need_server(app: App, role: str) -> None:
     scheme = scheme_of(app.config.brokers[0])
     if scheme == "eager":
         raise ConfigError(
-            f"broker {app.shown_broker} runs each task in the process that sends it: a {role} has nothing to do. "
+            f"broker {app.masked_broker} runs each task in the process that sends it: a {role} has nothing to do. "
             f"Give another broker; this one is from {origin_of(app, 'broker')}"
         )
     if scheme == "memory":
         raise ConfigError(
-            f"broker {app.shown_broker} keeps messages in the memory of one process: no other process can reach them, "
+            f"broker {app.masked_broker} keeps messages in the memory of one process: no other process can reach them, "
             f"so a {role} cannot use it. Give a broker such as redis://localhost:6379/0; this one is from "
             f"{origin_of(app, 'broker')}"
         )

@@ -56,7 +56,7 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
         else:
             stack.close()
             click.secho(
-                f"using broker {loaded.shown_broker} (from {origin_of(loaded, 'broker')}); not starting a local Redis",
+                f"using broker {loaded.masked_broker} (from {origin_of(loaded, 'broker')}); not starting a local Redis",
                 err=True,
             )
         code = run(app, _fitting(ctx, loaded, options))

@@ -69,5 +69,5 @@ def _missing(app: App, uuid: str) -> str:
         if backend.read_group(uuid) is not None:
             return f"{uuid} is a group; look at it with: gearmesh groups {uuid}"
     if cannot_look_up(app, uuid):
-        return f"{uuid} not found: the backend {app.backend_shown} needs the whole UUID"
+        return f"{uuid} not found: the backend {app.masked_backend} needs the whole UUID"
     return f"{uuid} not found: it was never sent, or it has expired"

@@ -327,7 +327,7 @@ class Result(Generic[T_co]):
         what = f"task {missing.name or '?'} ({missing.uuid})"
         if len(self.tasks) > 1:
             what += f" and {sum(not task._final for task in self.tasks) - 1} more of {len(self.tasks)}"
-        trouble = f"; the result backend {self.app.backend_shown} cannot be reached: {watch.trouble}"
+        trouble = f"; the result backend {self.app.masked_backend} cannot be reached: {watch.trouble}"
         raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if watch.trouble else ''}")
 
     def _refresh(self) -> None:

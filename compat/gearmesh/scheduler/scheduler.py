@@ -309,7 +309,7 @@ class Scheduler:
         return f"lock {redact(lock)}" if lock else "the lock"
 
     def _shown_servers(self) -> str:
-        broker, backend = self.app.shown_broker, self.app.backend_shown
+        broker, backend = self.app.masked_broker, self.app.masked_backend
         return (
             f"broker {broker}"
             if backend in (broker, "", None)
@@ -323,7 +323,7 @@ class Scheduler:
         log.info(
             "gearmesh %s scheduler: broker %s; lock %s; %s; %s",
             version("gearmesh"),
-            self.app.shown_broker,
+            self.app.masked_broker,
             redact(self.app.config.lock) if self.app.config.lock else "none",
             counted(len(entries), "periodic task"),
             f"the next one is due in {duration((due - now) / SECOND_NS)}" if due > now else "none is due",

@@ -25,13 +25,13 @@ def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
     log.info(
         "gearmesh %s: broker %s, results %s",
         version("gearmesh"),
-        app.shown_broker,
-        app.backend_shown or "none",
+        app.masked_broker,
+        app.masked_backend or "none",
         extra={
             "_details": {
                 "version": version("gearmesh"),
-                "broker": app.shown_broker,
-                "backend": app.backend_shown,
+                "broker": app.masked_broker,
+                "backend": app.masked_backend,
                 "queues": list(queues),
                 "pool": options.pool,
                 "slots": options.concurrency,

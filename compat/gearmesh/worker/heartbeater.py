@@ -95,7 +95,7 @@ class Heartbeater:
         # RabbitMQ refuses a login by what py-amqp takes for an error of a channel.
         except (*self._connection.connection_errors, *self._connection.channel_errors) as exc:
             self._disconnect()
-            raise GearmeshError(f"broker {self._app.shown_broker} cannot be reached: {exc}") from exc
+            raise GearmeshError(f"broker {self._app.masked_broker} cannot be reached: {exc}") from exc
 
     def start(self) -> None:
         self._thread.start()
@@ -143,7 +143,7 @@ class Heartbeater:
             except self._errors() as exc:
                 self.reached = False
                 pauses.log(
-                    log, f"heartbeats are not sent, broker {self._app.shown_broker} is unreachable", exc
+                    log, f"heartbeats are not sent, broker {self._app.masked_broker} is unreachable", exc
                 )
                 self._disconnect()
                 self._news()

@@ -190,7 +190,7 @@ class Worker:
                     self.app.watch_config()
         if timeout is not None and not self._intake.ready.wait(timeout):
             raise GearmeshError(
-                f"worker: the broker {self.app.shown_broker} was not reached in {timeout:g} s"
+                f"worker: the broker {self.app.masked_broker} was not reached in {timeout:g} s"
             )
         return self
 

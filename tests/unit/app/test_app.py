@@ -30,7 +30,7 @@ def test_importing_starts_nothing() -> None:
 def test_settings() -> None:
     app = App("redis://:secret@h:1/0", "redis://:secret@h:1/0", default_queue="q", results_expire_in=5)
     assert (app.config.default_queue, app.config.results_expire_in) == ("q", 5)
-    assert app.shown_broker == app.backend_shown == "redis://***@h:1/0"
+    assert app.masked_broker == app.masked_backend == "redis://***@h:1/0"
     assert "secret" not in repr(app)
     config = Config(broker="memory://a", default_queue="x")
     assert App(config=config).config is not None

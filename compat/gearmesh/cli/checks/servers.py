@@ -39,7 +39,7 @@ def brokers_answer(case: Case) -> Iterator[Finding]:
 
 def backend_answers(case: Case) -> Iterator[Finding]:
     """The result backend."""
-    about = f"backend {case.app.backend_shown}"
+    about = f"backend {case.app.masked_backend}"
     if case.config.backend.startswith("null"):
         text = "keeps no results: waiting for one is an error, and chords never fire"
         yield Finding("note", about, text, "Set a result backend if you need results.")
