@@ -175,7 +175,7 @@ class Channel(Protocol):
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         """The dead letters of ``queue``, oldest first."""
 
-    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         """For each: 0, it may run now; else the unix ns of a moment reserved for it.
 
         What comes back with the same bytes at its moment is admitted then.

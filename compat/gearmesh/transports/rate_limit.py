@@ -31,7 +31,7 @@ class LocalRateLimiter:
         #: the same as a heap of (reserved unix ns, spot), so that those which nobody came for can be dropped
         self._by_time: list[tuple[int, tuple[str, str, bytes]]] = []
 
-    def admit(self, request: RateRequest, now_ns: int | None = None) -> int:
+    def reserve(self, request: RateRequest, now_ns: int | None = None) -> int:
         """0: its task may run now; else the unix ns of a moment reserved for these bytes.
 
         Another process may get the message when it comes back. Its reservation here is dropped a while after its time.

@@ -244,7 +244,7 @@ class Intake:
         """Ask which jobs of limited rate may run now; the others get a moment reserved and wait in the broker."""
         if not self._rated:
             return
-        answers = channel.admit(
+        answers = channel.reserve(
             [
                 RateRequest(job.delivery.queue, job.sig.Name, job.task.pause or 0.0, body)
                 for job, body in self._rated

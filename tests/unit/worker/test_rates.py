@@ -62,10 +62,10 @@ def test_a_reservation_that_another_process_used_is_not_kept() -> None:
     """Its message went to another process: this one does not keep the bytes for the rest of its life."""
     rates, start = LocalRateLimiter(), 10**18
     requests = [RateRequest("queue", "task", 0.001, b"%d" % number) for number in range(100)]
-    assert [rates.admit(request, start) > 0 for request in requests] == [False] + [True] * 99
+    assert [rates.reserve(request, start) > 0 for request in requests] == [False] + [True] * 99
     assert len(rates._reserved) == 99
-    assert rates.admit(requests[99], start + 10**9) == 0, "its own message comes back: it runs"
-    assert rates.admit(requests[0], start + 2 * RESERVATION_GRACE_NS) == 0
+    assert rates.reserve(requests[99], start + 10**9) == 0, "its own message comes back: it runs"
+    assert rates.reserve(requests[0], start + 2 * RESERVATION_GRACE_NS) == 0
     assert not rates._reserved
     assert not rates._by_time
 
@@ -76,11 +76,11 @@ def test_a_message_that_comes_back_after_its_turn_keeps_its_next_reservation() -
     hour = 3600 * second
     start = 10**18
     first, other = (RateRequest("queue", "task", 3600.0, body) for body in (b"first", b"other"))
-    assert rates.admit(other, start) == 0
-    at = rates.admit(first, start)
+    assert rates.reserve(other, start) == 0
+    at = rates.reserve(first, start)
     assert at == start + hour
-    assert rates.admit(first, at) == 0, "its turn has come"
-    again = rates.admit(first, at + second)
+    assert rates.reserve(first, at) == 0, "its turn has come"
+    again = rates.reserve(first, at + second)
     assert again == start + 2 * hour
-    assert rates.admit(other, at + 2 * RESERVATION_GRACE_NS) == start + 3 * hour
-    assert rates.admit(first, again) == 0, "its next turn has come"
+    assert rates.reserve(other, at + 2 * RESERVATION_GRACE_NS) == start + 3 * hour
+    assert rates.reserve(first, again) == 0, "its next turn has come"

@@ -107,14 +107,14 @@ class Settling(TransportFixtures):
     def test_a_limited_rate(self, tap: OpenTap, queue: str) -> None:
         verbs = tap().verbs
         requests = [RateRequest(queue, "resize", 10.0, b"%d" % n) for n in range(3)]
-        first, second, third = verbs.admit(requests)
+        first, second, third = verbs.reserve(requests)
         now = time.time_ns()
         assert first == 0
         assert 9e9 < second - now < 10.5e9
         assert 9.9e9 < third - second < 10.1e9
-        assert tap().verbs.admit(requests[1:2]) == [0], "its moment is reserved"
-        assert verbs.admit([RateRequest(queue, "other", 10.0, b"0")]) == [0]
-        assert verbs.admit(requests[1:2])[0] > third, "once"
+        assert tap().verbs.reserve(requests[1:2]) == [0], "its moment is reserved"
+        assert verbs.reserve([RateRequest(queue, "other", 10.0, b"0")]) == [0]
+        assert verbs.reserve(requests[1:2])[0] > third, "once"
 
     def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown", b"other")

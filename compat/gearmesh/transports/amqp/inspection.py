@@ -172,9 +172,9 @@ class Inspector(QueueInventory):
                 message.channel.basic_ack(message.delivery_tag)
             return len(bodies)
 
-    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         """By this process alone: RabbitMQ keeps nothing that several could count with."""
-        return [self.rates.admit(request) for request in requests]
+        return [self.rates.reserve(request) for request in requests]
 
     @contextmanager
     def browse(self, queue: str, limit: int) -> Iterator[list[Any]]:

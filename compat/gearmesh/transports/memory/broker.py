@@ -276,10 +276,10 @@ class Broker:
         with self.changed:
             return self.line(queue).dead(limit)
 
-    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         """For each: 0, it may run now; else the unix ns of a moment reserved for it."""
         with self.changed:
-            return [self._rates.admit(request) for request in requests]
+            return [self._rates.reserve(request) for request in requests]
 
     def take_dead(self, queue: str, ids: Collection[str], retry: bool) -> int:
         """Remove dead letters, and let them wait again if ``retry``; how many there were."""

@@ -167,8 +167,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         return _told(self.broker.purge_delayed(queue), gone)
 
-    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
-        return self.broker.admit(requests)
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
+        return self.broker.reserve(requests)
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         return self.broker.take_dead(queue, ids, retry)

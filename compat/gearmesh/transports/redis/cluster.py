@@ -89,13 +89,13 @@ class ClusterChannel(Channel):
         # can miss it there meanwhile, either.
         self.beat(consumer, queues, partly=True)
 
-    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         answers = [0] * len(requests)
         tags: dict[str, list[int]] = {}
         for i, request in enumerate(requests):
             tags.setdefault(slot_tag(request.queue), []).append(i)
         for places in tags.values():
-            part = super().admit([requests[i] for i in places])
+            part = super().reserve([requests[i] for i in places])
             for i, answer in zip(places, part, strict=True):
                 answers[i] = answer
         return answers

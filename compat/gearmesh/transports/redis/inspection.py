@@ -270,7 +270,7 @@ class Inspector:
         except RemoteProtocolError:
             return self.default_queue
 
-    def admit(self, requests: Sequence[RateRequest]) -> list[int]:
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         answers: list[int] = []
         for start in range(0, len(requests), MAX_ENTRIES):
             part = requests[start : start + MAX_ENTRIES]
