@@ -221,7 +221,9 @@ def test_a_second_copy_while_the_first_is_at_work(counted: Counted, amqp_url: st
         send(False, True)
         assert counted.begun.wait(10)
         eventually(
-            lambda: any(job.delivery.turn == 3 for each in workers for job in list(each._jobs.values()))
+            lambda: any(
+                job.delivery.duplicate_attempt == 3 for each in workers for job in list(each._jobs.values())
+            )
         )
         assert counted.runs == {"x": 1}
         counted.go_on.set()

@@ -150,7 +150,9 @@ def test_what_was_lost_at_the_end_of_its_delay_is_sent_again(
     tap = bench.tap(QUEUE)
     messages = tap.take(5)
     assert sorted(bytes(message.body) for message in messages) == bodies
-    assert {message.delivery.turn for message in messages} == {1}, "perhaps they are second copies"
+    assert {message.delivery.duplicate_attempt for message in messages} == {1}, (
+        "perhaps they are second copies"
+    )
     assert "sent 5 delayed messages again that were due meanwhile" in caplog.text
     assert (bench.count(amqp_spare(10)), bench.count(amqp_spare(100))) == (0, 1), "later is still to come"
     bench.tap(QUEUE).quiet()
@@ -188,7 +190,7 @@ def test_a_connection_that_ends_loses_nothing_that_waits(bench: Bench) -> None:
     bench.send(b"x")
     eventually(lambda: bench.count(QUEUE) == 1)
     tap = bench.tap(QUEUE)
-    assert [message.delivery.turn for message in tap.take(1)] == [0]
+    assert [message.delivery.duplicate_attempt for message in tap.take(1)] == [0]
     bench.tap(QUEUE).quiet()
 
 
@@ -285,7 +287,7 @@ def test_a_queue_that_is_full_by_then(bench: Bench, caplog: pytest.LogCaptureFix
     bench.channel.queue_purge(AMQP_ALIVE)
     bench.look()
     (message,) = tap.take(1)
-    assert (bytes(message.body), message.delivery.turn) == (b"x", 1)
+    assert (bytes(message.body), message.delivery.duplicate_attempt) == (b"x", 1)
 
 
 def test_an_exchange_that_is_gone_by_then(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -399,13 +399,13 @@ def test_the_turns_of_a_possible_second_copy(broker: Broker) -> None:
         seen = []
         for how in ("head", "tail", "later", "tail", "dead"):
             (message,) = tap.take(1)
-            seen.append((message.delivery.turn, message.delivery.redelivered))
+            seen.append((message.delivery.duplicate_attempt, message.delivery.redelivered))
             assert tap.settle(message, how=how, at_ns=time.time_ns() + 1_000_000) == ["done"]
         assert seen == [(1, 1), (1, 2), (2, 1), (2, 1), (3, 1)]
         (letter,) = tap.verbs.dead_letters("q")
         assert tap.verbs.take_dead("q", [letter.id], retry=True) == 1
         (message,) = tap.take(1)
-        assert (message.delivery.turn, message.delivery.redelivered) == (0, 0)
+        assert (message.delivery.duplicate_attempt, message.delivery.redelivered) == (0, 0)
 
 
 def test_a_silent_producer_keeps_its_connection(broker: Broker) -> None:

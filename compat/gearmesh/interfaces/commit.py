@@ -27,7 +27,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     have been killed for another reason; -1: there is no suspicion. Zero: a process died while it ran this among
     others, so it is to be run alone.
     ``overdue``: its process was killed since it ran into its hard time limit, and nobody has settled it yet.
-    ``turn``: zero: as far as one knows this message was sent once. Else its sender could not know (it counts as lost
+    ``duplicate_attempt``: zero: as far as one knows this message was sent once. Else its sender could not know (it counts as lost
     once more, too), and this is the turn-th time that it is met: settled ``tail`` it comes with the next number.
     """
 
@@ -37,7 +37,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     redelivered: int = 0
     suspect: float = -1
     overdue: bool = False
-    turn: int = 0
+    duplicate_attempt: int = 0
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):

@@ -56,11 +56,11 @@ class DuplicateHold:
     def due(self, job: Job) -> float:
         """When a job that came just now may begin, by the monotonic clock; 0: it need not wait."""
         delivery = job.delivery
-        if delivery.turn and delivery.suspect < 0 and not delivery.overdue:
+        if delivery.duplicate_attempt and delivery.suspect < 0 and not delivery.overdue:
             # Two copies are not to look at the same moment: both would find that nobody is at it.
             return (
                 job.received_at
-                + FIRST_HOLD_S * 2.0 ** (min(delivery.turn, MAX_DUPLICATE_ATTEMPTS) - 1)
+                + FIRST_HOLD_S * 2.0 ** (min(delivery.duplicate_attempt, MAX_DUPLICATE_ATTEMPTS) - 1)
                 + random.uniform(0, FIRST_HOLD_S)
             )
         if delivery.redelivered and any(

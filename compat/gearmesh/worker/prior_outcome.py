@@ -105,7 +105,12 @@ def _others_first(job: Job, state: TaskState | None) -> bool:
     is in that state may be of one who is dead, though, or of this very message: so there is an end to its patience.
     """
     delivery = job.delivery
-    if not delivery.turn or delivery.turn >= MAX_DUPLICATE_ATTEMPTS or delivery.suspect >= 0 or state is None:
+    if (
+        not delivery.duplicate_attempt
+        or delivery.duplicate_attempt >= MAX_DUPLICATE_ATTEMPTS
+        or delivery.suspect >= 0
+        or state is None
+    ):
         return False
     if state.State != PENDING:
         return True

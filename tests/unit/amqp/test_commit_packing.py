@@ -304,9 +304,9 @@ def test_a_message_without_such_headers_has_no_table(engine: Engine, broker: Bro
     [
         ({}, False),
         ({"redelivered": 1}, True),
-        ({"redelivered": 1, "turn": 1}, False),
-        ({"redelivered": 2, "turn": 1}, True),
-        ({"redelivered": 1, "turn": 2}, True),
+        ({"redelivered": 1, "duplicate_attempt": 1}, False),
+        ({"redelivered": 2, "duplicate_attempt": 1}, True),
+        ({"redelivered": 1, "duplicate_attempt": 2}, True),
     ],
     ids=["delivered once", "redelivered", "a possible duplicate", "redelivered, too", "met again"],
 )
@@ -459,7 +459,7 @@ def test_a_delivery_goes_to_the_tail_as_it_came_and_then_is_acknowledged(
 
 
 def test_a_possible_duplicate_counts_its_turns_at_the_tail(engine: Engine, broker: Broker) -> None:
-    held = engine.deliver(headers={"x-gearmesh-again": 2}, turn=2)
+    held = engine.deliver(headers={"x-gearmesh-again": 2}, duplicate_attempt=2)
     engine.commit([settle(held, "tail")])
     assert broker.published[0].headers == {"x-gearmesh-again": 3}
 

@@ -33,11 +33,15 @@ def make_job(app: App) -> Callable[..., Job]:
     """A job for a task of ``app``: its name, the wire's arguments, and other fields of the Signature."""
     numbers = count(1)
 
-    def make(name: str, *args: Any, redelivered: int = 0, turn: int = 0, **fields: Any) -> Job:
+    def make(name: str, *args: Any, redelivered: int = 0, duplicate_attempt: int = 0, **fields: Any) -> Job:
         number = next(numbers)
         sig = Signature(UUID=f"task_{number}", Name=name, RoutingKey="machinery_tasks", Headers={}, Args=args)
         delivery = Delivery(
-            queue="machinery_tasks", consumer="c", id=number, redelivered=redelivered, turn=turn
+            queue="machinery_tasks",
+            consumer="c",
+            id=number,
+            redelivered=redelivered,
+            duplicate_attempt=duplicate_attempt,
         )
         return Job(sig.evolve(**fields), app.tasks[name], delivery, 0.0)
 

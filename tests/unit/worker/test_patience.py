@@ -60,20 +60,22 @@ def test_a_redelivered_one_waits_for_its_twin_only(
     assert patience.due(job) == 7.0
 
 
-@pytest.mark.parametrize("turn", [1, 2, MAX_DUPLICATE_ATTEMPTS, MAX_DUPLICATE_ATTEMPTS + 3])
-def test_a_copy_waits_twice_as_long_each_turn(patience: DuplicateHold, make_job: MakeJob, turn: int) -> None:
+@pytest.mark.parametrize("duplicate_attempt", [1, 2, MAX_DUPLICATE_ATTEMPTS, MAX_DUPLICATE_ATTEMPTS + 3])
+def test_a_copy_waits_twice_as_long_each_turn(
+    patience: DuplicateHold, make_job: MakeJob, duplicate_attempt: int
+) -> None:
     waits = set()
     for _ in range(20):
-        job = make_job("work", turn=turn, redelivered=1)
+        job = make_job("work", duplicate_attempt=duplicate_attempt, redelivered=1)
         job.received_at = 7.0
         waits.add(patience.due(job) - 7.0)
-    shortest = FIRST_HOLD_S * 2 ** (min(turn, MAX_DUPLICATE_ATTEMPTS) - 1)
+    shortest = FIRST_HOLD_S * 2 ** (min(duplicate_attempt, MAX_DUPLICATE_ATTEMPTS) - 1)
     assert all(shortest <= wait <= shortest + FIRST_HOLD_S for wait in waits)
     assert len(waits) > 1, "two copies do not look at the same moment"
 
 
 def test_who_waits_begins_once_its_time_has_come(patience: DuplicateHold, held: MakeJob) -> None:
-    early, late = held("early", turn=1), held("late", turn=1)
+    early, late = held("early", duplicate_attempt=1), held("late", duplicate_attempt=1)
     patience.add(early, BODY, PASSED)
     patience.add(late, BODY, time.monotonic() + 100)
     assert patience.begin(10) == [(early, BODY)]
@@ -96,7 +98,7 @@ def test_of_one_uuid_one_begins(patience: DuplicateHold, held: MakeJob, jobs: di
 
 def test_nobody_begins_without_a_slot(patience: DuplicateHold, held: MakeJob, jobs: dict[int, Job]) -> None:
     running = held("running")
-    waiting = [held(f"copy_{number}", turn=1) for number in range(3)]
+    waiting = [held(f"copy_{number}", duplicate_attempt=1) for number in range(3)]
     for job in waiting:
         patience.add(job, BODY, PASSED)
     assert patience.begin(1) == []
@@ -107,25 +109,25 @@ def test_nobody_begins_without_a_slot(patience: DuplicateHold, held: MakeJob, jo
 
 def test_a_copy_before_its_time_takes_no_slot(patience: DuplicateHold, held: MakeJob) -> None:
     for number in range(MAX_EXTRA_HELD_JOBS + 5):
-        patience.add(held(f"copy_{number}", turn=1), BODY, time.monotonic() + 100)
+        patience.add(held(f"copy_{number}", duplicate_attempt=1), BODY, time.monotonic() + 100)
     assert patience.beside == MAX_EXTRA_HELD_JOBS, "so many messages more may be held, and no more"
     patience.take_back()
-    patience.add(held("due", turn=1), BODY, PASSED)
+    patience.add(held("due", duplicate_attempt=1), BODY, PASSED)
     assert patience.beside == 0
 
 
 def test_the_pause_ends_with_the_next_time(patience: DuplicateHold, held: MakeJob) -> None:
     assert patience.pause(1.0) == 1.0
-    patience.add(held("waits for a slot", turn=1), BODY, PASSED)
+    patience.add(held("waits for a slot", duplicate_attempt=1), BODY, PASSED)
     assert patience.pause(1.0) == 1.0, "a slot makes itself known"
-    patience.add(held("later", turn=1), BODY, time.monotonic() + 100)
+    patience.add(held("later", duplicate_attempt=1), BODY, time.monotonic() + 100)
     assert patience.pause(1.0) == 1.0
-    patience.add(held("soon", turn=1), BODY, time.monotonic() + 0.5)
+    patience.add(held("soon", duplicate_attempt=1), BODY, time.monotonic() + 0.5)
     assert 0 < patience.pause(1.0) <= 0.5
 
 
 def test_some_or_all_are_taken_back(patience: DuplicateHold, held: MakeJob) -> None:
-    first, second, third = (held(name, turn=1) for name in "abc")
+    first, second, third = (held(name, duplicate_attempt=1) for name in "abc")
     for job in (first, second, third):
         patience.add(job, BODY, PASSED)
     assert patience.take_back({second.delivery.id, 99}) == [second]

@@ -373,7 +373,7 @@ def test_a_result_of_last_time_is_not_that_of_what_follows(
 
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize(
-    ("turn", "state", "how"),
+    ("duplicate_attempt", "state", "how"),
     [
         *((turn, state, "tail") for turn in (1, 4) for state in AT_IT),
         *((5, state, "ack") for state in AT_IT),
@@ -381,12 +381,12 @@ def test_a_result_of_last_time_is_not_that_of_what_follows(
     ],
 )
 def test_a_possible_second_copy_waits_for_who_is_at_it(
-    turn: int, lost: bool, state: str, how: str, app: App, runner: Runner, make_job: MakeJob
+    duplicate_attempt: int, lost: bool, state: str, how: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
     """For some time: it may be its own state, or that of one who is dead."""
     ran: list[int] = []
     app.task(lambda: ran.append(1), name="once")
-    job = make_job("once", redelivered=1 + lost, turn=turn)
+    job = make_job("once", redelivered=1 + lost, duplicate_attempt=duplicate_attempt)
     if state:
         app.backend.write([TaskState(TaskUUID=job.sig.UUID, State=state)])
     commit = runner.run(job)
@@ -401,7 +401,7 @@ def test_a_possible_second_copy_of_a_retry_that_was_tried(
     created: str, how: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
     """PENDING since this retry was due is another retry's: that one may be all there is to do."""
-    job = make_job("nothing", redelivered=1, turn=1, ETA="2026-01-02T03:04:05Z")
+    job = make_job("nothing", redelivered=1, duplicate_attempt=1, ETA="2026-01-02T03:04:05Z")
     pending = TaskState(TaskUUID=job.sig.UUID, State=PENDING, CreatedAt=f"2026-01-02T03:04:{created}Z")
     app.backend.write([pending])
     commit = runner.run(job)

@@ -19,7 +19,7 @@ from gearmesh.transports.amqp.frames import Delivered, read_properties
 from gearmesh.transports.amqp.inspection import Inspector
 from gearmesh.transports.amqp.message import Message, body_of
 from gearmesh.transports.amqp.poison_records import PoisonRecords
-from gearmesh.transports.amqp.publisher import turn_of
+from gearmesh.transports.amqp.publisher import duplicate_attempt_of
 from gearmesh.transports.amqp.subscription import FetchedMessage, Subscription
 from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
@@ -296,13 +296,13 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
 
     def _hold(self, delivered: Delivered, properties: Mapping[str, Any], body: bytes, queue: str) -> Unacked:
         self.tags.delivered(delivered.tag)
-        turn = turn_of(properties)
+        attempt = duplicate_attempt_of(properties)
         delivery = Delivery(
             queue=queue,
             consumer=self.consumer,
             id=self.ledger.new_id(body),
-            redelivered=_lost_before(delivered, properties) + (turn > 0),
-            turn=turn,
+            redelivered=_lost_before(delivered, properties) + (attempt > 0),
+            duplicate_attempt=attempt,
         )
         held = Unacked(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
         self.ledger.add(held)

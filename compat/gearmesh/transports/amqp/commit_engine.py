@@ -170,8 +170,8 @@ class CommitEngine:
         for name in _DEATH_HEADERS:
             headers.pop(name, None)
         if how == "tail":
-            if settle.delivery.turn:
-                headers[DUPLICATE_ATTEMPT_HEADER] = settle.delivery.turn + 1
+            if settle.delivery.duplicate_attempt:
+                headers[DUPLICATE_ATTEMPT_HEADER] = settle.delivery.duplicate_attempt + 1
             if held.recorded:
                 headers[LOST_HEADER] = True
             return [self._copy(held, queue, headers)]
@@ -300,7 +300,7 @@ class CommitEngine:
 
 def _run_beside(delivery: Delivery) -> bool:
     """Who lost a redelivered message may have run it to the end while it ran here; or who was at the first copy."""
-    return delivery.redelivered > (delivery.turn > 0) or delivery.turn > 1
+    return delivery.redelivered > (delivery.duplicate_attempt > 0) or delivery.duplicate_attempt > 1
 
 
 def _headers(body: bytes) -> dict[str, Any] | None:

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["BACKUP_HEADER", "DUPLICATE_ATTEMPT_HEADER", "ConfirmingPublisher", "repeated", "turn_of"]
+__all__ = [
+    "BACKUP_HEADER",
+    "DUPLICATE_ATTEMPT_HEADER",
+    "ConfirmingPublisher",
+    "duplicate_attempt_of",
+    "repeated",
+]
 
 #: Header of a message that may have been sent before: how often it is met, with this time.
 DUPLICATE_ATTEMPT_HEADER: Final = "x-gearmesh-again"
@@ -351,10 +357,10 @@ def _later(spare: OutgoingMessage, now: int) -> OutgoingMessage:
     return replace(spare, headers={**(spare.headers or {}), BACKUP_HEADER: about})
 
 
-def turn_of(properties: Mapping[str, Any]) -> int:
+def duplicate_attempt_of(properties: Mapping[str, Any]) -> int:
     """How often a message that may have been sent before is met, with this time; 0: it was sent once."""
-    turn = (properties.get("application_headers") or {}).get(DUPLICATE_ATTEMPT_HEADER, 0)
-    return max(0, int(turn)) if isinstance(turn, int) else 1
+    attempt = (properties.get("application_headers") or {}).get(DUPLICATE_ATTEMPT_HEADER, 0)
+    return max(0, int(attempt)) if isinstance(attempt, int) else 1
 
 
 def _names(batch: Sequence[OutgoingMessage], which: Sequence[int]) -> str:
