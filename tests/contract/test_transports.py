@@ -110,7 +110,7 @@ class TestRedisTransport(TransportContract):
         )
         with redis.Redis.from_url(redis_url) as go:
             go.set(CHORD_MUTEX, "go", nx=True, px=8000)
-            assert here.verbs.commit([commit]) == ["busy"]
+            assert here.verbs.commit([commit]) == ["retry_all"]
             assert here.verbs.pending(f"{queue}_callback") == []
             go.delete(CHORD_MUTEX)
         assert here.verbs.commit([commit]) == ["done"]

@@ -77,7 +77,7 @@ class Flusher:
         """
         busy, finals = self._groups.look(commits)
         self._unwritten = set(busy)
-        outcomes: list[Outcome | None] = ["busy" if i in busy else None for i in range(len(commits))]
+        outcomes: list[Outcome | None] = ["retry_all" if i in busy else None for i in range(len(commits))]
         todo = [(i, commit) for i, commit in enumerate(commits) if i not in busy]
         lost = self._lost(todo)
         for i in lost:
@@ -98,7 +98,7 @@ class Flusher:
             won = False
             if i in asking or commit.trigger is not None:
                 outcomes[i], won = self._chord(commit, finals.get(i))
-                if outcomes[i] == "waiting" and commit.trigger is not None:
+                if outcomes[i] == "retry_unwritten" and commit.trigger is not None:
                     self._unwritten.add(i)
             if outcomes[i] is None:
                 publishes = commit.publishes
@@ -151,7 +151,7 @@ class Flusher:
             if trigger is None or not self._backend.trigger(trigger.group_uuid, trigger.by):
                 return None, False
         except ChordBusy:
-            return "waiting", False
+            return "retry_unwritten", False
         except BackendError as exc:
             log.error("%s: its chord will not fire", exc)
             return None, False

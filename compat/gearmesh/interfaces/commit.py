@@ -123,14 +123,14 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fresh: bool = False
 
 
-Outcome = Literal["done", "lost", "complete", "busy", "waiting", "expired"]
+Outcome = Literal["done", "lost", "complete", "retry_all", "retry_unwritten", "expired"]
 """What became of a Commit.
 
 ``done``      everything happened (now, or in an earlier attempt whose reply was lost);
 ``lost``      the lease was gone, nothing happened;
 ``complete``  written but not settled: the chord's group is complete, trigger it;
-``busy``      not done: another worker has the chord's trigger or its group in hand, commit it again in a few ms;
-``waiting``   the same, but its states are written: commit the rest again;
+``retry_all`` not done: another worker has the chord's trigger or its group in hand, commit it again in a few ms;
+``retry_unwritten`` the same, but its states are written: commit the rest again;
 ``expired``   done, and what was to be set aside is a dead letter, since it was older than ``max_age``.
 """
 

@@ -37,7 +37,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "g": "done",
     "0": "lost",
     "c": "complete",
-    "b": "busy",
+    "b": "retry_all",
     "x": "expired",
 }
 

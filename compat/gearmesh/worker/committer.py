@@ -246,9 +246,9 @@ class Committer:
         for (commit, job), outcome in zip(items, outcomes, strict=True):
             if outcome == "complete" and job is not None:
                 again.append((self._fire(job, commit), job))
-            elif outcome == "busy":
+            elif outcome == "retry_all":
                 self._busy.append((commit, job))
-            elif outcome == "waiting":
+            elif outcome == "retry_unwritten":
                 self._busy.append((msgspec.structs.replace(commit, states=()), job))
             else:
                 if commit.settle is not None and commit.settle.how != "keep":

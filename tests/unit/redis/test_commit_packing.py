@@ -344,7 +344,7 @@ def test_outcomes_are_in_the_order_of_the_commits_though_heads_go_last() -> None
         ("g", "done"),
         ("0", "lost"),
         ("c", "complete"),
-        ("b", "busy"),
+        ("b", "retry_all"),
         ("x", "expired"),
     ],
 )
