@@ -20,7 +20,7 @@ log = logging.getLogger("gearmesh.celery")
 class Consumer(CeleryConsumer):  # type: ignore[misc]
     """``worker_consumer = "gearmesh.celery:Consumer"``.
 
-    A task that is not registered here is offered to others: to the queue's tail at once, then set aside for growing
+    A task that is not registered here is offered to others: to the queue's tail at once, then parked for growing
     times, at last a dead letter. What cannot be read is a dead letter at once. ``gearmesh dead`` lists these.
     """
 
@@ -62,7 +62,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
                 "task %s is not registered in this worker: its message is dropped, as its sender asked", name
             )
             message.ack_log_error(log, self.connection_errors)
-        elif not self._settle(message, "aside", name, self.bridge.unregistered_max_age):
+        elif not self._settle(message, "park", name, self.bridge.unregistered_max_age):
             super().on_unknown_task(body, message, exc)
             return
         else:

@@ -47,7 +47,7 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     ``keep``   it goes on being held; the commit happens only if it still is;
     ``head``   put back where it was, before all others (not started, or refused);
     ``tail``   put back behind all others, unchanged;
-    ``aside``  for a name not registered here: to the tail once at once, then set aside for
+    ``park``   for a name not registered here: to the tail once at once, then parked for
                50 ms, doubling to 30 s, and after ``max_age`` seconds a dead letter; ``reason`` is
                that name;
     ``later``  to the tail at ``at_ns``, unix ns by the server's clock; nobody sees it until then;
@@ -55,7 +55,7 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     """
 
     delivery: Delivery
-    how: Literal["ack", "keep", "head", "tail", "aside", "later", "dead"] = "ack"
+    how: Literal["ack", "keep", "head", "tail", "park", "later", "dead"] = "ack"
     reason: str = ""
     max_age: float = 86400.0
     at_ns: int = 0
@@ -131,7 +131,7 @@ Outcome = Literal["done", "lost", "complete", "retry_all", "retry_unwritten", "e
 ``complete``  written but not settled: the chord's group is complete, trigger it;
 ``retry_all`` not done: another worker has the chord's trigger or its group in hand, commit it again in a few ms;
 ``retry_unwritten`` the same, but its states are written: commit the rest again;
-``expired``   done, and what was to be set aside is a dead letter, since it was older than ``max_age``.
+``expired``   done, and what was to be parked is a dead letter, since it was older than ``max_age``.
 """
 
 

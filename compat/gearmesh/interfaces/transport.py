@@ -264,7 +264,7 @@ class SupportsInspection(Protocol):
         """How many messages of ``queue`` are where. Changes nothing; a queue that is not there has none."""
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Delete what waits in ``queue`` or is set aside; how many there were. What consumers hold stays theirs.
+        """Delete what waits in ``queue`` or is parked; how many there were. What consumers hold stays theirs.
 
         Args:
             gone: takes the messages that were deleted, in batches. None: they are not read, which is much faster.

@@ -30,7 +30,7 @@ log = logging.getLogger("gearmesh.redis")
 MAX_ENTRIES = 256
 MAX_BYTES = 1 << 20
 
-_SETTLE_CODES = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "aside": 4, "dead": 5, "later": 6}
+_SETTLE_CODES = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "park": 4, "dead": 5, "later": 6}
 _OUTCOMES: dict[str, Outcome] = {
     "1": "done",
     "t": "done",
@@ -268,7 +268,7 @@ class CommitScript:
     def _settling(settle: Settle, keys: QueueKeys) -> tuple[Any, ...]:
         delivery = settle.delivery
         recovered = keys.recovered if delivery.redelivered else ""
-        if settle.how == "aside":
+        if settle.how == "park":
             member = f"{delivery.consumer}/{delivery.id}"
             age = int(settle.max_age * 1000)
             dead = (keys.dead, keys.dead_entry, settle.reason)

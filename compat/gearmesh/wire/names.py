@@ -291,7 +291,7 @@ def amqp_dead(queue: str) -> str:
 
 
 def amqp_wait(ms: int, queue: str) -> str:
-    """The queue in which what was set aside waits, and expires into ``queue``."""
+    """The queue in which what was parked waits, and expires into ``queue``."""
     return f"gearmesh:wait:{ms}:{queue}"
 
 

@@ -253,7 +253,7 @@ class Committer:
             else:
                 if commit.settle is not None and commit.settle.how != "keep":
                     self._jobs.pop(commit.settle.delivery.id, None)
-                    if commit.settle.how in ("aside", "dead"):
+                    if commit.settle.how in ("park", "dead"):
                         self._set_aside(commit.settle.delivery, outcome)
                 if outcome == "lost" and job is not None and not repeated:
                     log.warning(

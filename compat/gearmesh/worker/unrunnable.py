@@ -78,7 +78,7 @@ class UnrunnableMessages:
             self._parking[delivery.id] = sig
         fate = f"parked, offered to other workers, and become dead letters after {duration(self._max_age)}"
         self._count(delivery.queue, sig.Name, fate)
-        return Commit(settle=Settle(delivery, "aside", sig.Name, self._max_age))
+        return Commit(settle=Settle(delivery, "park", sig.Name, self._max_age))
 
     def refuse(self, body: bytes, delivery: Delivery, why: Exception) -> Commit:
         """The commit that makes an undecodable message a dead letter."""

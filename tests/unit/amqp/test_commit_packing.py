@@ -534,7 +534,7 @@ def test_a_dead_letter_says_why_and_when(engine: Engine, broker: Broker) -> None
 def aside(engine: Engine, header: str | None, *, max_age: float = 3600) -> str:
     """Set a message aside that came with this header; return the outcome."""
     held = engine.deliver(headers=None if header is None else {"x-gearmesh-aside": header, "trace": "x"})
-    (outcome,) = engine.commit([settle(held, "aside", reason="odd", max_age=max_age)])
+    (outcome,) = engine.commit([settle(held, "park", reason="odd", max_age=max_age)])
     return outcome
 
 
@@ -681,7 +681,7 @@ def test_deliveries_that_were_not_begun_are_put_back_without_a_commit(engine: En
     assert engine.ledger.held == {helds[0].delivery.id: helds[0]}
 
 
-kinds = st.sampled_from(["ack", "keep", "head", "tail", "aside", "later", "dead"])
+kinds = st.sampled_from(["ack", "keep", "head", "tail", "park", "later", "dead"])
 
 
 @given(st.lists(kinds, max_size=12), st.randoms(use_true_random=False))
@@ -695,7 +695,7 @@ def test_each_delivery_is_settled_as_it_should_be_and_no_message_is_ever_nowhere
     pairs = list(zip(helds, hows, strict=True))
     random.shuffle(pairs)
     assert engine.commit([settle(held, how) for held, how in pairs]) == ["done"] * len(pairs)
-    copied = [held.body for held, how in pairs if how in ("tail", "aside", "later", "dead")]
+    copied = [held.body for held, how in pairs if how in ("tail", "park", "later", "dead")]
     assert [item.body for item in broker.published] == copied, "in the order of the commits"
     kept = [held.tag for held, how in pairs if how == "keep"]
     put_back = [held.tag for held, how in pairs if how == "head"]

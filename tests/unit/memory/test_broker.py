@@ -43,7 +43,7 @@ def publish(*bodies: bytes, queue: str = "q", **fields: Any) -> Commit:
         ("ack", {}),
         ("head", {"pending": 1}),
         ("tail", {"pending": 1}),
-        ("aside", {"pending": 1}),
+        ("park", {"pending": 1}),
         ("later", {"aside": 1}),
         ("dead", {"dead": 1}),
     ],

@@ -35,7 +35,7 @@ def waiting(line: MemoryQueue) -> list[bytes]:
 
 
 def aside(max_age: float = 100, reason: str = "add") -> Settle:
-    return Settle(Delivery(queue="q", consumer="c", id=1), "aside", reason, max_age)
+    return Settle(Delivery(queue="q", consumer="c", id=1), "park", reason, max_age)
 
 
 # -- order

@@ -87,7 +87,7 @@ def test_each_way_to_settle_brings_the_keys_it_needs(how: Any, number: int, sett
     assert (entry.how, entry.settling) == (number, expected)
 
 
-@pytest.mark.parametrize("how", ["keep", "ack", "head", "tail", "aside", "dead", "later"])
+@pytest.mark.parametrize("how", ["keep", "ack", "head", "tail", "park", "dead", "later"])
 def test_the_count_of_losses_is_at_hand_for_a_delivery_that_was_lost_before(how: Any) -> None:
     entry = sent(Commit(settle=Settle(delivery(redelivered=1), how)))
     assert entry.settling[1] == KEYS.recovered.encode()
@@ -328,7 +328,7 @@ def test_put_back_messages_stand_at_the_head_in_their_order(hows: list[Any], ran
 
 def test_outcomes_are_in_the_order_of_the_commits_though_heads_go_last() -> None:
     client: Any = Recorder("10x")
-    commits = [settle("head", 1), settle("ack", 2), settle("aside", 3)]
+    commits = [settle("head", 1), settle("ack", 2), settle("park", 3)]
     assert script().commit(client, commits, atomic=False) == ["expired", "done", "lost"]
     assert [entry.id for entry in client.entries] == [b"2", b"3", b"1"]
 

@@ -160,7 +160,7 @@ class Inspect(TransportFixtures):
         for _ in range(
             6
         ):  # the first time they go to the tail at once, the last time they are away for 800 ms
-            taker.settle(*taker.take(2), how="aside")
+            taker.settle(*taker.take(2), how="park")
         parked = eventually(lambda: found if len(found := lists.parked(queue, 10)) == 2 else None)
         assert parked is not None
         assert sorted(each.body for each in parked) == sorted(bodies)
@@ -182,7 +182,7 @@ class Inspect(TransportFixtures):
         producer.publish(queue, signature(queue))
         taker = tap(queue, prefetch=1)
         for _ in range(2):
-            taker.settle(*taker.take(1), how="aside")
+            taker.settle(*taker.take(1), how="park")
         (message,) = taker.take(1)
         assert lists.parked(queue, 10) == [], "a worker holds it"
         taker.settle(message)

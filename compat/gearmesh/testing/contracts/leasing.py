@@ -98,7 +98,7 @@ class Leasing(TransportFixtures):
         (message,) = zombie.take(1)
         reaper = tap(queue, prefetch=1, lease=LEASE / 2)
         (again,) = reaper.take(1)
-        for how in ("ack", "head", "tail", "aside", "dead"):
+        for how in ("ack", "head", "tail", "park", "dead"):
             commit = Commit(
                 publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery, how)
             )

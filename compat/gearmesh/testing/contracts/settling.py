@@ -27,7 +27,7 @@ class Settling(TransportFixtures):
         here = tap(queue, prefetch=1)
         (message,) = here.take(1)
         here.settle(message)
-        for how in ("ack", "head", "tail", "aside", "dead"):
+        for how in ("ack", "head", "tail", "park", "dead"):
             assert here.settle(message, how=how) == ["lost"]
         assert here.verbs.pending(queue) == []
         assert here.verbs.dead_letters(queue) == []
@@ -119,7 +119,7 @@ class Settling(TransportFixtures):
     def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown", b"other")
         here = tap(queue, prefetch=1)
-        assert here.settle(*here.take(1), how="aside") == ["done"]
+        assert here.settle(*here.take(1), how="park") == ["done"]
         here.stop()
         assert here.verbs.pending(queue) == [b"other", b"unknown"], "the first time: to the tail, at once"
         here.start()
@@ -128,7 +128,7 @@ class Settling(TransportFixtures):
             (message,) = here.take(1)
             assert message.body == b"unknown"
             started = time.monotonic()
-            here.settle(message, how="aside")
+            here.settle(message, how="park")
             waiting = here.verbs.pending(queue)
             assert waiting == [] or time.monotonic() - started > pause, "looked at after it had come back"
             (message,) = here.take(1)
@@ -142,7 +142,7 @@ class Settling(TransportFixtures):
         for _ in range(3):
             messages = here.take(20)
             assert sorted(message.body for message in messages) == sorted(bodies)
-            here.settle(*messages, how="aside")
+            here.settle(*messages, how="park")
 
     def test_aside_becomes_a_dead_letter(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown")
@@ -153,7 +153,7 @@ class Settling(TransportFixtures):
             assert time.monotonic() - started < 20
             here.drain()
             while here.got:
-                outcomes = here.settle(here.got.popleft(), how="aside", max_age=0.3)
+                outcomes = here.settle(here.got.popleft(), how="park", max_age=0.3)
         assert outcomes == ["expired"], "whoever set it aside knows that it is a dead letter"
         assert time.monotonic() - started >= 0.25
         (letter,) = here.verbs.dead_letters(queue)

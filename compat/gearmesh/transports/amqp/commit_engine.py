@@ -95,7 +95,7 @@ class CommitEngine:
                     copies = self._copies(settle, held, now)
                     batch += copies
                     if (
-                        settle.how == "aside"
+                        settle.how == "park"
                         and copies[0].routing_key == self.topology.dead(settle.delivery.queue).name
                     ):
                         outcomes[i] = "expired"
@@ -177,7 +177,7 @@ class CommitEngine:
             return [self._copy(held, queue, headers)]
         if how == "later":
             return [self._after(held, queue, headers, (settle.at_ns - now) / 1e9)]
-        if how == "aside":
+        if how == "park":
             return [self._aside(settle, held, headers, now)]
         if how == "dead":
             return [self._dead_letter(held, queue, headers, settle.reason, now)]

@@ -39,7 +39,7 @@ class QueueInventory:
         )
 
     def count(self, queue: str) -> QueueCounts:
-        """What is held, and what is set aside in one of many queues, is not told."""
+        """What is held, and what is parked in one of many queues, is not told."""
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
             pending, consumers = declarer.look(queue) or (0, 0)

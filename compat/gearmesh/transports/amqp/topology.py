@@ -16,7 +16,7 @@ from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, 
 
 __all__ = ["Topology", "round_up"]
 
-#: Durations per power of ten in which what is set aside may wait.
+#: Durations per power of ten in which what is parked may wait.
 WAIT_STEPS_PER_DECADE: Final = 10
 #: Milliseconds after which a queue of ours that nobody uses any more is gone.
 UNUSED_QUEUE_TTL_MS: Final = 600_000

@@ -183,7 +183,7 @@ class Broker:
             line.put(item, head=True)
         elif settle.how == "tail":
             line.put(item)
-        elif settle.how == "aside":
+        elif settle.how == "park":
             if line.set_aside(item, settle, time.monotonic(), time.time()):
                 return "expired"
         elif settle.how == "later":
@@ -259,7 +259,7 @@ class Broker:
             return self.line(queue).parked(limit, time.monotonic(), time.time())
 
     def purge(self, queue: str) -> list[bytes]:
-        """Delete what waits or is set aside; the messages."""
+        """Delete what waits or is parked; the messages."""
         with self.changed:
             return self.line(queue).purge()
 

@@ -29,7 +29,7 @@ class StoredMessage:
     #: As ``redelivered`` and ``suspect`` of a Delivery.
     lost: int = 0
     suspect: float = -1
-    #: Monotonic time of its first "aside", or None; how often it was set aside since.
+    #: Monotonic time of its first "aside", or None; how often it was parked since.
     met: float | None = None
     rounds: int = 0
 
@@ -109,7 +109,7 @@ class MemoryQueue:
         return item
 
     def purge(self) -> list[bytes]:
-        """Forget what waits or is set aside; the messages. What is held stays held."""
+        """Forget what waits or is parked; the messages. What is held stays held."""
         gone = [item.body for item in self] + [item.body for _, _, item in self._aside]
         self._waiting.clear()
         self._aside.clear()
@@ -177,7 +177,7 @@ class MemoryQueue:
         self.beats.pop(consumer, None)
         return len(theirs)
 
-    # -- set aside and dead -----------------------------------------------------------------------
+    # -- parked and dead -----------------------------------------------------------------------
 
     def set_aside(self, item: StoredMessage, settle: Settle, now: float, unix: float) -> bool:
         """To the tail at the first meeting; later out of the way for a while; at last a dead letter: then True."""
@@ -214,7 +214,7 @@ class MemoryQueue:
         return self._aside[0][0] if self._aside else None
 
     def return_aside(self, now: float) -> None:
-        """Let what was set aside long enough wait again, behind all others."""
+        """Let what was parked long enough wait again, behind all others."""
         while self._aside and self._aside[0][0] <= now:
             self.put(heapq.heappop(self._aside)[2])
 

@@ -302,7 +302,7 @@ class Channel(Fetcher, ConnectionMixin):
                 outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
             ):
                 forget(settle.delivery.id, None)
-                if settle.how in ("aside", "later"):
+                if settle.how in ("park", "later"):
                     self.ledger.set_aside()
         return outcomes
 

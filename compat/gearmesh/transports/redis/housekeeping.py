@@ -1,4 +1,4 @@
-"""What a consuming channel does by the clock: heartbeats, reaping, delayed messages, those set aside."""
+"""What a consuming channel does by the clock: heartbeats, reaping, delayed messages, those parked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Housekeeping"]
 
-#: Seconds between looks at what other consumers may have set aside.
+#: Seconds between looks at what other consumers may have parked.
 PARKED_CHECK_INTERVAL_S = 5.0
 #: Milliseconds for which returned messages are left to others.
 GRACE_MS = 50
@@ -122,7 +122,7 @@ class Housekeeping:
         return pause
 
     def _return_to(self, queue: str) -> int:
-        """Return messages that were set aside; ms until the next one is due, -1: there are none."""
+        """Return messages that were parked; ms until the next one is due, -1: there are none."""
         channel = self._channel
         keys = channel.keys(queue)
         if not channel.redis.exists(keys.aside):

@@ -17,7 +17,7 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
 
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)
-        #: when something set aside through any channel is due, by the monotonic clock
+        #: when something parked through any channel is due, by the monotonic clock
         self.aside_due = float("inf")
         #: queues anything was ever fetched from
         self.queues: set[str] = set()
@@ -41,7 +41,7 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
         return any(waited == queue for _, waited in list(self.waits))
 
     def set_aside(self) -> None:
-        """Something was set aside: it is due in 50 ms at the earliest. Any thread."""
+        """Something was parked: it is due in 50 ms at the earliest. Any thread."""
         due = time.monotonic() + 0.05
         if due < self.aside_due:
             self.aside_due = due
