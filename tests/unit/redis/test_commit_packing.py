@@ -70,7 +70,7 @@ def test_an_ordinary_ack_says_the_delivery_and_nothing_else() -> None:
         ("head", 2, ["q", ""]),
         ("tail", 3, ["q", ""]),
         (
-            "aside",
+            "park",
             4,
             [
                 "q", "", KEYS.seen, KEYS.aside, "c/7", 86_400_000, KEYS.dead, KEYS.dead_entry, "why",
