@@ -459,7 +459,13 @@ def test_what_only_celery_knows_travels_under_the_same_names() -> None:
     assert (celery_message.CELERY_HEADER, celery_message.ORIGIN_HEADER) == ("celery", "gearmesh")
     assert celery_message._PackedHeader.__struct_encode_fields__ == tuple("nhakerpdcig")
     steps = celery_steps
-    assert (steps.RAW, steps.GO, steps.APPLY, steps.CHORD, steps.FAILED) == (
+    assert (
+        steps.RAW_STEP_TYPE,
+        steps.GO_STEP_TYPE,
+        steps.APPLY_TASK,
+        steps.CHORD_TASK,
+        steps.FAILED_TASK,
+    ) == (
         "gearmesh.raw",
         "gearmesh.go",
         "gearmesh.apply",

@@ -27,8 +27,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     have been killed for another reason; -1: there is no suspicion. Zero: a process died while it ran this among
     others, so it is to be run alone.
     ``overdue``: its process was killed since it ran into its hard time limit, and nobody has settled it yet.
-    ``duplicate_attempt``: zero: as far as one knows this message was sent once. Else its sender could not know (it counts as lost
-    once more, too), and this is the turn-th time that it is met: settled ``tail`` it comes with the next number.
+    ``duplicate_attempt`` is 0 normally. It is positive if the publisher does not know whether an earlier copy reached
+    the broker (``redelivered`` counts that, too), and tells how often consumers have received this possible duplicate:
+    settled ``tail`` it comes with the next number.
     """
 
     queue: str

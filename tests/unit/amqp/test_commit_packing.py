@@ -577,7 +577,22 @@ def test_it_is_met_twice_before_it_is_a_dead_letter(engine: Engine, broker: Brok
     assert aside(engine, f"{NOW_MS} 0", max_age=0) == "expired"
 
 
-@pytest.mark.parametrize("header", ["", "x", "12", "12 ", "12 x", "-12 3", "12 3 4"])
+@pytest.mark.parametrize(
+    "header",
+    ["", "x", "12", "12 ", "12 x", "-12 3", "12 3 4", "² 1", "1 ²", "9" * 5000 + " 1"],
+    ids=[
+        "empty",
+        "text",
+        "one",
+        "space",
+        "half",
+        "negative",
+        "three",
+        "no digit",
+        "no digit, either",
+        "too long",
+    ],
+)
 def test_a_header_that_says_nothing_counts_as_a_first_meeting(
     engine: Engine, broker: Broker, header: str
 ) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -24,10 +25,19 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.poison_records import PoisonRecords
     from gearmesh.transports.amqp.topology import Topology
 
-__all__ = ["DEAD_AT_HEADER", "DEAD_REASON_HEADER", "LOST_HEADER", "PARKED_HEADER", "CommitEngine"]
+__all__ = [
+    "DEAD_AT_HEADER",
+    "DEAD_REASON_HEADER",
+    "LOST_HEADER",
+    "PARKED_HEADER",
+    "CommitEngine",
+    "first_met",
+]
 
 #: Headers of ours; Go looks at none. When a name was first met that nobody knew, unix ms; rounds since.
 PARKED_HEADER: Final = "x-gearmesh-aside"
+#: Any producer may write this header. ``int`` refuses some of the digits that Unicode has, and overlong numbers.
+_PARKED: Final = re.compile("([0-9]{1,18}) ([0-9]{1,18})")
 #: Of a dead letter: why, and when, unix ms.
 DEAD_REASON_HEADER: Final = "x-gearmesh-reason"
 DEAD_AT_HEADER: Final = "x-gearmesh-died"
@@ -207,10 +217,7 @@ class CommitEngine:
 
     def _aside(self, settle: Settle, held: Unacked, headers: dict[str, Any], now: int) -> OutgoingMessage:
         queue = settle.delivery.queue
-        met, _, rounds = str(headers.get(PARKED_HEADER) or "").partition(" ")
-        first, turn = (
-            (int(met), int(rounds)) if met.isdigit() and rounds.isdigit() else (now // 1_000_000, -1)
-        )
+        first, turn = first_met(headers) or (now // 1_000_000, -1)
         if turn >= 0 and now // 1_000_000 - first >= settle.max_age * 1000:
             headers.pop(PARKED_HEADER, None)
             reason = f"no worker has registered the task {settle.reason}".rstrip()
@@ -296,6 +303,12 @@ class CommitEngine:
                     link.barrier(tags)
             link.close_if_settled()
         return lost
+
+
+def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Read :data:`PARKED_HEADER`: unix ms of the first meeting, and rounds since. None: it is missing, or damaged."""
+    match = _PARKED.fullmatch(str(headers.get(PARKED_HEADER) or ""))
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _run_beside(delivery: Delivery) -> bool:

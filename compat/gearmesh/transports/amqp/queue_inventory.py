@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.transport import DeletedCallback, ParkedMessage, QueueCounts
-from gearmesh.transports.amqp.commit_engine import PARKED_HEADER
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead
 
@@ -121,7 +120,3 @@ def _leads_to(body: bytes, topology: Topology) -> str:
 
 def _first_met(message: Any) -> float | None:
     """Unix seconds at which a worker without its task first got this message; None: it waits for another reason."""
-    met = str((message.properties.get("application_headers") or {}).get(PARKED_HEADER) or "").partition(" ")[
-        0
-    ]
-    return int(met) / 1000 if met.isdigit() else None
