@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.transport import DeletedCallback, ParkedMessage, QueueCounts
+from gearmesh.transports.amqp.commit_engine import first_met
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead
 
@@ -120,3 +121,5 @@ def _leads_to(body: bytes, topology: Topology) -> str:
 
 def _first_met(message: Any) -> float | None:
     """Unix seconds at which a worker without its task first got this message; None: it waits for another reason."""
+    met = first_met(message.properties.get("application_headers") or {})
+    return None if met is None else met[0] / 1000
