@@ -9,7 +9,7 @@ REDIS   = $(shell command -v redis-server 2>/dev/null)
 RABBIT  = $(wildcard /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server)
 MEMCACHED = $(shell command -v memcached 2>/dev/null)
 # mongod comes with the test dependencies; this fails where libraries that it needs are missing.
-MONGOD  = "$$($(BIN)/python -c 'from gearmesh.testing.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
+MONGOD  = "$$($(BIN)/python -c 'from tests.support.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
 
 # The number of processes that run the tests. Most tests wait: two for each core of a small machine.
 PROCESSES ?= 4

@@ -16,9 +16,7 @@ import redis
 from pymemcache.client.base import Client
 from tests.account import Account
 from tests.shown import ADDRESS
-
-from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import (
+from tests.support.servers import (
     Certificates,
     MemcachedServer,
     MongoServer,
@@ -28,6 +26,8 @@ from gearmesh.testing.servers import (
     RedisServer,
     ServerMissing,
 )
+
+from gearmesh.testing.proxy import Proxy
 
 
 def pytest_configure(config: pytest.Config) -> None:

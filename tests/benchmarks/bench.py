@@ -23,13 +23,14 @@ import redis
 
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
-from gearmesh.testing.servers import RabbitServer, RedisServer
 from gearmesh.wire.names import QueueKeys
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
 from bench_report import QUEUE, report
+from tests.support.servers import RabbitServer, RedisServer
 
 STAGE = "bench_stage"
 

@@ -15,10 +15,10 @@ from uuid import uuid4
 import amqp
 import redis
 from bench_report import QUEUE, report
+from tests.support.servers import RabbitServer
 
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.transports.amqp.frames import OutgoingMessage, Writer
 from gearmesh.wire import encode, types
 from gearmesh.wire.signature import Signature

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from tests.support.servers import MemcachedServer, MongoServer, RabbitServer, RedisServer
 
 from gearmesh.celery.setup import bridge_of
 from gearmesh.testing.peerproc import PeerProcess, python_peer
-from gearmesh.testing.servers import MemcachedServer, MongoServer, RabbitServer, RedisServer
 from gearmesh.wire.names import celery_meta
 
 from .processes import CeleryProcess

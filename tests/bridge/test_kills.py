@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import redis
+from tests.support.servers import RabbitServer, RedisServer
 
-from gearmesh.testing.servers import RabbitServer, RedisServer
 from gearmesh.testing.waiting import eventually
 
 from .processes import CeleryProcess

@@ -6,12 +6,12 @@ import json
 
 import pytest
 from celery import chord
+from tests.support.servers import RedisServer
+from tests.support.servers.certificates import Certificates
 
 from gearmesh.celery.checks import redis_of
 from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import ConfigError
-from gearmesh.testing.servers import RedisServer
-from gearmesh.testing.servers.certificates import Certificates
 
 from .processes import CeleryProcess
 from .project import make_app

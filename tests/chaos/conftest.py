@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from gearmesh.testing.servers import RedisServer
+from tests.support.servers import RedisServer
 
 from .harness import Site
 from .rough import rough  # noqa: F401

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from tests.support.servers import RedisServer
 
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.names import QueueKeys
 

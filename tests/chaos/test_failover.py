@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import redis
+from tests.support.servers import RedisCluster, RedisSentinels, RedisServer
 
 from gearmesh import App, PublishError, chain
 from gearmesh.config import Config, RedisConfig
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
-from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import RedisTarget, parse

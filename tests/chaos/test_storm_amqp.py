@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from tests.support.servers import RabbitServer, RedisServer
 
 from gearmesh import App, TaskFailed
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RabbitServer, RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 

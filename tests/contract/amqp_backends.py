@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.support.servers import RabbitServer
 
 from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.registry import open_backend
 from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts.store import an_int, make_state
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.wire.state import SUCCESS, TaskState
 
 Open = Callable[..., AMQPBackend]

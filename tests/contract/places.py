@@ -9,12 +9,12 @@ from typing import Any
 import kombu
 import pytest
 import redis
+from tests.support.servers import Certificates, RedisCluster, RedisSentinels, RedisServer
 
 from gearmesh import App
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, RedisConfig
 from gearmesh.interfaces.backend import Backend
-from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer
 from gearmesh.transports.registry import open_connection
 
 #: Names of the fixtures below; the run's plain Redis is nowhere among them.

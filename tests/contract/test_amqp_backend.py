@@ -11,6 +11,7 @@ from pathlib import Path
 
 import amqp
 import pytest
+from tests.support.servers import RabbitServer
 
 from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.registry import open_backend as open_url
@@ -20,7 +21,6 @@ from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import an_int, make_state
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.codec import decode_state
 from gearmesh.wire.names import group_meta_queue

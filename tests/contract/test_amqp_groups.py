@@ -11,6 +11,7 @@ from uuid import uuid4
 import amqp
 import msgspec
 import pytest
+from tests.support.servers import RabbitServer
 
 from gearmesh.backends.amqp import AMQPBackend
 from gearmesh.backends.amqp.group_claims import GO_TAKE_TIMEOUT_S
@@ -20,7 +21,6 @@ from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Sett
 from gearmesh.testing.contracts.store import CREATED, run_all
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import chord_triggered_queue, group_lock_queue

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.contract.arrived import found
+from tests.support.servers import RabbitServer, free_port
 
 from gearmesh import App, AsyncResult, Retry, chain
 from gearmesh.backends.registry import open_backend
@@ -23,7 +24,6 @@ from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError, LocalProtocolError
 from gearmesh.interfaces.commit import Commit, Publish, Token
 from gearmesh.testing.contracts.support import Tap
-from gearmesh.testing.servers import RabbitServer, free_port
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp.frames import OutgoingMessage
 from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER

@@ -12,12 +12,12 @@ from typing import Any
 
 import amqp
 import pytest
+from tests.support.servers import RabbitServer
 
 from gearmesh import App, Retry
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.interfaces.commit import Token
 from gearmesh.testing.contracts.support import Tap, signature
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp import delay_backups, publisher
 from gearmesh.transports.amqp.publisher import BACKUP_HEADER, DUPLICATE_ATTEMPT_HEADER

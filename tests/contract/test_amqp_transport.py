@@ -11,6 +11,7 @@ from typing import Any
 import amqp
 import kombu
 import pytest
+from tests.support.servers import RabbitServer
 
 from gearmesh import App
 from gearmesh.config import AMQPConfig, Config
@@ -18,7 +19,6 @@ from gearmesh.errors import ConfigError, PublishError
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp.declarer import MAX_DECLARATION_AGE_S
 from gearmesh.transports.amqp.topology import round_up

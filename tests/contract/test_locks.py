@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from tests.support.servers import RedisServer
 
 from gearmesh.errors import ConfigError, LockError
 from gearmesh.interfaces.lock import Claim, Lock
@@ -22,7 +23,6 @@ from gearmesh.locks.redis import RedisLock
 from gearmesh.locks.registry import open_lock as open_url
 from gearmesh.testing.contracts import LockContract
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer
 from gearmesh.wire.names import periodic_fired, periodic_lock
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "periodic_lock.json").read_text("utf-8"))

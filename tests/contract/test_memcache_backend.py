@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from pymemcache.client.base import Client
+from tests.support.servers import MemcachedServer
 
 from gearmesh.backends.memcache import MemcacheBackend
 from gearmesh.backends.registry import open_backend as open_url
@@ -22,7 +23,6 @@ from gearmesh.errors import BackendError, ChordBusy, Unstorable
 from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import an_int, make_state, run_all
-from gearmesh.testing.servers import MemcachedServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire import types
 from gearmesh.wire.codec import encode_group, encode_state

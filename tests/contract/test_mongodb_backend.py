@@ -21,6 +21,8 @@ import pytest
 from bson import Int64
 from bson.binary import Binary
 from tests.shown import shown
+from tests.support.servers import MongoServer
+from tests.support.servers.certificates import Certificates
 
 from gearmesh.backends.mongodb import MongoBackend
 from gearmesh.backends.registry import open_backend as open_url
@@ -29,8 +31,6 @@ from gearmesh.errors import BackendError, ConfigError, RemoteProtocolError, Unst
 from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
 from gearmesh.testing.contracts.store import CREATED, an_int, make_state
-from gearmesh.testing.servers import MongoServer
-from gearmesh.testing.servers.certificates import Certificates
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire import types
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskResult, TaskState

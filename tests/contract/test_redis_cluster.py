@@ -13,6 +13,7 @@ import kombu
 import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from tests.support.servers import RedisCluster
 
 from gearmesh import App, chain, chord, group
 from gearmesh.backends.registry import open_backend as open_url
@@ -24,7 +25,6 @@ from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.cluster_commits import ClusterCommitScript
 from gearmesh.testing.contracts import BackendContract, TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, TransportFixtures, signature
-from gearmesh.testing.servers import RedisCluster
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import CHORD_MUTEX, outbox, slot_tag

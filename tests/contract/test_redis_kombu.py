@@ -19,11 +19,11 @@ import pytest
 import redis
 from kombu.asynchronous import Hub
 from kombu.pidbox import Mailbox
+from tests.support.servers import RedisServer
 
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import signature
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.registry import open_connection

@@ -18,6 +18,7 @@ import pytest
 import redis
 from click.testing import CliRunner
 from redis.exceptions import ResponseError
+from tests.support.servers import RedisServer
 
 from gearmesh import App
 from gearmesh.backends.registry import open_backend
@@ -31,7 +32,6 @@ from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.testing.contracts.support import Connect, Tap, TransportFixtures, signature
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis.reaper import Reaper
 from gearmesh.transports.redis.transport import Transport

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from tests.support.servers import RedisCluster, RedisSentinels, RedisServer, free_port
 
 from gearmesh import App, chain, chord, group
 from gearmesh.config import RedisConfig
@@ -29,7 +30,6 @@ from gearmesh.testing.contracts.leasing import Leasing
 from gearmesh.testing.contracts.settling import Settling
 from gearmesh.testing.contracts.support import Connect
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisCluster, RedisSentinels, RedisServer, free_port
 from gearmesh.testing.waiting import eventually
 from gearmesh.worker import Worker
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import redis
 from click.testing import CliRunner
+from tests.support.servers import RedisServer, free_port
 
 from gearmesh import App
 from gearmesh.cli import main
 from gearmesh.errors import PublishError
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import connect
 from gearmesh.worker.worker import Worker

@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support.servers import MemcachedServer, MongoServer
 
 from gearmesh import App, TaskFailed, chain, chord, group, types
 from gearmesh.app.context import current
-from gearmesh.testing.servers import MemcachedServer, MongoServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import connect
 from gearmesh.wire.signature import Signature

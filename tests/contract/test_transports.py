@@ -14,6 +14,7 @@ from uuid import uuid4
 import kombu
 import pytest
 import redis
+from tests.support.servers import RedisServer, free_port
 
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import ConfigError
@@ -22,7 +23,6 @@ from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token, 
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.memory import Broker
 from gearmesh.transports.registry import open_connection

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.account import Account
+from tests.support.servers import RabbitServer, RedisServer
 
 from gearmesh.testing.peerproc import PeerProcess, python_peer
-from gearmesh.testing.servers import RabbitServer, RedisServer
 
 from .peers import Peers
 from .scenarios import Side

@@ -11,10 +11,10 @@ from typing import Any
 
 import amqp
 import pytest
+from tests.support.servers import RabbitServer
 
 from gearmesh import App, chord
 from gearmesh.errors import TaskFailed
-from gearmesh.testing.servers import RabbitServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.worker import Worker

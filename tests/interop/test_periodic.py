@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from tests.support.servers import RedisServer
 
 from gearmesh.testing.peerproc import PeerProcess
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 
 from .conftest import PEER

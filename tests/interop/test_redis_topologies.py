@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.servers import Certificates, RedisCluster, RedisSentinels, RedisServer
 
 from gearmesh.config import RedisConfig
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.testing.peerproc import PeerError, PeerProcess, python_peer
-from gearmesh.testing.servers import Certificates, RedisCluster, RedisSentinels, RedisServer
 from gearmesh.urls import RedisTarget, parse
 from gearmesh.wire.names import DELAYED_TASKS
 

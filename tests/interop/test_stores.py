@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from tests.support.servers import MemcachedServer, MongoServer
 
 from gearmesh.backends.registry import open_backend
 from gearmesh.testing.peerproc import PeerProcess
-from gearmesh.testing.servers import MemcachedServer, MongoServer
 from gearmesh.wire.state import PENDING, SUCCESS, TaskState
 
 from .conftest import SIDES

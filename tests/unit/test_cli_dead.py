@@ -6,11 +6,11 @@ import json
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.servers import free_port
 
 from gearmesh import App
 from gearmesh.cli import main
 from gearmesh.interfaces.commit import Commit, Publish, Settle
-from gearmesh.testing.servers import free_port
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.state import FAILURE, PENDING, TaskState
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.servers import RabbitServer, RedisServer
 
 from gearmesh.cli import main
-from gearmesh.testing.servers import RabbitServer, RedisServer
 
 #: Commands that need the broker.
 BROKER_COMMANDS: dict[str, tuple[str, ...]] = {

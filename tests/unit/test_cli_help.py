@@ -13,10 +13,10 @@ import click
 import psutil
 import pytest
 from click.testing import CliRunner
+from tests.support.servers import RedisServer
 
 from gearmesh.cli import main
 from gearmesh.cli.root import COMMANDS
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 from click.testing import CliRunner, Result
+from tests.support.servers import RedisServer
 
 from gearmesh import App
 from gearmesh.cli import main
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from gearmesh.cli import main
-from gearmesh.testing.servers import ServerMissing, find_redis_server
+from gearmesh.cli.local_redis import ServerMissing, find_redis_server
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_every_recorded_task_is_done_and_shown() -> None:
 def test_without_a_redis_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEARMESH_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("gearmesh.testing.servers.redis.find_spec", lambda name: None)
+    monkeypatch.setattr("gearmesh.cli.local_redis.find_spec", lambda name: None)
     with pytest.raises(ServerMissing):
         find_redis_server()
     result = CliRunner().invoke(main, ["demo"])

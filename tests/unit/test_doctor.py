@@ -15,13 +15,13 @@ import amqp
 import pytest
 import redis
 from click.testing import CliRunner
+from tests.support.servers import RabbitServer, RedisServer, free_port
 
 from gearmesh import App
 from gearmesh.cli import main
 from gearmesh.cli.checks import Case
 from gearmesh.cli.checks.schedules import schedules
 from gearmesh.scheduler import Scheduler
-from gearmesh.testing.servers import RabbitServer, RedisServer, free_port
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse

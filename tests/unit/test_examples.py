@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import missing
+from tests.support.servers import RedisServer, ServerMissing
 
-from gearmesh.testing.servers import RedisServer, ServerMissing
 from gearmesh.worker import Worker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -8,9 +8,9 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.support.servers import RedisServer, free_port
 
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer, free_port
 
 MakeProxy = Callable[..., Proxy]
 

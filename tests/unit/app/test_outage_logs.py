@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from tests.support.servers import RedisServer
 
 from gearmesh import App, PublishError, ResultTimeout
 from gearmesh.backoff import OutageLog
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.support.servers import free_port
 
 from gearmesh import App, TaskError
 from gearmesh.cli import main
 from gearmesh.errors import PublishError
 from gearmesh.interfaces.commit import Commit, Settle
-from gearmesh.testing.servers import free_port
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker import Worker
 

@@ -8,12 +8,12 @@ from datetime import datetime, timezone
 
 import pytest
 import redis
+from tests.support.servers import RedisServer
 
 from gearmesh import App, chord
 from gearmesh.scheduler import Scheduler
 from gearmesh.testing.clocks import SimulatedTime
 from gearmesh.testing.proxy import Proxy
-from gearmesh.testing.servers import RedisServer
 from gearmesh.testing.waiting import eventually
 
 QUEUE = "machinery_tasks"

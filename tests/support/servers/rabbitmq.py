@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from gearmesh.testing.servers.base import Server, ServerMissing, free_port
+from gearmesh.testing.servers import Server, ServerMissing, free_port
 
 __all__ = ["RabbitServer", "find_rabbitmq"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gearmesh.testing.servers.base import ServerMissing
+from gearmesh.testing.servers import ServerMissing
 
 __all__ = ["Certificates"]
 

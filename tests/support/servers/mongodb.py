@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from gearmesh.testing.servers.base import Server, ServerMissing
+from gearmesh.testing.servers import Server, ServerMissing
 
 __all__ = ["MongoServer", "find_mongod"]
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 
-from gearmesh.testing.servers.base import Server, ServerMissing
+from gearmesh.testing.servers import Server, ServerMissing
 
 __all__ = ["MemcachedServer", "find_memcached"]
 

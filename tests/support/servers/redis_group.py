@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import redis
+from tests.support.servers.certificates import Certificates
+from tests.support.servers.redis import RedisServer, find_tls_redis_server
 
+from gearmesh.cli.local_redis import find_redis_server
 from gearmesh.redis_client.cluster import read_slots, slot_of
-from gearmesh.testing.servers.base import Server, free_port
-from gearmesh.testing.servers.certificates import Certificates
-from gearmesh.testing.servers.redis import RedisServer, find_redis_server
+from gearmesh.testing.servers import Server, free_port
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -196,7 +197,7 @@ class Sentinel(Server):
     """One sentinel process. See :class:`RedisSentinels` for the arguments."""
 
     def __init__(self, lines: Sequence[str], *, tls: Certificates | None = None, timeout: float) -> None:
-        self._binary = find_redis_server(tls=tls is not None)
+        self._binary = find_redis_server() if tls is None else find_tls_redis_server()
         super().__init__("redis-sentinel", timeout=timeout)
         self._lines = [*lines, "bind 127.0.0.1", f"dir {self.folder}"]
         if tls is None:
@@ -306,15 +307,6 @@ class RedisSentinels(_Group):
         server.start()
         with self.client(server) as client:
             client.replicaof("127.0.0.1", str(self.master.port))
-
-    def wait_for_replicas(self, count: int) -> None:
-        """Wait until so many replicas follow the master of now (one that was the master does after some 10 s)."""
-
-        def done() -> bool:
-            with self.client(self.master) as client:
-                return bool(client.info("replication")["connected_slaves"] >= count)
-
-        self._until(f"{count} replicas follow", done)
 
     def start(self) -> None:
         self._start(self.servers)
