@@ -222,7 +222,7 @@ def _bytes(body: str | bytes) -> bytes:
 
 
 class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
-    ResultChannel = ResultChannel
+    Channel = ResultChannel
 
 
 class PooledConnection:
