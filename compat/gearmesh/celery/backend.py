@@ -1,15 +1,17 @@
-"""One Celery result backend over all of gearmesh's."""
+"""Celery's result backend over any of gearmesh's backends."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from celery import states
 from celery.backends.base import Backend as CeleryBackend
 from celery.backends.base import SyncBackendMixin
+from celery.exceptions import TimeoutError
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
@@ -18,7 +20,7 @@ from gearmesh.celery.codec import ORIGIN_HEADER
 from gearmesh.celery.errors import NotForGo
 from gearmesh.celery.membership import membership
 from gearmesh.celery.meta import error_text, read_meta, read_side, side_state, states_of, wire_state
-from gearmesh.celery.result_waiting import ResultWaiting
+from gearmesh.celery.result_waiting import ended_tasks
 from gearmesh.celery.results import stored_results, to_json
 from gearmesh.celery.setup import bridge_of
 from gearmesh.celery.step_types import in_go, is_raw, raw_of
@@ -35,11 +37,11 @@ __all__ = ["Backend"]
 log = logging.getLogger("gearmesh.celery")
 
 
-class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
-    """``result_backend = "gearmesh.celery:Backend+redis://…"``: states as Machinery keeps them.
+class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
+    """``result_backend = "gearmesh.celery:Backend+redis://…"``: keeps states as Machinery does.
 
-    Go reads what Celery's tasks returned, and Celery what Go's did. One for all threads; its connections are those of
-    the app's :class:`~gearmesh.celery.bridge.Bridge`.
+    Go reads the results of Celery's tasks, and Celery those of Go's. All threads share one backend; its connections
+    are those of the app's :class:`~gearmesh.celery.bridge.Bridge`.
     """
 
     supports_autoexpire = True
@@ -49,6 +51,7 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
         super().__init__(app, url=url, **kwargs)
         self.thread_safe = True
         self.bridge = bridge_of(app)
+        self._chords = Chords(self.bridge, self._meta, self.chord_error_from_stack)
 
     def as_uri(self, include_password: bool = False) -> str:
         return str(self.url) if include_password else redact(str(self.url))
@@ -66,10 +69,10 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
         word = wire_state(state)
         if word == FAILURE:
             if request is not None:
-                # Before anybody can see the failure: else Go, seeing all members ended, could take the trigger and
-                # do nothing with it.
-                self._take(request)
-            stored, side = self._read((task_id, celery_meta(task_id)))
+                # Before the failure can be read: else a Go worker, seeing all members ended, could take the trigger
+                # and do nothing with it.
+                self._chords.take_trigger(request)
+            stored, side = self.bridge.read((task_id, celery_meta(task_id)))
             if stored is not None and stored.success:
                 return result  # a lost worker's second run does not undo the first
             if side is not None and side.success:
@@ -82,16 +85,16 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
             text = to_json(meta)
         except LocalProtocolError as exc:
             raise EncodeError(str(exc)) from exc
-        states = states_of(task_id, state, text, results, error_text(result))
+        stored_states = states_of(task_id, state, text, results, error_text(result))
         ended = request is not None and word in (SUCCESS, FAILURE)
         member = membership(self.bridge.group, request) if ended else None
         self.bridge.end(
-            states, member, asks=word == SUCCESS and bool(request and request.group and request.chord)
+            stored_states, member, asks=word == SUCCESS and bool(request and request.group and request.chord)
         )
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        state, side = self._read((task_id, celery_meta(task_id)))
+        state, side = self.bridge.read((task_id, celery_meta(task_id)))
         return self._meta(task_id, state, side)
 
     def _meta(self, task_id: str, state: TaskState | None, side: TaskState | None) -> dict[str, Any]:
@@ -101,14 +104,11 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
         found: dict[str, Any] = self.meta_from_decoded(meta)
         return found
 
-    def _read(self, uuids: Sequence[str]) -> list[TaskState | None]:
-        return self.bridge.insist(lambda: self.bridge.backend.read(uuids))
-
     def _forget_side(self, task_id: str) -> None:
-        self.bridge.insist(lambda: self.bridge.backend.purge([celery_meta(task_id)]))
+        self.bridge.purge([celery_meta(task_id)])
 
     def _forget(self, task_id: str) -> None:
-        self.bridge.insist(lambda: self.bridge.backend.purge([task_id, celery_meta(task_id)]))
+        self.bridge.purge([task_id, celery_meta(task_id)])
 
     # -- groups of results that an application saves
 
@@ -117,20 +117,84 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
-        meta = read_side(self._read([celery_meta(group_id)])[0])
+        meta = read_side(self.bridge.read([celery_meta(group_id)])[0])
         if meta is None or "result" not in meta:
             return None
         return {**meta, "result": result_from_tuple(meta["result"], self.app)}
 
     def _delete_group(self, group_id: str) -> None:
-        self.bridge.insist(lambda: self.bridge.backend.purge([celery_meta(group_id)]))
+        self.bridge.purge([celery_meta(group_id)])
+
+    # -- waiting
+
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> dict[str, Any]:
+        """Celery's hook: the task's meta once it has ended; ``interval`` has no effect.
+
+        Raises:
+            TimeoutError: Celery's; not ended after ``timeout`` seconds.
+        """
+        self._ensure_not_eager()
+        meta: dict[str, Any]
+        for _, meta in self.get_many([task_id], timeout=timeout, on_interval=on_interval):
+            return meta
+        raise TimeoutError("The operation timed out.")
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Any], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        max_iterations: int | None = None,
+        **kwargs: Any,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Celery's hook: the metas of tasks as they end; ``interval`` has no effect.
+
+        Raises:
+            TimeoutError: Celery's; not all ended after ``timeout`` seconds.
+        """
+        ids = dict.fromkeys(str(task_id) for task_id in task_ids)
+        for task_id in list(ids):
+            cached = self._cache.get(task_id) if self.is_cached(task_id) else None
+            if cached is not None and cached["status"] in states.READY_STATES:
+                del ids[task_id]
+                yield task_id, cached
+        for task_id in ended_tasks(self.bridge.waiter, ids, timeout, on_interval):
+            meta = self.get_task_meta(task_id)
+            if on_message is not None:
+                on_message(meta)
+            yield task_id, meta
+
+    # -- chords
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Celery's hook, called before any member is sent: so a header from a generator is made whole first."""
+        self.ensure_chords_allowed()
+        self._chords.create(header_result_args[0], header_result_args[1])
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Celery's hook: a member has ended."""
+        self._chords.member_ended(request, state, result)
+
+    def fire(self, group_id: str, callback: Any) -> None:
+        """Send a chord's callback, or fail it, after a Go worker took the trigger of a complete group."""
+        self._chords.fire(group_id, callback)
 
     # -- the ends of tasks
 
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = SUCCESS
     ) -> None:
-        """Celery's hook: SUCCESS, and a look at the chord, for which a result is kept even if nobody wants it."""
+        """Celery's hook: store SUCCESS. A chord needs the result even where ``ignore_result`` is set."""
         if request is not None and request.chord:
             self.store_result(task_id, result, state, request=request)
             self.on_chord_part_return(request, state, result)
@@ -147,8 +211,8 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
         call_errbacks: bool = True,
         state: str = FAILURE,
     ) -> None:
-        """Celery's hook: FAILURE and what follows; or another try, where a Go caller asked for retries."""
-        if state == FAILURE and request is not None and self._again(request):
+        """Celery's hook: store FAILURE and send what follows; or retry, if a Go caller asked for retries."""
+        if state == FAILURE and request is not None and self._retry_for_go(request):
             return
         super().mark_as_failure(
             task_id,
@@ -160,8 +224,8 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
             state=state,
         )
 
-    def _again(self, request: Any) -> bool:
-        """Machinery's own retry, for a call that came from Go with a RetryCount; True if it was sent."""
+    def _retry_for_go(self, request: Any) -> bool:
+        """Send Machinery's own retry, for a call that came from Go with a RetryCount. True if it was sent."""
         origin = (request.headers or {}).get(ORIGIN_HEADER)
         if not isinstance(origin, str):
             return False
@@ -179,18 +243,18 @@ class Backend(ResultWaiting, Chords, SyncBackendMixin, CeleryBackend):  # type: 
         return True
 
     def failed_in_go(self, request: Any, exc: BaseException) -> None:
-        """What Celery does after a failure, for a task of its workflow that failed in Go."""
+        """Do as Celery does after a failure, for a task of a Celery workflow that failed in Go."""
         try:
             raise exc
         except type(exc):
             if request.chord:
-                self.on_chord_part_return(request, FAILURE, exc)
+                self._chords.member_ended(request, FAILURE, exc)
             self._fail_chain(request.chain, exc)
             if request.errbacks:
                 self._call_task_errbacks(request, exc, None)
 
     def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
-        """Celery's hook; what Go runs gets the error's text in front of its arguments, as Go gives it."""
+        """Celery's hook: an errback that Go runs gets the error's text in front of its arguments, as Go gives it."""
         errbacks = request.errbacks or ()
         text = exc.error if isinstance(exc, TaskFailed) else error_text(self.prepare_exception(exc, "json"))
         raw = tuple(raw_of(step) for step in errbacks if is_raw(step))

@@ -197,6 +197,14 @@ class Bridge:
                     ) from exc
             time.sleep(pauses.next())
 
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        """The states under these UUIDs, None for each that is not there. Raises BackendError as :meth:`insist`."""
+        return self.insist(lambda: self.backend.read(uuids))
+
+    def purge(self, uuids: Sequence[str]) -> None:
+        """Delete states. Raises BackendError as :meth:`insist`."""
+        self.insist(lambda: self.backend.purge(uuids))
+
     def write(self, states: Sequence[TaskState]) -> None:
         """Store states. Raises BackendError as :meth:`insist`."""
         self.insist(lambda: self.backend.write(states))

@@ -1,4 +1,10 @@
-"""Chords: groups as Go knows them, completed by whoever is last, fired once among all."""
+"""Chords of a Celery app: groups as Go knows them, completed by any worker, whose callback is sent once.
+
+A group is complete when all members have ended. The member that completes it takes the group's trigger, which the
+backend gives to one member only, and sends the callback, or fails it. A member that fails takes the trigger at once:
+the callback can never be sent then. A backend that counts members (RabbitMQ) gives their states to the completing
+member as a claim, and keeps them unacked until the callback was sent.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,7 @@ from gearmesh.celery.bridge import BUSY_RETRY_DELAY_S, Bridge
 from gearmesh.celery.canvas import GoStep
 from gearmesh.celery.membership import Membership, membership
 from gearmesh.celery.meta import read_side, side_state
+from gearmesh.celery.outgoing import step_of
 from gearmesh.celery.results import to_json
 from gearmesh.celery.step_types import is_raw, raw_of
 from gearmesh.commits.group_completion import member_states
@@ -25,136 +32,79 @@ from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["Chords"]
 
-#: Seconds for which a member's state is looked for that others may have in their hands.
+#: Seconds for which a member's state is read again that another reader may hold unacked in RabbitMQ.
 HIDDEN_STATE_TIMEOUT_S: Final = 2.0
 
 
 class Chords:
-    """A part of :class:`~gearmesh.celery.backend.Backend`.
+    """The chords of one app. Safe in threads.
 
-    A group is complete when all members have ended; who sees that takes its trigger, which only one can have, and sends
-    the callback, or fails it. A member that fails takes the trigger at once: the callback can never be sent then.
-    Where a backend counts members, who sees that they are all there holds their states until the callback is sent.
+    Args:
+        bridge: the app's.
+        meta_of: makes Celery's meta of a task from its UUID, its state and Celery's own state of it.
+        fail_callback: Celery's ``chord_error_from_stack``.
     """
 
-    bridge: Bridge
-    ensure_chords_allowed: Callable[[], None]
-    chord_error_from_stack: Callable[..., Any]
-    _read: Callable[[Sequence[str]], list[TaskState | None]]
-    _meta: Callable[[str, TaskState | None, TaskState | None], dict[str, Any]]
+    def __init__(
+        self,
+        bridge: Bridge,
+        meta_of: Callable[[str, TaskState | None, TaskState | None], dict[str, Any]],
+        fail_callback: Callable[..., Any],
+    ) -> None:
+        self._bridge = bridge
+        self._meta_of = meta_of
+        self._fail_callback = fail_callback
 
-    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Celery's hook: the group as Go knows it, before any member is sent.
+    def create(self, group_id: str, results: Iterable[Any]) -> None:
+        """Store a chord's group as Go knows it, before any member is sent.
 
-        So a header that comes out of a generator is made whole first.
+        ``results``: those of the header's steps; a group among them counts by its tasks.
         """
-        self.ensure_chords_allowed()
-        group_id, results = header_result_args[0], header_result_args[1]
-        members = list(_leaves(results))
+        shape = _shape(results)
+        members = list(_ids(shape))
         created = gotime.format_ns(time.time_ns())
-        self.bridge.create_group(GroupMeta(GroupUUID=group_id, TaskUUIDs=tuple(members), CreatedAt=created))
+        self._bridge.create_group(GroupMeta(GroupUUID=group_id, TaskUUIDs=tuple(members), CreatedAt=created))
         # Go: a member without any state makes its look at the group an error.
-        known = self._read(members)
+        known = self._bridge.read(members)
         missing = [uuid for uuid, state in zip(members, known, strict=True) if state is None]
         states = [TaskState(TaskUUID=uuid, State=PENDING, CreatedAt=created) for uuid in missing]
-        shape = _shape(results)
-        # Celery's callback wants the results of a group in a list of their own. Where a backend counts, who fires a
-        # chord deletes the group: a Celery worker that is then to go on finds the members here.
-        if shape != members or isinstance(self.bridge.backend, CountsMembers):
-            states.append(side_state(_shape_of(group_id), to_json({"shape": shape})))
-        self.bridge.write(states)
+        # Celery's callback takes the results of a group as a list of their own. Where a backend counts, the member
+        # that fires a chord deletes the group: a Celery worker that goes on from there finds the members here.
+        if shape != members or isinstance(self._bridge.backend, CountsMembers):
+            states.append(side_state(_shape_id(group_id), to_json({"shape": shape})))
+        self._bridge.write(states)
 
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
-        """Celery's hook: a member has ended. Who completes the group fires the chord, once among all."""
+    def member_ended(self, request: Any, state: str, result: Any) -> None:
+        """A member has ended: if that completes its group, fire the chord, once among all workers."""
         group_id, chord = request.group, request.chord
         if not group_id or not chord:
             return
         if is_raw(chord):
             if state == SUCCESS:
-                self._part_of_go(request, chord)
+                self._member_of_go_ended(request, chord)
             return
         if state != SUCCESS:
             if self._trigger(group_id, request.id):
-                self._fire(group_id, self._callback(chord), request, state, result)
+                self._fail(step_of(self._bridge, chord), _chord_error(request.id, result))
             return
-        member = membership(self.bridge.group, request)
+        member = membership(self._bridge.group, request)
         if member is not None and self._complete(member, request.id):
-            with self._over(group_id, request.id) as hand:
-                hand.fired = self._trigger(group_id, request.id)
-                if hand.fired:
-                    self._fire(group_id, self._callback(chord), request, state, result)
+            with self._claim(group_id, request.id) as claim:
+                claim.fired = self._trigger(group_id, request.id)
+                if claim.fired:
+                    self.fire(group_id, step_of(self._bridge, chord))
 
-    def fire(self, group_id: str, callback: Any) -> None:
-        """Send a chord's callback, or fail it, when Go has taken the trigger of a complete group."""
-        self._fire(group_id, callback, None, SUCCESS, None)
-
-    def _take(self, request: Any) -> None:
-        """A failing member of a chord of Celery's takes the trigger: nobody else fires it any more."""
+    def take_trigger(self, request: Any) -> None:
+        """Take the trigger for a failing member of a Celery app's chord: no other member fires it any more."""
         if request.group and request.chord and not is_raw(request.chord):
             self._trigger(request.group, request.id)
 
-    def _complete(self, member: Membership, by: str) -> bool:
-        """True if the member ``by`` is to fire its group's chord, if it gets the trigger."""
-        backend, group_id, count = self.bridge.backend, member.group_uuid, member.count
-        if isinstance(backend, CountsMembers):
-            counting = backend
-            return self.bridge.insist(lambda: counting.gather(group_id, count, by, member.again))
-        meta = self.bridge.group(group_id)
-        if meta is None or count != len(meta.TaskUUIDs):
-            return False
-        return self.bridge.insist(lambda: backend.finished(meta))
-
-    @contextmanager
-    def _over(self, group_id: str, by: str) -> Iterator[_ChordClaim]:
-        """What ``by`` has in hand of a complete group is let go at the end."""
-        hand = _ChordClaim()
-        try:
-            yield hand
-        except BaseException:
-            hand.fired = False
-            raise
-        finally:
-            if isinstance(backend := self.bridge.backend, CountsMembers):
-                backend.release_group(group_id, by, hand.fired)
-
-    def _trigger(self, group_id: str, by: str) -> bool:
-        try:
-            return self.bridge.insist(lambda: self.bridge.backend.trigger(group_id, by))
-        except BackendError:
-            return False  # the group has expired
-
-    def _callback(self, chord: Mapping[str, Any]) -> Any:
-        from gearmesh.celery.outgoing import step_of
-
-        return step_of(self.bridge, chord)
-
-    def _part_of_go(self, request: Any, chord: Mapping[str, Any]) -> None:
-        """A chord that a Go program made: its callback gets all results, behind its own arguments."""
-        member, by = membership(self.bridge.group, request), request.id
-        if member is None:
-            return
-        group_id, states = member.group_uuid, None
-        while states is None:
-            if not self._complete(member, by):
-                return
-            with self._over(group_id, by) as hand:
-                if not self._trigger(group_id, by):
-                    return
-                # None: what was in hand is lost with its connection, the group is to be looked at again.
-                states = self.bridge.insist(lambda: member_states(self.bridge.backend, group_id, by))
-                callback = workflow.chord_callback(raw_of(chord), states) if states is not None else None
-                if callback is not None:
-                    self.bridge.send(callback)
-                hand.fired = states is not None
-
-    def _fire(self, group_id: str, callback: Any, request: Any, state: str, result: Any) -> None:
-        if state != SUCCESS:
-            self._fail(callback, _chord_error(request.id, result))
-            return
-        kept = read_side(self._read([celery_meta(_shape_of(group_id))])[0])
+    def fire(self, group_id: str, callback: Any) -> None:
+        """Send the callback of a complete group, or fail it if a member failed. The caller has the trigger."""
+        kept = read_side(self._bridge.read([celery_meta(_shape_id(group_id))])[0])
         if kept is not None:
             members = list(_ids(kept["shape"]))
-        elif (meta := self.bridge.group(group_id)) is not None:
+        elif (meta := self._bridge.group(group_id)) is not None:
             members = list(meta.TaskUUIDs)
         else:
             self._fail(callback, ChordError(f"group {group_id} is not there any more"))
@@ -162,7 +112,7 @@ class Chords:
         found = self._read_ended(members)
         values: list[Any] = []
         for uuid, member, side in zip(members, found[: len(members)], found[len(members) :], strict=True):
-            ended = self._meta(uuid, member, side)
+            ended = self._meta_of(uuid, member, side)
             if ended["status"] != SUCCESS:
                 self._fail(callback, _chord_error(uuid, ended["result"]))
                 return
@@ -170,23 +120,72 @@ class Chords:
         if kept is not None:
             values = _shaped(kept["shape"], dict(zip(members, values, strict=True)))
         try:
-            callback.apply_async(values if _in_go(callback) else (values,))
+            callback.apply_async(values if isinstance(callback, GoStep) else (values,))
         except Exception as exc:
             error = ChordError(f"Callback error: {exc!r}")
             error.__cause__ = exc
             self._fail(callback, error)
 
-    def _read_ended(self, members: Sequence[str]) -> list[TaskState | None]:
-        """The states of members that have ended, and then Celery's own of each.
+    def _complete(self, member: Membership, by: str) -> bool:
+        """True if the member ``by`` is to fire its group's chord, if it gets the trigger."""
+        backend, group_id, count = self._bridge.backend, member.group_uuid, member.count
+        if isinstance(backend, CountsMembers):
+            counting = backend
+            return self._bridge.insist(lambda: counting.gather(group_id, count, by, member.again))
+        meta = self._bridge.group(group_id)
+        if meta is None or count != len(meta.TaskUUIDs):
+            return False
+        return self._bridge.insist(lambda: backend.finished(meta))
 
-        On RabbitMQ a state that somebody else reads just now cannot be seen: it is looked for again.
+    @contextmanager
+    def _claim(self, group_id: str, by: str) -> Iterator[_ChordClaim]:
+        """Hold the claim that ``by`` has on a complete group, and release it at the end."""
+        claim = _ChordClaim()
+        try:
+            yield claim
+        except BaseException:
+            claim.fired = False
+            raise
+        finally:
+            if isinstance(backend := self._bridge.backend, CountsMembers):
+                backend.release_group(group_id, by, claim.fired)
+
+    def _trigger(self, group_id: str, by: str) -> bool:
+        try:
+            return self._bridge.insist(lambda: self._bridge.backend.trigger(group_id, by))
+        except BackendError:
+            return False  # the group has expired
+
+    def _member_of_go_ended(self, request: Any, chord: Mapping[str, Any]) -> None:
+        """Fire a chord that a Go program made: its callback gets all results, behind its own arguments."""
+        member, by = membership(self._bridge.group, request), request.id
+        if member is None:
+            return
+        group_id, states = member.group_uuid, None
+        while states is None:
+            if not self._complete(member, by):
+                return
+            with self._claim(group_id, by) as claim:
+                if not self._trigger(group_id, by):
+                    return
+                # None: the claim is lost with its connection, so the group is looked at again.
+                states = self._bridge.insist(lambda: member_states(self._bridge.backend, group_id, by))
+                callback = workflow.chord_callback(raw_of(chord), states) if states is not None else None
+                if callback is not None:
+                    self._bridge.send(callback)
+                claim.fired = states is not None
+
+    def _read_ended(self, members: Sequence[str]) -> list[TaskState | None]:
+        """Read the states of members that have ended, and then Celery's own of each.
+
+        RabbitMQ does not show a state that another reader holds unacked: such a state is read again.
         """
         uuids = [*members, *map(celery_meta, members)]
         deadline = time.monotonic() + HIDDEN_STATE_TIMEOUT_S
         while True:
-            found = self._read(uuids)
+            found = self._bridge.read(uuids)
             seen = all(state is not None and state.final for state in found[: len(members)])
-            if seen or not isinstance(self.bridge.backend, CountsMembers) or time.monotonic() > deadline:
+            if seen or not isinstance(self._bridge.backend, CountsMembers) or time.monotonic() > deadline:
                 return found
             time.sleep(BUSY_RETRY_DELAY_S)
 
@@ -194,26 +193,17 @@ class Chords:
         try:
             raise error
         except ChordError:
-            self.chord_error_from_stack(callback, exc=error)
+            self._fail_callback(callback, exc=error)
 
 
 class _ChordClaim:
-    """Whether what was in hand has been used."""
+    """A claim on a complete group. ``fired``: its callback was sent, so the group is finished."""
 
     fired = False
 
 
-def _leaves(results: Iterable[Any]) -> Iterator[str]:
-    """The ids of a header's tasks, in order; what ends in a group counts by the group's tasks."""
-    for result in results:
-        if isinstance(result, GroupResult):
-            yield from _leaves(result.results)
-        else:
-            yield result.id
-
-
 def _shape(results: Iterable[Any]) -> list[Any]:
-    """The same with the lists that they are in."""
+    """The ids of a header's tasks in order; those of a group in a list of their own."""
     return [_shape(each.results) if isinstance(each, GroupResult) else each.id for each in results]
 
 
@@ -226,7 +216,8 @@ def _ids(shape: Iterable[Any]) -> Iterator[str]:
             yield from _ids(part)
 
 
-def _shape_of(group_id: str) -> str:
+def _shape_id(group_id: str) -> str:
+    """The id under which a group's shape is kept."""
     return f"{group_id}.shape"
 
 
@@ -239,7 +230,3 @@ def _chord_error(task_id: str, exc: Any) -> ChordError:
     if isinstance(exc, BaseException):
         error.__cause__ = exc
     return error
-
-
-def _in_go(callback: Any) -> bool:
-    return isinstance(callback, GoStep)

@@ -1,16 +1,11 @@
-"""One task call: between Celery's message and Machinery's Signature. Pure: nothing here reads a clock or a socket.
+"""Converts one task call between Celery's message and Machinery's Signature. Pure: no clock, no socket.
 
-What both worlds know goes into the Signature's own fields. What only Celery knows travels as one JSON text in
-``Headers["celery"]`` (text, because Go cannot publish nested headers again on AMQP)::
+A field that both have goes into the Signature's own. What only Celery has travels as one JSON text in
+``Headers["celery"]`` (text, because Go cannot publish nested headers again on AMQP); :class:`_PackedHeader` says what
+is in it, and under which letter.
 
-    h  headers of protocol 2 that are not as usual       k  keyword arguments
-    a  arguments, where Go has no types for them          e  callbacks, errbacks, chain, chord: Celery's own form
-    n  how many of Args are the call's own                i  1: results appended by Go are not for this task
-    r  reply_to                                           c  "msgpack", if the sender's content was that
-    p  other properties of the message                    g  1: a Go program made the call
-    d  1: it was put back by a worker
-
-Go appends results to the arguments, Celery wants them in front: who reads ``n`` can tell them apart.
+Go appends results to the arguments, and Celery puts them in front: the number of the call's own arguments in that
+header tells them apart.
 """
 
 from __future__ import annotations
@@ -35,9 +30,10 @@ from gearmesh.wire.signature import Arg, Signature
 
 __all__ = ["CELERY_HEADER", "ORIGIN_HEADER", "from_wire", "own_headers", "to_wire"]
 
-#: Name in Headers of what only Celery knows.
+#: The name in Headers of the packed header.
 CELERY_HEADER: Final = "celery"
-#: Header of a call that a Go program began: its signature, without what follows it; of the arguments the types.
+#: The header of a call that a Go program made: its signature without those that follow it, and without the values of
+#: its arguments.
 ORIGIN_HEADER: Final = "gearmesh"
 
 
@@ -46,40 +42,41 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
 
     Args:
         queue: its RoutingKey.
-        results: False: what Go appends is not for this task (Celery's ``immutable``).
+        results: False: results that Go appends are not for this task (Celery's ``immutable``).
 
     Raises:
-        LocalProtocolError: something in it cannot be written.
+        LocalProtocolError: a value in it cannot be written.
     """
     headers = message.headers
     origin = headers.get(ORIGIN_HEADER)
     base = decode(origin.encode()) if isinstance(origin, str) else Signature()
     args = _typed(message.args, base)
-    apart: dict[str, Any] = {"n": len(args)}
+    packed: dict[str, Any] = {"own_args": len(args)}
     if len(args) != len(message.args):
-        args, apart = (), {"n": 0, "a": message.args}
-    apart["h"] = unusual = _unusual(headers)
+        args, packed = (), {"own_args": 0, "untyped_args": message.args}
+    packed["headers"] = unusual = _unusual(headers)
     outside = own_headers(headers)
     for name in (*outside, "eta"):
         unusual.pop(name, None)
     kept, base = _split(message.embed, base)
     if kept:
-        apart["e"] = kept
+        packed["embed"] = kept
     if message.kwargs:
-        apart["k"] = message.kwargs
+        packed["kwargs"] = message.kwargs
     if message.reply_to:
-        apart["r"] = message.reply_to
+        packed["reply_to"] = message.reply_to
     if message.properties:
-        apart["p"] = message.properties
-    if message.again:
-        apart["d"] = 1
+        packed["properties"] = message.properties
+    if message.requeued:
+        packed["requeued"] = 1
     if message.content != "json":
-        apart["c"] = message.content
+        packed["content"] = message.content
     if not results:
-        apart["i"] = 1
+        packed["takes_no_results"] = 1
     if origin is not None:
-        apart["g"] = 1
-    text = wire.dump("string", json.dumps(apart, separators=(",", ":")))
+        packed["from_go"] = 1
+    lettered = {_LETTERS[name]: value for name, value in packed.items()}
+    text = wire.dump("string", json.dumps(lettered, separators=(",", ":")))
     group = headers.get("group")
     return base.evolve(
         UUID=message.id,
@@ -94,7 +91,7 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
 
 
 def _typed(values: Sequence[Any], base: Signature) -> tuple[Arg, ...]:
-    """The arguments that have Go types; those that a Go program began with keep theirs."""
+    """The arguments that have Go types; in a call that a Go program made they keep the types of that program."""
     types = [arg.Type for arg in base.Args or ()]
     if len(types) == len(values):
         try:
@@ -137,7 +134,7 @@ def _same(usual: Any, value: Any) -> bool:
 
 
 def _split(embed: Mapping[str, Any], base: Signature) -> tuple[dict[str, Any], Signature]:
-    """What follows the call: Celery's own form stays apart, what Go began goes where Go looks for it."""
+    """Split what follows the call: Celery's own steps are packed, those of Go go into the signature's fields."""
     kept: dict[str, Any] = {}
     follow: dict[str, tuple[Signature, ...]] = {}
     for name in ("callbacks", "errbacks"):
@@ -157,56 +154,93 @@ def _split(embed: Mapping[str, Any], base: Signature) -> tuple[dict[str, Any], S
     return kept, base.evolve(OnSuccess=follow["callbacks"] or None, OnError=follow["errbacks"] or None)
 
 
-class _PackedHeader(msgspec.Struct, frozen=True):
-    """What is in ``Headers["celery"]``; see the head of this module."""
+#: The keys of the packed header in the JSON text, which is a format in servers.
+_LETTERS: Final = {
+    "own_args": "n",
+    "headers": "h",
+    "untyped_args": "a",
+    "kwargs": "k",
+    "embed": "e",
+    "reply_to": "r",
+    "properties": "p",
+    "requeued": "d",
+    "content": "c",
+    "takes_no_results": "i",
+    "from_go": "g",
+}
 
-    n: int = 0
-    h: dict[str, Any] = {}
-    a: list[Any] | None = None
-    k: dict[str, Any] = {}
-    e: dict[str, Any] = {}
-    r: str = ""
-    p: dict[str, Any] = {}
-    d: int = 0
-    c: Literal["json", "msgpack"] = "json"
-    i: int = 0
-    g: int = 0
+
+class _PackedHeader(msgspec.Struct, frozen=True, rename=_LETTERS):
+    """The part of a call that only Celery knows: the content of ``Headers["celery"]``.
+
+    Attributes:
+        own_args: how many of the signature's Args are the call's own; Go appends results behind them.
+        headers: the headers of protocol 2 that are not as usual.
+        untyped_args: all arguments, if Go has no type for one of them; None: they are in Args.
+        kwargs: keyword arguments.
+        embed: callbacks, errbacks, chain and chord in Celery's own form.
+        reply_to: ``""`` for none.
+        properties: other properties of the message that the caller chose.
+        requeued: 1: a worker put the message back.
+        content: the format of the sender's content.
+        takes_no_results: 1: results that Go appends are not for this task (Celery's ``immutable``).
+        from_go: 1: a Go program made the call.
+    """
+
+    own_args: int = 0
+    headers: dict[str, Any] = {}
+    untyped_args: list[Any] | None = None
+    kwargs: dict[str, Any] = {}
+    embed: dict[str, Any] = {}
+    reply_to: str = ""
+    properties: dict[str, Any] = {}
+    requeued: int = 0
+    content: Literal["json", "msgpack"] = "json"
+    takes_no_results: int = 0
+    from_go: int = 0
 
 
 def from_wire(sig: Signature) -> TaskMessage:
-    """The call that a Signature is, whoever made it.
+    """The call that a Signature is, from Go or from Celery.
 
-    The ETA is left out: what is delivered is due.
+    The ETA is left out: a delivered message is due.
 
     Raises:
-        RemoteProtocolError: an argument is not of its type, or what Celery put apart is damaged.
+        RemoteProtocolError: an argument is not of its type, or the packed header is damaged.
     """
     try:
         args = [in_json(value) for value in wire.load_args(sig)]
     except RemoteProtocolError as exc:
         raise ArgumentUnreadable(f"Reflect task args error: {exc}") from exc  # Go's words
     outside: dict[str, Any] = {}
-    apart: _PackedHeader | None = None
+    packed: _PackedHeader | None = None
     for name, raw in (sig.Headers or {}).items():
         if name == CELERY_HEADER:
-            apart = _read_apart(raw)
+            packed = _unpack(raw)
         elif name not in (ORIGIN_HEADER, EXPIRES_HEADER) and name not in DEFAULT_HEADERS:
             outside[name] = json.loads(bytes(raw))
-    if apart is None:
-        apart = _PackedHeader(n=len(args), g=1)
+    if packed is None:
+        packed = _PackedHeader(own_args=len(args), from_go=1)
         outside |= {"argsrepr": _shown(args), "kwargsrepr": "{}", "lang": "go"}
-        # What the caller did not say, the task says.
+        # The task decides what the caller did not.
         usual = {name: value for name, value in DEFAULT_HEADERS.items() if name != "ignore_result"}
     else:
         usual = dict(DEFAULT_HEADERS)
-    own = args[: apart.n] if apart.a is None else apart.a
-    appended = args[apart.n :]
+    own = args[: packed.own_args] if packed.untyped_args is None else packed.untyped_args
+    appended = args[packed.own_args :]
     expires = expiry_ns(sig)
     if expires is not None:  # Celery's own wording of it, where it has one, goes over this
         usual["expires"] = datetime.fromtimestamp(expires // 1000 / 1e6, timezone.utc).isoformat()
-    headers = {**usual, "timelimit": [None, None], "stamps": {}, "root_id": sig.UUID, **outside, **apart.h}
+    headers = {
+        **usual,
+        "timelimit": [None, None],
+        "stamps": {},
+        "root_id": sig.UUID,
+        **outside,
+        **packed.headers,
+    }
     headers |= {"task": sig.Name, "id": sig.UUID, "eta": None}
-    if apart.g:
+    if packed.from_go:
         if sig.ChordCallback is not None:
             headers["group"] = sig.GroupUUID
         types = tuple(Arg(Type=arg.Type) for arg in sig.Args or ())
@@ -216,25 +250,25 @@ def from_wire(sig: Signature) -> TaskMessage:
         headers[ORIGIN_HEADER] = encode(bare).decode()
     return TaskMessage(
         headers=headers,
-        args=own if apart.i else [*appended, *own],
-        kwargs=apart.k,
-        embed=_joined(apart.e, sig),
+        args=own if packed.takes_no_results else [*appended, *own],
+        kwargs=packed.kwargs,
+        embed=_joined(packed.embed, sig),
         priority=sig.Priority,
-        reply_to=apart.r,
-        properties=apart.p,
-        content=apart.c,
-        again=bool(apart.d),
+        reply_to=packed.reply_to,
+        properties=packed.properties,
+        content=packed.content,
+        requeued=bool(packed.requeued),
     )
 
 
-def _read_apart(raw: msgspec.Raw) -> _PackedHeader:
+def _unpack(raw: msgspec.Raw) -> _PackedHeader:
     try:
-        apart = msgspec.convert(json.loads(wire.load("string", raw)), _PackedHeader)
+        packed = msgspec.convert(json.loads(wire.load("string", raw)), _PackedHeader)
     except (ProtocolError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
         raise RemoteProtocolError(f"Headers[{CELERY_HEADER!r}]: {exc}") from exc
-    if apart.n < 0:
-        raise RemoteProtocolError(f"Headers[{CELERY_HEADER!r}]: n is {apart.n}, expected 0 or more")
-    return apart
+    if packed.own_args < 0:
+        raise RemoteProtocolError(f"Headers[{CELERY_HEADER!r}]: n is {packed.own_args}, expected 0 or more")
+    return packed
 
 
 def _joined(kept: Mapping[str, Any], sig: Signature) -> dict[str, Any]:

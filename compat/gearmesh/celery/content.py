@@ -51,7 +51,7 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
         args, kwargs: as JSON has them (bytes are marked, see :mod:`.values`).
         embed: ``callbacks``, ``errbacks``, ``chain``, ``chord``; each may be missing or None.
         priority: 0 to 255. reply_to: ``""`` for none. properties: others that the caller chose.
-        again: a worker had it before, and put it back.
+        requeued: a worker had it before, and put it back.
         content: what the sender's content was, and the reader's will be.
     """
 
@@ -63,7 +63,7 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str = ""
     properties: dict[str, Any] = {}
     content: Literal["json", "msgpack"] = "json"
-    again: bool = False
+    requeued: bool = False
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """A RabbitMQ connection as a part of kombu's event loop.
 
-Without the loop Celery's processes share one queue of jobs, and the lock in front of it: one that is killed while it
-has the lock leaves all others waiting for ever.
+Without the loop Celery's processes share one queue of jobs, and the lock in front of it: a process that is killed
+while it holds the lock leaves all others waiting for ever.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from typing import Any, Final
 
 from gearmesh.transports.amqp.connection import AMQPConnection
 
-__all__ = ["LoopedConnection", "Looping"]
+__all__ = ["EventLoopConnection", "EventLoopMembership"]
 
-#: Rounds of deliveries in one tick, whose loop has others to serve.
+#: Rounds of deliveries in one tick: the loop has other work, too.
 MAX_ROUNDS_PER_TICK: Final = 16
 
 
-class LoopedConnection(AMQPConnection):
-    """A connection whose wake-ups a loop can wait for."""
+class EventLoopConnection(AMQPConnection):
+    """A connection for whose wake-ups an event loop can wait."""
 
     def wake_fd(self) -> int:
         """Readable after :meth:`wake`, until :meth:`rest`."""
         return self._wake_read.fileno()
 
 
-class Looping:
-    """One connection in one loop, from :meth:`join` until it is closed or broken.
+class EventLoopMembership:
+    """One connection's part in one event loop, from :meth:`join` until the connection is closed or broken.
 
     Args:
-        drain: delivers what is there; raises TimeoutError if that is nothing.
+        drain: delivers the messages that have arrived; raises TimeoutError if none has.
     """
 
-    def __init__(self, link: LoopedConnection, loop: Any, drain: Callable[[], None]) -> None:
-        self._link = link
+    def __init__(self, connection: EventLoopConnection, loop: Any, drain: Callable[[], None]) -> None:
+        self._connection = connection
         self._loop = loop
         self._drain = drain
-        self._fds = (link.sock.fileno(), link.wake_fd())
-        #: the timer that makes the loop tick when a channel has work, and when that is
+        self._fds = (connection.sock.fileno(), connection.wake_fd())
+        #: the timer that makes the loop tick when a channel has work, and its moment on the monotonic clock
         self._alarm: Any = None
         self._alarm_at = float("inf")
 
     def join(self) -> None:
-        """Be a part of the loop: what wakes it is read by the next tick."""
+        """Join the loop: its next tick reads what wakes it."""
         socket, woken = self._fds
         self._loop.add_reader(socket, lambda: None)
-        self._loop.add_reader(woken, self._link.rest, 0)
+        self._loop.add_reader(woken, self._connection.rest, 0)
         self._loop.on_tick.add(self.tick)
 
     def leave(self) -> None:
-        """Take back all that the loop was asked for. Twice is fine."""
+        """Take the connection out of the loop. A second call does nothing."""
         self._loop.on_tick.discard(self.tick)
         self._disarm()
         for fd in self._fds:
@@ -59,11 +59,11 @@ class Looping:
                 self._loop.remove(fd)
 
     def tick(self) -> None:
-        """Deliver, and see to it that there is a next tick in time.
+        """Deliver messages, and schedule the next tick.
 
-        Raises the transport's connection errors, after having left: who reconnects joins again.
+        Raises the transport's connection errors, after it has left the loop: kombu joins again when it reconnects.
         """
-        if self._link.released:
+        if self._connection.released:
             self.leave()
             return
         try:
@@ -72,14 +72,18 @@ class Looping:
             self.leave()
             raise
         now = time.monotonic()
-        due = now if more else min((channel.due() for channel in self._link.consuming), default=float("inf"))
+        due = (
+            now
+            if more
+            else min((channel.due() for channel in self._connection.consuming), default=float("inf"))
+        )
         if due == float("inf") or (due > now and due >= self._alarm_at - 0.001):
             return
         self._disarm()
         if due > now:
             self._alarm_at = due
             self._alarm = self._loop.call_later(due - now, self._disarm)
-        self._link.wake()  # the loop has settled by now how long to sleep
+        self._connection.wake()  # the loop has already decided how long to sleep
 
     def _deliver(self) -> bool:
         for _ in range(MAX_ROUNDS_PER_TICK):

@@ -1,51 +1,133 @@
-"""The one bridge of a Celery app, and what an app has once it is joined."""
+"""Joins a Celery app to Machinery's programs: by one call, or by settings that a call returns."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from celery.canvas import Signature as Step
 
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.canvas import GoStep, RawStep
-from gearmesh.celery.checks import amqp_of
+from gearmesh.celery.checks import BACKEND, CONSUMER, TRANSPORTS, amqp_of, one_server
 from gearmesh.celery.helper_tasks import register
+from gearmesh.celery.routes import GoTasks
 from gearmesh.celery.step_types import APPLY_TASK, GO_STEP_TYPE, RAW_STEP_TYPE
 from gearmesh.errors import ConfigError
+from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, scheme_of
+from gearmesh.urls.addresses import bracketed
 
-__all__ = ["bridge_of", "part"]
+__all__ = ["bridge_of", "configure", "settings"]
 
-#: Where the app keeps its bridge.
-_ATTRIBUTE: Final = "_gearmesh_bridge"
+#: The attribute of an app that keeps its bridge.
+_BRIDGE_ATTRIBUTE: Final = "_gearmesh_bridge"
+#: The attribute of an app that keeps the values its settings had before :func:`configure`.
+_BEFORE_ATTRIBUTE: Final = "_gearmesh_before"
+
+
+def configure(
+    app: Any,
+    *,
+    broker: str,
+    backend: str,
+    go_tasks: GoTasks | None = None,
+    queue: str | None = None,
+    **options: Any,
+) -> None:
+    """Make a Celery app one of Machinery's programs. Before its first task is sent.
+
+    Settings that are made later count as well, until the app is used. A second call replaces the first.
+
+    Args:
+        app: the Celery app.
+        broker: URL in Machinery's form, see :func:`gearmesh.urls.parse`.
+        backend: the same for results.
+        go_tasks: the tasks that Go runs: name to queue, or to :class:`~gearmesh.celery.routes.GoTask`.
+        queue: Celery's ``task_default_queue``; None leaves it.
+        options: further transport options: ``lease``, ``delayed_key``, ``unregistered_max_age``, ``amqp`` (Machinery's
+            AMQP settings by name), and kombu's.
+
+    Raises:
+        ConfigError: a setting is wrong (the message says what to set), or the app was used since an earlier call.
+    """
+    chosen = settings(broker=broker, backend=backend, go_tasks=go_tasks, **options)
+    if queue is not None:
+        chosen["task_default_queue"] = queue
+    if isinstance(app.conf.broker_use_ssl, Mapping):
+        chosen.pop("broker_use_ssl", None)  # the app's own value names files
+    _release_bridge(app)
+    earlier: dict[str, Any] = vars(app).pop(_BEFORE_ATTRIBUTE, {})
+    app.conf.update({key: value for key, value in earlier.items() if key not in chosen})
+    before = {key: earlier[key] if key in earlier else app.conf[key] for key in chosen}
+    app.conf.update(chosen)
+    bridge_of(app)
+    vars(app)[_BEFORE_ATTRIBUTE] = before
+
+
+def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **options: Any) -> dict[str, Any]:
+    """The Celery settings that :func:`configure` would make, for an app that is configured by a file.
+
+    Raises:
+        ConfigError: a URL is wrong.
+    """
+    target = parse(broker, "broker")
+    one_server(target, "broker")
+    transport = TRANSPORTS.get(scheme_of(broker))
+    if transport is None:
+        raise ConfigError(
+            f"broker: {redact(broker)!r} is none that a Celery app can use with gearmesh, "
+            f"expected one of {', '.join(TRANSPORTS)}"
+        )
+    chosen: dict[str, Any] = {
+        "broker_url": broker,
+        "broker_transport": transport,
+        "broker_transport_options": {"go_tasks": dict(go_tasks or {}), **options},
+        "result_backend": f"{BACKEND}+{backend}",
+        "worker_consumer": CONSUMER,
+    }
+    if isinstance(target, RedisTarget):
+        user = f"{quote(target.username, '')}:{quote(target.password, '')}@" if target.password else ""
+        chosen["broker_url"] = (
+            f"redis{'s' * target.tls}://{user}{bracketed(target.host)}:{target.port}/{target.db}"
+        )
+    if isinstance(target, AMQPTarget):
+        user = f"{quote(target.username, '')}:{quote(target.password, '')}@"
+        host = bracketed(target.host)
+        vhost = quote(target.virtual_host, "")
+        chosen["broker_url"] = f"amqp{'s' * target.tls}://{user}{host}:{target.port}/{vhost}"
+    if getattr(target, "tls", False):
+        chosen["broker_use_ssl"] = True
+    return chosen
 
 
 def bridge_of(app: Any) -> Bridge:
     """The app's bridge, made at the first call.
 
     Raises:
-        ConfigError: the settings do not fit; says what to set.
+        ConfigError: the settings do not fit; the message says what to set.
     """
-    found: Bridge | None = vars(app).get(_ATTRIBUTE)
+    found: Bridge | None = vars(app).get(_BRIDGE_ATTRIBUTE)
     if found is None:
-        found = vars(app).setdefault(_ATTRIBUTE, Bridge(app))
+        found = vars(app).setdefault(_BRIDGE_ATTRIBUTE, Bridge(app))
         _join(app, found)
     return found
 
 
-def part(app: Any) -> None:
-    """Let the app forget its bridge, so that other settings can take the place of those so far.
+def _release_bridge(app: Any) -> None:
+    """Make the app forget its bridge, so that other settings can replace the earlier ones.
 
     Raises:
         ConfigError: the bridge has been used.
     """
-    found: Bridge | None = vars(app).get(_ATTRIBUTE)
+    found: Bridge | None = vars(app).get(_BRIDGE_ATTRIBUTE)
     if found is None:
         return
     if found.used:
         raise ConfigError(
             "configure() was called again after the app was used, expected it before the first use"
         )
-    del vars(app)[_ATTRIBUTE]
+    del vars(app)[_BRIDGE_ATTRIBUTE]
     app._backend_cache = None
     vars(app._local).pop("backend", None)
 
@@ -55,12 +137,12 @@ def _join(app: Any, bridge: Bridge) -> None:
     Step.TYPES.setdefault(GO_STEP_TYPE, GoStep)
     if APPLY_TASK not in app._tasks:
         register(app)
-    vars(app).pop("annotations", None)  # registering has read them, and settings may still change
+    vars(app).pop("annotations", None)  # registering cached them, and settings may still change
     options = app.conf.broker_transport_options or {}
     app.conf.broker_transport_options = {
         **options,
         "amqp": amqp_of(options.get("amqp")),
-        # On RabbitMQ it gets what Go programs send that name no queue.
+        # On RabbitMQ it gets the messages of Go programs that name no queue.
         "default_queue": app.conf.task_default_queue,
         "bridge": bridge,
     }

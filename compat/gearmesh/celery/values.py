@@ -1,7 +1,7 @@
 """Values of Celery's messages, as JSON has them, and the Go types they travel as.
 
-Celery's JSON writes what JSON has no words for as ``{"__type__": …, "__value__": …}``. Of these only bytes mean
-something to Go; the others are dictionaries to everybody but the Celery that reads them.
+Celery's JSON writes a value that JSON cannot hold as ``{"__type__": …, "__value__": …}``. Of these only bytes mean
+something to Go; the others are dictionaries to every program but the Celery worker that reads them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def typed(value: Any) -> Arg | None:
-    """A JSON value as an argument whose type follows from the value; None: there is no Go type for exactly this."""
+    """A JSON value as an argument whose type follows from the value; None if no Go type holds exactly this value.
+
+    Raises:
+        LocalProtocolError: see :func:`from_json`.
+    """
     value = from_json(value)
     if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
         kind = "uint64"
@@ -39,18 +43,25 @@ def typed(value: Any) -> Arg | None:
 
 
 def from_json(value: Any) -> Any:
-    """The value that Go would be given: marked bytes are bytes, all else is as it is."""
+    """The value that Go would be given: marked bytes become bytes, every other value stays as it is.
+
+    Raises:
+        LocalProtocolError: the text of marked bytes is not base64.
+    """
     if isinstance(value, dict) and value.keys() == _MARKED:
         text = value["__value__"]
         if value["__type__"] == "bytes" and isinstance(text, str):
             return text.encode("utf-8", "surrogatepass")
         if value["__type__"] == "base64" and isinstance(text, str):
-            return base64.b64decode(text)
+            try:
+                return base64.b64decode(text)
+            except ValueError as exc:
+                raise LocalProtocolError(f"base64 value {text!r:.80} cannot be read: {exc}") from exc
     return value
 
 
 def in_json(value: Any) -> Any:
-    """The way back: bytes are marked, as Celery's JSON marks them."""
+    """The inverse of :func:`from_json`: bytes are marked, as Celery's JSON marks them."""
     if not isinstance(value, bytes):
         return value
     try:
@@ -60,10 +71,10 @@ def in_json(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """What MessagePack holds, as JSON would hold it.
+    """Convert a value from MessagePack into the form that JSON has for it.
 
     Raises:
-        LocalProtocolError: a key that is no text, or a value that JSON has no words for.
+        LocalProtocolError: a key is not text, or JSON cannot hold a value.
     """
     if isinstance(value, bytes):
         return in_json(value)
@@ -80,7 +91,7 @@ def plain(value: Any) -> Any:
 
 
 def rich(value: Any) -> Any:
-    """The way back from :func:`plain`: marked bytes are bytes, at any depth."""
+    """The inverse of :func:`plain`: marked bytes become bytes, at any depth. Raises as :func:`from_json`."""
     if isinstance(value, list):
         return [rich(one) for one in value]
     if isinstance(value, dict):

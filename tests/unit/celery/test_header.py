@@ -44,7 +44,7 @@ def apart(sig: Signature) -> dict[str, Any]:
         (call({"who": "me", "size": 3}), {"n": 0, "h": {"size": 3}}),
         (call(reply_to="queue"), {"n": 0, "h": {}, "r": "queue"}),
         (call(properties={"app_id": "a"}), {"n": 0, "h": {}, "p": {"app_id": "a"}}),
-        (call(again=True), {"n": 0, "h": {}, "d": 1}),
+        (call(requeued=True), {"n": 0, "h": {}, "d": 1}),
         (call(content="msgpack"), {"n": 0, "h": {}, "c": "msgpack"}),
         (
             call(embed={"callbacks": [STEP], "errbacks": None, "chain": [STEP], "chord": None}),

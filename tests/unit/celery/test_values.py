@@ -109,6 +109,14 @@ def test_an_argument_has_the_go_type_that_holds_exactly_its_value(value: Any, ki
         assert wire.load(found.Type, found.Value) == from_json(value)
 
 
+@pytest.mark.parametrize("text", ["abc", "a", "é"])
+def test_marked_bytes_that_are_no_base64_are_refused_with_their_text(text: str) -> None:
+    broken = {"__type__": "base64", "__value__": text}
+    for convert in (from_json, typed, rich):
+        with pytest.raises(LocalProtocolError, match=f"base64 value '{text}' cannot be read"):
+            convert(broken)
+
+
 # -- results
 
 
