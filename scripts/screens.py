@@ -132,7 +132,7 @@ def main() -> None:
             for label, words in {
                 "send": ["send", "pack", "int64:9", '[]string:["cup"]', "--wait", "-A", "shop"],
                 "result": ["result", sent, "-A", "shop"],
-                "aside": ["aside", "-A", "shop"],
+                "parked": ["parked", "-A", "shop"],
             }.items():
                 screen = Terminal([*gearmesh, *words], columns, folder, env)
                 screen.wait()

@@ -106,7 +106,7 @@ def test_an_app_by_name(redis_url: str, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "cli_shop.py").write_text(TASKS.format(url=redis_url))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    sent = gearmesh("send", "join", "-A", "cli_shop:app")
+    sent = gearmesh("send", "join", "--unregistered", "-A", "cli_shop:app")
     assert sent.exit_code == 0, sent.output
     shown = gearmesh("result", "-A", "cli_shop:app", sent.stdout.strip())
     assert "PENDING" in shown.stdout

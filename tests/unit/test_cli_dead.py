@@ -50,6 +50,26 @@ def test_list(url: str) -> None:
     assert "1 dead letter in" in call(url, "list", "--reason", "undecodable").output
 
 
+def test_list_without_a_queue_reads_all(url: str) -> None:
+    with open_connection(url) as connection:
+        channel = connection.channel()
+        channel.commit([Commit(publishes=(Publish("other", b'{"UUID":"task_2","Name":"late"}'),))])
+        channel.commit([Commit(settle=Settle(channel.basic_get("other").delivery, "dead", "no worker"))])
+    result = call(url, "list", "--wide")
+    rows = [line.split()[1:3] for line in result.stdout.splitlines()]
+    assert rows[0] == ["queue", "task"]
+    assert sorted(rows[1:]) == [["machinery_tasks", "?"], ["machinery_tasks", "resize"], ["other", "late"]]
+    assert "3 dead letters in 2 queues" in result.stderr
+    assert "name it with --queue" in result.stderr
+    one = call(url, "list", "other")
+    assert "1 dead letter in other" in one.stderr
+    assert one.stdout.splitlines()[0].split()[:2] == ["id", "task"]
+    letter = json.loads(call(url, "list", "other", "--json").stdout)[0]["id"]
+    missing = call(url, "show", letter)
+    assert "in queue machinery_tasks; another queue is named with --queue" in missing.stderr
+    assert call(url, "show", letter, "--queue", "other").exit_code == 0
+
+
 def test_show(url: str) -> None:
     line = next(line for line in call(url, "list").output.splitlines() if "resize" in line)
     result = call(url, "show", line.split()[0])

@@ -21,7 +21,7 @@ BROKER_COMMANDS: dict[str, tuple[str, ...]] = {
     "queues a": ("queues", "a"),
     "pending": ("pending",),
     "delayed": ("delayed",),
-    "aside": ("aside",),
+    "parked": ("parked",),
     "dead list": ("dead", "list"),
     "dead show": ("dead", "show", "1"),
     "dead retry": ("dead", "retry", "1"),

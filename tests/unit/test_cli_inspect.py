@@ -78,9 +78,9 @@ def test_queues(url: str) -> None:
     result = call("queues", "--broker", url)
     assert result.exit_code == 0, result.output
     assert [line.split() for line in result.stdout.splitlines()] == [
-        ["queue", "pending", "held", "aside", "dead", "consumers"],
-        ["machinery_tasks", "2", "0", "0", "1", "0"],
-        ["other", "1", "0", "0", "0", "0"],
+        ["queue", "pending", "held", "parked", "dead", "delayed", "consumers"],
+        ["machinery_tasks", "2", "0", "0", "1", "1", "0"],
+        ["other", "1", "0", "0", "0", "1", "0"],
     ]
     assert counts(url, "nobody_s") == {
         "queue": "nobody_s",
@@ -90,7 +90,24 @@ def test_queues(url: str) -> None:
         "dead": 0,
         "consumers": 0,
         "silent": 0,
+        "parked": 0,
+        "delayed": 0,
     }
+
+
+def test_a_queue_that_only_has_delayed_messages_is_counted(redis_url: str) -> None:
+    with App(redis_url) as app:
+        app.remote("late").apply_async(queue="evening", countdown=3600)
+    rows = call("queues", "--broker", redis_url).stdout.splitlines()
+    assert rows[1].split() == ["evening", "0", "0", "0", "0", "1", "0"]
+
+
+def test_queues_on_rabbitmq_are_those_of_the_app(amqp_url: str) -> None:
+    """RabbitMQ lists no queues, and does not tell what is delayed."""
+    (row,) = call("queues", "--broker", amqp_url).stdout.splitlines()[1:]
+    assert row.split() == ["machinery_tasks", "0", "-", "-", "0", "-", "0"]
+    (found,) = json.loads(call("queues", "--json", "--broker", amqp_url).stdout)
+    assert (found["parked"], found["delayed"]) == (None, None)
 
 
 def test_lists_of_others_are_no_queues(redis_url: str) -> None:
@@ -107,11 +124,16 @@ def test_lists_of_others_are_no_queues(redis_url: str) -> None:
 def test_pending(url: str) -> None:
     result = call("pending", "--broker", url)
     assert result.exit_code == 0, result.output
-    first, second = result.stdout.splitlines()[1:]
-    assert first.split() == ["task_1", "resize", "3", "-", "int64:1,", 'string:"x"']
+    first, second, third = result.stdout.splitlines()[1:]
+    assert first.split() == ["machinery_tasks", "task_1", "resize", "3", "-", "int64:1,", 'string:"x"']
     assert "undecodable: " in second
-    assert "2 messages waiting in machinery_tasks" in result.stderr
+    assert third.split()[:3] == ["other", "task_2", "other"]
+    assert "3 messages waiting in 2 queues" in result.stderr
+    one = call("pending", "machinery_tasks", "--broker", url)
+    assert one.stdout.splitlines()[1].split()[:2] == ["task_1", "resize"]
+    assert "2 messages waiting in machinery_tasks" in one.stderr
     found = json.loads(call("pending", "--json", "--broker", url).stdout)
+    assert [each["queue"] for each in found] == ["machinery_tasks", "machinery_tasks", "other"]
     assert found[0]["signature"]["UUID"] == "task_1"
     assert found[0]["signature"]["Args"][0] == {"Name": "", "Type": "int64", "Value": 1}
     assert found[1]["body"] == "bm90IGpzb24="
@@ -262,28 +284,47 @@ def test_delayed_with_scores_of_others(redis_url: str) -> None:
 def test_parked_messages(redis_url: str) -> None:
     with App(redis_url, redis_url) as app, Worker(app, concurrency=1):
         app.remote("nobody", "int64").delay(1)
-        eventually(lambda: json.loads(call("aside", "--json", "--broker", redis_url).stdout))
-    (found,) = json.loads(call("aside", "--json", "--broker", redis_url).stdout)
+        eventually(lambda: json.loads(call("parked", "--json", "--broker", redis_url).stdout))
+    (found,) = json.loads(call("parked", "--json", "--broker", redis_url).stdout)
     assert (found["task"], found["reason"]) == ("nobody", "unregistered")
     since, dead_at = (
         datetime.fromisoformat(found[key].replace("Z", "+00:00")) for key in ("since", "dead_at")
     )
     assert (dead_at - since).total_seconds() == 86400
     assert found["signature"]["Name"] == "nobody"
-    shown = call("aside", "--broker", redis_url)
+    uuid = found["uuid"]
+    told = call("result", uuid, env={"BROKER": redis_url, "RESULT_BACKEND": redis_url})
+    assert (
+        f"{uuid} is PENDING: it is parked: no worker of queue machinery_tasks that got it has" in told.stderr
+    )
+    shown = call("parked", "--broker", redis_url)
     assert "nobody" in shown.stdout
     assert "not registered" in shown.stdout
     assert "1 parked message of machinery_tasks" in shown.stderr
 
 
+def test_the_old_name_of_parked_still_works(redis_url: str) -> None:
+    old, new = (call(word, "--json", "--broker", redis_url) for word in ("aside", "parked"))
+    assert (old.exit_code, old.stdout) == (new.exit_code, new.stdout) == (0, "[]\n")
+    assert "The old name is" in " ".join(call("parked", "--help").stdout.split())
+
+
+def test_delayed_of_an_unknown_queue_says_so(url: str) -> None:
+    unknown = call("delayed", "othr", "--broker", url)
+    assert unknown.exit_code == 0
+    assert "no queue 'othr' is known" in unknown.stderr
+    for queue in ("other", "machinery_tasks"):
+        assert "is known" not in call("delayed", queue, "--broker", url).stderr
+
+
 def test_parked_messages_on_rabbitmq(amqp_url: str) -> None:
     with App(amqp_url) as app, Worker(app, concurrency=1):
         app.remote("nobody", "int64").delay(1)
-        found = eventually(lambda: json.loads(call("aside", "--json", "--broker", amqp_url).stdout))
+        found = eventually(lambda: json.loads(call("parked", "--json", "--broker", amqp_url).stdout))
     assert [(each["task"], each["reason"], each["queue"]) for each in found] == [
         ("nobody", "unregistered", "machinery_tasks")
     ]
-    shown = call("aside", "machinery_tasks", "--broker", amqp_url)
+    shown = call("parked", "machinery_tasks", "--broker", amqp_url)
     assert "RabbitMQ tells the next try as the latest possible time" in shown.stderr
 
 
@@ -351,6 +392,65 @@ def argument(
     name: str, go: str, annotation: str, *, required: bool = True, variadic: bool = False
 ) -> dict[str, Any]:
     return {"name": name, "type": go, "annotation": annotation, "required": required, "variadic": variadic}
+
+
+def test_a_pending_task_has_its_reason(redis_url: str) -> None:
+    servers = {"BROKER": redis_url, "RESULT_BACKEND": redis_url}
+    with App(redis_url, redis_url) as app:
+        later = app.remote("later").apply_async(countdown=3600)
+        first, second = (app.remote("waits").delay() for _ in range(2))
+        elsewhere = app.remote("waits").apply_async(queue="other")
+
+        def told(uuid: str, **env: str) -> str:
+            result = call("result", uuid, env=env)
+            assert result.exit_code == 0, result.output
+            return result.stderr.strip()
+
+        assert re.fullmatch(
+            f"{later.uuid} is PENDING: it waits for its ETA, in 59 min", told(later.uuid, **servers)
+        )
+        behind = "is PENDING: it waits in queue machinery_tasks behind"
+        assert told(first.uuid, **servers) == (
+            f"{first.uuid} {behind} 0 messages, which no gearmesh worker consumes"
+        )
+        with open_connection(redis_url, consumer="living") as consumer:
+            consumer.channel().basic_get("machinery_tasks")
+            assert told(second.uuid, **servers) == (
+                f"{second.uuid} {behind} 0 messages, which 1 worker consumes"
+            )
+        unknown = "is PENDING: no reason is known; 'gearmesh doctor' looks for one"
+        assert told(elsewhere.uuid, **servers) == f"{elsewhere.uuid} {unknown}"
+        assert told(elsewhere.uuid, RESULT_BACKEND=redis_url) == f"{elsewhere.uuid} {unknown}", "no broker"
+        away = told(first.uuid, BROKER="redis://127.0.0.1:1/0", RESULT_BACKEND=redis_url)
+        assert "is PENDING: broker redis://127.0.0.1:1/0 cannot be reached" in away
+
+
+def test_a_pending_task_on_rabbitmq_names_the_queue_that_no_worker_consumes(
+    amqp_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rabbit_shop.py").write_text(
+        f"from gearmesh import App\napp = App({amqp_url!r}, {redis_url!r})\n"
+        "@app.task(queue='pictures')\ndef resize() -> None: ...\n"
+    )
+    sent = json.loads(call("send", "resize", "--json", "-A", "rabbit_shop").stdout)
+    told = call("result", sent["uuid"], "-A", "rabbit_shop")
+    assert told.stderr.strip() == f"{sent['uuid']} is PENDING: no gearmesh worker consumes its queue pictures"
+
+
+def test_sending_an_unregistered_task_needs_a_flag(tmp_path: Path, redis_url: str) -> None:
+    (tmp_path / "small.py").write_text(
+        f"from gearmesh import App\napp = App({redis_url!r}, {redis_url!r})\n@app.task\ndef fetch() -> None: ...\n"
+    )
+    refused = call("send", "fetsh", "-A", "small")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        "error: small has no task 'fetsh'; did you mean 'fetch'? "
+        "If another program runs it, such as a Go worker, give --unregistered\n"
+    )
+    assert json.loads(call("pending", "--json", "--broker", redis_url).stdout) == []
+    for flag in ("--unregistered", "--force"):
+        assert call("send", "fetsh", flag, "-A", "small").exit_code == 0
+    assert call("send", "fetsh", "--broker", redis_url).exit_code == 0, "without an app no task is known"
 
 
 def test_sending_checks_the_types_of_a_task_that_is_known(tmp_path: Path, redis_url: str) -> None:

@@ -105,7 +105,7 @@ QUEUE_COMMANDS: dict[str, tuple[str, ...]] = {
     "queues": ("queues", "--json"),
     "pending": ("pending", "--json"),
     "delayed": ("delayed", "--json"),
-    "aside": ("aside", "--json"),
+    "parked": ("parked", "--json"),
     "dead list": ("dead", "list", "--json"),
     "purge": ("purge", "--yes", "--json"),
 }
@@ -206,7 +206,7 @@ def test_a_queue_that_is_typed_wins(inside: Callable[..., Result], words: tuple[
         assert "env" not in by_option.output
         if words[0] == "purge":
             assert json.loads(by_option.stdout) == {"queue": "typed", "pending": 1}
-        if words[0] not in ("queues", "aside"):  # these take several
+        if words[0] not in ("queues", "parked"):  # these take several
             both = inside(*words, "shop:app", "typed", "--queue", "other")
             assert both.exit_code == 2
             assert "the queue is 'typed' and, by --queue, 'other': give one of them" in both.stderr
@@ -215,8 +215,9 @@ def test_a_queue_that_is_typed_wins(inside: Callable[..., Result], words: tuple[
         if words[0] == "purge":
             assert json.loads(default.stdout) == {"queue": "shop_queue", "pending": 1}
         if words[0] == "pending":
-            assert "for_shop_queue" in default.stdout
-            assert "for_env" not in default.stdout
+            queues = [row["queue"] for row in json.loads(default.stdout)]
+            assert queues == sorted(queues), "without a queue, those of all"
+            assert {"shop_queue", "env", "typed"} <= set(queues)
 
 
 def test_a_queue_may_look_like_an_app(inside: Callable[..., Result]) -> None:
@@ -283,7 +284,7 @@ def test_an_environment_that_outvotes_a_typed_file_is_named(
 
 
 def test_an_app_without_a_broker(inside: Callable[..., Result]) -> None:
-    sent = inside("send", "x", "-A", "shop:unset", "--broker", "memory://typed")
+    sent = inside("send", "x", "--unregistered", "-A", "shop:unset", "--broker", "memory://typed")
     assert sent.exit_code == 0, sent.output
     inside("purge", "--yes", "--broker", "memory://typed")
     for words in (("send", "x", "-A", "shop:unset"), ("worker", "shop:unset"), ("scheduler", "shop:unset")):

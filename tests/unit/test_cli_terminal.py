@@ -136,7 +136,7 @@ LISTINGS = [
     ("queues",),
     ("pending",),
     ("delayed",),
-    ("aside",),
+    ("parked",),
     ("dead", "list", "--queue", "graveyard"),
     ("doctor",),
     ("config", "show"),
@@ -166,11 +166,13 @@ def test_listings_fit_the_terminal(
         shown[words[0]] = done.stdout.splitlines()
         assert max(map(cell_len, shown[words[0]]), default=0) <= columns, done.stdout
     head, *rows = shown["pending"]
-    assert head.split() == ["uuid", "task", "retries", "arguments"], "no column for groups, as there are none"
+    assert head.split() == ["queue", "uuid", "task", "retries", "arguments"], (
+        "no column for groups, as there are none"
+    )
     assert len(rows) == 3
-    assert all("a_task_with_a_rather_long_name" in row and row.endswith("…") for row in rows)
+    assert all("a_task_with_a_rather" in row and row.endswith("…") for row in rows)
     assert len(shown["dead"]) == 2
-    assert shown["aside"] == []
+    assert shown["parked"] == []
 
 
 def test_tasks_are_blocks_where_a_table_does_not_fit(shop: Path) -> None:
@@ -191,8 +193,8 @@ def test_tasks_are_blocks_where_a_table_does_not_fit(shop: Path) -> None:
 
 def test_a_misspelt_task_of_the_app_is_pointed_out(shop: Path) -> None:
     screen = on_terminal("send", "fetsh", "string:x", "-A", "shop", folder=shop)
-    assert screen.code == 0
-    assert "shop has no task 'fetsh'; it has 'fetch'" in screen.text
+    assert screen.code == 2
+    assert "shop has no task 'fetsh'; did you mean 'fetch'?" in screen.text
 
 
 def test_uuids_are_found_by_their_beginning(app: App) -> None:

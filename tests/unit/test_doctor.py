@@ -230,6 +230,16 @@ def test_messages_that_no_worker_consumes_on_rabbitmq(amqp_url: str) -> None:
     ]
 
 
+def test_a_queue_of_which_nothing_is_known(redis_url: str, app: str) -> None:
+    _, findings = doctor("picturs", "machinery_tasks", "-A", app)
+    assert found(findings, "note", "queue 'picturs'") == [
+        "is not known: no message is in it, no worker consumes it, and no task of the app goes to it"
+    ]
+    (advice,) = (each["advice"] for each in findings if each["about"] == "queue 'picturs'")
+    assert advice == "Did you mean 'pictures'?"
+    assert found(findings, "note", "queue 'machinery_tasks'") == []
+
+
 def test_parked_messages(redis_url: str) -> None:
     with App(redis_url, redis_url) as app, Worker(app), open_connection(redis_url) as connection:
         app.remote("nobody").delay()

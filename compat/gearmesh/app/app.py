@@ -14,7 +14,7 @@ from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
 
-from gearmesh.app.conf import Conf
+from gearmesh.app.conf import Conf, refuse_celery_names
 from gearmesh.app.decorator import TaskDecorator, checked_name
 from gearmesh.app.habits import APP, refuse
 from gearmesh.app.handlers import Handlers
@@ -111,6 +111,7 @@ class App:
         **settings: Any,
     ) -> None:
         given = {key: value for key, value in (("broker", broker), ("backend", backend)) if value is not None}
+        refuse_celery_names(settings)
         self._given = given | settings
         try:
             self._set_config(_config(config, self._given))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from gearmesh.app.habits import answer
@@ -10,7 +10,7 @@ from gearmesh.config import Config
 from gearmesh.config.table import SETTINGS
 from gearmesh.errors import ConfigError
 
-__all__ = ["Conf"]
+__all__ = ["Conf", "refuse_celery_names"]
 
 #: Celery's names of settings, and gearmesh's.
 CELERY_NAMES: Final = {
@@ -24,6 +24,8 @@ CELERY_NAMES: Final = {
     "task_default_exchange_type": "amqp.exchange_type",
     "task_default_routing_key": "amqp.binding_key",
 }
+#: Celery's names that App takes as they are.
+ALIASES: Final = {"result_backend"}
 #: Celery's settings that have no equal, and the answer to each.
 ANSWERS: Final = {
     "accept_content": "messages are Machinery's JSON, as Go reads it",
@@ -109,12 +111,31 @@ class Conf(Mapping[str, Any]):
         return f"<Conf of {self._config!r}>"
 
 
+def refuse_celery_names(given: Iterable[str]) -> None:
+    """Refuse Celery's names of settings among the keyword arguments of an App.
+
+    Raises:
+        ConfigError: one sentence with gearmesh's word for it.
+    """
+    for name in given:
+        if name in ANSWERS:
+            raise ConfigError(f"App has no setting {name!r}, which is Celery's: {ANSWERS[name]}")
+        if name in CELERY_NAMES and name not in ALIASES:
+            raise ConfigError(
+                f"App has no setting {name!r}, which is Celery's: give it to {_argument(CELERY_NAMES[name])}"
+            )
+
+
+def _argument(path: str) -> str:
+    """The keyword argument of App by which a setting is given."""
+    section, _, field = path.rpartition(".")
+    return f"App({section}={{{field!r}: …}})" if section else f"App({path}=…)"
+
+
 def _unwritable(name: str) -> str:
     """The error for code that sets a setting: it names the way to give it here, or says that there is none."""
     if name in ANSWERS:
         return f"app.conf.{name} cannot be set: {ANSWERS[name]}"
     path = CELERY_NAMES.get(name, name)
-    section, _, field = path.rpartition(".")
-    given = f"App({section}={{{field!r}: …}})" if section else f"App({path}=…)"
-    how = given if path in SETTINGS else "App(…)"
+    how = _argument(path) if path in SETTINGS else "App(…)"
     return f"app.conf.{name} cannot be set: give it to {how}, or to Config.load(file), before the app is used"

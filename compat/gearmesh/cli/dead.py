@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from gearmesh.app.app import App
-from gearmesh.cli.broker import channel_of, claims_of, inspecting
+from gearmesh.cli.broker import channel_of, claims_of, inspecting, known_queues
 from gearmesh.cli.common import Place, as_json, as_wide, queue_argument, servers, words
 from gearmesh.cli.inspect import limit_option
 from gearmesh.cli.messages import message_json, message_text
@@ -58,7 +58,9 @@ def _chosen(
     for given in ids:
         found = [letter for letter in letters if letter.id.startswith(given)]
         if not found:
-            raise GearmeshError(f"no dead letter with id {given!r} in queue {queue}")
+            raise GearmeshError(
+                f"no dead letter with id {given!r} in queue {queue}; another queue is named with --queue"
+            )
         if len(found) > 1:
             raise GearmeshError(
                 f"{len(found)} dead letters in queue {queue} have an id that begins with {given!r}"
@@ -75,11 +77,19 @@ def _chosen(
 @queue_argument
 @servers
 def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
-    """List a queue's dead letters, the oldest first."""
-    with channel_of(place) as (channel, name):
-        letters = channel.dead_letters(name, limit if reason is None else MAX_SEARCHED_LETTERS)
-    if reason is not None:
-        letters = [letter for letter in letters if reason in letter.reason][:limit]
+    """List dead letters, the oldest first.
+
+    Without QUEUE: of all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's
+    default queue and the queues of its tasks.
+    """
+    most = limit if reason is None else MAX_SEARCHED_LETTERS
+    with channel_of(place) as (channel, app):
+        names = [place.queue] if place.queue else known_queues(app, channel)
+        letters = [letter for name in names for letter in channel.dead_letters(name, most)]
+    letters = [letter for letter in letters if reason is None or reason in letter.reason]
+    if len(names) > 1:
+        letters.sort(key=lambda letter: letter.first)
+    letters = letters[:limit]
     if json:
         print_json([_as_json(letter) for letter in letters])
         return
@@ -87,6 +97,7 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
     table = Table(
         [
             Column("id", identifier=True),
+            *([Column("queue", least=8)] if len(names) > 1 else []),
             Column("task", least=8),
             Column("times", right=True),
             Column("first", drop=1),
@@ -98,12 +109,16 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
     for letter in letters:
         first, last = (time_cell(ns_of_unix(at), now) for at in (letter.first, letter.last))
         task = message_text(letter.body).task
-        table.add(letter.id, task, str(letter.count), first, last, letter.reason)
+        queue = [letter.queue] if len(names) > 1 else []
+        table.add(letter.id, *queue, task, str(letter.count), first, last, letter.reason)
     cut = table.show()
     more = "the first " if len(letters) == limit else ""
+    where = names[0] if len(names) == 1 else f"{len(names)} queues"
     note(
-        f"{more}{counted(len(letters), 'dead letter')} in {name}{'; --wide shows everything' if cut else ''}"
+        f"{more}{counted(len(letters), 'dead letter')} in {where}{'; --wide shows everything' if cut else ''}"
     )
+    if len({letter.queue for letter in letters}) > 1:
+        note("dead show, retry and drop work on one queue: name it with --queue")
 
 
 def _as_json(letter: DeadLetter) -> dict[str, Any]:
@@ -127,7 +142,8 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
 @servers
 def show(place: Place, ids: tuple[str, ...], json: bool) -> None:
     """Write one dead letter's original bytes to standard output."""
-    with channel_of(place) as (channel, name):
+    with channel_of(place) as (channel, app):
+        name = place.queue or app.default_queue
         (letter,) = _chosen(channel.dead_letters(name, MAX_SEARCHED_LETTERS), ids, None, name)
     if json:
         print_json(_as_json(letter))
@@ -153,7 +169,8 @@ def _take(
     """Return dead letters to their queue, or delete them; without ``yes``, after asking."""
     if not (ids or everything) and reason is None:
         raise GearmeshError("no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all")
-    with place.app() as app, channel_of(place) as (channel, name), claims_of(place) as gone:
+    with channel_of(place) as (channel, app), claims_of(app) as gone:
+        name = place.queue or app.default_queue
         letters = None
         total = inspecting(channel).count(name).dead if everything else None
         if not everything:

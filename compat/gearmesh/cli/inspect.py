@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import click
+import msgspec
 
 from gearmesh.app.app import App
-from gearmesh.cli.broker import channel_of, inspecting
+from gearmesh.cli.broker import channel_of, inspecting, is_unknown, known_queues
 from gearmesh.cli.common import (
     Place,
     as_json,
@@ -34,6 +35,9 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["delayed", "groups", "limit_option", "pending", "queues"]
 
+#: Delayed messages that are read to count those of each queue.
+MAX_COUNTED_DELAYED: Final = 100_000
+
 #: ``--limit``: of a command that lists messages.
 limit_option = click.option(
     "-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Show at most so many."
@@ -45,36 +49,59 @@ limit_option = click.option(
 @words("names", "[QUEUE]...")
 @servers
 def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
-    """Count the messages of queues: of those named, else of all that have any, and the default one.
+    """Count the messages of queues: of those named, else of all that have any, and of the app's queues.
 
-    pending: waiting. held: with gearmesh workers. aside: parked, because their task is not registered or may not start
-    yet. dead: dead letters. consumers: gearmesh workers; silent ones have missed heartbeats or are dead.
+    pending: waiting. held: with gearmesh workers. parked: waiting because their task is not registered or may not start
+    yet. dead: dead letters. delayed: waiting for their ETA. consumers: gearmesh workers; silent ones have missed
+    heartbeats or are dead.
 
-    On Redis, nobody can count the messages that Go workers hold; and to find all queues every key is looked at.
+    On Redis, the messages that Go workers hold cannot be counted, and every key is looked at to find all queues.
+    RabbitMQ does not tell how many are held, parked or delayed.
     """
     names = (*names, *((place.queue,) if place.queue and place.queue not in names else ()))
-    with channel_of(place) as (channel, default):
-        desk = inspecting(channel)
-        wanted = names or sorted({default, *desk.queues()})
-        counts = [desk.count(name) for name in wanted]
+    with channel_of(place) as (channel, app):
+        inspector = inspecting(channel)
+        waiting = _delayed_by_queue(channel, app.default_queue)
+        wanted = names or sorted({*known_queues(app, channel), *(waiting or ())})
+        counts = [inspector.count(name) for name in wanted]
     if json:
-        print_json(counts)
+        print_json(
+            [
+                {
+                    **msgspec.to_builtins(count),
+                    "parked": count.aside,
+                    "delayed": None if waiting is None else waiting[count.queue],
+                }
+                for count in counts
+            ]
+        )
         return
     table = Table(
         [
             Column("queue", least=12),
-            *(Column(name, right=True) for name in ("pending", "held", "aside", "dead")),
+            *(Column(name, right=True) for name in ("pending", "held", "parked", "dead", "delayed")),
             Column("consumers"),
         ]
     )
     for count in counts:
-        table.add(count.queue, *_numbers(count))
+        table.add(count.queue, *_numbers(count, None if waiting is None else waiting[count.queue]))
     table.show()
+    if waiting is not None and waiting.total() == MAX_COUNTED_DELAYED:
+        note(f"delayed: only the first {MAX_COUNTED_DELAYED:,} messages were counted")
 
 
-def _numbers(count: QueueCounts) -> list[Cell]:
+def _delayed_by_queue(channel: Any, default: str) -> Counter[str] | None:
+    """The delayed messages of each queue; None where the broker does not list them."""
+    if not channel.lists_delayed:
+        return None
+    return Counter(
+        signature_of(entry.body).RoutingKey or default for entry in channel.delayed(MAX_COUNTED_DELAYED)
+    )
+
+
+def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
     """The cells of one queue; ``-`` where the broker does not tell."""
-    numbers = [count.pending, count.held, count.aside, count.dead]
+    numbers = [count.pending, count.held, count.aside, count.dead, delayed]
     cells = [Cell("-") if number is None else Cell(f"{number:,}", str(number)) for number in numbers]
     silent = f" ({count.silent} silent)" if count.silent else ""
     idle = count.consumers == 0 and count.pending > 0
@@ -86,23 +113,33 @@ def _numbers(count: QueueCounts) -> list[Cell]:
     ]
 
 
-@click.command(short_help="Show the messages that wait in a queue.")
+@click.command(short_help="Show the messages that wait in queues.")
 @limit_option
 @as_wide
 @as_json
 @queue_argument
 @servers
 def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
-    """Show the messages that wait in a queue, in their order, without taking them."""
-    with channel_of(place) as (channel, name):
-        bodies = channel.pending(name, limit)
+    """Show the messages that wait in queues, in their order, without taking them.
+
+    Without QUEUE: of all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's
+    default queue and the queues of its tasks.
+    """
+    found: list[tuple[str, bytes]] = []
+    with channel_of(place) as (channel, app):
+        names = [place.queue] if place.queue else known_queues(app, channel)
+        for name in names:
+            if len(found) < limit:
+                found += [(name, body) for body in channel.pending(name, limit - len(found))]
     if json:
-        print_json([message_json(body) for body in bodies])
+        print_json([{"queue": name, **message_json(body)} for name, body in found])
         return
-    table = Table(message_columns(least=16), wide=wide)
-    for body in bodies:
-        table.add(*message_text(body))
-    _print_count(len(bodies), limit, f"waiting in {name}", cut=table.show())
+    several = len(names) > 1
+    table = Table([*([Column("queue", least=8)] if several else []), *message_columns(least=16)], wide=wide)
+    for name, body in found:
+        table.add(*([name] if several else []), *message_text(body))
+    where = f"{len(names)} queues" if several else names[0]
+    _print_count(len(found), limit, f"waiting in {where}", cut=table.show())
 
 
 @click.command(short_help="Show the messages that wait for their time.")
@@ -112,9 +149,11 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
 @queue_argument
 @servers
 def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
-    """Show the messages that wait for their time, the soonest first; of all queues, or of QUEUE."""
-    with channel_of(place) as (channel, default):
+    """Show the messages that wait for their ETA, the soonest first; of all queues, or of QUEUE."""
+    with channel_of(place) as (channel, app):
+        default = app.default_queue
         entries = channel.delayed(limit if place.queue is None else 1_000_000)
+        unknown = place.queue is not None and is_unknown(app, channel, place.queue)
     entries = [
         entry
         for entry in entries
@@ -129,6 +168,12 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
         queue = signature_of(entry.body).RoutingKey or default
         table.add(time_cell(entry.eta_ns, now), queue, *message_text(entry.body))
     _print_count(len(entries), limit, "delayed", cut=table.show())
+    if unknown and not entries:
+        note(
+            f"no queue {place.queue!r} is known: no message is in it, no worker consumes it, and no task of the app "
+            "goes to it. Without a queue, gearmesh delayed shows the messages of all",
+            "yellow",
+        )
 
 
 @click.command(short_help="Show how far groups and chords are.")

@@ -29,9 +29,10 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
     again at once, if the command knows the result backend.
     """
     with (
-        channel_of(place) as (channel, name),
-        claims_of(place) as gone_too,
+        channel_of(place) as (channel, app),
+        claims_of(app) as gone_too,
     ):
+        name = place.queue or app.default_queue
         desk = inspecting(channel)
         count = desk.count(name)
         if not yes:

@@ -1,4 +1,4 @@
-"""``gearmesh result``: the state of tasks, and what they returned."""
+"""``gearmesh result``: show the state of tasks and their results."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from gearmesh.app.app import App
 from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers, words
 from gearmesh.cli.ids import cannot_look_up, full_ids
 from gearmesh.cli.output import note, print_json
+from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
 from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
 from gearmesh.units import counted
+from gearmesh.wire.state import PENDING
 
 __all__ = ["result"]
 
@@ -25,7 +27,7 @@ __all__ = ["result"]
 @words("uuids", "UUID...", least=1)
 @results_servers
 def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
-    """Show the state of tasks, their progress, and what they returned.
+    """Show the state of tasks, their progress, and their results. For a PENDING task, say why, if the broker tells.
 
     The first characters of a UUID are enough if the backend can look UUIDs up (Redis, MongoDB, memory).
 
@@ -55,6 +57,9 @@ def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
             show_states([state for state, _ in found], [told for _, told in found], wide=wide)
         for uuid in (uuid for uuid, state in zip(ids, states, strict=True) if state is None):
             note(_missing(app, uuid), "yellow")
+        pending = [state for state in states if state is not None and state.State == PENDING]
+        for uuid, reason in pending_reasons(place, app, pending).items():
+            note(f"{uuid} is {reason}", "yellow")
     if not ended:
         left = sum(state is not None and not state.final for state in states)
         note(f"{left} of {counted(len(ids), 'task')} had not ended within {timeout:g} s", "yellow")
@@ -64,7 +69,7 @@ def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
 
 
 def _missing(app: App, uuid: str) -> str:
-    """Why there is no state of this UUID."""
+    """The reason why no state of this UUID is stored, for people."""
     with app.reached_backend() as backend:
         if backend.read_group(uuid) is not None:
             return f"{uuid} is a group; look at it with: gearmesh groups {uuid}"

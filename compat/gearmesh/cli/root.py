@@ -27,7 +27,7 @@ GROUPS: Final = {
         "queues": "inspect",
         "pending": "inspect",
         "delayed": "inspect",
-        "aside": "aside",
+        "parked": "parked",
         "result": "result",
         "groups": "inspect",
         "tasks": "tasks",
@@ -73,6 +73,9 @@ eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"
 """
 
 
+#: Old names of commands, which work for one release more.
+ALIASES: Final = {"aside": "parked"}
+
 #: Celery's commands, and the answers to those who type them.
 CELERY_COMMANDS: Final = {
     "beat": "'gearmesh scheduler', or 'gearmesh worker --with-scheduler'",
@@ -94,6 +97,7 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"gearmesh.cli.{COMMANDS[cmd_name]}"), cmd_name)
@@ -104,7 +108,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest the commands that are spelt alike."""
         name = args[0] if args else ""
-        if name and name not in COMMANDS and not name.startswith("-"):
+        if name and name not in COMMANDS and name not in ALIASES and not name.startswith("-"):
             alike = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean {alike[0]!r}?" if alike else ""
             hint = f" Use {CELERY_COMMANDS[name]}." if name in CELERY_COMMANDS else hint

@@ -35,15 +35,31 @@ __all__ = ["send"]
 @click.command(short_help="Send a task and print its UUID.")
 @click.option("--wait", is_flag=True, help="Wait for the result and show it.")
 @timeout_option
+@click.option(
+    "--unregistered",
+    "--force",
+    "unregistered",
+    is_flag=True,
+    help="With -A: send a task that the app has not registered; a Go worker may have it.",
+)
 @as_wide
 @as_json
 @words("said", "NAME [TYPE:VALUE]...", least=1, has_app=app_before_name)
 @servers
-def send(said: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
+def send(
+    said: tuple[str, ...],
+    wait: bool,
+    timeout: float,
+    unregistered: bool,
+    wide: bool,
+    json: bool,
+    place: Place,
+) -> None:
     """Send the task NAME and print its UUID.
 
     Arguments carry their Go types: int64:1 string:x bool:true '[]int64:[1,2]' '[]byte:aGk=' (lists as JSON, bytes as
-    base64). With -A they are checked against the task, and its queue and retries apply, if the app has it.
+    base64). With -A they are checked against the app's task, whose queue and retries apply. A task that the app has not
+    registered needs --unregistered.
 
     With --wait, exit code 1 means that the task failed, and 3 that there was no result in time.
     """
@@ -52,7 +68,9 @@ def send(said: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bo
     with place.app() as app:
         if wait:
             need_results(app)
-        task = _task(app, name, args, place)
+        if place.spec and name not in app.tasks and not unregistered:
+            raise TaskError(_not_registered(app, name, place.spec))
+        task = _task(app, name, args)
         values = [arg.value for arg in args]
         sent_at = time.monotonic()
         result = task.apply_async(values, queue=place.queue) if place.queue else task.apply_async(values)
@@ -64,7 +82,13 @@ def send(said: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bo
             sys.exit(_wait(app, result.uuid, timeout, sent_at, place, wide=wide, json=json))
 
 
-def _task(app: App, name: str, args: tuple[Typed, ...], place: Place) -> Task[..., Any, Any]:
+def _not_registered(app: App, name: str, spec: str) -> str:
+    alike = difflib.get_close_matches(name, app.tasks, n=1)
+    hint = f"; did you mean {alike[0]!r}?" if alike else "."
+    return f"{spec} has no task {name!r}{hint} If another program runs it, such as a Go worker, give --unregistered"
+
+
+def _task(app: App, name: str, args: tuple[Typed, ...]) -> Task[..., Any, Any]:
     """The task to send: with the types that were typed, and with the options of the app's task of that name.
 
     Raises:
@@ -73,9 +97,6 @@ def _task(app: App, name: str, args: tuple[Typed, ...], place: Place) -> Task[..
     types = [arg.type for arg in args]
     known = app.tasks.get(name)
     if known is None:
-        alike = difflib.get_close_matches(name, app.tasks, n=1)
-        if place.spec and alike:
-            note(f"{place.spec} has no task {name!r}; it has {alike[0]!r}", "yellow")
         return app.remote(name, *types)
     known.declaration.check_types(types)
     try:

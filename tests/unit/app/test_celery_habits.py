@@ -302,6 +302,24 @@ def test_conf(app: App, url: str) -> None:
     with pytest.raises(AttributeError, match=r"no 'update': it cannot be written: give settings to App"):
         app.conf.update(timezone="UTC")
     assert app.conf.get("beat_schedule") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("task_default_queue", "which is Celery's: give it to App(default_queue=…)"),
+        ("broker_url", "which is Celery's: give it to App(broker=…)"),
+        ("result_expires", "which is Celery's: give it to App(results_expire_in=…)"),
+        ("task_default_exchange", "which is Celery's: give it to App(amqp={'exchange': …})"),
+        ("task_always_eager", "which is Celery's: use App(broker='eager')"),
+        ("worker_concurrency", "which is Celery's: use the worker's --concurrency"),
+    ],
+)
+def test_a_celery_setting_given_to_an_app_is_one_sentence(name: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        App("memory://habits", **{name: "secret"})  # type: ignore[arg-type]
+    assert str(caught.value) == f"App has no setting {name!r}, {said}"
+    assert App("memory://habits", result_backend="memory://habits").keeps_results
     masked = App("redis://:secret@127.0.0.1:1/0")
     assert "secret" not in repr(masked.conf)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gearmesh.cli.checks.base import Case, Check, Finding
-from gearmesh.cli.checks.queues import no_tasks, parked_messages, unserved_queues
+from gearmesh.cli.checks.queues import no_tasks, parked_messages, unknown_queues, unserved_queues
 from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
 from gearmesh.cli.checks.redis import clock, eviction, persistence
 from gearmesh.cli.checks.schedules import schedules
@@ -23,6 +23,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     backend_answers,
     lock_answers,
     no_tasks,
+    unknown_queues,
     unserved_queues,
     parked_messages,
     schedules,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
-from gearmesh.cli.broker import inspecting
+from gearmesh.cli.broker import inspecting, is_unknown, known_queues
 from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.cli.messages import message_text
 from gearmesh.cli.times import span
@@ -23,7 +24,7 @@ from gearmesh.transports.registry import connect
 from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse
 
-__all__ = ["no_tasks", "parked_messages", "unserved_queues"]
+__all__ = ["no_tasks", "parked_messages", "unknown_queues", "unserved_queues"]
 
 #: Seconds for which the first message of a queue is watched, to see whether a Go worker takes it.
 WATCHED_S: Final = 1.0
@@ -44,6 +45,25 @@ def no_tasks(case: Case) -> Iterator[Finding]:
         )
 
 
+def unknown_queues(case: Case) -> Iterator[Finding]:
+    """Queues that were named and of which nothing is known: perhaps a name is misspelt."""
+    if not case.queues:
+        return
+    with _channel(case) as channel:
+        if channel is None:
+            return
+        unknown = [name for name in case.queues if is_unknown(case.app, channel, name)]
+        known = known_queues(case.app, channel) if unknown else []
+    for name in unknown:
+        alike = difflib.get_close_matches(name, [each for each in known if each != name], n=1)
+        yield Finding(
+            "note",
+            f"queue {name!r}",
+            "is not known: no message is in it, no worker consumes it, and no task of the app goes to it",
+            f"Check the name; known are {', '.join(known)}." if not alike else f"Did you mean {alike[0]!r}?",
+        )
+
+
 def unserved_queues(case: Case) -> Iterator[Finding]:
     """Messages in a queue that no worker consumes.
 
@@ -53,8 +73,8 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
     with _channel(case) as channel:
         if channel is None:
             return
-        desk: SupportsInspection = inspecting(channel)
-        counts = [desk.count(name) for name in _queues(case, channel)]
+        inspector: SupportsInspection = inspecting(channel)
+        counts = [inspector.count(name) for name in _queues(case, channel)]
         idle = [count for count in counts if count.pending and count.consumers == 0]
         if idle and not exact:
             first = {count.queue: channel.pending(count.queue, 1) for count in idle}
@@ -112,18 +132,13 @@ def _parked(case: Case, queue: str, task: str, since: list[float]) -> Finding:
         f"{counted(len(since), 'message')} of the task {task!r} {are} parked, for up to {span(oldest)}: no worker that "
         f"got {'it' if len(since) == 1 else 'them'} has registered this task; {they} {until}",
         "Register the task in a worker of this queue (is its module imported?), or correct the name where it is sent. "
-        "'gearmesh aside' lists the messages.",
+        "'gearmesh parked' lists the messages.",
     )
 
 
 def _queues(case: Case, channel: Any) -> list[str]:
-    """The default queue, those that were named, those of the app's tasks, and all others that the broker lists."""
-    names = {case.app.default_queue, *case.queues}
-    names |= {task.options.queue for task in case.app.tasks.values() if task.options.queue}
-    if isinstance(channel, SupportsInspection):
-        with suppress(GearmeshError):  # RabbitMQ does not list its queues
-            names |= set(channel.queues())
-    return sorted(names)
+    """The queues that were named, those of the app, and all others that the broker lists."""
+    return sorted({*case.queues, *known_queues(case.app, channel)})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``gearmesh aside``: messages that are parked."""
+"""``gearmesh parked``: list parked messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gearmesh.cli.broker import channel_of, inspecting
+from gearmesh.cli.broker import channel_of, known_queues
 from gearmesh.cli.common import Place, as_json, as_wide, servers, words
 from gearmesh.cli.inspect import limit_option
 from gearmesh.cli.messages import message_json, message_text
@@ -18,7 +18,7 @@ from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.transport import ParkedMessage, SupportsParkedListing
 from gearmesh.units import counted
 
-__all__ = ["aside"]
+__all__ = ["parked"]
 
 
 @click.command(short_help="List the parked messages of queues.")
@@ -27,33 +27,30 @@ __all__ = ["aside"]
 @as_json
 @words("names", "[QUEUE]...")
 @servers
-def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Place) -> None:
-    """List parked messages: which tasks, why, since when, and until when.
+def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Place) -> None:
+    """List parked messages with their tasks, the reason, since when and until when. The old name is 'aside'.
 
     A message is parked if no worker that got it has registered its task, or if its task may not start yet because of
     its rate. It returns to its queue by itself, again and again, until a worker takes it; one whose task nobody
     registers becomes a dead letter after a day (the setting unregistered_max_age).
 
-    Without QUEUEs: all queues; on RabbitMQ, which does not list its queues, the app's default queue.
+    Without QUEUEs: all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's default
+    queue and the queues of its tasks.
     """
     names = (*names, *((place.queue,) if place.queue and place.queue not in names else ()))
-    app = place.app()
-    with channel_of(place) as (channel, default):
+    with channel_of(place) as (channel, app):
         exact_times = channel.lists_delayed
         if not isinstance(channel, SupportsParkedListing):
             raise GearmeshError(f"the broker {app.masked_broker} cannot list parked messages")
-        if names:
-            wanted = list(names)
-        else:
-            wanted = sorted({default, *inspecting(channel).queues()}) if exact_times else [default]
+        wanted = list(names) or known_queues(app, channel)
         found: list[tuple[str, ParkedMessage]] = []
         for name in wanted:
-            found += [(name, parked) for parked in channel.parked(name, limit - len(found))]
+            found += [(name, message) for message in channel.parked(name, limit - len(found))]
             if len(found) == limit:
                 break
     max_age = app.config.unregistered_max_age
     if json:
-        print_json([_as_json(queue, parked, max_age) for queue, parked in found])
+        print_json([_as_json(queue, message, max_age) for queue, message in found])
         return
     now = time.time_ns()
     table = Table(
@@ -68,18 +65,18 @@ def aside(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pla
         ],
         wide=wide,
     )
-    for queue, parked in found:
-        text = message_text(parked.body)
+    for queue, message in found:
+        text = message_text(message.body)
         since, dies = (
-            None if at is None else ns_of_unix(at) for at in (parked.since, _dies(parked, max_age))
+            None if at is None else ns_of_unix(at) for at in (message.since, _dies(message, max_age))
         )
         table.add(
             text.task,
             *([queue] if len(wanted) > 1 else []),
             text.uuid,
-            "rate" if parked.since is None else "not registered",
+            "rate" if message.since is None else "not registered",
             time_cell(since, now),
-            _next_try(parked, now),
+            _next_try(message, now),
             time_cell(dies, now),
         )
     cut = table.show()
