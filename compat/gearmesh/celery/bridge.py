@@ -1,4 +1,4 @@
-"""What joins one Celery app to Machinery's programs: its settings read, its backend, its way to send signatures."""
+"""The bridge between one Celery app and Machinery's programs: settings, result backend, groups, and sending."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["Bridge"]
 
 T = TypeVar("T")
 
-#: Seconds for which a state is written again while the backend is away.
+#: Seconds for which a call of the backend is repeated while it is unreachable.
 WRITE_TIMEOUT_S: Final = 30.0
-#: Seconds between tries while another has a group in hand.
+#: Seconds between two tries while another member holds the claim on a group.
 BUSY_RETRY_DELAY_S: Final = 0.005
 #: Group metas remembered between the completions of their members.
 MAX_CACHED_METAS: Final = 256
-#: The transport options that are Config's, with other names on the side of kombu's.
+#: Transport options of a Celery app, and the names that Config has for them.
 _OPTIONS: Final = {
     "lease": "lease",
     "delayed_key": "delayed_tasks_key",
@@ -48,7 +48,7 @@ _OPTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """The bridge's settings, as a Celery app has them."""
+    """The bridge's settings, read from those of a Celery app."""
 
     gear: App
     go: Mapping[str, GoTask]
@@ -80,7 +80,7 @@ def _read(conf: Any) -> _Settings:
 
 
 class Bridge:
-    """One an app, see :func:`.joining.bridge_of`. Safe in threads and after a fork.
+    """The bridge of one app, see :func:`.setup.bridge_of`. Safe in threads and after a fork.
 
     Attributes:
         celery: the Celery app.
@@ -96,11 +96,11 @@ class Bridge:
         self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
         self._waiter = ProcessLocal(lambda: ResultPoller(self.backend))
         self._settings: _Settings | None = None
-        _read(app.conf)  # raises what is wrong; what it gives is not kept, for settings may still change
+        _read(app.conf)  # only to raise ConfigError: the value is not kept, for settings may still change
 
     @property
     def used(self) -> bool:
-        """True from the first use on: then later settings count no more."""
+        """True from the first use on, after which later settings have no effect."""
         return self._settings is not None
 
     @property
@@ -127,13 +127,13 @@ class Bridge:
         return self._now.gear.config.unregistered_max_age
 
     def __repr__(self) -> str:
-        # It stands among the transport options, by which kombu tells pools apart.
+        # kombu tells its connection pools apart by the transport options, of which this is one.
         return f"<Bridge of {self.celery.main or 'app'} {id(self.celery):#x}>"
 
     # -- where tasks run
 
     def go_task(self, name: str, queue: str) -> GoTask | None:
-        """The Go task that a call of ``name`` to ``queue`` is; None: Celery runs it."""
+        """The Go task that a call of ``name`` to ``queue`` reaches; None if a Celery worker runs it."""
         task = self.go.get(name)
         if task is None and queue in self._now.go_queues and name not in self.celery._tasks:
             task = GoTask(queue)
@@ -142,13 +142,13 @@ class Bridge:
         return task
 
     def parameters(self, name: str) -> Declaration:
-        """The parameters of a Go task."""
+        """The declared parameters of a Go task."""
         return self._now.go_declared.get(name) or Declaration(
             name, rest=GoTask("").declaration(name).rest, local=False
         )
 
     def results(self, name: str) -> Declaration:
-        """The results of one of the app's tasks."""
+        """The declared results of one of the app's tasks."""
         found = self._results.get(name)
         if found is None:
             task = self.celery._tasks.get(name)
@@ -156,7 +156,7 @@ class Bridge:
         return found
 
     def queue_of(self, name: str, options: Mapping[str, Any], args: Any = (), kwargs: Any = None) -> str:
-        """The queue that the app's routes give a call of ``name``."""
+        """The queue to which the app's routes send a call of ``name``."""
         queue = options.get("queue")
         if queue is None:
             task = self.celery._tasks.get(name)
@@ -169,19 +169,19 @@ class Bridge:
 
     @property
     def backend(self) -> Backend:
-        """gearmesh's backend, this process's."""
+        """gearmesh's backend of this process."""
         return self.gear.backend
 
     @property
     def waiter(self) -> ResultPoller:
-        """Who asks for all that wait in this process."""
+        """The poller that reads states for all who wait in this process."""
         return self._waiter.get()
 
     def insist(self, what: Callable[[], T]) -> T:
-        """Do something with the backend, again and again while it is away, or while another has the group in hand.
+        """Call ``what``, and repeat it while the backend is unreachable or another member holds a group's claim.
 
         Raises:
-            BackendError: it was away for 30 s.
+            BackendError: the backend was unreachable for 30 s.
         """
         pauses, began = Backoff(), time.monotonic()
         while True:
@@ -210,10 +210,15 @@ class Bridge:
         self.insist(lambda: self.backend.write(states))
 
     def end(self, states: Sequence[TaskState], member: Membership | None, *, asks: bool = False) -> None:
-        """Store the states of a task that has ended, its own the last, and count it where its group is counted.
+        """Store the states of a task that has ended, and count it if the backend counts the members of its group.
 
-        ``asks``: it is asked next whether the group is complete, for its chord.
-        A FAILURE is not stored over a SUCCESS, where the backend can compare and store in one step.
+        A backend with conditional writes keeps a SUCCESS and drops a FAILURE that comes after it.
+
+        Args:
+            states: the task's own state is the last.
+            member: the group that the task counts for; None: none.
+            asks: the caller asks next if the group is complete, for its chord.
+
         Raises BackendError as :meth:`insist`.
         """
         backend = self.backend
@@ -243,7 +248,7 @@ class Bridge:
         self._remember(meta)
 
     def group(self, group_uuid: str) -> GroupMeta | None:
-        """A group's meta; it may be as it was a while ago (its members do not change)."""
+        """A group's meta, possibly from the cache (its members never change); None if it is not stored any more."""
         meta = self._metas.get(group_uuid) or self.insist(lambda: self.backend.read_group(group_uuid))
         if meta is not None:
             self._remember(meta)
@@ -254,11 +259,11 @@ class Bridge:
         while len(self._metas) > MAX_CACHED_METAS:
             try:
                 self._metas.popitem(last=False)
-            except KeyError:  # another thread was quicker
+            except KeyError:  # another thread emptied it
                 break
 
     def fail(self, sig: Signature, error: str) -> None:
-        """FAILURE of a signature that cannot be run, and what its caller wants to follow from that.
+        """Store FAILURE for a signature that cannot be run, and send its OnError signatures.
 
         Raises BackendError as :meth:`insist`, PublishError as :meth:`send`.
         """
@@ -267,11 +272,11 @@ class Bridge:
             self.send(following)
 
     def send(self, sig: Signature) -> str:
-        """Send a signature as it is; an empty queue is filled in as the app routes the task. Its UUID.
+        """Send a signature and return its UUID. An empty RoutingKey is filled in as the app routes the task.
 
         Raises:
             PublishError: the broker did not take it in time.
-            LocalProtocolError: Go could not read it.
+            LocalProtocolError: a Go program could not read it.
         """
         if not sig.RoutingKey:
             go = self.go_task(sig.Name, "")

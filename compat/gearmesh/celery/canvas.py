@@ -1,4 +1,4 @@
-"""The two Celery signatures of our own that know Machinery's rules; see :mod:`.steps`."""
+"""The classes of the two kinds of Celery signatures that follow Machinery's rules; see :mod:`.step_types`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["GoStep", "RawStep"]
 
 
 class GoStep(Step):  # type: ignore[misc]
-    """A step that Go runs: results come after its own arguments; nothing is passed on for None, a tuple is several."""
+    """A step that Go runs: results come after its own arguments; None passes no result on, and a tuple several."""
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> GoStep:
@@ -39,7 +39,7 @@ class GoStep(Step):  # type: ignore[misc]
 
 
 def _passed_on(args: Sequence[Any]) -> tuple[Any, ...]:
-    """What a Celery task returned, as Machinery passes results on."""
+    """The results that Machinery would pass on for the return value of a Celery task."""
     if len(args) == 1 and args[0] is None:
         return ()
     if len(args) == 1 and type(args[0]) is tuple:
@@ -48,7 +48,7 @@ def _passed_on(args: Sequence[Any]) -> tuple[Any, ...]:
 
 
 class RawStep(Step):  # type: ignore[misc]
-    """A signature that a Go program made. It keeps its UUID, and gets results as Machinery gives them."""
+    """A signature that a Go program made. It keeps its UUID, and takes results as Machinery passes them on."""
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> RawStep:
@@ -56,7 +56,7 @@ class RawStep(Step):  # type: ignore[misc]
 
     @property
     def signature(self) -> Signature:
-        """What the Go program made."""
+        """The signature as the Go program made it."""
         return raw_of(self)
 
     def freeze(self, _id: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ class RawStep(Step):  # type: ignore[misc]
         """Send it, after the running task's success.
 
         Raises:
-            NotForGo: what the task returned has no Go type.
+            NotForGo: Go has no type for the task's return value.
         """
         bridge = self.app.backend.bridge
         task = self.app.current_worker_task

@@ -1,4 +1,4 @@
-"""Celery's settings, looked at before anything is sent: what would go elsewhere without a word is an error."""
+"""Check Celery's settings before anything is sent: a setting by which messages would be lost silently is an error."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _FILES: Final = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfi
 #: Results that never expire (Celery's 0 or None) live this long.
 NEVER_EXPIRES_S: Final = 10 * 365 * 86400
 
-#: Go's ResultsExpireIn, if nobody has set it.
+#: Go's default of ResultsExpireIn.
 GO_DEFAULT_EXPIRE_S: Final = 3600
 
 
 def expire_of(conf: Any) -> int:
-    """Seconds that results live: what ``result_expires`` says.
+    """Seconds that results live, by the setting ``result_expires``.
 
-    RabbitMQ's queues are declared with them, and refuse who says another number: if nobody has set it, they are Go's
-    there, and not Celery's day.
+    RabbitMQ's result queues are declared with that number, and RabbitMQ refuses a program that declares another one. So
+    there an unset value means Go's default of an hour, and not Celery's of a day.
     """
     setting = conf.result_expires
     untold = setting is conf.defaults[-1]["result_expires"]
@@ -69,10 +69,10 @@ def amqp_of(setting: Any) -> AMQPConfig:
 
 
 def redis_of(conf: Any) -> RedisConfig:
-    """How a Redis with results is reached: the files of TLS are those of Celery's own settings.
+    """The connection settings of a Redis with results: the TLS files come from Celery's own settings.
 
     Raises:
-        ConfigError: they say that its certificate is not to be looked at.
+        ConfigError: they say that the server's certificate is not checked.
     """
     name = "redis_backend_use_ssl" if conf.redis_backend_use_ssl else "broker_use_ssl"
     said = conf[name]
@@ -87,7 +87,7 @@ def redis_of(conf: Any) -> RedisConfig:
 
 
 def check_settings(conf: Any) -> None:
-    """Raises ConfigError for what would go elsewhere, or lose something, without a word."""
+    """Raise ConfigError for settings that would send messages elsewhere, or lose some, silently."""
     url = conf.broker_write_url
     if not isinstance(url, str):
         raise ConfigError("broker_url: expected one URL such as redis://localhost:6379/0")
@@ -141,7 +141,7 @@ def one_server(target: Target, called: str) -> None:
     """Refuse a broker of several hosts, of which kombu would use the first alone.
 
     Raises:
-        ConfigError: naming the hosts, and what works.
+        ConfigError: the message names the hosts, and what works.
     """
     if isinstance(target, RedisTarget) and target.others:
         raise ConfigError(
@@ -163,7 +163,7 @@ def _check_prefix(conf: Any) -> None:
 
 
 def _check_url(url: str, meant: Mapping[str, Any]) -> None:
-    """kombu and Machinery read some URLs differently."""
+    """Refuse a URL that kombu and Machinery read differently. Raises ConfigError."""
     names = ("hostname", "port", "virtual_host", "userid", "password")
     usual = {"hostname": "localhost", "port": 6379, "virtual_host": "0", "userid": "", "password": ""}
     if url.startswith("amqp"):
@@ -173,7 +173,7 @@ def _check_url(url: str, meant: Mapping[str, Any]) -> None:
     meant = {
         **meant,
         "hostname": str(meant["hostname"]).strip("[]"),
-    }  # kombu has an IPv6 address without brackets
+    }  # kombu gives an IPv6 address without its brackets
     if any((theirs.get(name) or usual[name]) != (meant.get(name) or usual[name]) for name in names):
         raise ConfigError(
             f"broker_url: Celery and Machinery read {redact(url)!r} differently, "

@@ -1,4 +1,4 @@
-"""The worker's consumer: what it cannot run is never lost, and never spins."""
+"""The consumer of a Celery worker: a message that the worker cannot run is parked or dead-lettered, and never lost."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ log = logging.getLogger("gearmesh.celery")
 class Consumer(CeleryConsumer):  # type: ignore[misc]
     """``worker_consumer = "gearmesh.celery:Consumer"``.
 
-    A task that is not registered here is offered to others: to the queue's tail at once, then parked for growing
-    times, at last a dead letter. What cannot be read is a dead letter at once. ``gearmesh dead`` lists these.
+    The worker parks a message whose task is not registered in it, so that another worker can take it: it returns to the
+    queue's tail at once, then after growing pauses, and becomes a dead letter at the end. A message that cannot be read
+    is a dead letter at once. ``gearmesh dead`` lists these.
     """
 
     def __init__(self, on_task_request: Any, *args: Any, app: Any = None, **kwargs: Any) -> None:
@@ -29,7 +30,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         super().__init__(on_task_request, *args, app=app, **kwargs)
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
-        """Celery's hook: where there is no event loop, pools call it from threads of theirs; a channel has one."""
+        """Celery's hook. Without an event loop, pools call it from threads to which the channel does not belong."""
         if self.hub is not None:
             return super().call_soon_ack(p, *args, **kwargs)
         done = self.call_soon(p, *args, **kwargs)
@@ -39,7 +40,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         return done
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's hook: a message that its handler trips over is one message's trouble, not the worker's."""
+        """Celery's hook: an error of the handler concerns one message, and must not stop the worker."""
         handle = super().create_task_handler(*args, **kwargs)
         pass_on = (*self.connection_errors, *self.channel_errors, MemoryError)
 
@@ -54,7 +55,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         return on_task_received
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """Celery's hook."""
+        """Celery's hook: park the message, or drop it if its sender asked for that."""
         name = str(message.headers.get("task") or (message.payload or {}).get("task"))
         sig = getattr(message, "signature", None)
         if sig is not None and sig.IgnoreWhenTaskNotRegistered:
@@ -75,7 +76,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         )
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        """Celery's hook."""
+        """Celery's hook: a message of another format is a dead letter."""
         if not self._settle(message, "dead", "no task of Celery's or Machinery's"):
             super().on_unknown_message(body, message)
 
@@ -88,7 +89,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """Celery's hook: a dead letter, and a failure for who called, if the message says as much as its UUID."""
+        """Celery's hook: a dead letter, and a FAILURE for the caller, if the message can be read as far as its UUID."""
         self._tell(message, str(exc))
         if not self._settle(message, "dead", f"cannot be read: {exc}"):
             super().on_decode_error(message, exc)

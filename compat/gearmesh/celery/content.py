@@ -1,4 +1,4 @@
-"""A task call in the words of Celery's protocol 2, and the kombu messages that carry it. Pure."""
+"""A task call in the terms of Celery's protocol 2, read from kombu messages and written to them. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_HEADERS", "EMBED_KEYS", "TaskMessage", "read", "write"]
 JSON: Final = "application/json"
 MSGPACK: Final = "application/x-msgpack"
 
-#: The headers of protocol 2, and what each usually is.
+#: The headers of protocol 2, and the usual value of each.
 DEFAULT_HEADERS: Final[Mapping[str, Any]] = {
     "lang": "py",
     "task": None,
@@ -44,15 +44,15 @@ _PROTOCOL_1: Final = {"task", "id", "args", "kwargs"}
 
 
 class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A call in the words of Celery's protocol 2, its content decoded.
+    """A call in the terms of Celery's protocol 2, with its content decoded.
 
     Attributes:
-        headers: all of the message's; ``task`` and ``id`` are there.
+        headers: all headers of the message; ``task`` and ``id`` are among them.
         args, kwargs: as JSON has them (bytes are marked, see :mod:`.values`).
         embed: ``callbacks``, ``errbacks``, ``chain``, ``chord``; each may be missing or None.
-        priority: 0 to 255. reply_to: ``""`` for none. properties: others that the caller chose.
+        priority: 0 to 255. reply_to: ``""`` for none. properties: other properties that the caller chose.
         requeued: a worker had it before, and put it back.
-        content: what the sender's content was, and the reader's will be.
+        content: the format of the sender's content, which the reader's will have, too.
     """
 
     headers: dict[str, Any]
@@ -79,10 +79,10 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
 def read(
     body: bytes | str, content_type: str | None, headers: Mapping[str, Any], properties: Mapping[str, Any]
 ) -> TaskMessage | None:
-    """A kombu message's content as a call, in protocol 2 or 1; None: it is something else (control, events).
+    """Read a kombu message's content as a call, in protocol 2 or 1; None if it is no call (control, events).
 
     Args:
-        body: the serialized content, not compressed any more.
+        body: the serialized content, decompressed.
 
     Raises:
         LocalProtocolError: it is a call, and its content is neither JSON nor MessagePack, or broken.
@@ -169,7 +169,7 @@ def _message(
 
 
 def write(message: TaskMessage) -> tuple[bytes, str, str]:
-    """A call's content for Celery: bytes, content type, content encoding."""
+    """Write a call's content for Celery: bytes, content type, content encoding."""
     content = [message.args, message.kwargs, message.embed]
     if message.content == "msgpack":
         return msgspec.msgpack.encode(rich(content)), MSGPACK, "binary"

@@ -1,4 +1,4 @@
-"""Tasks that Go sends to a Celery worker where it has no words for what Celery would do next."""
+"""The tasks that Go sends to a Celery worker where Machinery has no form for Celery's next step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["register"]
 
 
 def register(app: Any) -> None:
-    """Give the app the tasks of this module."""
+    """Register the tasks of this module in the app."""
 
     @app.task(name=APPLY_TASK, shared=False, lazy=False, ignore_result=True)  # type: ignore[untyped-decorator]
     def apply(*results: Any, step: dict[str, Any], chain: list[Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which group the end of a task counts for, where it is counted (RabbitMQ as the result backend)."""
+"""Find the group for which the end of a task counts, on a backend that counts members (RabbitMQ)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Membership", "member_of", "membership"]
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """A task as a member of a group: the group's UUID and size. ``again``: the task may have been counted before."""
+    """The membership of a task in a group: the group's UUID and size. ``again``: it may have been counted before."""
 
     group_uuid: str
     count: int
@@ -29,15 +29,17 @@ class Membership(msgspec.Struct, frozen=True):
 
 def member_of(sig: Signature) -> Membership | None:
     """The group of a signature that a Go program made."""
-    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: nor does it count a group of none
+    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: a group of no members is not counted
         return None
     return Membership(sig.GroupUUID, sig.GroupTaskCount, True)
 
 
 def membership(group_of: Callable[[str], GroupMeta | None], request: Any) -> Membership | None:
-    """The group of a task that runs in a Celery worker: of its chord, or the one that a Go program sent it in.
+    """The group of a task that runs in a Celery worker: that of its chord, or the one in which a Go program sent it.
 
-    ``group_of``: looks up a group's meta.
+    Args:
+        group_of: reads a group's meta by its UUID.
+        request: Celery's, of the running task.
     """
     again = bool((request.delivery_info or {}).get("redelivered")) or request.retries > 0
     group, chord = request.group, request.chord

@@ -1,8 +1,8 @@
-"""Between what Celery keeps of a task and Machinery's states. Pure.
+"""Converts between Celery's meta of a task and Machinery's states. Pure.
 
-Go sees a TaskState with typed results. What only Celery knows (its own states, the exception's type, children, dates)
-is the text of a second state beside it, which Go never asks for. The second one counts only while it fits the first:
-a state that Go has written since is the newer truth.
+Go reads a TaskState with typed results. What only Celery has (its own states, the exception's type, children, dates)
+is JSON in a second state beside it, the side state, which Go never reads. The side state counts only while it fits the
+first: a state that a Go worker wrote later replaces both.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, Ta
 
 __all__ = ["error_text", "read_meta", "read_side", "side_state", "states_of", "wire_state"]
 
-#: Celery's states that mean something else to Go; those that are not here are themselves.
+#: The states that Go reads for some of Celery's; all others keep their names.
 _WIRE_STATES: Final = {
     "REVOKED": FAILURE,
     "REJECTED": FAILURE,
-    # Like RECEIVED and STARTED it must never be written over the end of a quick next try: only these never are.
+    # It must never replace the final state of a quick next try: of all states, only RECEIVED and STARTED never do.
     "RETRY": STARTED,
 }
 _SHARED_STATES: Final = (PENDING, RECEIVED, STARTED, SUCCESS, FAILURE)
 
 
 def wire_state(status: str) -> str:
-    """The state that Go sees for one of Celery's; a task's own states are STARTED."""
+    """The state that Go reads for one of Celery's; states that an application made up are STARTED."""
     return status if status in _SHARED_STATES else _WIRE_STATES.get(status, STARTED)
 
 
 def states_of(
     task_id: str, status: str, meta: str, results: Sequence[TaskResult] | None, error: str
 ) -> tuple[TaskState, TaskState]:
-    """The two states to write; the one for Celery goes first.
+    """The two states of a task to write, the side state first.
 
     Args:
-        meta: what Celery keeps, as JSON.
+        meta: Celery's meta, as JSON.
         results: typed, for SUCCESS.
-        error: the text, for what Go sees as FAILURE.
+        error: the text, for a state that Go reads as FAILURE.
     """
     word = wire_state(status)
     seen = TaskState(
@@ -55,15 +55,15 @@ def states_of(
 
 
 def side_state(uuid: str, text: str, word: str = SUCCESS) -> TaskState:
-    """A state that holds a text of Celery's."""
+    """A state that holds a text for Celery alone."""
     return TaskState(TaskUUID=celery_meta(uuid), State=word, Results=(wire.result("string", text),))
 
 
 def read_side(state: TaskState | None) -> dict[str, Any] | None:
-    """What is in :func:`side_state`, its values as Celery's JSON has marked them; None: there is none.
+    """Read the content of a :func:`side_state`; None if ``state`` is None or empty.
 
     Raises:
-        BackendError: it is damaged.
+        BackendError: the content is damaged.
     """
     if state is None or not state.Results:
         return None
@@ -77,13 +77,13 @@ def read_side(state: TaskState | None) -> dict[str, Any] | None:
 
 
 def read_meta(task_id: str, state: TaskState | None, side: TaskState | None) -> dict[str, Any]:
-    """What Celery wants to know of a task, from the two states (None: not there).
+    """Celery's meta of a task, from its two states (None: not stored).
 
-    ``result`` is as Celery stored it, an exception still in its parts; of a Go task it is the value, the values in a
-    list if there are several, None if there is none, or TaskFailed.
+    ``result`` is as Celery stored it, with an exception in its parts. For a Go task it is the value, a list of several
+    values, None without any, or TaskFailed.
 
     Raises:
-        BackendError: what is stored cannot be read.
+        BackendError: a stored state cannot be read.
     """
     if state is None:
         return {"status": PENDING, "result": None, "task_id": task_id}
@@ -110,7 +110,7 @@ def read_meta(task_id: str, state: TaskState | None, side: TaskState | None) -> 
 
 
 def error_text(result: Any) -> str:
-    """An exception as Celery stores it, as text for Go: its type's name, and what it says."""
+    """An exception as Celery stores it, as text for Go: ``TypeName: message``."""
     if not isinstance(result, dict):
         return str(result) or repr(result)
     kind, said = str(result.get("exc_type")), result.get("exc_message")

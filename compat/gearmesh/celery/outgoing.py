@@ -1,8 +1,9 @@
-"""From Celery's calls to signatures that Go runs, with all that follows them in the form that Go knows.
+"""Converts Celery's calls to signatures, with all that follows them in the form of the worker that runs them.
 
-A signature is written for whoever runs it, so nothing of a workflow travels twice: a Celery worker reads Celery's own
-chain, callbacks and chord; a Go worker OnSuccess, OnError and ChordCallback, of which each is again written for whoever
-runs that. What Go has no words for goes through a task of :mod:`.helpers` on a Celery worker.
+A signature is written for the worker that will run it, so nothing of a workflow travels twice. A Celery worker reads
+Celery's own chain, callbacks and chord. A Go worker reads OnSuccess, OnError and ChordCallback, each of which is again
+written for its own worker. A step for which Go has no form goes through a task of :mod:`.helper_tasks` on a Celery
+worker.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ GO_TASKS_ADVICE = "say its types in go_tasks (Json[…] for dictionaries, None a
 
 
 def outgoing(bridge: Bridge, message: TaskMessage, queue: str) -> Signature:
-    """A call as it is sent.
+    """The signature to send for a call.
 
     Args:
-        queue: where Celery would send it.
+        bridge: the app's.
+        message: the call.
+        queue: the queue to which Celery would send it.
 
     Raises:
-        NotForGo: Go runs it and could not take it; names the task, the value and the way out.
-        LocalProtocolError: it cannot be written.
+        NotForGo: Go runs the task and could not read the call; the message names the task, the value and a remedy.
+        LocalProtocolError: the call cannot be written.
     """
     go = bridge.go_task(message.name, queue)
     if go is None:
@@ -50,7 +53,7 @@ def outgoing(bridge: Bridge, message: TaskMessage, queue: str) -> Signature:
 
 
 def eta_of(bridge: Bridge, message: TaskMessage) -> str | None:
-    """A call's ETA as Go writes it; None: at once."""
+    """A call's ETA as Go writes it; None if it may run at once."""
     eta = message.headers.get("eta")
     if not eta:
         return None
@@ -89,7 +92,7 @@ def _for_celery(bridge: Bridge, message: TaskMessage, queue: str, *, results: bo
 
 
 def _marked(bridge: Bridge, value: Any) -> Any:
-    """The same, with what Go runs marked as such: there, results come last."""
+    """The same, with each step that Go runs marked as such: such a step takes results behind its own arguments."""
     if isinstance(value, (list, tuple)):
         return [_marked(bridge, one) for one in value]
     if not isinstance(value, Mapping):
@@ -107,7 +110,7 @@ def _marked(bridge: Bridge, value: Any) -> Any:
 
 
 def _for_go(bridge: Bridge, message: TaskMessage, go: GoTask, *, appended: bool = False) -> Signature:
-    """``appended``: Go puts results behind the arguments."""
+    """The signature for a Go worker. ``appended``: Go will append results, so the own arguments may be incomplete."""
     name, headers, embed = message.name, message.headers, message.embed
     _refuse(name, headers)
     try:
@@ -121,7 +124,7 @@ def _for_go(bridge: Bridge, message: TaskMessage, go: GoTask, *, appended: bool 
     following = [_next(bridge, step, chain, headers) for step, chain in _steps(embed)]
     takes = {results for _, results in following}
     if takes == {True, False}:
-        following = [_next(bridge, step, chain, headers, apart=True) for step, chain in _steps(embed)]
+        following = [_next(bridge, step, chain, headers, must_ignore=True) for step, chain in _steps(embed)]
         takes = {True}
     sig = Signature(
         UUID=message.id,
@@ -161,7 +164,7 @@ def _refuse(name: str, headers: Mapping[str, Any]) -> None:
 
 
 def _steps(embed: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], list[Any]]]:
-    """What follows a success: each step with the rest of the chain behind it."""
+    """The steps that follow a success, each with the rest of the chain behind it."""
     steps: list[tuple[Mapping[str, Any], list[Any]]] = [(step, []) for step in embed.get("callbacks") or ()]
     chain = list(embed.get("chain") or ())
     if chain:
@@ -175,11 +178,11 @@ def _next(
     chain: list[Any],
     headers: Mapping[str, Any],
     *,
-    apart: bool = False,
+    must_ignore: bool = False,
 ) -> tuple[Signature, bool]:
-    """A step as Go sends it after the one before; and whether it takes results.
+    """The signature of a step that a Go worker will send, and True if the step takes results.
 
-    ``apart``: others take results and Go gives them to all: who does not want them must be able to leave them.
+    ``must_ignore``: other steps take results, and Go passes them to all steps: so this one must be able to ignore them.
     """
     results = not step.get("immutable")
     if is_raw(step):
@@ -194,7 +197,7 @@ def _next(
     go = bridge.go_task(message.name, queue)
     if go is None:
         return _for_celery(bridge, message, queue, results=results), results
-    if apart and not results:
+    if must_ignore and not results:
         return _helper(bridge, APPLY_TASK, {"step": dict(step), "chain": chain}, headers), results
     return _for_go(bridge, message, go, appended=results), results
 
@@ -202,7 +205,7 @@ def _next(
 def _message(
     bridge: Bridge, step: Mapping[str, Any], chain: list[Any], headers: Mapping[str, Any]
 ) -> TaskMessage:
-    """The message that Celery would send for a step, but for its ETA."""
+    """The message that Celery would send for a step, without its ETA."""
     options = dict(step.get("options") or {})
     task_id = options.get("task_id") or new_uuid()
     stamps = options.get("stamped_headers") or ()
@@ -247,7 +250,7 @@ def _listed(value: Any) -> list[Any] | None:
 
 
 def _helper(bridge: Bridge, name: str, kwargs: dict[str, Any], headers: Mapping[str, Any]) -> Signature:
-    """A call of one of the helper tasks, which Go sends."""
+    """The signature of a helper task, for a Go worker to send."""
     task_id = new_uuid()
     own = {
         **DEFAULT_HEADERS,
@@ -264,9 +267,9 @@ def _helper(bridge: Bridge, name: str, kwargs: dict[str, Any], headers: Mapping[
 
 
 def _body(bridge: Bridge, body: Mapping[str, Any], group: str, headers: Mapping[str, Any]) -> Signature:
-    """The callback that a Go worker sends when the group is complete: a helper that does as Celery would.
+    """The callback that a Go worker sends when the group is complete: a helper task that fires Celery's chord.
 
-    Immutable, so that Go gives it no results: it reads them itself, as they were.
+    It is immutable, so Go passes it no results: the helper task reads them from the backend.
     """
     sig = _helper(bridge, CHORD_TASK, {"group": group, "body": dict(body)}, headers)
     return sig.evolve(Immutable=True)
@@ -280,7 +283,7 @@ def _size(bridge: Bridge, group: str) -> int:
 
 
 def _on_error(bridge: Bridge, message: TaskMessage, *, own_chord: bool) -> tuple[Signature, ...] | None:
-    """What Go sends after a failure: what other Go programs want, and a helper for what Celery wants."""
+    """The signatures for Go to send after a failure: those of Go programs, and a helper task for Celery's own steps."""
     errbacks: Sequence[Any] = message.embed.get("errbacks") or ()
     found = [raw_of(step) for step in errbacks if is_raw(step)]
     own = [step for step in errbacks if not is_raw(step)]
@@ -301,5 +304,5 @@ def _on_error(bridge: Bridge, message: TaskMessage, *, own_chord: bool) -> tuple
 
 
 def step_of(bridge: Bridge, step: Mapping[str, Any]) -> Any:
-    """A step's dictionary as a Celery signature of the app, results after the arguments where Go runs it."""
+    """A step's dictionary as a Celery signature of the app, of a type of our own where Go runs it."""
     return maybe_signature(_marked(bridge, step), app=bridge.celery)

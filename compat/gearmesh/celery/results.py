@@ -1,4 +1,4 @@
-"""What a Celery task returned, as Go reads it."""
+"""Converts the return value of a Celery task to typed results for Go."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ log = logging.getLogger("gearmesh.celery")
 
 
 def declared(name: str, run: Any) -> Declaration:
-    """What the annotations of a task's function say about its results; nothing, if they say nothing to Go."""
+    """The result types that a task's annotation declares; none if Go has no type for the annotation."""
     try:
         hints = typing.get_type_hints(run, include_extras=True)
         results = value_codec.results_of(hints["return"]) if "return" in hints else None
-    except TaskError as exc:  # Celery lets one annotate what one likes
+    except TaskError as exc:  # to Celery, annotations mean nothing
         log.debug("task %s: its results are typed by their values: %s", name, exc)
         results = None
-    except Exception as exc:  # and what cannot be evaluated, too
+    except Exception as exc:  # so an annotation need not even be valid
         log.debug("task %s: its annotations cannot be evaluated: %s", name, exc)
         results = None
     return Declaration(name, results=results)
 
 
 def typed_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ...]:
-    """The results by annotation, or else by the value: None is none, a tuple several.
+    """Typed results by the annotation, or else by the value. None makes no result, a tuple several.
 
     Raises:
         LocalProtocolError: Go has no type for it.
@@ -44,15 +44,15 @@ def typed_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ...
     except LocalProtocolError:
         if declaration.results is None:
             raise
-        # Annotated as one thing and returned as another: Celery does not mind.
+        # Celery does not check that the value fits the annotation.
         return Declaration(declaration.name).dump_results(value)
 
 
 def stored_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ...]:
-    """As :func:`typed_results`; what Go has no type for is JSON in a string.
+    """As :func:`typed_results`; a value without a Go type is stored as JSON in a string.
 
     Raises:
-        LocalProtocolError: nor can JSON hold it.
+        LocalProtocolError: JSON cannot hold the value either.
     """
     try:
         return typed_results(declaration, value)
@@ -61,7 +61,7 @@ def stored_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ..
 
 
 def to_json(value: Any) -> str:
-    """Celery's JSON. Raises LocalProtocolError for what it cannot hold."""
+    """Write Celery's JSON. Raises LocalProtocolError for a value that it cannot hold."""
     try:
         text: str = kombu.utils.json.dumps(value)
     except (TypeError, ValueError, RecursionError) as exc:

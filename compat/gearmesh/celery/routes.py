@@ -1,4 +1,4 @@
-"""Which tasks Go runs: their queues and types."""
+"""The setting ``go_tasks``: the tasks that Go runs, with their queues and types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearmesh.errors import ConfigError, TaskError
 
 __all__ = ["GoTask", "GoTasks", "go_tasks"]
 
-#: The queue's name, or all of it; a mapping has the names of GoTask's fields.
+#: Task names to a queue's name, a GoTask, or a mapping with the names of GoTask's fields.
 GoTasks = Mapping[str, "GoTask | str | Mapping[str, Any]"]
 
 
@@ -21,10 +21,10 @@ class GoTask:
     """A task that Go runs.
 
     Attributes:
-        queue: where Go workers take it from.
+        queue: the queue that Go workers read.
         args: Go type names or annotations, one a parameter; ``"...int64"`` as the last is variadic. Empty: the
             types follow from the values.
-        retry_count: how often Go tries it again.
+        retry_count: how often a Go worker retries it; 0: never.
     """
 
     queue: str
@@ -32,7 +32,7 @@ class GoTask:
     retry_count: int = 0
 
     def declaration(self, name: str) -> Declaration:
-        """Its parameters. Raises TaskError for a type that Machinery does not know."""
+        """The declaration of its parameters. Raises TaskError for a type that Machinery does not know."""
         return of_types(name, self.args)
 
 
@@ -40,7 +40,7 @@ def go_tasks(setting: Any) -> dict[str, GoTask]:
     """Read the setting ``go_tasks``.
 
     Raises:
-        ConfigError: naming the task, its value and what was expected.
+        ConfigError: the message names the task, its value and what was expected.
     """
     if not isinstance(setting, Mapping):
         raise ConfigError(f"go_tasks is {setting!r:.100}, expected a mapping: task name to queue")

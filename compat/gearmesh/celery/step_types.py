@@ -1,11 +1,11 @@
-"""What follows a task, in Celery's form, where Machinery's rules hold: Celery signatures of two types of our own.
+"""The two types of Celery signatures (steps) that gearmesh adds, for steps that follow Machinery's rules.
 
 ``gearmesh.raw``  a signature that a Go program made: OnSuccess, OnError, a chord's callback. As Celery's callbacks
                   they survive ``self.retry()`` and ``self.replace()``.
 ``gearmesh.go``   a step of a Celery workflow that Go runs.
 
-Both take results after their own arguments, as everything that Machinery runs. What neither Go nor these have words
-for is done by three tasks on a Celery worker, see :mod:`.helpers`.
+Both take results after their own arguments, as all of Machinery's signatures do. A step for which neither Go nor these
+have a form is done by one of three tasks on a Celery worker, see :mod:`.helper_tasks`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ __all__ = [
 
 RAW_STEP_TYPE: Final = "gearmesh.raw"
 GO_STEP_TYPE: Final = "gearmesh.go"
-#: Goes on with a chain or a callback: a group, a chord, a step that is to wait.
+#: Sends a step for which Go has no form: a group, a chord, or a step with a countdown.
 APPLY_TASK: Final = "gearmesh.apply"
-#: A chord of Celery's whose last member ran in Go.
+#: Fires a chord of Celery's whose last member ran in Go.
 CHORD_TASK: Final = "gearmesh.chord"
-#: A task of a Celery workflow failed in Go.
+#: Does what Celery does when a task fails, for a task of a Celery workflow that failed in Go.
 FAILED_TASK: Final = "gearmesh.failed"
 
 
 def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, Any]:
-    """A signature of Go's as a Celery signature's dictionary.
+    """A Go program's signature as the dictionary of a Celery signature.
 
     Args:
+        sig: the signature.
         immutable: no results are passed on to it.
-        count: a chord's callback: how many members the group has.
+        count: for a chord's callback, the number of the group's members.
     """
     return {
         "task": sig.Name,
@@ -56,7 +57,7 @@ def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, An
 
 
 def is_raw(step: Any) -> bool:
-    """True for what :func:`raw_step` made, and what Celery made of it on the way."""
+    """True for a step that :func:`raw_step` made, also after Celery copied it."""
     return isinstance(step, Mapping) and step.get("subtask_type") == RAW_STEP_TYPE
 
 
@@ -66,5 +67,5 @@ def in_go(step: Any) -> bool:
 
 
 def raw_of(step: Mapping[str, Any]) -> Signature:
-    """The signature in it. RemoteProtocolError if it was damaged."""
+    """The signature in a raw step. Raises RemoteProtocolError if it was damaged."""
     return decode(step["kwargs"]["signature"].encode())

@@ -1,4 +1,4 @@
-"""``MODULE:APP`` on the command line: where it may be typed, and what a shell completes it to."""
+"""Read ``MODULE:APP`` from a command line, as an argument or with ``-A``, and complete it in a shell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_MODULE_BYTES: Final = 200_000
 
 
 def complete_app(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The apps below the working directory that begin as what was typed. Modules are read, not imported."""
+    """The apps below the working directory that begin with ``incomplete``. Modules are read, not imported."""
     return sorted(each for each in _apps(Path.cwd()) if each.startswith(incomplete))
 
 
@@ -55,15 +55,15 @@ def _apps(here: Path) -> Iterator[str]:
 
 
 def app_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``-A``, which the command gets as ``spec``."""
+    """Add ``-A``, which the command gets as ``spec``."""
     return click.option("-A", "--app", "spec", metavar="MODULE:APP", help=help, shell_complete=complete_app)
 
 
 def chosen_app(*specs: str | None) -> str | None:
-    """The app that was typed, as an argument, with ``-A``, or with ``-A`` before the command; None: none was.
+    """The app that the user named, as an argument, with ``-A``, or with ``-A`` before the command; None without one.
 
     Raises:
-        click.UsageError: two different ones were.
+        click.UsageError: the user named two different apps.
     """
     before = click.get_current_context().find_root().params.get("spec")
     typed = {spec if ":" in spec else f"{spec}:app": spec for spec in (*specs, before) if spec}
@@ -109,10 +109,10 @@ def words(
     """Add a command's arguments, with MODULE:APP before them, as ``-A`` has it. Belongs directly above ``servers``.
 
     Args:
-        name: of the parameter that gets them, as a tuple; None: the command takes none but the app.
+        name: the parameter that gets them, as a tuple; None: the command takes the app alone.
         metavar: their names in the help.
-        least, most: how many there may be, without the app; None: any number.
-        has_app: tells whether the first of the words, at least one, is the app.
+        least, most: bounds of their number, without the app; None: no bound.
+        has_app: returns True if the first word is the app; it is given at least one.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

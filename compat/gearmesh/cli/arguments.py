@@ -1,4 +1,4 @@
-"""Typed arguments on the command line: ``int64:1``, ``string:x``, ``[]int64:[1,2]``, ``[]byte:aGk=``."""
+"""Read typed arguments from the command line: ``int64:1``, ``string:x``, ``[]int64:[1,2]``, ``[]byte:aGk=``."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _refuse(word: str) -> Any:
 
 
 def typed_arguments(words: Sequence[str]) -> tuple[Typed, ...]:
-    """Read all of them. Raises click.BadParameter."""
+    """Read several typed arguments. Raises click.BadParameter."""
     try:
         return tuple(map(read_typed, words))
     except (ValueError, LocalProtocolError) as error:
@@ -100,6 +100,6 @@ def typed_arguments(words: Sequence[str]) -> tuple[Typed, ...]:
 def app_before_name(words: Sequence[str]) -> bool:
     """True if the words are MODULE:APP, the name of a task, and its arguments.
 
-    A task's name may have the form of MODULE:APP. The word behind it tells: arguments have a type.
+    A task's name may have the form of MODULE:APP. The word behind it decides: an argument has a type.
     """
     return len(words) > 1 and words[1].partition(":")[0] not in types.TYPES and first_word_is_app(words)

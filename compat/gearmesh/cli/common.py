@@ -1,4 +1,4 @@
-"""Options and steps that several commands share."""
+"""Options that several commands share, and the place that they name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _all(command: F, options: Sequence[Callable[[F], F]]) -> F:
 
 
 class Place(NamedTuple):
-    """The servers that a command uses, as its options name them; None: the option was not given.
+    """The servers that the options of a command name; None for each option that was not given.
 
     ``spec`` names an app whose settings to take, ``config`` a file of settings. An option on the command line wins over
     the app's code, the code over the environment, the environment over a file. A file that is given with ``config``
@@ -85,10 +85,10 @@ class Place(NamedTuple):
     config: str | None = None
 
     def app(self) -> App:
-        """The app that was named, or one of what there is: options, environment, file, ``gearmesh dev``.
+        """The app that the user named, or one made of options, environment, file and ``gearmesh dev``.
 
         Raises:
-            ConfigError: there is no broker, or a setting is wrong.
+            ConfigError: no broker is named, or a setting is wrong.
         """
         if self.spec:
             app = load_app(self.spec, self.config, self._typed())
@@ -103,7 +103,7 @@ class Place(NamedTuple):
         return app
 
     def results_app(self) -> App:
-        """:meth:`app` for commands that need a backend and no broker. Raises ConfigError."""
+        """As :meth:`app`, for commands that need a backend and no broker. Raises ConfigError."""
         typed = self._typed()
         if self.spec:
             app = load_app(self.spec, self.config, typed, needs_broker=False)
@@ -126,7 +126,7 @@ class Place(NamedTuple):
         return {name: value for name, value in typed.items() if value is not None}
 
     def _note_outvoted(self, config: Config) -> None:
-        """Say which servers that the file of ``--config`` names are not used: the environment names others."""
+        """Print a note for each server in the file of ``--config`` in whose place the environment names another."""
         if self.config is None:
             return
         for name, said in from_file(self.config).said.items():
@@ -144,7 +144,7 @@ def _source(config: str | None, **typed: str) -> Source:
 
 
 def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command one ``place`` for all the options that say where."""
+    """Give the command one ``place`` for all the options that name servers."""
 
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
@@ -205,7 +205,7 @@ def logging_options(command: F) -> F:
 
 
 def need_results(app: App) -> None:
-    """Raises ConfigError if the app's backend keeps nothing."""
+    """Raise ConfigError if the app's backend keeps no results."""
     if not app.keeps_results:
         raise ConfigError(
             f"backend {app.masked_backend!r} keeps no results: "
@@ -214,16 +214,16 @@ def need_results(app: App) -> None:
 
 
 def origin_of(app: App, setting: str) -> str:
-    """The place that a setting's value comes from, for people: ``the app's code``, ``environment BROKER``."""
+    """The origin of a setting's value, for people: ``the app's code``, ``environment BROKER``."""
     origin = app.config.origin(setting)
     return {KEYWORD: "the app's code", COMMAND_LINE: "the command line"}.get(origin, origin)
 
 
 def need_server(app: App, role: str) -> None:
-    """Refuse brokers that end at the borders of a process, for a command that runs in processes of its own.
+    """Refuse a broker inside one process, for a command that runs in processes of its own.
 
     Raises:
-        ConfigError: messages of this broker reach no other process.
+        ConfigError: no other process can reach messages of this broker.
     """
     scheme = scheme_of(app.config.brokers[0])
     if scheme == "eager":

@@ -1,4 +1,4 @@
-"""``gearmesh config``: which settings are in use, and where they come from."""
+"""``gearmesh config``: show the settings in use, and where each comes from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALWAYS_SHOWN: Final = ("broker", "backend", "default_queue")
 
 @click.group(short_help="Show the settings in use and where they come from.")
 def config() -> None:
-    """The settings in use."""
+    """Show the settings in use."""
 
 
 @config.command()

@@ -1,4 +1,4 @@
-"""``gearmesh dead``: look at dead letters, return them to their queue, or delete them."""
+"""``gearmesh dead``: list dead letters, return them to their queue, or delete them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
 __all__ = ["dead"]
 
-#: Dead letters among which ids and reasons are looked for.
+#: Dead letters among which ids and reasons are searched.
 MAX_SEARCHED_LETTERS: Final = 100_000
 
 
 @click.group(short_help="List, retry or delete dead letters.")
 def dead() -> None:
-    """Look at dead letters, return them to their queue, or delete them."""
+    """List dead letters, return them to their queue, or delete them."""
 
 
 def _which(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,10 +49,10 @@ def _which(command: Callable[..., Any]) -> Callable[..., Any]:
 def _chosen(
     letters: Sequence[DeadLetter], ids: tuple[str, ...], reason: str | None, queue: str
 ) -> list[DeadLetter]:
-    """Those with an id that begins as one of ``ids``, or with that reason.
+    """The letters with an id that begins with one of ``ids``, or with that reason.
 
     Raises:
-        GearmeshError: no id begins so, or several do.
+        GearmeshError: no id begins so, or several ids do.
     """
     chosen = {letter.id: letter for letter in letters if reason is not None and reason in letter.reason}
     for given in ids:
@@ -202,7 +202,7 @@ def _parts(letters: Sequence[DeadLetter], size: int) -> Iterator[Sequence[DeadLe
 
 
 def _all(channel: Channel, queue: str) -> Iterator[Sequence[DeadLetter]]:
-    """All dead letters in parts, each of which is gone before the next is read. One that dies again stays."""
+    """All dead letters in parts, each of which is removed before the next is read. One that dies again stays."""
     seen: set[str] = set()
     while letters := [
         each for each in channel.dead_letters(queue, channel.dead_batch) if each.id not in seen
@@ -214,8 +214,8 @@ def _all(channel: Channel, queue: str) -> Iterator[Sequence[DeadLetter]]:
 def _begin_anew(app: App, letters: Sequence[DeadLetter]) -> None:
     """Write PENDING over the FAILURE that is stored of these tasks.
 
-    If the worker that gets the message next is killed, the worker after it would take that FAILURE for the end of this
-    try, and run nothing.
+    If the worker that gets the message next is killed, the worker after it would take that FAILURE for the outcome of
+    this delivery, and run nothing.
     """
     sigs = {}
     for letter in letters:

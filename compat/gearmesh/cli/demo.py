@@ -1,4 +1,4 @@
-"""``gearmesh demo``: recorded tasks of a Go process, run by a Python worker, shown as a table."""
+"""``gearmesh demo``: run the recorded tasks of a Go process in a Python worker, and show them as a table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def demo(timeout: float) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """One of the tasks fails on purpose; do not log its traceback."""
+    """Silence the log: one of the tasks fails on purpose, and its traceback would frighten."""
     log = logging.getLogger("gearmesh")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -71,7 +71,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _app(url: str, queue: str) -> App:
-    """The tasks that the recorded Go process sent, in Python."""
+    """An app with the tasks that the recorded Go process sent."""
     app = App(broker=url, backend=url, default_queue=queue)
 
     @app.task
@@ -103,7 +103,7 @@ def _connect(url: str) -> redis.Redis:
 
 
 def _push(client: redis.Redis, recordings: dict[str, Any]) -> None:
-    """As Go does: SET each PENDING state and group, RPUSH each signature."""
+    """Write the recordings as Go does: SET each PENDING state and group, RPUSH each signature."""
     for scenario in recordings["scenarios"]:
         for key, state in scenario["states"].items():
             client.set(key, state, ex=3600)
@@ -112,7 +112,7 @@ def _push(client: redis.Redis, recordings: dict[str, Any]) -> None:
 
 
 def _wait(client: redis.Redis, expected: int, until: float) -> dict[str, TaskState]:
-    """All states by UUID, as soon as ``expected`` are final or the time is over."""
+    """Return all states by UUID as soon as ``expected`` of them are final, or ``until`` is past (monotonic seconds)."""
     with Progress(console=console(stderr=True), transient=True) as progress:
         bar = progress.add_task("tasks", total=expected)
         while True:

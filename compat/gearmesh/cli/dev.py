@@ -1,4 +1,4 @@
-"""``gearmesh dev``: everything a project needs, without a server."""
+"""``gearmesh dev``: run a project's worker, scheduler and Redis, without a server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
 
 
 def _fitting(ctx: click.Context, app: App, options: WorkerOptions) -> WorkerOptions:
-    """The options with the queues and the pool that the app's tasks need, where they were not typed."""
+    """The options, completed by the queues and the pool that the app's tasks need."""
     if options.queues is None:
         queues = [app.default_queue, *sorted(task.options.queue or "" for task in app.tasks.values())]
         options = dataclasses.replace(options, queues=tuple(dict.fromkeys(filter(None, queues))))

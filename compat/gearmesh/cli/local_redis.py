@@ -1,4 +1,4 @@
-"""The Redis that ``gearmesh dev`` runs for one project, on a Unix socket in its folder, which keeps its data."""
+"""Runs a Redis for one project on a Unix socket in its folder, where it keeps its data: for ``dev`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class LocalRedis:
         return process.pid if process is not None and process.poll() is None else 0
 
     def version(self) -> str:
-        """Redis' version."""
+        """The version of Redis."""
         with self._client() as client:
             return str(client.info("server")["redis_version"])
 
@@ -164,7 +164,7 @@ class LocalRedis:
             raise GearmeshError(f"{folder} belongs to another user, expected a folder of yours")
 
     def _end_orphan(self) -> None:
-        """A server that has outlived the process that ran it (SIGKILL) ends in an orderly way, as by :meth:`close`."""
+        """Stop a server that outlived the process that ran it (SIGKILL) in an orderly way, as :meth:`close` does."""
         with self._client() as client:
             try:
                 pid = int(client.info("server")["process_id"])

@@ -1,4 +1,4 @@
-"""Shows messages: what people need of a signature, and what scripts get of it."""
+"""Shows messages: the important parts of a signature for people, and all of it for scripts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def message_json(body: bytes) -> dict[str, Any]:
 
 
 def signature_of(body: bytes) -> Signature:
-    """The message as Go would take it: an empty signature if it cannot be read."""
+    """The message's signature; an empty one if the message cannot be read, as in Go."""
     try:
         return decode(body)
     except RemoteProtocolError:

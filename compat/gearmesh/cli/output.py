@@ -1,4 +1,4 @@
-"""Prints for people and for scripts: terminal width, colours, JSON, notes on standard error, plurals."""
+"""Prints for people and for scripts: terminal width, colours, JSON, and notes on standard error."""
 
 from __future__ import annotations
 

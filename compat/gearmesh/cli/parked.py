@@ -31,7 +31,7 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
     """List parked messages with their tasks, the reason, since when and until when. The old name is 'aside'.
 
     A message is parked if no worker that got it has registered its task, or if its task may not start yet because of
-    its rate. It returns to its queue by itself, again and again, until a worker takes it; one whose task nobody
+    its rate. It returns to its queue by itself, again and again, until a worker takes it; one whose task no worker
     registers becomes a dead letter after a day (the setting unregistered_max_age).
 
     Without QUEUEs: all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's default
@@ -91,7 +91,7 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
 
 
 def _dies(parked: ParkedMessage, max_age: float) -> float | None:
-    """Unix time from which on the message becomes a dead letter at its next try; None: it does not."""
+    """The unix time after which the message becomes a dead letter at its next try; None: it never does."""
     return None if parked.since is None else parked.since + max_age
 
 

@@ -1,4 +1,4 @@
-"""``gearmesh periodic``: the entries that schedulers send, and their next times."""
+"""``gearmesh periodic``: list the entries that schedulers send, with their next times."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _delete(
     delayed: bool,
     dead: bool,
 ) -> dict[str, int]:
-    """Delete what was asked for, and show on a terminal how far it is; how many messages of each kind there were."""
+    """Delete messages, with a progress bar on a terminal; return how many there were of each kind."""
     desk = inspecting(channel)
     with bars("messages") as shown:
         bar = shown.add_task(f"deleting from {queue}", total=count.pending + (count.aside or 0))

@@ -1,4 +1,4 @@
-"""``gearmesh revoke``."""
+"""``gearmesh revoke``: revoke tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``gearmesh`` command: its subcommands by name, and errors as one line."""
+"""The ``gearmesh`` command: finds subcommands by name, and prints errors as one line."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"
 #: Old names of commands, which work for one release more.
 ALIASES: Final = {"aside": "parked"}
 
-#: Celery's commands, and the answers to those who type them.
+#: Celery's commands, and gearmesh's way to do the same.
 CELERY_COMMANDS: Final = {
     "beat": "'gearmesh scheduler', or 'gearmesh worker --with-scheduler'",
     "call": "'gearmesh send'",
@@ -106,7 +106,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest the commands that are spelt alike."""
+        """Suggest a command that is spelt alike, or the one for a command of Celery's."""
         name = args[0] if args else ""
         if name and name not in COMMANDS and name not in ALIASES and not name.startswith("-"):
             alike = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -123,7 +123,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         if os.environ.get("NO_COLOR"):
-            ctx.color = False  # click does not look at it
+            ctx.color = False  # click ignores the variable
         try:
             return super().invoke(ctx)
         except GearmeshError as error:

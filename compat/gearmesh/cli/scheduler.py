@@ -1,4 +1,4 @@
-"""``gearmesh scheduler``."""
+"""``gearmesh scheduler``: send periodic tasks until it is stopped."""
 
 from __future__ import annotations
 

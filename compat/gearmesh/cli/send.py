@@ -1,4 +1,4 @@
-"""``gearmesh send``: send one task, and perhaps wait for its result."""
+"""``gearmesh send``: send one task, and wait for its result with ``--wait``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _not_registered(app: App, name: str, spec: str) -> str:
 
 
 def _task(app: App, name: str, args: tuple[Typed, ...]) -> Task[..., Any, Any]:
-    """The task to send: with the types that were typed, and with the options of the app's task of that name.
+    """The task to send, with the types that the user typed and the options of the app's task of that name.
 
     Raises:
         TaskError: the app has a task of that name that takes other arguments.
@@ -109,7 +109,7 @@ def _task(app: App, name: str, args: tuple[Typed, ...]) -> Task[..., Any, Any]:
 def _wait(
     app: App, uuid: str, timeout: float, sent_at: float, place: Place, *, wide: bool, json: bool
 ) -> int:
-    """Wait for the result and show it; the exit code."""
+    """Wait for the result and show it; return the exit code."""
     later = look_later("result", [uuid], place)
     try:
         ended = wait_for(app, [uuid], timeout)

@@ -21,7 +21,7 @@ _WAITING_COLOUR: Final = "yellow"
 
 
 def state_text(state: TaskState | None) -> Text:
-    """The state's name in its colour; ``-`` where there is none."""
+    """The state's name in its colour; ``-`` for None."""
     name = state.State if state else "-"
     return Text(name, style=_COLOURS.get(name, _WAITING_COLOUR))
 
@@ -57,12 +57,12 @@ def show_states(
 
     Args:
         states: in the order in which they are shown.
-        reports: what the tasks reported of their progress, in the same order.
+        reports: the progress reports of the tasks, in the same order.
         wide: show whole values.
-        seconds: from when the task was sent until it had ended, where that was measured.
+        seconds: the time from sending the task to its end; None: not measured.
 
     Returns:
-        True if something was cut that ``wide`` would show.
+        True if a value was cut that ``wide`` would show.
     """
     now = time.time_ns()
     told = list(reports) or [None] * len(states)
@@ -117,8 +117,8 @@ def state_json(
     Args:
         uuid: the task's id.
         state: as it is stored.
-        progress: what the task reported last.
-        seconds: from when it was sent until it had ended, where that was measured.
+        progress: the task's last progress report.
+        seconds: the time from sending it to its end; None: not measured.
     """
     created = None if state is None else ns_of(state.CreatedAt)
     return {

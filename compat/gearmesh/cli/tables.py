@@ -18,7 +18,7 @@ __all__ = ["Cell", "Column", "Table", "block_lines", "shown"]
 COLUMN_GAP_CHARS: Final = 2
 #: Characters of a shortened id: the prefix and eight digits of ``task_<uuid>``.
 SHORT_ID_CHARS: Final = 13
-#: Written where a cell is empty in a pipe, so that each row has the same number of words before its free text.
+#: Printed for an empty cell in a pipe, so that each row has the same number of words before its free text.
 EMPTY_CELL: Final = "-"
 
 _BIDIRECTIONAL: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
@@ -95,10 +95,10 @@ class Table:
         self.rows.append([cell if isinstance(cell, Cell) else Cell(cell) for cell in cells])
 
     def show(self, *, blocks: bool = False, whole: bool = False) -> bool:
-        """Print the rows to standard output; True if something was left out or cut, which ``wide`` would show.
+        """Print the rows to standard output; True if a value was left out or cut that ``wide`` would show.
 
         ``blocks``: on a terminal, print each row as a block even if a table fits. ``whole``: print blocks rather
-        than a table in which something is left out or cut. Without rows nothing is printed.
+        than a table in which a value is left out or cut. Without rows nothing is printed.
         """
         if not self.rows:
             return False
@@ -112,7 +112,7 @@ class Table:
         return cut
 
     def render(self, width: int | None, *, blocks: bool = False) -> tuple[list[Text], bool]:
-        """The lines for a terminal of ``width`` columns (None: a pipe), and whether something is left out or cut."""
+        """The lines for a terminal of ``width`` columns (None: a pipe), and True if a value is left out or cut."""
         if width is None or self.wide:
             return self._whole(piped=width is None), False
         if blocks:
@@ -211,7 +211,7 @@ class Table:
         return width - sum(widths) - COLUMN_GAP_CHARS * (len(kept) - 1)
 
     def _fitted(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], width: int) -> list[int]:
-        """Widths that fill the terminal: cells that need little more get it, and those that need most are cut."""
+        """Widths that fill the terminal: the cells that lack least room get it, and those that lack most are cut."""
         widths, wanted = self._minima(grid, kept), self._widths(grid, kept)
         room = self._room(grid, kept, width)
         for i in sorted(range(len(kept)), key=lambda i: wanted[i] - widths[i]):

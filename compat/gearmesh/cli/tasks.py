@@ -1,4 +1,4 @@
-"""``gearmesh tasks``: the tasks that an app has registered."""
+"""``gearmesh tasks``: list the tasks that an app has registered."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def age(ns: int, now_ns: int) -> str:
 
 
 def exact(ns: int) -> str:
-    """``2026-11-28T21:05:24Z``; for a time that RFC 3339 cannot express, on which side of its range it is."""
+    """``2026-11-28T21:05:24Z``; for a time outside of RFC 3339's range, the side of that range."""
     try:
         return gotime.format_ns(ns // SECOND_NS * SECOND_NS)
     except LocalProtocolError:

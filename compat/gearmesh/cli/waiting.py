@@ -54,9 +54,9 @@ timeout_option = click.option(
 
 
 def bars(unit: str = "") -> Bars:
-    """Progress bars on standard error, which disappear when they end; nothing where that is no terminal.
+    """Progress bars on standard error, which disappear when they end; none if that is not a terminal.
 
-    ``unit``: of what is counted beside the bar; ``""``: nothing is counted.
+    ``unit``: the unit of the count beside the bar; ``""`` shows no count.
     """
     from rich.progress import (
         BarColumn,
@@ -136,14 +136,14 @@ def _wait_for_many(app: App, uuids: Sequence[str], deadline: float) -> bool:
 
 
 def look_later(command: str, uuids: Sequence[str], place: Place) -> str:
-    """The command line that shows these later."""
+    """The command line that shows these tasks or groups later."""
     where = [("-A", place.spec), ("--config", place.config)]
     options = "".join(f" {name} {value}" for name, value in where if value)
     return f"gearmesh {command} {' '.join(uuids)}{options}"
 
 
 def tell_timeout(timeout: float, state: TaskState | None, later: str) -> None:
-    """Say that the result did not come in time, what that may mean, and how to look again."""
+    """Print that the result did not come in time, the meaning of the task's state, and the command to look again."""
     found = state.State if state else PENDING
     meaning = {
         PENDING: "no worker has taken it yet ('gearmesh queues' shows whether one reads its queue)",

@@ -1,4 +1,4 @@
-"""``gearmesh worker``."""
+"""``gearmesh worker``: run tasks until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["worker", "worker_options"]
 
 
 def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, int] | None:
-    """Queues and their weights; 1 where none is given."""
+    """Queues and their weights; 1 for a queue without one."""
     weights: dict[str, int] = {}
     for word in (word.strip() for text in value for word in text.split(",")):
         name, sign, weight = word.rpartition("=")

@@ -6,7 +6,7 @@
     clock = time.clock()
     with Scheduler(app, clock=clock) as scheduler:
         time.advance(3600, scheduler)   # and all that is due in an hour is sent
-        clock.step(-60)                 # somebody sets the wall clock
+        clock.step(-60)                 # the wall clock is set back
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gearmesh.wire import gotime
 __all__ = ["SimulatedClock", "SimulatedTime"]
 
 SECOND = 10**9
-#: Seconds of real time after which something that must happen has failed to.
-PATIENCE = 20.0
+#: Seconds of real time within which schedulers must come to rest.
+REST_TIMEOUT_S = 20.0
 
 
 class SimulatedTime:
-    """Goes on when it is told to. ``start``: what clocks show at first, RFC 3339."""
+    """A time that goes on only when a test advances it. ``start``: the first time that clocks show, RFC 3339."""
 
     def __init__(self, start: str) -> None:
         self.start_ns = gotime.parse(start)
@@ -41,11 +41,11 @@ class SimulatedTime:
         return SimulatedClock(self, skew)
 
     def seconds(self) -> float:
-        """Seconds since the start; what :class:`~gearmesh.locks.memory.MemoryLock` takes for a clock."""
+        """Seconds since the start, in the form of a clock for :class:`~gearmesh.locks.memory.MemoryLock`."""
         return self.steady / SECOND
 
     def advance(self, seconds: float, *schedulers: Scheduler) -> None:
-        """Let time go by, from one moment at which somebody wakes to the next; all that is due is sent."""
+        """Let ``seconds`` go by, from one moment at which a scheduler wakes to the next; all that is due is sent."""
         target = self.steady + round(seconds * SECOND)
         while True:
             self.settle(*schedulers)
@@ -61,24 +61,24 @@ class SimulatedTime:
                     waker.wake()
 
     def settle(self, *schedulers: Scheduler) -> None:
-        """Wait until these have done what there was to do, and sleep."""
+        """Wait until these schedulers have sent all that is due, and sleep."""
         with self._changed:
-            asleep = self._changed.wait_for(lambda: len(self._sleepers) >= len(schedulers), PATIENCE)
-        if not asleep or not all(scheduler.drain(PATIENCE) for scheduler in schedulers):
-            raise AssertionError(f"the schedulers did not come to rest within {PATIENCE:g} s")
+            asleep = self._changed.wait_for(lambda: len(self._sleepers) >= len(schedulers), REST_TIMEOUT_S)
+        if not asleep or not all(scheduler.drain(REST_TIMEOUT_S) for scheduler in schedulers):
+            raise AssertionError(f"the schedulers did not come to rest within {REST_TIMEOUT_S:g} s")
 
     def sleep(self, waker: Waker, seconds: float) -> None:
-        """What a clock's ``wait`` does."""
+        """Sleep until the simulated time is over, or the waker is woken: the clocks' ``wait``."""
         with self._changed:
             self._sleepers[waker] = self.steady + round(seconds * SECOND)
             self._changed.notify_all()
-        waker.wait(PATIENCE)
+        waker.wait(REST_TIMEOUT_S)
         with self._changed:
             self._sleepers.pop(waker, None)
 
 
 class SimulatedClock:
-    """One machine's; see :class:`~gearmesh.scheduler.clock.Clock`."""
+    """The clock of one machine in a SimulatedTime; see :class:`~gearmesh.scheduler.clock.Clock`."""
 
     def __init__(self, time: SimulatedTime, skew: float = 0.0) -> None:
         self._time = time
@@ -88,7 +88,7 @@ class SimulatedClock:
         return Now(self._time.start_ns + self._time.steady + self._skew, self._time.steady)
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward, or (less than 0) back. Who sleeps does not notice."""
+        """Set the wall clock forward, or with less than 0 back. A sleeping scheduler does not notice."""
         self._skew += round(seconds * SECOND)
 
     def wait(self, waker: Waker, seconds: float) -> None:

@@ -29,7 +29,7 @@ Answer = dict[str, Any]
 
 
 class PeerError(RuntimeError):
-    """A peer did not do its part; the message ends with the last lines of its log."""
+    """A peer did not start or answer; the message ends with the last lines of its log."""
 
 
 class PeerDied(PeerError):
@@ -37,7 +37,7 @@ class PeerDied(PeerError):
 
 
 class PeerTimeout(PeerError):
-    """No answer in time. The peer is ended: what it says later would answer another question."""
+    """No answer came in time. The peer is ended, since a late answer would be taken for that of the next request."""
 
 
 def python_peer(*flags: str) -> list[str]:
@@ -115,7 +115,7 @@ class PeerProcess:
             )
         except OSError as exc:
             raise PeerError(f"cannot start {self.argv[0]}: {exc}") from exc
-        # Read all the time: a peer that cannot write stands still.
+        # It is read all the time: a peer that cannot write stands still.
         self._reader = threading.Thread(
             target=self._read, args=(self._process,), name="gearmesh-peer", daemon=True
         )
@@ -132,7 +132,7 @@ class PeerProcess:
     ) -> Answer:
         """Send one request, given as a mapping or by its fields, and return the answer.
 
-        ``timeout``: seconds; None: TimeoutMs of the request (10 s where it says nothing) and what
+        ``timeout``: seconds; None: TimeoutMs of the request (10 s without one) and the time that
         the peer may need on top.
         """
         asked = {**(request or {}), **fields}
@@ -154,12 +154,12 @@ class PeerProcess:
         return self._next_line(deadline, line[:200].decode(errors="replace"))
 
     def log_text(self) -> str:
-        """What it has written to standard error so far."""
+        """The text that it has written to standard error so far."""
         handle = self._log.fileno()  # the peer writes through the same offset, so leave that alone
         return os.pread(handle, os.fstat(handle).st_size, 0).decode(errors="replace")
 
     def close(self) -> None:
-        """Close its input, wait until it has ended, and end it if it takes too long. Twice is fine."""
+        """Close its input, wait until it has ended, and end it if it takes too long. A second call does nothing."""
         process = self._process
         if process is not None and process.stdin is not None:
             with suppress(OSError):
@@ -175,13 +175,13 @@ class PeerProcess:
         self._log.close()
 
     def wait(self) -> int:
-        """Wait until it has ended of itself; returns its exit status."""
+        """Wait until it has ended by itself; return its exit status."""
         if self._process is None:
             raise PeerError(f"{self.argv[0]} was not started")
         return self._process.wait(self._timeout)
 
     def kill(self) -> None:
-        """SIGKILL, as when the machine loses power."""
+        """Send it SIGKILL, as when the machine loses power."""
         process = self._process
         if process is not None and process.poll() is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections on demand, for tests of what happens when a network does.
+"""A TCP proxy that breaks connections on demand, for tests of an unreliable network.
 
 ::
 
@@ -58,12 +58,12 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many connections are open through it."""
+        """The number of open connections through it."""
         with self._lock:
             return len(self._links)
 
     def cut(self) -> int:
-        """End all connections at once; how many there were. New ones are taken."""
+        """End all connections at once and return their number. New ones are accepted."""
         with self._lock:
             links = list(self._links)
         for link in links:
@@ -71,7 +71,7 @@ class Proxy:
         return len(links)
 
     def refuse(self) -> None:
-        """Take no more connections until :meth:`allow`: "connection refused". Open ones stay."""
+        """Accept no more connections until :meth:`allow`: "connection refused". Open ones stay."""
         with self._lock:
             listener, acceptor = self._listener, self._acceptor
             self._listener = self._acceptor = None
@@ -81,7 +81,7 @@ class Proxy:
             acceptor.join()
 
     def allow(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         with self._lock:
             if self._listener is not None or self._closed:
                 return
@@ -95,16 +95,16 @@ class Proxy:
             self._acceptor.start()
 
     def lose_replies(self, count: int = 1, match: bytes = b"") -> None:
-        """Lose the next ``count`` replies: the server has acted, the connection ends, nobody hears.
+        """Lose the next ``count`` replies: the server has acted, and the connection ends before the client hears of it.
 
-        ``match``: only replies to what was sent with these bytes in it (e.g. ``b"EVALSHA"``) since
-        the connection's last reply. 0 stops losing.
+        ``match``: only replies to requests with these bytes in them (e.g. ``b"EVALSHA"``), sent since
+        the connection's last reply. A ``count`` of 0 stops it.
         """
         with self._lock:
             self._to_lose, self._match = count, match
 
     def close(self) -> None:
-        """End everything, threads too. Closing twice is fine."""
+        """End all connections and threads. A second call does nothing."""
         with self._lock:
             self._closed = True
         self.refuse()

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,16 +33,16 @@ __all__ = ["RedisServer", "Server", "ServerMissing", "free_port"]
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on just now."""
+    """A TCP port of 127.0.0.1 on which no process listens at this moment."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
-class Server:
+class Server(ABC):
     """One process that serves a port of 127.0.0.1, its data in a temporary folder; a context manager.
 
-    A subclass says what to run (:meth:`_command`) and when it serves (:meth:`_ready`).
+    A subclass gives the command (:meth:`_command`), and recognises that it serves (:meth:`_ready`).
 
     Args:
         name: of the program, for folders and messages.
@@ -73,21 +74,21 @@ class Server:
     ) -> None:
         self.close()
 
-    # --- what a subclass provides
+    # --- provided by a subclass
 
+    @abstractmethod
     def _command(self) -> list[str]:
-        """The program and its arguments; :attr:`port` is the one to listen on."""
-        raise NotImplementedError
+        """The program and its arguments; it must listen on :attr:`port`."""
 
     def _environment(self) -> dict[str, str]:
-        """Environment variables besides this process's own."""
+        """Environment variables to set, in addition to this process's own."""
         return {}
 
+    @abstractmethod
     def _ready(self, offset: int) -> bool:
         """True if it serves now; ``offset`` is the length of the log before it was started."""
-        raise NotImplementedError
 
-    # --- what it offers
+    # --- for tests
 
     @property
     def pid(self) -> int:
@@ -103,11 +104,11 @@ class Server:
 
     @property
     def log_path(self) -> Path:
-        """Where its output goes."""
+        """The file with its output."""
         return self.folder / "server.log"
 
     def start(self) -> None:
-        """Start it and wait until it serves, its data loaded; nothing if it runs already.
+        """Start it and wait until it serves, its data loaded; do nothing if it runs already.
 
         Raises RuntimeError with the end of its log if it does not.
         """
@@ -115,7 +116,7 @@ class Server:
             return
         for attempt in range(5):
             if attempt and not self._fixed_port:
-                self.port = free_port()  # somebody else was quicker to take the last one
+                self.port = free_port()  # another process took the last one first
             offset = len(self.log())
             with self.log_path.open("ab") as output:
                 self._process = subprocess.Popen(
@@ -155,12 +156,12 @@ class Server:
         os.kill(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End it and remove its folder. Closing twice is fine."""
+        """End it and remove its folder. A second call does nothing."""
         self.kill()
         self._folder.cleanup()
 
     def log(self, offset: int = 0) -> bytes:
-        """What it has written, from ``offset`` bytes on."""
+        """Its output, from ``offset`` bytes on."""
         return self.log_path.read_bytes()[offset:] if self.log_path.exists() else b""
 
     def _end(self, how: signal.Signals) -> None:

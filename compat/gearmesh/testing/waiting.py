@@ -1,4 +1,4 @@
-"""To wait for a condition, and not for a time."""
+"""Awaits a condition instead of a time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["PATIENCE", "eventually"]
 
 T = TypeVar("T")
 
-#: Seconds after which something that must happen has failed to.
+#: Seconds within which a condition must become true.
 PATIENCE = 20.0
 
 
 def eventually(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
-    """The first true value of ``condition``, asked every few ms.
+    """Wait for a true value of ``condition``, which is called every 5 ms, and return it.
 
     Raises:
         AssertionError: ``what`` (or "it") did not happen within ``timeout`` seconds.

@@ -210,7 +210,7 @@ def test_a_lock_that_is_away_and_comes_back(
 def _impatient(time: SimulatedTime, scheduler: Scheduler) -> None:
     """To the next moment, and not for long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gearmesh.testing.clocks.PATIENCE", 0.5)
+        patch.setattr("gearmesh.testing.clocks.REST_TIMEOUT_S", 0.5)
         time.advance(2, scheduler)
 
 
@@ -239,7 +239,7 @@ def test_a_lock_that_is_away_for_too_long(
 
 def _impatient_until(time: SimulatedTime, scheduler: Scheduler, seconds: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gearmesh.testing.clocks.PATIENCE", 0.5)
+        patch.setattr("gearmesh.testing.clocks.REST_TIMEOUT_S", 0.5)
         time.advance(seconds, scheduler)
 
 

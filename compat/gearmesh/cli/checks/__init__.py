@@ -1,7 +1,8 @@
-"""What ``gearmesh doctor`` looks at: one function a subject, in a module for each kind of server.
+"""The checks of ``gearmesh doctor``: one function a subject, in a module for each kind of server.
 
-A check is given the :class:`~gearmesh.cli.checks.base.Case` and yields findings. A new one is a function and a line in
-:data:`CHECKS`; one that is not about the servers in use yields nothing.
+A check takes the :class:`~gearmesh.cli.checks.base.Case` and yields findings; if it is not about the servers in use it
+yields nothing. A new check is a function and a line in :data:`CHECKS`. A check changes nothing in a server, and leaves
+an unreachable one to the checks in ``servers``.
 """
 
 from __future__ import annotations

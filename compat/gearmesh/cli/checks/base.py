@@ -1,4 +1,4 @@
-"""What checks are given, and what they say."""
+"""The input of the doctor's checks, and their findings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gearmesh.config import Config
 
 __all__ = ["Case", "Check", "Finding", "Level"]
 
-#: ``problem``: tasks or results are, or will be, lost, late or run twice. ``note``: it may be meant so.
+#: ``problem``: tasks or results are, or will be, lost, late or run twice. ``note``: it may be intended.
 Level = Literal["problem", "note", "ok"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The outcome of one check on one server or queue.
 
     Attributes:
-        level: how bad it is. about: the server or queue, without a password. text: what was found.
-        advice: what to do; ``""``: nothing.
+        level: how bad it is. about: the server or queue, without a password. text: the observation.
+        advice: the remedy; ``""`` if none is needed.
     """
 
     level: Level
@@ -33,11 +33,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Case:
-    """What is looked at.
+    """The app and the queues that the doctor examines.
 
     Attributes:
         app: its servers and settings.
-        queues: custom queues to look at, in addition to the default one.
+        queues: custom queues, in addition to the default one.
         management: URL of RabbitMQ's management API, e.g. ``http://guest:guest@localhost:15672``; ``""``: none.
         spec: the app as ``-A`` names it; ``""``: only servers were named.
     """

@@ -26,16 +26,16 @@ from gearmesh.urls import AMQPTarget, parse
 
 __all__ = ["no_tasks", "parked_messages", "unknown_queues", "unserved_queues"]
 
-#: Seconds for which the first message of a queue is watched, to see whether a Go worker takes it.
+#: Seconds for which the first message of a queue is watched: a Go worker takes it in that time.
 WATCHED_S: Final = 1.0
-#: Seconds after which a parked message is not just on its way to another worker.
+#: Seconds after which a parked message is a problem, and no longer just on its way to another worker.
 PARKED_LONG_S: Final = 60.0
-#: Parked messages of a queue that are looked at.
+#: Parked messages of a queue that are read.
 MAX_PARKED: Final = 1000
 
 
 def no_tasks(case: Case) -> Iterator[Finding]:
-    """An app without tasks: a worker of it can run nothing."""
+    """Find an app without tasks: a worker of it can run nothing."""
     if case.spec and not case.app.tasks:
         yield Finding(
             "note",
@@ -46,7 +46,7 @@ def no_tasks(case: Case) -> Iterator[Finding]:
 
 
 def unknown_queues(case: Case) -> Iterator[Finding]:
-    """Queues that were named and of which nothing is known: perhaps a name is misspelt."""
+    """Find queues that the user named and of which nothing is known: perhaps a name is misspelt."""
     if not case.queues:
         return
     with _channel(case) as channel:
@@ -65,9 +65,9 @@ def unknown_queues(case: Case) -> Iterator[Finding]:
 
 
 def unserved_queues(case: Case) -> Iterator[Finding]:
-    """Messages in a queue that no worker consumes.
+    """Find messages in a queue that no worker consumes.
 
-    On Redis a Go worker is no consumer that anyone could see: there the first message is watched for a while.
+    Redis does not know its Go workers: there the doctor watches the queue's first message for a second.
     """
     exact = isinstance(parse(case.config.brokers[0], "broker"), AMQPTarget)
     with _channel(case) as channel:
@@ -107,7 +107,7 @@ def _unserved(case: Case, count: QueueCounts, *, exact: bool) -> Finding:
 
 
 def parked_messages(case: Case) -> Iterator[Finding]:
-    """Messages of tasks that no worker which got them has registered."""
+    """Find parked messages whose task no worker that got them has registered."""
     with _channel(case) as channel:
         if not isinstance(channel, SupportsParkedListing):
             return
@@ -137,13 +137,13 @@ def _parked(case: Case, queue: str, task: str, since: list[float]) -> Finding:
 
 
 def _queues(case: Case, channel: Any) -> list[str]:
-    """The queues that were named, those of the app, and all others that the broker lists."""
+    """The queues that the user named, those of the app, and all others that the broker lists."""
     return sorted({*case.queues, *known_queues(case.app, channel)})
 
 
 @contextmanager
 def _channel(case: Case) -> Iterator[Any]:
-    """A channel to the broker; None where there is none that other processes share, or it cannot be reached."""
+    """A channel to the broker; None if the broker is within one process, or cannot be reached."""
     if case.config.broker.startswith(("eager", "memory:")):
         yield None
         return
@@ -152,6 +152,6 @@ def _channel(case: Case) -> Iterator[Any]:
         connection = connect(case.config)
         with suppress(
             *connection.connection_errors, *connection.channel_errors, GearmeshError
-        ):  # another check says so
+        ):  # brokers_answer reports it
             channel = stack.enter_context(connection).channel()
         yield channel

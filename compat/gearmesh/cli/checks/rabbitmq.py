@@ -1,4 +1,4 @@
-"""What Go processes do to a RabbitMQ that they share with others."""
+"""Check a RabbitMQ for queues and bindings by which Go programs copy or lose tasks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["double_bindings", "orphan_queue"]
 
 #: Seconds for a connection, and for an answer.
 ANSWER_TIMEOUT_S = 5.0
-#: Messages of a queue that are looked at.
+#: Messages of a queue that are read.
 MAX_SAMPLED_MESSAGES = 50
 
 
 def orphan_queue(case: Case) -> Iterator[Finding]:
-    """The queue named like the binding key, which Go producers declare and nobody reads: it fills for ever.
+    """Find the queue named like the binding key, which Go producers declare and no worker reads: it fills for ever.
 
     Go: a producer declares and binds a queue named like the routing key of what it sends, and the default tasks'
     routing key is the BindingKey (``machinery_task``), while workers read DefaultQueue (``machinery_tasks``).
@@ -66,11 +66,11 @@ def orphan_queue(case: Case) -> Iterator[Finding]:
 
 
 def double_bindings(case: Case) -> Iterator[Finding]:
-    """Queues besides the default one that get a copy of each default task, which then runs twice.
+    """Find further queues that get a copy of each default task, which then runs twice.
 
-    Go: a worker on a custom queue binds it with the BindingKey, and so does whoever lists a queue's pending tasks.
-    The binding is durable. AMQP itself can't list bindings: the management API can, if it is there; else a waiting
-    message that came through such a binding gives it away.
+    Go: a worker on a custom queue binds it with the BindingKey, and so does a program that lists a queue's pending
+    tasks. The binding is durable. AMQP cannot list bindings, and the management API can; without it, a waiting message
+    that came through such a binding shows it.
     """
     config = case.config
     if config.amqp.exchange_type != "direct":
@@ -115,7 +115,7 @@ def double_bindings(case: Case) -> Iterator[Finding]:
 
 
 def _has_copies(channel: Any, queue: str, key: str) -> bool:
-    """True if a message that waits was routed by the key. Looks, and puts all back where they were."""
+    """True if a waiting message was routed by the key. All messages are put back where they were."""
     try:
         for _ in range(MAX_SAMPLED_MESSAGES):
             message = channel.basic_get(queue)

@@ -1,4 +1,4 @@
-"""How a Redis is set up that keeps messages or results."""
+"""Check the settings and the clock of a Redis that keeps messages or results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gearmesh.urls import RedisTarget, parse, redact
 
 __all__ = ["clock", "eviction", "persistence"]
 
-#: Seconds between two clocks from which on it is worth a note, and from which on it is a problem.
+#: Seconds between two clocks from which on the difference is a note, and from which on it is a problem.
 CLOCK_NOTE_S: Final = 1.0
 CLOCK_PROBLEM_S: Final = 5.0
 
 
 def clock(case: Case) -> Iterator[Finding]:
-    """Delayed messages start by the server's clock, and senders set their times by their own."""
+    """Compare the server's clock, by which delayed messages start, with this machine's, by which ETAs are set."""
     for _, about, info in _servers(case):
         server = info.get("server_time_usec")
         if server is None:  # before Redis 7, or not allowed
@@ -40,7 +40,7 @@ def clock(case: Case) -> Iterator[Finding]:
 
 
 def eviction(case: Case) -> Iterator[Finding]:
-    """Finds a Redis that drops messages, leases or results when it is full."""
+    """Find a Redis that drops messages, leases or results when it is full."""
     for role, about, info in _servers(case):
         policy = str(info.get("maxmemory_policy", "noeviction"))
         limit = int(info.get("maxmemory", 0))
@@ -65,7 +65,7 @@ _NOEVICTION = "CONFIG SET maxmemory-policy noeviction, and the same in redis.con
 
 
 def persistence(case: Case) -> Iterator[Finding]:
-    """Finds a broker that keeps nothing on disk: it loses all messages when it restarts."""
+    """Find a broker that keeps nothing on disk: it loses all messages when it restarts."""
     for role, about, info in _servers(case):
         if role == "broker" and not int(info.get("aof_enabled", 1)) and not info.get("saves", True):
             yield Finding(
@@ -77,7 +77,7 @@ def persistence(case: Case) -> Iterator[Finding]:
 
 
 def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Role, name and INFO of each Redis that can be asked; one that is both counts as the broker."""
+    """Role, name and INFO of each Redis that answers; a server with both roles counts as the broker."""
     config = case.config
     seen = set()
     for role, url in (*(("broker", url) for url in config.brokers), ("backend", config.backend)):
@@ -92,9 +92,9 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 info |= client.info()
                 info["local_time"] = (began + time.time()) / 2
                 info["saves"] = client.config_get("save").get("save", "")
-            except redis.ResponseError:  # this user may have no right to ask
+            except redis.ResponseError:  # this user may not be allowed to ask
                 pass
-            except CONNECTION_ERRORS:  # another check says so
+            except CONNECTION_ERRORS:  # a check in servers.py reports it
                 continue
         yield role, f"{role} {redact(url)}", info
 

@@ -22,14 +22,14 @@ SECOND_NS: Final = 10**9
 LATE_S: Final = 15
 #: Seconds up to which a schedule that was never sent is a problem; a rarer one may be new.
 OFTEN_S: Final = 3600
-#: Seconds for which the last due time is looked for.
+#: Seconds of the past in which the last due time is searched.
 LOOK_BACK_S: Final = 40 * 86_400
 
 _ADVICE: Final = "Run one: gearmesh scheduler MODULE:APP, or gearmesh worker MODULE:APP --with-scheduler."
 
 
 def schedules(case: Case) -> Iterator[Finding]:
-    """Periodic tasks that were due and that no scheduler has sent, by what their lock remembers."""
+    """Find periodic tasks that were due and that no scheduler has sent, by the times that their lock keeps."""
     entries = list(case.app.periodics.entries.values())
     if not entries:
         return
@@ -51,7 +51,7 @@ def schedules(case: Case) -> Iterator[Finding]:
             late = [found for entry in entries if (found := _late(entry, lock, config.default_queue))]
         finally:
             lock.close()
-    except (GearmeshError, OSError):  # another check says that the lock cannot be reached
+    except (GearmeshError, OSError):  # lock_answers reports that the lock cannot be reached
         return
     except Exception as exc:
         if not isinstance(exc, lock.connection_errors):
@@ -65,7 +65,7 @@ def schedules(case: Case) -> Iterator[Finding]:
 
 
 def _late(entry: Periodic, lock: Lock, default_queue: str) -> str:
-    """The time at which a scheduler should have sent an entry; ``""``: it is not late, or that is not known."""
+    """A late entry in words: its schedule, and when it was last sent; ``""`` if it is not known to be late."""
     now = time.time_ns()
     until = now - LATE_S * SECOND_NS
     fired = lock.fired(entry.lock_key(f"gearmesh:{default_queue}:"))

@@ -1,4 +1,4 @@
-"""Whether the servers can be reached."""
+"""Check that the servers can be reached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADVICE = (
 
 
 def brokers_answer(case: Case) -> Iterator[Finding]:
-    """Each broker URL: several are tried in turn, so one that is down is noticed late."""
+    """Connect to each broker URL: programs try them in turn, so a broker that is down is noticed late."""
     config = case.config
     if case.app.eager:
         return
@@ -38,7 +38,7 @@ def brokers_answer(case: Case) -> Iterator[Finding]:
 
 
 def backend_answers(case: Case) -> Iterator[Finding]:
-    """The result backend."""
+    """Connect to the result backend."""
     about = f"backend {case.app.masked_backend}"
     if case.config.backend.startswith("null"):
         text = "keeps no results: waiting for one is an error, and chords never fire"
@@ -53,7 +53,7 @@ def backend_answers(case: Case) -> Iterator[Finding]:
 
 
 def lock_answers(case: Case) -> Iterator[Finding]:
-    """The lock of periodic tasks, if there is one."""
+    """Connect to the lock of periodic tasks, if one is set."""
     config = case.config
     if config.lock is None:
         return

@@ -1,4 +1,4 @@
-"""``python -m gearmesh.testing.peer``: flags in, then a line in, a line out."""
+"""``python -m gearmesh.testing.peer``: reads flags, then answers one line with one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRACE = 5.0
 
 
 def flags() -> argparse.ArgumentParser:
-    """The contract's flags, written with one dash or two as Go's are."""
+    """Read the contract's flags, written with one dash or two as Go's are."""
     parser = argparse.ArgumentParser("gearmesh.testing.peer", description=__doc__, allow_abbrev=False)
 
     def flag(name: str, help: str, default: Any = "", kind: type = str, **more: Any) -> None:

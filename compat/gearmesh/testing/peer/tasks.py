@@ -26,22 +26,22 @@ _PYTHON_TYPES: dict[str, Any] = {
 
 
 class Counter:
-    """How many ``noop`` and ``add`` calls have begun. Any thread."""
+    """Counts the ``noop`` and ``add`` calls that have begun. Safe in threads."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._count = 0
 
     def up(self) -> None:
-        """One more."""
+        """Count one call more."""
         with self._changed:
             self._count += 1
             self._changed.notify_all()
 
     def take(self, count: int, timeout: float) -> tuple[bool, int]:
-        """Wait until there were ``count``, for ``timeout`` seconds at most.
+        """Wait until ``count`` calls have begun, but no longer than ``timeout`` seconds.
 
-        Returns whether there were, and how many; if there were, counting begins anew.
+        Returns True if they have, and the number of calls; if so, counting begins anew.
         """
         with self._changed:
             reached = self._changed.wait_for(lambda: self._count >= count, timeout)
@@ -54,11 +54,11 @@ class Counter:
 def make_app(
     *, only: Iterable[str] = (), skip: Iterable[str] = (), counter: Counter | None = None, **settings: Any
 ) -> App:
-    """An app with the contract's tasks.
+    """Make an app with the contract's tasks.
 
     Args:
         only: register these alone; none: all. skip: do not register these.
-        counter: counts ``noop`` and ``add``; None: nobody asks.
+        counter: counts ``noop`` and ``add``; None: they are not counted.
         settings: as for :class:`gearmesh.App`.
     """
     app = App(**settings)
@@ -70,7 +70,7 @@ def make_app(
 
 
 def task_functions(counter: Counter) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Names and functions, made anew: ``retry_later`` remembers whom it has sent away."""
+    """Names and functions, made anew for each app: ``retry_later`` remembers the keys that it has seen."""
     yield from _arithmetic(counter)
     yield from _echoes()
     yield from _outcomes()

@@ -1,4 +1,4 @@
-"""One method a verb of the contract: from a request to the fields of its answer."""
+"""The verbs of the peer contract: each method takes a request and returns the fields of its answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SURROGATE = re.compile(
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One line in. Signatures keep their text, so that number literals arrive as they were written."""
+    """One request. Signatures keep their text, so that number literals arrive as they were written."""
 
     Op: str = ""
     Sig: msgspec.Raw = _NULL
@@ -79,7 +79,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Sent:
-    """What was sent, and what its answer says besides the results."""
+    """A call that was sent, and the further fields of its answer."""
 
     def __init__(self, waits: Result[Any], **fields: Any) -> None:
         self.waits = waits
@@ -90,7 +90,7 @@ class Peer:
     """Answers requests for an app. Requests come one after another.
 
     Args:
-        app: where tasks are sent and states are read.
+        app: sends the tasks and reads the states.
         counter: of the worker in this process.
     """
 
@@ -117,20 +117,20 @@ class Peer:
         }
 
     def answer(self, line: bytes) -> bytes:
-        """The answer to one line, without its newline. Never raises for what the line says."""
+        """The answer to one line, without its newline. No content of the line makes it raise."""
         try:
             request = msgspec.json.decode(_SURROGATE.sub(_paired, line), type=Request)
             verb = self._verbs.get(request.Op)
             if verb is None:
                 raise LocalProtocolError(f"request: unknown Op {request.Op!r}")
             fields = verb(request)
-        except Exception as exc:  # an answer is owed for anything
+        except Exception as exc:  # every request gets an answer
             return self.refusal(exc)
         return _write(fields)
 
     @staticmethod
     def refusal(exc: Exception) -> bytes:
-        """The answer that says what went wrong."""
+        """The answer with the text of an error."""
         return _write({"Err": _text(exc)})
 
     # --- sending -------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class Peer:
         return {}
 
     def close(self) -> None:
-        """Stop what runs on its own. Twice is fine."""
+        """Stop the periodic tasks. A second call does nothing."""
         if self._scheduler is not None:
             self._scheduler.stop()
 
@@ -304,7 +304,7 @@ def _read(raw: msgspec.Raw, field: str) -> Signature:
 
 
 def _check(sig: Signature) -> None:
-    """Refuse what Go could not read, as :meth:`gearmesh.App.send` does."""
+    """Refuse a signature that Go could not read, as :meth:`gearmesh.App.send` does."""
     for _, each in sig.walk():
         try:
             load_args(each)
