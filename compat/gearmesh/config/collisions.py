@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
+from gearmesh.config.amqp import AMQPConfig
+from gearmesh.config.cloud import DynamoDBConfig
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQPTarget, RedisTarget, parse
-
-if TYPE_CHECKING:
-    from gearmesh.config.config import Config
 
 __all__ = ["MUTEX", "PREFIX", "check_names", "check_queue"]
 
@@ -18,8 +18,23 @@ PREFIX: Final = "gearmesh:"
 MUTEX: Final = "TriggerChordMutex"
 
 
-def check_names(config: Config) -> None:
-    """Raises ConfigError, naming both settings, for two names that must differ and are equal."""
+class NamedParts(Protocol):
+    """The settings of a Config that name something in a broker or a database."""
+
+    @property
+    def brokers(self) -> Sequence[str]: ...
+    @property
+    def default_queue(self) -> str: ...
+    @property
+    def delayed_tasks_key(self) -> str: ...
+    @property
+    def amqp(self) -> AMQPConfig: ...
+    @property
+    def dynamodb(self) -> DynamoDBConfig: ...
+
+
+def check_names(config: NamedParts) -> None:
+    """Refuse two equal names that must differ, with a ConfigError that names both settings."""
     check_queue(config, config.default_queue, "default_queue", reads=True)
     target = parse(config.brokers[0], "broker")
     if isinstance(target, RedisTarget):
@@ -34,7 +49,7 @@ def check_names(config: Config) -> None:
         )
 
 
-def check_queue(config: Config, queue: str, called: str = "queue", *, reads: bool = False) -> None:
+def check_queue(config: NamedParts, queue: str, called: str = "queue", *, reads: bool = False) -> None:
     """Refuse a queue whose name is something else's in the broker.
 
     Args:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from gearmesh.config.checks import KEYWORD
 from gearmesh.config.file import Contents, from_file
 from gearmesh.config.local import local_url
 from gearmesh.config.typos import meant_in_environment
 from gearmesh.config.values import Said, from_environment, from_mapping
-
-if TYPE_CHECKING:
-    from gearmesh.config.config import Config
 
 __all__ = ["FILE_VARIABLE", "Source", "chosen_file", "using_file"]
 
@@ -42,9 +39,31 @@ def chosen_file(env: Mapping[str, str]) -> str | None:
     return _FILE.get() or env.get(FILE_VARIABLE) or None
 
 
+class Base(Protocol):
+    """The Config below a Source: the part of it that a Source reads."""
+
+    @property
+    def source(self) -> Source | None:
+        """The layers that it was read from; None: it was made by hand."""
+
+    def value(self, path: str) -> Any:
+        """A setting's value by its path."""
+
+    def origin(self, path: str) -> str:
+        """Name the place that a setting comes from."""
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """All settings, by path."""
+        ...
+
+    def reload(self) -> Base:
+        """Read it again."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Source:
-    """Where a Config comes from, so that it can say so, and be read again.
+    """The layers that a Config comes from. It knows the origin of each setting, and can be read again.
 
     Attributes:
         file: a YAML file's path; None: there is none.
@@ -61,7 +80,7 @@ class Source:
     env: Mapping[str, str] | None
     given: Mapping[str, Any]
     watch: bool
-    base: Config | None
+    base: Base | None
     said: Mapping[str, Said]
     given_origin: str = KEYWORD
     ignored: tuple[str, ...] = ()
@@ -77,10 +96,10 @@ class Source:
         given: Mapping[str, Any],
         *,
         watch: bool = False,
-        base: Config | None = None,
+        base: Base | None = None,
         given_origin: str = KEYWORD,
     ) -> Source:
-        """Read all layers. Raises ConfigError naming what is wrong, and where it was said."""
+        """Read all layers. A ConfigError names the wrong setting and the place where it was set."""
         path = None if file is None else os.fspath(file)
         said, ignored = from_file(path) if path is not None else Contents({}, [])
         variables = os.environ if env is None else env
