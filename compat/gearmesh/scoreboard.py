@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 
 __all__ = ["CrashReport", "Scoreboard", "crash_report", "sweep"]
 
-#: Numbers before those of the slots: the deadline, since when a suspect runs alone, whether there was too much memory,
+#: Numbers before those of the slots: the deadline, since when an isolated job runs, whether there was too much memory,
 #: and when it was first found that its process is dead (unix ns; 0: it was not).
 HEADER_NUMBERS = 4
 #: Seconds for which a board is kept from then on; after that it is of no use to anybody: all leases ended long ago.
@@ -105,11 +105,11 @@ class Scoreboard:
 
     @property
     def alone_for(self) -> float:
-        """Seconds since the last suspect began to run alone; infinity: none did."""
+        """Seconds since the last isolated job began to run; infinity: none did."""
         return (time.monotonic_ns() - self._numbers[1]) / 1e9 if self._numbers[1] else float("inf")
 
     def alone(self) -> None:
-        """A suspect begins to run."""
+        """Record that an isolated job begins to run."""
         self._numbers[1] = time.monotonic_ns()
 
     @property

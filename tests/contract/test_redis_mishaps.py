@@ -580,7 +580,9 @@ class TestNames(Mishaps):
         last = tap(queue, prefetch=3)
         again = last.take(3)
         last.check_losses(again, 1, 1, 1)
-        assert [message.delivery.suspect for message in again] == [-1, -1, -1], "somebody may have killed it"
+        assert [message.delivery.crash_count for message in again] == [None, None, None], (
+            "somebody may have killed it"
+        )
 
     def test_names_that_no_worker_has_are_passed_over(
         self, tap: OpenTap, client: redis.Redis, queue: str
@@ -592,7 +594,7 @@ class TestNames(Mishaps):
         client.hset(reaper.channel.keys(queue).consumers, b"bad\xff", "1")  # type: ignore[arg-type]
         assert len(reaper.take(1)) == 1, "who else is silent is found all the same"
 
-    def test_what_ran_when_memory_ran_out_is_suspect(
+    def test_what_ran_when_memory_ran_out_is_isolated(
         self, tap: OpenTap, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -604,7 +606,7 @@ class TestNames(Mishaps):
         board.greedy = True
         board.close(keep=True)
         tap(lease=60.0).verbs.watch([queue])
-        assert [m.delivery.suspect for m in tap(queue, prefetch=2).take(2)] == [-1, 1]
+        assert [m.delivery.crash_count for m in tap(queue, prefetch=2).take(2)] == [None, 1]
 
     def test_a_sign_of_life_makes_what_was_watched_void(
         self, tap: OpenTap, client: redis.Redis, queue: str

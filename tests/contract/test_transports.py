@@ -122,7 +122,7 @@ class TestRedisTransport(TransportContract):
         dead.drain()
         supervisor = tap()
         assert (supervisor.channel.count(queue).consumers, supervisor.channel.count(queue).silent) == (2, 0)
-        supervisor.verbs.recover("dead", [queue], suspect=True)
+        supervisor.verbs.recover("dead", [queue], crashed=True)
         assert (supervisor.channel.count(queue).consumers, supervisor.channel.count(queue).silent) == (1, 1)
         supervisor.verbs.heartbeat("dead", [queue])
         assert supervisor.channel.count(queue).silent == 0, "it was alive"

@@ -332,7 +332,7 @@ def test_silent_consumers(redis_url: str) -> None:
     with open_connection(redis_url, consumer="dead") as dead, open_connection(redis_url) as connection:
         dead.channel().basic_get("machinery_tasks")
         channel = connection.channel()
-        channel.recover("dead", ["machinery_tasks"], suspect=True)
+        channel.recover("dead", ["machinery_tasks"], crashed=True)
         row = call("queues", "--broker", redis_url).stdout.splitlines()[1]
         assert row.endswith("  0 (1 silent)")
         assert (counts(redis_url)["consumers"], counts(redis_url)["silent"]) == (0, 1)

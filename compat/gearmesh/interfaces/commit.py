@@ -23,9 +23,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``id`` is the consumer's fetch counter, never the task's UUID: two deliveries may carry one.
     ``redelivered`` counts the consumers that lost this message before; zero for a first delivery.
-    ``suspect`` counts those whose process died while it ran this message and nothing else, as a quarter where it may
-    have been killed for another reason; -1: there is no suspicion. Zero: a process died while it ran this among
-    others, so it is to be run alone.
+    ``crash_count`` counts the processes that died while they ran this message and nothing else; a process that may
+    have been killed for another reason counts a quarter. Zero: a process died while it ran this message among others.
+    None: no process is known to have died while it ran this message.
     ``overdue``: its process was killed since it ran into its hard time limit, and nobody has settled it yet.
     ``duplicate_attempt`` is 0 normally. It is positive if the publisher does not know whether an earlier copy reached
     the broker (``redelivered`` counts that, too), and tells how often consumers have received this possible duplicate:
@@ -36,9 +36,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     consumer: str
     id: int
     redelivered: int = 0
-    suspect: float = -1
+    crash_count: float | None = None
     overdue: bool = False
     duplicate_attempt: int = 0
+
+    @property
+    def isolate(self) -> bool:
+        """True if this message ran when a process died, so a worker runs it alone."""
+        return self.crash_count is not None
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):

@@ -154,16 +154,16 @@ class Channel(Protocol):
         consumer: str,
         queues: Sequence[str],
         *,
-        suspect: bool = False,
+        crashed: bool = False,
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
         """Put back, at the head, all that a consumer known to be dead held; how many there were.
 
-        ``suspect``: count it against the messages (``Delivery.redelivered`` of the next consumer). ``running``: the
-        ids of those that ran when it died, which become suspect (``Delivery.suspect``); None: not known.
-        ``certain``: one of them brought it down. If not, or if they are not known, those that were lost twice become
-        suspect, and a death while alone counts a quarter.
+        ``crashed``: the process died, so count it against the messages (``Delivery.redelivered`` of the next
+        delivery). ``running``: the ids of those that ran when it died, which are isolated from now on
+        (``Delivery.isolate``); None: not known. ``certain``: one of them brought it down. If not, or if they are not
+        known, only those that were lost twice are isolated, and a death while one ran alone counts a quarter.
         """
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:

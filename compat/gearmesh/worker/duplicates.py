@@ -56,7 +56,7 @@ class DuplicateHold:
     def due(self, job: Job) -> float:
         """When a job that came just now may begin, by the monotonic clock; 0: it need not wait."""
         delivery = job.delivery
-        if delivery.duplicate_attempt and delivery.suspect < 0 and not delivery.overdue:
+        if delivery.duplicate_attempt and not delivery.isolate and not delivery.overdue:
             # Two copies are not to look at the same moment: both would find that nobody is at it.
             return (
                 job.received_at

@@ -43,7 +43,7 @@ class DeadChild:
 
     Attributes:
         consumer: the name it consumed under.
-        running: fetch counters of what ran; they become suspect.
+        running: fetch counters of what ran; these messages are isolated from now on.
         overdue: those of what it was killed for, by the hard limit; they fail.
         certain: one of those that ran brought it down; else it may have been killed for another reason.
         crashed: False if it ended as it was told to: then nothing is counted against what it held.
@@ -192,7 +192,7 @@ class Heartbeater:
         count = self._channel.recover(
             death.consumer,
             self._queues,
-            suspect=death.crashed,
+            crashed=death.crashed,
             running=death.running,
             certain=death.certain,
         )

@@ -49,7 +49,7 @@ class Intake:
         jobs: the worker's jobs by fetch counter; new ones are put in here.
         dead_letter: makes the commit for a job that must not run again, and the reason.
         expire: makes the commit for a job whose process was killed at its hard limit.
-        alone: called when a suspect begins to run, with nothing beside it.
+        alone: called when a job that is isolated begins to run, with nothing beside it.
         failed: called with the exception that ended the thread, should one.
         may_take: asked before each fetch; while it says no, nothing is taken.
         ledger: what the worker holds, as far as the broker's connections know.
@@ -202,7 +202,7 @@ class Intake:
                 self._give_back()
                 self._unrunnable.report()
                 self._task_log.flush()
-                # One is what a suspect is.
+                # An isolated job is the only one that this worker may hold.
                 wanted = 1 if self._quarantine.busy else self._executor.wanted + self._patience.beside
                 if wanted != self._wanted:
                     self._wanted = wanted
@@ -221,19 +221,19 @@ class Intake:
         ours = [job for job in back if job.delivery.id not in orphaned]
         if ours:
             self._executor.submit(ours)
-        suspects = self._quarantine.take_back()
-        for job in suspects:
+        isolated = self._quarantine.take_back()
+        for job in isolated:
             if job.delivery.id not in orphaned:
                 self._quarantine.add(job)
         others = [job for job, _ in self._rated] + self._patience.take_back(orphaned)
         self._rated = [(job, body) for job, body in self._rated if job.delivery.id not in orphaned]
-        put_back([job for job in back + suspects + others if job.delivery.id in orphaned], self._committer)
+        put_back([job for job in back + isolated + others if job.delivery.id in orphaned], self._committer)
 
     def _begin_patient(self) -> None:
         """Who has let others go first may have its turn."""
         if not self._patience:
             return
-        if self._quarantine.busy:  # a suspect begins when nothing else is held
+        if self._quarantine.busy:  # an isolated job begins when nothing else is held
             put_back(self._patience.take_back(), self._committer)
             return
         for job, body in self._patience.begin(self._executor.wanted):
@@ -299,12 +299,12 @@ class Intake:
         delivery = job.delivery
         if delivery.overdue:
             self._committer.add(self._expire(job), job)
-        elif delivery.suspect < 0:
+        elif delivery.crash_count is None:
             if job.task.pause is None:
                 self._fresh.append(job)
             else:
                 self._rated.append((job, body))
-        elif delivery.suspect >= MAX_CRASHES:
+        elif delivery.crash_count >= MAX_CRASHES:
             self._committer.add(
                 self._dead_letter(job, f"its process died {MAX_CRASHES} times while it ran alone"), job
             )

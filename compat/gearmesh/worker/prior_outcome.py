@@ -108,7 +108,7 @@ def _others_first(job: Job, state: TaskState | None) -> bool:
     if (
         not delivery.duplicate_attempt
         or delivery.duplicate_attempt >= MAX_DUPLICATE_ATTEMPTS
-        or delivery.suspect >= 0
+        or delivery.isolate
         or state is None
     ):
         return False

@@ -18,7 +18,7 @@ MAX_CRASHES = 3
 
 
 class Quarantine:
-    """While there is a suspect nothing else begins here, and nothing else is held once it does.
+    """Runs isolated jobs one by one: nothing else begins while one waits, and nothing else is held once it runs.
 
     Not held, too: where nobody saw what ran when a process died, a message that was held alone is known to have.
     Belongs to the intake's thread.
@@ -26,7 +26,7 @@ class Quarantine:
     Args:
         jobs: the worker's jobs by fetch counter.
         put_back: returns jobs to the head of their queues.
-        alone: called when a suspect begins to run.
+        alone: called when an isolated job begins to run.
     """
 
     def __init__(
@@ -40,42 +40,42 @@ class Quarantine:
         self._executor = executor
         self._put_back = put_back
         self._on_alone = alone
-        self._suspects: list[Job] = []
-        #: UUIDs of suspects that have let others go first. A death ends this process, so they do so once for each.
+        self._isolated: list[Job] = []
+        #: UUIDs of isolated jobs that have let others go first. A death ends this process, so they do so once for each.
         self._deferred: set[str] = set()
         self._alone: Job | None = None
 
     @property
     def busy(self) -> bool:
-        """There is a suspect: take nothing more."""
-        return bool(self._suspects) or (self._alone is not None and self._alone.delivery.id in self._jobs)
+        """True while an isolated job waits or runs: take nothing more."""
+        return bool(self._isolated) or (self._alone is not None and self._alone.delivery.id in self._jobs)
 
     def defers(self, job: Job) -> bool:
-        """Say whether this suspect has to let others go first: it must return to the tail of its queue, once."""
+        """Say whether this isolated job has to let others go first: it must return to the tail of its queue, once."""
         uuid = job.sig.UUID
-        if job.delivery.suspect <= 0 or not uuid or uuid in self._deferred:
+        if not job.delivery.crash_count or not uuid or uuid in self._deferred:
             return False
         self._deferred.add(uuid)
         return True
 
     def add(self, job: Job) -> None:
         """Run this one alone."""
-        self._suspects.append(job)
+        self._isolated.append(job)
 
     def take_back(self) -> list[Job]:
-        """Withdraw suspects not begun."""
-        back, self._suspects = self._suspects, []
+        """Withdraw the isolated jobs that were not begun."""
+        back, self._isolated = self._isolated, []
         return back
 
     def step(self) -> None:
-        """Begin the next suspect as soon as nothing else is held."""
-        if not self._suspects:
+        """Begin the next isolated job as soon as nothing else is held."""
+        if not self._isolated:
             return
-        waiting = self._executor.take_back() + self._suspects[1:]
-        del self._suspects[1:]
+        waiting = self._executor.take_back() + self._isolated[1:]
+        del self._isolated[1:]
         if waiting:
             self._put_back(sorted(waiting, key=lambda job: job.delivery.id))
         if len(self._jobs) <= 1:
-            self._alone = self._suspects.pop()
+            self._alone = self._isolated.pop()
             self._on_alone()
             self._executor.submit([self._alone])

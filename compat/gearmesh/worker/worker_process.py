@@ -30,7 +30,7 @@ STEADY_RUN_S = 60.0
 KILL_DELAY_S = 10.0
 
 
-#: A suspect that was killed this soon (seconds) after its begin has done it itself.
+#: A process that is killed within these seconds after an isolated job began was killed by that job.
 IMMEDIATE_DEATH_S = 0.2
 
 

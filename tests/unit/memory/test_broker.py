@@ -242,13 +242,13 @@ def test_leases_that_are_given_up_return_in_order_and_settled_ones_do_not() -> N
     assert broker.pending("q", 10) == [b"0", b"2", b"3"]
 
 
-def test_a_delivery_tells_how_often_it_was_lost_and_whether_it_is_suspect() -> None:
+def test_a_delivery_tells_how_often_it_was_lost_and_how_many_processes_crashed() -> None:
     broker = Broker()
     (first,) = fetched(broker, 1)
-    assert (first.redelivered, first.suspect) == (0, -1)
+    assert (first.redelivered, first.crash_count) == (0, None)
     broker.recover("c", ["q"], lost=True, running=[first.id])
     (again,) = broker.fetch(ChannelUnacked(), "c", "q", 1)
-    assert (again.delivery.redelivered, again.delivery.suspect) == (1, 1)
+    assert (again.delivery.redelivered, again.delivery.crash_count) == (1, 1)
 
 
 # -- people

@@ -99,26 +99,26 @@ def test_a_consumer_that_ends_as_it_should_blames_nothing() -> None:
     line = MemoryQueue("q")
     held = hold(line, 1)
     line.recover("c", lost=False, running=[1])
-    assert (held.item.lost, held.item.suspect) == (0, -1)
+    assert (held.item.lost, held.item.crash_count) == (0, None)
 
 
 @pytest.mark.parametrize(
-    ("running", "certain", "suspects"),
+    ("running", "certain", "crash_counts"),
     [
-        ([1], True, [1, -1]),  # it ran alone: it did it
-        ([1], False, [-1, -1]),  # something else may have killed the process
+        ([1], True, [1, None]),  # it ran alone: it did it
+        ([1], False, [None, None]),  # something else may have killed the process
         ([1, 2], True, [0, 0]),  # one of them did it
-        ([], True, [-1, -1]),
-        (None, True, [-1, -1]),  # nobody saw what ran: not at the first loss
+        ([], True, [None, None]),
+        (None, True, [None, None]),  # nobody saw what ran: not at the first loss
     ],
 )
-def test_a_death_makes_suspects_of_the_messages_that_ran(
-    running: list[int] | None, certain: bool, suspects: list[float]
+def test_a_death_isolates_the_messages_that_ran(
+    running: list[int] | None, certain: bool, crash_counts: list[float | None]
 ) -> None:
     line = MemoryQueue("q")
     held = [hold(line, id) for id in (1, 2)]
     line.recover("c", lost=True, running=running, certain=certain)
-    assert [each.item.suspect for each in held] == suspects
+    assert [each.item.crash_count for each in held] == crash_counts
     assert [each.item.lost for each in held] == [1, 1]
 
 
@@ -128,9 +128,9 @@ def test_a_second_uncertain_death_counts_a_quarter_to_a_message_that_was_alone()
     for id in range(1, 4):
         hold(line, id, item=item)
         line.recover("c", lost=True, running=[id], certain=False)
-        found.append(item.suspect)
+        found.append(item.crash_count)
         assert line.take() is item
-    assert found == [-1, 0.25, 0.5]
+    assert found == [None, 0.25, 0.5]
 
 
 # -- the reaper
@@ -252,10 +252,10 @@ def test_the_same_bytes_dead_twice_are_one_dead_letter_with_its_last_reason() ->
 def test_dead_letters_are_taken_once(retry: bool, expected: list[bytes]) -> None:
     line = MemoryQueue("q")
     line.put(StoredMessage(b"waits"))
-    line.dead_letter(StoredMessage(b"x", lost=3, suspect=2), "why", 1.0)
+    line.dead_letter(StoredMessage(b"x", lost=3, crash_count=2), "why", 1.0)
     line.dead_letter(StoredMessage(b"y"), "why", 1.0)
     ids = [hashlib.sha1(b"x").hexdigest(), "unknown"]
     assert [line.take_dead(ids, retry) for _ in range(2)] == [1, 0]
     assert waiting(line) == expected
-    assert all((item.lost, item.suspect) == (0, -1) for item in line), "it begins anew"
+    assert all((item.lost, item.crash_count) == (0, None) for item in line), "it begins anew"
     assert [letter.body for letter in line.dead(10)] == [b"y"]

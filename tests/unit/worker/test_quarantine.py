@@ -1,4 +1,4 @@
-"""A suspect runs alone, and who is beside it goes back."""
+"""An isolated job runs alone, and the jobs beside it go back."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def ward(make_job: MakeJob) -> tuple[Quarantine, Waiting, dict[int, Job], list[J
     return Quarantine(jobs, executor, back.extend, lambda: None), executor, jobs, back  # type: ignore[arg-type]
 
 
-def test_a_suspect_waits_until_it_is_alone(ward: Any, make_job: MakeJob) -> None:
+def test_an_isolated_job_waits_until_it_is_alone(ward: Any, make_job: MakeJob) -> None:
     quarantine, executor, jobs, back = ward
-    running, waiting, suspect, other = (make_job("work") for _ in range(4))
-    jobs |= {job.delivery.id: job for job in (running, waiting, suspect, other)}
+    running, waiting, isolated, other = (make_job("work") for _ in range(4))
+    jobs |= {job.delivery.id: job for job in (running, waiting, isolated, other)}
     executor.submit([waiting])
     quarantine.step()
     assert not quarantine.busy
-    quarantine.add(suspect)
+    quarantine.add(isolated)
     quarantine.add(other)
     assert quarantine.busy
     quarantine.step()
@@ -72,25 +72,25 @@ def test_a_suspect_waits_until_it_is_alone(ward: Any, make_job: MakeJob) -> None
     for job in (waiting, other, running):
         del jobs[job.delivery.id]
     quarantine.step()
-    assert executor.jobs == [suspect]
+    assert executor.jobs == [isolated]
     assert quarantine.busy, "while it runs"
     quarantine.step()
-    assert executor.jobs == [suspect]
+    assert executor.jobs == [isolated]
     jobs.clear()
     assert not quarantine.busy
 
 
-def test_who_stops_takes_suspects_back(ward: Any, make_job: MakeJob) -> None:
+def test_a_worker_that_stops_takes_isolated_jobs_back(ward: Any, make_job: MakeJob) -> None:
     quarantine, _, _, _ = ward
-    suspect = make_job("work")
-    quarantine.add(suspect)
-    assert quarantine.take_back() == [suspect]
+    isolated = make_job("work")
+    quarantine.add(isolated)
+    assert quarantine.take_back() == [isolated]
     assert not quarantine.busy
 
 
 def recover(url: str, worker: str, running: Sequence[int]) -> None:
     with open_connection(url) as connection:
-        connection.channel().recover(worker, ["machinery_tasks"], suspect=True, running=running)
+        connection.channel().recover(worker, ["machinery_tasks"], crashed=True, running=running)
 
 
 def hold(url: str, count: int) -> tuple[str, list[int]]:
@@ -108,7 +108,7 @@ def hold(url: str, count: int) -> tuple[str, list[int]]:
 
 
 @pytest.mark.parametrize("url", ["memory", "redis"], indirect=True)
-def test_suspects_run_one_by_one(app: App, url: str) -> None:
+def test_isolated_jobs_run_one_by_one(app: App, url: str) -> None:
     """Those that ran when a process died; others run beside each other as ever."""
     lock = threading.Lock()
     running: list[int] = []
@@ -154,7 +154,7 @@ def test_three_deaths_alone_make_a_dead_letter(app: App, url: str) -> None:
     assert letter.reason == "its process died 3 times while it ran alone"
 
 
-def test_a_delivery_is_no_suspect_by_itself(make_job: MakeJob) -> None:
+def test_a_delivery_is_not_isolated_by_itself(make_job: MakeJob) -> None:
     delivery = make_job("work").delivery
-    assert delivery.suspect == -1
-    assert msgspec.structs.replace(delivery, suspect=0).suspect == 0
+    assert (delivery.crash_count, delivery.isolate) == (None, False)
+    assert msgspec.structs.replace(delivery, crash_count=0).isolate

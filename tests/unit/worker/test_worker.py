@@ -347,11 +347,11 @@ def twins(app: App, url: str) -> Signature:
     """Two messages of one UUID, both lost by somebody before."""
     sig = Signature(UUID="task_twin", Name="gated", RoutingKey=QUEUE, Args=(Arg(Type="string", Value="x"),))
     dead = Tap(open_connection(url), (QUEUE,), 2)
-    # Not the same bytes: what is lost twice is suspect.
+    # Not the same bytes: what is lost twice is isolated.
     dead.publish(QUEUE, encode(sig), encode(msgspec.structs.replace(sig, Immutable=True)))
     dead.take(2)
     other = open_connection(url)
-    assert other.channel().recover(dead.name, [QUEUE], suspect=True) == 2
+    assert other.channel().recover(dead.name, [QUEUE], crashed=True) == 2
     dead.close()
     other.release()
     return sig
@@ -383,7 +383,7 @@ def test_a_twin_that_waits_goes_back(app: App, gate: Gate, broker: Broker, url: 
     assert broker.names() == ["x"], "the one that had not begun"
 
 
-def test_suspect_twins_are_both_done_with(app: App, broker: Broker, url: str) -> None:
+def test_isolated_twins_are_both_done_with(app: App, broker: Broker, url: str) -> None:
     """One that is to run alone does not wait for a twin that waits for it."""
     runs: list[str] = []
     app.task(runs.append, name="gated")
@@ -391,7 +391,7 @@ def test_suspect_twins_are_both_done_with(app: App, broker: Broker, url: str) ->
     dead = Tap(open_connection(url), (QUEUE,), 4)
     broker.push(body, body)
     ids = [message.delivery.id for message in dead.take(4)]
-    broker.channel.recover(dead.name, [QUEUE], suspect=True, running=ids)
+    broker.channel.recover(dead.name, [QUEUE], crashed=True, running=ids)
     dead.close()
     with Worker(app, concurrency=4):
 

@@ -135,23 +135,23 @@ class Leasing(TransportFixtures):
         last = tap(queue, prefetch=5)
         last.check_losses(last.take(5), *[0] * 5)
 
-    def test_recover_counts_against_suspects(self, tap: OpenTap, queue: str) -> None:
+    def test_recover_after_a_crash_counts_against_the_messages(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
         for losses in range(3):
             here = tap(queue, prefetch=1)
             here.check_losses(here.take(1), losses)
-            assert tap().verbs.recover(here.name, [queue], suspect=True) == 1
+            assert tap().verbs.recover(here.name, [queue], crashed=True) == 1
 
-    def test_what_ran_is_suspect_and_what_waited_is_not(self, tap: OpenTap, queue: str) -> None:
+    def test_what_ran_is_isolated_and_what_waited_is_not(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(4)]
         tap().publish(queue, *bodies)
         dead, other = tap(queue, prefetch=4), tap()
         ids = [message.delivery.id for message in dead.take(4)]
-        assert other.verbs.recover(dead.name, [queue], suspect=True, running=ids[1:3]) == 4
+        assert other.verbs.recover(dead.name, [queue], crashed=True, running=ids[1:3]) == 4
         last = tap(queue, prefetch=4)
         again = last.take(4)
         assert [message.body for message in again] == bodies
-        assert [message.delivery.suspect for message in again] == [-1, 0, 0, -1]
+        assert [message.delivery.crash_count for message in again] == [None, 0, 0, None]
         last.check_losses(again, *[1] * 4)
 
     def test_only_deaths_while_alone_are_counted(self, tap: OpenTap, queue: str) -> None:
@@ -159,63 +159,63 @@ class Leasing(TransportFixtures):
         for alone, counted in ((False, 0), (True, 1), (False, 1), (True, 2), (True, 3)):
             here = tap(queue, prefetch=3)
             ids = [message.delivery.id for message in here.take(3)]
-            tap().verbs.recover(here.name, [queue], suspect=True, running=ids[:1] if alone else ids[:2])
+            tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:1] if alone else ids[:2])
             last = tap(queue, prefetch=1)
             (message,) = last.take(1)
-            assert message.delivery.suspect == counted
+            assert message.delivery.crash_count == counted
             last.settle(message, how="head")
             last.stop()
 
     def test_where_it_is_not_certain_a_death_counts_a_quarter(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, *(signature(queue, n) for n in range(2)))
-        for counted in (-1, 0.25, 0.5):
+        for counted in (None, 0.25, 0.5):
             here = tap(queue, prefetch=2)
             ids = [message.delivery.id for message in here.take(2)]
-            tap().verbs.recover(here.name, [queue], suspect=True, running=ids[:1], certain=False)
+            tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:1], certain=False)
             last = tap(queue, prefetch=1)
             (message,) = last.take(1)
-            assert message.delivery.suspect == counted
+            assert message.delivery.crash_count == counted
             last.settle(message, how="head")
             last.stop()
 
-    def test_a_suspect_that_is_done_is_cleared(self, tap: OpenTap, queue: str) -> None:
+    def test_an_isolated_message_that_is_done_is_cleared(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
         here = tap(queue, prefetch=1)
         (message,) = here.take(1)
-        tap().verbs.recover(here.name, [queue], suspect=True, running=[message.delivery.id])
+        tap().verbs.recover(here.name, [queue], crashed=True, running=[message.delivery.id])
         other = tap(queue, prefetch=1)
         other.settle(*other.take(1))
         tap().publish(queue, b"x")
         (message,) = other.take(1)
-        assert (message.delivery.suspect, message.delivery.redelivered) == (-1, 0)
+        assert (message.delivery.crash_count, message.delivery.redelivered) == (None, 0)
 
-    def test_a_suspect_at_the_tail_stays_one(self, tap: OpenTap, queue: str) -> None:
+    def test_an_isolated_message_at_the_tail_stays_isolated(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(2)]
         tap().publish(queue, *bodies)
         here = tap(queue, prefetch=1)
         (message,) = here.take(1)
-        tap().verbs.recover(here.name, [queue], suspect=True, running=[message.delivery.id])
+        tap().verbs.recover(here.name, [queue], crashed=True, running=[message.delivery.id])
         here.stop()
         for count in (1, 2):
             last = tap(queue, prefetch=1)
             (message,) = last.take(1)
-            assert (message.body, message.delivery.suspect) == (bodies[0], count)
+            assert (message.body, message.delivery.crash_count) == (bodies[0], count)
             last.settle(message, how="tail")
             (other,) = last.take(1)
-            assert (other.body, other.delivery.suspect) == (bodies[1], -1), "the others go first"
+            assert (other.body, other.delivery.crash_count) == (bodies[1], None), "the others go first"
             last.settle(other, how="tail")
             (message,) = last.take(1)
-            assert (message.body, message.delivery.suspect) == (bodies[0], count)
+            assert (message.body, message.delivery.crash_count) == (bodies[0], count)
             assert message.delivery.redelivered, "it was lost before: its state is worth a look"
-            tap().verbs.recover(last.name, [queue], suspect=True, running=[message.delivery.id])
+            tap().verbs.recover(last.name, [queue], crashed=True, running=[message.delivery.id])
             last.stop()
         last = tap(queue, prefetch=2)
         found = {message.body: message for message in last.take(2)}
-        assert found[bodies[0]].delivery.suspect == 3
+        assert found[bodies[0]].delivery.crash_count == 3
         assert last.settle(*found.values()) == ["done"] * 2
         tap().publish(queue, bodies[0])
         (message,) = last.take(1)
-        assert (message.delivery.suspect, message.delivery.redelivered) == (-1, 0), "it was done"
+        assert (message.delivery.crash_count, message.delivery.redelivered) == (None, 0), "it was done"
 
     def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]

@@ -74,7 +74,7 @@ class Inspector(QueueInventory):
         consumer: str,
         queues: Iterable[str],
         *,
-        suspect: bool = False,
+        crashed: bool = False,
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
@@ -85,7 +85,7 @@ class Inspector(QueueInventory):
         ledger = UNACKED_BY_CONSUMER.get(consumer)
         wanted = set(queues)
         found = [each for each in list(ledger.held.values()) if each.delivery.queue in wanted]
-        if suspect:
+        if crashed:
             ids = [each.delivery.id for each in found] if running is None else list(running)
             with self.link.lock:
                 for id in ids:

@@ -2,7 +2,8 @@
 
 Queues keep the books: ``gearmesh:suspect:<checksum>`` exists once such a message was lost, and the number of messages
 in ``gearmesh:deaths:<checksum>`` says how bad that was. None: it was lost, and perhaps not through its own fault. One:
-it is suspect. Each four more: it brought a process down while it ran alone, for certain; each one more: perhaps.
+it is isolated (crash count zero). Each four more: it brought a process down while it ran alone, for certain; each one
+more: perhaps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["PoisonRecords"]
 
 #: Seconds a redelivered message waits before it is looked up: RabbitMQ is quicker than the supervisor of who died.
 LOOKUP_DELAY_S: Final = 0.05
-#: Milliseconds for which a message stays suspect.
+#: Milliseconds for which a record of crashes is kept.
 RECORD_TTL_MS: Final = 86_400_000
 
 
@@ -66,9 +67,11 @@ class PoisonRecords:
         for each, digest, lost, overdue in zip(held, digests, there, there[len(held) :], strict=False):
             each.recorded = lost or overdue
             count = declarer.count(amqp_deaths(digest)) if lost else None
-            suspect = (count - 1) / 4 if count else -1.0
+            crash_count = (count - 1) / 4 if count else None
             if count or overdue:
-                each.delivery = msgspec.structs.replace(each.delivery, suspect=suspect, overdue=overdue)
+                each.delivery = msgspec.structs.replace(
+                    each.delivery, crash_count=crash_count, overdue=overdue
+                )
                 channel.ledger.open[each.delivery.id] = each.delivery
 
     def expire(self, digest: int) -> None:

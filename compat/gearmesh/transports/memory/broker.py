@@ -95,7 +95,11 @@ class Broker:
             while len(taken) < most and (item := line.take()) is not None:
                 number = next(self._numbers)
                 delivery = Delivery(
-                    queue=queue, consumer=consumer, id=number, redelivered=item.lost, suspect=item.suspect
+                    queue=queue,
+                    consumer=consumer,
+                    id=number,
+                    redelivered=item.lost,
+                    crash_count=item.crash_count,
                 )
                 held = Unacked(item, delivery, owner)
                 if keep:

@@ -137,11 +137,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         consumer: str,
         queues: Sequence[str],
         *,
-        suspect: bool = False,
+        crashed: bool = False,
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        return self.broker.recover(consumer, queues, lost=suspect, running=running, certain=certain)
+        return self.broker.recover(consumer, queues, lost=crashed, running=running, certain=certain)
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         return self.broker.pending(queue, limit)

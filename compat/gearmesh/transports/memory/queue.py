@@ -26,9 +26,9 @@ class StoredMessage:
     #: True for kombu's own envelope (JSON), False for a raw signature.
     envelope: bool = False
     priority: int = 0
-    #: As ``redelivered`` and ``suspect`` of a Delivery.
+    #: As ``redelivered`` and ``crash_count`` of a Delivery.
     lost: int = 0
-    suspect: float = -1
+    crash_count: float | None = None
     #: Monotonic time of its first "aside", or None; how often it was parked since.
     met: float | None = None
     rounds: int = 0
@@ -37,10 +37,10 @@ class StoredMessage:
         """A consumer that held it is lost. ``ran``: it was running, as far as one knows."""
         self.lost += 1
         if ran:
-            if self.suspect < 0 and (certain or self.lost > 1):
-                self.suspect = 0
-            if self.suspect >= 0 and alone:
-                self.suspect += 1 if certain else 0.25
+            if self.crash_count is None and (certain or self.lost > 1):
+                self.crash_count = 0
+            if self.crash_count is not None and alone:
+                self.crash_count += 1 if certain else 0.25
 
 
 @dataclass(slots=True, eq=False)

@@ -188,4 +188,4 @@ def _taking(queue: str) -> str:
 def _losses(text: bytes) -> dict[str, Any]:
     """What ``recovered`` says of a message, as fields of a Delivery; see ``recover.lua``."""
     lost, _, deaths = text.partition(b" ")
-    return {"redelivered": int(lost), "suspect": float(deaths or -1)}
+    return {"redelivered": int(lost), "crash_count": float(deaths) if deaths else None}

@@ -76,7 +76,7 @@ class Inspector:
         consumer: str,
         queues: Iterable[str],
         *,
-        suspect: bool = False,
+        crashed: bool = False,
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
@@ -84,7 +84,7 @@ class Inspector:
         total, trouble = 0, None
         for queue in queues:
             try:
-                total += self.take_over(consumer, queue, lost=suspect, running=running, certain=certain)
+                total += self.take_over(consumer, queue, lost=crashed, running=running, certain=certain)
             except ResponseError as exc:  # the other queues get theirs back all the same
                 trouble = trouble or exc
         if trouble is not None:
