@@ -131,7 +131,7 @@ def encode_group(meta: GroupMeta) -> bytes:
 
 
 def _read(read: Callable[[bytes], T], data: bytes, odd: bytes) -> T | None:
-    """What msgspec reads, if it provably reads it as Go does, but for raw parts and times."""
+    """Read with msgspec, if it provably reads the document as Go does, except for raw parts and times."""
     if len(odd) > MAX_MSGSPEC_DEPTH and not shallow(data):
         return None
     try:

@@ -85,7 +85,7 @@ _OF_QUEUE = re.compile(r"gearmesh:\{([^}]+)\}:(?:(.+):)?(consumers|aside|dead)",
 
 
 def slot_tag(queue: str, what: str = "queue name") -> str:
-    """What to write between braces so that a key shares ``queue``'s Redis Cluster slot.
+    """The text between braces that puts a key into ``queue``'s Redis Cluster slot.
 
     ``what`` it is called where it is refused.
 

@@ -1,4 +1,4 @@
-"""How long a retry waits."""
+"""The seconds that a retry waits."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unkn
     Attributes:
         UUID: ``task_<uuid4>`` or ``chord_<uuid4>``; ``""`` is filled in when it is sent.
         Name: the task's registered name.
-        RoutingKey: the queue; ``""`` is the default queue of whoever sends it.
+        RoutingKey: the queue; ``""`` is the default queue of the sender.
         ETA: canonical RFC 3339 text, not before this moment; None: at once.
         GroupUUID, GroupTaskCount: the group it is a member of (``""``, 0: none).
         Args: None and ``()`` are ``null`` and ``[]`` on the wire and mean the same.

@@ -1,4 +1,4 @@
-"""What the result backend keeps of a task and of a group.
+"""The documents that a result backend keeps: the state of a task, the meta of a group.
 
 Source: ``tasks.TaskState``, ``tasks.TaskResult`` and ``tasks.GroupMeta`` of Machinery, as
 recorded in ``tests/golden/redis`` and ``tests/golden/results_redis.json``.
@@ -49,7 +49,7 @@ class TaskResult(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
 
 class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
-    """Where a task is.
+    """The state of a task, as the result backend keeps it.
 
     Attributes:
         TaskUUID: the task. TaskName: ``""`` where Machinery does not store it.

@@ -1,4 +1,4 @@
-"""Which signatures follow: pure functions from a signature and an outcome to signatures.
+"""The signatures that follow: pure functions from a signature and an outcome to signatures.
 
 No clock and no randomness: moments are passed in as nanoseconds since the Unix epoch, ids come
 from a callable ``new_id`` that returns a fresh uuid4 as text (without ``task_``).
@@ -57,7 +57,7 @@ def prepare(sig: Signature, *, queue: str, new_id: NewId) -> Signature:
 
 
 def after_success(sig: Signature, results: Sequence[TaskResult]) -> tuple[Signature, ...]:
-    """What is sent after SUCCESS: the OnSuccess signatures, with ``results`` as further arguments.
+    """The signatures to send after SUCCESS: those of OnSuccess, with ``results`` as further arguments.
 
     Go: whether results are passed on is said by the parent's Immutable; the child's is not looked at.
     """
@@ -70,7 +70,7 @@ def after_success(sig: Signature, results: Sequence[TaskResult]) -> tuple[Signat
 
 
 def after_failure(sig: Signature, error: str) -> tuple[Signature, ...]:
-    """What is sent after FAILURE: the OnError signatures, the error's text as their first argument.
+    """The signatures to send after FAILURE: those of OnError, with the error's text as their first argument.
 
     Go: Immutable changes nothing here. What is not Unicode in ``error`` becomes U+FFFD.
     """
@@ -96,7 +96,7 @@ def retried(sig: Signature, now_ns: int) -> Signature:
 def retried_after(sig: Signature, now_ns: int, delay_ns: int, seconds: int) -> Signature:
     """The signature for one more try ``delay_ns`` from now, one retry fewer.
 
-    ``seconds`` is what RetryTimeout says then: whoever does the next retry by Go's rule waits longer than that.
+    ``seconds`` becomes RetryTimeout, so that a worker that does the next retry by Go's rule waits longer than that.
     """
     return msgspec.structs.replace(
         sig,

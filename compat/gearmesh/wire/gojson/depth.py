@@ -1,4 +1,4 @@
-"""How deep JSON text may be nested, without reading it.
+"""Measures how deep JSON text is nested, without parsing it.
 
 msgspec recurses in C, and what a thread's stack holds (128 KB on musl) is not what Python's
 recursion limit says. So only shallow text reaches msgspec.
