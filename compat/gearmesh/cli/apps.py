@@ -87,7 +87,7 @@ def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def first_word_is_app(words: Sequence[str]) -> bool:
-    """True if the first word has the form MODULE:APP, and there is such a module, which is not Python's own."""
+    """True if the first word has the form MODULE:APP, and the module exists and is not Python's own."""
     word = words[0]
     if not _SPEC.fullmatch(word):
         return False

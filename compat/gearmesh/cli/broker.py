@@ -24,7 +24,7 @@ def channel_of(place: Place) -> Iterator[tuple[Any, App]]:
     """A channel to the broker of the app that a command names, and the app.
 
     Raises:
-        GearmeshError: there is no broker, or it cannot be reached, or it refuses the command.
+        GearmeshError: no broker is named, or it cannot be reached, or it refuses the command.
     """
     app = place.app()
     with channel_to(app) as channel:

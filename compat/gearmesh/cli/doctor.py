@@ -1,4 +1,4 @@
-"""``gearmesh doctor``: what is wrong with the servers in use, and what to do about it."""
+"""``gearmesh doctor``: find problems of the servers in use, and advise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -
 
     QUEUEs are custom queues in use. With -A, the app's tasks and schedules are checked, too.
 
-    Exit code 1: there is a problem. A note may describe what you want.
+    Exit code 1: a problem was found. A note may describe what you want.
     """
     app = place.app()
     with app:

@@ -71,7 +71,7 @@ class LocalRedis:
         binary: path of the program; None looks for it with :func:`find_redis_server`.
 
     Raises:
-        ServerMissing: there is no redis-server on this machine.
+        ServerMissing: this machine has no redis-server.
         GearmeshError: another process runs the folder's Redis, or it does not start.
     """
 
@@ -158,7 +158,7 @@ class LocalRedis:
         self._lock.flush()
 
     def _private(self, folder: Path) -> None:
-        """The socket's folder must be this user's: there is no password."""
+        """Make the socket's folder, or check that it is this user's: the server has no password."""
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
             raise GearmeshError(f"{folder} belongs to another user, expected a folder of yours")

@@ -26,7 +26,7 @@ _UNKNOWN: Final = "no reason is known; 'gearmesh doctor' looks for one"
 
 
 def pending_reasons(place: Place, app: App, states: Sequence[TaskState]) -> dict[str, str]:
-    """A sentence for each of these PENDING tasks, by UUID; none if there is nothing to ask about.
+    """A sentence for each of these PENDING tasks, by UUID; an empty dictionary for no tasks.
 
     Args:
         place: names the broker, if ``app`` has none.

@@ -61,8 +61,8 @@ class Column:
     Attributes:
         heading: its name.
         right: align numbers to the right.
-        drop: on a terminal the table is drawn without the column where there is too little room (1 goes first), or
-            nothing is in it; 0: never.
+        drop: on a terminal the table is drawn without the column if it is too wide (1 goes first), or if the
+            column is empty; 0: never.
         least: cells may be cut to so many characters; 0: they are never cut.
         identifier: cells are ids, of which a unique beginning may be shown.
         lines: cells may have several lines, which are drawn under each other on a terminal.

@@ -1,4 +1,24 @@
-"""Settings: one frozen value for all of an app's, and the ways to say them."""
+"""gearmesh.config: the settings of an app, in one frozen value, and the places that may give them.
+
+A Config is made of layers, of which the later one wins: defaults, Machinery's YAML file, Machinery's environment
+variables, the app's code, the command line.
+
+- ``table`` lists every setting once: its names in a file and in the environment, its kind, and its meaning. ``kinds``
+  are the kinds of values, with the way to read each from text.
+- ``file`` and ``values`` read one layer each into ``Said`` values, which remember their origin. ``local`` finds the
+  Redis that ``gearmesh dev`` runs in the working directory.
+- ``layers`` puts the layers together as a ``Source``, which can be read again.
+- ``config`` makes a ``Config`` of a source; the sections are in ``amqp``, ``redis``, ``mongodb`` and ``cloud``.
+- ``checks`` words the errors of wrong values, ``typos`` finds the setting that a misspelt name means, and
+  ``collisions`` refuses names that would meet in the broker.
+- ``watch`` reads the file again while a program runs.
+
+Begin with ``table``: a new setting is a row there and a field of the Config. Machinery's names and defaults are facts
+of Go's configuration and stay as they are.
+
+No error, ``repr`` or log line may show a password, nothing here connects to a server, and this package imports none of
+gearmesh but ``urls``, ``errors`` and the like.
+"""
 
 from gearmesh.config.amqp import AMQPConfig
 from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig

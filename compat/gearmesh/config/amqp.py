@@ -1,4 +1,4 @@
-"""How tasks travel over RabbitMQ."""
+"""Settings of RabbitMQ."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ MAX_EXPIRY_S: Final = 315_360_000
 class AMQPConfig:
     """Machinery's AMQP settings, by its names, then our own.
 
-    Machinery's decide what is declared and where messages go: both sides of a deployment must agree on them.
+    Machinery's settings decide on declarations and routing, so both sides of a deployment must agree on them.
 
     Attributes:
         exchange: the exchange that all messages go through.
         exchange_type: ``"direct"``, ``"topic"``, ``"fanout"`` or a type of a plugin.
-        queue_declare_args: arguments of the queues workers read, e.g. ``{"x-max-priority": 10}``.
+        queue_declare_args: arguments of the queues that workers read, e.g. ``{"x-max-priority": 10}``.
         queue_binding_args: arguments of their bindings.
-        binding_key: what binds the default queue.
-        prefetch_count: how many deliveries Go's worker holds; 0: no limit. Ours decides by itself.
-        auto_delete: queues go when their last consumer does.
+        binding_key: the key that binds the default queue.
+        prefetch_count: the number of unacked deliveries of a Go worker; 0: no limit. gearmesh's workers ignore it.
+        auto_delete: RabbitMQ deletes a queue with its last consumer.
         delayed_queue: name of the one queue for delayed messages; ``""``: one for each duration.
-        delay_steps: how many durations there are per power of ten; delays are rounded up to the next one, so that
-            there are few queues. 0: none is changed, and each millisecond has a queue of its own, as Go's.
+        delay_steps: the number of durations per power of ten to which delays are rounded up, so that
+            few queues are needed. 0: no delay is changed, and each millisecond has a queue of its own, as Go's.
         heartbeat: seconds; RabbitMQ gives up a connection that was silent for two to three times as long.
-            0: it never does.
-        ca: file with the certificates of those who may sign the server's (``amqps://``); ``""``: the system's.
-        cert: file with the client's certificate and those that lead to its CA; ``""``: there is none.
+            0: never.
+        ca: file with the authorities that may sign the server's certificate (``amqps://``); ``""``: the system's.
+        cert: file with the client's certificate and those that lead to its CA; ``""``: none.
         key: file with its private key; ``""``: it is in ``cert``.
     """
 
@@ -68,12 +68,12 @@ class AMQPConfig:
         return options | {"ssl": self.tls_options(target.host)} if target.tls else options
 
     def tls_options(self, host: str) -> dict[str, Any]:
-        """What py-amqp needs for TLS: certificates are checked, the host's name included.
+        """The TLS options of py-amqp: certificates are checked, and the host's name in them.
 
         Raises:
-            ConfigError: a file can't be read, or is none.
+            ConfigError: a file cannot be read, or holds no certificate or key.
         """
-        try:  # py-amqp makes its own; but its errors do not say what is wrong with which file
+        try:  # py-amqp would make a context itself, and its errors do not name the wrong file
             context = ssl.create_default_context(cafile=self.ca or None)
             if self.cert:
                 context.load_cert_chain(self.cert, self.key or None)

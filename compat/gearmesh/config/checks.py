@@ -1,4 +1,4 @@
-"""Values that do not fit, as errors that name them; and values for people, without secrets."""
+"""Checks values of settings, words the errors, and shows values for people without secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYWORD: Final = "code"
 #: The origin of settings that an option of a command gives.
 COMMAND_LINE: Final = "command line"
 _MASK: Final = "***"
-#: What a key that nobody knows is taken for a secret by.
+#: Parts of an unknown key's name by which its value is taken for a secret.
 _SECRET_WORDS: Final = ("pass", "secret", "token", "credential")
 
 
@@ -25,13 +25,13 @@ def shown(setting: Setting, value: Any) -> str:
     if setting.secret:
         return repr(_MASK) if value else repr(value)
     if setting.role and value is not None and value != "":
-        # Something else than text where a URL belongs may hold a password in any shape.
+        # A value of another type in place of a URL may hold a password in any shape.
         return repr(redact(value)) if isinstance(value, str) else f"a {type(value).__name__}"
     return "a NoneType" if setting.role and value is None else repr(value)
 
 
 def shown_unknown(key: str, value: Any, *, secret: bool = False) -> str:
-    """The value of a key that nobody knows: it may be a password under a misspelt name."""
+    """The value of an unknown key for people: it may be a password under a misspelt name."""
     text = redact_text(repr(value))
     if secret or any(word in key.lower() or word in text.lower() for word in _SECRET_WORDS):
         return repr(_MASK)
@@ -39,13 +39,13 @@ def shown_unknown(key: str, value: Any, *, secret: bool = False) -> str:
 
 
 def check(setting: Setting, value: Any) -> None:
-    """Raises ConfigError, naming the setting, its value and what was expected, if the value does not fit."""
+    """Raise ConfigError if the value does not fit; it names the setting, its value and what was expected."""
     if not setting.kind.fits(value):
         raise wrong(setting, value, setting.kind)
 
 
 def check_all(holder: object, section: str = "") -> None:
-    """:func:`check` for all settings of a Config, or of one of its sections."""
+    """Call :func:`check` for all settings of a Config, or of one of its sections."""
     for setting in SETTINGS.values():
         place, _, name = setting.path.rpartition(".")
         if place == section:
@@ -53,14 +53,14 @@ def check_all(holder: object, section: str = "") -> None:
 
 
 def wrong(setting: Setting, value: Any, kind: Kind, called: str = "", origin: str = "") -> ConfigError:
-    """The error of a value that does not fit.
+    """The error for a value that does not fit.
 
     Args:
-        setting: which.
-        value: of it.
-        kind: what was expected.
-        called: the name it was given by; ``""``: its path.
-        origin: where it comes from; ``""`` says nothing of it.
+        setting: the setting.
+        value: its value.
+        kind: the kind of value that was expected.
+        called: the name under which it was given; ``""``: its path.
+        origin: the value's origin, which the message names; ``""``: it names none.
     """
     place = f"{origin}: " if origin not in ("", COMMAND_LINE, KEYWORD) else ""
     return ConfigError(

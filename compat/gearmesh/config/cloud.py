@@ -1,4 +1,4 @@
-"""Settings of hosted services."""
+"""Settings of hosted services, which Machinery has and gearmesh accepts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class SQSConfig:
     """Machinery's SQS settings.
 
     Attributes:
-        receive_wait_time_seconds: seconds that a look waits for messages, 0 to 20.
-        receive_visibility_timeout: seconds for which what was received is hidden from others;
+        receive_wait_time_seconds: seconds that one request waits for messages, 0 to 20.
+        receive_visibility_timeout: seconds for which a received message is hidden from other consumers;
             None: the queue's own.
-        visibility_heartbeat: hide it for longer while its task runs. (Machinery: ``visibility_hearth_beat``.)
+        visibility_heartbeat: hide it longer while its task runs. (Machinery: ``visibility_hearth_beat``.)
     """
 
     receive_wait_time_seconds: int = 0
@@ -33,7 +33,7 @@ class DynamoDBConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PubSubConfig:
-    """Google Pub/Sub.
+    """Settings of Google Pub/Sub.
 
     Attributes:
         max_extension: seconds for which a message's deadline is extended while its task runs;

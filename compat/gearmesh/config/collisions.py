@@ -1,4 +1,4 @@
-"""Names that must differ: two things under one name would spoil each other in the broker."""
+"""Refuses equal names that must differ: two things under one name would spoil each other in the broker."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def check_names(config: NamedParts) -> None:
 
 
 def check_queue(config: NamedParts, queue: str, called: str = "queue", *, reads: bool = False) -> None:
-    """Refuse a queue whose name is something else's in the broker.
+    """Refuse a queue whose name the broker uses for another thing.
 
     Args:
         config: the app's settings.
         queue: its name.
         called: the setting or argument that names it.
-        reads: a worker is to read it; else messages are sent to it.
+        reads: True for a queue that a worker reads, False for one that messages are sent to.
 
     Raises:
-        ConfigError: naming the queue, and the setting that has the same name.
+        ConfigError: the message names the queue, and the setting that has the same name.
     """
     target = parse(config.brokers[0], "broker")
     amqp = config.amqp

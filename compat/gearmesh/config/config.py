@@ -1,4 +1,4 @@
-"""Every setting of an app in one frozen value."""
+"""The settings of an app in one frozen value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_EXPIRE_S", "Config", "NoBroker"]
 
-#: Seconds a result lives where nothing else is said (Machinery's DefaultResultsExpireIn).
+#: Seconds that a result lives by default (Machinery's DefaultResultsExpireIn).
 DEFAULT_EXPIRE_S = 3600
 
 _ROLES: tuple[Role, ...] = ("broker", "backend", "lock")
@@ -47,37 +47,37 @@ class Config:
     :meth:`load` makes one from a file, the environment and keywords.
 
     Attributes:
-        broker: URL of where messages wait; see :func:`gearmesh.urls.parse` for the forms.
-        backend: URL of where states and results live; ``"null"`` keeps none, and waiting is an error.
-        lock: URL of who goes first among schedulers; None: this process is the only one.
+        broker: URL of the server where messages wait; see :func:`gearmesh.urls.parse` for the forms.
+        backend: URL of the server that keeps states and results; ``"null"`` keeps none, and waiting is an error.
+        lock: URL of the lock among schedulers; None: this process is the only one.
         lock_executable: base name of the Go program whose schedulers share the lock, a part of its keys;
             ``""``: none does.
-        lock_machinery: which Machinery that program is built with, 1 or 2.
+        lock_machinery: the version of Machinery with which that program is built, 1 or 2.
         multiple_broker_separator: splits ``broker`` into several URLs, tried in turn; ``""``: it is one.
             Neither ``@`` nor ``:`` nor ``/`` may be in it.
-        default_queue: the queue of tasks that name none, and the one a worker reads by default.
+        default_queue: the queue of tasks that name none, and the one that a worker reads by default.
         results_expire_in: seconds from its last write that a state lives; 0 means 3600.
-        delayed_tasks_key: Redis key of the tasks that wait for their time, shared with Go.
-        lease: seconds for which a worker may be silent before others take what it held; above 0.
-        publish_timeout: seconds for which a publish is tried again while the broker is away;
+        delayed_tasks_key: Redis key of the delayed tasks, shared with Go.
+        lease: seconds for which a worker may be silent before its deliveries are recovered; above 0.
+        publish_timeout: seconds for which a publish is retried while the broker is unreachable;
             0: it is tried once.
-        delayed_poll: seconds between two looks at the delayed tasks; above 0.
+        delayed_poll: seconds between two reads of the delayed tasks; above 0.
         unregistered_max_age: seconds for which a message with a name not registered here is offered
-            to others before it is a dead letter; 0: it is one at once.
-        send_concurrency: how many members of a group are sent at a time; 0: all at once.
+            to other workers before it is a dead letter; 0: it is one at once.
+        send_concurrency: the number of a group's members that are sent at a time; 0: all at once.
         store_tracebacks: the traceback of a failed task is stored beside its state, without passwords of URLs;
             False: only the exception's type is, since lines of code and messages may hold other secrets.
         log_level: of the commands that run until they are stopped: ``"DEBUG"`` to ``"CRITICAL"``;
-            ``""``: what the command line says, else INFO. The library itself sets no level.
+            ``""``: that of the command line, else INFO. The library itself sets no level.
         no_unix_signals: accepted for Machinery's sake; the library handles no signals.
-        redis: how connections to Redis are made.
-        amqp: what concerns RabbitMQ only.
-        mongodb: what concerns MongoDB only.
-        sqs, dynamodb, gcppubsub: of hosted services.
-        source: where the values come from; no part of the value. None: from code.
+        redis: the section of Redis.
+        amqp: the section of RabbitMQ.
+        mongodb: the section of MongoDB.
+        sqs, dynamodb, gcppubsub: the sections of hosted services.
+        source: the layers of the values; no part of the value. None: from code.
 
     Raises:
-        ConfigError: naming the setting, its value and what was expected.
+        ConfigError: the message names the setting, its value and what was expected.
     """
 
     broker: str
@@ -133,20 +133,20 @@ class Config:
         watch: bool = False,
         **overrides: Any,
     ) -> Self:
-        """Settings from keywords, the environment and a file; what is named first wins.
+        """Read settings from keywords, the environment and a file, of which the first one wins.
 
-        Where none of them says a broker, it is the Redis that ``gearmesh dev`` runs in the working
-        directory, if it does. :meth:`origin` tells where a value comes from.
+        If none of them names a broker, it is the Redis that ``gearmesh dev`` runs in the working
+        directory. :meth:`origin` tells where a value comes from.
 
         Args:
-            file: Machinery's YAML file; None: there is none.
+            file: Machinery's YAML file; None: no file.
             env: environment variables, by Machinery's names; None: this process's; ``{}``: none.
             watch: an App with this Config reads the file again every 10 s, see :meth:`App.watch_config
                 <gearmesh.app.app.App.watch_config>`.
             overrides: fields of this class; a section may be a mapping of what is to differ in it.
 
         Raises:
-            ConfigError: naming file, line or variable, the setting, its value and what was expected.
+            ConfigError: the message names file, line or variable, the setting, its value and what was expected.
         """
         source = Source.read(file, env, overrides, watch=watch)
         note_idle(source.said)
@@ -155,7 +155,7 @@ class Config:
 
     @classmethod
     def of(cls, source: Source) -> Self:
-        """What a source says, over its base or the defaults."""
+        """Make a Config of a source's values, over its base or the defaults. Raises ConfigError, NoBroker."""
         values = source.values()
         if "broker" not in values:
             raise NoBroker(
@@ -171,7 +171,7 @@ class Config:
         return cls(**plain, source=source)
 
     def having(self, given: Mapping[str, Any], *, origin: str = KEYWORD) -> Config:
-        """This Config with some settings changed, as :meth:`load` takes them.
+        """A copy with some settings changed, which are given as to :meth:`load`.
 
         Args:
             given: settings, which win over all others.
@@ -185,7 +185,7 @@ class Config:
         return type(self).of(Source.read(None, {}, given, base=self, watch=self.watched, given_origin=origin))
 
     def under(self, file: str | None) -> Config:
-        """This Config, with what a file says over what code said. The environment still wins.
+        """A copy in which the settings of a file win over those of the code. The environment still wins over both.
 
         Raises:
             ConfigError: as :meth:`load`.
@@ -198,7 +198,7 @@ class Config:
         return type(self).of(source)
 
     def reload(self) -> Config:
-        """The same layers as they are now. Of a Config that was made in code, itself.
+        """Read the same layers again. A Config that was made in code returns itself.
 
         Raises:
             ConfigError: as :meth:`load`.
@@ -215,7 +215,7 @@ class Config:
         return getattr(getattr(self, section) if section else self, name)
 
     def origin(self, path: str) -> str:
-        """Where a setting's value comes from.
+        """The origin of a setting's value.
 
         ``"default"``, ``"code"``, ``"command line"``, ``"environment BROKER"``,
         ``"config.yml line 3"``, or ``"gearmesh dev"``.
@@ -231,7 +231,7 @@ class Config:
 
     @property
     def watched(self) -> bool:
-        """It was loaded with ``watch=True``."""
+        """True if it was loaded with ``watch=True``."""
         return self.source is not None and self.source.watch
 
     @property
@@ -243,7 +243,7 @@ class Config:
 
     @property
     def default_routing_key(self) -> str:
-        """The RoutingKey of signatures that name no queue: what leads to the default queue.
+        """The RoutingKey of signatures that name no queue: the one that leads to the default queue.
 
         Go: on RabbitMQ with a direct exchange it is the BindingKey; everywhere else the queue's name.
         """
@@ -258,7 +258,7 @@ class Config:
 
     @property
     def max_delay(self) -> float:
-        """Seconds for which the broker can delay a message; infinite if it knows no limit."""
+        """Seconds for which the broker can delay a message; infinite if it has no limit."""
         return self.amqp.max_delay if self._on_rabbitmq else math.inf
 
     @property

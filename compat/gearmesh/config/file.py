@@ -1,4 +1,4 @@
-"""Machinery's YAML file, as it is."""
+"""Reads Machinery's YAML file."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Contents(NamedTuple):
 
 
 def from_file(path: str | os.PathLike[str]) -> Contents:
-    """Read a file, all of it. (Go: its first 1,000 bytes.)
+    """Read a whole file. (Go: its first 1,000 bytes.)
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, or holds a value that does not fit, or a name that looks like a
-            setting's with a typo; names file and line.
+        ConfigError: the file cannot be read, is no YAML, or holds a value that does not fit, or a name that looks
+            like a setting's with a typo; the message names file and line.
     """
     shown = os.fspath(path)
     try:
@@ -47,9 +47,9 @@ def from_file(path: str | os.PathLike[str]) -> Contents:
 def from_yaml(text: str, called: str) -> Contents:
     """Read a YAML text; ``called`` is its file's name, for messages.
 
-    Only the syntax tree is used, and plain values of it: no tag makes an object of anything.
+    Only the syntax tree and its plain values are used: no tag makes an object.
     """
-    import yaml  # programs without a file need not wait for it
+    import yaml  # programs without a file need not import it
 
     found = Contents({}, [])
     try:
@@ -80,7 +80,7 @@ def _read(loader: Any, node: Any, section: str, called: str, found: Contents) ->
             if not _is_null(value_node):
                 _read(loader, value_node, path, called, found)
         elif path not in FILE_NAMES:
-            # Go passes over what it does not know, and a service may keep settings of its own beside Machinery's.
+            # Go skips unknown names, and a service may keep settings of its own beside Machinery's.
             if key_node.id == "scalar" and meant(path) is not None:
                 raise unknown(path, _plain(loader, value_node, called), origin)
             found.ignored.append(_ignored(path, origin) if key_node.id == "scalar" else f"a key ({origin})")
@@ -90,7 +90,7 @@ def _read(loader: Any, node: Any, section: str, called: str, found: Contents) ->
 
 
 def _ignored(path: str, origin: str) -> str:
-    """A name that is no setting, for people; if it would be one elsewhere, it says so."""
+    """A name that is no setting, for people; with the place where it would be one."""
     elsewhere = [each for each in SETTINGS if "." not in path and each.rpartition(".")[2] == path]
     shown = path if len(path) <= 80 else path[:79] + "…"
     return f"{shown} ({origin}{f'; do you mean {elsewhere[0]}?' if elsewhere else ''})"

@@ -1,4 +1,4 @@
-"""What values settings take, and how their texts in the environment are read."""
+"""The kinds of values that settings take, each with the way to read it from text."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Kind(NamedTuple):
     """One kind of value.
 
     Attributes:
-        expected: what an error says was expected.
-        fits: True for a value that is right.
-        parse: the value of a text; ValueError or KeyError if it has none. It need not fit.
+        expected: the words with which an error says what was expected.
+        fits: returns True for a right value.
+        parse: reads a text; raises ValueError or KeyError. The value need not fit.
         textual: a file's scalar is taken as it is written there: ``007`` is no number.
     """
 
@@ -76,7 +76,7 @@ def _integer(text: str) -> int:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """``k:v,k:v``, as Go's envconfig decoder of Machinery reads it."""
+    """Read ``k:v,k:v``, as Machinery's envconfig decoder does."""
     pairs = [pair.split(":") for pair in text.split(",")]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(text)
@@ -92,7 +92,7 @@ def _typed(text: str) -> Any:
 TEXT = Kind("text that is not empty", lambda value: _is_text(value) and bool(value), str, textual=True)
 ANY_TEXT = Kind("text", _is_text, str, textual=True)
 OPTIONAL_TEXT = TEXT._replace(fits=lambda value: value is None or TEXT.fits(value))
-#: It would cut URLs in two, and passwords.
+#: A separator with such a character would cut URLs and passwords in two.
 SEPARATOR = Kind(
     "text without '@', ':' and '/'",
     lambda value: _is_text(value) and not set(value) & set("@:/"),

@@ -1,4 +1,4 @@
-"""One Config from several layers: defaults, a file, the environment, keywords; the later ones win."""
+"""Reads the layers of a Config: defaults, a file, the environment, keywords; the later ones win."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from gearmesh.config.values import Said, from_environment, from_mapping
 
 __all__ = ["FILE_VARIABLE", "Source", "chosen_file", "using_file"]
 
-#: Names the file where no argument does.
+#: The variable that names the file if no argument does.
 FILE_VARIABLE: Final = "GEARMESH_CONFIG"
 _EAGER: Final = ("eager", "eager://")
-#: The file of the command that runs here, for apps it imports that name no broker.
+#: The file of the command that runs in this process, for an app that it imports and that names no broker.
 _FILE: ContextVar[str | None] = ContextVar("gearmesh.config_file", default=None)
 
 
 @contextmanager
 def using_file(path: str | None) -> Iterator[None]:
-    """Within, :func:`chosen_file` is ``path`` where nothing nearer says otherwise; None changes nothing."""
+    """Make :func:`chosen_file` return ``path`` within the block, unless ``path`` is None."""
     token = _FILE.set(path or _FILE.get())
     try:
         yield
@@ -35,7 +35,7 @@ def using_file(path: str | None) -> Iterator[None]:
 
 
 def chosen_file(env: Mapping[str, str]) -> str | None:
-    """The file that a command was given, or that the environment names."""
+    """The file of the command that runs, else the one that the environment names; None without one."""
     return _FILE.get() or env.get(FILE_VARIABLE) or None
 
 
@@ -115,7 +115,7 @@ class Source:
         return cls(path, env, dict(given), watch, base, said, given_origin, tuple(ignored))
 
     def again(self) -> Source:
-        """The same layers as they are now."""
+        """Read the same layers again, as they are now."""
         base = self.base.reload() if self.base is not None else None
         return Source.read(
             self.file, self.env, self.given, watch=self.watch, base=base, given_origin=self.given_origin
@@ -134,13 +134,13 @@ class Source:
         return [*below, *self.ignored]
 
     def values(self) -> dict[str, Any]:
-        """By path, what is said, over the base's values."""
+        """The values by path: those of these layers over those of the base."""
         below = dict(self.base.items()) if self.base is not None else {}
         return {**below, **{path: each.value for path, each in self.said.items()}}
 
 
 def _complete(said: dict[str, Said]) -> None:
-    """Where no broker is said, the project's own; with an eager broker, results stay in the process, too."""
+    """Add the project's own Redis if no broker is named; with an eager broker, keep results in the process, too."""
     if "broker" not in said and (url := local_url()) is not None:
         said["broker"] = Said(url, "gearmesh dev")
         for role in ("backend", "lock"):

@@ -1,4 +1,4 @@
-"""The Redis that ``gearmesh dev`` runs for a project: where it is, and whether it is there."""
+"""Finds the Redis that ``gearmesh dev`` runs for a project."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Final
 
 __all__ = ["FOLDER", "local_url", "socket_of"]
 
-#: In the project's folder: the data, the log and the socket of its Redis.
+#: The folder within a project for the data, the log and the socket of its Redis.
 FOLDER: Final = ".gearmesh"
 #: Bytes of a Unix socket's path; the least of all systems' limits is 104 with the zero that ends it.
 _MAX_SOCKET_PATH_BYTES: Final = 100
 
 
 def socket_of(project: str | os.PathLike[str]) -> Path:
-    """Where the socket of a project's Redis is, whether or not it is there.
+    """The path of the socket of a project's Redis, which need not run.
 
-    In the project, unless that path is too long for a socket, or holds ``:`` or ``@``, which
-    Machinery's URL form has no place for. Then it is in a folder of this user's among the temporary ones.
+    It is in the project, unless that path is too long for a socket, or holds ``:`` or ``@``, which
+    Machinery's URL form cannot express. Then it is in a folder of this user's among the temporary ones.
     """
     path = Path(project).resolve() / FOLDER / "redis.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES and not set(str(path)) & set(":@"):
@@ -40,12 +40,12 @@ def local_url(project: str | os.PathLike[str] | None = None) -> str | None:
     path = socket_of(os.getcwd() if project is None else project)
     try:
         found = path.stat()
-        # Somebody else's socket must not get our tasks.
+        # Another user's socket must not get our tasks.
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
             return None
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(1.0)
             sock.connect(str(path))
-    except OSError:  # none, or one that its server has left behind
+    except OSError:  # no socket, or one that its server left behind
         return None
     return f"redis+socket://{path}:/0"

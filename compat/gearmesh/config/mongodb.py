@@ -1,4 +1,4 @@
-"""Settings of MongoDB besides its URL."""
+"""Settings of MongoDB that its URL does not hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class MongoDBConfig:
     """Machinery's MongoDB setting, which it has in code only.
 
     Attributes:
-        database: where states are, unless the URL has an option ``database``. Both sides must agree on it.
+        database: the database of states, unless the URL has an option ``database``. Both sides must agree on it.
     """
 
     database: str = "machinery"

@@ -1,4 +1,4 @@
-"""How connections to Redis are made."""
+"""Settings of connections to Redis."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class RedisConfig:
         read_timeout: seconds for an answer; 0: no limit.
         write_timeout: seconds for sending; 0: no limit. See :attr:`socket_timeout`.
         connect_timeout: seconds for a connection; 0: no limit.
-        client_name: what connections call themselves; ``""``: nothing.
-        master_name: the name by which sentinels, the URL's hosts, know the master; ``""``: there are none.
-        cluster_enabled: the URL's one host is a cluster's. Of several hosts this is known without.
-        sentinel_password: of the sentinels themselves; ``""``: none. Left out of ``repr``.
+        client_name: the name that connections give to the server; ``""``: none.
+        master_name: the name by which sentinels, the URL's hosts, know the master; ``""``: no sentinels.
+        cluster_enabled: the URL's one host is a cluster's. Several hosts are a cluster without it.
+        sentinel_password: the password of the sentinels themselves; ``""``: none. Left out of ``repr``.
         max_idle, max_active, max_idle_timeout, wait: of Go's pool. Accepted; nothing here depends on them.
         normal_tasks_poll_period: milliseconds. Accepted; idle workers here are woken by the server.
         ca: file of the certificates that ``rediss://`` trusts; ``""``: the system's.
         cert: file of this client's certificate; ``""``: none.
         key: file of its key; ``""``: it is in ``cert``.
-        replicas_ack: how many replicas must have what was written before it counts as done; 0: none.
-        replicas_ack_timeout: seconds for which they are waited for; then it is repeated; above 0.
+        replicas_ack: the number of replicas that must have a write before it counts as done; 0: none.
+        replicas_ack_timeout: seconds to wait for them before the write is repeated; above 0.
     """
 
     read_timeout: float = 15
@@ -51,7 +51,7 @@ class RedisConfig:
 
     @property
     def socket_timeout(self) -> float | None:
-        """The one limit that redis-py has for reading and writing: the longer of the two; None: no limit."""
+        """Seconds for one read or write: redis-py has one limit for both, so the longer of the two; None: no limit."""
         both = (self.read_timeout, self.write_timeout)
         return max(both) if all(both) else None
 

@@ -1,7 +1,7 @@
-"""Every setting there is: its names in files and in the environment, and what it takes.
+"""The table of all settings: their names in files and in the environment, their kinds of values, their meaning.
 
-A path is where a setting is in a :class:`~gearmesh.config.Config`, with a dot before what is in a
-section: ``redis.read_timeout``. Machinery's names are facts of the wire; ours in the environment
+A path is the place of a setting in a :class:`~gearmesh.config.Config`, with a dot between section and
+name: ``redis.read_timeout``. Machinery's names are facts of the wire; ours in the environment
 begin with ``GEARMESH_``.
 """
 
@@ -20,13 +20,13 @@ __all__ = ["FILE_NAMES", "SECTIONS", "SETTINGS", "Name", "Setting"]
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name by which a value may be given.
+    """A name under which a value may be given.
 
     Attributes:
-        file: in a file, sections before a dot.
-        env: in the environment; ``""``: none.
-        kind: what it takes.
-        read: turns that into the setting's own value; None: as if nothing were said.
+        file: the name in a file, with its section before a dot.
+        env: the name in the environment; ``""``: none.
+        kind: the kind of value that it takes.
+        read: converts that to the setting's own value; it returns None for a value that sets nothing.
     """
 
     file: str
@@ -40,14 +40,14 @@ class Setting:
     """One setting.
 
     Attributes:
-        path: where it is.
-        kind: what it takes.
-        names: the ways to give it; the first is the one to write.
-        means: for people, with its unit, and what 0 or nothing means.
-        idle: why it changes nothing here; ``""`` if it does.
+        path: its place in a Config.
+        kind: the kind of its value.
+        names: the names under which it may be given; the first is the one to write.
+        means: its meaning for people, with the unit, and the meaning of 0 or an empty value.
+        idle: the reason why it has no effect here; ``""`` if it has one.
         live: a change takes effect while programs run.
-        role: of a URL: "broker", "backend" or "lock"; ``""``: it is no URL.
-        secret: never shown.
+        role: the role of a URL: "broker", "backend" or "lock"; ``""``: it is no URL.
+        secret: its value is never shown.
     """
 
     path: str
@@ -352,7 +352,7 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
 #: The names of sections.
 SECTIONS: Final = tuple(dict.fromkeys(path.partition(".")[0] for path in SETTINGS if "." in path))
 
-#: By what it may be called in a file: the setting, and that name.
+#: Names in a file, to the setting and that name of it.
 FILE_NAMES: Final[Mapping[str, tuple[Setting, Name]]] = MappingProxyType(
     {name.file: (setting, name) for setting in SETTINGS.values() for name in setting.names}
 )

@@ -1,4 +1,4 @@
-"""Names that are no settings: which of them look like a setting with a typo."""
+"""Finds the setting that a misspelt name resembles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PREFIX: Final = "GEARMESH_"
 def meant(key: str) -> str | None:
     """The setting or section that ``key`` in a file resembles; None if it resembles none of its level.
 
-    A file may hold keys of the program that shares it. Only what is very near to a name of ours is taken for a typo:
+    A file may hold keys of the program that shares it. Only a name very near to one of ours is taken for a typo:
     ``Broker``, ``default-queue``, ``brokr`` or ``borker``; not ``clock`` (``lock``) or ``redis2``.
     """
     section, dot, name = key.rpartition(".")
@@ -28,7 +28,7 @@ def meant(key: str) -> str | None:
 
 
 def meant_in_environment(env: Iterable[str]) -> dict[str, str]:
-    """Of the variables ``GEARMESH_…`` those that are no settings but resemble one, and that one's variable."""
+    """Variables ``GEARMESH_…`` that are no settings but resemble one, each with that setting's variable."""
     names = [name for setting in SETTINGS.values() for name in setting.names if name.env]
     variables = {name.env for name in names}
     # BROKER and others have Machinery's name, without a prefix: GEARMESH_BROKER sets nothing.
@@ -47,12 +47,12 @@ def _nearest(name: str, known: Mapping[str, str]) -> str | None:
     bare = _bare(name)
     if not bare:
         return None
-    # The longest first: of two that are as near, it says more.
+    # The longest first: of two names that are as near, it is the more specific.
     by_bare = {_bare(each): each for each in sorted(known, key=len)}
     if bare in by_bare:
         return known[by_bare[bare]]
     if bare[-1].isdigit() and bare.rstrip("0123456789") in by_bare:
-        return None  # a second one of its kind
+        return None  # a second setting of its kind, not a typo
     swapped = [each for each in by_bare if sorted(each) == sorted(bare)]
     # Typing errors hardly ever change the first letter; other words do.
     same_start = [each for each in by_bare if each[0] == bare[0]]

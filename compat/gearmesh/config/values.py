@@ -1,4 +1,4 @@
-"""What was said: values by their settings' paths, and where each was said."""
+"""Reads the settings of one layer: values by the settings' paths, each with its origin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("gearmesh.config")
 
 
 class Said(NamedTuple):
-    """A value of a setting, and where it was said: ``environment BROKER``, ``config.yml line 3``, ``code``."""
+    """A setting's value and its origin: ``environment BROKER``, ``config.yml line 3``, ``code``."""
 
     value: Any
     origin: str
@@ -27,10 +27,10 @@ class Said(NamedTuple):
 
 
 def take(into: dict[str, Said], setting: Setting, name: Name, value: Any, origin: str, called: str) -> None:
-    """Note a value that was given by one of a setting's names.
+    """Add a value that was given under one of a setting's names.
 
     Raises:
-        ConfigError: it does not fit, or the same setting was given by another name of it before.
+        ConfigError: the value does not fit, or the setting was given under another of its names before.
     """
     if not name.kind.fits(value):
         raise wrong(setting, value, name.kind, called, origin)
@@ -46,10 +46,10 @@ def take(into: dict[str, Said], setting: Setting, name: Name, value: Any, origin
 
 
 def from_environment(env: Mapping[str, str]) -> dict[str, Said]:
-    """What the environment says. A variable that is set to nothing counts as not set.
+    """Read the environment. An empty variable counts as not set.
 
     Raises:
-        ConfigError: naming the variable, its value and what was expected.
+        ConfigError: the message names the variable, its value and what was expected.
     """
     found: dict[str, Said] = {}
     for setting in SETTINGS.values():
@@ -69,10 +69,12 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Said]:
 
 
 def from_mapping(given: Mapping[str, Any], origin: str) -> dict[str, Said]:
-    """Settings by name; a section is a mapping, or the section's own class, which says all of it. None says nothing.
+    """Read settings by name; None sets nothing.
+
+    A section is a mapping, or an instance of the section's class, which sets all of it.
 
     Raises:
-        ConfigError: naming the setting, its value and what was expected.
+        ConfigError: the message names the setting, its value and what was expected.
     """
     found: dict[str, Said] = {}
     for key, value in given.items():
@@ -100,7 +102,7 @@ def _one(found: dict[str, Said], key: str, value: Any, origin: str) -> None:
 
 
 def unknown(key: str, value: Any, origin: str) -> ConfigError:
-    """The error of a key that is no setting's name."""
+    """The error for a key that is no setting's name."""
     section, dot, _ = key.rpartition(".")
     known = sorted(
         name.removeprefix(section + dot) for name in FILE_NAMES if name.rpartition(".")[0] == section
@@ -117,13 +119,13 @@ def unknown(key: str, value: Any, origin: str) -> ConfigError:
 
 
 def note_ignored(ignored: Sequence[str]) -> None:
-    """Log names that are no settings and change nothing: perhaps somebody believes that they do."""
+    """Log a warning for names that are no settings and have no effect: their author expects one."""
     if ignored:
         log.warning("these names are no settings of gearmesh and are ignored: %s", ", ".join(ignored))
 
 
 def note_idle(said: Mapping[str, Said]) -> None:
-    """Log which of the settings that were given change nothing here."""
+    """Log the given settings that have no effect here."""
     idle = [f"{path} ({each.origin})" for path, each in said.items() if SETTINGS[path].idle]
     if idle:
         log.info("settings of Go's that have no effect here: %s", ", ".join(idle))

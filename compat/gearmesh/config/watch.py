@@ -1,4 +1,4 @@
-"""A Config's file, read again while programs run."""
+"""Reads a Config's file again while a program runs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["RELOAD_INTERVAL_S", "Watch"]
 
 log = logging.getLogger("gearmesh.config")
 
-#: Seconds between two looks (Machinery's reloadDelay).
+#: Seconds between two reads (Machinery's reloadDelay).
 RELOAD_INTERVAL_S: Final = 10.0
 
 
 class Watch:
-    """Reads the layers of a Config again every few seconds and passes on what can change while running.
+    """Reads the layers of a Config again every few seconds, and passes on the settings that may change at run time.
 
-    What cannot is named in a warning, once; it counts from the next start on. A file that is wrong is
-    named in a warning, too, and changes nothing.
+    A warning names, once, each other setting that has changed: it takes effect at the next start. A file that is
+    wrong is named in a warning, too, and changes nothing.
 
     Args:
-        get: the Config in use.
-        put: takes the one to use from now on.
-        pause: seconds between two looks.
+        get: returns the Config in use.
+        put: takes the Config to use from now on.
+        pause: seconds between two reads.
 
     Attributes:
-        then: called with the Config in use after each change.
-        tell: False where another process looks at the same file and logs what it finds: here only DEBUG.
+        then: functions that are called with the Config in use after each change.
+        tell: False if another process reads the same file and logs its changes: then this one logs them as DEBUG.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, in a thread of its own. Starting twice is fine."""
+        """Start the thread. A second call does nothing."""
         if self._thread is not None:
             return
         with self._lock:
@@ -61,7 +61,7 @@ class Watch:
                 self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. Stopping twice, or before starting, is fine; starting again is, too."""
+        """End the thread, if it runs. It can be started again."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._end.set()
@@ -73,7 +73,7 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Read once, now."""
+        """Read the layers once, now."""
         try:
             fresh = self._read.reload()
         except ConfigError as exc:

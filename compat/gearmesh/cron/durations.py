@@ -1,4 +1,4 @@
-"""Go's durations: ``1h30m``, ``1.5s``, ``-5m``."""
+"""Reads Go's durations: ``1h30m``, ``1.5s``, ``-5m``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_duration(text: str) -> int:
     """Nanoseconds of a duration as Go's ``time.ParseDuration`` reads it.
 
     Raises:
-        ValueError: saying what was expected.
+        ValueError: the message says what was expected.
     """
     sign = -1 if text.startswith("-") else 1
     rest = text[1:] if text[:1] in ("+", "-") else text
@@ -36,13 +36,13 @@ def parse_duration(text: str) -> int:
     total = position = 0
     while position < len(rest):
         match = _PART.match(rest, position)
-        assert match is not None  # every part of it may be empty
+        assert match is not None  # each part of the pattern may be empty
         whole, fraction, unit = match["whole"], match["fraction"] or "", match["unit"]
         if not whole and not fraction:
             raise ValueError(f"duration {text!r}: expected a number at {rest[position:]!r}")
         if unit not in _NS_PER_UNIT:
             raise ValueError(f"duration {text!r}: unit {unit!r}, expected one of {', '.join(_NS_PER_UNIT)}")
-        # A Go duration is a signed 64-bit number: what has more digits than that is too long anyway.
+        # A Go duration is a signed 64-bit number: more digits than that are too long anyway.
         digits = whole.lstrip("0")
         if len(digits) > 19:
             raise ValueError(f"duration {text!r}: expected at most 292 years")

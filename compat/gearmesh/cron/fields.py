@@ -1,4 +1,4 @@
-"""The five fields of a spec, from text to numbers."""
+"""Reads the five fields of a spec into numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["DAYS", "HOURS", "MINUTES", "MONTHS", "WEEKDAYS", "Bounds", "Values",
 
 
 class Bounds(NamedTuple):
-    """What a field may hold: its name for people, the least and the greatest number, and words for numbers."""
+    """The bounds of a field: its name for people, the least and the greatest number, and words for numbers."""
 
     name: str
     least: int
@@ -20,7 +20,7 @@ class Bounds(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a field says: the numbers in order, none twice; and whether a star that counts as one was among it."""
+    """The numbers of a field in order, none twice; and True if a star that counts as one was among them."""
 
     numbers: tuple[int, ...]
     star: bool = False
@@ -45,10 +45,10 @@ _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 def read_field(text: str, bounds: Bounds) -> Values:
     """Read a field: ranges between commas.
 
-    Go: what is empty between commas is skipped, so ``","`` holds no number and never matches.
+    Go: an empty part between commas is skipped, so ``","`` holds no number and never matches.
 
     Raises:
-        ValueError: naming the field, the part of it and what was expected.
+        ValueError: the message names the field, the part of it and what was expected.
     """
     numbers: set[int] = set()
     star = False
@@ -61,14 +61,14 @@ def read_field(text: str, bounds: Bounds) -> Values:
 
 
 def _read_range(text: str, bounds: Bounds) -> tuple[range, bool]:
-    """``*``, ``?``, ``n``, ``n-m``, each perhaps with ``/step``; its numbers, and whether it is a star."""
+    """Read ``*``, ``?``, ``n`` or ``n-m``, each perhaps with ``/step``: its numbers, and True if it is a star."""
 
     def wrong(expected: str) -> ValueError:
         return ValueError(f"{bounds.name} {text!r}: expected {expected}")
 
     base, *steps = text.split("/")
     low, *highs = base.split("-")
-    star = low in ("*", "?")  # Go: ? is * in every field, and what a "-" puts behind them is not looked at
+    star = low in ("*", "?")  # Go: ? is * in every field, and the text that a "-" puts behind them is ignored
     if len(steps) > 1:
         raise wrong("one '/' at the most")
     if star:
@@ -101,7 +101,7 @@ def _number(text: str, bounds: Bounds, wrong: _Wrong) -> int:
 
 
 def _integer(text: str, wrong: _Wrong, expected: str) -> int:
-    """Go: strconv.Atoi takes a sign and leading zeros, ASCII digits only."""
+    """Read a number as Go's strconv.Atoi: with a sign and leading zeros, ASCII digits only."""
     digits = text.lstrip("+-0") or "0"
     if not _INTEGER.fullmatch(text) or len(digits) > 19 or int(digits) >= 2**63:
         raise wrong(expected)

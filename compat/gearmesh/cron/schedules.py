@@ -1,4 +1,4 @@
-"""What a spec means: the moments it names. All moments are unix nanoseconds, on whole seconds."""
+"""The schedules that specs describe. All moments are unix nanoseconds, on whole seconds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_SEARCH_YEARS: Final = 5
 
 
 class Schedule(Protocol):
-    """Says when something is due."""
+    """A schedule gives the due times of a periodic task."""
 
     def next(self, after_ns: int) -> int | None:
-        """The first moment after ``after_ns``; None: never."""
+        """The first moment after ``after_ns``; None if no moment follows."""
 
     def times(self, after_ns: int) -> Iterator[int]:
         """All moments after ``after_ns``, in order."""
@@ -33,12 +33,12 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """``@every``: again and again, ``delay_ns`` after the last time, on the second."""
+    """``@every``: due each time ``delay_ns`` after the last, on a whole second."""
 
     delay_ns: int
 
     def next(self, after_ns: int) -> int:
-        # Go: rounded so that it is due when a second begins.
+        # Go: rounded, so that it is due at the beginning of a second.
         return after_ns + self.delay_ns - after_ns % SECOND_NS
 
     def times(self, after_ns: int) -> Iterator[int]:
@@ -49,9 +49,9 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Minutes that wall clocks of a zone show.
+    """Due at the minutes of a crontab line, as wall clocks of a zone show them.
 
-    A wall time that a clock change skips is skipped; one that a change repeats is due both times, as in Go.
+    A wall time that a clock change skips is never due; one that a change repeats is due both times, as in Go.
     """
 
     minutes: Values
@@ -104,7 +104,7 @@ class Calendar:
         return datetime.fromtimestamp(moment, self.zone).year
 
     def _text(self) -> str | None:
-        """What croniter is given."""
+        """The crontab line for croniter."""
         minutes, hours, days, months, weekdays = (
             self.minutes,
             self.hours,
@@ -146,7 +146,7 @@ ALL_WEEKDAYS: Final = tuple(range(WEEKDAYS.least, WEEKDAYS.most + 1))
 
 
 def _listed(values: Values, bounds: Bounds) -> str:
-    """A field for croniter. An empty one stands beside a day field that holds numbers, and adds nothing to it."""
+    """A field for croniter. An empty field appears beside a day field that holds numbers, and adds nothing to it."""
     if values.star or not values.numbers or len(values.numbers) > bounds.most - bounds.least:
         return "*"
     return ",".join(map(str, values.numbers))
@@ -155,7 +155,7 @@ def _listed(values: Values, bounds: Bounds) -> str:
 def last_times(schedule: Schedule, after_ns: int, until_ns: int, most: int) -> list[int]:
     """The last moments in (after, until], at most ``most`` of them, in order.
 
-    It looks back from ``until_ns``, twice as far each time, so a long gap costs no more than what is found.
+    It searches back from ``until_ns``, twice as far each time, so a long gap costs no more than the moments found.
     """
     span = 3600 * SECOND_NS
     while True:

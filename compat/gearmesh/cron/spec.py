@@ -1,4 +1,4 @@
-"""From a spec's text to its schedule."""
+"""Reads a spec's text into its schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearmesh.errors import ConfigError
 
 __all__ = ["in_zone", "parse"]
 
-#: What Go's strings.Fields and strings.TrimSpace take for white space; Python's split takes U+001C to U+001F too.
+#: White space for Go's strings.Fields and strings.TrimSpace; Python's split takes U+001C to U+001F too.
 _SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACES = re.compile(f"[{_SPACE}]+")
 _ENDS = re.compile(f"^[{_SPACE}]+|[{_SPACE}]+$")
@@ -40,10 +40,10 @@ def parse(spec: str, zone: tzinfo | None = None) -> Schedule:
 
     Args:
         spec: the text.
-        zone: where its wall times are if it names no zone; None: this process's own (:func:`local_zone`).
+        zone: the zone of its wall times if it names none; None: this process's own (:func:`local_zone`).
 
     Raises:
-        ConfigError: naming the spec, what is wrong with it and what was expected.
+        ConfigError: the message names the spec, its fault and what was expected.
     """
     if not isinstance(spec, str):
         raise ConfigError(f"spec is {spec!r:.80}, expected text such as '*/5 * * * *'")
@@ -57,7 +57,7 @@ def in_zone(spec: str, zone: str) -> str:
     """The spec with a zone in front of it, as Go can read it.
 
     Raises:
-        ConfigError: the spec names one itself, or there is no such zone.
+        ConfigError: the spec names a zone itself, or no such zone exists.
     """
     if spec.startswith(_ZONED):
         raise ConfigError(f"spec {spec!r} names its time zone and so does tz={zone!r}: expected one of both")
@@ -80,7 +80,7 @@ def _parse(spec: str, zone: tzinfo | None) -> Schedule:
         rest = _ENDS.sub("", rest)
     if rest.startswith("@"):
         if rest.startswith(_EVERY):
-            # Go: shorter than a second is a second; what is beyond whole seconds is cut off.
+            # Go: shorter than a second is a second; a fraction of a second is cut off.
             delay = max(parse_duration(rest[len(_EVERY) :]), SECOND_NS)
             return Every(delay - delay % SECOND_NS)
         if rest not in _WORDS:

@@ -1,4 +1,4 @@
-"""The times of a crontab line on a clock that never changes: croniter's, given plain lists of numbers."""
+"""Finds the times of a crontab line on a clock that never changes, by croniter."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Walls:
         self._croniter = croniter(text, 0.0, max_years_between_matches=MAX_SEARCH_YEARS)
 
     def __copy__(self) -> Walls:
-        """For another thread: croniter remembers where it is. To copy it is much cheaper than to make it."""
+        """Copy it for another thread: croniter remembers its position. A copy is much cheaper than a new one."""
         other = object.__new__(Walls)
         other._croniter = copy.copy(self._croniter)
         return other
 
     def next(self, after: int) -> int | None:
-        """The first one after ``after``; None if there is none for five years."""
+        """The first time after ``after``; None if none follows within five years."""
         try:
             found: datetime = self._croniter.get_next(
                 datetime, start_time=datetime.fromtimestamp(after, timezone.utc)

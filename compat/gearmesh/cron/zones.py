@@ -1,4 +1,4 @@
-"""Time zones: by name, the machine's own, and where their offsets change."""
+"""Finds time zones by name, the machine's own zone, and the moments at which offsets change."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LOCALTIME_FILE: Final = "/etc/localtime"
 
 
 def load_zone(name: str) -> tzinfo:
-    """A zone by the name that stands behind ``TZ=``; ``""`` is UTC.
+    """The zone of the name behind ``TZ=``; ``""`` is UTC.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: no zone has that name.
     """
     if name in ("", "UTC"):
         return timezone.utc
-    # Go: such names are refused before any file is looked for.
+    # Go: such names are refused before any file is opened.
     if name[0] not in "/\\" and ".." not in name.split("/"):
         try:
             return ZoneInfo(name)
@@ -34,8 +34,8 @@ def load_zone(name: str) -> tzinfo:
 def local_zone() -> tzinfo:
     """This process's time zone, found as Go finds its own.
 
-    That is the zone file that ``TZ`` names (empty: UTC), or ``/etc/localtime`` without it. Go: what is no zone file,
-    such as ``EST5EDT,M3.2.0,M11.1.0``, means UTC, also where the C library knows better.
+    That is the zone file that ``TZ`` names (empty: UTC), or ``/etc/localtime`` without it. Go: another value, such as
+    ``EST5EDT,M3.2.0,M11.1.0``, means UTC, also where the C library knows better.
     """
     named = os.environ.get("TZ")
     if named is None:
@@ -77,9 +77,9 @@ def offset_at(zone: tzinfo, moment: int) -> int:
 
 
 def first_change(zone: tzinfo, after: int, until: int) -> int | None:
-    """The first unix second in (after, until] with another offset than at ``after``; None if there is none.
+    """The first unix second in (after, until] with another offset than at ``after``; None if the offset stays.
 
-    Two changes within a day that cancel each other would be missed; no zone has had such.
+    Two changes within a day that cancel each other would be missed; no zone has had any.
     """
     offset = offset_at(zone, after)
     while after < until:

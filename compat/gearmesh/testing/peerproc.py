@@ -52,7 +52,7 @@ class PeerProcess:
 
     Args:
         argv: the program and its flags.
-        env: environment variables to set besides this process's own.
+        env: environment variables to set, in addition to this process's own.
         log: file for its standard error; None: a temporary one, removed at the end.
         timeout: seconds for the first line, for an answer where the request names no timeout,
             and for an orderly end.

@@ -202,7 +202,7 @@ class RedisServer(Server):
         timeout: seconds to wait until it serves, and until it ends in an orderly way.
 
     Raises:
-        ServerMissing: there is no redis-server on this machine.
+        ServerMissing: this machine has no redis-server.
         RuntimeError: it did not start; the end of its log is in the message.
     """
 

@@ -1,7 +1,16 @@
-"""Broker, backend and lock URLs, in Machinery's forms, and how to show one without its password.
+"""gearmesh.urls: reads broker, backend and lock URLs in Machinery's forms, and shows one without its password.
 
-Nothing here connects to anything. No message of an error here shows a password, not even one
-that was written in the wrong place.
+- ``parse`` finds the reader for a scheme: ``redis`` (also sockets, clusters and sentinels), ``amqp``, ``stores``
+  (Memcache, MongoDB); the schemes of plug-ins and the schemes without a server stay as they are.
+- Each reader returns a frozen target (``RedisTarget``, ``AMQPTarget``, …), which knows the keyword arguments of the
+  client libraries.
+- ``addresses`` reads and writes ``host:port``.
+- ``hiding`` replaces passwords in URLs, and in any text that may hold one.
+
+Begin with :func:`parse`, whose docstring has all forms. A form that Go reads is read in the same way here, apart from
+those that Go reads as something other than the user meant, which are errors.
+
+Nothing here connects to a server. No error shows a password, not even one that was written in the wrong place.
 """
 
 from gearmesh.urls.amqp import AMQPTarget

@@ -1,4 +1,4 @@
-"""Host and port: how they are read from a URL, and how they are written again."""
+"""Reads host and port from a URL, and writes them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def read_address(text: str, port: int) -> tuple[str, int]:
     """Read ``host[:port]``; an IPv6 address stands in brackets and comes out without them.
 
     Args:
-        text: no host means localhost.
-        port: the one that counts where none is given.
+        text: an empty host means localhost.
+        port: the default.
 
     Raises:
-        ValueError: says what was expected, and quotes nothing: a part of a password may stand there.
+        ValueError: the message says what was expected, and quotes nothing, since it may be a part of a password.
     """
     match = HOST.fullmatch(text)
     if match is None:
@@ -44,7 +44,7 @@ def read_address(text: str, port: int) -> tuple[str, int]:
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands before a colon and a port: an IPv6 address in brackets, once."""
+    """A host in the form before a colon and a port: an IPv6 address has brackets, once."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 

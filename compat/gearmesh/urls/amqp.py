@@ -1,4 +1,4 @@
-"""Where a RabbitMQ is, in Machinery's URL forms."""
+"""Reads the URL of a RabbitMQ in Machinery's form."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class AMQPTarget:
-    """Where one RabbitMQ is.
+    """The address and login of one RabbitMQ.
 
     Attributes:
         host: name or address, an IPv6 address without brackets.
         port: TCP port.
         username: left out of ``repr``, as ``redact`` does.
         password: left out of ``repr``.
-        virtual_host: the part of the broker that is meant; ``"/"`` is RabbitMQ's default.
+        virtual_host: the virtual host; ``"/"`` is RabbitMQ's default.
         tls: the connection is TLS (``amqps://``).
     """
 
@@ -68,7 +68,7 @@ def parse_amqp(url: str, scheme: str, role: str) -> AMQPTarget:
     Stricter than Go: options after ``?`` are an error.
 
     Raises:
-        ConfigError: naming the role, the URL without its password, and what was expected.
+        ConfigError: the message names the role, the URL without its password, and what was expected.
     """
 
     def wrong(text: str) -> ConfigError:

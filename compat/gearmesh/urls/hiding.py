@@ -1,4 +1,4 @@
-"""URLs and texts without the passwords that may be in them."""
+"""Hides the passwords in URLs and texts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MASK = "***"
 
 
 def redact(url: str) -> str:
-    """The URL with ``***`` in place of user and password, or of all that might be one.
+    """The URL with ``***`` in place of user and password, or of all that may be one.
 
-    Both go: who writes ``redis://pass:word@host`` has made a part of a password the user name.
+    The user name goes, too: in ``redis://pass:word@host`` it is a part of the password.
     """
     if url in WORDS:
         return url
     match = SCHEME.match(url)
     if match is None:
-        return _MASK  # a secret in the wrong place, for all we know
+        return _MASK  # it may be a secret in the wrong place
     scheme = match[0]
     rest = url[len(scheme) :]
     userinfo, at, tail = rest.rpartition("@")
@@ -35,11 +35,11 @@ def redact(url: str) -> str:
             return f"{scheme}{_MASK}@{tail}"
         return url if rest.startswith("/") else f"{scheme}{_MASK}"
     if "?" in userinfo or "#" in userinfo:
-        return f"{scheme}{_MASK}"  # where the password ends, nobody can say
+        return f"{scheme}{_MASK}"  # the end of the password is not known
     tail = _SECRET_OPTION.sub(rf"\1{_MASK}", tail)
     if at:
         return f"{scheme}{_MASK}@{tail}"
-    # "redis://user:password" without a host: what stands where a port belongs is no port.
+    # "redis://user:password" without a host: the word in place of a port is none.
     hosts = tail.partition("/")[0].split(",")
     if len(hosts) == 1 and not HOST.fullmatch(hosts[0]):
         return f"{scheme}{hosts[0].partition(':')[0]}:{_MASK}"
@@ -49,7 +49,7 @@ def redact(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Text from elsewhere (a log line, a traceback) with ``***`` for what stands before ``@`` in URLs.
+    """Any text (a log line, a traceback) with ``***`` for the part before ``@`` in URLs.
 
     The time it takes grows with the length of the text only: a message may hold a megabyte without a space.
     """

@@ -1,4 +1,4 @@
-"""What a broker, backend or lock URL means."""
+"""Reads broker, backend and lock URLs: finds the reader for a scheme."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _ENTRY_POINTS: dict[Role, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PlainTarget:
-    """A URL that is only a scheme and perhaps a name: ``memory://tests``, ``eager``, ``null``.
+    """A URL of a scheme and perhaps a name: ``memory://tests``, ``eager``, ``null``.
 
     For the scheme of a plugin, ``rest`` is all that follows ``://``; it may hold a password.
     """
@@ -57,7 +57,7 @@ class PlainTarget:
     rest: str = field(default="", repr=False)
 
 
-#: A URL within a URL, behind what is to separate them.
+#: A URL within a URL, behind a separator.
 _SECOND_URL = re.compile(
     r"([;,|\s]+)(?:rediss?|redis\+socket|amqps?|memcache|mongodb(?:\+srv)?)://", re.IGNORECASE
 )
@@ -87,7 +87,7 @@ def known_schemes(role: Role) -> tuple[str, ...]:
 
 
 def scheme_of(url: str, role: Role = "broker") -> str:
-    """The scheme, in lower case. Raises ConfigError if there is none."""
+    """The scheme, in lower case. Raises ConfigError if the URL has none."""
     if url in WORDS:
         return url
     if match := SCHEME.match(url):
@@ -103,15 +103,15 @@ def parse(url: str, role: Role = "broker") -> Target:
     Forms: ``redis[s]://[[user:]password@]host[:port][/db]`` (``redis://x@h`` means the password x,
     percent-decoded), ``redis[s]://[[user:]password@]host[:port],host[:port]…[/db]`` (a cluster, or sentinels;
     user and password literal), ``redis+socket://[[user:]password@]/path.sock[:/db]`` (all literal),
-    ``amqp[s]://[user[:password]@]host[:port][/virtual-host]`` (guest:guest where nothing is said),
+    ``amqp[s]://[user[:password]@]host[:port][/virtual-host]`` (guest:guest by default),
     ``memcache://host:port[,host:port…]``, ``mongodb[+srv]://…`` as its drivers read it,
     ``memory[://name]``, ``eager[://]``, ``null[://]``.
 
     Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
-    ``@`` of the socket form are errors here, where Go goes on with something else than was meant.
+    ``@`` of the socket form are errors here, where Go uses another server or database than the user meant.
 
     Raises:
-        ConfigError: naming the role, the URL without its password, and what was expected.
+        ConfigError: the message names the role, the URL without its password, and what was expected.
     """
     if url != url.strip():
         raise ConfigError(

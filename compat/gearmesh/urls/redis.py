@@ -1,4 +1,4 @@
-"""Where a Redis is, in Machinery's URL forms."""
+"""Reads the URL of a Redis in Machinery's forms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearmesh.urls.hiding import redact
 
 __all__ = ["SCHEMES", "RedisTarget", "Topology", "parse_redis"]
 
-#: What stands at the address: one server, the sentinels that know its master, or nodes of a cluster.
+#: The kind of servers at an address: one server, the sentinels that know its master, or nodes of a cluster.
 Topology = Literal["server", "sentinel", "cluster"]
 
 SCHEMES: Final = ("redis", "rediss", "redis+socket")
@@ -22,7 +22,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class RedisTarget:
-    """Where a Redis is: a server, or the first of several hosts that know where it is.
+    """The address and login of a Redis: of one server, or of the first of several cluster nodes or sentinels.
 
     Attributes:
         host: name or address; ``""`` when ``path`` is set.
@@ -55,10 +55,10 @@ class RedisTarget:
         return self.path or ",".join(shown_address(host, port) for host, port in self.nodes)
 
     def topology(self, master_name: str = "", cluster_enabled: bool = False) -> Topology:
-        """What stands there, by the settings of these names.
+        """The kind of servers at the address, by the settings of these names.
 
         Go: with a master's name the hosts are sentinels, unless ``cluster_enabled`` is set; several hosts without
-        one are a cluster. A cluster has no databases, and the URL's is not looked at.
+        one are a cluster. A cluster has no databases, so the URL's is ignored.
 
         Raises:
             ConfigError: the settings contradict the URL.
@@ -88,7 +88,7 @@ class RedisTarget:
         }
 
     def to_redis_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``): of the first host."""
+        """Keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``) for the first host."""
         kwargs: dict[str, Any] = {"db": self.db}
         if self.path:
             kwargs["unix_socket_path"] = self.path
@@ -145,8 +145,10 @@ def _parse_tcp(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
 
 
 def _parse_several(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
-    """Go: split at the commas first; user and password stand before the first host and are literal, the database
-    stands after the last."""
+    """Read a URL of several hosts.
+
+    Go: it is split at the commas first; user and password are before the first host and literal, the database is
+    after the last host."""
 
     def wrong(text: str) -> ConfigError:
         return ConfigError(f"{role}: {redact(url)!r}: {text}")

@@ -1,4 +1,4 @@
-"""Where Memcache and MongoDB are, in Machinery's URL forms."""
+"""Reads the URLs of Memcache and MongoDB in Machinery's forms."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = [
 
 MEMCACHE_SCHEMES: Final = ("memcache",)
 MONGODB_SCHEMES: Final = ("mongodb", "mongodb+srv")
-#: The option of ours in a MongoDB URL. Go's driver ignores what it does not know.
+#: The option of ours in a MongoDB URL. Go's driver ignores unknown options.
 _DATABASE: Final = "database"
-#: What MongoDB allows in a database's name everywhere, and how long it may be.
+#: The names that MongoDB allows for a database on every system.
 _DATABASE_NAME: Final = re.compile(r"[^/\\. \"$*<>:|?\0]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class MemcacheTarget:
-    """Some Memcache servers.
+    """Memcache servers.
 
     Attributes:
-        servers: ``(host, port)``, or the path of a Unix socket with port 0. The order is the URL's, and one may be
-            there twice: both decide which key is on which server.
+        servers: ``(host, port)``, or the path of a Unix socket with port 0. The order is the URL's, and a server may
+            be there twice: both decide on which server a key is.
     """
 
     servers: tuple[tuple[str, int], ...]
@@ -43,12 +43,12 @@ class MemcacheTarget:
 
 @dataclass(frozen=True, slots=True)
 class MongoTarget:
-    """A MongoDB deployment.
+    """The address of a MongoDB deployment.
 
     Attributes:
-        url: what its drivers understand. Left out of ``repr``.
-        database: where states are to be; ``""``: the URL does not say.
-        scheme: ``"mongodb"``, or ``"mongodb+srv"`` where DNS knows the hosts.
+        url: the URL for its drivers. Left out of ``repr``.
+        database: the database of states; ``""``: the URL names none.
+        scheme: ``"mongodb"``, or ``"mongodb+srv"`` if DNS knows the hosts.
     """
 
     url: str = field(repr=False)
@@ -57,7 +57,7 @@ class MongoTarget:
 
     @property
     def logins(self) -> str:
-        """The database in which the user is looked up, where the URL's path names one."""
+        """The database in which the user is looked up, if the URL's path names one; else ``""``."""
         return unquote(self.url.partition("://")[2].partition("?")[0].partition("/")[2])
 
 
@@ -83,10 +83,10 @@ def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
     """Read ``mongodb[+srv]://[user:password@]host[:port][,…][/logins][?options]``.
 
     The options are MongoDB's own (``authSource``, ``tls``, ``tlsCAFile``, ``replicaSet``, …) and one of ours:
-    ``database``. Go: what stands after the hosts is where the user is looked up, and not where states are.
+    ``database``. Go: the path names the database in which the user is looked up, and not the one of states.
 
     Raises:
-        ConfigError: without anything of the URL that may be a part of a password.
+        ConfigError: the message has no part of the URL that may be a password.
     """
     head, _, query = url.partition("?")
     rest: list[str] = []
@@ -114,7 +114,7 @@ def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
 
 
 def _complaint(url: str, scheme: str) -> str:
-    """What is wrong with it, in words that quote nothing; ``""`` for nothing."""
+    """The fault of a URL in words that quote nothing of it; ``""`` if it has none."""
     where = url.partition("?")[0].partition("://")[2]
     if "@" in url.partition("?")[2]:
         return "'@' after a '?'; in a password write %3F for '?'"
@@ -131,7 +131,7 @@ def _complaint(url: str, scheme: str) -> str:
         return ""
     if isinstance(trouble, OSError):
         return "a file that it names can't be read"
-    # pymongo's texts quote options, and pieces of what it took for a port: only what is surely a name is repeated.
+    # pymongo's texts quote options, and parts of a supposed port: only certain names are repeated.
     for option in re.split("[&;]", url.partition("?")[2]):
         name = option.partition("=")[0]
         if re.fullmatch("[A-Za-z]+", name) and _trouble(f"mongodb://host/?{option}") is not None:
@@ -140,7 +140,7 @@ def _complaint(url: str, scheme: str) -> str:
 
 
 def _trouble(url: str) -> Exception | None:
-    """What pymongo says against a URL."""
+    """The complaint of pymongo about a URL."""
     from pymongo.errors import PyMongoError
     from pymongo.uri_parser import parse_uri
 
