@@ -36,7 +36,7 @@ class _EnlistedStates:
         self._store.touch_group(group, self._expire)
         return self._store.finished(group.meta)
 
-    def take(self, group_uuid: str, by: str) -> bool:
+    def trigger(self, group_uuid: str, by: str) -> bool:
         group = self._store.group(group_uuid)
         return group is not None and self._store.trigger(group, by)
 

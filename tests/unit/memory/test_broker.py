@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.memory import hold, waiting
 
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Publish, Settle, Token, Trigger
 from gearmesh.transports.memory.broker import BROKERS, MAX_REMEMBERED_BATCHES, Broker
-from gearmesh.transports.memory.queue import ChannelUnacked, StoredMessage
+from gearmesh.transports.memory.queue import StoredMessage, Unacked
 from gearmesh.wire.state import SUCCESS, TaskState
 
 HOUR = 3600 * 10**9
@@ -22,7 +24,7 @@ HOUR = 3600 * 10**9
 def fetched(broker: Broker, count: int, queue: str = "q", consumer: str = "c") -> list[Delivery]:
     for n in range(count):
         broker.put(queue, StoredMessage(b"%d" % n))
-    return [held.delivery for held in broker.fetch(ChannelUnacked(), consumer, queue, count)]
+    return [held.delivery for held in broker.fetch({}, consumer, queue, count)]
 
 
 def settle(delivery: Delivery, how: Any = "ack", **fields: Any) -> Commit:
@@ -60,7 +62,7 @@ def test_each_way_to_settle_has_its_place(how: Any, places: dict[str, int]) -> N
 def test_a_lost_delivery_settles_sends_and_writes_nothing() -> None:
     broker, states = Broker(), States()
     (delivery,) = fetched(broker, 1)
-    assert broker.recover("c", ["q"], lost=True) == 1
+    assert broker.recover("c", ["q"], crashed=True) == 1
     commit = Commit(
         settle=Settle(delivery),
         publishes=(Publish("next", b"x"),),
@@ -106,7 +108,7 @@ def test_only_so_many_batches_are_remembered() -> None:
     broker = Broker()
     for seq in range(MAX_REMEMBERED_BATCHES + 5):
         broker.commit([], Token("p", seq))
-    assert len(broker._sent) == MAX_REMEMBERED_BATCHES
+    assert len(broker._outcomes) == MAX_REMEMBERED_BATCHES
 
 
 class States:
@@ -125,7 +127,7 @@ class States:
     def complete(self, group_uuid: str, members: int) -> bool:
         return group_uuid in self._complete
 
-    def take(self, group_uuid: str, by: str) -> bool:
+    def trigger(self, group_uuid: str, by: str) -> bool:
         if group_uuid not in self._free:
             return False
         self._free.remove(group_uuid)
@@ -197,7 +199,9 @@ def test_delayed_messages_wait_for_their_time_and_then_in_its_order(monkeypatch:
 def test_a_purge_of_delayed_messages_is_for_one_queue() -> None:
     broker, eta = Broker(), time.time_ns() + HOUR
     broker.commit([publish(b"x", b"y", eta_ns=eta), publish(b"z", queue="other", eta_ns=eta)])
-    assert sorted(broker.purge_delayed("q")) == [b"x", b"y"]
+    gone: list[bytes] = []
+    assert broker.purge_delayed("q", gone.extend) == 2
+    assert sorted(gone) == [b"x", b"y"]
     assert [each.body for each in broker.delayed(10)] == [b"z"]
 
 
@@ -213,27 +217,27 @@ def test_the_next_delayed_message_is_known_after_a_purge() -> None:
 
 
 def test_a_fetch_takes_no_more_than_it_may_and_numbers_never_repeat() -> None:
-    broker, owner = Broker(), ChannelUnacked()
+    broker, owner = Broker(), dict[int, Unacked]()
     for name in ("q", "r"):
         for n in range(3):
             broker.put(name, StoredMessage(b"%d" % n))
     found = [held for name in ("q", "r", "q") for held in broker.fetch(owner, "c", name, 2)]
-    assert [held.item.body for held in found] == [b"0", b"1", b"0", b"1", b"2"]
+    assert [held.message.body for held in found] == [b"0", b"1", b"0", b"1", b"2"]
     ids = [held.delivery.id for held in found]
     assert ids == sorted(set(ids))
-    assert list(owner.held) == ids
+    assert list(owner) == ids
 
 
 def test_a_fetch_without_a_lease_holds_nothing() -> None:
-    broker, owner = Broker(), ChannelUnacked()
+    broker, owner = Broker(), dict[int, Unacked]()
     broker.put("q", StoredMessage(b"x"))
-    (held,) = broker.fetch(owner, "c", "q", 5, keep=False)
-    assert held.item.body == b"x"
-    assert (owner.held, broker.count("q").held) == ({}, 0)
+    (held,) = broker.fetch(owner, "c", "q", 5, no_ack=True)
+    assert held.message.body == b"x"
+    assert (owner, broker.count("q").held) == ({}, 0)
 
 
 def test_leases_that_are_given_up_return_in_order_and_settled_ones_do_not() -> None:
-    broker, owner = Broker(), ChannelUnacked()
+    broker, owner = Broker(), dict[int, Unacked]()
     for n in range(4):
         broker.put("q", StoredMessage(b"%d" % n))
     found = broker.fetch(owner, "c", "q", 3)
@@ -246,12 +250,118 @@ def test_a_delivery_tells_how_often_it_was_lost_and_how_many_processes_crashed()
     broker = Broker()
     (first,) = fetched(broker, 1)
     assert (first.redelivered, first.crash_count) == (0, None)
-    broker.recover("c", ["q"], lost=True, running=[first.id])
-    (again,) = broker.fetch(ChannelUnacked(), "c", "q", 1)
+    broker.recover("c", ["q"], crashed=True, running=[first.id])
+    (again,) = broker.fetch({}, "c", "q", 1)
     assert (again.delivery.redelivered, again.delivery.crash_count) == (1, 1)
 
 
-# -- people
+# -- consumers that died
+
+
+@given(st.permutations(range(6)), st.lists(st.integers(0, 3), max_size=3))
+def test_a_dead_consumer_s_messages_return_in_order_before_all_others(ids: list[int], old: list[int]) -> None:
+    broker = Broker()
+    queue = broker.queue("q")
+    for n in old:
+        queue.put(StoredMessage(b"old %d" % n))
+    before = waiting(queue)
+    for id in ids:
+        hold(queue, id, "dead")
+    hold(queue, 9, "living")
+    assert broker.recover("dead", ["q"], crashed=True) == 6
+    assert waiting(queue) == [b"%d" % n for n in range(6)] + before
+    assert list(queue.unacked) == ["living"]
+    assert broker.recover("dead", ["q"], crashed=True) == 0
+
+
+def test_a_consumer_that_ends_as_it_should_blames_nothing() -> None:
+    broker = Broker()
+    message = hold(broker.queue("q"), 1).message
+    broker.recover("c", ["q"], running=[1])
+    assert (message.losses, message.crash_count) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("running", "certain", "crash_counts"),
+    [
+        ([1], True, [1, None]),  # it ran alone: it did it
+        ([1], False, [None, None]),  # something else may have killed the process
+        ([1, 2], True, [0, 0]),  # one of them did it
+        ([], True, [None, None]),
+        (None, True, [None, None]),  # nobody saw what ran: not at the first loss
+    ],
+)
+def test_a_death_isolates_the_messages_that_ran(
+    running: list[int] | None, certain: bool, crash_counts: list[float | None]
+) -> None:
+    broker = Broker()
+    messages = [hold(broker.queue("q"), id).message for id in (1, 2)]
+    broker.recover("c", ["q"], crashed=True, running=running, certain=certain)
+    assert [message.crash_count for message in messages] == crash_counts
+    assert [message.losses for message in messages] == [1, 1]
+
+
+def test_a_second_uncertain_death_counts_a_quarter_to_a_message_that_was_alone() -> None:
+    broker, message = Broker(), StoredMessage(b"x")
+    found = []
+    for id in range(1, 4):
+        hold(broker.queue("q"), id, message=message)
+        broker.recover("c", ["q"], crashed=True, running=[id], certain=False)
+        found.append(message.crash_count)
+        assert broker.queue("q").take() is message
+    assert found == [None, 0.25, 0.5]
+
+
+# -- inspection
+
+
+def test_a_purge_leaves_the_held_messages() -> None:
+    broker, gone = Broker(), list[bytes]()
+    queue = broker.queue("q")
+    queue.put(StoredMessage(b"waits"))
+    queue.put_off(StoredMessage(b"parked"), 5.0)
+    hold(queue, 1)
+    assert broker.purge("q", gone.extend) == 2
+    assert sorted(gone) == [b"parked", b"waits"]
+    count = broker.count("q")
+    assert (count.pending, count.aside, count.held) == (0, 0, 1)
+
+
+def test_the_list_of_parked_messages_has_first_those_that_are_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 30.0)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    broker, unknown, back = Broker(), StoredMessage(b"unknown"), StoredMessage(b"back")
+    queue = broker.queue("q")
+    settle = Settle(Delivery(queue="q", consumer="c", id=1), "park", "add", 100)
+    queue.park(unknown, settle, 10.0, 0)
+    queue.park(back, settle, 20.0, 0)
+    assert queue.take() is unknown
+    queue.park(unknown, settle, 30.0, 0)
+    queue.put_off(StoredMessage(b"rated"), 31.0)
+    queue.put(StoredMessage(b"ordinary"))
+    found = broker.parked("q", 10)
+    assert [(each.body, each.since) for each in found] == [
+        (b"unknown", 980.0),
+        (b"rated", None),
+        (b"back", 990.0),
+    ]
+    assert [each.until for each in found] == [pytest.approx(1000.05), 1001.0, None]
+    assert broker.parked("q", 1) == found[:1]
+
+
+@pytest.mark.parametrize(("retry", "expected"), [(True, [b"waits", b"x"]), (False, [b"waits"])])
+def test_dead_letters_are_taken_once(retry: bool, expected: list[bytes]) -> None:
+    broker = Broker()
+    queue = broker.queue("q")
+    queue.put(StoredMessage(b"waits"))
+    queue.dead_letter(StoredMessage(b"x", losses=3, crash_count=2), "why", 1.0)
+    queue.dead_letter(StoredMessage(b"y"), "why", 1.0)
+    assert [letter.body for letter in broker.dead_letters("q", 1)] == [b"x"]
+    ids = [hashlib.sha1(b"x").hexdigest(), "unknown"]
+    assert [broker.take_dead("q", ids, retry=retry) for _ in range(2)] == [1, 0]
+    assert waiting(queue) == expected
+    assert all((message.losses, message.crash_count) == (0, None) for message in queue), "it begins anew"
+    assert [letter.body for letter in broker.dead_letters("q")] == [b"y"]
 
 
 def test_a_queue_is_listed_while_anything_is_in_it() -> None:
@@ -261,7 +371,7 @@ def test_a_queue_is_listed_while_anything_is_in_it() -> None:
     broker.put("b", StoredMessage(b"x"))
     broker.put("a", StoredMessage(b"x"))
     assert broker.queues() == ["a", "b"]
-    assert broker.purge("a") == [b"x"]
+    assert broker.purge("a") == 1
     assert broker.queues() == ["b"]
 
 
@@ -270,9 +380,9 @@ def test_heartbeats_count_for_known_consumers_and_end_with_them() -> None:
     (delivery,) = fetched(broker, 1)
     broker.heartbeat("unknown", ["q"])
     assert broker.count("q").consumers == 1
-    before = broker.line("q").beats["c"]
+    before = broker.queue("q").heartbeats["c"]
     broker.heartbeat("c", ["q"])
-    assert broker.line("q").beats["c"] > before
+    assert broker.queue("q").heartbeats["c"] > before
     broker.leave("c")
     assert broker.count("q").consumers == 1, "it still holds a message"
     broker.commit([settle(delivery)])

@@ -1,14 +1,38 @@
-"""``memory://NAME``: a broker inside this process, with the same semantics as the Redis transport.
+"""The memory transport, ``memory://NAME``: a broker inside this process, for tests and as the contracts' reference.
 
-All connections of one process that name it share one broker, and so may threads. It lives as long
-as a :class:`kombu.Connection` made for it, open or closed: with the last one, what it held is gone.
-A forked child has a copy.
+It has the semantics of the Redis transport without a server. All connections and threads of one process that name a
+broker share it. The broker lives as long as a :class:`kombu.Connection` made for it, open or closed; its messages end
+with the last one. A forked child has a copy of its own.
+
+The parts, in the order in which a message passes through them:
+
+``transport``
+    kombu's :class:`Transport`. It finds the :class:`Broker` by the URL's name and lets ``drain_events`` wait for it.
+``channel``
+    :class:`Channel` is kombu's channel: it publishes, fetches within its prefetch and calls the consumers. gearmesh's
+    verbs (see :class:`gearmesh.interfaces.transport.Channel`) that need no channel are the broker's own methods.
+``messages``
+    Converts kombu's messages to stored bytes, and a delivery to the message that a consumer's callback gets.
+``broker``
+    :class:`Broker` carries out commits and all other verbs under one lock, and releases delayed messages.
+``queue``
+    :class:`~.queue.MemoryQueue` holds the waiting, unacked, parked and dead messages of one queue. It locks nothing.
+``reaper``
+    :class:`~.reaper.Reaper` recovers the deliveries of consumers whose heartbeats stand still, for one channel.
+
+Begin reading with :meth:`Broker.commit`; then :func:`~.channel.drain`.
+
+The memory transport must never:
+
+- behave unlike the contracts (:mod:`gearmesh.testing.contracts`), since users' tests take it for a real broker;
+- call a consumer while the broker's lock is held, since a callback may use the broker from other threads;
+- poll: ``drain_events`` waits for the broker's condition, which each change notifies.
 """
 
 from __future__ import annotations
 
-from gearmesh.transports.memory.broker import Broker, States
+from gearmesh.transports.memory.broker import Broker, EnlistedStates
 from gearmesh.transports.memory.channel import Channel
 from gearmesh.transports.memory.transport import Transport
 
-__all__ = ["Broker", "Channel", "States", "Transport"]
+__all__ = ["Broker", "Channel", "EnlistedStates", "Transport"]

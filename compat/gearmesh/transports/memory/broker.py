@@ -1,4 +1,4 @@
-"""The broker behind ``memory://NAME``: all its queues, under one lock."""
+"""The broker behind ``memory://NAME``: all queues of one name, under one lock."""
 
 from __future__ import annotations
 
@@ -8,29 +8,36 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import count
+from itertools import count, islice
 from typing import Final, Protocol
 
 from kombu.transport.virtual import BrokerState
 
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
-from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, ParkedMessage, QueueCounts, RateRequest
+from gearmesh.interfaces.transport import (
+    DeadLetter,
+    DelayedMessage,
+    DeletedCallback,
+    ParkedMessage,
+    QueueCounts,
+    RateRequest,
+)
 from gearmesh.shared import SharedByName
-from gearmesh.transports.memory.queue import ChannelUnacked, MemoryQueue, StoredMessage, Unacked
+from gearmesh.transports.memory.queue import MemoryQueue, StoredMessage, Unacked
 from gearmesh.transports.rate_limit import LocalRateLimiter
 from gearmesh.wire.state import TaskState
 
-__all__ = ["BROKERS", "Broker", "States"]
+__all__ = ["BROKERS", "Broker", "EnlistedStates"]
 
 #: Batches whose outcomes are remembered, in case they are repeated.
 MAX_REMEMBERED_BATCHES = 10_000
 
 
-class States(Protocol):
-    """What a backend offers when its states can be written in the broker's own step."""
+class EnlistedStates(Protocol):
+    """The states of an enlisted backend, which the broker writes in the step that settles."""
 
     def locked(self) -> AbstractContextManager[object]:
-        """Holds off all others; the methods below are called inside."""
+        """Hold off all other users of the backend; the broker calls the other methods inside."""
 
     def write(self, states: Sequence[TaskState]) -> None:
         """As :meth:`gearmesh.interfaces.backend.Backend.write`."""
@@ -38,14 +45,15 @@ class States(Protocol):
     def complete(self, group_uuid: str, members: int) -> bool:
         """True if the group has that many members and all are final; False if it is not known."""
 
-    def take(self, group_uuid: str, by: str) -> bool:
+    def trigger(self, group_uuid: str, by: str) -> bool:
         """Take the chord trigger; False if another has it or the group is not known."""
 
 
 class Broker:
-    """Queues shared by all connections of this process that name it. Safe in threads.
+    """Queues that all connections of this process share which name the broker. Safe in threads.
 
-    Nothing leaves the process: a forked child has a copy of its own.
+    The verbs are those of :class:`gearmesh.interfaces.transport.Channel`, ``SupportsInspection`` and
+    ``SupportsParkedListing``, which describe them; :class:`~.channel.Channel` offers them as its own.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -54,109 +62,114 @@ class Broker:
         self.changed = threading.Condition(threading.RLock())
         #: kombu's exchanges and bindings.
         self.exchanges = BrokerState()
-        self._lines: dict[str, MemoryQueue] = {}
+        self._queues: dict[str, MemoryQueue] = {}
+        #: heap of (unix ns, tie-breaker, queue, message)
         self._delayed: list[tuple[int, int, str, StoredMessage]] = []
         self._numbers = count(1)
-        self._sent: OrderedDict[tuple[str, int], list[Outcome]] = OrderedDict()
+        #: (producer, seq) -> outcomes of that batch, the oldest first
+        self._outcomes: OrderedDict[tuple[str, int], list[Outcome]] = OrderedDict()
         self._rates = LocalRateLimiter()
 
-    # -- queues (the caller holds the lock where it uses a Line) ----------------------------------
+    # -- queues ---------------------------------------------------------------------------------------
 
-    def line(self, queue: str) -> MemoryQueue:
-        """A queue; it begins to exist when it is first named."""
-        found = self._lines.get(queue)
+    def queue(self, name: str) -> MemoryQueue:
+        """Find a queue; it begins to exist when it is first named. The caller holds the lock."""
+        found = self._queues.get(name)
         if found is None:
-            found = self._lines[queue] = MemoryQueue(queue)
+            found = self._queues[name] = MemoryQueue(name)
         return found
 
     def has(self, queue: str) -> bool:
         """True if the queue was ever named."""
-        return queue in self._lines
+        return queue in self._queues
 
     def delete(self, queue: str) -> None:
-        """Forget a queue and all that waits in it."""
+        """Forget a queue and all its messages."""
         with self.changed:
-            self._lines.pop(queue, None)
+            self._queues.pop(queue, None)
 
-    def put(self, queue: str, item: StoredMessage) -> None:
-        """Let an item wait in a queue."""
+    def put(self, queue: str, message: StoredMessage) -> None:
+        """Put a message at the tail of a queue."""
         with self.changed:
-            self.line(queue).put(item)
+            self.queue(queue).put(message)
             self.changed.notify_all()
 
     def fetch(
-        self, owner: ChannelUnacked, consumer: str, queue: str, most: int, *, keep: bool = True
+        self, of_channel: dict[int, Unacked], consumer: str, queue: str, limit: int, *, no_ack: bool = False
     ) -> list[Unacked]:
-        """Take up to ``most`` items; ``keep``: under a lease. Counts as a heartbeat."""
+        """Take up to ``limit`` messages; this counts as a heartbeat.
+
+        Args:
+            of_channel: the channel's unacked deliveries by id, where those of the messages are added.
+            no_ack: the messages are settled at once, so they are added nowhere.
+        """
         taken: list[Unacked] = []
         with self.changed:
-            line = self.line(queue)
-            line.beat(consumer)
-            while len(taken) < most and (item := line.take()) is not None:
-                number = next(self._numbers)
+            source = self.queue(queue)
+            source.beat(consumer)
+            while len(taken) < limit and (message := source.take()) is not None:
                 delivery = Delivery(
                     queue=queue,
                     consumer=consumer,
-                    id=number,
-                    redelivered=item.lost,
-                    crash_count=item.crash_count,
+                    id=next(self._numbers),
+                    redelivered=message.losses,
+                    crash_count=message.crash_count,
                 )
-                held = Unacked(item, delivery, owner)
-                if keep:
-                    line.hold(held)
-                taken.append(held)
+                taken.append(Unacked(message, delivery, of_channel))
+                if not no_ack:
+                    source.hold(taken[-1])
         return taken
 
-    def put_back(self, leases: Iterable[Unacked]) -> None:
-        """Give leases up: their items go before all others, in the order they had."""
+    def put_back(self, deliveries: Iterable[Unacked]) -> None:
+        """Return deliveries to the heads of their queues, in the order they had; settled ones are left out."""
         with self.changed:
-            for held in sorted(leases, key=lambda held: held.delivery.id, reverse=True):
-                line = self.line(held.delivery.queue)
-                if line.find(held.delivery) is held:
-                    line.release(held)
-                    line.put(held.item, head=True)
+            for unacked in sorted(deliveries, key=lambda each: each.delivery.id, reverse=True):
+                queue = self.queue(unacked.delivery.queue)
+                if queue.find(unacked.delivery) is unacked:
+                    queue.put(queue.release(unacked), head=True)
             self.changed.notify_all()
 
     def advance(self) -> float | None:
-        """Let what has become due wait in its queue; seconds until the next is due, or None."""
+        """Let delayed and parked messages that are due wait in their queues.
+
+        Returns the seconds until the next one is due, or None. The caller holds the lock.
+        """
         now_ns, now = time.time_ns(), time.monotonic()
         while self._delayed and self._delayed[0][0] <= now_ns:
-            _, _, queue, item = heapq.heappop(self._delayed)
-            self.line(queue).put(item)
-        pauses = [(self._delayed[0][0] - now_ns) / 1e9] if self._delayed else []
-        for line in self._lines.values():
-            line.return_aside(now)
-            due = line.next_return()
-            if due is not None:
-                pauses.append(due - now)
-        return max(0.0, min(pauses)) if pauses else None
+            _, _, name, message = heapq.heappop(self._delayed)
+            self.queue(name).put(message)
+        waits = [(self._delayed[0][0] - now_ns) / 1e9] if self._delayed else []
+        waits += [
+            due - now for queue in self._queues.values() if (due := queue.return_parked(now)) is not None
+        ]
+        return max(0.0, min(waits)) if waits else None
 
     # -- commits ----------------------------------------------------------------------------------
 
     def commit(
-        self, commits: Sequence[Commit], token: Token | None = None, states: States | None = None
+        self, commits: Sequence[Commit], token: Token | None = None, states: EnlistedStates | None = None
     ) -> list[Outcome]:
-        """See :meth:`gearmesh.interfaces.transport.Channel.commit`; ``states`` when it is atomic."""
+        """As the channel's verb; ``states``: those of the enlisted backend, or None."""
         with self.changed:
             key = None if token is None else (token.producer, token.seq)
-            if key is not None and key in self._sent:
-                return list(self._sent[key])
+            if key is not None and key in self._outcomes:
+                return list(self._outcomes[key])
             outcomes: list[Outcome] = ["done"] * len(commits)
             with states.locked() if states is not None else nullcontext():
-                for index in sorted(range(len(commits)), key=lambda i: _turn(commits[i])):
+                for index in sorted(range(len(commits)), key=lambda i: _commit_order(commits[i])):
                     outcomes[index] = self._commit(commits[index], states)
             if key is not None:
-                self._sent[key] = list(outcomes)
-                if len(self._sent) > MAX_REMEMBERED_BATCHES:
-                    self._sent.popitem(last=False)
+                self._outcomes[key] = list(outcomes)
+                if len(self._outcomes) > MAX_REMEMBERED_BATCHES:
+                    self._outcomes.popitem(last=False)
             self.changed.notify_all()
             return outcomes
 
-    def _commit(self, commit: Commit, states: States | None) -> Outcome:
-        settle, held = commit.settle, None
+    def _commit(self, commit: Commit, states: EnlistedStates | None) -> Outcome:
+        settle, unacked = commit.settle, None
         if settle is not None:
-            held = self.line(settle.delivery.queue).find(settle.delivery)
-            if held is None:
+            unacked = self.queue(settle.delivery.queue).find(settle.delivery)
+            if unacked is None:
                 return "lost"
         won = None
         if states is not None:
@@ -164,137 +177,168 @@ class Broker:
             chord, trigger = commit.chord, commit.trigger
             if chord is not None and states.complete(chord.group_uuid, chord.count):
                 return "complete"
-            if trigger is not None and states.take(trigger.group_uuid, trigger.by):
+            if trigger is not None and states.trigger(trigger.group_uuid, trigger.by):
                 won = trigger
                 states.write(won.states)
         for publish in (*commit.publishes, *(won.publishes if won is not None else ())):
             self._publish(publish)
-        if settle is not None and held is not None and settle.how != "keep":
-            return self._settle(held, settle)
+        if settle is not None and unacked is not None and settle.how != "keep":
+            return self._settle(unacked, settle)
         return "done"
 
     def _publish(self, publish: Publish) -> None:
-        item = StoredMessage(publish.body, priority=publish.priority)
+        message = StoredMessage(publish.body, priority=publish.priority)
         if publish.eta_ns > time.time_ns():
-            heapq.heappush(self._delayed, (publish.eta_ns, next(self._numbers), publish.queue, item))
+            heapq.heappush(self._delayed, (publish.eta_ns, next(self._numbers), publish.queue, message))
         else:
-            self.line(publish.queue).put(item)
+            self.queue(publish.queue).put(message)
 
-    def _settle(self, held: Unacked, settle: Settle) -> Outcome:
-        line, item = self.line(held.delivery.queue), held.item
-        line.release(held)
+    def _settle(self, unacked: Unacked, settle: Settle) -> Outcome:
+        queue = self.queue(unacked.delivery.queue)
+        message = queue.release(unacked)
         if settle.how == "head":
-            line.put(item, head=True)
+            queue.put(message, head=True)
         elif settle.how == "tail":
-            line.put(item)
+            queue.put(message)
         elif settle.how == "park":
-            if line.set_aside(item, settle, time.monotonic(), time.time()):
+            if queue.park(message, settle, time.monotonic(), time.time()):
                 return "expired"
         elif settle.how == "later":
-            line.put_off(item, time.monotonic() + (settle.at_ns - time.time_ns()) / 1e9)
+            queue.put_off(message, time.monotonic() + (settle.at_ns - time.time_ns()) / 1e9)
         elif settle.how == "dead":
-            line.dead_letter(item, settle.reason, time.time())
+            queue.dead_letter(message, settle.reason, time.time())
         return "done"
 
-    # -- for people and supervisors -----------------------------------------------------------------
+    # -- consumers --------------------------------------------------------------------------------
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        """Count a heartbeat of ``consumer`` on each queue that it consumes from."""
         with self.changed:
-            for line in map(self.line, queues):
-                if consumer in line.beats:
-                    line.beat(consumer)
+            for queue in map(self.queue, queues):
+                if consumer in queue.heartbeats:
+                    queue.beat(consumer)
 
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
-        """What a consumer holds."""
         with self.changed:
-            leases = [held for queue in queues for held in self.line(queue).held.get(consumer, {}).values()]
-        return [(held.delivery, held.item.body) for held in leases]
+            found = [
+                each for queue in queues for each in self.queue(queue).unacked.get(consumer, {}).values()
+            ]
+        return [(each.delivery, each.message.body) for each in found]
 
     def recover(
         self,
         consumer: str,
         queues: Iterable[str],
         *,
-        lost: bool,
+        crashed: bool = False,
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        """Put back what a dead consumer held; how many there were."""
+        total = 0
         with self.changed:
-            found = sum(
-                self.line(queue).recover(consumer, lost=lost, running=running, certain=certain)
-                for queue in queues
-            )
+            for queue in map(self.queue, queues):
+                found = queue.unacked.get(consumer, {})
+                alone = len(found if running is None else running) == 1
+                for unacked in sorted(found.values(), key=lambda each: each.delivery.id, reverse=True):
+                    message = queue.release(unacked)
+                    if crashed:
+                        ran = running is None or unacked.delivery.id in running
+                        message.count_crash(ran=ran, alone=alone, certain=certain and running is not None)
+                    queue.put(message, head=True)
+                    total += 1
+                queue.heartbeats.pop(consumer, None)
             self.changed.notify_all()
-            return found
+        return total
 
     def leave(self, consumer: str) -> None:
-        """Forget the heartbeats of a consumer that holds nothing any more."""
+        """Forget the heartbeats of a consumer, except where it has unacked deliveries."""
         with self.changed:
-            for line in self._lines.values():
-                if consumer not in line.held:
-                    line.beats.pop(consumer, None)
-
-    def pending(self, queue: str, limit: int) -> list[bytes]:
-        """The first waiting messages."""
-        with self.changed:
-            return [item.body for item in self.line(queue).peek(limit)]
-
-    def delayed(self, limit: int) -> list[DelayedMessage]:
-        """The messages that are due first."""
-        with self.changed:
-            soonest = heapq.nsmallest(limit, self._delayed, key=lambda entry: entry[:2])
-        return [DelayedMessage(item.body, eta) for eta, _, _, item in soonest]
-
-    def queues(self) -> list[str]:
-        """The queues where anything is."""
-        with self.changed:
-            return sorted(name for name, line in self._lines.items() if not line.idle)
-
-    def count(self, queue: str) -> QueueCounts:
-        """How many messages are where."""
-        with self.changed:
-            return self._lines[queue].count() if queue in self._lines else MemoryQueue(queue).count()
-
-    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
-        """The messages that are out of the way and return first."""
-        with self.changed:
-            return self.line(queue).parked(limit, time.monotonic(), time.time())
-
-    def purge(self, queue: str) -> list[bytes]:
-        """Delete what waits or is parked; the messages."""
-        with self.changed:
-            return self.line(queue).purge()
-
-    def purge_delayed(self, queue: str) -> list[bytes]:
-        """Delete what is delayed for a queue; the messages."""
-        with self.changed:
-            gone = [entry[3].body for entry in self._delayed if entry[2] == queue]
-            self._delayed = [entry for entry in self._delayed if entry[2] != queue]
-            heapq.heapify(self._delayed)
-            return gone
-
-    def dead_letters(self, queue: str, limit: int) -> list[DeadLetter]:
-        """The longest dead first."""
-        with self.changed:
-            return self.line(queue).dead(limit)
+            for queue in self._queues.values():
+                if consumer not in queue.unacked:
+                    queue.heartbeats.pop(consumer, None)
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
-        """For each: 0, it may run now; else the unix ns of a moment reserved for it."""
-        with self.changed:
-            return [self._rates.reserve(request) for request in requests]
+        return [self._rates.reserve(request) for request in requests]
 
-    def take_dead(self, queue: str, ids: Collection[str], retry: bool) -> int:
-        """Remove dead letters, and let them wait again if ``retry``; how many there were."""
+    # -- inspection -------------------------------------------------------------------------------
+
+    def queues(self) -> list[str]:
         with self.changed:
-            count = self.line(queue).take_dead(ids, retry)
+            return sorted(name for name, queue in self._queues.items() if not queue.idle)
+
+    def count(self, queue: str) -> QueueCounts:
+        with self.changed:
+            found = self._queues.get(queue, MemoryQueue(queue))
+            return QueueCounts(
+                queue=queue,
+                pending=len(found),
+                held=sum(map(len, found.unacked.values())),
+                aside=len(found.parked),
+                dead=len(found.dead),
+                consumers=len(found.heartbeats),
+                silent=0,
+            )
+
+    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
+        with self.changed:
+            return [message.body for message in islice(self.queue(queue), limit)]
+
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
+        with self.changed:
+            soonest = heapq.nsmallest(limit, self._delayed, key=lambda entry: entry[:2])
+        return [DelayedMessage(message.body, eta_ns) for eta_ns, _, _, message in soonest]
+
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
+        with self.changed:
+            offset = time.time() - time.monotonic()
+
+            def since(message: StoredMessage) -> float | None:
+                return None if message.unregistered_at is None else offset + message.unregistered_at
+
+            found = self.queue(queue)
+            first = heapq.nsmallest(limit, found.parked, key=lambda entry: entry[:2])
+            away = [ParkedMessage(message.body, offset + due, since(message)) for due, _, message in first]
+            back = [ParkedMessage(each.body, None, since(each)) for each in found if since(each) is not None]
+            return [*away, *back][:limit]
+
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        with self.changed:
+            found = self.queue(queue)
+            bodies = [each.body for each in found] + [each.body for _, _, each in found.parked]
+            found.clear()
+        return _report(bodies, gone)
+
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        with self.changed:
+            bodies = [entry[3].body for entry in self._delayed if entry[2] == queue]
+            self._delayed = [entry for entry in self._delayed if entry[2] != queue]
+            heapq.heapify(self._delayed)
+        return _report(bodies, gone)
+
+    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
+        with self.changed:
+            return list(islice(self.queue(queue).dead.values(), limit))
+
+    def take_dead(self, queue: str, ids: Collection[str], *, retry: bool) -> int:
+        with self.changed:
+            found = self.queue(queue)
+            letters = [letter for letter in found.dead.values() if letter.id in ids]
+            for letter in letters:
+                del found.dead[letter.body]
+                if retry:
+                    found.put(StoredMessage(letter.body))
             self.changed.notify_all()
-            return count
+            return len(letters)
 
 
-def _turn(commit: Commit) -> tuple[int, int]:
-    """Sorts what goes to the head last, the newest first: so the oldest ends up before all others."""
+def _report(bodies: list[bytes], gone: DeletedCallback | None) -> int:
+    """Give deleted messages to the callback, outside the broker's lock; how many there were."""
+    if gone is not None and bodies:
+        gone(bodies)
+    return len(bodies)
+
+
+def _commit_order(commit: Commit) -> tuple[int, int]:
+    """Sort what returns to the head last, the newest first, so that the oldest ends up before all others."""
     settle = commit.settle
     if settle is not None and settle.how == "head":
         return 1, -settle.delivery.id

@@ -2,57 +2,50 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from kombu.message import Message
 from kombu.transport import virtual
 
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
-from gearmesh.interfaces.transport import (
-    SIGNATURE_CONTENT_TYPE,
-    DeadLetter,
-    DelayedMessage,
-    DeletedCallback,
-    ParkedMessage,
-    QueueCounts,
-    RateRequest,
-)
-from gearmesh.transports.memory.broker import States
-from gearmesh.transports.memory.messages import receive, to_item
-from gearmesh.transports.memory.queue import ChannelUnacked, Unacked
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
+from gearmesh.transports.memory.broker import Broker, EnlistedStates
+from gearmesh.transports.memory.messages import to_kombu, to_stored
+from gearmesh.transports.memory.queue import Unacked
 from gearmesh.transports.memory.reaper import Reaper
+from gearmesh.transports.unacked import consumer_name
 
-if TYPE_CHECKING:
-    from gearmesh.transports.memory.transport import Transport
+__all__ = ["Channel", "drain"]
 
-__all__ = ["Channel"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: Messages fetched at once when prefetch is unlimited.
 MAX_FETCH_MESSAGES: Final = 256
-#: Seconds without a heartbeat after which a consumer is taken for dead, unless the option ``lease`` says so.
+#: Seconds without a heartbeat after which a consumer counts as dead, if the option ``lease`` is not given.
 DEFAULT_LEASE_S: Final = 30.0
+#: Longest single wait; the system refuses much longer ones.
+MAX_WAIT_S: Final = 3600.0
 
 Callback = Callable[[Message], object]
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
-    """How many un-settled deliveries the channel may have; the broker itself knows which they are."""
+    """Bounds the unacked deliveries of the channel; the broker itself records them."""
 
     def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
         self.channel = channel
         self.prefetch_count = prefetch_count or 0
 
     def room(self) -> int:
-        """How many more may be fetched now."""
+        """Count the messages that may be fetched now."""
         if not self.prefetch_count:
             return MAX_FETCH_MESSAGES
-        return max(0, min(MAX_FETCH_MESSAGES, self.prefetch_count - len(self.channel.owner.held)))
+        return max(0, min(MAX_FETCH_MESSAGES, self.prefetch_count - len(self.channel.unacked)))
 
     def can_consume(self) -> bool:
         return self.room() > 0
@@ -61,7 +54,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return self.room()
 
     def append(self, message: Message, delivery_tag: str) -> None:
-        """The lease was noted when the message was fetched."""
+        """Do nothing: the broker recorded the delivery when the message was fetched."""
 
     def ack(self, delivery_tag: str) -> None:
         self.channel.settle(delivery_tag, "ack")
@@ -74,19 +67,28 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return []
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Closing calls this; the channel itself knows whether anything goes back then."""
+        """Do nothing: :meth:`Channel.close` itself decides which deliveries go back."""
+
+
+def _verb(verb: Callable[Concatenate[Broker, P], R]) -> Callable[Concatenate[Channel, P], R]:
+    """Make a broker's method a method of its channels."""
+
+    @wraps(verb)
+    def call(self: Channel, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return verb(self.broker, *args, **kwargs)
+
+    return call
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
     """One thread's access to the broker.
 
     Transport options: ``lease`` (seconds), ``consumer`` (a name; by default each channel has its own),
-    ``ledger`` (as for Redis: the channel takes its ``consumer`` name from it, and leaves un-settled
-    deliveries alone when it closes).
+    ``ledger`` (an :class:`~gearmesh.transports.unacked.UnackedDeliveries`, as for Redis: the channel takes its
+    ``consumer`` name from it, and leaves unacked deliveries alone when it closes).
     """
 
     QoS = QoS
-    connection: Transport
     do_restore = False
     supports_fanout = True
     counts_losses = lists_delayed = True
@@ -95,22 +97,38 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     supports_priority = True
     max_priority = 255
 
-    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         options = connection.client.transport_options
-        self.broker = connection.broker
-        ledger = options.get("ledger")
-        self._leaves = ledger is not None
-        name = options.get("consumer") or getattr(ledger, "consumer", "")
-        self.consumer: str = name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        self.owner = ChannelUnacked()
-        self._reaper = Reaper(float(options.get("lease", DEFAULT_LEASE_S)))
+        self.broker: Broker = connection.broker
+        unacked = options.get("ledger")
+        #: True: closing leaves unacked deliveries to the consumer's next channel.
+        self._keeps_unacked = unacked is not None
+        self.consumer: str = options.get("consumer") or getattr(unacked, "consumer", "") or consumer_name()
+        #: This channel's unacked deliveries by id.
+        self.unacked: dict[int, Unacked] = {}
+        self._reaper = Reaper(self.broker, self.consumer, float(options.get("lease", DEFAULT_LEASE_S)))
         self._woken = False
+        #: consumer tag -> (queue, no_ack, callback)
         self._callbacks: dict[str, tuple[str, bool, Callback]] = {}
-        self._turns = count()
-        self._states: States | None = None
+        self._rounds = count()
+        self._states: EnlistedStates | None = None
 
-    # -- gearmesh's verbs: see gearmesh.interfaces.transport.Channel ---------------------------------------
+    # -- gearmesh's verbs, described in gearmesh.interfaces.transport ---------------------------------
+
+    heartbeat = _verb(Broker.heartbeat)
+    held = _verb(Broker.held)
+    recover = _verb(Broker.recover)
+    reserve = _verb(Broker.reserve)
+    queues = _verb(Broker.queues)
+    count = _verb(Broker.count)
+    pending = _verb(Broker.pending)
+    delayed = _verb(Broker.delayed)
+    parked = _verb(Broker.parked)
+    purge = _purge = _verb(Broker.purge)
+    purge_delayed = _verb(Broker.purge_delayed)
+    dead_letters = _verb(Broker.dead_letters)
+    take_dead = _verb(Broker.take_dead)
 
     def enlist(self, backend: Any) -> bool:
         """True for a memory backend: its states are then written under this broker's lock."""
@@ -121,57 +139,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
         return self.broker.commit(commits, token, self._states)
 
-    def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
-        self.broker.heartbeat(consumer, queues)
-
     def watch(self, queues: Sequence[str]) -> float:
-        with self.broker.changed:
-            lines = [self.broker.line(queue) for queue in queues]
-            return self._reaper.look(lines, self.consumer, time.monotonic())
-
-    def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
-        return self.broker.held(consumer, queues)
-
-    def recover(
-        self,
-        consumer: str,
-        queues: Sequence[str],
-        *,
-        crashed: bool = False,
-        running: Collection[int] | None = None,
-        certain: bool = True,
-    ) -> int:
-        return self.broker.recover(consumer, queues, lost=crashed, running=running, certain=certain)
-
-    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
-        return self.broker.pending(queue, limit)
-
-    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
-        return self.broker.delayed(limit)
-
-    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
-        return self.broker.dead_letters(queue, limit)
-
-    def queues(self) -> list[str]:
-        return self.broker.queues()
-
-    def count(self, queue: str) -> QueueCounts:
-        return self.broker.count(queue)
-
-    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
-        return self.broker.parked(queue, limit)
-
-    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        return _told(self.broker.purge(queue), gone)
-
-    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        return _told(self.broker.purge_delayed(queue), gone)
-
-    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
-        return self.broker.reserve(requests)
-
-    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
-        return self.broker.take_dead(queue, ids, retry)
+        return self._reaper.reap(queues, time.monotonic())
 
     def wake(self) -> None:
         """End the wait of this channel's connection; the next one, if it does not wait now."""
@@ -179,48 +148,56 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self._woken = True
             self.broker.changed.notify_all()
 
-    # -- receiving: the transport calls these with the broker's lock held -----------------------------
-
-    def look(self, now: float) -> tuple[list[tuple[str, Unacked]], float]:
-        """Fetch what there is room for, in turn from each queue, and keep house.
-
-        Returns (consumer tag, lease) pairs, and seconds until it must look again though nothing changed.
-        """
-        tags = list(self._callbacks)
-        lines = {queue: self.broker.line(queue) for queue, _, _ in self._callbacks.values()}
-        soonest = self._reaper.look(lines.values(), self.consumer, now)
-        for line in lines.values():
-            if self.consumer in line.held:
-                line.beat(self.consumer)
-                soonest = min(soonest, self._reaper.lease / 3)
-        got: list[tuple[str, Unacked]] = []
-        room = self.qos.room()
-        start = next(self._turns) % len(tags) if tags else 0
-        for tag in tags[start:] + tags[:start]:
-            if not room:
-                break
-            queue, no_ack, _ = self._callbacks[tag]
-            taken = self.broker.fetch(self.owner, self.consumer, queue, room, keep=not no_ack)
-            got += [(tag, held) for held in taken]
-            room -= len(taken)
-        return got, soonest
-
-    def hand_over(self, got: Sequence[tuple[str, Unacked]]) -> None:
-        """Call the consumers (without the lock). What a failing or cancelled one did not see goes back."""
-        for index, (tag, held) in enumerate(got):
-            if tag not in self._callbacks:
-                self.broker.put_back([held])
-                continue
-            try:
-                self._callbacks[tag][2](receive(held, self, tag))
-            except BaseException:
-                self.broker.put_back(rest for _, rest in got[index + 1 :])
-                raise
-
     def take_wake(self) -> bool:
         """True once after each :meth:`wake`."""
         woken, self._woken = self._woken, False
         return woken
+
+    # -- receiving: see drain -------------------------------------------------------------------------
+
+    def fetch(self, now: float) -> tuple[list[tuple[str, Unacked]], float]:
+        """Fetch messages within the prefetch, in turn from each queue; send heartbeats, and reap.
+
+        The caller holds the broker's lock.
+
+        Args:
+            now: monotonic seconds.
+
+        Returns (consumer tag, delivery) pairs, and seconds until the next call is due though nothing changed.
+        """
+        tags = list(self._callbacks)
+        queues = {queue for queue, _, _ in self._callbacks.values()}
+        next_s = self._reaper.reap(queues, now)
+        for queue in map(self.broker.queue, queues):
+            if self.consumer in queue.unacked:
+                queue.beat(self.consumer)
+                next_s = min(next_s, self._reaper.lease / 3)
+        fetched: list[tuple[str, Unacked]] = []
+        room = self.qos.room()
+        start = next(self._rounds) % len(tags) if tags else 0
+        for tag in tags[start:] + tags[:start]:
+            if not room:
+                break
+            name, no_ack, _ = self._callbacks[tag]
+            taken = self.broker.fetch(self.unacked, self.consumer, name, room, no_ack=no_ack)
+            fetched += [(tag, unacked) for unacked in taken]
+            room -= len(taken)
+        return fetched, next_s
+
+    def deliver(self, fetched: Sequence[tuple[str, Unacked]]) -> None:
+        """Call the consumers, without the broker's lock.
+
+        Messages of a cancelled consumer, and those behind one whose callback raises, go back to their queues.
+        """
+        for index, (tag, unacked) in enumerate(fetched):
+            if tag not in self._callbacks:
+                self.broker.put_back([unacked])
+                continue
+            try:
+                self._callbacks[tag][2](to_kombu(unacked, self, tag))
+            except BaseException:
+                self.broker.put_back(rest for _, rest in fetched[index + 1 :])
+                raise
 
     # -- kombu's verbs --------------------------------------------------------------------------------
 
@@ -237,31 +214,31 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
         with self.broker.changed:
             self.broker.advance()
-            taken = self.broker.fetch(self.owner, self.consumer, queue, 1, keep=not no_ack)
-        return receive(taken[0], self, "") if taken else None
+            taken = self.broker.fetch(self.unacked, self.consumer, queue, 1, no_ack=no_ack)
+        return to_kombu(taken[0], self, "") if taken else None
 
     def settle(self, delivery_tag: str, how: Any) -> None:
-        """Settle by kombu's tag. A delivery that was lost meanwhile is somebody else's: nothing happens."""
+        """Settle by kombu's tag; nothing happens if the delivery was lost meanwhile."""
         number, _, queue = delivery_tag.partition(":")
         delivery = Delivery(queue=queue, consumer=self.consumer, id=int(number))
         self.broker.commit([Commit(settle=Settle(delivery, how))])
 
     def put_back(self) -> None:
-        """Give up all un-settled deliveries."""
-        self.broker.put_back(list(self.owner.held.values()))
+        """Return all unacked deliveries to the heads of their queues."""
+        self.broker.put_back(list(self.unacked.values()))
 
     def message_to_python(self, raw_message: Any) -> Message:
         return raw_message if isinstance(raw_message, Message) else super().message_to_python(raw_message)
 
     def drain_events(self, timeout: float | None = None, callback: Any = None) -> None:
-        self.connection.drain([self], timeout)
+        drain(self.broker, [self], timeout)
 
     def close(self) -> None:
-        """Cancel the consumers; un-settled deliveries go back to the head of their queues."""
+        """Cancel the consumers; unacked deliveries go back to the heads of their queues, unless it has a ``ledger``."""
         if not self.closed:
             self._callbacks.clear()
             self._consumers.clear()
-            if not self._leaves:
+            if not self._keeps_unacked:
                 self.put_back()
             self.broker.leave(self.consumer)
             super().close()
@@ -290,7 +267,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
                 exchange["table"][:] = [row for row in exchange["table"] if row[2] != queue]
 
     def after_reply_message_received(self, queue: str) -> None:
-        """Reply queues stay until they are deleted."""
+        """Do nothing: reply queues stay until they are deleted."""
 
     # -- what kombu's virtual channel builds upon -------------------------------------------------------
 
@@ -303,7 +280,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             super()._inplace_augment_message(message, exchange, routing_key)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        self.broker.put(queue, to_item(message, self._get_message_priority(message)))
+        self.broker.put(queue, to_stored(message, self._get_message_priority(message)))
 
     def _put_fanout(
         self, exchange: str, message: dict[str, Any], routing_key: str | None = None, **kwargs: Any
@@ -312,24 +289,56 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self._put(queue, message)
 
     def _queue_bind(self, *args: Any) -> None:
-        """The exchange's table is all there is."""
+        """Do nothing: the exchange's table is the only record of a binding."""
 
     def _size(self, queue: str) -> int:
         with self.broker.changed:
-            return len(self.broker.line(queue))
-
-    def _purge(self, queue: str) -> int:
-        return self.purge(queue)
+            return len(self.broker.queue(queue))
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return self.broker.has(queue)
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         with self.broker.changed:
-            self.broker.line(queue)
+            self.broker.queue(queue)
 
 
-def _told(bodies: list[bytes], gone: DeletedCallback | None) -> int:
-    if gone is not None and bodies:
-        gone(bodies)
-    return len(bodies)
+def drain(broker: Broker, channels: Sequence[Channel], timeout: float | None) -> None:
+    """Deliver messages to the consumers of some channels of a broker; wait if none can be delivered now.
+
+    Args:
+        timeout: seconds to wait; None waits for ever, zero does not wait.
+
+    Raises:
+        TimeoutError: no message came, or a channel was woken.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        with broker.changed:
+            now = time.monotonic()
+            waits = [MAX_WAIT_S]
+            due = broker.advance()
+            if due is not None:
+                waits.append(due)
+            fetched = []
+            for channel in list(channels):
+                deliveries, next_s = channel.fetch(now)
+                fetched += [(channel, deliveries)] if deliveries else []
+                waits.append(next_s)
+            if not fetched:
+                if sum(channel.take_wake() for channel in channels):
+                    raise TimeoutError("woken")
+                if deadline is not None:
+                    if now >= deadline:
+                        raise TimeoutError("nothing came in time")
+                    waits.append(deadline - now)
+                broker.changed.wait(max(0.0, min(waits)))
+                continue
+        for index, (channel, deliveries) in enumerate(fetched):
+            try:
+                channel.deliver(deliveries)
+            except BaseException:
+                for _, rest in fetched[index + 1 :]:
+                    broker.put_back(unacked for _, unacked in rest)
+                raise
+        return

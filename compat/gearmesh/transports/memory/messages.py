@@ -1,4 +1,4 @@
-"""What is put in a queue, and what a consumer gets: raw signatures and kombu's own envelopes."""
+"""Converts between kombu's messages and stored ones; both raw signatures and kombu's own envelopes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ from kombu.utils.json import dumps, loads
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.memory.queue import StoredMessage, Unacked
 
-__all__ = ["receive", "tag_of", "to_item"]
+__all__ = ["to_kombu", "to_stored"]
 
 
-def to_item(message: dict[str, Any], priority: int) -> StoredMessage:
-    """A message as :meth:`Channel.prepare_message` made it, ready to wait."""
+def to_stored(message: dict[str, Any], priority: int) -> StoredMessage:
+    """Convert a message that ``Channel.prepare_message`` made to the one that the queue stores."""
     if message["content-type"] == SIGNATURE_CONTENT_TYPE:
         body = message["body"]
         return StoredMessage(body.encode() if isinstance(body, str) else bytes(body), priority=priority)
     return StoredMessage(cast(str, dumps(message)).encode(), envelope=True, priority=priority)
 
 
-def tag_of(held: Unacked) -> str:
-    """kombu's delivery tag; the queue's name is in it, so that a tag is all an ack needs."""
-    return f"{held.delivery.id}:{held.delivery.queue}"
-
-
-def receive(held: Unacked, channel: Any, consumer_tag: str) -> Message:
-    """The message a consumer's callback gets; it carries ``delivery``."""
-    delivery = held.delivery
+def to_kombu(unacked: Unacked, channel: Any, consumer_tag: str) -> Message:
+    """Make the message that a consumer's callback gets; it carries ``delivery``."""
+    delivery, stored = unacked.delivery, unacked.message
+    delivery_tag = f"{delivery.id}:{delivery.queue}"  # with the queue, a tag is all that an ack needs
     info = {
         "exchange": "",
         "routing_key": delivery.queue,
@@ -37,10 +33,10 @@ def receive(held: Unacked, channel: Any, consumer_tag: str) -> Message:
         "redelivered": delivery.redelivered > 0,
     }
     message: Message
-    if held.item.envelope:
-        payload = loads(held.item.body.decode())
+    if stored.envelope:
+        payload = loads(stored.body.decode())
         properties = payload["properties"]
-        properties["delivery_tag"] = tag_of(held)
+        properties["delivery_tag"] = delivery_tag
         properties["delivery_info"] = {
             **info,
             **properties.get("delivery_info", {}),
@@ -49,12 +45,12 @@ def receive(held: Unacked, channel: Any, consumer_tag: str) -> Message:
         message = virtual.Message(payload, channel=channel)
     else:
         message = Message(
-            body=held.item.body,
-            delivery_tag=tag_of(held),
+            body=stored.body,
+            delivery_tag=delivery_tag,
             content_type=SIGNATURE_CONTENT_TYPE,
             content_encoding="binary",
             delivery_info=info,
-            properties={"priority": held.item.priority},
+            properties={"priority": stored.priority},
             channel=channel,
         )
     message.delivery = delivery

@@ -1,244 +1,186 @@
-"""One queue of a memory broker, and everything that belongs to it."""
+"""One queue of a memory broker: its messages, wherever they are, and the heartbeats of its consumers."""
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from itertools import chain, count, islice
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, count
 
 from gearmesh.interfaces.commit import Delivery, Settle
-from gearmesh.interfaces.transport import DeadLetter, ParkedMessage, QueueCounts
+from gearmesh.interfaces.transport import DeadLetter
 
-__all__ = ["ChannelUnacked", "MemoryQueue", "StoredMessage", "Unacked"]
+__all__ = ["MemoryQueue", "StoredMessage", "Unacked"]
 
-#: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
+#: Seconds for which a message is parked at first; each further time doubles them, up to the greatest.
 MIN_PARK_S = 0.05
 MAX_PARK_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
 class StoredMessage:
-    """A message: the same object wherever it waits, so two with identical bytes are two."""
+    """A message: the same object wherever it is, so two with identical bytes are two."""
 
     body: bytes
     #: True for kombu's own envelope (JSON), False for a raw signature.
     envelope: bool = False
     priority: int = 0
     #: As ``redelivered`` and ``crash_count`` of a Delivery.
-    lost: int = 0
+    losses: int = 0
     crash_count: float | None = None
-    #: Monotonic time of its first "aside", or None; how often it was parked since.
-    met: float | None = None
-    rounds: int = 0
+    #: Monotonic time at which a worker that has not registered its task first got it, or None.
+    unregistered_at: float | None = None
+    #: How often it was parked since then.
+    parkings: int = 0
 
-    def blame(self, ran: bool, alone: bool, certain: bool) -> None:
-        """A consumer that held it is lost. ``ran``: it was running, as far as one knows."""
-        self.lost += 1
+    def count_crash(self, *, ran: bool, alone: bool, certain: bool) -> None:
+        """Count that a process died which held this message.
+
+        Args:
+            ran: the message ran then, or it is not known what ran.
+            alone: nothing else ran.
+            certain: one of the messages that ran brought the process down.
+        """
+        self.losses += 1
         if ran:
-            if self.crash_count is None and (certain or self.lost > 1):
+            if self.crash_count is None and (certain or self.losses > 1):
                 self.crash_count = 0
             if self.crash_count is not None and alone:
                 self.crash_count += 1 if certain else 0.25
 
 
 @dataclass(slots=True, eq=False)
-class ChannelUnacked:
-    """What one channel has fetched and nobody has settled, by id."""
-
-    held: dict[int, Unacked] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
 class Unacked:
-    """A lease: this item is with that delivery's consumer."""
+    """An unacked delivery and its message."""
 
-    item: StoredMessage
+    message: StoredMessage
     delivery: Delivery
-    owner: ChannelUnacked
+    #: All unacked deliveries of the channel that fetched it, by id.
+    of_channel: dict[int, Unacked]
 
 
 class MemoryQueue:
-    """A queue: waiting, held and set-aside items, dead letters, and its consumers' heartbeats.
+    """The messages of one queue. The broker's lock guards every call; nothing here locks.
 
-    Not locked: the broker's lock guards every call.
+    Iteration gives the waiting messages in the order in which consumers get them; ``len()`` counts these.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        #: priority -> items in order; no deque is ever empty
+        #: priority -> waiting messages in order; no deque is ever empty
         self._waiting: dict[int, deque[StoredMessage]] = {}
-        #: consumer -> what it holds, oldest first
-        self.held: dict[str, dict[int, Unacked]] = {}
+        #: consumer -> its unacked deliveries by id, in the order of the fetches
+        self.unacked: dict[str, dict[int, Unacked]] = {}
         #: consumer -> number of its last heartbeat; no number comes twice
-        self.beats: dict[str, int] = {}
-        #: heap of (monotonic time of return, tie, item)
-        self._aside: list[tuple[float, int, StoredMessage]] = []
-        self._ties = count(1)
-        self._dead: dict[bytes, DeadLetter] = {}
+        self.heartbeats: dict[str, int] = {}
+        #: heap of (monotonic time of return, tie-breaker, message)
+        self.parked: list[tuple[float, int, StoredMessage]] = []
+        #: bytes -> dead letter, the longest dead first
+        self.dead: dict[bytes, DeadLetter] = {}
+        self._numbers = count(1)
 
     def __len__(self) -> int:
-        """How many wait."""
         return sum(map(len, self._waiting.values()))
 
     def __iter__(self) -> Iterator[StoredMessage]:
         return chain.from_iterable(self._waiting[level] for level in sorted(self._waiting, reverse=True))
 
-    def peek(self, limit: int) -> list[StoredMessage]:
-        """The first ``limit`` waiting items."""
-        return list(islice(self, limit))
+    @property
+    def idle(self) -> bool:
+        """True if the queue has no message, no dead letter and no consumer."""
+        return not (self._waiting or self.unacked or self.parked or self.dead or self.heartbeats)
 
-    def put(self, item: StoredMessage, *, head: bool = False) -> None:
-        """Let an item wait behind, or before, all others of its priority."""
-        level = self._waiting.setdefault(item.priority, deque())
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def put(self, message: StoredMessage, *, head: bool = False) -> None:
+        """Let a message wait at the tail, or the head, of those with its priority."""
+        level = self._waiting.setdefault(message.priority, deque())
         if head:
-            level.appendleft(item)
+            level.appendleft(message)
         else:
-            level.append(item)
+            level.append(message)
 
     def take(self) -> StoredMessage | None:
-        """The first waiting item: the highest priority, then the longest waiting."""
+        """Remove the first waiting message; None if no message waits."""
         if not self._waiting:
             return None
         top = max(self._waiting)
         level = self._waiting[top]
-        item = level.popleft()
+        message = level.popleft()
         if not level:
             del self._waiting[top]
-        return item
+        return message
 
-    def purge(self) -> list[bytes]:
-        """Forget what waits or is parked; the messages. What is held stays held."""
-        gone = [item.body for item in self] + [item.body for _, _, item in self._aside]
+    def clear(self) -> None:
+        """Forget the waiting and the parked messages."""
         self._waiting.clear()
-        self._aside.clear()
-        return gone
+        self.parked.clear()
 
-    def count(self) -> QueueCounts:
-        """How many messages are where."""
-        return QueueCounts(
-            queue=self.name,
-            pending=len(self),
-            held=sum(map(len, self.held.values())),
-            aside=len(self._aside),
-            dead=len(self._dead),
-            consumers=len(self.beats),
-            silent=0,
-        )
-
-    @property
-    def idle(self) -> bool:
-        """Nothing is here, and nobody."""
-        return not (self._waiting or self.held or self._aside or self._dead or self.beats)
-
-    # -- leases ---------------------------------------------------------------------------------
-
-    def hold(self, held: Unacked) -> None:
-        """Note a lease."""
-        delivery = held.delivery
-        self.held.setdefault(delivery.consumer, {})[delivery.id] = held
-        held.owner.held[delivery.id] = held
-
-    def find(self, delivery: Delivery) -> Unacked | None:
-        """The lease of a delivery, or None when it was lost or settled."""
-        return self.held.get(delivery.consumer, {}).get(delivery.id)
-
-    def release(self, held: Unacked) -> None:
-        """End a lease, whatever becomes of its item."""
-        delivery = held.delivery
-        theirs = self.held[delivery.consumer]
-        del theirs[delivery.id]
-        del held.owner.held[delivery.id]
-        if not theirs:
-            del self.held[delivery.consumer]
+    # -- unacked ----------------------------------------------------------------------------------
 
     def beat(self, consumer: str) -> None:
         """Count a heartbeat."""
-        self.beats[consumer] = next(self._ties)
+        self.heartbeats[consumer] = next(self._numbers)
 
-    def recover(
-        self,
-        consumer: str,
-        *,
-        lost: bool,
-        running: Collection[int] | None = None,
-        certain: bool = True,
-    ) -> int:
-        """Put back, in order and before all others, what a dead consumer held."""
-        theirs = sorted(self.held.get(consumer, {}).values(), key=lambda held: held.delivery.id, reverse=True)
-        for held in theirs:
-            self.release(held)
-            if lost:
-                alone = len(theirs if running is None else running) == 1
-                ran = running is None or held.delivery.id in running
-                held.item.blame(ran, alone, certain and running is not None)
-            self.put(held.item, head=True)
-        self.beats.pop(consumer, None)
-        return len(theirs)
+    def hold(self, unacked: Unacked) -> None:
+        """Record a delivery as unacked."""
+        delivery = unacked.delivery
+        self.unacked.setdefault(delivery.consumer, {})[delivery.id] = unacked
+        unacked.of_channel[delivery.id] = unacked
 
-    # -- parked and dead -----------------------------------------------------------------------
+    def find(self, delivery: Delivery) -> Unacked | None:
+        """Find an unacked delivery; None if it was lost or settled."""
+        return self.unacked.get(delivery.consumer, {}).get(delivery.id)
 
-    def set_aside(self, item: StoredMessage, settle: Settle, now: float, unix: float) -> bool:
-        """To the tail at the first meeting; later out of the way for a while; at last a dead letter: then True."""
-        if item.met is None:
-            item.met = now
-            self.put(item)
-        elif now - item.met >= settle.max_age:
-            self.dead_letter(item, f"no worker has registered the task {settle.reason}".rstrip(), unix)
+    def release(self, unacked: Unacked) -> StoredMessage:
+        """Forget that a delivery is unacked, and return its message, which is in no place now."""
+        delivery = unacked.delivery
+        of_consumer = self.unacked[delivery.consumer]
+        del of_consumer[delivery.id]
+        del unacked.of_channel[delivery.id]
+        if not of_consumer:
+            del self.unacked[delivery.consumer]
+        return unacked.message
+
+    # -- parked and dead --------------------------------------------------------------------------
+
+    def park(self, message: StoredMessage, settle: Settle, now: float, unix: float) -> bool:
+        """Do what the settling ``park`` asks for; True if the message was too old and is a dead letter.
+
+        Args:
+            now: monotonic seconds.
+            unix: the same moment in unix seconds.
+        """
+        if message.unregistered_at is None:
+            message.unregistered_at = now
+            self.put(message)
+        elif now - message.unregistered_at >= settle.max_age:
+            self.dead_letter(message, f"no worker has registered the task {settle.reason}".rstrip(), unix)
             return True
         else:
-            pause = min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(item.rounds, 16))
-            item.rounds += 1
-            heapq.heappush(self._aside, (now + pause, next(self._ties), item))
+            self.put_off(message, now + min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(message.parkings, 16)))
+            message.parkings += 1
         return False
 
-    def put_off(self, item: StoredMessage, due: float) -> None:
-        """Out of the way until ``due`` by the monotonic clock."""
-        heapq.heappush(self._aside, (due, next(self._ties), item))
+    def put_off(self, message: StoredMessage, due: float) -> None:
+        """Park a message until ``due`` by the monotonic clock."""
+        heapq.heappush(self.parked, (due, next(self._numbers), message))
 
-    def parked(self, limit: int, now: float, unix: float) -> list[ParkedMessage]:
-        """See :class:`gearmesh.interfaces.transport.SupportsParkedListing`; ``now`` by the monotonic clock, ``unix``
-        seconds."""
+    def return_parked(self, now: float) -> float | None:
+        """Put parked messages that are due at the tail; the monotonic time at which the next is due, or None."""
+        while self.parked and self.parked[0][0] <= now:
+            self.put(heapq.heappop(self.parked)[2])
+        return self.parked[0][0] if self.parked else None
 
-        def since(item: StoredMessage) -> float | None:
-            return None if item.met is None else unix + item.met - now
-
-        first = heapq.nsmallest(limit, self._aside, key=lambda entry: entry[:2])
-        away = [ParkedMessage(item.body, unix + due - now, since(item)) for due, _, item in first]
-        back = [ParkedMessage(item.body, None, since(item)) for item in self if item.met is not None]
-        return [*away, *back][:limit]
-
-    def next_return(self) -> float | None:
-        """Monotonic time at which the next set-aside item returns."""
-        return self._aside[0][0] if self._aside else None
-
-    def return_aside(self, now: float) -> None:
-        """Let what was parked long enough wait again, behind all others."""
-        while self._aside and self._aside[0][0] <= now:
-            self.put(heapq.heappop(self._aside)[2])
-
-    def dead_letter(self, item: StoredMessage, reason: str, unix: float) -> None:
-        """Make a dead letter; the same bytes again only count."""
-        old = self._dead.pop(item.body, None)
-        self._dead[item.body] = DeadLetter(
+    def dead_letter(self, message: StoredMessage, reason: str, unix: float) -> None:
+        """Make the message a dead letter; bytes that are one already raise its count."""
+        old = self.dead.pop(message.body, None)
+        self.dead[message.body] = DeadLetter(
             queue=self.name,
-            body=item.body,
+            body=message.body,
             reason=reason,
             count=1 + (old.count if old else 0),
             first=old.first if old else unix,
             last=unix,
         )
-
-    def dead(self, limit: int) -> list[DeadLetter]:
-        """The first ``limit`` dead letters, the longest dead first."""
-        return list(islice(self._dead.values(), limit))
-
-    def take_dead(self, ids: Collection[str], retry: bool) -> int:
-        """Remove dead letters, and let them wait again, behind all others, if ``retry``; how many there were."""
-        letters = [letter for letter in self._dead.values() if letter.id in ids]
-        for letter in letters:
-            del self._dead[letter.body]
-            if retry:
-                self.put(StoredMessage(letter.body))
-        return len(letters)
