@@ -58,12 +58,12 @@ class RabbitSite(Site):
 
     def _sum(self, what: str) -> int:
         """Of all queues that hold tasks."""
-        # All others of ours hold notes, and spares of what waits elsewhere.
+        # All others of ours hold notes.
         return int(
             self.rabbit.evaluate(
                 f"lists:sum([N || Q <- rabbit_amqqueue:list(), [{{name, {{_, _, _, Name}}}}, {{{what}, N}}] <- "
                 f"[catch rabbit_amqqueue:info(Q, [name, {what}])], "
-                'nomatch =:= re:run(Name, "^gearmesh:(sent|deaths|suspect|spare|alive)")]).'
+                'nomatch =:= re:run(Name, "^gearmesh:(sent|deaths|suspect)")]).'
             )
         )
 

@@ -20,13 +20,12 @@ from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.amqp.declarer import MAX_DECLARATION_AGE_S
-from gearmesh.transports.amqp.topology import round_up
+from gearmesh.transports.amqp.topology import RUNGS_MS, round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
 from gearmesh.wire.codec import decode
-from gearmesh.wire.names import AMQP_ALIVE, amqp_dead, amqp_spare
+from gearmesh.wire.names import amqp_dead, amqp_due
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "amqp.json").read_text())
 HOUR = 3_600_000
@@ -179,22 +178,19 @@ def test_a_published_signature_is_the_recorded_one(broker: Broker) -> None:
     assert message.body.decode() == recorded["body"]
 
 
-def test_a_delayed_signature_is_the_recorded_one(broker: Broker) -> None:
+def test_a_delayed_signature_comes_as_go_sends_it(broker: Broker) -> None:
+    """Where it waits is gearmesh's own; what comes out is what Go's delay queue would have given."""
     ((_, (recorded,)),) = GOLDEN["delayed_message"].items()
-    before = time.time_ns()
-    _publish(broker.url, Publish("machinery_task", recorded["body"].encode(), before + 40_000_000_000))
-    queues = broker.queues()
-    assert "machinery_tasks" in queues
-    (name,) = queues.keys() - {"machinery_tasks", AMQP_ALIVE, amqp_spare(100)}
-    ms = int(name.split(".")[1])
-    assert 30_000 < ms <= 40_000
-    model = GOLDEN["queues_with_delayed"]["delay.27392.machinery_exchange.machinery_task"]
-    text = json.dumps(_described(model)).replace("27392", str(ms)).replace("54784", str(2 * ms))
-    assert _described(queues[name]) == json.loads(text)
-    assert ("machinery_exchange", name, name) in broker.bindings()
-    (message,) = broker.messages(name)
-    assert message.properties == recorded["properties"]
+    _publish(broker.url, Publish("machinery_task", recorded["body"].encode(), time.time_ns() + 100_000_000))
+    (message,) = eventually(lambda: broker.messages("machinery_tasks"))
+    headers = message.properties.pop("application_headers")
+    assert {name for name in headers if not name.startswith("x-")} == set(), "RabbitMQ has taken CC away"
+    assert message.properties == {
+        k: v for k, v in recorded["properties"].items() if k != "application_headers"
+    }
     assert message.delivery_info["exchange"] == "machinery_exchange"
+    assert message.delivery_info["routing_key"] == "machinery_task"
+    assert message.body.decode() == recorded["body"]
 
 
 def test_one_queue_for_all_that_is_delayed(broker: Broker) -> None:
@@ -223,28 +219,14 @@ def test_one_delayed_queue_serves_one_routing_key(broker: Broker) -> None:
         _publish(broker.url, Publish("other", b"{}", eta_ns), delayed_queue="my_delayed")
 
 
-def test_delays_rounded_to_a_few(broker: Broker) -> None:
+def test_all_delays_share_a_few_queues(broker: Broker) -> None:
     now = time.time_ns()
-    publishes = [Publish("q", signature("q", n), now + n * 10**9) for n in range(100, 200)]
-    _publish(broker.url, *publishes, delay_steps=5)
-    delays = sorted(int(name.split(".")[1]) for name in broker.queues() if name.startswith("delay."))
-    assert delays == [100_000, 158_490, 251_189] or delays == [158_490, 251_189]
-
-
-def test_a_short_delay_does_not_expire_with_its_queue(broker: Broker) -> None:
-    """Go: a queue for delayed messages lives for twice the delay, and takes with it what came late."""
-    now = time.time_ns()
-    _publish(broker.url, *(Publish("q", signature("q", n), now + n * 10**6) for n in range(50, 350, 50)))
-    names = list(broker.queues())
-    assert [name for name in names if name.startswith("gearmesh:wait:")]
-    assert not [name for name in names if name.startswith("delay.")]
-    arrived: list[Any] = []
-
-    def all_there() -> bool:
-        arrived.extend(broker.messages("q"))
-        return len(arrived) == 6
-
-    eventually(all_there)
+    _publish(broker.url, *(Publish("q", signature("q", n), now + n * 10**9) for n in range(100, 200)))
+    before = broker.queues()
+    _publish(broker.url, *(Publish("q", signature("q", n), now + n * 10**9) for n in range(200, 300)))
+    assert broker.queues() == before
+    names = {name for name in before if name.startswith("gearmesh:")}
+    assert names == {f"gearmesh:delay:{ms}" for ms in RUNGS_MS} | {amqp_due("machinery_exchange", "q")}
 
 
 def test_rounding_up() -> None:
@@ -295,7 +277,7 @@ def test_what_is_sent_by_queue_reaches_its_reader(broker: Broker) -> None:
         ("machinery_exchange", "machinery_tasks", "machinery_tasks"),
         ("machinery_exchange", "custom", "custom"),
     }
-    assert set(broker.queues()) == {"custom", "machinery_tasks", AMQP_ALIVE}
+    assert set(broker.queues()) == {"custom", "machinery_tasks"}
 
 
 @pytest.mark.parametrize(
@@ -333,23 +315,6 @@ def test_a_deleted_queue_is_declared_again_by_the_producer(broker: Broker) -> No
         broker.raw(lambda channel: channel.exchange_delete("machinery_exchange"))
         tap.publish("q", b"3")  # nobody can say whether it was taken before the exchange was seen to be gone
         eventually(lambda: tap.verbs.pending("q") == [b"2", b"3"])
-
-
-@pytest.mark.parametrize("how", ["again", "soon", "later"])
-def test_a_queue_that_is_gone_when_a_wait_ends_is_declared_before_it(broker: Broker, how: str) -> None:
-    """What waits first is returned to nobody if it finds no queue afterwards."""
-    with connect_app(Config(broker=broker.url)) as connection:
-        tap = Tap(connection, (), 0)
-        tap.publish("q", b"1")
-        eventually(lambda: tap.verbs.pending("q") == [b"1"])
-        broker.raw(lambda channel: channel.queue_delete("q"))
-        broker.raw(lambda channel: channel.exchange_delete("machinery_exchange"))
-        until = time.monotonic() + MAX_DECLARATION_AGE_S
-        eventually(lambda: time.monotonic() > until)
-        eta = {"again": 0, "soon": 100, "later": 600}[how] * 1_000_000
-        publish = Publish("q", b"2", time.time_ns() + eta if eta else 0)
-        tap.channel.commit([Commit(publishes=(publish,))], again=how == "again")
-        eventually(lambda: tap.verbs.pending("q") == [b"2"])
 
 
 def test_a_queue_that_is_full(broker: Broker) -> None:

@@ -34,10 +34,9 @@ from gearmesh.transports.amqp.commit_engine import (
     LOST_HEADER,
     PARKED_HEADER,
 )
-from gearmesh.transports.amqp.delay_backups import _ALIVE_QUEUE
 from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration, table
 from gearmesh.transports.amqp.poison_records import PoisonRecords
-from gearmesh.transports.amqp.publisher import BACKUP_HEADER, DUPLICATE_ATTEMPT_HEADER
+from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.redis.inspection import RATED_MARK_SUFFIX
 from gearmesh.wire import names
@@ -47,9 +46,8 @@ from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 
 CONSTANTS = {
-    "AMQP_ALIVE": "gearmesh:alive",
     "AMQP_DONE": "gearmesh:done",
-    "AMQP_LOOKING": "gearmesh:looking",
+    "AMQP_DUE": "gearmesh:due",
     "CHORD_MUTEX": "TriggerChordMutex",
     "DEFAULT_QUEUE": "machinery_tasks",
     "DELAYED_TASKS": "delayed_tasks",
@@ -70,13 +68,12 @@ FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
     "acknowledgement": [((), "gearmesh:ack"), (("jobs",), "gearmesh:{jobs}:ack")],
     "amqp_dead": [(("jobs",), "gearmesh:dead:jobs")],
     "amqp_deaths": [((0xAB,), "gearmesh:deaths:000000ab")],
-    "amqp_delay": [((1500, "ex", "key"), "delay.1500.ex.key")],
-    "amqp_lasting": [(("delay.1500.ex.key",), "gearmesh:delay.1500.ex.key")],
+    "amqp_due": [(("ex", "key"), "gearmesh:due:ex:key")],
     "amqp_overdue": [((0xAB,), "gearmesh:overdue:000000ab")],
+    "amqp_parked": [((50, "jobs"), "gearmesh:parked:50:jobs")],
+    "amqp_rung": [((128,), "gearmesh:delay:128")],
     "amqp_sent": [(("me",), "gearmesh:sent:me")],
-    "amqp_spare": [((10,), "gearmesh:spare:10")],
     "amqp_suspect": [((0xAB,), "gearmesh:suspect:000000ab")],
-    "amqp_wait": [((50, "jobs"), "gearmesh:wait:50:jobs")],
     "celery_meta": [(("id",), "id.celery")],
     "chord_progress": [(("g",), "gearmesh:progress:g")],
     "chord_taker": [(("g",), "gearmesh:taker:{g}")],
@@ -134,20 +131,20 @@ AMQP_HEADERS = {
     "x-gearmesh-died",
     "x-gearmesh-lost",
     "x-gearmesh-reason",
-    "x-gearmesh-spare",
 }
 #: Names of RabbitMQ's that gearmesh writes or takes away.
 RABBITMQ = {
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
     "x-death",
     "x-expires",
     "x-first-death-exchange",
     "x-first-death-queue",
     "x-first-death-reason",
     "x-max-length",
-    "x-max-length-bytes",
     "x-max-priority",
+    "x-overflow",
     "x-message-ttl",
     "x-queue-type",
 }
@@ -233,7 +230,6 @@ def test_the_headers_of_amqp_messages_stay() -> None:
         "died": DEAD_AT_HEADER,
         "lost": LOST_HEADER,
         "reason": DEAD_REASON_HEADER,
-        "spare": BACKUP_HEADER,
     }
     assert found == {name: f"x-gearmesh-{name}" for name in found}
     assert set(found.values()) == AMQP_HEADERS
@@ -245,7 +241,13 @@ def typed(arguments: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
 
 AMQP = Topology(AMQPConfig(), "machinery_tasks")
-DELAY = AMQP.delay("jobs", 1.5)[0]
+RUNGS = list(AMQP.rungs())
+#: Types and values of what makes RabbitMQ keep a message until the next queue has it.
+SAFELY = {
+    "x-queue-type": ("S", "quorum"),
+    "x-dead-letter-strategy": ("S", "at-least-once"),
+    "x-overflow": ("S", "reject-publish"),
+}
 
 
 @pytest.mark.parametrize(
@@ -254,53 +256,45 @@ DELAY = AMQP.delay("jobs", 1.5)[0]
         (AMQP.source("machinery_tasks"), "machinery_tasks", "machinery_task", {}),
         (AMQP.source("jobs"), "jobs", "jobs", {}),
         (
-            DELAY,
-            "delay.1500.machinery_exchange.jobs",
-            "delay.1500.machinery_exchange.jobs",
+            RUNGS[0],
+            "gearmesh:delay:8",
+            "gearmesh:delay:8",
+            {**SAFELY, "x-message-ttl": ("I", 8), "x-dead-letter-exchange": ("S", "gearmesh:due")},
+        ),
+        (
+            RUNGS[-1],
+            "gearmesh:delay:137438953472",
+            "gearmesh:delay:137438953472",
             {
-                "x-dead-letter-exchange": ("S", "machinery_exchange"),
-                "x-dead-letter-routing-key": ("S", "jobs"),
-                "x-message-ttl": ("l", 1500),
-                "x-expires": ("l", 3000),
+                **SAFELY,
+                "x-message-ttl": ("l", 137438953472),
+                "x-dead-letter-exchange": ("S", "gearmesh:delay:68719476736"),
             },
         ),
         (
-            AMQP.lasting(DELAY),
-            "gearmesh:delay.1500.machinery_exchange.jobs",
-            "gearmesh:delay.1500.machinery_exchange.jobs",
+            AMQP.due("jobs"),
+            "gearmesh:due:machinery_exchange:jobs",
+            "gearmesh:due:machinery_exchange:jobs",
             {
+                **SAFELY,
+                "x-message-ttl": ("I", 0),
                 "x-dead-letter-exchange": ("S", "machinery_exchange"),
                 "x-dead-letter-routing-key": ("S", "jobs"),
-                "x-message-ttl": ("l", 1500),
-                "x-expires": ("l", 603_000),
             },
         ),
         (
-            AMQP.wait("jobs", 0.1),
-            "gearmesh:wait:100:jobs",
+            AMQP.parked("jobs", 0.1),
+            "gearmesh:parked:100:jobs",
             "",
             {
+                **SAFELY,
                 "x-dead-letter-exchange": ("S", ""),
                 "x-dead-letter-routing-key": ("S", "jobs"),
                 "x-message-ttl": ("I", 100),
-                "x-expires": ("I", 600_200),
             },
         ),
         (AMQP.dead("jobs"), "gearmesh:dead:jobs", "", {}),
         (AMQP.sent("me"), "gearmesh:sent:me", "", {"x-max-length": ("I", 1), "x-expires": ("I", 600_000)}),
-        (
-            AMQP.spare(1),
-            "gearmesh:spare:10",
-            "",
-            {
-                "x-queue-type": ("S", "classic"),
-                "x-message-ttl": ("I", 610_000),
-                "x-max-length": ("I", 10_000),
-                "x-max-length-bytes": ("I", 1 << 28),
-                "x-expires": ("I", 1_220_000),
-            },
-        ),
-        (_ALIVE_QUEUE, "gearmesh:alive", "", {"x-queue-type": ("S", "classic"), "x-max-length": ("I", 1)}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -30,9 +30,8 @@ class AMQPConfig:
         binding_key: the key that binds the default queue.
         prefetch_count: the number of unacked deliveries of a Go worker; 0: no limit. gearmesh's workers ignore it.
         auto_delete: RabbitMQ deletes a queue with its last consumer.
-        delayed_queue: name of the one queue for delayed messages; ``""``: one for each duration.
-        delay_steps: the number of durations per power of ten to which delays are rounded up, so that
-            few queues are needed. 0: no delay is changed, and each millisecond has a queue of its own, as Go's.
+        delayed_queue: name of the one queue for delayed messages; ``""``: the delay queues that all share.
+        delay_steps: without effect; it rounded delays when each duration had a queue.
         heartbeat: seconds; RabbitMQ gives up a connection that was silent for two to three times as long.
             0: never.
         ca: file with the authorities that may sign the server's certificate (``amqps://``); ``""``: the system's.
@@ -58,7 +57,8 @@ class AMQPConfig:
     def max_delay(self) -> float:
         """Seconds for which RabbitMQ can delay a message.
 
-        Go: the queue of one duration lives twice as long as its messages wait.
+        Go: the queue of one duration lives twice as long as its messages wait, so Go can wait for half of what
+        RabbitMQ allows.
         """
         return MAX_EXPIRY_S if self.delayed_queue else MAX_EXPIRY_S / 2
 

@@ -294,13 +294,14 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             _of(
                 "amqp.delayed_queue",
                 kinds.ANY_TEXT,
-                "the one queue of delayed messages; empty: one for each duration",
+                "the one queue of delayed messages; empty: the [delay queues](amqp.md#delays) of all",
                 env="AMQP_DELAYED_QUEUE",
             ),
             _of(
                 "amqp.delay_steps",
                 kinds.NUMBER,
-                "durations per power of ten that delays are rounded up to; 0: none is changed, as in Go",
+                "",
+                idle="delays are not rounded any more",
             ),
             _of(
                 "amqp.heartbeat",

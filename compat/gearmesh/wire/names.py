@@ -11,9 +11,8 @@ import re
 from gearmesh.errors import ConfigError
 
 __all__ = [
-    "AMQP_ALIVE",
     "AMQP_DONE",
-    "AMQP_LOOKING",
+    "AMQP_DUE",
     "CHORD_MUTEX",
     "DEFAULT_QUEUE",
     "DELAYED_TASKS",
@@ -31,12 +30,12 @@ __all__ = [
     "acknowledgement",
     "amqp_dead",
     "amqp_deaths",
-    "amqp_delay",
+    "amqp_due",
     "amqp_overdue",
+    "amqp_parked",
+    "amqp_rung",
     "amqp_sent",
-    "amqp_spare",
     "amqp_suspect",
-    "amqp_wait",
     "celery_meta",
     "chord_progress",
     "chord_taker",
@@ -71,10 +70,8 @@ MONGO_REVOKED = "gearmesh_revoked"
 MONGO_CLAIMS = "gearmesh_claims"
 #: AMQP fanout exchange on which commits announce UUIDs that became final, space separated
 AMQP_DONE = "gearmesh:done"
-#: AMQP queue of one transient message: it is gone once RabbitMQ was started anew
-AMQP_ALIVE = "gearmesh:alive"
-#: AMQP queue that is exclusively the one's who looks what is to be sent again then
-AMQP_LOOKING = "gearmesh:looking"
+#: AMQP direct exchange to which a delayed message comes when its time has come
+AMQP_DUE = "gearmesh:due"
 #: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends
 REVOKED = "gearmesh:revoked"
 
@@ -280,9 +277,14 @@ def revoked_channel(db: int) -> str:
     return f"gearmesh:revoked:{db}"
 
 
-def amqp_delay(ms: int, exchange: str, routing_key: str) -> str:
-    """Go: the queue in which what is to come ``ms`` later waits; it expires into the exchange."""
-    return f"delay.{ms}.{exchange}.{routing_key}"
+def amqp_rung(ms: int) -> str:
+    """The queue in which a delayed message spends ``ms`` of its delay, and the exchange that leads there."""
+    return f"gearmesh:delay:{ms}"
+
+
+def amqp_due(exchange: str, routing_key: str) -> str:
+    """The queue through which a delayed message leaves for its exchange when its time has come."""
+    return f"gearmesh:due:{exchange}:{routing_key}"
 
 
 def amqp_dead(queue: str) -> str:
@@ -290,24 +292,14 @@ def amqp_dead(queue: str) -> str:
     return f"gearmesh:dead:{queue}"
 
 
-def amqp_wait(ms: int, queue: str) -> str:
-    """The queue in which what was parked waits, and expires into ``queue``."""
-    return f"gearmesh:wait:{ms}:{queue}"
-
-
-def amqp_lasting(name: str) -> str:
-    """The queue that stands in for one that expires too soon for what waits in it."""
-    return f"gearmesh:{name}"
+def amqp_parked(ms: int, queue: str) -> str:
+    """The queue in which a parked message waits for ``ms`` before it returns to ``queue``."""
+    return f"gearmesh:parked:{ms}:{queue}"
 
 
 def amqp_sent(producer: str) -> str:
     """The queue of one message: which batch this producer published last, and how much of it."""
     return f"gearmesh:sent:{producer}"
-
-
-def amqp_spare(seconds: int) -> str:
-    """The queue of second copies of what waits elsewhere for up to so many seconds."""
-    return f"gearmesh:spare:{seconds}"
 
 
 def amqp_suspect(digest: int) -> str:

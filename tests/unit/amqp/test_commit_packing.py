@@ -20,7 +20,7 @@ from gearmesh.interfaces.commit import Commit, Delivery, Publish, Settle, Token
 from gearmesh.transports.amqp.commit_engine import CommitEngine
 from gearmesh.transports.amqp.delivery_tags import AckTracker
 from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration, ack, nack
-from gearmesh.transports.amqp.topology import Topology
+from gearmesh.transports.amqp.topology import Topology, rungs_of
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.transports.unacked import consumer_name
 from gearmesh.wire import Signature, encode
@@ -50,7 +50,7 @@ class Broker:
     def sender(self, topology: Topology) -> Broker:
         return self
 
-    declarer = spares = sender
+    declarer = sender
 
     def send(self, data: bytes) -> None:
         if self.breaks is not None:
@@ -88,18 +88,10 @@ class Broker:
         self.log.append(("token", token))
         self.log.append(("again", again))
 
-    # -- what declares, and what keeps second copies
+    # -- what declares
 
-    def ensure(self, queue: QueueDeclaration, within: float = float("inf")) -> None:
+    def ensure(self, queue: QueueDeclaration) -> None:
         self.log.append(("declare", queue))
-        if within < float("inf"):
-            self.log.append(("declare anew", (queue.name, within)))
-
-    def add(
-        self, item: OutgoingMessage, exchange: str, routing_key: str, due: int, now: int
-    ) -> OutgoingMessage:
-        self.log.append(("copy", (item.routing_key, exchange, routing_key, due, now)))
-        return item
 
     # -- what was told of deaths
 
@@ -346,51 +338,34 @@ def test_a_message_whose_time_has_come_is_published_at_once(
     ]
 
 
-def test_a_delayed_message_waits_in_a_queue_of_its_duration(engine: Engine, broker: Broker) -> None:
-    engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + 1_500_000_001, 7),))])
-    place, _ = engine.topology.delay("mail", 1.501)
+def test_a_delayed_message_passes_through_delay_queues_to_its_target(engine: Engine, broker: Broker) -> None:
+    body = b'{"Headers":{"trace":"x"}}'
+    engine.commit([Commit(publishes=(Publish("mail", body, NOW + 1_500_000_001, 7),))])
+    place = engine.topology.due("mail")
+    rungs = [f"gearmesh:delay:{rung}" for rung in rungs_of(1501)]
     assert broker.published == [
-        OutgoingMessage("machinery_exchange", place.name, b"1", priority=7, queue=place)
+        OutgoingMessage(rungs[0], place.name, body, {"trace": "x", "CC": rungs}, priority=7, queue=place)
     ]
-    assert broker.published[0].routing_key == "delay.1501.machinery_exchange.mail", "never too early"
-    assert broker.of("declare anew") == [("mail", 1.0)], (
-        "RabbitMQ drops a message that finds no queue after its wait, and tells nobody"
-    )
-    assert broker.declared.index("mail") < broker.declared.index(place.name)
-    due = NOW + 1501 * 10**6
-    assert broker.of("copy") == [(place.name, "machinery_exchange", "mail", due, NOW)]
+    assert broker.declared == ["mail", place.name]
 
 
-def test_a_message_due_within_half_a_second_waits_in_a_queue_of_gearmesh(
-    engine: Engine, broker: Broker
-) -> None:
-    """A queue of Go's kind is gone after twice the delay, which may be too soon for what comes late."""
-    engine.commit([Commit(publishes=(Publish("machinery_task", b"1", NOW + 40_000_000),))])
-    place = engine.topology.wait("machinery_tasks", 0.04)
-    assert broker.published == [OutgoingMessage("", place.name, b"1", queue=place)]
-    assert place.arguments["x-dead-letter-routing-key"] == "machinery_tasks"
-    due = NOW + place.arguments["x-message-ttl"] * 10**6
-    assert broker.of("copy") == [(place.name, "machinery_exchange", "machinery_task", due, NOW)]
-    engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + SECOND // 2),))])
-    assert broker.published[-1].routing_key == "delay.500.machinery_exchange.mail"
-
-
-def test_where_the_exchange_decides_each_delay_goes_back_through_it(broker: Broker) -> None:
-    engine = Engine(broker, exchange_type="topic")
+@pytest.mark.parametrize("exchange_type", ["direct", "topic", "fanout"])
+def test_each_delay_ends_in_the_exchange(broker: Broker, exchange_type: str) -> None:
+    engine = Engine(broker, exchange_type=exchange_type)
     engine.commit([Commit(publishes=(Publish("mail.new", b"1", NOW + 40_000_000),))])
     (item,) = broker.published
-    assert (item.exchange, item.routing_key) == ("machinery_exchange", "delay.40.machinery_exchange.mail.new")
-    assert "machinery_tasks" in broker.declared
+    assert item.routing_key == "gearmesh:due:machinery_exchange:mail.new"
+    assert item.queue is not None
+    assert item.queue.arguments["x-dead-letter-routing-key"] == "mail.new"
 
 
 @pytest.mark.parametrize("ms", [40, 1500])
-def test_the_one_queue_for_delayed_messages_has_no_second_copies(broker: Broker, ms: int) -> None:
-    """A message there waits for those before it, too, so nobody can say until when."""
+def test_the_one_queue_for_delayed_messages_takes_each_with_its_expiration(broker: Broker, ms: int) -> None:
     engine = Engine(broker, delayed_queue="later")
     engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + ms * 10**6),))])
     (item,) = broker.published
     assert (item.exchange, item.routing_key, item.expiration) == ("machinery_exchange", "later", str(ms))
-    assert broker.of("copy") == []
+    assert item.headers is None
 
 
 def test_a_delay_that_is_too_long_settles_and_sends_nothing(engine: Engine, broker: Broker) -> None:
@@ -492,7 +467,7 @@ def test_a_delivery_that_is_to_come_later_waits_in_a_queue_that_leads_back(
 ) -> None:
     held = engine.deliver(b"bytes", headers=HEADERS)
     assert engine.commit([settle(held, "later", at_ns=NOW + 2 * SECOND)]) == ["done"]
-    place = engine.topology.wait("jobs", 2)
+    place = engine.topology.parked("jobs", 2)
     assert broker.published == [OutgoingMessage("", place.name, b"bytes", {"trace": "x"}, queue=place)]
     assert place.name in broker.declared
 
@@ -508,7 +483,7 @@ def test_a_wait_beyond_what_rabbitmq_takes_is_cut_and_the_message_waits_once_mor
     engine.commit([settle(engine.deliver(), "later", at_ns=NOW + 10**9 * SECOND)])
     (item,) = broker.published
     assert item.queue is not None
-    assert item.queue.arguments["x-expires"] < 10 * 365 * 86_400 * 1000
+    assert item.queue.arguments["x-message-ttl"] < 10 * 365 * 86_400 * 1000
 
 
 def test_a_dead_letter_says_why_and_when(engine: Engine, broker: Broker) -> None:
@@ -551,7 +526,7 @@ def test_each_further_meeting_doubles_its_wait_up_to_half_a_minute(
     engine: Engine, broker: Broker, rounds: int, seconds: float
 ) -> None:
     assert aside(engine, f"{NOW_MS - 1000} {rounds}") == "done"
-    place = engine.topology.wait("jobs", seconds)
+    place = engine.topology.parked("jobs", seconds)
     headers = {"x-gearmesh-aside": f"{NOW_MS - 1000} {rounds + 1}", "trace": "x"}
     assert broker.published == [OutgoingMessage("", place.name, b"body", headers, queue=place)]
 

@@ -12,7 +12,7 @@ from kombu.transport import pyamqp
 
 from gearmesh.config import AMQPConfig
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.amqp.commit_engine import LOST_HEADER, CommitEngine
+from gearmesh.transports.amqp.commit_engine import LOST_HEADER, CommitEngine, dead_lettered
 from gearmesh.transports.amqp.delivery_tags import AckTracker
 from gearmesh.transports.amqp.dispatch import Dispatcher
 from gearmesh.transports.amqp.frames import Delivered, read_properties
@@ -269,7 +269,8 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
         properties = self._kinds.get(raw)
         if properties is None:
             properties = read_properties(raw)
-            if len(self._kinds) < _MAX_CACHED_PROPERTIES:
+            # A delayed message says when it left each delay queue: no other one has the same properties.
+            if len(self._kinds) < _MAX_CACHED_PROPERTIES and b"x-death" not in raw:
                 self._kinds[raw] = properties
         inlet = self._sources.get(delivered.consumer_tag)
         if inlet is not None and inlet.no_ack:
@@ -301,7 +302,8 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
             queue=queue,
             consumer=self.consumer,
             id=self.ledger.new_id(body),
-            redelivered=_lost_before(delivered, properties) + (attempt > 0),
+            # A RabbitMQ that was killed as a delay ended may have the message twice: its state is worth a look.
+            redelivered=_lost_before(delivered, properties) + (attempt > 0 or dead_lettered(properties)),
             duplicate_attempt=attempt,
         )
         held = Unacked(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
@@ -361,8 +363,6 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
     def _prepare(self, inlet: Subscription) -> None:
         if inlet.ours:
             self.link.declarer(self.topology).ensure(self.topology.source(inlet.queue))
-        if not inlet.no_ack:
-            self.link.spares(self.topology).look_aside()
 
     def settled(self, held: Unacked) -> None:
         """A delivery that came through this channel is settled."""

@@ -12,12 +12,13 @@ from amqp.exceptions import AMQPError
 
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
-from gearmesh.transports.amqp.declarer import MAX_DECLARATION_AGE_S
 from gearmesh.transports.amqp.delivery_tags import AckTracker
 from gearmesh.transports.amqp.frames import OutgoingMessage
 from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER, repeated
+from gearmesh.transports.amqp.topology import rungs_of
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.wire.codec import decode
+from gearmesh.wire.names import amqp_rung
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
@@ -31,6 +32,7 @@ __all__ = [
     "LOST_HEADER",
     "PARKED_HEADER",
     "CommitEngine",
+    "dead_lettered",
     "first_met",
 ]
 
@@ -43,15 +45,14 @@ DEAD_REASON_HEADER: Final = "x-gearmesh-reason"
 DEAD_AT_HEADER: Final = "x-gearmesh-died"
 #: Of a message that was lost with its consumer, and then put at the tail: the copy looks new to RabbitMQ.
 LOST_HEADER: Final = "x-gearmesh-lost"
+#: RabbitMQ routes a message by all of these keys, too; it takes the header away as the last delay queue is left.
+_MORE_ROUTING_KEYS_HEADER: Final = "CC"
 #: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
 _DEATH_HEADERS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
-#: Seconds below which a delayed message does not wait in a queue of Go's kind. Go: that one is gone after twice the
-#: delay, with the message in it if this came later than one delay after the declaration. Go's own are a second or more.
-MAX_SHORT_DELAY_S: Final = 0.5
 #: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
 MIN_PARK_S, MAX_PARK_S = 0.05, 30.0
-#: Seconds in one queue of ours at most: that must live for twice as long, and RabbitMQ allows ten years.
+#: Seconds for which a message is parked at most; RabbitMQ allows ten years.
 MAX_WAIT_S: Final = 1e8
 
 
@@ -95,7 +96,7 @@ class CommitEngine:
                         outcomes[i] = "lost"
                         continue
                 publishings = [self._publishing(publish, now, targets) for publish in commit.publishes]
-                lost_before = held is not None and _run_beside(held.delivery)
+                lost_before = held is not None and _run_beside(held)
                 if again or commit.again or lost_before:
                     publishings = [repeated(item) for item in publishings]
                 batch += publishings
@@ -152,26 +153,24 @@ class CommitEngine:
             return OutgoingMessage(
                 config.exchange, publish.queue, publish.body, headers, publish.priority, queue=queue
             )
-        declarer = self.link.declarer(self.topology)
-        declarer.ensure(queue, MAX_DECLARATION_AGE_S)  # nobody is told if it finds no queue after its wait
-        place, expiration = self._place(publish, now)
-        declarer.ensure(place)
-        exchange = config.exchange if place.binding_key else ""
-        item = OutgoingMessage(
+        return self._delayed(publish, (publish.eta_ns - now) / 1e9, headers)
+
+    def _delayed(self, publish: Publish, seconds: float, headers: dict[str, Any] | None) -> OutgoingMessage:
+        """A message that RabbitMQ keeps for ``seconds`` before it publishes it to its exchange."""
+        topology = self.topology
+        ms = topology.delay_ms(seconds)
+        if topology.config.delayed_queue:
+            place = topology.delayed_queue(publish.queue)
+            exchange, expiration = topology.config.exchange, str(ms)
+        else:
+            place = topology.due(publish.queue)
+            rungs = [amqp_rung(rung) for rung in rungs_of(ms)]
+            exchange, expiration = rungs[0], ""
+            headers = {**(headers or {}), _MORE_ROUTING_KEYS_HEADER: rungs}
+        self.link.declarer(topology).ensure(place)
+        return OutgoingMessage(
             exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
-        if expiration:  # it waits for the one before it, too: nobody can say until when
-            return item
-        due = now + int(place.arguments["x-message-ttl"]) * 1_000_000
-        return self.link.spares(self.topology).add(item, config.exchange, publish.queue, due, now)
-
-    def _place(self, publish: Publish, now: int) -> tuple[QueueDeclaration, str]:
-        """Where a message waits that is due later than now, and its expiration there."""
-        seconds = (publish.eta_ns - now) / 1e9
-        topology = self.topology
-        if seconds < MAX_SHORT_DELAY_S and topology.direct and not topology.config.delayed_queue:
-            return topology.wait(topology.target(publish.queue).name, seconds), ""
-        return topology.delay(publish.queue, seconds)
 
     def _copies(self, settle: Settle, held: Unacked, now: int) -> list[OutgoingMessage]:
         """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""
@@ -211,7 +210,7 @@ class CommitEngine:
         if seconds <= 0:
             return self._copy(held, queue, headers)
         # A message that comes back before its ETA waits once more.
-        place = self.topology.wait(queue, min(seconds, MAX_WAIT_S))
+        place = self.topology.parked(queue, min(seconds, MAX_WAIT_S))
         self.link.declarer(self.topology).ensure(place)
         return self._copy(held, place.name, headers, place)
 
@@ -311,9 +310,15 @@ def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _run_beside(delivery: Delivery) -> bool:
+def _run_beside(held: Unacked) -> bool:
     """Who lost a redelivered message may have run it to the end while it ran here; or who was at the first copy."""
-    return delivery.redelivered > (delivery.duplicate_attempt > 0) or delivery.duplicate_attempt > 1
+    attempt = held.delivery.duplicate_attempt
+    return held.delivery.redelivered > (attempt > 0 or dead_lettered(held.properties)) or attempt > 1
+
+
+def dead_lettered(properties: Mapping[str, Any]) -> bool:
+    """Say whether a message came through a queue in which it was delayed or parked."""
+    return "x-death" in (properties.get("application_headers") or ())
 
 
 def _headers(body: bytes) -> dict[str, Any] | None:

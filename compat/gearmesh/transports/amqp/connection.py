@@ -22,7 +22,6 @@ from kombu.transport import pyamqp
 
 from gearmesh.process_local import OWN_SOCKETS
 from gearmesh.transports.amqp.declarer import Declarer
-from gearmesh.transports.amqp.delay_backups import DelayBackups
 from gearmesh.transports.amqp.frame_reader import Frame, FrameReader
 from gearmesh.transports.amqp.heartbeat import HeartbeatThread
 from gearmesh.transports.amqp.publisher import ConfirmingPublisher
@@ -74,7 +73,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.keeper = HeartbeatThread(self)
         self._declarer: Declarer | None = None
         self._sender: ConfirmingPublisher | None = None
-        self._spares: DelayBackups | None = None
         self._inbound = FrameReader()
         self._pid = os.getpid()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -169,21 +167,8 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
     def sender(self, topology: Topology) -> ConfirmingPublisher:
         """The connection's sender."""
         if self._sender is None:
-            self.spares(topology)
             self._sender = ConfirmingPublisher(self, topology, self.declarer(topology))
         return self._sender
-
-    def spares(self, topology: Topology) -> DelayBackups:
-        """What goes beside messages that are to wait."""
-        if self._spares is None:
-            self._spares = DelayBackups(self, topology, self.declarer(topology))
-        return self._spares
-
-    def tend(self) -> None:
-        """Say what of the spares is safe. Not through a connection that has not published: see Spares.look_aside."""
-        if self._sender is not None and self._spares is not None and self._spares.untold:
-            with self.lock:
-                self._spares.tell()
 
     def settled(self, tags: AckTracker, held: Unacked) -> None:
         """A delivery of this connection's is settled."""

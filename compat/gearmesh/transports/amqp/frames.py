@@ -16,7 +16,6 @@ from amqp.serialization import decode_properties_basic
 __all__ = [
     "BASIC_DELIVER",
     "Delivered",
-    "Int64",
     "OutgoingMessage",
     "QueueDeclaration",
     "Writer",
@@ -43,20 +42,19 @@ _MAX_CACHED_KINDS: Final = 256
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _EXPIRATION = 1 << 15, 1 << 13, 1 << 12, 1 << 11, 1 << 8
 
 
-class Int64(int):
-    """An integer that is written as 64 bits, whatever its size: Go's int64 in a table."""
-
-
 class QueueDeclaration(NamedTuple):
-    """A queue to declare, and what binds it to the exchange; ``""``: nothing."""
+    """A queue to declare, and what binds it to the exchange; ``""``: nothing.
+
+    Attributes:
+        exchange: the one of the delay queues to which it is bound; ``""``: Machinery's.
+    """
 
     name: str
     arguments: Mapping[str, Any] = {}  # never changed
     binding_key: str = ""
     binding_arguments: Mapping[str, Any] = {}
     auto_delete: bool = False
-    #: it has to be declared anew for each message, lest it expire with the message in it
-    expires: bool = False
+    exchange: str = ""
 
 
 class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +67,6 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
         transient: it need not survive RabbitMQ.
         mandatory: RabbitMQ says so if no queue takes it.
         queue: the one that is meant; it was declared.
-        spare: goes before it, and is confirmed with it; see :mod:`~.spares`.
     """
 
     exchange: str
@@ -82,7 +79,6 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     transient: bool = False
     mandatory: bool = True
     queue: QueueDeclaration | None = None
-    spare: OutgoingMessage | None = None
 
     @property
     def way(self) -> tuple[str, str]:
@@ -227,7 +223,7 @@ def _value(value: Any) -> bytes:
     if isinstance(value, bool):
         return b"t\x01" if value else b"t\x00"
     if isinstance(value, int):
-        if isinstance(value, Int64) or not -(1 << 31) <= value < 1 << 31:
+        if not -(1 << 31) <= value < 1 << 31:
             return b"l" + value.to_bytes(8, "big", signed=True)
         return b"I" + value.to_bytes(4, "big", signed=True)
     if isinstance(value, float):

@@ -62,7 +62,6 @@ class HeartbeatThread:
 
     def _look(self, link: AMQPConnection) -> float:
         link.maintain()
-        link.tend()
         if link.lingering:
             link.pump()  # nobody else reads it
             link.close_if_settled()

@@ -135,8 +135,8 @@ class Inspector(QueueInventory):
         queue = self.topology.config.delayed_queue
         if not queue:
             raise GearmeshError(
-                "RabbitMQ can't tell what is delayed: each duration has a queue of its own (delay.<ms>…). "
-                "'rabbitmqctl list_queues' lists them; with the setting amqp.delayed_queue they are one"
+                "RabbitMQ can't tell what is delayed: it passes through several queues (gearmesh:delay:<ms>). "
+                "'rabbitmqctl list_queues' counts what is there; with the setting amqp.delayed_queue it is one queue"
             )
         with self.browse(queue, 1 << 30) as messages:
             found = [DelayedMessage(message.body, _eta(message.body)) for message in messages]

@@ -77,7 +77,7 @@ class PoisonRecords:
     def expire(self, digest: int) -> None:
         """A process was killed since the message with this checksum ran into its hard limit."""
         channel = self._channel
-        queue = QueueDeclaration(amqp_overdue(digest), {"x-expires": RECORD_TTL_MS}, expires=True)
+        queue = QueueDeclaration(amqp_overdue(digest), {"x-expires": RECORD_TTL_MS})
         channel.link.declarer(channel.topology).ensure(queue)
 
     def note(self, digest: int, *, alone: bool, certain: bool) -> None:
@@ -87,7 +87,7 @@ class PoisonRecords:
         declarer = channel.link.declarer(channel.topology)
         before = declarer.count(name)
         for queue in (name, amqp_suspect(digest)):
-            declarer.ensure(QueueDeclaration(queue, {"x-expires": RECORD_TTL_MS}, expires=True))
+            declarer.ensure(QueueDeclaration(queue, {"x-expires": RECORD_TTL_MS}))
         more = 0
         if not before and (certain or before is not None):
             more = 1

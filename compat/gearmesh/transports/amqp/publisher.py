@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.topology import Topology
 
 __all__ = [
-    "BACKUP_HEADER",
     "DUPLICATE_ATTEMPT_HEADER",
     "ConfirmingPublisher",
     "duplicate_attempt_of",
@@ -34,11 +33,6 @@ __all__ = [
 
 #: Header of a message that may have been sent before: how often it is met, with this time.
 DUPLICATE_ATTEMPT_HEADER: Final = "x-gearmesh-again"
-#: Header of a spare, see :mod:`~.spares`: exchange and routing key that the message is meant for; whose clock; and by
-#: that clock, in unix ns, when the message leaves its wait (0 in a note: it speaks of none), and when it was sent.
-BACKUP_HEADER: Final = "x-gearmesh-spare"
-#: Nanoseconds after which a spare that is not confirmed yet is sent once more, with later times.
-_BACKUP_RESEND_AFTER_NS: Final = 2 * 10**9
 #: Bytes written at a time.
 _MAX_WRITE_BYTES: Final = 1 << 17
 #: Messages on their way without a confirm.
@@ -157,18 +151,8 @@ class ConfirmingPublisher:
                             f"RabbitMQ refuses messages for {_names(batch, todo)}: is the queue full?"
                         )
                     time.sleep(min(pauses.next(), left))
-                else:
-                    todo = self._expired(batch, token)
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
-        now = time.time_ns()
-        late = [
-            _later(item.spare, now)
-            for item in batch
-            if item.spare and now - _sent(item.spare) > _BACKUP_RESEND_AFTER_NS
-        ]
-        if late:
-            self._round(late, None)
         if token is not None:
             with self._link.lock:
                 self._notes.taken(token, len(batch))
@@ -195,27 +179,6 @@ class ConfirmingPublisher:
                     self._declarer.forget(each.name)
                     self._declarer.ensure(each)
 
-    def _expired(self, batch: list[OutgoingMessage], token: Token | None) -> list[int]:
-        """What may have gone with a queue that expired too soon: it is to be sent again, to one that does not."""
-        with self._link.lock:
-            places = {
-                item.queue.name: item.queue for item in batch if item.queue is not None and item.queue.expires
-            }
-            instead = {
-                name: self._topology.lasting(queue)
-                for name, queue in places.items()
-                if not self._declarer.lasts(queue)
-            }
-            for queue in instead.values():
-                self._declarer.ensure(queue)
-        todo = [i for i, item in enumerate(batch) if item.queue is not None and item.queue.name in instead]
-        for i in todo:
-            queue = instead[batch[i].queue.name]  # type: ignore[union-attr]
-            batch[i] = replace(repeated(batch[i]), routing_key=queue.name, queue=queue)
-        if todo:
-            self._note_back(token, todo)
-        return todo
-
     # -- one try
 
     def _round(self, batch: Sequence[OutgoingMessage], token: Token | None) -> None:
@@ -241,12 +204,11 @@ class ConfirmingPublisher:
                 self._open[self._seq] = -1
                 out.append(writer.write(self._notes.note(token, todo[0])))
             for count, i in enumerate(tuple(todo), 1):
-                for item in filter(None, (batch[i].spare, batch[i])):
-                    self._seq += 1
-                    self._open[self._seq] = i
-                    data = writer.write(item)
-                    out.append(data)
-                    size += len(data)
+                self._seq += 1
+                self._open[self._seq] = i
+                data = writer.write(batch[i])
+                out.append(data)
+                size += len(data)
                 if token is not None and (count == last or count % CHECKPOINT_INTERVAL_MESSAGES == 0):
                     self._seq += 1
                     self._open[self._seq] = -1
@@ -343,18 +305,6 @@ class ConfirmingPublisher:
 def repeated(item: OutgoingMessage) -> OutgoingMessage:
     """The same, with a header that says that it may have been sent before: who gets it lets the first one go first."""
     return replace(item, headers={**(item.headers or {}), DUPLICATE_ATTEMPT_HEADER: 1})
-
-
-def _sent(spare: OutgoingMessage) -> int:
-    """When it was made, unix ns."""
-    return int((spare.headers or {})[BACKUP_HEADER][4])
-
-
-def _later(spare: OutgoingMessage, now: int) -> OutgoingMessage:
-    """The same for a message that may have begun its wait only now: RabbitMQ had an alarm, or was asked twice."""
-    *way, due, sent = (spare.headers or {})[BACKUP_HEADER]
-    about = [*way, str(int(due) + now - int(sent)), str(now)]
-    return replace(spare, headers={**(spare.headers or {}), BACKUP_HEADER: about})
 
 
 def duplicate_attempt_of(properties: Mapping[str, Any]) -> int:

@@ -20,6 +20,8 @@ __all__ = ["QueueInventory"]
 
 #: Messages that are taken at a time where they are to be read before they are gone.
 PURGE_BATCH_MESSAGES: Final = 256
+#: Seconds to wait at most until a quorum queue has back what was shown of it.
+MAX_RETURN_S: Final = 0.5
 
 
 class QueueInventory:
@@ -55,7 +57,7 @@ class QueueInventory:
         found: list[ParkedMessage] = []
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
-            for ms, name in self.topology.waits(queue):
+            for ms, name in self.topology.parking(queue):
                 if len(found) == limit or not declarer.count(name):
                     continue
                 with self.browse(name, limit - len(found)) as messages:
@@ -64,12 +66,20 @@ class QueueInventory:
                         ParkedMessage(message.body, until, _first_met(message), latest=True)
                         for message in messages
                     ]
+                self._await_return(name, len(messages))
         return found
+
+    def _await_return(self, queue: str, count: int) -> None:
+        """A quorum queue takes back its messages a moment after RabbitMQ has closed the channel that had them."""
+        deadline = time.monotonic() + MAX_RETURN_S
+        declarer = self.link.declarer(self.topology)
+        while (declarer.count(queue) or 0) < count and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
-            names = (queue, *(name for _, name in self.topology.waits(queue)))
+            names = (queue, *(name for _, name in self.topology.parking(queue)))
             there = {name: count for name in names if (count := declarer.count(name)) is not None}
             if gone is None:
                 return sum(int(declarer.channel.queue_purge(name)) for name in there)
@@ -97,8 +107,7 @@ class QueueInventory:
         """
         if not self.topology.config.delayed_queue:
             raise GearmeshError(
-                f"RabbitMQ can't tell what is delayed for {queue!r}: each duration has a queue of its own "
-                f"(delay.<ms>…). 'rabbitmqctl list_queues' lists them"
+                f"RabbitMQ can't tell what is delayed for {queue!r}: it waits in queues for all (gearmesh:delay:<ms>)"
             )
         bodies = []
         with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:

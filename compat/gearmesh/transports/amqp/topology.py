@@ -6,23 +6,31 @@ Pure: nothing here speaks to a server. Source: recordings of a running Machinery
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import ConfigError, LocalProtocolError
-from gearmesh.transports.amqp.frames import Int64, QueueDeclaration
-from gearmesh.wire.names import amqp_dead, amqp_delay, amqp_lasting, amqp_sent, amqp_spare, amqp_wait
+from gearmesh.transports.amqp.frames import QueueDeclaration
+from gearmesh.wire.names import AMQP_DUE, amqp_dead, amqp_due, amqp_parked, amqp_rung, amqp_sent
 
-__all__ = ["Topology", "round_up"]
+__all__ = ["REPUBLISHES_WITH_CONFIRMS", "RUNGS_MS", "Topology", "round_up", "rungs_of"]
+
+#: Arguments by which RabbitMQ keeps a message whose time is over until the next queue has confirmed it. In a queue of
+#: another type it forgets the message first, and one that is killed at that moment loses it.
+REPUBLISHES_WITH_CONFIRMS: Final = {
+    "x-queue-type": "quorum",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+}
+#: Milliseconds that a message spends in each delay queue through which it passes, 8 ms to four years. One that is
+#: shorter would cost more time on the way than it measures: RabbitMQ needs some 3 ms to move a message.
+RUNGS_MS: Final = tuple(8 << power for power in range(35))
 
 #: Durations per power of ten in which what is parked may wait.
 WAIT_STEPS_PER_DECADE: Final = 10
-#: Milliseconds after which a queue of ours that nobody uses any more is gone.
+#: Milliseconds after which the queue of a producer's checkpoints is gone if nobody uses it any more.
 UNUSED_QUEUE_TTL_MS: Final = 600_000
-#: Spares of one queue at the most, and their bytes; the oldest are dropped.
-MAX_BACKUP_MESSAGES: Final = 10_000
-MAX_BACKUP_BYTES: Final = 1 << 28
 
 
 class Topology:
@@ -58,8 +66,8 @@ class Topology:
         """
         return self._queue(queue, self.config.binding_key if queue == self.default_queue else queue)
 
-    def delay(self, routing_key: str, seconds: float) -> tuple[QueueDeclaration, str]:
-        """The queue in which a message waits before it goes to ``routing_key``, and its expiration ("": the queue's).
+    def delay_ms(self, seconds: float) -> int:
+        """The milliseconds of a delay.
 
         Raises:
             LocalProtocolError: RabbitMQ does not delay a message for so long.
@@ -70,28 +78,17 @@ class Topology:
                 f"its ETA is {seconds / 86400:.0f} days from now, but RabbitMQ delays a message for at most "
                 f"{most / 86400:.0f} days"
             )
-        ms = max(1, math.ceil(seconds * 1000))
-        if self.config.delay_steps:
-            ms = min(round_up(ms, self.config.delay_steps), int(most * 1000))
-        arguments: dict[str, Any] = {
+        return max(1, math.ceil(seconds * 1000))
+
+    def delayed_queue(self, routing_key: str) -> QueueDeclaration:
+        """The one queue for all delayed messages, if the settings name one."""
+        name = self.config.delayed_queue
+        arguments = {
             "x-dead-letter-exchange": self.config.exchange,
             "x-dead-letter-routing-key": routing_key,
         }
-        name = self.config.delayed_queue
-        if name:
-            return self._ours(name, arguments), str(ms)
-        # Go: int64, and the queue lives twice as long as its messages wait.
-        arguments |= {"x-message-ttl": Int64(ms), "x-expires": Int64(2 * ms)}
-        return self._ours(amqp_delay(ms, self.config.exchange, routing_key), arguments), ""
-
-    def _ours(self, name: str, arguments: Mapping[str, Any]) -> QueueDeclaration:
         return QueueDeclaration(
-            _checked(name),
-            arguments,
-            name,
-            self.config.queue_binding_args,
-            self.config.auto_delete,
-            expires="x-expires" in arguments,
+            _checked(name), arguments, name, self.config.queue_binding_args, self.config.auto_delete
         )
 
     def _queue(self, name: str, key: str) -> QueueDeclaration:
@@ -100,39 +97,54 @@ class Topology:
 
     # -- queues of ours, which Go never sees
 
-    def wait(self, queue: str, seconds: float) -> QueueDeclaration:
-        """Where a message waits before it goes back to ``queue``."""
+    def rungs(self) -> Iterator[QueueDeclaration]:
+        """All delay queues, the shortest first. Each leads to the exchange of the next shorter one."""
+        below = AMQP_DUE
+        for ms in RUNGS_MS:
+            name = amqp_rung(ms)
+            arguments = {**REPUBLISHES_WITH_CONFIRMS, "x-message-ttl": ms, "x-dead-letter-exchange": below}
+            yield QueueDeclaration(name, arguments, name, exchange=name)
+            below = name
+
+    def due(self, routing_key: str) -> QueueDeclaration:
+        """The queue through which a message leaves the delay queues for the exchange, with this routing key.
+
+        Each key has its own: where a target is full or gone, its messages wait there, and in nobody's way.
+        """
+        name = _checked(amqp_due(self.config.exchange, routing_key))
+        arguments = {
+            **REPUBLISHES_WITH_CONFIRMS,
+            "x-message-ttl": 0,
+            "x-dead-letter-exchange": self.config.exchange,
+            "x-dead-letter-routing-key": routing_key,
+        }
+        return QueueDeclaration(name, arguments, name, exchange=AMQP_DUE)
+
+    def parked(self, queue: str, seconds: float) -> QueueDeclaration:
+        """Where a parked message waits before it goes back to ``queue``."""
         ms = round_up(max(1, math.ceil(seconds * 1000)), WAIT_STEPS_PER_DECADE)
         arguments = {
+            **REPUBLISHES_WITH_CONFIRMS,
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": queue,
             "x-message-ttl": ms,
-            "x-expires": 2 * ms + UNUSED_QUEUE_TTL_MS,
         }
-        return QueueDeclaration(_checked(amqp_wait(ms, queue)), arguments, expires=True)
+        return QueueDeclaration(_checked(amqp_parked(ms, queue)), arguments)
 
     def after(self, queue: QueueDeclaration) -> QueueDeclaration | None:
-        """Where what waits in one of these queues goes; None: it is no such queue, or not ours."""
+        """The queue to which messages parked in this one return; None: it is no such queue."""
         arguments = queue.arguments
         if arguments.get("x-dead-letter-exchange") != "":
             return None
         return self.source(arguments["x-dead-letter-routing-key"])
 
-    def lasting(self, queue: QueueDeclaration) -> QueueDeclaration:
-        """In place of a queue in which messages wait for some time, one that outlives them by far."""
-        name = _checked(amqp_lasting(queue.name))
-        lives = queue.arguments["x-expires"] + UNUSED_QUEUE_TTL_MS
-        return queue._replace(
-            name=name, binding_key=name, arguments={**queue.arguments, "x-expires": Int64(lives)}
-        )
-
-    def waits(self, queue: str) -> Iterator[tuple[int, str]]:
-        """Milliseconds and names of all queues in which something may wait for ``queue``, up to 32 years."""
+    def parking(self, queue: str) -> Iterator[tuple[int, str]]:
+        """Milliseconds and names of all queues in which a message may be parked for ``queue``."""
         seen = 0
         for step in range(12 * WAIT_STEPS_PER_DECADE + 1):
             ms = math.ceil(10 ** (step / WAIT_STEPS_PER_DECADE) - 1e-9)
             if ms != seen:
-                yield ms, _checked(amqp_wait(ms, queue))
+                yield ms, _checked(amqp_parked(ms, queue))
             seen = ms
 
     def dead(self, queue: str) -> QueueDeclaration:
@@ -142,30 +154,18 @@ class Topology:
     def sent(self, producer: str) -> QueueDeclaration:
         """Where a producer notes down how far it has come."""
         return QueueDeclaration(
-            _checked(amqp_sent(producer)), {"x-max-length": 1, "x-expires": UNUSED_QUEUE_TTL_MS}, expires=True
+            _checked(amqp_sent(producer)), {"x-max-length": 1, "x-expires": UNUSED_QUEUE_TTL_MS}
         )
 
-    def spare(self, seconds: float) -> QueueDeclaration | None:
-        """Where the spares of what waits for so long are; None: there are none."""
-        ms = math.ceil(seconds * 1000)
-        return next((queue for most, queue in self._spares() if ms <= most), None)
 
-    def spares(self) -> Iterator[QueueDeclaration]:
-        """All queues of spares."""
-        return (queue for _, queue in self._spares())
-
-    def _spares(self) -> Iterator[tuple[int, QueueDeclaration]]:
-        """One per power of ten, 10 s to 10**6 s: where all live equally long, they expire in order."""
-        for ms in (10**power for power in range(4, 10)):
-            lives = ms + UNUSED_QUEUE_TTL_MS
-            arguments = {
-                "x-queue-type": "classic",
-                "x-message-ttl": lives,
-                "x-max-length": MAX_BACKUP_MESSAGES,
-                "x-max-length-bytes": MAX_BACKUP_BYTES,
-                "x-expires": 2 * lives,
-            }
-            yield ms, QueueDeclaration(amqp_spare(ms // 1000), arguments, expires=True)
+def rungs_of(ms: int) -> tuple[int, ...]:
+    """The delay queues through which a message passes in ``ms`` or a little more, the longest first."""
+    shortest = RUNGS_MS[0]
+    total = -(-ms // shortest) * shortest
+    # RabbitMQ cuts its clock to whole milliseconds: each of them may let a message go 1 ms too early.
+    while total - ms < total.bit_count():
+        total += shortest
+    return tuple(rung for rung in reversed(RUNGS_MS) if total & rung)
 
 
 def round_up(ms: int, steps: int) -> int:
