@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 from gearmesh.app.app import App
 from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group, signature
 from gearmesh.app.context import TaskContext, current
-from gearmesh.app.habits import MODULE as _CELERY_NAMES
 from gearmesh.app.late import task
-from gearmesh.app.progress import Progress
 from gearmesh.app.retry import Retry
 from gearmesh.app.signature import TaskSignature
 from gearmesh.app.task import Task
@@ -45,8 +43,10 @@ from gearmesh.errors import (
     TaskError,
     TaskFailed,
 )
+from gearmesh.habits import MODULE as _CELERY_NAMES
 from gearmesh.results.async_result import AsyncResult, Result, Typed
 from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
+from gearmesh.results.progress import Progress
 from gearmesh.types import (
     Float32,
     Float64,

@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from gearmesh import App, ChordMemberFailed, TaskFailed, chain, chord, group
-from gearmesh.app.failures import MAX_TRACEBACK_BYTES, details_of, read_record, record_of
 from gearmesh.backends.registry import open_backend
 from gearmesh.errors import Unstorable
+from gearmesh.results.failures import MAX_TRACEBACK_BYTES, details_of, read_record, record_of
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, TaskState
 from gearmesh.worker import Worker

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast,
 
 from gearmesh.app.conf import Conf, refuse_celery_names
 from gearmesh.app.decorator import TaskDecorator, checked_name
-from gearmesh.app.habits import APP, refuse
 from gearmesh.app.handlers import Handlers
 from gearmesh.app.late import discover, include
 from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of, refuse_call_only
 from gearmesh.app.periodic import CatchUp, Periodic, Periodics
 from gearmesh.app.plan import Plan
-from gearmesh.app.progress import Progress, ProgressBoard
 from gearmesh.app.publisher import Publisher, RetryDecider
 from gearmesh.app.publishing import Hook, PlanSender, ready
 from gearmesh.app.revocations import DEFAULT_REVOCATION_TTL_S, Revocations
@@ -39,11 +37,13 @@ from gearmesh.config.watch import Watch
 from gearmesh.declarations.annotations import of_stub, of_types, renamed
 from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
+from gearmesh.habits import APP, refuse
 from gearmesh.interfaces.backend import Backend
 from gearmesh.process_local import ProcessLocal
 from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.results.composite import GroupResult
 from gearmesh.results.poller import ResultPoller
+from gearmesh.results.progress import Progress, ProgressBoard
 from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
 from gearmesh.wire.names import failure_record
@@ -753,11 +753,22 @@ class App:
         """How far tasks are, as they tell it themselves."""
         return self._progress.get()
 
-    def _need_results(self) -> None:
+    @property
+    def result_poller(self) -> ResultPoller:
+        """The thread of this process that asks the backend for the states that callers wait for."""
+        return self._waiter.get()
+
+    def exception_of(self, uuid: str) -> Exception | None:
+        """The exception with which a task failed in this process, as tasks of an eager app do; None: it did not."""
+        return self._outbox.exception_of(uuid)
+
+    def require_results(self) -> None:
+        """Raise NoBackend if the app keeps no results."""
         if not self.backend.keeps:
             raise NoBackend(f"the app keeps no results (backend {self.masked_backend!r})")
 
-    def _declaration_of(self, name: str) -> Declaration:
+    def declaration_of(self, name: str) -> Declaration:
+        """The declaration of a task or remote task; of an unknown name, one that takes all types."""
         task = self._tasks.get(name)
         return task.declaration if task else self._remotes.get(name) or Declaration(name)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gearmesh.app.options import Options, OptionSet
     from gearmesh.app.signature import TaskSignature
     from gearmesh.app.task import Task
-    from gearmesh.results.base import Result
+    from gearmesh.results.async_result import Result
 
 __all__ = ["Chain", "Chord", "Group", "chain", "chord", "group", "signature"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from gearmesh.app.habits import answer
 from gearmesh.config import Config
 from gearmesh.config.table import SETTINGS
 from gearmesh.errors import ConfigError
+from gearmesh.habits import answer
 
 __all__ = ["Conf", "refuse_celery_names"]
 

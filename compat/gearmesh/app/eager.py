@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.eager_limits import call_limited, limited_coroutine
-from gearmesh.app.failures import details_of, record_of, type_name, user_traceback
 from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.task import Task
 from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import RetryLater, TaskError, Unstorable
 from gearmesh.ids import new_uuid
+from gearmesh.results.failures import details_of, record_of, type_name, user_traceback
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.expiry import EXPIRED_ERROR, expired

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
-from gearmesh.app.habits import NODE, one_of, refuse
 from gearmesh.errors import TaskError
+from gearmesh.habits import NODE, one_of, refuse
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from gearmesh.app.canvas import Chain, Chord
     from gearmesh.app.options import Options, OptionSet
     from gearmesh.app.signature import TaskSignature
-    from gearmesh.results.async_result import AsyncResult
-    from gearmesh.results.base import Result
+    from gearmesh.results.async_result import AsyncResult, Result
     from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 
 __all__ = ["AnyNode", "Change", "Node"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
-from gearmesh.app.habits import CALL, unknown_option
 from gearmesh.app.node import AnyNode, Node
 from gearmesh.errors import LocalProtocolError, TaskError
+from gearmesh.habits import CALL, unknown_option
 from gearmesh.wire import gotime, types
 from gearmesh.wire.names import EXPIRES_HEADER
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gearmesh.app.habits import unknown_option
 from gearmesh.app.options import OptionSet, TaskOptions, refuse_call_only
 from gearmesh.app.retry import Retry
 from gearmesh.errors import TaskError
+from gearmesh.habits import unknown_option
 
 __all__ = ["settings_of"]
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.context import RUNNING, TaskContext
-from gearmesh.app.habits import TASK, refuse
 from gearmesh.app.options import NOTHING, Options
 from gearmesh.app.signature import TaskSignature
 from gearmesh.errors import RetryRequested, TaskError
+from gearmesh.habits import TASK, refuse
 from gearmesh.results.async_result import AsyncResult
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskResult

@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 from rich.text import Text
 
-from gearmesh.app.progress import Progress
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.cli.times import exact, ns_of, span, time_cell
+from gearmesh.results.progress import Progress
 from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
 
 __all__ = ["outcome_of", "progress_text", "show_states", "state_json", "state_text"]

@@ -1,4 +1,4 @@
-"""Walking over results in the order in which they end."""
+"""Walks over the members of a result in the order in which they end."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
-from gearmesh.results.base import Result, check_interval
+from gearmesh.results.async_result import Result, check_interval
 from gearmesh.results.wait_handle import WaitHandle
-
-if TYPE_CHECKING:
-    from gearmesh.results.composite import ResultSet
 
 __all__ = ["AsCompleted"]
 
@@ -22,20 +20,57 @@ M_co = TypeVar("M_co", covariant=True)
 
 
 class AsCompleted(Generic[M_co]):
-    """One walk over a set's members in the order in which they end."""
+    """One walk over members in the order in which they end, for ``for`` and for ``async for``.
 
-    def __init__(self, results: ResultSet[Any, M_co], timeout: float | None, interval: float | None) -> None:
+    Args:
+        whole: the result that has these members.
+        timeout: seconds; None: no limit.
+        interval: seconds between two looks; None: growing, see :mod:`.wait_handle`.
+    """
+
+    def __init__(
+        self,
+        whole: Result[Any],
+        members: Sequence[Result[M_co]],
+        timeout: float | None,
+        interval: float | None,
+    ) -> None:
         check_interval(interval)
-        self._set = results
+        self._whole = whole
+        self._members = members
         self._timeout = timeout
         self._interval = interval
 
     def __iter__(self) -> Iterator[Result[M_co]]:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
         news = threading.Event()
-        walk = _Walk(self._set, news.set, self._interval)
-        waiter = self._set.app._waiter.get()
-        waiter.add(walk.watch)
+        for step in self._steps(news.set):
+            if isinstance(step, Result):
+                yield step
+            else:
+                news.wait(step)
+                news.clear()
+
+    async def __aiter__(self) -> AsyncIterator[Result[M_co]]:
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        steps = self._steps(lambda: loop.call_soon_threadsafe(news.set))
+        try:
+            for step in steps:
+                if isinstance(step, Result):
+                    yield step
+                else:
+                    with suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(news.wait(), step)
+                    news.clear()
+        finally:
+            steps.close()
+
+    def _steps(self, notify: Callable[[], object]) -> Generator[Result[M_co] | float | None, None, None]:
+        """Yield each member that has ended; in between, the seconds to wait for news (None: no limit)."""
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        walk = _Walk(self._whole, self._members, notify, self._interval)
+        poller = self._whole.app.result_poller
+        poller.add(walk.watch)
         try:
             while True:
                 yield from walk.ended()
@@ -43,43 +78,23 @@ class AsCompleted(Generic[M_co]):
                     return
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:
-                    self._set._raise_timeout(walk.watch, self._timeout)
-                news.wait(remaining)
-                news.clear()
+                    self._whole._raise_timeout(walk.watch, self._timeout)
+                yield remaining
         finally:
-            waiter.remove(walk.watch)
-
-    async def __aiter__(self) -> AsyncIterator[Result[M_co]]:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        walk = _Walk(self._set, lambda: loop.call_soon_threadsafe(news.set), self._interval)
-        waiter = self._set.app._waiter.get()
-        waiter.add(walk.watch)
-        try:
-            while True:
-                for result in walk.ended():
-                    yield result
-                if not walk.left:
-                    return
-                remaining = None if deadline is None else deadline - time.monotonic()
-                if remaining is not None and remaining <= 0:
-                    self._set._raise_timeout(walk.watch, self._timeout)
-                try:
-                    await asyncio.wait_for(news.wait(), remaining)
-                except asyncio.TimeoutError:
-                    continue
-                news.clear()
-        finally:
-            waiter.remove(walk.watch)
+            poller.remove(walk.watch)
 
 
 class _Walk:
-    """Which members have ended, from the states that a watch finds."""
+    """Finds the members that have ended, in the states that a watch finds."""
 
-    def __init__(self, results: ResultSet[Any, Any], notify: Any, interval: float | None) -> None:
-        results.app._need_results()
-        members = list(results.results)
+    def __init__(
+        self,
+        whole: Result[Any],
+        members: Sequence[Result[Any]],
+        notify: Callable[[], object],
+        interval: float | None,
+    ) -> None:
+        whole.app.require_results()
         self._tasks = {task.uuid: (task, member) for member in members for task in member.tasks}
         self._ready = deque(member for member in members if member._settled())
         self._open = {id(member): member for member in members if not member._settled()}
@@ -89,10 +104,11 @@ class _Walk:
 
     @property
     def left(self) -> int:
+        """The number of members that have not been yielded."""
         return len(self._ready) + len(self._open)
 
     def ended(self) -> Iterator[Result[Any]]:
-        """Those that ended since the last call."""
+        """Yield the members that have ended since the last call."""
         while True:
             while self._ready:
                 yield self._ready.popleft()

@@ -1,26 +1,345 @@
-"""The result of one task: its state, and its value."""
+"""The result of one task: its state and its value; and the part that all results have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, NoReturn, TypeVar, overload
 
-from gearmesh.app.failures import FailureDetails, read_record
-from gearmesh.errors import BackendError, ChordMemberFailed, TaskError, TaskFailed
-from gearmesh.results.base import Result
+from gearmesh.declarations.declaration import Declaration
+from gearmesh.errors import (
+    BackendError,
+    ChordMemberFailed,
+    GearmeshError,
+    ResultTimeout,
+    TaskError,
+    TaskFailed,
+)
+from gearmesh.habits import RESULT, one_of, refuse
+from gearmesh.results.client import ResultClient
+from gearmesh.results.failures import FailureDetails, read_record
+from gearmesh.results.progress import Progress
+from gearmesh.results.wait_handle import WaitHandle
+from gearmesh.units import duration
 from gearmesh.wire import types as wire
 from gearmesh.wire.names import failure_record
-from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, TaskState
 
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
-    from gearmesh.app.progress import Progress
-    from gearmesh.declarations.declaration import Declaration
-
-__all__ = ["AsyncResult", "Result", "Typed"]
+__all__ = ["AsyncResult", "Result", "Typed", "check_interval"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+log = logging.getLogger("gearmesh.waiting")
+
+#: Seconds that a caller waits for a task that no worker has taken, until that is logged.
+PENDING_WARNING_S: Final = 60.0
+
+
+class Result(Generic[T_co]):
+    """The result of one task or of a workflow. A subclass says which tasks decide it, and what its value is.
+
+    Attributes:
+        app: reads the states; an :class:`~gearmesh.App`.
+    """
+
+    app: ResultClient
+
+    @property
+    def finals(self) -> Sequence[AsyncResult[Any]]:
+        """The tasks whose values this result is made of."""
+        raise NotImplementedError
+
+    @property
+    def upstream(self) -> Sequence[AsyncResult[Any]]:
+        """The tasks that must succeed before ``finals`` can."""
+        return ()
+
+    def _value(self) -> T_co:
+        """The value, once all of ``finals`` are known to be SUCCESS."""
+        raise NotImplementedError
+
+    # --- looking -------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> tuple[AsyncResult[Any], ...]:
+        """Every task of it, in the order in which they were written."""
+        return (*self.upstream, *self.finals)
+
+    @property
+    def state(self) -> str:
+        """FAILURE once any task failed, SUCCESS with its value, STARTED when any is done; or PENDING."""
+        self._refresh()
+        if any(task._failed for task in self.tasks):
+            return FAILURE
+        if all(task._succeeded for task in self.finals):
+            return SUCCESS
+        return STARTED if any(task._final for task in self.tasks) else PENDING
+
+    @property
+    def error(self) -> str:
+        """The text of the error that ended it; ``""`` if none did (yet)."""
+        self._refresh()
+        return next((task._final.Error for task in self.tasks if task._final and task._failed), "")
+
+    @property
+    def exception_type(self) -> str | None:
+        """The class of the exception that ended it, ``KeyError`` or ``shop.errors.OutOfStock``; None if none did (yet).
+
+        None too for a failure in Go, and where a worker was killed.
+        """
+        return self._detail("exception_type")
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception that ended it, as the worker's Python printed it; None if none did (yet).
+
+        None too for a failure in Go, where a worker was killed, and where the setting ``store_tracebacks`` is off.
+        """
+        return self._detail("traceback")
+
+    def _detail(self, name: str) -> str | None:
+        failed = self._first_failure() if self.state == FAILURE else None
+        return None if failed is None else getattr(failed._failure(), name) or None
+
+    @property
+    def status(self) -> str:
+        """Celery's other name of :attr:`state`."""
+        return self.state
+
+    @property
+    def result(self) -> T_co | TaskFailed | None:
+        """The value after SUCCESS, the error as an exception after FAILURE, None before."""
+        state = self.state
+        if state == SUCCESS:
+            return self._value()
+        failed = self._first_failure() if state == FAILURE else None
+        return None if failed is None else failed._failure()
+
+    @property
+    def info(self) -> T_co | TaskFailed | None:
+        """Celery's other name of :attr:`result`."""
+        return self.result
+
+    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            refuse(RESULT, one_of(type(self)), self, name)
+
+    def ready(self) -> bool:
+        """True once it has succeeded or failed."""
+        return self.state in (SUCCESS, FAILURE)
+
+    def successful(self) -> bool:
+        """True once it has succeeded."""
+        return self.state == SUCCESS
+
+    def failed(self) -> bool:
+        """True once it has failed, or cannot succeed any more."""
+        return self.state == FAILURE
+
+    def forget(self) -> None:
+        """Remove its states from the backend. Those of tasks that have not run come again."""
+        self.app.forget([task.uuid for task in self.tasks])
+
+    def revoke(self, *, terminate: Literal[True] = True) -> None:
+        """Call off all its tasks that have not ended, see :meth:`gearmesh.App.revoke`.
+
+        Args:
+            terminate: Celery's flag. True only, since a running task is interrupted in any case.
+
+        Raises:
+            TaskError: ``terminate`` is False.
+            BackendError: the backend cannot be reached, or does not keep revocations.
+        """
+        if terminate is not True:
+            raise TaskError(
+                f"revoke: terminate is {terminate!r}, expected True: a running task is interrupted in any case"
+            )
+        self.app.revoke(*(task.uuid for task in self.tasks if not task._final))
+
+    async def arevoke(self) -> None:
+        """:meth:`revoke` without blocking the event loop."""
+        await asyncio.to_thread(self.revoke)
+
+    # --- waiting -------------------------------------------------------------------------------
+
+    @overload
+    def get(
+        self, timeout: float | None = None, interval: float | None = None, *, propagate: Literal[True] = True
+    ) -> T_co: ...
+    @overload
+    def get(self, timeout: float | None = None, interval: float | None = None, *, propagate: bool) -> Any: ...
+    def get(
+        self, timeout: float | None = None, interval: float | None = None, *, propagate: bool = True
+    ) -> Any:
+        """Wait for the value: None for a task that returns nothing, a tuple for several results.
+
+        Args:
+            timeout: seconds; None waits for ever, zero looks once.
+            interval: seconds between two looks; None: from 1 ms, growing with the time waited to 500 ms.
+            propagate: False returns the TaskFailed of a failure instead of raising it. A group's result waits for all
+                members then, and its list has a TaskFailed in the place of each that failed.
+
+        Raises:
+            TaskFailed: it failed; ChordMemberFailed if a chord's member did.
+            ResultTimeout: nothing final in time.
+            NoBackend: the app keeps no results.
+            RemoteProtocolError: what is stored cannot be read.
+        """
+        if not propagate:
+            return self._unraised(timeout, interval)
+        self._wait(timeout, interval)
+        return self._outcome()
+
+    def wait(self, timeout: float | None = None, interval: float | None = None) -> str:
+        """As :meth:`get`, but answers SUCCESS or FAILURE and does not raise for a failure."""
+        self._wait(timeout, interval)
+        return FAILURE if self._first_failure() else SUCCESS
+
+    async def aget(self, timeout: float | None = None, interval: float | None = None) -> T_co:
+        """:meth:`get` without blocking the event loop. ``await result`` is the same without a timeout."""
+        await self._await(timeout, interval)
+        failed = self._first_failure()
+        if failed is not None and not failed._details_read:
+            await asyncio.to_thread(failed._read_details)
+        return self._outcome()
+
+    async def await_(self, timeout: float | None = None, interval: float | None = None) -> str:
+        """:meth:`wait` without blocking the event loop."""
+        await self._await(timeout, interval)
+        return FAILURE if self._first_failure() else SUCCESS
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.aget().__await__()
+
+    def _first_failure(self) -> AsyncResult[Any] | None:
+        if all(task._succeeded for task in self.finals):
+            return None
+        return next((task for task in self.tasks if task._failed), None)
+
+    def _unraised(self, timeout: float | None, interval: float | None) -> Any:
+        """:meth:`get` without an error for a failure."""
+        self._wait(timeout, interval)
+        return self._value_or_error()
+
+    def _value_or_error(self) -> T_co | TaskFailed:
+        """Of one that has ended."""
+        failed = self._first_failure()
+        return self._value() if failed is None else failed._failure()
+
+    def _outcome(self) -> T_co:
+        failed = self._first_failure()
+        if failed is not None:
+            failed._raise()
+        return self._value()
+
+    def _settled(self) -> bool:
+        return all(task._succeeded for task in self.finals) or any(task._failed for task in self.tasks)
+
+    def _watch(self, notify: Any, interval: float | None) -> WaitHandle:
+        return WaitHandle(
+            [task.uuid for task in self.finals if not task._final],
+            [task.uuid for task in self.upstream if not task._final],
+            interval=interval,
+            notify=notify,
+        )
+
+    def _wait(self, timeout: float | None, interval: float | None) -> None:
+        check_interval(interval)
+        self.app.require_results()
+        if self._settled():
+            return
+        news = threading.Event()
+        watch = self._watch(news.set, interval)
+        poller = self.app.result_poller
+        if timeout is not None and timeout <= 0:
+            poller.look(watch)
+        else:
+            poller.add(watch)
+            try:
+                for pause, is_pending_long in _pauses(watch, timeout):
+                    if is_pending_long:
+                        self._warn_if_pending(watch)
+                    news.wait(pause)
+                    news.clear()
+            finally:
+                poller.remove(watch)
+        self._learn(watch, timeout)
+
+    async def _await(self, timeout: float | None, interval: float | None) -> None:
+        check_interval(interval)
+        self.app.require_results()
+        if self._settled():
+            return
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        watch = self._watch(lambda: loop.call_soon_threadsafe(news.set), interval)
+        poller = self.app.result_poller
+        if timeout is not None and timeout <= 0:
+            await asyncio.to_thread(poller.look, watch)
+        else:
+            poller.add(watch)
+            try:
+                for pause, is_pending_long in _pauses(watch, timeout):
+                    if is_pending_long:
+                        await asyncio.to_thread(self._warn_if_pending, watch)
+                    with suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(news.wait(), pause)
+                    news.clear()
+            finally:
+                poller.remove(watch)
+        self._learn(watch, timeout)
+
+    def _learn(self, watch: WaitHandle, timeout: float | None) -> None:
+        if watch.found:
+            known = {state.TaskUUID: state for state in watch.found}
+            for task in self.tasks:
+                if task.uuid in known:
+                    task._final = known[task.uuid]
+        if watch.error is not None:
+            raise watch.error
+        if not watch.over:
+            self._raise_timeout(watch, timeout)
+
+    def _warn_if_pending(self, watch: WaitHandle) -> None:
+        """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
+        ended = {state.TaskUUID for state in list(watch.found)}
+        missing = next((task for task in self.tasks if not task._final and task.uuid not in ended), None)
+        if missing is None:
+            return
+        try:
+            (state,) = self.app.states([missing.uuid])
+        except GearmeshError:
+            return  # that the backend is unreachable is logged where it is asked
+        if state is None or state.State == PENDING:
+            log.warning(
+                "task %s (%s) is PENDING after %s: no worker has taken it. "
+                "Does a worker run that reads its queue and has registered it?",
+                missing.name or "?",
+                missing.uuid,
+                duration(PENDING_WARNING_S),
+            )
+
+    def _raise_timeout(self, watch: WaitHandle, timeout: float | None) -> NoReturn:
+        missing = next(task for task in self.tasks if not task._final)
+        what = f"task {missing.name or '?'} ({missing.uuid})"
+        if len(self.tasks) > 1:
+            what += f" and {sum(not task._final for task in self.tasks) - 1} more of {len(self.tasks)}"
+        trouble = f"; the result backend {self.app.masked_backend} cannot be reached: {watch.trouble}"
+        raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if watch.trouble else ''}")
+
+    def _refresh(self) -> None:
+        unknown = {task.uuid: task for task in self.tasks if not task._final}
+        if not unknown:
+            return
+        self.app.require_results()
+        for state in self.app.states(list(unknown)):
+            if state is not None and state.TaskUUID in unknown:
+                unknown[state.TaskUUID]._see(state)
 
 
 class Typed(NamedTuple):
@@ -47,7 +366,7 @@ class AsyncResult(Result[T_co]):
     def __init__(
         self,
         uuid: str,
-        app: App | None = None,
+        app: ResultClient | None = None,
         declaration: Declaration | None = None,
         *,
         name: str = "",
@@ -143,7 +462,7 @@ class AsyncResult(Result[T_co]):
     def _value(self) -> T_co:
         assert self._final is not None
         results = self._final.Results
-        declaration = self._declaration or self.app._declaration_of(self.name or self._final.TaskName)
+        declaration = self._declaration or self.app.declaration_of(self.name or self._final.TaskName)
         value: T_co = declaration.load_results(results)
         return value
 
@@ -169,8 +488,44 @@ class AsyncResult(Result[T_co]):
             exception_type="" if found is None else found.exception_type,
             traceback="" if found is None else found.traceback,
         )
-        failed.__cause__ = self.app._outbox.exception_of(self.uuid)
+        failed.__cause__ = self.app.exception_of(self.uuid)
         return failed
 
     def _raise(self) -> NoReturn:
         raise self._failure()
+
+
+def _pauses(watch: WaitHandle, timeout: float | None) -> Iterator[tuple[float | None, bool]]:
+    """Yield how long a caller should wait for news, again and again until the watch or the time is over.
+
+    Args:
+        timeout: seconds; None: for ever.
+
+    Yields:
+        Seconds (None: until there is news), and True once: no worker has taken the task for a long time.
+    """
+    now = time.monotonic()
+    deadline = None if timeout is None else now + timeout
+    warn_at: float | None = now + PENDING_WARNING_S
+    while not watch.over:
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            return
+        is_pending_long = warn_at is not None and now >= warn_at
+        if is_pending_long:
+            warn_at = None
+        ends = [end for end in (deadline, warn_at) if end is not None]
+        yield (max(0.0, min(ends) - now) if ends else None), is_pending_long
+
+
+def check_interval(interval: float | None) -> None:
+    """Refuse what is no pause between two looks. Celery's second argument of ``get`` is ``propagate``.
+
+    Raises:
+        TaskError: it is a bool, no number, or below 0.
+    """
+    if interval is None:
+        return
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not interval >= 0:
+        hint = f"; write get(timeout, propagate={interval})" if isinstance(interval, bool) else ""
+        raise TaskError(f"interval is {interval!r:.80}, expected seconds, 0 or more{hint}")

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from gearmesh.errors import TaskError, TaskFailed
 from gearmesh.results.as_completed import AsCompleted
 from gearmesh.results.async_result import AsyncResult, Result
+from gearmesh.results.client import ResultClient
 from gearmesh.wire.state import FAILURE, SUCCESS
-
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
 
 __all__ = ["AsCompleted", "ChainResult", "ChordResult", "GroupResult", "ResultSet"]
 
@@ -28,7 +26,7 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
         results: its members, in the order in which they were written.
     """
 
-    def __init__(self, results: Sequence[Result[M_co]], app: App) -> None:
+    def __init__(self, results: Sequence[Result[M_co]], app: ResultClient) -> None:
         self.results = tuple(results)
         self.app = app
 
@@ -57,7 +55,7 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
         A failed one is among them: its ``get()`` raises. Raises ResultTimeout when ``timeout``
         seconds are over and members are missing.
         """
-        return AsCompleted(self, timeout, interval)
+        return AsCompleted(self, self.results, timeout, interval)
 
     def iterate(self, timeout: float | None = None, interval: float | None = None) -> Iterator[M_co]:
         """The members' values in the order in which they end; the first failed one raises.
@@ -104,12 +102,12 @@ class GroupResult(ResultSet[list[T], T]):
         uuid: the group's id.
     """
 
-    def __init__(self, uuid: str, results: Sequence[Result[T]], app: App) -> None:
+    def __init__(self, uuid: str, results: Sequence[Result[T]], app: ResultClient) -> None:
         super().__init__(results, app)
         self.uuid = uuid
 
     @classmethod
-    def restore(cls, id: str, app: App | None = None) -> GroupResult[Any]:
+    def restore(cls, id: str, app: ResultClient | None = None) -> GroupResult[Any]:
         """Celery's way to :meth:`App.GroupResult <gearmesh.App.GroupResult>`.
 
         Raises:
@@ -117,7 +115,8 @@ class GroupResult(ResultSet[list[T], T]):
         """
         if app is None:
             raise TaskError(f"GroupResult.restore({id!r}) has no app: use app.GroupResult(uuid)")
-        return app.GroupResult(id)
+        found: GroupResult[Any] = app.GroupResult(id)
+        return found
 
     @property
     def id(self) -> str:
@@ -198,7 +197,7 @@ class ChordResult(ResultSet[T_co, Any]):
         header: the members' results. body: the body's. ``results`` are the members.
     """
 
-    def __init__(self, header: GroupResult[Any], body: Result[T_co], app: App) -> None:
+    def __init__(self, header: GroupResult[Any], body: Result[T_co], app: ResultClient) -> None:
         super().__init__(header.results, app)
         self.header = header
         self.body = body

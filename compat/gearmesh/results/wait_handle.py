@@ -56,7 +56,7 @@ class WaitHandle:
         *,
         fail_fast: bool = True,
         interval: float | None = None,
-        notify: Callable[[], None],
+        notify: Callable[[], object],
     ) -> None:
         self.wanted = dict.fromkeys(wanted)
         self.upstream = {uuid: None for uuid in upstream if uuid not in self.wanted}

@@ -16,7 +16,6 @@ import msgspec
 from gearmesh.app.app import App
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.eager import error_text
-from gearmesh.app.failures import details_of, record_of
 from gearmesh.app.retry import cause_of, next_try
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.commits.group_completion import member_states
@@ -31,6 +30,7 @@ from gearmesh.errors import (
 )
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
+from gearmesh.results.failures import details_of, record_of
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
 from gearmesh.wire.expiry import EXPIRED_ERROR, expired

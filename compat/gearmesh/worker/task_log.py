@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gearmesh.app.failures import user_traceback
+from gearmesh.results.failures import user_traceback
 from gearmesh.units import counted, duration
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job

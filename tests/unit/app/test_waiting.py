@@ -378,7 +378,7 @@ def test_waiting_for_a_task_that_no_worker_takes_is_logged_once(
     how: str,
     timeout: float | None,
 ) -> None:
-    monkeypatch.setattr("gearmesh.results.base.PENDING_WARNING_S", 0.1)
+    monkeypatch.setattr("gearmesh.results.async_result.PENDING_WARNING_S", 0.1)
     waiting, started = app.result("task_waits", "pack"), app.result("task_started", "pack")
     backend.write([TaskState(TaskUUID=started.uuid, State=STARTED)])
     end = threading.Timer(

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from gearmesh import App, BackendError, Progress, TaskContext, TaskError, current
-from gearmesh.app.progress import ProgressBoard
 from gearmesh.backends.memory import MemoryBackend
+from gearmesh.results.progress import ProgressBoard
 from gearmesh.wire.names import task_report
 from gearmesh.worker.job import Job
 from gearmesh.worker.runner import Runner
