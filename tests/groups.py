@@ -21,7 +21,7 @@ _RULES = [
     re.compile(r"^tests/contract/test_redis_cluster\.py"),
     re.compile(r"^tests/contract/test_redis_(?:topologies|places)\.py::\w+(?:.*\[(?P<place>\w+_place))?"),
     # A Celery worker and a peer for each broker, backend and pool.
-    re.compile(r"^tests/bridge/(?!test_table).*\[(?P<way>[\w+]+-(?:threads|prefork)-(?:go|python))"),
+    re.compile(r"^tests/celery/(?!test_table).*\[(?P<way>[\w+]+-(?:threads|prefork)-(?:go|python))"),
     # Each test has servers of its own, or shares such as start quickly; RabbitMQ serves so many tests that each process
     # has one.
     re.compile(r"^tests/(?:contract|chaos)/.*"),

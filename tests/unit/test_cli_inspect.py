@@ -434,7 +434,7 @@ def test_a_pending_task_on_rabbitmq_names_the_queue_that_no_worker_consumes(
     )
     sent = json.loads(call("send", "resize", "--json", "-A", "rabbit_shop").stdout)
     told = call("result", sent["uuid"], "-A", "rabbit_shop")
-    assert told.stderr.strip() == f"{sent['uuid']} is PENDING: no gearmesh worker consumes its queue pictures"
+    assert told.stderr.strip() == f"{sent['uuid']} is PENDING: no worker consumes its queue pictures"
 
 
 def test_sending_an_unregistered_task_needs_a_flag(tmp_path: Path, redis_url: str) -> None:

@@ -51,23 +51,24 @@ def pending_reasons(place: Place, app: App, states: Sequence[TaskState]) -> dict
 def _found(app: App, channel: Any, tasks: dict[str, str]) -> dict[str, str]:
     """Reasons by UUID, for a dictionary of UUIDs and the names of their tasks."""
     reasons: dict[str, str] = {}
-    queues = sorted({queue_of(app, name) for name in tasks.values()} | {app.default_queue})
-    # RabbitMQ shows a message only by delivering it, which marks it redelivered: nothing is searched there.
-    if channel.lists_delayed:
-        now = time.time_ns()
-        for entry in channel.delayed(MAX_SEARCHED):
-            if (uuid := signature_of(entry.body).UUID) in tasks:
-                reasons[uuid] = f"it waits for its ETA, {age(entry.eta_ns, now)}"
-        for queue in queues:
-            reasons |= _in_queue(channel, queue, tasks)
-    for uuid, name in tasks.items():
-        queue = queue_of(app, name)
-        if uuid not in reasons and name in app.tasks and inspecting(channel).count(queue).consumers == 0:
-            reasons[uuid] = f"no gearmesh worker consumes its queue {queue}"
+    if not channel.lists_delayed:
+        # RabbitMQ shows a message only by delivering it, which marks it redelivered: nothing is searched there.
+        for uuid, name in tasks.items():
+            queue = queue_of(app, name)
+            if name in app.tasks and inspecting(channel).count(queue).consumers == 0:
+                reasons[uuid] = f"no worker consumes its queue {queue}"
+        return reasons
+    now = time.time_ns()
+    for entry in channel.delayed(MAX_SEARCHED):
+        if (uuid := signature_of(entry.body).UUID) in tasks:
+            reasons[uuid] = f"it waits for its ETA, {age(entry.eta_ns, now)}"
+    for queue in sorted({queue_of(app, name) for name in tasks.values()} | {app.default_queue}):
+        reasons |= _in_queue(channel, queue, tasks)
     return reasons
 
 
 def _in_queue(channel: Any, queue: str, tasks: dict[str, str]) -> dict[str, str]:
+    """Reasons of the tasks whose messages wait in a queue, or are parked for it."""
     reasons: dict[str, str] = {}
     consumers = inspecting(channel).count(queue).consumers
     for position, body in enumerate(channel.pending(queue, MAX_SEARCHED)):

@@ -1,4 +1,4 @@
-"""Certificates for one test: an authority, and what it has signed. Made by the program ``openssl``."""
+"""Makes certificates for one test, by ``openssl``: an authority, and a server's and a client's that it has signed."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ class MongoServer(Server):
     """One ``mongod`` process; a context manager that starts and removes it (about a second).
 
     Args:
-        user: with ``password``, the name of an administrator, and nobody else may do anything; None: anybody may.
+        user: with ``password``, the name of an administrator, the only user; None: every client may do everything.
         password: the administrator's.
         port: TCP port; None takes a free one.
         args: more arguments of mongod.
-        parameters: mongod's server parameters besides those it has here: it looks every second, and not every
-            minute, for documents that have expired.
+        parameters: more server parameters of mongod. Here it deletes expired documents every second, and not every
+            minute.
         binary: path of the program; None looks for it with :func:`find_mongod`.
         timeout: seconds to wait until it serves, and until it ends in an orderly way.
 
@@ -99,9 +99,9 @@ class MongoServer(Server):
             self._administered = True
 
     def _make_administrator(self, user: str) -> None:
-        import pymongo  # who starts no mongod need not wait for it
+        import pymongo  # a run without a mongod need not import it
 
-        # Until there is a user, whoever comes from this machine may make the first one.
+        # While no user exists, a client on this machine may make the first one.
         with pymongo.MongoClient[dict[str, object]]("127.0.0.1", self.port, directConnection=True) as client:
             client.admin.command("createUser", user, pwd=self._password, roles=["root"])
 

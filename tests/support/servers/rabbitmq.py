@@ -1,4 +1,4 @@
-"""RabbitMQ from Debian (3.10): a node and an epmd of its own, all their files in one folder."""
+"""Launches RabbitMQ from Debian (3.10): a node and an epmd of its own, all their files in one folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RabbitServer(Server):
     Args:
         conf: more lines of rabbitmq.conf, e.g. ``["consumer_timeout = 60000"]``.
         plugins: names of plugins to enable, e.g. ``["rabbitmq_management"]``.
-        tls: what a TLS port needs: the files ``cacertfile``, ``certfile``, ``keyfile``, and other settings
+        tls: the settings of a TLS port: the files ``cacertfile``, ``certfile``, ``keyfile``, and other settings
             below ``ssl_options``, e.g. ``{"verify": "verify_peer", "fail_if_no_peer_cert": "true"}``;
             None opens no such port.
         port: TCP port of AMQP; None takes a free one.
@@ -101,7 +101,7 @@ class RabbitServer(Server):
     # --- asking and telling the running node
 
     def vhost(self, name: str = "") -> str:
-        """Make a vhost where ``guest`` may do all; return its name. ``""`` makes one up; 30 ms."""
+        """Make a vhost where ``guest`` may do all; return its name. ``""`` chooses one; 30 ms."""
         name = name or f"v{next(self._vhosts)}"
         anything = '<<".*">>'
         self.evaluate(
@@ -133,7 +133,7 @@ class RabbitServer(Server):
     def listing(
         self, what: Literal["queues", "exchanges", "bindings"], *columns: str, vhost: str = "/"
     ) -> list[dict[str, Any]]:
-        """What ``rabbitmqctl list_<what> --formatter json`` shows of a vhost, in 30 ms instead of a second."""
+        """The output of ``rabbitmqctl list_<what> --formatter json`` for a vhost, in 30 ms instead of a second."""
         answer = self.evaluate(
             "F = fun({resource, _, _, N}) -> N; ('') -> <<>>; "
             "(L) when is_list(L) -> [case X of {K, T, V} -> [K, T, V]; _ -> X end || X <- L]; (X) -> X end, "
@@ -196,7 +196,7 @@ class RabbitServer(Server):
             self._epmd = None
 
     def _start_epmd(self) -> None:
-        """The names of Erlang nodes have a daemon; ours, so that it ends with us and nobody else's knows us."""
+        """Start a daemon of our own for the names of Erlang nodes: it ends with us, and no other node is in it."""
         if self._epmd is not None and self._epmd.poll() is None:
             return
         for _ in range(5):

@@ -1,10 +1,11 @@
-"""Several Redis processes that belong together: a cluster, and a master with its replicas and sentinels."""
+"""Launches several Redis processes that belong together: a cluster, or a master with replicas and sentinels."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ __all__ = ["RedisCluster", "RedisSentinels", "Sentinel"]
 SLOTS = 16384
 
 
-class _Group:
+class _Group(ABC):
     """Servers that start and end together; a context manager."""
 
     def __init__(self, timeout: float) -> None:
@@ -47,12 +48,12 @@ class _Group:
     ) -> None:
         self.close()
 
+    @abstractmethod
     def start(self) -> None:
         """Start all, and wait until they serve together."""
-        raise NotImplementedError
 
     def close(self) -> None:
-        """End them and remove their folders. Closing twice is fine."""
+        """End them and remove their folders. A second call does nothing."""
         self._stack.close()
 
     def _start(self, servers: Sequence[Server]) -> None:
@@ -80,7 +81,7 @@ class RedisCluster(_Group):
         node_timeout: seconds until a silent node counts as dead; its replica then takes over within some 2 s.
         args: more arguments of each redis-server.
         options: what a client needs to talk to them (``username``, ``password``).
-        tls: clients and nodes speak TLS, with these certificates, and want one of whoever talks to them.
+        tls: clients and nodes speak TLS, with these certificates, and demand one of each client.
         timeout: seconds to wait until it serves.
 
     Raises:
@@ -226,7 +227,7 @@ class RedisSentinels(_Group):
         args: more arguments of each redis-server.
         password: of the servers; ``""``: none.
         sentinel_password: of the sentinels; ``""``: none.
-        tls: servers and sentinels speak TLS, with these certificates, and want one of whoever talks to them.
+        tls: servers and sentinels speak TLS, with these certificates, and demand one of each client.
         timeout: seconds to wait until they know each other.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Makes ``recordings.json``: what a Celery producer hands to its transport. ``python -m tests.bridge.record``."""
+"""Makes ``recordings.json``: what a Celery producer hands to its transport. ``python -m tests.celery.record``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main() -> None:
         app.conf.update(
             task_protocol=protocol,
             task_serializer=serializer,
-            broker_transport="tests.bridge.record:Recording",
+            broker_transport="tests.celery.record:Recording",
         )
         app.task(name="add")(_add)
         app.task(name="total")(_total)
@@ -110,6 +110,6 @@ CASES: list[tuple[str, int, str, Any]] = [
 ]
 
 if __name__ == "__main__":
-    from tests.bridge import record  # the transport is imported by its name
+    from tests.celery import record  # the transport is imported by its name
 
     record.main()

@@ -16,7 +16,7 @@ def test_beat(place: Place, key: str, tmp_path: Path) -> None:
     env = {"BEAT_STORE": place.store, "BEAT_KEY": key}
     backend = bridge_of(place.app).gear.config.backend
     with CeleryProcess(
-        *words, broker=place.url, backend=backend, env=env, app="tests.bridge.beating:app", ready="Starting"
+        *words, broker=place.url, backend=backend, env=env, app="tests.celery.beating:app", ready="Starting"
     ):
         for name, line in (("go", "(12,)"), ("celery", "(5,)")):
             eventually(lambda name=name: len(noted(place, f"{key}:{name}")) >= 2)

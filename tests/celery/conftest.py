@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     dropped = []
     for item in items:
-        if "tests/bridge" not in item.path.as_posix():
+        if "tests/celery" not in item.path.as_posix():
             continue
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="GEARMESH_CELERY=long runs it"))

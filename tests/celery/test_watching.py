@@ -51,7 +51,7 @@ def app(url: str, workers: Any) -> Iterator[Celery]:
 def celery(url: str, *words: str) -> subprocess.CompletedProcess[str]:
     """What a user types."""
     env = os.environ | {"PROJECT_BROKER": url, "C_FORCE_ROOT": "1"}
-    command = [sys.executable, "-m", "celery", "-A", "tests.bridge.project:app", *words]
+    command = [sys.executable, "-m", "celery", "-A", "tests.celery.project:app", *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class CeleryProcess:
-    """``celery -A tests.bridge.project WORDS…``; a context manager.
+    """``celery -A tests.celery.project WORDS…``; a context manager.
 
     Args:
         words: the command and its options.
@@ -39,7 +39,7 @@ class CeleryProcess:
         backend: str = "",
         ready: str = " ready.",
         env: Mapping[str, str] | None = None,
-        app: str = "tests.bridge.project:app",
+        app: str = "tests.celery.project:app",
         folder: Path = ROOT,
     ) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="celery-", suffix=".log")  # noqa: SIM115

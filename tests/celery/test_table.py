@@ -72,7 +72,7 @@ class Ends:
         env = {"CONTRACT_BROKER": self.urls[0], "CONTRACT_BACKEND": self.urls[1]}
         env |= {"CONTRACT_QUEUE": queue, "CONTRACT_GO_QUEUE": go_queue}
         return self.stack.enter_context(
-            CeleryProcess(*words, broker="", env=env, app="tests.bridge.contract:app")
+            CeleryProcess(*words, broker="", env=env, app="tests.celery.contract:app")
         )
 
     def client(self, queue: str, go_queue: str) -> CeleryClient:
