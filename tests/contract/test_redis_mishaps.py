@@ -567,15 +567,15 @@ class TestNames(Mishaps):
         held = holder.take(3)
         board = Scoreboard.post(holder.name, 2)
         board.places[1] = held[1].delivery.id
-        other.verbs.watch([queue])
+        other.verbs.reap([queue])
         assert other.verbs.pending(queue) == [], "it lives"
         board.close(keep=True)
-        other.verbs.watch([queue])
+        other.verbs.reap([queue])
         assert other.verbs.pending(queue) == bodies
         assert client.hexists(other.channel.keys(queue).consumers, holder.name), (
             "a wait of its may still be open"
         )
-        other.verbs.watch([queue])
+        other.verbs.reap([queue])
         assert holder.settle(*held) == ["lost"] * 3
         last = tap(queue, prefetch=3)
         again = last.take(3)
@@ -605,7 +605,7 @@ class TestNames(Mishaps):
         board.places[0] = held[1].delivery.id
         board.greedy = True
         board.close(keep=True)
-        tap(lease=60.0).verbs.watch([queue])
+        tap(lease=60.0).verbs.reap([queue])
         assert [m.delivery.crash_count for m in tap(queue, prefetch=2).take(2)] == [None, 1]
 
     def test_a_sign_of_life_makes_what_was_watched_void(

@@ -133,7 +133,7 @@ class TestRedisTransport(TransportContract):
         watcher = tap(lease=1.0)
 
         def silent() -> int:
-            watcher.verbs.watch([queue])
+            watcher.verbs.reap([queue])
             return int(watcher.channel.count(queue).silent)
 
         assert silent() == 0

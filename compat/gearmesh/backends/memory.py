@@ -80,12 +80,12 @@ class MemoryBackend:
         with self._store.lock:
             return [self._store.state(uuid) for uuid in uuids]
 
-    def begin_with(self, beginning: str, limit: int) -> list[str]:
+    def find_uuids(self, prefix: str, limit: int) -> list[str]:
         with self._store.lock:
             alive = (
                 uuid
                 for uuid in (*self._store.states, *self._store.groups)
-                if uuid.startswith(beginning) and (self._store.state(uuid) or self._store.group(uuid))
+                if uuid.startswith(prefix) and (self._store.state(uuid) or self._store.group(uuid))
             )
             return list(islice(alive, limit))
 

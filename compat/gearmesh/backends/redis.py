@@ -108,8 +108,8 @@ class RedisBackend:
                 result.append(None if body is None else state_from(uuid, body))
         return result
 
-    def begin_with(self, beginning: str, limit: int) -> list[str]:
-        pattern = _GLOB.sub(r"\\\g<0>", beginning) + "*"
+    def find_uuids(self, prefix: str, limit: int) -> list[str]:
+        pattern = _GLOB.sub(r"\\\g<0>", prefix) + "*"
         found: set[bytes] = set()  # SCAN may return a key twice
         for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT, _type="string"):
             found.add(key)

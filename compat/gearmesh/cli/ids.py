@@ -38,7 +38,7 @@ def _full_id(app: App, beginning: str) -> str:
     with app.reached_backend() as backend:
         if not isinstance(backend, SupportsSearch) or backend.read([beginning]) != [None]:
             return beginning
-        found = sorted(backend.begin_with(beginning, MAX_SHOWN_UUIDS + 1))
+        found = sorted(backend.find_uuids(beginning, MAX_SHOWN_UUIDS + 1))
     if beginning in found:
         return beginning
     if not found:

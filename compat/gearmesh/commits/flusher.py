@@ -140,7 +140,7 @@ class Flusher:
         drifting = self.drifting
         if drifting is None:
             return set()
-        return {i for i, commit in commits if commit.settle is not None and drifting.lost(commit.settle)}
+        return {i for i, commit in commits if commit.settle is not None and drifting.is_lost(commit.settle)}
 
     def _chord(self, commit: Commit, final: Ended | None) -> tuple[Outcome | None, bool]:
         """An outcome that ends the commit here, or None; and whether it has won its trigger."""

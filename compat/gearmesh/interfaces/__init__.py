@@ -1,0 +1,33 @@
+"""The interfaces between gearmesh's parts: values and protocols, no behaviour.
+
+A queue has three kinds of servers behind it, and each kind has one protocol. An app, a worker or a scheduler knows
+these protocols only; ``transports/``, ``backends/`` and ``locks/`` implement them, and so may a package of yours.
+
+The parts, in the order in which a task passes through them:
+
+``commit``
+    :class:`~.commit.Commit` is all that one call or one delivery changes: states, publishes, the settling, the chord.
+    :class:`~.commit.Delivery` is a message as one consumer received it, :class:`~.commit.Settle` says what becomes
+    of it, and an :data:`~.commit.Outcome` says what became of a Commit.
+``transport``
+    :class:`~.transport.Channel` is what a broker must do: carry Commits out, keep leases, list messages. kombu's own
+    interface brings the messages. The other protocols there are for what only some brokers do.
+``backend``
+    :class:`~.backend.Backend` keeps task states and group metas. The other protocols there are for what only some
+    stores do.
+``lock``
+    :class:`~.lock.Lock` lets one of several schedulers send a periodic task.
+
+Begin reading with ``commit``, then :class:`~.transport.Channel`. The contracts in :mod:`gearmesh.testing.contracts`
+test what is written here; ``commits/flusher.py`` shows how a channel and a backend work together.
+
+Rules for all implementations:
+
+- *Repeat.* After one of an object's ``connection_errors`` the caller repeats the same call, perhaps on another object
+  for the same server. Each method says what a repetition does.
+- *Time.* Lengths are seconds, moments are unix nanoseconds (``_ns``) or unix seconds. Two machines' clocks are never
+  compared where a message could be lost or doubled by it.
+- *Absence.* None means "not known" or "not there"; zero is a number.
+
+Nothing here may import a server's client, a transport, a backend or an app, and nothing here holds state.
+"""

@@ -1,8 +1,8 @@
-"""The second seam: where states and group metas live.
+"""The interface of result backends: a backend keeps task states and group metas.
 
-Any backend goes with any broker. Every method may be called from several threads at once, and
-after a fork. Connection trouble is the backend's ``connection_errors`` (a tuple of exception
-classes): the caller waits and repeats; every method here may be repeated.
+Any backend goes with any broker. All methods may be called from several threads at once, and in a forked child. If the
+server cannot be reached they raise one of the backend's ``connection_errors``; the caller waits and repeats the call,
+so each method must do no harm when it is repeated.
 """
 
 from __future__ import annotations
@@ -24,160 +24,183 @@ __all__ = [
 
 
 class Backend(Protocol):
-    """What every result backend does."""
+    """The methods that every result backend has."""
 
-    #: Seconds a state or a group meta lives after its last write (Machinery's ResultsExpireIn).
+    #: Seconds for which a state or a group meta lives after its last write (Machinery's ResultsExpireIn); 1 or more.
     expire: int
-    #: Exceptions that mean "the server could not be reached; it may be tried again".
+    #: Exceptions that mean "the server cannot be reached; repeat the call later".
     connection_errors: tuple[type[BaseException], ...]
-    #: False for ``null``: nothing can be read back, waiting is an error.
+    #: False for ``null``: nothing can be read back, and to wait for a result is an error.
     keeps: bool
 
     def write(self, states: Sequence[TaskState]) -> None:
         """Store states, in order.
 
-        PENDING is stored as it is. Every other state takes CreatedAt and TaskName from what is
-        stored where Machinery does so on this backend. RECEIVED and STARTED never replace SUCCESS
-        or FAILURE: they are dropped.
+        PENDING is stored as it is. All other states take CreatedAt and TaskName from the stored state, if Machinery
+        does so on this backend. RECEIVED and STARTED never replace SUCCESS or FAILURE: they are dropped.
+
+        Raises:
+            Unstorable: the server refuses one of the states. The others are stored, or are when they are written
+                again without it.
         """
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
-        """The states of ``uuids``, in that order; None where there is none (any more)."""
+        """Read the states of ``uuids``, in that order; None for one that does not exist or has expired."""
 
     def create_group(self, meta: GroupMeta) -> None:
-        """Store a new group's meta."""
+        """Store the meta of a new group."""
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
-        """A group's meta, or None."""
+        """Read a group's meta; None if it does not exist or has expired."""
 
     def finished(self, meta: GroupMeta) -> bool:
         """True if every member of the group is SUCCESS or FAILURE.
 
-        Costs O(1) a call amortised over a group's life, not O(members).
+        A call costs O(1), amortised over the group's life, and not O(members).
         """
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         """Take the group's chord trigger: True for exactly one ``by`` in the group's life.
 
-        The same ``by`` (a name of the delivery that triggers) gets True again, so that a
-        redelivery can finish what it began. Raises ChordBusy while another holder (Go's mutex)
-        is at it; BackendError if there is no such group.
+        Args:
+            group_uuid: the group.
+            by: names the delivery that triggers. The same ``by`` gets True again, so a redelivery can finish what it
+                began.
+
+        Raises:
+            ChordBusy: another holder, such as Go's mutex, triggers just now; repeat the call in some ms.
+            BackendError: the group does not exist.
         """
 
     def touch(self, uuids: Sequence[str]) -> None:
-        """Let states and metas live ``expire`` seconds from now, where they exist."""
+        """Let the existing ones of these states and metas live ``expire`` seconds from now."""
 
     def purge(self, uuids: Sequence[str]) -> None:
-        """Forget states and group metas."""
+        """Delete the states, the group metas and all else that is kept under ``uuids``."""
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
-        """Call ``wake(uuids)`` from a thread of the backend's when states became final.
+        """Announce tasks whose states became final: call ``wake(uuids)`` from a thread of the backend's.
 
-        Only what gearmesh workers commit is announced (Go never notifies), so it is a shortcut
-        and never the only way to learn. Returns a function that ends the watch, or None where the
-        backend cannot do it.
+        Only states that gearmesh's workers commit are announced (Go never notifies), so an announcement is a shortcut
+        that may be missed.
+
+        Returns a function that ends the watch; None if this backend announces nothing.
         """
 
     def close(self) -> None:
-        """Release connections. Closing twice is fine."""
+        """Release connections. A second call does nothing."""
 
 
 @runtime_checkable
 class CountsMembers(Protocol):
-    """What a backend does that has no list of a group's members (AMQP): it collects their final states, and counts.
+    """A backend without a list of a group's members (RabbitMQ's): it collects their final states and counts them.
 
-    The committer's order for a member that has ended: :meth:`counted`, :meth:`Backend.write`, and then :meth:`gather`
-    if it belongs to a chord, else :meth:`count`; and for the one who gathered: :meth:`gathered`,
-    :meth:`Backend.trigger`, sending the callback, :meth:`release_group`.
+    The flusher calls these methods for a member that has ended: :meth:`counted`, :meth:`Backend.write`, and then
+    :meth:`gather` if the group is a chord, else :meth:`count`. The one member that gathered goes on with
+    :meth:`gathered`, :meth:`Backend.trigger`, the callback's publish and :meth:`release_group`.
     """
 
     def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
         """True if the member's final state is in its group already.
 
-        ``again``: an earlier delivery of it may have put it there. Else nothing is asked, unless an earlier
-        :meth:`count` of this process broke off. ``members``: how many the group has; 0: it is not known. Raises
-        ChordBusy while somebody else looks, or may be about to take the states of all: nothing was done.
+        Args:
+            group_uuid: the group.
+            task_uuid: the member.
+            again: an earlier delivery of the member may have put it there. If False, the server is asked only if an
+                earlier :meth:`count` of this process broke off.
+            members: how many the group has; 0: not known.
+
+        Raises:
+            ChordBusy: another caller looks, or may be about to take the states of all. Nothing was done.
         """
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
-        """Put final states into their groups, by the groups' UUIDs."""
+        """Put final states into their groups, given as (group UUID, state)."""
 
     def gather(
         self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
     ) -> bool:
-        """Take the states of all ``members`` in hand for the member ``by``; True for one at most at a time.
+        """Claim the states of all members for the member ``by``; True for no more than one member at a time.
 
-        ``own``: its final state, if that is not counted yet: it is now, or is taken in hand with the others.
+        Args:
+            group_uuid: the group.
+            members: how many it has.
+            by: the member that ended.
+            again: an earlier delivery of ``by`` may have claimed them.
+            own: the final state of ``by``, if it is not counted yet: it is counted now, or claimed with the others.
 
-        False where some are missing, or another member has them in hand: it is not settled before the chord
-        has fired, so somebody will come again if it fails.
+        Returns False if some states are missing, or if another member has the claim. That one is not settled before
+        the chord has fired, so a redelivery of it tries again if it fails.
 
-        Raises ChordBusy where a worker of Go's may be about to take them; where they were in hand, and the server
-        has not put them back yet; and, with ``again``, where another has them in hand, which may be ``by`` itself
-        in a worker that was lost. ``own`` is counted then (or remembered): ask again soon, without it.
+        Raises:
+            ChordBusy: repeat the call soon, without ``own``, which is counted or remembered now. Either a Go worker may
+                be about to claim the group, or the states of an earlier claim are not back in the server yet, or, with
+                ``again``, another member has the claim, which may be ``by`` itself in a worker that was lost.
         """
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
-        """What ``by`` has in hand, in the members' order where it is known; None: it has nothing (any more)."""
+        """The states that ``by`` has claimed, in the members' order where it is known; None: it has no claim."""
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
-        """Give up what ``by`` has in hand: forget the group if the chord has ``fired``, else put it back."""
+        """End the claim of ``by``: delete the group if the chord has ``fired``, else put the states back."""
 
 
 @runtime_checkable
 class SupportsProgress(Protocol):
-    """What a backend may do besides: keep how far tasks say they are, out of Go's sight."""
+    """A backend that keeps progress reports of tasks, under names that Go does not read."""
 
     def report(self, bodies: Mapping[str, bytes]) -> None:
-        """Store a report for each UUID, for ``expire`` seconds, over the one before."""
+        """Store a report for each UUID in place of the one before, for ``expire`` seconds."""
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
-        """The last reports of ``uuids``, in that order; None where there is none (any more)."""
+        """Read the last reports of ``uuids``, in that order; None for one that does not exist or has expired."""
 
 
 @runtime_checkable
 class SupportsSearch(Protocol):
-    """A backend that can look up UUIDs by their first characters, for people who type them."""
+    """A backend that finds UUIDs by their first characters, for people who type them."""
 
-    def begin_with(self, beginning: str, limit: int) -> list[str]:
-        """Up to ``limit`` UUIDs of stored states and groups that begin with this text, in any order.
+    def find_uuids(self, prefix: str, limit: int) -> list[str]:
+        """List up to ``limit`` UUIDs of stored states and groups that begin with ``prefix``, in any order.
 
-        It may look at every key of the server: it blocks nobody, and takes seconds for millions of states.
+        It may read every key of the server: that takes seconds for millions of states, and blocks no other client.
         """
 
 
 @runtime_checkable
 class SupportsRevocation(Protocol):
-    """What a backend may do besides: remember which tasks are revoked, and tell workers."""
+    """A backend that keeps the UUIDs of tasks that must not run, and tells workers of them."""
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
-        """Remember these for ``seconds`` from now (or longer, if they were already), and announce it."""
+        """Revoke tasks for ``seconds`` from now, and announce it. An earlier revocation that lasts longer stays."""
 
     def revoked(self) -> dict[str, float]:
-        """All that are revoked now: UUID to seconds for which it still counts."""
+        """Read all UUIDs that are revoked now, with the seconds for which they still are."""
 
     def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
-        """Call ``wake`` with what is revoked from now on, as :meth:`revoked` tells it.
+        """Call ``wake`` with what is revoked from now on, in the form of :meth:`revoked`.
 
-        From a thread of the backend's. After the connection was lost (and at first) it is told of all that are
-        revoked, so that nothing is missed. Returns a function that ends the watch.
+        The calls come from a thread of the backend's. The first call, and the first after a lost connection, has all
+        that is revoked, so nothing is missed.
+
+        Returns a function that ends the watch.
         """
 
 
 @runtime_checkable
 class SupportsConditionalWrite(Protocol):
-    """What a backend may do besides: compare and store in one step."""
+    """A backend that compares and stores in one step."""
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
-        """Store FAILURE states as :meth:`Backend.write` does, but none over a SUCCESS, whoever stores that just now."""
+        """Store FAILURE states as :meth:`Backend.write` does, but never over a SUCCESS, even one stored meanwhile."""
 
 
 @runtime_checkable
 class SupportsClaims(Protocol):
-    """What a backend may do besides: give a name to one holder at a time."""
+    """A backend that gives a name to one holder at a time."""
 
     def claim(self, key: str, holder: str, seconds: float) -> str:
-        """Give ``key`` to ``holder`` for ``seconds`` if nobody has it; who has it now."""
+        """Give ``key`` to ``holder`` for ``seconds`` if it has no holder; return the holder that it has now."""
 
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
-        """For each (key, holder): take the key from the holder, if it is the one that has it."""
+        """Free the keys of these (key, holder) pairs; a key that another one holds stays so."""

@@ -1,10 +1,10 @@
-"""What one delivery, or one publish, changes: a value, so that it can happen all at once.
+"""Values that say what one delivery, or one call of a task, changes.
 
-A worker writes states, sends messages and acknowledges in no other way than by handing
-Commits to a transport's channel; a producer's publish is a Commit that settles nothing.
+A worker writes states, sends messages and acknowledges in one way only: it gives :class:`Commit` values to a channel,
+through a :class:`~gearmesh.commits.flusher.Flusher`. A call of a task is a Commit that settles nothing.
 
-No value here can be part of a cycle, so the garbage collector need not look at them (``gc=False``): a busy worker
-makes hundreds of thousands a second.
+No value here can be part of a reference cycle, so the garbage collector need not look at them (``gc=False``): a busy
+worker makes hundreds of thousands a second.
 """
 
 from __future__ import annotations
@@ -19,17 +19,22 @@ __all__ = ["ChordCheck", "Commit", "Delivery", "Member", "Outcome", "Publish", "
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One message as one consumer holds it.
+    """One message as one consumer received it.
 
-    ``id`` is the consumer's fetch counter, never the task's UUID: two deliveries may carry one.
-    ``redelivered`` counts the consumers that lost this message before; zero for a first delivery.
-    ``crash_count`` counts the processes that died while they ran this message and nothing else; a process that may
-    have been killed for another reason counts a quarter. Zero: a process died while it ran this message among others.
-    None: no process is known to have died while it ran this message.
-    ``overdue``: its process was killed since it ran into its hard time limit, and nobody has settled it yet.
-    ``duplicate_attempt`` is 0 normally. It is positive if the publisher does not know whether an earlier copy reached
-    the broker (``redelivered`` counts that, too), and tells how often consumers have received this possible duplicate:
-    settled ``tail`` it comes with the next number.
+    Attributes:
+        queue: the name of the queue that it came from.
+        consumer: the name under which the consumer takes messages.
+        id: a number that this consumer uses once. It is never the task's UUID: two deliveries may carry one.
+        redelivered: how many consumers lost this message before; 0 for a first delivery. Where
+            ``Channel.counts_losses`` is False, a number above 0 says only that there was one.
+        crash_count: how many processes died while they ran this message and nothing else; a process that may have
+            been killed for another reason counts a quarter. 0: a process died while it ran this message among others.
+            None: no process is known to have died while it ran this message.
+        overdue: the process that ran this message was killed because of the task's hard time limit, and the message
+            has not been settled since.
+        duplicate_attempt: 0 normally. Positive if the publisher does not know whether an earlier copy reached the
+            broker (``redelivered`` is positive then, too): it counts how often consumers have received this possible
+            duplicate. Settled ``tail``, the message returns with the next number.
     """
 
     queue: str
@@ -47,17 +52,24 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
-    """What becomes of a delivery.
+    """Decides what becomes of a delivery.
 
-    ``ack``    it is done, the message is gone;
-    ``keep``   it goes on being held; the commit happens only if it still is;
-    ``head``   put back where it was, before all others (not started, or refused);
-    ``tail``   put back behind all others, unchanged;
-    ``park``   for a name not registered here: to the tail once at once, then parked for
-               50 ms, doubling to 30 s, and after ``max_age`` seconds a dead letter; ``reason`` is
-               that name;
-    ``later``  to the tail at ``at_ns``, unix ns by the server's clock; nobody sees it until then;
-    ``dead``   kept as a dead letter with ``reason``.
+    Attributes:
+        delivery: the delivery.
+        how: one of
+
+            ``ack``    the task ended: the message is deleted;
+            ``keep``   the delivery stays unacked. The Commit happens only if it still is;
+            ``head``   the message returns to the head of its queue, in its old order among others that do;
+            ``tail``   the message returns to the tail of its queue, unchanged;
+            ``park``   this worker has not registered the task. The message goes to the tail the first time; later it
+            is parked, for 50 ms at first and twice as long each time, up to 30 s. It is dead-lettered once ``max_age``
+            is over;
+            ``later``  the message is parked until ``at_ns``, then it goes to the tail;
+            ``dead``   the message is dead-lettered.
+        reason: for ``dead`` the reason to keep with the dead letter; for ``park`` the name of the task.
+        max_age: for ``park`` the seconds from the first such settling to the dead letter.
+        at_ns: for ``later`` unix nanoseconds by the server's clock; a moment in the past means at once.
     """
 
     delivery: Delivery
@@ -68,7 +80,14 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """A message to send: ``body`` bytes to ``queue``, not before ``eta_ns`` (unix ns; 0: now)."""
+    """A message to send.
+
+    Attributes:
+        queue: the name of the queue, on RabbitMQ the routing key.
+        body: the bytes of the signature.
+        eta_ns: unix nanoseconds before which no consumer gets it; 0, or a moment in the past: at once.
+        priority: from 0; a higher one goes first where the broker has priorities.
+    """
 
     queue: str
     body: bytes
@@ -77,16 +96,26 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChordCheck(msgspec.Struct, frozen=True, gc=False):
-    """The commit belongs to a chord's member: after its states are written, look at the group."""
+    """Asks a Commit of a chord's member to check, after its states are written, if the group is complete.
+
+    Attributes:
+        group_uuid: the group.
+        count: how many members the group has.
+    """
 
     group_uuid: str
     count: int
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """The commit's first state is the final one of a member of this group: for backends that count those.
+    """Says that the first state of a Commit is the final state of a group's member.
 
-    ``again``: an earlier delivery of it may have been counted.
+    Only a backend that :class:`~gearmesh.interfaces.backend.CountsMembers` uses it.
+
+    Attributes:
+        group_uuid: the group.
+        task_uuid: the member.
+        again: an earlier delivery of this message may have counted the member.
     """
 
     group_uuid: str
@@ -95,9 +124,14 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False):
-    """Fires a chord: ``states`` are written and ``publishes`` sent only by who wins the group's trigger.
+    """Fires a chord: the one Commit that wins the group's trigger writes ``states`` and sends ``publishes``.
 
-    ``by`` names the winner in a way that a redelivery of the same message repeats (the member's UUID).
+    Attributes:
+        group_uuid: the group.
+        by: the name of the one that tries. A redelivery of the same message has the same name (the member's UUID), so
+            it wins again.
+        states: the callback's states.
+        publishes: the callback's message.
     """
 
     group_uuid: str
@@ -107,16 +141,23 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Everything one delivery (or one publish) changes.
+    """All that one delivery, or one call, changes.
 
-    Order where it cannot be atomic: ``states``, then ``publishes``, then ``settle``.
+    A channel that has enlisted the backend does all of it in one step or none of it. In other cases the flusher
+    writes ``states`` first, then the channel sends ``publishes``, then it carries ``settle`` out.
 
-    ``member``: the group that the first of ``states`` belongs to, if it is final.
-    ``chord``: check the group after writing the states. A complete group answers ``complete`` and sends and
-    settles nothing: the caller then commits the same again with ``trigger`` in place of ``chord``.
-    ``trigger``: fire the chord, once among all who try; everything else in the Commit happens in any case.
-    ``again``: the task had ended before; what is sent now may have been sent then.
-    ``fresh``: a result that is stored of what is to be PENDING is one of last time, under the same UUID.
+    Attributes:
+        states: task states to write, in order.
+        publishes: messages to send, in order.
+        settle: what becomes of the delivery; None: nothing is settled.
+        member: the group that the first of ``states`` belongs to, if that is final; None: no group.
+        chord: the group to check once ``states`` are written; None: no chord. If it is complete the outcome is
+            ``complete`` and nothing is sent or settled: the caller commits again with ``trigger`` in place of
+            ``chord``.
+        trigger: the chord to fire; None: no chord. All else in the Commit happens whether it wins the trigger or not.
+        again: the task had ended before, so what is sent now may have been sent then.
+        fresh: a stored final state of a task that is to be PENDING is left over from an earlier run under the same
+            UUID.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -130,19 +171,25 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 Outcome = Literal["done", "lost", "complete", "retry_all", "retry_unwritten", "expired"]
-"""What became of a Commit.
+"""Says what became of a Commit.
 
-``done``      everything happened (now, or in an earlier attempt whose reply was lost);
-``lost``      the lease was gone, nothing happened;
-``complete``  written but not settled: the chord's group is complete, trigger it;
-``retry_all`` not done: another worker has the chord's trigger or its group in hand, commit it again in a few ms;
-``retry_unwritten`` the same, but its states are written: commit the rest again;
-``expired``   done, and what was to be parked is a dead letter, since it was older than ``max_age``.
+``done``             everything happened, now or in an earlier attempt whose reply was lost;
+``lost``             the delivery was lost to its consumer, so nothing happened;
+``complete``         the states are written, and the chord's group is complete: commit again with a ``trigger``;
+``retry_all``        nothing happened, because another worker has the chord's trigger or its group: commit again after
+                     some ms;
+``retry_unwritten``  as ``retry_all``, but the states are written: commit again without them;
+``expired``          everything happened, and the message to park is a dead letter: it was older than ``max_age``.
 """
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
-    """Makes a repeated publish happen once: ``producer`` is unique, ``seq`` grows by one a batch."""
+    """Makes a repeated batch of Commits happen once.
+
+    Attributes:
+        producer: a name that only this producer has.
+        seq: the number of the batch; it grows by one a batch.
+    """
 
     producer: str
     seq: int

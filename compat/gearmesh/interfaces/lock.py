@@ -1,8 +1,8 @@
-"""The third seam: which of several schedulers fires what is due.
+"""The interface of locks: a lock lets one of several schedulers send a periodic task.
 
-Every method may be called from several threads at once, and after a fork. Connection trouble is
-the lock's ``connection_errors`` (a tuple of exception classes): the caller waits and repeats; every
-method here may be repeated.
+All methods may be called from several threads at once, and in a forked child. If the server cannot be reached they
+raise one of the lock's ``connection_errors``; the caller waits and repeats the call, so each method must do no harm
+when it is repeated.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ __all__ = ["Claim", "Lock"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Somebody wants to fire what is due. All moments are unix nanoseconds.
+    """One scheduler's request to send one firing. All moments are unix nanoseconds.
 
     Attributes:
-        key: of the lock, see :func:`gearmesh.wire.names.periodic_lock`.
-        holder: who wants it: a name of this firing by one scheduler; the same when it asks again.
-        due_ns: when it was due.
-        next_ns: when it is due again.
-        now_ns: what the scheduler's clock shows now.
-        keep: seconds for which it is remembered that this was fired; above 0.
+        key: the lock's key, see :func:`gearmesh.wire.names.periodic_lock`.
+        holder: names this firing by this scheduler; a repeated claim has the same name.
+        due_ns: when the firing is due.
+        next_ns: when the periodic task is due again.
+        now_ns: the time by the scheduler's clock.
+        keep: seconds for which the lock remembers that this was fired; above 0.
     """
 
     key: str
@@ -35,48 +35,53 @@ class Claim:
 
     @property
     def value(self) -> str:
-        """What Machinery writes under the key: until when nobody else fires."""
+        """The text that Machinery stores under the key: the moment until which no other scheduler fires."""
         return str(self.next_ns - 1)  # Go: so that the next firing never meets it
 
     @property
     def late(self) -> bool:
-        """It is due again by now: Machinery's key is about that one and says nothing about this one."""
+        """True if the task is due again by now. Machinery's key is about that firing then, and not about this one."""
         return self.now_ns >= self.next_ns
 
     @property
     def lasts_ms(self) -> int:
-        """Milliseconds for which Machinery's key lives."""
+        """Milliseconds for which Machinery's key lives; 1 or more."""
         return max(1, (self.next_ns - self.now_ns) // 1_000_000)
 
     @property
     def keep_ms(self) -> int:
+        """Milliseconds for which the lock remembers this firing; not less than :attr:`lasts_ms`."""
         return max(1, int(self.keep * 1000), self.lasts_ms)
 
 
 class Lock(Protocol):
-    """What every lock does."""
+    """The methods that every lock has."""
 
-    #: Exceptions that mean "the server could not be reached; it may be tried again".
+    #: Exceptions that mean "the server cannot be reached; repeat the call later".
     connection_errors: tuple[type[BaseException], ...]
-    #: False if nothing is known any more once this object is gone.
+    #: False if all that the lock knows ends with this object.
     keeps: bool
 
     def take(self, claim: Claim) -> bool:
         """Take the right to fire: True for one holder, and for that one again if it repeats the claim.
 
-        In its time a firing is refused while the key holds a moment that is not before ``due_ns``, for then this one
-        or a later one was fired; else the key is replaced. A late one (:attr:`Claim.late`) is refused if it, or a later
-        one, is known to have been fired; Machinery's key stays as it is.
+        A firing that is in time is refused while the key holds a moment not before ``due_ns``, since this firing or a
+        later one was sent then; else the key is replaced. A late one (:attr:`Claim.late`) is refused if this firing or
+        a later one is known to have been sent; Machinery's key stays as it is.
 
         Raises:
-            LockError: the key holds something that no scheduler has written.
+            LockError: the key holds a value that no scheduler writes.
         """
 
     def fired(self, key: str) -> int | None:
-        """When that was due which was fired last; None: not known (any more)."""
+        """The moment (unix ns) at which the last firing that was sent was due; None: not known, or forgotten.
+
+        Raises:
+            LockError: the key holds a value that no scheduler writes.
+        """
 
     def begin(self, key: str, at_ns: int, keep: float) -> int:
-        """:meth:`fired`; where nothing is known, remember ``at_ns`` for ``keep`` seconds, as if that had been fired."""
+        """As :meth:`fired`; if that is None, remember ``at_ns`` for ``keep`` seconds as if it had been fired."""
 
     def close(self) -> None:
-        """Release connections. What is locked stays so. Closing twice is fine."""
+        """Release connections; locked keys stay locked. A second call does nothing."""

@@ -1,8 +1,8 @@
-"""The first seam: what a transport's channel offers beyond kombu's own interface.
+"""The interface of transports: the verbs that a gearmesh channel has beyond kombu's own.
 
-A transport is a kombu transport; ``kombu.Connection``, ``Consumer`` and ``Producer`` reach it.
-The verbs here are extra methods of its channels. A channel belongs to one thread; only
-:meth:`Channel.wake` may be called from another.
+A transport is a kombu transport, so ``kombu.Connection``, ``Consumer`` and ``Producer`` work with it. kombu's interface
+brings messages to a consumer's callback; all else that gearmesh does with a broker are the methods of
+:class:`Channel`. A channel belongs to one thread; only :meth:`Channel.wake` may be called from another.
 """
 
 from __future__ import annotations
@@ -20,19 +20,33 @@ __all__ = [
     "DeadLetter",
     "DelayedMessage",
     "DeletedCallback",
+    "ParkedMessage",
     "QueueCounts",
     "RateRequest",
     "RedeliversOnDisconnect",
     "SupportsInspection",
+    "SupportsParkedListing",
     "SupportsStreaming",
 ]
 
-#: Content type of a kombu message whose body is a Machinery signature, sent and read raw.
+#: Content type of a kombu message whose body is a Machinery signature, sent and read as raw bytes.
 SIGNATURE_CONTENT_TYPE = "application/x-machinery"
+
+#: Takes the bytes of messages that were deleted.
+DeletedCallback = Callable[[list[bytes]], None]
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message set apart for good. Times are unix seconds by the server's clock."""
+    """A message that is kept with a reason and does not run again unless an operator says so.
+
+    Attributes:
+        queue: the queue that it was taken from.
+        body: the original bytes.
+        reason: why it was dead-lettered the last time.
+        count: how often these bytes were dead-lettered; 1 or more.
+        first: unix seconds of the first time, by the server's clock.
+        last: unix seconds of the last time, by the server's clock.
+    """
 
     queue: str
     body: bytes
@@ -43,30 +57,34 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """The SHA-1 of its bytes: the same bytes dead twice are one dead letter."""
+        """The SHA-1 of the bytes, in hex: the same bytes dead-lettered twice are one dead letter."""
         return hashlib.sha1(self.body, usedforsecurity=False).hexdigest()
 
 
 class DelayedMessage(msgspec.Struct, frozen=True):
-    """A message waiting for its time: original bytes, and the unix nanoseconds it is due at."""
+    """A message that waits until its ETA.
+
+    Attributes:
+        body: the original bytes.
+        eta_ns: unix nanoseconds at which it is due.
+    """
 
     body: bytes
     eta_ns: int
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many messages of a queue are where; None where the broker does not tell.
+    """Counts the messages of a queue by place; None where the broker does not tell.
 
     Attributes:
         queue: its name.
         pending: messages that wait.
-        held: messages that consumers have and have not settled.
-        aside: parked messages, which return to the queue by themselves.
+        held: unacked deliveries.
+        aside: parked messages.
         dead: dead letters.
-        consumers: consumers that are alive, as far as it is known. Only those that the broker knows of: a Go worker on
-            Redis is not among them.
-        silent: consumers that have missed heartbeats, or whose process is known to be dead. They are forgotten after a
-            lease.
+        consumers: consumers that live, as far as the broker knows. On Redis a Go worker is not among them.
+        silent: consumers that have missed heartbeats, or whose process is known to be dead. The reaper removes them
+            after a lease.
     """
 
     queue: str
@@ -79,14 +97,14 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParkedMessage(msgspec.Struct, frozen=True):
-    """A message that no worker may start yet: its task is registered in none that got it, or has reached its rate.
+    """A parked message: no worker that got it has registered its task, or the task's rate is used up.
 
     Attributes:
         body: the original bytes.
-        until: unix time at which it returns to its queue; None: it has returned, and waits there for a worker.
-        since: unix time at which a worker that has not registered its task first got it; None: it waits because of
-            its task's rate.
-        latest: ``until`` is the latest possible time; the broker tells no exact one.
+        until: unix seconds at which it returns to its queue; None: it has returned, and waits for a worker there.
+        since: unix seconds at which a worker that has not registered its task first got it; None: its task's rate is
+            used up.
+        latest: True if ``until`` is only the latest possible time, since the broker tells no exact one.
     """
 
     body: bytes
@@ -96,7 +114,14 @@ class ParkedMessage(msgspec.Struct, frozen=True):
 
 
 class RateRequest(NamedTuple):
-    """A delivery whose task may run once in ``pause`` seconds, over all workers."""
+    """Asks for a moment at which the task of a delivery may run.
+
+    Attributes:
+        queue: the queue of the delivery; each queue has rates of its own.
+        task: the task's name.
+        pause: seconds between two runs of the task, over all workers; above 0.
+        body: the bytes of the message; they identify its reservation.
+    """
 
     queue: str
     task: str
@@ -105,49 +130,59 @@ class RateRequest(NamedTuple):
 
 
 class Channel(Protocol):
-    """The batch verbs of a gearmesh channel.
+    """The verbs that a channel of every transport has.
 
-    Messages delivered through kombu carry ``message.delivery``, a
-    :class:`~gearmesh.interfaces.commit.Delivery`, and ``message.body``, the original bytes.
+    Messages that kombu delivers carry ``message.delivery``, a :class:`~gearmesh.interfaces.commit.Delivery`, and
+    ``message.body``, the original bytes. All methods raise the transport's ``connection_errors`` if the broker cannot
+    be reached; all but :meth:`wake` may then be called again.
     """
 
-    #: The name this channel consumes under; unique to one incarnation of one process.
+    #: The name under which this channel takes messages; only one run of one process ever uses it.
     consumer: str
-    #: False: the broker says only that a message was delivered before, not how often it was lost.
+    #: False: the broker tells only that a message was redelivered, not how many consumers lost it.
     counts_losses: bool
-    #: False: :meth:`delayed` may refuse, since the broker alone knows what is delayed.
+    #: False: :meth:`delayed` may raise GearmeshError, since the broker does not list delayed messages.
     lists_delayed: bool
-    #: Dead letters that one call of :meth:`take_dead` should take: many where each call reads all of them.
+    #: How many dead letters one call of :meth:`take_dead` should take: many where each call reads all of them.
     dead_batch: int
 
     def enlist(self, backend: Any) -> bool:
-        """True if states of ``backend`` can be written by :meth:`commit` in the same step.
+        """Enlist a backend: True if :meth:`commit` can write its states in the same step.
 
-        From then on this channel's commits write their states, check and trigger chords themselves.
-        A channel that answered False ignores ``states``, ``chord`` and ``trigger``.
+        From then on this channel's commits write states, check chords and trigger them. A channel that returned
+        False, or was never asked, ignores ``states``, ``chord`` and ``trigger``.
         """
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        """Carry out Commits in order; one outcome each.
+        """Carry Commits out, in order.
 
-        Raises the transport's ``connection_errors`` when the outcome is unknown: repeat the same
-        call (with the same ``token``), on this channel or another, and it happens once.
+        Args:
+            commits: any number, none included.
+            token: makes a repeated publish happen once; None: a repetition publishes again.
+
+        Returns one outcome for each Commit.
+
+        Raises the transport's ``connection_errors`` if the outcome is not known: repeat the same call, with the same
+        ``token``, on this channel or another.
         """
 
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
-        """Say that ``consumer`` lives. May be called by another process than the consumer's.
+        """Show that ``consumer`` lives; a process other than the consumer's may do that for it.
 
-        Of one that consumes nothing (not yet, or no longer) it says nothing.
+        Has no effect for a consumer that is not consuming from these queues.
         """
 
-    def watch(self, queues: Sequence[str]) -> float:
-        """Put back what consumers held that have been silent for a lease; seconds until the next look, inf: never.
+    def reap(self, queues: Sequence[str]) -> float:
+        """Recover the deliveries of consumers that sent no heartbeat for a lease.
 
-        For who does not consume: consuming channels watch anyway. A silence is counted from the first call on.
+        For channels that do not consume; consuming channels reap on their own. Silence is measured from the first
+        call, by the clock of this process.
+
+        Returns the seconds until the next call may find a dead consumer; infinity: this broker finds them itself.
         """
 
     def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
-        """What ``consumer`` holds, with the original bytes; nothing changes."""
+        """List the unacked deliveries of ``consumer``, with the original bytes; changes nothing."""
 
     def recover(
         self,
@@ -158,61 +193,81 @@ class Channel(Protocol):
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        """Put back, at the head, all that a consumer known to be dead held; how many there were.
+        """Return all unacked deliveries of a dead consumer to the heads of their queues.
 
-        ``crashed``: the process died, so count it against the messages (``Delivery.redelivered`` of the next
-        delivery). ``running``: the ids of those that ran when it died, which are isolated from now on
-        (``Delivery.isolate``); None: not known. ``certain``: one of them brought it down. If not, or if they are not
-        known, only those that were lost twice are isolated, and a death while one ran alone counts a quarter.
+        Args:
+            consumer: the consumer. If it lives after all, its later Commits are ``lost``.
+            queues: the queues to look at.
+            crashed: the process died, so the loss counts against the messages (``Delivery.redelivered``).
+            running: ids of the deliveries that ran when it died: these messages are isolated from now on
+                (``Delivery.isolate``). None: not known.
+            certain: one of these brought the process down. If not, or if ``running`` is None, only messages that were
+                lost twice are isolated, and a death while one ran alone counts a quarter.
+
+        Returns how many deliveries there were. A repetition finds none.
         """
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
-        """The first ``limit`` waiting messages of ``queue``, in order, without taking them."""
+        """Read the first ``limit`` waiting messages of ``queue``, in order, without taking them."""
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
-        """The first ``limit`` delayed messages, soonest first."""
+        """Read the first ``limit`` delayed messages, the soonest first.
+
+        Raises:
+            GearmeshError: the broker does not list them (``lists_delayed`` is False).
+        """
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
-        """The dead letters of ``queue``, oldest first."""
+        """Read the first ``limit`` dead letters of ``queue``, the oldest first."""
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
-        """For each: 0, it may run now; else the unix ns of a moment reserved for it.
+        """Reserve a moment for each of several deliveries whose tasks have a rate.
 
-        What comes back with the same bytes at its moment is admitted then.
+        Returns for each 0 if its task may run now; else the unix nanoseconds of the reserved moment. A message that
+        returns with the same bytes at that moment, or later, gets 0 then.
         """
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
-        """Remove dead letters of ``queue`` by their ids; how many there were.
+        """Remove dead letters of ``queue``.
 
-        ``retry``: they go to the tail of the queue, each once among all who try.
+        Args:
+            queue: the queue.
+            ids: of the dead letters; those that are not there are passed over.
+            retry: put their messages at the tail of the queue, each once even if several processes try.
+
+        Returns how many were removed.
         """
 
     def wake(self) -> None:
-        """End a ``drain_events`` that waits in another thread (it raises ``socket.timeout``)."""
+        """End a ``drain_events`` that waits in another thread; it raises ``TimeoutError`` there."""
 
 
 @runtime_checkable
 class RedeliversOnDisconnect(Protocol):
-    """What a channel offers besides, where a delivery is lost with the connection that brought it.
+    """A channel whose broker gives an unacked delivery to another consumer when the connection ends (RabbitMQ).
 
-    There a commit that is repeated on a new connection settles nothing: the delivery comes again, perhaps to another.
+    There a Commit that is repeated on a new connection settles nothing: the message is redelivered, perhaps to another
+    consumer.
     """
 
-    def lost(self, settle: Settle) -> bool:
-        """True if the delivery is known to be somebody else's by now. Then nothing of it is ours any more."""
+    def is_lost(self, settle: Settle) -> bool:
+        """True if the delivery is known to be lost, so nothing of its Commit may be written."""
 
     def commit(
         self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
     ) -> list[Outcome]:
-        """As :meth:`Channel.commit`. ``again``: what is published may have been before, and is to be marked so."""
+        """As :meth:`Channel.commit`. ``again``: an earlier attempt may have published; mark possible duplicates."""
 
-    def expire(self, ids: Iterable[int]) -> None:
-        """Note down that a process was killed for these deliveries: who gets one next finds it overdue."""
+    def mark_overdue(self, ids: Iterable[int]) -> None:
+        """Record that a process was killed because of these deliveries' hard time limits.
+
+        The next delivery of each message has ``Delivery.overdue``.
+        """
 
 
 @runtime_checkable
 class SupportsStreaming(Protocol):
-    """What a channel offers besides, where what was sent is confirmed some time later."""
+    """A channel that sends the next publishes before the broker has confirmed the earlier ones (RabbitMQ)."""
 
     def stream(
         self,
@@ -222,53 +277,59 @@ class SupportsStreaming(Protocol):
         *,
         again: bool = False,
     ) -> None:
-        """Carry out Commits that settle nothing, as :meth:`Channel.commit` does; one batch in several chunks.
+        """Carry out one batch of Commits that settle nothing, in several chunks.
 
         Args:
-            chunks: the next one is asked for, and sent, while the broker has those before still to confirm. What it
-                raises comes when these are.
-            token: of the whole batch. It may be repeated under it with other chunks of the same Commits.
-            taken: told, when this ends or raises, how many of the first Commits the broker is known to have taken.
-                Each of them publishes one message.
-            again: this is a repetition. What is not known to have been taken is sent so that its receiver can tell.
+            chunks: parts of the batch. The channel asks for the next one, and sends it, while confirms of the earlier
+                ones are still to come. An error that the iterable raises is raised once these are confirmed.
+            token: of the whole batch. The batch may be repeated under it, also cut into other chunks.
+            taken: called when the stream ends or raises, with the number of leading Commits that the broker has
+                confirmed. Each of them publishes one message.
+            again: this is a repetition: messages that are not known to be confirmed are marked as possible duplicates.
+
+        Raises the transport's ``connection_errors``, after ``taken`` was called.
         """
-
-
-#: Takes messages that were deleted.
-DeletedCallback = Callable[[list[bytes]], None]
 
 
 @runtime_checkable
 class SupportsParkedListing(Protocol):
-    """A channel that can list parked messages."""
+    """A channel that lists parked messages."""
 
     def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
-        """The first ``limit`` parked messages of ``queue``: those that return first at the front. Changes nothing.
+        """Read the first ``limit`` parked messages of ``queue``, those that return first at the front.
 
-        Behind them come those that have returned to the queue, as far as the channel can tell them from others.
+        Behind them come messages that have returned and wait in the queue, as far as the channel can tell them from
+        others. Changes nothing.
         """
 
 
 @runtime_checkable
 class SupportsInspection(Protocol):
-    """What a channel may do besides, for people: count what is in queues, and empty them."""
+    """A channel that counts the messages of queues and purges them, for people."""
 
     def queues(self) -> list[str]:
-        """The queues that have messages, dead letters or consumers, by name.
+        """List the queues that have messages, dead letters or consumers, sorted by name.
 
         Raises:
-            GearmeshError: the broker does not list its queues; they have to be named.
+            GearmeshError: the broker does not list its queues, so they have to be named.
         """
 
     def count(self, queue: str) -> QueueCounts:
-        """How many messages of ``queue`` are where. Changes nothing; a queue that is not there has none."""
+        """Count the messages of ``queue`` by place. Changes nothing; a queue that does not exist has none."""
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Delete what waits in ``queue`` or is parked; how many there were. What consumers hold stays theirs.
+        """Delete the waiting and the parked messages of ``queue``; unacked deliveries stay.
 
         Args:
-            gone: takes the messages that were deleted, in batches. None: they are not read, which is much faster.
+            queue: the queue.
+            gone: takes the deleted messages, in batches. None: they are not read, which is much faster.
+
+        Returns how many messages were deleted.
         """
 
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Delete the delayed messages for ``queue``; how many there were. ``gone``: see :meth:`purge`."""
+        """Delete the delayed messages for ``queue``; see :meth:`purge`.
+
+        Raises:
+            GearmeshError: the broker does not list delayed messages.
+        """

@@ -136,7 +136,7 @@ class Heartbeater:
                     self._beat()
                 self._settle()
                 if time.monotonic() >= next_look:
-                    next_look = time.monotonic() + self._channel.watch(self._queues)
+                    next_look = time.monotonic() + self._channel.reap(self._queues)
                 self.reached = True
                 pauses.reset()
                 self._wake.wait(max(0.0, min(next_beat, next_look) - time.monotonic()))
@@ -211,7 +211,7 @@ class Heartbeater:
         if isinstance(
             self._channel, RedeliversOnDisconnect
         ):  # the broker has put it back already: who gets it settles it
-            self._channel.expire([number for number in death.overdue if number not in held])
+            self._channel.mark_overdue([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:
         sig = decode(body)

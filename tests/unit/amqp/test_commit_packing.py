@@ -584,7 +584,7 @@ def test_a_delivery_that_is_not_held_settles_and_sends_nothing(engine: Engine, b
     commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
     other = Commit(publishes=(Publish("mail", b"2"),))
     engine.ledger.forget(held.delivery.id)
-    assert engine.lost(cast(Settle, commit.settle))
+    assert engine.is_lost(cast(Settle, commit.settle))
     assert engine.commit([commit, other]) == ["lost", "done"]
     assert [item.body for item in broker.published] == [b"2"], "the others of the same call happen"
     assert broker.of("frames") == []
@@ -592,7 +592,7 @@ def test_a_delivery_that_is_not_held_settles_and_sends_nothing(engine: Engine, b
 
 def test_a_delivery_is_settled_once_in_a_call(engine: Engine, broker: Broker) -> None:
     held = engine.deliver()
-    assert not engine.lost(Settle(held.delivery))
+    assert not engine.is_lost(Settle(held.delivery))
     assert engine.commit([settle(held), settle(held), settle(held, "keep")]) == ["done", "lost", "lost"]
     assert len(broker.settlements) == 1
 

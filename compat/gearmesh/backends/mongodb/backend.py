@@ -86,11 +86,11 @@ class MongoBackend:
         found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
         return [state_of(found[uuid]) if uuid in found else None for uuid in uuids]
 
-    def begin_with(self, beginning: str, limit: int) -> list[str]:
+    def find_uuids(self, prefix: str, limit: int) -> list[str]:
         found: list[str] = []
         with asking():
             for name in (MONGO_TASKS, MONGO_GROUPS):
-                where = {"_id": {"$gte": beginning, "$lt": beginning + LAST_CHARACTER}}
+                where = {"_id": {"$gte": prefix, "$lt": prefix + LAST_CHARACTER}}
                 found += [row["_id"] for row in self._table(name).find(where, {"_id": 1}).limit(limit)]
         return found[:limit]
 

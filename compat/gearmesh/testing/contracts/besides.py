@@ -149,14 +149,14 @@ class Besides(BackendFixtures):
         tasks = [f"{uuid}_a1", f"{uuid}_a2", f"{uuid}_b*[?\\]"]
         backend.write([make_state(task) for task in tasks])
         backend.create_group(GroupMeta(GroupUUID=f"{uuid}_group", TaskUUIDs=tuple(tasks), CreatedAt=CREATED))
-        assert sorted(searching.begin_with(f"{uuid}_a", 10)) == tasks[:2]
-        assert len(searching.begin_with(f"{uuid}_a", 1)) == 1
-        assert len(searching.begin_with(uuid, 10)) == 4
-        assert searching.begin_with(tasks[2], 10) == [tasks[2]]
+        assert sorted(searching.find_uuids(f"{uuid}_a", 10)) == tasks[:2]
+        assert len(searching.find_uuids(f"{uuid}_a", 1)) == 1
+        assert len(searching.find_uuids(uuid, 10)) == 4
+        assert searching.find_uuids(tasks[2], 10) == [tasks[2]]
         for none in (f"{uuid}_*", f"{uuid}_c", f"{uuid}_[ab]"):
-            assert searching.begin_with(none, 10) == []
+            assert searching.find_uuids(none, 10) == []
         backend.purge([tasks[0]])
-        assert searching.begin_with(f"{uuid}_a", 10) == [tasks[1]]
+        assert searching.find_uuids(f"{uuid}_a", 10) == [tasks[1]]
 
     def test_a_claim_has_one_holder(self, backend: Backend, open_backend: OpenBackend, uuid: str) -> None:
         other = open_backend()

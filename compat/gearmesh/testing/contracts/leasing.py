@@ -37,7 +37,7 @@ class Leasing(TransportFixtures):
         began = time.monotonic()
         while watcher.verbs.pending(queue) != bodies:
             assert time.monotonic() - began < 20
-            time.sleep(min(watcher.verbs.watch([queue]), LEASE / 5))
+            time.sleep(min(watcher.verbs.reap([queue]), LEASE / 5))
         assert time.monotonic() - began >= LEASE * 0.95, "not before a whole lease was watched"
 
     def test_reaped_messages_go_before_the_waiting(self, tap: OpenTap, queue: str) -> None:

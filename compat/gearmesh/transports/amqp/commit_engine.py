@@ -68,7 +68,7 @@ class CommitEngine:
     def enlist(self, backend: Any) -> bool:
         return False
 
-    def lost(self, settle: Settle) -> bool:
+    def is_lost(self, settle: Settle) -> bool:
         """True if RabbitMQ has, or gives, the delivery to somebody else. Then nothing of it is ours any more."""
         return self._held(settle, set()) is None
 

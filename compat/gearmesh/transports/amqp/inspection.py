@@ -59,7 +59,7 @@ class Inspector(QueueInventory):
         """Within this process. RabbitMQ itself watches over connections, and knows when a process is gone."""
         UNACKED_BY_CONSUMER.get(consumer).alive_at = time.monotonic()
 
-    def watch(self, queues: Iterable[str]) -> float:
+    def reap(self, queues: Iterable[str]) -> float:
         """Never: RabbitMQ puts back what a lost connection held."""
         return float("inf")
 
@@ -111,7 +111,7 @@ class Inspector(QueueInventory):
                 ledger.lingering.remove(link)
         return len(found)
 
-    def expire(self, ids: Iterable[int]) -> None:
+    def mark_overdue(self, ids: Iterable[int]) -> None:
         """Note down that a process was killed for these: who gets one next finds it overdue."""
         with self.link.lock:
             for id in ids:

@@ -139,7 +139,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
         return self.broker.commit(commits, token, self._states)
 
-    def watch(self, queues: Sequence[str]) -> float:
+    def reap(self, queues: Sequence[str]) -> float:
         return self._reaper.reap(queues, time.monotonic())
 
     def wake(self) -> None:

@@ -306,7 +306,7 @@ class Channel(Fetcher, ConnectionMixin):
                     self.ledger.set_aside()
         return outcomes
 
-    def watch(self, queues: Sequence[str]) -> float:
+    def reap(self, queues: Sequence[str]) -> float:
         return self._watch.look(queues)
 
     def put_back_all(self) -> int:
