@@ -1,1 +1,30 @@
-"""The first seam: where messages wait. Each transport is a kombu transport; see :mod:`.base`."""
+"""Transports: how gearmesh sends messages to a broker, gets them, and settles them.
+
+A transport is a kombu transport whose channels have the verbs of :class:`gearmesh.interfaces.transport.Channel`. An
+app's publisher and a worker use nothing of a transport but kombu's interface and these verbs.
+
+The parts, in the order in which a connection is made and a message passes:
+
+``registry``
+    Makes a kombu connection from a broker URL or from an app's settings. A package of yours adds a scheme here by an
+    entry point in the group ``gearmesh.transports``.
+``single_attempt``
+    The connection itself. It tries each of several brokers once and raises, where kombu would sleep and repeat.
+``redis``, ``amqp``, ``memory``
+    One package for each kind of broker: its transport, its channel and their parts.
+``queue_order``
+    Says from which of several queues a channel takes next.
+``unacked``
+    Records the deliveries that a consumer has not settled. It outlives channels, so a worker that reconnects goes on.
+``rate_limit``
+    Reserves moments for tasks with a rate, on brokers that cannot count for all workers.
+
+Begin reading with ``memory``, which is the smallest complete transport, and its package's map.
+
+A transport must never:
+
+- settle a message, or send what a Commit sends, outside of ``commit``;
+- import an app, a worker or a result backend; ``enlist`` asks a backend for what the channel needs;
+- wait without a bound that its caller has given, or sleep between attempts: the callers have their own backoff;
+- write a password into a log or an error.
+"""

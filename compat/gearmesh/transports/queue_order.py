@@ -1,4 +1,4 @@
-"""In which order a consumer of several queues takes from them."""
+"""The order in which a consumer of several queues takes from them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from gearmesh.errors import ConfigError
 
 __all__ = ["QueueOrder", "QueuePicker", "picker_of"]
 
-#: ``"fair"``: each in turn; ``"strict"``: the first as long as it has messages; or a weight for each queue.
+#: ``"fair"``: equal turns; ``"strict"``: the first queue as long as it has messages, then the next; or a weight of 1 to
+#: 1000 for each queue, 1 for those without one.
 QueueOrder = Literal["fair", "strict"] | Mapping[str, int]
 
 
 class QueuePicker:
-    """Whose turn it is, and how much each may take in a turn.
+    """Orders the queues of each turn, and bounds how many messages each may give in it.
 
-    Smooth weighted round robin: over any stretch of turns each queue comes first in proportion to its weight, spread
-    out evenly. Equal weights are a plain rotation.
+    This is smooth weighted round robin: over any stretch of turns each queue comes first in proportion to its weight,
+    spread out evenly. Equal weights are a plain rotation.
+
+    Args:
+        weights: weight by queue; a queue without one has weight 1.
     """
 
     def __init__(self, weights: Mapping[str, int]) -> None:
@@ -25,9 +29,13 @@ class QueuePicker:
         self._credit: dict[str, int] = {}
 
     def turn(self, queues: Sequence[str], credit: int) -> list[tuple[str, int]]:
-        """Queues in the order of this turn, each with how many messages it may give.
+        """Begin a turn: return the queues in its order, each with the number of messages that it may give.
 
-        Together that is at least ``credit``, so the caller counts down what is left.
+        The numbers add up to ``credit`` or more, so the caller counts down what is left of it.
+
+        Args:
+            queues: the queues to choose from.
+            credit: how many messages the caller has room for.
         """
         weight = {queue: self._weights.get(queue, 1) for queue in queues}
         total = sum(weight.values())
@@ -39,7 +47,7 @@ class QueuePicker:
 
 
 class _StrictPicker(QueuePicker):
-    """The first one may give all, then the second, and so on."""
+    """Lets the first queue give all, then the second, and so on."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -49,10 +57,10 @@ class _StrictPicker(QueuePicker):
 
 
 def picker_of(wanted: QueueOrder) -> QueuePicker:
-    """The order that an option names.
+    """Make the picker for the option ``queue_order``.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the option is not a queue order.
     """
     if wanted == "strict":
         return _StrictPicker()

@@ -1,4 +1,4 @@
-"""From a broker URL to a kombu connection. Only what a URL names is imported: a worker starts twice as fast."""
+"""Makes kombu connections from broker URLs, importing only the transport that a URL names: workers start faster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, Sin
 from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
 from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, Target, parse, redact
 
-__all__ = ["connect", "open_connection", "open_ledger"]
+__all__ = ["connect", "open_connection", "open_unacked"]
 
 AMQP: Final = "gearmesh.transports.amqp:Transport"
 MEMORY: Final = "gearmesh.transports.memory:Transport"
@@ -30,16 +30,16 @@ def connect(
     follows: bool = False,
     **options: Any,
 ) -> kombu.Connection:
-    """A connection to an app's broker, with all settings that its transport needs.
+    """Make a connection, not connected yet, to an app's broker, with all settings that its transport needs.
 
-    Of several brokers, opening its first channel tries each once, from the one on that ``choice`` names.
+    With several brokers, opening its first channel tries each once, beginning with the one that ``choice`` names.
 
     Args:
         config: the app's.
         consumer: see :func:`open_connection`.
-        choice: which of several brokers is in use; None: the first one that is reachable.
-        follows: use the broker in use alone: another connection chooses it.
-        options: the transport's options besides those that follow from ``config``.
+        choice: says which of several brokers is in use; None: the first one that is reachable.
+        follows: try the broker in use only, since another connection chooses it.
+        options: further options of the transport; they replace those that follow from ``config``.
 
     Raises:
         ConfigError: as :func:`open_connection`.
@@ -64,15 +64,16 @@ def connect(
         return open_connection(url, consumer=consumer, options=settings)
     settings["master_only"] = True
     return SingleAttemptConnection.to_one_of(
-        [_door(url, consumer, settings) for url in urls], choice, follows=follows
+        [_endpoint(url, consumer, settings) for url in urls], choice, follows=follows
     )
 
 
-def open_ledger(config: Config, consumer: str | None = None) -> UnackedDeliveries:
-    """What a worker hands to all its connections as the option ``ledger``: they hold deliveries in common.
+def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveries:
+    """Make the record of unacked deliveries that a worker gives to all its connections as the option ``ledger``.
 
     Args:
-        consumer: the name it consumes under, unique to one incarnation of one process; None: a fresh one.
+        config: the app's.
+        consumer: the name under which the worker takes messages, unique to one run of one process; None: a new one.
     """
     target = parse(config.brokers[0], "broker")
     if isinstance(target, AMQPTarget):
@@ -89,26 +90,27 @@ def open_ledger(config: Config, consumer: str | None = None) -> UnackedDeliverie
 def open_connection(
     url: str, *, consumer: str | None = None, options: Mapping[str, Any] | None = None
 ) -> kombu.Connection:
-    """A kombu connection (not connected yet) whose channels have the verbs of :mod:`.base`.
+    """Make a kombu connection, not connected yet, whose channels have gearmesh's verbs
+    (:class:`gearmesh.interfaces.transport.Channel`).
 
     Args:
         url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``memory://NAME``, or the scheme of an
             entry point in the group ``gearmesh.transports``: a callable ``(url, *, consumer, options)``
             that returns such a connection.
-        consumer: the name its channels consume under, unique to one incarnation of one process.
+        consumer: the name under which its channels take messages, unique to one run of one process.
             None: the transport makes one.
         options: the transport's options; ``lease`` (seconds) is known to all, ``redis`` (a RedisConfig) to Redis.
 
     Raises:
-        ConfigError: the URL is wrong, or nobody knows its scheme.
+        ConfigError: the URL is wrong, or its scheme is not known.
     """
     target = parse(url, "broker")
     if _is_plugins(target):
         return _plugin(url, target, consumer, options or {})
-    return SingleAttemptConnection.to_one_of([_door(url, consumer, options or {})])
+    return SingleAttemptConnection.to_one_of([_endpoint(url, consumer, options or {})])
 
 
-def _door(url: str, consumer: str | None, options: Mapping[str, Any]) -> BrokerEndpoint:
+def _endpoint(url: str, consumer: str | None, options: Mapping[str, Any]) -> BrokerEndpoint:
     target = parse(url, "broker")
     chosen = dict(options)
     if consumer is not None:

@@ -1,4 +1,4 @@
-"""What one consumer knows it holds, whatever broker holds it for it."""
+"""The unacked deliveries of one consumer, as the consumer knows them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ __all__ = ["UnackedDeliveries", "consumer_name"]
 
 
 def consumer_name(prefix: str = "") -> str:
-    """A name no other incarnation of any process has.
+    """Make a name that no other run of any process has.
 
     Args:
-        prefix: what people know it by; "": host and process id.
+        prefix: the part by which people know it; "": host name and process id.
     """
     return f"{prefix or f'{socket.gethostname()}:{os.getpid()}'}:{uuid.uuid4().hex[:12]}"
 
 
 class UnackedDeliveries:
-    """The deliveries a consumer knows it holds.
+    """Records the deliveries that a consumer has received and not settled.
 
-    It outlives channels: a worker that reconnects goes on under its name and with what it held, and its committer
-    settles through another channel. Single operations are safe in threads.
+    It outlives channels: a worker that reconnects goes on under the same name and with the same deliveries, and its
+    committer settles through another channel. Single operations are safe in threads.
+
+    Args:
+        consumer: the name under which the consumer takes messages, unique to one run of one process; None: a new one.
     """
 
     def __init__(self, consumer: str | None = None) -> None:
         self.consumer = consumer or consumer_name()
-        #: delivery id -> delivery
+        #: Unacked deliveries by id.
         self.open: dict[int, Delivery] = {}
-        #: how many deliveries were lost with the connection that brought them
+        #: How many deliveries were lost with the connection that brought them.
         self.losses = 0
-        #: ends the wait of the channel that fetches
+        #: Ends the wait of the channel that fetches; None: no channel fetches.
         self.wake: Callable[[], None] | None = None
 
     def orphaned(self, id: int) -> bool:
-        """The delivery was lost with its connection: the broker gives it to somebody, perhaps to this consumer."""
+        """True if the delivery was lost with its connection, so that the broker redelivers its message."""
         return False

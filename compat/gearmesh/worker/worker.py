@@ -19,7 +19,7 @@ from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.interfaces.commit import Commit
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.queue_order import QueueOrder, picker_of
-from gearmesh.transports.registry import connect, open_ledger
+from gearmesh.transports.registry import connect, open_unacked
 from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.units import counted, duration, short_id
 from gearmesh.wire.names import slot_tag
@@ -97,7 +97,7 @@ class Worker:
         for queue in self.queues:
             slot_tag(queue)
             check_queue(app.config, queue, reads=True)
-        self._ledger = open_ledger(app.config, consumer)
+        self._ledger = open_unacked(app.config, consumer)
         self._choice = BrokerChoice(app.broker_choice.index, app.broker_choice)
         self._heartbeats = heartbeats
         picker_of(queue_order)
