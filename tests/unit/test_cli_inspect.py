@@ -104,6 +104,8 @@ def test_a_queue_that_only_has_delayed_messages_is_counted(redis_url: str) -> No
 
 def test_queues_on_rabbitmq_are_those_of_the_app(amqp_url: str) -> None:
     """RabbitMQ lists no queues, and does not tell what is delayed."""
+    with App(amqp_url) as app:
+        app.remote("add").apply_async(queue="elsewhere")
     (row,) = call("queues", "--broker", amqp_url).stdout.splitlines()[1:]
     assert row.split() == ["machinery_tasks", "0", "-", "-", "0", "-", "0"]
     (found,) = json.loads(call("queues", "--json", "--broker", amqp_url).stdout)
@@ -300,7 +302,7 @@ def test_parked_messages(redis_url: str) -> None:
     shown = call("parked", "--broker", redis_url)
     assert "nobody" in shown.stdout
     assert "not registered" in shown.stdout
-    assert "1 parked message of machinery_tasks" in shown.stderr
+    assert "1 parked message in machinery_tasks" in shown.stderr
 
 
 def test_the_old_name_of_parked_still_works(redis_url: str) -> None:

@@ -13,7 +13,7 @@ import click
 from gearmesh.app.app import App
 from gearmesh.cli.broker import channel_of, claims_of, inspecting, known_queues
 from gearmesh.cli.common import Place, as_json, as_wide, queue_argument, servers, words
-from gearmesh.cli.inspect import limit_option
+from gearmesh.cli.inspect import in_queues, limit_option
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
@@ -113,10 +113,8 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
         table.add(letter.id, *queue, task, str(letter.count), first, last, letter.reason)
     cut = table.show()
     more = "the first " if len(letters) == limit else ""
-    where = names[0] if len(names) == 1 else f"{len(names)} queues"
-    note(
-        f"{more}{counted(len(letters), 'dead letter')} in {where}{'; --wide shows everything' if cut else ''}"
-    )
+    where = in_queues(names, [letter.queue for letter in letters])
+    note(f"{more}{counted(len(letters), 'dead letter')} {where}{'; --wide shows everything' if cut else ''}")
     if len({letter.queue for letter in letters}) > 1:
         note("dead show, retry and drop work on one queue: name it with --queue")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
@@ -33,7 +34,7 @@ from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.units import counted
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["delayed", "groups", "limit_option", "pending", "queues"]
+__all__ = ["delayed", "groups", "in_queues", "limit_option", "pending", "queues"]
 
 #: Delayed messages that are read to count those of each queue.
 MAX_COUNTED_DELAYED: Final = 100_000
@@ -138,8 +139,8 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     table = Table([*([Column("queue", least=8)] if several else []), *message_columns(least=16)], wide=wide)
     for name, body in found:
         table.add(*([name] if several else []), *message_text(body))
-    where = f"{len(names)} queues" if several else names[0]
-    _print_count(len(found), limit, f"waiting in {where}", cut=table.show())
+    where = in_queues(names, [name for name, _ in found])
+    _print_count(len(found), limit, f"waiting {where}", cut=table.show())
 
 
 @click.command(short_help="Show the messages that wait for their time.")
@@ -246,6 +247,12 @@ def _show_group(meta: GroupMeta, states: list[TaskState | None], *, wide: bool) 
     console().print(f"{meta.GroupUUID}: {counted(len(states), 'member')}: {told}{fired}", soft_wrap=True)
     if show_states([state for state in states if state], wide=wide):
         note("--wide shows whole UUIDs and values")
+
+
+def in_queues(read: Sequence[str], found: Sequence[str]) -> str:
+    """The queues in which messages were found, for a note: ``in shop``, ``in 3 queues``; without any, those read."""
+    names = set(found or read)
+    return f"in {names.pop()}" if len(names) == 1 else f"in {len(names)} queues"
 
 
 def _print_count(count: int, limit: int, what: str, *, cut: bool) -> None:

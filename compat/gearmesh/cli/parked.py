@@ -9,7 +9,7 @@ import click
 
 from gearmesh.cli.broker import channel_of, known_queues
 from gearmesh.cli.common import Place, as_json, as_wide, servers, words
-from gearmesh.cli.inspect import limit_option
+from gearmesh.cli.inspect import in_queues, limit_option
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table
@@ -80,9 +80,9 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
             time_cell(dies, now),
         )
     cut = table.show()
-    of = f" of {wanted[0]}" if len(wanted) == 1 else ""
+    where = in_queues(wanted, [queue for queue, _ in found])
     more = "the first " if len(found) == limit else ""
-    note(f"{more}{counted(len(found), 'parked message')}{of}{'; --wide shows everything' if cut else ''}")
+    note(f"{more}{counted(len(found), 'parked message')} {where}{'; --wide shows everything' if cut else ''}")
     if not exact_times:
         note(
             "RabbitMQ tells the next try as the latest possible time, and does not list parked messages that are back "
