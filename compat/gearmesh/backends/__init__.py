@@ -1,1 +1,27 @@
-"""The second seam: where states live; see :mod:`.base`."""
+"""Result backends: where task states and group metas are kept.
+
+A backend has the methods of :class:`gearmesh.interfaces.backend.Backend`. Any backend goes with any broker; a broker's
+channel may enlist a backend on the same server, and then writes states in the step that settles a delivery.
+
+The parts, in the order in which a state passes through them:
+
+``registry``
+    Makes a backend from its URL. A package of yours adds a scheme here by an entry point in the group
+    ``gearmesh.backends``.
+``null``, ``memory``, ``redis`` (and ``redis_cluster``), ``mongodb``, ``memcache``, ``amqp``
+    One module or package for each kind of store. ``null`` keeps nothing; ``memory`` keeps states in this process, in a
+    ``store`` that all backends of one name share.
+``listener``
+    One subscription of a process to the announcements of a server, for any number of watches.
+``announcer``
+    Tells the watches of this process which tasks ended, each from a thread of its own.
+
+Begin reading with ``null`` for the shape, then with ``store`` for the rules, which are those of every backend.
+
+A backend must never:
+
+- let RECEIVED or STARTED replace a final state, or let two members trigger one chord;
+- keep a state in a form that Machinery's backend of the same kind does not read;
+- hide a server that cannot be reached: it raises one of its ``connection_errors``, and the caller repeats;
+- read all members of a group whenever one of them ends.
+"""

@@ -1,4 +1,4 @@
-"""Tells watchers in this process which tasks became final, each from a thread of its own."""
+"""The announcer tells the watches of this process which tasks ended, each from a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ Mailbox = SimpleQueue["list[str] | None"]
 
 
 class Announcer:
-    """Any number of watchers; a slow or failing one disturbs neither the writer nor the others."""
+    """Tells any number of watches. A slow or failing one disturbs neither the caller nor the others."""
 
     def __init__(self) -> None:
         self._mailboxes: tuple[Mailbox, ...] = ()
         self._lock = threading.Lock()
 
     def announce(self, uuids: Sequence[str]) -> None:
-        """Tell every watcher; never waits."""
+        """Give UUIDs to every watch, without waiting."""
         if uuids:
             for mailbox in self._mailboxes:
                 mailbox.put(list(uuids))
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
-        """Call ``wake(uuids)`` at every announcement until the returned function is called."""
+        """Call ``wake(uuids)`` at every announcement, until the returned function is called.
+
+        That function waits for a call that runs, unless it is called from it.
+        """
         mailbox: Mailbox = SimpleQueue()
         thread = threading.Thread(target=_deliver, args=(mailbox, wake), name="gearmesh-watch", daemon=True)
         with self._lock:
@@ -50,4 +53,4 @@ def _deliver(mailbox: Mailbox, wake: Callable[[Sequence[str]], None]) -> None:
         try:
             wake(uuids)
         except Exception:
-            logger.exception("a watcher of results failed")
+            logger.exception("a watch of results failed")

@@ -1,4 +1,4 @@
-"""Hears which tasks became final, while anybody wants to know."""
+"""The listener subscribes to a server's announcements of ended tasks, while a watch needs them."""
 
 from __future__ import annotations
 
@@ -11,54 +11,56 @@ from typing import Any
 from gearmesh.backends.announcer import Announcer
 from gearmesh.backoff import Backoff
 
-__all__ = ["STOP_CHECK_INTERVAL_S", "Hear", "Listener", "redis_channel"]
+__all__ = ["STOP_CHECK_INTERVAL_S", "Listener", "Subscribe", "redis_channel"]
 
 log = logging.getLogger("gearmesh.listener")
 
-#: Seconds after which a listener looks whether it is still wanted.
+#: Seconds after which a listener checks if a watch still needs it.
 STOP_CHECK_INTERVAL_S = 1.0
 
-#: Makes a subscription. It gives the words of each announcement, and nothing (an empty list) after
-#: :data:`STOP_CHECK_INTERVAL_S` seconds of silence; closing it ends it.
-Hear = Callable[[], Generator[list[str], None, None]]
+#: Makes a subscription. It yields the UUIDs of each announcement, and an empty list after
+#: :data:`STOP_CHECK_INTERVAL_S` seconds of silence; closing the generator ends the subscription.
+Subscribe = Callable[[], Generator[list[str], None, None]]
 
 
 class Listener:
-    """One subscription and one thread for any number of watchers; none for none.
+    """Keeps one subscription and one thread for any number of watches, and neither without a watch.
+
+    After a lost connection it subscribes again, with growing pauses.
 
     Args:
-        hear: makes a subscription.
-        errors: what it raises while its server is away.
-        what: is heard, for the log.
+        subscribe: makes a subscription.
+        errors: exceptions that a subscription raises while its server cannot be reached.
+        subject: names the announcements in the log.
     """
 
-    def __init__(self, hear: Hear, errors: tuple[type[BaseException], ...], what: str) -> None:
-        self._hear = hear
+    def __init__(self, subscribe: Subscribe, errors: tuple[type[BaseException], ...], subject: str) -> None:
+        self._subscribe = subscribe
         self._errors = errors
-        self._what = what
+        self._subject = subject
         self._announcer = Announcer()
         self._lock = threading.Lock()
         self._stops: set[Callable[[], None]] = set()
-        #: ends the running thread; None: there is none
-        self._over: threading.Event | None = None
+        #: Ends the running thread; None: no thread runs.
+        self._ended: threading.Event | None = None
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
-        """Call ``wake(uuids)`` at every announcement until the returned function is called."""
+        """Call ``wake(uuids)`` at every announcement, until the returned function is called."""
         end = self._announcer.watch(wake)
         with self._lock:
             self._stops.add(end)
-            if self._over is None:
-                self._over = threading.Event()
+            if self._ended is None:
+                self._ended = threading.Event()
                 name = "gearmesh-listener"
-                threading.Thread(target=self._listen, args=(self._over,), name=name, daemon=True).start()
+                threading.Thread(target=self._listen, args=(self._ended,), name=name, daemon=True).start()
 
         def stop() -> None:
             end()
             with self._lock:
                 self._stops.discard(end)
-                if not self._stops and self._over is not None:
-                    self._over.set()
-                    self._over = None
+                if not self._stops and self._ended is not None:
+                    self._ended.set()
+                    self._ended = None
 
         return stop
 
@@ -66,38 +68,39 @@ class Listener:
         """End all watches."""
         with self._lock:
             stops, self._stops = self._stops, set()
-            over, self._over = self._over, None
-        if over is not None:
-            over.set()
+            ended, self._ended = self._ended, None
+        if ended is not None:
+            ended.set()
         for stop in stops:
             stop()
 
-    def _listen(self, over: threading.Event) -> None:
+    def _listen(self, ended: threading.Event) -> None:
         pauses = Backoff()
-        while not over.is_set():
+        while not ended.is_set():
             try:
-                with contextlib.closing(self._hear()) as heard:
-                    for words in heard:
+                with contextlib.closing(self._subscribe()) as subscription:
+                    for uuids in subscription:
                         pauses.reset()
-                        if over.is_set():
+                        if ended.is_set():
                             break
-                        self._announcer.announce(words)
+                        self._announcer.announce(uuids)
             except self._errors as exc:
-                if not over.is_set():
-                    pauses.log(log, f"{self._what}: the subscription is interrupted", exc)
-                over.wait(pauses.next())
+                if not ended.is_set():
+                    pauses.log(log, f"{self._subject}: the subscription is interrupted", exc)
+                ended.wait(pauses.next())
 
 
-def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Hear:
-    """A subscription to a Redis channel whose messages are words with spaces between.
+def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Subscribe:
+    """Return a function that subscribes to a Redis channel whose messages are UUIDs with spaces between them.
 
     Args:
-        client: of ``redis-py``.
-        channel: its name.
-        missed: called whenever the subscription has begun, gives words that may have been missed before.
+        client: a client of ``redis-py``.
+        channel: the channel's name.
+        missed: called whenever a subscription has begun; it returns UUIDs that may have been announced before, which
+            are yielded first. None: nothing is yielded first.
     """
 
-    def hear() -> Generator[list[str], None, None]:
+    def subscribe() -> Generator[list[str], None, None]:
         with contextlib.closing(client.pubsub()) as pubsub:
             pubsub.subscribe(channel)
             while True:
@@ -109,4 +112,4 @@ def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | N
                 else:
                     yield []
 
-    return hear
+    return subscribe

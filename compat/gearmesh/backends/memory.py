@@ -1,4 +1,4 @@
-"""``memory://NAME``: states inside this process, for tests and for eager work."""
+"""The backend ``memory://NAME`` keeps states inside this process, for tests and for eager tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MemoryBackend"]
 
 
 class _EnlistedStates:
-    """What the memory broker writes through, in its own step."""
+    """Writes states in the memory broker's own step; see :class:`gearmesh.transports.memory.EnlistedStates`."""
 
     def __init__(self, store: Store, expire: int) -> None:
         self._store = store
@@ -45,13 +45,16 @@ _STORES: Final = SharedByName(Store)
 
 
 class MemoryBackend:
-    """A result backend in this process; all that are open under one name share their states.
+    """A result backend in this process. All backends of one name share their states.
 
-    With the last of them, the states are gone. A forked child has a copy of its own.
+    The states end with the last of these backends. A forked child has a copy of its own.
 
     Args:
-        name: whom to share with; "" is a name like any other.
-        expire: seconds a state or a group meta lives after its last write; 1 or more.
+        name: the name to share under; "" is a name like any other.
+        expire: seconds for which a state or a group meta lives after its last write; 1 or more.
+
+    Raises:
+        ConfigError: ``expire`` is below 1.
     """
 
     connection_errors: tuple[type[BaseException], ...] = ()
@@ -65,7 +68,7 @@ class MemoryBackend:
         self._watches: list[Callable[[], None]] = []
 
     def states_in_process(self) -> _EnlistedStates:
-        """Lets the memory broker write states in the step that settles a delivery."""
+        """Let the memory broker write states in the step that settles a delivery."""
         return _EnlistedStates(self._store, self.expire)
 
     def write(self, states: Sequence[TaskState]) -> None:

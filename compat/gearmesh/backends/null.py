@@ -1,4 +1,4 @@
-"""``null``: keeps nothing. Tasks run, nobody can ask how they went."""
+"""The backend ``null`` keeps nothing: tasks run, and their results cannot be read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["NullBackend"]
 
 
 class NullBackend:
-    """A result backend that forgets at once. A chord can't complete on it: nobody knows its members.
+    """A result backend that stores nothing. A chord never fires on it, since no group is known.
 
     Args:
-        expire: as for other backends; changes nothing.
+        expire: seconds, as for other backends; it has no effect.
     """
 
     connection_errors: tuple[type[BaseException], ...] = ()
@@ -24,38 +24,38 @@ class NullBackend:
         self.expire = expire
 
     def write(self, states: Sequence[TaskState]) -> None:
-        """Nothing is stored."""
+        """Store nothing."""
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
-        """None for each."""
+        """Return None for each UUID."""
         return [None] * len(uuids)
 
     def create_group(self, meta: GroupMeta) -> None:
-        """Nothing is stored."""
+        """Store nothing."""
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
-        """Always None."""
+        """Return None."""
         return None
 
     def finished(self, meta: GroupMeta) -> bool:
-        """True only for a group without members."""
+        """True for a group without members, and for no other."""
         return not meta.TaskUUIDs
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        """Always raises BackendError: there is no such group."""
+        """Raise BackendError, since the group is not known."""
         raise BackendError(
             f"group {group_uuid!r}: the null backend keeps no groups, a chord needs another backend"
         )
 
     def touch(self, uuids: Sequence[str]) -> None:
-        """There is nothing to touch."""
+        """Do nothing."""
 
     def purge(self, uuids: Sequence[str]) -> None:
-        """There is nothing to forget."""
+        """Do nothing."""
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
-        """Always None: nothing is announced."""
+        """Return None, since this backend announces nothing."""
         return None
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""

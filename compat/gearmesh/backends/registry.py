@@ -1,4 +1,4 @@
-"""From a result backend's URL to the backend."""
+"""Makes result backends from their URLs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["open_backend"]
 
 
 def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = None) -> Backend:
-    """The backend that a URL names.
+    """Make the backend that a URL names. It connects when it is first used.
 
     Args:
         url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``amqp[s]://…``, ``memcache://…``,
             ``mongodb[+srv]://…``, ``memory://NAME``, ``null``, or the scheme of an entry point in the group
             ``gearmesh.backends``: a callable ``(url, *, expire)``.
-        expire: seconds that states live after their last write; 1 or more.
+        expire: seconds for which states live after their last write; 1 or more.
         options: an app's settings for one kind of backend: ``redis`` (a RedisConfig), ``amqp`` (an
             AMQPConfig), ``mongodb`` (a MongoDBConfig).
 
     Raises:
-        ConfigError: the URL or ``expire`` is wrong, or nobody knows the scheme.
+        ConfigError: the URL or ``expire`` is wrong, or the scheme is not known.
     """
     if expire < 1:
         raise ConfigError(f"result backend: expire is {expire!r}, expected 1 or more seconds")

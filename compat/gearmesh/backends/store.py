@@ -1,4 +1,4 @@
-"""What the memory backend keeps under one name."""
+"""The store of the memory backends of one name: states, groups, reports, revocations and claims."""
 
 from __future__ import annotations
 
@@ -13,61 +13,64 @@ import msgspec
 from gearmesh.backends.announcer import Announcer
 from gearmesh.wire.state import PENDING, RECEIVED, STARTED, GroupMeta, TaskState
 
-__all__ = ["KeptGroup", "Store"]
+__all__ = ["Store", "StoredGroup"]
 
 
 @dataclass(slots=True)
-class _Kept:
-    """A state, and the monotonic time at which it is forgotten."""
-
+class _StoredState:
     state: TaskState
+    #: Monotonic time at which it expires.
     until: float
 
 
 @dataclass(slots=True)
-class KeptGroup:
-    """A group's meta, and what is known about it beyond."""
+class StoredGroup:
+    """A group's meta, and how far its members are."""
 
     meta: GroupMeta
+    #: Monotonic time at which it expires.
     until: float
     #: How many leading members are known to be final.
     done: int = 0
-    #: Who took the chord trigger; "" while nobody has.
+    #: The ``by`` that took the chord trigger; "": not taken, or taken by Go.
     by: str = ""
-    #: Monotonic time at which all members were last made to live on.
+    #: Monotonic time at which the lives of all members were last extended.
     touched: float = 0.0
 
 
 class Store:
-    """All states of one name, and what is kept beside them. Every method is called with :attr:`lock` held."""
+    """Keeps all that the backends of one name share. The caller of each method holds :attr:`lock`.
+
+    ``expire`` is seconds from now in all methods; moments are monotonic.
+    """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.lock = threading.RLock()
-        # The least recently written is first, so what has expired is found there.
-        self.states: OrderedDict[str, _Kept] = OrderedDict()
-        self.groups: OrderedDict[str, KeptGroup] = OrderedDict()
+        # The least recently written is first, so expired entries are found there.
+        self.states: OrderedDict[str, _StoredState] = OrderedDict()
+        self.groups: OrderedDict[str, StoredGroup] = OrderedDict()
         self.announcer = Announcer()
-        #: what tasks say of themselves, and when it is forgotten; the oldest first
+        #: UUID -> progress report, and when it expires; the oldest first
         self.reports: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
-        #: UUID -> monotonic time at which the revocation ends
+        #: UUID -> when the revocation ends
         self.revoked: dict[str, float] = {}
         self.revocations = Announcer()
-        #: key -> its holder, and the monotonic time until which
+        #: key -> its holder, and when the claim ends
         self.claims: dict[str, tuple[str, float]] = {}
 
     def state(self, uuid: str) -> TaskState | None:
-        """A state that has not expired."""
-        kept = self.states.get(uuid)
-        return kept.state if kept is not None and kept.until > time.monotonic() else None
+        """Find a state; None if it does not exist or has expired."""
+        stored = self.states.get(uuid)
+        return stored.state if stored is not None and stored.until > time.monotonic() else None
 
-    def group(self, uuid: str) -> KeptGroup | None:
-        """A group that has not expired."""
+    def group(self, uuid: str) -> StoredGroup | None:
+        """Find a group; None if it does not exist or has expired."""
         group = self.groups.get(uuid)
         return group if group is not None and group.until > time.monotonic() else None
 
     def write(self, states: Sequence[TaskState], expire: float) -> None:
-        """Store states, each merged with what is stored."""
+        """Store states, each merged with the stored one, and announce final ones."""
         now = time.monotonic()
         final: list[str] = []
         for state in states:
@@ -78,7 +81,7 @@ class Store:
                     continue
                 # Go: only PENDING brings CreatedAt and TaskName, the later states copy both.
                 state = msgspec.structs.replace(state, CreatedAt=old.CreatedAt, TaskName=old.TaskName)
-            self.states[uuid] = _Kept(state, now + expire)
+            self.states[uuid] = _StoredState(state, now + expire)
             self.states.move_to_end(uuid)
             if state.final:
                 final.append(uuid)
@@ -86,18 +89,18 @@ class Store:
         self.announcer.announce(final)
 
     def unless_success(self, states: Sequence[TaskState]) -> list[TaskState]:
-        """Those whose tasks have not succeeded."""
+        """Leave out the states of tasks whose stored state is SUCCESS."""
         stored = ((state, self.state(state.TaskUUID)) for state in states)
         return [state for state, old in stored if old is None or not old.success]
 
     def put_group(self, meta: GroupMeta, expire: float) -> None:
         """Store a group's meta."""
         now = time.monotonic()
-        self.groups[meta.GroupUUID] = KeptGroup(meta, now + expire, touched=now)
+        self.groups[meta.GroupUUID] = StoredGroup(meta, now + expire, touched=now)
         self.groups.move_to_end(meta.GroupUUID)
 
     def finished(self, meta: GroupMeta) -> bool:
-        """True if all members are final; looks on from the first that was not, the last time."""
+        """True if all members are final; begins with the first one that was not at the last call."""
         group = self.group(meta.GroupUUID)
         done = 0 if group is None else group.done
         members = meta.TaskUUIDs
@@ -111,7 +114,7 @@ class Store:
         return done >= len(members)
 
     def touch(self, uuids: Sequence[str], expire: float) -> None:
-        """Let states and metas live on."""
+        """Extend the lives of states and metas."""
         until = time.monotonic() + expire
         for uuid in uuids:
             if self.state(uuid) is not None:
@@ -122,16 +125,16 @@ class Store:
                 group.until = until
                 self.groups.move_to_end(uuid)
 
-    def touch_group(self, group: KeptGroup, expire: float) -> None:
-        """Let a group live on: its meta each time, its many members four times in ``expire``."""
+    def touch_group(self, group: StoredGroup, expire: float) -> None:
+        """Extend the life of a group: of its meta each time, of its many members four times in ``expire``."""
         now = time.monotonic()
         self.touch([group.meta.GroupUUID], expire)
         if now - group.touched > expire / 4:
             group.touched = now
             self.touch(group.meta.TaskUUIDs, expire)
 
-    def trigger(self, group: KeptGroup, by: str) -> bool:
-        """Take the chord trigger, or know again who took it."""
+    def trigger(self, group: StoredGroup, by: str) -> bool:
+        """Take the chord trigger: True for the first ``by``, and for that one again."""
         if group.meta.ChordTriggered:
             return by != "" and group.by == by
         group.meta = msgspec.structs.replace(group.meta, ChordTriggered=True)
@@ -139,7 +142,7 @@ class Store:
         return True
 
     def report(self, bodies: Mapping[str, bytes], expire: float) -> None:
-        """Store reports."""
+        """Store progress reports."""
         now = time.monotonic()
         for uuid, body in bodies.items():
             self.reports[uuid] = (body, now + expire)
@@ -148,20 +151,20 @@ class Store:
             self.reports.popitem(last=False)
 
     def read_report(self, uuid: str) -> bytes | None:
-        """A report that has not expired."""
+        """Find a report; None if it does not exist or has expired."""
         body, until = self.reports.get(uuid, (None, 0.0))
         return body if until > time.monotonic() else None
 
     def all_revoked(self) -> dict[str, float]:
-        """UUIDs to seconds left; what has ended is let go."""
+        """Drop the revocations that have ended, and return the seconds left by UUID."""
         now = time.monotonic()
         self.revoked = {uuid: until for uuid, until in self.revoked.items() if until > now}
         return {uuid: until - now for uuid, until in self.revoked.items()}
 
     def _sweep(self, now: float) -> None:
-        for kept in (self.states, self.groups):
-            while kept:
-                uuid = next(iter(kept))
-                if kept[uuid].until > now:
+        for entries in (self.states, self.groups):
+            while entries:
+                uuid = next(iter(entries))
+                if entries[uuid].until > now:
                     break
-                del kept[uuid]
+                del entries[uuid]

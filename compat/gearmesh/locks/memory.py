@@ -1,4 +1,4 @@
-"""``memory://NAME``, ``eager``: schedulers inside this process."""
+"""The lock of schedulers inside this process: ``memory://NAME`` and ``eager``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ __all__ = ["MemoryLock"]
 
 
 class _Store:
+    """Keeps all that the locks of one name share."""
+
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.lock = threading.Lock()
-        #: key -> value, and the monotonic seconds at which it ends
+        #: key -> moment until which no other fires (unix ns), and the monotonic seconds at which the key expires
         self.held: dict[str, tuple[int, float]] = {}
-        #: key -> when it was due, who fired it, and the monotonic seconds at which that is forgotten
+        #: key -> when the last firing was due (unix ns), its holder, and the monotonic seconds at which that expires
         self.fired: dict[str, tuple[int, str, float]] = {}
 
     def sweep(self, now: float) -> None:
-        """Let go of what has ended."""
+        """Drop expired entries."""
         self.held = {key: held for key, held in self.held.items() if held[1] > now}
         self.fired = {key: fired for key, fired in self.fired.items() if fired[2] > now}
 
@@ -32,12 +34,11 @@ _STORES: Final = SharedByName(_Store)
 
 
 class MemoryLock:
-    """A lock in this process; all that are open under one name exclude each other. See
-    :class:`~gearmesh.interfaces.lock.Lock`.
+    """A lock in this process; all locks of one name exclude each other. See :class:`~gearmesh.interfaces.lock.Lock`.
 
     Args:
-        name: whom to share with; None: nobody.
-        clock: seconds that only grow.
+        name: the name to share under; None: this lock is not shared.
+        clock: returns seconds that never go back.
     """
 
     connection_errors: tuple[type[BaseException], ...] = ()
@@ -77,4 +78,4 @@ class MemoryLock:
             return store.fired.setdefault(key, (at_ns, "", now + keep))[0]
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: no connection is open."""

@@ -1,4 +1,4 @@
-"""A lock in Redis, under Machinery's key."""
+"""The lock in Redis, under the key of Machinery's schedulers."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gearmesh.wire.names import periodic_fired
 
 __all__ = ["RedisLock"]
 
-#: Go: a lock is tried so often again, at once, since the pause between tries is never set.
+#: Go: a lock is tried again so often, without a pause, since Machinery never sets one.
 MAX_RETRIES: Final = 3
 
 T = TypeVar("T")
 
 
 class RedisLock:
-    """See :class:`gearmesh.interfaces.lock.Lock`.
+    """A lock that schedulers of several machines share. See :class:`gearmesh.interfaces.lock.Lock`.
 
-    Go sets the key if it is absent, with an expiry; else reads it, and where it is past, gets and sets it. Here that is
-    one script with the same outcome, so there is no moment between the steps, and no key without an expiry.
+    Go sets the key with an expiry if it is absent; else it reads the key, and replaces it if its moment is past. Here
+    one script does the same, so no other scheduler comes between the steps and no key is without an expiry.
 
-    Go: compares the key with its clock; here it is compared with the moment of the firing that is wanted. On time that
-    is the same; a scheduler that comes late by its clock, or its load, can't fire a second time what is locked.
+    Go compares the key with its clock; this lock compares it with the moment of the claimed firing. For a scheduler in
+    time that is the same; one that is late by its clock or its load cannot send a locked firing a second time.
 
     Args:
-        access: where it is, and how connections are made.
+        access: the server, and how connections to it are made.
     """
 
     connection_errors = CONNECTION_ERRORS
@@ -64,7 +64,7 @@ class RedisLock:
         lasts = max(1, int(keep * 1000))
         while not _repeated(lambda: self._redis.set(name, f"{at_ns} ", nx=True, px=lasts)):
             fired = self.fired(key)
-            if fired is not None:  # else it has just expired
+            if fired is not None:  # None: the key has just expired
                 return fired
         return at_ns
 

@@ -1,4 +1,4 @@
-"""From a lock URL to the lock."""
+"""Makes locks from their URLs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["open_lock"]
 def open_lock(
     url: str | None, *, executable: str = "", machinery: int = 1, settings: RedisConfig | None = None
 ) -> Lock:
-    """The lock that a URL names.
+    """Make the lock that a URL names. It connects when it is first used.
 
     Args:
         url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``memory://NAME``, ``eager`` (this scheduler
             alone), or the scheme of an entry point in the group ``gearmesh.locks``: a callable ``(url)``.
             None: as ``eager``.
-        executable: base name of the Go program whose schedulers share the lock; ``""``: none does.
-        machinery: its Machinery's major version, 1 or 2.
-        settings: how connections to Redis are made; None: as if nothing were said.
+        executable: base name of the Go program whose schedulers share the lock; ``""``: no Go program does.
+        machinery: the major version of that program's Machinery, 1 or 2.
+        settings: how connections to Redis are made; None: the defaults.
 
     Raises:
-        ConfigError: the URL is wrong, nobody knows the scheme, or that Go program could not share such a lock.
+        ConfigError: the URL is wrong, the scheme is not known, or the Go program could not share this lock.
     """
     target = None if url is None else parse(url, "lock")
     if executable:
@@ -49,7 +49,7 @@ def open_lock(
 
 
 def _shared_with_go(url: str | None, target: Target | None, executable: str, machinery: int) -> None:
-    """Refuse what the Go program could not, or would silently not, share."""
+    """Refuse a lock that the Go program cannot share, or that it silently would not share."""
 
     def refused(reason: str) -> ConfigError:
         shown = "none" if url is None else repr(redact(url))
@@ -61,7 +61,7 @@ def _shared_with_go(url: str | None, target: Target | None, executable: str, mac
     if url is None or scheme_of(url, "lock") in ("memory", "eager"):
         raise refused("expected a redis:// URL; this one is known to this process only")
     if not isinstance(target, RedisTarget):
-        return  # a plugin's, which knows what it does
+        return  # a plugin decides that itself
     if target.tls:
         if machinery == 1:
             raise refused("for rediss:// it silently takes a lock inside its process; expected redis://")

@@ -14,7 +14,7 @@ from typing import Any
 import amqp
 
 from gearmesh.backends.amqp.connection_pool import ANSWER_TIMEOUT_S, HEARTBEAT_INTERVAL_S, StateMessage
-from gearmesh.backends.listener import STOP_CHECK_INTERVAL_S, Hear
+from gearmesh.backends.listener import STOP_CHECK_INTERVAL_S, Subscribe
 from gearmesh.wire.names import AMQP_DONE, done_queue
 from gearmesh.wire.state import TaskState
 
@@ -32,7 +32,7 @@ def announcement(states: Sequence[TaskState]) -> list[StateMessage]:
     return [StateMessage(AMQP_DONE, "", " ".join(uuids).encode(), transient=True)] if uuids else []
 
 
-def listening(options: dict[str, Any]) -> Hear:
+def listening(options: dict[str, Any]) -> Subscribe:
     """A subscription on a connection of its own; ``options``: of ``amqp.Connection``."""
 
     def hear() -> Generator[list[str], None, None]:
