@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["PATIENCE", "eventually"]
+__all__ = ["AWAIT_TIMEOUT_S", "eventually"]
 
 T = TypeVar("T")
 
 #: Seconds within which a condition must become true.
-PATIENCE = 20.0
+AWAIT_TIMEOUT_S = 20.0
 
 
-def eventually(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+def eventually(condition: Callable[[], T], timeout: float = AWAIT_TIMEOUT_S, what: str = "") -> T:
     """Wait for a true value of ``condition``, which is called every 5 ms, and return it.
 
     Raises:

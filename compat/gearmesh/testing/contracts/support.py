@@ -17,7 +17,7 @@ from kombu.message import Message
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
 from gearmesh.interfaces.transport import Channel
-from gearmesh.testing.waiting import PATIENCE
+from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 __all__ = ["Connect", "Tap", "TransportFixtures", "signature"]
 
@@ -76,7 +76,7 @@ class Tap:
         with suppress(TimeoutError):
             self.connection.drain_events(timeout=timeout)
 
-    def take(self, count: int, timeout: float = PATIENCE) -> list[Message]:
+    def take(self, count: int, timeout: float = AWAIT_TIMEOUT_S) -> list[Message]:
         """The next ``count`` messages; fails if they do not come."""
         deadline = time.monotonic() + timeout
         while len(self.got) < count:

@@ -31,7 +31,7 @@ __all__ = ["Answer", "Peer", "Request", "Sent"]
 Answer = dict[str, Any]
 
 #: Seconds for a result where the request names no TimeoutMs.
-PATIENCE = 10.0
+RESULT_TIMEOUT_S = 10.0
 TIMEOUT_TEXT = "Timeout reached"  # Go: the text of its own error
 _NULL = msgspec.Raw(b"null")
 #: Escapes in JSON: a pair of surrogates, one without the other, anything else.
@@ -61,7 +61,7 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def timeout(self) -> float:
         """Seconds to wait for a result."""
-        return self.TimeoutMs / 1000 if self.TimeoutMs > 0 else PATIENCE
+        return self.TimeoutMs / 1000 if self.TimeoutMs > 0 else RESULT_TIMEOUT_S
 
     @property
     def sig(self) -> Signature:
