@@ -21,7 +21,7 @@ __all__ = ["CrashReport", "Scoreboard", "crash_report", "sweep"]
 #: Numbers before those of the slots: the deadline, since when an isolated job runs, whether there was too much memory,
 #: and when it was first found that its process is dead (unix ns; 0: it was not).
 HEADER_NUMBERS = 4
-#: Seconds for which a board is kept from then on; after that it is of no use to anybody: all leases ended long ago.
+#: Seconds for which a dead process's scoreboard is kept: all leases have ended long before.
 DEAD_SCOREBOARD_TTL_S = 86400.0
 
 
@@ -32,7 +32,7 @@ class Scoreboard:
     until it wants to know. What lies here survives the child's death, whatever it died of.
 
     Args:
-        file: descriptor of the board's file, which is the Board's from now on; the other process maps the same.
+        file: descriptor of the scoreboard's file, which is the Board's from now on; the other process maps the same.
         slots: how many jobs may run at a time.
         path: its name; None: this is not for us to remove, or it has none.
     """
@@ -50,7 +50,7 @@ class Scoreboard:
 
     @classmethod
     def post(cls, consumer: str, slots: int) -> Scoreboard:
-        """A board where others of this machine and user find it by the name of its consumer.
+        """A scoreboard where others of this machine and user find it by the name of its consumer.
 
         Its file is locked as long as this process or one that inherits the descriptor has it open. Where there is no
         safe place for it, it has no name: then others find out by the consumer's silence.
@@ -67,13 +67,13 @@ class Scoreboard:
         try:
             # Locked before it has its name: one that is found unlocked is a dead process's.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            board = cls(file, slots, path)
+            scoreboard = cls(file, slots, path)
             os.rename(draft, path)
         except BaseException:
             os.close(file)
             os.unlink(draft)
             raise
-        return board
+        return scoreboard
 
     def close(self, *, keep: bool = False) -> None:
         """Close the file and the memory. Closing twice is fine.
@@ -122,7 +122,7 @@ class Scoreboard:
         self._numbers[2] = value
 
     def dead_for(self) -> float:
-        """Seconds since this was first asked about it: to be asked of a dead process's board only."""
+        """Seconds since this was first asked about it: to be asked of a dead process's scoreboard only."""
         if not self._numbers[3]:
             self._numbers[3] = time.time_ns()
         return (time.time_ns() - self._numbers[3]) / 1e9
@@ -150,13 +150,13 @@ def crash_report(consumer: bytes) -> CrashReport | None:
     None: one of them lives, or nobody here can know, as with those of other machines and users.
     """
     folder = _folder()
-    board = _left(folder / _name(consumer)) if folder is not None else None
-    if board is None:
+    scoreboard = _left(folder / _name(consumer)) if folder is not None else None
+    if scoreboard is None:
         return None
     try:
-        return CrashReport(board.running, board.greedy)
+        return CrashReport(scoreboard.running, scoreboard.greedy)
     finally:
-        board.close()
+        scoreboard.close()
 
 
 def sweep() -> None:
@@ -164,16 +164,16 @@ def sweep() -> None:
     folder = _folder()
     with contextlib.suppress(OSError):  # the folder is gone
         for path in folder.iterdir() if folder is not None else ():
-            board = _left(path)
-            if board is None:
+            scoreboard = _left(path)
+            if scoreboard is None:
                 continue
-            if board.dead_for() > DEAD_SCOREBOARD_TTL_S:
+            if scoreboard.dead_for() > DEAD_SCOREBOARD_TTL_S:
                 path.unlink(missing_ok=True)
-            board.close()
+            scoreboard.close()
 
 
 def _left(path: Path) -> Scoreboard | None:
-    """The board at ``path`` if it is a dead process's."""
+    """The scoreboard at ``path`` if it is a dead process's."""
     try:
         file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -181,7 +181,7 @@ def _left(path: Path) -> Scoreboard | None:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return Scoreboard(file, os.fstat(file).st_size // 8 - HEADER_NUMBERS)
-    except (OSError, ValueError):  # it lives; or this is no board
+    except (OSError, ValueError):  # it lives; or this is no scoreboard
         os.close(file)
         return None
 
@@ -211,7 +211,7 @@ def _machine() -> bytes:
 
 
 def _folder(*, make: bool = False) -> Path | None:
-    """Where boards are; None if there is no such place, or somebody else could put false ones there."""
+    """Where scoreboards are; None if there is no such place, or somebody else could put false ones there."""
     try:
         path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"
         if make:

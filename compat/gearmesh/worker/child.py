@@ -44,9 +44,9 @@ class Child:
         control: this process's end of the supervisor's :class:`~.control.ControlPipe`.
     """
 
-    def __init__(self, worker: Worker, options: WorkerOptions, board: Scoreboard, control: int) -> None:
+    def __init__(self, worker: Worker, options: WorkerOptions, scoreboard: Scoreboard, control: int) -> None:
         self._control = control
-        self._board = board
+        self._scoreboard = scoreboard
         self._worker = worker
         self._grace = options.grace
         self._most_memory = options.max_memory_per_child
@@ -104,7 +104,7 @@ class Child:
         while not self._worker.worn_out.wait(MEMORY_CHECK_INTERVAL_S):
             used = resident() / 2**20
             if used > self._most_memory:
-                self._board.greedy = True
+                self._scoreboard.greedy = True
                 log.warning(
                     "this process uses %d MiB, more than max-memory-per-child (%d MiB)",
                     used,
@@ -123,10 +123,10 @@ def main(argv: list[str]) -> int:
     """Run a worker as its supervisor says; an exit code."""
     setup = json.loads(argv[1])
     options = options_of(setup["options"])
-    board = Scoreboard(setup["board"], options.board_size)
+    scoreboard = Scoreboard(setup["scoreboard"], options.scoreboard_size)
     # It shows that this process lives: what tasks start, or fork, must not keep it open.
-    os.set_inheritable(board.file, False)
-    os.register_at_fork(after_in_child=board.close)
+    os.set_inheritable(scoreboard.file, False)
+    os.register_at_fork(after_in_child=scoreboard.close)
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
         app = load_for(setup["spec"], options, tell=False)
@@ -142,14 +142,14 @@ def main(argv: list[str]) -> int:
             soft_limit=options.soft_limit,
             hard_limit=options.hard_limit,
             max_tasks=options.max_tasks_per_child,
-            board=board,
+            scoreboard=scoreboard,
             task_log_limit=options.task_log_limit,
         )
     except GearmeshError as exc:
         log.critical("%s", exc)
         return EXIT_CONFIG
     _tune()
-    return Child(worker, options, board, setup["control"]).run()
+    return Child(worker, options, scoreboard, setup["control"]).run()
 
 
 def options_of(given: dict[str, Any]) -> WorkerOptions:

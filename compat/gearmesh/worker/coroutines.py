@@ -28,7 +28,7 @@ class AsyncExecutor:
         run: job to Commit, for ``def`` tasks; must not raise.
         arun: the same for ``async def`` tasks.
         done: called where the job ran.
-        board: as ThreadExecutor's, for ``slots`` coroutines and after them ``min(slots, 8)`` threads.
+        places: as ThreadExecutor's, for ``slots`` coroutines and after them ``min(slots, 8)`` threads.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class AsyncExecutor:
         run: Callable[[Job], Commit],
         arun: Callable[[Job], Awaitable[Commit]],
         done: Callable[[Commit, Job], None],
-        board: MutableSequence[int] | None = None,
+        places: MutableSequence[int] | None = None,
     ) -> None:
         self.slots = slots
         self._arun = arun
         self._done = done
-        shown: MutableSequence[int] = [0] * (slots + MAX_ASYNCIO_THREADS) if board is None else board
-        self._board = shown
+        shown: MutableSequence[int] = [0] * (slots + MAX_ASYNCIO_THREADS) if places is None else places
+        self._places = shown
         threads = min(slots, MAX_ASYNCIO_THREADS)
         self._threads = ThreadExecutor(threads, run, done, shown[slots : slots + threads])
         self._waiting: deque[Job] = deque()
-        #: places on the board that nobody uses
+        #: places on the places that nobody uses
         self._free = list(range(slots - 1, -1, -1))
         self._tasks: dict[Job, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
@@ -165,15 +165,15 @@ class AsyncExecutor:
             self._loop.stop()
 
     async def _one(self, job: Job, place: int) -> None:
-        board = self._board
-        board[place] = job.delivery.id
+        places = self._places
+        places[place] = job.delivery.id
         job.started_at = start = time.monotonic()
         try:
             commit = await self._arun(job)
         except asyncio.CancelledError:  # told to end before it had begun
             commit = Commit(settle=Settle(job.delivery, "head"))
         finally:
-            board[place] = 0
+            places[place] = 0
             self._free.append(place)
             del self._tasks[job]
         self._pace += (time.monotonic() - start - self._pace) * 0.1

@@ -111,6 +111,6 @@ class WorkerOptions:
         return {name: value for name, value in given.items() if value is not None}
 
     @property
-    def board_size(self) -> int:
+    def scoreboard_size(self) -> int:
         """How many jobs one process may run at a time."""
         return self.concurrency + (MAX_ASYNCIO_THREADS if self.pool == "asyncio" else 0)

@@ -1,7 +1,7 @@
 """The small parent of every ``gearmesh worker``.
 
 It heartbeats while its children live (a task that holds the GIL for a minute keeps its lease), restarts them with
-growing pauses, and puts back at once what a dead child held. Threads and asyncio have one child; the pool of
+growing backoff, and puts back at once what a dead child held. Threads and asyncio have one child; the pool of
 processes has one a slot, each a whole consumer.
 """
 
@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import signal
 import threading
+from typing import Any
 
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
@@ -23,9 +24,10 @@ from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
+from gearmesh.worker.managed_process import ManagedProcess
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.scheduler_process import SchedulerProcess
-from gearmesh.worker.worker_process import Child, WorkerProcess
+from gearmesh.worker.scheduler_process import scheduler_process
+from gearmesh.worker.worker_process import WorkerChild, WorkerProcess
 
 __all__ = ["Supervisor", "run"]
 
@@ -54,26 +56,26 @@ class Supervisor:
         limits = Limits(app.tasks, options.soft_limit, options.hard_limit)
         if options.pool != "processes":
             limits.need_processes()
-        self._patience = DEADLINE_CHECK_INTERVAL_S if limits.any_hard else 3600.0
+        self._max_wait = DEADLINE_CHECK_INTERVAL_S if limits.any_hard else 3600.0
         self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
         for queue in self._queues:
             check_queue(app.config, queue, reads=True)
-        self._news = threading.Event()
-        self._line = Heartbeater(app, self._queues, limits, self._news.set)
+        self._changed = threading.Event()
+        self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set)
         self._signals = self._logged = 0
         count = options.concurrency if options.pool == "processes" else 1
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
-        self._seats: list[WorkerProcess | SchedulerProcess] = [
+        self._processes: list[ManagedProcess[Any]] = [
             WorkerProcess(
-                lambda: Child(spec, each, self._news.set, broker=app.broker_choice.index),
-                self._line,
+                lambda: WorkerChild(spec, each, self._changed.set, broker=app.broker_choice.index),
+                self._heartbeater,
                 options.grace,
             )
             for _ in range(count)
         ]
         if options.with_scheduler:
-            self._seats.append(
-                SchedulerProcess(spec, options, self._news.set, lambda: app.broker_choice.index)
+            self._processes.append(
+                scheduler_process(spec, options, self._changed.set, lambda: app.broker_choice.index)
             )
 
     def run(self) -> int:
@@ -84,15 +86,15 @@ class Supervisor:
                 return 0
             sweep()
             log_banner(self._app, self._options, self._queues)
-            self._line.start()
+            self._heartbeater.start()
             return self._supervise()
         finally:
-            self._line.close()
+            self._heartbeater.close()
             restore()
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
-        self._news.set()
+        self._changed.set()
 
     def _log_signals(self) -> None:
         """Log each of the first two signals. A signal handler must not log, since the main thread may be logging."""
@@ -108,30 +110,30 @@ class Supervisor:
 
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
-        pauses = Backoff(0.1)
+        backoff = Backoff(0.1)
         while not self._signals:
             try:
-                self._line.connect()
+                self._heartbeater.connect()
                 self._app.check_backend()
                 return True
             except GearmeshError as exc:
                 if not self._options.wait_for_broker:
                     raise
-                pauses.log(log, "waiting for the servers", exc)
-                self._news.wait(pauses.next())
+                backoff.log(log, "waiting for the servers", exc)
+                self._changed.wait(backoff.next())
         return False
 
     def _supervise(self) -> int:
         hopeless = False
         while True:
-            self._news.clear()
+            self._changed.clear()
             self._log_signals()
-            pause = min(seat.step(self._signals) for seat in self._seats)
-            if any(seat.hopeless for seat in self._seats) and not hopeless:
+            pause = min(process.step(self._signals) for process in self._processes)
+            if any(process.hopeless for process in self._processes) and not hopeless:
                 hopeless = True
                 self._signals = self._logged = max(self._signals, 1)  # the other processes stop, too
                 continue
-            if self._signals and all(seat.empty for seat in self._seats):
+            if self._signals and all(process.empty for process in self._processes):
                 log.info("stopped")
                 return 2 if hopeless else 0
-            self._news.wait(max(0.0, min(pause, self._patience)))
+            self._changed.wait(max(0.0, min(pause, self._max_wait)))

@@ -9,8 +9,7 @@ from collections.abc import Callable, MutableSequence, Sequence
 
 from gearmesh.interfaces.commit import Commit
 from gearmesh.worker.executor import withdraw
-from gearmesh.worker.interruptible import InterruptibleThread
-from gearmesh.worker.job import Job
+from gearmesh.worker.job import InterruptibleThread, Job
 
 __all__ = ["ThreadExecutor"]
 
@@ -34,7 +33,7 @@ class ThreadExecutor:
     Args:
         run: job to Commit; must not raise.
         done: called in the thread that ran the job.
-        board: where each slot shows the fetch counter of what it runs, 0 for nothing; None: nobody looks.
+        places: where each slot shows the fetch counter of what it runs, 0 for nothing; None: nobody looks.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class ThreadExecutor:
         slots: int,
         run: Callable[[Job], Commit],
         done: Callable[[Commit, Job], None],
-        board: MutableSequence[int] | None = None,
+        places: MutableSequence[int] | None = None,
     ) -> None:
         self.slots = slots
         self._run = run
@@ -56,7 +55,7 @@ class ThreadExecutor:
         self._paces: dict[str, float] = {}
         #: what each thread runs now
         self._running: list[Job | None] = [None] * slots
-        self._board: MutableSequence[int] = [0] * slots if board is None else board
+        self._places: MutableSequence[int] = [0] * slots if places is None else places
         self._closing = False
         #: not set while nothing is to begin
         self._gate = threading.Event()
@@ -165,7 +164,7 @@ class ThreadExecutor:
 
     def _loop(self, me: int) -> None:
         waiting, run, done, gate = self._waiting, self._run, self._done, self._gate
-        paces, running, board, clock = self._paces, self._running, self._board, time.monotonic
+        paces, running, places, clock = self._paces, self._running, self._places, time.monotonic
         slot = InterruptibleThread()
         woken = False
         while not self._closing:
@@ -187,11 +186,11 @@ class ThreadExecutor:
                 self._wake_one()
             running[me] = job
             job.slot = slot
-            board[me] = job.delivery.id
+            places[me] = job.delivery.id
             job.started_at = start = clock()
             commit = run(job)
             took = clock() - start
-            board[me] = 0
+            places[me] = 0
             running[me] = None
             if pace >= QUICK_TASK_S or took >= QUICK_TASK_S:
                 # Slower runs are believed sooner: holding too much is worse than fetching too often.

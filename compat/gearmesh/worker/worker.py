@@ -64,7 +64,7 @@ class Worker:
         hard_limit: seconds after which such a task's process is killed; processes only.
         max_tasks: :attr:`worn_out` is set when so many have begun; None: never.
         task_log_limit: tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`; 0: all.
-        board: where what runs is shown to a supervisor; with the pool ``"processes"``, which it makes.
+        scoreboard: where what runs is shown to a supervisor; with the pool ``"processes"``, which it makes.
 
     Raises:
         ConfigError: an argument is wrong, or a task has a hard limit, which this pool can't keep.
@@ -83,10 +83,10 @@ class Worker:
         soft_limit: float | None = None,
         hard_limit: float | None = None,
         max_tasks: int | None = None,
-        board: Scoreboard | None = None,
+        scoreboard: Scoreboard | None = None,
         task_log_limit: int = 0,
     ) -> None:
-        if pool == "processes" and (concurrency != 1 or board is None):
+        if pool == "processes" and (concurrency != 1 or scoreboard is None):
             raise ConfigError("pool is 'processes', which only the command 'gearmesh worker' has")
         if pool not in POOLS:
             raise ConfigError(f"pool is {pool!r}, expected one of {', '.join(POOLS)}")
@@ -124,7 +124,7 @@ class Worker:
             unrunnable.settled,
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
-        self._board = board
+        self._scoreboard = scoreboard
         #: Set when it should be replaced; it has begun its last task.
         self.worn_out = threading.Event()
         self._left = max_tasks
@@ -136,7 +136,7 @@ class Worker:
             run = self._timed
         if max_tasks is not None:
             run, arun = self._counted(run), self._acounted(arun)
-        places = None if board is None else board.places
+        places = None if scoreboard is None else scoreboard.places
         self._executor: Executor
         if pool == "asyncio":
             self._executor = AsyncExecutor(concurrency, run, arun, self._committer.add, places)
@@ -153,7 +153,7 @@ class Worker:
             self._committer,
             self._runner.dead,
             self._overdue,
-            (lambda: None) if board is None else board.alone,
+            (lambda: None) if scoreboard is None else scoreboard.alone,
             self._on_failure,
             partial(app.handlers.may_consume, self),
             self._ledger,
@@ -373,12 +373,12 @@ class Worker:
 
     def _timed(self, job: Job) -> Commit:
         """Run it before the eyes of a supervisor that may kill this process."""
-        assert self._board is not None
-        self._board.limit(self._limits.hard(job.task) or 0)
+        assert self._scoreboard is not None
+        self._scoreboard.limit(self._limits.hard(job.task) or 0)
         try:
             return self._runner.run(job)
         finally:
-            self._board.limit(0)
+            self._scoreboard.limit(0)
 
     def _counted(self, run: Callable[[Job], Commit]) -> Callable[[Job], Commit]:
         def counted(job: Job) -> Commit:

@@ -12,8 +12,7 @@ import pytest
 from gearmesh import App, TaskFailed
 from gearmesh.errors import ConfigError, SoftLimitExceeded
 from gearmesh.testing.waiting import eventually
-from gearmesh.worker.interruptible import InterruptibleThread
-from gearmesh.worker.job import Job
+from gearmesh.worker.job import InterruptibleThread, Job
 from gearmesh.worker.worker import Worker
 
 

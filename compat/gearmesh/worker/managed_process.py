@@ -1,0 +1,191 @@
+"""Child processes that the supervisor starts again when they end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from gearmesh.backoff import Backoff
+from gearmesh.worker.child import EXIT_CONFIG
+from gearmesh.worker.control import ControlPipe
+
+__all__ = ["KILL_DELAY_S", "ChildProcess", "ManagedProcess"]
+
+log = logging.getLogger("gearmesh.supervisor")
+
+#: A process that lived for this many seconds was not a failed start: the backoff begins anew.
+STEADY_RUN_S = 60.0
+#: The longest wait, in seconds, before a process that failed is started again.
+MAX_RESTART_DELAY_S = 30.0
+#: Seconds beyond the grace time before a process that does not end is killed.
+KILL_DELAY_S = 10.0
+
+P = TypeVar("P", bound="ChildProcess")
+
+
+class ChildProcess:
+    """One run of a child process, from its start to its end.
+
+    Args:
+        module: run as ``python -m module SETUP``, where SETUP is a JSON object.
+        setup: the object's members; ``control``, the child's end of a :class:`~.control.ControlPipe`, is added.
+        on_exit: called in a thread when the process has ended.
+        inherited: descriptors that the process inherits.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        setup: Mapping[str, Any],
+        on_exit: Callable[[], None],
+        *,
+        inherited: Sequence[int] = (),
+    ) -> None:
+        self.started_at = time.monotonic()
+        control = self._control = ControlPipe()
+        try:
+            # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which passes it on once.
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-m", module, json.dumps({**setup, "control": control.child_end})],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[*inherited, control.child_end],
+            )
+        except BaseException:
+            control.close()
+            raise
+        finally:
+            control.started()
+
+        def wait() -> None:
+            process.wait()
+            on_exit()
+
+        threading.Thread(target=wait, name="gearmesh-child", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    def stop(self) -> None:
+        """Tell the process to stop; the second time, to stop at once."""
+        self._control.stop()
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Release what belonged to a process that has ended."""
+        self._control.close()
+
+
+class ManagedProcess(Generic[P]):
+    """Starts a process, passes signals on to it, and starts another one when it ends.
+
+    Belongs to the supervisor's thread.
+
+    Args:
+        name: what the process is, for the log: ``"worker"``.
+        start: starts one.
+        grace: seconds from the first signal in which the process may end by itself; it is killed
+            :data:`KILL_DELAY_S` later.
+    """
+
+    def __init__(self, name: str, start: Callable[[], P], grace: float) -> None:
+        self._name = name
+        self._start = start
+        self._grace = grace
+        self._backoff = Backoff(0.1, MAX_RESTART_DELAY_S)
+        self._child: P | None = None
+        self._start_at = 0.0
+        self._passed_signals = 0
+        self._kill_at = float("inf")
+        #: True once a process said, by its exit code, that each further one would fail in the same way.
+        self.hopeless = False
+
+    @property
+    def empty(self) -> bool:
+        """True if no process runs, and nothing of the last one is left to be settled."""
+        return self._child is None
+
+    def step(self, signals: int) -> float:
+        """Do what is due.
+
+        Args:
+            signals: how many signals the supervisor has received.
+
+        Returns:
+            Seconds until it should be called again; infinity: when something has happened.
+        """
+        now = time.monotonic()
+        child = self._child
+        if child is not None:
+            if child.code is None:
+                return self._attend(child, signals, now)
+            self._child = None
+            self.hopeless = child.code == EXIT_CONFIG
+            self._after_exit(child, child.code, signals)
+        if not self._settled(signals) or signals or self.hopeless:
+            return float("inf")
+        if now < self._start_at:
+            return self._start_at - now
+        self._child = self._start()
+        self._passed_signals, self._kill_at = 0, float("inf")
+        return 0.0
+
+    def _attend(self, child: P, signals: int, now: float) -> float:
+        """Pass signals on, and kill a process that does not end in time."""
+        while self._passed_signals < min(signals, 2):
+            self._passed_signals += 1
+            child.stop()
+            self._kill_at = now + (self._grace if self._passed_signals == 1 else 0.0) + KILL_DELAY_S
+        if now >= self._kill_at:
+            log.error("killed a %s process that did not end in time", self._name)
+            child.kill()
+            self._kill_at = float("inf")
+        return self._kill_at - now
+
+    def _after_exit(self, child: P, code: int, signals: int) -> None:
+        """Release an ended process, and decide when the next one starts: at once unless something is said here."""
+        child.close()
+        if not signals:
+            self._delay_restart(child, code)
+
+    def _settled(self, signals: int) -> bool:
+        """Say whether nothing of the last process is left that must be settled before the next one starts."""
+        return True
+
+    def _delay_restart(self, child: P, code: int, *, reset: bool = False) -> None:
+        """Log a failure, and start the next process after a wait, which grows unless ``reset`` or after a long run."""
+        if self.hopeless:
+            return
+        now = time.monotonic()
+        if reset or now - child.started_at > STEADY_RUN_S:
+            self._backoff.reset()
+        delay = self._backoff.next()
+        self._start_at = now + delay
+        log.error("%s process ended with %s; a new one starts in %g s", self._name, exit_shown(code), delay)
+
+
+def exit_shown(code: int) -> str:
+    """Return an exit code as people read it: the signal's name, or ``exit code 1``."""
+    if code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"
