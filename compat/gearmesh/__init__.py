@@ -16,12 +16,11 @@
 from typing import TYPE_CHECKING
 
 from gearmesh.app.app import App
-from gearmesh.app.canvas import Chain, Chord, Group, chain, chord, group, signature
+from gearmesh.app.canvas import Chain, Chord, Group, TaskSignature, chain, chord, group
 from gearmesh.app.context import TaskContext, current
 from gearmesh.app.late import task
 from gearmesh.app.retry import Retry
-from gearmesh.app.signature import TaskSignature
-from gearmesh.app.task import Task
+from gearmesh.app.task import Task, signature
 from gearmesh.config import Config
 from gearmesh.errors import (
     BackendError,

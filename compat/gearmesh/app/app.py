@@ -14,18 +14,17 @@ from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
 
+from gearmesh.app.canvas import AnyNode, Node, TaskSignature
 from gearmesh.app.conf import Conf, refuse_celery_names
-from gearmesh.app.decorator import TaskDecorator, checked_name
+from gearmesh.app.decorator import TaskDecorator, checked_name, register
 from gearmesh.app.handlers import Handlers
 from gearmesh.app.late import discover, include
-from gearmesh.app.node import AnyNode
 from gearmesh.app.options import NOTHING, Options, options_of, refuse_call_only
 from gearmesh.app.periodic import CatchUp, Periodic, Periodics
 from gearmesh.app.plan import Plan
 from gearmesh.app.publisher import Publisher, RetryDecider
 from gearmesh.app.publishing import Hook, PlanSender, ready
 from gearmesh.app.revocations import DEFAULT_REVOCATION_TTL_S, Revocations
-from gearmesh.app.signature import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.app.unique import send_once
 from gearmesh.backends.registry import open_backend
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from gearmesh.app.decorator import BoundTaskDecorator
-    from gearmesh.app.node import Node
     from gearmesh.app.options import OptionSet, TaskOptions, TaskSettings, UnboundSettings
 
 __all__ = ["App"]
@@ -135,7 +133,7 @@ class App:
         self._twin = ProcessLocal(self._make_twin)
         self._publisher = Publisher(lambda: self.config, self._backend.get, self.broker_choice)
         self._outbox = PlanSender(self, self._publisher)
-        self._periodics = Periodics(self)
+        self._periodics = Periodics(self._plan_of)
         self._to_include: list[str] = []
         self.include(*include)
 
@@ -328,6 +326,14 @@ class App:
         decorator = TaskDecorator(self, name, dict(options))
         return decorator if fn is None else decorator(fn)
 
+    def register_task(self, task: Task[..., Any, Any]) -> None:
+        """Make a task one of the app's.
+
+        Raises:
+            TaskError: its name is taken by another function.
+        """
+        register(self._tasks, task)
+
     def include(self, *modules: str) -> None:
         """Import modules and bind their tasks of :func:`gearmesh.task` to this app. Including one twice is fine.
 
@@ -475,6 +481,11 @@ class App:
         self._publish(plan)
         return result
 
+    def _plan_of(self, what: AnyNode | Signature) -> Plan:
+        # A test may import a module with periodic tasks where no broker is set: the eager twin needs none to plan.
+        app = self if self.configured else self.eager_twin
+        return app._planned(what)[0]
+
     def _planned(self, what: AnyNode | Signature, options: Options = NOTHING) -> tuple[Plan, Result[Any]]:
         plan = Plan(self, time.time_ns(), options)
         if not isinstance(what, Signature):
@@ -507,7 +518,7 @@ class App:
     ) -> TaskSignature[Any]:
         """A signature of a task by its name, as ``task.s(…)`` makes one."""
         task = self._tasks.get(name) or self.remote(name)
-        call = TaskSignature(task, tuple(args), kwargs)
+        call: TaskSignature[Any] = TaskSignature(task, tuple(args), kwargs)
         return call.set(**options) if options else call
 
     @property
@@ -557,7 +568,12 @@ class App:
         """:meth:`publish_many` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.publish_many(nodes, **options))
 
-    def _send_one(self, call: TaskSignature[R], patience: RetryDecider | None = None) -> AsyncResult[R]:
+    def send_call(self, call: TaskSignature[R], patience: RetryDecider | None = None) -> AsyncResult[R]:
+        """Send the signature of one task, which is quicker than :meth:`send`. Raises as that does.
+
+        Args:
+            patience: decides whether to try again after an error; None: until ``publish_timeout`` is over.
+        """
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
         seconds = call.task.unique_for
@@ -622,7 +638,7 @@ class App:
     def _fire(self, entry: Periodic, patience: RetryDecider) -> Result[Any]:
         """Send an entry once more. Raises as :meth:`send`."""
         if isinstance(entry.what, TaskSignature):
-            return self._send_one(entry.what, patience)
+            return self.send_call(entry.what, patience)
         plan, result = self._planned(entry.what)
         self._publish(plan, patience)
         return result

@@ -14,28 +14,27 @@ the remedy of a task between them. A group within a group is the same as its mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
-from gearmesh.app.node import AnyNode, Change, Node
+from gearmesh.app.capabilities import TaskSender
+from gearmesh.app.options import NOTHING, Options, OptionSet, Workflow, options_of
+from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import TaskError
+from gearmesh.habits import NODE, one_of, refuse
+from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
+from gearmesh.wire.template import SignatureTemplate
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from gearmesh.app.app import App
-    from gearmesh.app.options import Options, OptionSet
-    from gearmesh.app.signature import TaskSignature
-    from gearmesh.app.task import Task
-    from gearmesh.results.async_result import Result
-
-__all__ = ["Chain", "Chord", "Group", "chain", "chord", "group", "signature"]
+__all__ = ["AnyNode", "Chain", "Change", "Chord", "Group", "Node", "TaskSignature", "chain", "chord", "group"]
 
 T = TypeVar("T")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
-N = TypeVar("N", bound=AnyNode)
 #: A node that makes a chain with the node that follows it. (A group makes a chord.)
 _Single: TypeAlias = "TaskSignature[Any] | Chain[Any]"
 #: A node with one value.
@@ -43,6 +42,301 @@ _Value: TypeAlias = "TaskSignature[T] | Chain[T] | Chord[T]"
 
 #: Iterable, but no list of signatures.
 _TEXT: tuple[type[Any], ...] = (str, bytes)
+
+
+#: The type of the value of one task.
+V_co = TypeVar("V_co", covariant=True)
+#: The class of its result.
+R_co = TypeVar("R_co", bound="Result[Any]", covariant=True)
+#: The nodes that make a chain with the node that follows them; a group makes a chord.
+_NotGroup: TypeAlias = "Node[AsyncResult[Any]] | Node[ChainResult[Any]] | Node[ChordResult[Any]]"
+#: A signature of a workflow, whether the workflow begins with it, and whether it ends with it, to the one in its place.
+Change: TypeAlias = "Callable[[TaskSignature[Any], bool, bool], TaskSignature[Any]]"
+
+
+class SendableTask(Protocol):
+    """A :class:`~gearmesh.Task`, as far as its signatures need it."""
+
+    @property
+    def name(self) -> str:
+        """The name on the wire."""
+
+    @property
+    def app(self) -> TaskSender:
+        """The app that sends it. Raises TaskError while it belongs to none."""
+
+    @property
+    def declaration(self) -> Declaration:
+        """Its parameters and results."""
+
+    @property
+    def options(self) -> Options:
+        """The way in which it is sent where nothing else is said."""
+
+    @property
+    def unique_for(self) -> float | None:
+        """Seconds for which the same call is not queued again; None: it always is."""
+
+    def template(self, routing_key: str) -> SignatureTemplate | None:
+        """Its encoded signature on one queue, with gaps for UUID and arguments; None: a parameter takes any type."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function here and now."""
+
+
+class Node(Workflow, Generic[R_co]):
+    """A part of a workflow. Never changed: every method that changes returns a copy."""
+
+    __slots__ = ()
+
+    @property
+    def app(self) -> TaskSender:
+        """The app that sends it."""
+        raise NotImplementedError
+
+    def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
+        """A copy in which ``change`` has replaced each signature.
+
+        Args:
+            change: called with the signature, ``first`` and ``last``.
+            first: the whole workflow begins with this node.
+            last: the whole workflow ends with this node.
+        """
+        raise NotImplementedError
+
+    @overload
+    def __or__(self: Node[GroupResult[Any]], other: TaskSignature[T]) -> Chord[T]: ...
+    @overload
+    def __or__(self: Node[GroupResult[Any]], other: Chain[T]) -> Chain[T]: ...
+    @overload
+    def __or__(self: Node[GroupResult[Any]], other: AnyNode) -> Chain[Any] | Chord[Any]: ...
+    @overload
+    def __or__(self: _NotGroup, other: Node[Result[T]]) -> Chain[T]: ...
+    @overload
+    def __or__(self: _NotGroup, other: AnyNode) -> Chain[Any]: ...
+    @overload
+    def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]: ...
+    def __or__(self, other: AnyNode) -> Chain[Any] | Chord[Any]:
+        """``a | b``: b runs after a, with a's results appended to its arguments."""
+        if not isinstance(other, Node):
+            return NotImplemented
+        return chain(self, other)
+
+    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+
+        def __getattr__(self, name: str) -> Any:
+            refuse(NODE, one_of(type(self)), self, name)
+
+    def with_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Self:
+        """A copy whose first task, or first tasks, get these arguments in front of their own, as in Celery.
+
+        Args:
+            kwargs: by name; they win over those that it has.
+
+        Raises:
+            TaskError: a first task is one of ``si``, which takes no more arguments.
+        """
+        if not args and not kwargs:
+            return self
+        return self.mapped(lambda sig, first, last: sig.with_own_args(args, kwargs or {}) if first else sig)
+
+    def set(self, **options: Unpack[OptionSet]) -> Self:
+        """A copy with these options. In a workflow, those of the parts win over these.
+
+        A time is that of the first part(s), ``on_success`` is for the last, ``on_error`` for each, and all else
+        holds for all parts.
+
+        Raises:
+            TaskError, LocalProtocolError: an option cannot be sent, or cannot be that of a whole workflow.
+        """
+        given = _of_workflow(options_of("workflow", dict(options)))
+        later = given.without_time()
+        followed = self._followed(given)
+        return followed.mapped(lambda sig, first, last: sig.with_defaults(given if first else later))
+
+    def on_success(self, *nodes: AnyNode) -> Self:
+        """A copy that is followed by these too when it succeeds: they follow its last task.
+
+        Raises:
+            TaskError: it ends with a group, which only one task can follow, as in ``chord(header, body)``.
+        """
+        return self._followed(options_of("workflow", {"on_success": nodes}))
+
+    def on_error(self, *nodes: AnyNode) -> Self:
+        """A copy each task of which is followed by these too when it fails; they get the error's text first."""
+        return self._followed(options_of("workflow", {"on_error": nodes}))
+
+    def _followed(self, options: Options) -> Self:
+        """A copy with the ``on_success`` and ``on_error`` of these options added to its tasks."""
+        success, error = options.on_success or (), options.on_error or ()
+        if not success and not error:
+            return self
+        return self.mapped(lambda sig, first, last: sig.followed_by(success if last else (), error))
+
+    def apply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> R_co:
+        """Send it. Options of the parts win over these; see :meth:`set`.
+
+        Args:
+            args: put in front of the first task's arguments, or the first tasks'.
+            kwargs: by name; they win over those that it has.
+
+        Raises:
+            TaskError, LocalProtocolError: something cannot be sent; nothing was.
+            PublishError: the broker did not take it in time.
+        """
+        return self._sent_by(self.app, args, kwargs, options)
+
+    def apply(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> R_co:
+        """Run all of it here and now, through the same JSON as on the wire; see :meth:`Task.apply`.
+
+        Raises:
+            TaskError: a task is remote, or the call does not fit.
+        """
+        return self._sent_by(self.app.eager_twin, args, kwargs, options)
+
+    def _sent_by(
+        self, app: TaskSender, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: OptionSet
+    ) -> R_co:
+        given = _of_workflow(options_of("workflow", dict(options)))
+        node = self.with_args(args, kwargs)._followed(given)
+        result: R_co = app.send(node, given.without_successors())
+        return result
+
+    def delay(self, *args: Any, **kwargs: Any) -> R_co:
+        """Send it, with these arguments in front of the first task's, or the first tasks'."""
+        return self.apply_async(args, kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R_co:
+        """:meth:`delay`. (A single task's signature, called, runs the task here.)"""
+        return self.apply_async(args, kwargs)
+
+    def clone(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> Self:
+        """A copy with more arguments, as :meth:`delay` puts them, and with these options."""
+        node = self.with_args(args, kwargs)
+        return node.set(**options) if options else node
+
+    async def aapply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> R_co:
+        """:meth:`apply_async` without blocking the event loop."""
+        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> R_co:
+        """:meth:`delay` without blocking the event loop."""
+        return await asyncio.to_thread(self.delay, *args, **kwargs)
+
+
+AnyNode: TypeAlias = "Node[Any]"
+
+
+class TaskSignature(Node[AsyncResult[V_co]]):
+    """One call of a task, to be sent or to be a part of a workflow. Never changed.
+
+    Its arguments are checked when it is sent: where it stands decides what is put in front of
+    them (``on_error``: the error's text) or appended (the results of the step before).
+    """
+
+    __slots__ = ("args", "kwargs", "options", "task")
+
+    task: SendableTask
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    options: Options
+
+    def __init__(
+        self,
+        task: SendableTask,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Options = NOTHING,
+    ) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs or {}
+        self.options = options
+
+    def __repr__(self) -> str:
+        shown = [repr(arg) for arg in self.args] + [
+            f"{name}={value!r}" for name, value in self.kwargs.items()
+        ]
+        return f"{self.task.name}.{'si' if self.immutable else 's'}({', '.join(shown)})"
+
+    @property
+    def app(self) -> TaskSender:
+        return self.task.app
+
+    @property
+    def immutable(self) -> bool:
+        """True if it wants no results of what ran before it."""
+        return bool(self.options.immutable)
+
+    def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
+        return change(self, first, last)  # type: ignore[return-value]
+
+    def with_own_args(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Self:
+        """A copy with these arguments in front of its own; see :meth:`with_args`."""
+        if self.immutable:
+            raise TaskError(f"{self!r:.80} takes no more arguments: it was made by si, or is immutable")
+        return type(self)(self.task, (*args, *self.args), {**self.kwargs, **kwargs}, self.options)
+
+    def with_defaults(self, options: Options) -> Self:
+        """A copy with these options where it has none of its own."""
+        if options is NOTHING:
+            return self
+        own = self.options.over(options.without_successors())
+        return type(self)(self.task, self.args, self.kwargs, own)
+
+    def followed_by(self, success: Sequence[AnyNode], error: Sequence[AnyNode]) -> Self:
+        """A copy with these added to its ``on_success`` and its ``on_error``."""
+        if not success and not error:
+            return self
+        more: dict[str, Any] = {}
+        if success:
+            more["on_success"] = (*(self.options.on_success or ()), *success)
+        if error:
+            more["on_error"] = (*(self.options.on_error or ()), *error)
+        return self.set(**more)
+
+    def set(self, **options: Unpack[OptionSet]) -> Self:
+        """A copy with these options. Raises TaskError or LocalProtocolError for what cannot be sent."""
+        given = options_of(self.task.name, dict(options))
+        return type(self)(self.task, self.args, self.kwargs, given.over(self.options))
+
+    def apply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> AsyncResult[V_co]:
+        """Send it. These options win over its own; arguments are put in front of its own, as in Celery.
+
+        Raises:
+            TaskError, LocalProtocolError: something cannot be sent; nothing was.
+            PublishError: the broker did not take it in time.
+        """
+        call = self.with_args(args, kwargs)
+        result: AsyncResult[V_co] = self.app.send_call(call.set(**options) if options else call)
+        return result
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task here and now, as Celery does; nothing is sent."""
+        call = self.with_args(args, kwargs)
+        return call.task(*call.args, **call.kwargs)
+
+    def apply(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> AsyncResult[V_co]:
+        """Run the task here and now, through the same JSON as on the wire; see :meth:`Task.apply`."""
+        result: AsyncResult[V_co] = self.app.eager_twin.send_call(self.clone(args, kwargs, **options))
+        return result
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[V_co]:
+        """Send it, with these arguments in front of its own."""
+        result: AsyncResult[V_co] = self.app.send_call(self.with_args(args, kwargs))
+        return result
 
 
 class Chain(Node[ChainResult[T_co]]):
@@ -57,7 +351,7 @@ class Chain(Node[ChainResult[T_co]]):
         return " | ".join(map(repr, self.steps))
 
     @property
-    def app(self) -> App:
+    def app(self) -> TaskSender:
         return self.steps[0].app
 
     @property
@@ -91,7 +385,7 @@ class Group(Node[GroupResult[T]]):
         return f"group([{shown}{', …' if len(self.members) > 3 else ''}])"
 
     @property
-    def app(self) -> App:
+    def app(self) -> TaskSender:
         return self.members[0].app
 
     @property
@@ -124,7 +418,7 @@ class Chord(Node[ChordResult[T_co]]):
         return f"chord({self.header!r}, {self.body!r})"
 
     @property
-    def app(self) -> App:
+    def app(self) -> TaskSender:
         return self.header.app
 
     @property
@@ -250,44 +544,6 @@ def chord(
     return _Header(members) if body is None else Chord(members, _body(body))
 
 
-@overload
-def signature(
-    task: Task[..., T, Any],
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    **options: Unpack[OptionSet],
-) -> TaskSignature[T]: ...
-@overload
-def signature(
-    task: N, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
-) -> N: ...
-@overload
-def signature(
-    task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
-) -> NoReturn: ...
-def signature(
-    task: Any,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    **options: Unpack[OptionSet],
-) -> Any:
-    """A task's signature, as ``task.s(…)`` makes one; or a copy of a signature or workflow, as ``clone`` makes one.
-
-    A task by its name alone has no app: that is :meth:`App.signature <gearmesh.App.signature>`.
-
-    Raises:
-        TaskError: it is neither a task nor a signature.
-    """
-    from gearmesh.app.task import Task
-
-    if isinstance(task, str):
-        raise TaskError(f"signature({task!r}) has no app: use app.signature({task!r})")
-    if not isinstance(task, (Node, Task)):
-        raise TaskError(f"signature: {task!r:.80} is no task, expected a task or a signature")
-    node = task.s() if isinstance(task, Task) else task
-    return node.clone(args, kwargs, **options)
-
-
 def _body(node: Any) -> AnyNode:
     if not isinstance(node, Node):
         raise TaskError(f"chord: the body is {node!r:.80}, expected a signature (task.s(…)) or a chain")
@@ -314,3 +570,9 @@ def _nodes(what: str, given: Iterable[AnyNode | Iterable[AnyNode]]) -> list[AnyN
     if not nodes:
         raise TaskError(f"{what}: it is empty, expected at least one signature")
     return nodes
+
+
+def _of_workflow(options: Options) -> Options:
+    if options.uuid or options.immutable is not None:
+        raise TaskError("uuid and immutable belong to a signature, not to a whole workflow")
+    return options

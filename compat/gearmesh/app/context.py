@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from gearmesh.app.capabilities import TaskHost
 from gearmesh.errors import TaskError
 from gearmesh.wire.expiry import expiry_ns
 from gearmesh.wire.signature import Signature
-
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
 
 __all__ = ["RUNNING", "TaskContext", "current"]
 
@@ -32,7 +30,7 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
     """
 
     signature: Signature
-    app: App
+    app: TaskHost
     reported: bool = False
     handled: bool = False
 

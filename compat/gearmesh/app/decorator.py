@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from gearmesh.app.capabilities import TaskOwner
 from gearmesh.app.options import options_of
 from gearmesh.app.settings import settings_of
 from gearmesh.app.task import Task
 from gearmesh.declarations.annotations import of_function
 from gearmesh.errors import TaskError
-
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
 
 __all__ = ["TaskDecorator", "checked_name", "register"]
 
@@ -23,7 +21,7 @@ R = TypeVar("R")
 class TaskDecorator:
     """``@app.task(…)``, or ``@gearmesh.task(…)`` of no app yet (None), waiting for its function."""
 
-    def __init__(self, app: App | None, name: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, app: TaskOwner | None, name: str | None, options: Mapping[str, Any]) -> None:
         self._app = app
         self._name = name
         self._options = options
@@ -42,7 +40,7 @@ class TaskDecorator:
         name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
         task = _make_task(self._app, name, fn, self._options)
         if self._app is not None:
-            register(self._app, task)
+            self._app.register_task(task)
         return task
 
 
@@ -64,7 +62,7 @@ if TYPE_CHECKING:
         def __call__(self, fn: Any, /) -> Any: ...
 
 
-def _make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:
+def _make_task(app: TaskOwner | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:
     """A task of ``app`` (None: of none yet) from a function and the options of its decorator.
 
     Raises:
@@ -75,19 +73,19 @@ def _make_task(app: App | None, name: str, fn: Any, given: Mapping[str, Any]) ->
     return Task(app, fn, declaration, options_of(name, rest), **settings)
 
 
-def register(app: App, task: Task[..., Any, Any]) -> None:
-    """Make a task one of the app's.
+def register(tasks: dict[str, Task[..., Any, Any]], task: Task[..., Any, Any]) -> None:
+    """Add a task to those of an app, by name.
 
     Raises:
         TaskError: its name is taken by another function.
     """
-    taken = app._tasks.get(task.name)
+    taken = tasks.get(task.name)
     if taken is not None and taken.plain is not task.plain:
         raise TaskError(
             f"task name {task.name!r} is taken by {_place_of(taken.plain)}, so {_place_of(task.plain)} needs another: "
             "@app.task(name=…)"
         )
-    app._tasks[task.name] = task
+    tasks[task.name] = task
 
 
 def _place_of(fn: Any) -> str:

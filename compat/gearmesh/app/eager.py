@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
+from gearmesh.app.capabilities import TaskHost
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.eager_limits import call_limited, limited_coroutine
 from gearmesh.app.retry import cause_of, next_try
@@ -33,7 +34,6 @@ from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, RETRY, STARTED, SUCC
 if TYPE_CHECKING:
     from typing import Any
 
-    from gearmesh.app.app import App
 
 __all__ = ["Eager", "error_text"]
 
@@ -51,7 +51,7 @@ def error_text(exc: BaseException) -> str:
 class Eager:
     """Runs signatures and all that follows them, one after another."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: TaskHost) -> None:
         self._app = app
         self._exceptions: dict[str, Exception] = {}
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from gearmesh.app.decorator import TaskDecorator, register
+from gearmesh.app.capabilities import TaskOwner
+from gearmesh.app.decorator import TaskDecorator
 from gearmesh.app.task import Task
 from gearmesh.errors import TaskError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from gearmesh.app.app import App
     from gearmesh.app.decorator import BoundTaskDecorator
     from gearmesh.app.options import TaskSettings, UnboundSettings
 
@@ -61,7 +61,7 @@ def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSe
     return decorator if fn is None else decorator(fn)
 
 
-def include(app: App, modules: Iterable[str]) -> list[str]:
+def include(app: TaskOwner, modules: Iterable[str]) -> list[str]:
     """Import modules and bind the tasks in them that have no app yet.
 
     Returns:
@@ -102,7 +102,7 @@ def _is_unfinished(module: ModuleType | None) -> bool:
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
-def discover(app: App, packages: Iterable[str], related_name: str) -> list[str]:
+def discover(app: TaskOwner, packages: Iterable[str], related_name: str) -> list[str]:
     """:func:`include` the module ``related_name`` of each package that has one."""
     found = (f"{package}.{related_name}" for package in packages)
     return include(app, [name for name in found if importlib.util.find_spec(name) is not None])
@@ -115,7 +115,7 @@ def _tasks_of(module: ModuleType) -> Iterator[Task[..., Any, Any]]:
             yield value
 
 
-def _bind(app: App, late: Task[..., Any, Any]) -> None:
+def _bind(app: TaskOwner, late: Task[..., Any, Any]) -> None:
     owner = late.__dict__.get("app")
     if owner is app:
         return
@@ -124,5 +124,5 @@ def _bind(app: App, late: Task[..., Any, Any]) -> None:
             f"task {late.name!r} belongs to another app already: {owner!r}; close that one first, "
             "or declare the task by each app's own @app.task"
         )
-    register(app, late)
+    app.register_task(late)
     late.app = app

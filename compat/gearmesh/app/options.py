@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
-from gearmesh.app.node import AnyNode, Node
 from gearmesh.errors import LocalProtocolError, TaskError
 from gearmesh.habits import CALL, unknown_option
 from gearmesh.wire import gotime, types
@@ -26,11 +25,18 @@ __all__ = [
     "TaskOptions",
     "TaskSettings",
     "UnboundSettings",
+    "Workflow",
     "check_delay",
     "header",
     "options_of",
     "refuse_call_only",
 ]
+
+
+class Workflow:
+    """A signature, or a chain, group or chord of them. (The base of these, see :mod:`.canvas`.)"""
+
+    __slots__ = ()
 
 
 class TaskOptions(TypedDict, total=False):
@@ -116,11 +122,11 @@ class OptionSet(TaskOptions, total=False):
     countdown: float | timedelta | None
     eta: datetime | None
     immutable: bool
-    on_success: AnyNode | Iterable[AnyNode]
-    on_error: AnyNode | Iterable[AnyNode]
+    on_success: Workflow | Iterable[Workflow]
+    on_error: Workflow | Iterable[Workflow]
     uuid: str
-    link: AnyNode | Iterable[AnyNode]
-    link_error: AnyNode | Iterable[AnyNode]
+    link: Workflow | Iterable[Workflow]
+    link_error: Workflow | Iterable[Workflow]
     task_id: str
 
 
@@ -326,9 +332,9 @@ def _eta(name: str, value: Any) -> tuple[str, int]:
 
 
 def _nodes(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
-    nodes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, Node) else (value,)
+    nodes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, Workflow) else (value,)
     for node in nodes:
-        if not isinstance(node, Node):
+        if not isinstance(node, Workflow):
             raise TaskError(f"{name} holds {node!r:.80}, expected signatures (task.s(…), chain, …)")
     return name, nodes
 

@@ -9,18 +9,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gearmesh import cron
-from gearmesh.app.node import AnyNode, Node
-from gearmesh.app.signature import TaskSignature
+from gearmesh.app.canvas import AnyNode, Node, TaskSignature
+from gearmesh.app.plan import Plan
 from gearmesh.cron import Every, Schedule
 from gearmesh.errors import ConfigError, TaskError
 from gearmesh.wire.names import periodic_fired, periodic_lock
 from gearmesh.wire.signature import Signature
-
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
 
 __all__ = ["CatchUp", "Periodic", "Periodics"]
 
@@ -88,10 +85,14 @@ class Periodic:
 
 
 class Periodics:
-    """The entries of one app, by name. Any thread."""
+    """The entries of one app, by name. Safe in threads.
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    Args:
+        plan: makes the plan of a workflow or signature, without sending it.
+    """
+
+    def __init__(self, plan: Callable[[AnyNode | Signature], Plan]) -> None:
+        self._plan = plan
         self._lock = threading.Lock()
         self._entries: dict[str, Periodic] = {}
         self._watches: list[Callable[[], None]] = []
@@ -160,9 +161,7 @@ class Periodics:
     def _planned(self, what: AnyNode | Signature) -> set[str]:
         if not isinstance(what, (Node, Signature)):
             raise TaskError(f"{what!r:.80} is no signature, expected task.s(…), a chain, a group or a chord")
-        # A test may import a module with periodic tasks where no broker is set: the eager twin needs none to plan.
-        app = self._app if self._app.configured else self._app.eager_twin
-        plan, _ = app._planned(what)
+        plan = self._plan(what)
         for message in plan.messages:
             message.written()
         # A foreign signature's successors get theirs when they are sent.

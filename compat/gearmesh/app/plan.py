@@ -8,29 +8,56 @@ has its own, which then also keeps the body's results from what follows the body
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from gearmesh.app import ends
-from gearmesh.app.canvas import Chain, Chord, Group
-from gearmesh.app.message import EncodedMessage, PlannedMessage
-from gearmesh.app.node import AnyNode
+from gearmesh.app.canvas import AnyNode, Chain, Chord, Group, TaskSignature
+from gearmesh.app.capabilities import PlanTarget
 from gearmesh.app.options import NOTHING, Options, check_delay
-from gearmesh.app.signature import TaskSignature
 from gearmesh.declarations.value_codec import ValueCodec, of_go
 from gearmesh.errors import TaskError
 from gearmesh.ids import new_uuid
 from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 from gearmesh.wire import gotime
+from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta
 
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
+__all__ = ["EncodedMessage", "Plan", "PlannedMessage"]
 
-__all__ = ["Plan"]
+
+class EncodedMessage(msgspec.Struct, frozen=True, gc=False):
+    """A signature as bytes, to publish not before ``eta_ns`` (unix ns; 0: now), and what else is to be known of it."""
+
+    uuid: str
+    name: str
+    queue: str
+    body: bytes
+    eta_ns: int = 0
+    priority: int = 0
+
+    @property
+    def sig(self) -> Signature:
+        """The signature again, for those few who want to look at it."""
+        return decode(self.body)
+
+    def written(self) -> EncodedMessage:
+        """Itself."""
+        return self
+
+
+class PlannedMessage(msgspec.Struct, frozen=True, gc=False):
+    """A signature to publish, not before ``eta_ns`` (unix ns; 0: now)."""
+
+    sig: Signature
+    eta_ns: int = 0
+
+    def written(self) -> EncodedMessage:
+        """As it goes out. Raises LocalProtocolError if Go could not read it."""
+        sig = self.sig
+        return EncodedMessage(sig.UUID, sig.Name, sig.RoutingKey, encode(sig), self.eta_ns, sig.Priority)
 
 
 class _GroupBuild(msgspec.Struct):
@@ -75,8 +102,9 @@ class Plan:
         connections: how many may send.
     """
 
-    def __init__(self, app: App, now_ns: int, defaults: Options = NOTHING) -> None:
+    def __init__(self, app: PlanTarget, now_ns: int, defaults: Options = NOTHING) -> None:
         self.app = app
+        self._owners: tuple[object, ...] = (app, app.twin_of)
         self.now_ns = now_ns
         self.messages: list[PlannedMessage | EncodedMessage] = []
         self.metas: list[GroupMeta] = []
@@ -88,7 +116,7 @@ class Plan:
 
     def add(self, node: AnyNode) -> Result[Any]:
         """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
-        if type(node) is TaskSignature and node.task.app is self.app:
+        if type(node) is TaskSignature and node.task.app is self._owners[0]:
             return self.add_one(node)  # most are
         messages, result = self._node(node, _NOTHING_MORE, None, _FIRST)
         self.messages.extend(messages)
@@ -111,7 +139,7 @@ class Plan:
         task = call.task
         if call.kwargs or not (call.options is task.options is self._defaults is NOTHING):
             return None
-        form = task._form_to(self._routing_key)
+        form = task.template(self._routing_key)
         values = None if form is None else task.declaration.dump_values(call.args)
         if form is None or values is None:
             return None
@@ -120,7 +148,7 @@ class Plan:
         return AsyncResult(uuid, self.app, task.declaration)
 
     def _node(self, node: AnyNode, then: _Continuation, tag: _GroupBuild | None, place: _Position) -> Planned:
-        if node.app is not self.app and node.app is not self.app.twin_of:
+        if all(node.app is not owner for owner in self._owners):
             raise TaskError(f"{node!r:.80} belongs to another app than the one that sends it")
         if isinstance(node, TaskSignature):
             message, result = self._one(node, then, tag, place)
@@ -186,13 +214,13 @@ class Plan:
         self, node: TaskSignature[Any], children: Sequence[AnyNode], then: _Continuation
     ) -> _Continuation:
         """What follows by the signature's own ``on_success``, and then what follows it anyway."""
-        place = _Position(after=ends.results(node))
+        place = _Position(after=_results_of(node))
         sigs: list[Signature] = []
         wants = set(then.wants)
         for child in children:
             messages, _ = self._node(child, _NOTHING_MORE, None, place)
             sigs.extend(message.sig for message in messages)
-            wants |= ends.wants(child)
+            wants |= _wants(child)
         return _Continuation((*sigs, *then.sigs), frozenset(wants))
 
     def _chain(
@@ -203,10 +231,10 @@ class Plan:
         last = len(node.steps) - 1
         for i in range(last, -1, -1):
             step = node.steps[i]
-            here = place if i == 0 else _Position(after=ends.results(node.steps[i - 1]))
+            here = place if i == 0 else _Position(after=_results_of(node.steps[i - 1]))
             messages, result = self._node(step, then, tag if i == last else None, here)
             results.append(result)
-            then = _Continuation(tuple(message.sig for message in messages), ends.wants(step))
+            then = _Continuation(tuple(message.sig for message in messages), _wants(step))
         return messages, ChainResult(results[::-1], self.app)
 
     def _group(
@@ -229,7 +257,7 @@ class Plan:
             raise TaskError(
                 "a chord needs a result backend: its members' states decide when the body is sent"
             )
-        behind = _Position(after=ends.results(node.header), body=True)
+        behind = _Position(after=_results_of(node.header), body=True)
         (callback,), body = self._node(node.body, then, tag, behind)
         own = self._new_group(node.header, callback.sig)
         messages, header = self._members(node.header, own, place)
@@ -254,7 +282,7 @@ class Plan:
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
     def _new_group(self, node: Group[Any], callback: Signature | None) -> _GroupBuild:
-        return _GroupBuild(f"group_{new_uuid()}", ends.width(node), callback, [])
+        return _GroupBuild(f"group_{new_uuid()}", _width(node), callback, [])
 
     def _close_group(self, tag: _GroupBuild) -> None:
         created = gotime.format_ns(self.now_ns)
@@ -285,3 +313,35 @@ def _immutable(node: TaskSignature[Any], then: _Continuation, place: _Position) 
             )
         return node.immutable
     return False in wants
+
+
+def _wants(node: AnyNode) -> frozenset[bool]:
+    """True and False for the tasks that a node begins with: they want the results of the tasks before them, or not."""
+    while isinstance(node, Chain):
+        node = node.steps[0]
+    if isinstance(node, TaskSignature):
+        return frozenset((not node.immutable,))
+    group = node.header if isinstance(node, Chord) else node
+    return frozenset().union(*map(_wants, group.members if isinstance(group, Group) else ()))
+
+
+def _results_of(node: AnyNode) -> Sequence[ValueCodec] | None:
+    """The results that the end of a node passes on; None: not known."""
+    while not isinstance(node, (TaskSignature, Group)):
+        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
+    if isinstance(node, TaskSignature):
+        return node.task.declaration.results
+    given: list[ValueCodec] = []
+    for member in node.members:
+        codecs = _results_of(member)
+        if codecs is None:
+            return None
+        given.extend(codecs)
+    return given
+
+
+def _width(node: AnyNode) -> int:
+    """The number of tasks that a node ends with, which count as members of its group."""
+    while not isinstance(node, (TaskSignature, Group)):
+        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
+    return 1 if isinstance(node, TaskSignature) else sum(map(_width, node.members))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from gearmesh.app.capabilities import TaskHost
 from gearmesh.app.eager import Eager
-from gearmesh.app.message import EncodedMessage, PlannedMessage
 from gearmesh.app.options import check_delay
-from gearmesh.app.plan import Plan
+from gearmesh.app.plan import EncodedMessage, Plan, PlannedMessage
 from gearmesh.app.publisher import Publisher, RetryDecider
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.ids import new_uuid
@@ -18,19 +18,24 @@ from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, TaskState
 from gearmesh.wire.types import load_args
 
-if TYPE_CHECKING:
-    from gearmesh.app.app import App
-
 __all__ = ["Hook", "PlanSender", "ready"]
 
 #: A function that sees each signature before it is published, and may return a changed one.
 Hook = Callable[[Signature], "Signature | None"]
 
 
+class SendingApp(TaskHost, Protocol):
+    """The app of a :class:`PlanSender`."""
+
+    @property
+    def eager(self) -> bool:
+        """True if tasks run in the caller."""
+
+
 class PlanSender:
     """What one app sends goes out here."""
 
-    def __init__(self, app: App, publisher: Publisher) -> None:
+    def __init__(self, app: SendingApp, publisher: Publisher) -> None:
         self._app = app
         self._publisher = publisher
         self._eager = Eager(app)

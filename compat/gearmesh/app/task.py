@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
+from gearmesh.app.canvas import Group, Node, TaskSignature, group
+from gearmesh.app.capabilities import TaskOwner
 from gearmesh.app.context import RUNNING, TaskContext
 from gearmesh.app.options import NOTHING, Options
-from gearmesh.app.signature import TaskSignature
 from gearmesh.errors import RetryRequested, TaskError
 from gearmesh.habits import TASK, refuse
 from gearmesh.results.async_result import AsyncResult
@@ -23,14 +24,12 @@ from gearmesh.wire.template import SignatureTemplate
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from gearmesh.app.app import App
     from gearmesh.app.arity import Takes1, Takes2, Takes3, Takes4
-    from gearmesh.app.canvas import Group
     from gearmesh.app.options import OptionSet
     from gearmesh.app.retry import Retry
     from gearmesh.declarations.declaration import Declaration
 
-__all__ = ["Task"]
+__all__ = ["Task", "signature"]
 
 P = ParamSpec("P")
 #: The type of the task's value.
@@ -38,6 +37,8 @@ R = TypeVar("R")
 #: The type of a call of the function: R, or an awaitable of it.
 C = TypeVar("C")
 #: The types of the first parameters.
+T = TypeVar("T")
+N = TypeVar("N", bound="Node[Any]")
 A0 = TypeVar("A0")
 A1 = TypeVar("A1")
 A2 = TypeVar("A2")
@@ -64,7 +65,7 @@ class Task(Generic[P, R, C]):
 
     def __init__(
         self,
-        app: App | None,
+        app: TaskOwner | None,
         fn: Callable[P, C] | None,
         declaration: Declaration,
         options: Options = NOTHING,
@@ -95,7 +96,7 @@ class Task(Generic[P, R, C]):
         self.hard_limit = hard_limit
         self.pause = pause
         self.unique_for = unique_for
-        self._form: tuple[tuple[str, str, Declaration] | None, SignatureTemplate | None] = (None, None)
+        self._template: tuple[tuple[str, str, Declaration] | None, SignatureTemplate | None] = (None, None)
         #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
         self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
         #: What the function returned to typed results; raises LocalProtocolError.
@@ -173,8 +174,6 @@ class Task(Generic[P, R, C]):
 
     def starmap(self, calls: Iterable[Sequence[Any]]) -> Group[R]:
         """A group of calls, each with the arguments of one of ``calls``. (On the wire each is a task of its own.)"""
-        from gearmesh.app.canvas import group
-
         return group(TaskSignature(self, tuple(args)) for args in calls)
 
     def map(self, values: Iterable[Any]) -> Group[R]:
@@ -203,15 +202,15 @@ class Task(Generic[P, R, C]):
         assert self.fn is not None
         return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
 
-    def _form_to(self, routing_key: str) -> SignatureTemplate | None:
-        """What its signatures without options have in common, on one queue; None: a parameter takes any type."""
+    def template(self, routing_key: str) -> SignatureTemplate | None:
+        """Its encoded signature on one queue, with gaps for UUID and arguments; None: a parameter takes any type."""
         key = (routing_key, self.name, self.declaration)
-        made, form = self._form
+        made, template = self._template
         if made is None or made[:2] != key[:2] or made[2] is not key[2]:
             types = [slot.go for slot in self.declaration.exact]
-            form = SignatureTemplate(self.name, routing_key, types) if all(types) else None
-            self._form = key, form
-        return form
+            template = SignatureTemplate(self.name, routing_key, types) if all(types) else None
+            self._template = key, template
+        return template
 
     @overload
     def s(self, *args: P.args, **kwargs: P.kwargs) -> TaskSignature[R]: ...
@@ -246,7 +245,8 @@ class Task(Generic[P, R, C]):
             LocalProtocolError: a value does not fit its Go type; nothing was sent.
             PublishError: the broker did not take it in time.
         """
-        return self.app._send_one(TaskSignature(self, args, kwargs))
+        result: AsyncResult[R] = self.app.send_call(TaskSignature(self, args, kwargs))
+        return result
 
     def apply_async(
         self,
@@ -275,7 +275,44 @@ class Task(Generic[P, R, C]):
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """The result of a call of this task, by its UUID: ``app.result(uuid, task)``."""
-        return self.app.result(task_id, self)
+        result: AsyncResult[R] = self.app.result(task_id, self)
+        return result
 
 
 _IMMUTABLE = Options(immutable=True)
+
+
+@overload
+def signature(
+    task: Task[..., T, Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Unpack[OptionSet],
+) -> TaskSignature[T]: ...
+@overload
+def signature(
+    task: N, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+) -> N: ...
+@overload
+def signature(
+    task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+) -> NoReturn: ...
+def signature(
+    task: Any,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Unpack[OptionSet],
+) -> Any:
+    """A task's signature, as ``task.s(…)`` makes one; or a copy of a signature or workflow, as ``clone`` makes one.
+
+    A task by its name alone has no app: that is :meth:`App.signature <gearmesh.App.signature>`.
+
+    Raises:
+        TaskError: it is neither a task nor a signature.
+    """
+    if isinstance(task, str):
+        raise TaskError(f"signature({task!r}) has no app: use app.signature({task!r})")
+    if not isinstance(task, (Node, Task)):
+        raise TaskError(f"signature: {task!r:.80} is no task, expected a task or a signature")
+    node = task.s() if isinstance(task, Task) else task
+    return node.clone(args, kwargs, **options)

@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from gearmesh.app.app import App
-from gearmesh.app.node import AnyNode
+from gearmesh.app.canvas import AnyNode, TaskSignature
 from gearmesh.app.retry import Retry
-from gearmesh.app.signature import TaskSignature
 from gearmesh.app.task import Task
 from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
 from gearmesh.cli.output import note, print_json

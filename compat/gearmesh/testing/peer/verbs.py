@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from gearmesh.app.app import App
-from gearmesh.app.message import PlannedMessage
-from gearmesh.app.plan import Plan
+from gearmesh.app.plan import Plan, PlannedMessage
 from gearmesh.errors import GearmeshError, LocalProtocolError, RemoteProtocolError, ResultTimeout, TaskFailed
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.transport import Channel
