@@ -52,7 +52,9 @@ class TestQueuesOfManyKinds(TransportFixtures):
     test_tail = TransportContract.test_tail
     test_head_restores_the_order = TransportContract.test_head_restores_the_order
     test_not_before_its_time = TransportContract.test_not_before_its_time
-    test_aside_becomes_a_dead_letter = TransportContract.test_aside_becomes_a_dead_letter
+    test_a_parked_message_becomes_a_dead_letter = (
+        TransportContract.test_a_parked_message_becomes_a_dead_letter
+    )
 
     @pytest.fixture
     def connect(self, amqp_url: str) -> Connect:

@@ -19,15 +19,15 @@ from gearmesh.config import RedisConfig
 from gearmesh.errors import ConfigError, PublishError, ResultTimeout
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Publish, Token
-from gearmesh.testing.contracts.announcing import Announcing
-from gearmesh.testing.contracts.besides import Besides
-from gearmesh.testing.contracts.delaying import Delaying
-from gearmesh.testing.contracts.delivering import Delivering
-from gearmesh.testing.contracts.enlisting import Enlisting
-from gearmesh.testing.contracts.grouping import Grouping
-from gearmesh.testing.contracts.inspecting import Inspect
-from gearmesh.testing.contracts.leasing import Leasing
-from gearmesh.testing.contracts.settling import Settling
+from gearmesh.testing.contracts.announcements import AnnouncementContract
+from gearmesh.testing.contracts.delays import DelayContract
+from gearmesh.testing.contracts.deliveries import DeliveryContract
+from gearmesh.testing.contracts.enlistment import EnlistmentContract
+from gearmesh.testing.contracts.groups import GroupContract
+from gearmesh.testing.contracts.inspection import InspectionContract
+from gearmesh.testing.contracts.leases import LeaseContract
+from gearmesh.testing.contracts.optional_methods import OptionalMethodsContract
+from gearmesh.testing.contracts.settlement import SettlementContract
 from gearmesh.testing.contracts.support import Connect
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
@@ -44,12 +44,12 @@ def tasks(app: App) -> None:
         return sum(numbers)
 
 
-class Short(Enlisting):
+class Short(EnlistmentContract):
     """What shows that every kind of connection is made right: kept, blocking, subscribed, pooled."""
 
-    test_a_wait_is_ended = Delivering.test_what_is_published_while_waiting_comes_at_once
-    test_several_queues = Delivering.test_several_queues_in_one_consumer
-    test_it_is_seen = Inspect.test_where_messages_are
+    test_a_wait_is_ended = DeliveryContract.test_what_is_published_while_waiting_comes_at_once
+    test_several_queues = DeliveryContract.test_several_queues_in_one_consumer
+    test_it_is_seen = InspectionContract.test_where_messages_are
 
     @pytest.fixture
     def connect(self, place: Place) -> Connect:
@@ -141,11 +141,11 @@ def acl_place(acl_server: RedisServer) -> Iterator[Place]:
         assert refused - {("toplevel", "command", "client")} == set()
 
 
-class TestACLTransport(Settling, Enlisting, Inspect):
-    test_a_wait_is_ended = Delivering.test_what_is_published_while_waiting_comes_at_once
-    test_not_before_its_time = Delaying.test_not_before_its_time
-    test_a_silent_consumer = Leasing.test_a_silent_consumer_loses_what_it_held
-    test_recover = Leasing.test_recover_puts_back_in_order
+class TestACLTransport(SettlementContract, EnlistmentContract, InspectionContract):
+    test_a_wait_is_ended = DeliveryContract.test_what_is_published_while_waiting_comes_at_once
+    test_not_before_its_time = DelayContract.test_not_before_its_time
+    test_a_silent_consumer = LeaseContract.test_a_silent_consumer_loses_what_it_held
+    test_recover = LeaseContract.test_recover_puts_back_in_order
 
     @pytest.fixture
     def connect(self, acl_place: Place) -> Connect:
@@ -158,7 +158,7 @@ class TestACLTransport(Settling, Enlisting, Inspect):
         backend.close()
 
 
-class TestACLBackend(Announcing, Besides, Grouping):
+class TestACLBackend(AnnouncementContract, OptionalMethodsContract, GroupContract):
     @pytest.fixture
     def open_backend(self, acl_place: Place) -> Callable[..., Backend]:
         return acl_place.backend

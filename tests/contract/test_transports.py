@@ -82,6 +82,16 @@ class TestMemoryTransport(TransportContract):
         assert broker.pending(queue, 10) == [b"x"]
 
 
+class TestOldFixtureName(TransportFixtures):
+    @pytest.fixture
+    def fusable(self) -> Backend:
+        return open_backend("null", expire=60)
+
+    @pytest.mark.filterwarnings("ignore:the fixture 'fusable'")
+    def test_it_still_works(self, enlistable: Backend, fusable: Backend) -> None:
+        assert enlistable is fusable
+
+
 class TestRedisTransport(TransportContract):
     @pytest.fixture
     def connect(self, redis_url: str) -> Connect:

@@ -1,24 +1,21 @@
-"""The second seam's contract: what every result backend does."""
+"""The contract of result backends."""
 
 from __future__ import annotations
 
-from gearmesh.testing.contracts.announcing import Announcing
-from gearmesh.testing.contracts.besides import Besides
-from gearmesh.testing.contracts.grouping import Grouping
-from gearmesh.testing.contracts.keeping import Keeping
+from gearmesh.testing.contracts.announcements import AnnouncementContract
+from gearmesh.testing.contracts.groups import GroupContract
+from gearmesh.testing.contracts.optional_methods import OptionalMethodsContract
+from gearmesh.testing.contracts.states import StateContract
 
 __all__ = ["BackendContract"]
 
 
-class BackendContract(Keeping, Grouping, Announcing, Besides):
-    """Subclass it in a test module and provide a fixture.
+class BackendContract(StateContract, GroupContract, AnnouncementContract, OptionalMethodsContract):
+    """Tests of a result backend. Subclass it in a test module and provide a fixture.
 
-    ``open_backend``: a function ``(*, expire=3600)`` that opens the backend on a store without states, the
-    same store for each call in one test.
+    ``open_backend``: a function ``(*, expire=3600)`` that opens the backend on a store without states, the same store
+    for each call in one test.
 
-    Set ``merges`` to False for a backend on which Machinery does not carry CreatedAt and TaskName over.
-    What a backend does not do is named in ``lacks``, and skipped: ``watch`` may return None, and the methods of
-    :class:`~gearmesh.interfaces.backend.SupportsClaims`, :class:`~gearmesh.interfaces.backend.SupportsProgress`,
-    :class:`~gearmesh.interfaces.backend.SupportsRevocation` and
-    :class:`~gearmesh.interfaces.backend.SupportsConditionalWrite` may be missing.
+    The class attributes say what the backend cannot do: ``merges``, ``digits``, ``largest``, ``large``, ``each``,
+    ``lacks`` and ``unstorable``; see :class:`~.store.BackendFixtures`.
     """

@@ -1,4 +1,4 @@
-"""The third seam's contract: what every lock does."""
+"""The contract of locks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR = 3600 * SECOND
 
 
 class LockContract:
-    """Subclass it in a test module and provide a fixture.
+    """Tests of a lock. Subclass it in a test module and provide a fixture.
 
     ``open_lock``: a function ``()`` that opens the lock on a store without keys, the same store for each call in one
     test.
@@ -29,12 +29,12 @@ class LockContract:
 
     @pytest.fixture
     def open_lock(self) -> Callable[[], Lock]:
-        """Opens the lock under test."""
+        """Return a function that opens the tested lock."""
         raise NotImplementedError("provide the fixture 'open_lock'")
 
     @pytest.fixture
     def lock(self, open_lock: Callable[[], Lock]) -> Iterator[Lock]:
-        """One that is closed at the end."""
+        """Return a lock that is closed, twice, after the test."""
         lock = open_lock()
         yield lock
         lock.close()
@@ -42,7 +42,7 @@ class LockContract:
 
     @pytest.fixture
     def claim(self) -> Claim:
-        """A claim on time, for something that is due every hour."""
+        """Return a claim in time, for a task that is due every hour."""
         now = time.time_ns()
         return Claim(
             key=f"machinery_lock_contract{uuid4().hex}* * * * *",
@@ -53,7 +53,7 @@ class LockContract:
         )
 
     def after(self, claim: Claim, periods: int) -> Claim:
-        """The same so many periods later, on time."""
+        """Return the claim of a firing so many periods later, in time."""
         shift = periods * (claim.next_ns - claim.due_ns)
         return replace(
             claim,
@@ -67,7 +67,7 @@ class LockContract:
         assert lock.take(replace(claim, holder="two")) is False
         assert lock.fired(claim.key) == claim.due_ns
 
-    def test_who_asks_again_gets_the_same_answer(self, lock: Lock, claim: Claim) -> None:
+    def test_a_repeated_claim_gets_the_same_answer(self, lock: Lock, claim: Claim) -> None:
         other = replace(claim, holder="two")
         assert [lock.take(claim), lock.take(other), lock.take(claim), lock.take(other)] == [
             True,
@@ -77,7 +77,7 @@ class LockContract:
         ]
 
     def test_the_next_one_is_free_although_the_key_is_there(self, lock: Lock, claim: Claim) -> None:
-        """A scheduler's clock, or its haste, may be ahead of the server's by some ms."""
+        """A scheduler's clock may be some ms ahead of the server's."""
         assert lock.take(claim)
         assert lock.take(replace(self.after(claim, 1), holder="two"))
         assert lock.take(self.after(claim, 1)) is False
@@ -89,7 +89,7 @@ class LockContract:
         assert lock.take(replace(self.after(claim, 1), holder="two"))
 
     def test_a_slow_clock_fires_nothing_twice(self, lock: Lock, claim: Claim) -> None:
-        """Another scheduler, whose clock is late by more than a period, comes to what has long been fired."""
+        """Another scheduler, whose clock is late by more than a period, claims a firing that was sent long ago."""
         for periods in range(3):
             assert lock.take(self.after(claim, periods))
         for periods in range(3):
@@ -110,7 +110,7 @@ class LockContract:
         assert lock.take(self.after(half, 1)) is False
 
     def test_it_ends_by_itself(self, lock: Lock, claim: Claim) -> None:
-        """A clock that was set back comes to what is behind it, but not before a period has passed."""
+        """A scheduler whose clock was set back may fire earlier moments again, but not before a period has passed."""
         short = replace(claim, next_ns=claim.now_ns + SECOND // 5)
         assert lock.take(short)
         back = replace(claim, holder="two", due_ns=claim.due_ns - SECOND, next_ns=claim.next_ns - SECOND)
@@ -135,7 +135,7 @@ class LockContract:
         assert lock.take(replace(claim, key=claim.key + "x", holder="two"))
         assert lock.fired(claim.key + "y") is None
 
-    def test_where_to_begin(self, lock: Lock, claim: Claim) -> None:
+    def test_a_beginning_is_remembered(self, lock: Lock, claim: Claim) -> None:
         assert lock.fired(claim.key) is None
         assert lock.begin(claim.key, 17, 60) == 17
         assert lock.begin(claim.key, 18, 60) == 17
@@ -153,7 +153,7 @@ class LockContract:
 
     def test_shared(self, open_lock: Callable[[], Lock], lock: Lock, claim: Claim) -> None:
         if not lock.keeps:
-            pytest.skip("nobody else has this lock")
+            pytest.skip("this lock is not shared")
         other = open_lock()
         assert lock.take(claim)
         assert other.take(replace(claim, holder="two")) is False

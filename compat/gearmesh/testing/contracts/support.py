@@ -1,9 +1,10 @@
-"""What the transport contracts share: a consumer to look through, and its fixtures."""
+"""The fixtures of the transport contract, and the consumer that its tests look through."""
 
 from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,13 +20,13 @@ from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
 from gearmesh.interfaces.transport import Channel
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
-__all__ = ["Connect", "Tap", "TransportFixtures", "signature"]
+__all__ = ["Connect", "OpenTap", "Tap", "TransportFixtures", "signature"]
 
 T = TypeVar("T")
 
 
 def signature(queue: str, number: int = 0) -> bytes:
-    """A signature that no encoder of ours would write so: what comes out unchanged was not encoded anew."""
+    """Make a signature that gearmesh's encoder would write differently, so a test sees if it was encoded anew."""
     fields = {
         "UUID": f"task_{number}",
         "Name": "add",
@@ -36,13 +37,13 @@ def signature(queue: str, number: int = 0) -> bytes:
 
 
 class Connect(Protocol):
-    """Makes a kombu connection to the broker under test, the same broker for each call in one test."""
+    """Makes a kombu connection to the tested broker, the same broker for each call in one test."""
 
     def __call__(self, consumer: str | None = None, **options: Any) -> kombu.Connection: ...
 
 
 class Tap:
-    """A connection, its channel, and one consumer that keeps what it gets in :attr:`got`."""
+    """A connection, its channel, and one consumer that keeps the messages it gets in :attr:`got`."""
 
     def __init__(self, connection: kombu.Connection, queues: tuple[str, ...], prefetch: int) -> None:
         self.connection = connection
@@ -59,25 +60,25 @@ class Tap:
             self.start()
 
     def start(self) -> None:
-        """Consume, as from the beginning on."""
+        """Consume again, as after the construction."""
         self._consumer.consume()
 
     def stop(self) -> None:
-        """Take nothing more. What a broker had pushed, and nobody has seen, waits in the queue again."""
+        """Stop consuming. Messages that the broker had pushed and no callback got return to the queue."""
         self._consumer.cancel()
 
     @property
     def name(self) -> str:
-        """The name it consumes under."""
+        """The name under which the channel takes messages."""
         return self.verbs.consumer
 
     def drain(self, timeout: float = 0.05) -> None:
-        """Let deliveries come, for a while."""
+        """Receive messages, waiting up to ``timeout`` seconds for the first."""
         with suppress(TimeoutError):
             self.connection.drain_events(timeout=timeout)
 
     def take(self, count: int, timeout: float = AWAIT_TIMEOUT_S) -> list[Message]:
-        """The next ``count`` messages; fails if they do not come."""
+        """Return the next ``count`` messages; fail if they do not come within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while len(self.got) < count:
             left = deadline - time.monotonic()
@@ -86,18 +87,18 @@ class Tap:
         return [self.got.popleft() for _ in range(count)]
 
     def bodies(self, count: int) -> list[bytes]:
-        """The next messages' bodies."""
+        """Return the bodies of the next ``count`` messages."""
         return [bytes(message.body) for message in self.take(count)]
 
     def quiet(self, seconds: float = 0.15) -> None:
-        """Nothing may come for that long."""
+        """Fail if a message comes within these seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.drain(left)
         assert [message.body for message in self.got] == []
 
     def check_losses(self, messages: Sequence[Message], *counts: int) -> None:
-        """Each message was lost so often before; some brokers only say that it was delivered before."""
+        """Check how many consumers lost each message; some brokers tell only if one did."""
         found = [message.delivery.redelivered for message in messages]
         if self.verbs.counts_losses:
             assert found == list(counts)
@@ -111,11 +112,11 @@ class Tap:
         return self.verbs.commit(commits, token=token)
 
     def settle(self, *messages: Message, how: Any = "ack", **more: Any) -> list[Outcome]:
-        """Settle messages in one call."""
+        """Settle messages with a Commit for each, all in one call."""
         return self.verbs.commit([Commit(settle=Settle(m.delivery, how, **more)) for m in messages])
 
     def close(self) -> None:
-        """Close the connection; closing twice is fine."""
+        """Close the connection; a second call does nothing."""
         self.connection.release()
 
 
@@ -128,26 +129,31 @@ class OpenTap(Protocol):
 
 
 class TransportFixtures:
-    """Fixtures of the transport contracts. A subclass provides :meth:`connect`, perhaps :meth:`enlistable`."""
+    """Fixtures of the transport contract. A subclass provides :meth:`connect`, and :meth:`enlistable` if it can."""
 
     @pytest.fixture
     def connect(self) -> Connect:
-        """A :class:`Connect` for a broker without messages."""
+        """Return a :class:`Connect` for a broker without messages."""
         raise NotImplementedError("provide the fixture 'connect'")
 
     @pytest.fixture
-    def enlistable(self) -> Backend | None:
-        """A backend without states that the transport fuses with; None if there is none."""
-        return None
+    def enlistable(self, request: pytest.FixtureRequest) -> Backend | None:
+        """Return a backend without states that the transport enlists; None: there is none."""
+        try:
+            backend: Backend | None = request.getfixturevalue("fusable")
+        except pytest.FixtureLookupError:
+            return None
+        warnings.warn("the fixture 'fusable' is called 'enlistable' now", DeprecationWarning, stacklevel=1)
+        return backend
 
     @pytest.fixture
     def queue(self) -> str:
-        """A queue nobody has used."""
+        """Return the name of a queue that was never used."""
         return f"contract_{uuid4().hex}"
 
     @pytest.fixture
     def tap(self, connect: Connect) -> Iterator[OpenTap]:
-        """Opens taps."""
+        """Return an :class:`OpenTap`."""
         taps: list[Tap] = []
 
         def open_tap(*queues: str, prefetch: int = 0, consumer: str | None = None, **options: Any) -> Tap:

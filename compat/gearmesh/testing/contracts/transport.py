@@ -1,26 +1,34 @@
-"""The first seam's contract: what every transport's channel does."""
+"""The contract of transports."""
 
 from __future__ import annotations
 
-from gearmesh.testing.contracts.bare_kombu import BareKombu
-from gearmesh.testing.contracts.delaying import Delaying
-from gearmesh.testing.contracts.delivering import Delivering
-from gearmesh.testing.contracts.enlisting import Enlisting
-from gearmesh.testing.contracts.inspecting import Inspect
-from gearmesh.testing.contracts.leasing import Leasing
-from gearmesh.testing.contracts.settling import Settling
+from gearmesh.testing.contracts.delays import DelayContract
+from gearmesh.testing.contracts.deliveries import DeliveryContract
+from gearmesh.testing.contracts.enlistment import EnlistmentContract
+from gearmesh.testing.contracts.inspection import InspectionContract
+from gearmesh.testing.contracts.leases import LeaseContract
+from gearmesh.testing.contracts.plain_kombu import PlainKombuContract
+from gearmesh.testing.contracts.settlement import SettlementContract
 
 __all__ = ["TransportContract"]
 
 
-class TransportContract(Delivering, Settling, Delaying, Leasing, Enlisting, Inspect, BareKombu):
-    """Subclass it in a test module and provide two fixtures.
+class TransportContract(
+    DeliveryContract,
+    SettlementContract,
+    DelayContract,
+    LeaseContract,
+    EnlistmentContract,
+    InspectionContract,
+    PlainKombuContract,
+):
+    """Tests of a transport. Subclass it in a test module and provide two fixtures.
 
-    ``connect``: a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to a broker
-    without messages, the same broker for each call in one test. The option ``lease`` (seconds) must be known.
-    ``enlistable``: a backend without states that the transport's ``enlist`` accepts, or None if there is none.
+    ``connect``: a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to a broker without
+    messages, the same broker for each call in one test. The transport must know the option ``lease`` (seconds).
+    ``enlistable``: a backend without states that the transport's ``enlist`` accepts; None, the default: there is none.
+    The old name of this fixture, ``fusable``, works for one release more.
 
-    ``priority`` is asked for where the channel has a true attribute ``supports_priority``. A channel whose
-    attribute ``counts_losses`` is False may know of a message only that it was delivered before; one whose
-    ``lists_delayed`` is False may refuse to list what is delayed.
+    The channel's attributes say which tests are skipped, or demand less: ``supports_priority`` (False if missing),
+    ``counts_losses`` and ``lists_delayed``; see :class:`gearmesh.interfaces.transport.Channel`.
     """

@@ -1,4 +1,4 @@
-"""How messages come: order, bytes, bounds, waiting."""
+"""The contract of deliveries: order, bytes, prefetch, waiting."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ODD = [
 ]
 
 
-class Delivering(TransportFixtures):
-    """Order, content and pace of deliveries."""
+class DeliveryContract(TransportFixtures):
+    """Messages are delivered in order, unchanged, within the prefetch and without delay."""
 
     def test_first_in_first_out(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(50)]

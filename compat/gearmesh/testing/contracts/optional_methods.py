@@ -1,4 +1,4 @@
-"""What a backend may do besides: reports of progress, revocations, and claims."""
+"""The contract of a backend's optional methods: claims, progress reports, revocations, search, conditional writes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gearmesh.testing.contracts.store import CREATED, BackendFixtures, OpenBacke
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, GroupMeta, TaskState
 
-__all__ = ["Besides"]
+__all__ = ["OptionalMethodsContract"]
 
 
-class Besides(BackendFixtures):
-    """Skipped where the backend has not these methods."""
+class OptionalMethodsContract(BackendFixtures):
+    """Tests of the protocols that a backend may support; skipped for those that it does not."""
 
-    def test_what_it_lacks_is_said(self, backend: Backend) -> None:
-        """So that no test is skipped because a method was lost."""
+    def test_missing_methods_are_declared(self, backend: Backend) -> None:
+        """Fail if a method is missing that ``lacks`` does not name, so that no test is skipped by mistake."""
         kinds = {
             "claims": SupportsClaims,
             "reports": SupportsProgress,
@@ -128,7 +128,7 @@ class Besides(BackendFixtures):
         _revoking(backend).revoke([uuid], 0.05)
         eventually(lambda: not _revoking(backend).revoked())
 
-    def test_who_watches_is_told_of_old_and_new(
+    def test_a_watch_gets_old_and_new_revocations(
         self, backend: Backend, open_backend: OpenBackend, uuid: str
     ) -> None:
         other = open_backend()

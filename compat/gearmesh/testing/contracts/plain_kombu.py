@@ -1,4 +1,4 @@
-"""kombu's own interface: envelopes, acknowledgement, exchanges."""
+"""The contract of kombu's own interface: envelopes, acknowledgement, exchanges."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
 
 
-class BareKombu(TransportFixtures):
-    """What a kombu program without gearmesh sees."""
+class PlainKombuContract(TransportFixtures):
+    """Tests of a channel as a kombu program without gearmesh uses it."""
 
     def test_an_ordinary_message(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue)

@@ -1,4 +1,4 @@
-"""Being told of final states."""
+"""The contract of announcements: a watch gets the UUIDs of ended tasks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from gearmesh.wire.state import (
 )
 
 
-class Announcing(BackendFixtures):
-    """Watches, where the backend has them."""
+class AnnouncementContract(BackendFixtures):
+    """Tests of ``watch``; skipped for a backend without it."""
 
     def test_watch_announces_final_states(self, backend: Backend) -> None:
         told: list[str] = []

@@ -1,4 +1,4 @@
-"""Messages for later."""
+"""The contract of delayed messages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
 
 
-class Delaying(TransportFixtures):
-    """What has a time to come at comes then, as it was."""
+class DelayContract(TransportFixtures):
+    """A delayed message is delivered unchanged, and not before its ETA."""
 
     def test_a_time_in_the_past_is_now(self, tap: OpenTap, queue: str) -> None:
         here = tap()

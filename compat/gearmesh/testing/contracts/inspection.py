@@ -1,4 +1,4 @@
-"""What a channel may do besides: count and empty queues."""
+"""The contract of inspection: a channel counts, lists and purges queues."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from gearmesh.testing.waiting import eventually
 HOUR = 3600 * 10**9
 
 
-class Inspect(TransportFixtures):
-    """Skipped where the channel has not these methods. Numbers that a broker does not tell are not looked at."""
+class InspectionContract(TransportFixtures):
+    """Tests of SupportsInspection and SupportsParkedListing; skipped for a channel without them.
+
+    Counts that a broker does not tell are not checked.
+    """
 
     def test_an_empty_queue(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
@@ -58,7 +61,7 @@ class Inspect(TransportFixtures):
             message.ack()
 
     def test_an_empty_message(self, tap: OpenTap, queue: str) -> None:
-        """It is no signature, and a message as any other: seen, taken, dead, put back, dropped."""
+        """An empty message is listed, delivered, dead-lettered, retried and purged as any other."""
         producer = tap()
         producer.publish(queue, b"", b"x")
         assert producer.verbs.pending(queue) == [b"", b"x"]
@@ -209,6 +212,6 @@ def _names(here: SupportsInspection) -> list[str]:
 
 
 def _told(count: QueueCounts, **zeros: int) -> QueueCounts:
-    """The count with what is not told taken to be ``zeros``, and without consumers."""
+    """Replace counts that the broker does not tell by ``zeros``, and leave consumers out."""
     told = {name: getattr(count, name) or zero for name, zero in zeros.items()}
     return QueueCounts(queue=count.queue, pending=count.pending, **told)

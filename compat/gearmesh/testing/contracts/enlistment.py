@@ -1,4 +1,4 @@
-"""Commits that write their states themselves."""
+"""The contract of an enlisted backend: its states are written in the step that settles."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def _held(here: Tap, queue: str, count: int) -> list[Delivery]:
     return [message.delivery for message in here.take(count)]
 
 
-class Enlisting(TransportFixtures):
-    """States, publishes and acknowledgement in one step, or none of them."""
+class EnlistmentContract(TransportFixtures):
+    """A Commit writes states, publishes and settles in one step, or does nothing."""
 
     @pytest.fixture
     def backend(self, enlistable: Backend | None) -> Backend:
         if enlistable is None:
-            pytest.skip("this transport fuses with no backend")
+            pytest.skip("this transport enlists no backend")
         return enlistable
 
     @pytest.fixture
     def group(self, backend: Backend) -> GroupMeta:
-        """A stored group of three, all PENDING."""
+        """Store a group of three PENDING members, and return its meta."""
         uuids = tuple(f"task_{uuid4().hex}" for _ in range(3))
         meta = GroupMeta(GroupUUID=f"group_{uuid4().hex}", TaskUUIDs=uuids, CreatedAt=CREATED)
         backend.create_group(meta)
@@ -54,7 +54,7 @@ class Enlisting(TransportFixtures):
         here = tap()
         assert here.verbs.enlist(NullBackend()) is False
 
-    def test_without_fusing_states_are_ignored(self, tap: OpenTap, backend: Backend, queue: str) -> None:
+    def test_without_enlisting_states_are_ignored(self, tap: OpenTap, backend: Backend, queue: str) -> None:
         here = tap(queue)
         (delivery,) = _held(here, queue, 1)
         assert here.verbs.commit([Commit(states=(_pending("task_x"),), settle=Settle(delivery))]) == ["done"]

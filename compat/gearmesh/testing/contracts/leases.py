@@ -1,4 +1,4 @@
-"""Consumers that die, consumers that only seemed to, and who may take what they held."""
+"""The contract of leases: consumers that die, or seem to, and what becomes of their unacked deliveries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signa
 LEASE = 1.0
 
 
-class Leasing(TransportFixtures):
-    """At least once, whoever dies; never twice for one that lives."""
+class LeaseContract(TransportFixtures):
+    """A message is delivered at least once if consumers die, and not twice while its consumer lives."""
 
     def test_a_silent_consumer_loses_what_it_held(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
@@ -28,7 +28,7 @@ class Leasing(TransportFixtures):
         reaper.check_losses(messages, 1, 1, 1)
         assert reaper.settle(*messages) == ["done"] * 3
 
-    def test_who_does_not_consume_may_watch_too(self, tap: OpenTap, queue: str) -> None:
+    def test_a_channel_that_does_not_consume_may_reap(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
         tap().publish(queue, *bodies)
         holder = tap(queue, prefetch=2, lease=LEASE)
@@ -58,7 +58,7 @@ class Leasing(TransportFixtures):
             here = tap(queue, prefetch=1, lease=LEASE / 2)
             here.check_losses(here.take(1), losses)
 
-    def test_who_heartbeats_is_never_reaped(self, tap: OpenTap, queue: str) -> None:
+    def test_a_consumer_with_heartbeats_is_never_reaped(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
         holder, parent = tap(queue, prefetch=1, lease=LEASE), tap()
         (message,) = holder.take(1)
@@ -70,7 +70,7 @@ class Leasing(TransportFixtures):
         assert not other.got
         assert holder.settle(message) == ["done"]
 
-    def test_a_heartbeat_that_comes_late_brings_nobody_back(self, tap: OpenTap, queue: str) -> None:
+    def test_a_late_heartbeat_revives_no_consumer(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
         holder, parent = tap(queue, prefetch=1, lease=LEASE), tap()
         holder.take(1)
@@ -81,7 +81,7 @@ class Leasing(TransportFixtures):
         parent.verbs.heartbeat(holder.name, [queue])
         assert parent.verbs.count(queue).consumers in (0, None)
 
-    def test_who_drains_lives(self, tap: OpenTap, queue: str) -> None:
+    def test_a_consumer_that_drains_lives(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
         holder, other = tap(queue, prefetch=1, lease=LEASE), tap(queue, prefetch=1, lease=LEASE)
         (message,) = holder.take(1)
@@ -166,7 +166,7 @@ class Leasing(TransportFixtures):
             last.settle(message, how="head")
             last.stop()
 
-    def test_where_it_is_not_certain_a_death_counts_a_quarter(self, tap: OpenTap, queue: str) -> None:
+    def test_an_uncertain_death_counts_a_quarter(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, *(signature(queue, n) for n in range(2)))
         for counted in (None, 0.25, 0.5):
             here = tap(queue, prefetch=2)
@@ -228,5 +228,5 @@ class Leasing(TransportFixtures):
         assert settled == ["done"], "who sees a delivery may settle it"
         assert other.verbs.held("nobody", [queue]) == []
 
-    def test_recover_of_nobody(self, tap: OpenTap, queue: str) -> None:
+    def test_recover_of_an_unknown_consumer(self, tap: OpenTap, queue: str) -> None:
         assert tap().verbs.recover("nobody", [queue, f"{queue}2"]) == 0

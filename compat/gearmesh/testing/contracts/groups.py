@@ -1,4 +1,4 @@
-"""Groups, when they are finished, and who triggers their chord."""
+"""The contract of groups: when they are finished, and that one caller triggers the chord."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from gearmesh.wire.state import (
 )
 
 
-class Grouping(BackendFixtures):
-    """Finished when all are; triggered once."""
+class GroupContract(BackendFixtures):
+    """A group is finished when all its members are, and its chord is triggered once."""
 
     def test_group_meta(self, backend: Backend) -> None:
         meta = self.group(backend, 3)
@@ -57,9 +57,9 @@ class Grouping(BackendFixtures):
         assert backend.finished(meta) is False
 
     def test_finished_does_not_read_all_members(self, backend: Backend) -> None:
-        """Asked while a middle member runs: the first ask may look at half, the others only at that one.
+        """While a middle member runs, the first call may read half of the members and the others only that one.
 
-        Asked in turn: what slows the one down slows the other, too.
+        The calls for both groups take turns, so a slow machine slows both.
         """
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
         for meta in metas:
@@ -76,7 +76,7 @@ class Grouping(BackendFixtures):
         assert large < 4 * small + 0.0002
 
     def test_a_completion_costs_the_same_in_a_large_group(self, backend: Backend) -> None:
-        """So all of them together cost O(n). Asked in turn: what slows the one down slows the other, too."""
+        """All completions together cost O(n). The calls take turns, so a slow machine slows both groups."""
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
         costs: list[list[float]] = [[], []]
         for start in range(0, self.large // 10, 10):
@@ -90,7 +90,7 @@ class Grouping(BackendFixtures):
         assert large < 4 * small + 0.0002
 
     def trigger(self, backend: Backend, group_uuid: str, by: str) -> bool:
-        """Trigger; try again while another is at it."""
+        """Trigger; try again while another caller triggers."""
         while True:
             try:
                 return backend.trigger(group_uuid, by)

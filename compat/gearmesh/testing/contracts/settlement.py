@@ -1,4 +1,4 @@
-"""What becomes of deliveries, and how a batch of Commits answers."""
+"""The contract of settling: what becomes of deliveries, and the outcomes of a batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signa
 from gearmesh.testing.waiting import eventually
 
 
-class Settling(TransportFixtures):
-    """Acknowledging, putting back, setting aside, dead letters, repeated batches."""
+class SettlementContract(TransportFixtures):
+    """Each way to settle has its effect once, also in a batch that is repeated."""
 
     def test_acknowledged_is_gone(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
@@ -116,7 +116,7 @@ class Settling(TransportFixtures):
         assert verbs.reserve([RateRequest(queue, "other", 10.0, b"0")]) == [0]
         assert verbs.reserve(requests[1:2])[0] > third, "once"
 
-    def test_aside_backs_off(self, tap: OpenTap, queue: str) -> None:
+    def test_parking_backs_off(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown", b"other")
         here = tap(queue, prefetch=1)
         assert here.settle(*here.take(1), how="park") == ["done"]
@@ -135,7 +135,7 @@ class Settling(TransportFixtures):
             assert time.monotonic() - started >= pause * 0.9
             here.settle(message, how="head")
 
-    def test_aside_waits_in_a_batch_of_its_own(self, tap: OpenTap, queue: str) -> None:
+    def test_parked_messages_return_together(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(20)]
         tap().publish(queue, *bodies)
         here = tap(queue, prefetch=20)
@@ -144,7 +144,7 @@ class Settling(TransportFixtures):
             assert sorted(message.body for message in messages) == sorted(bodies)
             here.settle(*messages, how="park")
 
-    def test_aside_becomes_a_dead_letter(self, tap: OpenTap, queue: str) -> None:
+    def test_a_parked_message_becomes_a_dead_letter(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown")
         here = tap(queue, prefetch=1)
         started = time.monotonic()
@@ -154,7 +154,7 @@ class Settling(TransportFixtures):
             here.drain()
             while here.got:
                 outcomes = here.settle(here.got.popleft(), how="park", max_age=0.3)
-        assert outcomes == ["expired"], "whoever set it aside knows that it is a dead letter"
+        assert outcomes == ["expired"], "the outcome tells that it is a dead letter"
         assert time.monotonic() - started >= 0.25
         (letter,) = here.verbs.dead_letters(queue)
         assert (letter.body, letter.count) == (b"unknown", 1)

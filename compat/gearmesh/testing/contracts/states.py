@@ -1,4 +1,4 @@
-"""What a result backend keeps, and for how long."""
+"""The contract of states: which ones a backend keeps, in which form, and for how long."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from gearmesh.wire.state import (
 )
 
 
-class Keeping(BackendFixtures):
-    """States as they were written, until they expire."""
+class StateContract(BackendFixtures):
+    """States are read as they were written, until they expire."""
 
-    def test_what_it_says_of_itself(self, open_backend: OpenBackend) -> None:
+    def test_attributes(self, open_backend: OpenBackend) -> None:
         backend = open_backend(expire=77)
         assert backend.expire == 77
         assert backend.keeps is True
@@ -154,8 +154,8 @@ class Keeping(BackendFixtures):
         assert state.Results is not None
         assert bytes(state.Results[0].Value) == bytes(value)
 
-    def test_what_it_refuses_it_names(self, backend: Backend, uuid: str) -> None:
-        """One result that can't be kept: the others of the same write are, here or when they are written again."""
+    def test_a_refused_state_is_named(self, backend: Backend, uuid: str) -> None:
+        """A refused state is named, and the others of the same write are stored, at once or when they are repeated."""
         if self.unstorable is None:
             pytest.skip("there is nothing that this backend refuses")
         bad, good = f"{uuid}_bad", f"{uuid}_good"
