@@ -429,7 +429,7 @@ class App:
         return hook
 
     def outgoing(self, sig: Signature) -> Signature:
-        """The signature after all hooks. For whoever publishes on the app's behalf."""
+        """The signature after all hooks. For code that publishes on the app's behalf."""
         return self._outbox.outgoing(sig)
 
     def on_error(self, handler: H) -> H:
@@ -631,7 +631,7 @@ class App:
 
     @property
     def periodics(self) -> Periodics:
-        """What is to be sent again and again."""
+        """The periodic entries, which schedulers send again and again."""
         self._finish_includes()
         return self._periodics
 
@@ -716,7 +716,7 @@ class App:
             return backend.read(uuids)
 
     def reports(self, uuids: Sequence[str]) -> list[Progress | None]:
-        """What tasks last told of their progress, in the order of ``uuids``; None where there is nothing.
+        """The last progress that tasks reported, in the order of ``uuids``; None where none is stored.
 
         Raises:
             BackendError: the backend cannot be reached.
@@ -761,12 +761,12 @@ class App:
 
     @property
     def revocations(self) -> Revocations:
-        """Which tasks are revoked, as this process knows it."""
+        """The revoked tasks, as far as this process knows them."""
         return self._revocations.get()
 
     @property
     def progress(self) -> ProgressBoard:
-        """How far tasks are, as they tell it themselves."""
+        """Takes the progress that running tasks report, and writes it to the backend."""
         return self._progress.get()
 
     @property

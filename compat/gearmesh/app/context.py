@@ -1,4 +1,4 @@
-"""Which task is running here: one context variable, so it is right in threads and coroutines."""
+"""The task that is running here: one context variable, so it is right in threads and coroutines."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
 
     @property
     def revoked(self) -> bool:
-        """True once somebody has revoked it: it should end soon. Costs no request."""
+        """True once the task was revoked: it should end soon. Asks no server."""
         return bool(self.app.revocations.revoked((self.signature.UUID,)))
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
@@ -109,7 +109,7 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
         self.reported = True
 
 
-#: Set by whoever runs a task (``token = RUNNING.set(context)`` … ``RUNNING.reset(token)``).
+#: The code that runs a task sets it (``token = RUNNING.set(context)`` … ``RUNNING.reset(token)``).
 RUNNING: ContextVar[TaskContext] = ContextVar("gearmesh.running")
 
 

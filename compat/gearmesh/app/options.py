@@ -1,4 +1,4 @@
-"""How a task is sent: queue, time, priority, retries, what follows. A value, checked when made."""
+"""Options of sending a task: queue, time, priority, retries, successors. They are values, checked when made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an app wants to have sent again and again, and when. Schedulers (:mod:`gearmesh.scheduler`) do it."""
+"""Periodic entries: an app says which signatures are due when, and schedulers (:mod:`gearmesh.scheduler`) send them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Periodic:
         return list(islice(self.schedule.times(after), count))
 
     def next_after(self, due_ns: int) -> int:
-        """When it is due again; a year later if never."""
+        """The moment at which it is due again (unix ns); a year later if it never is."""
         following = self.schedule.next(due_ns)
         return due_ns + ASSUMED_INTERVAL_NS if following is None else following
 

@@ -70,7 +70,7 @@ class _GroupBuild(msgspec.Struct):
 
 
 class _Position(msgspec.Struct, frozen=True):
-    """Where a node stands: what others add to its first tasks' arguments."""
+    """The place of a node in its workflow: the arguments that others add to those of its first tasks."""
 
     before: tuple[ValueCodec, ...] = ()
     after: Sequence[ValueCodec] | None = ()
@@ -79,7 +79,7 @@ class _Position(msgspec.Struct, frozen=True):
 
 
 class _Continuation(msgspec.Struct, frozen=True):
-    """What follows a node, and whether it wants the results."""
+    """The signatures that follow a node, and if they want its results."""
 
     sigs: tuple[Signature, ...] = ()
     wants: frozenset[bool] = frozenset()
@@ -213,7 +213,7 @@ class Plan:
     def _with_own(
         self, node: TaskSignature[Any], children: Sequence[AnyNode], then: _Continuation
     ) -> _Continuation:
-        """What follows by the signature's own ``on_success``, and then what follows it anyway."""
+        """The successors of the signature's own ``on_success``, and behind them those by its place in the workflow."""
         place = _Position(after=_results_of(node))
         sigs: list[Signature] = []
         wants = set(then.wants)

@@ -60,7 +60,7 @@ class PublisherConnection:
 
 
 class PublisherPool:
-    """The lanes of one process that nobody uses now."""
+    """The publisher connections of one process that are not in use."""
 
     def __init__(self, connect: Callable[[], Any], backend: Callable[[], Backend]) -> None:
         self._connect = connect
@@ -83,7 +83,7 @@ class PublisherPool:
         idle.append(lane)
 
     def close(self) -> None:
-        """Close those that nobody uses. Later lanes are opened anew."""
+        """Close the connections that are not in use. Later ones are opened anew."""
         idle = self._idle.get()
         while idle:
             with contextlib.suppress(IndexError):

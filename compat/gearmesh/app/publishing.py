@@ -33,7 +33,8 @@ class SendingApp(TaskHost, Protocol):
 
 
 class PlanSender:
-    """What one app sends goes out here."""
+    """Sends the plans of one app: calls its hooks, stores group metas and PENDING states, hands Commits to the
+    publisher."""
 
     def __init__(self, app: SendingApp, publisher: Publisher) -> None:
         self._app = app
@@ -112,7 +113,7 @@ class PlanSender:
 
 
 def ready(sig: Signature, queue: str, now_ns: int) -> PlannedMessage:
-    """A signature as somebody else made it, filled in and checked.
+    """Fill in and check a signature that another program, or a user, has made.
 
     Raises:
         TaskError: it has no name.
@@ -130,7 +131,7 @@ def ready(sig: Signature, queue: str, now_ns: int) -> PlannedMessage:
 
 
 def _due(sig: Signature, now_ns: int) -> int:
-    """When to give it to the broker, from its ETA."""
+    """The moment at which the broker may deliver it (unix ns; 0: now), from its ETA."""
     if sig.ETA is None:
         return 0
     eta_ns = gotime.parse(sig.ETA)

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and when: a policy on top of what the wire can say.
+"""Retry policies: which failures a worker tries again, and when, on top of the rule that the wire has.
 
 The wire knows how often (RetryCount, what is left) and how long the last pause was (RetryTimeout, whole seconds); Go
 waits for the first Fibonacci number of seconds above RetryTimeout. So RetryTimeout is written as the pause of the
@@ -28,7 +28,7 @@ Exceptions = tuple[type[BaseException], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """When a failing task is tried again: ``@app.task(retry=Retry(max=5, on=(IOError,)))``.
+    """A policy for a failing task: ``@app.task(retry=Retry(max=5, on=(IOError,)))``.
 
     Attributes:
         max: how many tries after the first; 0: none. It is the RetryCount of what is sent from here unless the
@@ -81,7 +81,7 @@ class Retry:
         return min(self.first * factor, self.most)
 
     def step(self, count: int, timeout: int) -> int:
-        """Which pause comes next, from what the wire says: retries left, and seconds of the last pause.
+        """The number of the next pause, from the retries left and the seconds of the last pause on the wire.
 
         That is the number of tries used up if the two agree with this policy. Otherwise (another ``retry_count``
         was given, or Go did a try) it is the first pause longer than the last one.

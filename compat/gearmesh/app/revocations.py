@@ -1,4 +1,4 @@
-"""Which tasks are revoked: known to every worker within moments, at no cost while nobody revokes anything.
+"""Revoked tasks: every worker knows them within moments, at no cost while no task is revoked.
 
 A backend that can do it keeps an index of revoked UUIDs and announces each; a worker subscribes before it runs its
 first task, reads the index then and after each lost connection, and otherwise looks only into its own memory.
@@ -87,7 +87,7 @@ class Revocations:
         """Call ``told`` with UUIDs as they become revoked, from a thread that is not the caller's.
 
         What was known before is not told: ask :meth:`revoked`. Returns a function that ends it; with the last watch
-        the subscription ends, too, until somebody asks or watches again.
+        the subscription ends, too, until the next question or watch.
         """
         with self._lock:
             self._listeners += (told,)

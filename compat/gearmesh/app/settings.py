@@ -1,4 +1,4 @@
-"""What a task says of how it is run here, apart from how it is sent; checked when it is declared."""
+"""Settings of running a task, apart from those of sending it; checked when the task is declared."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def send_once(
     """Send, unless the same name and arguments were sent within ``seconds``; the UUID of the call that is queued.
 
     A call counts as queued while its claim lasts and its state is stored. A call that was forgotten, or whose state has
-    expired, no longer counts: nobody could wait for it. So the holder of a claim stores its PENDING before it sends,
-    and then makes sure that nobody has taken its claim over meanwhile: two callers never both send.
+    expired, no longer counts: no caller could wait for it. So the holder of a claim stores its PENDING before it sends,
+    and then makes sure that no other caller has taken its claim over meanwhile: two callers never both send.
 
     The claim is given up if sending fails. A process that dies before it has sent keeps others from sending until the
     claim ends, or the state expires.

@@ -1,0 +1,12 @@
+"""Carries out Commits over a channel and a backend, and finds out which groups are complete.
+
+- ``flusher``: takes the Commits of one batch. Where the channel has enlisted the backend (one Redis), it is one step
+  of the channel. Elsewhere it writes states first, then takes the triggers of complete groups, then publishes and
+  settles, so that each step finds what it needs; a flush that broke off says which part remains.
+- ``group_completion``: decides that a group is complete, and reads the states with which its chord fires. Most backends
+  list a group's members; RabbitMQ counts their final states.
+- ``group_cache``, ``member_progress``: the metas of groups, and how many leading members are known to be final, so
+  that a completion costs O(1) and not O(members).
+
+Begin with ``Flusher.flush``. A flush may be repeated after any error: nothing here may rely on having run once.
+"""

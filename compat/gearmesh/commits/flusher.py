@@ -54,7 +54,7 @@ class Flusher:
         return self._split(commits, token, again)
 
     def remaining(self, commits: Sequence[Commit]) -> list[Commit]:
-        """What is to be flushed again of the last flush, which broke off.
+        """The Commits, or parts of them, to flush again after a flush that broke off.
 
         States that were written are left out if something was sent: what followed from it may have begun, and may have
         written later ones.
@@ -136,7 +136,7 @@ class Flusher:
         return [state for state in states if state.final or state.TaskUUID not in ended]
 
     def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
-        """Those whose deliveries are known to be somebody else's by now."""
+        """The Commits whose deliveries are known to belong to another consumer by now."""
         drifting = self.drifting
         if drifting is None:
             return set()

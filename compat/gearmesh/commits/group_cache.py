@@ -1,4 +1,4 @@
-"""What a process remembers of the groups it works on, so that a completion costs O(1) and not O(members)."""
+"""Caches the groups that a process works on, so that a completion costs O(1) and not O(members)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a group is complete, and with which states its chord fires: where members are listed, and where counted."""
+"""Decides that a group is complete, and with which states its chord fires: for listed and for counted members."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ended = tuple[str, TaskState]
 
 
 class GroupCompletion(Protocol):
-    """What a flush asks, in this order. Belongs to one thread."""
+    """The questions of a flush about groups, in this order. Belongs to one thread."""
 
     def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
         """Before any state is written: the indices of commits that have to wait, and what is to be counted of others.
@@ -43,7 +43,7 @@ class GroupCompletion(Protocol):
 
 
 def groups_of(backend: Backend) -> GroupCompletion:
-    """How a backend's groups are looked after."""
+    """The GroupCompletion for a backend: its members are listed, or counted."""
     return _CountedMembers(backend) if isinstance(backend, CountsMembers) else _ListedMembers(backend)
 
 

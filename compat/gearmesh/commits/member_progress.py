@@ -1,4 +1,4 @@
-"""Which groups are finished, for backends that have to look at the members from here."""
+"""Finds out if a group is finished, for backends whose members' states have to be read from here."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """How a task may be called and what it returns.
+    """The parameters of a task and its results, with their Go types.
 
     Attributes:
         name: the task's, for messages.
@@ -71,7 +71,7 @@ class Declaration(msgspec.Struct, frozen=True):
         """The arguments a caller gives, checked, as they go into a signature.
 
         ``before`` and ``after`` are what others will put in front (an error's text) and append
-        (the results of the step before); ``after`` None: something, nobody knows what.
+        (the results of the step before); ``after`` None: some, of unknown number and types.
 
         Raises:
             TaskError: number or names of the arguments are wrong.
@@ -98,7 +98,8 @@ class Declaration(msgspec.Struct, frozen=True):
         return tuple(dumped)
 
     def dump_values(self, args: Sequence[Any]) -> list[msgspec.Raw] | None:
-        """What :meth:`dump_args` makes of positional arguments and nothing else, as values alone: each has the Go type
+        """Dump positional arguments, as :meth:`dump_args` does where there are no others, as values alone: each has
+        the Go type
         of its slot in :attr:`exact`. None: it is not as simple as that, or one is wrong."""
         exact = self.exact
         if len(args) != len(exact):
@@ -276,7 +277,7 @@ class Declaration(msgspec.Struct, frozen=True):
         raise AssertionError("no mismatch")
 
     def dump_results(self, value: Any) -> tuple[TaskResult, ...]:
-        """What the function returned, as typed results; ``()`` for nothing.
+        """The returned value as typed results; ``()`` for None.
 
         Raises:
             LocalProtocolError: it has no Go type, or is not what the annotation says.

@@ -1,4 +1,4 @@
-"""What one annotation means on the wire: a Go type, and what happens to values on both sides of it."""
+"""The meaning of one annotation on the wire: a Go type, and how values cross it in both directions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ValueCodec(msgspec.Struct, frozen=True):
         )
 
     def unpacked(self, value: Any) -> Any:
-        """What the Go type's value holds."""
+        """The value that the Go type's value holds."""
         if self.unpack is None:
             return value
         try:

@@ -431,7 +431,7 @@ class AsyncResult(Result[T_co]):
 
     @property
     def results(self) -> tuple[Typed, ...] | None:
-        """What it returned, each with its Go type; None before SUCCESS."""
+        """The returned values, each with its Go type; None before SUCCESS."""
         self._refresh()
         if self._final is None or self._final.Results is None:
             return None
@@ -439,7 +439,7 @@ class AsyncResult(Result[T_co]):
 
     @property
     def progress(self) -> Progress | None:
-        """What the task last told by ``current().progress(…)``; None: nothing, or the backend can't keep it.
+        """The last report of ``current().progress(…)`` in the task; None: there is none, or the backend cannot keep it.
 
         Raises:
             BackendError: the backend cannot be reached.

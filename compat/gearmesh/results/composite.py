@@ -91,7 +91,7 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
 
     @property
     def completed_count(self) -> int:
-        """How many members have succeeded or failed."""
+        """The number of members that have succeeded or failed."""
         return sum(state in (SUCCESS, FAILURE) for state in self.states)
 
 

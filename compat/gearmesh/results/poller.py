@@ -29,7 +29,8 @@ REWATCH_INTERVAL_S = 5.0
 
 
 class ResultPoller:
-    """The service. Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
+    """The thread that asks the backend for the states that callers wait for. Make one a process (see
+    :class:`~gearmesh.process_local.ProcessLocal`).
 
     Args:
         shown: the backend's URL for log lines, without its password.
@@ -136,7 +137,7 @@ class ResultPoller:
                 unwatch()
 
     def _next(self) -> list[tuple[WaitHandle, list[str]]] | None:
-        """Wait for those whose time has come. None: nobody waits, the thread is done."""
+        """Wait for the handles whose time has come. None: no caller waits any more, the thread ends."""
         with self._changed:
             idle_since: float | None = None
             while True:

@@ -1,4 +1,4 @@
-"""How far tasks are: told by themselves, read by who waits for them, kept beside the states where Go does not look."""
+"""Progress that tasks report and callers read, kept beside the states, where Go does not look."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THREAD_LINGER_S = 5.0
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What a task has told of itself.
+    """The last report of a task about its own progress.
 
     Attributes:
         done: how much is done, in the task's own unit.

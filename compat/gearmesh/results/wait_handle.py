@@ -1,7 +1,7 @@
-"""What one caller waits for, and when it is time to ask for it again.
+"""The UUIDs that one caller waits for, and the time at which to ask for them again.
 
-Go never tells anybody that a task is done, so somebody has to ask. The pause between two questions
-for the same waiter grows with the time it has waited, elapsed / 50, from 1 ms to 500 ms: no result
+Go announces no results, so the poller has to ask. The pause between two questions for the same waiter
+ grows with the time it has waited, elapsed / 50, from 1 ms to 500 ms: no result
 is noticed more than 2 % late, and a long wait costs the server two small reads a second.
 """
 
@@ -29,7 +29,7 @@ def pause_after(elapsed: float) -> float:
 
 
 class WaitHandle:
-    """What one caller waits for, and what was found so far.
+    """The UUIDs that one caller waits for, and the final states that were found so far.
 
     Args:
         wanted: UUIDs that must become final; then it is over.
@@ -80,7 +80,7 @@ class WaitHandle:
         return [*self.wanted, *self.upstream]
 
     def window(self, now: float) -> list[str]:
-        """What to ask for now: what was announced, and what it is time for.
+        """The UUIDs to ask for now: those announced as final, and those whose time has come.
 
         Of many, the first that are needed (when they are final the next ones follow at once) and
         some of the others in turn, where a failure may be.
