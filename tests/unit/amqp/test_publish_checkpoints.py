@@ -56,14 +56,14 @@ def connect(broker: Broker) -> PublishCheckpoints:
 
 
 def test_of_a_new_producer_nothing_was_sent(broker: Broker) -> None:
-    notes = connect(broker)
-    assert notes.before(Token("me", 1)) == (0, False)
-    assert not notes.knows(Token("me", 1))
+    checkpoints = connect(broker)
+    assert checkpoints.before(Token("me", 1)) == (0, False)
+    assert not checkpoints.knows(Token("me", 1))
 
 
 def test_a_checkpoint_is_a_small_transient_message_in_the_producers_queue(broker: Broker) -> None:
     """It must not outlive, in a RabbitMQ that dies, the messages that it speaks of."""
-    assert connect(broker).note(Token("me", 7), 32) == OutgoingMessage(
+    assert connect(broker).at(Token("me", 7), 32) == OutgoingMessage(
         "", "gearmesh:sent:me", b"7 32", content_type="text/plain", transient=True, mandatory=False
     )
 
@@ -71,10 +71,10 @@ def test_a_checkpoint_is_a_small_transient_message_in_the_producers_queue(broker
 @given(st.integers(1, 1 << 60), st.integers(0, 1 << 40), st.integers(1, 1 << 60))
 def test_the_next_connection_goes_on_where_the_checkpoint_says(seq: int, count: int, asked: int) -> None:
     broker = Broker()
-    broker.take(connect(broker).note(Token("me", seq), count))
-    notes = connect(broker)
-    done, again = notes.before(Token("me", asked))
-    assert again is notes.knows(Token("me", asked)) is (asked <= seq)
+    broker.take(connect(broker).at(Token("me", seq), count))
+    checkpoints = connect(broker)
+    done, again = checkpoints.before(Token("me", asked))
+    assert again is checkpoints.knows(Token("me", asked)) is (asked <= seq)
     if asked == seq:
         assert done == count, "the first messages of this batch are there"
     elif asked > seq:
@@ -85,19 +85,19 @@ def test_the_next_connection_goes_on_where_the_checkpoint_says(seq: int, count: 
 
 
 def test_a_confirmed_batch_is_known_without_a_question(broker: Broker) -> None:
-    notes = connect(broker)
-    notes.taken(Token("me", 3), 12)
-    assert notes.before(Token("me", 3)) == (12, True)
-    assert notes.before(Token("me", 4)) == (0, False)
-    assert notes.before(Token("other", 3)) == (0, False), "producers are apart"
+    checkpoints = connect(broker)
+    checkpoints.confirmed(Token("me", 3), 12)
+    assert checkpoints.before(Token("me", 3)) == (12, True)
+    assert checkpoints.before(Token("me", 4)) == (0, False)
+    assert checkpoints.before(Token("other", 3)) == (0, False), "producers are apart"
     assert broker.asked == 1, "for the other one"
 
 
 def test_rabbitmq_is_asked_once_and_the_queue_declared_before_each_batch(broker: Broker) -> None:
     """The queue expires when it is not declared for ten minutes."""
-    notes = connect(broker)
+    checkpoints = connect(broker)
     for seq in (1, 2, 3):
-        notes.before(Token("me", seq))
+        checkpoints.before(Token("me", seq))
     assert broker.asked == 1
     assert [queue.name for queue in broker.declared] == ["gearmesh:sent:me"] * 3
 
@@ -105,6 +105,6 @@ def test_rabbitmq_is_asked_once_and_the_queue_declared_before_each_batch(broker:
 @pytest.mark.parametrize("body", [b"", "", b"7", b"7 ", b" 7", b"7 x", b"-1 2", b"hello"], ids=repr)
 def test_a_message_that_is_no_checkpoint_says_nothing(broker: Broker, body: bytes | str) -> None:
     broker.messages["gearmesh:sent:me"] = body
-    notes = connect(broker)
-    assert notes.before(Token("me", 7)) == (0, False)
+    checkpoints = connect(broker)
+    assert checkpoints.before(Token("me", 7)) == (0, False)
     assert broker.put_back == [(1, True)]

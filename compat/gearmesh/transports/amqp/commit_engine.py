@@ -1,4 +1,4 @@
-"""Commits over RabbitMQ: publish everything and await the confirms, then settle."""
+"""The commit engine publishes all messages of the Commits, awaits RabbitMQ's confirms, and then settles."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ __all__ = [
     "first_met",
 ]
 
-#: Headers of ours; Go looks at none. When a name was first met that nobody knew, unix ms; rounds since.
+#: gearmesh's headers; Go looks at none. Of a parked message: unix ms when a worker first met it, and rounds since.
 PARKED_HEADER: Final = "x-gearmesh-aside"
 #: Any producer may write this header. ``int`` refuses some of the digits that Unicode has, and overlong numbers.
 _PARKED: Final = re.compile("([0-9]{1,18}) ([0-9]{1,18})")
-#: Of a dead letter: why, and when, unix ms.
+#: Of a dead letter: the reason, and the time of its death, unix ms.
 DEAD_REASON_HEADER: Final = "x-gearmesh-reason"
 DEAD_AT_HEADER: Final = "x-gearmesh-died"
-#: Of a message that was lost with its consumer, and then put at the tail: the copy looks new to RabbitMQ.
+#: Of a message that was lost with its consumer, and then went to the tail: RabbitMQ takes the copy for a new message.
 LOST_HEADER: Final = "x-gearmesh-lost"
-#: RabbitMQ routes a message by all of these keys, too; it takes the header away as the last delay queue is left.
+#: RabbitMQ routes a message by all of these keys, too. It removes the header as the message leaves the delay queues.
 _MORE_ROUTING_KEYS_HEADER: Final = "CC"
-#: Headers of RabbitMQ's that must not travel on: it would see a message go in circles.
+#: RabbitMQ's headers that must not travel on: it would see a message go in circles.
 _DEATH_HEADERS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
-#: Seconds a message for a name not registered waits the second time it is met; doubles, up to LONGEST.
+#: Seconds for which a message of an unknown task is parked the second time it is met; doubles up to the second number.
 MIN_PARK_S, MAX_PARK_S = 0.05, 30.0
-#: Seconds for which a message is parked at most; RabbitMQ allows ten years.
+#: Seconds for which a message is parked at most, three years; RabbitMQ allows ten.
 MAX_WAIT_S: Final = 1e8
 
 
@@ -69,13 +69,13 @@ class CommitEngine:
         return False
 
     def is_lost(self, settle: Settle) -> bool:
-        """True if RabbitMQ has, or gives, the delivery to somebody else. Then nothing of it is ours any more."""
+        """Say whether RabbitMQ has the delivery back, or gave it to another consumer."""
         return self._held(settle, set()) is None
 
     def commit(
         self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
     ) -> list[Outcome]:
-        """See the module. ``again``: what is published may have been before, and is to be marked so."""
+        """Publish, await the confirms, settle. ``again``: mark the published messages as possible duplicates."""
         outcomes: list[Outcome] = ["done"] * len(commits)
         batch: list[OutgoingMessage] = []
         settles: list[tuple[int, Settle, Unacked]] = []
@@ -83,7 +83,7 @@ class CommitEngine:
         now = time.time_ns()
         with link.lock:
             link.check()
-            # A repetition: what was settled the first time is gone since.
+            # In a repeated batch the deliveries that the first try settled are gone.
             known = token is not None and link.sender(self.topology).knows(token)
             taken: set[int] = set()
             targets: dict[str, QueueDeclaration] = {}
@@ -142,7 +142,7 @@ class CommitEngine:
     def _publishing(
         self, publish: Publish, now: int, targets: dict[str, QueueDeclaration]
     ) -> OutgoingMessage:
-        """``targets``: the queues that were declared, by routing key."""
+        """Make the message, and see to its queue. ``targets``: the queues that were declared, by routing key."""
         queue = targets.get(publish.queue)
         if queue is None:
             queue = targets[publish.queue] = self.topology.target(publish.queue)
@@ -156,7 +156,7 @@ class CommitEngine:
         return self._delayed(publish, (publish.eta_ns - now) / 1e9, headers)
 
     def _delayed(self, publish: Publish, seconds: float, headers: dict[str, Any] | None) -> OutgoingMessage:
-        """A message that RabbitMQ keeps for ``seconds`` before it publishes it to its exchange."""
+        """Make a message that RabbitMQ keeps for ``seconds`` before it publishes it to Machinery's exchange."""
         topology = self.topology
         ms = topology.delay_ms(seconds)
         if topology.config.delayed_queue:
@@ -173,7 +173,7 @@ class CommitEngine:
         )
 
     def _copies(self, settle: Settle, held: Unacked, now: int) -> list[OutgoingMessage]:
-        """What has to be sent before the delivery is acknowledged, so that it is never nowhere."""
+        """Make the copies that RabbitMQ must have before the delivery is acknowledged, so that no message is lost."""
         queue, how = settle.delivery.queue, settle.how
         headers = dict(held.properties.get("application_headers") or {})
         for name in _DEATH_HEADERS:
@@ -185,9 +185,9 @@ class CommitEngine:
                 headers[LOST_HEADER] = True
             return [self._copy(held, queue, headers)]
         if how == "later":
-            return [self._after(held, queue, headers, (settle.at_ns - now) / 1e9)]
+            return [self._returning_copy(held, queue, headers, (settle.at_ns - now) / 1e9)]
         if how == "park":
-            return [self._aside(settle, held, headers, now)]
+            return [self._parked_copy(settle, held, headers, now)]
         if how == "dead":
             return [self._dead_letter(held, queue, headers, settle.reason, now)]
         return []
@@ -195,7 +195,7 @@ class CommitEngine:
     def _copy(
         self, held: Unacked, queue: str, headers: dict[str, Any], place: QueueDeclaration | None = None
     ) -> OutgoingMessage:
-        """Straight into a queue, whatever is bound to what."""
+        """Make a copy that goes straight into a queue, past all bindings."""
         return OutgoingMessage(
             "",
             queue,
@@ -206,15 +206,19 @@ class CommitEngine:
             queue=place,
         )
 
-    def _after(self, held: Unacked, queue: str, headers: dict[str, Any], seconds: float) -> OutgoingMessage:
+    def _returning_copy(
+        self, held: Unacked, queue: str, headers: dict[str, Any], seconds: float
+    ) -> OutgoingMessage:
         if seconds <= 0:
             return self._copy(held, queue, headers)
-        # A message that comes back before its ETA waits once more.
+        # A message that was parked for less than it should be is parked once more when it returns.
         place = self.topology.parked(queue, min(seconds, MAX_WAIT_S))
         self.link.declarer(self.topology).ensure(place)
         return self._copy(held, place.name, headers, place)
 
-    def _aside(self, settle: Settle, held: Unacked, headers: dict[str, Any], now: int) -> OutgoingMessage:
+    def _parked_copy(
+        self, settle: Settle, held: Unacked, headers: dict[str, Any], now: int
+    ) -> OutgoingMessage:
         queue = settle.delivery.queue
         first, turn = first_met(headers) or (now // 1_000_000, -1)
         if turn >= 0 and now // 1_000_000 - first >= settle.max_age * 1000:
@@ -224,7 +228,7 @@ class CommitEngine:
         headers[PARKED_HEADER] = f"{first} {turn + 1}"
         if turn < 0:
             return self._copy(held, queue, headers)
-        return self._after(held, queue, headers, min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(turn, 16)))
+        return self._returning_copy(held, queue, headers, min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(turn, 16)))
 
     def _dead_letter(
         self, held: Unacked, queue: str, headers: dict[str, Any], reason: str, now: int
@@ -244,7 +248,7 @@ class CommitEngine:
             self.commit([Commit(settle=Settle(delivery, how))])
 
     def put_back(self, helds: Sequence[Unacked]) -> int:
-        """Put back what was not begun; how many there were."""
+        """Put deliveries back that no task was begun for; return their number."""
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
@@ -254,21 +258,21 @@ class CommitEngine:
         )
 
     def _held(self, settle: Settle, taken: set[int]) -> Unacked | None:
-        """What is to be settled; None if it is lost, or settled before."""
+        """Find the delivery that is to be settled; None if it is lost, or was settled before."""
         delivery = settle.delivery
         ledger = self._ledger_of(delivery)
         held = ledger.held.get(delivery.id)
         if held is None or delivery.id in taken:
             return None
         if held.tags is None or not held.tags.open:
-            # RabbitMQ delivers it again: nothing of it is ours any more, unless it only was to be kept.
+            # RabbitMQ delivers it again. A delivery that is kept can be reclaimed then; any other is forgotten.
             if settle.how != "keep":
                 ledger.forget(delivery.id)
             return None
         return held
 
     def _settle(self, settles: Sequence[tuple[int, str, Unacked]]) -> list[int]:
-        """Tell RabbitMQ, through the channels that brought the deliveries; indexes of those lost meanwhile."""
+        """Settle through the channels that brought the deliveries; return the indexes of those lost meanwhile."""
         lost: list[int] = []
         groups: dict[AckTracker, tuple[list[int], list[int], list[tuple[int, str, Unacked]]]] = {}
         for i, how, held in settles:
@@ -288,7 +292,7 @@ class CommitEngine:
                         raise AMQPError("the channel was closed")
                     link.send(tags.settle(acks, nacks))
                 except (AMQPError, OSError):
-                    # The thread that owns that connection finds out by itself. RabbitMQ delivers these again.
+                    # The thread that owns that connection gets the error, too. RabbitMQ delivers these again.
                     lost += [i for i, _, _ in members]
                     for _, _, held in members:
                         UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
@@ -311,7 +315,7 @@ def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _run_beside(held: Unacked) -> bool:
-    """Who lost a redelivered message may have run it to the end while it ran here; or who was at the first copy."""
+    """Say whether another worker may have run the task, too: the one that lost this message, or had its first copy."""
     attempt = held.delivery.duplicate_attempt
     return held.delivery.redelivered > (attempt > 0 or dead_lettered(held.properties)) or attempt > 1
 
@@ -322,10 +326,10 @@ def dead_lettered(properties: Mapping[str, Any]) -> bool:
 
 
 def _headers(body: bytes) -> dict[str, Any] | None:
-    """The message's headers: those of the signature, as far as they are of a kind that Go can send on.
+    """Take the message's headers from the signature, as far as Go can send them on.
 
     Go: a number or an object among them makes Go unable to publish the signature again (``json.Number not
-    supported``): they stay in the signature, which both sides read, and are left out here.
+    supported``). These stay in the signature, which both sides read.
     """
     at = body.find(b'"Headers":')  # the first one is the signature's own: nothing before it can hold another
     if at < 0 or body[at + 10 : at + 12] in (b"{}", b"nu"):

@@ -1,4 +1,4 @@
-"""Declares queues once, on a channel where an error harms nobody."""
+"""The declarer declares each queue once per connection, on a channel of its own, where an error closes nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp import spec
-from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed, ResourceLocked
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from amqp.serialization import dumps
 
 from gearmesh.errors import ConfigError
@@ -28,27 +28,27 @@ log = logging.getLogger("gearmesh.amqp")
 
 #: A queue that expires is declared anew once this part of its time is over.
 _REDECLARE_SHARE: Final = 0.25
-#: What RabbitMQ closes a channel with that asks for a queue which it does not allow, or has otherwise.
+#: Errors by which RabbitMQ refuses a declaration that it does not allow, or that differs from the first one.
 _REFUSALS: Final = (PreconditionFailed, AccessRefused, ResourceLocked)
 
 
 class Declarer:
-    """What one connection has declared. Used under its link's lock."""
+    """The declarations of one connection. Used under the connection's lock."""
 
     def __init__(self, link: AMQPConnection, topology: Topology) -> None:
         self._link = link
         self._topology = topology
         self._channel: Any = None
         self._exchange = False
-        #: the delay queues are there
+        #: all delay queues were declared
         self._delay_queues = False
-        self._told = False
+        self._refusal_logged = False
         #: queue -> when its last declaration was sent, by the monotonic clock, and how many seconds it lives unused
         self._done: dict[tuple[str, str], tuple[float, float]] = {}
 
     @property
     def channel(self) -> Any:
-        """A channel for questions and declarations; py-amqp opens it again when RabbitMQ closes it."""
+        """The declarer's channel, which py-amqp opens again when RabbitMQ closes it."""
         if self._channel is None:
             self._channel = self._link.open_channel()
         return self._channel
@@ -56,8 +56,10 @@ class Declarer:
     def ensure(self, queue: QueueDeclaration) -> None:
         """Declare and bind the queue unless that was done before.
 
+        Where RabbitMQ refuses a quorum queue for delayed or parked messages, a classic one takes its place.
+
         Raises:
-            ConfigError: it is there with other arguments, or this user may not declare it.
+            ConfigError: the queue exists with other arguments, or this user may not declare it.
         """
         known = (queue.name, queue.binding_key)
         now = time.monotonic()
@@ -70,8 +72,8 @@ class Declarer:
             except _REFUSALS as exc:
                 if not _republishes_with_confirms(queue):
                     raise
-                self._ensure(queue, plain=True)
-                self._tell(exc)
+                self._ensure(queue, classic=True)
+                self._log_refusal(exc)
         except _REFUSALS as exc:
             raise ConfigError(
                 f"queue {queue.name!r} can't be declared as the settings want it: {exc}"
@@ -79,47 +81,47 @@ class Declarer:
         self._done[known] = now, queue.arguments.get("x-expires", float("inf")) / 1000
 
     def forget(self, name: str) -> None:
-        """The queue, or its binding, may be gone."""
+        """Declare the queue, its binding and its exchange again when they are needed next."""
         self._done = {known: done for known, done in self._done.items() if known[0] != name}
         self._exchange = self._delay_queues = False
 
     def count(self, name: str) -> int | None:
-        """How many messages wait in a queue; None: there is no such queue."""
+        """Count the messages that wait in a queue; None: it does not exist."""
         found = self.look(name)
         return None if found is None else found[0]
 
     def look(self, name: str) -> tuple[int, int] | None:
-        """How many messages wait in a queue, and how many consumers it has; None: there is no such queue."""
+        """Count the messages that wait in a queue, and its consumers; None: it does not exist."""
         try:
             return self._declare(name, {}, passive=True)
         except NotFound:
             return None
-        except ResourceLocked:  # somebody's exclusive queue
+        except ResourceLocked:  # another connection's exclusive queue
             return None
 
     def delete(self, name: str) -> None:
         """Delete a queue, if it is there."""
         self.channel.queue_delete(name)
 
-    def _ensure(self, queue: QueueDeclaration, *, plain: bool = False) -> None:
+    def _ensure(self, queue: QueueDeclaration, *, classic: bool = False) -> None:
         config = self._topology.config
         if queue.exchange and not self._delay_queues:
-            self._declare_delay_queues(plain=plain)
+            self._declare_delay_queues(classic=classic)
         elif queue.binding_key and not queue.exchange and not self._exchange:
             self.channel.exchange_declare(
                 config.exchange, config.exchange_type, durable=True, auto_delete=False
             )
             self._exchange = True
-        arguments = _plain(queue.arguments) if plain else queue.arguments
+        arguments = _as_classic(queue.arguments) if classic else queue.arguments
         self._declare(queue.name, arguments, auto_delete=queue.auto_delete)
         if queue.binding_key:
             self._bind(queue)
         self._delay_queues = self._delay_queues or bool(queue.exchange)
 
-    def _declare_delay_queues(self, *, plain: bool) -> None:
-        """Declare all without waiting for an answer. The answer to what is asked next says if RabbitMQ refused one.
+    def _declare_delay_queues(self, *, classic: bool) -> None:
+        """Declare all delay queues without waiting for answers: a refusal is the answer to the next declaration.
 
-        A queue that is missing would cost no message, but the time that messages should spend there.
+        All of them must exist. A message skips a queue that is missing, and comes too early.
         """
         exchange_declare = partial(
             self.channel.exchange_declare, type="direct", durable=True, auto_delete=False, nowait=True
@@ -128,12 +130,12 @@ class Declarer:
         for rung in self._topology.rungs():
             below = rung.arguments["x-dead-letter-exchange"]
             exchange_declare(rung.exchange, arguments={"alternate-exchange": below})
-            self._declare(rung.name, _plain(rung.arguments) if plain else rung.arguments, nowait=True)
+            self._declare(rung.name, _as_classic(rung.arguments) if classic else rung.arguments, nowait=True)
             self._bind(rung, nowait=True)
 
-    def _tell(self, exc: Exception) -> None:
-        if not self._told:
-            self._told = True
+    def _log_refusal(self, exc: Exception) -> None:
+        if not self._refusal_logged:
+            self._refusal_logged = True
             log.error(
                 "RabbitMQ refuses the quorum queues in which messages wait for their time, so it gets classic ones: "
                 "killed as a delay ends, it may lose the message: %s",
@@ -179,11 +181,7 @@ def _republishes_with_confirms(queue: QueueDeclaration) -> bool:
     return REPUBLISHES_WITH_CONFIRMS.items() <= queue.arguments.items()
 
 
-def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a classic queue."""
+def _as_classic(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a classic queue in place of a quorum queue."""
     kept = {name: value for name, value in arguments.items() if name not in REPUBLISHES_WITH_CONFIRMS}
     return {"x-queue-type": "classic", **kept}
-
-
-#: What a channel may be closed with, by what was asked on it.
-CHANNEL_ERRORS: Final = (ChannelError,)

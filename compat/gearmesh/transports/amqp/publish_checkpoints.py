@@ -1,10 +1,12 @@
-"""How far a producer has come, noted down in RabbitMQ itself.
+"""Checkpoints say in RabbitMQ itself how far a producer has come with a batch.
 
-A repeated batch (:class:`~gearmesh.interfaces.commit.Token`) begins where the last note says the first try ended:
-before the
-first message, and after every few, a small one goes, on the same channel and so in order, into a queue that keeps only
-the newest. Between two notes nobody can say. Those few are sent again, with a header that says so: who gets one looks
-whether it was run before.
+A repeated batch (:class:`~gearmesh.interfaces.commit.Token`) begins where the last checkpoint says that the first try
+ended. The publisher sends one before the first message and after every few, on the same channel and so in order, to a
+queue that keeps only the newest. The messages behind the last checkpoint are sent again as possible duplicates.
+
+After a cut of the connection 0 to 22 messages are there twice, where 250 to 2,048 are unconfirmed and would be without
+checkpoints; each of them costs a worker a look at the task's state and a wait of a second. Checkpoints cost a tenth of
+the rate of large batches, and a quarter of that of single messages.
 """
 
 from __future__ import annotations
@@ -22,36 +24,36 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKPOINT_INTERVAL_MESSAGES", "WHOLE_BATCH", "PublishCheckpoints"]
 
-#: Messages after which a producer notes down how far it has come.
+#: Messages between two checkpoints.
 CHECKPOINT_INTERVAL_MESSAGES: Final = 32
 #: More than any batch has.
 WHOLE_BATCH: Final = 1 << 60
 
 
 class PublishCheckpoints:
-    """Those of the producers that use one connection. Used under its link's lock."""
+    """The checkpoints of the producers that share a connection. Used under the connection's lock."""
 
     def __init__(self, topology: Topology, declarer: Declarer) -> None:
         self._topology = topology
         self._declarer = declarer
-        #: producer -> last batch, and how many of it are known to have been taken
+        #: producer -> number of its last batch, and how many messages of it RabbitMQ has
         self._known: dict[str, tuple[int, int]] = {}
 
     def before(self, token: Token) -> tuple[int, bool]:
-        """How many of a batch's messages were sent before, and whether the others may have been."""
+        """Return the number of a batch's first messages that were sent before, and if others may have been."""
         seq, count = self._last(token.producer)
         if seq > token.seq:
             return WHOLE_BATCH, True
         return (count, True) if seq == token.seq else (0, False)
 
     def knows(self, token: Token) -> bool:
-        """True if some of this batch, or of a later one, was sent before."""
+        """Say whether a part of this batch, or of a later one, was sent before."""
         return self._last(token.producer)[0] >= token.seq
 
-    def note(self, token: Token, count: int) -> OutgoingMessage:
-        """What says that the first ``count`` messages of the batch have been sent."""
-        # Transient: RabbitMQ may keep a note and lose the messages before it, if it dies before it has confirmed any of
-        # them. Then there must be no note either.
+    def at(self, token: Token, count: int) -> OutgoingMessage:
+        """Make the checkpoint behind the first ``count`` messages of a batch."""
+        # Transient: a RabbitMQ that dies before it has confirmed a message may keep the checkpoint behind it and lose
+        # the message.
         return OutgoingMessage(
             "",
             amqp_sent(token.producer),
@@ -61,8 +63,8 @@ class PublishCheckpoints:
             mandatory=False,
         )
 
-    def taken(self, token: Token, count: int) -> None:
-        """RabbitMQ has all of a batch, and so its last note."""
+    def confirmed(self, token: Token, count: int) -> None:
+        """Remember that RabbitMQ has all of a batch, and so its last checkpoint."""
         self._known[token.producer] = token.seq, count
 
     def _last(self, producer: str) -> tuple[int, int]:
@@ -75,7 +77,7 @@ class PublishCheckpoints:
             if message is not None:
                 self._declarer.channel.basic_reject(message.delivery_tag, requeue=True)
                 seq, _, count = body_of(message).partition(b" ")
-                # A note is ours; where anything else stands, nothing is known.
+                # A message of another form is no checkpoint.
                 known = (int(seq), int(count)) if seq.isdigit() and count.isdigit() else (0, 0)
             self._known[producer] = known
         return known

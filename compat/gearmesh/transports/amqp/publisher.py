@@ -1,9 +1,9 @@
-"""Publishes many messages and awaits their confirms together."""
+"""The publisher sends many messages and awaits their confirms together."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
@@ -31,17 +31,19 @@ __all__ = [
     "repeated",
 ]
 
-#: Header of a message that may have been sent before: how often it is met, with this time.
+#: Header of a possible duplicate: the number of times that a worker has met it, this one included.
 DUPLICATE_ATTEMPT_HEADER: Final = "x-gearmesh-again"
-#: Bytes written at a time.
+#: Bytes that the publisher writes at a time.
 _MAX_WRITE_BYTES: Final = 1 << 17
 #: Messages on their way without a confirm.
 _MAX_UNCONFIRMED_MESSAGES: Final = 2048
 
 
 class ConfirmingPublisher:
-    """One channel in confirm mode. Used by the thread that owns its link. A repeated batch begins where its
-    :mod:`~.notes` say that the first try ended."""
+    """A channel in confirm mode, used by the thread that owns its connection.
+
+    A repeated batch begins where its :mod:`checkpoint <.publish_checkpoints>` says that the first try ended.
+    """
 
     def __init__(self, link: AMQPConnection, topology: Topology, declarer: Declarer) -> None:
         self._link = link
@@ -53,15 +55,15 @@ class ConfirmingPublisher:
         #: number of the publish on the channel -> index in the batch, in order
         self._open: dict[int, int] = {}
         self._refused: list[int] = []
-        #: where nothing took a message -> the first index in the batch without a confirm at that time
+        #: way of a returned message -> the first index in the batch without a confirm at that time
         self._returned: dict[tuple[str, str], int] = {}
-        self._notes = PublishCheckpoints(topology, declarer)
+        self._checkpoints = PublishCheckpoints(topology, declarer)
 
     def publish(self, batch: Sequence[OutgoingMessage], token: Token | None = None) -> None:
-        """Send a batch; when this returns RabbitMQ has taken all of it.
+        """Send a batch, and return when RabbitMQ has confirmed all of it.
 
         Raises:
-            PublishError: a queue refuses messages, or there is none for them.
+            PublishError: a queue refuses messages, or no queue takes them.
         """
         self.stream((batch,), token)
 
@@ -76,11 +78,11 @@ class ConfirmingPublisher:
         """Send chunk by chunk, each while RabbitMQ has those before still to confirm; see :meth:`publish`.
 
         Args:
-            chunks: asked for the next one without the link's lock. What it raises comes when all that was sent is
-                confirmed.
-            token: all chunks are one batch.
-            taken: told, when this ends or raises, how many of the first messages RabbitMQ is known to have taken.
-            again: some of them may have been sent before, whether there is a note of it or not.
+            chunks: the publisher asks for each without the connection's lock. An error raised there is raised here when
+                all that was sent is confirmed.
+            token: the name under which all chunks are one batch.
+            taken: called when this ends or raises, with the number of first messages that RabbitMQ has confirmed.
+            again: some messages may have been sent before, even if no checkpoint says so.
         """
         batch: list[OutgoingMessage] = []
         todo: list[int] = []
@@ -94,29 +96,15 @@ class ConfirmingPublisher:
             done = 0
             if token is not None:
                 with self._link.lock:
-                    done, noted = self._notes.before(token)
-                again = again or noted
+                    done, begun_before = self._checkpoints.before(token)
+                again = again or begun_before
             while not ended or todo:
                 try:
                     self._begin()
                     self._write(batch, todo, token)
-                    while not ended:
-                        try:
-                            chunk = next(source, None)
-                        except ChannelError as exc:
-                            # Our channel's, met by what was asked for the chunk, which is gone with it.
-                            raise RecoverableConnectionError(str(exc)) from exc
-                        except Exception as exc:
-                            trouble, chunk = exc, None
-                        if chunk is None:
-                            ended = True
-                            break
-                        start = len(batch)
-                        batch += chunk
-                        todo += range(max(start, done), len(batch))
-                        if again:
-                            self._doubt(batch, range(start, len(batch)))
-                        self._write(batch, todo, token)
+                    if not ended:
+                        trouble = self._send_chunks(source, batch, todo, token, done=done, again=again)
+                        ended = True
                     self._await_all(token)
                 except ChannelError as exc:
                     # Closed by RabbitMQ: the exchange is gone, or a message too large.
@@ -128,7 +116,7 @@ class ConfirmingPublisher:
                             f"RabbitMQ refuses messages for {_names(batch, todo)}: {exc}"
                         ) from exc
                     healed = True
-                    self._note_back(token, todo)
+                    self._set_back(token, todo)
                     self._declare_again(batch[i] for i in todo)
                     self._doubt(batch, todo if again else begun)  # it may have been taken all the same
                     continue
@@ -136,7 +124,7 @@ class ConfirmingPublisher:
                     raise trouble
                 lost = self._lost(batch)
                 todo = self._undone(batch, todo)
-                self._note_back(token, todo)
+                self._set_back(token, todo)
                 if lost:
                     if healed:
                         raise PublishError(
@@ -155,24 +143,52 @@ class ConfirmingPublisher:
             taken(min(self._undone(batch, todo), default=len(batch)))
         if token is not None:
             with self._link.lock:
-                self._notes.taken(token, len(batch))
+                self._checkpoints.confirmed(token, len(batch))
+
+    def _send_chunks(
+        self,
+        source: Iterator[Sequence[OutgoingMessage]],
+        batch: list[OutgoingMessage],
+        todo: list[int],
+        token: Token | None,
+        *,
+        done: int,
+        again: bool,
+    ) -> Exception | None:
+        """Send until the source ends, and return the error with which it did."""
+        while True:
+            try:
+                chunk = next(source, None)
+            except ChannelError as exc:
+                # RabbitMQ has closed the publisher's channel, and the source met the error: its chunk is gone.
+                raise RecoverableConnectionError(str(exc)) from exc
+            except Exception as exc:
+                return exc
+            if chunk is None:
+                return None
+            start = len(batch)
+            batch += chunk
+            todo += range(max(start, done), len(batch))
+            if again:
+                self._doubt(batch, range(start, len(batch)))
+            self._write(batch, todo, token)
 
     def _doubt(self, batch: list[OutgoingMessage], which: Iterable[int]) -> None:
         for i in which:
             batch[i] = repeated(batch[i])
 
     def knows(self, token: Token) -> bool:
-        """True if some of this batch, or of a later one, was sent before."""
-        return self._notes.knows(token)
+        """Say whether a part of this batch, or of a later one, was sent before."""
+        return self._checkpoints.knows(token)
 
     def probe(self, queues: Sequence[str]) -> list[bool]:
-        """Which of these queues are there. Nothing is left in them: what expires at once is never seen."""
+        """Say of each queue if it exists. It is sent a message that expires at once, which no consumer gets."""
         batch = [OutgoingMessage("", queue, b"", expiration="0", transient=True) for queue in queues]
         self._round(batch, None)
         return [item.way not in self._returned for item in batch]
 
     def _declare_again(self, items: Iterable[OutgoingMessage]) -> None:
-        """Somebody has deleted a queue, or the exchange."""
+        """Declare queues and exchange again, since one of them was deleted."""
         with self._link.lock:
             for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
                 for each in filter(None, (queue, self._topology.after(queue))):
@@ -182,7 +198,7 @@ class ConfirmingPublisher:
     # -- one try
 
     def _round(self, batch: Sequence[OutgoingMessage], token: Token | None) -> None:
-        """Send once and wait for all confirms; what went wrong is in ``_refused`` and ``_returned``."""
+        """Send once and wait for all confirms; ``_refused`` and ``_returned`` then hold the failures."""
         self._begin()
         self._write(batch, list(range(len(batch))), token)
         self._await_all(token)
@@ -191,7 +207,7 @@ class ConfirmingPublisher:
         self._refused, self._returned = [], {}
 
     def _write(self, batch: Sequence[OutgoingMessage], todo: list[int], token: Token | None) -> None:
-        """Send what is to do of a batch, and take it out of ``todo``. Waits only where too much is on its way."""
+        """Send the messages in ``todo``, and empty it. Waits only while too many are unconfirmed."""
         if not todo:
             return
         with self._link.lock:
@@ -199,10 +215,10 @@ class ConfirmingPublisher:
             out: list[bytes] = []
             size = start = 0
             last = len(todo)
-            if token is not None and last > 1:  # of a single one, the note follows in the same breath
+            if token is not None and last > 1:  # behind a single one the checkpoint follows at once
                 self._seq += 1
                 self._open[self._seq] = -1
-                out.append(writer.write(self._notes.note(token, todo[0])))
+                out.append(writer.write(self._checkpoints.at(token, todo[0])))
             for count, i in enumerate(tuple(todo), 1):
                 self._seq += 1
                 self._open[self._seq] = i
@@ -212,7 +228,7 @@ class ConfirmingPublisher:
                 if token is not None and (count == last or count % CHECKPOINT_INTERVAL_MESSAGES == 0):
                     self._seq += 1
                     self._open[self._seq] = -1
-                    out.append(writer.write(self._notes.note(token, i + 1)))
+                    out.append(writer.write(self._checkpoints.at(token, i + 1)))
                 if size >= _MAX_WRITE_BYTES or count == last:
                     del todo[: count - start]
                     start = count
@@ -229,23 +245,23 @@ class ConfirmingPublisher:
                 self._await(token)
 
     def _lost(self, batch: Sequence[OutgoingMessage]) -> list[int]:
-        """What may have been returned: all with the same way that had no confirm by then."""
+        """The messages that RabbitMQ may have returned: all of one way that had no confirm when it returned one."""
         returned = self._returned
         if not returned:
             return []
         return [i for i, item in enumerate(batch) if i >= returned.get(item.way, WHOLE_BATCH)]
 
     def _undone(self, batch: Sequence[OutgoingMessage], todo: Sequence[int]) -> list[int]:
-        """What RabbitMQ is not known to have taken, of all that was begun."""
+        """The messages that RabbitMQ has not confirmed, of all that were begun."""
         return sorted({*todo, *self._refused, *self._lost(batch), *self._open.values()} - {-1})
 
     def _await(self, token: Token | None) -> None:
-        """Read something, or find out that there is no sense in waiting any longer."""
+        """Read a frame, or fail the connection if RabbitMQ has been silent for too long."""
         link = self._link
         deadline = time.monotonic() + link.patience
         while not link.read_one(1.0):
             link.maintain()
-            # A worker has nothing better to do than to wait for an alarm's end; a producer's caller has.
+            # A worker waits until an alarm is over. A producer does not: its caller waits for it.
             if time.monotonic() >= deadline and (token is not None or not link.blocked):
                 link.fail(
                     RecoverableConnectionError(f"no confirm in {link.patience:g} s {link.blocked}".rstrip())
@@ -266,7 +282,7 @@ class ConfirmingPublisher:
         return self._writer
 
     def drop(self) -> None:
-        """RabbitMQ has closed the channel: another one is opened for the next batch."""
+        """Forget the channel, which RabbitMQ has closed; the next batch opens another one."""
         channel, self._channel = self._channel, None
         self._open.clear()
         if channel is not None and channel.connection is not None:
@@ -293,22 +309,22 @@ class ConfirmingPublisher:
             first = next((i for i in self._open.values() if i >= 0), 0)
             self._returned[exchange, routing_key] = first
 
-    def _note_back(self, token: Token | None, todo: Sequence[int]) -> None:
-        """Say that of a batch no more was taken than what comes before all that is to be sent again."""
+    def _set_back(self, token: Token | None, todo: Sequence[int]) -> None:
+        """Set the checkpoint back to the first message that is to be sent again."""
         if token is None or not todo:
             return
         refused, returned = self._refused, self._returned
-        self._round([self._notes.note(token, todo[0])], None)
+        self._round([self._checkpoints.at(token, todo[0])], None)
         self._refused, self._returned = refused, returned
 
 
 def repeated(item: OutgoingMessage) -> OutgoingMessage:
-    """The same, with a header that says that it may have been sent before: who gets it lets the first one go first."""
+    """Mark a message as a possible duplicate: the worker that gets it lets the first copy go first."""
     return replace(item, headers={**(item.headers or {}), DUPLICATE_ATTEMPT_HEADER: 1})
 
 
 def duplicate_attempt_of(properties: Mapping[str, Any]) -> int:
-    """How often a message that may have been sent before is met, with this time; 0: it was sent once."""
+    """Read the number of times that a possible duplicate was met, this one included; 0: it is no duplicate."""
     attempt = (properties.get("application_headers") or {}).get(DUPLICATE_ATTEMPT_HEADER, 0)
     return max(0, int(attempt)) if isinstance(attempt, int) else 1
 

@@ -1,6 +1,6 @@
-"""What is declared in RabbitMQ, and which routing key leads where: Machinery's rules, and where we differ.
+"""The topology says which queues, bindings and arguments RabbitMQ gets: Machinery's rules, and gearmesh's own queues.
 
-Pure: nothing here speaks to a server. Source: recordings of a running Machinery (tests/golden/amqp.json).
+It is pure and speaks to no server. Its source are recordings of a running Machinery (tests/golden/amqp.json).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from gearmesh.wire.names import AMQP_DUE, amqp_dead, amqp_due, amqp_parked, amqp
 
 __all__ = ["REPUBLISHES_WITH_CONFIRMS", "RUNGS_MS", "Topology", "round_up", "rungs_of"]
 
-#: Arguments by which RabbitMQ keeps a message whose time is over until the next queue has confirmed it. In a queue of
-#: another type it forgets the message first, and one that is killed at that moment loses it.
+#: Arguments by which RabbitMQ keeps an expired message until the next queue has confirmed it. A classic queue forgets
+#: the message first, and a RabbitMQ that is killed at that moment loses it.
 REPUBLISHES_WITH_CONFIRMS: Final = {
     "x-queue-type": "quorum",
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
-#: Milliseconds that a message spends in each delay queue through which it passes, 8 ms to four years. One that is
-#: shorter would cost more time on the way than it measures: RabbitMQ needs some 3 ms to move a message.
+#: TTL of each delay queue, ms: 8 ms to four years. RabbitMQ needs some 3 ms to move a message, so a shorter delay queue
+#: would take longer than its TTL.
 RUNGS_MS: Final = tuple(8 << power for power in range(35))
 
-#: Durations per power of ten in which what is parked may wait.
+#: Durations per power of ten for which a message may be parked.
 WAIT_STEPS_PER_DECADE: Final = 10
-#: Milliseconds after which the queue of a producer's checkpoints is gone if nobody uses it any more.
+#: Milliseconds after which RabbitMQ deletes the unused queue of a producer's checkpoints.
 UNUSED_QUEUE_TTL_MS: Final = 600_000
 
 
@@ -38,7 +38,7 @@ class Topology:
 
     Args:
         config: Machinery's settings for AMQP.
-        default_queue: what workers read that name no queue.
+        default_queue: the queue of workers that name none.
     """
 
     def __init__(self, config: AMQPConfig, default_queue: str) -> None:
@@ -47,13 +47,13 @@ class Topology:
         self.direct = config.exchange_type == "direct"
 
     def target(self, routing_key: str) -> QueueDeclaration:
-        """The queue that has to be there when a message with this routing key is sent.
+        """The queue that must exist when a producer sends a message with this routing key.
 
-        Go: declares a queue by the name of the routing key, whoever reads it; so what has the BindingKey goes to an
-        orphan until the first worker comes. Ours is the queue the workers read.
+        Go: declares a queue by the name of the routing key, so that messages with the BindingKey go to an orphan until
+        the first worker comes. gearmesh declares the queue that the workers read.
         """
         if not self.direct:
-            # Go: only the default queue; who wants something else has bound it.
+            # Go: only the default queue; users bind the others themselves.
             return self._queue(self.default_queue, self.config.binding_key)
         if routing_key == self.config.binding_key:
             return self._queue(self.default_queue, routing_key)
@@ -62,15 +62,15 @@ class Topology:
     def source(self, queue: str) -> QueueDeclaration:
         """The queue that a worker reads.
 
-        Go: binds a custom queue with the BindingKey, too, and so makes it get a copy of each default task.
+        Go: binds a custom queue with the BindingKey, too, so that it gets a copy of each default task.
         """
         return self._queue(queue, self.config.binding_key if queue == self.default_queue else queue)
 
     def delay_ms(self, seconds: float) -> int:
-        """The milliseconds of a delay.
+        """Convert a delay to ms, at least 1.
 
         Raises:
-            LocalProtocolError: RabbitMQ does not delay a message for so long.
+            LocalProtocolError: RabbitMQ cannot delay a message for so long.
         """
         most = self.config.max_delay
         if seconds > most:
@@ -81,7 +81,7 @@ class Topology:
         return max(1, math.ceil(seconds * 1000))
 
     def delayed_queue(self, routing_key: str) -> QueueDeclaration:
-        """The one queue for all delayed messages, if the settings name one."""
+        """The one queue for all delayed messages; the settings must name it."""
         name = self.config.delayed_queue
         arguments = {
             "x-dead-letter-exchange": self.config.exchange,
@@ -95,10 +95,15 @@ class Topology:
         config = self.config
         return QueueDeclaration(_checked(name), config.queue_declare_args, key, config.queue_binding_args)
 
-    # -- queues of ours, which Go never sees
+    # -- gearmesh's own queues, which Go never sees
 
     def rungs(self) -> Iterator[QueueDeclaration]:
-        """All delay queues, the shortest first. Each leads to the exchange of the next shorter one."""
+        """All delay queues, the shortest first.
+
+        Each is bound to an exchange of its own, whose alternate exchange is that of the next shorter one, and
+        dead-letters to the latter. So a message goes by those of its routing keys that name delay queues, from the
+        longest to the shortest, and then to the exchange :data:`AMQP_DUE`.
+        """
         below = AMQP_DUE
         for ms in RUNGS_MS:
             name = amqp_rung(ms)
@@ -107,9 +112,10 @@ class Topology:
             below = name
 
     def due(self, routing_key: str) -> QueueDeclaration:
-        """The queue through which a message leaves the delay queues for the exchange, with this routing key.
+        """The queue by which a message with this routing key leaves the delay queues for Machinery's exchange.
 
-        Each key has its own: where a target is full or gone, its messages wait there, and in nobody's way.
+        RabbitMQ takes 32 messages at a time out of a quorum queue that dead-letters. If all delayed messages left by
+        one queue, 32 whose target is full or gone would stop the others.
         """
         name = _checked(amqp_due(self.config.exchange, routing_key))
         arguments = {
@@ -121,7 +127,7 @@ class Topology:
         return QueueDeclaration(name, arguments, name, exchange=AMQP_DUE)
 
     def parked(self, queue: str, seconds: float) -> QueueDeclaration:
-        """Where a parked message waits before it goes back to ``queue``."""
+        """The queue in which a parked message waits before it returns to ``queue``."""
         ms = round_up(max(1, math.ceil(seconds * 1000)), WAIT_STEPS_PER_DECADE)
         arguments = {
             **REPUBLISHES_WITH_CONFIRMS,
@@ -132,7 +138,7 @@ class Topology:
         return QueueDeclaration(_checked(amqp_parked(ms, queue)), arguments)
 
     def after(self, queue: QueueDeclaration) -> QueueDeclaration | None:
-        """The queue to which messages parked in this one return; None: it is no such queue."""
+        """The queue to which messages parked in this one return; None: no message is parked here."""
         arguments = queue.arguments
         if arguments.get("x-dead-letter-exchange") != "":
             return None
@@ -148,29 +154,32 @@ class Topology:
             seen = ms
 
     def dead(self, queue: str) -> QueueDeclaration:
-        """Where the dead letters of ``queue`` are."""
+        """The queue of the dead letters of ``queue``."""
         return QueueDeclaration(_checked(amqp_dead(queue)))
 
     def sent(self, producer: str) -> QueueDeclaration:
-        """Where a producer notes down how far it has come."""
+        """The queue of a producer's checkpoints."""
         return QueueDeclaration(
             _checked(amqp_sent(producer)), {"x-max-length": 1, "x-expires": UNUSED_QUEUE_TTL_MS}
         )
 
 
 def rungs_of(ms: int) -> tuple[int, ...]:
-    """The delay queues through which a message passes in ``ms`` or a little more, the longest first."""
+    """The TTLs of the delay queues through which a message passes, the longest first.
+
+    They add up to 1 to 42 ms more than ``ms``: to a multiple of the shortest one that has 1 ms more for each.
+    """
     shortest = RUNGS_MS[0]
     total = -(-ms // shortest) * shortest
-    # RabbitMQ cuts its clock to whole milliseconds: each of them may let a message go 1 ms too early.
+    # RabbitMQ cuts its clock to whole milliseconds: each queue may let a message go 1 ms too early.
     while total - ms < total.bit_count():
         total += shortest
     return tuple(rung for rung in reversed(RUNGS_MS) if total & rung)
 
 
 def round_up(ms: int, steps: int) -> int:
-    """The next of ``steps`` durations per power of ten, evenly apart by their logarithms; at least ``ms``."""
-    # One step too low, as a duration was rounded up to a whole number itself; it takes two steps at the most.
+    """Round up to the next of ``steps`` durations per power of ten, whose logarithms are evenly apart."""
+    # The durations are rounded up to whole numbers, so begin one step too low; the loop takes two steps at most.
     step = max(0, math.ceil(math.log10(ms) * steps) - 1)
     while (rounded := math.ceil(10 ** (step / steps) - 1e-9)) < ms:
         step += 1
