@@ -11,10 +11,10 @@ The parts, in the order in which a task passes through them:
     of it, and an :data:`~.commit.Outcome` says what became of a Commit.
 ``transport``
     :class:`~.transport.Channel` is what a broker must do: carry Commits out, keep leases, list messages. kombu's own
-    interface brings the messages. The other protocols there are for what only some brokers do.
+    interface brings the messages. Further protocols are for verbs of some brokers.
 ``backend``
-    :class:`~.backend.Backend` keeps task states and group metas. The other protocols there are for what only some
-    stores do.
+    :class:`~.backend.Backend` keeps task states and group metas. Further protocols are for methods of some
+    stores.
 ``lock``
     :class:`~.lock.Lock` lets one of several schedulers send a periodic task.
 

@@ -232,7 +232,7 @@ class Channel(Protocol):
 
         Args:
             queue: the queue.
-            ids: of the dead letters; those that are not there are passed over.
+            ids: ids of dead letters; unknown ones are ignored.
             retry: put their messages at the tail of the queue, each once even if several processes try.
 
         Returns how many were removed.

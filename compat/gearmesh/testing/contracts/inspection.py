@@ -57,7 +57,7 @@ class InspectionContract(TransportFixtures):
         assert [name for name in here.queues() if name.startswith(queue)] == sorted(names)
         for name in names:
             (message,) = tap(name, prefetch=1).take(1)
-            assert name in here.queues(), "what is held there is there"
+            assert name in here.queues(), "an unacked delivery keeps it in the list"
             message.ack()
 
     def test_an_empty_message(self, tap: OpenTap, queue: str) -> None:

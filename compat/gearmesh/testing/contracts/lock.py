@@ -30,7 +30,7 @@ class LockContract:
     @pytest.fixture
     def open_lock(self) -> Callable[[], Lock]:
         """Return a function that opens the tested lock."""
-        raise NotImplementedError("provide the fixture 'open_lock'")
+        pytest.fail("provide the fixture 'open_lock'")
 
     @pytest.fixture
     def lock(self, open_lock: Callable[[], Lock]) -> Iterator[Lock]:

@@ -157,7 +157,7 @@ class StateContract(BackendFixtures):
     def test_a_refused_state_is_named(self, backend: Backend, uuid: str) -> None:
         """A refused state is named, and the others of the same write are stored, at once or when they are repeated."""
         if self.unstorable is None:
-            pytest.skip("there is nothing that this backend refuses")
+            pytest.skip("this backend refuses no result")
         bad, good = f"{uuid}_bad", f"{uuid}_good"
         backend.write([make_state(bad), make_state(good)])
         with pytest.raises(Unstorable) as refused:

@@ -71,7 +71,7 @@ class BackendFixtures:
     @pytest.fixture
     def open_backend(self) -> OpenBackend:
         """Return an :class:`OpenBackend` for a store without states."""
-        raise NotImplementedError("provide the fixture 'open_backend'")
+        pytest.fail("provide the fixture 'open_backend'")
 
     @pytest.fixture
     def backend(self, open_backend: OpenBackend) -> Iterator[Backend]:

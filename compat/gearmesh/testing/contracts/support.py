@@ -134,11 +134,11 @@ class TransportFixtures:
     @pytest.fixture
     def connect(self) -> Connect:
         """Return a :class:`Connect` for a broker without messages."""
-        raise NotImplementedError("provide the fixture 'connect'")
+        pytest.fail("provide the fixture 'connect'")
 
     @pytest.fixture
     def enlistable(self, request: pytest.FixtureRequest) -> Backend | None:
-        """Return a backend without states that the transport enlists; None: there is none."""
+        """Return a backend without states that the transport enlists; None: it enlists no backend."""
         try:
             backend: Backend | None = request.getfixturevalue("fusable")
         except pytest.FixtureLookupError:

@@ -26,7 +26,7 @@ class TransportContract(
 
     ``connect``: a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to a broker without
     messages, the same broker for each call in one test. The transport must know the option ``lease`` (seconds).
-    ``enlistable``: a backend without states that the transport's ``enlist`` accepts; None, the default: there is none.
+    ``enlistable``: a backend without states that the transport's ``enlist`` accepts. The default is None: no backend.
     The old name of this fixture, ``fusable``, works for one release more.
 
     The channel's attributes say which tests are skipped, or demand less: ``supports_priority`` (False if missing),
