@@ -308,6 +308,8 @@ def test_parked_messages(redis_url: str) -> None:
 def test_the_old_name_of_parked_still_works(redis_url: str) -> None:
     old, new = (call(word, "--json", "--broker", redis_url) for word in ("aside", "parked"))
     assert (old.exit_code, old.stdout) == (new.exit_code, new.stdout) == (0, "[]\n")
+    assert "'gearmesh aside' is now 'gearmesh parked'" in old.stderr
+    assert "is now" not in new.stderr
     assert "The old name is" in " ".join(call("parked", "--help").stdout.split())
 
 

@@ -113,6 +113,9 @@ class _Commands(click.Group):
             hint = f" Did you mean {alike[0]!r}?" if alike else ""
             hint = f" Use {CELERY_COMMANDS[name]}." if name in CELERY_COMMANDS else hint
             raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        if name in ALIASES:
+            text = f"note: 'gearmesh {name}' is now 'gearmesh {ALIASES[name]}'; the old name goes in the next release"
+            click.secho(text, fg="yellow", err=True)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
