@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import kombu
 import msgspec
@@ -15,10 +16,12 @@ from gearmesh.backoff import Backoff
 from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.interfaces.backend import Backend
-from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle
+from gearmesh.interfaces.commit import Commit, Outcome, Settle
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
+from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.task_log import about
 
 __all__ = ["Committer"]
@@ -39,58 +42,55 @@ MAX_FLUSH_SHOWN_STATES = MAX_FLUSH_COMMITS // 2
 Item = tuple[Commit, "Job | None"]
 
 
+class MakesFollowUps(Protocol):
+    """Makes the Commits that follow from the outcome of others, as the :class:`~.runner.Runner` does."""
+
+    def fire_chord(self, job: Job, commit: Commit) -> Commit:
+        """Make the Commit that fires the chord of a complete group."""
+
+    def fail_unstorable(self, job: Job, exc: Unstorable) -> Commit:
+        """Make the Commit of a job whose result the backend can never take."""
+
+
 class Committer:
     """One thread with a connection of its own.
 
     Args:
         connect: makes a kombu connection (not connected yet).
         backend: where states go.
-        open_jobs: the worker's jobs by fetch counter; finished ones are taken out here.
-        fire: makes the commit that fires a complete chord.
-        settled: called after each flush, so that the intake can fetch more.
-        tick: called every 25 ms while there are open jobs.
-        unstorable: makes the commit of a job whose result the backend can never take.
-        stalled: told True when commits begin to wait for a server, and False when they wait no more. Who begins
-            nothing meanwhile repeats at most what runs, should this process be killed.
-        set_aside: called with the outcome of each commit that parks a message or makes it a dead letter.
+        jobs: the worker's jobs; the committer removes those that are settled.
+        runner: makes the Commits that follow from the outcome of others.
     """
 
     def __init__(
         self,
         connect: Callable[[], kombu.Connection],
         backend: Backend,
-        open_jobs: dict[int, Job],
-        fire: Callable[[Job, Commit], Commit],
-        settled: Callable[[], None],
-        tick: Callable[[], None],
-        unstorable: Callable[[Job, Unstorable], Commit],
-        stalled: Callable[[bool], None],
-        set_aside: Callable[[Delivery, Outcome], None] = lambda delivery, outcome: None,
+        jobs: JobTable,
+        runner: MakesFollowUps,
     ) -> None:
         self._connect = connect
         self._backend = backend
-        self._jobs = open_jobs
-        self._fire = fire
-        self._settled = settled
-        self._tick = tick
-        self._unstorable = unstorable
-        self._stalled = stalled
-        self._set_aside = set_aside
+        self._jobs = jobs
+        self._runner = runner
+        self._events = WorkerEvents()
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
         self._closing = threading.Event()
-        self._hurry = threading.Event()
+        self._retry_now = threading.Event()
         self._connection: kombu.Connection | None = None
         self._flusher: Flusher | None = None
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         #: it waits without a limit, since there are no jobs
         self._asleep = False
         self._idle = threading.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._loop, name="gearmesh-committer", daemon=True)
 
-    def start(self) -> None:
+    def start(self, events: WorkerEvents) -> None:
+        """Start the thread, which reports ``events``."""
+        self._events = events
         self._thread.start()
 
     def add(self, commit: Commit, job: Job | None = None) -> None:
@@ -100,11 +100,11 @@ class Committer:
             self._idle.clear()
             self._news.set()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """The server may be back: try again now what waits for it. Any thread."""
-        self._hurry.set()
+        self._retry_now.set()
 
-    def look(self) -> None:
+    def watch_jobs(self) -> None:
         """There are jobs: have an eye on those that take long. Any thread."""
         if self._asleep:
             self._news.set()
@@ -122,7 +122,7 @@ class Committer:
     def stop(self, timeout: float) -> None:
         """End the thread; what was not committed by then stays held on the server."""
         self._closing.set()
-        self._hurry.set()
+        self._retry_now.set()
         self._news.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -163,9 +163,9 @@ class Committer:
         if self._items:
             self._news.set()
         now = time.monotonic()
-        if now - self._looked_at >= SHOW_STATE_AFTER_S / 2:
-            self._looked_at = now
-            self._tick()
+        if now - self._checked_at >= SHOW_STATE_AFTER_S / 2:
+            self._checked_at = now
+            self._events.tick()
             self._show(now, items)
         return items
 
@@ -176,7 +176,7 @@ class Committer:
         """
         shown: list[Item] = []
         done: set[Job | None] | None = None
-        for job in list(self._jobs.values()):
+        for job in self._jobs.snapshot():
             if now - job.received_at < SHOW_STATE_AFTER_S:
                 continue
             if done is None:
@@ -202,13 +202,13 @@ class Committer:
 
     def _flush(self, items: list[Item]) -> None:
         """Flush until it is known what became of every item."""
-        pauses = Backoff()
+        backoff = Backoff()
         while True:
             try:
-                outcomes = self._outcomes([commit for commit, _ in items], again=pauses.count > 0)
-                self._handle(items, outcomes, repeated=pauses.count > 0)
-                if pauses.count:
-                    self._stalled(False)
+                outcomes = self._outcomes([commit for commit, _ in items], again=backoff.count > 0)
+                self._handle(items, outcomes, repeated=backoff.count > 0)
+                if backoff.count:
+                    self._events.stalled(False)
                 return
             except self._trouble() as exc:
                 if self._flusher is not None:
@@ -217,14 +217,14 @@ class Committer:
                 self._disconnect()
                 if self._closing.is_set():
                     return
-                self._stalled(True)
-                pauses.log(log, "results and acknowledgements wait, a server is unreachable", exc)
-                self._hurry.clear()
+                self._events.stalled(True)
+                backoff.log(log, "results and acknowledgements wait, a server is unreachable", exc)
+                self._retry_now.clear()
                 if not self._closing.is_set():
-                    self._hurry.wait(pauses.next())
+                    self._retry_now.wait(backoff.next())
             except Exception as exc:
-                if pauses.count:
-                    self._stalled(False)
+                if backoff.count:
+                    self._events.stalled(False)
                 if len(items) == 1:
                     self._give_up(items[0], exc)
                     return
@@ -245,7 +245,7 @@ class Committer:
         again = []
         for (commit, job), outcome in zip(items, outcomes, strict=True):
             if outcome == "complete" and job is not None:
-                again.append((self._fire(job, commit), job))
+                again.append((self._runner.fire_chord(job, commit), job))
             elif outcome == "retry_all":
                 self._busy.append((commit, job))
             elif outcome == "retry_unwritten":
@@ -254,7 +254,7 @@ class Committer:
                 if commit.settle is not None and commit.settle.how != "keep":
                     self._jobs.pop(commit.settle.delivery.id, None)
                     if commit.settle.how in ("park", "dead"):
-                        self._set_aside(commit.settle.delivery, outcome)
+                        self._events.removed(commit.settle.delivery, outcome)
                 if outcome == "lost" and job is not None and not repeated:
                     log.warning(
                         "its lease was lost while it ran: its result is not written, and another worker runs it",
@@ -263,7 +263,7 @@ class Committer:
         if again:
             self._items.extendleft(reversed(again))
             self._news.set()
-        self._settled()
+        self._events.flushed()
 
     def _give_up(self, item: Item, exc: Exception) -> None:
         """A commit that can never succeed: FAILURE where only the result is at fault, else a dead letter."""
@@ -275,7 +275,7 @@ class Committer:
             return
         failed = any(state.State == FAILURE for state in commit.states)
         if isinstance(exc, Unstorable) and job is not None and not failed and commit.trigger is None:
-            self._flush([(self._unstorable(job, exc), job)])
+            self._flush([(self._runner.fail_unstorable(job, exc), job)])
         else:
             self._dead_letter(item, exc)
 

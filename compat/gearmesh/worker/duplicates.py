@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from typing import Final, NamedTuple
 
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.prior_outcome import MAX_DUPLICATE_ATTEMPTS
 
 __all__ = ["DuplicateHold"]
@@ -35,7 +36,7 @@ class DuplicateHold:
         jobs: the worker's jobs by fetch counter, those that wait here among them.
     """
 
-    def __init__(self, jobs: Mapping[int, Job]) -> None:
+    def __init__(self, jobs: JobTable) -> None:
         self._jobs = jobs
         self._waiting: list[_Waiting] = []
 
@@ -63,9 +64,7 @@ class DuplicateHold:
                 + FIRST_HOLD_S * 2.0 ** (min(delivery.duplicate_attempt, MAX_DUPLICATE_ATTEMPTS) - 1)
                 + random.uniform(0, FIRST_HOLD_S)
             )
-        if delivery.redelivered and any(
-            other.sig.UUID == job.sig.UUID for other in list(self._jobs.values())
-        ):
+        if delivery.redelivered and any(other.sig.UUID == job.sig.UUID for other in self._jobs.snapshot()):
             return job.received_at
         return 0.0
 
@@ -87,7 +86,7 @@ class DuplicateHold:
         """
         waiting, self._waiting = self._waiting, []
         ids = {each.job.delivery.id for each in waiting}
-        here = {job.sig.UUID for id_, job in list(self._jobs.items()) if id_ not in ids}
+        here = {job.sig.UUID for job in self._jobs.snapshot() if job.delivery.id not in ids}
         room = wanted - (len(self._jobs) - len(waiting))
         now = time.monotonic()
         begun = []

@@ -67,15 +67,17 @@ class Heartbeater:
     """One thread with a connection of its own. What can't be done while the broker is away is done when it is back.
 
     Args:
-        news: called when a death is settled.
+        on_change: called when a death is settled, and when the broker is lost.
     """
 
-    def __init__(self, app: App, queues: Sequence[str], limits: Limits, news: Callable[[], None]) -> None:
+    def __init__(
+        self, app: App, queues: Sequence[str], limits: Limits, on_change: Callable[[], None]
+    ) -> None:
         self._app = app
         self._queues = queues
         self._limits = limits
-        self._news = news
-        self._pause = app.config.lease / 3
+        self._on_change = on_change
+        self._interval_s = app.config.lease / 3
         self._living: set[str] = set()
         self._newborn = False
         self._deaths: deque[DeadChild] = deque()
@@ -85,7 +87,7 @@ class Heartbeater:
         self._channel: Any = None
         #: False while the broker is away
         self.reached = True
-        self._thread = threading.Thread(target=self._loop, name="gearmesh-lifeline", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="gearmesh-heartbeat", daemon=True)
 
     def connect(self) -> None:
         """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
@@ -124,7 +126,7 @@ class Heartbeater:
     # -- the thread
 
     def _loop(self) -> None:
-        pauses = Backoff(min(0.1, self._pause), min(MAX_RETRY_DELAY_S, self._pause))
+        backoff = Backoff(min(0.1, self._interval_s), min(MAX_RETRY_DELAY_S, self._interval_s))
         next_beat = next_look = 0.0
         while not self._closing:
             self._wake.clear()
@@ -132,27 +134,27 @@ class Heartbeater:
                 if self._channel is None:
                     self.connect()
                 if time.monotonic() >= next_beat or self._newborn:
-                    next_beat = time.monotonic() + self._pause
+                    next_beat = time.monotonic() + self._interval_s
                     self._beat()
                 self._settle()
                 if time.monotonic() >= next_look:
                     next_look = time.monotonic() + self._channel.reap(self._queues)
                 self.reached = True
-                pauses.reset()
+                backoff.reset()
                 self._wake.wait(max(0.0, min(next_beat, next_look) - time.monotonic()))
             except self._errors() as exc:
                 self.reached = False
-                pauses.log(
+                backoff.log(
                     log, f"heartbeats are not sent, broker {self._app.masked_broker} is unreachable", exc
                 )
                 self._disconnect()
-                self._news()
+                self._on_change()
                 next_beat = next_look = 0.0
-                self._wake.wait(pauses.next())
+                self._wake.wait(backoff.next())
             except Exception as exc:  # without this thread the children would lose their leases
                 log.critical("heartbeats: %r", exc, exc_info=True)
                 self._disconnect()
-                self._wake.wait(pauses.next())
+                self._wake.wait(backoff.next())
         self._disconnect()
 
     def _beat(self) -> None:
@@ -179,7 +181,7 @@ class Heartbeater:
                 )
                 death.abandoned = True
             self._deaths.popleft()
-            self._news()
+            self._on_change()
 
     def _settle_one(self, death: DeadChild) -> None:
         if death.overdue:
@@ -217,7 +219,7 @@ class Heartbeater:
         sig = decode(body)
         task = self._app.tasks[sig.Name]
         job = Job(sig, task, delivery, time.monotonic())
-        return Runner(self._app).overdue(job, self._limits.hard(task) or 0)
+        return Runner(self._app).fail_overdue(job, self._limits.hard(task) or 0)
 
     def _errors(self) -> tuple[type[BaseException], ...]:
         return (GearmeshError, *self._unreachable())

@@ -15,15 +15,20 @@ from gearmesh.backoff import Backoff
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.interfaces.transport import Channel, RateRequest
+from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.unacked import UnackedDeliveries
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.wire.state import STARTED
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.duplicates import DuplicateHold
+from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
+from gearmesh.worker.limits import Limits
 from gearmesh.worker.quarantine import MAX_CRASHES, Quarantine
+from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import TaskLog, about
 from gearmesh.worker.unrunnable import UnrunnableMessages
 
@@ -43,34 +48,33 @@ class Intake:
     Args:
         connect: makes a kombu connection (not connected yet) whose channels consume under the worker's name.
         queues: what to read.
+        jobs: the worker's jobs; the intake adds new ones.
+        executor: gets the jobs that may run.
+        committer: gets the Commits of messages that must not run.
         tasks: by name.
+        runner: makes the Commits of jobs that must not run again.
+        limits: give the hard limit at which a job's process was killed.
         unrunnable: settles messages that cannot be decoded, or whose task is not registered here.
         task_log: logs what is received.
-        jobs: the worker's jobs by fetch counter; new ones are put in here.
-        dead_letter: makes the commit for a job that must not run again, and the reason.
-        expire: makes the commit for a job whose process was killed at its hard limit.
-        alone: called when a job that is isolated begins to run, with nothing beside it.
-        failed: called with the exception that ended the thread, should one.
-        may_take: asked before each fetch; while it says no, nothing is taken.
-        ledger: what the worker holds, as far as the broker's connections know.
+        unacked: the worker's unacked deliveries, and which of them were lost with their connection.
+        scoreboard: shows the supervisor when an isolated job begins; None: no supervisor.
     """
 
     def __init__(
         self,
         connect: Callable[[], kombu.Connection],
         queues: Sequence[str],
-        tasks: Mapping[str, Task[..., Any, Any]],
-        unrunnable: UnrunnableMessages,
-        task_log: TaskLog,
-        jobs: dict[int, Job],
+        jobs: JobTable,
         executor: Executor,
         committer: Committer,
-        dead_letter: Callable[[Job, str], Commit],
-        expire: Callable[[Job], Commit],
-        alone: Callable[[], None],
-        failed: Callable[[BaseException], None],
-        may_take: Callable[[], bool] = lambda: True,
-        ledger: UnackedDeliveries | None = None,
+        *,
+        tasks: Mapping[str, Task[..., Any, Any]],
+        runner: Runner,
+        limits: Limits,
+        unrunnable: UnrunnableMessages,
+        task_log: TaskLog,
+        unacked: UnackedDeliveries,
+        scoreboard: Scoreboard | None = None,
     ) -> None:
         self._connect = connect
         self._queues = queues
@@ -80,33 +84,34 @@ class Intake:
         self._jobs = jobs
         self._executor = executor
         self._committer = committer
-        self._dead_letter = dead_letter
-        self._expire = expire
-        self._failed = failed
-        self._may_take = may_take
-        self._ledger = ledger or UnackedDeliveries()
+        self._runner = runner
+        self._limits = limits
+        self._unacked = unacked
+        self._events = WorkerEvents()
         self._losses = 0
-        self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), alone)
+        self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), scoreboard)
         self._fresh: list[Job] = []
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
-        self._patience = DuplicateHold(jobs)
+        self._duplicates = DuplicateHold(jobs)
         self._channel: Any = None
         self._wanted = 0
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._closing = threading.Event()
-        self._hurry = threading.Event()
+        self._retry_now = threading.Event()
         #: set once consuming
         self.ready = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="gearmesh-intake", daemon=True)
 
-    def start(self) -> None:
+    def start(self, events: WorkerEvents) -> None:
+        """Start the thread, which reports ``events``."""
+        self._events = events
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
         """Take nothing any more; True if the thread ended within ``timeout`` seconds."""
         self._closing.set()
-        self._hurry.set()
+        self._retry_now.set()
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -114,18 +119,18 @@ class Intake:
 
     def take_back(self) -> list[Job]:
         """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
-        fresh = [job for job, _ in self._rated] + self._patience.take_back() + self._fresh
+        fresh = [job for job, _ in self._rated] + self._duplicates.take_back() + self._fresh
         self._rated, self._fresh = [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """The broker may be back: try again now. Any thread."""
-        self._hurry.set()
+        self._retry_now.set()
 
-    def room(self) -> None:
+    def fetch_if_room(self) -> None:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
         hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
-        if hungry or self._quarantine.busy or self._patience:
+        if hungry or self._quarantine.busy or self._duplicates:
             self._wake()
 
     def _wake(self) -> None:
@@ -136,45 +141,45 @@ class Intake:
     # -- the thread
 
     def _loop(self) -> None:
-        pauses = Backoff()
+        backoff = Backoff()
         while not self._closing.is_set():
             connection = self._connect()
             errors = connection.connection_errors
             try:
-                self._consume(connection, pauses)
+                self._consume(connection, backoff)
             except errors as exc:
-                pauses.log(log, "the broker is unreachable, no tasks are taken", exc)
+                backoff.log(log, "the broker is unreachable, no tasks are taken", exc)
                 close_quietly(connection)
                 self._drop_lost()
-                self._hurry.clear()
+                self._retry_now.clear()
                 if not self._closing.is_set():
-                    self._hurry.wait(pauses.next())
+                    self._retry_now.wait(backoff.next())
             except BaseException as exc:
                 log.critical("intake stopped: %s", exc, exc_info=True)
                 close_quietly(connection)
-                self._failed(exc)
+                self._events.intake_failed(exc)
                 return
             finally:
                 self._channel = None
         self.ready.set()
 
-    def _consume(self, connection: kombu.Connection, pauses: Backoff) -> None:
+    def _consume(self, connection: kombu.Connection, backoff: Backoff) -> None:
         channel = connection.channel()
         queues = [kombu.Queue(name, channel=channel, no_declare=True) for name in self._queues]
-        consumer = kombu.Consumer(channel, queues, on_message=self._take, accept=None, auto_declare=False)
+        consumer = kombu.Consumer(channel, queues, on_message=self._receive, accept=None, auto_declare=False)
         self._wanted = self._executor.wanted
         channel.basic_qos(0, self._wanted, False)
         self._channel = channel
-        self._committer.hurry()
+        self._committer.retry_now()
         taking = True
         with consumer:
             if not self.ready.is_set():
                 log.info("consuming from %s", ", ".join(self._queues))
                 self.ready.set()
-            elif pauses.count:
+            elif backoff.count:
                 log.info("consuming again: the broker is reachable")
             while not self._closing.is_set():
-                if self._may_take() is not taking:
+                if self._events.may_take() is not taking:
                     taking = not taking
                     log.info(
                         "taking tasks again"
@@ -185,25 +190,25 @@ class Intake:
                     consumer.consume() if taking else consumer.cancel()
                 try:
                     connection.drain_events(
-                        timeout=self._patience.pause(GIVE_BACK_INTERVAL_S)
+                        timeout=self._duplicates.pause(GIVE_BACK_INTERVAL_S)
                         if taking
                         else MAY_TAKE_POLL_INTERVAL_S
                     )
                 except TimeoutError:
                     pass
                 finally:
-                    if self._hand_over():  # whatever broke since, the broker is there
-                        pauses.reset()
-                pauses.reset()
+                    if self._submit_fresh():  # whatever broke since, the broker is there
+                        backoff.reset()
+                backoff.reset()
                 self._drop_lost()
-                self._begin_patient()
-                self._admit(channel)
+                self._begin_duplicates()
+                self._reserve(channel)
                 self._quarantine.step()
                 self._give_back()
                 self._unrunnable.report()
                 self._task_log.flush()
                 # An isolated job is the only one that this worker may hold.
-                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._patience.beside
+                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._duplicates.beside
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -212,11 +217,11 @@ class Intake:
 
     def _drop_lost(self) -> None:
         """What was lost with its connection and has not begun is somebody else's to run."""
-        losses = self._ledger.losses
+        losses = self._unacked.losses
         if losses == self._losses:
             return
         self._losses = losses
-        orphaned = {id_ for id_ in list(self._jobs) if self._ledger.orphaned(id_)}
+        orphaned = {id_ for id_ in list(self._jobs) if self._unacked.orphaned(id_)}
         back = self._executor.take_back()
         ours = [job for job in back if job.delivery.id not in orphaned]
         if ours:
@@ -225,22 +230,22 @@ class Intake:
         for job in isolated:
             if job.delivery.id not in orphaned:
                 self._quarantine.add(job)
-        others = [job for job, _ in self._rated] + self._patience.take_back(orphaned)
+        others = [job for job, _ in self._rated] + self._duplicates.take_back(orphaned)
         self._rated = [(job, body) for job, body in self._rated if job.delivery.id not in orphaned]
         put_back([job for job in back + isolated + others if job.delivery.id in orphaned], self._committer)
 
-    def _begin_patient(self) -> None:
+    def _begin_duplicates(self) -> None:
         """Who has let others go first may have its turn."""
-        if not self._patience:
+        if not self._duplicates:
             return
         if self._quarantine.busy:  # an isolated job begins when nothing else is held
-            put_back(self._patience.take_back(), self._committer)
+            put_back(self._duplicates.take_back(), self._committer)
             return
-        for job, body in self._patience.begin(self._executor.wanted):
-            self._sort(job, body)
-        self._hand_over()
+        for job, body in self._duplicates.begin(self._executor.wanted):
+            self._route(job, body)
+        self._submit_fresh()
 
-    def _admit(self, channel: Channel) -> None:
+    def _reserve(self, channel: Channel) -> None:
         """Ask which jobs of limited rate may run now; the others get a moment reserved and wait in the broker."""
         if not self._rated:
             return
@@ -256,9 +261,9 @@ class Intake:
                 self._committer.add(Commit(settle=Settle(job.delivery, "later", at_ns=at_ns)), job)
             else:
                 self._fresh.append(job)
-        self._hand_over()
+        self._submit_fresh()
 
-    def _hand_over(self) -> bool:
+    def _submit_fresh(self) -> bool:
         """Give what came to the executor; True if anything did."""
         if not self._fresh:
             return False
@@ -270,10 +275,10 @@ class Intake:
             put_back(fresh, self._committer)
         else:
             self._executor.submit(fresh)
-        self._committer.look()
+        self._committer.watch_jobs()
         return True
 
-    def _take(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         delivery = message.delivery
         try:
             sig = decode(message.body)
@@ -285,20 +290,21 @@ class Intake:
             self._committer.add(self._unrunnable.park(sig, delivery))
             return
         job = Job(sig, task, delivery, time.monotonic())
-        due = self._patience.due(job)
+        due = self._duplicates.due(job)
         self._jobs[delivery.id] = job
         self._task_log.received(job)
         if due:
             job.shown = STARTED  # what the task is in is the other's to say
-            self._patience.add(job, message.body, due)
+            self._duplicates.add(job, message.body, due)
         else:
-            self._sort(job, message.body)
+            self._route(job, message.body)
 
-    def _sort(self, job: Job, body: bytes) -> None:
+    def _route(self, job: Job, body: bytes) -> None:
         """Put a job where it waits for its turn."""
         delivery = job.delivery
         if delivery.overdue:
-            self._committer.add(self._expire(job), job)
+            limit = self._limits.hard(job.task) or 0
+            self._committer.add(self._runner.fail_overdue(job, limit), job)
         elif delivery.crash_count is None:
             if job.task.pause is None:
                 self._fresh.append(job)
@@ -306,7 +312,7 @@ class Intake:
                 self._rated.append((job, body))
         elif delivery.crash_count >= MAX_CRASHES:
             self._committer.add(
-                self._dead_letter(job, f"its process died {MAX_CRASHES} times while it ran alone"), job
+                self._runner.dead_letter(job, f"its process died {MAX_CRASHES} times while it ran alone"), job
             )
         elif self._quarantine.defers(job):
             log.info("returned to the tail of its queue: its process died while it ran", extra=about(job.sig))
@@ -317,13 +323,13 @@ class Intake:
     def _give_back(self) -> None:
         """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""
         now = time.monotonic()
-        if now - self._looked_at < GIVE_BACK_INTERVAL_S:
+        if now - self._checked_at < GIVE_BACK_INTERVAL_S:
             return
-        self._looked_at = now
+        self._checked_at = now
         if not self._executor.waiting or self._quarantine.busy:
             return
-        patient = self._patience.ids
-        oldest = next((job for id_, job in list(self._jobs.items()) if id_ not in patient), None)
+        held = self._duplicates.ids
+        oldest = next((job for job in self._jobs.snapshot() if job.delivery.id not in held), None)
         if oldest is not None and now - oldest.received_at > GIVE_BACK_INTERVAL_S:
             put_back(self._executor.take_back(), self._committer)
 

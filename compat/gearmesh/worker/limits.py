@@ -9,7 +9,7 @@ from typing import Any
 from gearmesh.app.task import Task
 from gearmesh.errors import ConfigError, SoftLimitExceeded
 from gearmesh.worker.executor import Executor
-from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
 
 __all__ = ["Limits"]
 
@@ -59,13 +59,13 @@ class Limits:
                     "'gearmesh worker --pool processes': a thread cannot be killed"
                 )
 
-    def look(self, jobs: Mapping[int, Job], executor: Executor) -> None:
+    def interrupt_late(self, jobs: JobTable, executor: Executor) -> None:
         """Interrupt what runs for longer than its soft limit. To be called every few ms."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + LIMIT_CHECK_INTERVAL_S
-        for job in list(jobs.values()):
+        for job in jobs.snapshot():
             if job.started_at and job.interrupted is None:
                 limit = self.soft(job.task)
                 if limit is not None and now - job.started_at >= limit:

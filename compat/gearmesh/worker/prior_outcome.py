@@ -51,24 +51,24 @@ class PriorOutcomes:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def look(self, job: Job) -> PriorOutcome | Commit | None:
+    def find(self, job: Job) -> PriorOutcome | Commit | None:
         """Its past if it has ended; what becomes of its message for now; None: it is to be run.
 
         While nobody can say, the message goes back and comes again.
         """
         if not self._backend.keeps:
             return None
-        pauses = Backoff()
+        backoff = Backoff()
         while True:
             try:
-                return self._look(job)
+                return self._find(job)
             except self._backend.connection_errors as exc:
-                if pauses.count == MAX_STATE_READ_RETRIES:
+                if backoff.count == MAX_STATE_READ_RETRIES:
                     return Commit(settle=Settle(job.delivery, "head"))
-                pauses.log(log, "a redelivered task waits, the result backend is unreachable", exc)
-                time.sleep(pauses.next())
+                backoff.log(log, "a redelivered task waits, the result backend is unreachable", exc)
+                time.sleep(backoff.next())
 
-    def _look(self, job: Job) -> PriorOutcome | Commit | None:
+    def _find(self, job: Job) -> PriorOutcome | Commit | None:
         (state,) = self._backend.read([job.sig.UUID])
         if state is None or not state.final:
             if _others_first(job, state):

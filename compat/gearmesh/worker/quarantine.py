@@ -6,10 +6,12 @@ holds up those that arrive meanwhile, and not those that were there before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from gearmesh.scoreboard import Scoreboard
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
 
 __all__ = ["MAX_CRASHES", "Quarantine"]
 
@@ -24,22 +26,21 @@ class Quarantine:
     Belongs to the intake's thread.
 
     Args:
-        jobs: the worker's jobs by fetch counter.
         put_back: returns jobs to the head of their queues.
-        alone: called when an isolated job begins to run.
+        scoreboard: shows the supervisor when an isolated job begins to run; None: no supervisor.
     """
 
     def __init__(
         self,
-        jobs: Mapping[int, Job],
+        jobs: JobTable,
         executor: Executor,
         put_back: Callable[[Sequence[Job]], None],
-        alone: Callable[[], None],
+        scoreboard: Scoreboard | None = None,
     ) -> None:
         self._jobs = jobs
         self._executor = executor
         self._put_back = put_back
-        self._on_alone = alone
+        self._scoreboard = scoreboard
         self._isolated: list[Job] = []
         #: UUIDs of isolated jobs that have let others go first. A death ends this process, so they do so once for each.
         self._deferred: set[str] = set()
@@ -77,5 +78,6 @@ class Quarantine:
             self._put_back(sorted(waiting, key=lambda job: job.delivery.id))
         if len(self._jobs) <= 1:
             self._alone = self._isolated.pop()
-            self._on_alone()
+            if self._scoreboard is not None:
+                self._scoreboard.alone()
             self._executor.submit([self._alone])

@@ -59,7 +59,7 @@ class Runner:
         self._app = app
         self._log = task_log or TaskLog()
         self._backend = app.backend
-        self._history = PriorOutcomes(app.backend)
+        self._prior_outcomes = PriorOutcomes(app.backend)
         self._handlers = app.handlers
         self._revocations = app.revocations
         self.loop = EventLoopThread()
@@ -224,11 +224,11 @@ class Runner:
         exc = cause_of(exc)
         return self._failed(job, error_text(exc), exc)
 
-    def unstorable(self, job: Job, exc: Unstorable) -> Commit:
+    def fail_unstorable(self, job: Job, exc: Unstorable) -> Commit:
         """FAILURE for a task that succeeded with a result which the backend can never take."""
         return self._failed(job, f"the result can't be stored: {exc.reason}", exc)
 
-    def overdue(self, job: Job, limit: float) -> Commit:
+    def fail_overdue(self, job: Job, limit: float) -> Commit:
         """What follows from a hard limit of ``limit`` seconds, for which the job's process was killed."""
         error = HardLimitExceeded(limit)
         try:
@@ -237,12 +237,12 @@ class Runner:
             log.error("its failure could not be handled: %r", exc, extra=about(job.sig), exc_info=exc)
             return Commit(settle=Settle(job.delivery, "dead", str(error)))
 
-    def dead(self, job: Job, reason: str) -> Commit:
+    def dead_letter(self, job: Job, reason: str) -> Commit:
         """A job that must not run again: FAILURE, the OnError children, and a dead letter."""
         failed = self._failed(job, reason, TaskFailed(job.sig.UUID, reason, job.sig.Name), recorded=False)
         return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
 
-    def refused(self, sig: Signature, error: str) -> Commit:
+    def fail_unrunnable(self, sig: Signature, error: str) -> Commit:
         """FAILURE and the OnError children of a task that no worker has run; its message is a dead letter already."""
         if self._handlers.around:
             self._handlers.failed(sig, TaskFailed(sig.UUID, error, sig.Name))
@@ -301,12 +301,12 @@ class Runner:
 
     def _met_before(self, job: Job) -> Commit | None:
         """A lost consumer may have got as far as a final state: then only what follows from it is still owed."""
-        past = self._history.look(job)
-        if past is None:
+        prior = self._prior_outcomes.find(job)
+        if prior is None:
             job.shown = RECEIVED if job.shown else ""
-        if not isinstance(past, PriorOutcome):
-            return past
-        state = past.state
+        if not isinstance(prior, PriorOutcome):
+            return prior
+        state = prior.state
         log.info(
             "it had ended before its worker was lost: only the follow-up tasks are sent", extra=about(job.sig)
         )
@@ -318,9 +318,9 @@ class Runner:
             return self._dropped(job, EXPIRED_ERROR)
         else:
             commit = self._failed(job, state.Error, logged=True)
-        return msgspec.structs.replace(commit, states=past.unwritten(commit.states), again=True, fresh=True)
+        return msgspec.structs.replace(commit, states=prior.unwritten(commit.states), again=True, fresh=True)
 
-    def fired(self, job: Job, commit: Commit) -> Commit:
+    def fire_chord(self, job: Job, commit: Commit) -> Commit:
         """The commit that fires the chord of a complete group.
 
         Go: the trigger is taken even if a member failed and nothing is sent.

@@ -21,6 +21,8 @@ from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.units import counted, duration
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, TaskState
+from gearmesh.worker.committer import Committer
+from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import about
 
 __all__ = ["UnrunnableMessages"]
@@ -42,8 +44,8 @@ class UnrunnableMessages:
         backend: where a waiting caller looks for the state.
         tasks: those that are registered here, by name.
         max_age: seconds after which a message that no worker took becomes a dead letter.
-        commit: hands a commit to the committer.
-        failed: makes the commit for a task that failed for the reason given, and whose message is settled.
+        committer: takes the commits of tasks whose messages became dead letters.
+        runner: makes them.
     """
 
     def __init__(
@@ -51,15 +53,16 @@ class UnrunnableMessages:
         backend: Backend,
         tasks: Mapping[str, object],
         max_age: float,
-        commit: Callable[[Commit], None],
-        failed: Callable[[Signature, str], Commit],
+        committer: Committer,
+        runner: Runner,
+        *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._max_age = max_age
         self._tasks = tasks
-        self._commit = commit
-        self._failed = failed
+        self._committer = committer
+        self._runner = runner
         self._clock = clock
         self._lock = threading.Lock()
         #: signatures whose parking is not committed yet, by fetch counter
@@ -97,13 +100,13 @@ class UnrunnableMessages:
             sig = self._parking.pop(delivery.id, None)
             uuid, error = self._undecodable.pop(delivery.id, ("", ""))
         if uuid and outcome == "done" and not self._ended(uuid):
-            self._commit(Commit(states=(TaskState(TaskUUID=uuid, State=FAILURE, Error=error),)))
+            self._committer.add(Commit(states=(TaskState(TaskUUID=uuid, State=FAILURE, Error=error),)))
         if sig is None or outcome != "expired":
             return
         error = f"no worker has registered the task {sig.Name} within {duration(self._max_age)}"
         log.error("dead letter on %s: %s", delivery.queue, error, extra=about(sig))
         if not self._ended(sig.UUID):
-            self._commit(self._failed(sig, error))
+            self._committer.add(self._runner.fail_unrunnable(sig, error))
 
     def report(self) -> None:
         """Log the warnings that are due."""

@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 
 import kombu
 
@@ -16,7 +15,7 @@ from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.backoff import reason_of
 from gearmesh.config.collisions import check_queue
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
-from gearmesh.interfaces.commit import Commit
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.registry import connect, open_unacked
@@ -25,9 +24,11 @@ from gearmesh.units import counted, duration, short_id
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.coroutines import AsyncExecutor
+from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.executor import Executor
 from gearmesh.worker.intake import Intake, put_back
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.options import POOLS, Pool
 from gearmesh.worker.runner import Runner
@@ -97,39 +98,25 @@ class Worker:
         for queue in self.queues:
             slot_tag(queue)
             check_queue(app.config, queue, reads=True)
-        self._ledger = open_unacked(app.config, consumer)
+        self._unacked = open_unacked(app.config, consumer)
         self._choice = BrokerChoice(app.broker_choice.index, app.broker_choice)
         self._heartbeats = heartbeats
         picker_of(queue_order)
         self._queue_order = queue_order
-        self._jobs: dict[int, Job] = {}
+        jobs = self._jobs = JobTable()
         task_log = self._task_log = TaskLog(task_log_limit)
-        self._runner = Runner(app, task_log)
-        unrunnable = UnrunnableMessages(
-            app.backend,
-            app.tasks,
-            app.config.unregistered_max_age,
-            lambda commit: self._committer.add(commit),
-            self._runner.refused,
-        )
-        self._committer = Committer(
-            self._connections(),
-            app.backend,
-            self._jobs,
-            self._runner.fired,
-            self._settled,
-            self._tick,
-            self._runner.unstorable,
-            self._stalled,
-            unrunnable.settled,
+        runner = self._runner = Runner(app, task_log)
+        committer = self._committer = Committer(self._connections(), app.backend, jobs, runner)
+        self._unrunnable = UnrunnableMessages(
+            app.backend, app.tasks, app.config.unregistered_max_age, committer, runner
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._scoreboard = scoreboard
         #: Set when it should be replaced; it has begun its last task.
         self.worn_out = threading.Event()
         self._left = max_tasks
-        run: Callable[[Job], Commit] = self._runner.run
-        arun: Callable[[Job], Awaitable[Commit]] = self._runner.arun
+        run: Callable[[Job], Commit] = runner.run
+        arun: Callable[[Job], Awaitable[Commit]] = runner.arun
         if pool != "processes":
             self._limits.need_processes()
         elif self._limits.any_hard:
@@ -139,24 +126,22 @@ class Worker:
         places = None if scoreboard is None else scoreboard.places
         self._executor: Executor
         if pool == "asyncio":
-            self._executor = AsyncExecutor(concurrency, run, arun, self._committer.add, places)
+            self._executor = AsyncExecutor(concurrency, run, arun, committer.add, places)
         else:
-            self._executor = ThreadExecutor(concurrency, run, self._committer.add, places)
+            self._executor = ThreadExecutor(concurrency, run, committer.add, places)
         self._intake = Intake(
             self._connections(follows=False),
             self.queues,
-            app.tasks,
-            unrunnable,
-            task_log,
-            self._jobs,
+            jobs,
             self._executor,
-            self._committer,
-            self._runner.dead,
-            self._overdue,
-            (lambda: None) if scoreboard is None else scoreboard.alone,
-            self._on_failure,
-            partial(app.handlers.may_consume, self),
-            self._ledger,
+            committer,
+            tasks=app.tasks,
+            runner=runner,
+            limits=self._limits,
+            unrunnable=self._unrunnable,
+            task_log=task_log,
+            unacked=self._unacked,
+            scoreboard=scoreboard,
         )
         self._lock = threading.Lock()
         self._started = False
@@ -168,7 +153,7 @@ class Worker:
     @property
     def consumer(self) -> str:
         """The name this worker consumes under."""
-        return self._ledger.consumer
+        return self._unacked.consumer
 
     def start(self, timeout: float | None = 10.0) -> Worker:
         """Begin, in threads of its own, and wait until it consumes.
@@ -183,8 +168,9 @@ class Worker:
             if not self._started:
                 self._started = True
                 self._executor.start()
-                self._committer.start()
-                self._intake.start()
+                events = _Events(self)
+                self._committer.start(events)
+                self._intake.start(events)
                 self._unwatch = self.app.revocations.watch(self._on_revoked)
                 if self.app.config.watched:
                     self.app.watch_config()
@@ -223,12 +209,12 @@ class Worker:
             self._stopped.set()
         deadline = time.monotonic() + timeout
         self._take_no_more(timeout)
-        running = self._running()
+        running = self._jobs.running()
         ended = self._wait_for_tasks(deadline)
         drained = self._committer.drain(max(1.0, deadline - time.monotonic()))
         self._committer.stop(5.0)
         self._unwatch()
-        unfinished = len(self._running())
+        unfinished = len(self._jobs.running())
         self.leave()
         self._task_log.close()
         if running:
@@ -237,9 +223,6 @@ class Worker:
         self._runner.loop.stop()
         self._over.set()
         return ended and drained
-
-    def _running(self) -> list[Job]:
-        return [job for job in list(self._jobs.values()) if job.started_at]
 
     def _wait_for_tasks(self, deadline: float) -> bool:
         """Wait until no task runs, and log every few seconds which ones do; True if all ended before ``deadline``."""
@@ -255,7 +238,7 @@ class Worker:
             self._task_log.flush()
 
     def _log_running(self, left: float) -> None:
-        running = self._running()
+        running = self._jobs.running()
         if not running:
             return
         now = time.monotonic()
@@ -358,18 +341,10 @@ class Worker:
             consumer=self.consumer,
             choice=self._choice,
             follows=follows,
-            ledger=self._ledger,
+            ledger=self._unacked,
             heartbeats=self._heartbeats,
             queue_order=self._queue_order,
         )
-
-    def _overdue(self, job: Job) -> Commit:
-        """A supervisor has killed the process that ran it, at its hard limit."""
-        return self._runner.overdue(job, self._limits.hard(job.task) or 0)
-
-    def _tick(self) -> None:
-        self._executor.nudge()
-        self._limits.look(self._jobs, self._executor)
 
     def _timed(self, job: Job) -> Commit:
         """Run it before the eyes of a supervisor that may kill this process."""
@@ -402,20 +377,41 @@ class Worker:
 
     def _on_revoked(self, uuids: set[str]) -> None:
         """What runs is told to end; what does not run yet is dropped when its turn comes."""
-        for job in list(self._jobs.values()):
-            if job.sig.UUID in uuids and job.started_at:
+        for job in self._jobs.running():
+            if job.sig.UUID in uuids:
                 self._executor.interrupt(job, SoftLimitExceeded(message=REVOKED_ERROR))
 
-    def _stalled(self, stalled: bool) -> None:
-        if stalled:
-            self._executor.hold()
-        else:
-            self._executor.resume()
-            self._intake.hurry()
-
-    def _settled(self) -> None:
-        self._intake.room()
-
-    def _on_failure(self, exc: BaseException) -> None:
-        self._failure = exc
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
         self._over.set()
+
+
+class _Events(WorkerEvents):
+    """Passes the events of a worker's intake and committer on to its other parts."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def may_take(self) -> bool:
+        return self._worker.app.handlers.may_consume(self._worker)
+
+    def intake_failed(self, error: BaseException) -> None:
+        self._worker._fail(error)
+
+    def flushed(self) -> None:
+        self._worker._intake.fetch_if_room()
+
+    def tick(self) -> None:
+        executor = self._worker._executor
+        executor.nudge()
+        self._worker._limits.interrupt_late(self._worker._jobs, executor)
+
+    def stalled(self, stalled: bool) -> None:
+        if stalled:
+            self._worker._executor.hold()
+        else:
+            self._worker._executor.resume()
+            self._worker._intake.retry_now()
+
+    def removed(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._worker._unrunnable.settled(delivery, outcome)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import kombu
 import pytest
@@ -22,7 +21,10 @@ from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import CHORD_MUTEX
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 from gearmesh.worker.committer import Committer
+from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
+from gearmesh.worker.runner import Runner
 
 from .support import Recorder
 
@@ -30,42 +32,36 @@ QUEUE = "machinery_tasks"
 MakeJob = Callable[..., Job]
 
 
-class Desk:
+class Desk(WorkerEvents):
     """A committer with its recorder, and jobs that are really held."""
 
     def __init__(self, url: str, make_job: MakeJob) -> None:
         self.recorder = Recorder(url)
         self.backend: Backend = open_backend(url, expire=3600)
-        self.jobs: dict[int, Job] = {}
-        self.ticks = self.settled = 0
+        self.jobs = JobTable()
+        self.ticks = self.flushes = 0
         self.fired: list[Job] = []
         self.stalls: list[bool] = []
         self.tap = Tap(open_connection(url), (QUEUE,), 0)
         self._make_job = make_job
         self._number = 0
-        self.committer = Committer(
-            self.recorder.connect,
-            self.backend,
-            self.jobs,
-            self._fire,
-            self._on_settled,
-            self._tick,
-            self._unstorable,
-            self.stalls.append,
-        )
+        self.committer = Committer(self.recorder.connect, self.backend, self.jobs, self)
 
-    def _fire(self, job: Job, commit: Commit) -> Commit:
+    def fire_chord(self, job: Job, commit: Commit) -> Commit:
         self.fired.append(job)
         return Commit(states=(), settle=commit.settle)
 
-    def _unstorable(self, job: Job, exc: Unstorable) -> Commit:
+    def fail_unstorable(self, job: Job, exc: Unstorable) -> Commit:
         failure = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=exc.reason)
         return Commit(states=(failure,), settle=Settle(job.delivery))
 
-    def _on_settled(self) -> None:
-        self.settled += 1
+    def flushed(self) -> None:
+        self.flushes += 1
 
-    def _tick(self) -> None:
+    def stalled(self, stalled: bool) -> None:
+        self.stalls.append(stalled)
+
+    def tick(self) -> None:
         self.ticks += 1
 
     def hold(self, count: int) -> list[Job]:
@@ -106,7 +102,7 @@ def task(app: App) -> None:
 def desk(url: str, make_job: MakeJob) -> Iterator[Desk]:
     """On the memory broker, started."""
     desk = Desk(url, make_job)
-    desk.committer.start()
+    desk.committer.start(desk)
     yield desk
     desk.close()
 
@@ -115,7 +111,7 @@ def desk(url: str, make_job: MakeJob) -> Iterator[Desk]:
 def redis_desk(redis_url: str, make_job: MakeJob) -> Iterator[Desk]:
     """On Redis, started."""
     desk = Desk(redis_url, make_job)
-    desk.committer.start()
+    desk.committer.start(desk)
     yield desk
     desk.close()
 
@@ -155,7 +151,7 @@ def test_what_is_shown_is_bounded(desk: Desk) -> None:
     jobs = desk.hold(1500)
     for job in jobs:
         job.received_at -= 1.0
-    desk.committer.look()
+    desk.committer.watch_jobs()
     eventually(lambda: sum(desk.recorder.sizes) == 1500)
     assert max(desk.recorder.sizes) <= 512
     assert {desk.stored(job) for job in jobs} == {RECEIVED}
@@ -186,12 +182,12 @@ def test_the_intake_hears_of_each_flush(desk: Desk) -> None:
     (job,) = desk.hold(1)
     desk.done(job)
     assert desk.committer.drain(5)
-    assert desk.settled == len(desk.recorder.batches) == 1
+    assert desk.flushes == len(desk.recorder.batches) == 1
 
 
 def test_a_short_task_is_written_once(desk: Desk) -> None:
     (job,) = desk.hold(1)
-    desk.committer.look()
+    desk.committer.watch_jobs()
     job.started_at = time.monotonic()
     time.sleep(0.01)
     desk.done(job)
@@ -202,7 +198,7 @@ def test_a_short_task_is_written_once(desk: Desk) -> None:
 def test_a_long_task_is_visible_as_started(desk: Desk) -> None:
     (job,) = desk.hold(1)
     began = job.started_at = time.monotonic()
-    desk.committer.look()
+    desk.committer.watch_jobs()
     eventually(lambda: desk.stored(job) == STARTED)
     assert 0.05 <= time.monotonic() - began < 1, "not before it has been true for 50 ms"
     time.sleep(0.1)
@@ -216,7 +212,7 @@ def test_a_long_task_is_visible_as_started(desk: Desk) -> None:
 def test_a_task_that_waits_is_visible_as_received(desk: Desk) -> None:
     running, waiting = desk.hold(2)
     running.started_at = time.monotonic()
-    desk.committer.look()
+    desk.committer.watch_jobs()
     eventually(lambda: desk.stored(waiting) == RECEIVED)
     waiting.started_at = time.monotonic()
     eventually(lambda: desk.stored(waiting) == STARTED)
@@ -240,7 +236,7 @@ def test_only_the_newest_state_is_written(desk: Desk) -> None:
 
 def test_ticks_while_there_are_jobs_and_none_without(desk: Desk) -> None:
     (job,) = desk.hold(1)
-    desk.committer.look()
+    desk.committer.watch_jobs()
     eventually(lambda: desk.ticks > 2)
     desk.done(job)
     assert desk.committer.drain(5)
@@ -359,15 +355,13 @@ def test_stop_twice_and_before_start(url: str) -> None:
     def connect() -> kombu.Connection:
         raise AssertionError("there is nothing to commit")
 
-    def nothing(*args: Any) -> Any:
-        return None
-
     backend = open_backend(url, expire=60)
-    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing, nothing)
+    runner = Runner(App(broker=url))
+    committer = Committer(connect, backend, JobTable(), runner)
     committer.stop(1)
     assert committer.drain(0)
-    committer = Committer(connect, backend, {}, nothing, nothing, nothing, nothing, nothing)
-    committer.start()
+    committer = Committer(connect, backend, JobTable(), runner)
+    committer.start(WorkerEvents())
     committer.stop(5)
     committer.stop(5)
     backend.close()

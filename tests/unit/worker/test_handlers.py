@@ -199,7 +199,7 @@ def test_a_task_that_had_failed_before_is_not_told_again(
 
 
 def test_a_dead_one_is_told(app: App, heard: list[str], make_job: MakeJob) -> None:
-    commit = Runner(app).dead(make_job("fine"), "killed at its hard limit")
+    commit = Runner(app).dead_letter(make_job("fine"), "killed at its hard limit")
     assert commit.settle is not None
     assert commit.settle.how == "dead"
     assert heard == ["error fine TaskFailed"]

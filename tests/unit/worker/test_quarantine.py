@@ -16,6 +16,7 @@ from gearmesh import App, TaskFailed
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker.job import Job
+from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.quarantine import Quarantine
 from gearmesh.worker.worker import Worker
 
@@ -51,9 +52,9 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def ward(make_job: MakeJob) -> tuple[Quarantine, Waiting, dict[int, Job], list[Job]]:
-    executor, jobs, back = Waiting(), dict[int, Job](), list[Job]()
-    return Quarantine(jobs, executor, back.extend, lambda: None), executor, jobs, back  # type: ignore[arg-type]
+def ward(make_job: MakeJob) -> tuple[Quarantine, Waiting, JobTable, list[Job]]:
+    executor, jobs, back = Waiting(), JobTable(), list[Job]()
+    return Quarantine(jobs, executor, back.extend), executor, jobs, back  # type: ignore[arg-type]
 
 
 def test_an_isolated_job_waits_until_it_is_alone(ward: Any, make_job: MakeJob) -> None:

@@ -34,13 +34,13 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
         (message,) = dead.take(1)
         living.take(1)
         news = threading.Event()
-        lifeline = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
-        lifeline.connect()
-        lifeline.start()
-        lifeline.born(living.name)
+        heartbeater = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
+        heartbeater.connect()
+        heartbeater.start()
+        heartbeater.born(living.name)
         number = message.delivery.id
         death = DeadChild(dead.name, running=[number], overdue=[number])
-        lifeline.died(death)
+        heartbeater.died(death)
         try:
             eventually(lambda: death.settled, 5, "the death to be settled")
             assert client.llen(QUEUE) == 1, "it goes back to its queue"
@@ -53,7 +53,7 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
             assert before is not None
             eventually(lambda: beats() != before, 5, "another heartbeat of the living")
         finally:
-            lifeline.close()
+            heartbeater.close()
             living.close()
             dead.close()
     assert "could not be failed after its hard limit: KeyError('elsewhere')" in caplog.text
@@ -74,13 +74,13 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
         client.delete(held)
         client.set(held, "of another program")
         news = threading.Event()
-        lifeline = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
-        lifeline.connect()
-        lifeline.start()
-        lifeline.born(living.name)
+        heartbeater = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), news.set)
+        heartbeater.connect()
+        heartbeater.start()
+        heartbeater.born(living.name)
         deaths = [DeadChild(damaged.name), DeadChild(dead.name)]
         for death in deaths:
-            lifeline.died(death)
+            heartbeater.died(death)
         try:
             eventually(lambda: deaths[1].settled, 5, "the second death to be settled")
             assert [(death.settled, death.abandoned) for death in deaths] == [(False, True), (True, False)]
@@ -93,7 +93,7 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
             assert before is not None
             eventually(lambda: beats() != before, 5, "another heartbeat of the living")
         finally:
-            lifeline.close()
+            heartbeater.close()
             client.delete(held)
             for tap in (damaged, dead, living):
                 tap.close()
@@ -120,16 +120,16 @@ def test_heartbeats_go_on_while_a_death_waits_for_an_unreachable_server(
         connection_errors=(ConnectionError,), channel_errors=(), channel=lambda: channel, close=lambda: None
     )
     monkeypatch.setattr(module, "connect", lambda *args, **options: connection)
-    lifeline = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
-    monkeypatch.setattr(lifeline, "_pause", 0.03)
-    lifeline.born("living")
+    heartbeater = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
+    monkeypatch.setattr(heartbeater, "_interval_s", 0.03)
+    heartbeater.born("living")
     death = DeadChild("dead")
-    lifeline.died(death)
-    lifeline.start()
+    heartbeater.died(death)
+    heartbeater.start()
     try:
         eventually(lambda: death.settled, 20, "the death to be settled")
     finally:
-        lifeline.close()
+        heartbeater.close()
     assert attempts[0] == 1, "the living go first"
     assert len(set(attempts)) == 6, "between two attempts there is a heartbeat"
     assert set(beats) == {"living"}
