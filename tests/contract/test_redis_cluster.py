@@ -342,7 +342,7 @@ class TestMovingSlots(InCluster):
         for act in (
             lambda: here.verbs.commit(commits),
             lambda: here.verbs.commit(new, token=token),
-            lambda: here.channel._fetch(queue, 3),
+            lambda: here.channel.fetcher.fetch(queue, 3),
             lambda: here.verbs.recover(here.name, [queue]),
         ):
             with pytest.raises(errors):

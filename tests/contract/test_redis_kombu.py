@@ -388,7 +388,7 @@ class TestBroadcast:
             assert [(d.body, d.eta_ns > 10**18) for d in channel.delayed()] == [(b"later", True)]
             channel.commit([Commit(publishes=(Publish(queue, b"x"),))])
             other = connect(lease=0.3).channel()
-            other._fetch(queue, 1)
+            other.fetcher.fetch(queue, 1)
             assert set(client.hgetall(channel.keys(queue).consumers)) == {
                 channel.consumer.encode(),
                 other.consumer.encode(),

@@ -279,9 +279,9 @@ class TestOtherTypes(Mishaps):
         here = tap()
         client.rpush(here.channel.keys(queue).arrived(here.name), b"x")
         client.set(queue, "x")
-        assert [taken.body for taken in here.channel._fetch(queue, 5)] == [b"x"]
+        assert [taken.body for taken in here.channel.fetcher.fetch(queue, 5)] == [b"x"]
         with pytest.raises(ResponseError):
-            here.channel._fetch(queue, 5)
+            here.channel.fetcher.fetch(queue, 5)
 
     def test_due_for_a_queue_that_is_none(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
         client.set("no_list", "x")
@@ -416,8 +416,8 @@ class TestServers(Mishaps):
                 lambda: here.verbs.commit(commits[:1]),
                 lambda: here.verbs.commit(commits),
                 lambda: here.publish(queue, b"y"),
-                lambda: here.channel._fetch(queue, 3),
-                lambda: here.channel.keeper._move_due(),
+                lambda: here.channel.fetcher.fetch(queue, 3),
+                lambda: here.channel.housekeeping._move_due(),
             ):
                 with suppress(*CONNECTION_ERRORS):
                     act()
@@ -515,9 +515,9 @@ class TestNames(Mishaps):
         name = f"mine{uuid4().hex}"
         client.rpush(queue, b"1", b"2")
         first: Any = connect(name, ledger=RedisUnackedDeliveries(name)).channel()
-        first._fetch(queue, 1)
+        first.fetcher.fetch(queue, 1)
         second: Any = connect(name, ledger=RedisUnackedDeliveries(name)).channel()
-        second._fetch(queue, 1)
+        second.fetcher.fetch(queue, 1)
         assert sorted(client.hvals(second.keys(queue).held(name))) == [b"1", b"2"]
         for channel in (first, second):
             channel.connection.client.release()

@@ -1,27 +1,51 @@
-"""Blocking waits: one connection a queue, which the server wakes."""
+"""Blocking pops: one connection a queue, on which Redis answers when a message comes."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from redis.exceptions import AskError, ResponseError
 
 from gearmesh.redis_client.wrong_type import named
 from gearmesh.transports.redis.queue_faults import FAULTS
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
+from gearmesh.wire.names import QueueKeys
 
-if TYPE_CHECKING:
-    from gearmesh.transports.redis.channel import Channel
+__all__ = ["BlockingPop", "PoppingChannel"]
 
-__all__ = ["BlockingPop"]
+
+class PoppingChannel(Protocol):
+    """The part of a channel that its blocking pops use."""
+
+    redis: Any
+    consumer: str
+    ledger: RedisUnackedDeliveries
+    connection: Any
+    qos: Any
+    #: queues worth a fetch: not known to be empty
+    ready: set[str]
+
+    def keys(self, queue: str) -> QueueKeys:
+        """The keys around ``queue``."""
+
+    def wait_pool(self, queue: str) -> Any:
+        """The pool of connections that wait for ``queue``."""
+
+    def moved(self) -> None:
+        """Note that a server has said that a queue is on another one."""
+
+    def put_off(self, queue: str, exc: BaseException) -> None:
+        """Take nothing from a queue for a while, since Redis refuses it."""
 
 
 class BlockingPop:
-    """A connection that blocks on one queue: ``BLMOVE`` into what the consumer holds."""
+    """A connection that blocks on one queue: ``BLMOVE`` moves a message into the list that has arrived for the
+    consumer."""
 
-    def __init__(self, channel: Channel, queue: str) -> None:
+    def __init__(self, channel: PoppingChannel, queue: str) -> None:
         self.channel = channel
         self.queue = queue
         self.type = f"WAIT {queue}"
@@ -36,7 +60,7 @@ class BlockingPop:
         return self._replies > 0
 
     def arm(self, seconds: float) -> None:
-        """Wait for a message. Registers the consumer in the same breath: who waits can be reaped."""
+        """Wait for a message. The same write registers the consumer, so that it can be reaped while it waits."""
         self._follow()
         keys = self.channel.keys(self.queue)
         consumer = self.channel.consumer
@@ -54,7 +78,7 @@ class BlockingPop:
         )
 
     def _follow(self) -> None:
-        """Be connected with the server that has the queue now."""
+        """Connect to the server that has the queue now."""
         pool = self.channel.wait_pool(self.queue)
         if pool is not self._pool:
             self.drop()
@@ -67,7 +91,7 @@ class BlockingPop:
         self._pool.release(self.connection)
 
     def read(self) -> bool:
-        """Read what is there; True once the wait is over, with a message or without."""
+        """Read the replies that have come; True once the wait is over, with a message or without."""
         if not self.armed:  # nothing was asked: the server has closed the connection
             self.drop()
             return False
@@ -96,13 +120,14 @@ class BlockingPop:
             return True
         channel.ready.add(self.queue)
         if not channel.qos.can_consume():
-            # The wait was begun when there was room. Somebody else may have some now.
+            # The wait began when there was room, and there is none now: another consumer may have some.
             arrived = channel.keys(self.queue).arrived(channel.consumer)
             channel.redis.lmove(arrived, self.queue, "RIGHT", "LEFT")
         return True
 
     def _refused(self, exc: ResponseError) -> None:
-        """Redis does not let us wait for this queue; the others must not end with it. Raises what is nobody's fault."""
+        """Put a queue off for which Redis refuses to wait, so that the others go on. Raise an error that has another
+        cause."""
         channel = self.channel
         keys = channel.keys(self.queue)
         kinds = [(self.queue, "list"), (keys.arrived(channel.consumer), "list"), (keys.consumers, "hash")]

@@ -23,9 +23,11 @@ from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.redis.blocking_pop import BlockingPop
-from gearmesh.transports.redis.connection import ConnectionMixin
+from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.fetching import Fetcher
 from gearmesh.transports.redis.housekeeping import Housekeeping
+from gearmesh.transports.redis.inspection import Inspector
+from gearmesh.transports.redis.leases import Leases
 from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
 from gearmesh.transports.redis.qos import QoS
 from gearmesh.transports.redis.queue_faults import QueueFaults
@@ -49,8 +51,12 @@ class FanoutQueues(dict[str, str]):
         return ""
 
 
-class Channel(Fetcher, ConnectionMixin):
-    """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
+class Channel(ConnectedChannel):
+    """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
+
+    kombu forces this class; the work is done by the objects that it holds: a :class:`~.fetching.Fetcher`, the
+    :class:`~.leases.Leases`, an :class:`~.inspection.Inspector`, its :class:`~.housekeeping.Housekeeping` and, for each
+    queue, a :class:`~.blocking_pop.BlockingPop`.
 
     Transport options beyond kombu's: ``access`` (an
     :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
@@ -74,6 +80,10 @@ class Channel(Fetcher, ConnectionMixin):
     default_queue: str = DEFAULT_QUEUE
     heartbeats: bool = True
     queue_order: QueueOrder = "fair"
+    counts_losses = True
+    lists_delayed = True
+    dead_batch = 1000
+    leases_class = Leases
 
     from_transport_options = (
         *kombu_redis.Channel.from_transport_options,
@@ -93,31 +103,31 @@ class Channel(Fetcher, ConnectionMixin):
         self.waiters: dict[str, BlockingPop] = {}
         #: queues worth a fetch: not known to be empty
         self.ready: set[str] = set()
-        self._no_ack: set[str] = set()
-        #: fetched, not yet handed to a callback
-        self._undelivered: deque[FetchedMessage] = deque()
+        #: queues whose messages are settled when they are handed out
+        self.no_ack: set[str] = set()
         self._atomic = False
         super().__init__(*args, **kwargs)
         self._own_ledger = "ledger" not in vars(self)
         if self._own_ledger:
             self.ledger = RedisUnackedDeliveries(self.consumer or None)
         self.consumer = self.ledger.consumer
-        #: a connection of this channel was opened while the server may hold what we don't know of
-        self._adopt = self.ledger.used
-        self._order = picker_of(self.queue_order)
+        self.faults = QueueFaults()
+        self.fetcher = Fetcher(self, picker_of(self.queue_order), unsure=self.ledger.used)
         self._pid = os.getpid()
         self._fanout_to_queue = FanoutQueues()
-        # Sockets, not a pipe: one that is closed while another thread wakes us can't be somebody else's by then.
+        # Sockets, not a pipe: the number of a closed pipe may be another file's when another thread writes to wake us.
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self.woken = False
         self._replicas = self.access.replicas if self.access is not None else Replicas()
         self._script = self._own_script()
-        self.troubles = QueueFaults()
-        self.keeper = Housekeeping(self)
-        #: for :meth:`watch`; as often as heartbeats come
-        self._watch = Reaper(self, self.lease / 3)
+        self.inspector = Inspector(self)
+        self.leases = self.leases_class(self)
+        self.housekeeping = Housekeeping(self)
+        #: for :meth:`reap`; as often as heartbeats come
+        self._reaper = Reaper(self, self.lease / 3)
+        self._bind_verbs()
         try:
             # It connects at once; the poller knows this channel already, so a failure has to close it.
             self.redis: Any = self._open()
@@ -126,23 +136,35 @@ class Channel(Fetcher, ConnectionMixin):
             self.close()
             raise
 
-    # -- what a cluster has otherwise
+    def _bind_verbs(self) -> None:
+        """Give the verbs of the parts to the channel's users."""
+        leases, inspector = self.leases, self.inspector
+        self.held, self.heartbeat, self.recover = leases.held, leases.heartbeat, leases.recover
+        self.reserve = leases.reserve
+        self.pending, self.delayed, self.parked = inspector.pending, inspector.delayed, inspector.parked
+        self.dead_letters, self.take_dead = inspector.dead_letters, inspector.take_dead
+        self.queues, self.count = inspector.queues, inspector.count
+        self.purge, self.purge_delayed = inspector.purge, inspector.purge_delayed
+        self.take, self.check_held = self.fetcher.take, self.fetcher.check_held
+        self.put_off, self.look_again = self.fetcher.put_off, self.housekeeping.look_again
+
+    # -- methods that a cluster's channel has in another form
 
     def _own_script(self) -> CommitScript:
-        """What carries out Commits while it is not atomic with a backend."""
+        """The script that carries out Commits while no backend is enlisted."""
         return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
 
     def moved(self) -> None:
-        """A server has said that a queue is elsewhere."""
+        """Note that a server has said that a queue is on another one."""
 
     def move_due(self, due: Sequence[bytes]) -> None:
         """Move due messages from the delayed set to their queues."""
         rest = self.keys(self.default_queue)
-        moves = msgpack.packb([(body, self.target(body)) for body in due], use_bin_type=False)
+        moves = msgpack.packb([(body, self.inspector.target(body)) for body in due], use_bin_type=False)
         run(self.redis, "move", [self.delayed_key], [moves, rest.queue, rest.dead, rest.dead_entry])
 
     def finish_outboxes(self) -> None:
-        """Send what others have left on its way."""
+        """Send the messages that other consumers have left in outboxes. (Only a cluster has these.)"""
 
     # -- kombu's side
 
@@ -162,9 +184,9 @@ class Channel(Fetcher, ConnectionMixin):
         if queue not in self._fanout_queues:
             self.keys(queue)
         result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-        self._no_ack.discard(queue)
+        self.no_ack.discard(queue)
         if no_ack:
-            self._no_ack.add(queue)
+            self.no_ack.add(queue)
         message_class = self.Message
 
         def on_item(payload: Any) -> None:
@@ -183,13 +205,14 @@ class Channel(Fetcher, ConnectionMixin):
         if queue is None or self._closing or queue in self._active_queues:
             return result
         self.ready.discard(queue)
-        self._no_ack.discard(queue)
+        self.no_ack.discard(queue)
         with contextlib.suppress(*CONNECTION_ERRORS):  # then it lies on the server, for a reaper to find
             self._leave(queue)
         return result
 
     def _leave(self, queue: str) -> None:
-        """Put back what came for ``queue`` and nobody here has seen, and go off its list unless we hold more of it."""
+        """Return the messages of ``queue`` that no callback has got, and leave its consumers unless we hold more of
+        it."""
         waiter = self.waiters.pop(queue, None)
         if waiter is not None:
             waiter.end(time.monotonic() + CLOSE_TIMEOUT_S)
@@ -198,15 +221,17 @@ class Channel(Fetcher, ConnectionMixin):
             self.ready.discard(queue)
         if queue not in self.ledger.queues:
             return
-        unseen = [item for item in self._undelivered if item.delivery.queue == queue]
+        unseen = [item for item in self.fetcher.undelivered if item.delivery.queue == queue]
         if unseen:
-            self._undelivered = deque(item for item in self._undelivered if item.delivery.queue != queue)
+            self.fetcher.undelivered = deque(
+                item for item in self.fetcher.undelivered if item.delivery.queue != queue
+            )
             self.commit([Commit(settle=Settle(item.delivery, "head")) for item in unseen])
         arrived = self.keys(queue).arrived(self.consumer)
         while self.redis.lmove(arrived, queue, "RIGHT", "LEFT") is not None:
             pass
-        if self._own_ledger and not self._adopt and not self._holds(queue):
-            self.take_over(self.consumer, queue, lost=False)
+        if self._own_ledger and not self.fetcher.unsure and not self._holds(queue):
+            self.leases.take_over(self.consumer, queue, lost=False)
             if not self.ledger.waiting(queue):
                 self.ledger.queues.discard(queue)
 
@@ -224,7 +249,7 @@ class Channel(Fetcher, ConnectionMixin):
         self._replicas.wait(self.redis, queue)
 
     def _get(self, queue: str, timeout: float | None = None) -> FetchedMessage:
-        for taken in self._fetch(queue, 1):
+        for taken in self.fetcher.fetch(queue, 1):
             return taken
         raise Empty
 
@@ -258,9 +283,9 @@ class Channel(Fetcher, ConnectionMixin):
                     log.error("unacked messages cannot be returned to their queue: %s", exc)
         else:
             self.__dict__.pop("client", None)  # with it kombu would delete the parent's reply queues
-        for item in self._undelivered:  # whoever goes on with this ledger finds it on the server
+        for item in self.fetcher.undelivered:  # the next channel with this ledger finds it on the server
             self.ledger.open.pop(item.delivery.id, None)
-        self._undelivered.clear()
+        self.fetcher.undelivered.clear()
         self.waiters.clear()
         try:
             super().close()
@@ -269,13 +294,13 @@ class Channel(Fetcher, ConnectionMixin):
             self._wake_write.close()
 
     def _after_fork(self) -> None:
-        """In a forked child: what the parent holds is the parent's, and so are its connections."""
+        """Leave the connections and deliveries to the parent, in a forked child."""
         super()._after_fork()
         for waiter in self.waiters.values():
             waiter.connection.disconnect()
         self._drop_kept()
         self.waiters.clear()
-        self._undelivered.clear()
+        self.fetcher.undelivered.clear()
         self._closing = True
 
     # -- the verbs
@@ -297,7 +322,7 @@ class Channel(Fetcher, ConnectionMixin):
         forget = self.ledger.open.pop
         for commit, outcome in zip(commits, outcomes, strict=True):
             settle = commit.settle
-            # What was only kept is held still: forgotten here, the next look at the books would reclaim and run it.
+            # A delivery that was only kept is still held: if we forgot it, the next check would reclaim and run it.
             if settle is not None and (
                 outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
             ):
@@ -307,11 +332,11 @@ class Channel(Fetcher, ConnectionMixin):
         return outcomes
 
     def reap(self, queues: Sequence[str]) -> float:
-        return self._watch.look(queues)
+        return self._reaper.look(queues)
 
     def put_back_all(self) -> int:
-        """Put back all that this channel's consumer holds, and take it off the list of consumers."""
-        self._undelivered.clear()
+        """Return all deliveries that this channel's consumer holds, and take it off the list of consumers."""
+        self.fetcher.undelivered.clear()
         count = self.recover(self.consumer, sorted(self.ledger.queues))
         self.ledger.open.clear()
         return count
@@ -320,7 +345,7 @@ class Channel(Fetcher, ConnectionMixin):
         with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep
             self._wake_write.send(b"\0")
 
-    # -- what the poller needs
+    # -- for the poller
 
     @property
     def wake_fd(self) -> int:

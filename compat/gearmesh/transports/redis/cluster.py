@@ -14,19 +14,41 @@ from gearmesh.redis_client.cluster import Address, Cluster
 from gearmesh.redis_client.cluster_commits import ClusterCommitScript
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.transports.redis.channel import Channel
+from gearmesh.transports.redis.leases import Leases
 from gearmesh.wire.names import slot_tag
 
 __all__ = ["ClusterChannel"]
 
 
-class ClusterChannel(Channel):
-    """As :class:`~.channel.Channel`; it fuses with no backend.
+class ClusterLeases(Leases):
+    """Leases of consumers whose queues are on several nodes."""
 
-    One kept connection a node for what does not block, one a queue for what does. Whatever breaks, the channel is
-    lost, as ever; the next one asks where things are now.
+    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+        # A consumer sends its heartbeat to each node that can be reached: one that is away must not make others believe
+        # that the consumer is dead. Nor can a watcher miss the heartbeat on that node meanwhile.
+        self.beat(consumer, queues, partly=True)
+
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
+        answers = [0] * len(requests)
+        tags: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            tags.setdefault(slot_tag(request.queue), []).append(i)
+        for places in tags.values():
+            part = super().reserve([requests[i] for i in places])
+            for i, answer in zip(places, part, strict=True):
+                answers[i] = answer
+        return answers
+
+
+class ClusterChannel(Channel):
+    """A :class:`~.channel.Channel` whose queues are on several nodes; it enlists no backend.
+
+    It keeps one connection a node for commands that do not block, and one a queue for those that do. If one breaks, the
+    channel is lost as on one server; the next channel asks the cluster where the slots are now.
     """
 
     redis: Cluster
+    leases_class = ClusterLeases
     _script: ClusterCommitScript
     _expires: dict[str, int]
     keyprefix_fanout: str
@@ -50,7 +72,7 @@ class ClusterChannel(Channel):
 
     # -- nodes
 
-    def line(self, queue: str) -> Any:
+    def socket_to(self, queue: str) -> Any:
         try:
             connection = self.redis.node(queue).connection
         except CONNECTION_ERRORS:
@@ -84,24 +106,8 @@ class ClusterChannel(Channel):
 
     # -- verbs
 
-    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        # Who lives says so wherever it is heard: a node that is away must not make others believe it is dead. Nobody
-        # can miss it there meanwhile, either.
-        self.beat(consumer, queues, partly=True)
-
-    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
-        answers = [0] * len(requests)
-        tags: dict[str, list[int]] = {}
-        for i, request in enumerate(requests):
-            tags.setdefault(slot_tag(request.queue), []).append(i)
-        for places in tags.values():
-            part = super().reserve([requests[i] for i in places])
-            for i, answer in zip(places, part, strict=True):
-                answers[i] = answer
-        return answers
-
     def move_due(self, due: Sequence[bytes]) -> None:
-        self._script.take_due(self.redis, [(body, self.target(body)) for body in due])
+        self._script.take_due(self.redis, [(body, self.inspector.target(body)) for body in due])
 
     def finish_outboxes(self) -> None:
         for key in (*self.active_queues, self.delayed_key):

@@ -1,4 +1,4 @@
-"""How a channel reaches its server: kombu's pools, over connections of ours."""
+"""Connection parameters and pools of a Redis channel: kombu's pools, over connections of ours."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gearmesh.redis_client import connections
 from gearmesh.redis_client.connection_settings import ConnectionSettings
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 
-__all__ = ["ConnectionMixin"]
+__all__ = ["ConnectedChannel"]
 
 #: Parameters of a connection that one over a Unix socket does not know.
 TCP_ONLY = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
 
 
-class ConnectionMixin(kombu_redis.Channel):  # type: ignore[misc]
-    """A part of :class:`~.channel.Channel`.
+class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
+    """kombu's Redis channel, over connections of ours; the base of :class:`~.channel.Channel`.
 
     Transport option ``access``: an :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a
     server where the connection's URL says.
@@ -37,12 +37,12 @@ class ConnectionMixin(kombu_redis.Channel):  # type: ignore[misc]
         # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
         return TypeCheckingRedis(connection_pool=self.pool, single_connection_client=True)
 
-    def line(self, queue: str) -> Any:
-        """What connects us with the server of ``queue``; another object after each new connection, None for none."""
+    def socket_to(self, queue: str) -> Any:
+        """The socket to the server of ``queue``: another object after each new connection, None without one."""
         return self.redis.connection._sock
 
     def wait_pool(self, queue: str) -> Any:
-        """Where connections come from that wait for ``queue``."""
+        """The pool of connections that wait for ``queue``."""
         return self.async_pool
 
     def _drop_kept(self) -> None:
@@ -65,7 +65,7 @@ class ConnectionMixin(kombu_redis.Channel):  # type: ignore[misc]
         return params
 
     def _watched(self, kind: Any, watched: bool) -> Any:
-        """kombu's way to learn that a connection it polls was closed."""
+        """A class of connections that tell kombu when one it polls was closed."""
         channel = self
 
         class Watched(kind):  # type: ignore[misc]

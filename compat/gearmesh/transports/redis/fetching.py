@@ -1,4 +1,4 @@
-"""Fetching, delivering, and adopting what came while nobody could hear of it."""
+"""Fetches and delivers messages, and reclaims deliveries whose fetch reply was lost."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgpack
 
-from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle
 from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueuePicker
-from gearmesh.transports.redis.inspection import Inspector
 from gearmesh.transports.redis.message import FetchedMessage
 from gearmesh.transports.redis.queue_faults import FAULTS, QueueFaults
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
+from gearmesh.wire.names import QueueKeys
 
-if TYPE_CHECKING:
-    from gearmesh.transports.redis.housekeeping import Housekeeping
-
-__all__ = ["Fetcher"]
+__all__ = ["Fetcher", "FetchingChannel"]
 
 log = logging.getLogger("gearmesh.redis")
 
@@ -30,100 +28,118 @@ log = logging.getLogger("gearmesh.redis")
 GRACE_POLL_INTERVAL_S = 0.01
 
 
-class Fetcher(Inspector):
-    """A part of :class:`~.channel.Channel`: from the server to the callbacks."""
+class FetchingChannel(Protocol):
+    """The part of a channel that its fetcher uses."""
 
-    connection: Any
-    qos: Any
-    keeper: Housekeeping
-    troubles: QueueFaults
+    redis: Any
+    consumer: str
+    ledger: RedisUnackedDeliveries
+    faults: QueueFaults
     #: queues worth a fetch: not known to be empty
     ready: set[str]
-    _no_ack: set[str]
-    #: fetched, not yet handed to a callback
-    _undelivered: deque[FetchedMessage]
-    #: the server may hold what we don't know of
-    _adopt: bool
-    _order: QueuePicker
+    #: queues whose messages are settled when they are handed out
+    no_ack: set[str]
+    connection: Any
+    qos: Any
 
     @property
     def active_queues(self) -> list[str]:
         """The queues consumed from."""
-        raise NotImplementedError
 
-    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        """See :class:`gearmesh.interfaces.transport.Channel`."""
-        raise NotImplementedError
+    def keys(self, queue: str) -> QueueKeys:
+        """The keys around ``queue``."""
+
+    def commit(self, commits: Sequence[Commit]) -> list[Outcome]:
+        """Carry out Commits."""
+
+    def look_again(self, queue: str, pause: float) -> None:
+        """Fetch from ``queue`` in ``pause`` seconds, and do not wait on it until then."""
+
+
+class Fetcher:
+    """Fetches messages from the queues in turn and hands them to the consumers' callbacks.
+
+    Attributes:
+        undelivered: fetched messages that no callback has got yet.
+        unsure: the server may hold deliveries for this consumer of which no reply has told.
+    """
+
+    def __init__(self, channel: FetchingChannel, order: QueuePicker, *, unsure: bool) -> None:
+        self._channel = channel
+        self._order = order
+        self.undelivered: deque[FetchedMessage] = deque()
+        self.unsure = unsure
 
     def take(self) -> bool:
         """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
         delivered = self._deliver()
-        if self._undelivered:
+        if self.undelivered:
             return delivered
-        if self._adopt:
-            delivered = self._adopt_unknown() or delivered
-        for queue, share in self._order.turn(self.active_queues, self.qos.credit()):
-            credit = self.qos.credit()
+        if self.unsure:
+            delivered = self.reclaim_unknown() or delivered
+        for queue, share in self._order.turn(self._channel.active_queues, self._channel.qos.credit()):
+            credit = self._channel.qos.credit()
             if credit <= 0:
                 break
-            if queue not in self.ready:
+            if queue not in self._channel.ready:
                 continue
             most = min(credit, share, MAX_ENTRIES)
             try:
-                taken = self._fetch(queue, most)
+                taken = self.fetch(queue, most)
             except FAULTS as exc:
                 self.put_off(queue, exc)
                 continue
-            self.troubles.over(_taking(queue))
+            self._channel.faults.over(_taking(queue))
             if len(taken) < most:
-                self.ready.discard(queue)
-            self._undelivered.extend(taken)
+                self._channel.ready.discard(queue)
+            self.undelivered.extend(taken)
             delivered = self._deliver() or delivered
-            if self._undelivered:
+            if self.undelivered:
                 break
         return delivered
 
     def put_off(self, queue: str, exc: BaseException) -> None:
         """Take nothing from a queue for a while: Redis refuses it, and the others must not wait for that."""
-        self.ready.discard(queue)
-        self.keeper.look_again(queue, self.troubles.note(_taking(queue), exc))
+        self._channel.ready.discard(queue)
+        self._channel.look_again(queue, self._channel.faults.note(_taking(queue), exc))
 
     def _deliver(self) -> bool:
-        """Hand out what was fetched; a callback that raises leaves the rest for the next time.
+        """Hand out fetched messages; a callback that raises leaves the rest for the next time.
 
-        Of what needs no acknowledgement one at a time, as other transports do: who waits for replies counts calls
-        of ``drain_events``, and may leave the rest to others.
+        Messages that need no acknowledgement go out one at a time, as in other transports: a caller that waits for
+        replies counts calls of ``drain_events``, and may leave the rest to others.
         """
-        deliver = self.connection._deliver
-        callbacks = self.connection._callbacks
+        deliver = self._channel.connection._deliver
+        callbacks = self._channel.connection._callbacks
         delivered = False
-        while self._undelivered:  # a callback may cancel a consumer, which takes out what was for it
-            item = self._undelivered[0]
+        while self.undelivered:  # a callback may cancel a consumer, which takes out what was for it
+            item = self.undelivered[0]
             queue = item.delivery.queue
             if queue not in callbacks:
-                self.commit([Commit(settle=Settle(item.delivery, "head"))])
-                self._undelivered.popleft()
+                self._channel.commit([Commit(settle=Settle(item.delivery, "head"))])
+                self.undelivered.popleft()
                 continue
-            single = queue in self._no_ack
+            single = queue in self._channel.no_ack
             if single:
-                self.commit([Commit(settle=Settle(item.delivery))])
-            self._undelivered.popleft()
+                self._channel.commit([Commit(settle=Settle(item.delivery))])
+            self.undelivered.popleft()
             deliver(item, queue)
             delivered = True
             if single:
                 break
         return delivered
 
-    def _fetch(self, queue: str, most: int) -> list[FetchedMessage]:
-        ledger = self.ledger
+    def fetch(self, queue: str, most: int) -> list[FetchedMessage]:
+        """Take up to ``most`` messages from a queue, under a lease each."""
+        ledger = self._channel.ledger
         first = ledger.reserve(most)
         ledger.queues.add(queue)
-        # Until its reply is here, the server may hold what we don't know of.
-        self._adopt = True
-        keys = self.keys(queue)
-        consumer = self.consumer
+        # Until its reply is here, the server may hold deliveries that we do not know of.
+        self.unsure = True
+        keys = self._channel.keys(queue)
+        consumer = self._channel.consumer
         blob = run(
-            self.redis,
+            self._channel.redis,
             "fetch",
             [
                 queue,
@@ -135,10 +151,10 @@ class Fetcher(Inspector):
             ],
             [consumer, first, most, MAX_BYTES, keys.seen],
         )
-        self._adopt = False
+        self.unsure = False
         bodies, lost, grace = msgpack.unpackb(blob, raw=True)
         if grace:
-            self.keeper.look_again(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
+            self._channel.look_again(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
         taken = []
         for i, body in enumerate(bodies or ()):
             delivery = Delivery(
@@ -148,37 +164,40 @@ class Fetcher(Inspector):
             taken.append(FetchedMessage(body, delivery))
         return taken
 
-    def _adopt_unknown(self) -> bool:
-        """Deliver what the server holds under our name and we never heard of; True if there was any."""
-        ledger = self.ledger
+    def reclaim_unknown(self) -> bool:
+        """Deliver the messages that the server holds for this consumer and that no reply told of; True if there were
+        any."""
+        ledger = self._channel.ledger
         for queue in sorted(ledger.queues):
-            held = self.keys(queue).held(self.consumer)
+            held = self._channel.keys(queue).held(self._channel.consumer)
             try:
-                there = self.redis.hkeys(held)
+                there = self._channel.redis.hkeys(held)
             except FAULTS as exc:
                 self.put_off(queue, exc)
                 continue
             unknown = sorted(i for i in map(int, there) if i not in ledger.open)
             for start in range(0, len(unknown), MAX_ENTRIES):
                 ids = unknown[start : start + MAX_ENTRIES]
-                for id_, body in zip(ids, self.redis.hmget(held, ids), strict=True):
+                for id_, body in zip(ids, self._channel.redis.hmget(held, ids), strict=True):
                     if body is None:  # settled meanwhile
                         continue
                     log.info("reclaimed a delivery whose reply was lost", extra={"queue": queue})
                     losses = b""
                     with contextlib.suppress(*FAULTS):  # a key of another type tells nothing
-                        losses = self.redis.hget(self.keys(queue).recovered, hashlib.sha1(body).hexdigest())
+                        losses = self._channel.redis.hget(
+                            self._channel.keys(queue).recovered, hashlib.sha1(body).hexdigest()
+                        )
                     delivery = Delivery(
-                        queue=queue, consumer=self.consumer, id=id_, **_losses(losses or b"0")
+                        queue=queue, consumer=self._channel.consumer, id=id_, **_losses(losses or b"0")
                     )
                     ledger.open[id_] = delivery
-                    self._undelivered.append(FetchedMessage(body, delivery))
-        self._adopt = False
+                    self.undelivered.append(FetchedMessage(body, delivery))
+        self.unsure = False
         return self._deliver()
 
     def check_held(self) -> bool:
-        """Compare the server's books with ours now; see :meth:`_adopt_unknown`."""
-        return self._adopt_unknown() if self.ledger.used else False
+        """Compare the deliveries that the server holds with ours; see :meth:`reclaim_unknown`."""
+        return self.reclaim_unknown() if self._channel.ledger.used else False
 
 
 def _taking(queue: str) -> str:
@@ -186,6 +205,6 @@ def _taking(queue: str) -> str:
 
 
 def _losses(text: bytes) -> dict[str, Any]:
-    """What ``recovered`` says of a message, as fields of a Delivery; see ``recover.lua``."""
+    """The losses that ``recovered`` tells of a message, as fields of a Delivery; see ``recover.lua``."""
     lost, _, deaths = text.partition(b" ")
     return {"redelivered": int(lost), "crash_count": float(deaths) if deaths else None}

@@ -1,22 +1,20 @@
-"""What a consuming channel does by the clock: heartbeats, reaping, delayed messages, those parked."""
+"""Periodic work of a consuming channel: heartbeats, reaping, delayed and parked messages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgpack
 
 from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.redis.queue_faults import FAULTS
-from gearmesh.transports.redis.reaper import Reaper
+from gearmesh.transports.redis.reaper import Reaper, ReapingChannel
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 
-if TYPE_CHECKING:
-    from gearmesh.transports.redis.channel import Channel
-
-__all__ = ["Housekeeping"]
+__all__ = ["Housekeeping", "HousekeptChannel"]
 
 #: Seconds between looks at what other consumers may have parked.
 PARKED_CHECK_INTERVAL_S = 5.0
@@ -24,24 +22,52 @@ PARKED_CHECK_INTERVAL_S = 5.0
 GRACE_MS = 50
 
 
-class Housekeeping:
-    """Runs in its channel's thread, between fetches. Times are the monotonic clock's."""
+class HousekeptChannel(ReapingChannel, Protocol):
+    """The part of a channel that its housekeeping uses."""
 
-    def __init__(self, channel: Channel) -> None:
+    ledger: RedisUnackedDeliveries
+    delayed_key: str
+    delayed_poll: float
+    heartbeats: bool
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues consumed from."""
+
+    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+        """Send a heartbeat for ``consumer`` to each of the queues."""
+
+    def check_held(self) -> bool:
+        """Deliver the messages that the server holds for this consumer and that no reply told of; True if any."""
+
+    def move_due(self, due: Sequence[bytes]) -> None:
+        """Move due messages from the delayed set to their queues."""
+
+    def finish_outboxes(self) -> None:
+        """Send the messages that other consumers have left in outboxes."""
+
+
+class Housekeeping:
+    """Sends heartbeats, reaps dead consumers, and releases delayed and parked messages when they are due.
+
+    It runs in its channel's thread, between fetches. Times are those of the monotonic clock, in seconds.
+    """
+
+    def __init__(self, channel: HousekeptChannel) -> None:
         self._channel = channel
         self._beat_pause = channel.lease / 3
-        self._watch = Reaper(channel, min(1.5, channel.lease / 10))
+        self._reaper = Reaper(channel, min(1.5, channel.lease / 10))
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
         #: queue -> when to fetch from it again
         self._again: dict[str, float] = {}
 
     def next(self) -> float:
-        """When :meth:`run` has something to do."""
+        """The moment at which :meth:`run` has something to do."""
         aside = min(self._next_aside, self._channel.ledger.aside_due)
         return min(self._next_beat, self._next_look, self._next_delayed, aside, *self._again.values())
 
     def run(self) -> bool:
-        """Do what is due; True if the channel delivered something on the way."""
+        """Do the work that is due; True if the channel delivered a message on the way."""
         now = time.monotonic()
         delivered = False
         if now >= self._next_delayed:
@@ -53,11 +79,11 @@ class Housekeeping:
             del self._again[queue]
             self._channel.ready.add(queue)
         if now >= self._next_look:
-            self._next_look = now + self._watch.look(self._queues())
+            self._next_look = now + self._reaper.look(self._queues())
         if now >= self._next_beat:
             self._next_beat = now + self._beat_pause
             if self._channel.heartbeats:
-                # Who has cancelled a consumer may still be busy with what it got.
+                # The worker may still run tasks of a consumer that it has cancelled.
                 held = (delivery.queue for delivery in list(self._channel.ledger.open.values()))
                 queues = dict.fromkeys((*self._queues(), *held))
                 self._tried(
@@ -72,8 +98,8 @@ class Housekeeping:
         try:
             pause = work()
         except FAULTS as exc:
-            return self._channel.troubles.note(what, exc)
-        self._channel.troubles.over(what)
+            return self._channel.faults.note(what, exc)
+        self._channel.faults.over(what)
         return pause or 0.0
 
     def look_again(self, queue: str, pause: float) -> None:
@@ -114,9 +140,9 @@ class Housekeeping:
             try:
                 wait = self._return_to(queue)
             except FAULTS as exc:
-                channel.troubles.note(what, exc)
+                channel.faults.note(what, exc)
                 continue
-            channel.troubles.over(what)
+            channel.faults.over(what)
             if wait >= 0:
                 pause = min(pause, wait / 1000)
         return pause

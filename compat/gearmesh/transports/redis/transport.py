@@ -1,24 +1,20 @@
-"""The kombu transport: one poller for blocking waits, pub/sub, wake-ups and the keeper's clock."""
+"""The kombu transport for Redis: one poller for all its channels."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
 from gearmesh.errors import ConfigError
 from gearmesh.redis_client.connections import ServerUnable
-from gearmesh.transports.redis.blocking_pop import BlockingPop
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.redis.cluster import ClusterChannel
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from gearmesh.transports.redis.poller import Poller
 
 __all__ = ["ClusterTransport", "Transport"]
 
@@ -32,238 +28,6 @@ _WRONG_MODE = {
     "sentinel": "this is a sentinel: set redis.master_name to the name by which it knows the master",
     "standalone": "this Redis is no node of a cluster, but the URL has several hosts, or redis.cluster_enabled is set",
 }
-
-#: Rounds of deliveries in one tick of kombu's event loop, which has others to serve.
-MAX_ROUNDS_PER_TICK = 16
-
-
-class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
-    """kombu's poller; instead of one BRPOP a channel it arms one BLMOVE a queue, and only while there is credit.
-
-    It either waits itself (:meth:`step`) or is a part of kombu's event loop (:meth:`join_loop`).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        #: what kombu's poller keeps, here with the types of what is in it
-        self._fd_to_chan: dict[int, tuple[Channel, str]] = {}
-        self._chan_to_sock: dict[tuple[Channel, Any, str], Any] = {}
-        self._pid = os.getpid()
-        self._loop: Any = None
-        self._tick: Any = None
-        self._timers: list[Any] = []
-        #: the timer that makes the loop tick when a keeper has work, and when that is
-        self._alarm: Any = None
-        self._alarm_at = float("inf")
-
-    # -- kombu's event loop
-
-    def join_loop(self, loop: Any, health: float) -> None:
-        """Be a part of ``loop``; ``health``: seconds between looks at whether the pub/sub connection lives."""
-
-        def tick() -> None:
-            self.on_poll_start()
-            for fd in self.fds:
-                loop.add_reader(fd, self.on_readable, fd)
-
-        self._loop, self._tick = loop, tick
-        self.poller = loop.poller
-        loop.on_tick.add(tick)
-        work = {
-            "maybe_check_subclient_health": health,
-            "maybe_reauth": 10.0,
-            "maybe_refresh_binding_expiry": 1.0,
-        }
-        self._timers = [  # of kombu's, what this version has
-            loop.call_repeatedly(pause, getattr(self, name))
-            for name, pause in work.items()
-            if hasattr(self, name)
-        ]
-
-    def leave_loop(self) -> None:
-        """Take back all that the loop was asked for; nothing if there is no loop."""
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        loop.on_tick.discard(self._tick)
-        for timer in self._timers:
-            timer.cancel()
-        self._disarm()
-        for fd in list(self._fd_to_chan):
-            loop.remove(fd)
-        self._fd_to_chan.clear()
-        self._chan_to_sock.clear()
-        self.poller = kombu_redis.poll()
-
-    def _disarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = None
-        self._alarm_at = float("inf")
-
-    def on_poll_start(self) -> None:
-        """A tick of the loop: deliver, and see to it that there is a next one in time."""
-        more = False
-        for _ in range(MAX_ROUNDS_PER_TICK):
-            more = self.round()
-            if not more:
-                break
-        patience = 0.0 if more else self._patience(None)
-        if patience is None or self._loop is None:
-            return
-        due = time.monotonic() + patience
-        if patience > 0 and due >= self._alarm_at - 0.001:
-            return
-        self._disarm()
-        if patience > 0:
-            self._alarm_at = due
-            self._alarm = self._loop.call_later(patience, self._disarm)
-        # The loop has settled by now how long to sleep.
-        for channel in list(self._channels):
-            if channel.wake_fd in self._fd_to_chan:
-                channel.wake()
-                break
-
-    # -- sockets
-
-    def close(self) -> None:
-        if os.getpid() == self._pid:  # what polls is shared with a forked child
-            self.leave_loop()
-            super().close()
-        self._channels.clear()
-        self._fd_to_chan.clear()
-        self._chan_to_sock.clear()
-
-    def forget(self, waiter: BlockingPop) -> None:
-        """Stop watching a connection that is about to be closed.
-
-        A closed socket leaves the poller by itself only if no forked child has it too.
-        """
-        sock = self._chan_to_sock.pop((waiter.channel, waiter, waiter.type), None)
-        if sock is None or sock.fileno() < 0 or os.getpid() != self._pid:
-            return
-        self._fd_to_chan.pop(sock.fileno(), None)
-        self._unwatch(sock.fileno())
-
-    def _on_connection_disconnect(self, connection: Any) -> None:
-        """kombu's hook: redis-py has closed a connection's socket."""
-        gone = {key for key in self._chan_to_sock if key[1].connection is connection}
-        for channel, client, kind in gone:
-            del self._chan_to_sock[channel, client, kind]
-            for fd in [fd for fd, entry in self._fd_to_chan.items() if entry == (channel, kind)]:
-                del self._fd_to_chan[fd]
-                if os.getpid() == self._pid:
-                    self._unwatch(fd)
-
-    def _unwatch(self, fd: int) -> None:
-        if self._loop is not None:
-            self._loop.remove(fd)
-        else:
-            self.poller.unregister(fd)
-
-    def _watch_wakeups(self, channel: Channel) -> None:
-        fd = channel.wake_fd
-        if fd not in self._fd_to_chan:
-            self._fd_to_chan[fd] = (channel, "WAKE")
-            channel.handlers["WAKE"] = channel.on_wake
-            self.poller.register(fd, self.eventflags)
-
-    def discard(self, channel: Channel) -> None:
-        super().discard(channel)
-        for fd in [fd for fd, entry in self._fd_to_chan.items() if entry[0] is channel]:
-            del self._fd_to_chan[fd]
-            if os.getpid() == self._pid:
-                self._unwatch(fd)
-        self._chan_to_sock = {k: sock for k, sock in self._chan_to_sock.items() if k[0] is not channel}
-
-    def _arm(self, channel: Channel, waiter: BlockingPop) -> None:
-        ident = (channel, waiter, waiter.type)
-        sock = waiter.connection._sock
-        if sock is None or self._chan_to_sock.get(ident) is not sock:
-            self._register(*ident)
-        waiter.arm(min(10.0, channel.lease / 3))
-
-    # -- deliveries
-
-    def round(self) -> bool:
-        """Fetch and deliver what there is, and arm waits for the rest; True if anything was delivered."""
-        delivered = False
-        now = time.monotonic()
-        for channel in list(self._channels):
-            if channel.active_fanout_queues:
-                self._register_LISTEN(channel)
-            queues = channel.active_queues
-            if not queues and not channel.ledger.open:
-                continue
-            self._watch_wakeups(channel)
-            for waiter in channel.waiters.values():
-                if now > waiter.overdue_at:  # a half-open connection never becomes readable
-                    waiter.drop()
-            if now >= channel.keeper.next():
-                delivered = channel.keeper.run() or delivered
-            if channel.qos.can_consume():
-                delivered = channel.take() or delivered
-                if delivered or not channel.qos.can_consume():
-                    continue
-                for queue in queues:
-                    waiter = channel.waiter(queue)
-                    if queue not in channel.ready and not waiter.armed and not channel.keeper.waits(queue):
-                        self._arm(channel, waiter)
-        return delivered
-
-    def on_readable(self, fileno: int) -> Any:
-        entry = self._fd_to_chan.get(fileno)
-        if entry is None:
-            return None
-        channel, kind = entry
-        return channel.handlers[kind]()
-
-    def step(self, timeout: float | None) -> bool:
-        """One round: deliver, or wait up to ``timeout`` seconds for a reason to; True if delivered."""
-        self._in_protected_read = True
-        try:
-            if self.round():
-                return True
-            for fileno, event in self.poller.poll(self._patience(timeout)) or ():
-                entry = self._fd_to_chan.get(fileno)
-                if entry is None:
-                    self.poller.unregister(fileno)
-                    continue
-                if event & kombu_redis.READ:
-                    if self.on_readable(fileno) and entry[1] == "LISTEN":
-                        return True
-                else:
-                    self._broken(entry)
-            return False
-        finally:
-            self._in_protected_read = False
-            while self.after_read:
-                self.after_read.pop()()
-
-    @staticmethod
-    def _broken(entry: tuple[Channel, str]) -> None:
-        channel, kind = entry
-        if kind == "LISTEN":
-            channel._poll_error(kind)
-        else:
-            channel.handlers[kind]()
-
-    def _patience(self, timeout: float | None) -> float | None:
-        """How long to wait: no longer than until a keeper has work or a silent wait is overdue."""
-        now = time.monotonic()
-        for channel in self._channels:
-            if not channel.active_queues and not channel.ledger.open:
-                continue
-            due = min(
-                channel.keeper.next(), *(waiter.overdue_at for waiter in channel.waiters.values()), now + 60
-            )
-            timeout = max(0.0, due - now) if timeout is None else min(timeout, max(0.0, due - now))
-        return timeout
-
-    def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:
-        """kombu's name for :meth:`step`."""
-        if not self.step(timeout):
-            raise kombu_redis.Empty
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]

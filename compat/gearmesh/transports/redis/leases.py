@@ -1,0 +1,127 @@
+"""Leases: which deliveries a consumer holds, its heartbeats, and putting back the deliveries of a dead one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Protocol
+
+import msgpack
+from redis.exceptions import ResponseError
+
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import RateRequest
+from gearmesh.redis_client.commit_script import MAX_ENTRIES
+from gearmesh.redis_client.runner import run, run_each
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
+from gearmesh.wire.names import QueueKeys, rate_keys
+
+__all__ = ["Leases", "LeasingChannel"]
+
+
+class LeasingChannel(Protocol):
+    """The part of a channel that its leases use."""
+
+    redis: Any
+    consumer: str
+    ledger: RedisUnackedDeliveries
+
+    def keys(self, queue: str) -> QueueKeys:
+        """The keys around ``queue``."""
+
+
+class Leases:
+    """The verbs for consumers and supervisors: heartbeats, held deliveries, recovery, reserved moments.
+
+    :class:`gearmesh.interfaces.transport.Channel` describes each.
+    """
+
+    def __init__(self, channel: LeasingChannel) -> None:
+        self._channel = channel
+
+    def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
+        found = []
+        for queue in queues:
+            for id_, body in self._channel.redis.hgetall(self._channel.keys(queue).held(consumer)).items():
+                found.append((Delivery(queue=queue, consumer=consumer, id=int(id_)), body))
+        return found
+
+    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+        self.beat(consumer, queues)
+
+    def beat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
+        """A heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_client.runner.run_each`."""
+        run_each(
+            self._channel.redis,
+            "beat",
+            [(self._channel.keys(queue).consumers, [consumer]) for queue in queues],
+            **how,
+        )
+
+    def recover(
+        self,
+        consumer: str,
+        queues: Iterable[str],
+        *,
+        crashed: bool = False,
+        running: Collection[int] | None = None,
+        certain: bool = True,
+    ) -> int:
+        certain = certain and running is not None
+        total, trouble = 0, None
+        for queue in queues:
+            try:
+                total += self.take_over(consumer, queue, lost=crashed, running=running, certain=certain)
+            except ResponseError as exc:  # the other queues get theirs back all the same
+                trouble = trouble or exc
+        if trouble is not None:
+            raise trouble
+        return total
+
+    def take_over(
+        self,
+        consumer: str,
+        queue: str,
+        *,
+        beat: bytes = b"",
+        lost: bool,
+        running: Collection[int] | None = None,
+        certain: bool = False,
+    ) -> int:
+        """Return the deliveries that ``consumer`` holds of ``queue``; how many there were.
+
+        Args:
+            beat: return them only if this still is its heartbeat, and take it off the list of consumers; -1 is the
+                answer if it is not. ``b""``: return them in any case.
+            lost: count the loss against each message.
+            running: the ids of those that ran when the consumer died; None: not known.
+            certain: one of these brought its process down.
+        """
+        keys = self._channel.keys(queue)
+        total = 0
+        ran = "?" if running is None else " ".join(map(str, running))
+        # A wait of ours that the server may still know of can bring one more message: a reaper must find it.
+        over = consumer == self._channel.consumer and not self._channel.ledger.waiting(queue)
+        forget = "1" if beat or over else "0"
+        while True:
+            count, more = run(
+                self._channel.redis,
+                "recover",
+                [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered],
+                [consumer, beat, MAX_ENTRIES, "1" if lost else "0", forget, ran, int(certain)],
+            )
+            if count < 0:
+                return total or -1
+            total += int(count)
+            if not more:
+                return total
+
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
+        answers: list[int] = []
+        for start in range(0, len(requests), MAX_ENTRIES):
+            part = requests[start : start + MAX_ENTRIES]
+            rows = [(*rate_keys(queue, task), round(pause * 1e6), body) for queue, task, pause, body in part]
+            blob = msgpack.packb(rows, use_bin_type=False)
+            answers += [
+                int(ms) * 1_000_000 for ms in run(self._channel.redis, "admit", [part[0].queue], [blob])
+            ]
+        return answers
