@@ -1,4 +1,4 @@
-"""States and groups in Redis, as Machinery lays them out: one JSON string a UUID, with an expiry."""
+"""The backend on a Redis server, in Machinery's layout: one JSON string for each UUID, with an expiry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from gearmesh.wire.names import (
 )
 from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 
-__all__ = ["RedisBackend", "open_redis"]
+__all__ = ["RedisBackend"]
 
 log = logging.getLogger("gearmesh.redis")
 
@@ -259,15 +259,6 @@ class RedisBackend:
         with contextlib.suppress(*CONNECTION_ERRORS):
             # Not the connections in use: the listener closes its own when it sees that it is over.
             hang_up(self._redis)
-
-
-def open_redis(access: ConnectionSettings, *, expire: int) -> RedisBackend:
-    """The backend for a server, or for a cluster."""
-    if access.topology == "cluster":
-        from gearmesh.backends.redis_cluster import ClusterBackend
-
-        return ClusterBackend(access, expire=expire)
-    return RedisBackend(access, expire=expire)
 
 
 def _listener(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Listener:

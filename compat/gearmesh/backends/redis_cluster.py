@@ -1,4 +1,4 @@
-"""States and groups in a Redis cluster: every UUID is in a slot of its own, so nothing is one step but the least."""
+"""The backend on a Redis cluster. Each UUID has a slot of its own, so hardly anything is one step."""
 
 from __future__ import annotations
 

@@ -34,12 +34,16 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
         raise ConfigError(f"result backend: expire is {expire!r}, expected 1 or more seconds")
     target = parse(url, "backend")
     if isinstance(target, RedisTarget):
-        from gearmesh.backends.redis import open_redis
         from gearmesh.redis_client.connection_settings import ConnectionSettings
 
-        return open_redis(
-            ConnectionSettings(target, (options or {}).get("redis") or RedisConfig()), expire=expire
-        )
+        access = ConnectionSettings(target, (options or {}).get("redis") or RedisConfig())
+        if access.topology == "cluster":
+            from gearmesh.backends.redis_cluster import ClusterBackend
+
+            return ClusterBackend(access, expire=expire)
+        from gearmesh.backends.redis import RedisBackend
+
+        return RedisBackend(access, expire=expire)
     if isinstance(target, AMQPTarget):
         from gearmesh.backends.amqp import AMQPBackend
 
