@@ -77,7 +77,7 @@ class Scheduler:
         self._pool = Pool(threads)
         self._mutex = threading.Lock()
         #: what is to be fired, by entry; an entry is here while a thread is at it
-        self._lines: dict[str, deque[tuple[Firing, str]]] = {}
+        self._pending: dict[str, deque[tuple[Firing, str]]] = {}
         #: entries with ``catch_up``: None while it is asked, then up to when all has been fired
         self._known: dict[str, int | None] = {}
         self._ending = False
@@ -142,12 +142,12 @@ class Scheduler:
     def _loop(self) -> None:
         unwatch = self.app.periodics.watch(self._waker.wake)
         try:
-            self._tell_begin()
+            self._log_start()
             while not self._ending:
                 entries, fired = self._entries()
                 firings, missed, pause = self._timetable.look(self._clock.now(), entries, fired)
                 for each in missed:
-                    self._tell_missed(each)
+                    self._log_missed(each)
                 for firing in firings:
                     self._queue(firing)
                 self._clock.wait(self._waker, pause)
@@ -196,11 +196,11 @@ class Scheduler:
         holder = f"{self._name}:{self._numbers}"
         name = firing.entry.name
         with self._mutex:
-            line = self._lines.get(name)
-            if line is not None:
-                line.append((firing, holder))
+            pending = self._pending.get(name)
+            if pending is not None:
+                pending.append((firing, holder))
                 return
-            self._lines[name] = deque([(firing, holder)])
+            self._pending[name] = deque([(firing, holder)])
         self._pool.submit(partial(self._work_off, name))
 
     # -- the threads that wait for servers
@@ -210,14 +210,14 @@ class Scheduler:
         now = self._clock.now().wall
         key = entry.lock_key(self._executable)
         keep = entry.remembered(now, *entry.deadlines([now]))
-        patience = self._patience(None, self._lock_outage)
+        wait_again = self._waiter(None, self._lock_outage)
         while not self._ending:
             try:
                 self._check(entry)  # it may be new
                 known = self._lock.begin(key, now, keep)
                 self._lock_outage.worked()
             except self._lock.connection_errors as exc:
-                patience(exc)
+                wait_again(exc)
                 continue
             except GearmeshError as exc:
                 log.error("%s: runs that were missed while no scheduler ran are not sent", exc)
@@ -231,27 +231,27 @@ class Scheduler:
         """Fire what is due of one entry, one after the other."""
         while True:
             with self._mutex:
-                line = self._lines[name]
-                if not line:
-                    del self._lines[name]
+                pending = self._pending[name]
+                if not pending:
+                    del self._pending[name]
                     return
-                firing, holder = line.popleft()
+                firing, holder = pending.popleft()
             try:
                 self._fire(firing, holder)
             except GearmeshError as exc:
-                self._tell_lost(firing, exc)
+                self._log_lost(firing, exc)
             except Exception as exc:  # a hook of the user's, for one; the others are to go on
-                self._tell_lost(firing, repr(exc), exc_info=True)
+                self._log_lost(firing, repr(exc), exc_info=True)
 
     def _fire(self, firing: Firing, holder: str) -> None:
         if not self._take(firing, holder):
             return
-        patience = self._patience(firing.until_ns, self._sending_outage)
+        wait_again = self._waiter(firing.until_ns, self._sending_outage)
         while True:
             try:
-                result = self.app._fire(firing.entry, patience)
+                result = self.app._fire(firing.entry, wait_again)
             except self.app.backend.connection_errors as exc:  # where it is asked whether a call is unique
-                if not patience(exc):
+                if not wait_again(exc):
                     raise
             else:
                 self._sending_outage.worked()
@@ -261,7 +261,7 @@ class Scheduler:
     def _take(self, firing: Firing, holder: str) -> bool:
         """True if this scheduler is the one to fire it."""
         entry, due = firing.entry, firing.due_ns
-        patience = self._patience(firing.until_ns, self._lock_outage)
+        wait_again = self._waiter(firing.until_ns, self._lock_outage)
         trouble: BaseException | None = None
         while True:
             now = self._clock.now().wall
@@ -269,7 +269,7 @@ class Scheduler:
                 log.info("left to other schedulers: this one is stopping", extra=_shown(firing))
                 return False
             if now >= firing.until_ns:
-                self._tell_lost(firing, trouble or "it is due again already")
+                self._log_lost(firing, trouble or "it is due again already")
                 return False
             claim = Claim(
                 key=entry.lock_key(self._executable),
@@ -285,15 +285,15 @@ class Scheduler:
                 return taken
             except self._lock.connection_errors as exc:
                 trouble = exc
-                patience(exc)
+                wait_again(exc)
 
-    def _patience(self, until_ns: int | None, outage: OutageLog) -> Callable[[BaseException], bool]:
+    def _waiter(self, until_ns: int | None, outage: OutageLog) -> Callable[[BaseException], bool]:
         """A function that waits between two tries; it returns False when it is too late or the scheduler leaves."""
-        pauses = Backoff(0.1)
+        backoff = Backoff(0.1)
 
         def wait(exc: BaseException) -> bool:
             outage.failed(exc, "due tasks are kept, and sent if it is back before they are due again")
-            pause = pauses.next()
+            pause = backoff.next()
             if until_ns is not None:
                 pause = min(pause, (until_ns - self._clock.now().wall) / SECOND_NS)
             if pause <= 0 or self._leaving.wait(pause):
@@ -316,7 +316,7 @@ class Scheduler:
             else f"broker {broker} or result backend {backend}"
         )
 
-    def _tell_begin(self) -> None:
+    def _log_start(self) -> None:
         entries = self.app.periodics.entries
         now = self._clock.now().wall
         due = min((entry.next_after(now) for entry in entries.values()), default=0)
@@ -332,14 +332,14 @@ class Scheduler:
         if self._alone:
             log.info("no lock configured: if you run several schedulers, each one sends every task")
 
-    def _tell_missed(self, missed: Missed) -> None:
+    def _log_missed(self, missed: Missed) -> None:
         log.error(
             "missed %s or more, since no scheduler ran in time",
             counted(missed.count, "run"),
             extra={"periodic": missed.entry.name, "last_due": local_time(missed.last_ns)},
         )
 
-    def _tell_lost(self, firing: Firing, why: object, *, exc_info: bool = False) -> None:
+    def _log_lost(self, firing: Firing, why: object, *, exc_info: bool = False) -> None:
         log.error("not sent: %s", why, extra=_shown(firing), exc_info=exc_info)
 
 

@@ -17,6 +17,7 @@ from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Settle
+from gearmesh.service import Service
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.events import WorkerEvents
@@ -77,7 +78,6 @@ class Committer:
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
-        self._closing = threading.Event()
         self._retry_now = threading.Event()
         self._connection: kombu.Connection | None = None
         self._flusher: Flusher | None = None
@@ -86,12 +86,13 @@ class Committer:
         self._asleep = False
         self._idle = threading.Event()
         self._idle.set()
-        self._thread = threading.Thread(target=self._loop, name="gearmesh-committer", daemon=True)
+        self._service = Service("gearmesh-committer", self._loop, self._wake)
+        self._stopping = self._service.stopping
 
     def start(self, events: WorkerEvents) -> None:
         """Start the thread, which reports ``events``."""
         self._events = events
-        self._thread.start()
+        self._service.start()
 
     def add(self, commit: Commit, job: Job | None = None) -> None:
         """Hand over a Commit; any thread."""
@@ -121,16 +122,16 @@ class Committer:
 
     def stop(self, timeout: float) -> None:
         """End the thread; what was not committed by then stays held on the server."""
-        self._closing.set()
+        self._service.stop(timeout)
+
+    def _wake(self) -> None:
         self._retry_now.set()
         self._news.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
 
     # -- the thread
 
     def _loop(self) -> None:
-        while not self._closing.is_set():
+        while not self._stopping.is_set():
             self._wait()
             items = self._gather()
             if items:
@@ -215,12 +216,12 @@ class Committer:
                     remaining = self._flusher.remaining([commit for commit, _ in items])
                     items = [(commit, job) for commit, (_, job) in zip(remaining, items, strict=True)]
                 self._disconnect()
-                if self._closing.is_set():
+                if self._stopping.is_set():
                     return
                 self._events.stalled(True)
                 backoff.log(log, "results and acknowledgements wait, a server is unreachable", exc)
                 self._retry_now.clear()
-                if not self._closing.is_set():
+                if not self._stopping.is_set():
                     self._retry_now.wait(backoff.next())
             except Exception as exc:
                 if backoff.count:

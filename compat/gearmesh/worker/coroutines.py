@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 
 from gearmesh.interfaces.commit import Commit, Settle
+from gearmesh.service import Service
 from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import Job
 from gearmesh.worker.options import MAX_ASYNCIO_THREADS
@@ -51,7 +51,7 @@ class AsyncExecutor:
         self._free = list(range(slots - 1, -1, -1))
         self._tasks: dict[Job, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="gearmesh-loop", daemon=True)
+        self._service = Service("gearmesh-loop", self._serve)
         self._called = False
         self._closing = False
         self._held = False
@@ -60,7 +60,7 @@ class AsyncExecutor:
 
     def start(self) -> None:
         self._threads.start()
-        self._thread.start()
+        self._service.start()
 
     @property
     def waiting(self) -> int:
@@ -113,7 +113,7 @@ class AsyncExecutor:
         """Begin nothing more, and let the threads end when nothing runs."""
         self._closing = True
         self._threads.stop()
-        if self._thread.ident is None:
+        if not self._service.started:
             self._loop.close()
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end)
@@ -121,10 +121,8 @@ class AsyncExecutor:
     def join(self, timeout: float) -> bool:
         """Wait for running jobs; True if all ended within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        rest = self._threads.join(max(0.0, deadline - time.monotonic()))
-        return rest and not self._thread.is_alive()
+        ended = self._service.join(timeout)
+        return self._threads.join(max(0.0, deadline - time.monotonic())) and ended
 
     def nudge(self) -> None:
         """For the threads."""

@@ -21,6 +21,7 @@ from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.commit import Commit, Delivery
 from gearmesh.interfaces.transport import RedeliversOnDisconnect
+from gearmesh.service import Service
 from gearmesh.transports.registry import connect
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
@@ -82,12 +83,11 @@ class Heartbeater:
         self._newborn = False
         self._deaths: deque[DeadChild] = deque()
         self._wake = threading.Event()
-        self._closing = False
         self._connection: kombu.Connection | None = None
         self._channel: Any = None
         #: False while the broker is away
         self.reached = True
-        self._thread = threading.Thread(target=self._loop, name="gearmesh-heartbeat", daemon=True)
+        self._service = Service("gearmesh-heartbeat", self._loop, self._wake.set)
 
     def connect(self) -> None:
         """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
@@ -100,7 +100,7 @@ class Heartbeater:
             raise GearmeshError(f"broker {self._app.masked_broker} cannot be reached: {exc}") from exc
 
     def start(self) -> None:
-        self._thread.start()
+        self._service.start()
 
     def born(self, consumer: str) -> None:
         """Send heartbeats for this one."""
@@ -116,11 +116,8 @@ class Heartbeater:
 
     def close(self) -> None:
         """End the thread. Before start, or twice, is fine."""
-        self._closing = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
-        else:
+        self._service.stop(5.0)
+        if not self._service.started:
             self._disconnect()
 
     # -- the thread
@@ -128,7 +125,7 @@ class Heartbeater:
     def _loop(self) -> None:
         backoff = Backoff(min(0.1, self._interval_s), min(MAX_RETRY_DELAY_S, self._interval_s))
         next_beat = next_look = 0.0
-        while not self._closing:
+        while not self._service.stopping.is_set():
             self._wake.clear()
             try:
                 if self._channel is None:

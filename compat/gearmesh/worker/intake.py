@@ -16,6 +16,7 @@ from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.interfaces.transport import Channel, RateRequest
 from gearmesh.scoreboard import Scoreboard
+from gearmesh.service import Service
 from gearmesh.transports.unacked import UnackedDeliveries
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
@@ -97,25 +98,20 @@ class Intake:
         self._channel: Any = None
         self._wanted = 0
         self._checked_at = 0.0
-        self._closing = threading.Event()
         self._retry_now = threading.Event()
         #: set once consuming
         self.ready = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="gearmesh-intake", daemon=True)
+        self._service = Service("gearmesh-intake", self._loop, self._wake)
+        self._stopping = self._service.stopping
 
     def start(self, events: WorkerEvents) -> None:
         """Start the thread, which reports ``events``."""
         self._events = events
-        self._thread.start()
+        self._service.start()
 
     def stop(self, timeout: float) -> bool:
         """Take nothing any more; True if the thread ended within ``timeout`` seconds."""
-        self._closing.set()
-        self._retry_now.set()
-        self._wake()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._service.stop(timeout)
 
     def take_back(self) -> list[Job]:
         """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
@@ -131,9 +127,13 @@ class Intake:
         """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
         hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
         if hungry or self._quarantine.busy or self._duplicates:
-            self._wake()
+            self._wake_channel()
 
     def _wake(self) -> None:
+        self._retry_now.set()
+        self._wake_channel()
+
+    def _wake_channel(self) -> None:
         channel = self._channel
         if channel is not None:
             channel.wake()
@@ -142,7 +142,7 @@ class Intake:
 
     def _loop(self) -> None:
         backoff = Backoff()
-        while not self._closing.is_set():
+        while not self._stopping.is_set():
             connection = self._connect()
             errors = connection.connection_errors
             try:
@@ -152,7 +152,7 @@ class Intake:
                 close_quietly(connection)
                 self._drop_lost()
                 self._retry_now.clear()
-                if not self._closing.is_set():
+                if not self._stopping.is_set():
                     self._retry_now.wait(backoff.next())
             except BaseException as exc:
                 log.critical("intake stopped: %s", exc, exc_info=True)
@@ -178,7 +178,7 @@ class Intake:
                 self.ready.set()
             elif backoff.count:
                 log.info("consuming again: the broker is reachable")
-            while not self._closing.is_set():
+            while not self._stopping.is_set():
                 if self._events.may_take() is not taking:
                     taking = not taking
                     log.info(

@@ -47,7 +47,7 @@ def test_the_broker_is_away_when_it_is_due(
         assert client.llen(QUEUE) == 1
         server.kill()
         going = Advance(time, 3600, scheduler)
-        eventually(lambda: scheduler._lines)
+        eventually(lambda: scheduler._pending)
         server.start()
         going.join(20)
         assert not going.is_alive()
@@ -66,7 +66,7 @@ def test_the_backend_is_away_when_a_chord_is_due(
     with Scheduler(app, clock=time.clock()) as scheduler, redis.Redis.from_url(redis_url) as client:
         server.kill()
         going = Advance(time, 3600, scheduler)
-        eventually(lambda: scheduler._lines)
+        eventually(lambda: scheduler._pending)
         assert client.llen(QUEUE) == 0
         server.start()
         going.join(20)
@@ -103,7 +103,7 @@ def test_the_broker_is_away_for_too_long(
     with Scheduler(app, clock=time.clock()) as scheduler:
         server.kill()
         going = Advance(time, 60, scheduler)
-        eventually(lambda: scheduler._lines)
+        eventually(lambda: scheduler._pending)
         going.join(0.3)
         assert going.is_alive()
         time.steady += 60 * 10**9
