@@ -1,4 +1,4 @@
-"""Growing pauses between tries, and logs of outages that do not repeat themselves."""
+"""Growing waits between attempts, and a log that does not repeat itself during an outage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_RETRY_DELAY_S = 1.0
 
 
 class Backoff:
-    """Seconds to wait: from ``first``, doubling up to ``most``."""
+    """Gives the seconds to wait before each attempt: ``first``, doubled each time up to ``most``."""
 
     def __init__(self, first: float = 0.05, most: float = MAX_RETRY_DELAY_S) -> None:
         self._pause = self._first = first
@@ -31,14 +31,14 @@ class Backoff:
         self.count = 0
 
     def next(self) -> float:
-        """The next pause."""
+        """Return the next wait."""
         pause = self._pause
         self._pause = min(self._most, pause * 2)
         self.count += 1
         return pause
 
     def reset(self) -> None:
-        """Begin with the first pause again, after a success."""
+        """Begin with the first wait again, after a success."""
         self._pause, self.count = self._first, 0
 
     def log(self, log: logging.Logger, what: str, exc: BaseException) -> None:

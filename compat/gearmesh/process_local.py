@@ -38,7 +38,7 @@ class ProcessLocal(Generic[T]):
         return self._by_pid.get(os.getpid())
 
     def pop(self) -> T | None:
-        """This process's value if there is one, which is let go: the next :meth:`get` makes another."""
+        """Forget this process's value, and return it if it was made: the next :meth:`get` makes another."""
         return self._by_pid.pop(os.getpid(), None)
 
 

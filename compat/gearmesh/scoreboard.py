@@ -1,4 +1,4 @@
-"""What a worker process runs, and whether it lives: for its supervisor, and for all others of its machine."""
+"""Shows the jobs that a worker process runs, and if it lives, to its supervisor and to other workers of the machine."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Scoreboard:
     def post(cls, consumer: str, slots: int) -> Scoreboard:
         """A scoreboard where others of this machine and user find it by the name of its consumer.
 
-        Its file is locked as long as this process or one that inherits the descriptor has it open. Where there is no
-        safe place for it, it has no name: then others find out by the consumer's silence.
+        Its file is locked as long as this process or one that inherits the descriptor has it open. Without a
+        safe folder it has no name: then others find out by the consumer's silence.
         """
         folder = _folder(make=True)
         if folder is not None:
@@ -84,13 +84,13 @@ class Scoreboard:
         if self.file < 0:  # closed here, or in the process from which this one was forked
             return
         if self._path is not None and not keep:
-            with contextlib.suppress(OSError):  # somebody has tidied up there
+            with contextlib.suppress(OSError):  # another program has removed it
                 self._path.unlink()
         os.close(self.file)
         self.file = -1
         cast("memoryview", self.places).release()
         self._numbers.release()
-        with contextlib.suppress(BufferError):  # somebody has taken a part of the places
+        with contextlib.suppress(BufferError):  # a view of a part of the places exists
             self._memory.close()
 
     @property
@@ -100,7 +100,7 @@ class Scoreboard:
 
     @property
     def deadline(self) -> float:
-        """When the job that runs must have ended, by the monotonic clock all processes share; infinity: never."""
+        """The hard limit's moment, by the monotonic clock that all processes share; infinity: none."""
         return self._numbers[0] / 1e9 or float("inf")
 
     @property
@@ -133,7 +133,7 @@ class Scoreboard:
 
 
 class CrashReport(NamedTuple):
-    """What a dead process has left.
+    """The report that a dead process left.
 
     Attributes:
         running: fetch counters of what it ran.
@@ -145,9 +145,9 @@ class CrashReport(NamedTuple):
 
 
 def crash_report(consumer: bytes) -> CrashReport | None:
-    """What is left of a consumer whose process and supervisor are both dead.
+    """Read the crash report of a consumer whose process and supervisor are both dead.
 
-    None: one of them lives, or nobody here can know, as with those of other machines and users.
+    None: one of them lives, or that can't be known, as with those of other machines and users.
     """
     folder = _folder()
     scoreboard = _left(folder / _name(consumer)) if folder is not None else None
@@ -160,7 +160,7 @@ def crash_report(consumer: bytes) -> CrashReport | None:
 
 
 def sweep() -> None:
-    """Remove what dead processes have left so long ago that nobody looks for it."""
+    """Remove the scoreboards of processes that died more than :data:`DEAD_SCOREBOARD_TTL_S` ago."""
     folder = _folder()
     with contextlib.suppress(OSError):  # the folder is gone
         for path in folder.iterdir() if folder is not None else ():
@@ -187,7 +187,7 @@ def _left(path: Path) -> Scoreboard | None:
 
 
 def _nameless() -> int:
-    """A file that only those know who inherit it."""
+    """Open a file without a name, for the processes that inherit it."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("gearmesh-board")
     with tempfile.TemporaryFile(prefix="gearmesh-board-") as file:
@@ -211,7 +211,7 @@ def _machine() -> bytes:
 
 
 def _folder(*, make: bool = False) -> Path | None:
-    """Where scoreboards are; None if there is no such place, or somebody else could put false ones there."""
+    """Return the folder of scoreboards; None: it does not exist, or another user could put false ones there."""
     try:
         path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"
         if make:

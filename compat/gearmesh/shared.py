@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class SharedByName(Generic[T]):
-    """Finds an object by name as long as somebody uses it.
+    """Finds an object by name as long as any user of it lives.
 
     Only weak references are kept: when the last user lets go, the object and its name are gone, and
     the next :meth:`get` of that name makes a new one. So nothing outlives the connections, or the
@@ -29,7 +29,7 @@ class SharedByName(Generic[T]):
         self._objects: WeakValueDictionary[str, T] = WeakValueDictionary()
 
     def get(self, name: str) -> T:
-        """The object of that name; made now if nobody has one."""
+        """Return the object of that name, made now unless it exists."""
         with self._lock:
             found = self._objects.get(name)
             if found is None:

@@ -21,7 +21,7 @@ __all__ = ["main", "run"]
 
 log = logging.getLogger("gearmesh.scheduler")
 
-#: Seconds that sending may take at the end, at the most.
+#: The longest time, in seconds, that sending may take at the end.
 MAX_GRACE_S = 10.0
 
 
@@ -37,7 +37,7 @@ def run(
         options: logging, settings and grace; the others are for workers.
         tell: see :func:`gearmesh.worker.loader.load_for`.
         control: the child's end of a supervisor's :class:`~gearmesh.worker.control.ControlPipe`, whose orders count as
-            the signals; those then end it in order, however often they come. None: there is no supervisor.
+            the signals; those then end it in order, however often they come. None: no supervisor.
         broker: the number of the broker to try first, of several.
 
     Raises:

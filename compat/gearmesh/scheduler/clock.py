@@ -24,13 +24,13 @@ class Now(NamedTuple):
 
 
 class Clock(Protocol):
-    """What a scheduler knows of time."""
+    """The clocks by which a scheduler finds what is due."""
 
     def now(self) -> Now:
         """This moment."""
 
     def wait(self, waker: Waker, seconds: float) -> None:
-        """Return after ``seconds``, or when somebody wakes."""
+        """Return after ``seconds``, or when ``waker`` is woken."""
 
 
 class SystemClock:
@@ -49,7 +49,7 @@ class SystemClock:
 
 
 class Waker:
-    """A pipe: who sleeps at one end is woken from the other, from any thread and from signal handlers."""
+    """Wakes a sleeping thread through a pipe, from any thread and from signal handlers."""
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()

@@ -1,4 +1,4 @@
-"""Threads for what may wait for a server."""
+"""Threads for calls that may wait for a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("gearmesh.scheduler")
 
 
 class Pool:
-    """Runs calls in at most ``size`` threads, started when there is something to do.
+    """Runs calls in at most ``size`` threads, started when calls wait.
 
     They do not keep a process alive.
     """

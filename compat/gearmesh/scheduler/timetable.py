@@ -1,4 +1,4 @@
-"""What is due when, from what two clocks show. No threads, no waiting: moments in, firings out."""
+"""Finds firings that are due, from the times of two clocks. No threads, no waiting: moments in, firings out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Line:
 
 
 class Timetable:
-    """When each entry is due next. Belongs to one thread.
+    """Knows when each entry is due next. Belongs to one thread.
 
     Calendars follow the wall clock, ``@every`` the steady one. When the wall clock is set
 
@@ -71,7 +71,7 @@ class Timetable:
     def look(
         self, now: Now, entries: Mapping[str, Periodic], fired: Mapping[str, int] = NOTHING
     ) -> tuple[list[Firing], list[Missed], float]:
-        """What is due now; what is too late; and the seconds until something is due, or it should be asked again.
+        """Return the firings that are due, the missed ones, and the seconds until this should be called again.
 
         Args:
             now: not before the last one's ``steady``.

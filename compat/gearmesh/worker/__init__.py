@@ -1,4 +1,30 @@
-"""What runs tasks: intake, executor, committer, and the supervisor above them."""
+"""Runs tasks: takes deliveries from the broker, runs them, and commits their outcomes.
+
+A worker is one process under a small supervisor (``gearmesh worker``), or an object in a program's own process
+(:class:`Worker`). A delivery passes through three kinds of threads in it:
+
+1. The **intake** (``intake.py``) fetches a delivery and decodes it to a ``Job`` (``job.py``), which the ``JobTable``
+   holds until the delivery is settled. The intake gives the job to the executor, unless it must wait or must not run:
+   ``duplicates.py`` keeps possible duplicates back, ``quarantine.py`` runs alone what may have killed a process,
+   ``unrunnable.py`` settles what can't be decoded or is not registered here.
+2. The **executor** (protocol in ``executor.py``; ``threads.py``, ``coroutines.py``) runs the job in one of its slots.
+   There the ``Runner`` (``runner.py``) calls the task and makes the ``Commit`` with its state, its result, and the
+   messages that follow. A redelivered task that had finished is resumed by its prior outcome (``prior_outcome.py``).
+   ``event_loop.py`` runs ``async def`` tasks for threads, ``limits.py`` interrupts late jobs, and ``task_log.py``
+   writes the lines about each task.
+3. The **committer** (``committer.py``) flushes the Commits of all jobs, many at a time. Once a delivery is settled the
+   job leaves the table, and the committer reports by ``events.py`` that the intake may fetch more.
+
+Above them, in the parent process: the **supervisor** (``supervisor.py``) keeps ``ManagedProcess`` objects running
+(``managed_process.py``: ``worker_process.py`` and ``scheduler_process.py``). Its **heartbeater** (``heartbeater.py``)
+sends heartbeats for the children and recovers what dead ones held. ``child.py`` is the code inside the child and obeys
+the orders that come through ``control.py``; ``forked.py`` keeps the worker out of processes that tasks fork.
+
+Begin with ``worker.py``, which puts the parts together, then read the three parts in the order above.
+
+Never: settle a delivery in another way than by a Commit through the committer; let an exception out of the runner; give
+a thread another thread's channel; log or lock for each task on the way from the intake to the committer.
+"""
 
 from gearmesh.worker.worker import Worker
 

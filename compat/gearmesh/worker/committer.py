@@ -31,7 +31,7 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds a state must have been true before it is written on its own.
 SHOW_STATE_AFTER_S = 0.05
-#: Seconds before another try for a chord trigger that somebody else holds.
+#: Seconds before another attempt to get a chord trigger that another worker holds.
 BUSY_RETRY_DELAY_S = 0.003
 #: The largest number of Commits in one flush.
 MAX_FLUSH_COMMITS = 512
@@ -54,7 +54,7 @@ class MakesFollowUps(Protocol):
 
 
 class Committer:
-    """One thread with a connection of its own.
+    """Flushes the Commits of all jobs, many at a time, in a thread with a connection of its own.
 
     Args:
         connect: makes a kombu connection (not connected yet).
@@ -102,16 +102,16 @@ class Committer:
             self._news.set()
 
     def retry_now(self) -> None:
-        """The server may be back: try again now what waits for it. Any thread."""
+        """Repeat at once what waits for a server, since it may be back. Any thread."""
         self._retry_now.set()
 
     def watch_jobs(self) -> None:
-        """There are jobs: have an eye on those that take long. Any thread."""
+        """Wake the thread if it sleeps, so that it shows which jobs take long. Any thread."""
         if self._asleep:
             self._news.set()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all that was handed over is committed; True if that happened within ``timeout`` seconds."""
+        """Wait until all Commits are flushed; True if that happened within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while self._items or self._busy or not self._idle.is_set():
             left = deadline - time.monotonic()
@@ -121,7 +121,7 @@ class Committer:
         return True
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what was not committed by then stays held on the server."""
+        """End the thread, and wait ``timeout`` seconds for that. Deliveries that were not settled stay unacked."""
         self._service.stop(timeout)
 
     def _wake(self) -> None:
@@ -202,7 +202,7 @@ class Committer:
         items[:0] = shown
 
     def _flush(self, items: list[Item]) -> None:
-        """Flush until it is known what became of every item."""
+        """Flush, and repeat it while a server is unreachable, until every item has an outcome."""
         backoff = Backoff()
         while True:
             try:
@@ -267,7 +267,7 @@ class Committer:
         self._events.flushed()
 
     def _give_up(self, item: Item, exc: Exception) -> None:
-        """A commit that can never succeed: FAILURE where only the result is at fault, else a dead letter."""
+        """End a Commit that can never succeed: FAILURE if only the result is at fault, else a dead letter."""
         commit, job = item
         if isinstance(exc, Unstorable) and job is not None and exc.uuid == failure_record(job.sig.UUID):
             # A failure without its record is better than none.
@@ -281,7 +281,7 @@ class Committer:
             self._dead_letter(item, exc)
 
     def _dead_letter(self, item: Item, exc: Exception) -> None:
-        """The message is kept as a dead letter, with the reason."""
+        """Dead-letter the message, with the reason."""
         commit, job = item
         settle = commit.settle
         what = job.sig.UUID if job is not None else "a delivery"

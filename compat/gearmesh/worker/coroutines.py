@@ -47,7 +47,7 @@ class AsyncExecutor:
         threads = min(slots, MAX_ASYNCIO_THREADS)
         self._threads = ThreadExecutor(threads, run, done, shown[slots : slots + threads])
         self._waiting: deque[Job] = deque()
-        #: places on the places that nobody uses
+        #: indexes of unused places on the scoreboard
         self._free = list(range(slots - 1, -1, -1))
         self._tasks: dict[Job, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
@@ -125,11 +125,11 @@ class AsyncExecutor:
         return self._threads.join(max(0.0, deadline - time.monotonic())) and ended
 
     def nudge(self) -> None:
-        """For the threads."""
+        """Wake threads, see :meth:`.ThreadExecutor.nudge`."""
         self._threads.nudge()
 
     def _call(self) -> None:
-        """Have the loop look at what waits; once is enough."""
+        """Have the loop begin waiting jobs, unless it is about to do so."""
         if not self._called and not self._closing:
             self._called = True
             self._loop.call_soon_threadsafe(self._begin)

@@ -1,4 +1,4 @@
-"""Possible second copies: messages that let the others of their UUID go first."""
+"""Possible duplicates: messages that wait until other deliveries of their UUID are settled."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gearmesh.worker.prior_outcome import MAX_DUPLICATE_ATTEMPTS
 
 __all__ = ["DuplicateHold"]
 
-#: Seconds for which a possible second copy lets others go first; doubles with each turn.
+#: Seconds for which a possible duplicate waits at first; doubles with each attempt.
 FIRST_HOLD_S: Final = 1.0
-#: Of those that wait here, how many do not count against what a worker holds.
+#: The largest number of waiting duplicates that do not count against the worker's prefetch.
 MAX_EXTRA_HELD_JOBS: Final = 100
 
 
@@ -28,12 +28,12 @@ class _Waiting(NamedTuple):
 
 
 class DuplicateHold:
-    """Where they wait, held by this worker and not begun. Belongs to the intake's thread.
+    """Keeps possible duplicates back, unacked and not begun. Belongs to the intake's thread.
 
-    Side by side with another of its UUID a task would run twice, and so would all that follows from both.
+    If two copies ran at the same time, the task and all tasks that follow from it would run twice.
 
     Args:
-        jobs: the worker's jobs by fetch counter, those that wait here among them.
+        jobs: the worker's jobs, those that wait here among them.
     """
 
     def __init__(self, jobs: JobTable) -> None:
@@ -45,20 +45,20 @@ class DuplicateHold:
 
     @property
     def ids(self) -> set[int]:
-        """The fetch counters of those that wait."""
+        """The fetch counters of the jobs that wait."""
         return {each.job.delivery.id for each in self._waiting}
 
     @property
     def beside(self) -> int:
-        """How many are held that are in nobody's way, since their time has not come."""
+        """The number of waiting jobs that are not due, so that the worker may hold as many others."""
         now = time.monotonic()
         return min(MAX_EXTRA_HELD_JOBS, sum(each.due > now for each in self._waiting))
 
     def due(self, job: Job) -> float:
-        """When a job that came just now may begin, by the monotonic clock; 0: it need not wait."""
+        """Return when a job that was just fetched may begin, by the monotonic clock; 0: at once."""
         delivery = job.delivery
         if delivery.duplicate_attempt and not delivery.isolate and not delivery.overdue:
-            # Two copies are not to look at the same moment: both would find that nobody is at it.
+            # Two copies must not read the state at the same moment: both would find that no worker runs the task.
             return (
                 job.received_at
                 + FIRST_HOLD_S * 2.0 ** (min(delivery.duplicate_attempt, MAX_DUPLICATE_ATTEMPTS) - 1)
@@ -69,20 +69,20 @@ class DuplicateHold:
         return 0.0
 
     def add(self, job: Job, body: bytes, due: float) -> None:
-        """Let this one wait, with its message."""
+        """Keep a job back until ``due``, with its message."""
         self._waiting.append(_Waiting(job, body, due))
 
     def pause(self, longest: float) -> float:
-        """Seconds until the next one's time comes; ``longest`` at the most."""
+        """Return the seconds until the next job is due, and not more than ``longest``."""
         now = time.monotonic()
         return min(
             (each.due - now for each in self._waiting if now < each.due < now + longest), default=longest
         )
 
     def begin(self, wanted: int) -> list[tuple[Job, bytes]]:
-        """Those whose time has come, and whose twin is settled: they find out what became of it.
+        """Withdraw the jobs that are due and whose other copies are settled.
 
-        Not before there is a slot, of ``wanted``: given back, a job would have to wait anew.
+        As many as there is room for among ``wanted``: a job that is given back would have to wait anew.
         """
         waiting, self._waiting = self._waiting, []
         ids = {each.job.delivery.id for each in waiting}
@@ -101,7 +101,7 @@ class DuplicateHold:
         return begun
 
     def take_back(self, orphaned: Container[int] | None = None) -> list[Job]:
-        """Withdraw those with these fetch counters; None: all."""
+        """Withdraw the jobs with these fetch counters; None: all jobs."""
         back = [each.job for each in self._waiting if orphaned is None or each.job.delivery.id in orphaned]
         self._waiting = (
             [] if orphaned is None else [x for x in self._waiting if x.job.delivery.id not in orphaned]

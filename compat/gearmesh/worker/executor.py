@@ -1,4 +1,4 @@
-"""What runs jobs: the seam between intake and committer. The committer does not know which kind it is."""
+"""The protocol of executors, which take jobs from the intake and hand Commits to the committer."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Executor(Protocol):
 
     @property
     def wanted(self) -> int:
-        """How many deliveries the worker should hold: one a slot, and what will have begun within 20 ms."""
+        """The prefetch: one delivery a slot, and as many as will have begun within 20 ms."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Run these when there is room."""
+        """Run these jobs as soon as slots are free."""
 
     def take_back(self, keep: int = 0) -> list[Job]:
         """Withdraw jobs not begun, but for the first ``keep``; in their order."""
@@ -58,7 +58,7 @@ class Executor(Protocol):
         """Wait for running jobs; True if all ended within ``timeout`` seconds."""
 
     def nudge(self) -> None:
-        """Correct guesses about how long tasks take. To be called now and then."""
+        """Correct estimates of how long tasks take. The committer calls this every 25 ms."""
 
 
 def withdraw(waiting: deque[Job], keep: int) -> list[Job]:

@@ -1,6 +1,6 @@
-"""The supervisor's connection to the broker: heartbeats for its children, and what they held when they died.
+"""The supervisor's connection to the broker: it sends heartbeats for the children and recovers what dead ones held.
 
-It watches over other workers, too: it is there before its children are, and while they are replaced.
+It also runs the reaper for other workers, since it is connected while its children start and are replaced.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class DeadChild:
 
 
 class Heartbeater:
-    """One thread with a connection of its own. What can't be done while the broker is away is done when it is back.
+    """Sends heartbeats and settles deaths, in a thread with a connection of its own.
+
+    What can't be done while the broker is unreachable is done when it is back.
 
     Args:
         on_change: called when a death is settled, and when the broker is lost.
@@ -103,13 +105,13 @@ class Heartbeater:
         self._service.start()
 
     def born(self, consumer: str) -> None:
-        """Send heartbeats for this one."""
+        """Send heartbeats for a consumer from now on."""
         self._living.add(consumer)
         self._newborn = True
         self._wake.set()
 
     def died(self, death: DeadChild) -> None:
-        """Send none any more, and put back what it held: the parent knows, no lease has to end."""
+        """Send no heartbeats for a dead child, and recover what it held at once: no lease has to end."""
         self._living.discard(death.consumer)
         self._deaths.append(death)
         self._wake.set()
@@ -209,7 +211,7 @@ class Heartbeater:
                 Flusher(self._channel, self._app.backend).flush([self._overdue(*held[number])])
         if isinstance(
             self._channel, RedeliversOnDisconnect
-        ):  # the broker has put it back already: who gets it settles it
+        ):  # RabbitMQ has requeued it already: the worker that gets it settles it
             self._channel.mark_overdue([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:

@@ -37,14 +37,14 @@ __all__ = ["Intake"]
 
 log = logging.getLogger("gearmesh.worker")
 
-#: Seconds between looks at whether jobs should be given back.
+#: Seconds between two checks whether jobs should be given back.
 GIVE_BACK_INTERVAL_S = 1.0
-#: Seconds between two questions whether it may take again.
+#: Seconds between two questions whether the intake may fetch again.
 MAY_TAKE_POLL_INTERVAL_S = 0.1
 
 
 class Intake:
-    """See the module.
+    """Fetches deliveries in a thread with a connection of its own.
 
     Args:
         connect: makes a kombu connection (not connected yet) whose channels consume under the worker's name.
@@ -120,11 +120,11 @@ class Intake:
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
 
     def retry_now(self) -> None:
-        """The broker may be back: try again now. Any thread."""
+        """Connect again at once, since the broker may be back. Any thread."""
         self._retry_now.set()
 
     def fetch_if_room(self) -> None:
-        """Deliveries were settled: wake the thread if that lets it take more. Any thread."""
+        """Wake the thread if it may fetch more, since deliveries were settled. Any thread."""
         hungry = self._executor.waiting * 4 <= self._wanted and len(self._jobs) < self._wanted
         if hungry or self._quarantine.busy or self._duplicates:
             self._wake_channel()
@@ -216,7 +216,7 @@ class Intake:
         connection.close()
 
     def _drop_lost(self) -> None:
-        """What was lost with its connection and has not begun is somebody else's to run."""
+        """Drop jobs that were lost with their connection and have not begun: the broker redelivers them."""
         losses = self._unacked.losses
         if losses == self._losses:
             return
@@ -235,7 +235,7 @@ class Intake:
         put_back([job for job in back + isolated + others if job.delivery.id in orphaned], self._committer)
 
     def _begin_duplicates(self) -> None:
-        """Who has let others go first may have its turn."""
+        """Begin the possible duplicates that have waited long enough."""
         if not self._duplicates:
             return
         if self._quarantine.busy:  # an isolated job begins when nothing else is held
@@ -264,7 +264,7 @@ class Intake:
         self._submit_fresh()
 
     def _submit_fresh(self) -> bool:
-        """Give what came to the executor; True if anything did."""
+        """Give the jobs that were fetched to the executor; True if there were any."""
         if not self._fresh:
             return False
         fresh, self._fresh = self._fresh, []
@@ -300,7 +300,7 @@ class Intake:
             self._route(job, message.body)
 
     def _route(self, job: Job, body: bytes) -> None:
-        """Put a job where it waits for its turn."""
+        """Put a job where it waits: for the executor, for its rate, in quarantine; or settle it at once."""
         delivery = job.delivery
         if delivery.overdue:
             limit = self._limits.hard(job.task) or 0
@@ -321,7 +321,7 @@ class Intake:
             self._quarantine.add(job)
 
     def _give_back(self) -> None:
-        """Jobs that wait while all slots are busy with longer tasks may begin sooner elsewhere."""
+        """Give back jobs that wait behind long tasks: other workers may begin them sooner."""
         now = time.monotonic()
         if now - self._checked_at < GIVE_BACK_INTERVAL_S:
             return

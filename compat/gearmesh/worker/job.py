@@ -40,7 +40,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
 class InterruptibleThread:
     """Belongs to the thread that made it; :meth:`interrupt` is for the others.
 
-    A call that is not interrupted pays for three attributes and no lock. Who interrupts says so (``_sent``) before
+    A call that is not interrupted pays for three attributes and no lock. The interrupting thread sets ``_sent`` before
     it looks at what runs, and the thread clears what runs before it looks at ``_sent``: one of them sees the other.
     """
 
@@ -81,7 +81,7 @@ class InterruptibleThread:
             return _raise_in(self._thread, error)
 
     def _retract(self) -> None:
-        """An exception sent too late must not hit what runs next."""
+        """Take back an exception that was sent too late, before it hits the next job."""
         with self._lock:
             if self._sent:
                 self._sent = False

@@ -1,4 +1,4 @@
-"""Time limits: which apply to a task, and the watch over those that only the task itself can obey."""
+"""Time limits: the limits that apply to each task, and the check of soft limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearmesh.worker.job_table import JobTable
 
 __all__ = ["Limits"]
 
-#: Seconds between two looks.
+#: Seconds between two checks of the running jobs.
 LIMIT_CHECK_INTERVAL_S = 0.02
 
 AnyTask = Task[..., Any, Any]
@@ -43,11 +43,11 @@ class Limits:
 
     @property
     def any_hard(self) -> bool:
-        """There is a task with a hard limit."""
+        """True if any task has a hard limit."""
         return any(self.hard(task) is not None for task in self._tasks.values())
 
     def need_processes(self) -> None:
-        """Raises ConfigError if there is a hard limit: a thread can't be killed."""
+        """Raise ConfigError if any task has a hard limit: a thread can't be killed."""
         if self._hard:
             raise ConfigError(
                 f"a hard limit of {self._hard:g} s needs 'gearmesh worker --pool processes': a thread cannot be killed"
@@ -60,7 +60,7 @@ class Limits:
                 )
 
     def interrupt_late(self, jobs: JobTable, executor: Executor) -> None:
-        """Interrupt what runs for longer than its soft limit. To be called every few ms."""
+        """Interrupt the jobs that run for longer than their soft limits. The committer calls this every 25 ms."""
         now = time.monotonic()
         if now < self._next:
             return

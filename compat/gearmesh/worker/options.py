@@ -1,4 +1,4 @@
-"""How a worker is to run: what the command line says, as one value."""
+"""The options of a worker, as the command line gives them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearmesh.transports.queue_order import QueueOrder, picker_of
 
 __all__ = ["MAX_ASYNCIO_THREADS", "POOLS", "Pool", "WorkerOptions"]
 
-#: Threads for ``def`` tasks in the pool "asyncio", at the most.
+#: Threads for ``def`` tasks in the pool "asyncio": the largest number.
 MAX_ASYNCIO_THREADS: Final = 8
 Pool = Literal["threads", "asyncio", "processes"]
 POOLS: Final = ("threads", "asyncio", "processes")
@@ -112,5 +112,5 @@ class WorkerOptions:
 
     @property
     def scoreboard_size(self) -> int:
-        """How many jobs one process may run at a time."""
+        """The number of places on the scoreboard: the jobs that one process may run at a time."""
         return self.concurrency + (MAX_ASYNCIO_THREADS if self.pool == "asyncio" else 0)

@@ -1,4 +1,4 @@
-"""What is known of a message that may have been run before, and what becomes of it therefore."""
+"""The final state that an earlier run of a redelivered message stored."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["MAX_DUPLICATE_ATTEMPTS", "PriorOutcome", "PriorOutcomes"]
 
 log = logging.getLogger("gearmesh.worker")
 
-#: How often a task's state is asked for, within 1.5 s, before its message goes back.
+#: Attempts to read a task's state, within 1.5 s, before its message goes back to its queue.
 MAX_STATE_READ_RETRIES: Final = 5
-#: Turns after which a possible second copy is run though somebody else seems to be at it: half a minute.
+#: Attempts after which a possible duplicate runs though another worker seems to run its task: half a minute.
 MAX_DUPLICATE_ATTEMPTS: Final = 5
 #: Nanoseconds by which the clocks of two machines may differ.
 MAX_CLOCK_SKEW_NS: Final = 60 * 10**9
@@ -46,15 +46,16 @@ class PriorOutcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class PriorOutcomes:
-    """Asks the result backend. Used in whatever thread runs the job."""
+    """Reads prior outcomes from the result backend, in the thread that runs the job."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     def find(self, job: Job) -> PriorOutcome | Commit | None:
-        """Its past if it has ended; what becomes of its message for now; None: it is to be run.
+        """Return the prior outcome of a task that has ended, or None: run the task.
 
-        While nobody can say, the message goes back and comes again.
+        Returns a Commit that gives the message back to its queue while the state can't be read, or while another
+        worker seems to run the task.
         """
         if not self._backend.keeps:
             return None
@@ -81,7 +82,7 @@ class PriorOutcomes:
         return PriorOutcome(state, frozenset(each.TaskUUID for each in after if not _older(each, state)))
 
     def _after(self, sig: Signature) -> list[TaskState]:
-        """What is stored of what follows from a task."""
+        """Read the states of the tasks that follow from a task."""
         uuids = [each.UUID for each in (*(sig.OnSuccess or ()), *(sig.OnError or ())) if each and each.UUID]
         try:
             stored = self._backend.read(uuids) if uuids else []
@@ -92,17 +93,17 @@ class PriorOutcomes:
 
 
 def _older(state: TaskState, parent: TaskState) -> bool:
-    """It was PENDING long before what it follows from was: last time, that is."""
+    """Say whether a follow-up's state is of an earlier run: it was PENDING long before its parent was."""
     if ZERO_TIME in (state.CreatedAt, parent.CreatedAt):  # this backend does not keep it
         return False
     return parse(state.CreatedAt) + MAX_CLOCK_SKEW_NS < parse(parent.CreatedAt)
 
 
 def _others_first(job: Job, state: TaskState | None) -> bool:
-    """It may be a second copy, and whoever has the first one is at it.
+    """Say whether a message may be a duplicate, and another worker seems to run the first copy.
 
     Queues are in order, so the first one was handed out before this one came, and has shown in its state since. What
-    is in that state may be of one who is dead, though, or of this very message: so there is an end to its patience.
+    is in that state may be of a dead worker, though, or of this very message: so the attempts are bounded.
     """
     delivery = job.delivery
     if (

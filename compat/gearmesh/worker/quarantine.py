@@ -1,7 +1,7 @@
-"""Suspects: messages that ran when a process died. Each is run alone, so that no neighbour is blamed.
+"""Isolated messages, which ran when a process died. Each runs alone, so that no neighbour is blamed.
 
-One that ran alone when a process died lets the other messages of its queue go first, before each further attempt: it
-holds up those that arrive meanwhile, and not those that were there before.
+A message that ran alone when a process died returns to the tail of its queue before each further attempt: it delays
+the messages that arrive meanwhile, and not those that were there before.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from gearmesh.worker.job_table import JobTable
 
 __all__ = ["MAX_CRASHES", "Quarantine"]
 
-#: So many deaths while it ran alone make a message a dead letter.
+#: A message is dead-lettered after so many deaths of processes in which it ran alone.
 MAX_CRASHES = 3
 
 
 class Quarantine:
-    """Runs isolated jobs one by one: nothing else begins while one waits, and nothing else is held once it runs.
+    """Runs isolated jobs one by one: no other job begins while one waits, and the worker holds no other once it runs.
 
-    Not held, too: where nobody saw what ran when a process died, a message that was held alone is known to have.
+    It holds no other because without a scoreboard a message that was held alone is still known to have run.
     Belongs to the intake's thread.
 
     Args:
@@ -48,7 +48,7 @@ class Quarantine:
 
     @property
     def busy(self) -> bool:
-        """True while an isolated job waits or runs: take nothing more."""
+        """True while an isolated job waits or runs; the intake then fetches nothing."""
         return bool(self._isolated) or (self._alone is not None and self._alone.delivery.id in self._jobs)
 
     def defers(self, job: Job) -> bool:
@@ -60,7 +60,7 @@ class Quarantine:
         return True
 
     def add(self, job: Job) -> None:
-        """Run this one alone."""
+        """Run this job alone."""
         self._isolated.append(job)
 
     def take_back(self) -> list[Job]:

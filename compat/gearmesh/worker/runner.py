@@ -1,4 +1,4 @@
-"""From a job to the Commit that says what became of it."""
+"""Runs a job, and makes the Commit with its outcome."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Runner:
         return args
 
     def _returned(self, job: Job, value: Any) -> Commit:
-        """The task ended with a value."""
+        """Make the Commit of a task that returned ``value``."""
         try:
             results = job.task.dump_results(value)
         except LocalProtocolError as exc:
@@ -175,7 +175,7 @@ class Runner:
         return self.succeeded(job, results)
 
     def _ended(self, job: Job, exc: BaseException) -> Commit:
-        """The task ended with an exception."""
+        """Make the Commit of a task that raised ``exc``."""
         sig, told = job.sig, job.interrupted
         if isinstance(exc, ArgumentUnreadable):
             return self._failed(job, error_text(exc), exc)
@@ -196,7 +196,7 @@ class Runner:
         return Commit(states=(state,), settle=Settle(job.delivery, "dead", reason), member=_member(job))
 
     def succeeded(self, job: Job, results: Sequence[TaskResult]) -> Commit:
-        """SUCCESS, the OnSuccess children, and a look at the chord."""
+        """Make the Commit of a task that has returned: SUCCESS, the OnSuccess children, and a check of the chord."""
         sig = job.sig
         state = TaskState(TaskUUID=sig.UUID, State=SUCCESS, Results=tuple(results))
         chord = None
@@ -214,7 +214,7 @@ class Runner:
         )
 
     def raised(self, job: Job, exc: BaseException) -> Commit:
-        """What follows from a task's exception: another try, or FAILURE and the OnError children."""
+        """Make the Commit for a task's exception: another attempt, or FAILURE and the OnError children."""
         sig = job.sig
         again = next_try(job.task.retry_policy, sig, exc, time.time_ns())
         if again is not None:
@@ -225,11 +225,11 @@ class Runner:
         return self._failed(job, error_text(exc), exc)
 
     def fail_unstorable(self, job: Job, exc: Unstorable) -> Commit:
-        """FAILURE for a task that succeeded with a result which the backend can never take."""
+        """Make the Commit of a task whose result the backend can never store: FAILURE."""
         return self._failed(job, f"the result can't be stored: {exc.reason}", exc)
 
     def fail_overdue(self, job: Job, limit: float) -> Commit:
-        """What follows from a hard limit of ``limit`` seconds, for which the job's process was killed."""
+        """Make the Commit of a job whose process was killed at its hard limit of ``limit`` seconds."""
         error = HardLimitExceeded(limit)
         try:
             return self.raised(job, error)
@@ -238,12 +238,12 @@ class Runner:
             return Commit(settle=Settle(job.delivery, "dead", str(error)))
 
     def dead_letter(self, job: Job, reason: str) -> Commit:
-        """A job that must not run again: FAILURE, the OnError children, and a dead letter."""
+        """Make the Commit of a job that must not run again: FAILURE, the OnError children, and a dead letter."""
         failed = self._failed(job, reason, TaskFailed(job.sig.UUID, reason, job.sig.Name), recorded=False)
         return msgspec.structs.replace(failed, settle=Settle(job.delivery, "dead", reason))
 
     def fail_unrunnable(self, sig: Signature, error: str) -> Commit:
-        """FAILURE and the OnError children of a task that no worker has run; its message is a dead letter already."""
+        """Make the Commit of a task that no worker has run and whose message is dead-lettered already: FAILURE."""
         if self._handlers.around:
             self._handlers.failed(sig, TaskFailed(sig.UUID, error, sig.Name))
         state = TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)
@@ -300,7 +300,7 @@ class Runner:
         return Commit(states=states, publishes=publishes, settle=Settle(job.delivery))
 
     def _met_before(self, job: Job) -> Commit | None:
-        """A lost consumer may have got as far as a final state: then only what follows from it is still owed."""
+        """Resume a redelivered task that a lost worker had finished: send only what follows from it; None: run it."""
         prior = self._prior_outcomes.find(job)
         if prior is None:
             job.shown = RECEIVED if job.shown else ""
@@ -321,7 +321,7 @@ class Runner:
         return msgspec.structs.replace(commit, states=prior.unwritten(commit.states), again=True, fresh=True)
 
     def fire_chord(self, job: Job, commit: Commit) -> Commit:
-        """The commit that fires the chord of a complete group.
+        """Make the Commit that fires the chord of a complete group.
 
         Go: the trigger is taken even if a member failed and nothing is sent.
         """
@@ -344,7 +344,7 @@ class Runner:
         return msgspec.structs.replace(commit, states=(), chord=None, trigger=trigger)
 
     def outgoing(self, sigs: Sequence[Signature]) -> tuple[tuple[TaskState, ...], tuple[Publish, ...]]:
-        """What sending these signatures writes and publishes."""
+        """Return the PENDING states and the publishes that send these signatures."""
         states, publishes = [], []
         for sig in sigs:
             ready = self._app.outgoing(

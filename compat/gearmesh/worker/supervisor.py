@@ -33,7 +33,7 @@ __all__ = ["Supervisor", "run"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
-#: Seconds between two looks at deadlines, where there are any.
+#: Seconds between two checks of hard limits, if any task has one.
 DEADLINE_CHECK_INTERVAL_S = 0.1
 
 
@@ -48,7 +48,7 @@ def run(spec: str, options: WorkerOptions) -> int:
 
 
 class Supervisor:
-    """See the module."""
+    """Starts the processes of one ``gearmesh worker``, and settles what dead ones held."""
 
     def __init__(self, app: App, spec: str, options: WorkerOptions) -> None:
         self._app = app
@@ -79,7 +79,7 @@ class Supervisor:
             )
 
     def run(self) -> int:
-        """Until a signal ends it; an exit code."""
+        """Supervise until a signal ends it, and return an exit code."""
         restore = handle_signals((signal.SIGINT, signal.SIGTERM), self._on_signal)
         try:
             if not self._reach():

@@ -15,7 +15,7 @@ __all__ = ["ThreadExecutor"]
 
 #: How much work may wait here, in seconds of running it.
 MAX_QUEUED_WORK_S = 0.02
-#: And how many jobs at the most.
+#: The largest number of jobs that may wait here.
 MAX_QUEUED_JOBS = 1024
 #: Tasks that end sooner (seconds) are run by one thread: more would only fight for the GIL with those that
 #: fetch and commit.
@@ -27,13 +27,13 @@ LATE_JOB_S = 0.01
 class ThreadExecutor:
     """Runs jobs in ``slots`` threads, first come first served.
 
-    Whoever takes a job wakes one more thread if more jobs wait, unless this task has always been quick; after a
+    The thread that takes a job wakes one more if more jobs wait, unless this task has always been quick; after a
     quick one all threads but one rest. :meth:`nudge` corrects what that guess gets wrong.
 
     Args:
         run: job to Commit; must not raise.
         done: called in the thread that ran the job.
-        places: where each slot shows the fetch counter of what it runs, 0 for nothing; None: nobody looks.
+        places: where each slot shows the fetch counter of what it runs, 0 for nothing; None: no supervisor reads it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ThreadExecutor:
 
     @property
     def wanted(self) -> int:
-        """How many deliveries the worker should hold: one a slot, and what will have begun within 20 ms."""
+        """See :attr:`gearmesh.worker.executor.Executor.wanted`."""
         if self._pace < QUICK_TASK_S:
             return max(MAX_QUEUED_JOBS, self.slots)
         return max(
@@ -103,7 +103,7 @@ class ThreadExecutor:
     def hold(self) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.hold`."""
         self._gate.clear()
-        if self._closing:  # nobody would resume
+        if self._closing:  # no call of resume() would follow
             self._gate.set()
 
     def resume(self) -> None:
@@ -151,7 +151,7 @@ class ThreadExecutor:
         self._work.release()
 
     def _rest(self, woken: bool) -> bool:
-        """Sleep until woken, unless there is work and nobody else is awake for it; True if it slept."""
+        """Sleep until woken, unless a job waits and no other thread is awake for it; True if it slept."""
         with self._lock:
             if woken:
                 self._coming -= 1

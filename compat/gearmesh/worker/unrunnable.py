@@ -159,7 +159,7 @@ class UnrunnableMessages:
 
 
 def _uuid_of(body: bytes) -> str:
-    """The UUID of a message that is JSON and no signature; ``""`` where there is none."""
+    """Return the UUID of a message that is JSON and no signature; ``""``: it has none."""
     try:
         document: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

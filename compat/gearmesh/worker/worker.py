@@ -256,7 +256,7 @@ class Worker:
         )
 
     def leave(self) -> None:
-        """Put back whatever is still held, at once; tasks that run on can't commit any more."""
+        """Return all unacked deliveries to their queues at once. Tasks that run on can't commit any more."""
         connection = self._connections()()
         try:
             count = connection.channel().recover(self.consumer, self.queues)
@@ -307,7 +307,7 @@ class Worker:
         threading.Thread(target=loop, name="gearmesh-heartbeat", daemon=True).start()
 
     def wear_out(self) -> None:
-        """Begin nothing more and set :attr:`worn_out`: whoever made this should finish it, and make another."""
+        """Begin nothing more and set :attr:`worn_out`; then its owner should :meth:`finish` it and make another."""
         if not self.worn_out.is_set():
             self._executor.stop()
             self.worn_out.set()
@@ -347,7 +347,7 @@ class Worker:
         )
 
     def _timed(self, job: Job) -> Commit:
-        """Run it before the eyes of a supervisor that may kill this process."""
+        """Run a job with its hard limit on the scoreboard, at which the supervisor kills this process."""
         assert self._scoreboard is not None
         self._scoreboard.limit(self._limits.hard(job.task) or 0)
         try:
@@ -376,7 +376,7 @@ class Worker:
             self.wear_out()
 
     def _on_revoked(self, uuids: set[str]) -> None:
-        """What runs is told to end; what does not run yet is dropped when its turn comes."""
+        """Interrupt running jobs that were revoked; the runner drops the others when their turn comes."""
         for job in self._jobs.running():
             if job.sig.UUID in uuids:
                 self._executor.interrupt(job, SoftLimitExceeded(message=REVOKED_ERROR))
