@@ -176,7 +176,7 @@ def _asking(commits: Sequence[tuple[int, Commit]]) -> set[int]:
     for i, commit in commits:
         if commit.chord is None:
             continue
-        if commit.settle is not None and commit.settle.delivery.redelivered:
+        if commit.settle is not None and (commit.settle.delivery.redelivered or commit.again):
             asking.add(i)
         elif commit.chord.group_uuid not in groups:
             groups.add(commit.chord.group_uuid)

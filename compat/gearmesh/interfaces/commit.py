@@ -35,6 +35,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         duplicate_attempt: 0 normally. Positive if the publisher does not know whether an earlier copy reached the
             broker (``redelivered`` is positive then, too): it counts how often consumers have received this possible
             duplicate. Settled ``tail``, the message returns with the next number.
+        republished: the broker itself moved the message here when its delay was over. A RabbitMQ that was killed then
+            may have it twice.
     """
 
     queue: str
@@ -44,6 +46,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     crash_count: float | None = None
     overdue: bool = False
     duplicate_attempt: int = 0
+    republished: bool = False
 
     @property
     def isolate(self) -> bool:

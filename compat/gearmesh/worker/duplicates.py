@@ -64,7 +64,9 @@ class DuplicateHold:
                 + FIRST_HOLD_S * 2.0 ** (min(delivery.duplicate_attempt, MAX_DUPLICATE_ATTEMPTS) - 1)
                 + random.uniform(0, FIRST_HOLD_S)
             )
-        if delivery.redelivered and any(other.sig.UUID == job.sig.UUID for other in self._jobs.snapshot()):
+        if (delivery.redelivered or delivery.republished) and any(
+            other.sig.UUID == job.sig.UUID for other in self._jobs.snapshot()
+        ):
             return job.received_at
         return 0.0
 

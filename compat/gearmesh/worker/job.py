@@ -23,6 +23,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     that runs it, where a thread does. ``interrupted`` is the error with which it was told to end.
     ``logged``: its lines are logged, see :class:`~.task_log.TaskLog`.
     ``fresh``: see :class:`~gearmesh.interfaces.commit.Commit`.
+    ``ended_before``: another delivery of this message, or its other copy, has stored a final state.
     """
 
     sig: Signature
@@ -35,6 +36,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     interrupted: Exception | None = None
     fresh: bool = False
     logged: bool = False
+    ended_before: bool = False
 
 
 class InterruptibleThread:

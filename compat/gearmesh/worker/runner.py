@@ -67,7 +67,7 @@ class Runner:
     def run(self, job: Job) -> Commit:
         """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
         try:
-            if job.delivery.redelivered:
+            if job.delivery.redelivered or job.delivery.republished:
                 commit = self._met_before(job)
                 if commit is not None:
                     return commit
@@ -83,7 +83,7 @@ class Runner:
         """:meth:`run` for a coroutine function, in an asyncio task of its own."""
         try:
             try:
-                if job.delivery.redelivered:
+                if job.delivery.redelivered or job.delivery.republished:
                     commit = await asyncio.to_thread(self._met_before, job)
                     if commit is not None:
                         return commit
@@ -300,13 +300,17 @@ class Runner:
         return Commit(states=states, publishes=publishes, settle=Settle(job.delivery))
 
     def _met_before(self, job: Job) -> Commit | None:
-        """Resume a redelivered task that a lost worker had finished: send only what follows from it; None: run it."""
+        """Resume a task that another delivery, or the other copy, of its message has finished; None: run it.
+
+        Then only what follows from it is sent.
+        """
         prior = self._prior_outcomes.find(job)
         if prior is None:
             job.shown = RECEIVED if job.shown else ""
         if not isinstance(prior, PriorOutcome):
             return prior
         state = prior.state
+        job.ended_before = True
         log.info(
             "it had ended before its worker was lost: only the follow-up tasks are sent", extra=about(job.sig)
         )
@@ -366,4 +370,4 @@ def _member(job: Job) -> Member | None:
     sig = job.sig
     if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: nor does it count a group of none
         return None
-    return Member(sig.GroupUUID, sig.UUID, job.delivery.redelivered > 0)
+    return Member(sig.GroupUUID, sig.UUID, job.delivery.redelivered > 0 or job.ended_before)

@@ -33,7 +33,14 @@ def make_job(app: App) -> Callable[..., Job]:
     """A job for a task of ``app``: its name, the wire's arguments, and other fields of the Signature."""
     numbers = count(1)
 
-    def make(name: str, *args: Any, redelivered: int = 0, duplicate_attempt: int = 0, **fields: Any) -> Job:
+    def make(
+        name: str,
+        *args: Any,
+        redelivered: int = 0,
+        duplicate_attempt: int = 0,
+        republished: bool = False,
+        **fields: Any,
+    ) -> Job:
         number = next(numbers)
         sig = Signature(UUID=f"task_{number}", Name=name, RoutingKey="machinery_tasks", Headers={}, Args=args)
         delivery = Delivery(
@@ -42,6 +49,7 @@ def make_job(app: App) -> Callable[..., Job]:
             id=number,
             redelivered=redelivered,
             duplicate_attempt=duplicate_attempt,
+            republished=republished,
         )
         return Job(sig.evolve(**fields), app.tasks[name], delivery, 0.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -52,11 +53,14 @@ def test_a_plain_message_need_not_wait(duplicates: DuplicateHold, held: MakeJob,
     assert duplicates.due(make_job("work", UUID="b", redelivered=1)) == 0, "nobody else of its UUID is here"
 
 
-def test_a_redelivered_one_waits_for_its_twin_only(
-    duplicates: DuplicateHold, held: MakeJob, make_job: MakeJob
+@pytest.mark.parametrize(
+    "how", [{"redelivered": 1}, {"republished": True}], ids=["redelivered", "republished"]
+)
+def test_one_that_may_be_there_twice_waits_for_its_twin_only(
+    duplicates: DuplicateHold, held: MakeJob, make_job: MakeJob, how: dict[str, Any]
 ) -> None:
     held("a")
-    job = make_job("work", UUID="a", redelivered=1)
+    job = make_job("work", UUID="a", **how)
     job.received_at = 7.0
     assert duplicates.due(job) == 7.0
 

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.worker.support import without_record
 
 from gearmesh import App, RetryLater, current
-from gearmesh.interfaces.commit import ChordCheck, Commit, Settle
+from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Settle
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Arg, Signature
@@ -339,6 +339,21 @@ def test_a_redelivered_task_that_had_not_ended_is_run(
     if state:
         app.backend.write([TaskState(TaskUUID=job.sig.UUID, State=state)])
     assert only(runner.run(job), job).State == SUCCESS
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_delayed_task_that_rabbitmq_had_twice_is_run_once(
+    ended: bool, app: App, runner: Runner, make_job: MakeJob
+) -> None:
+    """Only the second copy is looked for among the group's members: that costs a look at all of them."""
+    ran: list[int] = []
+    app.task(lambda: ran.append(1), name="once")
+    job = make_job("once", republished=True, GroupUUID="g", GroupTaskCount=2)
+    app.backend.write([TaskState(TaskUUID=job.sig.UUID, State=SUCCESS if ended else PENDING)])
+    commit = runner.run(job)
+    assert (not ran) is ended
+    assert commit.member == Member("g", job.sig.UUID, ended)
+    assert commit.again is ended, "what follows may have been sent before"
 
 
 @pytest.mark.parametrize("ended", [SUCCESS, FAILURE])

@@ -12,7 +12,7 @@ from kombu.transport import pyamqp
 
 from gearmesh.config import AMQPConfig
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.amqp.commit_engine import LOST_HEADER, CommitEngine, dead_lettered
+from gearmesh.transports.amqp.commit_engine import LOST_HEADER, CommitEngine
 from gearmesh.transports.amqp.delivery_tags import AckTracker
 from gearmesh.transports.amqp.dispatch import Dispatcher
 from gearmesh.transports.amqp.frames import Delivered, read_properties
@@ -302,9 +302,9 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
             queue=queue,
             consumer=self.consumer,
             id=self.ledger.new_id(body),
-            # A RabbitMQ that was killed as a delay ended may have the message twice: its state is worth a look.
-            redelivered=_lost_before(delivered, properties) + (attempt > 0 or dead_lettered(properties)),
+            redelivered=_lost_before(delivered, properties) + (attempt > 0),
             duplicate_attempt=attempt,
+            republished="x-death" in (properties.get("application_headers") or ()),
         )
         held = Unacked(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
         self.ledger.add(held)

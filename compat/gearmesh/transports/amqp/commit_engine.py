@@ -32,7 +32,6 @@ __all__ = [
     "LOST_HEADER",
     "PARKED_HEADER",
     "CommitEngine",
-    "dead_lettered",
     "first_met",
 ]
 
@@ -96,7 +95,7 @@ class CommitEngine:
                         outcomes[i] = "lost"
                         continue
                 publishings = [self._publishing(publish, now, targets) for publish in commit.publishes]
-                lost_before = held is not None and _run_beside(held)
+                lost_before = held is not None and _run_beside(held.delivery)
                 if again or commit.again or lost_before:
                     publishings = [repeated(item) for item in publishings]
                 batch += publishings
@@ -314,15 +313,9 @@ def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _run_beside(held: Unacked) -> bool:
+def _run_beside(delivery: Delivery) -> bool:
     """Say whether another worker may have run the task, too: the one that lost this message, or had its first copy."""
-    attempt = held.delivery.duplicate_attempt
-    return held.delivery.redelivered > (attempt > 0 or dead_lettered(held.properties)) or attempt > 1
-
-
-def dead_lettered(properties: Mapping[str, Any]) -> bool:
-    """Say whether a message came through a queue in which it was delayed or parked."""
-    return "x-death" in (properties.get("application_headers") or ())
+    return delivery.redelivered > (delivery.duplicate_attempt > 0) or delivery.duplicate_attempt > 1
 
 
 def _headers(body: bytes) -> dict[str, Any] | None:
