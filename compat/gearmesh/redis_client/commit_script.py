@@ -81,7 +81,12 @@ def pack_state(state: TaskState) -> Packed:
     parts; its results were made by :mod:`gearmesh.wire.types` and are not checked again.
     """
     word = state.State
-    if word != PENDING and not state.Error and _PLAIN(state.TaskUUID) and not state.TaskName:
+    if (
+        word != PENDING
+        and not (state.Error or state.TaskName or state.TTL)
+        and state.CreatedAt == ZERO_TIME
+        and _PLAIN(state.TaskUUID)
+    ):
         head = b'{"TaskUUID":"%b","TaskName":' % state.TaskUUID.encode()
         middle = b',"State":"%b","Results":%b,"Error":"","CreatedAt":' % (
             word.encode(),
@@ -136,6 +141,7 @@ def _weight(entry: Packed) -> int:
     for publish in entry[4]:
         size += len(publish[1])
     if len(entry) > 6 and entry[6] is not None:
+        size += sum(len(state[1]) + len(state[-1]) for state in entry[6][3])
         size += sum(len(publish[1]) for publish in entry[6][4])
     if len(entry) > 8:
         size += sum(len(publish[1]) for publish in entry[8])

@@ -168,6 +168,12 @@ def test_only_pending_brings_its_own_name() -> None:
         pack_state(TaskState(TaskUUID="t", TaskName="add", State=SUCCESS))
 
 
+@pytest.mark.parametrize("own", [{"CreatedAt": "2024-05-06T07:08:09Z"}, {"TTL": 5}])
+def test_only_pending_brings_its_own_time_and_lifetime(own: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError, match="task t: only PENDING"):
+        pack_state(TaskState(TaskUUID="t", State=STARTED, **own))
+
+
 def test_states_and_triggers_travel_only_to_the_server_that_keeps_them() -> None:
     state = TaskState(TaskUUID="t", State=SUCCESS, Results=())
     callback = TaskState(TaskUUID="callback", State=PENDING)
@@ -218,6 +224,17 @@ def test_the_messages_of_a_trigger_count_too() -> None:
     large = (Publish("q", b" " * 700_000),)
     commits = [Commit(trigger=Trigger(f"group{n}", "t", (), large)) for n in range(2)]
     client: Any = Recorder()
+    script().commit(client, commits, atomic=True)
+    assert [len(call.entries) for call in client.calls] == [1, 1]
+
+
+def test_the_states_of_a_trigger_count_too() -> None:
+    client: Any = Recorder()
+    results = (wire.TaskResult(Type="string", Value="x" * (BYTES // 2)),)
+    states = (TaskState(TaskUUID="t", State=SUCCESS, Results=results),)
+    commits = [
+        Commit(settle=Settle(delivery(id)), trigger=Trigger("g", "by", states=states)) for id in range(2)
+    ]
     script().commit(client, commits, atomic=True)
     assert [len(call.entries) for call in client.calls] == [1, 1]
 
