@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import redis
 from redis import exceptions
@@ -17,9 +17,6 @@ from redis import exceptions
 from gearmesh.errors import ConfigError
 from gearmesh.process_local import OWN_SOCKETS
 from gearmesh.urls.addresses import shown_address
-
-if TYPE_CHECKING:
-    from gearmesh.redis_client.sentinels import Sentinels
 
 __all__ = [
     "CONNECTION_ERRORS",
@@ -89,6 +86,13 @@ class _Conditions:
             raise
 
 
+class FindsMaster(Protocol):
+    """Sentinels, as a connection uses them."""
+
+    def master(self) -> tuple[str, int]:
+        """Return the master's host and port, or raise a connection error."""
+
+
 class _ViaSentinels:
     """Asks the sentinels where the master is, each time it connects, and once a second while it is used.
 
@@ -100,7 +104,7 @@ class _ViaSentinels:
     port: int
     _sock: Any
 
-    def __init__(self, *args: Any, sentinels: Sentinels, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sentinels: FindsMaster, **kwargs: Any) -> None:
         self._sentinels = sentinels
         #: when the sentinels last said that this is the master
         self._confirmed = 0.0
