@@ -16,8 +16,8 @@ __all__ = ["MAX_RETRY_DELAY_S", "Backoff", "OutageLog", "reason_of"]
 #: Seconds of an outage until it is logged again; the interval doubles each time.
 REMINDER_S: Final = 60.0
 
-#: The longest pause, in seconds, between two tries to reach a server: tasks that wait for the server are run soon after
-#: it is back.
+#: The longest wait, in seconds, between two attempts to reach a server: tasks that wait for the server run soon
+#: after it is back.
 MAX_RETRY_DELAY_S = 1.0
 
 
@@ -25,24 +25,24 @@ class Backoff:
     """Gives the seconds to wait before each attempt: ``first``, doubled each time up to ``most``."""
 
     def __init__(self, first: float = 0.05, most: float = MAX_RETRY_DELAY_S) -> None:
-        self._pause = self._first = first
+        self._wait = self._first = first
         self._most = most
-        #: how many pauses there were since the last success
+        #: The number of waits since the last success.
         self.count = 0
 
     def next(self) -> float:
         """Return the next wait."""
-        pause = self._pause
-        self._pause = min(self._most, pause * 2)
+        wait = self._wait
+        self._wait = min(self._most, wait * 2)
         self.count += 1
-        return pause
+        return wait
 
     def reset(self) -> None:
         """Begin with the first wait again, after a success."""
-        self._pause, self.count = self._first, 0
+        self._wait, self.count = self._first, 0
 
     def log(self, log: logging.Logger, what: str, exc: BaseException) -> None:
-        """Log a WARNING at the first, second, third, fifth, ninth … failed try."""
+        """Log a WARNING at the first, second, third, fifth, ninth … failed attempt."""
         if self.count & (self.count - 1) == 0:
             log.warning("%s: %s (try %d)", what, reason_of(exc), self.count + 1)
 
@@ -112,5 +112,5 @@ class OutageLog:
 
 
 def reason_of(exc: BaseException | str) -> str:
-    """An error's text for a log line, without passwords; the name of its class where it has no text."""
+    """Return an error's text for a log line, without passwords; the name of its class if it has no text."""
     return redact_text(" ".join(str(exc).split())) or type(exc).__name__

@@ -43,7 +43,7 @@ _COLOURS: Final = {
     logging.CRITICAL: "\033[1;31m",
 }
 _RESET: Final = "\033[0m"
-#: Libraries that say much: shown from WARNING on.
+#: Libraries that log much: they log from WARNING on.
 _NOISY_LOGGERS: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
 
 

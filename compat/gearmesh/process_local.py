@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ProcessLocal(Generic[T]):
-    """One ``make()`` a process.
+    """Holds one value a process, made by ``make()``.
 
     A lock that another thread held at the fork stays locked in the child, and an inherited socket
     belongs to the parent: so nothing inherited is used. Inherited objects are neither closed nor
@@ -26,7 +26,7 @@ class ProcessLocal(Generic[T]):
         self._by_pid: dict[int, T] = {}
 
     def get(self) -> T:
-        """This process's own value, made at the first call. Safe in threads without a lock."""
+        """Return this process's own value, made at the first call. Safe in threads without a lock."""
         pid = os.getpid()
         mine = self._by_pid.get(pid)
         if mine is None:  # setdefault is atomic: all threads get the same one
@@ -34,7 +34,7 @@ class ProcessLocal(Generic[T]):
         return mine
 
     def peek(self) -> T | None:
-        """This process's value if it was made already."""
+        """Return this process's value; None: it was not made yet."""
         return self._by_pid.get(os.getpid())
 
     def pop(self) -> T | None:
@@ -43,7 +43,7 @@ class ProcessLocal(Generic[T]):
 
 
 class OwnSockets:
-    """Sockets of this process that a process forked from it does not keep open.
+    """Keeps the sockets of this process out of processes that are forked from it.
 
     A server sees that a connection has ended when the last copy of its socket is closed. A process that a task forks,
     and that outlives the worker, would keep the worker's connections open: RabbitMQ would not redeliver what the dead
@@ -58,7 +58,7 @@ class OwnSockets:
         self._registered = False
 
     def add(self, sock: socket.socket | None) -> None:
-        """Release this one in processes that are forked from now on; None is ignored."""
+        """Release ``sock`` in processes that are forked from now on; None is ignored."""
         if sock is None:
             return
         if not self._registered:

@@ -26,7 +26,7 @@ DEAD_SCOREBOARD_TTL_S = 86400.0
 
 
 class Scoreboard:
-    """Memory shared by two processes: the fetch counters of the jobs that run, a deadline, and evidence.
+    """Memory shared by two processes, with the fetch counters of running jobs, a deadline, and evidence.
 
     A child writes a number as it begins a job and another as it ends: no call, nothing to read for the supervisor
     until it wants to know. What lies here survives the child's death, whatever it died of.
@@ -50,7 +50,7 @@ class Scoreboard:
 
     @classmethod
     def post(cls, consumer: str, slots: int) -> Scoreboard:
-        """A scoreboard where others of this machine and user find it by the name of its consumer.
+        """Make a scoreboard that others of this machine and user find by the name of its consumer.
 
         Its file is locked as long as this process or one that inherits the descriptor has it open. Without a
         safe folder it has no name: then others find out by the consumer's silence.
@@ -95,7 +95,7 @@ class Scoreboard:
 
     @property
     def running(self) -> list[int]:
-        """Fetch counters of what runs."""
+        """Fetch counters of the jobs that run."""
         return [number for number in self.places if number]
 
     @property
@@ -114,7 +114,7 @@ class Scoreboard:
 
     @property
     def greedy(self) -> bool:
-        """The process used more memory than it may."""
+        """True if the process used more memory than it may."""
         return bool(self._numbers[2])
 
     @greedy.setter
@@ -128,7 +128,7 @@ class Scoreboard:
         return (time.time_ns() - self._numbers[3]) / 1e9
 
     def limit(self, seconds: float) -> None:
-        """Set the deadline, that many seconds from now; 0: none."""
+        """Set the deadline to ``seconds`` from now; 0: none."""
         self._numbers[0] = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
 
 
@@ -173,7 +173,7 @@ def sweep() -> None:
 
 
 def _left(path: Path) -> Scoreboard | None:
-    """The scoreboard at ``path`` if it is a dead process's."""
+    """Open the scoreboard at ``path``; None: its process lives, or it is none."""
     try:
         file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -195,7 +195,7 @@ def _nameless() -> int:
 
 
 def _name(consumer: bytes) -> str:
-    """A name within the folder whatever the consumer's is, which may come from the server.
+    """Return a safe file name for a consumer, whose name may come from the server.
 
     Folders may be shared by machines, and then locks need not be: so it is a name for this machine.
     """

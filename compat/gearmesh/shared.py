@@ -16,8 +16,8 @@ class SharedByName(Generic[T]):
     """Finds an object by name as long as any user of it lives.
 
     Only weak references are kept: when the last user lets go, the object and its name are gone, and
-    the next :meth:`get` of that name makes a new one. So nothing outlives the connections, or the
-    tests, that share it.
+    the next :meth:`get` of that name makes a new one. So no object outlives the connections, or
+    the tests, that share it.
 
     Args:
         make: called with the name, makes the object.

@@ -27,14 +27,14 @@ class Clock(Protocol):
     """The clocks by which a scheduler finds what is due."""
 
     def now(self) -> Now:
-        """This moment."""
+        """Return this moment on both clocks."""
 
     def wait(self, waker: Waker, seconds: float) -> None:
         """Return after ``seconds``, or when ``waker`` is woken."""
 
 
 class SystemClock:
-    """The machine's."""
+    """Reads the machine's clocks."""
 
     def now(self) -> Now:
         while True:
@@ -62,7 +62,7 @@ class Waker:
             os.write(self._in, b"!")
 
     def wait(self, seconds: float) -> None:
-        """Sleep for ``seconds`` at most."""
+        """Sleep for ``seconds``, or until :meth:`wake`."""
         ready, _, _ = select.select([self._out], [], [], max(0.0, seconds))
         if ready:
             with suppress(BlockingIOError):
@@ -70,7 +70,7 @@ class Waker:
                     pass
 
     def close(self) -> None:
-        """Give the pipe back. Twice is fine."""
+        """Close the pipe. Closing twice is fine."""
         ends = (self._out, self._in)
         self._out = self._in = -1
         for end in ends:

@@ -27,7 +27,7 @@ class Pool:
         self._closed = False
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have it called soon. What it raises is logged."""
+        """Call it in a thread soon. An exception that it raises is logged."""
         with self._changed:
             self._calls.append(call)
             if self._idle < len(self._calls) and self._threads < self._size:
@@ -36,14 +36,14 @@ class Pool:
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until nothing is to be done and nothing runs; False if that took longer than ``timeout`` seconds."""
+        """Wait until no call waits or runs; False if that took longer than ``timeout`` seconds."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._calls and self._idle == self._threads, max(0.0, timeout)
             )
 
     def close(self) -> None:
-        """Drop what has not begun, and let the threads end."""
+        """Drop the calls that have not begun, and let the threads end."""
         with self._changed:
             self._closed = True
             self._calls.clear()

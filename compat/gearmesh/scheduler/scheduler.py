@@ -93,7 +93,7 @@ class Scheduler:
         return self
 
     def run(self, grace: float = 10.0) -> bool:
-        """Run in this thread until :meth:`end` is called; what :meth:`stop` returns.
+        """Run in this thread until :meth:`end` is called, and return the result of :meth:`stop`.
 
         Raises GearmeshError if it has been started before.
         """
@@ -107,7 +107,7 @@ class Scheduler:
         self._waker.wake()
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """End: nothing more becomes due, and what is being sent has ``timeout`` seconds.
+        """Stop: no entry becomes due any more, and firings that are being sent have ``timeout`` seconds.
 
         Returns False if some of it could not be sent, which is logged. Before :meth:`start`, or twice, is fine.
         """
@@ -122,7 +122,7 @@ class Scheduler:
         return done
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all that was due is sent or given up; False if that took longer than ``timeout`` seconds."""
+        """Wait until all due firings are sent or given up; False if that took longer than ``timeout`` seconds."""
         return self._pool.drain(timeout)
 
     def __enter__(self) -> Self:
@@ -159,7 +159,7 @@ class Scheduler:
             self._over.set()
 
     def _entries(self) -> tuple[dict[str, Periodic], dict[str, int]]:
-        """The entries that are known by now, and up to when those with ``catch_up`` have been fired."""
+        """Return the known entries, and up to when those with ``catch_up`` have been fired."""
         entries = dict(self.app.periodics.entries)
         fired: dict[str, int] = {}
         with self._mutex:
@@ -228,7 +228,7 @@ class Scheduler:
             return
 
     def _work_off(self, name: str) -> None:
-        """Fire what is due of one entry, one after the other."""
+        """Send the due firings of one entry, one after the other."""
         while True:
             with self._mutex:
                 pending = self._pending[name]
@@ -259,7 +259,7 @@ class Scheduler:
                 return
 
     def _take(self, firing: Firing, holder: str) -> bool:
-        """True if this scheduler is the one to fire it."""
+        """Claim a firing; True if this scheduler is the one to send it."""
         entry, due = firing.entry, firing.due_ns
         wait_again = self._waiter(firing.until_ns, self._lock_outage)
         trouble: BaseException | None = None
@@ -288,7 +288,7 @@ class Scheduler:
                 wait_again(exc)
 
     def _waiter(self, until_ns: int | None, outage: OutageLog) -> Callable[[BaseException], bool]:
-        """A function that waits between two tries; it returns False when it is too late or the scheduler leaves."""
+        """Return a function that waits between attempts; it returns False once it is too late or the scheduler ends."""
         backoff = Backoff(0.1)
 
         def wait(exc: BaseException) -> bool:

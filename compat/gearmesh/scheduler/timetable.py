@@ -31,7 +31,7 @@ CLOCK_CHECK_INTERVAL_NS: Final = 60 * SECOND_NS
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """Something to fire. ``due_ns``: when it was due; ``until_ns``: until when it is worth it (unix ns)."""
+    """A moment at which an entry was due (``due_ns``), and until when it may be sent (``until_ns``); unix ns."""
 
     entry: Periodic
     due_ns: int
@@ -40,7 +40,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Something that will not be fired: how many times (at least), and the last of them (unix ns)."""
+    """Moments that will not be fired: how many (at least), and the last of them (unix ns)."""
 
     entry: Periodic
     count: int
@@ -125,7 +125,7 @@ class Timetable:
             missed.append(Missed(entry, len(late), late[-1]))
 
     def _due(self, line: _Line, wall: int, jumped: int) -> list[int]:
-        """The moments that are due, in order; of very many the last ones, with all that may be fired."""
+        """Return the due moments in order; of very many only the last ones, with all that may be fired."""
         first, schedule, catch_up = line.next_ns, line.entry.schedule, line.entry.catch_up
         assert first is not None
         if isinstance(schedule, Every):

@@ -21,7 +21,7 @@ MAX_TASKS_SHOWN: Final = 30
 
 
 def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
-    """Log what a worker that starts is going to do, at INFO, and what is probably a mistake, at WARNING."""
+    """Log the servers, queues and tasks of a starting worker at INFO, and probable mistakes at WARNING."""
     log.info(
         "gearmesh %s: broker %s, results %s",
         version("gearmesh"),
@@ -57,7 +57,7 @@ def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
 
 
 def oddities(app: App, queues: Sequence[str] = ()) -> list[str]:
-    """Sentences about settings that can hardly be meant."""
+    """Return sentences about settings that are probably mistakes."""
     found = []
     if not app.tasks:
         found.append(

@@ -1,4 +1,4 @@
-"""The pipe by which a supervisor tells a child process to stop, and by whose end the child sees that it is alone."""
+"""The pipe by which a supervisor stops a child process. Its end tells the child that the supervisor died."""
 
 from __future__ import annotations
 

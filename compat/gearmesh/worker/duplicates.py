@@ -20,7 +20,7 @@ MAX_EXTRA_HELD_JOBS: Final = 100
 
 
 class _Waiting(NamedTuple):
-    """A job that waits until ``due`` (by the monotonic clock), and while another one of its UUID is here."""
+    """A job that waits until ``due`` (by the monotonic clock), and while the worker holds another one of its UUID."""
 
     job: Job
     body: bytes
@@ -49,7 +49,7 @@ class DuplicateHold:
         return {each.job.delivery.id for each in self._waiting}
 
     @property
-    def beside(self) -> int:
+    def extra(self) -> int:
         """The number of waiting jobs that are not due, so that the worker may hold as many others."""
         now = time.monotonic()
         return min(MAX_EXTRA_HELD_JOBS, sum(each.due > now for each in self._waiting))

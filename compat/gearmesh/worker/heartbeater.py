@@ -40,7 +40,7 @@ MAX_SETTLE_ATTEMPTS = 3
 
 @dataclass(eq=False)
 class DeadChild:
-    """A child that is gone.
+    """A worker process that has ended, and what is to be done with the deliveries it held.
 
     Attributes:
         consumer: the name it consumed under.
@@ -92,7 +92,7 @@ class Heartbeater:
         self._service = Service("gearmesh-heartbeat", self._loop, self._wake.set)
 
     def connect(self) -> None:
-        """Raises GearmeshError if the broker can't be reached now. To be called before :meth:`start`."""
+        """Connect to the broker; raise GearmeshError if that fails. To be called before :meth:`start`."""
         self._connection = connect(self._app.config, choice=self._app.broker_choice)
         try:
             self._channel = self._connection.channel()
@@ -201,7 +201,7 @@ class Heartbeater:
             log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
 
     def _fail(self, death: DeadChild) -> None:
-        """Settle what a child was killed for, unless it was quicker. A repetition finds it gone."""
+        """Settle the jobs for which a child was killed, unless the child did. A repetition finds nothing to do."""
         held = {
             delivery.id: (delivery, body)
             for delivery, body in self._channel.held(death.consumer, self._queues)
@@ -224,7 +224,7 @@ class Heartbeater:
         return (GearmeshError, *self._unreachable())
 
     def _unreachable(self) -> tuple[type[BaseException], ...]:
-        """The exceptions that calls raise while the broker or the backend is unreachable."""
+        """Return the exceptions that calls raise while the broker or the backend is unreachable."""
         errors: tuple[type[BaseException], ...] = self._app.backend.connection_errors
         return errors if self._connection is None else (*errors, *self._connection.connection_errors)
 

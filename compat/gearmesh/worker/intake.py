@@ -1,4 +1,4 @@
-"""Takes deliveries from the broker, decodes them, and hands them on: one thread, one connection."""
+"""Fetches deliveries from the broker, decodes them, and gives jobs to the executor: one thread, one connection."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ class Intake:
         self._service.start()
 
     def stop(self, timeout: float) -> bool:
-        """Take nothing any more; True if the thread ended within ``timeout`` seconds."""
+        """Fetch nothing any more; True if the thread ended within ``timeout`` seconds."""
         return self._service.stop(timeout)
 
     def take_back(self) -> list[Job]:
-        """Withdraw what was taken and is not the executor's yet. To be called once the thread has ended."""
+        """Withdraw the jobs that the executor has not got. To be called once the thread has ended."""
         fresh = [job for job, _ in self._rated] + self._duplicates.take_back() + self._fresh
         self._rated, self._fresh = [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
@@ -208,7 +208,7 @@ class Intake:
                 self._unrunnable.report()
                 self._task_log.flush()
                 # An isolated job is the only one that this worker may hold.
-                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._duplicates.beside
+                wanted = 1 if self._quarantine.busy else self._executor.wanted + self._duplicates.extra
                 if wanted != self._wanted:
                     self._wanted = wanted
                     channel.basic_qos(0, wanted, False)
@@ -246,7 +246,7 @@ class Intake:
         self._submit_fresh()
 
     def _reserve(self, channel: Channel) -> None:
-        """Ask which jobs of limited rate may run now; the others get a moment reserved and wait in the broker."""
+        """Reserve moments for jobs of limited rate: those whose moment is now run, the others wait in the broker."""
         if not self._rated:
             return
         answers = channel.reserve(

@@ -40,7 +40,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
 
 
 class InterruptibleThread:
-    """Belongs to the thread that made it; :meth:`interrupt` is for the others.
+    """Runs calls in the thread that made it; :meth:`interrupt` is for other threads.
 
     A call that is not interrupted pays for three attributes and no lock. The interrupting thread sets ``_sent`` before
     it looks at what runs, and the thread clears what runs before it looks at ``_sent``: one of them sees the other.
@@ -59,7 +59,7 @@ class InterruptibleThread:
         self.successes: dict[str, Any] = {}
 
     def call(self, job: Job, fn: Callable[..., Any], args: list[Any]) -> Any:
-        """``fn(*args)``, open to interruption; for a coroutine function, what waits for its coroutine."""
+        """Return ``fn(*args)``; until it has returned, :meth:`interrupt` may raise an exception in it."""
         self._job = job
         try:
             return fn(*args)

@@ -20,7 +20,7 @@ AnyTask = Task[..., Any, Any]
 
 
 class Limits:
-    """The limits of a worker's tasks. A task's own goes before the worker's default.
+    """Knows the limits of a worker's tasks. A task's own goes before the worker's default.
 
     Args:
         tasks: by name.
@@ -34,11 +34,11 @@ class Limits:
         self._next = 0.0
 
     def soft(self, task: AnyTask) -> float | None:
-        """Seconds until a task is told to end; None: never."""
+        """Return the seconds after which a task is interrupted; None: never."""
         return (self._soft if task.soft_limit is None else task.soft_limit) or None
 
     def hard(self, task: AnyTask) -> float | None:
-        """Seconds until a task's process is killed; None: never."""
+        """Return the seconds after which a task's process is killed; None: never."""
         return (self._hard if task.hard_limit is None else task.hard_limit) or None
 
     @property

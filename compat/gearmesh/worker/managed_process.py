@@ -71,11 +71,6 @@ class ChildProcess:
         threading.Thread(target=wait, name="gearmesh-child", daemon=True).start()
 
     @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
-
-    @property
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
         return self._process.returncode
@@ -160,7 +155,7 @@ class ManagedProcess(Generic[P]):
         return self._kill_at - now
 
     def _after_exit(self, child: P, code: int, signals: int) -> None:
-        """Release an ended process, and decide when the next one starts: at once unless something is said here."""
+        """Release a process that has ended, and delay the start of the next one if it failed."""
         child.close()
         if not signals:
             self._delay_restart(child, code)

@@ -31,17 +31,17 @@ MAX_CLOCK_SKEW_NS: Final = 60 * 10**9
 
 
 class PriorOutcome(msgspec.Struct, frozen=True, gc=False):
-    """A task that had ended: what is stored of it, and which of those that follow from it have a state of this time.
+    """The final state of a task, and the UUIDs of those follow-ups that have a state of the same run.
 
-    They are sent again all the same. RabbitMQ hands out what is not on its disk yet: a state is no proof that the
-    message outlived a RabbitMQ that was killed.
+    The worker sends those again, too. RabbitMQ delivers messages that are not on its disk yet, so a state is no proof
+    that the message outlived a RabbitMQ that was killed.
     """
 
     state: TaskState
     noted: frozenset[str]
 
     def unwritten(self, states: Sequence[TaskState]) -> tuple[TaskState, ...]:
-        """Without the PENDING of those that may have gone on since they were sent."""
+        """Return the states without the PENDING of follow-ups that may have run since they were sent."""
         return tuple(each for each in states if each.State != PENDING or each.TaskUUID not in self.noted)
 
 

@@ -1,4 +1,4 @@
-"""Logs what becomes of each task: received, succeeded, retried, failed."""
+"""The log lines about each task: received, succeeded, retried, failed."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class TaskLog:
 
 
 def about(sig: Signature) -> dict[str, str]:
-    """The fields by which a record names its task."""
+    """Return the fields by which a log record names its task."""
     return {"task": sig.Name, "uuid": sig.UUID}
 
 

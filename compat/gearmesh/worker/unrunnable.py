@@ -36,7 +36,7 @@ MAX_NAMES: Final = 1000
 
 
 class UnrunnableMessages:
-    """Makes the commits for such messages, and logs about unregistered tasks once a name and minute.
+    """Makes the Commits for unrunnable messages, and logs unregistered tasks once a name and minute.
 
     :meth:`park`, :meth:`refuse` and :meth:`report` belong to the intake's thread, :meth:`settled` to the committer's.
 
@@ -73,7 +73,7 @@ class UnrunnableMessages:
         self._names: dict[tuple[str, str], list[float]] = {}
 
     def park(self, sig: Signature, delivery: Delivery) -> Commit:
-        """The commit that parks a message: other workers are offered it, with growing pauses."""
+        """Make the Commit that parks a message: other workers are offered it, after growing waits."""
         if sig.IgnoreWhenTaskNotRegistered:
             self._count(delivery.queue, sig.Name, "dropped, as their sender asked")
             return Commit(settle=Settle(delivery))
@@ -84,7 +84,7 @@ class UnrunnableMessages:
         return Commit(settle=Settle(delivery, "park", sig.Name, self._max_age))
 
     def refuse(self, body: bytes, delivery: Delivery, why: Exception) -> Commit:
-        """The commit that makes an undecodable message a dead letter."""
+        """Make the Commit that dead-letters an undecodable message."""
         reason = f"undecodable: {why}"
         uuid = _uuid_of(body)
         extra = {"queue": delivery.queue} | ({"uuid": uuid} if uuid else {})
@@ -140,7 +140,7 @@ class UnrunnableMessages:
         )
 
     def _hint(self, name: str) -> str:
-        """A registered task that is probably meant: Celery's names have the module in front."""
+        """Name the registered task that is probably meant: Celery's names have the module in front."""
         short = name.rpartition(".")[2]
         alike = (
             [short] if short in self._tasks else difflib.get_close_matches(name, self._tasks, n=1, cutoff=0.8)

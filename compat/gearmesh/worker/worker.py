@@ -53,7 +53,7 @@ class Worker:
     own heartbeats.
 
     Args:
-        app: whose tasks to run, on whose broker and backend.
+        app: the app whose tasks run, with its broker and backend.
         queues: names of the queues to read; None: the app's default queue.
         queue_order: ``"fair"``, ``"strict"``, or a weight for each queue; see :class:`~.options.WorkerOptions`.
         concurrency: how many tasks run at a time; at least 1.
@@ -192,7 +192,7 @@ class Worker:
             raise self._failure
 
     def stop(self, timeout: float = 30.0) -> bool:
-        """Take nothing more, finish what runs, put back what has not begun. Stopping twice is fine.
+        """Fetch nothing more, finish the running tasks, and give back the others. Stopping twice is fine.
 
         Args:
             timeout: seconds for running tasks to end. What runs longer goes back to its queue and is run again
@@ -313,7 +313,7 @@ class Worker:
             self.worn_out.set()
 
     def finish(self, timeout: float) -> bool:
-        """Take nothing more, put back what has not begun; True if what runs ended within ``timeout`` seconds.
+        """Fetch nothing more, and give back jobs not begun; True if the others ended within ``timeout`` seconds.
 
         May be called again; :meth:`stop` has to follow.
         """
@@ -332,7 +332,7 @@ class Worker:
         self.stop()
 
     def _connections(self, *, follows: bool = True) -> Callable[[], kombu.Connection]:
-        """Makes connections to the broker; none is connected yet.
+        """Return a function that makes connections to the broker; none is connected yet.
 
         Of several brokers the intake chooses one, and the others follow: what it took is settled on the same broker.
         """

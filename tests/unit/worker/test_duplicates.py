@@ -115,10 +115,10 @@ def test_nobody_begins_without_a_slot(duplicates: DuplicateHold, held: MakeJob, 
 def test_a_copy_before_its_time_takes_no_slot(duplicates: DuplicateHold, held: MakeJob) -> None:
     for number in range(MAX_EXTRA_HELD_JOBS + 5):
         duplicates.add(held(f"copy_{number}", duplicate_attempt=1), BODY, time.monotonic() + 100)
-    assert duplicates.beside == MAX_EXTRA_HELD_JOBS, "so many messages more may be held, and no more"
+    assert duplicates.extra == MAX_EXTRA_HELD_JOBS, "so many messages more may be held, and no more"
     duplicates.take_back()
     duplicates.add(held("due", duplicate_attempt=1), BODY, PASSED)
-    assert duplicates.beside == 0
+    assert duplicates.extra == 0
 
 
 def test_the_pause_ends_with_the_next_time(duplicates: DuplicateHold, held: MakeJob) -> None:
