@@ -68,7 +68,7 @@ class Runner:
         """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
         try:
             if job.delivery.redelivered or job.delivery.republished:
-                commit = self._met_before(job)
+                commit = self._resume(job)
                 if commit is not None:
                     return commit
             if self._revocations.active and self._revoked(job):
@@ -84,7 +84,7 @@ class Runner:
         try:
             try:
                 if job.delivery.redelivered or job.delivery.republished:
-                    commit = await asyncio.to_thread(self._met_before, job)
+                    commit = await asyncio.to_thread(self._resume, job)
                     if commit is not None:
                         return commit
                 if self._revocations.active and await asyncio.to_thread(self._revoked, job):
@@ -299,7 +299,7 @@ class Runner:
         states, publishes = self.outgoing((again,))
         return Commit(states=states, publishes=publishes, settle=Settle(job.delivery))
 
-    def _met_before(self, job: Job) -> Commit | None:
+    def _resume(self, job: Job) -> Commit | None:
         """Resume a task that another delivery, or the other copy, of its message has finished; None: run it.
 
         Then only what follows from it is sent.
