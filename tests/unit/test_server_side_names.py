@@ -311,8 +311,6 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-        self.link: Recorder = self
-        self.topology: Recorder = self
 
     def declarer(self, topology: Any) -> Recorder:
         return self
@@ -331,9 +329,9 @@ class Recorder:
 
 def test_the_queues_that_remember_deaths_are_declared_as_they_were() -> None:
     channel = Recorder()
-    suspects = PoisonRecords(cast(Any, channel))
-    suspects.note(0xAB, alone=True, certain=True)
-    suspects.expire(0xAB)
+    records = PoisonRecords(*[cast(Any, channel)] * 3)
+    records.note(0xAB, alone=True, certain=True)
+    records.expire(0xAB)
     declared = [args[0] for name, args, _ in channel.calls if name == "ensure"]
     assert [(queue.name, queue.binding_key, typed(queue.arguments)) for queue in declared] == [
         (f"gearmesh:{kind}:000000ab", "", {"x-expires": ("I", 86_400_000)})

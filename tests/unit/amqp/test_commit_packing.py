@@ -121,11 +121,9 @@ class Engine(CommitEngine):
     """The packing of commits over what stands in for a connection; everything else is real."""
 
     def __init__(self, broker: Broker, **settings: Any) -> None:
-        self.link = cast(Any, broker)
-        self.suspects = cast(Any, broker)
-        self.topology = Topology(AMQPConfig(**settings), "machinery_tasks")
-        self.consumer = consumer_name()
-        self.ledger = UNACKED_BY_CONSUMER.get(self.consumer)
+        topology = Topology(AMQPConfig(**settings), "machinery_tasks")
+        unacked = UNACKED_BY_CONSUMER.get(consumer_name())
+        super().__init__(cast(Any, broker), topology, unacked, cast(Any, broker))
         self.tags = AckTracker(cast(Any, broker), 3)
         self._delivered = 0
 
@@ -134,18 +132,18 @@ class Engine(CommitEngine):
         body: bytes = b"body",
         *,
         headers: dict[str, Any] | None = None,
-        ledger: AMQPUnackedDeliveries | None = None,
+        unacked: AMQPUnackedDeliveries | None = None,
         properties: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Unacked:
         """Hold a message as RabbitMQ delivers it."""
-        ledger = ledger or self.ledger
+        unacked = unacked or self.unacked
         self._delivered += 1
         self.tags.delivered(self._delivered)
-        delivery = Delivery(queue="jobs", consumer=ledger.consumer, id=ledger.new_id(body), **fields)
+        delivery = Delivery(queue="jobs", consumer=unacked.consumer, id=unacked.new_id(body), **fields)
         all_properties = {"application_headers": headers} if headers is not None else {}
         held = Unacked(delivery, body, all_properties | (properties or {}), self.tags, self._delivered, "t.1")
-        ledger.add(held)
+        unacked.add(held)
         return held
 
 
@@ -210,7 +208,7 @@ def test_rabbitmq_has_all_messages_before_a_delivery_is_acknowledged(engine: Eng
     assert order == ["publish", "frames"]
     assert [item.body for item in broker.published] == [b"1", b"2"]
     assert broker.settlements == [method(ack(3, 2, multiple=True))], "one frame acknowledges both"
-    assert engine.ledger.held == {}
+    assert engine.unacked.held == {}
 
 
 def test_nothing_is_settled_if_rabbitmq_does_not_take_the_messages(engine: Engine, broker: Broker) -> None:
@@ -219,7 +217,7 @@ def test_nothing_is_settled_if_rabbitmq_does_not_take_the_messages(engine: Engin
     with pytest.raises(PublishError):
         engine.commit([Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))])
     assert broker.of("frames") == []
-    assert engine.ledger.held == {held.delivery.id: held}, "so the same commit can be repeated"
+    assert engine.unacked.held == {held.delivery.id: held}, "so the same commit can be repeated"
 
 
 def test_chunks_of_a_stream_are_packed_when_they_are_asked_for(engine: Engine, broker: Broker) -> None:
@@ -381,7 +379,7 @@ def test_a_delay_that_is_too_long_settles_and_sends_nothing(engine: Engine, brok
             ]
         )
     assert (broker.of("publish"), broker.of("frames")) == ([], [])
-    assert held.delivery.id in engine.ledger.held
+    assert held.delivery.id in engine.unacked.held
 
 
 # -- what becomes of the delivery
@@ -391,7 +389,7 @@ def test_an_acknowledged_delivery_is_held_no_more(engine: Engine, broker: Broker
     held = engine.deliver()
     assert engine.commit([settle(held)]) == ["done"]
     assert broker.settlements == [method(ack(3, 1, multiple=True))]
-    assert engine.ledger.held == engine.ledger.open == {}
+    assert engine.unacked.held == engine.unacked.open == {}
 
 
 def test_a_kept_delivery_goes_on_being_held(engine: Engine, broker: Broker) -> None:
@@ -400,7 +398,7 @@ def test_a_kept_delivery_goes_on_being_held(engine: Engine, broker: Broker) -> N
     assert engine.commit([keep, keep]) == ["done", "done"]
     assert len(broker.published) == 2
     assert broker.of("frames") == []
-    assert engine.ledger.held == {held.delivery.id: held}
+    assert engine.unacked.held == {held.delivery.id: held}
 
 
 def test_a_delivery_that_is_put_back_is_there_when_the_commit_returns(engine: Engine, broker: Broker) -> None:
@@ -583,7 +581,7 @@ def test_a_delivery_that_is_not_held_settles_and_sends_nothing(engine: Engine, b
     held = engine.deliver()
     commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
     other = Commit(publishes=(Publish("mail", b"2"),))
-    engine.ledger.forget(held.delivery.id)
+    engine.unacked.forget(held.delivery.id)
     assert engine.is_lost(cast(Settle, commit.settle))
     assert engine.commit([commit, other]) == ["lost", "done"]
     assert [item.body for item in broker.published] == [b"2"], "the others of the same call happen"
@@ -605,7 +603,7 @@ def test_a_delivery_whose_channel_was_closed_comes_again_and_settles_nothing(
     engine.tags.open = False
     assert engine.commit([settle(held, how)]) == ["lost"]
     assert (broker.of("publish"), broker.of("frames")) == ([], [])
-    assert engine.ledger.held == {}, "the redelivery is another delivery"
+    assert engine.unacked.held == {}, "the redelivery is another delivery"
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["closed a moment ago", "lost with its connection"])
@@ -616,9 +614,9 @@ def test_a_running_delivery_without_a_channel_stays_held_to_be_reclaimed(
     if closed:
         engine.tags.open = False
     else:
-        engine.ledger.mark_orphaned(held)
+        engine.unacked.mark_orphaned(held)
     assert engine.commit([settle(held, "keep")]) == ["lost"]
-    assert engine.ledger.held == {held.delivery.id: held}
+    assert engine.unacked.held == {held.delivery.id: held}
 
 
 def test_a_connection_that_breaks_before_the_acknowledgement_loses_the_delivery(
@@ -629,16 +627,16 @@ def test_a_connection_that_breaks_before_the_acknowledgement_loses_the_delivery(
     commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
     assert engine.commit([commit]) == ["lost"]
     assert len(broker.published) == 1, "RabbitMQ had taken it by then"
-    assert engine.ledger.held == {}
+    assert engine.unacked.held == {}
 
 
 def test_a_delivery_of_another_consumer_of_this_process_is_settled_through_its_channel(
     engine: Engine, broker: Broker
 ) -> None:
-    ledger = UNACKED_BY_CONSUMER.get("another consumer of this test")
-    held = engine.deliver(ledger=ledger)
+    unacked = UNACKED_BY_CONSUMER.get("another consumer of this test")
+    held = engine.deliver(unacked=unacked)
     assert engine.commit([settle(held)]) == ["done"]
-    assert (ledger.held, len(broker.settlements)) == ({}, 1)
+    assert (unacked.held, len(broker.settlements)) == ({}, 1)
 
 
 def test_a_repeated_batch_sends_all_of_it_under_its_token_though_its_delivery_is_gone(
@@ -668,7 +666,7 @@ def test_deliveries_that_were_not_begun_are_put_back_without_a_commit(engine: En
     helds = [engine.deliver() for _ in range(3)]
     assert engine.put_back(helds[1:]) == 2
     assert broker.settlements == [method(nack(3, 2)), method(nack(3, 3))]
-    assert engine.ledger.held == {helds[0].delivery.id: helds[0]}
+    assert engine.unacked.held == {helds[0].delivery.id: helds[0]}
 
 
 kinds = st.sampled_from(["ack", "keep", "head", "tail", "park", "later", "dead"])
@@ -699,4 +697,4 @@ def test_each_delivery_is_settled_as_it_should_be_and_no_message_is_ever_nowhere
             assert not meant & {*put_back, *kept}
         unsettled -= meant
     assert unsettled == set(kept)
-    assert set(engine.ledger.held.values()) == {held for held in helds if held.tag in kept}
+    assert set(engine.unacked.held.values()) == {held for held in helds if held.tag in kept}

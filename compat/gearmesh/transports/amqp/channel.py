@@ -39,7 +39,7 @@ log = logging.getLogger("gearmesh.amqp")
 _MAX_CACHED_PROPERTIES: Final = 256
 
 
-class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ignore[misc]
+class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
     Transport options: ``consumer`` (name), ``ledger`` (a :class:`AMQPUnackedDeliveries` to go on with: what it holds
@@ -52,6 +52,11 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
 
     connection: AMQPConnection
     Message = Message
+    #: RabbitMQ says only that a message was delivered before, not to which consumer, nor what became of it.
+    counts_losses = False
+    #: AMQP cannot list the queues that hold delayed messages.
+    lists_delayed = False
+    dead_batch = 1_000_000
 
     def __init__(self, connection: AMQPConnection, channel_id: int | None = None, **kwargs: Any) -> None:
         options = connection.options
@@ -69,8 +74,17 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
         self.topology = Topology(config, options.get("default_queue", DEFAULT_QUEUE))
         self.link = connection
         self.inlets: dict[str, Subscription] = {}
-        self.suspects = PoisonRecords(self)
-        self.rates = RATE_LIMITERS.get(f"{connection.host}/{connection.virtual_host}")
+        self.poison_records = PoisonRecords(connection, self.topology, self.ledger)
+        self._bind_verbs(
+            CommitEngine(connection, self.topology, self.ledger, self.poison_records),
+            Inspector(
+                connection,
+                self.topology,
+                self.poison_records,
+                RATE_LIMITERS.get(f"{connection.host}/{connection.virtual_host}"),
+                self.barrier,
+            ),
+        )
         self.wanted = 0
         self.woken = False
         self._order = picker_of(options.get("queue_order", "fair"))
@@ -81,6 +95,20 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
         super().__init__(connection, channel_id, auto_decode=False, **kwargs)
         self.tags = AckTracker(connection, self.channel_id)
         connection.consuming.append(self)
+
+    def _bind_verbs(self, engine: CommitEngine, inspector: Inspector) -> None:
+        """Give the verbs of the parts to the channel's users."""
+        self.commit, self.stream, self.is_lost = engine.commit, engine.stream, engine.is_lost
+        self.settle_one, self.put_back = engine.settle_one, engine.put_back
+        self.held, self.heartbeat, self.recover = inspector.held, inspector.heartbeat, inspector.recover
+        self.reap, self.reserve, self.mark_overdue = inspector.reap, inspector.reserve, inspector.mark_overdue
+        self.pending, self.delayed, self.parked = inspector.pending, inspector.delayed, inspector.parked
+        self.dead_letters, self.take_dead = inspector.dead_letters, inspector.take_dead
+        self.queues, self.count, self.browse = inspector.queues, inspector.count, inspector.browse
+        self.purge, self.purge_delayed = inspector.purge, inspector.purge_delayed
+
+    def enlist(self, backend: Any) -> bool:
+        return False
 
     # -- kombu's side
 
@@ -293,7 +321,7 @@ class Channel(CommitEngine, Dispatcher, Inspector, pyamqp.Channel):  # type: ign
         held = self._hold(delivered, properties, body, inlet.queue)
         inlet.waiting.append(FetchedMessage(delivered, properties, body, held))
         if held.delivery.redelivered and _lost_before(delivered, properties):
-            self.suspects.doubt(held)
+            self.poison_records.doubt(held)
 
     def _hold(self, delivered: Delivered, properties: Mapping[str, Any], body: bytes, queue: str) -> Unacked:
         self.tags.delivered(delivered.tag)

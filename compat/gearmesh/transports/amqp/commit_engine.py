@@ -56,16 +56,26 @@ MAX_WAIT_S: Final = 1e8
 
 
 class CommitEngine:
-    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
+    """Carries out Commits for one channel; see :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
-    link: AMQPConnection
-    ledger: AMQPUnackedDeliveries
-    consumer: str
-    topology: Topology
-    suspects: PoisonRecords
+    Args:
+        link: the connection of the channel.
+        topology: names and arguments of the queues.
+        unacked: the unacked deliveries of the channel's consumer.
+        poison_records: the records to delete when a message that was lost before is settled.
+    """
 
-    def enlist(self, backend: Any) -> bool:
-        return False
+    def __init__(
+        self,
+        link: AMQPConnection,
+        topology: Topology,
+        unacked: AMQPUnackedDeliveries,
+        poison_records: PoisonRecords,
+    ) -> None:
+        self.link = link
+        self.topology = topology
+        self.unacked = unacked
+        self.poison_records = poison_records
 
     def is_lost(self, settle: Settle) -> bool:
         """Say whether RabbitMQ has the delivery back, or gave it to another consumer."""
@@ -242,7 +252,7 @@ class CommitEngine:
 
     def settle_one(self, id: int, how: Any) -> None:
         """kombu's ack and reject."""
-        delivery = self.ledger.open.get(id)
+        delivery = self.unacked.open.get(id)
         if delivery is not None:
             self.commit([Commit(settle=Settle(delivery, how))])
 
@@ -251,22 +261,21 @@ class CommitEngine:
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
-    def _ledger_of(self, delivery: Delivery) -> AMQPUnackedDeliveries:
-        return (
-            self.ledger if delivery.consumer == self.consumer else UNACKED_BY_CONSUMER.get(delivery.consumer)
-        )
+    def _unacked_of(self, delivery: Delivery) -> AMQPUnackedDeliveries:
+        own = self.unacked
+        return own if delivery.consumer == own.consumer else UNACKED_BY_CONSUMER.get(delivery.consumer)
 
     def _held(self, settle: Settle, taken: set[int]) -> Unacked | None:
         """Find the delivery that is to be settled; None if it is lost, or was settled before."""
         delivery = settle.delivery
-        ledger = self._ledger_of(delivery)
-        held = ledger.held.get(delivery.id)
+        unacked = self._unacked_of(delivery)
+        held = unacked.held.get(delivery.id)
         if held is None or delivery.id in taken:
             return None
         if held.tags is None or not held.tags.open:
             # RabbitMQ delivers it again. A delivery that is kept can be reclaimed then; any other is forgotten.
             if settle.how != "keep":
-                ledger.forget(delivery.id)
+                unacked.forget(delivery.id)
             return None
         return held
 
@@ -300,7 +309,7 @@ class CommitEngine:
                     UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
                     link.settled(tags, held)
                     if held.recorded and how not in ("head", "tail"):
-                        self.suspects.clear(held)
+                        self.poison_records.clear(held)
                 if nacks and link is self.link:
                     link.barrier(tags)
             link.close_if_settled()

@@ -64,8 +64,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.sent_at = self.received_at = time.monotonic()
         #: the channels that may consume
         self.consuming: list[Channel] = []
-        #: it is about to be closed by us
-        self.closing = False
         #: its owner has closed it
         self.released = False
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
@@ -129,7 +127,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                     self.close_if_settled()
                     return
                 self.lingering = False
-                self.closing = True
                 if sound:
                     super().close(*args, **kwargs)
             finally:
@@ -153,7 +150,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                 if self in channel.ledger.lingering:
                     channel.ledger.lingering.remove(self)
             self.lingering = False
-            self.closing = True
             with contextlib.suppress(AMQPError, OSError):
                 super().close()
             self.collect()

@@ -13,7 +13,7 @@ from gearmesh.transports.amqp.message import Message
 from gearmesh.transports.amqp.subscription import ADJUST_INTERVAL_S, FetchedMessage, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.poison_records import PoisonRecords
@@ -35,7 +35,7 @@ class Dispatcher:
 
     link: AMQPConnection
     ledger: AMQPUnackedDeliveries
-    suspects: PoisonRecords
+    poison_records: PoisonRecords
     inlets: dict[str, Subscription]
     #: messages that may be handed out and not settled; 0: any number
     wanted: int
@@ -54,9 +54,8 @@ class Dispatcher:
         """The channel is open, as far as one knows."""
         raise NotImplementedError
 
-    def put_back(self, helds: Sequence[Unacked]) -> int:
-        """Put back what was not begun; how many there were."""
-        raise NotImplementedError
+    #: puts back deliveries that no task was begun for
+    put_back: Callable[[Sequence[Unacked]], int]
 
     def _prepare(self, inlet: Subscription) -> None:
         raise NotImplementedError
@@ -69,7 +68,7 @@ class Dispatcher:
         with self.link.lock:
             if now >= self._begin_at:
                 self._begin()
-            self.suspects.settle(now)
+            self.poison_records.settle(now)
         for inlet, item in self._next():
             delivered = True
             held = item.held
@@ -93,7 +92,7 @@ class Dispatcher:
             return 0.0
         over = self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
         uneven = time.monotonic() + ADJUST_INTERVAL_S if self._uneven else float("inf")
-        return min(self._begin_at, over, uneven, self.suspects.due())
+        return min(self._begin_at, over, uneven, self.poison_records.due())
 
     def _next(self) -> Iterator[tuple[Subscription, FetchedMessage]]:
         """What may be handed out now, one by one: a callback may cancel a consumer, or raise."""
@@ -128,7 +127,7 @@ class Dispatcher:
         if not inlet.waiting or not (inlet.no_ack or self._room() > 0):
             return False
         held = inlet.waiting[0].held
-        return held is None or not self.suspects.doubtful(held)
+        return held is None or not self.poison_records.doubtful(held)
 
     def _room(self) -> int:
         if not self.wanted:

@@ -1,27 +1,34 @@
-"""The verbs of a channel that need no consumer: for people and supervisors."""
+"""The inspector counts, lists, purges and recovers messages, for people and supervisors; it needs no consumer."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.interfaces.transport import DeadLetter, DelayedMessage, RateRequest
+from gearmesh.interfaces.transport import (
+    DeadLetter,
+    DelayedMessage,
+    DeletedCallback,
+    ParkedMessage,
+    QueueCounts,
+    RateRequest,
+)
 from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.commit_engine import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
     LOST_HEADER,
     PARKED_HEADER,
+    first_met,
 )
 from gearmesh.transports.amqp.message import body_of
 from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
-from gearmesh.transports.amqp.queue_inventory import QueueInventory
-from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, digest_of
+from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, digest_of
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.names import amqp_dead
@@ -34,26 +41,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector"]
 
+#: Messages that are taken at a time where they are to be read before they are gone.
+PURGE_BATCH_MESSAGES: Final = 256
+#: Seconds to wait at most until a quorum queue has back what was shown of it.
+MAX_RETURN_S: Final = 0.5
 
-class Inspector(QueueInventory):
-    """A part of :class:`~.channel.Channel`; see :class:`gearmesh.interfaces.transport.Channel` for what each does."""
 
-    link: AMQPConnection
-    ledger: AMQPUnackedDeliveries
-    consumer: str
-    topology: Topology
-    suspects: PoisonRecords
-    rates: LocalRateLimiter
+class Inspector:
+    """The verbs of a channel for people and supervisors.
 
-    #: RabbitMQ says only that a message was delivered before, by whomever, and whatever became of it.
-    counts_losses = False
-    #: Queues with names that nobody can list hold what is delayed.
-    lists_delayed = False
-    dead_batch = 1_000_000
+    See :class:`gearmesh.interfaces.transport.SupportsInspection` and :class:`gearmesh.interfaces.transport.Channel` for
+    each.
 
-    def barrier(self) -> None:
-        """Wait until RabbitMQ has done all that this channel was told."""
-        raise NotImplementedError
+    Args:
+        link: the connection of the channel.
+        topology: names and arguments of the queues.
+        poison_records: the records of messages that ran when a process died.
+        rates: the rate limiter of this process.
+        barrier: waits until RabbitMQ has done all that the channel was told.
+    """
+
+    def __init__(
+        self,
+        link: AMQPConnection,
+        topology: Topology,
+        poison_records: PoisonRecords,
+        rates: LocalRateLimiter,
+        barrier: Callable[[], None],
+    ) -> None:
+        self.link = link
+        self.topology = topology
+        self.poison_records = poison_records
+        self.rates = rates
+        self._barrier = barrier
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
         """Within this process. RabbitMQ itself watches over connections, and knows when a process is gone."""
@@ -89,7 +109,7 @@ class Inspector(QueueInventory):
             ids = [each.delivery.id for each in found] if running is None else list(running)
             with self.link.lock:
                 for id in ids:
-                    self.suspects.note(
+                    self.poison_records.note(
                         digest_of(id), alone=len(ids) == 1, certain=certain and running is not None
                     )
         for each in found:
@@ -115,7 +135,7 @@ class Inspector(QueueInventory):
         """Note down that a process was killed for these: who gets one next finds it overdue."""
         with self.link.lock:
             for id in ids:
-                self.suspects.expire(digest_of(id))
+                self.poison_records.expire(digest_of(id))
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         """The first waiting messages.
@@ -172,6 +192,90 @@ class Inspector(QueueInventory):
                 message.channel.basic_ack(message.delivery_tag)
             return len(bodies)
 
+    def queues(self) -> list[str]:
+        raise GearmeshError(
+            "RabbitMQ does not list its queues over AMQP: name them ('rabbitmqctl list_queues')"
+        )
+
+    def count(self, queue: str) -> QueueCounts:
+        """What is held, and what is parked in one of many queues, is not told."""
+        with self.link.lock:
+            declarer = self.link.declarer(self.topology)
+            pending, consumers = declarer.look(queue) or (0, 0)
+            dead = declarer.count(amqp_dead(queue)) or 0
+        return QueueCounts(queue=queue, pending=pending, dead=dead, consumers=consumers)
+
+    def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
+        """As :class:`gearmesh.interfaces.transport.SupportsParkedListing` says, without messages that have returned to
+        the queue.
+
+        A message waits in a queue for its pause, and RabbitMQ does not tell since when.
+        """
+        found: list[ParkedMessage] = []
+        with self.link.lock:
+            declarer = self.link.declarer(self.topology)
+            for ms, name in self.topology.parking(queue):
+                if len(found) == limit or not declarer.count(name):
+                    continue
+                with self.browse(name, limit - len(found)) as messages:
+                    until = time.time() + ms / 1000
+                    found += [
+                        ParkedMessage(message.body, until, _first_met(message), latest=True)
+                        for message in messages
+                    ]
+                self._await_return(name, len(messages))
+        return found
+
+    def _await_return(self, queue: str, count: int) -> None:
+        """A quorum queue takes back its messages a moment after RabbitMQ has closed the channel that had them."""
+        deadline = time.monotonic() + MAX_RETURN_S
+        declarer = self.link.declarer(self.topology)
+        while (declarer.count(queue) or 0) < count and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        with self.link.lock:
+            declarer = self.link.declarer(self.topology)
+            names = (queue, *(name for _, name in self.topology.parking(queue)))
+            there = {name: count for name in names if (count := declarer.count(name)) is not None}
+            if gone is None:
+                return sum(int(declarer.channel.queue_purge(name)) for name in there)
+            return sum(self._take_all(name, count, gone) for name, count in there.items())
+
+    def _take_all(self, queue: str, count: int, gone: DeletedCallback) -> int:
+        """Delete the first ``count`` messages of a queue; how many there were."""
+        taken = 0
+        while taken < count:
+            with self.browse(queue, min(PURGE_BATCH_MESSAGES, count - taken)) as messages:
+                if not messages:
+                    break
+                last = messages[-1]
+                last.channel.basic_ack(last.delivery_tag, multiple=True)
+                bodies = [message.body for message in messages]
+            taken += len(bodies)
+            gone(bodies)
+        return taken
+
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        """Of the one queue for delayed messages, if the settings name one. Else nobody can say where they are.
+
+        Raises:
+            GearmeshError: the settings name none.
+        """
+        if not self.topology.config.delayed_queue:
+            raise GearmeshError(
+                f"RabbitMQ can't tell what is delayed for {queue!r}: it waits in queues for all (gearmesh:delay:<ms>)"
+            )
+        bodies = []
+        with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:
+            for message in messages:
+                if _leads_to(message.body, self.topology) == queue:
+                    message.channel.basic_ack(message.delivery_tag)
+                    bodies.append(message.body)
+        if gone is not None:
+            gone(bodies)
+        return len(bodies)
+
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         """By this process alone: RabbitMQ keeps nothing that several could count with."""
         return [self.rates.reserve(request) for request in requests]
@@ -183,7 +287,7 @@ class Inspector(QueueInventory):
         A message that is not acknowledged within the block goes back to its place.
         """
         with self.link.lock:
-            self.barrier()  # what was published here without a confirm is there, too
+            self._barrier()  # what was published here without a confirm is there, too
             count = self.link.declarer(self.topology).count(queue)
             if not count:
                 yield []
@@ -233,3 +337,17 @@ def _eta(body: bytes) -> int:
     except RemoteProtocolError:
         return 0
     return parse(sig.ETA) if sig.ETA is not None else 0
+
+
+def _leads_to(body: bytes, topology: Topology) -> str:
+    """The queue that a delayed message will be in."""
+    try:
+        return topology.target(decode(body).RoutingKey or topology.default_queue).name
+    except RemoteProtocolError:
+        return topology.default_queue
+
+
+def _first_met(message: Any) -> float | None:
+    """Unix seconds at which a worker without its task first got this message; None: it waits for another reason."""
+    met = first_met(message.properties.get("application_headers") or {})
+    return None if met is None else met[0] / 1000

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration
-from gearmesh.transports.amqp.unacked import Unacked, digest_of
+from gearmesh.transports.amqp.unacked import AMQPUnackedDeliveries, Unacked, digest_of
 from gearmesh.wire.names import amqp_deaths, amqp_overdue, amqp_suspect
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.channel import Channel
+    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.topology import Topology
 
 __all__ = ["PoisonRecords"]
 
@@ -29,41 +30,48 @@ RECORD_TTL_MS: Final = 86_400_000
 
 
 class PoisonRecords:
-    """What one channel knows and notes down of suspects."""
+    """Reads and writes the records of messages that ran when a process died.
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    Args:
+        link: the connection that the records are read and written through.
+        topology: names and arguments of the queues.
+        unacked: the deliveries that are looked up.
+    """
+
+    def __init__(self, link: AMQPConnection, topology: Topology, unacked: AMQPUnackedDeliveries) -> None:
+        self._link = link
+        self._topology = topology
+        self._unacked = unacked
         self._doubtful: dict[int, Unacked] = {}
         self._due = float("inf")
 
     def doubt(self, held: Unacked) -> None:
-        """This one was delivered before: it is looked up before it is handed out."""
+        """Note a redelivered message: its record is read before a consumer gets it."""
         if not self._doubtful:
             self._due = time.monotonic() + LOOKUP_DELAY_S
         self._doubtful[held.delivery.id] = held
 
     def doubtful(self, held: Unacked) -> bool:
-        """It was not looked up yet."""
+        """Say whether the record of a redelivered message is still to be read."""
         return held.delivery.id in self._doubtful
 
     def due(self) -> float:
-        """When :meth:`settle` has something to do, by the monotonic clock."""
+        """Return the moment, by the monotonic clock, at which :meth:`settle` has something to do."""
         return self._due
 
     def settle(self, now: float) -> None:
-        """Look up those whose time has come."""
+        """Read the records of the messages whose time has come."""
         if now < self._due:
             return
         self._due = float("inf")
-        channel = self._channel
-        held = [each for each in self._doubtful.values() if each.delivery.id in channel.ledger.held]
+        held = [each for each in self._doubtful.values() if each.delivery.id in self._unacked.held]
         self._doubtful.clear()
         if not held:
             return
         digests = [digest_of(each.delivery.id) for each in held]
         names = [*map(amqp_suspect, digests), *map(amqp_overdue, digests)]
-        there = channel.link.sender(channel.topology).probe(names)
-        declarer = channel.link.declarer(channel.topology)
+        there = self._link.sender(self._topology).probe(names)
+        declarer = self._link.declarer(self._topology)
         for each, digest, lost, overdue in zip(held, digests, there, there[len(held) :], strict=False):
             each.recorded = lost or overdue
             count = declarer.count(amqp_deaths(digest)) if lost else None
@@ -72,19 +80,17 @@ class PoisonRecords:
                 each.delivery = msgspec.structs.replace(
                     each.delivery, crash_count=crash_count, overdue=overdue
                 )
-                channel.ledger.open[each.delivery.id] = each.delivery
+                self._unacked.open[each.delivery.id] = each.delivery
 
     def expire(self, digest: int) -> None:
-        """A process was killed since the message with this checksum ran into its hard limit."""
-        channel = self._channel
+        """Record that a process was killed because the message with this checksum ran into its hard limit."""
         queue = QueueDeclaration(amqp_overdue(digest), {"x-expires": RECORD_TTL_MS})
-        channel.link.declarer(channel.topology).ensure(queue)
+        self._link.declarer(self._topology).ensure(queue)
 
     def note(self, digest: int, *, alone: bool, certain: bool) -> None:
-        """A process died while it ran the message with this checksum."""
-        channel = self._channel
+        """Record that a process died while it ran the message with this checksum."""
         name = amqp_deaths(digest)
-        declarer = channel.link.declarer(channel.topology)
+        declarer = self._link.declarer(self._topology)
         before = declarer.count(name)
         for queue in (name, amqp_suspect(digest)):
             declarer.ensure(QueueDeclaration(queue, {"x-expires": RECORD_TTL_MS}))
@@ -95,12 +101,11 @@ class PoisonRecords:
             more += 4 if certain else 1
         batch = [OutgoingMessage("", name, b"", content_type="text/plain") for _ in range(more)]
         if batch:
-            channel.link.sender(channel.topology).publish(batch)
+            self._link.sender(self._topology).publish(batch)
 
     def clear(self, held: Unacked) -> None:
-        """It is done: nothing is held against it any more."""
-        channel = self._channel
-        declarer = channel.link.declarer(channel.topology)
+        """Delete the records of a message that is settled."""
+        declarer = self._link.declarer(self._topology)
         digest = digest_of(held.delivery.id)
         for name in (amqp_suspect(digest), amqp_deaths(digest), amqp_overdue(digest)):
             declarer.delete(name)
