@@ -43,10 +43,11 @@
 
 local find, sub, call = string.find, string.sub, redis.call
 local batch = cmsgpack.unpack(ARGV[1])
-local token, ttl, groups, delayed = batch[1], batch[3], batch[5], batch[6]
-local as_they_are = batch[11]
+local token, token_value, ttl, entries, groups = batch[1], batch[2], batch[3], batch[4], batch[5]
+local delayed, announce = batch[6], batch[7]
+local token_ttl, outbox, mark, as_they_are = batch[8], batch[9], batch[10], batch[11]
 
-if token ~= '' and (call('GET', token) or '') >= batch[2] then
+if token ~= '' and (call('GET', token) or '') >= token_value then
   return {'dup'}
 end
 
@@ -87,25 +88,26 @@ end
 -- the document to store, or false if there is nothing to change; nil and why, if there is no telling;
 -- nil, nil and true if the stored one is in another form
 local function compose(s)
-  local word = s[3]
-  if not word then return s[2] end
+  local key, head, word, middle, kept = s[1], s[2], s[3], s[4], s[5]
+  if not word then return head end
   local name, created = '""', '"0001-01-01T00:00:00Z"'
-  local old = redis.pcall('GET', s[1])
+  local old = redis.pcall('GET', key)
   if old then
-    if old.err then return nil, 'state ' .. s[1] .. ': ' .. old.err end
+    if old.err then return nil, 'state ' .. key .. ': ' .. old.err end
     local stored, found, born, usual = parts_of(old)
     if not (usual or as_they_are) then return nil, nil, true end
     if (word == 'RECEIVED' or word == 'STARTED') and is_final(stored) then return false end
-    if s[5] and stored == s[5] then return false end
+    if kept and stored == kept then return false end
     if usual then name, created = found, born end
   end
-  return s[2] .. name .. s[4] .. created .. ',"TTL":0}'
+  return head .. name .. middle .. created .. ',"TTL":0}'
 end
 
 local function store(s, document)
   if not document then return end
-  call('SET', s[1], document, 'EX', ttl)
-  if s[3] and is_final(s[3]) then finals[#finals + 1] = s[1] end
+  local key, word = s[1], s[3]
+  call('SET', key, document, 'EX', ttl)
+  if word and is_final(word) then finals[#finals + 1] = key end
 end
 
 local function write(s)
@@ -126,7 +128,8 @@ end
 
 local function refused(publishes)
   for _, p in ipairs(publishes) do
-    local why = p[1] ~= '' and not p[4] and blocked(p[1], 'list') or (p[3] ~= '' and blocked(delayed, 'zset'))
+    local queue, eta, dead = p[1], p[3], p[4]
+    local why = queue ~= '' and not dead and blocked(queue, 'list') or (eta ~= '' and blocked(delayed, 'zset'))
     if why then return why end
   end
 end
@@ -135,11 +138,12 @@ end
 local function unwritable(states)
   local odd
   for _, s in ipairs(states) do
-    local old = s[3] and redis.pcall('GET', s[1])
-    if type(old) == 'table' then return 'state ' .. s[1] .. ': ' .. old.err end
+    local key, word = s[1], s[3]
+    local old = word and redis.pcall('GET', key)
+    if type(old) == 'table' then return 'state ' .. key .. ': ' .. old.err end
     if old and not as_they_are then
       local _, _, _, usual = parts_of(old)
-      if not usual then odd = s[1] end
+      if not usual then odd = key end
     end
   end
   return nil, odd
@@ -155,38 +159,41 @@ local function bury(queue, dead, prefix, body, reason)
 end
 
 local function send(p)
-  local why = p[4] and blocked(p[1], 'list')
+  local queue, body, eta, dead, prefix = p[1], p[2], p[3], p[4], p[5]
+  local why = dead and blocked(queue, 'list')
   if why then
-    bury(p[1], p[4], p[5], p[2], why)
-  elseif p[3] ~= '' and (p[1] == '' or tonumber(p[3]) > now_ms() * 1e6) then
-    call('ZADD', delayed, p[3], p[2])
+    bury(queue, dead, prefix, body, why)
+  elseif eta ~= '' and (queue == '' or tonumber(eta) > now_ms() * 1e6) then
+    call('ZADD', delayed, eta, body)
   else
-    call('RPUSH', p[1], p[2])
+    call('RPUSH', queue, body)
   end
 end
 
 -- True if it was too old and is a dead letter now. For how long: 50 ms, doubling to 30 s; but only 50 ms while somebody takes what was returned of this name.
 local function set_aside(body, s)
-  local key = s[3] .. redis.sha1hex(body)
-  local name = redis.sha1hex(s[9])
+  local queue, seen_prefix, aside, member, max_age = s[1], s[3], s[4], s[5], s[6]
+  local dead, dead_prefix, task, out, wanted_prefix = s[7], s[8], s[9], s[10], s[11]
+  local key = seen_prefix .. redis.sha1hex(body)
+  local name = redis.sha1hex(task)
   local seen = call('GET', key)
   if not seen then
     -- the first meeting: somebody else may want it, and it will rarely come back
     call('SET', key, now_ms() .. ' 0', 'PX', 3600000)
-    call('RPUSH', s[1], body)
+    call('RPUSH', queue, body)
     return
   end
   local space = find(seen, ' ', 1, true)
   local first, rounds = tonumber(sub(seen, 1, space - 1)), tonumber(sub(seen, space + 1))
-  if now_ms() - first >= s[6] then
+  if now_ms() - first >= max_age then
     call('DEL', key)
-    bury(s[1], s[7], s[8], body, 'no worker has registered the task ' .. s[9])
+    bury(queue, dead, dead_prefix, body, 'no worker has registered the task ' .. task)
     return true
   end
-  if rounds > 0 then call('HINCRBY', s[10], name, -1) end -- this one came back
-  if call('EXISTS', s[11] .. name) == 1 then rounds = 0 end
-  call('SET', key, first .. ' ' .. (rounds + 1), 'PX', math.max(3600000, s[6] + 60000))
-  call('ZADD', s[4], now_ms() + math.min(30000, 50 * 2 ^ rounds), s[5] .. '/' .. name .. '\n' .. body)
+  if rounds > 0 then call('HINCRBY', out, name, -1) end -- this one came back
+  if call('EXISTS', wanted_prefix .. name) == 1 then rounds = 0 end
+  call('SET', key, first .. ' ' .. (rounds + 1), 'PX', math.max(3600000, max_age + 60000))
+  call('ZADD', aside, now_ms() + math.min(30000, 50 * 2 ^ rounds), member .. '/' .. name .. '\n' .. body)
 end
 
 -- True if it was to be set aside and is a dead letter.
@@ -195,24 +202,34 @@ local function settle(held, id, how, s)
     call('HDEL', held, id)
     return
   end
+  local queue, recovered = s[1], s[2]
   local body = call('HGET', held, id)
   call('HDEL', held, id)
-  if (how == 1 or how == 5) and s[2] ~= '' then call('HDEL', s[2], redis.sha1hex(body)) end
-  if how == 2 then call('LPUSH', s[1], body)
-  elseif how == 3 then call('RPUSH', s[1], body)
-  elseif how == 4 then return set_aside(body, s)
-  elseif how == 5 then bury(s[1], s[3], s[4], body, s[5])
-  elseif how == 6 then call('ZADD', s[3], s[5], s[4] .. '/' .. string.rep('0', 40) .. '\n' .. body) end
+  if (how == 1 or how == 5) and recovered ~= '' then call('HDEL', recovered, redis.sha1hex(body)) end
+  if how == 2 then
+    call('LPUSH', queue, body)
+  elseif how == 3 then
+    call('RPUSH', queue, body)
+  elseif how == 4 then
+    return set_aside(body, s)
+  elseif how == 5 then
+    local dead, prefix, reason = s[3], s[4], s[5]
+    bury(queue, dead, prefix, body, reason)
+  elseif how == 6 then
+    local aside, member, due = s[3], s[4], s[5]
+    call('ZADD', aside, due, member .. '/' .. string.rep('0', 40) .. '\n' .. body)
+  end
 end
 
 -- 'open', 'complete', 'more', or 'odd' if a member's state is in another form
 local function progress(g)
+  local key, members, first, window = g[1], g[2], g[3], g[4]
   if not g.known then
-    g.stored = tonumber(call('GET', g[1]) or 0)
-    g.known = math.max(g.stored, g[3])
+    g.stored = tonumber(call('GET', key) or 0)
+    g.known = math.max(g.stored, first)
   end
-  while g.known < g[2] do
-    local uuid = g[4][g.known - g[3] + 1]
+  while g.known < members do
+    local uuid = window[g.known - first + 1]
     if not uuid then return 'more' end
     local begin = redis.pcall('GETRANGE', uuid, 0, 511)
     if begin.err then return 'open' end
@@ -233,37 +250,43 @@ end
 
 -- nil when it was won; else what to answer. `keep` answers leave everything as it was.
 local function trigger(t)
-  if not t[6] and call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end
-  local meta = redis.pcall('GET', t[1])
+  local group, taker_key, taker, has_mutex = t[1], t[2], t[3], t[6]
+  if not has_mutex and call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end
+  local meta = redis.pcall('GET', group)
   if not meta or meta.err then return 'g' end
   local from, to = find(meta, '"ChordTriggered":false', 1, true)
   if from and not find(meta, '"ChordTriggered":', to, true) then
-    call('SET', t[1], sub(meta, 1, from - 1) .. '"ChordTriggered":true' .. sub(meta, to + 1), 'EX', ttl)
-    if t[3] ~= '' then call('SET', t[2], t[3], 'EX', ttl) end
+    call('SET', group, sub(meta, 1, from - 1) .. '"ChordTriggered":true' .. sub(meta, to + 1), 'EX', ttl)
+    if taker ~= '' then call('SET', taker_key, taker, 'EX', ttl) end
     return nil
   end
   if not find(meta, '"ChordTriggered":true', 1, true) and not as_they_are then return 's' end
-  if t[3] ~= '' and call('GET', t[2]) == t[3] then return nil end
+  if taker ~= '' and call('GET', taker_key) == taker then return nil end
   return 't'
 end
 
-for _, e in ipairs(batch[4]) do
-  local why = e[1] == '' and (refused(e[5]) or unwritable(e[4]))
+for _, e in ipairs(entries) do
+  local held, states, publishes = e[1], e[4], e[5]
+  local why = held == '' and (refused(publishes) or unwritable(states))
   if why then return redis.error_reply(why) end
 end
 
 local codes, problems, outgoing, odds = {}, {}, {}, {}
-for i, e in ipairs(batch[4]) do
-  local held, id, how, t = e[1], e[2], e[3], e[7]
+for i, e in ipairs(entries) do
+  local held, id, how, states, publishes = e[1], e[2], e[3], e[4], e[5]
+  local group, t, settling, elsewhere = e[6], e[7], e[8], e[9]
+  local won_states, won_publishes
+  if t then won_states, won_publishes = t[4], t[5] end
   local fenced = held ~= ''
-  local plain = fenced and how == 1 and e[6] == 0 and not t and not e[8]
+  local plain = fenced and how == 1 and group == 0 and not t and not settling
   local code = '1'
-  local why, odd, only = refused(e[5]) or how > 1 and how < 5 and blocked(e[8][1], 'list') or t and refused(t[5])
-  if not why and t then why, odd = unwritable(t[4]) end
-  if not why and not odd and (t or #e[4] > 1) then why, odd = unwritable(e[4]) end
-  if not why and not t and #e[4] == 1 then
-    only, why, odd = compose(e[4][1])
-    odd = odd and e[4][1][1]
+  local why, odd, only = refused(publishes) or how > 1 and how < 5 and blocked(settling[1], 'list')
+    or t and refused(won_publishes)
+  if not why and t then why, odd = unwritable(won_states) end
+  if not why and not odd and (t or #states > 1) then why, odd = unwritable(states) end
+  if not why and not t and #states == 1 then
+    only, why, odd = compose(states[1])
+    odd = odd and states[1][1]
   end
   if odd then
     code = 's'
@@ -283,11 +306,11 @@ for i, e in ipairs(batch[4]) do
     end
     if code ~= 'b' and code ~= 's' then
       if only ~= nil then
-        store(e[4][1], only)
+        store(states[1], only)
       else
-        for _, s in ipairs(e[4]) do write(s) end
+        for _, s in ipairs(states) do write(s) end
       end
-      local g = groups[e[6]]
+      local g = groups[group]
       local status = g and progress(g)
       if status == 'complete' then
         code = 'c'
@@ -297,13 +320,13 @@ for i, e in ipairs(batch[4]) do
         code = 'o'
         odds[#odds + 1] = {g.odd, 'state'}
       else
-        for _, p in ipairs(e[5]) do send(p) end
-        for _, p in ipairs(e[9] or {}) do outgoing[#outgoing + 1] = p end
+        for _, p in ipairs(publishes) do send(p) end
+        for _, p in ipairs(elsewhere or {}) do outgoing[#outgoing + 1] = p end
         if won then
-          for _, s in ipairs(t[4] or {}) do write(s) end
-          for _, p in ipairs(t[5] or {}) do send(p) end
+          for _, s in ipairs(won_states) do write(s) end
+          for _, p in ipairs(won_publishes) do send(p) end
         end
-        if fenced and not plain and how ~= 0 and settle(held, id, how, e[8]) then code = 'x' end
+        if fenced and not plain and how ~= 0 and settle(held, id, how, settling) then code = 'x' end
       end
     end
   end
@@ -312,12 +335,13 @@ end
 
 local answer = {table.concat(codes)}
 for i, g in ipairs(groups) do
-  if g.known and g.known > g.stored then call('SET', g[1], g.known, 'EX', ttl) end
+  local key = g[1]
+  if g.known and g.known > g.stored then call('SET', key, g.known, 'EX', ttl) end
   answer[i + 1] = g.known or 0
 end
 answer[#groups + 2] = problems
 answer[#groups + 3] = odds
-if token ~= '' then call('SET', token, batch[2], 'PX', batch[8] or 600000) end
-if #outgoing > 0 then call('HSET', batch[9], batch[10], cmsgpack.pack(outgoing)) end
-if batch[7] ~= '' and #finals > 0 then call('PUBLISH', batch[7], table.concat(finals, ' ')) end
+if token ~= '' then call('SET', token, token_value, 'PX', token_ttl or 600000) end
+if #outgoing > 0 then call('HSET', outbox, mark, cmsgpack.pack(outgoing)) end
+if announce ~= '' and #finals > 0 then call('PUBLISH', announce, table.concat(finals, ' ')) end
 return answer
