@@ -1,1 +1,25 @@
-"""The Lua scripts, and what both Redis seams (transport and backend) share to run them."""
+"""Connections to Redis, and the Lua scripts that its transport and its result backend share.
+
+From the address to the outcome, in the order in which a Commit passes through:
+
+- ``connection_settings``: combines a URL and the settings, and makes connections, pools and clients from them.
+- ``connections``: redis-py's connections. They raise a server's condition (a replica, full, loading, busy) as a
+  connection error, so every caller repeats after it as after an outage.
+- ``sentinels``: asks sentinels where the master is.
+- ``cluster``: a client that sends each command to the node that has its key.
+- ``wrong_type``: names the key when Redis complains of its type.
+- ``runner``: runs a script of ``lua/`` by its SHA-1, and loads it where the server does not know it.
+- ``commit_script``: packs Commits for ``lua/commit.lua`` and reads the outcomes.
+- ``cluster_commits``: does the same in a cluster, where messages to other slots go through an outbox.
+- ``replicas``: waits until enough replicas have the writes.
+
+Begin with the header of ``lua/commit.lua``: it describes the payload, the codes that it answers, and why it is a
+script. ``commit_script.Packed`` points there from Python's side.
+
+The package must never
+
+- repeat a command by itself: a fetch that is repeated under the same numbers overwrites the deliveries of the first;
+- let a script fail in the middle: each checks the types of its keys before it writes;
+- parse the JSON of states with Lua's cjson, which turns ``[]`` into ``{}`` and damages large integers;
+- use a key that ``wire/names.py`` does not name.
+"""

@@ -1,11 +1,11 @@
 """Commits in a cluster, where what a delivery changes lies in several slots.
 
-A delivery is settled in its queue's slot, and there alone a script can see that the lease is still held. What the
-Commit sends to other slots it writes, in that very step, into an outbox beside the queue. From there it is sent, and
-then struck off. Whoever dies in between leaves the outbox to others: each look at a queue finishes what it finds.
+A delivery is settled in its queue's slot, and only there can a script see that the lease is still held. In the same
+step it writes the messages to other slots into an outbox beside the queue. From there they are sent, and then deleted.
+If the process dies in between, the next consumer that looks at the queue sends them.
 
-It may be sent by several at once. So each slot keeps the place of the last batch of a producer (its token): a batch
-goes in once. For this to hold a producer has one batch at a time in its outboxes, and after trouble another name.
+Several processes may send them at once. So each slot keeps the place of the last batch of a producer (its token): a
+batch goes in once. For this to hold a producer has one batch at a time in its outboxes, and after trouble another name.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
 
 __all__ = ["ClusterCommitScript"]
 
-#: Milliseconds for which it is remembered that a batch from an outbox has been sent: longer than all workers are away.
+#: Milliseconds for which a slot remembers that a batch from an outbox was sent: longer than all workers are away.
 BATCH_TOKEN_TTL_MS = 86_400_000
 
 
 class ClusterCommitScript(CommitScript):
-    """As :class:`~.commit_script.CommitScript`, for a cluster; states and chords are not its business.
+    """Carries out Commits in a cluster; it writes no states and triggers no chords, which are in other slots.
 
     Delayed messages go to the delayed set in any case: whether they are due may have another answer when a batch is
     repeated. Those that are go on from there at once.
@@ -73,7 +73,7 @@ class ClusterCommitScript(CommitScript):
         return outcomes
 
     def finish(self, client: Any, key: str) -> int:
-        """Send what is in the outbox of ``key``'s slot, whoever left it there; how many messages."""
+        """Send the messages in the outbox of ``key``'s slot, from any process; return how many."""
         count = 0
         for mark, blob in client.hgetall(outbox(key)).items():
             publishes = [
@@ -84,7 +84,7 @@ class ClusterCommitScript(CommitScript):
         return count
 
     def take_due(self, client: Any, due: Sequence[tuple[bytes, str]]) -> int:
-        """Move due messages, each with its queue, from the delayed set to their queues; how many were moved by us."""
+        """Move due messages, each with its queue, from the delayed set; return how many this call moved."""
         mark = self._mark()
         try:
             moves = msgpack.packb(due, use_bin_type=False)
@@ -100,7 +100,7 @@ class ClusterCommitScript(CommitScript):
     # -- how
 
     def _place(self, publish: Publish) -> str:
-        """The key that a message goes to."""
+        """Return the key that a message goes to."""
         return self._delayed if publish.eta_ns > 0 else publish.queue
 
     def _route(self, commits: Iterable[Commit]) -> str:
@@ -160,7 +160,7 @@ class ClusterCommitScript(CommitScript):
         return codes, problems
 
     def _forward(self, client: Any, source: str, mark: str, publishes: Sequence[Packed]) -> None:
-        """Send what lies in the outbox of ``source``'s slot under ``mark``, and strike it off."""
+        """Send the messages in the outbox of ``source``'s slot under ``mark``, and delete them there."""
         producer, _, seq = mark.rpartition(".")
         slots: dict[int, list[Packed]] = {}
         for queue, body, eta in publishes:
@@ -178,7 +178,7 @@ class ClusterCommitScript(CommitScript):
         client.hdel(outbox(source), mark)
 
     def _look(self, client: Any, queue: str) -> None:
-        """What an earlier connection of this process left is sent before anything new is."""
+        """Send the messages that an earlier connection of this process left, before anything new."""
         box = outbox(queue)
         if box not in self._looked:
             self.finish(client, queue)
@@ -189,6 +189,6 @@ class ClusterCommitScript(CommitScript):
         return f"{self._producer}.{self._seq:016d}"
 
     def _renew(self) -> None:
-        """What is in an outbox under the old name is anybody's now."""
+        """Take a new name, since other processes may send what is in an outbox under the old one."""
         self._producer = uuid.uuid4().hex
         self._looked.clear()

@@ -26,7 +26,7 @@ __all__ = ["CommitScript", "Entry", "Packed", "pack_state"]
 
 log = logging.getLogger("gearmesh.redis")
 
-#: A script call handles at most this much, so that the server is never held up for long.
+#: Bounds of one call of a script, in entries and bytes, so that it holds the server up only shortly.
 MAX_ENTRIES = 256
 MAX_BYTES = 1 << 20
 
@@ -42,25 +42,41 @@ _OUTCOMES: dict[str, Outcome] = {
 }
 
 
-#: The answer for a batch that was carried out before.
+#: The answer for a batch whose token shows that it was carried out before.
 _DUP = "dup"
 _DOCUMENTS = {"state": "TaskState", "group": "GroupMeta"}
 
-#: One element of the script's ``entries``; trailing None may be left out.
+#: A part of the script's payload, as a tuple whose fields have a fixed order (the header of ``commit.lua`` has all):
+#:
+#: - an entry: as :class:`Entry`, then the publishes to other slots of a cluster; trailing None may be left out;
+#: - a state: (UUID, document), or merged with the stored one: (UUID, text before TaskName, state, text between TaskName
+#:   and CreatedAt, [a state that it never replaces]);
+#: - a publish: (queue, bytes, ETA in unix ns as text or "", [dead-letter key, prefix of dead letters]).
 Packed = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
-    """The same by names, for those who are in no hurry."""
+    """An entry by its names. A Commit's entry is a plain tuple in this order, since every task makes one.
+
+    Attributes:
+        held: key of the hash in which the consumer holds the delivery; "": the entry settles nothing.
+        id: the delivery's number.
+        how: a value of ``_SETTLE_CODES``.
+        states: packed states to write.
+        publishes: packed publishes to send.
+        group: 1-based index of the group whose progress is checked; 0 for none.
+        trigger: (GroupMeta key, taker key, taker, states, publishes, [True: the caller has the chord mutex]), or None.
+        settling: the keys that this way to settle needs, or None.
+    """
 
     held: str = ""
     id: str = ""
     how: int = 0
-    states: Sequence[Any] = ()
-    publishes: Sequence[Any] = ()
+    states: Sequence[Packed] = ()
+    publishes: Sequence[Packed] = ()
     group: int = 0
-    trigger: Any = None
-    settling: Any = None
+    trigger: Packed | None = None
+    settling: Packed | None = None
 
 
 #: Text that is its own JSON, without the quotes.
@@ -75,10 +91,13 @@ _CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
 
 
 def pack_state(state: TaskState) -> Packed:
-    """PENDING is stored as it is; what is merged with the stored state travels as text around the gaps.
+    """Pack a state: PENDING as its document, any other as the text around the name and time of the stored state.
 
     Every task passes here, so the ordinary state (a UUID without odd characters, no Error) is put together from its
     parts; its results were made by :mod:`gearmesh.wire.types` and are not checked again.
+
+    Raises:
+        LocalProtocolError: a state other than PENDING has a TaskName, CreatedAt or TTL; the stored ones stay.
     """
     word = state.State
     if (
@@ -129,12 +148,12 @@ def _pack_publishes(publishes: Sequence[Publish]) -> list[Packed]:
 
 
 def _token_value(token: Token, start: int) -> str:
-    """The place of a call in the order of its producer's calls; as text it sorts as it was made."""
+    """Return the place of a call among its producer's calls, as text that sorts in their order."""
     return f"{token.seq:016d}.{start:09d}"
 
 
 def _weight(entry: Packed) -> int:
-    """About how many bytes an entry takes."""
+    """Estimate the bytes that an entry takes in the payload."""
     size = 128 + len(entry[0])
     for state in entry[3]:
         size += len(state[1]) + len(state[-1])
@@ -152,12 +171,12 @@ class CommitScript:
     """Runs ``commit.lua`` for one Redis server and database.
 
     Args:
-        keys: the key names around a queue.
+        keys: gives the key names around a queue.
         expire: seconds that states live.
         delayed: key of the delayed set.
         announce: pub/sub channel for UUIDs that became final; "" for none.
-        groups: where members of groups are looked up; without it no chord is looked after.
-        replicas: how many are waited for at the end of a commit.
+        groups: the members of groups; None: the script triggers no chord.
+        replicas: the number of replicas to wait for at the end of a commit.
     """
 
     def __init__(
@@ -184,7 +203,8 @@ class CommitScript:
     ) -> list[Outcome]:
         """Carry out Commits; see :meth:`gearmesh.interfaces.transport.Channel.commit`.
 
-        ``atomic``: also write states and look after chords.
+        Args:
+            atomic: write states and trigger chords in the same step, since they are in this database.
         """
         if len(commits) > 1 and any(c.settle is not None and c.settle.how == "head" for c in commits):
             outcomes = self._heads_last(client, commits, token, atomic)
@@ -207,7 +227,7 @@ class CommitScript:
     def _heads_last(
         self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
     ) -> list[Outcome]:
-        """Put back the newest first: each goes before all others, so the oldest ends at the head."""
+        """Return the newest delivery first: each goes to the head of its queue, so the oldest ends there."""
 
         def place(index: int) -> tuple[int, int]:
             settle = commits[index].settle
@@ -317,7 +337,7 @@ class CommitScript:
         return outcomes
 
     def _dead_letter(self, client: redis.Redis, commit: Commit, why: str) -> Outcome:
-        """Keep as a dead letter what can never be committed; nothing of the commit has happened."""
+        """Dead-letter a delivery whose Commit can never be carried out; nothing of the Commit has happened."""
         settle = commit.settle
         assert settle is not None  # else the script had raised
         log.error("a delivery from %s cannot be committed: %s", settle.delivery.queue, why)
@@ -337,7 +357,7 @@ class CommitScript:
     def _with_groups(
         self, commits: Sequence[Commit], entries: Sequence[Packed]
     ) -> tuple[list[Packed], list[CachedGroup]]:
-        """Give each chord member's entry the index of its group."""
+        """Return the entries with the index of each chord member's group, and these groups."""
         groups: dict[str, tuple[int, CachedGroup]] = {}
         result: list[Packed] = []
         for commit, entry in zip(commits, entries, strict=True):
@@ -371,7 +391,7 @@ class CommitScript:
         route: str = "gearmesh",
         token: tuple[str, str] = ("", ""),
     ) -> str | None:
-        """One call of the script: a code an entry (see there). None: this token's batch was done before."""
+        """Call the script; return a code for each entry (see there), or None if this token's batch was done before."""
         return self._run(client, entries, groups, route, token)[0]
 
     def _run(
@@ -383,12 +403,13 @@ class CommitScript:
         token: tuple[str, str],
         more: tuple[Any, ...] = (),
     ) -> tuple[str | None, list[str]]:
-        """Codes as :meth:`call` returns them, and a reason for each "e" among them.
+        """Return codes as :meth:`call` does, and a reason for each "e" among them.
 
-        The script reads documents in the one form that Go and we write. Those that another program wrote are rewritten
-        first, as Go's decoder reads them.
+        The script reads documents in the one form that Go and gearmesh write. Those that another program wrote are
+        rewritten first, as Go's decoder reads them.
 
-        ``more``: what a batch may have at its end, see the script.
+        Args:
+            more: the optional values at the payload's end, see the script.
         """
         codes, reasons, odd = self._once(client, entries, groups, route, token, more)
         if not odd:
@@ -418,7 +439,7 @@ class CommitScript:
         token: tuple[str, str],
         more: tuple[Any, ...],
     ) -> tuple[str, dict[int, str], list[tuple[str, str]]]:
-        """One call of the script: its codes; by place, the reason of each "e"; and documents in another form."""
+        """Call the script once; return its codes, the reason of each "e" by place, and documents in another form."""
         windows = []
         for group in groups:
             first = group.known
@@ -441,7 +462,7 @@ class CommitScript:
 
 
 def _in_one_form(client: Any, key: str, kind: str) -> bool:
-    """Rewrite a document as Go writes what it reads there; False if it can't be read, or is in that form."""
+    """Rewrite a document in Go's form; return False if it is unreadable, or is in that form already."""
     body = client.get(key)
     if body is None:
         return True  # it has expired meanwhile
