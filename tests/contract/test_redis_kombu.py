@@ -508,14 +508,14 @@ class TestChannel:
         channel: Any = connection.channel()
         client.rpush(queue, *(b"%d" % n for n in range(300)))
         assert channel.basic_get(queue, no_ack=True).body == b"0"
-        assert not channel.ledger.open
+        assert not channel.unacked.open
         seen: list[Any] = []
         with kombu.Consumer(
             channel, [kombu.Queue(queue)], on_message=seen.append, no_ack=True, prefetch_count=2
         ):
             while len(seen) < 299:
                 connection.drain_events(timeout=5)
-        assert not channel.ledger.open
+        assert not channel.unacked.open
         assert ours(client) == []
 
     def test_acknowledged_again_after_a_consumer_that_did_not(

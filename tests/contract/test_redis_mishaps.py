@@ -107,7 +107,7 @@ class TestOtherTypes(Mishaps):
         (letter,) = here.verbs.dead_letters(queue)
         assert letter.body == b"1"
         assert "no_list is a string" in letter.reason
-        assert not here.channel.ledger.open
+        assert not here.channel.unacked.open
         assert client.get("no_list") == b"x"
 
     @pytest.mark.parametrize("several", [False, True])
@@ -140,7 +140,7 @@ class TestOtherTypes(Mishaps):
         commit = Commit(states=(done("task_0", STARTED),), settle=Settle(message.delivery, "keep"))
         assert here.verbs.commit([commit]) == ["done"]
         assert here.verbs.dead_letters(queue) == []
-        assert message.delivery.id in here.channel.ledger.open
+        assert message.delivery.id in here.channel.unacked.open
 
     def test_who_lost_the_lease_buries_nothing(
         self, here: Tap, tap: OpenTap, client: redis.Redis, queue: str
@@ -359,8 +359,8 @@ class TestWaits(Mishaps):
         here = Tap(connection, (queue,), 0)
         here.quiet(0.05)
         assert ledger.waiting(queue)
-        waiter = here.channel.waiters[queue]
-        waiter.drop()
+        pop = here.channel.blocking_pops[queue]
+        pop.drop()
         assert ledger.waiting(queue)
         here.close()
         with open_connection(redis_url, options={"ledger": ledger}) as again:
@@ -377,17 +377,17 @@ class TestWaits(Mishaps):
         """A half-open wait is given up when it is overdue; the server may have answered it long ago."""
         here = tap(queue)
         here.quiet(0.05)
-        waiter = here.channel.waiters[queue]
-        sock = waiter.connection._sock
+        pop = here.channel.blocking_pops[queue]
+        sock = pop.connection._sock
         replacement, other = socket.socketpair()
         with other:
             # The server's answer goes nowhere from here on.
             kept = sock.dup()
-            here.connection.transport.cycle.forget(waiter)
-            waiter.connection._sock = replacement
+            here.connection.transport.cycle.forget(pop)
+            pop.connection._sock = replacement
             client.rpush(queue, b"x")
             eventually(lambda: client.exists(here.channel.keys(queue).arrived(here.name)))
-            waiter.overdue_at = time.monotonic()
+            pop.overdue_at = time.monotonic()
             assert here.bodies(1) == [b"x"]
             kept.close()
             sock.close()

@@ -22,7 +22,7 @@ class Channel:
     """A stand-in for the channel that a message and a QoS belong to."""
 
     def __init__(self, held: int = 0) -> None:
-        self.ledger = SimpleNamespace(open=dict.fromkeys(range(held)))
+        self.unacked = SimpleNamespace(open=dict.fromkeys(range(held)))
         self.done: list[Any] = []
 
     def decode_body(self, body: Any, encoding: str | None) -> Any:

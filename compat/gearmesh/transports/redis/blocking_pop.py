@@ -22,7 +22,7 @@ class PoppingChannel(Protocol):
 
     redis: Any
     consumer: str
-    ledger: RedisUnackedDeliveries
+    unacked: RedisUnackedDeliveries
     connection: Any
     qos: Any
     #: queues worth a fetch: not known to be empty
@@ -66,8 +66,8 @@ class BlockingPop:
         consumer = self.channel.consumer
         self._replies = 2
         self.overdue_at = time.monotonic() + seconds + 15
-        self.channel.ledger.waiting(self.queue)  # forgets those that are over
-        self.channel.ledger.waits.add((self.overdue_at, self.queue))
+        self.channel.unacked.waiting(self.queue)  # forgets those that are over
+        self.channel.unacked.waits.add((self.overdue_at, self.queue))
         self.connection.send_packed_command(
             self.connection.pack_commands(
                 [
@@ -113,7 +113,7 @@ class BlockingPop:
             self.drop()
             raise
         channel = self.channel
-        channel.ledger.waits.discard((self.overdue_at, self.queue))
+        channel.unacked.waits.discard((self.overdue_at, self.queue))
         self.overdue_at = float("inf")
         if reply is None:
             channel.ready.discard(self.queue)
@@ -131,16 +131,16 @@ class BlockingPop:
         channel = self.channel
         keys = channel.keys(self.queue)
         kinds = [(self.queue, "list"), (keys.arrived(channel.consumer), "list"), (keys.consumers, "hash")]
-        trouble = named(channel.redis, exc, kinds)
-        if not isinstance(trouble, FAULTS):
+        fault = named(channel.redis, exc, kinds)
+        if not isinstance(fault, FAULTS):
             raise exc
-        channel.put_off(self.queue, trouble)
+        channel.put_off(self.queue, fault)
 
     def drop(self) -> None:
         """Forget the connection's state; the next wait begins anew.
 
         The server may not know yet, and still move a message: so the queue is worth a look, and the wait stays
-        among the ledger's.
+        among those of the unacked deliveries.
         """
         self._replies = 0
         self.overdue_at = float("inf")
@@ -151,7 +151,7 @@ class BlockingPop:
     def end(self, until: float) -> None:
         """Drop the connection, and see to it that the server has given up the wait, so that nothing comes any more.
 
-        It closes its side once it has seen ours closed; then the wait is taken off the ledger. If that has not
+        It closes its side once it has seen ours closed; then the wait is forgotten. If that has not
         happened by ``until`` (monotonic), it stays there.
         """
         sock = self.connection._sock
@@ -161,5 +161,5 @@ class BlockingPop:
                 sock.settimeout(max(0.001, until - time.monotonic()))
                 while sock.recv(4096):
                     pass
-                self.channel.ledger.waits.discard((self.overdue_at, self.queue))
+                self.channel.unacked.waits.discard((self.overdue_at, self.queue))
         self.drop()

@@ -73,7 +73,8 @@ class Channel(ConnectedChannel):
     supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
 
     consumer: str = ""
-    ledger: RedisUnackedDeliveries
+    #: the option; None: the channel records the deliveries of a consumer of its own
+    ledger: RedisUnackedDeliveries | None = None
     lease: float = 30.0
     delayed_key: str = DELAYED_TASKS
     delayed_poll: float = 0.5
@@ -100,19 +101,18 @@ class Channel(ConnectedChannel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys: dict[str, QueueKeys] = {}
-        self.waiters: dict[str, BlockingPop] = {}
+        self.blocking_pops: dict[str, BlockingPop] = {}
         #: queues worth a fetch: not known to be empty
         self.ready: set[str] = set()
         #: queues whose messages are settled when they are handed out
         self.no_ack: set[str] = set()
         self._atomic = False
         super().__init__(*args, **kwargs)
-        self._own_ledger = "ledger" not in vars(self)
-        if self._own_ledger:
-            self.ledger = RedisUnackedDeliveries(self.consumer or None)
-        self.consumer = self.ledger.consumer
+        self._own_consumer = self.ledger is None
+        self.unacked = self.ledger or RedisUnackedDeliveries(self.consumer or None)
+        self.consumer = self.unacked.consumer
         self.faults = QueueFaults()
-        self.fetcher = Fetcher(self, picker_of(self.queue_order), unsure=self.ledger.used)
+        self.fetcher = Fetcher(self, picker_of(self.queue_order), unsure=self.unacked.used)
         self._pid = os.getpid()
         self._fanout_to_queue = FanoutQueues()
         # Sockets, not a pipe: the number of a closed pipe may be another file's when another thread writes to wake us.
@@ -195,7 +195,7 @@ class Channel(ConnectedChannel):
         # kombu's own would keep each message in QoS, which here keeps nothing.
         self.connection._callbacks[queue] = on_item
         self.ready.add(queue)
-        self.ledger.wake = self.wake
+        self.unacked.wake = self.wake
         self.connection.warn_of_eviction()
         return result
 
@@ -213,13 +213,13 @@ class Channel(ConnectedChannel):
     def _leave(self, queue: str) -> None:
         """Return the messages of ``queue`` that no callback has got, and leave its consumers unless we hold more of
         it."""
-        waiter = self.waiters.pop(queue, None)
-        if waiter is not None:
-            waiter.end(time.monotonic() + CLOSE_TIMEOUT_S)
-            self.handlers.pop(waiter.type, None)
-            waiter.release()
+        pop = self.blocking_pops.pop(queue, None)
+        if pop is not None:
+            pop.end(time.monotonic() + CLOSE_TIMEOUT_S)
+            self.handlers.pop(pop.type, None)
+            pop.release()
             self.ready.discard(queue)
-        if queue not in self.ledger.queues:
+        if queue not in self.unacked.queues:
             return
         unseen = [item for item in self.fetcher.undelivered if item.delivery.queue == queue]
         if unseen:
@@ -230,13 +230,13 @@ class Channel(ConnectedChannel):
         arrived = self.keys(queue).arrived(self.consumer)
         while self.redis.lmove(arrived, queue, "RIGHT", "LEFT") is not None:
             pass
-        if self._own_ledger and not self.fetcher.unsure and not self._holds(queue):
-            self.leases.take_over(self.consumer, queue, lost=False)
-            if not self.ledger.waiting(queue):
-                self.ledger.queues.discard(queue)
+        if self._own_consumer and not self.fetcher.unsure and not self._holds(queue):
+            self.leases.recover_queue(self.consumer, queue, lost=False)
+            if not self.unacked.waiting(queue):
+                self.unacked.queues.discard(queue)
 
     def _holds(self, queue: str) -> bool:
-        return any(delivery.queue == queue for delivery in list(self.ledger.open.values()))
+        return any(delivery.queue == queue for delivery in list(self.unacked.open.values()))
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         item = to_item(message, self)
@@ -261,7 +261,7 @@ class Channel(ConnectedChannel):
 
     def settle_one(self, tag: int, how: Any) -> None:
         """kombu's ack and reject."""
-        delivery = self.ledger.open.get(tag)
+        delivery = self.unacked.open.get(tag)
         if delivery is not None:
             self.commit([Commit(settle=Settle(delivery, how))])
 
@@ -272,9 +272,9 @@ class Channel(ConnectedChannel):
         ours = os.getpid() == self._pid  # a forked child must let the parent's connections and messages be
         if ours:
             until = time.monotonic() + CLOSE_TIMEOUT_S
-            for waiter in self.waiters.values():
-                waiter.end(until)
-            if self._own_ledger and self.ledger.used:
+            for pop in self.blocking_pops.values():
+                pop.end(until)
+            if self._own_consumer and self.unacked.used:
                 try:
                     self.put_back_all()
                 except CONNECTION_ERRORS as exc:
@@ -283,10 +283,10 @@ class Channel(ConnectedChannel):
                     log.error("unacked messages cannot be returned to their queue: %s", exc)
         else:
             self.__dict__.pop("client", None)  # with it kombu would delete the parent's reply queues
-        for item in self.fetcher.undelivered:  # the next channel with this ledger finds it on the server
-            self.ledger.open.pop(item.delivery.id, None)
+        for item in self.fetcher.undelivered:  # the next channel of this consumer finds it on the server
+            self.unacked.open.pop(item.delivery.id, None)
         self.fetcher.undelivered.clear()
-        self.waiters.clear()
+        self.blocking_pops.clear()
         try:
             super().close()
         finally:
@@ -296,10 +296,10 @@ class Channel(ConnectedChannel):
     def _after_fork(self) -> None:
         """Leave the connections and deliveries to the parent, in a forked child."""
         super()._after_fork()
-        for waiter in self.waiters.values():
-            waiter.connection.disconnect()
+        for pop in self.blocking_pops.values():
+            pop.connection.disconnect()
         self._drop_kept()
-        self.waiters.clear()
+        self.blocking_pops.clear()
         self.fetcher.undelivered.clear()
         self._closing = True
 
@@ -319,7 +319,7 @@ class Channel(ConnectedChannel):
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
         outcomes = self._script.commit(self.redis, commits, token=token, atomic=self._atomic)
-        forget = self.ledger.open.pop
+        forget = self.unacked.open.pop
         for commit, outcome in zip(commits, outcomes, strict=True):
             settle = commit.settle
             # A delivery that was only kept is still held: if we forgot it, the next check would reclaim and run it.
@@ -328,7 +328,7 @@ class Channel(ConnectedChannel):
             ):
                 forget(settle.delivery.id, None)
                 if settle.how in ("park", "later"):
-                    self.ledger.set_aside()
+                    self.unacked.set_aside()
         return outcomes
 
     def reap(self, queues: Sequence[str]) -> float:
@@ -337,8 +337,8 @@ class Channel(ConnectedChannel):
     def put_back_all(self) -> int:
         """Return all deliveries that this channel's consumer holds, and take it off the list of consumers."""
         self.fetcher.undelivered.clear()
-        count = self.recover(self.consumer, sorted(self.ledger.queues))
-        self.ledger.open.clear()
+        count = self.recover(self.consumer, sorted(self.unacked.queues))
+        self.unacked.open.clear()
         return count
 
     def wake(self) -> None:
@@ -356,10 +356,10 @@ class Channel(ConnectedChannel):
             self._wake_read.recv(4096)
         self.woken = True
 
-    def waiter(self, queue: str) -> BlockingPop:
-        waiter = self.waiters.get(queue)
-        if waiter is None:
-            waiter = self.waiters[queue] = BlockingPop(self, queue)
+    def blocking_pop(self, queue: str) -> BlockingPop:
+        pop = self.blocking_pops.get(queue)
+        if pop is None:
+            pop = self.blocking_pops[queue] = BlockingPop(self, queue)
             handlers: dict[str, Callable[[], Any]] = self.handlers
-            handlers[waiter.type] = waiter.read
-        return waiter
+            handlers[pop.type] = pop.read
+        return pop

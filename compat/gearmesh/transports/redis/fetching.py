@@ -33,7 +33,7 @@ class FetchingChannel(Protocol):
 
     redis: Any
     consumer: str
-    ledger: RedisUnackedDeliveries
+    unacked: RedisUnackedDeliveries
     faults: QueueFaults
     #: queues worth a fetch: not known to be empty
     ready: set[str]
@@ -111,6 +111,7 @@ class Fetcher:
         """
         deliver = self._channel.connection._deliver
         callbacks = self._channel.connection._callbacks
+        no_ack = self._channel.no_ack
         delivered = False
         while self.undelivered:  # a callback may cancel a consumer, which takes out what was for it
             item = self.undelivered[0]
@@ -119,7 +120,7 @@ class Fetcher:
                 self._channel.commit([Commit(settle=Settle(item.delivery, "head"))])
                 self.undelivered.popleft()
                 continue
-            single = queue in self._channel.no_ack
+            single = queue in no_ack
             if single:
                 self._channel.commit([Commit(settle=Settle(item.delivery))])
             self.undelivered.popleft()
@@ -131,9 +132,9 @@ class Fetcher:
 
     def fetch(self, queue: str, most: int) -> list[FetchedMessage]:
         """Take up to ``most`` messages from a queue, under a lease each."""
-        ledger = self._channel.ledger
-        first = ledger.reserve(most)
-        ledger.queues.add(queue)
+        unacked = self._channel.unacked
+        first = unacked.reserve(most)
+        unacked.queues.add(queue)
         # Until its reply is here, the server may hold deliveries that we do not know of.
         self.unsure = True
         keys = self._channel.keys(queue)
@@ -160,22 +161,22 @@ class Fetcher:
             delivery = Delivery(
                 queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {})
             )
-            ledger.open[delivery.id] = delivery
+            unacked.open[delivery.id] = delivery
             taken.append(FetchedMessage(body, delivery))
         return taken
 
     def reclaim_unknown(self) -> bool:
         """Deliver the messages that the server holds for this consumer and that no reply told of; True if there were
         any."""
-        ledger = self._channel.ledger
-        for queue in sorted(ledger.queues):
+        unacked = self._channel.unacked
+        for queue in sorted(unacked.queues):
             held = self._channel.keys(queue).held(self._channel.consumer)
             try:
                 there = self._channel.redis.hkeys(held)
             except FAULTS as exc:
                 self.put_off(queue, exc)
                 continue
-            unknown = sorted(i for i in map(int, there) if i not in ledger.open)
+            unknown = sorted(i for i in map(int, there) if i not in unacked.open)
             for start in range(0, len(unknown), MAX_ENTRIES):
                 ids = unknown[start : start + MAX_ENTRIES]
                 for id_, body in zip(ids, self._channel.redis.hmget(held, ids), strict=True):
@@ -190,14 +191,14 @@ class Fetcher:
                     delivery = Delivery(
                         queue=queue, consumer=self._channel.consumer, id=id_, **_losses(losses or b"0")
                     )
-                    ledger.open[id_] = delivery
+                    unacked.open[id_] = delivery
                     self.undelivered.append(FetchedMessage(body, delivery))
         self.unsure = False
         return self._deliver()
 
     def check_held(self) -> bool:
         """Compare the deliveries that the server holds with ours; see :meth:`reclaim_unknown`."""
-        return self.reclaim_unknown() if self._channel.ledger.used else False
+        return self.reclaim_unknown() if self._channel.unacked.used else False
 
 
 def _taking(queue: str) -> str:

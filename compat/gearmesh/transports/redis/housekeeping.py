@@ -25,7 +25,7 @@ GRACE_MS = 50
 class HousekeptChannel(ReapingChannel, Protocol):
     """The part of a channel that its housekeeping uses."""
 
-    ledger: RedisUnackedDeliveries
+    unacked: RedisUnackedDeliveries
     delayed_key: str
     delayed_poll: float
     heartbeats: bool
@@ -63,7 +63,7 @@ class Housekeeping:
 
     def next(self) -> float:
         """The moment at which :meth:`run` has something to do."""
-        aside = min(self._next_aside, self._channel.ledger.aside_due)
+        aside = min(self._next_aside, self._channel.unacked.aside_due)
         return min(self._next_beat, self._next_look, self._next_delayed, aside, *self._again.values())
 
     def run(self) -> bool:
@@ -72,8 +72,8 @@ class Housekeeping:
         delivered = False
         if now >= self._next_delayed:
             self._next_delayed = now + self._tried("delayed tasks cannot be moved", self._move_due)
-        if now >= min(self._next_aside, self._channel.ledger.aside_due):
-            self._channel.ledger.aside_due = float("inf")
+        if now >= min(self._next_aside, self._channel.unacked.aside_due):
+            self._channel.unacked.aside_due = float("inf")
             self._next_aside = now + self._tried("outboxes cannot be looked through", self._return_aside)
         for queue in [queue for queue, due in self._again.items() if now >= due]:
             del self._again[queue]
@@ -84,7 +84,7 @@ class Housekeeping:
             self._next_beat = now + self._beat_pause
             if self._channel.heartbeats:
                 # The worker may still run tasks of a consumer that it has cancelled.
-                held = (delivery.queue for delivery in list(self._channel.ledger.open.values()))
+                held = (delivery.queue for delivery in list(self._channel.unacked.open.values()))
                 queues = dict.fromkeys((*self._queues(), *held))
                 self._tried(
                     "heartbeats cannot be sent",

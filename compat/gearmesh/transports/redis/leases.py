@@ -23,7 +23,7 @@ class LeasingChannel(Protocol):
 
     redis: Any
     consumer: str
-    ledger: RedisUnackedDeliveries
+    unacked: RedisUnackedDeliveries
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys around ``queue``."""
@@ -67,17 +67,17 @@ class Leases:
         certain: bool = True,
     ) -> int:
         certain = certain and running is not None
-        total, trouble = 0, None
+        total, fault = 0, None
         for queue in queues:
             try:
-                total += self.take_over(consumer, queue, lost=crashed, running=running, certain=certain)
+                total += self.recover_queue(consumer, queue, lost=crashed, running=running, certain=certain)
             except ResponseError as exc:  # the other queues get theirs back all the same
-                trouble = trouble or exc
-        if trouble is not None:
-            raise trouble
+                fault = fault or exc
+        if fault is not None:
+            raise fault
         return total
 
-    def take_over(
+    def recover_queue(
         self,
         consumer: str,
         queue: str,
@@ -100,7 +100,7 @@ class Leases:
         total = 0
         ran = "?" if running is None else " ".join(map(str, running))
         # A wait of ours that the server may still know of can bring one more message: a reaper must find it.
-        over = consumer == self._channel.consumer and not self._channel.ledger.waiting(queue)
+        over = consumer == self._channel.consumer and not self._channel.unacked.waiting(queue)
         forget = "1" if beat or over else "0"
         while True:
             count, more = run(

@@ -115,12 +115,12 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         self._fd_to_chan.clear()
         self._chan_to_sock.clear()
 
-    def forget(self, waiter: BlockingPop) -> None:
+    def forget(self, pop: BlockingPop) -> None:
         """Stop watching a connection that is about to be closed.
 
         A closed socket leaves the poller by itself only if no forked child has it too.
         """
-        ident: Any = (waiter.channel, waiter, waiter.type)
+        ident: Any = (pop.channel, pop, pop.type)
         sock = self._chan_to_sock.pop(ident, None)
         if sock is None or sock.fileno() < 0 or os.getpid() != self._pid:
             return
@@ -158,12 +158,12 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 self._unwatch(fd)
         self._chan_to_sock = {k: sock for k, sock in self._chan_to_sock.items() if k[0] is not channel}
 
-    def _arm(self, channel: Channel, waiter: BlockingPop) -> None:
-        ident = (channel, waiter, waiter.type)
-        sock = waiter.connection._sock
+    def _arm(self, channel: Channel, pop: BlockingPop) -> None:
+        ident = (channel, pop, pop.type)
+        sock = pop.connection._sock
         if sock is None or self._chan_to_sock.get(ident) is not sock:
             self._register(*ident)
-        waiter.arm(min(10.0, channel.lease / 3))
+        pop.arm(min(10.0, channel.lease / 3))
 
     # -- deliveries
 
@@ -175,12 +175,12 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             if channel.active_fanout_queues:
                 self._register_LISTEN(channel)
             queues = channel.active_queues
-            if not queues and not channel.ledger.open:
+            if not queues and not channel.unacked.open:
                 continue
             self._watch_wakeups(channel)
-            for waiter in channel.waiters.values():
-                if now > waiter.overdue_at:  # a half-open connection never becomes readable
-                    waiter.drop()
+            for pop in channel.blocking_pops.values():
+                if now > pop.overdue_at:  # a half-open connection never becomes readable
+                    pop.drop()
             if now >= channel.housekeeping.next():
                 delivered = channel.housekeeping.run() or delivered
             if channel.qos.can_consume():
@@ -188,13 +188,9 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 if delivered or not channel.qos.can_consume():
                     continue
                 for queue in queues:
-                    waiter = channel.waiter(queue)
-                    if (
-                        queue not in channel.ready
-                        and not waiter.armed
-                        and not channel.housekeeping.waits(queue)
-                    ):
-                        self._arm(channel, waiter)
+                    pop = channel.blocking_pop(queue)
+                    if queue not in channel.ready and not pop.armed and not channel.housekeeping.waits(queue):
+                        self._arm(channel, pop)
         return delivered
 
     def on_readable(self, fileno: int) -> Any:
@@ -238,11 +234,11 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         """How long to wait: no longer than until a channel has periodic work or a silent wait is overdue."""
         now = time.monotonic()
         for channel in self._channels:
-            if not channel.active_queues and not channel.ledger.open:
+            if not channel.active_queues and not channel.unacked.open:
                 continue
             due = min(
                 channel.housekeeping.next(),
-                *(waiter.overdue_at for waiter in channel.waiters.values()),
+                *(pop.overdue_at for pop in channel.blocking_pops.values()),
                 now + 60,
             )
             timeout = max(0.0, due - now) if timeout is None else min(timeout, max(0.0, due - now))

@@ -1,4 +1,4 @@
-"""How much a channel may take: kombu's QoS, counted in the ledger."""
+"""How much a channel may take: kombu's QoS, counted in the unacked deliveries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["QoS"]
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
-    """Credit is counted in the ledger; what is unsettled lies on the server, so nothing is restored here."""
+    """Counts the channel's unacked deliveries; they stay in Redis, so nothing is restored here."""
 
     restore_at_shutdown = False
 
@@ -23,7 +23,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
     def credit(self) -> int:
         """How many more messages may be taken now."""
         most = self.prefetch_count
-        return MAX_ENTRIES if not most else int(most) - len(self.channel.ledger.open)
+        return MAX_ENTRIES if not most else int(most) - len(self.channel.unacked.open)
 
     def append(self, message: Message, delivery_tag: Any) -> None:
         pass

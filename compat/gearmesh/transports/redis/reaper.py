@@ -123,7 +123,7 @@ class Reaper:
         return rest, pause
 
     def _return_from_dead(self, queue: str, consumer: str, left: CrashReport) -> None:
-        count = self._channel.leases.take_over(
+        count = self._channel.leases.recover_queue(
             consumer, queue, lost=True, running=left.running, certain=left.certain
         )
         if count:
@@ -136,7 +136,7 @@ class Reaper:
             self._channel.ready.add(queue)
 
     def _reap(self, queue: str, consumer: str, beat: bytes) -> None:
-        count = self._channel.leases.take_over(consumer, queue, beat=beat, lost=True)
+        count = self._channel.leases.recover_queue(consumer, queue, beat=beat, lost=True)
         if count > 0:
             log.warning(
                 "consumer %s has sent no heartbeat for %g s: returned %d of its messages to %s",
