@@ -15,7 +15,7 @@ from tests.support.servers.rabbitmq import RabbitServer
 
 from gearmesh import App, Retry
 from gearmesh.config import AMQPConfig, Config
-from gearmesh.interfaces.commit import Token
+from gearmesh.interfaces.commit import Commit, Publish, Token
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp import topology
@@ -245,10 +245,13 @@ def test_rabbitmq_is_killed_while_messages_are_coming_due(
     bodies = [b"%d" % number for number in range(300)]
     with Bench(server.url) as bench:
         tap = bench.tap()
-        now = time.time_ns()
-        for number, body in enumerate(bodies):
-            tap.publish("machinery_task", body, eta_ns=now + 1500 * 10**6 + number * 2 * 10**6)
-        until = now / 1e9 + 1.5 + kill_after
+        first = time.time_ns() + 2 * 10**9
+        publishes = [
+            Publish("machinery_task", body, first + number * 2 * 10**6) for number, body in enumerate(bodies)
+        ]
+        assert tap.channel.commit([Commit(publishes=tuple(publishes))]) == ["done"]
+        assert time.time_ns() < first, "all of them wait"
+        until = first / 1e9 + kill_after
         eventually(lambda: time.time() >= until)
         server.kill()
     server.start()
