@@ -56,7 +56,7 @@ class RedisBackend:
     """See :class:`gearmesh.interfaces.backend.Backend`.
 
     Args:
-        access: where it is, and how connections are made.
+        access: the address of the Redis, and the settings of connections to it.
         expire: seconds a state lives after its last write.
     """
 
@@ -165,7 +165,7 @@ class RedisBackend:
         return answer == "1"
 
     def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:
-        """The script's code, see ``commit.lua``."""
+        """Return the script's code, see ``commit.lua``."""
         entry = Entry(trigger=(group_uuid, chord_taker(group_uuid), by, (), ()))
         return self._script.call(client, [entry])
 
@@ -218,7 +218,7 @@ class RedisBackend:
             with _right_types():
                 run_each(self._redis, "release", [(key, [holder]) for key, holder in part])
 
-    # -- being told
+    # -- announcements
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         return self._listener.watch(wake)
@@ -228,8 +228,8 @@ class RedisBackend:
     def same_database(self, client: redis.Redis) -> bool:
         """True if ``client`` talks to this very server and database: what is written here can be read there.
 
-        Neither addresses (names, proxies, sockets) nor INFO (an ACL may forbid it) would tell. A mark that a server
-        lost because it was restarted just then is set again.
+        Neither addresses (names, proxies, sockets) nor INFO (an ACL may forbid it) would tell. So the backend sets a
+        mark and lets ``client`` delete it, again if a server that was just restarted has lost it.
         """
         return any(self._marked(client) for _ in range(3))
 
@@ -241,7 +241,7 @@ class RedisBackend:
     def fused_script(
         self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas
     ) -> CommitScript | None:
-        """A commit script that writes states too, if ``client`` talks to this very server and database."""
+        """Return a commit script that writes states too; None if ``client`` talks to another server or database."""
         if not self.same_database(client):
             return None
         return CommitScript(
@@ -268,7 +268,7 @@ def _listener(client: Any, channel: str, missed: Callable[[], list[str]] | None 
 
 @contextlib.contextmanager
 def _right_types() -> Iterator[None]:
-    """Within, a key of another type is a BackendError that names it."""
+    """Raise WRONGTYPE as a BackendError that names the key."""
     try:
         yield
     except WrongType as exc:
@@ -276,7 +276,7 @@ def _right_types() -> Iterator[None]:
 
 
 def state_from(uuid: str, body: bytes) -> TaskState:
-    """The state that is stored under a UUID, as Go reads it. Raises BackendError."""
+    """Read the state that is stored under a UUID, as Go does. Raises BackendError."""
     try:
         return decode_state(body)
     except RemoteProtocolError as exc:

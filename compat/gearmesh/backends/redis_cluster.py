@@ -20,9 +20,9 @@ from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
 
 __all__ = ["ClusterBackend"]
 
-#: Go: a mutex that nobody released ends by itself.
+#: Milliseconds after which Go's mutex ends, if its holder has not released it.
 MUTEX_MS = 8000
-#: Bytes of a state in which its word is found, unless its name is very long.
+#: Bytes at the beginning of a state that contain its word, unless its name is very long.
 STATE_HEAD_BYTES = 512
 _STATE_FIELD = b',"State":"'
 _FINAL_STATES = (SUCCESS.encode(), FAILURE.encode())
@@ -69,7 +69,7 @@ class ClusterBackend(RedisBackend):
         return payload
 
     def fused_script(self, client: Any, **options: Any) -> None:
-        """None: no one script reaches a queue and a state."""
+        """Return None: no script can use a queue and a state, which are in two slots."""
 
     # -- groups
 
@@ -94,7 +94,7 @@ class ClusterBackend(RedisBackend):
         return at >= 0 and head[at + len(_STATE_FIELD) :].partition(b'"')[0] in _FINAL_STATES
 
     def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:
-        """Under Go's mutex, which is in another slot than the group."""
+        """Take the trigger under Go's mutex, which is in another slot than the group."""
         taker = chord_taker(group_uuid)
         if slot_of(taker) != slot_of(group_uuid):  # a UUID with braces, which nobody makes
             return "g"

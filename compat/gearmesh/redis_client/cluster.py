@@ -1,7 +1,7 @@
 """A client for a Redis cluster: each command goes to the node that has its key.
 
 redis-py has one, which repeats commands by itself. That must not happen here: a fetch that is repeated under the same
-numbers overwrites what the first one took, and whoever waits for an unknown outcome wants to know that it is unknown.
+numbers overwrites the deliveries of the first one, and a caller has to learn that an outcome is unknown.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["Address", "Cluster", "read_slots", "slot_of"]
 
 Address = tuple[str, int]
 
-#: How often a command is sent elsewhere, until the cluster counts as not knowing what it wants.
+#: How often a command follows redirections before the cluster counts as unable.
 MAX_REDIRECTIONS: Final = 8
-#: Seconds after which it is asked again who has a slot that nobody had.
+#: Seconds after which the cluster is asked again for the node of a slot that had none.
 SLOT_REFRESH_INTERVAL_S: Final = 0.2
 #: Commands without a key, which any master carries out.
 _KEYLESS: Final = frozenset(
@@ -41,7 +41,7 @@ _KEYLESS: Final = frozenset(
 
 
 def slot_of(key: str | bytes) -> int:
-    """The slot of a key."""
+    """Return the number of a key's slot."""
     return int(key_slot(key.encode() if isinstance(key, str) else key))
 
 
@@ -53,15 +53,15 @@ def _key_of(args: Sequence[Any]) -> Any:
 
 
 class Cluster(CoreCommands):  # type: ignore[misc]
-    """What ``redis.Redis`` is for a server, for the commands that are used here.
+    """Sends each command to the node of its key, as ``redis.Redis`` does to its one server.
 
-    Every command has one key, or several of one slot; MGET, DEL and UNLINK are taken apart. A pipeline is no
-    transaction. Where a slot is, is learned from the nodes: at first, after a redirection, and after trouble.
+    Every command has one key, or several of one slot; MGET, DEL and UNLINK are split. A pipeline is no transaction.
+    The client asks the nodes for the slots at first, after a redirection, and after a connection error.
 
     Args:
         seeds: hosts and ports of some nodes.
         options: keyword arguments of a pool, without host and port.
-        kept: one connection a node, kept, for one thread; else pools, for any number of them.
+        kept: keep one connection a node, for one thread; False: use pools, for any number of threads.
     """
 
     def __init__(self, seeds: Iterable[Address], options: dict[str, Any], *, kept: bool = False) -> None:
@@ -76,10 +76,10 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         #: when they were learned last, by the monotonic clock
         self._learned = 0.0
 
-    # -- where things are
+    # -- slots and nodes
 
     def address(self, key: str | bytes) -> Address:
-        """The node that has ``key``. Raises connection errors while nobody knows."""
+        """Return the node that has ``key``. Raises ServerUnable while no node has its slot."""
         if self.stale:
             self.refresh()
         slot = slot_of(key)
@@ -90,17 +90,17 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         return found
 
     def node(self, key: str | bytes) -> Any:
-        """A client of the node that has ``key``."""
+        """Return a client of the node that has ``key``."""
         return self.client(self.address(key))
 
     def masters(self) -> list[Address]:
-        """All nodes that have slots."""
+        """Return all nodes that have slots."""
         if self.stale:
             self.refresh()
         return sorted({address for address in self._slots if address is not None})
 
     def client(self, address: Address) -> Any:
-        """A client of one node; the same one for the same address."""
+        """Return a client of one node; the same one for the same address."""
         with self._lock:
             node = self._nodes.get(address)
             if node is None:
@@ -108,19 +108,19 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         return node
 
     def refresh(self) -> None:
-        """Ask for the slots, the known nodes and then those of the URL, until one answers.
+        """Ask the known nodes, and then those of the URL, for the slots until one answers.
 
         Raises:
             redis.exceptions.ConnectionError: none answers.
             ConfigError: it is no cluster.
         """
-        trouble = ""
+        error = ""
         for address in dict.fromkeys([*random.sample(list(self._nodes), len(self._nodes)), *self._seeds]):
             try:
                 with contextlib.closing(self._make(address, False)) as client:
                     table = read_slots(client.execute_command("CLUSTER SLOTS"), address)
             except CONNECTION_ERRORS as exc:
-                trouble = str(exc)
+                error = str(exc)
                 continue
             except exceptions.ResponseError as exc:
                 raise _no_cluster(address, exc) from None
@@ -132,13 +132,13 @@ class Cluster(CoreCommands):  # type: ignore[misc]
             for node in gone:
                 node.connection_pool.disconnect(inuse_connections=self._kept)
             return
-        raise exceptions.ConnectionError(f"no node of the cluster answers: {trouble}")
+        raise exceptions.ConnectionError(f"no node of the cluster answers: {error}")
 
     def guard(self, key: str | bytes) -> str | None:
-        """A key to name beside ``key`` in a script's call, so that nothing is done half while its slot moves.
+        """Return a key to name beside ``key`` in a script's call, so that Redis refuses the call while the slot moves.
 
-        A script may touch keys that it does not name, and dies at the first that is at the slot's new place already.
-        One that names several keys, of which one is nowhere, is refused at the door as long as the slot moves.
+        A script may use keys that its call does not name, and it fails in the middle at the first one that has moved.
+        Redis refuses a call that names several keys, of which one does not exist, as long as their slot moves.
         """
         try:
             return absent(key if isinstance(key, str) else key.decode())
@@ -172,7 +172,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         raise ServerUnable("the cluster's nodes do not agree now who has a slot")
 
     def _sent_to(self, exc: exceptions.AskError, asked: Address) -> Address:
-        """Where a redirection leads; a node that does not know its own name leaves the host out."""
+        """Return the node of a redirection; one that does not know its own name leaves the host out."""
         address = (exc.host or asked[0], exc.port)
         if isinstance(exc, exceptions.MovedError):
             self._slots[exc.slot_id] = address
@@ -202,11 +202,11 @@ class Cluster(CoreCommands):  # type: ignore[misc]
             return sum(pipe.execute())
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Pipeline:
-        """Commands that are sent together, to each node its own; never a transaction."""
+        """Return a pipeline that sends each node its commands together; never a transaction."""
         return Pipeline(self)
 
     def pubsub(self, **options: Any) -> Any:
-        """A subscription through any node: what is published reaches all of them."""
+        """Return a subscription through any node: Redis gives published messages to all of them."""
         return self._make(random.choice(self.masters() or list(self._seeds)), False).pubsub(**options)
 
     # -- sockets
@@ -219,7 +219,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
             node.connection_pool.disconnect()
 
     def close(self) -> None:
-        """Close the connections that nobody uses now."""
+        """Close the connections that no thread uses now."""
         with self._lock:
             nodes, self._nodes = list(self._nodes.values()), {}
         for node in nodes:
@@ -233,7 +233,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
 
 
 class Pipeline(CoreCommands):  # type: ignore[misc]
-    """Commands for several nodes. A context manager, as redis-py's is."""
+    """Collects commands for several nodes. A context manager, as redis-py's is."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -253,23 +253,23 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
         return self
 
     def execute(self, raise_on_error: bool = True, *, partly: bool = False) -> list[Any]:
-        """Send all, and return the answers in the order of the commands.
+        """Send all commands, and return the answers in their order.
 
-        A node that can't be reached does not keep the others from doing theirs; what it raised is raised in the end;
-        with ``partly`` only if no node could be reached.
+        If a node can't be reached, the others still carry out theirs; its error is raised in the end, with ``partly``
+        only if no node could be reached.
         """
         todo, self._commands = self._commands, []
         results: list[Any] = [None] * len(todo)
-        trouble: BaseException | None = None
+        error: BaseException | None = None
         reached = 0
-        masters = self._cluster.masters()  # none can be asked at all: that is no trouble of a node
+        masters = self._cluster.masters()  # none can be asked at all: that is no error of a node
         places: dict[Address, list[int]] = {}
         for i, (args, _) in enumerate(todo):
             key = _key_of(args)
             try:
                 where = masters[0] if key is None else self._cluster.address(key)
             except CONNECTION_ERRORS as exc:
-                trouble = trouble or exc
+                error = error or exc
                 continue
             places.setdefault(where, []).append(i)
         for address, indexes in places.items():
@@ -283,9 +283,9 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
                 reached += 1
             except CONNECTION_ERRORS as exc:
                 self._cluster.stale = True
-                trouble = trouble or exc
-        if trouble is not None and not (partly and reached):
-            raise trouble
+                error = error or exc
+        if error is not None and not (partly and reached):
+            raise error
         if raise_on_error:
             for result in results:
                 if isinstance(result, Exception):
@@ -293,7 +293,7 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
         return results
 
     def _follow(self, command: tuple[tuple[Any, ...], dict[str, Any]], answer: Any) -> Any:
-        """The answer; where it says that the key is elsewhere, the one from there."""
+        """Return the answer, or that of the node to which it redirects."""
         if not isinstance(answer, exceptions.AskError):
             return answer
         try:
@@ -303,9 +303,11 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
 
 
 def read_slots(rows: Any, asked: Address) -> list[Address | None]:
-    """The master of each slot, by what CLUSTER SLOTS answered: rows of first slot, last slot, master, its replicas.
+    """Return the master of each slot, from an answer to CLUSTER SLOTS.
 
-    ``asked``: the node that said so, which may not know its own name.
+    Args:
+        rows: first slot, last slot, master and its replicas, for each range of slots.
+        asked: the node that answered; a row without a host means this one.
     """
     table: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
     if isinstance(rows, dict):  # as redis-py reads it: (first, last) -> {"primary": (host, port), …}

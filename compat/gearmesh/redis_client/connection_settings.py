@@ -1,4 +1,4 @@
-"""From a URL and the settings of Redis connections to connections, pools and clients."""
+"""Combines a Redis URL and the settings, and makes connections, pools and clients from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ConnectionSettings", "hang_up"]
 
 
 def hang_up(client: Any) -> None:
-    """Close the connections of a client that nobody uses now."""
+    """Close the connections of a client that no thread uses now."""
     if isinstance(client, Cluster):
         client.close()
     else:
@@ -31,10 +31,10 @@ def hang_up(client: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Where a Redis is, and how connections to it are made.
+    """The address of a Redis and the settings of connections to it.
 
-    Nothing connects before a client is used, and no command is ever repeated in secret: a fetch that is repeated under
-    the same numbers would overwrite what the first one took.
+    A client connects when it is first used, and never repeats a command by itself: a fetch that is repeated under the
+    same numbers would overwrite the deliveries of the first one.
 
     Raises:
         ConfigError: URL and settings contradict each other.
@@ -48,22 +48,22 @@ class ConnectionSettings:
 
     @property
     def topology(self) -> Topology:
-        """What stands there."""
+        """The kind of Redis at the address: a server, a cluster, or a master that sentinels name."""
         return self.target.topology(self.settings.master_name, self.settings.cluster_enabled)
 
     @property
     def db(self) -> int:
-        """Number of the database; a cluster has only 0."""
+        """The number of the database; a cluster has only 0."""
         return 0 if self.topology == "cluster" else self.target.db
 
     @property
     def replicas(self) -> Replicas:
-        """How many replicas are waited for."""
+        """The replicas that a write waits for."""
         return Replicas(self.settings.replicas_ack, self.settings.replicas_ack_timeout)
 
     @property
     def timeouts(self) -> dict[str, Any]:
-        """Keyword arguments of a connection: how long it may take."""
+        """The timeouts as keyword arguments of a connection, in seconds."""
         both = {"socket_timeout": self.settings.socket_timeout}
         return (
             both
@@ -72,9 +72,9 @@ class ConnectionSettings:
         )
 
     def place(self) -> dict[str, Any]:
-        """Keyword arguments of a pool: class of its connections, where to, TLS, and who we are.
+        """Return keyword arguments of a pool: its class of connections, address, TLS, user and client name.
 
-        Of a cluster, host and port are missing.
+        For a cluster, host and port are missing.
         """
         target, settings = self.target, self.settings
         place: dict[str, Any] = {
@@ -98,12 +98,12 @@ class ConnectionSettings:
         return place | {"connection_class": kind}
 
     def options(self) -> dict[str, Any]:
-        """All keyword arguments of a pool, see :meth:`place`."""
+        """Return all keyword arguments of a pool, see :meth:`place`."""
         options = {"health_check_interval": 25, "retry": Retry(NoBackoff(), 0)} | self.timeouts | self.place()
         return options if self.target.path else {"socket_keepalive": True} | options
 
     def client(self) -> Any:
-        """A client for any number of threads: a ``redis.Redis``, or a :class:`~.cluster.Cluster`."""
+        """Return a client for any number of threads: a ``redis.Redis``, or a :class:`~.cluster.Cluster`."""
         if self.topology == "cluster":
             return Cluster(self.target.nodes, self.options())
         return TypeCheckingRedis(connection_pool=redis.ConnectionPool(**self.options()))

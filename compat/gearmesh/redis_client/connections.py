@@ -1,7 +1,7 @@
-"""Redis connections that tell a server's condition from an error of ours.
+"""Redis connections that raise a server's condition as a connection error.
 
-A replica, a full, loading or busy server answers, but cannot do its work now: that is no different from a server that
-is away, and callers wait and repeat. So these answers are raised as connection errors, which also drops the
+A replica, or a full, loading or busy server answers, but cannot do its work now. To a caller this is no different from
+a server that is away: it waits and repeats. So these answers are raised as connection errors, which also drops the
 connection: the next one may find the master.
 """
 
@@ -35,23 +35,23 @@ class ServerUnable(exceptions.ConnectionError):
     """The server answers, but cannot do its work now: try again later."""
 
 
-#: What means "try again", here and in every caller.
+#: The errors after which every caller tries again.
 CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     OSError,
 )
 
-#: Error codes that tell of the server's condition. A command refused inside a script names its code anywhere.
+#: Error codes of a server's condition. A command that is refused inside a script has its code anywhere in the text.
 #: UNBLOCKED: a master that became a replica ends the waits of its clients so.
 _CONDITION = re.compile(
     r"\b(READONLY|OOM|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED)\b"
 )
 
-#: Seconds for which it holds that a server is the master, once sentinels have said so.
+#: Seconds for which a server counts as the master, once sentinels have said so.
 MASTER_CHECK_INTERVAL_S: Final = 1.0
 
-#: redis-py takes the code off the text of those it has a class for.
+#: redis-py removes the code from the text of errors for which it has a class.
 _CONDITIONS: Final = (
     exceptions.OutOfMemoryError,
     exceptions.ReadOnlyError,
@@ -62,7 +62,7 @@ _CONDITIONS: Final = (
 
 
 class _Conditions:
-    #: It leads to a node of a cluster, and whoever uses it goes where the node says.
+    #: It leads to a node of a cluster, and its user follows redirections.
     follows = False
 
     def _connect(self) -> Any:  # redis-py's: opens the socket, for the first time and for every other one
@@ -94,10 +94,10 @@ class FindsMaster(Protocol):
 
 
 class _ViaSentinels:
-    """Asks the sentinels where the master is, each time it connects, and once a second while it is used.
+    """Asks the sentinels for the master each time it connects, and once a second while it is used.
 
-    A master that is replaced while it lives goes on as one, for 10 s or so, until it is told: what it is given in that
-    while is lost.
+    A master that is replaced while it lives goes on for about 10 s until it learns of that, and loses what it is given
+    in this time.
     """
 
     host: str
@@ -126,7 +126,7 @@ class _ViaSentinels:
         return super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
 
     def confirm(self) -> None:
-        """Ask whether this is still the master. Raises connection errors if it is not, or if nobody can tell."""
+        """Ask whether this is still the master. Raises connection errors if it is not, or if no sentinel answers."""
         host, port = self._sentinels.master()
         if (host, port) != (self.host, self.port):
             self.disconnect()  # type: ignore[attr-defined]

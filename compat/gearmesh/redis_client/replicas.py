@@ -1,4 +1,4 @@
-"""Waiting until replicas have what was written."""
+"""Waits until enough replicas have the writes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ __all__ = ["Replicas"]
 
 
 class Replicas(NamedTuple):
-    """How many are waited for (0: none), and for how many seconds."""
+    """The number of replicas to wait for (0: none), and for how many seconds."""
 
     number: int = 0
     seconds: float = 1.0
 
     def wait(self, client: Any, key: str = "") -> None:
-        """Wait until ``number`` replicas have all that the server has written by now; nothing for 0.
+        """Wait until ``number`` replicas have all that the server has written by now; do nothing for 0.
 
-        The sentinels, if there are any, have to say besides that it is still the master: the replica that answered may
-        not be the one that has just taken over. They learn of that within a second or two: only if all replicas are
-        waited for, it is sure.
+        With sentinels, these have to confirm that it is still the master: the replica that answered may not be the one
+        that has just taken over. They learn of a failover within a second or two, so only waiting for all replicas is
+        certain.
 
         Args:
-            client: that wrote, with one connection of its own; or of a cluster.
-            key: what was written; in a cluster it tells the node.
+            client: the client that wrote, with one connection of its own; or a cluster's.
+            key: a key that was written; in a cluster it selects the node.
 
         Raises:
-            ServerUnable: not within the time. Whether it will survive a failover is unknown: repeat it all.
+            ServerUnable: too few replicas within the time. The writes may not survive a failover: repeat them all.
         """
         if not self.number:
             return
@@ -54,7 +54,7 @@ class Replicas(NamedTuple):
 
     @contextmanager
     def waited_for(self, client: Any, key: str = "") -> Iterator[Any]:
-        """A client to write with, of which the replicas know at the end; see :meth:`wait`."""
+        """Yield a client to write with, and wait for the replicas at the end; see :meth:`wait`."""
         if not self.number or isinstance(client, Cluster):
             yield client
             self.wait(client, key)

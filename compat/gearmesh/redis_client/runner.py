@@ -37,7 +37,7 @@ KEY_TYPES: Final = {
 
 @cache
 def source(name: str) -> tuple[str, str]:
-    """A script's text and its SHA-1."""
+    """Return a script's text and its SHA-1."""
     text = (resources.files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -45,7 +45,7 @@ def source(name: str) -> tuple[str, str]:
 def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
     """Run script ``name``, over connections of :mod:`.connections`.
 
-    Of a cluster, all keys that it touches are in the slot of the first.
+    In a cluster, all keys that it uses are in the slot of the first.
 
     Raises:
         ServerUnable: the server's condition forbids it; nothing was done.
@@ -67,7 +67,7 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
 def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> None:
     """Run script ``name``, which has one key, for each (key, arguments), in one round trip.
 
-    Raises as :func:`run`. ``how``: what the pipeline of such a client is to be executed with.
+    Raises as :func:`run`. ``how``: keyword arguments with which the client's pipeline is executed.
     """
     text, sha = source(name)
     calls = list(calls)
@@ -75,16 +75,16 @@ def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **h
         for key, args in calls:
             pipe.execute_command("EVALSHA", sha, 1, key, *args)
         answers = pipe.execute(raise_on_error=False, **how)
-    trouble = None
+    error = None
     for (key, args), answer in zip(calls, answers, strict=True):
         if isinstance(answer, exceptions.NoScriptError):
             try:
                 client.execute_command("EVAL", text, 1, key, *args)
             except Exception as exc:  # the others are done all the same
-                trouble = trouble or exc
+                error = error or exc
         elif isinstance(answer, exceptions.ResponseError):
-            trouble = trouble or named(client, answer, [(key, KEY_TYPES[name][0])])
+            error = error or named(client, answer, [(key, KEY_TYPES[name][0])])
         elif isinstance(answer, Exception):
-            trouble = trouble or answer
-    if trouble is not None:
-        raise trouble
+            error = error or answer
+    if error is not None:
+        raise error

@@ -1,4 +1,4 @@
-"""Where the master is, as sentinels say."""
+"""Asks sentinels where the master is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Sentinels"]
 
 
 class Sentinels:
-    """Asks one sentinel after the other, first the one that answered last, over the connection that is left of that.
+    """Asks one sentinel after the other, beginning with the one that answered last, over its idle connection.
 
     Safe in threads, and after a fork.
 
@@ -37,14 +37,14 @@ class Sentinels:
         self._kind = kind
         self._options = options
         self._first = 0
-        #: connections that nobody uses now, each with the process that made it
+        #: idle connections, each with the id of the process that made it
         self._idle: deque[tuple[int, tuple[str, int], Any]] = deque(maxlen=2)
 
     def __repr__(self) -> str:
         return f"Sentinels({self._shown()}, {self._name!r})"
 
     def master(self) -> tuple[str, int]:
-        """The master's host and port.
+        """Return the master's host and port.
 
         Raises:
             redis.exceptions.ConnectionError: no sentinel answers that knows it.
@@ -101,7 +101,7 @@ class Sentinels:
         return answer
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the idle connections."""
         with contextlib.suppress(IndexError):
             while True:
                 self._idle.pop()[2].disconnect()

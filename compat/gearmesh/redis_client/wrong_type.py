@@ -1,4 +1,4 @@
-"""Redis's complaint that a key is of another type, as an error that names the key."""
+"""Turns Redis's WRONGTYPE into an error that names the key."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _KEY_TYPES: Final = {
 
 
 class WrongType(exceptions.ResponseError):
-    """A key is of another type than what is kept under its name; nothing was changed.
+    """A key has another type than gearmesh keeps under its name; nothing was changed.
 
     Attributes:
         key: its name.
         found: its type in Redis.
-        expected: the type of what is kept there.
+        expected: the type that gearmesh keeps there.
     """
 
     def __init__(self, key: str, found: str, expected: str) -> None:
@@ -44,7 +44,7 @@ class WrongType(exceptions.ResponseError):
 def named(
     client: Any, exc: exceptions.ResponseError, keys: Iterable[tuple[Any, str]]
 ) -> exceptions.ResponseError:
-    """The error that names the first of ``keys`` that is of another type than stands beside it; else ``exc``.
+    """Return an error that names the first of ``keys`` whose type is not the one beside it; else ``exc``.
 
     Raises the client's connection errors.
     """
@@ -58,7 +58,7 @@ def named(
 
 
 class TypeCheckingRedis(redis.Redis):
-    """A client whose WRONGTYPE errors name the key."""
+    """Names the key in WRONGTYPE errors."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
--- Asks whether tasks of limited rate may run now; those that may not get a moment reserved.
+-- Reserves the next free moments of tasks with a rate.
 --
 -- KEYS  1 queue (routes the call)
 -- ARGV  1 msgpack: list of {key of the task's next free moment (string, unix us),

@@ -1,4 +1,4 @@
--- Carries out Commits: all that a batch of deliveries (or publishes) changes, at once.
+-- Carries out Commits: all that a batch of deliveries (or publishes) changes, in one step.
 --
 -- KEYS[1]  any key of the batch's slot; it only routes the call. The other keys are in the payload.
 -- ARGV[1]  msgpack: {token key or "", token value, seconds states live, entries, groups, key of the delayed set,
@@ -7,7 +7,7 @@
 --                    token values sort in the order of a producer's calls
 --   entry  {held key or "", fetch id, how, states, publishes, group index or 0, trigger or nil, settling or nil,
 --           publishes to other slots of the cluster or nil}
---     how        0 keep, 1 ack, 2 head, 3 tail, 4 aside, 5 dead, 6 later
+--     how        0 keep, 1 ack, 2 head, 3 tail, 4 park, 5 dead, 6 later
 --     state      {key, document}                               stored as it is (PENDING)
 --             or {key, its text before TaskName, state, its text between TaskName and CreatedAt,
 --                 [state that it never replaces]}                                              merged
@@ -15,7 +15,7 @@
 --                with a dead key it becomes a dead letter if the queue's key is of another type
 --     trigger    {key of GroupMeta, key of the taker, taker, states, publishes, [true: the caller has the chord mutex]}:
 --                states and publishes only for the winner
---     settling   {queue, recovered key or "", ...}; aside: {.., .., seen prefix, aside key, member prefix, max age ms,
+--     settling   {queue, recovered key or "", ...}; park: {.., .., seen prefix, aside key, member prefix, max age ms,
 --                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason};
 --                later: {.., .., aside key, member prefix, unix ms}
 --   group  {progress key, members, first index given (0-based), UUIDs from there on}
@@ -23,10 +23,10 @@
 --   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
 --   "m" written and kept: more UUIDs of the group are needed  "b" nothing happened: the chord mutex is held
 --   "t" settled, but another had taken the trigger  "g" settled, but the GroupMeta is gone
---   "x" done, and what was to be set aside was too old and became a dead letter
---   "e" nothing happened: it never can; after the groups comes a list with a reason for each of these
+--   "x" done, and a message that was to be parked was too old and became a dead letter
+--   "e" nothing happened, and it never can; after the groups comes a list with a reason for each of these
 --   "s" nothing happened, or "o" written and kept: a stored document is in another form than Go and we write it; after
---       the reasons comes a list of {key, "state" or "group"}. Whoever calls rewrites these, and repeats the entry
+--       the reasons comes a list of {key, "state" or "group"}. The caller rewrites these, and repeats the entry
 --   or {"dup"}: this token's batch was carried out before.
 -- An error means that nothing was sent and nothing settled.
 --
@@ -34,9 +34,9 @@
 -- another type is tried before anything is changed. (What the server's condition forbids fails at the first write.)
 --
 -- Publishes to other slots can't happen here. They are written into the outbox (hash: mark -> msgpack: list of
--- publishes) in the moment in which their entries are settled, and whoever sees them there sends them.
+-- publishes) in the step in which their entries are settled, and any consumer that sees them there sends them.
 --
--- Why a script: whoever has lost the lease must change nothing, and a crash must leave all or nothing.
+-- It is a script because a worker that lost its lease must change nothing, and a crash must leave all or nothing.
 -- The JSON is handled as text: cjson turns [] into {} and damages large integers. What is looked for contains
 -- unescaped quotes, so it can't be part of a string inside the document. It is found in the one form that Go and we
 -- write: no spaces, no other letter case, no field left out.
@@ -170,15 +170,16 @@ local function send(p)
   end
 end
 
--- True if it was too old and is a dead letter now. For how long: 50 ms, doubling to 30 s; but only 50 ms while somebody takes what was returned of this name.
-local function set_aside(body, s)
+-- Parks a message for 50 ms, doubling to 30 s; for 50 ms only while another program takes returned messages of this
+-- task. True if it was too old and is a dead letter now.
+local function park(body, s)
   local queue, seen_prefix, aside, member, max_age = s[1], s[3], s[4], s[5], s[6]
   local dead, dead_prefix, task, out, wanted_prefix = s[7], s[8], s[9], s[10], s[11]
   local key = seen_prefix .. redis.sha1hex(body)
   local name = redis.sha1hex(task)
   local seen = call('GET', key)
   if not seen then
-    -- the first meeting: somebody else may want it, and it will rarely come back
+    -- the first meeting: another worker may know the task, and the message will rarely come back
     call('SET', key, now_ms() .. ' 0', 'PX', 3600000)
     call('RPUSH', queue, body)
     return
@@ -196,7 +197,7 @@ local function set_aside(body, s)
   call('ZADD', aside, now_ms() + math.min(30000, 50 * 2 ^ rounds), member .. '/' .. name .. '\n' .. body)
 end
 
--- True if it was to be set aside and is a dead letter.
+-- True if it was to be parked and is a dead letter now.
 local function settle(held, id, how, s)
   if how == 1 and (not s or s[2] == '') then
     call('HDEL', held, id)
@@ -211,7 +212,7 @@ local function settle(held, id, how, s)
   elseif how == 3 then
     call('RPUSH', queue, body)
   elseif how == 4 then
-    return set_aside(body, s)
+    return park(body, s)
   elseif how == 5 then
     local dead, prefix, reason = s[3], s[4], s[5]
     bury(queue, dead, prefix, body, reason)

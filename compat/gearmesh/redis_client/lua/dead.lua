@@ -1,4 +1,4 @@
--- Takes dead letters away, and puts them back to the tail of their queue if asked to.
+-- Deletes dead letters, and with "retry" puts them back at the tail of their queue.
 --
 -- KEYS  1 dead (zset: SHA-1 of a dead letter by unix ms)  2 queue
 -- ARGV  1 prefix of the dead letters' hashes  2 "retry" or "drop"  3... SHA-1s, at most 256

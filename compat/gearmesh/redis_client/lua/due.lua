@@ -1,7 +1,7 @@
 -- Looks at the delayed set without changing it.
 --
 -- KEYS  1 delayed (zset: message by the unix ns it is due at)
--- ARGV  1 how many at the most  2 bytes at the most
+-- ARGV  1 most messages  2 most bytes
 -- Returns msgpack: {messages that are due by the server's clock, ms until the next one that is not, or -1}
 
 local time = redis.call('TIME')

@@ -1,13 +1,13 @@
--- Moves messages from a queue to what a consumer holds, each under a number of the consumer's own.
+-- Moves messages from a queue into the hash of a consumer, each under a number of the consumer's own.
 --
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)  6 grace (string)
--- ARGV  1 consumer  2 first number  3 how many at the most  4 bytes at the most (one message always goes)
+-- ARGV  1 consumer  2 first number  3 most messages  4 most bytes (one message always goes)
 --       5 prefix of the "seen" keys
 -- Returns msgpack: {messages, of each what "recovered" says, "0" for nothing (or false: nothing of any; recover.lua),
 --                   ms for which messages in the queue are left to others (0: none is)}
 --
--- What a blocking wait put into "arrived" comes first, so the order is the queue's.
--- Numbers, not UUIDs: two deliveries may carry the same one.
+-- The messages that a blocking pop moved to "arrived" come first, so the order is the queue's.
+-- Deliveries have numbers, since two of them may carry the same UUID.
 
 local first, most, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local taken = {}
@@ -35,7 +35,7 @@ take(KEYS[3])
 local failed = take(KEYS[1])
 if failed and #taken == 0 then return failed end
 
--- What was set aside has just been returned: whoever knows those names goes first.
+-- Parked messages have just been returned: programs that know those tasks go first.
 local grace = math.max(0, redis.call('PTTL', KEYS[6]))
 if grace > 0 then
   local ours, others = {}, {}

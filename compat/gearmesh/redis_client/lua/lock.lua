@@ -1,12 +1,12 @@
--- Lets one scheduler fire what is due, Go's schedulers among those it excludes.
+-- Lets one scheduler send a firing, and excludes the others, Go's among them.
 --
--- KEYS  1 Machinery's lock (string: unix ns until which nobody else fires)
---       2 what was fired last (string: unix ns at which it was due, a space, who fired it)
+-- KEYS  1 Machinery's lock (string: unix ns until which no other scheduler fires)
+--       2 the last firing (string: unix ns at which it was due, a space, the scheduler that sent it)
 -- ARGV  1 new value of the lock, or '' for a late firing, which leaves the lock alone
 --       2 ms for which the lock lives
 --       3 unix ns at which it was due
---       4 who wants to fire it
---       5 ms for which it is known what was fired last
+--       4 the scheduler that asks
+--       5 ms for which the last firing is stored
 -- Returns 1 if it is to be fired by this one, 0 if not; what the lock holds if that is no number.
 --
 -- Moments are compared as texts: a number of Lua has 53 bits, unix ns need 61.

@@ -1,7 +1,7 @@
 -- Moves due messages from the delayed set to their queues, each at most once among all movers, Go's included.
 --
 -- KEYS  1 delayed (zset)
--- ARGV  1 msgpack: list of {message, queue}  2 queue whose dead letters take what can't be moved
+-- ARGV  1 msgpack: list of {message, queue}  2 queue whose dead letters take the messages that can't be moved
 --       3 its dead letters (zset)  4 prefix of its dead letters
 -- Returns how many were moved by this call.
 --

@@ -1,17 +1,18 @@
--- Puts what a consumer holds back at the head of its queue, in its old order.
+-- Puts the deliveries that a consumer holds back at the head of its queue, in their old order.
 --
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)
 -- ARGV  1 consumer  2 its heartbeat counter as observed, or "" if it is known to be dead or asks itself
---       3 how many at the most in this call  4 "1": count it against the messages
---       5 "1": strike it off the list of consumers
+--       3 most messages of this call  4 "1": count it against the messages
+--       5 "1": take it off the list of consumers
 --       6 numbers of the messages that ran when it died, separated by spaces; "?" if that is not known
 --       7 "1": what ran brought it down; else it may have been killed for another reason
 -- Returns {how many were put back, 1 if there is more}; {-1, 0} if the consumer has moved since.
 --
--- A live consumer's counter moves, so whoever watched it stand still for a whole lease may take its messages;
--- the zombie's later commits find their entry gone.
--- Who was only said to be dead stays on the list until a reaper finds it silent: a proxy may keep its blocking wait
--- open a little longer, and what that still moves to "arrived" must be found. Its counter is 0 until then.
+-- A live consumer's counter moves, so a reaper that watched it stand still for a whole lease may take its messages; if
+-- the consumer lives after all, its later commits find their entries gone.
+-- A consumer that was only said to be dead stays on the list until a reaper finds it silent: a proxy may keep its
+-- blocking pop open a little longer, and the message that this moves to "arrived" must be found. Until then its
+-- counter is 0.
 
 -- "recovered" keeps "<times lost>" or, of a suspect, "<times lost> <deaths while it ran alone>". What ran when its
 -- process died is suspect; what merely waited is not. Where it is not certain that it is to blame, it becomes suspect

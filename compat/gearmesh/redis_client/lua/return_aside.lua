@@ -1,19 +1,19 @@
--- Returns messages that were set aside, and whose time has come, to the tail of their queue.
+-- Returns parked messages that are due to the tail of their queue.
 --
 -- KEYS  1 aside (zset: "<unique>/<SHA-1 of the task's name>\n<message>" by unix ms)  2 queue
 --       3 out (hash: SHA-1 of a name -> how many of it were returned last and have not come back)
 --       4 grace (string: while it is there, our fetches leave returned messages to others)  5 consumers (hash)
--- ARGV  1 how many at the most  2 prefix of the "wanted" keys  3 ms of grace  4, 5 prefixes of "held", "arrived"
+-- ARGV  1 most messages  2 prefix of the "wanted" keys  3 ms of grace  4, 5 prefixes of "held", "arrived"
 -- Returns ms until the next one is due; 0 if there are more now; -1 if there are none.
 --
--- What was returned, did not come back, and neither waits nor is held by one of us was taken by somebody else (a Go
--- worker): names of which that is so are "wanted" for 5 s and set aside only shortly.
+-- A message that was returned, did not come back, and neither waits nor is held by a gearmesh consumer was taken by
+-- another program (a Go worker): the names of such tasks are "wanted" for 5 s and parked only shortly.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local counts = {}
 local size, left = 0, false
--- Where returned messages may still be without anybody having wanted them.
+-- The places where returned messages may be that no program has taken yet.
 local elsewhere = redis.call('LLEN', KEYS[2])
 for _, consumer in ipairs(redis.call('HKEYS', KEYS[5])) do
   elsewhere = elsewhere + redis.call('HLEN', ARGV[4] .. consumer) + redis.call('LLEN', ARGV[5] .. consumer)

@@ -1,10 +1,10 @@
--- Remembers that tasks are revoked, and tells the workers that listen.
+-- Stores that tasks are revoked, and tells the workers that listen.
 --
 -- KEYS  1 revoked tasks (zset: UUID, by the unix ms at which its revocation ends)
--- ARGV  1 channel, 2 message for it, 3 ms for which it is remembered, 4... UUIDs
+-- ARGV  1 channel, 2 message for it, 3 ms for which it is stored, 4... UUIDs
 --
--- In one step, and by the server's clock, which all workers share. What has ended goes on the way. A revocation is only
--- ever made longer.
+-- It uses the server's clock, which all workers share, and deletes expired revocations on the way. It only ever makes a
+-- revocation longer.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

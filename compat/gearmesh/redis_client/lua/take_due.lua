@@ -2,7 +2,7 @@
 --
 -- KEYS  1 delayed (zset)  2 outbox (hash: mark -> msgpack: list of publishes)
 -- ARGV  1 msgpack: list of {message, queue}  2 mark
--- Returns which of them (counted from 1) were removed by this call; the others somebody else has taken, perhaps Go.
+-- Returns which of them (counted from 1) were removed by this call; another mover, perhaps Go's, took the others.
 --
 -- Their queues are in other slots, where this script can't write. See commit.lua for what a publish is.
 

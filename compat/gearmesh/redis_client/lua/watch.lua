@@ -1,13 +1,13 @@
--- For how long have the other consumers of a queue stood still?
+-- Tells for how long the heartbeat counters of the other consumers of a queue have stood still.
 --
 -- KEYS  1 consumers (hash)  2 watched (hash)
--- ARGV  1 consumer that asks  2 ms by which others must know less for it to be told to them
+-- ARGV  1 consumer that asks  2 ms by which the stored silence must be shorter to be replaced
 --       then for each other one: its name, its heartbeat counter, for how many ms the asking one watched it be that
--- Returns (msgpack) [name, counter, ms] for each other consumer: the longest anybody watched it be what it is now.
+-- Returns (msgpack) [name, counter, ms] for each other consumer: the longest time that a watcher saw its counter.
 --
--- "watched" keeps "<counter> <ms>". Who watches counts its own connected time only, and goes on from what another
--- has seen: an observer that dies, or loses its connection, leaves its evidence behind. As each takes the longest and
--- never a sum, nobody ever counts more than has passed.
+-- "watched" keeps "<counter> <ms>". A watcher counts its own connected time only, and goes on from the time that
+-- another has stored: one that dies, or loses its connection, leaves its evidence behind. As each takes the longest and
+-- never a sum, no watcher counts more time than has passed.
 
 local own = {}
 for i = 3, #ARGV, 3 do

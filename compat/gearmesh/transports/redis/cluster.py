@@ -1,4 +1,4 @@
-"""The Redis channel in a cluster: each queue on a node of its own."""
+"""The channel of a Redis cluster, each queue on a node of its own."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ClusterChannel(Channel):
 
     @cached_property
     def subclient(self) -> Any:
-        """What is published reaches every node: any will do."""
+        """A subscription through any node: Redis gives published messages to all of them."""
         pool = self._pool_at(random.choice(self.cluster.masters()))
         client: Any = Redis(connection_pool=pool)
         return client.pubsub()

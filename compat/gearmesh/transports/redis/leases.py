@@ -1,4 +1,4 @@
-"""Leases: which deliveries a consumer holds, its heartbeats, and putting back the deliveries of a dead one."""
+"""Sends heartbeats, lists the deliveries that a consumer holds, and returns those of a dead one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Leases:
         self.beat(consumer, queues)
 
     def beat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
-        """A heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_client.runner.run_each`."""
+        """Send a heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_client.runner.run_each`."""
         run_each(
             self._channel.redis,
             "beat",
@@ -87,7 +87,7 @@ class Leases:
         running: Collection[int] | None = None,
         certain: bool = False,
     ) -> int:
-        """Return the deliveries that ``consumer`` holds of ``queue``; how many there were.
+        """Put the deliveries that ``consumer`` holds back at the head of ``queue``; return how many there were.
 
         Args:
             beat: return them only if this still is its heartbeat, and take it off the list of consumers; -1 is the

@@ -1,4 +1,4 @@
-"""How a list item becomes a kombu message, and back."""
+"""Turns a list item into a kombu message, and back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["FetchedMessage", "Message", "to_item"]
 
 
 class FetchedMessage(NamedTuple):
-    """One item as fetched."""
+    """A message in this process that no callback has got yet."""
 
     body: bytes
     delivery: Delivery
 
 
 def _envelope(body: bytes) -> dict[str, Any] | None:
-    """kombu's own envelope (control, replies, a bridge's messages), or None for everything else."""
+    """Return kombu's own envelope (control, replies, the Celery bridge's messages); None for any other body."""
     if body.startswith(b'{"UUID"') or b'"properties"' not in body:
         return None
     try:
@@ -38,7 +38,7 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
 
 
 class Message(virtual.Message):  # type: ignore[misc]
-    """A kombu message that knows its delivery; a signature's body is the very bytes of the list item."""
+    """A kombu message with its delivery; a signature's body has the very bytes of the list item."""
 
     delivery: Delivery | None
 
@@ -55,8 +55,8 @@ class Message(virtual.Message):  # type: ignore[misc]
                 super().__init__(envelope, channel=channel, **kwargs)
                 if not self.errors:
                     return
-            # Broken inside: it goes on as bytes, for somebody to bury.
-        # What the base classes' constructors set, without their work: this is every task's path.
+            # Broken inside: it goes on as bytes, and the worker dead-letters it.
+        # The attributes that the base classes' constructors set, without their work: every task passes here.
         self.delivery = delivery = payload.delivery
         self._raw = None
         self.body = payload.body
@@ -74,7 +74,7 @@ class Message(virtual.Message):  # type: ignore[misc]
 
 
 def to_item(message: dict[str, Any], channel: virtual.Channel) -> bytes:
-    """The list item for a message kombu is about to send."""
+    """Return the list item for a message that kombu is about to send."""
     if message.get("content-type") == SIGNATURE_CONTENT_TYPE:
         body = channel.decode_body(message["body"], message["properties"].get("body_encoding"))
         return body if isinstance(body, bytes) else str(body).encode()

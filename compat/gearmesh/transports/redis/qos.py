@@ -1,4 +1,4 @@
-"""How much a channel may take: kombu's QoS, counted in the unacked deliveries."""
+"""Bounds the unacked deliveries of a channel: kombu's QoS, which is the prefetch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return self.credit() > 0
 
     def credit(self) -> int:
-        """How many more messages may be taken now."""
+        """Return how many more messages the channel may take now."""
         most = self.prefetch_count
         return MAX_ENTRIES if not most else int(most) - len(self.channel.unacked.open)
 

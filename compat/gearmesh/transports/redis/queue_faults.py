@@ -1,4 +1,4 @@
-"""A fault of one queue, or of the delayed tasks, must not end the work for the other queues."""
+"""Remembers what Redis refuses for one queue or the delayed set, so that the other queues go on."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["FAULTS", "QueueFaults"]
 
 log = logging.getLogger("gearmesh.redis")
 
-#: Refusals that concern some keys and not the connection. They end when somebody mends them.
+#: Refusals that concern some keys and not the connection. They end when an operator mends the key or the right.
 FAULTS: Final = (WrongType, NoPermissionError)
-#: Seconds until the next try: at first, and at most.
+#: Seconds until the next attempt: the first pause, and the longest.
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 
 
 class QueueFaults:
-    """Remembers what cannot be done now. Belongs to its channel's thread."""
+    """Counts the refusals of each piece of work. Belongs to its channel's thread."""
 
     def __init__(self) -> None:
         self._pauses: dict[str, Backoff] = {}
 
     def note(self, what: str, exc: BaseException) -> float:
-        """Log that something cannot be done, more seldom as it goes on; seconds until the next try."""
+        """Log that Redis refuses some work, more seldom as it goes on; return seconds until the next attempt."""
         pauses = self._pauses.setdefault(what, Backoff(FIRST_PAUSE_S, MAX_PAUSE_S))
         pause = pauses.next()
         if pauses.count & (pauses.count - 1) == 0:
@@ -35,6 +35,6 @@ class QueueFaults:
         return pause
 
     def over(self, what: str) -> None:
-        """It could be done."""
+        """Note that the work succeeded."""
         if self._pauses and self._pauses.pop(what, None) is not None:
             log.info("%s: it works again", what)

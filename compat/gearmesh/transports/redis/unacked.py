@@ -1,4 +1,4 @@
-"""What one consumer knows it holds in Redis, and what the server may hold for it besides."""
+"""Records the deliveries that one consumer holds in Redis, and those that the server may hold for it unknown to it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ __all__ = ["RedisUnackedDeliveries"]
 
 
 class RedisUnackedDeliveries(unacked.UnackedDeliveries):
-    """With the fetch counter. A consumer that reconnects finds on the server what a lost reply had given it.
+    """The unacked deliveries of one consumer, with its fetch numbers and blocking pops.
+
+    A consumer that reconnects finds on the server the deliveries of a lost reply, under numbers that it reserved.
 
     Single operations are safe in threads; :meth:`reserve` belongs to the one thread that fetches.
     """
 
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)
-        #: when something parked through any channel is due, by the monotonic clock
+        #: monotonic time at which a message that any channel parked is due
         self.aside_due = float("inf")
-        #: queues anything was ever fetched from
+        #: queues that were ever fetched from
         self.queues: set[str] = set()
         #: blocking waits that the server may still know of, each of which may bring one more message:
         #: (monotonic time at which it surely is over, queue)
         self.waits: set[tuple[float, str]] = set()
-        # Microseconds: nobody fetches faster, so should a name be used again its numbers are new all the same.
+        # Microseconds: no consumer fetches faster, so the numbers are new even if a name is used again.
         self._first = self._next = time.time_ns() // 1000
 
     @property
     def used(self) -> bool:
-        """True once anything was asked for: the server may hold what we never heard of."""
+        """True once a fetch was sent: the server may hold deliveries of which no reply has told."""
         return self._next > self._first
 
     def waiting(self, queue: str) -> bool:
-        """True if the server may still know of a wait of ours on ``queue``. Any thread."""
+        """True if the server may still know of a blocking pop on ``queue``. Any thread."""
         now = time.monotonic()
         for wait in list(self.waits):
             if wait[0] < now:
@@ -41,7 +43,7 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
         return any(waited == queue for _, waited in list(self.waits))
 
     def set_aside(self) -> None:
-        """Something was parked: it is due in 50 ms at the earliest. Any thread."""
+        """Note that a message was parked: it is due in 50 ms at the earliest. Any thread."""
         due = time.monotonic() + 0.05
         if due < self.aside_due:
             self.aside_due = due
@@ -49,7 +51,7 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
                 self.wake()
 
     def reserve(self, count: int) -> int:
-        """The first of ``count`` numbers never given out before, whether or not they get used."""
+        """Return the first of ``count`` fetch numbers that were never given out before."""
         first = self._next
         self._next += count
         return first
