@@ -476,8 +476,8 @@ def test_prefetch_grows_and_shrinks(amqp_url: str) -> None:
             tap.quiet(0.02)
             tap.settle(*held[wanted // 2 :])
             del held[wanted // 2 :]
-        inlet = next(iter(tap.channel.inlets.values()))
-        assert len(inlet.sources) <= 8
+        subscription = next(iter(tap.channel.subscriptions.values()))
+        assert len(subscription.sources) <= 8
 
 
 def _certificates(folder: Path) -> dict[str, Path]:

@@ -39,7 +39,7 @@ log = logging.getLogger("gearmesh.amqp")
 _MAX_CACHED_PROPERTIES: Final = 256
 
 
-class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
+class Channel(pyamqp.Channel):  # type: ignore[misc]
     """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
 
     Transport options: ``consumer`` (name), ``ledger`` (a :class:`AMQPUnackedDeliveries` to go on with: what it holds
@@ -73,7 +73,6 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
         self.supports_priority = "x-max-priority" in config.queue_declare_args
         self.topology = Topology(config, options.get("default_queue", DEFAULT_QUEUE))
         self.link = connection
-        self.inlets: dict[str, Subscription] = {}
         self.poison_records = PoisonRecords(connection, self.topology, self.ledger)
         self._bind_verbs(
             CommitEngine(connection, self.topology, self.ledger, self.poison_records),
@@ -85,9 +84,11 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
                 self.barrier,
             ),
         )
-        self.wanted = 0
+        order = picker_of(options.get("queue_order", "fair"))
+        self.dispatcher = Dispatcher(self, connection.lock, self.ledger, self.poison_records, order)
+        self.deliver, self.due = self.dispatcher.deliver, self.dispatcher.due
+        self.subscriptions = self.dispatcher.subscriptions
         self.woken = False
-        self._order = picker_of(options.get("queue_order", "fair"))
         self._sources: dict[str, Subscription] = {}
         self._declared: set[str] = set()
         self._kinds: dict[bytes, dict[str, Any]] = {}
@@ -154,9 +155,9 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
     ) -> None:
         """How many deliveries all consumers of this channel together may have; 0: any number. Takes effect at once."""
         with self.link.lock:
-            self.wanted = prefetch_count
-            for inlet in self.inlets.values():
-                inlet.adjust(self.wanted)
+            self.dispatcher.prefetch = prefetch_count
+            for subscription in self.subscriptions.values():
+                subscription.adjust(self.dispatcher.prefetch)
 
     def basic_consume(
         self,
@@ -171,31 +172,31 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
         with self.link.lock:
             tag = consumer_tag or consumer_name()
             ours = queue not in self._declared
-            inlet = Subscription(
+            subscription = Subscription(
                 self, queue, tag, callback or (lambda message: None), no_ack, arguments, ours=ours
             )
             if no_ack:
                 self.no_ack_consumers.add(tag)
-            self._prepare(inlet)
-            self.inlets[tag] = inlet
+            self.declare_source(subscription)
+            self.subscriptions[tag] = subscription
             self.ledger.wake = self.wake
             self.ledger.alive_at = time.monotonic()
-            inlet.adjust(self.wanted)
+            subscription.adjust(self.dispatcher.prefetch)
             self.link.keeper.start()
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, **kwargs: Any) -> None:
         """End a consumer; what it was sent and has not seen goes back."""
         with self.link.lock:
-            inlet = self.inlets.pop(consumer_tag, None)
+            subscription = self.subscriptions.pop(consumer_tag, None)
             self.no_ack_consumers.discard(consumer_tag)
-            if inlet is None:
+            if subscription is None:
                 return
             if not self.usable:
-                self._forget_waiting(inlet)
+                self.dispatcher.forget_waiting(subscription)
                 return
-            inlet.cancel()
-            self._return_waiting(inlet)
+            subscription.cancel()
+            self.dispatcher.return_waiting(subscription)
             self.barrier()
 
     def basic_get(self, queue: str = "", no_ack: bool = False, **kwargs: Any) -> Any:
@@ -248,7 +249,7 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
 
     def retire(self) -> bool:
         """End the consumers; True if the connection has to stay for what is held through this channel."""
-        for tag in list(self.inlets):
+        for tag in list(self.subscriptions):
             self.basic_cancel(tag)
         if self.own_ledger or not self.held_here():
             return False
@@ -267,9 +268,9 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
         tags, self.tags = self.tags, AckTracker(self.link, self.tags.channel_id)
         tags.open = False
         self._sources.clear()
-        for inlet in self.inlets.values():
-            self._forget_waiting(inlet)
-            inlet.lost()
+        for subscription in self.subscriptions.values():
+            self.dispatcher.forget_waiting(subscription)
+            subscription.lost()
         for held in [held for held in list(self.ledger.held.values()) if held.tags is tags]:
             if self.own_ledger and not revived:
                 self.ledger.forget(held.delivery.id)
@@ -300,26 +301,28 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
             # A delayed message says when it left each delay queue: no other one has the same properties.
             if len(self._kinds) < _MAX_CACHED_PROPERTIES and b"x-death" not in raw:
                 self._kinds[raw] = properties
-        inlet = self._sources.get(delivered.consumer_tag)
-        if inlet is not None and inlet.no_ack:
-            inlet.waiting.append(FetchedMessage(delivered, properties, body, None))
+        subscription = self._sources.get(delivered.consumer_tag)
+        if subscription is not None and subscription.no_ack:
+            subscription.waiting.append(FetchedMessage(delivered, properties, body, None))
             return
-        if inlet is None:
+        if subscription is None:
             self.tags.delivered(delivered.tag)
             self.link.send(self.tags.settle((), (delivered.tag,)))
             return
-        inlet.unsettled[delivered.consumer_tag] = inlet.unsettled.get(delivered.consumer_tag, 0) + 1
+        subscription.unsettled[delivered.consumer_tag] = (
+            subscription.unsettled.get(delivered.consumer_tag, 0) + 1
+        )
         if delivered.redelivered:
             held = self.ledger.reclaim(body, self.tags, delivered.tag, delivered.consumer_tag)
             if held is not None:
                 self.tags.delivered(delivered.tag)
                 log.info(
                     "RabbitMQ redelivered a message of %s that this worker still holds: it keeps it",
-                    inlet.queue,
+                    subscription.queue,
                 )
                 return
-        held = self._hold(delivered, properties, body, inlet.queue)
-        inlet.waiting.append(FetchedMessage(delivered, properties, body, held))
+        held = self._hold(delivered, properties, body, subscription.queue)
+        subscription.waiting.append(FetchedMessage(delivered, properties, body, held))
         if held.delivery.redelivered and _lost_before(delivered, properties):
             self.poison_records.doubt(held)
 
@@ -343,10 +346,13 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
         held = self.held_here()
         self.link.drop_partial(self.channel_id)
         self.gone(revived=True)
-        if self.inlets:
-            self._begin_at = time.monotonic()
+        if self.subscriptions:
+            self.dispatcher.begin_again(time.monotonic())
         if held or not self._calls:
-            queues = ", ".join(sorted({inlet.queue for inlet in self.inlets.values()})) or "no queue"
+            queues = (
+                ", ".join(sorted({subscription.queue for subscription in self.subscriptions.values()}))
+                or "no queue"
+            )
             log.error(
                 "RabbitMQ closed the channel that reads %s: %s; the worker opens it again", queues, reply_text
             )
@@ -359,25 +365,29 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
 
     def _on_basic_cancel(self, consumer_tag: str) -> None:
         """The queue is gone."""
-        inlet = self._sources.pop(consumer_tag, None)
-        if inlet is None:
+        subscription = self._sources.pop(consumer_tag, None)
+        if subscription is None:
             return
-        inlet.dropped(consumer_tag)
-        if inlet.queue not in {other.queue for other in self._sources.values()}:
+        subscription.dropped(consumer_tag)
+        if subscription.queue not in {other.queue for other in self._sources.values()}:
             log.error(
                 "queue %s was deleted while this worker was reading it%s",
-                inlet.queue,
-                ": it declares the queue again" * inlet.ours,
+                subscription.queue,
+                ": it declares the queue again" * subscription.ours,
             )
-        self.link.declarer(self.topology).forget(inlet.queue)
-        self._begin_at = min(self._begin_at, time.monotonic())
+        self.link.declarer(self.topology).forget(subscription.queue)
+        self.dispatcher.begin_again(time.monotonic())
 
-    def add_source(self, inlet: Subscription, tag: str, prefetch: int, arguments: Mapping[str, Any]) -> None:
+    def add_source(
+        self, subscription: Subscription, tag: str, prefetch: int, arguments: Mapping[str, Any]
+    ) -> None:
         """Begin a consumer on RabbitMQ's side."""
-        self._sources[tag] = inlet
-        if not inlet.no_ack:
+        self._sources[tag] = subscription
+        if not subscription.no_ack:
             super().basic_qos(0, prefetch, False)
-        super().basic_consume(inlet.queue, tag, no_ack=inlet.no_ack, arguments=dict(arguments) or None)
+        super().basic_consume(
+            subscription.queue, tag, no_ack=subscription.no_ack, arguments=dict(arguments) or None
+        )
 
     def cancel_source(self, tag: str) -> None:
         """End one. What it still brings before RabbitMQ knows goes through :meth:`arrived` as long as it is asked."""
@@ -388,30 +398,31 @@ class Channel(Dispatcher, pyamqp.Channel):  # type: ignore[misc]
         """Wait until RabbitMQ has done all that this channel was told."""
         super().basic_qos(0, 0, False)
 
-    def _prepare(self, inlet: Subscription) -> None:
-        if inlet.ours:
-            self.link.declarer(self.topology).ensure(self.topology.source(inlet.queue))
+    def declare_source(self, subscription: Subscription) -> None:
+        """Declare the queue of a subscription and bind it as Machinery's, if no other program declares it."""
+        if subscription.ours:
+            self.link.declarer(self.topology).ensure(self.topology.source(subscription.queue))
 
     def settled(self, held: Unacked) -> None:
         """A delivery that came through this channel is settled."""
-        inlet = self._inlet_of(held.source)
-        if inlet is not None:
-            inlet.settled(held.source)
+        subscription = self._subscription_of(held.source)
+        if subscription is not None:
+            subscription.settled(held.source)
 
-    def _inlet_of(self, source: str) -> Subscription | None:
-        return self.inlets.get(source.rpartition(".")[0])
+    def _subscription_of(self, source: str) -> Subscription | None:
+        return self.subscriptions.get(source.rpartition(".")[0])
 
     def give_back(self) -> int:
         """Put back all that is held here, and let nothing more come until the next drain. Any thread."""
         with self.link.lock:
-            for inlet in self.inlets.values():
-                inlet.cancel()
-                inlet.waiting.clear()
+            for subscription in self.subscriptions.values():
+                subscription.cancel()
+                subscription.waiting.clear()
             tags = self.tags
             count = self.put_back([held for held in list(self.ledger.held.values()) if held.tags is tags])
             self.barrier()
-            if self.inlets:
-                self._begin_at = 0.0
+            if self.subscriptions:
+                self.dispatcher.begin_again(0.0)
             return count
 
     def wake(self) -> None:

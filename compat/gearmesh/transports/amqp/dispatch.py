@@ -1,11 +1,11 @@
-"""Which of the messages that came a consumer gets next, and how many more RabbitMQ may push."""
+"""The dispatcher chooses the message that a consumer gets next, and how many more RabbitMQ may push."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from amqp.exceptions import NotFound
 
@@ -13,9 +13,9 @@ from gearmesh.transports.amqp.message import Message
 from gearmesh.transports.amqp.subscription import ADJUST_INTERVAL_S, FetchedMessage, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from threading import RLock
 
-    from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.poison_records import PoisonRecords
     from gearmesh.transports.amqp.unacked import AMQPUnackedDeliveries, Unacked
     from gearmesh.transports.queue_order import QueuePicker
@@ -30,141 +30,177 @@ MAX_OVERDRAFT_S: Final = 0.1
 LOST_QUEUE_RETRY_DELAY_S: Final = 1.0
 
 
-class Dispatcher:
-    """A part of :class:`~.channel.Channel`: between the inlets, where messages wait, and the consumers' callbacks."""
-
-    link: AMQPConnection
-    ledger: AMQPUnackedDeliveries
-    poison_records: PoisonRecords
-    inlets: dict[str, Subscription]
-    #: messages that may be handed out and not settled; 0: any number
-    wanted: int
-    _order: QueuePicker
-    #: when consumers have to be begun (again), by the monotonic clock
-    _begin_at = float("inf")
-    #: since when there is more than may be handed out; 0: there is not
-    _over_since = 0.0
-    #: nothing may come, since there was more
-    _paused = False
-    #: a queue may bring more than it is allowed to now
-    _uneven = False
+class DispatchedChannel(Protocol):
+    """The part of a :class:`~.channel.Channel` that its dispatcher needs."""
 
     @property
     def usable(self) -> bool:
-        """The channel is open, as far as one knows."""
-        raise NotImplementedError
+        """Say whether the channel is open, as far as this end knows."""
 
-    #: puts back deliveries that no task was begun for
-    put_back: Callable[[Sequence[Unacked]], int]
+    def declare_source(self, subscription: Subscription) -> None:
+        """Declare the queue of a subscription, if this transport is to declare it."""
 
-    def _prepare(self, inlet: Subscription) -> None:
-        raise NotImplementedError
+    def put_back(self, helds: Sequence[Unacked]) -> int:
+        """Return deliveries that no task was begun for; say how many there were."""
+
+
+class Dispatcher:
+    """Hands messages from the subscriptions, where they wait, to the consumers' callbacks.
+
+    Args:
+        channel: the channel that the messages came through.
+        lock: the lock of its connection.
+        unacked: the unacked deliveries of the consumer.
+        poison_records: says which redelivered messages have to wait for their record.
+        order: chooses the queue that is next.
+    """
+
+    def __init__(
+        self,
+        channel: DispatchedChannel,
+        lock: RLock,
+        unacked: AMQPUnackedDeliveries,
+        poison_records: PoisonRecords,
+        order: QueuePicker,
+    ) -> None:
+        self._channel = channel
+        self._lock = lock
+        self._unacked = unacked
+        self._poison_records = poison_records
+        self._order = order
+        #: consumer tag, as kombu knows it -> what it consumes
+        self.subscriptions: dict[str, Subscription] = {}
+        #: deliveries that may be handed out and not settled; 0: any number
+        self.prefetch = 0
+        #: the moment, by the monotonic clock, at which consumers have to be begun (again)
+        self._begin_at = float("inf")
+        #: the moment since which more has come than may be handed out; 0: no more has come
+        self._over_since = 0.0
+        #: RabbitMQ may push nothing, because it had pushed too much
+        self._paused = False
+        #: a queue may bring more than it is allowed to now
+        self._uneven = False
+
+    def begin_again(self, at: float) -> None:
+        """Consume again, from the moment ``at`` of the monotonic clock, where RabbitMQ ended a consumer."""
+        self._begin_at = min(self._begin_at, at)
 
     def deliver(self, now: float) -> bool:
-        """Hand to the consumers what they may have; True if that was anything. Called by the owning thread."""
-        self.ledger.alive_at = now
+        """Hand to the consumers the messages they may have; True if there were any. Called by the owning thread."""
+        self._unacked.alive_at = now
         delivered = False
-        channel: Any = self  # with all its other parts
-        with self.link.lock:
+        with self._lock:
             if now >= self._begin_at:
                 self._begin()
-            self.poison_records.settle(now)
-        for inlet, item in self._next():
+            self._poison_records.settle(now)
+        for subscription, item in self._next():
             delivered = True
             held = item.held
             message = Message(
-                channel,
+                self._channel,
                 item.delivered,
                 item.properties,
                 item.body,
                 held.delivery if held is not None else None,
             )
-            inlet.callback(message)
+            subscription.callback(message)
             if held is None:
                 break  # who waits for replies counts calls of drain_events, and may leave the rest to others
-        with self.link.lock:
+        with self._lock:
             self._balance(now)
         return delivered
 
     def due(self) -> float:
-        """When :meth:`deliver` has something to do though nothing came; by the monotonic clock."""
-        if any(self._ready(inlet) for inlet in list(self.inlets.values())):
+        """Return the moment, by the monotonic clock, at which :meth:`deliver` has to be called though nothing came."""
+        if any(self._ready(subscription) for subscription in list(self.subscriptions.values())):
             return 0.0
         over = self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
         uneven = time.monotonic() + ADJUST_INTERVAL_S if self._uneven else float("inf")
-        return min(self._begin_at, over, uneven, self.poison_records.due())
+        return min(self._begin_at, over, uneven, self._poison_records.due())
 
     def _next(self) -> Iterator[tuple[Subscription, FetchedMessage]]:
-        """What may be handed out now, one by one: a callback may cancel a consumer, or raise."""
+        """Yield the messages that may be handed out, one by one: a callback may cancel a consumer, or raise."""
         while True:
-            with self.link.lock:
-                by_queue = {inlet.queue: inlet for inlet in self.inlets.values() if inlet.waiting}
+            with self._lock:
+                by_queue = {
+                    subscription.queue: subscription
+                    for subscription in self.subscriptions.values()
+                    if subscription.waiting
+                }
                 if not by_queue:
                     return
                 room = self._room()
-                if room <= 0 and not any(inlet.no_ack for inlet in by_queue.values()):
+                if room <= 0 and not any(subscription.no_ack for subscription in by_queue.values()):
                     return
                 turn = self._order.turn(list(by_queue), max(room, 1)) if len(by_queue) > 1 else None
             shares = turn if turn is not None else [(queue, 1 << 30) for queue in by_queue]
             some = False
             for queue, share in shares:
-                inlet = by_queue[queue]
+                subscription = by_queue[queue]
                 for _ in range(share):
-                    item = self._pop(inlet)
+                    item = self._pop(subscription)
                     if item is None:
                         break
                     some = True
-                    yield inlet, item
+                    yield subscription, item
             if not some:
                 return
 
-    def _pop(self, inlet: Subscription) -> FetchedMessage | None:
-        with self.link.lock:
-            return inlet.waiting.popleft() if self._ready(inlet) else None
+    def _pop(self, subscription: Subscription) -> FetchedMessage | None:
+        with self._lock:
+            return subscription.waiting.popleft() if self._ready(subscription) else None
 
-    def _ready(self, inlet: Subscription) -> bool:
-        """Something of it may be handed out."""
-        if not inlet.waiting or not (inlet.no_ack or self._room() > 0):
+    def _ready(self, subscription: Subscription) -> bool:
+        """Say whether a message of it may be handed out."""
+        if not subscription.waiting or not (subscription.no_ack or self._room() > 0):
             return False
-        held = inlet.waiting[0].held
-        return held is None or not self.poison_records.doubtful(held)
+        held = subscription.waiting[0].held
+        return held is None or not self._poison_records.doubtful(held)
 
     def _room(self) -> int:
-        if not self.wanted:
+        if not self.prefetch:
             return 1 << 30
-        waiting = sum(len(inlet.waiting) for inlet in self.inlets.values() if not inlet.no_ack)
-        return self.wanted - (len(self.ledger.held) - waiting)
+        waiting = sum(
+            len(subscription.waiting)
+            for subscription in self.subscriptions.values()
+            if not subscription.no_ack
+        )
+        return self.prefetch - (len(self._unacked.held) - waiting)
 
     def _begin(self) -> None:
         """Consume again where consumers were lost."""
         self._begin_at = float("inf")
-        for inlet in list(self.inlets.values()):
-            if inlet.sources or self._paused:
+        for subscription in list(self.subscriptions.values()):
+            if subscription.sources or self._paused:
                 continue
             try:
-                self._prepare(inlet)
-                inlet.adjust(self.wanted)
-            except NotFound as exc:  # somebody else's queue: it may come back
-                log.error("queue %s cannot be read: %s", inlet.queue, exc)
+                self._channel.declare_source(subscription)
+                subscription.adjust(self.prefetch)
+            except NotFound as exc:  # another program's queue: it may come back
+                log.error("queue %s cannot be read: %s", subscription.queue, exc)
                 self._begin_at = time.monotonic() + LOST_QUEUE_RETRY_DELAY_S
 
     def _balance(self, now: float) -> None:
-        """Take neither more nor less than is wanted of all queues together."""
-        if not self.usable:
+        """Let RabbitMQ push as much as the prefetch allows of all queues together."""
+        if not self._channel.usable:
             return
-        waiting = [inlet for inlet in self.inlets.values() if inlet.waiting and not inlet.no_ack]
+        waiting = [
+            subscription
+            for subscription in self.subscriptions.values()
+            if subscription.waiting and not subscription.no_ack
+        ]
         room = self._room()
-        if waiting and room <= 0 and len(self.inlets) > 1:
+        if waiting and room <= 0 and len(self.subscriptions) > 1:
             if not self._over_since:
                 self._over_since = now
             elif now - self._over_since >= MAX_OVERDRAFT_S:
                 # They may begin sooner elsewhere.
                 self._over_since = 0.0
                 self._paused = True
-                for inlet in self.inlets.values():
-                    if not inlet.no_ack:
-                        inlet.cancel()
-                        self._return_waiting(inlet)
+                for subscription in self.subscriptions.values():
+                    if not subscription.no_ack:
+                        subscription.cancel()
+                        self.return_waiting(subscription)
             return
         self._over_since = 0.0
         if self._paused and room <= 0:
@@ -172,19 +208,20 @@ class Dispatcher:
         self._paused = False
         if self._begin_at == float("inf"):
             self._uneven = False
-            for inlet in self.inlets.values():
-                if not inlet.content(self.wanted):
-                    inlet.adjust(self.wanted)
-                    self._uneven = self._uneven or (inlet.room(self.wanted) > 0)
+            for subscription in self.subscriptions.values():
+                if not subscription.content(self.prefetch):
+                    subscription.adjust(self.prefetch)
+                    self._uneven = self._uneven or (subscription.room(self.prefetch) > 0)
 
-    def _forget_waiting(self, inlet: Subscription) -> None:
-        """What nobody has seen is not orphaned, but gone: reclaimed, nobody would ever settle it."""
-        for item in inlet.waiting:
+    def forget_waiting(self, subscription: Subscription) -> None:
+        """Forget messages that no callback has seen: were they reclaimed as orphans, no consumer would settle them."""
+        for item in subscription.waiting:
             if item.held is not None:
-                self.ledger.forget(item.held.delivery.id)
-        inlet.waiting.clear()
+                self._unacked.forget(item.held.delivery.id)
+        subscription.waiting.clear()
 
-    def _return_waiting(self, inlet: Subscription) -> None:
-        items = [item.held for item in inlet.waiting if item.held is not None]
-        inlet.waiting.clear()
-        self.put_back(items)
+    def return_waiting(self, subscription: Subscription) -> None:
+        """Return messages that no callback has seen to their queue."""
+        items = [item.held for item in subscription.waiting if item.held is not None]
+        subscription.waiting.clear()
+        self._channel.put_back(items)

@@ -12,7 +12,6 @@ from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.channel import Channel
     from gearmesh.transports.amqp.frames import Delivered
 
 __all__ = ["Message", "body_of"]
@@ -37,7 +36,7 @@ class Message(KombuMessage):  # type: ignore[misc]
 
     def __init__(
         self,
-        channel: Channel,
+        channel: Any,
         delivered: Delivered,
         properties: dict[str, Any],
         body: bytes,
