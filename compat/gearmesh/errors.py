@@ -65,15 +65,15 @@ class ConfigError(GearmeshError, ValueError):
 
 
 class ProtocolError(GearmeshError):
-    """What is on the wire, or about to be, is not what Machinery speaks."""
+    """A message or a state breaks the rules of Machinery's protocol."""
 
 
 class LocalProtocolError(ProtocolError, ValueError):
-    """What we were about to send is something Go cannot read; nothing was sent."""
+    """Go could not read the value that this process was about to send; nothing was sent."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """What was received cannot be read as Go would read it."""
+    """A received document cannot be read as Go would read it."""
 
 
 class TaskError(GearmeshError, TypeError):
