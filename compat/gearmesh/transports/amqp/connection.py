@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
@@ -27,18 +27,56 @@ from gearmesh.transports.amqp.heartbeat import HeartbeatThread
 from gearmesh.transports.amqp.publisher import ConfirmingPublisher
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.channel import Channel
     from gearmesh.transports.amqp.delivery_tags import AckTracker
+    from gearmesh.transports.amqp.frames import Delivered
     from gearmesh.transports.amqp.topology import Topology
-    from gearmesh.transports.amqp.unacked import Unacked
+    from gearmesh.transports.amqp.unacked import AMQPUnackedDeliveries, Unacked
 
-__all__ = ["AMQPConnection"]
+__all__ = ["AMQPConnection", "FrameHandler"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 _MAX_RECV_BYTES: Final = 1 << 18
 _CONNECTION_BLOCKED: Final = b"\x00\x0a\x00\x3c"
 _CONNECTION_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
+
+
+class FrameHandler(Protocol):
+    """A channel that consumes, as its connection and the connection's heartbeat thread know it."""
+
+    ledger: AMQPUnackedDeliveries
+    tags: AckTracker
+    consumer: str
+    #: seconds without a sign of life after which the deliveries of the consumer are returned
+    lease: float
+    #: False: the consumer is alive as long as its process
+    heartbeats: bool
+    #: a thread has asked for the end of the wait
+    woken: bool
+
+    def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
+        """Take a complete delivery. ``raw``: its properties, encoded."""
+
+    def deliver(self, now: float) -> bool:
+        """Hand messages to the consumers' callbacks; True if there were any."""
+
+    def due(self) -> float:
+        """Return the moment, by the monotonic clock, at which :meth:`deliver` has to be called."""
+
+    def held_here(self) -> bool:
+        """Say whether a delivery of this channel is unacked."""
+
+    def settled(self, held: Unacked) -> None:
+        """Note that a delivery of this channel is settled."""
+
+    def barrier(self) -> None:
+        """Wait until RabbitMQ has done all that this channel was told."""
+
+    def give_back(self) -> int:
+        """Return all deliveries of this channel to their queues; say how many there were. Any thread."""
+
+    def retire(self) -> bool:
+        """End the consumers; True if the connection has to stay open for unacked deliveries."""
 
 
 class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
@@ -63,7 +101,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.broken: BaseException | None = None
         self.sent_at = self.received_at = time.monotonic()
         #: the channels that may consume
-        self.consuming: list[Channel] = []
+        self.consuming: list[FrameHandler] = []
         #: its owner has closed it
         self.released = False
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
@@ -133,7 +171,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                 if not self.lingering:
                     self.collect()
 
-    def linger(self, channel: Channel) -> None:
+    def linger(self, channel: FrameHandler) -> None:
         """Do not close before all that ``channel`` has brought is settled."""
         if not self.lingering:
             self.lingering = True
@@ -325,7 +363,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             return self.on_inbound_frame((kind, channel, payload))
         if not whole:
             return False
-        target: Channel | None = self.channels.get(channel)
+        target: FrameHandler | None = self.channels.get(channel)
         if target is not None:
             target.arrived(*whole)
         return True

@@ -6,10 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.channel import Channel
     from gearmesh.transports.amqp.frames import Delivered
     from gearmesh.transports.amqp.unacked import Unacked
 
@@ -30,18 +29,30 @@ class FetchedMessage(NamedTuple):
     held: Unacked | None
 
 
+class ConsumingChannel(Protocol):
+    """The part of a channel that begins and ends RabbitMQ's consumers."""
+
+    def add_source(
+        self, subscription: Subscription, tag: str, prefetch: int, arguments: Mapping[str, Any]
+    ) -> None:
+        """Begin a consumer with this tag. ``prefetch`` 0: any number of deliveries."""
+
+    def cancel_source(self, tag: str) -> None:
+        """End a consumer."""
+
+
 class Subscription:
     """A consumer as kombu knows it, over several consumers as RabbitMQ knows them.
 
     RabbitMQ's prefetch belongs to a consumer and never changes. So to take more, one is added; to take less, some
     are cancelled. What a cancelled one brought, and is not settled yet, counts against what may be added.
 
-    Used under its link's lock.
+    Used under its connection's lock.
     """
 
     def __init__(
         self,
-        channel: Channel,
+        channel: ConsumingChannel,
         queue: str,
         tag: str,
         callback: Callable[[Any], Any],
