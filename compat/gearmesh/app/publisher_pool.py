@@ -39,7 +39,7 @@ class PublisherConnection:
         return Token(self._producer, self._seq)
 
     def flusher(self) -> Flusher:
-        """The errors that mean that the connection broke. Opens a connection if none is open."""
+        """The flusher of the open connection. Opens a connection if none is open."""
         if self._flusher is None:
             connection = self._connection = self._connect()
             self.errors = (*connection.connection_errors, *self._backend.connection_errors)
