@@ -15,6 +15,7 @@ the remedy of a task between them. A group within a group is the same as its mem
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
@@ -84,16 +85,17 @@ class SendableTask(Protocol):
         """Call the function here and now."""
 
 
-class Node(Workflow, Generic[R_co]):
+class Node(Workflow, ABC, Generic[R_co]):
     """A part of a workflow. Never changed: every method that changes returns a copy."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def app(self) -> TaskSender:
         """The app that sends it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
         """A copy in which ``change`` has replaced each signature.
 
@@ -102,7 +104,6 @@ class Node(Workflow, Generic[R_co]):
             first: the whole workflow begins with this node.
             last: the whole workflow ends with this node.
         """
-        raise NotImplementedError
 
     @overload
     def __or__(self: Node[GroupResult[Any]], other: TaskSignature[T]) -> Chord[T]: ...

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, NoReturn, TypeVar, overload
@@ -39,7 +40,7 @@ log = logging.getLogger("gearmesh.waiting")
 PENDING_WARNING_S: Final = 60.0
 
 
-class Result(Generic[T_co]):
+class Result(ABC, Generic[T_co]):
     """The result of one task or of a workflow. A subclass says which tasks decide it, and what its value is.
 
     Attributes:
@@ -49,18 +50,18 @@ class Result(Generic[T_co]):
     app: ResultClient
 
     @property
+    @abstractmethod
     def finals(self) -> Sequence[AsyncResult[Any]]:
         """The tasks whose values this result is made of."""
-        raise NotImplementedError
 
     @property
     def upstream(self) -> Sequence[AsyncResult[Any]]:
         """The tasks that must succeed before ``finals`` can."""
         return ()
 
+    @abstractmethod
     def _value(self) -> T_co:
         """The value, once all of ``finals`` are known to be SUCCESS."""
-        raise NotImplementedError
 
     # --- looking -------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""Which tasks became final, told through an exchange of ours to all who listen.
+"""Announces tasks that became final, through an exchange of gearmesh's, to all consumers bound to it.
 
-Only what gearmesh's workers write: Go tells nobody. Who does not hear of it (a broken connection, say) finds out by
+Only gearmesh's workers announce, Go does not. A caller that misses it (after a broken connection, say) finds out by
 asking, as for Go's.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["announcement", "declare_exchange", "listening"]
 
 
 def declare_exchange(channel: Any) -> None:
-    """Declare the exchange; whoever is bound to it gets every message, and without anybody they are nowhere."""
+    """Declare the exchange; each queue bound to it gets every message, and without a queue RabbitMQ drops it."""
     channel.exchange_declare(AMQP_DONE, "fanout", durable=False, auto_delete=False)
 
 

@@ -30,7 +30,7 @@ __all__ = ["AMQPBackend"]
 
 #: Groups of which it is remembered how many leading members are final.
 MAX_CACHED_GROUPS = 1024
-#: Members that are looked at together by :meth:`AMQPBackend.finished`: at first, and at the most.
+#: Members that are looked at together by :meth:`AMQPBackend.finished`: the first time, and the largest number.
 FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 256
 
 
@@ -171,7 +171,7 @@ class AMQPBackend:
 
 
 class _Parts:
-    """What one process has."""
+    """The connections and caches of one process."""
 
     def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
         self.layout = layout

@@ -45,9 +45,9 @@ ANSWER_TIMEOUT_S: Final = 15.0
 HEARTBEAT_INTERVAL_S: Final = 60
 #: Seconds unused after which a connection is not used again: RabbitMQ may be about to close it.
 MAX_UNUSED_S: Final = 25.0
-#: Connections kept that nobody uses.
+#: The largest number of idle connections that are kept.
 MAX_IDLE_CONNECTIONS: Final = 8
-#: Methods on their way without an answer, at the most; and bytes of them.
+#: The largest number of methods without an answer yet, and their bytes.
 MAX_IN_FLIGHT_METHODS, MAX_IN_FLIGHT_BYTES = 256, 4 << 20
 
 #: What begins and ends the frame of a method.
@@ -74,7 +74,7 @@ class StateMessage(NamedTuple):
 
     Attributes:
         declare: called with the channel before any is published; must not wait.
-        transient: nobody has to get it, and it need not survive anything.
+        transient: no consumer has to get it, and it need not survive a restart.
     """
 
     exchange: str
@@ -102,7 +102,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
 
     def _setup_listeners(self) -> None:
         super()._setup_listeners()
-        # Besides its one waiter at a time, py-amqp calls whoever stands here: so many answers may come.
+        # py-amqp has one waiter at a time, and calls these callbacks beside it: so many answers may come.
         self._callbacks[spec.Basic.GetOk] = self._got
         self._callbacks[spec.Basic.GetEmpty] = self._got_none
 
@@ -129,7 +129,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
 
     @property
     def answered(self) -> Sequence[FetchedState]:
-        """What :meth:`get_each` had before it failed."""
+        """The messages that :meth:`get_each` had before it failed."""
         return tuple(self._answers)
 
     def take_all(self, queue: str, expected: int) -> list[FetchedState]:
@@ -175,7 +175,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         return list(self._unrouted)
 
     def size(self, queue: str) -> int | None:
-        """How many messages are ready in a queue; None: there is no such queue."""
+        """The number of messages that are ready in a queue; None: there is no such queue."""
         try:
             return int(self.queue_declare(queue, passive=True).message_count)
         except amqp.NotFound:
@@ -300,7 +300,7 @@ class ConnectionPool:
     """
 
     def __init__(self, open: Callable[[], PooledConnection]) -> None:
-        #: makes a connection that belongs to whoever asks
+        #: makes a connection that belongs to the caller
         self.open = open
         self._pools = ProcessLocal(_Idle)
 
@@ -322,13 +322,13 @@ class ConnectionPool:
         pool.put(link)
 
     def close(self) -> None:
-        """Close those that nobody uses."""
+        """Close the idle connections."""
         if (pool := self._pools.peek()) is not None:
             pool.clear()
 
 
 class _Idle:
-    """Connections that nobody uses, the last used on top."""
+    """Idle connections, the last used on top."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -5,9 +5,10 @@ then sees as many messages there as the group has members takes them all away, s
 queue. There is no lock, and a worker of Go's that has once seen them all deletes the queue whatever it finds then. So
 one must never take a part while such a worker is about:
 
-1. Before a member adds its state we count. If only its own is missing, it is not added: nobody but us can see the
+1. Before a member adds its state we count. If only its own is missing, it is not added: no other worker can see the
    group complete then. We take the others in one go, and hold them unacknowledged.
-2. Else it is added, and counted again. If all are there now, somebody has added one in between, and may have counted
+2. Else it is added, and counted again. If all are there now, another worker has added one in between, and may have
+counted
    as we have. If that was Go, the queue is gone soon; we take what is still there only after :data:`GO_TAKE_TIMEOUT_S`.
 3. With all in hand the trigger is taken (:meth:`.layout.Layout.take_trigger`), the callback sent, and the group's queue
    deleted.
@@ -86,7 +87,7 @@ class GroupClaims:
         self._states = states
         self._lock = threading.RLock()
         self._hands: dict[str, GroupClaim] = {}
-        #: what the hands are on; lent to nobody else
+        #: what the hands are on; lent to no other caller
         self._link: PooledConnection | None = None
         #: (group, task) -> False where it is not known whether RabbitMQ has it
         self._counted: OrderedDict[tuple[str, str], bool] = OrderedDict()
@@ -188,7 +189,7 @@ class GroupClaims:
                 try:
                     self._layout.take_trigger(hand.channel, group_uuid, by)
                 except amqp.PreconditionFailed:
-                    return False  # somebody else took it; the channel's end has put back what we held
+                    return False  # another worker took it; the channel's end has returned the states that we held
             return True
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
@@ -300,13 +301,13 @@ class GroupClaims:
                 time.sleep(0.003)
 
     def _size(self, group_uuid: str) -> int:
-        """How many states are there; -1: there is no queue."""
+        """The number of states in the group's queue; -1: there is no queue."""
         with self._links.lend() as link:
             size = link.channel.size(group_uuid)
         return -1 if size is None else size
 
     def _ready(self, group_uuid: str) -> int:
-        """How many states a group has, before one is added."""
+        """The number of states that a group has, before one is added."""
         with self._links.lend() as link:
             try:
                 return self._layout.ready(link.channel, group_uuid)
@@ -315,7 +316,7 @@ class GroupClaims:
                 return link.channel.size(group_uuid) or 0
 
     def _alone(self, group_uuid: str) -> bool:
-        """True if nobody has taken a complete group for so long that nobody else will."""
+        """True if a complete group was left untaken for so long that no other worker will take it."""
         now = time.monotonic()
         since = self._crossed.setdefault(group_uuid, now)
         while len(self._crossed) > MAX_REMEMBERED_MEMBERS:

@@ -30,7 +30,7 @@ def store(channel: ResultChannel, layout: Layout, meta: GroupMeta) -> None:
 
 
 def read(channel: ResultChannel, group_uuid: str) -> GroupMeta | None:
-    """What :func:`store` stored last; None: nothing, or the group was sent by Go."""
+    """The meta that :func:`store` stored last; None: there is none, or Go sent the group."""
     for pause in (0.0, *REREAD_DELAYS_S):
         if pause:
             time.sleep(pause)

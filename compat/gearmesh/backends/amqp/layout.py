@@ -1,7 +1,7 @@
-"""Which queues there are, and how they are declared: by Machinery's rules, to the last argument type.
+"""The queues of results and their declarations, by Machinery's rules, to the last argument type.
 
-Source: ``tests/golden/amqp.json``. Whoever declares a queue with another argument, or the same one in another integer
-type, is refused by RabbitMQ (PRECONDITION_FAILED) while the first declaration stands.
+Source: ``tests/golden/amqp.json``. A program that declares a queue with another argument, or the same one in another
+integer type, is refused by RabbitMQ (PRECONDITION_FAILED) while the first declaration stands.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from gearmesh.wire.state import TaskState
 
 __all__ = ["StateCache"]
 
-#: States kept at the most, and bytes of their messages.
+#: The largest number of cached states, and of bytes of their messages.
 MAX_CACHED_STATES, MAX_CACHED_BYTES = 10_000, 32 << 20
-#: A state's share besides its message.
+#: Bytes of a cached state beyond its message.
 _STATE_OVERHEAD_BYTES: Final = 400
 
 
@@ -27,7 +27,7 @@ class StateCache:
         self._bytes = 0
 
     def get(self, uuid: str) -> TaskState | None:
-        """What was read last; None: nothing, or too long ago."""
+        """The state that was read last; None: there is none, or it was too long ago."""
         with self._lock:
             state, until, _ = self._states.get(uuid, (None, 0.0, 0))
             if state is not None and until <= time.monotonic():

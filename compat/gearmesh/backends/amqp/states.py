@@ -21,11 +21,11 @@ __all__ = ["States", "browse", "newest"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Pauses before a queue that is there and empty is looked at again: somebody may hold its message for a moment.
+#: Pauses before a queue that exists and is empty is read again: another reader may hold its message for a moment.
 REREAD_DELAYS_S: Final = (0.002, 0.006, 0.02)
 #: A part of what RabbitMQ says of a message that is larger than it takes.
 _TOO_LARGE: Final = "larger than"
-#: Messages of one read at the most that are held at a time.
+#: The largest number of messages that one read holds at a time.
 MAX_HELD_MESSAGES: Final = 256
 
 
@@ -87,7 +87,7 @@ class States:
         messages += besides
         try:
             lost = channel.publish_each(messages)
-        except amqp.NotFound:  # somebody has deleted an exchange
+        except amqp.NotFound:  # another program has deleted an exchange
             channel.prepare()
             self.prepare(channel)
             lost = channel.publish_each(messages)
@@ -101,11 +101,12 @@ class States:
             return
         if lost:
             again = set(lost)
-            # Each message by itself: of two for one queue, the second may have met a binding of somebody else's.
+            # Each message by itself: of two for one queue, the second may have met a binding of another program's.
             self.publish(link, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again])
 
     def _publish_as_it_is(self, channel: ResultChannel, queue: str, body: bytes) -> None:
-        """To a queue that somebody else may have declared in another way. Raises Unstorable for what is too large."""
+        """Publish to a queue that another program may have declared in another way. Raises Unstorable for a state
+        that is too large."""
         if channel.size(queue) is None:
             self._layout.declare(channel, queue)
         message = StateMessage(self._layout.exchange, queue, body)
@@ -177,7 +178,7 @@ class States:
 
 
 def newest(states: Sequence[TaskState]) -> int:
-    """Which of a task's states, in the order they were written, is the one that counts.
+    """The state that counts, of a task's states in the order in which they were written.
 
     RECEIVED and STARTED that come after SUCCESS or FAILURE are of a redelivery that ran late.
     """

@@ -36,7 +36,7 @@ _MAX_UNIX_S = 2**31 - 1
 
 
 class _Taken(msgspec.Struct):
-    """What a GroupMeta's text says besides, where Go does not look."""
+    """The further fields in a GroupMeta's text, which Go passes over."""
 
     TriggeredBy: str = ""
 
@@ -116,7 +116,7 @@ class MemcacheBackend:
         return self._members.finished(meta)
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        """Who wins is written into the meta by the same compare-and-set, as a key that Go passes over.
+        """Take the trigger: the compare-and-set also writes the winner into the meta, as a key that Go passes over.
 
         Go: sets ``Lock``, then ``ChordTriggered``, then takes the lock away, all without comparing: a Go worker that
         has read the meta before ours is written fires too (its callback has the same UUID).

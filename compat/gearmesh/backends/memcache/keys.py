@@ -9,7 +9,7 @@ from gearmesh.errors import Unstorable
 
 __all__ = ["key_of", "side_key"]
 
-#: Bytes of a key at the most.
+#: The largest number of bytes of a key.
 MAX_KEY_BYTES = 250
 _ILLEGAL = re.compile(rb"[\x00-\x20\x7f]")
 

@@ -1,4 +1,4 @@
-"""Which server a key is on, and the connections to each."""
+"""The server of each key, and the connections to each server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Server:
         self._idle: deque[Any] = deque()
 
     def run(self, work: Callable[[Any], T]) -> T:
-        """Do ``work`` on a pymemcache Client that nobody else uses meanwhile.
+        """Do ``work`` on a pymemcache Client that no other thread uses meanwhile.
 
         The server may have closed an idle connection since: then it is done again on a new one. So it must be
         something that may be repeated.

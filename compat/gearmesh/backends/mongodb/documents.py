@@ -29,7 +29,7 @@ def moment(unix_seconds: float) -> DatetimeMS:
 
 @dataclass(slots=True)
 class Change:
-    """What the states of one write make of one task's document.
+    """The change that the states of one write make to one task's document.
 
     Attributes:
         fields: what is set. unset: fields that go.
@@ -84,7 +84,7 @@ def changes_of(states: Iterable[TaskState], until: DatetimeMS, *, yielding: bool
 
 
 def state_of(document: Mapping[str, Any]) -> TaskState:
-    """The state in a document, whoever wrote it."""
+    """The state in a document, by Go or by gearmesh."""
     results = document.get("results")
     return TaskState(
         TaskUUID=document["_id"],
@@ -109,7 +109,7 @@ def group_document(meta: GroupMeta, until: DatetimeMS) -> dict[str, Any]:
 
 
 def group_of(document: Mapping[str, Any]) -> GroupMeta:
-    """The group in a document, whoever wrote it."""
+    """The group in a document, by Go or by gearmesh."""
     return GroupMeta(
         GroupUUID=document["_id"],
         TaskUUIDs=tuple(document.get("task_uuids") or ()),

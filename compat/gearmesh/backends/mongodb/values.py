@@ -50,10 +50,10 @@ def to_bson(result: TaskResult) -> dict[str, Any]:
 
 
 def from_bson(document: Mapping[str, Any]) -> TaskResult:
-    """The result in a document, whoever wrote it.
+    """The result in a document, by Go or by gearmesh.
 
-    What is not of its type, or is no number for JSON (Go can store a NaN here), becomes JSON that nobody can take for
-    it: the state can be read, and who wants the value is told.
+    What is not of its type, or is no number for JSON (Go can store a NaN here), becomes JSON that no reader can take
+    for it: the state can be read, and who wants the value is told.
     """
     type, value = str(document.get("type", "")), document.get("value")
     if type == JSON:
@@ -102,7 +102,7 @@ def _slice(type: str, value: Any) -> msgspec.Raw:
 
 
 def _scalar(type: str, value: Any) -> Any:
-    """What ``dump`` takes. BSON keeps integers and floats apart, and whoever wrote it may have meant the other."""
+    """The value that ``dump`` takes. BSON keeps integers and floats apart, and the writer may have meant the other."""
     if type.startswith("float") and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type in INTEGERS and isinstance(value, float) and value.is_integer():

@@ -231,7 +231,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             channel.handlers[kind]()
 
     def _patience(self, timeout: float | None) -> float | None:
-        """How long to wait: no longer than until a channel has periodic work or a silent wait is overdue."""
+        """The seconds to wait: until a channel has periodic work or a silent wait is overdue, and no longer."""
         now = time.monotonic()
         for channel in self._channels:
             if not channel.active_queues and not channel.unacked.open:
