@@ -18,8 +18,8 @@ from gearmesh.transports.amqp.topology import REPUBLISHES_WITH_CONFIRMS
 from gearmesh.wire.names import AMQP_DUE
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.frames import QueueDeclaration
+    from gearmesh.transports.amqp.protocols import ConnectionPort
     from gearmesh.transports.amqp.topology import Topology
 
 __all__ = ["Declarer"]
@@ -35,7 +35,7 @@ _REFUSALS: Final = (PreconditionFailed, AccessRefused, ResourceLocked)
 class Declarer:
     """The declarations of one connection. Used under the connection's lock."""
 
-    def __init__(self, link: AMQPConnection, topology: Topology) -> None:
+    def __init__(self, link: ConnectionPort, topology: Topology) -> None:
         self._link = link
         self._topology = topology
         self._channel: Any = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gearmesh.transports.amqp import frames
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.protocols import ConnectionPort
 
 __all__ = ["AckTracker"]
 
@@ -24,7 +24,7 @@ class AckTracker:
         channel_id: the channel's number there.
     """
 
-    def __init__(self, link: AMQPConnection, channel_id: int) -> None:
+    def __init__(self, link: ConnectionPort, channel_id: int) -> None:
         self.link = link
         self.channel_id = channel_id
         #: False once RabbitMQ has closed the channel, which gave all of it back

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from amqp.exceptions import AMQPError
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.protocols import ConnectionPort
 
 __all__ = ["HeartbeatThread"]
 
@@ -25,7 +25,7 @@ _MAX_CHECK_INTERVAL_S: Final = 5.0
 class HeartbeatThread:
     """A thread beside a connection's owner. It ends with the connection."""
 
-    def __init__(self, link: AMQPConnection) -> None:
+    def __init__(self, link: ConnectionPort) -> None:
         self._link = weakref.ref(link)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,7 +60,7 @@ class HeartbeatThread:
                 return
             del link
 
-    def _look(self, link: AMQPConnection) -> float:
+    def _look(self, link: ConnectionPort) -> float:
         link.maintain()
         if link.lingering:
             link.pump()  # nobody else reads it

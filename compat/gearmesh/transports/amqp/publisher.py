@@ -21,7 +21,7 @@ from gearmesh.transports.amqp.publish_checkpoints import (
 )
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.connection import AMQPConnection
+    from gearmesh.transports.amqp.protocols import ConnectionPort
     from gearmesh.transports.amqp.topology import Topology
 
 __all__ = [
@@ -45,7 +45,7 @@ class ConfirmingPublisher:
     A repeated batch begins where its :mod:`checkpoint <.publish_checkpoints>` says that the first try ended.
     """
 
-    def __init__(self, link: AMQPConnection, topology: Topology, declarer: Declarer) -> None:
+    def __init__(self, link: ConnectionPort, topology: Topology, declarer: Declarer) -> None:
         self._link = link
         self._topology = topology
         self._declarer = declarer

@@ -13,8 +13,8 @@ from gearmesh.shared import SharedByName
 from gearmesh.transports import unacked
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.delivery_tags import AckTracker
+    from gearmesh.transports.amqp.protocols import ConnectionPort
 
 __all__ = ["UNACKED_BY_CONSUMER", "AMQPUnackedDeliveries", "Unacked", "digest_of"]
 
@@ -71,7 +71,7 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         self._lock = threading.Lock()
         self._next = 1
         #: connections closed by their users that wait for what they brought to be settled
-        self.lingering: list[AMQPConnection] = []
+        self.lingering: list[ConnectionPort] = []
         #: when it last gave a sign of life, by the monotonic clock
         self.alive_at = time.monotonic()
 
