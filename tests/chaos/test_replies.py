@@ -167,9 +167,9 @@ def test_a_connection_that_ends_while_a_channel_is_made(
             proxy.allow()
 
     monkeypatch.setattr(redis_connection, "TypeCheckingRedis", connect)
-    ledger = RedisUnackedDeliveries("busy")  # its worker is in the midst of a task
-    ledger.open[1] = Delivery(queue="q", consumer="busy", id=1)
-    with open_connection(f"redis://127.0.0.1:{proxy.port}/0", options={"ledger": ledger}) as connection:
+    unacked = RedisUnackedDeliveries("busy")  # its worker is in the midst of a task
+    unacked.open[1] = Delivery(queue="q", consumer="busy", id=1)
+    with open_connection(f"redis://127.0.0.1:{proxy.port}/0", options={"unacked": unacked}) as connection:
         try:
             channel = connection.channel()
         except connection.connection_errors:

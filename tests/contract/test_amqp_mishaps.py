@@ -256,7 +256,7 @@ def test_a_connection_that_another_thread_finds_broken(counted: Counted, amqp_ur
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda link, topology: link.sender(topology).publish([OutgoingMessage("", "nowhere", b"")]),
+        lambda link, topology: link.publisher(topology).publish([OutgoingMessage("", "nowhere", b"")]),
         lambda link, topology: link.declarer(topology).count("nowhere"),
     ],
     ids=["publish", "question"],

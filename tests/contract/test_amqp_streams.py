@@ -73,9 +73,9 @@ def test_the_next_batch_does_not_wait_for_confirms(
     it = stream(*through(amqp_url, make_proxy))
     unconfirmed: list[int] = []
     with it.app._publisher._lanes.lane() as lane:
-        sender = lane.flusher()._channel.link._sender
+        publisher = lane.flusher()._channel.link._publisher
     for batch in range(1, 5):
-        it.before[batch] = lambda: unconfirmed.append(len(sender._open))
+        it.before[batch] = lambda: unconfirmed.append(len(publisher._open))
     it.send()
     assert min(unconfirmed) > 0
 
@@ -167,7 +167,7 @@ def test_a_note_does_not_outlive_what_it_speaks_of(
         task.delay(-1)
         publisher = app._publisher
         with publisher._lanes.lane() as lane:
-            sender = lane.flusher()._channel.link._sender
+            publisher = lane.flusher()._channel.link._publisher
 
         def die(token: Token | None) -> None:
             with open_connection(url) as connection:
@@ -178,7 +178,7 @@ def test_a_note_does_not_outlive_what_it_speaks_of(
             server.start()
             raise ConnectionResetError("before any confirm was read")
 
-        monkeypatch.setattr(sender, "_await_all", die)
+        monkeypatch.setattr(publisher, "_await_all", die)
         app.publish_many([task.s(n) for n in range(3)])
     eventually(lambda: found(url) == [(n, True) for n in range(3)], 10)
 

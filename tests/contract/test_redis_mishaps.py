@@ -354,21 +354,21 @@ class TestWaits(Mishaps):
         queue: str,
     ) -> None:
         """Here a paused server stands for a network that swallows our goodbye."""
-        ledger = RedisUnackedDeliveries()
-        connection = open_connection(redis_url, options={"ledger": ledger})
+        unacked = RedisUnackedDeliveries()
+        connection = open_connection(redis_url, options={"unacked": unacked})
         here = Tap(connection, (queue,), 0)
         here.quiet(0.05)
-        assert ledger.waiting(queue)
+        assert unacked.waiting(queue)
         pop = here.channel.blocking_pops[queue]
         pop.drop()
-        assert ledger.waiting(queue)
+        assert unacked.waiting(queue)
         here.close()
-        with open_connection(redis_url, options={"ledger": ledger}) as again:
+        with open_connection(redis_url, options={"unacked": unacked}) as again:
             channel: Any = again.channel()
-            channel.recover(ledger.consumer, [queue])
-            assert client.hkeys(channel.keys(queue).consumers) == [ledger.consumer.encode()]
-            ledger.waits.clear()
-            channel.recover(ledger.consumer, [queue])
+            channel.recover(unacked.consumer, [queue])
+            assert client.hkeys(channel.keys(queue).consumers) == [unacked.consumer.encode()]
+            unacked.waits.clear()
+            channel.recover(unacked.consumer, [queue])
             assert client.keys("gearmesh:*") == []
 
     def test_what_came_over_a_dead_connection_is_found(
@@ -514,9 +514,9 @@ class TestNames(Mishaps):
     ) -> None:
         name = f"mine{uuid4().hex}"
         client.rpush(queue, b"1", b"2")
-        first: Any = connect(name, ledger=RedisUnackedDeliveries(name)).channel()
+        first: Any = connect(name, unacked=RedisUnackedDeliveries(name)).channel()
         first.fetcher.fetch(queue, 1)
-        second: Any = connect(name, ledger=RedisUnackedDeliveries(name)).channel()
+        second: Any = connect(name, unacked=RedisUnackedDeliveries(name)).channel()
         second.fetcher.fetch(queue, 1)
         assert sorted(client.hvals(second.keys(queue).held(name))) == [b"1", b"2"]
         for channel in (first, second):

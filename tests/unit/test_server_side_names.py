@@ -315,7 +315,7 @@ class Recorder:
     def declarer(self, topology: Any) -> Recorder:
         return self
 
-    sender = declarer
+    publisher = declarer
 
     def count(self, name: str) -> None:
         return None

@@ -69,7 +69,7 @@ def connect(
 
 
 def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveries:
-    """Make the record of unacked deliveries that a worker gives to all its connections as the option ``ledger``.
+    """Make the record of unacked deliveries that a worker gives to all its connections as the option ``unacked``.
 
     Args:
         config: the app's.

@@ -341,7 +341,7 @@ class Worker:
             consumer=self.consumer,
             choice=self._choice,
             follows=follows,
-            ledger=self._unacked,
+            unacked=self._unacked,
             heartbeats=self._heartbeats,
             queue_order=self._queue_order,
         )

@@ -47,10 +47,10 @@ class Broker:
 
     def check(self) -> None: ...
 
-    def sender(self, topology: Topology) -> Broker:
+    def publisher(self, topology: Topology) -> Broker:
         return self
 
-    declarer = sender
+    declarer = publisher
 
     def send(self, data: bytes) -> None:
         if self.breaks is not None:
@@ -142,7 +142,9 @@ class Engine(CommitEngine):
         self.tags.delivered(self._delivered)
         delivery = Delivery(queue="jobs", consumer=unacked.consumer, id=unacked.new_id(body), **fields)
         all_properties = {"application_headers": headers} if headers is not None else {}
-        held = Unacked(delivery, body, all_properties | (properties or {}), self.tags, self._delivered, "t.1")
+        held = Unacked(
+            delivery, body, all_properties | (properties or {}), self.tags, tag=self._delivered, source="t.1"
+        )
         unacked.add(held)
         return held
 

@@ -51,7 +51,9 @@ def consumers() -> Consumers:
 def subscribe(
     consumers: Consumers, *, no_ack: bool = False, arguments: Mapping[str, Any] | None = None
 ) -> Subscription:
-    return Subscription(cast(Any, consumers), "jobs", "t", lambda message: None, no_ack, arguments, ours=True)
+    return Subscription(
+        cast(Any, consumers), "jobs", "t", lambda message: None, no_ack=no_ack, arguments=arguments, ours=True
+    )
 
 
 class Clock:

@@ -157,4 +157,4 @@ def test_kombu_s_verbs_settle_by_the_ledger() -> None:
     found.reject(9, requeue=True)
     assert found.restore_unacked() == []
     assert channel.done == [(7, "ack"), (8, "ack"), (9, "head"), "put back"]
-    assert found.can_consume(), "nothing is counted but the ledger"
+    assert found.can_consume(), "nothing is counted but the unacked deliveries"

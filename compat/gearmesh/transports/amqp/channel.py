@@ -40,9 +40,13 @@ _MAX_CACHED_PROPERTIES: Final = 256
 
 
 class Channel(pyamqp.Channel):  # type: ignore[misc]
-    """See :class:`gearmesh.interfaces.transport.Channel` for the verbs.
+    """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
 
-    Transport options: ``consumer`` (name), ``ledger`` (a :class:`AMQPUnackedDeliveries` to go on with: what it holds
+    kombu forces this class; the objects that it holds do the work: a :class:`~.dispatch.Dispatcher`, a
+    :class:`~.commit_engine.CommitEngine`, an :class:`~.inspection.Inspector` and
+    :class:`~.poison_records.PoisonRecords`.
+
+    Transport options: ``consumer`` (name), ``unacked`` (a :class:`AMQPUnackedDeliveries` to go on with: what it holds
     stays held when
     the channel closes, until it is settled), ``lease`` (seconds without a drain or a heartbeat after which what is
     held goes back), ``heartbeats`` (False: the consumer lives as long as its process), ``amqp`` (Machinery's
@@ -60,22 +64,22 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
 
     def __init__(self, connection: AMQPConnection, channel_id: int | None = None, **kwargs: Any) -> None:
         options = connection.options
-        own = "ledger" not in options
-        self.ledger: AMQPUnackedDeliveries = (
-            UNACKED_BY_CONSUMER.get(options.get("consumer") or consumer_name()) if own else options["ledger"]
+        own = "unacked" not in options
+        self.unacked: AMQPUnackedDeliveries = (
+            UNACKED_BY_CONSUMER.get(options.get("consumer") or consumer_name()) if own else options["unacked"]
         )
-        self.consumer: str = self.ledger.consumer
+        self.consumer: str = self.unacked.consumer
         #: it is this channel's alone: what it holds goes back with it
-        self.own_ledger = own
+        self.own_unacked = own
         self.lease = float(options.get("lease", 30.0))
         self.heartbeats = bool(options.get("heartbeats", True))
         config = options.get("amqp") or AMQPConfig()
         self.supports_priority = "x-max-priority" in config.queue_declare_args
         self.topology = Topology(config, options.get("default_queue", DEFAULT_QUEUE))
         self.link = connection
-        self.poison_records = PoisonRecords(connection, self.topology, self.ledger)
+        self.poison_records = PoisonRecords(connection, self.topology, self.unacked)
         self._bind_verbs(
-            CommitEngine(connection, self.topology, self.ledger, self.poison_records),
+            CommitEngine(connection, self.topology, self.unacked, self.poison_records),
             Inspector(
                 connection,
                 self.topology,
@@ -85,7 +89,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             ),
         )
         order = picker_of(options.get("queue_order", "fair"))
-        self.dispatcher = Dispatcher(self, connection.lock, self.ledger, self.poison_records, order)
+        self.dispatcher = Dispatcher(self, connection.lock, self.unacked, self.poison_records, order)
         self.deliver, self.due = self.dispatcher.deliver, self.dispatcher.due
         self.subscriptions = self.dispatcher.subscriptions
         self.woken = False
@@ -153,7 +157,8 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     def basic_qos(
         self, prefetch_size: int, prefetch_count: int, a_global: bool = False, **kwargs: Any
     ) -> None:
-        """How many deliveries all consumers of this channel together may have; 0: any number. Takes effect at once."""
+        """Limit the deliveries that all consumers of this channel together may have; 0: any number. It takes effect
+        at once."""
         with self.link.lock:
             self.dispatcher.prefetch = prefetch_count
             for subscription in self.subscriptions.values():
@@ -173,16 +178,22 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             tag = consumer_tag or consumer_name()
             ours = queue not in self._declared
             subscription = Subscription(
-                self, queue, tag, callback or (lambda message: None), no_ack, arguments, ours=ours
+                self,
+                queue,
+                tag,
+                callback or (lambda message: None),
+                no_ack=no_ack,
+                arguments=arguments,
+                ours=ours,
             )
             if no_ack:
                 self.no_ack_consumers.add(tag)
             self.declare_source(subscription)
             self.subscriptions[tag] = subscription
-            self.ledger.wake = self.wake
-            self.ledger.alive_at = time.monotonic()
+            self.unacked.wake = self.wake
+            self.unacked.alive_at = time.monotonic()
             subscription.adjust(self.dispatcher.prefetch)
-            self.link.keeper.start()
+            self.link.heartbeat_thread.start()
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, **kwargs: Any) -> None:
@@ -235,7 +246,8 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
                 self._calls -= 1
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        """End the consumers. What is held goes back, unless it belongs to a ledger that outlives this channel."""
+        """End the consumers. Unacked deliveries go back, unless they belong to a record that outlives
+        this channel."""
         with self.link.lock:
             if not self.usable:
                 self.gone()
@@ -251,7 +263,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         """End the consumers; True if the connection has to stay for what is held through this channel."""
         for tag in list(self.subscriptions):
             self.basic_cancel(tag)
-        if self.own_ledger or not self.held_here():
+        if self.own_unacked or not self.held_here():
             return False
         self.link.linger(self)
         return True
@@ -261,9 +273,10 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         super().collect()
 
     def gone(self, *, revived: bool = False) -> None:
-        """RabbitMQ has closed the channel, or we have: all it had brought goes back to the queues.
+        """Forget the deliveries of a channel that was closed: RabbitMQ returns them to their queues.
 
-        What a ledger that outlives the channel still needs, or the channel itself once it is open again, is orphaned.
+        Those of a record that outlives the channel, or the channel itself once it is open
+        again, are orphaned.
         """
         tags, self.tags = self.tags, AckTracker(self.link, self.tags.channel_id)
         tags.open = False
@@ -271,11 +284,11 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         for subscription in self.subscriptions.values():
             self.dispatcher.forget_waiting(subscription)
             subscription.lost()
-        for held in [held for held in list(self.ledger.held.values()) if held.tags is tags]:
-            if self.own_ledger and not revived:
-                self.ledger.forget(held.delivery.id)
+        for held in [held for held in list(self.unacked.held.values()) if held.tags is tags]:
+            if self.own_unacked and not revived:
+                self.unacked.forget(held.delivery.id)
             else:
-                self.ledger.mark_orphaned(held)
+                self.unacked.mark_orphaned(held)
         if self in self.link.consuming and not self.usable:
             self.link.consuming.remove(self)
 
@@ -289,7 +302,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     def held_here(self) -> bool:
         """Something is held that came through this channel."""
         tags = self.tags
-        return any(held.tags is tags for held in list(self.ledger.held.values()))
+        return any(held.tags is tags for held in list(self.unacked.held.values()))
 
     # -- RabbitMQ's side; all under the link's lock
 
@@ -313,7 +326,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             subscription.unsettled.get(delivered.consumer_tag, 0) + 1
         )
         if delivered.redelivered:
-            held = self.ledger.reclaim(body, self.tags, delivered.tag, delivered.consumer_tag)
+            held = self.unacked.reclaim(body, self.tags, delivered.tag, delivered.consumer_tag)
             if held is not None:
                 self.tags.delivered(delivered.tag)
                 log.info(
@@ -332,13 +345,15 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         delivery = Delivery(
             queue=queue,
             consumer=self.consumer,
-            id=self.ledger.new_id(body),
+            id=self.unacked.new_id(body),
             redelivered=_lost_before(delivered, properties) + (attempt > 0),
             duplicate_attempt=attempt,
             republished="x-death" in (properties.get("application_headers") or ()),
         )
-        held = Unacked(delivery, body, properties, self.tags, delivered.tag, delivered.consumer_tag)
-        self.ledger.add(held)
+        held = Unacked(
+            delivery, body, properties, self.tags, tag=delivered.tag, source=delivered.consumer_tag
+        )
+        self.unacked.add(held)
         return held
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
@@ -419,7 +434,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
                 subscription.cancel()
                 subscription.waiting.clear()
             tags = self.tags
-            count = self.put_back([held for held in list(self.ledger.held.values()) if held.tags is tags])
+            count = self.put_back([held for held in list(self.unacked.held.values()) if held.tags is tags])
             self.barrier()
             if self.subscriptions:
                 self.dispatcher.begin_again(0.0)

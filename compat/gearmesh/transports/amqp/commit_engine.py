@@ -93,7 +93,7 @@ class CommitEngine:
         with link.lock:
             link.check()
             # In a repeated batch the deliveries that the first try settled are gone.
-            known = token is not None and link.sender(self.topology).knows(token)
+            known = token is not None and link.publisher(self.topology).knows(token)
             taken: set[int] = set()
             targets: dict[str, QueueDeclaration] = {}
             for i, commit in enumerate(commits):
@@ -120,7 +120,7 @@ class CommitEngine:
                     ):
                         outcomes[i] = "expired"
             if batch:
-                link.sender(self.topology).publish(batch, token)
+                link.publisher(self.topology).publish(batch, token)
         for i in self._settle([(i, settle.how, held) for i, settle, held in settles]):
             outcomes[i] = "lost"
         return outcomes
@@ -135,8 +135,8 @@ class CommitEngine:
     ) -> None:
         with self.link.lock:
             self.link.check()
-            sender = self.link.sender(self.topology)
-        sender.stream(map(self._publishings, chunks), token, taken, again=again)
+            publisher = self.link.publisher(self.topology)
+        publisher.stream(map(self._publishings, chunks), token, taken, again=again)
 
     # -- publishing
 

@@ -44,7 +44,7 @@ _CONNECTION_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
 class FrameHandler(Protocol):
     """A channel that consumes, as its connection and the connection's heartbeat thread know it."""
 
-    ledger: AMQPUnackedDeliveries
+    unacked: AMQPUnackedDeliveries
     tags: AckTracker
     consumer: str
     #: seconds without a sign of life after which the deliveries of the consumer are returned
@@ -106,9 +106,9 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.released = False
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
         self.lingering = False
-        self.keeper = HeartbeatThread(self)
+        self.heartbeat_thread = HeartbeatThread(self)
         self._declarer: Declarer | None = None
-        self._sender: ConfirmingPublisher | None = None
+        self._publisher: ConfirmingPublisher | None = None
         self._inbound = FrameReader()
         self._pid = os.getpid()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -175,7 +175,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         """Do not close before all that ``channel`` has brought is settled."""
         if not self.lingering:
             self.lingering = True
-            channel.ledger.lingering.append(self)
+            channel.unacked.lingering.append(self)
 
     def close_if_settled(self) -> None:
         """Close for good if nothing is left to be settled of what came through a connection that lingers."""
@@ -185,8 +185,8 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             if any(channel.held_here() for channel in self.consuming):
                 return
             for channel in self.consuming:
-                if self in channel.ledger.lingering:
-                    channel.ledger.lingering.remove(self)
+                if self in channel.unacked.lingering:
+                    channel.unacked.lingering.remove(self)
             self.lingering = False
             with contextlib.suppress(AMQPError, OSError):
                 super().close()
@@ -198,11 +198,11 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             self._declarer = Declarer(self, topology)
         return self._declarer
 
-    def sender(self, topology: Topology) -> ConfirmingPublisher:
-        """The connection's sender."""
-        if self._sender is None:
-            self._sender = ConfirmingPublisher(self, topology, self.declarer(topology))
-        return self._sender
+    def publisher(self, topology: Topology) -> ConfirmingPublisher:
+        """The connection's publisher."""
+        if self._publisher is None:
+            self._publisher = ConfirmingPublisher(self, topology, self.declarer(topology))
+        return self._publisher
 
     def settled(self, tags: AckTracker, held: Unacked) -> None:
         """A delivery of this connection's is settled."""
@@ -217,7 +217,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                 channel.barrier()
 
     def _end(self) -> None:
-        self.keeper.stop()
+        self.heartbeat_thread.stop()
         self._wake_read.close()
         self._wake_write.close()
 

@@ -1,4 +1,4 @@
-"""What RabbitMQ says: bytes cut into frames, and frames put together to deliveries. Nothing here reads or writes."""
+"""Cuts the bytes that RabbitMQ sends into frames, and composes frames to deliveries. It does no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection needs by the clock, whatever its owner is doing: heartbeats, and an eye on silent consumers."""
+"""Background thread of one connection: sends heartbeats and returns the deliveries of stalled consumers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ __all__ = ["HeartbeatThread"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Seconds between two looks at the most.
+#: The longest pause between two checks, in seconds.
 _MAX_CHECK_INTERVAL_S: Final = 5.0
 
 
 class HeartbeatThread:
-    """A thread beside a connection's owner. It ends with the connection."""
+    """Sends heartbeats while the connection's owner is busy, and returns the deliveries of consumers that have stalled.
+
+    The thread ends with the connection.
+    """
 
     def __init__(self, link: ConnectionPort) -> None:
         self._link = weakref.ref(link)
@@ -36,7 +39,9 @@ class HeartbeatThread:
     def start(self) -> None:
         """Begin. Twice, or after the end, is fine."""
         if self._thread is None and not self._over.is_set():
-            self._thread = threading.Thread(target=self._loop, name="gearmesh-amqp-keeper", daemon=True)
+            self._thread = threading.Thread(
+                target=self._loop, name="gearmesh-amqp-heartbeat_thread", daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
@@ -63,18 +68,18 @@ class HeartbeatThread:
     def _look(self, link: ConnectionPort) -> float:
         link.maintain()
         if link.lingering:
-            link.pump()  # nobody else reads it
+            link.pump()  # no other thread reads it
             link.close_if_settled()
         pause = min(_MAX_CHECK_INTERVAL_S, link.heartbeat / 4 if link.heartbeat else _MAX_CHECK_INTERVAL_S)
         now = time.monotonic()
         elapsed, self._looked_at = now - self._looked_at, now
         for channel in list(link.consuming):
-            if not channel.heartbeats or not channel.ledger.held:
+            if not channel.heartbeats or not channel.unacked.held:
                 self._silent.pop(channel.consumer, None)
                 continue
-            alive_at = channel.ledger.alive_at
+            alive_at = channel.unacked.alive_at
             since, silent = self._silent.get(channel.consumer, (alive_at, 0.0))
-            # Only what was watched counts: what kept the consumer from speaking may have kept us from looking.
+            # Only watched time counts: the cause that stalled the consumer may have stalled this thread, too.
             step = min(1.5, channel.lease / 4)
             silent = silent + min(elapsed, 2 * step) if since == alive_at else 0.0
             self._silent[channel.consumer] = alive_at, silent

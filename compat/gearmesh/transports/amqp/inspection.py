@@ -84,7 +84,7 @@ class Inspector:
         return float("inf")
 
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
-        """What a consumer of this process holds; of others RabbitMQ tells nothing."""
+        """The deliveries that a consumer of this process holds; RabbitMQ does not tell of others."""
         wanted = set(queues)
         held = list(UNACKED_BY_CONSUMER.get(consumer).held.values())
         return [(each.delivery, each.body) for each in held if each.delivery.queue in wanted]
@@ -98,13 +98,13 @@ class Inspector:
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        """What a dead process held RabbitMQ has put back when its connection ended; here it is noted what it ran.
+        """Record the messages that a dead process ran, and return the deliveries of a consumer of this process.
 
-        What a consumer of this process holds is put back now.
+        RabbitMQ has returned the deliveries of another process when its connection ended.
         """
-        ledger = UNACKED_BY_CONSUMER.get(consumer)
+        unacked = UNACKED_BY_CONSUMER.get(consumer)
         wanted = set(queues)
-        found = [each for each in list(ledger.held.values()) if each.delivery.queue in wanted]
+        found = [each for each in list(unacked.held.values()) if each.delivery.queue in wanted]
         if crashed:
             ids = [each.delivery.id for each in found] if running is None else list(running)
             with self.link.lock:
@@ -115,7 +115,7 @@ class Inspector:
         for each in found:
             tags = each.tags
             if tags is None:
-                ledger.forget(each.delivery.id)
+                unacked.forget(each.delivery.id)
         channels = {
             channel: None
             for each in found
@@ -125,10 +125,10 @@ class Inspector:
         }
         for channel in channels:
             channel.give_back()
-        for link in list(ledger.lingering):
+        for link in list(unacked.lingering):
             link.close_if_settled()
-            if not link.lingering and link in ledger.lingering:
-                ledger.lingering.remove(link)
+            if not link.lingering and link in unacked.lingering:
+                unacked.lingering.remove(link)
         return len(found)
 
     def mark_overdue(self, ids: Iterable[int]) -> None:
@@ -147,7 +147,7 @@ class Inspector:
             return [message.body for message in messages]
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
-        """What waits in the one queue for delayed messages, if the settings name one.
+        """The messages in the one queue for delayed messages, if the settings name one.
 
         Raises:
             GearmeshError: they name none. Each duration has a queue then, and AMQP can't list queues.
@@ -167,7 +167,8 @@ class Inspector:
             return list(self._letters(queue, messages).values())[:limit]
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
-        """What is put back into its queue is there before it leaves the dead: it may come twice, never not at all."""
+        """Put retried messages into their queue before they leave the dead letters: one may come twice, and none is
+        lost."""
         wanted = set(ids)
         with self.browse(amqp_dead(queue), 1 << 30) as messages:
             taken = [message for message in messages if _id(message.body) in wanted]
@@ -187,7 +188,7 @@ class Inspector:
                     priority = message.properties.get("priority") or 0
                     batch.append(frames.OutgoingMessage("", queue, message.body, headers, priority))
                 self.link.declarer(self.topology).ensure(self.topology.source(queue))
-                self.link.sender(self.topology).publish(batch)
+                self.link.publisher(self.topology).publish(batch)
             for message in taken:
                 message.channel.basic_ack(message.delivery_tag)
             return len(bodies)
@@ -198,7 +199,7 @@ class Inspector:
         )
 
     def count(self, queue: str) -> QueueCounts:
-        """What is held, and what is parked in one of many queues, is not told."""
+        """Count the waiting messages and dead letters; RabbitMQ does not tell of unacked and parked ones."""
         with self.link.lock:
             declarer = self.link.declarer(self.topology)
             pending, consumers = declarer.look(queue) or (0, 0)
@@ -331,7 +332,7 @@ def _id(body: bytes) -> str:
 
 
 def _eta(body: bytes) -> int:
-    """When a delayed message is due, as it says itself; 0 if it does not."""
+    """The ETA that a delayed message carries, unix ns; 0 if it carries none."""
     try:
         sig = decode(body)
     except RemoteProtocolError:

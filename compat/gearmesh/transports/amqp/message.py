@@ -1,4 +1,4 @@
-"""What a consumer's callback gets."""
+"""The message that a consumer's callback gets."""
 
 from __future__ import annotations
 

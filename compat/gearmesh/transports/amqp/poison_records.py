@@ -70,7 +70,7 @@ class PoisonRecords:
             return
         digests = [digest_of(each.delivery.id) for each in held]
         names = [*map(amqp_suspect, digests), *map(amqp_overdue, digests)]
-        there = self._link.sender(self._topology).probe(names)
+        there = self._link.publisher(self._topology).probe(names)
         declarer = self._link.declarer(self._topology)
         for each, digest, lost, overdue in zip(held, digests, there, there[len(held) :], strict=False):
             each.recorded = lost or overdue
@@ -101,7 +101,7 @@ class PoisonRecords:
             more += 4 if certain else 1
         batch = [OutgoingMessage("", name, b"", content_type="text/plain") for _ in range(more)]
         if batch:
-            self._link.sender(self._topology).publish(batch)
+            self._link.publisher(self._topology).publish(batch)
 
     def clear(self, held: Unacked) -> None:
         """Delete the records of a message that is settled."""

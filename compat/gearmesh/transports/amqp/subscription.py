@@ -56,9 +56,9 @@ class Subscription:
         queue: str,
         tag: str,
         callback: Callable[[Any], Any],
+        *,
         no_ack: bool,
         arguments: Mapping[str, Any] | None,
-        *,
         ours: bool,
     ) -> None:
         self.queue = queue
@@ -112,7 +112,7 @@ class Subscription:
         return sum(self.sources.values()) == (0 if self.no_ack else wanted) and bool(self.sources)
 
     def room(self, wanted: int) -> int:
-        """How many more it might be allowed to bring now."""
+        """The number of further messages that RabbitMQ may push now."""
         strays = sum(n for tag, n in self.unsettled.items() if tag not in self.sources)
         return wanted - sum(self.sources.values()) - strays if wanted and not self.no_ack else 0
 

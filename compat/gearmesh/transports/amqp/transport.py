@@ -48,7 +48,7 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
         link.client = client
         link.connect()
         if config.heartbeat:
-            link.keeper.start()
+            link.heartbeat_thread.start()
         return link
 
     def verify_connection(self, connection: AMQPConnection) -> bool:

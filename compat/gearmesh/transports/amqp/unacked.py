@@ -1,4 +1,4 @@
-"""What a consumer of RabbitMQ holds, through which channel, and what it ran when a channel was lost."""
+"""The unacked deliveries of a consumer of RabbitMQ, with the channel that each came through."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Unacked:
         body: bytes,
         properties: Mapping[str, Any],
         tags: AckTracker | None,
+        *,
         tag: int,
         source: str,
     ) -> None:
@@ -130,5 +131,5 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         return found
 
 
-#: The ledgers of this process by consumer; each lives as long as one who uses it.
+#: The records of this process by consumer; each lives as long as one of its users.
 UNACKED_BY_CONSUMER: Final = SharedByName(AMQPUnackedDeliveries)

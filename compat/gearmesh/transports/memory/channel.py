@@ -84,7 +84,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     """One thread's access to the broker.
 
     Transport options: ``lease`` (seconds), ``consumer`` (a name; by default each channel has its own),
-    ``ledger`` (an :class:`~gearmesh.transports.unacked.UnackedDeliveries`, as for Redis: the channel takes its
+    ``unacked`` (an :class:`~gearmesh.transports.unacked.UnackedDeliveries`, as for Redis: the channel takes its
     ``consumer`` name from it, and leaves unacked deliveries alone when it closes).
     """
 
@@ -101,7 +101,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         super().__init__(connection, **kwargs)
         options = connection.client.transport_options
         self.broker: Broker = connection.broker
-        unacked = options.get("ledger")
+        unacked = options.get("unacked")
         #: True: closing leaves unacked deliveries to the consumer's next channel.
         self._keeps_unacked = unacked is not None
         self.consumer: str = options.get("consumer") or getattr(unacked, "consumer", "") or consumer_name()
@@ -234,7 +234,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         drain(self.broker, [self], timeout)
 
     def close(self) -> None:
-        """Cancel the consumers; unacked deliveries go back to the heads of their queues, unless it has a ``ledger``."""
+        """Cancel the consumers; unacked deliveries go back to the heads of their queues, unless the option ``unacked``
+        was given."""
         if not self.closed:
             self._callbacks.clear()
             self._consumers.clear()

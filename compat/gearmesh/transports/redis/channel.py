@@ -60,7 +60,7 @@ class Channel(ConnectedChannel):
 
     Transport options beyond kombu's: ``access`` (an
     :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
-    where the connection's URL says), ``consumer`` (name), ``ledger`` (a :class:`RedisUnackedDeliveries` to go on with;
+    where the connection's URL says), ``consumer`` (name), ``unacked`` (a :class:`RedisUnackedDeliveries` to go on with;
     the channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
     ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
     (False where another process sends them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
@@ -74,7 +74,7 @@ class Channel(ConnectedChannel):
 
     consumer: str = ""
     #: the option; None: the channel records the deliveries of a consumer of its own
-    ledger: RedisUnackedDeliveries | None = None
+    unacked: RedisUnackedDeliveries
     lease: float = 30.0
     delayed_key: str = DELAYED_TASKS
     delayed_poll: float = 0.5
@@ -90,7 +90,7 @@ class Channel(ConnectedChannel):
         *kombu_redis.Channel.from_transport_options,
         "access",
         "consumer",
-        "ledger",
+        "unacked",
         "lease",
         "delayed_key",
         "delayed_poll",
@@ -108,8 +108,9 @@ class Channel(ConnectedChannel):
         self.no_ack: set[str] = set()
         self._atomic = False
         super().__init__(*args, **kwargs)
-        self._own_consumer = self.ledger is None
-        self.unacked = self.ledger or RedisUnackedDeliveries(self.consumer or None)
+        self._own_consumer = "unacked" not in vars(self)
+        if self._own_consumer:
+            self.unacked = RedisUnackedDeliveries(self.consumer or None)
         self.consumer = self.unacked.consumer
         self.faults = QueueFaults()
         self.fetcher = Fetcher(self, picker_of(self.queue_order), unsure=self.unacked.used)
