@@ -173,12 +173,23 @@ class Dispatcher:
         for subscription in list(self.subscriptions.values()):
             if subscription.sources or self._paused:
                 continue
-            try:
+            self._adjust(subscription, declare=True)
+
+    def _adjust(self, subscription: Subscription, *, declare: bool = False) -> bool:
+        """Let RabbitMQ push as much as the prefetch allows of one queue; False if the queue is gone.
+
+        Another program may delete it at any moment, and it may come back. RabbitMQ has then closed the channel, with
+        all consumers: they are begun again after a pause.
+        """
+        try:
+            if declare:
                 self._channel.declare_source(subscription)
-                subscription.adjust(self.prefetch)
-            except NotFound as exc:  # another program's queue: it may come back
-                log.error("queue %s cannot be read: %s", subscription.queue, exc)
-                self._begin_at = time.monotonic() + LOST_QUEUE_RETRY_DELAY_S
+            subscription.adjust(self.prefetch)
+        except NotFound as exc:
+            log.error("queue %s cannot be read: %s", subscription.queue, exc)
+            self._begin_at = time.monotonic() + LOST_QUEUE_RETRY_DELAY_S
+            return False
+        return True
 
     def _balance(self, now: float) -> None:
         """Let RabbitMQ push as much as the prefetch allows of all queues together."""
@@ -210,7 +221,8 @@ class Dispatcher:
             self._uneven = False
             for subscription in self.subscriptions.values():
                 if not subscription.content(self.prefetch):
-                    subscription.adjust(self.prefetch)
+                    if not self._adjust(subscription):
+                        return
                     self._uneven = self._uneven or (subscription.room(self.prefetch) > 0)
 
     def forget_waiting(self, subscription: Subscription) -> None:
