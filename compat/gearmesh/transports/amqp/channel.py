@@ -438,6 +438,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self.barrier()
             if self.subscriptions:
                 self.dispatcher.begin_again(0.0)
+                self.link.wake()  # the owner may wait, and nothing more would come
             return count
 
     def wake(self) -> None:

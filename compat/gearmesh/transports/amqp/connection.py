@@ -104,6 +104,8 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.consuming: list[FrameHandler] = []
         #: its owner has closed it
         self.released = False
+        #: its owner waits for messages: its consumers are alive
+        self.resting = False
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
         self.lingering = False
         self.heartbeat_thread = HeartbeatThread(self)
@@ -390,10 +392,13 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         pending = getattr(sock, "pending", None)
         if pending is not None and pending():
             timeout = 0
+        self.resting = True
         try:
             events = self._either.poll(None if timeout is None else max(0.0, timeout) * 1000)
         except ValueError:  # closed meanwhile
             return False
+        finally:
+            self.resting = False
         wake = self._wake_read.fileno()
         if any(fd == wake for fd, _ in events):
             with contextlib.suppress(OSError):

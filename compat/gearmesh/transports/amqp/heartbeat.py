@@ -77,6 +77,8 @@ class HeartbeatThread:
             if not channel.heartbeats or not channel.unacked.held:
                 self._silent.pop(channel.consumer, None)
                 continue
+            if link.resting:
+                channel.unacked.alive_at = now
             alive_at = channel.unacked.alive_at
             since, silent = self._silent.get(channel.consumer, (alive_at, 0.0))
             # Only watched time counts: the cause that stalled the consumer may have stalled this thread, too.

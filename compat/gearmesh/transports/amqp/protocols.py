@@ -27,6 +27,8 @@ class ConnectionPort(Protocol):
     frame_max: int
     heartbeat: Any
     lingering: bool
+    #: True while the owner waits for messages
+    resting: bool
     consuming: list[Any]
 
     @property
