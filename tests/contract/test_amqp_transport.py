@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
+from gearmesh.transports.amqp import heartbeat
 from gearmesh.transports.amqp.topology import RUNGS_MS, round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -42,6 +44,34 @@ class TestAMQPTransport(TransportContract):
     @pytest.fixture
     def connect(self, amqp_url: str) -> Connect:
         return _connect_to(amqp_url)
+
+
+class TestSilence(TransportFixtures):
+    """Which consumers of RabbitMQ the heartbeat thread takes for silent."""
+
+    @pytest.fixture
+    def connect(self, amqp_url: str) -> Connect:
+        return _connect_to(amqp_url)
+
+    @pytest.fixture(autouse=True)
+    def _looks_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(heartbeat, "_MAX_CHECK_INTERVAL_S", 0.1)
+
+    def test_a_consumer_that_waits_for_messages_is_not_silent(self, tap: OpenTap, queue: str) -> None:
+        tap().publish(queue, signature(queue, 1))
+        holder = tap(queue, prefetch=2, lease=0.5)
+        (message,) = holder.take(1)
+        holder.quiet(2.0)  # one wait, in which no message comes
+        assert holder.settle(message) == ["done"]
+
+    def test_a_consumer_whose_deliveries_went_back_while_it_waits_consumes_again(
+        self, tap: OpenTap, queue: str
+    ) -> None:
+        tap().publish(queue, signature(queue, 1))
+        holder = tap(queue, prefetch=2)
+        holder.take(1)
+        threading.Timer(0.2, holder.channel.give_back).start()
+        assert holder.bodies(1) == [signature(queue, 1)], "it comes back within one wait"
 
 
 class TestQueuesOfManyKinds(TransportFixtures):

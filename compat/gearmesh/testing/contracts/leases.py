@@ -28,15 +28,6 @@ class LeaseContract(TransportFixtures):
         reaper.check_losses(messages, 1, 1, 1)
         assert reaper.settle(*messages) == ["done"] * 3
 
-    def test_a_consumer_that_waits_for_messages_is_not_silent(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, signature(queue, 1))
-        holder = tap(queue, prefetch=2, lease=LEASE)
-        (message,) = holder.take(1)
-        holder.quiet(3 * LEASE)  # one wait, in which no message comes
-        assert holder.settle(message) == ["done"]
-        tap().publish(queue, signature(queue, 2))
-        assert holder.bodies(1) == [signature(queue, 2)]
-
     def test_a_channel_that_does_not_consume_may_reap(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
         tap().publish(queue, *bodies)
