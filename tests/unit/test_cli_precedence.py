@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "delayed": ("delayed", "--json"),
     "dead list": ("dead", "list"),
     "purge": ("purge", "--yes", "--delayed", "--json"),
-    "send": ("send", "named"),
+    "send": ("send", "named", "--unregistered"),
     "config show": ("config", "show", "--json"),
     "doctor": ("doctor", "--json"),
 }
