@@ -184,7 +184,8 @@ def weather(site: RabbitSite, seed: int, *, nodes: int, tasks: int, seconds: flo
             node.start()
     sent = producer.sent
     certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
-    if not settled(site, certain, patience=60):
+    # A RabbitMQ that was killed may publish a message whose delay had ended 3 minutes later only.
+    if not settled(site, certain, patience=240):
         print("nothing moves any more", site.open())
     report = account(site, sent, seed, storm.cuts)
     report.faults = storm.count
@@ -206,7 +207,7 @@ def site(
         yield site
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_short(site: RabbitSite) -> None:
     """Some 1,500 tasks, 12 s of faults with one restart."""
     weather(site, seed_of_this_run(), nodes=2, tasks=1000, seconds=12.0, workflows=2)
