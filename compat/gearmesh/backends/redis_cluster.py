@@ -10,10 +10,8 @@ import msgpack
 from redis import exceptions
 
 from gearmesh.backends.redis import RedisBackend, state_from
-from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.commit_script import Entry, Packed
-from gearmesh.redis_client.connection_settings import ConnectionSettings
 from gearmesh.redis_client.runner import run, source
 from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
 from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
@@ -30,10 +28,6 @@ _FINAL_STATES = (SUCCESS.encode(), FAILURE.encode())
 
 class ClusterBackend(RedisBackend):
     """See :class:`gearmesh.interfaces.backend.Backend`."""
-
-    def __init__(self, access: ConnectionSettings, *, expire: int) -> None:
-        super().__init__(access, expire=expire)
-        self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
 
     def _store(self, packed: Sequence[Packed]) -> None:
         calls = [(state[0], self._payload([Entry(states=(state,))])) for state in packed]
@@ -74,7 +68,7 @@ class ClusterBackend(RedisBackend):
     # -- groups
 
     def finished(self, meta: GroupMeta) -> bool:
-        return self._members.finished(meta)
+        return self._groups.finished(meta, self._leading)
 
     def _leading(self, uuids: Sequence[str]) -> int:
         with self._redis.pipeline() as pipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -14,6 +13,7 @@ from gearmesh.celery.checks import amqp_of, check_settings, expire_of, redis_of
 from gearmesh.celery.membership import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ChordBusy
@@ -35,8 +35,6 @@ T = TypeVar("T")
 WRITE_TIMEOUT_S: Final = 30.0
 #: Seconds between two tries while another member holds the claim on a group.
 BUSY_RETRY_DELAY_S: Final = 0.005
-#: Group metas remembered between the completions of their members.
-MAX_CACHED_METAS: Final = 256
 #: Transport options of a Celery app, and the names that Config has for them.
 _OPTIONS: Final = {
     "lease": "lease",
@@ -93,7 +91,7 @@ class Bridge:
     def __init__(self, app: Any) -> None:
         self.celery = app
         self._results: dict[str, Declaration] = {}
-        self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
+        self._groups = ProcessLocal(lambda: GroupCache(self._read_group))
         self._waiter = ProcessLocal(lambda: ResultPoller(self.backend))
         self._settings: _Settings | None = None
         _read(app.conf)  # only to raise ConfigError: the value is not kept, for settings may still change
@@ -245,22 +243,17 @@ class Bridge:
     def create_group(self, meta: GroupMeta) -> None:
         """Store a group. Raises BackendError as :meth:`insist`."""
         self.insist(lambda: self.backend.create_group(meta))
-        self._remember(meta)
+        groups = self._groups.get()
+        groups.forget(meta.GroupUUID)
+        groups.put(meta)
 
     def group(self, group_uuid: str) -> GroupMeta | None:
         """A group's meta, possibly from the cache (its members never change); None if it is not stored any more."""
-        meta = self._metas.get(group_uuid) or self.insist(lambda: self.backend.read_group(group_uuid))
-        if meta is not None:
-            self._remember(meta)
-        return meta
+        group = self._groups.get().get(group_uuid)
+        return None if group is None else group.meta
 
-    def _remember(self, meta: GroupMeta) -> None:
-        self._metas[meta.GroupUUID] = meta
-        while len(self._metas) > MAX_CACHED_METAS:
-            try:
-                self._metas.popitem(last=False)
-            except KeyError:  # another thread emptied it
-                break
+    def _read_group(self, group_uuid: str) -> GroupMeta | None:
+        return self.insist(lambda: self.backend.read_group(group_uuid))
 
     def fail(self, sig: Signature, error: str) -> None:
         """Store FAILURE for a signature that cannot be run, and send its OnError signatures.

@@ -5,8 +5,8 @@
   settles, so that each step finds what it needs; a flush that broke off says which part remains.
 - ``group_completion``: decides that a group is complete, and reads the states with which its chord fires. Most backends
   list a group's members; RabbitMQ counts their final states.
-- ``group_cache``, ``member_progress``: the metas of groups, and how many leading members are known to be final, so
-  that a completion costs O(1) and not O(members).
+- ``group_cache``: the metas of groups, and how many leading members are known to be final, so that a completion
+  costs O(1) and not O(members). All backends and the Celery bridge remember groups in it.
 
 Begin with ``Flusher.flush``. A flush may be repeated after any error: nothing here may rely on having run once.
 """

@@ -2,85 +2,108 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from gearmesh.bounded_dict import BoundedDict
 from gearmesh.wire.state import GroupMeta
 
 __all__ = ["CachedGroup", "GroupCache"]
 
+#: Members of the first read, and of any read: most completions find that the next member still runs.
+FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 512
+
 
 class CachedGroup:
-    """One group: its members, and how many leading ones are known to be final."""
+    """One group: its meta, its members' UUIDs, and how many leading ones are known to be final."""
 
-    __slots__ = ("known", "members", "touched", "uuid")
+    __slots__ = ("known", "members", "meta", "touched_at", "uuid")
 
     def __init__(self, meta: GroupMeta) -> None:
+        self.meta = meta
         self.uuid = meta.GroupUUID
         self.members = meta.TaskUUIDs
         self.known = 0
-        self.touched = float("-inf")
+        #: monotonic time
+        self.touched_at = float("-inf")
 
 
 class GroupCache:
-    """A bounded cache of groups. Safe in threads.
+    """Remembers the groups used last. Safe in threads, not across a fork.
 
     Args:
-        load: reads a GroupMeta, or None.
-        touch: lets keys live ``expire`` seconds from now.
+        load: reads the meta of a group's UUID; None if it is not stored (any more). Its errors go through.
+        touch: lets the keys of these UUIDs live ``expire`` seconds from now; None: nothing is touched.
         expire: seconds. Members and meta are touched at the first look and then ten times in that span,
             so that a chord may take longer than its states live. (Go's cannot.)
-        limit: groups remembered.
+        max_groups: the number of groups remembered.
     """
 
     def __init__(
         self,
         load: Callable[[str], GroupMeta | None],
-        touch: Callable[[Sequence[str]], None],
-        expire: int,
-        limit: int = 256,
+        touch: Callable[[Sequence[str]], None] | None = None,
+        expire: int = 0,
+        *,
+        max_groups: int = 256,
     ) -> None:
         self._load = load
         self._touch = touch
-        self._pause = expire / 10
-        self._limit = limit
-        self._groups: OrderedDict[str, CachedGroup] = OrderedDict()
-        self._lock = threading.Lock()
+        self._touch_interval_s = expire / 10
+        self._groups = BoundedDict[str, CachedGroup](max_groups)
 
     def get(self, uuid: str) -> CachedGroup | None:
-        """The group, from memory or the backend; None if it is not there (any more)."""
-        with self._lock:
-            group = self._groups.get(uuid)
-            if group is not None:
-                self._groups.move_to_end(uuid)
+        """Return the group, from memory or the backend; None if it is not stored (any more)."""
+        group = self._groups.get(uuid)
         if group is None:
             meta = self._load(uuid)
             if meta is None:
                 return None
             group = self.put(meta)
-        now = time.monotonic()
-        if now - group.touched > self._pause:
-            self._touch((uuid, *group.members))
-            group.touched = now
+        self._keep_alive(group)
         return group
 
     def put(self, meta: GroupMeta) -> CachedGroup:
-        """Remember a group whose meta is at hand."""
-        group = CachedGroup(meta)
-        with self._lock:
-            group = self._groups.setdefault(meta.GroupUUID, group)
-            while len(self._groups) > self._limit:
-                self._groups.popitem(last=False)
-        return group
+        """Remember a group whose meta is at hand; one that is remembered already keeps its progress."""
+        return self._groups.setdefault(meta.GroupUUID, CachedGroup(meta))
+
+    def forget(self, uuid: str) -> None:
+        """Forget a group, whose members' states are not what they were."""
+        self._groups.pop(uuid)
 
     def note(self, uuid: str, known: int) -> None:
-        """The first ``known`` members are final; a finished group is forgotten."""
-        with self._lock:
-            group = self._groups.get(uuid)
-            if group is None:
-                return
-            group.known = max(group.known, known)
-            if group.known >= len(group.members):
-                del self._groups[uuid]
+        """Remember that the first ``known`` members are final; a finished group is forgotten."""
+        group = self._groups.get(uuid)
+        if group is None:
+            return
+        if known > group.known:  # two threads at once may set it back: some members are read again then
+            group.known = known
+        if group.known >= len(group.members):
+            self._groups.pop(uuid)
+
+    def finished(self, meta: GroupMeta, leading: Callable[[Sequence[str]], int]) -> bool:
+        """See :meth:`gearmesh.interfaces.backend.Backend.finished`, for backends that read members' states from here.
+
+        The members are read in order, and once they are final never again by this process.
+
+        Args:
+            leading: the number of these UUIDs, from the first on, that are SUCCESS or FAILURE without a gap.
+        """
+        group = self.put(meta)
+        self._keep_alive(group)
+        known, size = group.known, FIRST_READ_MEMBERS
+        while known < len(group.members):
+            part = group.members[known : known + size]
+            done = leading(part)
+            known += done
+            if done < len(part):
+                break
+            size = min(size * 4, MAX_READ_MEMBERS)
+        self.note(meta.GroupUUID, known)
+        return known >= len(group.members)
+
+    def _keep_alive(self, group: CachedGroup) -> None:
+        now = time.monotonic()
+        if self._touch is not None and now - group.touched_at > self._touch_interval_s:
+            self._touch((group.uuid, *group.members))
+            group.touched_at = now

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.backend import Backend, CountsMembers
 from gearmesh.interfaces.commit import Commit
@@ -15,9 +15,6 @@ from gearmesh.wire.state import GroupMeta, TaskState
 __all__ = ["Ended", "GroupCompletion", "groups_of", "member_states"]
 
 log = logging.getLogger("gearmesh.worker")
-
-#: Group metas remembered between the completions of their members.
-MAX_CACHED_METAS = 256
 
 #: A group's UUID, and the final state of a member that is to be put into it.
 Ended = tuple[str, TaskState]
@@ -64,7 +61,7 @@ class _ListedMembers:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._metas: OrderedDict[str, GroupMeta] = OrderedDict()
+        self._groups = GroupCache(backend.read_group)
 
     def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
         return set(), {}
@@ -85,17 +82,12 @@ class _ListedMembers:
 
     def _meta(self, group_uuid: str) -> GroupMeta | None:
         try:
-            meta = self._metas.get(group_uuid) or self._backend.read_group(group_uuid)
+            group = self._groups.get(group_uuid)
         except BackendError as exc:
             # The member is done all the same. Go: its group never fires.
             log.error("%s: its chord will not fire", exc)
             return None
-        if meta is not None:
-            self._metas[group_uuid] = meta
-            self._metas.move_to_end(group_uuid)
-            while len(self._metas) > MAX_CACHED_METAS:
-                self._metas.popitem(last=False)
-        return meta
+        return None if group is None else group.meta
 
 
 class _CountedMembers:

@@ -506,7 +506,7 @@ def test_a_group_that_goes_away_between_two_calls_leaves_no_mark_of_another() ->
     """Its member's entry must not point to the group that now stands in the first place."""
     metas = Metas(a=1000, b=1000)
     found = iter([metas.load("a"), metas.load("b"), None, metas.load("b")])
-    groups = GroupCache(lambda uuid: next(found), lambda keys: None, 60, limit=0)
+    groups = GroupCache(lambda uuid: next(found), lambda keys: None, 60, max_groups=0)
     client: Any = Recorder("mm")
     script(groups=groups).commit(client, [member("a", 1000, 1), member("b", 1000, 2)], atomic=True)
     assert [entry.group for entry in client.calls[1].entries] == [0, 1]

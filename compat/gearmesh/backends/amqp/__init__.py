@@ -2,7 +2,7 @@
 
 - ``backend``: :class:`AMQPBackend`, the verbs. ``layout``: names and arguments of the queues, which Go declares, too.
 - ``states``: writes and reads the states of tasks. A read takes messages from a queue and puts them back, so
-  ``state_cache`` keeps states that were read.
+  it remembers the states that it read, for when another reader has their messages.
 - ``group_meta``: the list of a group's members, which only gearmesh stores. ``group_claims``: counts the final states
   of a group and claims them for the member that fires its chord; its header says how it does not race with Go.
 - ``announcing``: announces final states, so that callers need not ask. ``connection_pool``: connections for many

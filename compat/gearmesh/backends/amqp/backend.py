@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,9 +14,10 @@ from gearmesh.backends.amqp.announcing import listening
 from gearmesh.backends.amqp.connection_pool import CONNECTION_ERRORS, ConnectionPool, PooledConnection
 from gearmesh.backends.amqp.group_claims import GroupClaims
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.state_cache import StateCache
 from gearmesh.backends.amqp.states import States
 from gearmesh.backends.listener import Listener
+from gearmesh.bounded_dict import BoundedDict
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError
 from gearmesh.process_local import ProcessLocal
@@ -28,10 +27,8 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["AMQPBackend"]
 
-#: Groups of which it is remembered how many leading members are final.
-MAX_CACHED_GROUPS = 1024
-#: Members that are looked at together by :meth:`AMQPBackend.finished`: the first time, and the largest number.
-FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 256
+#: The largest number of states that a process remembers, and of bytes of their messages.
+MAX_CACHED_STATES, MAX_CACHED_BYTES = 10_000, 32 << 20
 
 
 class AMQPBackend:
@@ -86,13 +83,11 @@ class AMQPBackend:
         parts = self._parts.get()
         with _refusals(), parts.links.lend() as link:
             for uuid in uuids:
-                parts.kept.forget(uuid)
+                parts.read_states.pop(uuid)
+                parts.group_cache.forget(uuid)
                 for queue in (uuid, group_meta_queue(uuid), chord_triggered_queue(uuid)):
                     link.channel.queue_delete(queue, nowait=True)
             link.channel.size("amq.direct")  # an answer, so that all before it is done
-        with parts.lock:
-            for uuid in uuids:
-                parts.known.pop(uuid, None)
 
     # --- groups
 
@@ -111,24 +106,11 @@ class AMQPBackend:
             return msgspec.structs.replace(meta, ChordTriggered=triggered)
 
     def finished(self, meta: GroupMeta) -> bool:
-        members = meta.TaskUUIDs
-        parts = self._parts.get()
-        with parts.lock:
-            known = parts.known.get(meta.GroupUUID, 0)
-        size = FIRST_READ_MEMBERS
-        while known < len(members):
-            part = self.read(members[known : known + size])
-            done = next((i for i, state in enumerate(part) if state is None or not state.final), len(part))
-            known += done
-            if done < len(part):
-                break
-            size = min(size * 4, MAX_READ_MEMBERS)
-        with parts.lock:
-            parts.known[meta.GroupUUID] = max(known, parts.known.get(meta.GroupUUID, 0))
-            parts.known.move_to_end(meta.GroupUUID)
-            while len(parts.known) > MAX_CACHED_GROUPS:
-                parts.known.popitem(last=False)
-        return known >= len(members)
+        return self._parts.get().group_cache.finished(meta, self._leading)
+
+    def _leading(self, uuids: Sequence[str]) -> int:
+        states = self.read(uuids)
+        return next((i for i, state in enumerate(states) if state is None or not state.final), len(states))
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         with _refusals():
@@ -175,15 +157,16 @@ class _Parts:
 
     def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
         self.layout = layout
-        self.kept = StateCache(expire)
-        self.states = States(layout, self.kept)
+        #: for when another reader holds, or has consumed, the message of a state
+        self.read_states = BoundedDict[str, TaskState](
+            MAX_CACHED_STATES, max_bytes=MAX_CACHED_BYTES, ttl_s=expire
+        )
+        self.states = States(layout, self.read_states)
         self.links = ConnectionPool(lambda: PooledConnection(options, self.states.prepare))
         errors = (*CONNECTION_ERRORS, amqp.ChannelError)
         self.listener = Listener(listening(options), errors, f"exchange {AMQP_DONE}")
         self.groups = GroupClaims(layout, self.links, self.states)
-        self.lock = threading.Lock()
-        #: group -> how many leading members are known to be final
-        self.known: OrderedDict[str, int] = OrderedDict()
+        self.group_cache = GroupCache(lambda group_uuid: None)  # the callers of finished() have the meta
 
 
 @contextlib.contextmanager

@@ -27,7 +27,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -44,6 +43,7 @@ from gearmesh.backends.amqp.connection_pool import (
 )
 from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.states import States
+from gearmesh.bounded_dict import BoundedDict
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.wire.codec import decode_state, encode_state
 from gearmesh.wire.names import group_meta_queue
@@ -90,9 +90,9 @@ class GroupClaims:
         #: what the hands are on; lent to no other caller
         self._link: PooledConnection | None = None
         #: (group, task) -> False where it is not known whether RabbitMQ has it
-        self._counted: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._counted = BoundedDict[tuple[str, str], bool](MAX_REMEMBERED_MEMBERS)
         #: group -> monotonic time at which it was first seen complete, by who was not the only one to see it
-        self._crossed: OrderedDict[str, float] = OrderedDict()
+        self._crossed = BoundedDict[str, float](MAX_REMEMBERED_MEMBERS)
 
     # --- counting
 
@@ -158,7 +158,7 @@ class GroupClaims:
             if complete and not self._alone(group_uuid):
                 raise ChordBusy(f"group {group_uuid}: another worker may be about to take its states")
             taken = complete and self._take(group_uuid, members, by, again)
-            self._crossed.pop(group_uuid, None)
+            self._crossed.pop(group_uuid)
             return taken
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
@@ -227,12 +227,8 @@ class GroupClaims:
     # --- inside, with the lock held
 
     def _remember(self, keys: Sequence[tuple[str, str]], sure: bool) -> None:
-        with self._lock:
-            for key in keys:
-                self._counted[key] = sure
-                self._counted.move_to_end(key)
-            while len(self._counted) > MAX_REMEMBERED_MEMBERS:
-                self._counted.popitem(last=False)
+        for key in keys:
+            self._counted.put(key, sure)
 
     def _gather_anew(self, lost: GroupClaim, group_uuid: str) -> bool:
         """Take in hand what was in hand before its connection was lost.
@@ -319,8 +315,6 @@ class GroupClaims:
         """True if a complete group was left untaken for so long that no other worker will take it."""
         now = time.monotonic()
         since = self._crossed.setdefault(group_uuid, now)
-        while len(self._crossed) > MAX_REMEMBERED_MEMBERS:
-            self._crossed.popitem(last=False)
         return now - since >= GO_TAKE_TIMEOUT_S
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ import amqp
 from gearmesh.backends.amqp.announcing import announcement, declare_exchange
 from gearmesh.backends.amqp.connection_pool import FetchedState, PooledConnection, ResultChannel, StateMessage
 from gearmesh.backends.amqp.layout import Layout
-from gearmesh.backends.amqp.state_cache import StateCache
+from gearmesh.bounded_dict import BoundedDict
 from gearmesh.errors import BackendError, RemoteProtocolError, Unstorable
 from gearmesh.wire.codec import decode_state, encode_state
 from gearmesh.wire.state import PENDING, RECEIVED, STARTED, TaskState
@@ -25,6 +25,8 @@ log = logging.getLogger("gearmesh.amqp")
 REREAD_DELAYS_S: Final = (0.002, 0.006, 0.02)
 #: A part of what RabbitMQ says of a message that is larger than it takes.
 _TOO_LARGE: Final = "larger than"
+#: Bytes of a remembered state beyond its message.
+STATE_OVERHEAD_BYTES: Final = 400
 #: The largest number of messages that one read holds at a time.
 MAX_HELD_MESSAGES: Final = 256
 
@@ -37,9 +39,9 @@ class States:
     else has consumed meanwhile is answered from what was read before, as long as that is kept.
     """
 
-    def __init__(self, layout: Layout, kept: StateCache) -> None:
+    def __init__(self, layout: Layout, read_states: BoundedDict[str, TaskState]) -> None:
         self._layout = layout
-        self._kept = kept
+        self._read_states = read_states
         self._told_of_expiry = False
         self._announces = True
 
@@ -59,7 +61,7 @@ class States:
     def write(self, link: PooledConnection, states: Sequence[TaskState]) -> None:
         """Add states to their tasks' queues, in order; confirmed when it returns."""
         for state in states:
-            self._kept.forget(state.TaskUUID)
+            self._read_states.pop(state.TaskUUID)
         bodies = [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
         self.publish(link, bodies, announcement(states) if self._announces else ())
 
@@ -153,7 +155,7 @@ class States:
         """One look. ``empty`` gets those whose queue is there, and of which nothing is known."""
         found: dict[str, TaskState] = {}
         for uuid, messages in browse(channel, uuids).items():
-            state = self._newest(channel, uuid, messages) if messages else self._kept.get(uuid)
+            state = self._newest(channel, uuid, messages) if messages else self._read_states.get(uuid)
             if state is not None and (messages is not None or state.final):
                 found[uuid] = state
             elif messages is not None:
@@ -173,7 +175,7 @@ class States:
                 channel.basic_ack(message.tag)
         if messages[best].tag:
             channel.basic_reject(messages[best].tag, requeue=True)
-        self._kept.put(uuid, states[best], len(messages[best].body))
+        self._read_states.put(uuid, states[best], len(messages[best].body) + STATE_OVERHEAD_BYTES)
         return states[best]
 
 

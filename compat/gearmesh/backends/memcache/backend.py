@@ -15,7 +15,7 @@ from pymemcache.exceptions import MemcacheServerError
 
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, Server, Servers, too_large
-from gearmesh.commits.member_progress import MemberProgress
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstorable
 from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
@@ -65,7 +65,7 @@ class MemcacheBackend:
     def __init__(self, servers: Sequence[tuple[str, int]], *, expire: int) -> None:
         self.expire = expire
         self._servers = ProcessLocal(lambda: Servers(servers))
-        self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
+        self._groups = GroupCache(self.read_group, self.touch, expire)
         #: group -> monotonic time at which it was first seen locked
         self._locked: dict[str, float] = {}
 
@@ -113,7 +113,7 @@ class MemcacheBackend:
         return None if body is None else _meta(group_uuid, body)
 
     def finished(self, meta: GroupMeta) -> bool:
-        return self._members.finished(meta)
+        return self._groups.finished(meta, self._leading)
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         """Take the trigger: the compare-and-set also writes the winner into the meta, as a key that Go passes over.

@@ -15,7 +15,7 @@ from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Connection, 
 from gearmesh.backends.mongodb.documents import changes_of, group_document, group_of, moment, state_of
 from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.backends.mongodb.writing import FINAL_STATES, update_all, upsert_all
-from gearmesh.commits.member_progress import MemberProgress
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import MongoTarget
@@ -54,7 +54,7 @@ class MongoBackend:
     def __init__(self, url: str, *, database: str = "", expire: int) -> None:
         self.expire = expire
         self._connection = ProcessLocal(lambda: Connection(url, database or MONGO_DATABASE))
-        self._members = MemberProgress(self.read_group, self.touch, self._leading, expire)
+        self._groups = GroupCache(self.read_group, self.touch, expire)
         self._revoked = ProcessLocal(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
 
     @classmethod
@@ -128,7 +128,7 @@ class MongoBackend:
         return None if found is None else group_of(found)
 
     def finished(self, meta: GroupMeta) -> bool:
-        return self._members.finished(meta)
+        return self._groups.finished(meta, self._leading)
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         """Go: makes the same conditional change, and does not look whether it was the one that made it."""

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gearmesh.commits import group_cache as module
 from gearmesh.commits.group_cache import GroupCache
-from gearmesh.commits.member_progress import MemberProgress
 from gearmesh.wire.state import GroupMeta
 
 
@@ -25,7 +24,7 @@ class Store:
     def __init__(self, expire: int = 60, limit: int = 256) -> None:
         self.loaded: list[str] = []
         self.touched: list[Sequence[str]] = []
-        self.groups = GroupCache(self.load, self.touched.append, expire, limit)
+        self.groups = GroupCache(self.load, self.touched.append, expire, max_groups=limit)
 
     def load(self, uuid: str) -> GroupMeta | None:
         self.loaded.append(uuid)
@@ -87,6 +86,14 @@ def test_a_group_s_keys_are_kept_alive_ten_times_in_their_life(monkeypatch: pyte
     assert len(store.touched) == 9
 
 
+def test_a_group_that_is_forgotten_begins_anew() -> None:
+    store = Store()
+    store.groups.put(meta("a")).known = 1
+    store.groups.forget("a")
+    store.groups.forget("a")
+    assert store.groups.put(meta("a")).known == 0
+
+
 # -- members that are looked at from here
 
 
@@ -96,7 +103,10 @@ class Ending:
     def __init__(self, size: int) -> None:
         self.meta, self.final = meta("g", size), 0
         self.looks: list[Sequence[str]] = []
-        self.members = MemberProgress(lambda uuid: self.meta, lambda keys: None, self.leading, 60)
+        self.groups = GroupCache(lambda uuid: self.meta, lambda keys: None, 60)
+
+    def finished(self) -> bool:
+        return self.groups.finished(self.meta, self.leading)
 
     def leading(self, uuids: Sequence[str]) -> int:
         self.looks.append(uuids)
@@ -109,21 +119,21 @@ def test_a_group_is_finished_exactly_when_all_its_members_are(size: int, data: s
     ending = Ending(size)
     ends = data.draw(st.lists(st.integers(0, size), max_size=6).map(sorted))
     for ending.final in ends:
-        assert ending.members.finished(ending.meta) is (ending.final == size)
+        assert ending.finished() is (ending.final == size)
 
 
 def test_members_known_to_be_final_are_never_looked_at_again() -> None:
     size = 600
     ending = Ending(size)
     for ending.final in range(1, size + 1):
-        assert ending.members.finished(ending.meta) is (ending.final == size)
+        assert ending.finished() is (ending.final == size)
     assert sum(map(len, ending.looks)) <= 3 * size, "a completion costs the same in any group"
 
 
 def test_a_group_that_ended_elsewhere_is_read_in_few_looks_of_bounded_size() -> None:
     ending = Ending(2000)
     ending.final = 2000
-    assert ending.members.finished(ending.meta)
+    assert ending.finished()
     assert len(ending.looks) <= 9
     assert max(map(len, ending.looks)) <= 512
     assert len(ending.looks[0]) == 2, "most find that the next one still runs"
@@ -131,5 +141,5 @@ def test_a_group_that_ended_elsewhere_is_read_in_few_looks_of_bounded_size() -> 
 
 def test_an_empty_group_is_finished() -> None:
     ending = Ending(0)
-    assert ending.members.finished(ending.meta)
+    assert ending.finished()
     assert ending.looks == []
