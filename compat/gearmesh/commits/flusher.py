@@ -19,6 +19,33 @@ __all__ = ["Flusher"]
 log = logging.getLogger("gearmesh.worker")
 
 
+class _Step(msgspec.Struct, gc=False):
+    """A Commit on its way through one flush.
+
+    Attributes:
+        final: the group and the final state of its member that has not been counted yet.
+        outcome: None while it goes on.
+        asks: it asks if its chord's group is complete.
+        fires: it has won its trigger.
+        written: its states need not be written again, if the flush breaks off after something was sent.
+    """
+
+    commit: Commit
+    final: Ended | None = None
+    outcome: Outcome | None = None
+    asks: bool = False
+    fires: bool = False
+    written: bool = True
+
+    def last_part(self) -> Commit:
+        """Return the part of the Commit that the channel carries out."""
+        commit = self.commit
+        publishes = commit.publishes
+        if self.fires and commit.trigger is not None:
+            publishes = (*publishes, *commit.trigger.publishes)
+        return Commit(publishes=publishes, settle=commit.settle, again=commit.again)
+
+
 class Flusher:
     """One flush is one script where broker and backend are one Redis; else states, publishes, settle.
 
@@ -35,10 +62,8 @@ class Flusher:
         self.drifting = channel if isinstance(channel, RedeliversOnDisconnect) else None
         #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
         self.streaming = channel if isinstance(channel, SupportsStreaming) and not self.atomic else None
-        #: the last flush came so far that it sent something
-        self._sent = False
-        #: the indices of those of its commits that came not even so far that they wrote states
-        self._unwritten: set[int] = set()
+        #: once the last flush has sent something, for each of its Commits: its states need not be written again
+        self._written: list[bool] = []
 
     def flush(
         self, commits: Sequence[Commit], token: Token | None = None, *, again: bool = False
@@ -50,7 +75,7 @@ class Flusher:
         """
         if self.atomic:
             return self._channel.commit(commits, token=token)
-        self._sent = False
+        self._written = []
         return self._split(commits, token, again)
 
     def remaining(self, commits: Sequence[Commit]) -> list[Commit]:
@@ -59,15 +84,16 @@ class Flusher:
         States that were written are left out if something was sent: what followed from it may have begun, and may have
         written later ones.
         """
-        if not self._sent:
+        if not self._written:
             return list(commits)
         return [
-            commit if i in self._unwritten else _without_states(commit) for i, commit in enumerate(commits)
+            _without_states(commit) if written else commit
+            for commit, written in zip(commits, self._written, strict=True)
         ]
 
     def release_group(self, group_uuid: str, by: str) -> None:
         """The member ``by`` will not fire its group's chord, nor come again."""
-        self._groups.over(group_uuid, by, False)
+        self._groups.finish(group_uuid, by, False)
 
     def _split(self, commits: Sequence[Commit], token: Token | None, again: bool) -> list[Outcome]:
         """Go's order: whatever a later step needs is there before it.
@@ -75,58 +101,62 @@ class Flusher:
         A repeated flush writes the same states and finds its triggers its own: only the last step needs a
         fence.
         """
-        busy, finals = self._groups.look(commits)
-        self._unwritten = set(busy)
-        outcomes: list[Outcome | None] = ["retry_all" if i in busy else None for i in range(len(commits))]
-        todo = [(i, commit) for i, commit in enumerate(commits) if i not in busy]
-        lost = self._lost(todo)
-        for i in lost:
-            outcomes[i] = "lost"
-            if (trigger := commits[i].trigger) is not None:
-                self._groups.over(trigger.group_uuid, trigger.by, False)
+        steps = [_Step(commit) for commit in commits]
+        present = self._present(steps)
         # A lost delivery comes again and does what is left to do; only a result is kept for it.
-        states = [state for i, commit in todo for state in commit.states if i not in lost or state.final]
-        todo = [(i, commit) for i, commit in todo if i not in lost]
-        states = self._not_over_results(states, todo)
+        states = [
+            state for step in present for state in step.commit.states if step.outcome is None or state.final
+        ]
+        steps_left = [step for step in present if step.outcome is None]
+        states = self._not_over_results(states, steps_left)
         if states:
             self._backend.write(states)
-        asking = _asking(todo)
-        self._groups.count([final for i, final in finals.items() if i not in asking])
-        rest: list[tuple[int, Commit]] = []
-        fired: set[int] = set()
-        for i, commit in todo:
-            won = False
-            if i in asking or commit.trigger is not None:
-                outcomes[i], won = self._chord(commit, finals.get(i))
-                if outcomes[i] == "retry_unwritten" and commit.trigger is not None:
-                    self._unwritten.add(i)
-            if outcomes[i] is None:
-                publishes = commit.publishes
-                if commit.trigger is not None and won:
-                    fired.add(i)
-                    publishes = (*publishes, *commit.trigger.publishes)
-                rest.append((i, Commit(publishes=publishes, settle=commit.settle, again=commit.again)))
-        self._sent = True
-        settling = [commit for _, commit in rest]
+        _choose_asking(steps_left)
+        self._groups.count([step.final for step in present if step.final is not None and not step.asks])
+        for step in steps_left:
+            if step.asks or step.commit.trigger is not None:
+                self._chord(step)
+        self._written = [step.written for step in steps]
+        settling = [step for step in steps_left if step.outcome is None]
+        publishing = [step.last_part() for step in settling]
         if again and self.drifting is not None:
-            done = self.drifting.commit(settling, token=token, again=True)
+            done = self.drifting.commit(publishing, token=token, again=True)
         else:
-            done = self._channel.commit(settling, token=token)
-        for (i, _), outcome in zip(rest, done, strict=True):
-            outcomes[i] = outcome
-            if (trigger := commits[i].trigger) is not None:
-                self._groups.over(trigger.group_uuid, trigger.by, i in fired and outcome == "done")
-        return [outcome or "done" for outcome in outcomes]
+            done = self._channel.commit(publishing, token=token)
+        for step, outcome in zip(settling, done, strict=True):
+            step.outcome = outcome
+            if (trigger := step.commit.trigger) is not None:
+                self._groups.finish(trigger.group_uuid, trigger.by, step.fires and outcome == "done")
+        return [step.outcome or "done" for step in steps]
 
-    def _not_over_results(
-        self, states: list[TaskState], commits: Sequence[tuple[int, Commit]]
-    ) -> list[TaskState]:
-        """Without the PENDING of what has ended since: a redelivered task's successors may have been sent before."""
+    def _present(self, steps: Sequence[_Step]) -> list[_Step]:
+        """Return the steps whose groups are free now, with their final states, and mark those that were lost."""
+        present: list[_Step] = []
+        for step in steps:
+            try:
+                step.final = self._groups.look(step.commit)
+            except ChordBusy:
+                step.outcome, step.written = "retry_all", False
+            else:
+                present.append(step)
+        if self.drifting is not None:
+            for step in present:
+                settle, trigger = step.commit.settle, step.commit.trigger
+                if settle is not None and self.drifting.is_lost(settle):
+                    step.outcome = "lost"
+                    if trigger is not None:
+                        self._groups.finish(trigger.group_uuid, trigger.by, False)
+        return present
+
+    def _not_over_results(self, states: list[TaskState], steps: Sequence[_Step]) -> list[TaskState]:
+        """Leave out PENDING of tasks that have ended: a redelivered task may have sent its successors before."""
         doubtful = {
             state.TaskUUID
-            for _, commit in commits
-            if commit.settle is not None and commit.settle.delivery.redelivered and not commit.fresh
-            for state in commit.states
+            for step in steps
+            if (settle := step.commit.settle) is not None
+            and settle.delivery.redelivered
+            and not step.commit.fresh
+            for state in step.commit.states
             if not state.final
         }
         if not doubtful or not self._backend.keeps:
@@ -135,28 +165,23 @@ class Flusher:
         ended = {state.TaskUUID for state in stored if state is not None and state.final}
         return [state for state in states if state.final or state.TaskUUID not in ended]
 
-    def _lost(self, commits: Sequence[tuple[int, Commit]]) -> set[int]:
-        """The Commits whose deliveries are known to belong to another consumer by now."""
-        drifting = self.drifting
-        if drifting is None:
-            return set()
-        return {i for i, commit in commits if commit.settle is not None and drifting.is_lost(commit.settle)}
-
-    def _chord(self, commit: Commit, final: Ended | None) -> tuple[Outcome | None, bool]:
-        """An outcome that ends the commit here, or None; and whether it has won its trigger."""
+    def _chord(self, step: _Step) -> None:
+        """Give the step the outcome that ends it here, or mark that it fires its trigger, or neither."""
+        commit, trigger = step.commit, step.commit.trigger
         try:
-            if commit.chord is not None and self._groups.complete(commit, final):
-                return "complete", False
-            trigger = commit.trigger
+            if commit.chord is not None and self._groups.complete(commit, step.final):
+                step.outcome = "complete"
+                return
             if trigger is None or not self._backend.trigger(trigger.group_uuid, trigger.by):
-                return None, False
+                return
         except ChordBusy:
-            return "retry_unwritten", False
+            step.outcome, step.written = "retry_unwritten", trigger is None
+            return
         except BackendError as exc:
             log.error("%s: its chord will not fire", exc)
-            return None, False
+            return
         self._backend.write(trigger.states)
-        return None, True
+        step.fires = True
 
 
 def _without_states(commit: Commit) -> Commit:
@@ -166,19 +191,18 @@ def _without_states(commit: Commit) -> Commit:
     return msgspec.structs.replace(commit, states=(), trigger=trigger)
 
 
-def _asking(commits: Sequence[tuple[int, Commit]]) -> set[int]:
-    """The indices of those that ask for their chord's group: of several in one group, one.
+def _choose_asking(steps: Sequence[_Step]) -> None:
+    """Mark the steps that ask for their chord's group: of several in one group, one.
 
     The states of the others were counted before. A redelivered member asks for itself: it may have taken the trigger.
     """
-    asking: set[int] = set()
     groups: set[str] = set()
-    for i, commit in commits:
-        if commit.chord is None:
+    for step in steps:
+        commit, chord = step.commit, step.commit.chord
+        if chord is None:
             continue
         if commit.settle is not None and (commit.settle.delivery.redelivered or commit.again):
-            asking.add(i)
-        elif commit.chord.group_uuid not in groups:
-            groups.add(commit.chord.group_uuid)
-            asking.add(i)
-    return asking
+            step.asks = True
+        elif chord.group_uuid not in groups:
+            groups.add(chord.group_uuid)
+            step.asks = True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gearmesh.commits.group_cache import GroupCache
-from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.errors import BackendError
 from gearmesh.interfaces.backend import Backend, CountsMembers
 from gearmesh.interfaces.commit import Commit
 from gearmesh.wire.state import GroupMeta, TaskState
@@ -23,10 +23,13 @@ Ended = tuple[str, TaskState]
 class GroupCompletion(Protocol):
     """The questions of a flush about groups, in this order. Belongs to one thread."""
 
-    def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
-        """Before any state is written: the indices of commits that have to wait, and what is to be counted of others.
+    def look(self, commit: Commit) -> Ended | None:
+        """Before any state is written: the member's final state, if it is to be counted.
 
-        Each of these is then given to :meth:`count`, or to :meth:`complete` with its commit.
+        It is then given to :meth:`count`, or to :meth:`complete` with its commit.
+
+        Raises:
+            ChordBusy: the commit has to wait.
         """
 
     def count(self, finals: Sequence[Ended]) -> None:
@@ -35,7 +38,7 @@ class GroupCompletion(Protocol):
     def complete(self, commit: Commit, final: Ended | None) -> bool:
         """True if the chord that the commit's member belongs to is to be fired by it."""
 
-    def over(self, group_uuid: str, by: str, fired: bool) -> None:
+    def finish(self, group_uuid: str, by: str, fired: bool) -> None:
         """After everything: the callback was sent, or will not be by this member."""
 
 
@@ -63,8 +66,8 @@ class _ListedMembers:
         self._backend = backend
         self._groups = GroupCache(backend.read_group)
 
-    def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
-        return set(), {}
+    def look(self, commit: Commit) -> Ended | None:
+        return None
 
     def count(self, finals: Sequence[Ended]) -> None:
         pass
@@ -77,7 +80,7 @@ class _ListedMembers:
             return False
         return self._backend.finished(meta)
 
-    def over(self, group_uuid: str, by: str, fired: bool) -> None:
+    def finish(self, group_uuid: str, by: str, fired: bool) -> None:
         pass
 
     def _meta(self, group_uuid: str) -> GroupMeta | None:
@@ -96,22 +99,15 @@ class _CountedMembers:
     def __init__(self, backend: CountsMembers) -> None:
         self._backend = backend
 
-    def look(self, commits: Sequence[Commit]) -> tuple[set[int], dict[int, Ended]]:
-        busy: set[int] = set()
-        finals: dict[int, Ended] = {}
-        for i, commit in enumerate(commits):
-            member = commit.member
-            if member is None or not commit.states:
-                continue
-            size = 0 if commit.chord is None else commit.chord.count
-            try:
-                if not self._backend.counted(member.group_uuid, member.task_uuid, member.again, size):
-                    states = commit.states
-                    own = next((each for each in states if each.TaskUUID == member.task_uuid), states[0])
-                    finals[i] = (member.group_uuid, own)
-            except ChordBusy:
-                busy.add(i)
-        return busy, finals
+    def look(self, commit: Commit) -> Ended | None:
+        member, states = commit.member, commit.states
+        if member is None or not states:
+            return None
+        size = 0 if commit.chord is None else commit.chord.count
+        if self._backend.counted(member.group_uuid, member.task_uuid, member.again, size):
+            return None
+        own = next((state for state in states if state.TaskUUID == member.task_uuid), states[0])
+        return member.group_uuid, own
 
     def count(self, finals: Sequence[Ended]) -> None:
         self._backend.count(finals)
@@ -123,5 +119,5 @@ class _CountedMembers:
         own = None if final is None else final[1]
         return self._backend.gather(chord.group_uuid, chord.count, member.task_uuid, member.again, own)
 
-    def over(self, group_uuid: str, by: str, fired: bool) -> None:
+    def finish(self, group_uuid: str, by: str, fired: bool) -> None:
         self._backend.release_group(group_uuid, by, fired)
