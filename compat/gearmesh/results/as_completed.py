@@ -70,7 +70,7 @@ class AsCompleted(Generic[M_co]):
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         walk = _Walk(self._whole, self._members, notify, self._interval)
         poller = self._whole.app.result_poller
-        poller.add(walk.watch)
+        poller.add(walk.handle)
         try:
             while True:
                 yield from walk.ended()
@@ -78,14 +78,14 @@ class AsCompleted(Generic[M_co]):
                     return
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:
-                    self._whole._raise_timeout(walk.watch, self._timeout)
+                    self._whole._raise_timeout(walk.handle, self._timeout)
                 yield remaining
         finally:
-            poller.remove(walk.watch)
+            poller.remove(walk.handle)
 
 
 class _Walk:
-    """Finds the members that have ended, in the states that a watch finds."""
+    """Finds the members that have ended, in the states that a handle finds."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class _Walk:
         self._ready = deque(member for member in members if member._settled())
         self._open = {id(member): member for member in members if not member._settled()}
         unknown = [uuid for uuid, (task, _) in self._tasks.items() if not task._final]
-        self.watch = WaitHandle(unknown, fail_fast=False, interval=interval, notify=notify)
+        self.handle = WaitHandle(unknown, fail_fast=False, interval=interval, notify=notify)
         self._seen = 0
 
     @property
@@ -112,7 +112,7 @@ class _Walk:
         while True:
             while self._ready:
                 yield self._ready.popleft()
-            found = self.watch.found[self._seen :]
+            found = self.handle.found[self._seen :]
             if not found:
                 break
             self._seen += len(found)
@@ -121,5 +121,5 @@ class _Walk:
                 task._final = state
                 if id(member) in self._open and member._settled():
                     self._ready.append(self._open.pop(id(member)))
-        if self.watch.error is not None:
-            raise self.watch.error
+        if self.handle.error is not None:
+            raise self.handle.error

@@ -241,7 +241,7 @@ class Result(ABC, Generic[T_co]):
     def _settled(self) -> bool:
         return all(task._succeeded for task in self.finals) or any(task._failed for task in self.tasks)
 
-    def _watch(self, notify: Any, interval: float | None) -> WaitHandle:
+    def _wait_handle(self, notify: Any, interval: float | None) -> WaitHandle:
         return WaitHandle(
             [task.uuid for task in self.finals if not task._final],
             [task.uuid for task in self.upstream if not task._final],
@@ -255,21 +255,21 @@ class Result(ABC, Generic[T_co]):
         if self._settled():
             return
         news = threading.Event()
-        watch = self._watch(news.set, interval)
+        handle = self._wait_handle(news.set, interval)
         poller = self.app.result_poller
         if timeout is not None and timeout <= 0:
-            poller.look(watch)
+            poller.look(handle)
         else:
-            poller.add(watch)
+            poller.add(handle)
             try:
-                for pause, is_pending_long in _pauses(watch, timeout):
+                for pause, is_pending_long in _pauses(handle, timeout):
                     if is_pending_long:
-                        self._warn_if_pending(watch)
+                        self._warn_if_pending(handle)
                     news.wait(pause)
                     news.clear()
             finally:
-                poller.remove(watch)
-        self._learn(watch, timeout)
+                poller.remove(handle)
+        self._learn(handle, timeout)
 
     async def _await(self, timeout: float | None, interval: float | None) -> None:
         check_interval(interval)
@@ -278,37 +278,37 @@ class Result(ABC, Generic[T_co]):
             return
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
-        watch = self._watch(lambda: loop.call_soon_threadsafe(news.set), interval)
+        handle = self._wait_handle(lambda: loop.call_soon_threadsafe(news.set), interval)
         poller = self.app.result_poller
         if timeout is not None and timeout <= 0:
-            await asyncio.to_thread(poller.look, watch)
+            await asyncio.to_thread(poller.look, handle)
         else:
-            poller.add(watch)
+            poller.add(handle)
             try:
-                for pause, is_pending_long in _pauses(watch, timeout):
+                for pause, is_pending_long in _pauses(handle, timeout):
                     if is_pending_long:
-                        await asyncio.to_thread(self._warn_if_pending, watch)
+                        await asyncio.to_thread(self._warn_if_pending, handle)
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(news.wait(), pause)
                     news.clear()
             finally:
-                poller.remove(watch)
-        self._learn(watch, timeout)
+                poller.remove(handle)
+        self._learn(handle, timeout)
 
-    def _learn(self, watch: WaitHandle, timeout: float | None) -> None:
-        if watch.found:
-            known = {state.TaskUUID: state for state in watch.found}
+    def _learn(self, handle: WaitHandle, timeout: float | None) -> None:
+        if handle.found:
+            known = {state.TaskUUID: state for state in handle.found}
             for task in self.tasks:
                 if task.uuid in known:
                     task._final = known[task.uuid]
-        if watch.error is not None:
-            raise watch.error
-        if not watch.over:
-            self._raise_timeout(watch, timeout)
+        if handle.error is not None:
+            raise handle.error
+        if not handle.over:
+            self._raise_timeout(handle, timeout)
 
-    def _warn_if_pending(self, watch: WaitHandle) -> None:
+    def _warn_if_pending(self, handle: WaitHandle) -> None:
         """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
-        ended = {state.TaskUUID for state in list(watch.found)}
+        ended = {state.TaskUUID for state in list(handle.found)}
         missing = next((task for task in self.tasks if not task._final and task.uuid not in ended), None)
         if missing is None:
             return
@@ -325,13 +325,13 @@ class Result(ABC, Generic[T_co]):
                 duration(PENDING_WARNING_S),
             )
 
-    def _raise_timeout(self, watch: WaitHandle, timeout: float | None) -> NoReturn:
+    def _raise_timeout(self, handle: WaitHandle, timeout: float | None) -> NoReturn:
         missing = next(task for task in self.tasks if not task._final)
         what = f"task {missing.name or '?'} ({missing.uuid})"
         if len(self.tasks) > 1:
             what += f" and {sum(not task._final for task in self.tasks) - 1} more of {len(self.tasks)}"
-        trouble = f"; the result backend {self.app.masked_backend} cannot be reached: {watch.trouble}"
-        raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if watch.trouble else ''}")
+        trouble = f"; the result backend {self.app.masked_backend} cannot be reached: {handle.trouble}"
+        raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if handle.trouble else ''}")
 
     def _refresh(self) -> None:
         unknown = {task.uuid: task for task in self.tasks if not task._final}
@@ -496,8 +496,8 @@ class AsyncResult(Result[T_co]):
         raise self._failure()
 
 
-def _pauses(watch: WaitHandle, timeout: float | None) -> Iterator[tuple[float | None, bool]]:
-    """Yield how long a caller should wait for news, again and again until the watch or the time is over.
+def _pauses(handle: WaitHandle, timeout: float | None) -> Iterator[tuple[float | None, bool]]:
+    """Yield how long a caller should wait for news, again and again until the handle or the time is over.
 
     Args:
         timeout: seconds; None: for ever.
@@ -508,7 +508,7 @@ def _pauses(watch: WaitHandle, timeout: float | None) -> Iterator[tuple[float | 
     now = time.monotonic()
     deadline = None if timeout is None else now + timeout
     warn_at: float | None = now + PENDING_WARNING_S
-    while not watch.over:
+    while not handle.over:
         now = time.monotonic()
         if deadline is not None and now >= deadline:
             return

@@ -47,36 +47,36 @@ class ResultPoller:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._heap: list[tuple[float, int, WaitHandle]] = []
-        self._watches: set[WaitHandle] = set()
+        self._handles: set[WaitHandle] = set()
         self._index: dict[str, set[WaitHandle]] = {}
         self._order = itertools.count()
         self._closed = False
 
-    def add(self, watch: WaitHandle) -> None:
+    def add(self, handle: WaitHandle) -> None:
         """Begin to look; the first look is now. Starts the thread if there is none."""
         with self._changed:
-            watch._started = watch._due = watch._regular = self._clock()
-            self._watches.add(watch)
-            for uuid in watch.uuids():
-                self._index.setdefault(uuid, set()).add(watch)
-            self._schedule(watch, watch._due)
+            handle._started = handle._due = handle._regular = self._clock()
+            self._handles.add(handle)
+            for uuid in handle.uuids():
+                self._index.setdefault(uuid, set()).add(handle)
+            self._schedule(handle, handle._due)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="gearmesh-waiter", daemon=True)
                 self._thread.start()
 
-    def remove(self, watch: WaitHandle) -> None:
+    def remove(self, handle: WaitHandle) -> None:
         """Stop looking. Fine for one that is not there (any more)."""
         with self._changed:
-            if watch not in self._watches:
+            if handle not in self._handles:
                 return
-            self._watches.discard(watch)
-            self._clean_up(watch)
-            for uuid in watch.uuids():
-                self._forget(uuid, watch)
+            self._handles.discard(handle)
+            self._clean_up(handle)
+            for uuid in handle.uuids():
+                self._forget(uuid, handle)
 
-    def look(self, watch: WaitHandle) -> None:
+    def look(self, handle: WaitHandle) -> None:
         """One look at all of it, in the caller's thread. Connection errors become its trouble."""
-        self._ask([(watch, watch.uuids())])
+        self._ask([(handle, handle.uuids())])
 
     def close(self) -> None:
         """End the thread soon. A later :meth:`add` begins anew."""
@@ -94,47 +94,47 @@ class ResultPoller:
         with self._changed:
             now = self._clock()
             for uuid in uuids:
-                for watch in self._index.get(uuid, ()):
-                    watch._hot.add(uuid)
-                    if watch._due > now:
-                        self._schedule(watch, now)
+                for handle in self._index.get(uuid, ()):
+                    handle._hot.add(uuid)
+                    if handle._due > now:
+                        self._schedule(handle, now)
 
     # --- the thread ----------------------------------------------------------------------------
 
-    def _schedule(self, watch: WaitHandle, due: float) -> None:
-        watch._due = due
-        heapq.heappush(self._heap, (due, next(self._order), watch))
-        if self._heap[0][2] is watch:
+    def _schedule(self, handle: WaitHandle, due: float) -> None:
+        handle._due = due
+        heapq.heappush(self._heap, (due, next(self._order), handle))
+        if self._heap[0][2] is handle:
             self._changed.notify_all()
 
-    def _forget(self, uuid: str, watch: WaitHandle) -> None:
-        watching = self._index.get(uuid)
-        if watching is not None:
-            watching.discard(watch)
-            if not watching:
+    def _forget(self, uuid: str, handle: WaitHandle) -> None:
+        waiting = self._index.get(uuid)
+        if waiting is not None:
+            waiting.discard(handle)
+            if not waiting:
                 del self._index[uuid]
 
-    def _clean_up(self, watch: WaitHandle) -> None:
-        for state in watch.found[watch._clean :]:
-            self._forget(state.TaskUUID, watch)
-        watch._clean = len(watch.found)
+    def _clean_up(self, handle: WaitHandle) -> None:
+        for state in handle.found[handle._clean :]:
+            self._forget(state.TaskUUID, handle)
+        handle._clean = len(handle.found)
 
     def _run(self) -> None:
-        unwatch: Callable[[], None] | None = None
+        unsubscribe: Callable[[], None] | None = None
         tried: float | None = None
         try:
             while (due := self._next()) is not None:
-                if unwatch is None and (tried is None or self._clock() - tried > REWATCH_INTERVAL_S):
+                if unsubscribe is None and (tried is None or self._clock() - tried > REWATCH_INTERVAL_S):
                     tried = self._clock()
-                    unwatch = self._watch()
+                    unsubscribe = self._subscribe()
                 self._ask(due)
-                self._put_back(watch for watch, _ in due)
+                self._put_back(handle for handle, _ in due)
         finally:
             with self._changed:  # after an unforeseen error too, the next waiter gets a thread
                 if self._thread is threading.current_thread():
                     self._thread = None
-            if unwatch is not None:
-                unwatch()
+            if unsubscribe is not None:
+                unsubscribe()
 
     def _next(self) -> list[tuple[WaitHandle, list[str]]] | None:
         """Wait for the handles whose time has come. None: no caller waits any more, the thread ends."""
@@ -142,7 +142,7 @@ class ResultPoller:
             idle_since: float | None = None
             while True:
                 now = self._clock()
-                if not self._watches:
+                if not self._handles:
                     self._heap.clear()
                     idle_since = now if idle_since is None else idle_since
                     left = idle_since + THREAD_LINGER_S - now
@@ -154,41 +154,41 @@ class ResultPoller:
                 idle_since = None
                 due: dict[WaitHandle, list[str]] = {}
                 while self._heap:
-                    when, _, watch = self._heap[0]
-                    if when > (now + watch._pause * EARLY_POLL_SHARE if due else now):
+                    when, _, handle = self._heap[0]
+                    if when > (now + handle._pause * EARLY_POLL_SHARE if due else now):
                         break
                     heapq.heappop(self._heap)
-                    if watch in self._watches and watch._due == when and watch not in due:
-                        due[watch] = watch.window(now)
+                    if handle in self._handles and handle._due == when and handle not in due:
+                        due[handle] = handle.window(now)
                 if due:
                     return list(due.items())
                 self._changed.wait(max(self._heap[0][0] - now, 0) if self._heap else None)
 
-    def _put_back(self, watches: Iterable[WaitHandle]) -> None:
+    def _put_back(self, handles: Iterable[WaitHandle]) -> None:
         with self._changed:
             now = self._clock()
-            for watch in watches:
-                self._clean_up(watch)
-                if watch.over:
-                    self._watches.discard(watch)
-                    for uuid in watch.uuids():
-                        self._forget(uuid, watch)
-                elif watch in self._watches:
-                    if watch._asked:
-                        watch._pause = self._next_pause(watch, now)
-                        watch._regular = now + watch._pause
-                    self._schedule(watch, now if watch._hot else watch._regular)
+            for handle in handles:
+                self._clean_up(handle)
+                if handle.over:
+                    self._handles.discard(handle)
+                    for uuid in handle.uuids():
+                        self._forget(uuid, handle)
+                elif handle in self._handles:
+                    if handle._asked:
+                        handle._pause = self._next_pause(handle, now)
+                        handle._regular = now + handle._pause
+                    self._schedule(handle, now if handle._hot else handle._regular)
 
     @staticmethod
-    def _next_pause(watch: WaitHandle, now: float) -> float:
-        if watch.interval is not None:
-            return watch.interval
-        if watch._soon:
+    def _next_pause(handle: WaitHandle, now: float) -> float:
+        if handle.interval is not None:
+            return handle.interval
+        if handle._soon:
             return MIN_POLL_INTERVAL_S
-        pause = pause_after(now - watch._started)
-        return max(pause, 0.05) if watch.trouble else pause
+        pause = pause_after(now - handle._started)
+        return max(pause, 0.05) if handle.trouble else pause
 
-    def _watch(self) -> Callable[[], None] | None:
+    def _subscribe(self) -> Callable[[], None] | None:
         try:
             return self._backend.watch(self.wake)
         except Exception:  # only a shortcut; asking goes on
@@ -213,8 +213,8 @@ class ResultPoller:
                 states.update(zip(part, self._backend.read(part), strict=True))
         except self._backend.connection_errors as exc:
             reason = reason_of(exc)
-            for watch, _ in due:
-                watch.trouble = reason
+            for handle, _ in due:
+                handle.trouble = reason
             self._note_outage(exc)
             return
         except Exception as exc:
@@ -222,13 +222,13 @@ class ResultPoller:
                 for each in due:
                     self._ask([each])
                 return
-            watch = due[0][0]
-            watch.error, watch.over = exc, True
-            watch.tell()
+            handle = due[0][0]
+            handle.error, handle.over = exc, True
+            handle.tell()
             return
         self._away_since = None
         self._outage.worked()
-        for watch, window in due:
-            watch.trouble = ""
-            if watch.take(states[uuid] for uuid in window):
-                watch.tell()
+        for handle, window in due:
+            handle.trouble = ""
+            if handle.take(states[uuid] for uuid in window):
+                handle.tell()

@@ -58,15 +58,15 @@ class AMQPBackend:
     def write(self, states: Sequence[TaskState]) -> None:
         if states:
             parts = self._parts.get()
-            with _refusals(), parts.links.lend() as link:
-                parts.states.write(link, states)
+            with _refusals(), parts.pool.lend() as connection:
+                parts.states.write(connection, states)
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         if not uuids:
             return []
         parts = self._parts.get()
-        with _refusals(), parts.links.lend() as link:
-            found = parts.states.read(link, uuids)
+        with _refusals(), parts.pool.lend() as connection:
+            found = parts.states.read(connection, uuids)
         return [found.get(uuid) for uuid in uuids]
 
     def touch(self, uuids: Sequence[str]) -> None:
@@ -81,28 +81,28 @@ class AMQPBackend:
         if not uuids:
             return
         parts = self._parts.get()
-        with _refusals(), parts.links.lend() as link:
+        with _refusals(), parts.pool.lend() as connection:
             for uuid in uuids:
                 parts.read_states.pop(uuid)
                 parts.group_cache.forget(uuid)
                 for queue in (uuid, group_meta_queue(uuid), chord_triggered_queue(uuid)):
-                    link.channel.queue_delete(queue, nowait=True)
-            link.channel.size("amq.direct")  # an answer, so that all before it is done
+                    connection.channel.queue_delete(queue, nowait=True)
+            connection.channel.size("amq.direct")  # an answer, so that all before it is done
 
     # --- groups
 
     def create_group(self, meta: GroupMeta) -> None:
         parts = self._parts.get()
-        with _refusals(), parts.links.lend() as link:
-            group_meta.store(link.channel, parts.layout, meta)
+        with _refusals(), parts.pool.lend() as connection:
+            group_meta.store(connection.channel, parts.layout, meta)
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         parts = self._parts.get()
-        with _refusals(), parts.links.lend() as link:
-            meta = group_meta.read(link.channel, group_uuid)
+        with _refusals(), parts.pool.lend() as connection:
+            meta = group_meta.read(connection.channel, group_uuid)
             if meta is None or meta.ChordTriggered:
                 return meta
-            triggered = link.channel.size(chord_triggered_queue(group_uuid)) is not None
+            triggered = connection.channel.size(chord_triggered_queue(group_uuid)) is not None
             return msgspec.structs.replace(meta, ChordTriggered=triggered)
 
     def finished(self, meta: GroupMeta) -> bool:
@@ -114,31 +114,31 @@ class AMQPBackend:
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         with _refusals():
-            return self._parts.get().groups.trigger(group_uuid, by)
+            return self._parts.get().claims.trigger(group_uuid, by)
 
     # --- groups that are counted
 
     def counted(self, group_uuid: str, task_uuid: str, again: bool, members: int = 0) -> bool:
         with _refusals():
-            return self._parts.get().groups.counted(group_uuid, task_uuid, again, members)
+            return self._parts.get().claims.counted(group_uuid, task_uuid, again, members)
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
         if finals:
             with _refusals():
-                self._parts.get().groups.count(finals)
+                self._parts.get().claims.count(finals)
 
     def gather(
         self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
     ) -> bool:
         with _refusals():
-            return self._parts.get().groups.gather(group_uuid, members, by, again, own)
+            return self._parts.get().claims.gather(group_uuid, members, by, again, own)
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
         with _refusals():
-            return self._parts.get().groups.gathered(group_uuid, by)
+            return self._parts.get().claims.gathered(group_uuid, by)
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
-        self._parts.get().groups.release_group(group_uuid, by, fired)
+        self._parts.get().claims.release_group(group_uuid, by, fired)
 
     # --- being told
 
@@ -148,8 +148,8 @@ class AMQPBackend:
     def close(self) -> None:
         if (parts := self._parts.peek()) is not None:
             parts.listener.close()
-            parts.groups.close()
-            parts.links.close()
+            parts.claims.close()
+            parts.pool.close()
 
 
 class _Parts:
@@ -162,10 +162,10 @@ class _Parts:
             MAX_CACHED_STATES, max_bytes=MAX_CACHED_BYTES, ttl_s=expire
         )
         self.states = States(layout, self.read_states)
-        self.links = ConnectionPool(lambda: PooledConnection(options, self.states.prepare))
+        self.pool = ConnectionPool(lambda: PooledConnection(options, self.states.prepare))
         errors = (*CONNECTION_ERRORS, amqp.ChannelError)
         self.listener = Listener(listening(options), errors, f"exchange {AMQP_DONE}")
-        self.groups = GroupClaims(layout, self.links, self.states)
+        self.claims = GroupClaims(layout, self.pool, self.states)
         self.group_cache = GroupCache(lambda group_uuid: None)  # the callers of finished() have the meta
 
 

@@ -1,24 +1,24 @@
-"""A group's queue: the final state of each member, and who may send what follows the last one.
+"""Counts the final states of a group in its queue, and claims them for the member that fires the chord.
 
-Go has no list of a group's members. Each member that ends adds its final state to the queue named like the group; who
-then sees as many messages there as the group has members takes them all away, sends the callback, and deletes the
-queue. There is no lock, and a worker of Go's that has once seen them all deletes the queue whatever it finds then. So
-one must never take a part while such a worker is about:
+Go has no list of a group's members. Each member that ends adds its final state to the queue named like the group. A
+member that then sees as many messages there as the group has members takes them all away, sends the callback, and
+deletes the queue. Go takes no lock, and a Go worker that has once seen them all deletes the queue whatever it finds
+then. So a gearmesh worker must never take a part of the states while a Go worker may do that:
 
-1. Before a member adds its state we count. If only its own is missing, it is not added: no other worker can see the
-   group complete then. We take the others in one go, and hold them unacknowledged.
-2. Else it is added, and counted again. If all are there now, another worker has added one in between, and may have
-counted
-   as we have. If that was Go, the queue is gone soon; we take what is still there only after :data:`GO_TAKE_TIMEOUT_S`.
-3. With all in hand the trigger is taken (:meth:`.layout.Layout.take_trigger`), the callback sent, and the group's queue
-   deleted.
-4. If our connection or process dies before, RabbitMQ puts everything back once it has noticed, and then ends the lock.
-   The member that held it is not settled, and waits for that, here or where it is delivered again, and begins at 1.
-   It has the same name, so the trigger is its own.
+1. Before a member adds its state, its worker counts the messages. If only this state is missing, it is not added: no
+   other worker can see the group complete then. The worker fetches the others in one go, and holds them unacked.
+2. Else it adds the state, and counts again. If all are there now, another worker has added one in between, and may
+   have counted the same. If that was Go, the queue is deleted soon; the gearmesh worker fetches what is still there
+   only after :data:`GO_TAKE_TIMEOUT_S`.
+3. With all states fetched, the worker takes the trigger (:meth:`.layout.Layout.take_trigger`), sends the callback, and
+   deletes the group's queue.
+4. If its connection or process dies before, RabbitMQ requeues all states once it has noticed, and then ends the lock.
+   The member that held the claim is not settled. It waits for that, in this process or where it is redelivered, and
+   begins at 1. It has the same name, so the trigger is its own.
 
-Among ourselves a lock keeps two from holding a part each, and the last few from adding theirs at the same time. Who
-looks for a member that was counted before holds all for a moment, too: it waits as in 2, and asks for the group itself
-afterwards, since it has hidden the states from others.
+Among gearmesh workers a lock keeps two from fetching a part each, and the last few from adding their states at the same
+time. A worker that looks for a member that may have been counted before holds all states for a moment, too: it waits as
+in 2, and asks for the group itself afterwards, since it has hidden the states from others.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ log = logging.getLogger("gearmesh.amqp")
 
 #: Members remembered that this process has counted, or tried to; and groups that it has seen complete.
 MAX_REMEMBERED_MEMBERS: Final = 10_000
-#: Seconds that are left to a worker of Go's which may have counted as we have. From its count to taking all it opens
+#: Seconds that are left to a Go worker that may have counted the same. From its count to taking all it opens
 #: three connections one after another: some 20 ms beside RabbitMQ, 30 times the way there if that is far.
 GO_TAKE_TIMEOUT_S: Final = 1.0
 #: As many members before the end of a group, ours add theirs in turn; and seconds that one waits for its turn.
@@ -66,33 +66,39 @@ MEMBERS_ADDED_IN_TURN, TURN_TIMEOUT_S = 6, 0.1
 class GroupClaim:
     """A group, locked for the member ``by`` until its chord has fired.
 
-    ``states``: all of them, held; empty while they are being taken. ``own``: the one of ``by``, if it was not added to
-    the queue. ``link``: if it is not in use any more, RabbitMQ puts back what was held, sooner or later.
+    Attributes:
+        by: the UUID of the member that fires the chord.
+        members: the size of the group.
+        own: the state of ``by``, if it was not added to the queue; else None.
+        channel: holds the group's states unacked.
+        connection: the channel's; once it is not the one of the claims any more, the claim is lost, and RabbitMQ
+            requeues the states as soon as it has noticed that.
+        states: those of all members; empty while they are being fetched.
     """
 
     by: str
     members: int
     own: TaskState | None
     channel: ResultChannel
-    link: PooledConnection
+    connection: PooledConnection
     states: Sequence[TaskState] = ()
 
 
 class GroupClaims:
-    """Safe in threads."""
+    """The groups on which this process works, and those that it claims. Safe in threads."""
 
-    def __init__(self, layout: Layout, links: ConnectionPool, states: States) -> None:
+    def __init__(self, layout: Layout, pool: ConnectionPool, states: States) -> None:
         self._layout = layout
-        self._links = links
+        self._pool = pool
         self._states = states
         self._lock = threading.RLock()
-        self._hands: dict[str, GroupClaim] = {}
-        #: what the hands are on; lent to no other caller
-        self._link: PooledConnection | None = None
+        self._claims: dict[str, GroupClaim] = {}
+        #: the connection that holds the states of all claims; lent to no other caller
+        self._claims_connection: PooledConnection | None = None
         #: (group, task) -> False where it is not known whether RabbitMQ has it
         self._counted = BoundedDict[tuple[str, str], bool](MAX_REMEMBERED_MEMBERS)
-        #: group -> monotonic time at which it was first seen complete, by who was not the only one to see it
-        self._crossed = BoundedDict[str, float](MAX_REMEMBERED_MEMBERS)
+        #: group -> monotonic time at which it was first seen complete, where a Go worker may have seen that, too
+        self._complete_since = BoundedDict[str, float](MAX_REMEMBERED_MEMBERS)
 
     # --- counting
 
@@ -102,17 +108,17 @@ class GroupClaims:
             sure = self._counted.get((group_uuid, task_uuid))
             if sure or (sure is None and not again):
                 return bool(sure)
-            hand = self._hands.get(group_uuid)
-            if hand is not None and hand.link is self._link:
-                return any(state.TaskUUID == task_uuid for state in hand.states)
+            claim = self._claims.get(group_uuid)
+            if claim is not None and claim.connection is self._claims_connection:
+                return any(state.TaskUUID == task_uuid for state in claim.states)
             if members and self._size(group_uuid) >= members and not self._alone(group_uuid):
                 raise ChordBusy(f"group {group_uuid}: another worker may be about to take its states")
-            with self._holding() as link:
-                channel = link.another_channel()
+            with self._on_claims_connection() as connection:
+                channel = connection.another_channel()
                 try:
                     self._layout.lock(channel, group_uuid)
-                    held = channel.take_all(group_uuid, 0)
-                    known = any(state.TaskUUID == task_uuid for state in self._distinct(channel, held))
+                    fetched = channel.take_all(group_uuid, 0)
+                    known = any(state.TaskUUID == task_uuid for state in self._distinct(channel, fetched))
                     channel.put_back()
                     self._layout.unlock(channel, group_uuid)
                     channel.close()
@@ -134,8 +140,8 @@ class GroupClaims:
         """See :meth:`gearmesh.interfaces.backend.CountsMembers.count`."""
         keys = [(group_uuid, state.TaskUUID) for group_uuid, state in finals]
         self._remember(keys, False)
-        with self._links.lend() as link:
-            self._states.publish(link, [(group, encode_state(state), False) for group, state in finals])
+        with self._pool.lend() as connection:
+            self._states.publish(connection, [(group, encode_state(state), False) for group, state in finals])
         self._remember(keys, True)
 
     # --- the last member
@@ -145,31 +151,31 @@ class GroupClaims:
     ) -> bool:
         """See :meth:`gearmesh.interfaces.backend.CountsMembers.gather`."""
         with self._lock:
-            hand = self._hands.get(group_uuid)
-            if hand is not None and hand.link is self._link:
-                if own is not None and all(state.TaskUUID != own.TaskUUID for state in hand.states):
+            claim = self._claims.get(group_uuid)
+            if claim is not None and claim.connection is self._claims_connection:
+                if own is not None and all(state.TaskUUID != own.TaskUUID for state in claim.states):
                     self.count([(group_uuid, own)])
-                return hand.by == by  # another member of this process is at it
-            if hand is not None and hand.by == by:
-                return self._gather_anew(hand, group_uuid)
+                return claim.by == by  # another member of this process is at it
+            if claim is not None and claim.by == by:
+                return self._gather_anew(claim, group_uuid)
             if own is not None and self._add_or_take(group_uuid, members, by, own):
                 return True
             complete = self._size(group_uuid) >= members
             if complete and not self._alone(group_uuid):
                 raise ChordBusy(f"group {group_uuid}: another worker may be about to take its states")
             taken = complete and self._take(group_uuid, members, by, again)
-            self._crossed.pop(group_uuid)
+            self._complete_since.pop(group_uuid)
             return taken
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
         """See :meth:`gearmesh.interfaces.backend.CountsMembers.gathered`."""
         with self._lock:
-            hand = self._hands.get(group_uuid)
-            if hand is None or hand.by != by or hand.link is not self._link:
+            claim = self._claims.get(group_uuid)
+            if claim is None or claim.by != by or claim.connection is not self._claims_connection:
                 return None
-            states = {state.TaskUUID: state for state in hand.states}
-        with self._links.lend() as link:
-            meta = group_meta.read(link.channel, group_uuid)
+            states = {state.TaskUUID: state for state in claim.states}
+        with self._pool.lend() as connection:
+            meta = group_meta.read(connection.channel, group_uuid)
         order = meta.TaskUUIDs if meta is not None else ()
         if set(order) == set(states):
             return [states[uuid] for uuid in order]
@@ -178,51 +184,53 @@ class GroupClaims:
     def trigger(self, group_uuid: str, by: str) -> bool:
         """See :meth:`gearmesh.interfaces.backend.Backend.trigger`."""
         with self._lock:
-            hand = self._hands.get(group_uuid)
-            if hand is None or hand.by != by:
+            claim = self._claims.get(group_uuid)
+            if claim is None or claim.by != by:
                 return self._take_trigger(group_uuid, by)
             # The connection broke: who has the messages now?
-            if hand.link is not self._link and not self.gather(group_uuid, hand.members, by, True):
+            if claim.connection is not self._claims_connection and not self.gather(
+                group_uuid, claim.members, by, True
+            ):
                 return False
-            hand = self._hands[group_uuid]
-            with self._holding():
+            claim = self._claims[group_uuid]
+            with self._on_claims_connection():
                 try:
-                    self._layout.take_trigger(hand.channel, group_uuid, by)
+                    self._layout.take_trigger(claim.channel, group_uuid, by)
                 except amqp.PreconditionFailed:
-                    return False  # another worker took it; the channel's end has returned the states that we held
+                    return False  # another worker took it; the channel's end has requeued the states that it held
             return True
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
         """See :meth:`gearmesh.interfaces.backend.CountsMembers.release_group`."""
         with self._lock:
-            hand = self._hands.get(group_uuid)
-            if hand is None or hand.by != by:
+            claim = self._claims.get(group_uuid)
+            if claim is None or claim.by != by:
                 return
-            del self._hands[group_uuid]
+            del self._claims[group_uuid]
             try:
-                if hand.link is self._link:
-                    with self._holding():
+                if claim.connection is self._claims_connection:
+                    with self._on_claims_connection():
                         if fired:
-                            hand.channel.queue_delete(group_uuid, nowait=True)
-                            hand.channel.queue_delete(group_meta_queue(group_uuid), nowait=True)
+                            claim.channel.queue_delete(group_uuid, nowait=True)
+                            claim.channel.queue_delete(group_meta_queue(group_uuid), nowait=True)
                         else:
-                            hand.channel.put_back()
-                        self._layout.unlock(hand.channel, group_uuid)
-                        hand.channel.close()
-                if hand.own is not None and not fired:
-                    self.count([(group_uuid, hand.own)])
+                            claim.channel.put_back()
+                        self._layout.unlock(claim.channel, group_uuid)
+                        claim.channel.close()
+                if claim.own is not None and not fired:
+                    self.count([(group_uuid, claim.own)])
             except (*CONNECTION_ERRORS, amqp.ChannelError) as exc:
                 log.debug("group %s: %s", group_uuid, exc)  # RabbitMQ puts it all back
-                if hand.own is not None and not fired:
-                    self._hands[group_uuid] = hand  # the one that it has not
+                if claim.own is not None and not fired:
+                    self._claims[group_uuid] = claim  # the one that it has not
 
     def close(self) -> None:
         """Put back what is held."""
         with self._lock:
-            self._hands.clear()
-            link, self._link = self._link, None
-        if link is not None:
-            link.close()
+            self._claims.clear()
+            connection, self._claims_connection = self._claims_connection, None
+        if connection is not None:
+            connection.close()
 
     # --- inside, with the lock held
 
@@ -231,29 +239,29 @@ class GroupClaims:
             self._counted.put(key, sure)
 
     def _gather_anew(self, lost: GroupClaim, group_uuid: str) -> bool:
-        """Take in hand what was in hand before its connection was lost.
+        """Claim again a group whose claim was lost with its connection.
 
         As long as RabbitMQ has not noticed that, the group is still locked, and its states are nowhere to be seen.
         """
-        with self._holding() as link:
+        with self._on_claims_connection() as connection:
             try:
-                self._layout.lock(link.channel, group_uuid)
+                self._layout.lock(connection.channel, group_uuid)
             except amqp.ResourceLocked as exc:
-                link.channel.prepare()
+                connection.channel.prepare()
                 raise ChordBusy(f"group {group_uuid}: its states are not put back yet") from exc
-            self._layout.unlock(link.channel, group_uuid)
+            self._layout.unlock(connection.channel, group_uuid)
         own = lost.own
         if own is not None and self.counted(group_uuid, own.TaskUUID, False):
             own = None
-        del self._hands[group_uuid]
+        del self._claims[group_uuid]
         try:
             return self.gather(group_uuid, lost.members, lost.by, True, own)
         except BaseException:
-            self._hands.setdefault(group_uuid, lost)
+            self._claims.setdefault(group_uuid, lost)
             raise
 
     def _add_or_take(self, group_uuid: str, members: int, by: str, own: TaskState) -> bool:
-        """Take all others in hand if ``own`` is the last one, else add it to them.
+        """Claim the group if ``own`` is its last state, else add it to the others.
 
         Towards the end in turn with other processes of ours, so that only one of Go's can add one in between.
         """
@@ -264,7 +272,7 @@ class GroupClaims:
                     turn = self._take_turn(group_uuid)
                     if self._ready(group_uuid) == members - 1:
                         if self._take(group_uuid, members, by, False, own):
-                            turn = None  # as long as the states are in hand
+                            turn = None  # the claim has the lock
                             return True
                         turn = None  # it was given back
             except amqp.ChannelError as exc:  # no right to lock it, say
@@ -272,25 +280,25 @@ class GroupClaims:
             if not self._counted.get((group_uuid, own.TaskUUID)):
                 self.count([(group_uuid, own)])
         finally:
-            if turn is not None and turn is self._link:
-                with self._holding() as link:
-                    self._layout.unlock(link.channel, group_uuid)
+            if turn is not None and turn is self._claims_connection:
+                with self._on_claims_connection() as connection:
+                    self._layout.unlock(connection.channel, group_uuid)
         if refused is not None:
             raise refused
         return False
 
     def _take_turn(self, group_uuid: str) -> PooledConnection | None:
-        """Lock a group, if it is not locked for long; where the lock is."""
+        """Lock a group and return the connection that has the lock; None if another one has it for long."""
         deadline = time.monotonic() + TURN_TIMEOUT_S
-        with self._holding() as link:
+        with self._on_claims_connection() as connection:
             while True:
                 try:
-                    self._layout.lock(link.channel, group_uuid)
-                    return link
+                    self._layout.lock(connection.channel, group_uuid)
+                    return connection
                 except amqp.ResourceLocked:
-                    link.channel.prepare()
+                    connection.channel.prepare()
                 except amqp.ChannelError:
-                    link.channel.prepare()
+                    connection.channel.prepare()
                     raise
                 if time.monotonic() > deadline:
                     return None
@@ -298,48 +306,48 @@ class GroupClaims:
 
     def _size(self, group_uuid: str) -> int:
         """The number of states in the group's queue; -1: there is no queue."""
-        with self._links.lend() as link:
-            size = link.channel.size(group_uuid)
+        with self._pool.lend() as connection:
+            size = connection.channel.size(group_uuid)
         return -1 if size is None else size
 
     def _ready(self, group_uuid: str) -> int:
         """The number of states that a group has, before one is added."""
-        with self._links.lend() as link:
+        with self._pool.lend() as connection:
             try:
-                return self._layout.ready(link.channel, group_uuid)
+                return self._layout.ready(connection.channel, group_uuid)
             except amqp.PreconditionFailed:  # declared with another expiry
-                link.channel.prepare()
-                return link.channel.size(group_uuid) or 0
+                connection.channel.prepare()
+                return connection.channel.size(group_uuid) or 0
 
     def _alone(self, group_uuid: str) -> bool:
         """True if a complete group was left untaken for so long that no other worker will take it."""
         now = time.monotonic()
-        since = self._crossed.setdefault(group_uuid, now)
+        since = self._complete_since.setdefault(group_uuid, now)
         return now - since >= GO_TAKE_TIMEOUT_S
 
     @contextlib.contextmanager
-    def _holding(self) -> Iterator[PooledConnection]:
-        """The connection that the hands are on."""
-        link = self._link
-        if link is None or (link.stale and not self._hands):
-            if link is not None:
-                link.close()
-            link = self._link = self._links.open()
+    def _on_claims_connection(self) -> Iterator[PooledConnection]:
+        """Lend the connection of the claims. An error that ends it ends all claims."""
+        connection = self._claims_connection
+        if connection is None or (connection.stale and not self._claims):
+            if connection is not None:
+                connection.close()
+            connection = self._claims_connection = self._pool.open()
         try:
-            yield link
+            yield connection
         except (amqp.ChannelError, BackendError):
             raise
         except BaseException:
             # Also one that was thrown in from elsewhere: what is on its way is not known any more.
-            if self._link is link:
-                self._link = None  # so all that was in hand is not any more
-            link.abandon()
+            if self._claims_connection is connection:
+                self._claims_connection = None  # so all claims are lost
+            connection.abandon()
             raise
-        link.used_at = time.monotonic()
+        connection.used_at = time.monotonic()
 
     def _take_trigger(self, group_uuid: str, by: str) -> bool:
-        with self._links.lend() as link:
-            channel = link.channel
+        with self._pool.lend() as connection:
+            channel = connection.channel
             known = any(
                 channel.size(queue) is not None for queue in (group_uuid, group_meta_queue(group_uuid))
             )
@@ -357,9 +365,9 @@ class GroupClaims:
     def _take(
         self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
     ) -> bool:
-        """Take all states of a group in hand, if all are there but ``own``."""
-        with self._holding() as link:
-            channel = link.another_channel()
+        """Claim a group: lock it and fetch all its states, if all are there but ``own``."""
+        with self._on_claims_connection() as connection:
+            channel = connection.another_channel()
             try:
                 self._layout.lock(channel, group_uuid)
             except amqp.ResourceLocked as exc:
@@ -370,8 +378,8 @@ class GroupClaims:
             except amqp.ChannelError:
                 channel.close()
                 raise
-            before = self._hands.get(group_uuid)  # of another member, and lost
-            hand = self._hands[group_uuid] = GroupClaim(by, members, own, channel, link)
+            before = self._claims.get(group_uuid)  # of another member, and lost
+            claim = self._claims[group_uuid] = GroupClaim(by, members, own, channel, connection)
             refused = None
             try:
                 states = self._distinct(channel, channel.take_all(group_uuid, members - bool(own)))
@@ -382,15 +390,15 @@ class GroupClaims:
             if own is not None:
                 if any(state.TaskUUID == own.TaskUUID for state in states):
                     self._remember([(group_uuid, own.TaskUUID)], True)  # an earlier delivery's
-                    hand.own = None
+                    claim.own = None
                 else:
                     states.append(own)
             if len(states) >= members:
-                hand.states = states
+                claim.states = states
                 return True
-            del self._hands[group_uuid]
+            del self._claims[group_uuid]
             if before is not None:
-                self._hands[group_uuid] = before
+                self._claims[group_uuid] = before
             channel.put_back()
             self._layout.unlock(channel, group_uuid)
             channel.close()
@@ -398,10 +406,10 @@ class GroupClaims:
                 raise refused
             return False
 
-    def _distinct(self, channel: ResultChannel, held: Sequence[FetchedState]) -> list[TaskState]:
+    def _distinct(self, channel: ResultChannel, fetched: Sequence[FetchedState]) -> list[TaskState]:
         """The states, one for each task; a second one of a task is dropped, so that Go's count is right again."""
         states: dict[str, TaskState] = {}
-        for got in held:
+        for got in fetched:
             try:
                 state = decode_state(got.body)
             except RemoteProtocolError as exc:

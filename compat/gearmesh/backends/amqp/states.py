@@ -35,8 +35,8 @@ class States:
     """Writes states, and looks at them without taking them away.
 
     Go: reading a state consumes it, and a caller that has the final one deletes the queue. Here a read gives back the
-    newest state at once and drops those that it has replaced, so it can be repeated, by others too; what somebody
-    else has consumed meanwhile is answered from what was read before, as long as that is kept.
+    newest state at once and drops those that it has replaced, so other readers find it, too. A state that another
+    program has consumed meanwhile is answered from what was read before, as long as that is kept.
     """
 
     def __init__(self, layout: Layout, read_states: BoundedDict[str, TaskState]) -> None:
@@ -58,25 +58,25 @@ class States:
 
     # --- writing
 
-    def write(self, link: PooledConnection, states: Sequence[TaskState]) -> None:
+    def write(self, connection: PooledConnection, states: Sequence[TaskState]) -> None:
         """Add states to their tasks' queues, in order; confirmed when it returns."""
         for state in states:
             self._read_states.pop(state.TaskUUID)
         bodies = [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
-        self.publish(link, bodies, announcement(states) if self._announces else ())
+        self.publish(connection, bodies, announcement(states) if self._announces else ())
 
     def publish(
         self,
-        link: PooledConnection,
+        connection: PooledConnection,
         bodies: Sequence[tuple[str, bytes, bool]],
-        besides: Sequence[StateMessage] = (),
+        more: Sequence[StateMessage] = (),
     ) -> None:
         """Add messages: (queue, body, True if the queue may be new). For queues of tasks and of groups.
 
         Each queue is declared, so that it lives on; binding costs more and is done for new ones, and for those that
-        turn out not to be there (any more). ``besides``: what is sent behind them.
+        turn out not to be there (any more). ``more``: messages that are sent behind them.
         """
-        layout, channel = self._layout, link.channel
+        layout, channel = self._layout, connection.channel
         messages = []
         for queue, body, new in bodies:
 
@@ -86,7 +86,7 @@ class States:
                     layout.bind(channel, queue)
 
             messages.append(StateMessage(layout.exchange, queue, body, declare))
-        messages += besides
+        messages += more
         try:
             lost = channel.publish_each(messages)
         except amqp.NotFound:  # another program has deleted an exchange
@@ -99,12 +99,14 @@ class States:
                 self._tell_of_expiry(exc)
             for queue, body, _ in bodies:
                 self._publish_as_it_is(channel, queue, body)
-            channel.publish_each(besides)
+            channel.publish_each(more)
             return
         if lost:
             again = set(lost)
             # Each message by itself: of two for one queue, the second may have met a binding of another program's.
-            self.publish(link, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again])
+            self.publish(
+                connection, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again]
+            )
 
     def _publish_as_it_is(self, channel: ResultChannel, queue: str, body: bytes) -> None:
         """Publish to a queue that another program may have declared in another way. Raises Unstorable for a state
@@ -136,7 +138,7 @@ class States:
 
     # --- reading
 
-    def read(self, link: PooledConnection, uuids: Sequence[str]) -> dict[str, TaskState]:
+    def read(self, connection: PooledConnection, uuids: Sequence[str]) -> dict[str, TaskState]:
         """The states of those that have one."""
         found: dict[str, TaskState] = {}
         unknown = list(dict.fromkeys(uuids))
@@ -145,7 +147,9 @@ class States:
                 time.sleep(pause)
             empty: list[str] = []
             for start in range(0, len(unknown), MAX_HELD_MESSAGES):
-                found.update(self._look(link.channel, unknown[start : start + MAX_HELD_MESSAGES], empty))
+                found.update(
+                    self._look(connection.channel, unknown[start : start + MAX_HELD_MESSAGES], empty)
+                )
             unknown = [uuid for uuid in empty if uuid not in found]
             if not unknown:
                 break

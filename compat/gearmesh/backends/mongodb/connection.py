@@ -109,7 +109,7 @@ def _index(table: Table) -> None:
         except OperationFailure as exc:
             if exc.code in TRANSIENT_ERROR_CODES and exc.code != _FORBIDDEN_CODE:
                 raise
-            # There is another one of that name, or we may not make one: states can be kept all the same.
+            # Another index has that name, or the user may not create one: states can be kept all the same.
             why = (exc.details or {}).get("errmsg", exc)
             log.warning("collection %s has no index that removes expired documents: %s", table.full_name, why)
 

@@ -322,7 +322,7 @@ async def test_a_cancelled_waiter_leaves_nothing_behind(app: App) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting_task
     waiter = app._waiter.get()
-    assert waiter._watches == set()
+    assert waiter._handles == set()
     assert waiter._index == {}
 
 
