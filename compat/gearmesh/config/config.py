@@ -64,7 +64,7 @@ class Config:
         delayed_poll: seconds between two reads of the delayed tasks; above 0.
         unregistered_max_age: seconds for which a message with a name not registered here is offered
             to other workers before it is a dead letter; 0: it is one at once.
-        send_concurrency: the number of a group's members that are sent at a time; 0: all at once.
+        send_concurrency: the number of connections that send a group's members; 0 or 1: one, in batches.
         store_tracebacks: the traceback of a failed task is stored beside its state, without passwords of URLs;
             False: only the exception's type is, since lines of code and messages may hold other secrets.
         log_level: of the commands that run until they are stopped: ``"DEBUG"`` to ``"CRITICAL"``;

@@ -177,7 +177,9 @@ Outcome = Literal["done", "lost", "complete", "retry_all", "retry_unwritten", "e
 """Says what became of a Commit.
 
 ``done``             everything happened, now or in an earlier attempt whose reply was lost;
-``lost``             the delivery was lost to its consumer, so nothing happened;
+``lost``             the delivery is not held any more: its consumer lost it and nothing happened, or, if the same
+Commit
+                     was sent before and its reply was lost, that earlier attempt has settled it;
 ``complete``         the states are written, and the chord's group is complete: commit again with a ``trigger``;
 ``retry_all``        nothing happened, because another worker has the chord's trigger or its group: commit again after
                      some ms;
