@@ -20,8 +20,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
+
+from gearmesh.testing.startable import Startable
 
 __all__ = ["PeerDied", "PeerError", "PeerProcess", "PeerTimeout", "python_peer"]
 
@@ -45,7 +46,7 @@ def python_peer(*flags: str) -> list[str]:
     return [sys.executable, "-m", "gearmesh.testing.peer", *flags]
 
 
-class PeerProcess:
+class PeerProcess(Startable):
     """One peer process; a context manager that starts it, waits until it is ready, and ends it.
 
     One thread at a time may ask. The process is ended through its own id, never by name.
@@ -76,19 +77,6 @@ class PeerProcess:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
-
-    def __enter__(self) -> PeerProcess:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

@@ -18,16 +18,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gearmesh.cli.local_redis import ServerMissing, find_redis_server
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from gearmesh.testing.startable import Startable
 
 __all__ = ["RedisServer", "Server", "ServerMissing", "free_port"]
 
@@ -39,7 +36,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class Server(ABC):
+class Server(Startable):
     """One process that serves a port of 127.0.0.1, its data in a temporary folder; a context manager.
 
     A subclass gives the command (:meth:`_command`), and recognises that it serves (:meth:`_ready`).
@@ -60,19 +57,6 @@ class Server(ABC):
         self.folder = Path(self._folder.name)
         #: The TCP port; the same over :meth:`restart`.
         self.port = port if port is not None else free_port()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- provided by a subclass
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 from tests.support.servers.certificates import Certificates
@@ -19,38 +17,19 @@ from tests.support.servers.redis import RedisServer, find_tls_redis_server
 from gearmesh.cli.local_redis import find_redis_server
 from gearmesh.redis_client.cluster import read_slots, slot_of
 from gearmesh.testing.servers import Server, free_port
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from gearmesh.testing.startable import Startable
 
 __all__ = ["RedisCluster", "RedisSentinels", "Sentinel"]
 
 SLOTS = 16384
 
 
-class _Group(ABC):
+class _Group(Startable):
     """Servers that start and end together; a context manager."""
 
     def __init__(self, timeout: float) -> None:
         self._stack = ExitStack()
         self._timeout = timeout
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start all, and wait until they serve together."""
 
     def close(self) -> None:
         """End them and remove their folders. A second call does nothing."""
