@@ -72,8 +72,8 @@ def test_the_next_batch_does_not_wait_for_confirms(
 ) -> None:
     it = stream(*through(amqp_url, make_proxy))
     unconfirmed: list[int] = []
-    with it.app._publisher._lanes.lane() as lane:
-        publisher = lane.flusher()._channel.link._publisher
+    with it.app._publisher._pool.acquire() as connection:
+        publisher = connection.flusher()._channel.link._publisher
     for batch in range(1, 5):
         it.before[batch] = lambda: unconfirmed.append(len(publisher._open))
     it.send()
@@ -166,8 +166,8 @@ def test_a_note_does_not_outlive_what_it_speaks_of(
         task = app.remote("add", "int64")
         task.delay(-1)
         publisher = app._publisher
-        with publisher._lanes.lane() as lane:
-            publisher = lane.flusher()._channel.link._publisher
+        with publisher._pool.acquire() as connection:
+            publisher = connection.flusher()._channel.link._publisher
 
         def die(token: Token | None) -> None:
             with open_connection(url) as connection:

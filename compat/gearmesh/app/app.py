@@ -568,17 +568,17 @@ class App:
         """:meth:`publish_many` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.publish_many(nodes, **options))
 
-    def send_call(self, call: TaskSignature[R], patience: RetryDecider | None = None) -> AsyncResult[R]:
+    def send_call(self, call: TaskSignature[R], should_retry: RetryDecider | None = None) -> AsyncResult[R]:
         """Send the signature of one task, which is quicker than :meth:`send`. Raises as that does.
 
         Args:
-            patience: decides whether to try again after an error; None: until ``publish_timeout`` is over.
+            should_retry: decides whether to try again after an error; None: until ``publish_timeout`` is over.
         """
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
         seconds = call.task.unique_for
         if seconds is None:
-            self._publish(plan, patience)
+            self._publish(plan, should_retry)
             return result
         sig = plan.messages[0].sig
         with self.reached_backend() as backend:
@@ -586,15 +586,15 @@ class App:
                 sig,
                 seconds,
                 backend,
-                lambda: self._outbox.store_pending(plan, patience),
-                lambda: self._publish(plan, patience),
+                lambda: self._outbox.store_pending(plan, should_retry),
+                lambda: self._publish(plan, should_retry),
             )
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
-    def _publish(self, plan: Plan, patience: RetryDecider | None = None) -> None:
+    def _publish(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
         if self._watched:
             self.watch_config()
-        self._outbox.send(plan, patience)
+        self._outbox.send(plan, should_retry)
 
     # --- again and again -----------------------------------------------------------------------
 
@@ -635,12 +635,12 @@ class App:
         self._finish_includes()
         return self._periodics
 
-    def _fire(self, entry: Periodic, patience: RetryDecider) -> Result[Any]:
+    def _fire(self, entry: Periodic, should_retry: RetryDecider) -> Result[Any]:
         """Send an entry once more. Raises as :meth:`send`."""
         if isinstance(entry.what, TaskSignature):
-            return self.send_call(entry.what, patience)
+            return self.send_call(entry.what, should_retry)
         plan, result = self._planned(entry.what)
-        self._publish(plan, patience)
+        self._publish(plan, should_retry)
         return result
 
     # --- results -------------------------------------------------------------------------------

@@ -61,36 +61,36 @@ class Publisher:
         self._config = config
         self._choice = choice or BrokerChoice()
         self._backend = backend
-        self._lanes = PublisherPool(self._connect, backend)
+        self._pool = PublisherPool(self._connect, backend)
         self._broker_outage = OutageLog(log, lambda: f"broker {self._shown()}")
         self._backend_outage = OutageLog(log, lambda: f"result backend {redact(self._config().backend)}")
 
     def send(
-        self, commits: Sequence[Commit], *, connections: int = 1, patience: RetryDecider | None = None
+        self, commits: Sequence[Commit], *, connections: int = 1, should_retry: RetryDecider | None = None
     ) -> None:
         """Publish; in order unless there are several ``connections``.
 
         Args:
-            patience: decides in place of ``publish_timeout`` whether it is tried again.
+            should_retry: decides in place of ``publish_timeout`` whether it is tried again.
 
         Raises:
             PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
         """
         total = len(commits)
         if total == 1:
-            with self._lanes.lane() as lane:
-                self._deliver(lane, [commits], 0, 1, patience)
+            with self._pool.acquire() as connection:
+                self._deliver(connection, [commits], 0, 1, should_retry)
             return
         batches = list(_batches(commits))
         if connections > 1 and len(batches) > 1:
             with ThreadPoolExecutor(min(connections, len(batches)), "gearmesh-publish") as pool:
-                list(pool.map(lambda batch: self._one_batch(batch, total, patience), batches))
+                list(pool.map(lambda batch: self._one_batch(batch, total, should_retry), batches))
             return
-        with self._lanes.lane() as lane:
+        with self._pool.acquire() as connection:
             done = at = 0
             while at < len(batches):
-                some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if lane.streams else 1)]
-                count = self._deliver(lane, some, done, total, patience)
+                some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
+                count = self._deliver(connection, some, done, total, should_retry)
                 done += sum(map(len, some[:count]))
                 at += count
 
@@ -99,7 +99,7 @@ class Publisher:
         states: Sequence[TaskState],
         metas: Sequence[GroupMeta] = (),
         *,
-        patience: RetryDecider | None = None,
+        should_retry: RetryDecider | None = None,
     ) -> None:
         """Write states and group metas that must be there before anything is sent. Raises PublishError."""
         backend = self._backend()
@@ -114,31 +114,31 @@ class Publisher:
             lambda: backend.connection_errors,
             lambda: None,
             self._backend_says,
-            patience,
+            should_retry,
             self._backend_outage,
         )
 
     def close(self) -> None:
         """Close connections that are not in use. Publishing again opens new ones."""
-        self._lanes.close()
+        self._pool.close()
 
-    def _one_batch(self, batch: Sequence[Commit], total: int, patience: RetryDecider | None) -> None:
-        with self._lanes.lane() as lane:
-            self._deliver(lane, [batch], 0, total, patience)
+    def _one_batch(self, batch: Sequence[Commit], total: int, should_retry: RetryDecider | None) -> None:
+        with self._pool.acquire() as connection:
+            self._deliver(connection, [batch], 0, total, should_retry)
 
     def _deliver(
         self,
-        lane: PublisherConnection,
+        connection: PublisherConnection,
         batches: Sequence[Sequence[Commit]],
         done: int,
         total: int,
-        patience: RetryDecider | None,
+        should_retry: RetryDecider | None,
     ) -> int:
         """Send some batches under one token; how many of them. ``done`` of ``total`` messages were sent before.
 
         A repetition only does what the first try had begun: nothing else of it can have been sent.
         """
-        token = lane.token()
+        token = connection.token()
         bare: list[list[Commit]] = []
         taken = 0
 
@@ -160,7 +160,7 @@ class Publisher:
             taken = max(taken, count)
 
         def flush() -> None:
-            flusher = lane.flusher()
+            flusher = connection.flusher()
             if flusher.atomic:
                 flusher.flush([commit for batch in begun() for commit in batch], token)
             elif flusher.streaming is None or (len(batches) == 1 and not bare):
@@ -180,7 +180,9 @@ class Publisher:
                 f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
             )
 
-        self._repeat(flush, lambda: lane.errors, lane.close, failed, patience, self._broker_outage)
+        self._repeat(
+            flush, lambda: connection.errors, connection.close, failed, should_retry, self._broker_outage
+        )
         return len(begun())
 
     def _repeat(
@@ -189,7 +191,7 @@ class Publisher:
         errors: Callable[[], tuple[type[BaseException], ...]],
         reset: Callable[[], None],
         failed: Callable[[BaseException, float], PublishError],
-        patience: RetryDecider | None,
+        should_retry: RetryDecider | None,
         outage: OutageLog,
     ) -> None:
         timeout = self._config().publish_timeout
@@ -204,12 +206,14 @@ class Publisher:
             except Exception as exc:
                 reset()
                 left = began + timeout - time.monotonic()
-                again = isinstance(exc, errors()) and (left > 0 if patience is None else patience(exc))
+                again = isinstance(exc, errors()) and (
+                    left > 0 if should_retry is None else should_retry(exc)
+                )
                 if not again:
                     raise failed(exc, time.monotonic() - began) from exc
-                if patience is None and time.monotonic() - began >= OUTAGE_LOG_DELAY_S:
+                if should_retry is None and time.monotonic() - began >= OUTAGE_LOG_DELAY_S:
                     outage.failed(exc, f"this call keeps trying for {duration(math.ceil(left))}", since=began)
-            if patience is None:
+            if should_retry is None:
                 time.sleep(min(pause, left))
                 pause = min(pause * 2, MAX_RETRY_DELAY_S)
 

@@ -30,7 +30,7 @@ class PublisherConnection:
         self._flusher: Flusher | None = None
         self._producer = uuid.uuid4().hex
         self._seq = 0
-        #: What means "the outcome is unknown, or there was no connection: repeat".
+        #: The errors after which the caller should repeat: the outcome is unknown, or there was no connection.
         self.errors: tuple[type[BaseException], ...] = backend.connection_errors
 
     def token(self) -> Token:
@@ -68,19 +68,19 @@ class PublisherPool:
         self._idle: ProcessLocal[deque[PublisherConnection]] = ProcessLocal(deque)
 
     @contextlib.contextmanager
-    def lane(self) -> Iterator[PublisherConnection]:
-        """A lane for this thread alone. After an error, whatever it is, its connection is dropped."""
+    def acquire(self) -> Iterator[PublisherConnection]:
+        """Lend a connection to this thread alone. After any error, the pool closes it."""
         idle = self._idle.get()
         try:
-            lane = idle.pop()  # the one used last; atomic
+            connection = idle.pop()  # the one used last; atomic
         except IndexError:
-            lane = PublisherConnection(self._connect, self._backend())
+            connection = PublisherConnection(self._connect, self._backend())
         try:
-            yield lane
+            yield connection
         except BaseException:
-            lane.close()
+            connection.close()
             raise
-        idle.append(lane)
+        idle.append(connection)
 
     def close(self) -> None:
         """Close the connections that are not in use. Later ones are opened anew."""

@@ -61,10 +61,10 @@ class PlanSender:
             sig = changed
         return sig
 
-    def send(self, plan: Plan, patience: RetryDecider | None = None) -> None:
+    def send(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
         """Send all of a plan; nothing of it before all of it is known to be right.
 
-        ``patience``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
+        ``should_retry``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
         """
         messages: Sequence[PlannedMessage | EncodedMessage] = plan.messages
         if self.hooks:
@@ -76,7 +76,7 @@ class PlanSender:
                 check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
         first = bool(plan.metas) or self._app.eager
         if first:
-            self._store(plan, written, created, patience)
+            self._store(plan, written, created, should_retry)
         if self._app.eager:
             self._eager.run([each.body for each in written])
             return
@@ -85,15 +85,15 @@ class PlanSender:
             state = TaskState(TaskUUID=each.uuid, TaskName=each.name, State=PENDING, CreatedAt=created)
             publish = Publish(each.queue, each.body, each.eta_ns, each.priority)
             commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
-        self._publisher.send(commits, connections=plan.connections, patience=patience)
+        self._publisher.send(commits, connections=plan.connections, should_retry=should_retry)
 
-    def store_pending(self, plan: Plan, patience: RetryDecider | None = None) -> None:
+    def store_pending(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
         """Store the PENDING states of a plan's messages before they are sent. Raises PublishError."""
         created = gotime.format_ns(plan.now_ns)
-        self._store(plan, [message.written() for message in plan.messages], created, patience)
+        self._store(plan, [message.written() for message in plan.messages], created, should_retry)
 
     def _store(
-        self, plan: Plan, written: Sequence[EncodedMessage], created: str, patience: RetryDecider | None
+        self, plan: Plan, written: Sequence[EncodedMessage], created: str, should_retry: RetryDecider | None
     ) -> None:
         """Group metas and all PENDING states, which have to be there before any member is."""
         named = dict(plan.members)
@@ -102,7 +102,7 @@ class PlanSender:
             TaskState(TaskUUID=task_uuid, TaskName=name, State=PENDING, CreatedAt=created)
             for task_uuid, name in named.items()
         ]
-        self._publisher.store(states, plan.metas, patience=patience)
+        self._publisher.store(states, plan.metas, should_retry=should_retry)
 
     def _hooked(self, message: PlannedMessage | EncodedMessage, now_ns: int) -> PlannedMessage:
         before = message.sig

@@ -238,7 +238,7 @@ class RedisBackend:
         self._redis.set(mark, "1", px=10_000)
         return bool(client.delete(mark))
 
-    def fused_script(
+    def atomic_script(
         self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas
     ) -> CommitScript | None:
         """Return a commit script that writes states too; None if ``client`` talks to another server or database."""

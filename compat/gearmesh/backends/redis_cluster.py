@@ -62,7 +62,7 @@ class ClusterBackend(RedisBackend):
         payload: bytes = msgpack.packb(("", "", self.expire, entries, (), "", ""), use_bin_type=False)
         return payload
 
-    def fused_script(self, client: Any, **options: Any) -> None:
+    def atomic_script(self, client: Any, **options: Any) -> None:
         """Return None: no script can use a queue and a state, which are in two slots."""
 
     # -- groups

@@ -33,8 +33,8 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
         claims_of(app) as gone_too,
     ):
         name = place.queue or app.default_queue
-        desk = inspecting(channel)
-        count = desk.count(name)
+        inspector = inspecting(channel)
+        count = inspector.count(name)
         if not yes:
             what = [counted(count.pending + (count.aside or 0), "waiting message")]
             if delayed:
@@ -61,7 +61,7 @@ def _delete(
     dead: bool,
 ) -> dict[str, int]:
     """Delete messages, with a progress bar on a terminal; return how many there were of each kind."""
-    desk = inspecting(channel)
+    inspector = inspecting(channel)
     with bars("messages") as shown:
         bar = shown.add_task(f"deleting from {queue}", total=count.pending + (count.aside or 0))
 
@@ -72,10 +72,10 @@ def _delete(
 
         # Without claims to give up, the server deletes a queue in one step.
         each = None if gone_too is None else told
-        gone = {"pending": desk.purge(queue, each)}
+        gone = {"pending": inspector.purge(queue, each)}
         if delayed:
             shown.update(bar, description=f"deleting delayed messages for {queue}", completed=0, total=None)
-            gone["delayed"] = desk.purge_delayed(queue, each)
+            gone["delayed"] = inspector.purge_delayed(queue, each)
         if dead:
             shown.update(bar, description=f"deleting dead letters of {queue}", completed=0, total=count.dead)
             gone["dead"] = _delete_dead(channel, queue, told)

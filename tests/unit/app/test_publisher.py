@@ -290,10 +290,10 @@ def test_lane_close_survives_a_broken_connection() -> None:
         def close(self) -> None:
             raise OSError("no")
 
-    lane = PublisherConnection(lambda: Broken(), MemoryBackend("", expire=60))
+    connection = PublisherConnection(lambda: Broken(), MemoryBackend("", expire=60))
     with pytest.raises(OSError, match="no"):
-        lane.flusher()
-    lane.close()
+        connection.flusher()
+    connection.close()
 
 
 def test_delayed_on_the_memory_transport(app: App, sent: Callable[..., list[Signature]]) -> None:

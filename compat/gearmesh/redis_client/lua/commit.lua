@@ -149,7 +149,7 @@ local function unwritable(states)
   return nil, odd
 end
 
-local function bury(queue, dead, prefix, body, reason)
+local function dead_letter(queue, dead, prefix, body, reason)
   local digest = redis.sha1hex(body)
   local key = prefix .. digest
   call('HSETNX', key, 'first', now_ms())
@@ -162,7 +162,7 @@ local function send(p)
   local queue, body, eta, dead, prefix = p[1], p[2], p[3], p[4], p[5]
   local why = dead and blocked(queue, 'list')
   if why then
-    bury(queue, dead, prefix, body, why)
+    dead_letter(queue, dead, prefix, body, why)
   elseif eta ~= '' and (queue == '' or tonumber(eta) > now_ms() * 1e6) then
     call('ZADD', delayed, eta, body)
   else
@@ -188,7 +188,7 @@ local function park(body, s)
   local first, rounds = tonumber(sub(seen, 1, space - 1)), tonumber(sub(seen, space + 1))
   if now_ms() - first >= max_age then
     call('DEL', key)
-    bury(queue, dead, dead_prefix, body, 'no worker has registered the task ' .. task)
+    dead_letter(queue, dead, dead_prefix, body, 'no worker has registered the task ' .. task)
     return true
   end
   if rounds > 0 then call('HINCRBY', out, name, -1) end -- this one came back
@@ -215,7 +215,7 @@ local function settle(held, id, how, s)
     return park(body, s)
   elseif how == 5 then
     local dead, prefix, reason = s[3], s[4], s[5]
-    bury(queue, dead, prefix, body, reason)
+    dead_letter(queue, dead, prefix, body, reason)
   elseif how == 6 then
     local aside, member, due = s[3], s[4], s[5]
     call('ZADD', aside, due, member .. '/' .. string.rep('0', 40) .. '\n' .. body)

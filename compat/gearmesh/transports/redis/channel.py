@@ -73,7 +73,7 @@ class Channel(ConnectedChannel):
     supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
 
     consumer: str = ""
-    #: the option; None: the channel records the deliveries of a consumer of its own
+    #: from the option; without it, the channel records the deliveries of a consumer of its own
     unacked: RedisUnackedDeliveries
     lease: float = 30.0
     delayed_key: str = DELAYED_TASKS
@@ -307,7 +307,7 @@ class Channel(ConnectedChannel):
     # -- the verbs
 
     def enlist(self, backend: Any) -> bool:
-        script = getattr(backend, "fused_script", None)
+        script = getattr(backend, "atomic_script", None)
         if script is None:
             return False
         atomic: CommitScript | None = script(
