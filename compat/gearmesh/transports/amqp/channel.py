@@ -46,12 +46,11 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     :class:`~.commit_engine.CommitEngine`, an :class:`~.inspection.Inspector` and
     :class:`~.poison_records.PoisonRecords`.
 
-    Transport options: ``consumer`` (name), ``unacked`` (a :class:`AMQPUnackedDeliveries` to go on with: what it holds
-    stays held when
-    the channel closes, until it is settled), ``lease`` (seconds without a drain or a heartbeat after which what is
-    held goes back), ``heartbeats`` (False: the consumer lives as long as its process), ``amqp`` (Machinery's
-    settings), ``default_queue``, ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`),
-    ``patience`` (seconds to wait for RabbitMQ's answers).
+    Transport options: ``consumer`` (name), ``unacked`` (a :class:`AMQPUnackedDeliveries` to go on with: its deliveries
+    stay unacked when the channel closes, until they are settled), ``lease`` (seconds without a drain or a heartbeat
+    after which the deliveries go back), ``heartbeats`` (False: the consumer lives as long as its process), ``amqp``
+    (Machinery's settings), ``default_queue``, ``queue_order`` (see
+    :data:`~gearmesh.transports.queue_order.QueueOrder`), ``patience`` (seconds to wait for RabbitMQ's answers).
     """
 
     connection: AMQPConnection

@@ -1,8 +1,7 @@
 """One connection to RabbitMQ: py-amqp's, with a reader of its own, a lock, and a way to end its wait.
 
 One thread owns it: it waits for the socket and for wake-ups (:meth:`AMQPConnection.rest`), outside the lock. Any other
-thread
-may do what takes a moment, under the lock: acknowledge, send a heartbeat. So a committer never waits for a drain.
+thread may do short work under the lock: acknowledge, send a heartbeat. So a committer never waits for a drain.
 """
 
 from __future__ import annotations

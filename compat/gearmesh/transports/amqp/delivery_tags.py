@@ -15,9 +15,9 @@ __all__ = ["AckTracker"]
 
 
 class AckTracker:
-    """One incarnation of a channel: what RabbitMQ delivered on it, in order.
+    """The deliveries that RabbitMQ sent on a channel since it was opened, in order.
 
-    Used under its link's lock.
+    Hold the link's lock.
 
     Args:
         link: the connection.
@@ -33,13 +33,13 @@ class AckTracker:
         self._settled: set[int] = set()
 
     def delivered(self, tag: int) -> None:
-        """RabbitMQ numbers them upwards."""
+        """Add a delivery; RabbitMQ numbers them upwards."""
         self._order.append(tag)
 
     def settle(self, acks: Collection[int], nacks: Collection[int] = ()) -> bytes:
-        """The frames that acknowledge some and put back others.
+        """Return the frames that acknowledge ``acks`` and put back ``nacks``.
 
-        Whatever is settled up to some number is acknowledged by one frame.
+        One frame acknowledges all deliveries up to the first that is not settled.
         """
         settled, order, channel = self._settled, self._order, self.channel_id
         settled.update(acks)
@@ -48,7 +48,7 @@ class AckTracker:
         while order and order[0] in settled:
             last = order.popleft()
             settled.discard(last)
-        # Before the one that covers many: what goes back must not be acknowledged by it.
+        # These come before the frame that covers many, which would acknowledge a delivery that must go back.
         out = [frames.nack(channel, tag) for tag in nacks]
         covered = [tag for tag in acks if tag <= last]
         if covered:

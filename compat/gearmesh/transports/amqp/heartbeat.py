@@ -39,9 +39,7 @@ class HeartbeatThread:
     def start(self) -> None:
         """Begin. Twice, or after the end, is fine."""
         if self._thread is None and not self._over.is_set():
-            self._thread = threading.Thread(
-                target=self._loop, name="gearmesh-amqp-heartbeat_thread", daemon=True
-            )
+            self._thread = threading.Thread(target=self._loop, name="gearmesh-amqp-heartbeat", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -77,13 +75,12 @@ class HeartbeatThread:
             if not channel.heartbeats or not channel.unacked.held:
                 self._silent.pop(channel.consumer, None)
                 continue
-            if link.resting:
-                channel.unacked.alive_at = now
             alive_at = channel.unacked.alive_at
             since, silent = self._silent.get(channel.consumer, (alive_at, 0.0))
             # Only watched time counts: the cause that stalled the consumer may have stalled this thread, too.
             step = min(1.5, channel.lease / 4)
-            silent = silent + min(elapsed, 2 * step) if since == alive_at else 0.0
+            # A resting owner waits for messages: its consumers are alive.
+            silent = 0.0 if link.resting or since != alive_at else silent + min(elapsed, 2 * step)
             self._silent[channel.consumer] = alive_at, silent
             if silent >= channel.lease:
                 count = channel.give_back()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Message", "body_of"]
 
-#: What Machinery calls a signature. kombu's own JSON always says its encoding, too.
+#: The content type of Machinery's signatures. kombu's own JSON always says its encoding, too.
 _JSON = "application/json"
 
 
@@ -42,7 +42,7 @@ class Message(KombuMessage):  # type: ignore[misc]
         body: bytes,
         delivery: Delivery | None,
     ) -> None:
-        # What the base class' constructor sets, without its work: this is every task's path.
+        # Every task comes this way, so set the base class' attributes without the work of its constructor.
         self.channel = channel
         self.delivery = delivery
         self.delivery_tag = delivery.id if delivery is not None else delivered.tag

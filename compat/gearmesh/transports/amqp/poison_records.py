@@ -1,9 +1,9 @@
 """Messages that ran when a process died, across processes that share nothing but RabbitMQ.
 
-Queues keep the books: ``gearmesh:suspect:<checksum>`` exists once such a message was lost, and the number of messages
-in ``gearmesh:deaths:<checksum>`` says how bad that was. None: it was lost, and perhaps not through its own fault. One:
-it is isolated (crash count zero). Each four more: it brought a process down while it ran alone, for certain; each one
-more: perhaps.
+RabbitMQ keeps the records as queues: ``gearmesh:suspect:<checksum>`` exists once such a message was lost, and the
+number of messages in ``gearmesh:deaths:<checksum>`` says how bad that was. None: it was lost, and perhaps not through
+its own fault. One: it is isolated (crash count zero). Each four more: it brought a process down while it ran alone,
+for certain; each one more: perhaps.
 """
 
 from __future__ import annotations

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from gearmesh.interfaces.commit import Delivery
-
-__all__ = ["ConnectionPort", "Held"]
-
-
-class Held(Protocol):
-    """A delivery that a consumer of this process holds; see :class:`~.unacked.Unacked`."""
-
-    delivery: Delivery
-    source: str
+__all__ = ["ConnectionPort"]
 
 
 class ConnectionPort(Protocol):
-    """The part of an :class:`~.connection.AMQPConnection` that its users need. Hold ``lock`` for all but ``wake``."""
+    """The part of an :class:`~.connection.AMQPConnection` that its parts use. Hold ``lock`` for all of it."""
 
     lock: Any
     #: seconds to wait for RabbitMQ's answer
@@ -30,14 +21,6 @@ class ConnectionPort(Protocol):
     #: True while the owner waits for messages
     resting: bool
     consuming: list[Any]
-
-    @property
-    def connected(self) -> bool:
-        """True while the socket is open, as far as this end knows."""
-
-    @property
-    def broken(self) -> BaseException | None:
-        """The error after which the connection cannot be used; None: it can."""
 
     def check(self) -> None:
         """Raise RecoverableConnectionError if the connection cannot be used."""
@@ -63,20 +46,11 @@ class ConnectionPort(Protocol):
     def open_channel(self) -> Any:
         """Open a channel of py-amqp's."""
 
-    def settled(self, tags: Any, held: Held) -> None:
+    def settled(self, tags: Any, delivery: Any) -> None:
         """Note that a delivery of this connection was settled."""
 
     def barrier(self, tags: Any) -> None:
         """Wait until RabbitMQ has carried out all that a channel was told."""
 
-    def linger(self, channel: Any) -> None:
-        """Stay open until all deliveries of ``channel`` are settled."""
-
     def close_if_settled(self) -> None:
         """Close a lingering connection if all its deliveries are settled."""
-
-    def drop_partial(self, channel: int) -> None:
-        """Forget a delivery in the midst of which its channel was closed."""
-
-    def wake(self) -> None:
-        """End a wait, now or the next one. Any thread."""

@@ -52,7 +52,7 @@ class Unacked:
         self.tags = tags
         self.tag = tag
         self.source = source
-        #: somebody noted down that it was lost; to be forgotten when it is done
+        #: True once a crash record for it exists; the commit that settles it removes the record
         self.recorded = False
 
 
