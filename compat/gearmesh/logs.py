@@ -27,7 +27,7 @@ __all__ = ["FORMATS", "HumanFormatter", "JsonFormatter", "TaskFilter", "set_leve
 
 FORMATS: Final = ("human", "json")
 
-#: What every record has; anything else came with ``extra=``, or from a filter, and is shown as a field.
+#: The attributes that every record has; any other came with ``extra=``, or from a filter, and is shown as a field.
 _RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",

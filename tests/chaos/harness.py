@@ -394,7 +394,7 @@ class Holders(threading.Thread):
         return last
 
     def _death(self, consumer: str, first: float) -> float:
-        """When the process that consumed under this name was killed; infinity: it was not."""
+        """Return the time at which the process that consumed under this name was killed; infinity if it was not."""
         supervisor = int(consumer.split(":")[1])
         kills = [at for node in self._site.nodes for pid, at in node.kills if pid == supervisor]
         # The supervisor starts its children one after another, and each consumes under a name of its own.

@@ -47,7 +47,7 @@ class TestAMQPTransport(TransportContract):
 
 
 class TestSilence(TransportFixtures):
-    """Which consumers of RabbitMQ the heartbeat thread takes for silent."""
+    """The heartbeat thread takes the messages of a silent consumer back, and leaves those of a live one."""
 
     @pytest.fixture
     def connect(self, amqp_url: str) -> Connect:
@@ -211,7 +211,7 @@ def test_a_published_signature_is_the_recorded_one(broker: Broker) -> None:
 
 
 def test_a_delayed_signature_comes_as_go_sends_it(broker: Broker) -> None:
-    """Where it waits is gearmesh's own; what comes out is what Go's delay queue would have given."""
+    """The delay queue is gearmesh's own, and its dead-lettered message equals the one from Go's delay queue."""
     ((_, (recorded,)),) = GOLDEN["delayed_message"].items()
     _publish(broker.url, Publish("machinery_task", recorded["body"].encode(), time.time_ns() + 100_000_000))
     (message,) = eventually(lambda: broker.messages("machinery_tasks"))

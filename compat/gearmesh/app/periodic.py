@@ -21,7 +21,7 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["CatchUp", "Periodic", "Periodics"]
 
-#: How much of what was missed is fired later: so many firings, those of so long, or (None) nothing.
+#: The missed firings that the scheduler makes up for: at most so many, those of so long a time, or (None) none.
 CatchUp = int | timedelta | None
 
 SECOND_NS = 10**9

@@ -88,7 +88,7 @@ class _Continuation(msgspec.Struct, frozen=True):
 _NOTHING_MORE = _Continuation()
 _FIRST = _Position(first=True)
 _ERROR_TEXT = of_go("string")
-#: What a node became: messages for the tasks it begins with, and its result.
+#: A planned node: messages for the tasks that it begins with, and its result.
 Planned = tuple[list[PlannedMessage], Result[Any]]
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger("gearmesh.revocations")
 DEFAULT_REVOCATION_TTL_S = 7 * 86400.0
 #: The Error of a revoked task's FAILURE.
 REVOKED_ERROR = "revoked"
-#: How many are known before the first look for those that are over.
+#: The first sweep for expired revocations comes once this many are known.
 MIN_SWEEP_SIZE = 1000
 
 #: A function that is told of UUIDs which have just become known as revoked.

@@ -99,7 +99,7 @@ class Task(Generic[P, R, C]):
         self._template: tuple[tuple[str, str, Declaration] | None, SignatureTemplate | None] = (None, None)
         #: Signature to a list of Python values; raises ArgumentUnreadable or CallMismatch.
         self.read_args: Callable[[Signature], list[Any]] = declaration.read_args
-        #: What the function returned to typed results; raises LocalProtocolError.
+        #: Turns the function's return value into typed results; raises LocalProtocolError.
         self.dump_results: Callable[[Any], tuple[TaskResult, ...]] = declaration.dump_results
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ class StoredGroup:
     meta: GroupMeta
     #: Monotonic time at which it expires.
     until: float
-    #: How many leading members are known to be final.
+    #: The number of leading members that are known to be final.
     done: int = 0
     #: The ``by`` that took the chord trigger; "": not taken, or taken by Go.
     by: str = ""

@@ -143,7 +143,8 @@ class Channel(Protocol):
     counts_losses: bool
     #: False: :meth:`delayed` may raise GearmeshError, since the broker does not list delayed messages.
     lists_delayed: bool
-    #: How many dead letters one call of :meth:`take_dead` should take: many where each call reads all of them.
+    #: The number of dead letters that one call of :meth:`take_dead` should take. It is large where each call reads
+    #: all dead letters.
     dead_batch: int
 
     def enlist(self, backend: Any) -> bool:

@@ -30,7 +30,7 @@ __all__ = ["Address", "Cluster", "read_slots", "slot_of"]
 
 Address = tuple[str, int]
 
-#: How often a command follows redirections before the cluster counts as unable.
+#: A command fails after it has followed this many redirections.
 MAX_REDIRECTIONS: Final = 8
 #: Seconds after which the cluster is asked again for the node of a slot that had none.
 SLOT_REFRESH_INTERVAL_S: Final = 0.2

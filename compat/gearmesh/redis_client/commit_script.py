@@ -82,7 +82,7 @@ class Entry(NamedTuple):
 #: Text that is its own JSON, without the quotes.
 _PLAIN = re.compile(r"[\w:.-]+", re.ASCII).fullmatch
 _encode = msgspec.json.Encoder().encode
-#: What stands where a merged state gets the stored name and time.
+#: A merged state gets the stored name and time in place of this.
 _NAME = b',"TaskName":""'
 _PENDING = (
     b'{"TaskUUID":"%b","TaskName":"%b","State":"PENDING","Results":null,"Error":"","CreatedAt":"%b","TTL":0}'

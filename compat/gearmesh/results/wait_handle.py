@@ -17,7 +17,7 @@ __all__ = ["EARLY_POLL_SHARE", "MIN_POLL_INTERVAL_S", "WaitHandle", "pause_after
 log = logging.getLogger("gearmesh.waiting")
 
 MIN_POLL_INTERVAL_S, MAX_POLL_INTERVAL_S, POLL_INTERVAL_SHARE = 0.001, 0.5, 1 / 50
-#: How many UUIDs one waiter adds to a read at most, half of them the first it needs, half in turns.
+#: One waiter adds at most this many UUIDs to a read: half of them the first that it needs, half in turns.
 MAX_UUIDS_PER_WAITER = 500
 #: Whose pause is nearly over, by this share of it, is asked for together with who is due.
 EARLY_POLL_SHARE = 1 / 4

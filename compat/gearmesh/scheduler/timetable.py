@@ -20,9 +20,10 @@ NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 SECOND_NS: Final = 10**9
 #: Wall clocks are slewed all the time; what differs by less than this from the steady clock is no step.
 MIN_CLOCK_STEP_NS: Final = SECOND_NS
-#: What a step forward of up to so long has jumped over is fired; a longer one puts a clock right that was wrong.
+#: The scheduler fires the moments that a clock jumped over if the step forward was no longer than this. A longer step
+#: puts a clock right that was wrong.
 MAX_FIRED_CLOCK_STEP_NS: Final = 3 * 3600 * SECOND_NS
-#: How many moments that are over are looked at for each entry: to be told of, or to be fired after a step.
+#: The scheduler looks at this many past moments of each entry at most: to report them, or to fire them after a step.
 MAX_MISSED_COUNTED: Final = 100
 MAX_JUMPED_FIRINGS: Final = 1000
 #: Nanoseconds until the clocks are looked at again where nothing is due before: so soon a step is noticed.

@@ -35,7 +35,7 @@ class UnackedDeliveries:
         self.consumer = consumer or consumer_name()
         #: Unacked deliveries by id.
         self.open: dict[int, Delivery] = {}
-        #: How many deliveries were lost with the connection that brought them.
+        #: The number of deliveries that were lost together with their connection.
         self.losses = 0
         #: Ends the wait of the channel that fetches; None: no channel fetches.
         self.wake: Callable[[], None] | None = None

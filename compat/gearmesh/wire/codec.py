@@ -54,7 +54,7 @@ def decode(data: bytes) -> Signature:
     sig = _read(_read_signature, data, odd)
     if sig is not None:
         if (
-            # What _all_scalars would say of nearly every message.
+            # _all_scalars would say the same of nearly every message, more slowly.
             sig.ETA is None
             and sig.Args is not None
             and sig.Headers is not None

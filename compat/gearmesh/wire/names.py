@@ -76,7 +76,7 @@ AMQP_DUE = "gearmesh:due"
 REVOKED = "gearmesh:revoked"
 
 
-#: What our own keys begin with.
+#: All keys of our own begin with this.
 PREFIX = "gearmesh:"
 _OF_QUEUE = re.compile(r"gearmesh:\{([^}]+)\}:(?:(.+):)?(consumers|aside|dead)", re.DOTALL)
 

@@ -13,7 +13,7 @@ from gearmesh.worker.job import InterruptibleThread, Job
 
 __all__ = ["ThreadExecutor"]
 
-#: How much work may wait here, in seconds of running it.
+#: The work that may wait here, in seconds of running it.
 MAX_QUEUED_WORK_S = 0.02
 #: The largest number of jobs that may wait here.
 MAX_QUEUED_JOBS = 1024

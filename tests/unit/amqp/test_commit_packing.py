@@ -1,4 +1,4 @@
-"""What a Commit becomes on RabbitMQ: which messages are published, in which order, and what is acknowledged then."""
+"""The commit engine packs a Commit: it orders the messages to publish, and acknowledges the delivery after them."""
 
 from __future__ import annotations
 

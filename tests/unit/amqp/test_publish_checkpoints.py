@@ -1,4 +1,4 @@
-"""How much of a batch RabbitMQ has: as the producer writes it down, and as the next connection reads it."""
+"""The producer writes down how much of a batch RabbitMQ has, and its next connection reads that."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ __all__ = [
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: What means that RabbitMQ could not be reached, or has closed the connection; it may be tried again.
+#: These errors mean that RabbitMQ could not be reached, or has closed the connection; the caller may try again.
 CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
     amqp.ConnectionError,
     MessageNacked,
@@ -50,7 +50,7 @@ MAX_IDLE_CONNECTIONS: Final = 8
 #: The largest number of methods without an answer yet, and their bytes.
 MAX_IN_FLIGHT_METHODS, MAX_IN_FLIGHT_BYTES = 256, 4 << 20
 
-#: What begins and ends the frame of a method.
+#: The first and the last byte of the frame of a method.
 _FRAME_METHOD, _FRAME_END = 1, b"\xce"
 #: Properties of a state's message, as Go writes them.
 _STATE_PROPERTIES: Final = {"content_type": "application/json", "delivery_mode": 2}

@@ -96,7 +96,7 @@ class MongoBackend:
 
     def touch(self, uuids: Sequence[str]) -> None:
         until = time.time() + self.expire
-        # What has been written just now need not be written again.
+        # A document whose time was set a moment ago need not be written again.
         soon = {"delete_at": {"$not": {"$gte": moment(until - self.expire / 10)}}}
         longer = {"$set": {"delete_at": moment(until)}}
         for part in _parts(uuids):

@@ -43,7 +43,7 @@ _DEFAULT_TIMEOUTS_MS: Final = {
     "connectTimeoutMS": 3000,
     "socketTimeoutMS": 8000,
 }
-#: What is stored is read as it is: times beyond Python's, and text of Go's that is no UTF-8.
+#: PyMongo reads stored values as they are: times beyond Python's range, and Go's text that is not UTF-8.
 _CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )

@@ -19,7 +19,7 @@ __all__ = ["FINAL_STATES", "update_all", "upsert_all"]
 FINAL_STATES: Final = (SUCCESS, FAILURE)
 #: Code: there is a document with that _id already.
 DUPLICATE_KEY_CODE: Final = 11000
-#: How often a change is tried that meets a document which was not there before.
+#: The backend tries a change this many times if each time it meets a document that was not there before.
 MAX_WRITE_ATTEMPTS: Final = 3
 #: Codes: the document would be larger than MongoDB's 16 MiB.
 _TOO_LARGE_CODES: Final = frozenset((10334, 17419, 17420))

@@ -31,7 +31,7 @@ class StoredMessage:
     crash_count: float | None = None
     #: Monotonic time at which a worker that has not registered its task first got it, or None.
     unregistered_at: float | None = None
-    #: How often it was parked since then.
+    #: The number of times that a worker parked it since then.
     parkings: int = 0
 
     def count_crash(self, *, ran: bool, alone: bool, certain: bool) -> None:
