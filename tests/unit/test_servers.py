@@ -184,7 +184,7 @@ def test_durable_queues_of_rabbitmq_survive_a_kill(make_rabbitmq: MakeRabbit, tm
     with broker(server) as connection:
         channel = connection.channel()
         channel.queue_declare("kept", durable=True, auto_delete=False)
-        channel.basic_publish(amqp.Message("x", delivery_mode=2), routing_key="kept")
+        channel.basic_publish_confirm(amqp.Message("x", delivery_mode=2), routing_key="kept")
     pid, port = server.pid, server.port
     server.kill()
     with pytest.raises(RuntimeError, match="not running"):
