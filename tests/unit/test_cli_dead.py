@@ -46,6 +46,7 @@ def test_list(url: str) -> None:
     assert result.exit_code == 0
     assert "resize" in result.output
     assert "undecodable" in result.output
+    assert [line.split()[2] for line in result.stdout.splitlines()] == ["uuid", "task_1", "?"]
     assert "2 dead letters in machinery_tasks" in result.output
     assert "1 dead letter in" in call(url, "list", "--reason", "undecodable").output
 

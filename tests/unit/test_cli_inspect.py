@@ -17,8 +17,10 @@ from gearmesh import App, group
 from gearmesh.cli import main
 from gearmesh.config.table import SETTINGS
 from gearmesh.interfaces.commit import Commit, Publish, Settle
+from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
+from gearmesh.wire.state import PENDING, TaskState
 from gearmesh.worker import Worker
 
 HOUR = 3600 * 10**9
@@ -420,11 +422,19 @@ def test_a_pending_task_has_its_reason(redis_url: str) -> None:
         with open_connection(redis_url, consumer="living") as consumer:
             consumer.channel().basic_get("machinery_tasks")
             assert told(second.uuid, **servers) == (
-                f"{second.uuid} {behind} 0 messages, which 1 worker consumes"
+                f"{second.uuid} {behind} 0 messages, which 1 worker consumes, holding 1 message"
             )
+        assert told(elsewhere.uuid, **servers) == (
+            f"{elsewhere.uuid} is PENDING: it waits in queue other behind 0 messages, which no gearmesh worker consumes"
+        )
+        assert told(elsewhere.uuid, RESULT_BACKEND=redis_url) == (
+            f"{elsewhere.uuid} is PENDING: no broker is named, so no reason is known: "
+            "give --broker URL or -A MODULE:APP"
+        )
+        unsent = TaskState(TaskUUID="task_unsent", State=PENDING)
+        app.backend.write([unsent])
         unknown = "is PENDING: no reason is known; 'gearmesh doctor' looks for one"
-        assert told(elsewhere.uuid, **servers) == f"{elsewhere.uuid} {unknown}"
-        assert told(elsewhere.uuid, RESULT_BACKEND=redis_url) == f"{elsewhere.uuid} {unknown}", "no broker"
+        assert told("task_unsent", **servers) == f"task_unsent {unknown}"
         away = told(first.uuid, BROKER="redis://127.0.0.1:1/0", RESULT_BACKEND=redis_url)
         assert "is PENDING: broker redis://127.0.0.1:1/0 cannot be reached" in away
 
@@ -439,6 +449,11 @@ def test_a_pending_task_on_rabbitmq_names_the_queue_that_no_worker_consumes(
     sent = json.loads(call("send", "resize", "--json", "-A", "rabbit_shop").stdout)
     told = call("result", sent["uuid"], "-A", "rabbit_shop")
     assert told.stderr.strip() == f"{sent['uuid']} is PENDING: no worker consumes its queue pictures"
+    with open_connection(amqp_url) as connection:
+        tap = Tap(connection, ("pictures",), 1)
+        tap.take(1)
+        told = call("result", sent["uuid"], "-A", "rabbit_shop")
+    assert "its queue pictures has 1 consumer, and 0 messages that none of them has got" in told.stderr
 
 
 def test_sending_an_unregistered_task_needs_a_flag(tmp_path: Path, redis_url: str) -> None:
@@ -470,7 +485,10 @@ def test_sending_checks_the_types_of_a_task_that_is_known(tmp_path: Path, redis_
     late = call("send", "fetch", "string:x", "-A", "known", "--wait", "--timeout", "0.2")
     assert late.exit_code == 3
     assert late.stdout.startswith("task_"), "its UUID comes first"
-    assert "no result within 0.2 s: the task is PENDING, no worker has taken it yet" in late.stderr
+    assert (
+        "no result within 0.2 s: the task is PENDING, it waits in queue machinery_tasks behind 1 message"
+        in late.stderr
+    )
     uuid = late.stdout.strip()
     assert late.stderr.endswith(f"Look later with: gearmesh result {uuid} -A known\n")
     (state,) = json.loads(call("result", sent["uuid"], "--json", "-A", "known").stdout)
@@ -483,4 +501,5 @@ def test_sending_checks_the_types_of_a_task_that_is_known(tmp_path: Path, redis_
         "created": state["created"],
         "progress": None,
         "seconds": None,
+        "reason": "it waits in queue machinery_tasks behind 0 messages, which no gearmesh worker consumes",
     }

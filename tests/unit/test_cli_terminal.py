@@ -218,7 +218,7 @@ def test_uuids_are_found_by_their_beginning(app: App) -> None:
         assert problem in wrong.stderr
     assert CliRunner().invoke(main, ["result", "task_abcd1", *backend]).exit_code == 0, "an exact one wins"
     revoked = CliRunner().invoke(main, ["revoke", results[1].uuid[:13], "--json", *backend])
-    assert json.loads(revoked.stdout) == [{"uuid": results[1].uuid, "revoked": True}]
+    assert json.loads(revoked.stdout) == [{"uuid": results[1].uuid, "revoked": True, "known": True}]
 
 
 def _state(uuid: str) -> TaskState:

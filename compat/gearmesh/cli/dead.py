@@ -99,6 +99,7 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
             Column("id", identifier=True),
             *([Column("queue", least=8)] if len(names) > 1 else []),
             Column("task", least=8),
+            Column("uuid", identifier=True, drop=2),
             Column("times", right=True),
             Column("first", drop=1),
             Column("last"),
@@ -108,9 +109,9 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
     )
     for letter in letters:
         first, last = (time_cell(ns_of_unix(at), now) for at in (letter.first, letter.last))
-        task = message_text(letter.body).task
+        text = message_text(letter.body)
         queue = [letter.queue] if len(names) > 1 else []
-        table.add(letter.id, *queue, task, str(letter.count), first, last, letter.reason)
+        table.add(letter.id, *queue, text.task, text.uuid, str(letter.count), first, last, letter.reason)
     cut = table.show()
     more = "the first " if len(letters) == limit else ""
     where = in_queues(names, [letter.queue for letter in letters])

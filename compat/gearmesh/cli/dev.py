@@ -34,7 +34,7 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
     other commands in this folder, find it without any setting. Only one dev runs in a folder; it is not for production.
 
     The worker reads all queues that the app's tasks are sent to. If a task has a hard limit, it uses the pool
-    'processes'.
+    'processes'. It does not reload: after a change of the code, stop it (Ctrl-C) and start it again.
     """
     from gearmesh.worker.supervisor import run  # the other commands start without it
 

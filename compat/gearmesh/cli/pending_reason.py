@@ -1,4 +1,4 @@
-"""Find out for ``gearmesh result`` why tasks are PENDING, as far as the broker tells."""
+"""Find out why tasks are PENDING, as far as broker and backend tell: for ``result`` and ``send --wait``."""
 
 from __future__ import annotations
 
@@ -7,77 +7,116 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gearmesh.app.app import App
-from gearmesh.cli.broker import channel_to, inspecting, queue_of
+from gearmesh.cli.broker import channel_to, inspecting, known_queues, queue_of
 from gearmesh.cli.common import Place
 from gearmesh.cli.messages import signature_of
-from gearmesh.cli.times import age
+from gearmesh.cli.times import age, span
 from gearmesh.errors import ConfigError, GearmeshError
-from gearmesh.interfaces.transport import SupportsParkedListing
+from gearmesh.interfaces.backend import SupportsRevocation
+from gearmesh.interfaces.transport import (
+    ConsumerReport,
+    QueueCounts,
+    SupportsConsumerListing,
+    SupportsParkedListing,
+)
 from gearmesh.units import counted
 from gearmesh.urls import scheme_of
-from gearmesh.wire.state import TaskState
+from gearmesh.wire.state import PENDING, TaskState
 
-__all__ = ["pending_reasons"]
+__all__ = ["OVERDUE_LEASE_SHARE", "about_consumer", "pending_reasons"]
 
 #: Messages of a queue, and delayed messages, among which tasks are looked for.
 MAX_SEARCHED: Final = 10_000
+#: Part of a lease after which a consumer has missed a heartbeat: they come three times a lease.
+OVERDUE_LEASE_SHARE: Final = 0.4
+#: Before the reason of a revoked task, which says where its message is.
+_REVOKED: Final = (
+    "it is revoked: the first gearmesh worker that gets its message makes it FAILURE with the error 'revoked' and "
+    "does not run it; "
+)
 #: Without a reason.
 _UNKNOWN: Final = "no reason is known; 'gearmesh doctor' looks for one"
 
 
-def pending_reasons(place: Place, app: App, states: Sequence[TaskState]) -> dict[str, str]:
-    """A sentence for each of these PENDING tasks, by UUID; an empty dictionary for no tasks.
+def pending_reasons(place: Place, app: App, states: Sequence[TaskState | None]) -> dict[str, str]:
+    """Return the reasons of those that are PENDING, by UUID.
 
     Args:
         place: names the broker, if ``app`` has none.
         app: the app with the results.
     """
-    if not states:
+    tasks = {state.TaskUUID: state.TaskName for state in states if state and state.State == PENDING}
+    if not tasks:
         return {}
     reasons: dict[str, str] = {}
+    unknown = _UNKNOWN
     try:
-        if scheme_of(app.config.brokers[0]) == "eager" and not place.spec:
-            app = place.app()
-        if scheme_of(app.config.brokers[0]) not in ("eager", "memory"):
-            with channel_to(app) as channel:
-                reasons = _found(app, channel, {state.TaskUUID: state.TaskName for state in states})
+        sender = place.app() if scheme_of(app.config.brokers[0]) == "eager" and not place.spec else app
+        if scheme_of(sender.config.brokers[0]) not in ("eager", "memory"):
+            with channel_to(sender) as channel:
+                reasons = _found(sender, channel, tasks, place.queue)
     except ConfigError:
-        pass  # no broker is named
+        unknown = "no broker is named, so no reason is known: give --broker URL or -A MODULE:APP"
     except GearmeshError as exc:  # it is unreachable
-        return {state.TaskUUID: f"PENDING: {exc}" for state in states}
-    return {state.TaskUUID: f"PENDING: {reasons.get(state.TaskUUID, _UNKNOWN)}" for state in states}
+        unknown = str(exc)
+    with app.reached_backend() as backend:
+        revoked = backend.revoked() if isinstance(backend, SupportsRevocation) else {}
+    return {uuid: (_REVOKED if uuid in revoked else "") + reasons.get(uuid, unknown) for uuid in tasks}
 
 
-def _found(app: App, channel: Any, tasks: dict[str, str]) -> dict[str, str]:
-    """Reasons by UUID, for a dictionary of UUIDs and the names of their tasks."""
-    reasons: dict[str, str] = {}
+def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> dict[str, str]:
+    """Reasons by UUID, for a dictionary of UUIDs and the names of their tasks; ``named``: a queue to look into."""
     if not channel.lists_delayed:
         # RabbitMQ shows a message only by delivering it, which marks it redelivered: nothing is searched there.
-        for uuid, name in tasks.items():
-            queue = queue_of(app, name)
-            if name in app.tasks and inspecting(channel).count(queue).consumers == 0:
-                reasons[uuid] = f"no worker consumes its queue {queue}"
-        return reasons
+        queues = {
+            uuid: named or queue_of(app, name) for uuid, name in tasks.items() if named or name in app.tasks
+        }
+        counts = {queue: inspecting(channel).count(queue) for queue in set(queues.values())}
+        return {uuid: _counted(counts[queue]) for uuid, queue in queues.items()}
+    reasons: dict[str, str] = {}
     now = time.time_ns()
     for entry in channel.delayed(MAX_SEARCHED):
         if (uuid := signature_of(entry.body).UUID) in tasks:
             reasons[uuid] = f"it waits for its ETA, {age(entry.eta_ns, now)}"
-    for queue in sorted({queue_of(app, name) for name in tasks.values()} | {app.default_queue}):
-        reasons |= _in_queue(channel, queue, tasks)
+    likely = {
+        named or app.default_queue,
+        app.default_queue,
+        *(queue_of(app, name) for name in tasks.values()),
+    }
+    for queue in sorted(likely):
+        reasons |= _in_queue(app, channel, queue, tasks)
+    if tasks.keys() - reasons:
+        for queue in sorted(set(known_queues(app, channel)) - likely):
+            reasons |= _in_queue(app, channel, queue, tasks)
     return reasons
 
 
-def _in_queue(channel: Any, queue: str, tasks: dict[str, str]) -> dict[str, str]:
-    """Reasons of the tasks whose messages wait in a queue, or are parked for it."""
+def _counted(count: QueueCounts) -> str:
+    """The reason on RabbitMQ, which counts a queue's messages and consumers."""
+    if not count.consumers:
+        return f"no worker consumes its queue {count.queue}"
+    consumers = counted(count.consumers, "consumer")
+    return (
+        f"its queue {count.queue} has {consumers}, and {counted(count.pending, 'message')} that none of them has got: "
+        "it is one of those, or it is parked or delayed, or a consumer holds it whose process is busy or stopped "
+        "('rabbitmqctl list_queues name messages_unacknowledged' counts what consumers hold)"
+    )
+
+
+def _in_queue(app: App, channel: Any, queue: str, tasks: dict[str, str]) -> dict[str, str]:
+    """Reasons of the tasks whose messages wait in a queue, were delivered from it, or are parked for it."""
     reasons: dict[str, str] = {}
-    consumers = inspecting(channel).count(queue).consumers
+    consumers = channel.consumers(queue) if isinstance(channel, SupportsConsumerListing) else []
     for position, body in enumerate(channel.pending(queue, MAX_SEARCHED)):
         if (uuid := signature_of(body).UUID) in tasks:
-            reasons[uuid] = f"it waits in queue {queue} behind {counted(position, 'message')}, " + (
-                f"which {counted(consumers, 'worker')} consume{'s' if consumers == 1 else ''}"
-                if consumers
-                else "which no gearmesh worker consumes"
+            reasons[uuid] = (
+                f"it waits in queue {queue} behind {counted(position, 'message')}, "
+                f"{_readers(consumers, inspecting(channel).count(queue))}"
             )
+    for consumer in consumers:
+        for body in consumer.bodies:
+            if (uuid := signature_of(body).UUID) in tasks:
+                reasons[uuid] = f"it was delivered to {about_consumer(consumer, app.config.lease)}"
     if isinstance(channel, SupportsParkedListing):
         for parked in channel.parked(queue, MAX_SEARCHED):
             sig = signature_of(parked.body)
@@ -88,3 +127,35 @@ def _in_queue(channel: Any, queue: str, tasks: dict[str, str]) -> dict[str, str]
                     else f"it is parked until its task {sig.Name!r} may start again: its rate is used up"
                 )
     return reasons
+
+
+def _readers(consumers: Sequence[ConsumerReport], count: QueueCounts) -> str:
+    """The consumers of the queue in which a task waits, in words."""
+    if count.consumers:
+        consume = "consumes" if count.consumers == 1 else "consume"
+        holding = f", holding {counted(count.held, 'message')}" if count.held else ""
+        return f"which {counted(count.consumers, 'worker')} {consume}{holding}"
+    if not count.silent:
+        return "which no gearmesh worker consumes"
+    silent = ", ".join(f"{each.name} {_silence(each.silent_s)}" for each in consumers)
+    return f"and no worker of it gives a sign of life: consumer {silent}; they are stopped, frozen or dead"
+
+
+def _silence(seconds: float | None) -> str:
+    if seconds is None:
+        return "has sent no heartbeat yet"
+    return "is known to be dead" if seconds == float("inf") else f"was last heard of {span(seconds)} ago"
+
+
+def about_consumer(consumer: ConsumerReport, lease: float) -> str:
+    """``consumer x, which holds 2 messages and was last heard of 40 s ago: …``."""
+    silent_s = consumer.silent_s
+    if silent_s is None or silent_s <= lease * OVERDUE_LEASE_SHARE:
+        conclusion = "it has not begun this one"
+    else:
+        conclusion = (
+            "its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes "
+            f"over what it holds after a lease ({lease:g} s)"
+        )
+    holds = counted(len(consumer.bodies), "message")
+    return f"consumer {consumer.name}, which holds {holds} and {_silence(silent_s)}: {conclusion}"

@@ -7,14 +7,13 @@ import sys
 import click
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, results_servers, words
+from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers, words
 from gearmesh.cli.ids import cannot_look_up, full_ids
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
 from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
 from gearmesh.units import counted
-from gearmesh.wire.state import PENDING
 
 __all__ = ["result"]
 
@@ -25,9 +24,10 @@ __all__ = ["result"]
 @as_wide
 @as_json
 @words("uuids", "UUID...", least=1)
-@results_servers
+@servers
 def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
     """Show the state of tasks, their progress, and their results. For a PENDING task, say why, if the broker tells.
+    --queue names a queue to look for it in, where the app does not say it.
 
     The first characters of a UUID are enough if the backend can look UUIDs up (Redis, MongoDB, memory).
 
@@ -50,16 +50,21 @@ def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
                 sys.exit(EXIT_INTERRUPTED)
             states = app.states(ids)
         reports = app.reports(ids)
+        reasons = pending_reasons(place, app, states)
         if json:
-            print_json([state_json(*each) for each in zip(ids, states, reports, strict=True)])
+            print_json(
+                [
+                    state_json(*each, reason=reasons.get(each[0]))
+                    for each in zip(ids, states, reports, strict=True)
+                ]
+            )
         else:
             found = [(state, told) for state, told in zip(states, reports, strict=True) if state]
             show_states([state for state, _ in found], [told for _, told in found], wide=wide)
         for uuid in (uuid for uuid, state in zip(ids, states, strict=True) if state is None):
             note(_missing(app, uuid), "yellow")
-        pending = [state for state in states if state is not None and state.State == PENDING]
-        for uuid, reason in pending_reasons(place, app, pending).items():
-            note(f"{uuid} is {reason}", "yellow")
+        for uuid, reason in reasons.items():
+            note(f"{uuid} is PENDING: {reason}", "yellow")
     if not ended:
         left = sum(state is not None and not state.final for state in states)
         note(f"{left} of {counted(len(ids), 'task')} had not ended within {timeout:g} s", "yellow")

@@ -28,12 +28,20 @@ def revoke(uuids: tuple[str, ...], lasts: float, json: bool, place: Place) -> No
     """Revoke tasks: waiting ones are not run, running ones are interrupted.
 
     All gearmesh workers with this backend obey; Go workers do not know about it. The state of a revoked task becomes
-    FAILURE with the error "revoked" when a worker gets its message. The first characters of a UUID are enough.
+    FAILURE with the error "revoked" when a worker gets its message. The first characters of a UUID are enough. The
+    revocation of an unknown UUID is recorded, too: its task may be sent later.
     """
     with place.results_app() as app:
         ids = full_ids(app, uuids)
         app.revoke(*ids, lasts=lasts)
+        unknown = [uuid for uuid, state in zip(ids, app.states(ids), strict=True) if state is None]
     if json:
-        print_json([{"uuid": uuid, "revoked": True} for uuid in ids])
-    else:
-        note(f"revoked {counted(len(ids), 'task')}")
+        print_json([{"uuid": uuid, "revoked": True, "known": uuid not in unknown} for uuid in ids])
+        return
+    if len(unknown) < len(ids):
+        note(f"revoked {counted(len(ids) - len(unknown), 'task')}")
+    for uuid in unknown:
+        note(
+            f"no task {uuid} is known: it was never sent, or it has expired. The revocation is recorded all the same",
+            "yellow",
+        )

@@ -14,6 +14,7 @@ from gearmesh.app.task import Task
 from gearmesh.cli.arguments import Typed, app_before_name, typed_arguments
 from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers, words
 from gearmesh.cli.output import note, print_json
+from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
 from gearmesh.cli.waiting import (
     EXIT_INTERRUPTED,
@@ -118,11 +119,12 @@ def _wait(
         return EXIT_INTERRUPTED
     seconds = time.monotonic() - sent_at if ended else None
     (state,) = app.states([uuid])
+    reason = pending_reasons(place, app, [state]).get(uuid)
     if json:
-        print_json(state_json(uuid, state, seconds=seconds))
+        print_json(state_json(uuid, state, seconds=seconds, reason=reason))
     elif ended and state is not None:
         show_states([state], wide=wide, seconds=seconds)
     if not ended:
-        tell_timeout(timeout, state, later)
+        tell_timeout(timeout, state, reason, later)
         return EXIT_TIMEOUT
     return 0 if state is None or state.success else 1

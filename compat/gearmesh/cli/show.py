@@ -110,7 +110,12 @@ def _running(state: TaskState, progress: Progress | None) -> bool:
 
 
 def state_json(
-    uuid: str, state: TaskState | None, progress: Progress | None = None, seconds: float | None = None
+    uuid: str,
+    state: TaskState | None,
+    progress: Progress | None = None,
+    *,
+    seconds: float | None = None,
+    reason: str | None = None,
 ) -> dict[str, Any]:
     """One task as ``--json`` prints it; ``state`` is null if the backend has none.
 
@@ -119,6 +124,7 @@ def state_json(
         state: as it is stored.
         progress: the task's last progress report.
         seconds: the time from sending it to its end; None: not measured.
+        reason: why it is PENDING; None: it is not.
     """
     created = None if state is None else ns_of(state.CreatedAt)
     return {
@@ -139,4 +145,5 @@ def state_json(
             "at": exact(int(progress.at * 1e9)),
         },
         "seconds": seconds,
+        "reason": reason,
     }

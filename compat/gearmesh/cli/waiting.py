@@ -142,15 +142,18 @@ def look_later(command: str, uuids: Sequence[str], place: Place) -> str:
     return f"gearmesh {command} {' '.join(uuids)}{options}"
 
 
-def tell_timeout(timeout: float, state: TaskState | None, later: str) -> None:
-    """Print that the result did not come in time, the meaning of the task's state, and the command to look again."""
+def tell_timeout(timeout: float, state: TaskState | None, reason: str | None, later: str) -> None:
+    """Print that the result did not come in time, the meaning of the task's state, and the command to look again.
+
+    ``reason``: of a PENDING task.
+    """
     found = state.State if state else PENDING
     meaning = {
-        PENDING: "no worker has taken it yet ('gearmesh queues' shows whether one reads its queue)",
+        PENDING: reason,
         RECEIVED: "a worker has taken it and not begun it",
         STARTED: "a worker runs it",
         RETRY: "it failed and waits for its next try",
-    }.get(found, "")
+    }.get(found)
     note(
         f"no result within {timeout:g} s: the task is {found}{f', {meaning}' if meaning else ''}. "
         f"Look later with: {later}",

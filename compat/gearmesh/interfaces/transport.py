@@ -17,6 +17,7 @@ from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 
 __all__ = [
     "Channel",
+    "ConsumerReport",
     "DeadLetter",
     "DelayedMessage",
     "DeletedCallback",
@@ -24,6 +25,7 @@ __all__ = [
     "QueueCounts",
     "RateRequest",
     "RedeliversOnDisconnect",
+    "SupportsConsumerListing",
     "SupportsInspection",
     "SupportsParkedListing",
     "SupportsStreaming",
@@ -111,6 +113,21 @@ class ParkedMessage(msgspec.Struct, frozen=True):
     until: float | None
     since: float | None = None
     latest: bool = False
+
+
+class ConsumerReport(msgspec.Struct, frozen=True):
+    """A consumer of one queue.
+
+    Attributes:
+        name: the consumer's.
+        bodies: the original bytes of its unacked deliveries, those included that it was sent and has not picked up.
+        silent_s: seconds since its last heartbeat, by the server's clock; infinity: it is known to be dead; None: it
+            has sent none yet.
+    """
+
+    name: str
+    bodies: list[bytes]
+    silent_s: float | None
 
 
 class RateRequest(NamedTuple):
@@ -302,6 +319,14 @@ class SupportsParkedListing(Protocol):
         Behind them come messages that have returned and wait in the queue, as far as the channel can tell them from
         others. Changes nothing.
         """
+
+
+@runtime_checkable
+class SupportsConsumerListing(Protocol):
+    """A channel that lists consumers and their unacked deliveries (Redis)."""
+
+    def consumers(self, queue: str) -> list[ConsumerReport]:
+        """List the consumers of ``queue``, by name. Changes nothing."""
 
 
 @runtime_checkable

@@ -318,11 +318,12 @@ class Result(ABC, Generic[T_co]):
             return  # that the backend is unreachable is logged where it is asked
         if state is None or state.State == PENDING:
             log.warning(
-                "task %s (%s) is PENDING after %s: no worker has taken it. "
-                "Does a worker run that reads its queue and has registered it?",
+                "task %s (%s) is PENDING after %s: no worker has begun it. "
+                "Does a worker run that reads its queue and has registered it? 'gearmesh result %s' finds out why",
                 missing.name or "?",
                 missing.uuid,
                 duration(PENDING_WARNING_S),
+                missing.uuid,
             )
 
     def _raise_timeout(self, handle: WaitHandle, timeout: float | None) -> NoReturn:

@@ -127,7 +127,8 @@ class QueueKeys:
         self.queue = queue
         #: A queue with its own {tag} may share that tag with others: its whole name comes in too.
         self.prefix = f"gearmesh:{{{tag}}}:" if tag == queue else f"gearmesh:{{{tag}}}:{queue}:"
-        #: hash: consumer -> heartbeat counter; 0: it was said to be dead
+        #: hash: consumer -> heartbeat counter, since its first heartbeat about the unix ms of the last one; 0: it was
+        #: said to be dead
         self.consumers = self.prefix + "consumers"
         #: hash: consumer -> "heartbeat counter, and for how many ms somebody has watched it be that"
         self.watched = self.prefix + "watched"

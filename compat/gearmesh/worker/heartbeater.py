@@ -81,7 +81,9 @@ class Heartbeater:
         self._limits = limits
         self._on_change = on_change
         self._interval_s = app.config.lease / 3
-        self._living: set[str] = set()
+        #: consumer -> a function that says if its process is stopped
+        self._living: dict[str, Callable[[], bool]] = {}
+        self._stopped: set[str] = set()
         self._newborn = False
         self._deaths: deque[DeadChild] = deque()
         self._wake = threading.Event()
@@ -104,15 +106,16 @@ class Heartbeater:
     def start(self) -> None:
         self._service.start()
 
-    def born(self, consumer: str) -> None:
-        """Send heartbeats for a consumer from now on."""
-        self._living.add(consumer)
+    def born(self, consumer: str, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Send heartbeats for a consumer from now on, except while its process is stopped."""
+        self._living[consumer] = is_stopped
         self._newborn = True
         self._wake.set()
 
     def died(self, death: DeadChild) -> None:
         """Send no heartbeats for a dead child, and recover what it held at once: no lease has to end."""
-        self._living.discard(death.consumer)
+        self._living.pop(death.consumer, None)
+        self._stopped.discard(death.consumer)
         self._deaths.append(death)
         self._wake.set()
 
@@ -158,8 +161,18 @@ class Heartbeater:
 
     def _beat(self) -> None:
         self._newborn = False
-        for consumer in list(self._living):
-            self._channel.heartbeat(consumer, self._queues)
+        for consumer, is_stopped in list(self._living.items()):
+            if not is_stopped():
+                self._stopped.discard(consumer)
+                self._channel.heartbeat(consumer, self._queues)
+            elif consumer not in self._stopped:
+                # A busy process keeps its tasks. A stopped one may stay so for ever, and others can run them.
+                self._stopped.add(consumer)
+                log.warning(
+                    "a worker process is stopped (SIGSTOP or a debugger), and gets no heartbeats until it goes on: "
+                    "when its lease ends, other workers take over what it holds",
+                    extra={"consumer": consumer},
+                )
 
     def _settle(self) -> None:
         while self._deaths:

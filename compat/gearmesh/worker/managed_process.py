@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -74,6 +75,16 @@ class ChildProcess:
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
         return self._process.returncode
+
+    @property
+    def stopped(self) -> bool:
+        """True while a signal such as SIGSTOP keeps the process from running, where the system tells."""
+        if not hasattr(os, "waitid"):  # before macOS has it
+            return False
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # it has ended
+            return False
 
     def stop(self) -> None:
         """Tell the process to stop; the second time, to stop at once."""

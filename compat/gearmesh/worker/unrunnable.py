@@ -69,7 +69,7 @@ class UnrunnableMessages:
         self._parking: dict[int, Signature] = {}
         #: UUID and error of undecodable messages that are not dead letters yet, by fetch counter
         self._undecodable: dict[int, tuple[str, str]] = {}
-        #: (queue, task name) -> messages met since the last warning, and when the next one may be logged
+        #: (queue, task name) -> deliveries since the last warning, and when the next one may be logged
         self._names: dict[tuple[str, str], list[float]] = {}
 
     def park(self, sig: Signature, delivery: Delivery) -> Commit:
@@ -131,10 +131,10 @@ class UnrunnableMessages:
 
     def _warn(self, queue: str, name: str, count: int, fate: str) -> None:
         log.warning(
-            "task %r is not registered in this worker%s: met %s on %s; messages like it are %s",
+            "task %r is not registered in this worker%s: %s from queue %s; its messages are %s",
             name,
             self._hint(name),
-            counted(count, "message"),
+            counted(count, "delivery", "deliveries"),
             queue,
             fate,
         )

@@ -80,7 +80,7 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
     def __init__(self, start: Callable[[], WorkerChild], heartbeater: Heartbeater, grace: float) -> None:
         def begin() -> WorkerChild:
             child = start()
-            heartbeater.born(child.consumer)
+            heartbeater.born(child.consumer, lambda: child.stopped)
             return child
 
         super().__init__("worker", begin, grace)

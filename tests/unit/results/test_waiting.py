@@ -392,4 +392,4 @@ def test_waiting_for_a_task_that_no_worker_takes_is_logged_once(
             assert timeout is not None
     end.cancel()
     (message,) = caplog.messages
-    assert message.startswith("task pack (task_waits) is PENDING after 100 ms: no worker has taken it.")
+    assert message.startswith("task pack (task_waits) is PENDING after 100 ms: no worker has begun it.")

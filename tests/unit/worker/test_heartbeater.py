@@ -59,6 +59,24 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
     assert "could not be failed after its hard limit: KeyError('elsewhere')" in caplog.text
 
 
+def test_a_stopped_process_gets_no_heartbeats(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    """Others take over what it holds when its lease ends. One that goes on gets heartbeats again."""
+    beats: list[str] = []
+    stopped = {"frozen"}
+    heartbeater = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
+    heartbeater._channel = SimpleNamespace(heartbeat=lambda consumer, queues: beats.append(consumer))
+    for consumer in ("living", "frozen"):
+        heartbeater.born(consumer, lambda consumer=consumer: consumer in stopped)  # type: ignore[misc]
+    heartbeater._beat()
+    heartbeater._beat()
+    assert beats == ["living", "living"]
+    (warning,) = caplog.messages
+    assert "a worker process is stopped" in warning
+    stopped.clear()
+    heartbeater._beat()
+    assert beats[2:] == ["living", "frozen"]
+
+
 def test_a_death_that_can_never_be_settled_is_abandoned(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

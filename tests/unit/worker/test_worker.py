@@ -325,7 +325,10 @@ def test_a_name_is_warned_about_once_a_minute(
         if r.levelname == "WARNING" and "not registered" in r.getMessage()
     ]
     assert len(warnings) == 1
-    assert "task 'nobody' is not registered in this worker: met 1 message on machinery_tasks" in warnings[0]
+    assert (
+        "task 'nobody' is not registered in this worker: 1 delivery from queue machinery_tasks; its"
+        in warnings[0]
+    )
     assert sum(r.levelname == "ERROR" and "dead letter" in r.getMessage() for r in caplog.records) == 5
 
 

@@ -12,11 +12,13 @@ from typing import Any, Final
 from gearmesh.cli.broker import inspecting, is_unknown, known_queues
 from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.cli.messages import message_text
+from gearmesh.cli.pending_reason import OVERDUE_LEASE_SHARE, about_consumer
 from gearmesh.cli.times import span
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.transport import (
     ParkedMessage,
     QueueCounts,
+    SupportsConsumerListing,
     SupportsInspection,
     SupportsParkedListing,
 )
@@ -80,6 +82,21 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             first = {count.queue: channel.pending(count.queue, 1) for count in idle}
             time.sleep(WATCHED_S)
             idle = [count for count in idle if channel.pending(count.queue, 1) == first[count.queue]]
+        silent = [
+            (count.queue, each)
+            for count in counts
+            if isinstance(channel, SupportsConsumerListing)
+            for each in channel.consumers(count.queue)
+            if each.bodies and (each.silent_s or 0.0) > case.config.lease * OVERDUE_LEASE_SHARE
+        ]
+    for queue, consumer in silent:
+        yield Finding(
+            "problem",
+            f"queue {queue!r}",
+            about_consumer(consumer, case.config.lease),
+            "If its process is stopped (state T in ps), continue it with 'kill -CONT' or kill it; if no other worker "
+            "reads the queue, start one.",
+        )
     for count in idle:
         yield _unserved(case, count, exact=exact)
     for count in counts:

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.transport import (
+    ConsumerReport,
     DeadLetter,
     DelayedMessage,
     DeletedCallback,
@@ -28,6 +29,8 @@ __all__ = ["Inspector"]
 
 #: Unix nanoseconds beyond all years that a time can have.
 MAX_ETA_NS = 10.0**22
+#: A heartbeat counter above this is a time (unix ms); one below counts the fetches before the first heartbeat.
+FIRST_BEAT_MS = 10**12
 #: Keys that one step of a search looks at.
 SCAN_COUNT = 1000
 #: Waiting messages among which parked ones are looked for that have returned.
@@ -119,12 +122,16 @@ class Inspector:
             pipe.zcard(keys.dead)
             pipe.hgetall(keys.consumers)
             pipe.hgetall(keys.watched)
-            pending, aside, dead, consumers, watched = pipe.execute()
+            pipe.time()
+            pending, aside, dead, consumers, watched, now = pipe.execute()
             for consumer in map(bytes.decode, consumers):
                 pipe.hlen(keys.held(consumer))
                 pipe.llen(keys.arrived(consumer))
             held = sum(pipe.execute())
-        silent = sum(self._silent(name, beat, watched.get(name, b"")) for name, beat in consumers.items())
+        silent = sum(
+            self._silent(name, beat, watched.get(name, b""), _silence(beat, now))
+            for name, beat in consumers.items()
+        )
         return QueueCounts(
             queue=queue,
             pending=pending,
@@ -135,15 +142,32 @@ class Inspector:
             silent=silent,
         )
 
-    def _silent(self, consumer: bytes, beat: bytes, watched: bytes) -> bool:
-        """True for a consumer that is known to be dead, or that others have watched miss its heartbeats.
+    def _silent(self, consumer: bytes, beat: bytes, watched: bytes, silence: float | None) -> bool:
+        """True for a consumer that is known to be dead, or has missed its heartbeats.
 
         ``watched``: its heartbeat counter, and for how many ms others saw it stand still; see ``watch.lua``.
         """
-        if beat == b"0" or crash_report(consumer) is not None:
+        if crash_report(consumer) is not None:
             return True
         counter, _, ms = watched.partition(b" ")
-        return counter == beat and ms.isdigit() and int(ms) > self._channel.lease * OVERDUE_LEASE_SHARE * 1000
+        seen = int(ms) / 1000 if counter == beat and ms.isdigit() else 0.0
+        return max(seen, silence or 0.0) > self._channel.lease * OVERDUE_LEASE_SHARE
+
+    def consumers(self, queue: str) -> list[ConsumerReport]:
+        keys = self._channel.keys(queue)
+        with self._channel.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.consumers)
+            pipe.time()
+            beats, now = pipe.execute()
+            names = sorted(beats)
+            for name in names:
+                pipe.hvals(keys.held(name.decode()))
+                pipe.lrange(keys.arrived(name.decode()), 0, -1)
+            bodies = pipe.execute()
+        return [
+            ConsumerReport(name.decode(), [*held, *arrived], _silence(beats[name], now))
+            for name, held, arrived in zip(names, bodies[::2], bodies[1::2], strict=True)
+        ]
 
     def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         keys = self._channel.keys(queue)
@@ -217,6 +241,14 @@ class Inspector:
             part = ids[start : start + MAX_ENTRIES]
             total += int(run(self._channel.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
         return total
+
+
+def _silence(beat: bytes, now: tuple[int, int]) -> float | None:
+    """Seconds since a consumer's last heartbeat, by its counter and the server's time; see :class:`ConsumerReport`."""
+    counter = int(beat)
+    if counter == 0:
+        return float("inf")
+    return max(0.0, now[0] + now[1] / 1e6 - counter / 1000) if counter > FIRST_BEAT_MS else None
 
 
 def _first_met(seen: bytes) -> float:
