@@ -48,7 +48,7 @@ class RabbitSite(Site):
         eventually(lambda: self._sum("consumers") >= wanted, 60, f"{wanted} consumers")
 
     def open(self) -> int:
-        """Messages in all queues, held ones too; but not the notes of producers, and of deaths."""
+        """Messages in all queues, held ones too; but not the records of deaths."""
         return self._sum("messages")
 
     def letters(self) -> list[DeadLetter]:
@@ -63,7 +63,7 @@ class RabbitSite(Site):
             self.rabbit.evaluate(
                 f"lists:sum([N || Q <- rabbit_amqqueue:list(), [{{name, {{_, _, _, Name}}}}, {{{what}, N}}] <- "
                 f"[catch rabbit_amqqueue:info(Q, [name, {what}])], "
-                'nomatch =:= re:run(Name, "^gearmesh:(sent|deaths|suspect)")]).'
+                'nomatch =:= re:run(Name, "^gearmesh:(deaths|suspect)")]).'
             )
         )
 

@@ -15,7 +15,7 @@ from tests.support.servers.rabbitmq import RabbitServer
 
 from gearmesh import App, Retry
 from gearmesh.config import AMQPConfig, Config
-from gearmesh.interfaces.commit import Commit, Publish, Token
+from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp import topology
@@ -152,12 +152,11 @@ def test_a_delay_ends_in_the_exchange_with_the_routing_key(
     assert bench.channel.basic_get("audit") is None
 
 
-def test_a_producers_batch_is_delayed_under_its_token(bench: Bench) -> None:
+def test_a_producers_batch_is_delayed(bench: Bench) -> None:
     tap = bench.tap()
     bodies = [b"%d" % number for number in range(100)]
     eta_ns = time.time_ns() + 300 * 10**6
-    for _ in range(2):
-        tap.publish("machinery_task", *bodies, eta_ns=eta_ns, token=Token("producer", 1))
+    tap.publish("machinery_task", *bodies, eta_ns=eta_ns)
     tap.close()
     reader = bench.tap(QUEUE)
     assert sorted(reader.bodies(100)) == sorted(bodies)

@@ -22,7 +22,7 @@ from gearmesh import App, AsyncResult, Retry, chain
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import AMQPConfig, Config
 from gearmesh.errors import ConfigError, LocalProtocolError
-from gearmesh.interfaces.commit import Commit, Publish, Token
+from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp.frames import OutgoingMessage
@@ -305,7 +305,7 @@ def test_an_alarm_blocks_publishing_and_nothing_else(
             with pytest.raises(
                 connection.connection_errors, match=r"no confirm in 1 s \(it has an alarm: .*memory"
             ):
-                tap.publish("q", b"2", token=Token("p", 1))
+                tap.channel.stream([[Commit(publishes=(Publish("q", b"2"),))]], lambda count: None)
             # Without a caller who waits: until the alarm is over.
             done: list[Any] = []
             channel = patient.channel()
@@ -425,7 +425,7 @@ def test_what_comes_out_of_a_delay_is_not_lost_with_rabbitmq(
         assert [result.get(timeout=60) for result in results] == list(range(50))
 
 
-def test_a_token_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..., Any]) -> None:
+def test_a_batch_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..., Any]) -> None:
     """The confirms of a batch never arrive: repeated on another connection, what is there twice says so."""
     target = parse(amqp_url, "broker")
     assert isinstance(target, AMQPTarget)
@@ -437,7 +437,6 @@ def test_a_token_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..
         app.publish_many([task.s(n) for n in range(1, 101)])
         assert proxy.lost == 1
 
-    # What was sent since the last note that is known comes again.
     eventually(lambda: {n for n, _ in found(amqp_url)} == set(range(101)))
     assert max(Counter(n for n, again in found(amqp_url) if not again).values()) == 1
 

@@ -12,7 +12,6 @@ from tests.contract.arrived import found
 
 from gearmesh import App, PublishError
 from gearmesh.app.publisher import MAX_BATCH_MESSAGES
-from gearmesh.interfaces.commit import Token
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
@@ -98,6 +97,30 @@ def test_a_connection_that_breaks_between_two_batches(
     )
 
 
+def test_what_rabbitmq_has_confirmed_is_not_sent_again(
+    amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
+) -> None:
+    url, proxy = through(amqp_url, make_proxy, own=True)
+    it = stream(url)
+    with it.app._publisher._pool.acquire() as connection:
+        link = connection.flusher()._channel.link
+
+    def cut() -> None:
+        def confirmed() -> bool:
+            link.pump()
+            return not link._publisher._open
+
+        eventually(confirmed)
+        proxy.cut()
+
+    it.before[2] = cut
+    it.send()
+    half = 2 * MAX_BATCH_MESSAGES
+    seen = found(amqp_url)
+    assert seen[: half + 1] == [(n, False) for n in range(-1, half)]
+    assert {n for n, _ in seen[half + 1 :]} == set(range(half, MANY))
+
+
 def test_a_backend_that_is_away_for_one_batch(amqp_url: str, stream: OpenStream) -> None:
     it = stream()
     it.before[2] = away
@@ -156,10 +179,10 @@ def test_what_waits_does_not_go_with_its_queue(
     )
 
 
-def test_a_note_does_not_outlive_what_it_speaks_of(
+def test_a_batch_that_dies_with_rabbitmq_is_sent_again(
     make_rabbitmq: Callable[..., Any], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RabbitMQ dies with a batch whose note has reached the disk and whose messages have not: all is sent again."""
+    """No confirm of it has come, and none of its messages has reached the disk."""
     server = make_rabbitmq()
     url = server.url_of(server.vhost())
     with App(broker=url, backend=redis_url) as app:
@@ -169,7 +192,7 @@ def test_a_note_does_not_outlive_what_it_speaks_of(
         with publisher._pool.acquire() as connection:
             publisher = connection.flusher()._channel.link._publisher
 
-        def die(token: Token | None) -> None:
+        def die() -> None:
             with open_connection(url) as connection:
                 channel = connection.channel()
                 eventually(lambda: channel.count("machinery_tasks").pending == 4)

@@ -72,7 +72,6 @@ FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
     "amqp_overdue": [((0xAB,), "gearmesh:overdue:000000ab")],
     "amqp_parked": [((50, "jobs"), "gearmesh:parked:50:jobs")],
     "amqp_rung": [((128,), "gearmesh:delay:128")],
-    "amqp_sent": [(("me",), "gearmesh:sent:me")],
     "amqp_suspect": [((0xAB,), "gearmesh:suspect:000000ab")],
     "celery_meta": [(("id",), "id.celery")],
     "chord_progress": [(("g",), "gearmesh:progress:g")],
@@ -142,7 +141,6 @@ RABBITMQ = {
     "x-first-death-exchange",
     "x-first-death-queue",
     "x-first-death-reason",
-    "x-max-length",
     "x-max-priority",
     "x-overflow",
     "x-message-ttl",
@@ -294,7 +292,6 @@ SAFELY = {
             },
         ),
         (AMQP.dead("jobs"), "gearmesh:dead:jobs", "", {}),
-        (AMQP.sent("me"), "gearmesh:sent:me", "", {"x-max-length": ("I", 1), "x-expires": ("I", 600_000)}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -43,8 +43,8 @@ OUTAGE_LOG_DELAY_S = 1.0
 class Publisher:
     """Sends Commits that settle nothing. Safe in threads and after a fork.
 
-    A batch whose outcome is unknown (the connection broke before the answer) is repeated under the
-    same token on a new connection until ``config.publish_timeout``, so it is pushed once.
+    A batch whose outcome is unknown (the connection broke before the answer) is repeated on a new connection until
+    ``config.publish_timeout``. Redis takes it once, by its token; RabbitMQ may have what it has not confirmed twice.
 
     Args:
         config: gives the app's settings.
@@ -136,7 +136,8 @@ class Publisher:
     ) -> int:
         """Send some batches under one token; how many of them. ``done`` of ``total`` messages were sent before.
 
-        A repetition only does what the first try had begun: nothing else of it can have been sent.
+        A repetition only does what the first try had begun, since nothing else of it can have been sent, and leaves out
+        what the broker has confirmed.
         """
         token = connection.token()
         bare: list[list[Commit]] = []
@@ -145,7 +146,7 @@ class Publisher:
         def begun() -> Sequence[Sequence[Commit]]:
             return batches[: len(bare) or None]
 
-        def chunks() -> Iterator[list[Commit]]:
+        def chunks(skip: int = 0) -> Iterator[list[Commit]]:
             for i, batch in enumerate(begun()):
                 if i == len(bare):
                     # Once only: a repeated PENDING could replace what a quick worker has written since.
@@ -153,20 +154,21 @@ class Publisher:
                     if states:
                         self._backend().write(states)
                     bare.append([Commit(publishes=commit.publishes) for commit in batch])
-                yield bare[i]
+                yield bare[i][skip:]
+                skip = max(0, skip - len(batch))
 
         def known(count: int) -> None:
             nonlocal taken
-            taken = max(taken, count)
+            taken += count
 
         def flush() -> None:
             flusher = connection.flusher()
             if flusher.atomic:
                 flusher.flush([commit for batch in begun() for commit in batch], token)
-            elif flusher.streaming is None or (len(batches) == 1 and not bare):
+            elif flusher.streaming is None:
                 flusher.flush([commit for batch in chunks() for commit in batch], token)
             else:
-                flusher.streaming.stream(chunks(), token, known, again=bool(bare))
+                flusher.streaming.stream(chunks(taken), known, again=bool(bare))
 
         def failed(exc: BaseException, seconds: float) -> PublishError:
             left = [commit for batch in batches for commit in batch][taken:]

@@ -176,7 +176,8 @@ class Channel(Protocol):
 
         Args:
             commits: any number, none included.
-            token: makes a repeated publish happen once; None: a repetition publishes again.
+            token: makes a repeated publish happen once, except on a channel that :class:`RedeliversOnDisconnect`.
+                None: a repetition publishes again.
 
         Returns one outcome for each Commit.
 
@@ -265,7 +266,7 @@ class RedeliversOnDisconnect(Protocol):
     """A channel whose broker gives an unacked delivery to another consumer when the connection ends (RabbitMQ).
 
     There a Commit that is repeated on a new connection settles nothing: the message is redelivered, perhaps to another
-    consumer.
+    consumer. What it publishes is published again, since the broker does not tell if it took it the first time.
     """
 
     def is_lost(self, settle: Settle) -> bool:
@@ -290,7 +291,6 @@ class SupportsStreaming(Protocol):
     def stream(
         self,
         chunks: Iterable[Sequence[Commit]],
-        token: Token,
         taken: Callable[[int], None],
         *,
         again: bool = False,
@@ -300,10 +300,9 @@ class SupportsStreaming(Protocol):
         Args:
             chunks: parts of the batch. The channel asks for the next one, and sends it, while confirms of the earlier
                 ones are still to come. An error that the iterable raises is raised once these are confirmed.
-            token: of the whole batch. The batch may be repeated under it, also cut into other chunks.
             taken: called when the stream ends or raises, with the number of leading Commits that the broker has
                 confirmed. Each of them publishes one message.
-            again: this is a repetition: messages that are not known to be confirmed are marked as possible duplicates.
+            again: this is a repetition: the messages are marked as possible duplicates.
 
         Raises the transport's ``connection_errors``, after ``taken`` was called.
         """

@@ -34,7 +34,6 @@ __all__ = [
     "amqp_overdue",
     "amqp_parked",
     "amqp_rung",
-    "amqp_sent",
     "amqp_suspect",
     "celery_meta",
     "chord_progress",
@@ -296,11 +295,6 @@ def amqp_dead(queue: str) -> str:
 def amqp_parked(ms: int, queue: str) -> str:
     """The queue in which a parked message waits for ``ms`` before it returns to ``queue``."""
     return f"gearmesh:parked:{ms}:{queue}"
-
-
-def amqp_sent(producer: str) -> str:
-    """The queue of one message: which batch this producer published last, and how much of it."""
-    return f"gearmesh:sent:{producer}"
 
 
 def amqp_suspect(digest: int) -> str:

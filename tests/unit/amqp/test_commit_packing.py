@@ -37,8 +37,6 @@ class Broker:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.log: list[tuple[str, Any]] = []
-        #: the batches of which a part was sent before
-        self.begun: set[Token] = set()
         #: what the next publish, or the next frame, fails with
         self.refuses: Exception | None = None
         self.breaks: Exception | None = None
@@ -66,26 +64,20 @@ class Broker:
 
     # -- its publisher
 
-    def publish(self, batch: Sequence[OutgoingMessage], token: Token | None = None) -> None:
+    def publish(self, batch: Sequence[OutgoingMessage]) -> None:
         if self.refuses is not None:
             raise self.refuses
         self.log.append(("publish", list(batch)))
-        self.log.append(("token", token))
-
-    def knows(self, token: Token) -> bool:
-        return token in self.begun
 
     def stream(
         self,
         chunks: Iterable[Sequence[OutgoingMessage]],
-        token: Token,
         taken: Callable[[int], None],
         *,
         again: bool = False,
     ) -> None:
         for chunk in chunks:
             self.log.append(("publish", list(chunk)))
-        self.log.append(("token", token))
         self.log.append(("again", again))
 
     # -- what declares
@@ -182,15 +174,14 @@ def test_messages_are_published_in_the_order_of_the_commits(engine: Engine, brok
         Commit(),
         Commit(publishes=(Publish("mail", b"3"),)),
     ]
-    token = Token("me", 1)
-    assert engine.commit(commits, token=token) == ["done"] * 3
+    assert engine.commit(commits) == ["done"] * 3
     mail, default = engine.topology.target("mail"), engine.topology.target("machinery_task")
     assert broker.published == [
         OutgoingMessage("machinery_exchange", "mail", b"1", queue=mail),
         OutgoingMessage("machinery_exchange", "machinery_task", b"2", priority=5, queue=default),
         OutgoingMessage("machinery_exchange", "mail", b"3", queue=mail),
     ]
-    assert broker.of("token") == [token], "all of it is one batch"
+    assert len(broker.of("publish")) == 1, "all of it is one batch"
     assert broker.declared == ["mail", "machinery_tasks"], "each queue once"
 
 
@@ -228,14 +219,13 @@ def test_chunks_of_a_stream_are_packed_when_they_are_asked_for(engine: Engine, b
             assert len(broker.of("publish")) == number
             yield [Commit(publishes=(Publish("mail", b"%d" % number),))] * 2
 
-    token = Token("me", 1)
-    engine.stream(chunks(), token, lambda count: None, again=True)
+    engine.stream(chunks(), lambda count: None, again=True)
     assert [[item.body for item in batch] for batch in broker.of("publish")] == [
         [b"0", b"0"],
         [b"1", b"1"],
         [b"2", b"2"],
     ]
-    assert (broker.of("token"), broker.of("again")) == ([token], [True])
+    assert broker.of("again") == [True]
 
 
 # -- headers
@@ -641,19 +631,14 @@ def test_a_delivery_of_another_consumer_of_this_process_is_settled_through_its_c
     assert (unacked.held, len(broker.settlements)) == ({}, 1)
 
 
-def test_a_repeated_batch_sends_all_of_it_under_its_token_though_its_delivery_is_gone(
-    engine: Engine, broker: Broker
-) -> None:
-    """The publisher skips what the first try sent; it has to know the whole batch for that."""
+def test_a_repeated_commit_finds_its_delivery_gone_whatever_its_token(engine: Engine, broker: Broker) -> None:
     held = engine.deliver()
     commit = Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))
     token = Token("me", 1)
     assert engine.commit([commit], token=token) == ["done"]
-    broker.begun.add(token)
-    assert engine.commit([commit], token=token) == ["done"]
-    assert [item.body for item in broker.published] == [b"1", b"1"]
+    assert engine.commit([commit], token=token) == ["lost"]
+    assert [item.body for item in broker.published] == [b"1"]
     assert len(broker.settlements) == 1
-    assert engine.commit([commit], token=Token("me", 2)) == ["lost"]
 
 
 def test_kombus_own_ack_and_reject_settle_what_is_held(engine: Engine, broker: Broker) -> None:

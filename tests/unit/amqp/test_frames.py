@@ -57,7 +57,6 @@ def test_integers_have_the_type_they_are_given() -> None:
         priority=st.integers(0, 300),
         expiration=st.sampled_from(["", "1000"]),
         transient=st.booleans(),
-        mandatory=st.booleans(),
     ),
     st.integers(100, 400),
 )
@@ -66,7 +65,7 @@ def test_a_published_message_is_read_by_py_amqp(message: OutgoingMessage, frame_
     (kind, channel, method), header, *bodies = frames
     assert (kind, channel, method[:4]) == (1, 7, b"\0\x3c\0\x28")
     (_, exchange, key, mandatory), _ = loads("Bssb", method, 4)
-    assert (exchange, key, bool(mandatory)) == (message.exchange, message.routing_key, message.mandatory)
+    assert (exchange, key, bool(mandatory)) == (message.exchange, message.routing_key, True)
     read = amqp.Message()
     read.inbound_header(header[2])
     assert read.body_size == len(message.body)

@@ -84,8 +84,8 @@ def test_producer_and_worker_declare_a_queue_alike() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [Topology.target, Topology.source, Topology.due, Topology.dead, Topology.sent],
-    ids=["what a producer sends to", "what a worker reads", "due", "dead letters", "a producer's notes"],
+    [Topology.target, Topology.source, Topology.due, Topology.dead],
+    ids=["what a producer sends to", "what a worker reads", "due", "dead letters"],
 )
 def test_a_queue_name_has_255_bytes_not_characters(make: Callable[[Topology, str], QueueDeclaration]) -> None:
     topo = topology()
@@ -229,11 +229,10 @@ def test_only_of_a_queue_of_parked_messages_it_is_known_which_queue_follows() ->
     topo = topology()
     for queue in ("mail", "machinery_tasks"):
         assert topo.after(topo.parked(queue, 1)) == topo.source(queue)
-    for other in (topo.due("mail"), *topo.rungs(), topo.dead("mail"), topo.sent("me"), topo.source("mail")):
+    for other in (topo.due("mail"), *topo.rungs(), topo.dead("mail"), topo.source("mail")):
         assert topo.after(other) is None
 
 
-def test_dead_letters_and_notes_of_producers_have_queues_that_are_bound_to_nothing() -> None:
+def test_dead_letters_have_a_queue_that_is_bound_to_nothing() -> None:
     topo = topology(queue_declare_args={"x-max-priority": 10}, auto_delete=True)
     assert topo.dead("mail") == QueueDeclaration("gearmesh:dead:mail")
-    assert topo.sent("me") == QueueDeclaration("gearmesh:sent:me", {"x-max-length": 1, "x-expires": 600_000})

@@ -17,7 +17,7 @@ from kombu.message import Message
 
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
-from gearmesh.interfaces.transport import Channel
+from gearmesh.interfaces.transport import Channel, RedeliversOnDisconnect
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 __all__ = ["Connect", "OpenTap", "Tap", "TransportFixtures", "signature"]
@@ -110,6 +110,11 @@ class Tap:
         """Publish each body with a Commit of its own, all in one call."""
         commits = [Commit(publishes=(Publish(queue, body, eta_ns),)) for body in bodies]
         return self.verbs.commit(commits, token=token)
+
+    def published(self, queue: str) -> list[bytes]:
+        """Read what waits in a queue, without the copies of a repeated publish if the broker cannot avoid them."""
+        pending = self.verbs.pending(queue)
+        return list(dict.fromkeys(pending)) if isinstance(self.verbs, RedeliversOnDisconnect) else pending
 
     def settle(self, *messages: Message, how: Any = "ack", **more: Any) -> list[Outcome]:
         """Settle messages with a Commit for each, all in one call."""

@@ -84,7 +84,10 @@ class CommitEngine:
     def commit(
         self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
     ) -> list[Outcome]:
-        """Publish, await the confirms, settle. ``again``: mark the published messages as possible duplicates."""
+        """Publish, await the confirms, settle. ``again``: mark the published messages as possible duplicates.
+
+        ``token`` has no effect: RabbitMQ does not tell which messages of a broken connection it has.
+        """
         outcomes: list[Outcome] = ["done"] * len(commits)
         batch: list[OutgoingMessage] = []
         settles: list[tuple[int, Settle, Unacked]] = []
@@ -92,8 +95,6 @@ class CommitEngine:
         now = time.time_ns()
         with link.lock:
             link.check()
-            # In a repeated batch the deliveries that the first try settled are gone.
-            known = token is not None and link.publisher(self.topology).knows(token)
             taken: set[int] = set()
             targets: dict[str, QueueDeclaration] = {}
             for i, commit in enumerate(commits):
@@ -101,7 +102,7 @@ class CommitEngine:
                 held = None
                 if settle is not None:
                     held = self._held(settle, taken)
-                    if held is None and not known:
+                    if held is None:
                         outcomes[i] = "lost"
                         continue
                 publishings = [self._publishing(publish, now, targets) for publish in commit.publishes]
@@ -120,7 +121,7 @@ class CommitEngine:
                     ):
                         outcomes[i] = "expired"
             if batch:
-                link.publisher(self.topology).publish(batch, token)
+                link.publisher(self.topology).publish(batch)
         for i in self._settle([(i, settle.how, held) for i, settle, held in settles]):
             outcomes[i] = "lost"
         return outcomes
@@ -128,7 +129,6 @@ class CommitEngine:
     def stream(
         self,
         chunks: Iterable[Sequence[Commit]],
-        token: Token,
         taken: Callable[[int], None],
         *,
         again: bool = False,
@@ -136,7 +136,7 @@ class CommitEngine:
         with self.link.lock:
             self.link.check()
             publisher = self.link.publisher(self.topology)
-        publisher.stream(map(self._publishings, chunks), token, taken, again=again)
+        publisher.stream(map(self._publishings, chunks), taken, again=again)
 
     # -- publishing
 

@@ -65,7 +65,6 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
         headers: table of the message; None: there is none.
         expiration: ms as text; ``""``: never.
         transient: it need not survive RabbitMQ.
-        mandatory: RabbitMQ says so if no queue takes it.
         queue: the one that is meant; it was declared.
     """
 
@@ -77,7 +76,6 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     expiration: str = ""
     content_type: str = "application/json"
     transient: bool = False
-    mandatory: bool = True
     queue: QueueDeclaration | None = None
 
     @property
@@ -131,7 +129,6 @@ class Writer:
                 item.expiration,
                 item.content_type,
                 item.transient,
-                item.mandatory,
             )
             known = self._kinds.get(key)
             if known is None:
@@ -157,7 +154,7 @@ class Writer:
                 b"\x00\x3c\x00\x28\x00\x00",
                 _short(item.exchange),
                 _short(item.routing_key),
-                b"\x01" if item.mandatory else b"\x00",
+                b"\x01",  # mandatory: RabbitMQ says so if no queue takes the message
             )
         )
         properties = item.properties()

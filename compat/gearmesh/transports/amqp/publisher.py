@@ -11,14 +11,8 @@ from msgspec.structs import replace
 
 from gearmesh.backoff import Backoff
 from gearmesh.errors import PublishError
-from gearmesh.interfaces.commit import Token
 from gearmesh.transports.amqp.declarer import Declarer
 from gearmesh.transports.amqp.frames import OutgoingMessage, Writer
-from gearmesh.transports.amqp.publish_checkpoints import (
-    CHECKPOINT_INTERVAL_MESSAGES,
-    WHOLE_BATCH,
-    PublishCheckpoints,
-)
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.protocols import ConnectionPort
@@ -40,10 +34,7 @@ _MAX_UNCONFIRMED_MESSAGES: Final = 2048
 
 
 class ConfirmingPublisher:
-    """A channel in confirm mode, used by the thread that owns its connection.
-
-    A repeated batch begins where its :mod:`checkpoint <.publish_checkpoints>` says that the first try ended.
-    """
+    """A channel in confirm mode, used by the thread that owns its connection."""
 
     def __init__(self, link: ConnectionPort, topology: Topology, declarer: Declarer) -> None:
         self._link = link
@@ -52,37 +43,37 @@ class ConfirmingPublisher:
         self._channel: Any = None
         self._writer: Writer | None = None
         self._seq = 0
+        self._outlasts_alarms = True
         #: number of the publish on the channel -> index in the batch, in order
         self._open: dict[int, int] = {}
         self._refused: list[int] = []
         #: way of a returned message -> the first index in the batch without a confirm at that time
         self._returned: dict[tuple[str, str], int] = {}
-        self._checkpoints = PublishCheckpoints(topology, declarer)
 
-    def publish(self, batch: Sequence[OutgoingMessage], token: Token | None = None) -> None:
-        """Send a batch, and return when RabbitMQ has confirmed all of it.
+    def publish(self, batch: Sequence[OutgoingMessage]) -> None:
+        """Send a batch, and return when RabbitMQ has confirmed all of it; an alarm of RabbitMQ's does not end the wait.
 
         Raises:
             PublishError: a queue refuses messages, or no queue takes them.
         """
-        self.stream((batch,), token)
+        self.stream((batch,), outlasts_alarms=True)
 
     def stream(
         self,
         chunks: Iterable[Sequence[OutgoingMessage]],
-        token: Token | None = None,
         taken: Callable[[int], None] = lambda count: None,
         *,
         again: bool = False,
+        outlasts_alarms: bool = False,
     ) -> None:
         """Send chunk by chunk, each while RabbitMQ has those before still to confirm; see :meth:`publish`.
 
         Args:
             chunks: the publisher asks for each without the connection's lock. An error raised there is raised here when
                 all that was sent is confirmed.
-            token: the name under which all chunks are one batch.
             taken: called when this ends or raises, with the number of first messages that RabbitMQ has confirmed.
-            again: some messages may have been sent before, even if no checkpoint says so.
+            again: mark the messages as possible duplicates.
+            outlasts_alarms: wait for confirms as long as RabbitMQ has an alarm.
         """
         batch: list[OutgoingMessage] = []
         todo: list[int] = []
@@ -91,40 +82,35 @@ class ConfirmingPublisher:
         ended = healed = False
         pauses = Backoff()
         deadline = time.monotonic() + self._link.patience
+        self._outlasts_alarms = outlasts_alarms
         self._begin()
         try:
-            done = 0
-            if token is not None:
-                with self._link.lock:
-                    done, begun_before = self._checkpoints.before(token)
-                again = again or begun_before
             while not ended or todo:
                 try:
                     self._begin()
-                    self._write(batch, todo, token)
+                    self._write(batch, todo)
                     if not ended:
-                        trouble = self._send_chunks(source, batch, todo, token, done=done, again=again)
+                        trouble = self._send_chunks(source, batch, todo, again=again)
                         ended = True
-                    self._await_all(token)
+                    self._await_all()
                 except ChannelError as exc:
                     # Closed by RabbitMQ: the exchange is gone, or a message too large.
                     todo = self._undone(batch, todo)
-                    begun = set(self._open.values()) - {-1}
+                    begun = set(self._open.values())
                     self.drop()
                     if healed:
                         raise PublishError(
                             f"RabbitMQ refuses messages for {_names(batch, todo)}: {exc}"
                         ) from exc
                     healed = True
-                    self._set_back(token, todo)
                     self._declare_again(batch[i] for i in todo)
-                    self._doubt(batch, todo if again else begun)  # it may have been taken all the same
+                    for i in begun:  # RabbitMQ may have taken it all the same
+                        batch[i] = repeated(batch[i])
                     continue
                 if trouble is not None:
                     raise trouble
                 lost = self._lost(batch)
                 todo = self._undone(batch, todo)
-                self._set_back(token, todo)
                 if lost:
                     if healed:
                         raise PublishError(
@@ -141,18 +127,13 @@ class ConfirmingPublisher:
                     time.sleep(min(pauses.next(), left))
         finally:
             taken(min(self._undone(batch, todo), default=len(batch)))
-        if token is not None:
-            with self._link.lock:
-                self._checkpoints.confirmed(token, len(batch))
 
     def _send_chunks(
         self,
         source: Iterator[Sequence[OutgoingMessage]],
         batch: list[OutgoingMessage],
         todo: list[int],
-        token: Token | None,
         *,
-        done: int,
         again: bool,
     ) -> Exception | None:
         """Send until the source ends, and return the error with which it did."""
@@ -166,25 +147,16 @@ class ConfirmingPublisher:
                 return exc
             if chunk is None:
                 return None
-            start = len(batch)
-            batch += chunk
-            todo += range(max(start, done), len(batch))
-            if again:
-                self._doubt(batch, range(start, len(batch)))
-            self._write(batch, todo, token)
-
-    def _doubt(self, batch: list[OutgoingMessage], which: Iterable[int]) -> None:
-        for i in which:
-            batch[i] = repeated(batch[i])
-
-    def knows(self, token: Token) -> bool:
-        """Say whether a part of this batch, or of a later one, was sent before."""
-        return self._checkpoints.knows(token)
+            todo += range(len(batch), len(batch) + len(chunk))
+            batch += map(repeated, chunk) if again else chunk
+            self._write(batch, todo)
 
     def probe(self, queues: Sequence[str]) -> list[bool]:
         """Say of each queue if it exists. It is sent a message that expires at once, which no consumer gets."""
         batch = [OutgoingMessage("", queue, b"", expiration="0", transient=True) for queue in queues]
-        self._round(batch, None)
+        self._begin()
+        self._write(batch, list(range(len(batch))))
+        self._await_all()
         return [item.way not in self._returned for item in batch]
 
     def _declare_again(self, items: Iterable[OutgoingMessage]) -> None:
@@ -197,16 +169,10 @@ class ConfirmingPublisher:
 
     # -- one try
 
-    def _round(self, batch: Sequence[OutgoingMessage], token: Token | None) -> None:
-        """Send once and wait for all confirms; ``_refused`` and ``_returned`` then hold the failures."""
-        self._begin()
-        self._write(batch, list(range(len(batch))), token)
-        self._await_all(token)
-
     def _begin(self) -> None:
         self._refused, self._returned = [], {}
 
-    def _write(self, batch: Sequence[OutgoingMessage], todo: list[int], token: Token | None) -> None:
+    def _write(self, batch: Sequence[OutgoingMessage], todo: list[int]) -> None:
         """Send the messages in ``todo``, and empty it. Waits only while too many are unconfirmed."""
         if not todo:
             return
@@ -215,20 +181,12 @@ class ConfirmingPublisher:
             out: list[bytes] = []
             size = start = 0
             last = len(todo)
-            if token is not None and last > 1:  # behind a single one the checkpoint follows at once
-                self._seq += 1
-                self._open[self._seq] = -1
-                out.append(writer.write(self._checkpoints.at(token, todo[0])))
             for count, i in enumerate(tuple(todo), 1):
                 self._seq += 1
                 self._open[self._seq] = i
                 data = writer.write(batch[i])
                 out.append(data)
                 size += len(data)
-                if token is not None and (count == last or count % CHECKPOINT_INTERVAL_MESSAGES == 0):
-                    self._seq += 1
-                    self._open[self._seq] = -1
-                    out.append(writer.write(self._checkpoints.at(token, i + 1)))
                 if size >= _MAX_WRITE_BYTES or count == last:
                     del todo[: count - start]
                     start = count
@@ -237,32 +195,32 @@ class ConfirmingPublisher:
                     size = 0
                     link.pump()
                     while len(self._open) > _MAX_UNCONFIRMED_MESSAGES:
-                        self._await(token)
+                        self._await()
 
-    def _await_all(self, token: Token | None) -> None:
+    def _await_all(self) -> None:
         with self._link.lock:
             while self._open:
-                self._await(token)
+                self._await()
 
     def _lost(self, batch: Sequence[OutgoingMessage]) -> list[int]:
         """The messages that RabbitMQ may have returned: all of one way that had no confirm when it returned one."""
         returned = self._returned
         if not returned:
             return []
-        return [i for i, item in enumerate(batch) if i >= returned.get(item.way, WHOLE_BATCH)]
+        return [i for i, item in enumerate(batch) if item.way in returned and i >= returned[item.way]]
 
     def _undone(self, batch: Sequence[OutgoingMessage], todo: Sequence[int]) -> list[int]:
         """The messages that RabbitMQ has not confirmed, of all that were begun."""
-        return sorted({*todo, *self._refused, *self._lost(batch), *self._open.values()} - {-1})
+        return sorted({*todo, *self._refused, *self._lost(batch), *self._open.values()})
 
-    def _await(self, token: Token | None) -> None:
+    def _await(self) -> None:
         """Read a frame, or fail the connection if RabbitMQ has been silent for too long."""
         link = self._link
         deadline = time.monotonic() + link.patience
         while not link.read_one(1.0):
             link.maintain()
             # A worker waits until an alarm is over. A producer does not: its caller waits for it.
-            if time.monotonic() >= deadline and (token is not None or not link.blocked):
+            if time.monotonic() >= deadline and not (self._outlasts_alarms and link.blocked):
                 link.fail(
                     RecoverableConnectionError(f"no confirm in {link.patience:g} s {link.blocked}".rstrip())
                 )
@@ -292,7 +250,7 @@ class ConfirmingPublisher:
         self._take(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._refused += [i for i in self._take(tag, multiple) if i >= 0]
+        self._refused += self._take(tag, multiple)
 
     def _take(self, tag: int, multiple: bool) -> list[int]:
         if not multiple:
@@ -306,16 +264,7 @@ class ConfirmingPublisher:
 
     def _on_return(self, exc: ChannelError, exchange: str, routing_key: str, message: Any) -> None:
         if (exchange, routing_key) not in self._returned:  # a return comes before its confirm
-            first = next((i for i in self._open.values() if i >= 0), 0)
-            self._returned[exchange, routing_key] = first
-
-    def _set_back(self, token: Token | None, todo: Sequence[int]) -> None:
-        """Set the checkpoint back to the first message that is to be sent again."""
-        if token is None or not todo:
-            return
-        refused, returned = self._refused, self._returned
-        self._round([self._checkpoints.at(token, todo[0])], None)
-        self._refused, self._returned = refused, returned
+            self._returned[exchange, routing_key] = next(iter(self._open.values()), 0)
 
 
 def repeated(item: OutgoingMessage) -> OutgoingMessage:

@@ -12,7 +12,7 @@ from typing import Final
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import ConfigError, LocalProtocolError
 from gearmesh.transports.amqp.frames import QueueDeclaration
-from gearmesh.wire.names import AMQP_DUE, amqp_dead, amqp_due, amqp_parked, amqp_rung, amqp_sent
+from gearmesh.wire.names import AMQP_DUE, amqp_dead, amqp_due, amqp_parked, amqp_rung
 
 __all__ = ["REPUBLISHES_WITH_CONFIRMS", "RUNGS_MS", "Topology", "round_up", "rungs_of"]
 
@@ -29,8 +29,6 @@ RUNGS_MS: Final = tuple(8 << power for power in range(35))
 
 #: Durations per power of ten for which a message may be parked.
 WAIT_STEPS_PER_DECADE: Final = 10
-#: Milliseconds after which RabbitMQ deletes the unused queue of a producer's checkpoints.
-UNUSED_QUEUE_TTL_MS: Final = 600_000
 
 
 class Topology:
@@ -156,12 +154,6 @@ class Topology:
     def dead(self, queue: str) -> QueueDeclaration:
         """The queue of the dead letters of ``queue``."""
         return QueueDeclaration(_checked(amqp_dead(queue)))
-
-    def sent(self, producer: str) -> QueueDeclaration:
-        """The queue of a producer's checkpoints."""
-        return QueueDeclaration(
-            _checked(amqp_sent(producer)), {"x-max-length": 1, "x-expires": UNUSED_QUEUE_TTL_MS}
-        )
 
 
 def rungs_of(ms: int) -> tuple[int, ...]:
