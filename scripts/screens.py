@@ -37,7 +37,7 @@ SHOP = """
 import time
 from gearmesh import App, Retry, Uint16
 
-app = App(lock="{url}")
+app = App({lock})
 
 
 @app.task
@@ -102,12 +102,31 @@ def save(name: str, command: str, output: bytes, columns: int) -> None:
     (DOCS / f"{name}-{columns}.svg").write_text(svg)
 
 
+def run_dev(folder: Path, columns: int) -> bytes:
+    """Return what ``gearmesh dev`` shows for a good and a failing task, and when it is stopped."""
+    folder.mkdir(exist_ok=True)
+    (folder / "shop.py").write_text(SHOP.format(lock=""))
+    gearmesh = [sys.executable, "-m", "gearmesh"]
+    env = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    dev = Terminal([*gearmesh, "dev", "shop"], columns, folder, env)
+    while b"consuming from" not in dev.output:
+        time.sleep(0.1)
+    for words in (["pack", "int64:7", '[]string:["cup","plate"]'], ["charge", "int64:8", "int64:-5"]):
+        subprocess.run(
+            [*gearmesh, "send", *words, "--wait"],
+            cwd=folder, env={**os.environ, **env}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    os.kill(dev.pid, signal.SIGINT)
+    dev.wait()
+    return dev.output.replace(str(folder).encode(), b"/home/you")
+
+
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
     gearmesh = [sys.executable, "-m", "gearmesh"]
     with RedisServer() as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "shop.py").write_text(SHOP.format(url=server.url))
+        (folder / "shop.py").write_text(SHOP.format(lock=f'lock="{server.url}"'))
         env = {
             "BROKER": server.url,
             "RESULT_BACKEND": server.url,
@@ -121,6 +140,7 @@ def main() -> None:
             return done.stdout.strip()
 
         for columns in (80, 140):
+            save("dev", "gearmesh dev shop", run_dev(folder / "dev", columns), columns)
             worker = Terminal([*gearmesh, "worker", "shop", "-c", "4"], columns, folder, env)
             time.sleep(1.5)
             sent = quiet("send", "pack", "int64:7", '[]string:["cup","plate"]')
@@ -139,7 +159,6 @@ def main() -> None:
                 save(label, " ".join(["gearmesh", *words]), screen.output, columns)
             os.kill(worker.pid, signal.SIGINT)
             worker.wait()
-            save("worker", "gearmesh worker shop -c 4", worker.output, columns)
             for number in range(3):
                 quiet("send", "pack", f"int64:{number}", '[]string:["cup","plate","spoon"]')
             quiet("send", "thumbnail", "[]byte:aGVsbG8=", "--queue", "pictures")

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 __all__ = [
     "APP",
     "CALL",
+    "CONTEXT",
     "DECLARATION",
     "MODULE",
     "NODE",
@@ -126,6 +127,25 @@ TASK: Final = {
     "time_limit": "use task.hard_limit",
     "soft_time_limit": "use task.soft_limit",
     "update_state": "use current().progress(done, total, note)",
+}
+
+#: Attributes of Celery's ``self.request``.
+CONTEXT: Final = {
+    "args": "use the task's own parameters; self.request.signature.Args has them as they were sent",
+    "called_directly": "a task that is called directly has no request",
+    "chain": "use self.request.signature.OnSuccess",
+    "correlation_id": "use self.request.id",
+    "delivery_info": "use self.request.signature.RoutingKey",
+    "errbacks": "use self.request.signature.OnError",
+    "callbacks": "use self.request.signature.OnSuccess",
+    "group": "use self.request.signature.GroupUUID",
+    "hostname": "a message on Machinery's wire does not name its worker: use socket.gethostname()",
+    "is_eager": "use self.app.eager",
+    "kwargs": "arguments are sent by position: use the task's own parameters",
+    "parent_id": "a message on Machinery's wire does not name its parent; headers={…} travel with it",
+    "reply_to": "a message on Machinery's wire does not name its sender; headers={…} travel with it",
+    "root_id": "a message on Machinery's wire does not name its root; headers={…} travel with it",
+    "timelimit": "use self.soft_limit and self.hard_limit",
 }
 
 #: Attributes of Celery's signatures and workflows.

@@ -11,6 +11,7 @@ import msgspec
 
 from gearmesh.app.capabilities import TaskHost
 from gearmesh.errors import TaskError
+from gearmesh.habits import CONTEXT, refuse
 from gearmesh.wire.expiry import expiry_ns
 from gearmesh.wire.signature import Signature
 
@@ -41,7 +42,7 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
         """A field of the Signature."""
         if name in Signature.__struct_fields__:
             return getattr(self.signature, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        refuse(CONTEXT, "a task's request", self, name)
 
     @property
     def uuid(self) -> str:

@@ -241,7 +241,7 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
         try:
             key, known_value = reader(name, value)
         except (TaskError, LocalProtocolError) as exc:
-            raise type(exc)(f"task {task!r}, {exc}") from exc
+            raise type(exc)(f"task {task!r}, {exc}") from None
         known[key] = known_value
     if "eta_ns" in known and "countdown_ns" in known:
         raise TaskError(f"task {task!r}: countdown and eta exclude each other")
@@ -329,7 +329,7 @@ def _eta(name: str, value: Any) -> tuple[str, int]:
     try:  # a signature has it in UTC
         return "eta_ns", gotime.parse(gotime.from_datetime(value))
     except LocalProtocolError as exc:
-        raise LocalProtocolError(f"{name}: {exc}") from exc
+        raise LocalProtocolError(f"{name}: {exc}") from None
 
 
 def _nodes(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:

@@ -151,7 +151,7 @@ def _retry_from(task: str, asked: Mapping[str, Any]) -> Retry:
     except TaskError as exc:
         text = str(exc).removeprefix("Retry: ")
         ours, _, rest = text.partition(" ")
-        raise TaskError(f"task {task!r}, {_CELERY_RETRY_NAMES.get(ours, ours)} {rest}") from exc
+        raise TaskError(f"task {task!r}, {_CELERY_RETRY_NAMES.get(ours, ours)} {rest}") from None
 
 
 def _number(task: str, name: str, value: Any) -> float:

@@ -92,9 +92,10 @@ class Declaration(msgspec.Struct, frozen=True):
             try:
                 dumped.append(parameter.slot.dump_arg(value))
             except LocalProtocolError as exc:
+                # The caller's own line is what matters, and the text says all that the causes say.
                 raise LocalProtocolError(
                     f"task {self.name!r}, argument {_label(parameter, i)}: {exc}"
-                ) from exc
+                ) from None
         return tuple(dumped)
 
     def dump_values(self, args: Sequence[Any]) -> list[msgspec.Raw] | None:
@@ -176,7 +177,8 @@ class Declaration(msgspec.Struct, frozen=True):
             return
         expected = f"{self.required}" + (f" to {most}" if most else " or more") * (most != self.required)
         grown = f" ({appended} of them results of the step before)" if appended else ""
-        raise TaskError(f"task {self.name!r} was given {problem}{grown}; it takes {expected}")
+        hint = _VARIADIC_HINT if appended > 1 and most is not None and count > most else ""
+        raise TaskError(f"task {self.name!r} was given {problem}{grown}; it takes {expected}{hint}")
 
     def _check_given(self, given: Sequence[ValueCodec], start: int, what: str) -> None:
         for i, slot in enumerate(given, start):
@@ -185,7 +187,7 @@ class Declaration(msgspec.Struct, frozen=True):
             if wanted.go and slot.go and slot.go not in wanted.accepts:
                 raise TaskError(
                     f"task {self.name!r}, argument {_label(parameter, i)}: {what} is a Go {slot.go}, "
-                    f"the parameter a {wanted.go}"
+                    f"the parameter a {wanted.go}{_VARIADIC_HINT if wanted.go == f'[]{slot.go}' else ''}"
                 )
 
     def _at(self, i: int) -> Parameter:
@@ -311,6 +313,10 @@ class Declaration(msgspec.Struct, frozen=True):
             declared = (ANY,) * len(found)
         values = tuple(slot.load(r.Type, r.Value) for slot, r in zip(declared, found, strict=True))
         return values[0] if len(values) == 1 else (values or None)
+
+
+#: For a chord's body that takes one list, as in Celery.
+_VARIADIC_HINT = ". Each result is an argument of its own: declare the task with *args, such as *numbers: int"
 
 
 def _label(parameter: Parameter, index: int) -> str:

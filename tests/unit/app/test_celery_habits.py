@@ -416,6 +416,26 @@ def test_celerys_options_are_ours() -> None:
     assert task.options.retry_count == 7
 
 
+def test_a_request_answers_for_what_it_has_not(app: App) -> None:
+    said: list[str] = []
+
+    @app.task(bind=True)
+    def fetch(self: Any) -> None:
+        for name in ("args", "hostname", "retrie"):
+            with pytest.raises(AttributeError) as caught:
+                getattr(self.request, name)
+            said.append(str(caught.value))
+
+    fetch.apply().get()
+    assert said == [
+        "a task's request has no 'args': use the task's own parameters; self.request.signature.Args has them as they "
+        "were sent",
+        "a task's request has no 'hostname': a message on Machinery's wire does not name its worker: "
+        "use socket.gethostname()",
+        "a task's request has no 'retrie'; did you mean 'retries'?",
+    ]
+
+
 def test_a_bound_task_tries_again(app: App) -> None:
     seen: list[tuple[str, int]] = []
 

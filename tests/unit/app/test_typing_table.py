@@ -110,6 +110,20 @@ def test_what_go_cannot_carry_is_refused_at_registration(annotation: Any) -> Non
         value_codec.of_annotation(annotation)
 
 
+def test_a_refused_argument_is_one_error_without_a_chain(app: App) -> None:
+    """The text says all, and three tracebacks would hide the caller's own line."""
+
+    @app.task
+    def pack(order: int) -> None: ...
+
+    with pytest.raises(
+        LocalProtocolError, match="argument 1 \\('order'\\) as int: 'seven' is not int64"
+    ) as caught:
+        pack.delay("seven")  # type: ignore[arg-type]
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+
+
 def test_a_refused_annotation_names_task_parameter_and_annotation(app: App) -> None:
     def store(key: str, value: dict[str, int]) -> None: ...
 
