@@ -263,7 +263,7 @@ class CommitScript:
         settle = commit.settle
         if settle is not None:
             delivery = settle.delivery
-            held = self._held_key(delivery)
+            held = self._held.get((delivery.queue, delivery.consumer)) or self._held_key(delivery)
             id_, how = str(delivery.id), _SETTLE_CODES[settle.how]
             if how > 1 or delivery.redelivered:
                 settling = self._settling(settle, self._keys(delivery.queue))

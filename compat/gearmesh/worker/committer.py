@@ -78,6 +78,8 @@ class Committer:
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
         self._news = threading.Event()
+        #: True: a thread that added a Commit has set the event, and the loop has not cleared it since
+        self._told = False
         self._retry_now = threading.Event()
         self._connection: kombu.Connection | None = None
         self._flusher: Flusher | None = None
@@ -97,7 +99,8 @@ class Committer:
     def add(self, commit: Commit, job: Job | None = None) -> None:
         """Hand over a Commit; any thread."""
         self._items.append((commit, job))
-        if not self._news.is_set():
+        if not self._told:
+            self._told = True
             self._idle.clear()
             self._news.set()
 
@@ -154,6 +157,8 @@ class Committer:
             else:
                 self._news.wait(SHOW_STATE_AFTER_S / 2)
         self._news.clear()
+        # In this order: a Commit added in between is gathered now, one added later sets the event.
+        self._told = False
 
     def _gather(self) -> list[Item]:
         self._idle.clear()

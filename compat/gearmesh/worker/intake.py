@@ -290,7 +290,7 @@ class Intake:
             self._committer.add(self._unrunnable.park(sig, delivery))
             return
         job = Job(sig, task, delivery, time.monotonic())
-        due = self._duplicates.due(job)
+        due = self._duplicates.due(job) if delivery.redelivered or delivery.republished else 0.0
         self._jobs[delivery.id] = job
         self._task_log.received(job)
         if due:

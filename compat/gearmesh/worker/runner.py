@@ -75,7 +75,8 @@ class Runner:
                 return self._dropped(job)
             if job.sig.Headers and expired(job.sig, time.time_ns()):
                 return self._dropped(job, EXPIRED_ERROR)
-            return _fresh(job, self._run(job))
+            commit = self._run(job)
+            return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
         except Exception as exc:
             return self._unsettled(job, exc)
 
@@ -93,7 +94,8 @@ class Runner:
                     return self._dropped(job, EXPIRED_ERROR)
             except asyncio.CancelledError as exc:
                 return self._ended(job, exc)
-            return _fresh(job, await self._arun(job))
+            commit = await self._arun(job)
+            return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
         except Exception as exc:
             return self._unsettled(job, exc)
 
@@ -199,6 +201,8 @@ class Runner:
         """Make the Commit of a task that has returned: SUCCESS, the OnSuccess children, and a check of the chord."""
         sig = job.sig
         state = TaskState(TaskUUID=sig.UUID, State=SUCCESS, Results=tuple(results))
+        if not sig.GroupUUID and not sig.OnSuccess:  # nearly every task
+            return Commit(states=(state,), settle=Settle(job.delivery))
         chord = None
         if sig.ChordCallback is not None and sig.GroupUUID:
             chord = ChordCheck(sig.GroupUUID, sig.GroupTaskCount)
@@ -360,10 +364,6 @@ class Runner:
             eta = parse(ready.ETA) if ready.ETA is not None else 0
             publishes.append(Publish(ready.RoutingKey, body, eta, ready.Priority))
         return tuple(states), tuple(publishes)
-
-
-def _fresh(job: Job, commit: Commit) -> Commit:
-    return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
 
 
 def _member(job: Job) -> Member | None:

@@ -57,9 +57,9 @@ class ThreadExecutor:
         self._running: list[Job | None] = [None] * slots
         self._places: MutableSequence[int] = [0] * slots if places is None else places
         self._closing = False
-        #: not set while nothing is to begin
+        #: True while no job may begin; then the threads wait for the gate
+        self._on_hold = False
         self._gate = threading.Event()
-        self._gate.set()
         #: of the task that ended last; none has: one delivery a slot is enough
         self._pace = 1.0
         self._threads = [
@@ -103,11 +103,13 @@ class ThreadExecutor:
     def hold(self) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.hold`."""
         self._gate.clear()
+        self._on_hold = True
         if self._closing:  # no call of resume() would follow
-            self._gate.set()
+            self.resume()
 
     def resume(self) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.resume`."""
+        self._on_hold = False
         self._gate.set()
 
     def stop(self) -> None:
@@ -168,7 +170,7 @@ class ThreadExecutor:
         slot = InterruptibleThread()
         woken = False
         while not self._closing:
-            if not gate.is_set():
+            if self._on_hold:
                 gate.wait()
                 continue
             try:

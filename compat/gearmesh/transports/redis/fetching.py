@@ -109,14 +109,14 @@ class Fetcher:
         Messages that need no acknowledgement go out one at a time, as in other transports: a caller that waits for
         replies counts calls of ``drain_events``, and may leave the rest to others.
         """
-        deliver = self._channel.connection._deliver
         callbacks = self._channel.connection._callbacks
         no_ack = self._channel.no_ack
         delivered = False
         while self.undelivered:  # a callback may cancel a consumer, which takes out what was for it
             item = self.undelivered[0]
             queue = item.delivery.queue
-            if queue not in callbacks:
+            callback = callbacks.get(queue)
+            if callback is None:
                 self._channel.commit([Commit(settle=Settle(item.delivery, "head"))])
                 self.undelivered.popleft()
                 continue
@@ -124,7 +124,7 @@ class Fetcher:
             if single:
                 self._channel.commit([Commit(settle=Settle(item.delivery))])
             self.undelivered.popleft()
-            deliver(item, queue)
+            callback(item)
             delivered = True
             if single:
                 break
@@ -157,11 +157,13 @@ class Fetcher:
         if grace:
             self._channel.look_again(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
         taken = []
-        for i, body in enumerate(bodies or ()):
-            delivery = Delivery(
-                queue=queue, consumer=consumer, id=first + i, **(_losses(lost[i]) if lost else {})
-            )
-            unacked.open[delivery.id] = delivery
+        held = unacked.open
+        for id_, body in enumerate(bodies or (), first):
+            if lost:
+                delivery = Delivery(queue=queue, consumer=consumer, id=id_, **_losses(lost[id_ - first]))
+            else:  # nearly always, and every task passes here
+                delivery = Delivery(queue=queue, consumer=consumer, id=id_)
+            held[id_] = delivery
             taken.append(FetchedMessage(body, delivery))
         return taken
 

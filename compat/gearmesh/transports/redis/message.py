@@ -13,6 +13,9 @@ from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 
 __all__ = ["FetchedMessage", "Message", "to_item"]
 
+#: Go's first field; kombu's own messages begin in another way.
+_SIGNATURE_START = b'{"UUID"'
+
 
 class FetchedMessage(NamedTuple):
     """A message in this process that no callback has got yet."""
@@ -23,7 +26,7 @@ class FetchedMessage(NamedTuple):
 
 def _envelope(body: bytes) -> dict[str, Any] | None:
     """Return kombu's own envelope (control, replies, the Celery bridge's messages); None for any other body."""
-    if body.startswith(b'{"UUID"') or b'"properties"' not in body:
+    if b'"properties"' not in body:
         return None
     try:
         payload = loads(body.decode("utf-8"))
@@ -47,19 +50,20 @@ class Message(virtual.Message):  # type: ignore[misc]
             self.delivery = None
             super().__init__(payload, channel=channel, **kwargs)
             return
-        envelope = _envelope(payload.body)
+        body, delivery = payload
+        envelope = None if body.startswith(_SIGNATURE_START) else _envelope(body)
         if envelope is not None:
-            envelope["properties"]["delivery_tag"] = payload.delivery.id
-            self.delivery = payload.delivery
+            envelope["properties"]["delivery_tag"] = delivery.id
+            self.delivery = delivery
             with contextlib.suppress(Exception):
                 super().__init__(envelope, channel=channel, **kwargs)
                 if not self.errors:
                     return
             # Broken inside: it goes on as bytes, and the worker dead-letters it.
         # The attributes that the base classes' constructors set, without their work: every task passes here.
-        self.delivery = delivery = payload.delivery
+        self.delivery = delivery
         self._raw = None
-        self.body = payload.body
+        self.body = body
         self.channel = channel
         self.delivery_tag = delivery.id
         self.content_type = SIGNATURE_CONTENT_TYPE
