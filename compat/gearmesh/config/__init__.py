@@ -3,7 +3,7 @@
 A Config is made of layers, of which the later one wins: defaults, Machinery's YAML file, Machinery's environment
 variables, the app's code, the command line.
 
-- ``table`` lists every setting once: its names in a file and in the environment, its kind, and its meaning. ``kinds``
+- ``table`` lists every setting once: its names in a file and in the environment, and its kind. ``kinds``
   are the kinds of values, with the way to read each from text.
 - ``file`` and ``values`` read one layer each into ``Said`` values, which remember their origin. ``local`` finds the
   Redis that ``gearmesh dev`` runs in the working directory.
