@@ -21,7 +21,7 @@ __all__ = ["SimulatedClock", "SimulatedTime"]
 
 SECOND = 10**9
 #: Seconds of real time within which schedulers must come to rest.
-REST_TIMEOUT_S = 20.0
+REST_TIMEOUT_S = 60.0
 
 
 class SimulatedTime:

@@ -11,7 +11,7 @@ __all__ = ["AWAIT_TIMEOUT_S", "eventually"]
 T = TypeVar("T")
 
 #: Seconds within which a condition must become true.
-AWAIT_TIMEOUT_S = 20.0
+AWAIT_TIMEOUT_S = 60.0
 
 
 def eventually(condition: Callable[[], T], timeout: float = AWAIT_TIMEOUT_S, what: str = "") -> T:

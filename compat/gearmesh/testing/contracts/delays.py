@@ -26,7 +26,8 @@ class DelayContract(TransportFixtures):
         here.quiet(0.05)
         due = time.time_ns() + 400_000_000
         here.publish(queue, signature(queue), eta_ns=due)
-        assert here.verbs.pending(queue) == []
+        waiting = here.verbs.pending(queue)
+        assert waiting == [] or time.time_ns() >= due, "looked at after it had come"
         (message,) = here.take(1)
         assert time.time_ns() >= due
         assert message.body == signature(queue)
@@ -51,7 +52,7 @@ class DelayContract(TransportFixtures):
     def test_the_sooner_comes_sooner(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue)
         now = time.time_ns()
-        here.publish(queue, signature(queue, 2), eta_ns=now + 2_000_000_000)
+        here.publish(queue, signature(queue, 2), eta_ns=now + 3_000_000_000)
         here.publish(queue, signature(queue, 1), eta_ns=now + 200_000_000)
         assert here.bodies(2) == [signature(queue, 1), signature(queue, 2)]
 

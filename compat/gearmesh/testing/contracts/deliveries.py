@@ -13,6 +13,7 @@ from kombu.message import Message
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 ODD = [
     b"\x00\xff not JSON",
@@ -182,15 +183,15 @@ class DeliveryContract(TransportFixtures):
             started = time.monotonic()
             with pytest.raises(TimeoutError):
                 here.connection.drain_events(timeout=timeout)
-            assert timeout * 0.9 <= time.monotonic() - started < timeout + 3
+            assert timeout * 0.9 <= time.monotonic() - started < timeout + 20
 
     def test_waiting_does_not_spin(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue)
         here.quiet(0.05)
         started = time.process_time()
         with pytest.raises(TimeoutError):
-            here.connection.drain_events(timeout=0.3)
-        assert time.process_time() - started < 0.05
+            here.connection.drain_events(timeout=1)
+        assert time.process_time() - started < 0.2
 
     def test_wake_ends_a_wait_from_another_thread(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue)
@@ -206,11 +207,11 @@ class DeliveryContract(TransportFixtures):
         started = time.monotonic()
         try:
             with pytest.raises(TimeoutError):
-                here.connection.drain_events(timeout=30)
+                here.connection.drain_events(timeout=60)
         finally:
             over.set()
             waker.join()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
 
     def test_what_a_failing_callback_did_not_see_still_comes(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
@@ -225,8 +226,8 @@ class DeliveryContract(TransportFixtures):
 
         with kombu.Consumer(here.channel, [kombu.Queue(queue)], on_message=fail_once):
             with pytest.raises(ZeroDivisionError):
-                here.connection.drain_events(timeout=5)
-            deadline = time.monotonic() + 10
+                here.connection.drain_events(timeout=AWAIT_TIMEOUT_S)
+            deadline = time.monotonic() + AWAIT_TIMEOUT_S
             while len(seen) < 3 and time.monotonic() < deadline:
                 here.drain()
         assert seen == bodies

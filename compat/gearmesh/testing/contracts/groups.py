@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import threading
 import time
 from uuid import uuid4
@@ -59,7 +58,7 @@ class GroupContract(BackendFixtures):
     def test_finished_does_not_read_all_members(self, backend: Backend) -> None:
         """While a middle member runs, the first call may read half of the members and the others only that one.
 
-        The calls for both groups take turns, so a slow machine slows both.
+        The quickest call of each group counts: the one that the rest of the machine disturbed least.
         """
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
         for meta in metas:
@@ -72,11 +71,10 @@ class GroupContract(BackendFixtures):
                 began = time.perf_counter()
                 assert backend.finished(meta) is False
                 cost.append(time.perf_counter() - began)
-        small, large = map(statistics.median, costs)
-        assert large < 4 * small + 0.0002
+        assert min(costs[1]) < 4 * min(costs[0]) + 0.0002
 
     def test_a_completion_costs_the_same_in_a_large_group(self, backend: Backend) -> None:
-        """All completions together cost O(n). The calls take turns, so a slow machine slows both groups."""
+        """All completions together cost O(n). The quickest look at each group counts."""
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
         costs: list[list[float]] = [[], []]
         for start in range(0, self.large // 10, 10):
@@ -86,8 +84,7 @@ class GroupContract(BackendFixtures):
                 cost.append(time.perf_counter() - began)
                 backend.write([make_state(uuid, SUCCESS) for uuid in meta.TaskUUIDs[start : start + 10]])
         assert [backend.finished(meta) for meta in metas] == [True, False]
-        small, large = map(statistics.median, costs)
-        assert large < 4 * small + 0.0002
+        assert min(costs[1]) < 4 * min(costs[0]) + 0.0002
 
     def trigger(self, backend: Backend, group_uuid: str, by: str) -> bool:
         """Trigger; try again while another caller triggers."""

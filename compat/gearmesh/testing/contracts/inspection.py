@@ -160,18 +160,19 @@ class InspectionContract(TransportFixtures):
         producer.publish(queue, *bodies)
         taker = tap(queue, prefetch=2)
         began = time.time()
-        for _ in range(
-            6
-        ):  # the first time they go to the tail at once, the last time they are away for 800 ms
+        taker.settle(*taker.take(2), how="park")  # the first time they go to the tail at once
+        for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8):
             taker.settle(*taker.take(2), how="park")
-        parked = eventually(lambda: found if len(found := lists.parked(queue, 10)) == 2 else None)
-        assert parked is not None
+            gone = time.time()
+            parked, one = lists.parked(queue, 10), lists.parked(queue, 1)
+            if pause > 0.5 and len(parked) == 2 and time.time() < gone + pause / 2:
+                break  # else this machine looked so late that they may have come back: now for twice as long
         assert sorted(each.body for each in parked) == sorted(bodies)
         until = [each.until or 0.0 for each in parked]
         assert until == sorted(until)
-        assert began < until[0] <= until[1] < time.time() + 2
+        assert began < until[0] <= until[1] < gone + pause + 1
         assert all(each.since and began - 1 < each.since < time.time() for each in parked)
-        assert len(lists.parked(queue, 1)) == 1
+        assert len(one) == 1
         assert lists.parked(f"{queue}_other", 10) == []
         message = taker.take(1)[0]
         taker.settle(message, how="later", at_ns=time.time_ns() + HOUR)

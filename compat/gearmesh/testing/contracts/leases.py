@@ -7,6 +7,7 @@ import time
 from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.interfaces.transport import SupportsInspection
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 LEASE = 1.0
 
@@ -36,7 +37,7 @@ class LeaseContract(TransportFixtures):
         watcher = tap(lease=LEASE)
         began = time.monotonic()
         while watcher.verbs.pending(queue) != bodies:
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < AWAIT_TIMEOUT_S
             time.sleep(min(watcher.verbs.reap([queue]), LEASE / 5))
         assert time.monotonic() - began >= LEASE * 0.95, "not before a whole lease was watched"
 
@@ -46,7 +47,7 @@ class LeaseContract(TransportFixtures):
         tap(queue, prefetch=3, lease=LEASE).take(3)
         reaper = tap(queue, prefetch=1, lease=LEASE)
         first = reaper.take(1)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + AWAIT_TIMEOUT_S
         while reaper.verbs.pending(queue) != [*bodies[:3], bodies[4]]:
             assert time.monotonic() < deadline
             reaper.drain()

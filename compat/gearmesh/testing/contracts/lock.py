@@ -112,9 +112,10 @@ class LockContract:
     def test_it_ends_by_itself(self, lock: Lock, claim: Claim) -> None:
         """A scheduler whose clock was set back may fire earlier moments again, but not before a period has passed."""
         short = replace(claim, next_ns=claim.now_ns + SECOND // 5)
-        assert lock.take(short)
         back = replace(claim, holder="two", due_ns=claim.due_ns - SECOND, next_ns=claim.next_ns - SECOND)
-        assert lock.take(back) is False
+        taken_at = time.monotonic()
+        assert lock.take(short)
+        assert lock.take(back) is False or time.monotonic() - taken_at > 0.2
         assert eventually(lambda: lock.take(back))
 
     def test_what_is_late_is_fired_once(self, lock: Lock, claim: Claim) -> None:

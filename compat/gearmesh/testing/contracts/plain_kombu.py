@@ -9,6 +9,7 @@ import pytest
 
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 
 class PlainKombuContract(TransportFixtures):
@@ -38,7 +39,7 @@ class PlainKombuContract(TransportFixtures):
             here.channel, [kombu.Queue(queue)], callbacks=[lambda b, m: seen.append(b)], accept=["json"]
         ):
             kombu.Producer(here.channel).publish({"x": 1}, routing_key=queue)
-            here.connection.drain_events(timeout=10)
+            here.connection.drain_events(timeout=AWAIT_TIMEOUT_S)
         assert seen == [{"x": 1}]
 
     def test_requeue(self, tap: OpenTap, queue: str) -> None:
@@ -74,7 +75,7 @@ class PlainKombuContract(TransportFixtures):
             accept=["json", SIGNATURE_CONTENT_TYPE],
         )
         with consumer:
-            here.connection.drain_events(timeout=10)
+            here.connection.drain_events(timeout=AWAIT_TIMEOUT_S)
         assert seen[0].body == signature(queue)
         assert seen[0].delivery.queue == queue
 
@@ -106,7 +107,7 @@ class PlainKombuContract(TransportFixtures):
         here.publish(queue, signature(queue))
         seen: list[Any] = []
         with kombu.Consumer(here.channel, [kombu.Queue(queue)], on_message=seen.append, no_ack=True):
-            here.connection.drain_events(timeout=10)
+            here.connection.drain_events(timeout=AWAIT_TIMEOUT_S)
         here.close()
         assert [message.body for message in seen] == [signature(queue)]
         assert tap().verbs.pending(queue) == []
@@ -119,7 +120,7 @@ class PlainKombuContract(TransportFixtures):
         seen: list[Any] = []
         with kombu.Consumer(here.channel, [bound], on_message=seen.append):
             kombu.Producer(tap().channel, exchange).publish({"x": 1}, routing_key="some.key")
-            here.connection.drain_events(timeout=10)
+            here.connection.drain_events(timeout=AWAIT_TIMEOUT_S)
         assert seen[0].payload == {"x": 1}
 
     def test_fanout(self, tap: OpenTap, queue: str) -> None:
@@ -134,7 +135,7 @@ class PlainKombuContract(TransportFixtures):
             listeners.append((here, seen))
         kombu.Producer(tap().channel, exchange).publish({"x": 1}, routing_key="")
         for here, seen in listeners:
-            for _ in range(20):
+            for _ in range(60):
                 if not seen:
                     here.drain(0.5)
             assert [message.payload for message in seen] == [{"x": 1}]

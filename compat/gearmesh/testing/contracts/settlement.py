@@ -7,7 +7,7 @@ import time
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
 from gearmesh.interfaces.transport import RateRequest, RedeliversOnDisconnect
 from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
-from gearmesh.testing.waiting import eventually
+from gearmesh.testing.waiting import AWAIT_TIMEOUT_S, eventually
 
 
 class SettlementContract(TransportFixtures):
@@ -99,7 +99,8 @@ class SettlementContract(TransportFixtures):
         due = time.time() + 0.4
         for message in (same, other):
             assert here.settle(message, how="later", at_ns=int(due * 1e9)) == ["done"]
-        assert tap().verbs.pending(queue) == []
+        waiting = tap().verbs.pending(queue)
+        assert waiting == [] or time.time() > due, "looked at after it had come back"
         here.settle(last)
         assert [message.body for message in here.take(2)] == [bodies[0]] * 2, "equal bytes are two messages"
         assert time.time() >= due - 0.01
@@ -107,10 +108,11 @@ class SettlementContract(TransportFixtures):
     def test_a_limited_rate(self, tap: OpenTap, queue: str) -> None:
         verbs = tap().verbs
         requests = [RateRequest(queue, "resize", 10.0, b"%d" % n) for n in range(3)]
+        before = time.time_ns()
         first, second, third = verbs.reserve(requests)
-        now = time.time_ns()
+        after = time.time_ns()
         assert first == 0
-        assert 9e9 < second - now < 10.5e9
+        assert before + 9.5e9 < second < after + 10.5e9
         assert 9.9e9 < third - second < 10.1e9
         assert tap().verbs.reserve(requests[1:2]) == [0], "its moment is reserved"
         assert verbs.reserve([RateRequest(queue, "other", 10.0, b"0")]) == [0]
@@ -150,7 +152,7 @@ class SettlementContract(TransportFixtures):
         started = time.monotonic()
         outcomes: list[Outcome] = []
         while not here.verbs.dead_letters(queue):
-            assert time.monotonic() - started < 20
+            assert time.monotonic() - started < AWAIT_TIMEOUT_S
             here.drain()
             while here.got:
                 outcomes = here.settle(here.got.popleft(), how="park", max_age=0.3)

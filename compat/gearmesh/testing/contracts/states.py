@@ -187,8 +187,10 @@ class StateContract(BackendFixtures):
         backend = open_backend(expire=1)
         started = time.monotonic()
         meta = self.group(backend, 2)
-        assert None not in backend.read(meta.TaskUUIDs)
-        assert backend.read_group(meta.GroupUUID) == meta
+        states, read = backend.read(meta.TaskUUIDs), backend.read_group(meta.GroupUUID)
+        if time.monotonic() - started < 0.9:  # else a slow machine has let them expire
+            assert None not in states
+            assert read == meta
         eventually(lambda: backend.read(meta.TaskUUIDs) == [None, None])
         assert time.monotonic() - started >= 0.9
         eventually(lambda: backend.read_group(meta.GroupUUID) is None)
@@ -196,15 +198,21 @@ class StateContract(BackendFixtures):
 
     def test_writing_and_touching_let_live(self, open_backend: OpenBackend, uuid: str) -> None:
         backend = open_backend(expire=1)
-        meta = self.group(backend, 1)
-        backend.write([make_state(uuid)])
-        over = time.monotonic() + 1.6
-        while time.monotonic() < over:
-            backend.touch([meta.GroupUUID, *meta.TaskUUIDs, "task_none"])
-            backend.write([make_state(uuid, STARTED)])
-            time.sleep(0.1)
-        assert None not in backend.read([uuid, *meta.TaskUUIDs])
-        assert backend.read_group(meta.GroupUUID) == meta
+        longest = 1.0
+        while longest > 0.4:  # a machine that pauses for so long may let them expire: then once more
+            longest, began = 0.0, time.monotonic()
+            at = began
+            meta = self.group(backend, 1)
+            backend.write([make_state(uuid)])
+            while at < began + 1.6:
+                backend.touch([meta.GroupUUID, *meta.TaskUUIDs, "task_none"])
+                backend.write([make_state(uuid, STARTED)])
+                time.sleep(0.1)
+                at, longest = time.monotonic(), max(longest, time.monotonic() - at)
+            states, group = backend.read([uuid, *meta.TaskUUIDs]), backend.read_group(meta.GroupUUID)
+            longest = max(longest, time.monotonic() - at)
+        assert None not in states
+        assert group == meta
         assert backend.read(["task_none"]) == [None]
         backend.touch([])
         backend.close()
