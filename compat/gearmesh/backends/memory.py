@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
-from gearmesh.backends.store import Store
+import msgspec
+
+from gearmesh.backends.announcer import Announcer
+from gearmesh.backends.expiring_dict import ExpiringDict
+from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ConfigError
 from gearmesh.shared import SharedByName
-from gearmesh.wire.state import GroupMeta, TaskState
+from gearmesh.wire.state import PENDING, RECEIVED, STARTED, GroupMeta, TaskState
 
 __all__ = ["MemoryBackend"]
 
 
-class _EnlistedStates:
-    """Writes states in the memory broker's own step; see :class:`gearmesh.transports.memory.EnlistedStates`."""
+class _Store:
+    """Keeps all that the backends of one name share, each by its UUID. Its users hold :attr:`lock`."""
 
-    def __init__(self, store: Store, expire: int) -> None:
-        self._store = store
-        self._expire = expire
-
-    def locked(self) -> AbstractContextManager[object]:
-        return self._store.lock
-
-    def write(self, states: Sequence[TaskState]) -> None:
-        self._store.write(states, self._expire)
-
-    def complete(self, group_uuid: str, members: int) -> bool:
-        group = self._store.group(group_uuid)
-        if group is None or len(group.meta.TaskUUIDs) != members:
-            return False
-        self._store.touch_group(group, self._expire)
-        return self._store.finished(group.meta)
-
-    def trigger(self, group_uuid: str, by: str) -> bool:
-        group = self._store.group(group_uuid)
-        return group is not None and self._store.trigger(group, by)
+    def __init__(self, name: str) -> None:
+        self.lock = threading.RLock()
+        self.states = ExpiringDict[TaskState]()
+        self.groups = ExpiringDict[GroupMeta]()
+        #: the ``by`` that took a group's chord trigger; without one nobody did, or Go
+        self.triggered = ExpiringDict[str]()
+        self.reports = ExpiringDict[bytes]()
+        self.revoked = ExpiringDict[bool]()
+        #: holder by key
+        self.claims = ExpiringDict[str]()
+        self.finals, self.revocations = Announcer(), Announcer()
 
 
-_STORES: Final = SharedByName(Store)
+_STORES: Final = SharedByName(_Store)
 
 
 class MemoryBackend:
@@ -65,85 +60,108 @@ class MemoryBackend:
             raise ConfigError(f"expire is {expire!r}, expected 1 or more seconds")
         self.expire = expire
         self._store = _STORES.get(name)
+        self._groups = GroupCache(self.read_group, self.touch, expire)
         self._watches: list[Callable[[], None]] = []
 
-    def states_in_process(self) -> _EnlistedStates:
-        """Let the memory broker write states in the step that settles a delivery."""
-        return _EnlistedStates(self._store, self.expire)
+    def locked(self) -> AbstractContextManager[object]:
+        """Hold off all other users of the store. The memory broker does so in the step that settles a delivery."""
+        return self._store.lock
 
     def write(self, states: Sequence[TaskState]) -> None:
         with self._store.lock:
-            self._store.write(states, self.expire)
+            final: list[str] = []
+            for state in states:
+                old = None if state.State == PENDING else self._store.states.get(state.TaskUUID)
+                if old is not None:
+                    if old.final and state.State in (RECEIVED, STARTED):
+                        continue
+                    # Go: only PENDING brings CreatedAt and TaskName, the later states copy both.
+                    state = msgspec.structs.replace(state, CreatedAt=old.CreatedAt, TaskName=old.TaskName)
+                self._store.states.put(state.TaskUUID, state, self.expire)
+                if state.final:
+                    final.append(state.TaskUUID)
+            self._store.finals.announce(final)
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
         with self._store.lock:
-            self._store.write(self._store.unless_success(states), self.expire)
+            stored = self.read([state.TaskUUID for state in states])
+            self.write(
+                [state for state, old in zip(states, stored, strict=True) if not (old and old.success)]
+            )
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         with self._store.lock:
-            return [self._store.state(uuid) for uuid in uuids]
+            return [self._store.states.get(uuid) for uuid in uuids]
 
     def find_uuids(self, prefix: str, limit: int) -> list[str]:
         with self._store.lock:
-            alive = (
-                uuid
-                for uuid in (*self._store.states, *self._store.groups)
-                if uuid.startswith(prefix) and (self._store.state(uuid) or self._store.group(uuid))
-            )
-            return list(islice(alive, limit))
+            uuids = (*self._store.states, *self._store.groups)
+            return list(islice((uuid for uuid in uuids if uuid.startswith(prefix)), limit))
 
     def create_group(self, meta: GroupMeta) -> None:
         with self._store.lock:
-            self._store.put_group(meta, self.expire)
+            self._store.groups.put(meta.GroupUUID, meta, self.expire)
+            self._store.triggered.pop(meta.GroupUUID)
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         with self._store.lock:
-            group = self._store.group(group_uuid)
-            return None if group is None else group.meta
+            return self._store.groups.get(group_uuid)
 
     def finished(self, meta: GroupMeta) -> bool:
         with self._store.lock:
-            return self._store.finished(meta)
+            return self._groups.finished(meta, self._leading)
+
+    def _leading(self, uuids: Sequence[str]) -> int:
+        return sum(1 for _ in takewhile(lambda state: state is not None and state.final, self.read(uuids)))
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         with self._store.lock:
-            group = self._store.group(group_uuid)
-            if group is None:
+            meta = self._store.groups.get(group_uuid)
+            if meta is None:
                 raise BackendError(
                     f"group {group_uuid!r} is not known (any more), its chord cannot be triggered"
                 )
-            return self._store.trigger(group, by)
+            if not meta.ChordTriggered:
+                triggered = msgspec.structs.replace(meta, ChordTriggered=True)
+                self._store.groups.put(group_uuid, triggered, self._store.groups.left(group_uuid))
+                self._store.triggered.put(group_uuid, by, self.expire)
+            return not meta.ChordTriggered or (by != "" and self._store.triggered.get(group_uuid) == by)
 
     def touch(self, uuids: Sequence[str]) -> None:
         with self._store.lock:
-            self._store.touch(uuids, self.expire)
+            for uuid in uuids:
+                for kept in (self._store.states, self._store.groups, self._store.triggered):
+                    kept.touch(uuid, self.expire)
 
     def purge(self, uuids: Sequence[str]) -> None:
         with self._store.lock:
             for uuid in uuids:
-                self._store.states.pop(uuid, None)
-                self._store.groups.pop(uuid, None)
-                self._store.reports.pop(uuid, None)
+                for kept in (
+                    self._store.states,
+                    self._store.groups,
+                    self._store.triggered,
+                    self._store.reports,
+                ):
+                    kept.pop(uuid)
 
     def report(self, bodies: Mapping[str, bytes]) -> None:
         with self._store.lock:
-            self._store.report(bodies, self.expire)
+            for uuid, body in bodies.items():
+                self._store.reports.put(uuid, body, self.expire)
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
         with self._store.lock:
-            return [self._store.read_report(uuid) for uuid in uuids]
+            return [self._store.reports.get(uuid) for uuid in uuids]
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         with self._store.lock:
-            until = time.monotonic() + seconds
-            self._store.all_revoked()
             for uuid in uuids:
-                self._store.revoked[uuid] = max(until, self._store.revoked.get(uuid, 0.0))
+                self._store.revoked.put(uuid, True, max(seconds, self._store.revoked.left(uuid)))
             self._store.revocations.announce(uuids)
 
     def revoked(self) -> dict[str, float]:
         with self._store.lock:
-            return self._store.all_revoked()
+            return {uuid: self._store.revoked.left(uuid) for uuid in self._store.revoked}
 
     def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
         def told(uuids: Sequence[str]) -> None:
@@ -152,25 +170,23 @@ class MemoryBackend:
 
         with self._store.lock:
             stop = self._store.revocations.watch(told)
-            self._store.revocations.announce(list(self._store.all_revoked()))
+            self._store.revocations.announce(list(self._store.revoked))
             self._watches.append(stop)
         return stop
 
     def claim(self, key: str, holder: str, seconds: float) -> str:
         with self._store.lock:
-            now = time.monotonic()
-            self._store.claims = {k: claim for k, claim in self._store.claims.items() if claim[1] > now}
-            return self._store.claims.setdefault(key, (holder, now + seconds))[0]
+            return self._store.claims.setdefault(key, holder, seconds)
 
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
         with self._store.lock:
             for key, holder in claims:
-                if self._store.claims.get(key, ("", 0.0))[0] == holder:
-                    del self._store.claims[key]
+                if self._store.claims.get(key) == holder:
+                    self._store.claims.pop(key)
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         with self._store.lock:
-            stop = self._store.announcer.watch(wake)
+            stop = self._store.finals.watch(wake)
             self._watches.append(stop)
         return stop
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from math import inf
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.memory import hold, waiting
 
+from gearmesh.backends.memory import MemoryBackend
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Publish, Settle, Token, Trigger
 from gearmesh.transports.memory.broker import BROKERS, MAX_REMEMBERED_BATCHES, Broker
 from gearmesh.transports.memory.queue import StoredMessage, Unacked
-from gearmesh.wire.state import SUCCESS, TaskState
+from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 
 HOUR = 3600 * 10**9
 
@@ -60,7 +62,7 @@ def test_each_way_to_settle_has_its_place(how: Any, places: dict[str, int]) -> N
 
 
 def test_a_lost_delivery_settles_sends_and_writes_nothing() -> None:
-    broker, states = Broker(), States()
+    broker, backend = Broker(), Recording()
     (delivery,) = fetched(broker, 1)
     assert broker.recover("c", ["q"], crashed=True) == 1
     commit = Commit(
@@ -68,10 +70,10 @@ def test_a_lost_delivery_settles_sends_and_writes_nothing() -> None:
         publishes=(Publish("next", b"x"),),
         states=(TaskState(TaskUUID="t", State=SUCCESS),),
     )
-    assert broker.commit([commit], states=states) == ["lost"]
+    assert broker.commit([commit], backend=backend) == ["lost"]
     assert broker.pending("q", 10) == [b"0"]
     assert broker.pending("next", 10) == []
-    assert states.written == []
+    assert backend.written == []
 
 
 @given(st.lists(st.sampled_from(["head", "tail"]), max_size=9), st.randoms(use_true_random=False))
@@ -111,58 +113,53 @@ def test_only_so_many_batches_are_remembered() -> None:
     assert len(broker._outcomes) == MAX_REMEMBERED_BATCHES
 
 
-class States:
-    """A backend that records; a group in ``complete`` is complete, one in ``free`` has a trigger to take."""
+class Recording(MemoryBackend):
+    """A memory backend that records the states that it is given."""
 
-    def __init__(self, complete: Sequence[str] = (), free: Sequence[str] = ()) -> None:
+    def __init__(self) -> None:
+        super().__init__(uuid4().hex)
         self.written: list[str] = []
-        self._complete, self._free = complete, list(free)
-
-    def locked(self) -> AbstractContextManager[object]:
-        return nullcontext()
 
     def write(self, states: Sequence[TaskState]) -> None:
         self.written += [state.TaskUUID for state in states]
-
-    def complete(self, group_uuid: str, members: int) -> bool:
-        return group_uuid in self._complete
-
-    def trigger(self, group_uuid: str, by: str) -> bool:
-        if group_uuid not in self._free:
-            return False
-        self._free.remove(group_uuid)
-        return True
+        super().write(states)
 
 
 STATE = (TaskState(TaskUUID="t", State=SUCCESS),)
 
 
 def test_the_last_member_is_written_and_kept_until_its_chord_is_triggered() -> None:
-    broker, states = Broker(), States(complete=["full"])
+    broker, backend = Broker(), Recording()
+    backend.create_group(GroupMeta(GroupUUID="full", TaskUUIDs=("t",)))
+    backend.create_group(GroupMeta(GroupUUID="open", TaskUUIDs=("t", "u")))
     one, other = fetched(broker, 2)
     outcomes = broker.commit(
         [
-            Commit(settle=Settle(one), states=STATE, chord=ChordCheck("full", 2)),
+            Commit(settle=Settle(one), states=STATE, chord=ChordCheck("full", 1)),
             Commit(settle=Settle(other), states=STATE, chord=ChordCheck("open", 2)),
         ],
-        states=states,
+        backend=backend,
     )
     assert outcomes == ["complete", "done"]
-    assert states.written == ["t", "t"]
+    assert backend.written == ["t", "t"]
     assert [delivery for delivery, _ in broker.held("c", ["q"])] == [one]
 
 
 def test_the_winner_of_a_trigger_alone_sends_the_callback() -> None:
-    broker, states = Broker(), States(free=["group"])
+    broker, backend = Broker(), Recording()
+    backend.create_group(GroupMeta(GroupUUID="group", TaskUUIDs=("t", "u")))
     callback = (TaskState(TaskUUID="callback", State=SUCCESS),)
-    trigger = Trigger("group", "t", callback, (Publish("next", b"callback"),))
     commits = [
-        Commit(settle=Settle(each), publishes=(Publish("next", b"own"),), trigger=trigger)
-        for each in fetched(broker, 2)
+        Commit(
+            settle=Settle(each),
+            publishes=(Publish("next", b"own"),),
+            trigger=Trigger("group", by, callback, (Publish("next", b"callback"),)),
+        )
+        for each, by in zip(fetched(broker, 2), "tu", strict=True)
     ]
-    assert broker.commit(commits, states=states) == ["done", "done"]
+    assert broker.commit(commits, backend=backend) == ["done", "done"]
     assert broker.pending("next", 10) == [b"own", b"callback", b"own"]
-    assert states.written == ["callback"]
+    assert backend.written == ["callback"]
     assert broker.held("c", ["q"]) == []
 
 
@@ -388,6 +385,23 @@ def test_heartbeats_count_for_known_consumers_and_end_with_them() -> None:
     broker.commit([settle(delivery)])
     broker.leave("c")
     assert broker.count("q").consumers == 0
+
+
+def test_a_consumer_is_dead_a_lease_after_its_last_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, now = Broker(), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    fetched(broker, 1, consumer="other")
+    fetched(broker, 0, consumer="idle")
+    assert broker.reap("me", ["q"], 10.0) == 10.0
+    assert broker.reap("other", ["q"], 10.0) == inf, "none reaps itself, or a consumer that holds nothing"
+    now = 109.0
+    assert broker.reap("me", ["q"], 10.0) == 1.0
+    broker.heartbeat("other", ["q"])
+    assert broker.reap("me", ["q"], 10.0) == 10.0, "it lives"
+    now = 119.0
+    assert broker.reap("me", ["q"], 10.0) == inf
+    assert broker.pending("q") == [b"0"]
+    assert list(broker.queue("q").heartbeats) == ["idle"]
 
 
 def test_a_name_has_one_broker_as_long_as_it_is_used() -> None:

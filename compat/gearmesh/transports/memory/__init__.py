@@ -14,11 +14,10 @@ The parts, in the order in which a message passes through them:
 ``messages``
     Converts kombu's messages to stored bytes, and a delivery to the message that a consumer's callback gets.
 ``broker``
-    :class:`Broker` carries out commits and all other verbs under one lock, and releases delayed messages.
+    :class:`Broker` carries out commits and all other verbs under one lock, releases delayed messages, and recovers the
+    deliveries of consumers whose heartbeats have stopped.
 ``queue``
     :class:`~.queue.MemoryQueue` holds the waiting, unacked, parked and dead messages of one queue. It locks nothing.
-``reaper``
-    :class:`~.reaper.Reaper` recovers the deliveries of consumers whose heartbeats stand still, for one channel.
 
 Begin reading with :meth:`Broker.commit`; then :func:`~.channel.drain`.
 
@@ -31,8 +30,8 @@ The memory transport must never:
 
 from __future__ import annotations
 
-from gearmesh.transports.memory.broker import Broker, EnlistedStates
+from gearmesh.transports.memory.broker import Broker
 from gearmesh.transports.memory.channel import Channel
 from gearmesh.transports.memory.transport import Transport
 
-__all__ = ["Broker", "Channel", "EnlistedStates", "Transport"]
+__all__ = ["Broker", "Channel", "Transport"]

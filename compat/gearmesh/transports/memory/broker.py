@@ -9,10 +9,12 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count, islice
-from typing import Final, Protocol
+from math import inf
+from typing import Final, Protocol, runtime_checkable
 
 from kombu.transport.virtual import BrokerState
 
+from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
 from gearmesh.interfaces.transport import (
     DeadLetter,
@@ -25,28 +27,19 @@ from gearmesh.interfaces.transport import (
 from gearmesh.shared import SharedByName
 from gearmesh.transports.memory.queue import MemoryQueue, StoredMessage, Unacked
 from gearmesh.transports.rate_limit import LocalRateLimiter
-from gearmesh.wire.state import TaskState
 
-__all__ = ["BROKERS", "Broker", "EnlistedStates"]
+__all__ = ["BROKERS", "Broker", "InProcessBackend"]
 
 #: Batches whose outcomes are remembered, in case they are repeated.
 MAX_REMEMBERED_BATCHES = 10_000
 
 
-class EnlistedStates(Protocol):
-    """The states of an enlisted backend, which the broker writes in the step that settles."""
+@runtime_checkable
+class InProcessBackend(Backend, Protocol):
+    """A backend in this process, whose states the broker writes in the step that settles."""
 
     def locked(self) -> AbstractContextManager[object]:
         """Hold off all other users of the backend; the broker calls the other methods inside."""
-
-    def write(self, states: Sequence[TaskState]) -> None:
-        """As :meth:`gearmesh.interfaces.backend.Backend.write`."""
-
-    def complete(self, group_uuid: str, members: int) -> bool:
-        """True if the group has that many members and all are final; False if it is not known."""
-
-    def trigger(self, group_uuid: str, by: str) -> bool:
-        """Take the chord trigger; False if another has it or the group is not known."""
 
 
 class Broker:
@@ -147,17 +140,17 @@ class Broker:
     # -- commits ----------------------------------------------------------------------------------
 
     def commit(
-        self, commits: Sequence[Commit], token: Token | None = None, states: EnlistedStates | None = None
+        self, commits: Sequence[Commit], token: Token | None = None, backend: InProcessBackend | None = None
     ) -> list[Outcome]:
-        """As the channel's verb; ``states``: those of the enlisted backend, or None."""
+        """As the channel's verb; ``backend``: the enlisted one, or None."""
         with self.changed:
             key = None if token is None else (token.producer, token.seq)
             if key is not None and key in self._outcomes:
                 return list(self._outcomes[key])
             outcomes: list[Outcome] = ["done"] * len(commits)
-            with states.locked() if states is not None else nullcontext():
+            with backend.locked() if backend is not None else nullcontext():
                 for index in sorted(range(len(commits)), key=lambda i: _commit_order(commits[i])):
-                    outcomes[index] = self._commit(commits[index], states)
+                    outcomes[index] = self._commit(commits[index], backend)
             if key is not None:
                 self._outcomes[key] = list(outcomes)
                 if len(self._outcomes) > MAX_REMEMBERED_BATCHES:
@@ -165,21 +158,24 @@ class Broker:
             self.changed.notify_all()
             return outcomes
 
-    def _commit(self, commit: Commit, states: EnlistedStates | None) -> Outcome:
+    def _commit(self, commit: Commit, backend: InProcessBackend | None) -> Outcome:
         settle, unacked = commit.settle, None
         if settle is not None:
             unacked = self.queue(settle.delivery.queue).find(settle.delivery)
             if unacked is None:
                 return "lost"
         won = None
-        if states is not None:
-            states.write(commit.states)
+        if backend is not None:
+            backend.write(commit.states)
             chord, trigger = commit.chord, commit.trigger
-            if chord is not None and states.complete(chord.group_uuid, chord.count):
-                return "complete"
-            if trigger is not None and states.trigger(trigger.group_uuid, trigger.by):
-                won = trigger
-                states.write(won.states)
+            if chord is not None:
+                group = backend.read_group(chord.group_uuid)
+                if group is not None and len(group.TaskUUIDs) == chord.count and backend.finished(group):
+                    return "complete"
+            if trigger is not None and backend.read_group(trigger.group_uuid) is not None:
+                won = trigger if backend.trigger(trigger.group_uuid, trigger.by) else None
+            if won is not None:
+                backend.write(won.states)
         for publish in (*commit.publishes, *(won.publishes if won is not None else ())):
             self._publish(publish)
         if settle is not None and unacked is not None and settle.how != "keep":
@@ -248,6 +244,22 @@ class Broker:
                 queue.heartbeats.pop(consumer, None)
             self.changed.notify_all()
         return total
+
+    def reap(self, consumer: str, queues: Iterable[str], lease: float) -> float:
+        """Recover the deliveries of all but ``consumer`` that have sent no heartbeat for ``lease`` seconds.
+
+        Returns the seconds until the next may be dead; infinity if no other has unacked deliveries.
+        """
+        soonest, now = inf, time.monotonic()
+        with self.changed:
+            for queue in map(self.queue, queues):
+                for other in [each for each in queue.unacked if each != consumer]:
+                    left = queue.heartbeats[other] + lease - now
+                    if left > 0:
+                        soonest = min(soonest, left)
+                    else:
+                        self.recover(other, [queue.name], crashed=True)
+        return soonest
 
     def leave(self, consumer: str) -> None:
         """Forget the heartbeats of a consumer, except where it has unacked deliveries."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -13,10 +13,9 @@ from kombu.transport import virtual
 
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.transports.memory.broker import Broker, EnlistedStates
+from gearmesh.transports.memory.broker import Broker, InProcessBackend
 from gearmesh.transports.memory.messages import to_kombu, to_stored
 from gearmesh.transports.memory.queue import Unacked
-from gearmesh.transports.memory.reaper import Reaper
 from gearmesh.transports.unacked import consumer_name
 
 __all__ = ["Channel", "drain"]
@@ -107,12 +106,12 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self.consumer: str = options.get("consumer") or getattr(unacked, "consumer", "") or consumer_name()
         #: This channel's unacked deliveries by id.
         self.unacked: dict[int, Unacked] = {}
-        self._reaper = Reaper(self.broker, self.consumer, float(options.get("lease", DEFAULT_LEASE_S)))
+        self._lease = float(options.get("lease", DEFAULT_LEASE_S))
         self._woken = False
         #: consumer tag -> (queue, no_ack, callback)
         self._callbacks: dict[str, tuple[str, bool, Callback]] = {}
         self._rounds = count()
-        self._states: EnlistedStates | None = None
+        self._backend: InProcessBackend | None = None
 
     # -- gearmesh's verbs, described in gearmesh.interfaces.transport ---------------------------------
 
@@ -132,15 +131,14 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def enlist(self, backend: Any) -> bool:
         """True for a memory backend: its states are then written under this broker's lock."""
-        offer = getattr(backend, "states_in_process", None)
-        self._states = offer() if offer is not None else None
-        return self._states is not None
+        self._backend = backend if isinstance(backend, InProcessBackend) else None
+        return self._backend is not None
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        return self.broker.commit(commits, token, self._states)
+        return self.broker.commit(commits, token, self._backend)
 
-    def reap(self, queues: Sequence[str]) -> float:
-        return self._reaper.reap(queues, time.monotonic())
+    def reap(self, queues: Iterable[str]) -> float:
+        return self.broker.reap(self.consumer, queues, self._lease)
 
     def wake(self) -> None:
         """End the wait of this channel's connection; the next one, if it does not wait now."""
@@ -155,23 +153,20 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     # -- receiving: see drain -------------------------------------------------------------------------
 
-    def fetch(self, now: float) -> tuple[list[tuple[str, Unacked]], float]:
+    def fetch(self) -> tuple[list[tuple[str, Unacked]], float]:
         """Fetch messages within the prefetch, in turn from each queue; send heartbeats, and reap.
 
         The caller holds the broker's lock.
-
-        Args:
-            now: monotonic seconds.
 
         Returns (consumer tag, delivery) pairs, and seconds until the next call is due though nothing changed.
         """
         tags = list(self._callbacks)
         queues = {queue for queue, _, _ in self._callbacks.values()}
-        next_s = self._reaper.reap(queues, now)
+        next_s = self.reap(queues)
         for queue in map(self.broker.queue, queues):
             if self.consumer in queue.unacked:
                 queue.beat(self.consumer)
-                next_s = min(next_s, self._reaper.lease / 3)
+                next_s = min(next_s, self._lease / 3)
         fetched: list[tuple[str, Unacked]] = []
         room = self.qos.room()
         start = next(self._rounds) % len(tags) if tags else 0
@@ -323,7 +318,7 @@ def drain(broker: Broker, channels: Sequence[Channel], timeout: float | None) ->
                 waits.append(due)
             fetched = []
             for channel in list(channels):
-                deliveries, next_s = channel.fetch(now)
+                deliveries, next_s = channel.fetch()
                 fetched += [(channel, deliveries)] if deliveries else []
                 waits.append(next_s)
             if not fetched:

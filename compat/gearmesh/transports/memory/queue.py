@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,8 +73,8 @@ class MemoryQueue:
         self._waiting: dict[int, deque[StoredMessage]] = {}
         #: consumer -> its unacked deliveries by id, in the order of the fetches
         self.unacked: dict[str, dict[int, Unacked]] = {}
-        #: consumer -> number of its last heartbeat; no number comes twice
-        self.heartbeats: dict[str, int] = {}
+        #: consumer -> monotonic time of its last heartbeat
+        self.heartbeats: dict[str, float] = {}
         #: heap of (monotonic time of return, tie-breaker, message)
         self.parked: list[tuple[float, int, StoredMessage]] = []
         #: bytes -> dead letter, the longest dead first
@@ -120,8 +121,8 @@ class MemoryQueue:
     # -- unacked ----------------------------------------------------------------------------------
 
     def beat(self, consumer: str) -> None:
-        """Count a heartbeat."""
-        self.heartbeats[consumer] = next(self._numbers)
+        """Record a heartbeat."""
+        self.heartbeats[consumer] = time.monotonic()
 
     def hold(self, unacked: Unacked) -> None:
         """Record a delivery as unacked."""
