@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh import App, chain
-from gearmesh.config import AMQPConfig, Config, DynamoDBConfig, collisions
+from gearmesh.config import AMQPConfig, Config, DynamoDBConfig
+from gearmesh.config import config as config_module
 from gearmesh.errors import ConfigError
 from gearmesh.wire import names
 from gearmesh.wire.signature import Signature
@@ -96,7 +97,7 @@ def test_names_that_may_be_equal() -> None:
 
 
 def test_reserved_names_are_those_of_the_wire() -> None:
-    assert (collisions.PREFIX, collisions.MUTEX) == (names.PREFIX, names.CHORD_MUTEX)
+    assert (config_module.PREFIX, config_module.MUTEX) == (names.PREFIX, names.CHORD_MUTEX)
 
 
 @pytest.mark.parametrize(

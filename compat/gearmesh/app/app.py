@@ -8,11 +8,11 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.canvas import AnyNode, Node, TaskSignature
 from gearmesh.app.conf import Conf, refuse_celery_names
@@ -30,7 +30,6 @@ from gearmesh.app.unique import send_once
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, NoBroker
 from gearmesh.config.checks import COMMAND_LINE
-from gearmesh.config.collisions import check_queue
 from gearmesh.config.layers import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.declarations.annotations import of_stub, of_types, renamed
@@ -52,8 +51,7 @@ from gearmesh.wire.state import TaskState
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from gearmesh.app.decorator import BoundTaskDecorator
-    from gearmesh.app.options import OptionSet, TaskOptions, TaskSettings, UnboundSettings
+    from gearmesh.app.options import OptionSet, TaskOptions
 
 __all__ = ["App"]
 
@@ -66,10 +64,6 @@ S = TypeVar("S", bound=Result[Any])
 
 #: Celery's first argument: an app's name. ("eager" and its kin are URLs without a colon.)
 _NAME = re.compile(r"(?!(?:eager|memory|null)$)[A-Za-z_][\w.]*")
-
-
-#: Names of queues that an app remembers to be right.
-MAX_CHECKED_QUEUES: Final = 1000
 
 
 class App:
@@ -92,12 +86,8 @@ class App:
         ConfigError: a setting or URL is wrong. A missing broker raises NoBroker when the app is used.
     """
 
-    #: Tasks run in the caller.
-    eager: bool
     #: The app whose tasks this one runs in the caller; None: it stands for none but itself.
     twin_of: App | None = None
-    _config: Config
-    _watched: bool
 
     def __init__(
         self,
@@ -111,8 +101,9 @@ class App:
         given = {key: value for key, value in (("broker", broker), ("backend", backend)) if value is not None}
         refuse_celery_names(settings)
         self._given = given | settings
+        self._config: Config | None = None
         try:
-            self._set_config(_config(config, self._given))
+            self._config = _config(config, self._given)
         except NoBroker:
             # A test may import a module with an App() where no broker is set: the app raises this when it is used.
             # Settings that were given are checked now all the same.
@@ -127,7 +118,9 @@ class App:
         #: :meth:`close` was called.
         self.closed = False
         self.handlers = Handlers()
-        self._config_watch = ProcessLocal(lambda: Watch(lambda: self.config, self._set_config))
+        self._config_watch = ProcessLocal(
+            lambda: Watch(lambda: self.config, functools.partial(setattr, self, "config"))
+        )
         #: Remembers the one of several brokers that this process uses.
         self.broker_choice = BrokerChoice()
         self._twin = ProcessLocal(self._make_twin)
@@ -146,19 +139,12 @@ class App:
             return super().__new__(cls)
 
     def __repr__(self) -> str:
-        shown = self.masked_broker if "_config" in self.__dict__ else "without a broker"
+        shown = "without a broker" if self._config is None else self.masked_broker
         return f"<App {shown}, {len(self._tasks)} tasks>"
 
     if not TYPE_CHECKING:  # a checker knows by itself which names there are
 
         def __getattr__(self, name: str) -> Any:
-            if name in (
-                "_config",
-                "_watched",
-                "eager",
-            ):  # the app was made where there was no broker, and is used
-                self._set_config(_config(None, self._given))
-                return self.__dict__[name]
             refuse(APP, "an App", self, name)
 
     def __enter__(self) -> Self:
@@ -178,42 +164,31 @@ class App:
         if (watch := self._config_watch.peek()) is not None:
             watch.stop()
         self._publisher.close()
-        waiter, backend = self._waiter.peek(), self._backend.peek()
-        progress, revocations = self._progress.peek(), self._revocations.peek()
-        if waiter is not None:
-            waiter.close()
-        if progress is not None:
-            progress.close()
-        if revocations is not None:
-            revocations.close()
-        if backend is not None:
-            backend.close()
+        for part in (self._waiter, self._progress, self._revocations, self._backend):
+            if (mine := part.peek()) is not None:
+                mine.close()
 
     # --- settings ------------------------------------------------------------------------------
 
     @property
     def config(self) -> Config:
         """The settings in use. To be set before the app is used: what is open stays as it is."""
+        if self._config is None:  # the app was made where there was no broker, and is used
+            self._config = _config(None, self._given)
         return self._config
 
     @config.setter
     def config(self, config: Config) -> None:
-        self._set_config(config)
+        self._config = config
+
+    @property
+    def eager(self) -> bool:
+        """True if tasks run in the caller."""
+        return self.config.eager
 
     def check_queue(self, queue: str) -> None:
         """Raises ConfigError if messages cannot be sent to a queue of this name, since it is something else's."""
-        if queue not in self._checked_queues:
-            check_queue(self.config, queue)
-            if len(self._checked_queues) >= MAX_CHECKED_QUEUES:
-                self._checked_queues.clear()
-            self._checked_queues.add(queue)
-
-    def _set_config(self, config: Config) -> None:
-        self._config = config
-        #: Queues that messages may be sent to.
-        self._checked_queues: set[str] = set()
-        self.eager = scheme_of(config.broker) == "eager"
-        self._watched = config.watched
+        self.config.check_queue(queue)
 
     @property
     def has_broker(self) -> bool:
@@ -240,7 +215,7 @@ class App:
             if "broker" not in settings:
                 raise
             config = Config.load(chosen_file(os.environ), **{**self._given, **settings})
-        self._set_config(config.under(file).having(settings, origin=COMMAND_LINE))
+        self.config = config.under(file).having(settings, origin=COMMAND_LINE)
 
     def watch_config(self, then: Callable[[Config], object] | None = None, *, tell: bool = True) -> None:
         """Read the config's layers again every 10 s, and use what can change while running.
@@ -283,48 +258,13 @@ class App:
         """The RoutingKey of their signatures."""
         return self.config.default_routing_key
 
-    @overload
-    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def task(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
-    @overload
-    def task(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
-    @overload
-    def task(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        bind: Literal[True],
-        **options: Unpack[UnboundSettings],
-    ) -> BoundTaskDecorator: ...
-    @overload
-    def task(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        bind: Literal[False] = False,
-        **options: Unpack[UnboundSettings],
-    ) -> TaskDecorator: ...
-    def task(self, fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
-        """Make a function a task: ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
+    @property
+    def task(self) -> TaskDecorator:
+        """Makes a function a task: ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
 
-        The function stays callable as it is. Its annotations decide the Go types of arguments and
-        results, see :mod:`gearmesh.types`; what is not annotated is taken by the value.
-
-        Args:
-            name: on the wire; the function's ``__name__`` if not given.
-            options: see :class:`~gearmesh.app.options.TaskOptions` and
-                :class:`~gearmesh.app.options.TaskSettings`.
-
-        Raises:
-            TaskError: an annotation has no Go type, or the name is taken by another function.
+        See :class:`~gearmesh.app.decorator.TaskDecorator`.
         """
-        decorator = TaskDecorator(self, name, dict(options))
-        return decorator if fn is None else decorator(fn)
+        return TaskDecorator(self)
 
     def register_task(self, task: Task[..., Any, Any]) -> None:
         """Make a task one of the app's.
@@ -483,7 +423,7 @@ class App:
 
     def _plan_of(self, what: AnyNode | Signature) -> Plan:
         # A test may import a module with periodic tasks where no broker is set: the eager twin needs none to plan.
-        app = self if self.configured else self.eager_twin
+        app = self if self.has_broker else self.eager_twin
         return app._planned(what)[0]
 
     def _planned(self, what: AnyNode | Signature, options: Options = NOTHING) -> tuple[Plan, Result[Any]]:
@@ -524,15 +464,7 @@ class App:
     @property
     def eager_twin(self) -> App:
         """An app with the same tasks and handlers, which runs them in the caller and keeps results in this process."""
-        return self if self.configured and self.eager else self._twin.get()
-
-    @property
-    def configured(self) -> bool:
-        """True if it has settings to be used with; False while no layer of its settings names a broker."""
-        if "_config" not in self.__dict__:
-            with suppress(NoBroker):
-                self._set_config(_config(None, self._given))
-        return "_config" in self.__dict__
+        return self if self.has_broker and self.eager else self._twin.get()
 
     def _make_twin(self) -> App:
         twin = App("eager", "eager")
@@ -592,7 +524,7 @@ class App:
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
     def _publish(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
-        if self._watched:
+        if self.config.watched:
             self.watch_config()
         self._outbox.send(plan, should_retry)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from gearmesh.app.capabilities import TaskOwner
 from gearmesh.app.options import options_of
@@ -12,6 +13,11 @@ from gearmesh.app.task import Task
 from gearmesh.declarations.annotations import of_function
 from gearmesh.errors import TaskError
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gearmesh.app.options import TaskSettings, UnboundSettings
+
 __all__ = ["TaskDecorator", "checked_name", "register"]
 
 P = ParamSpec("P")
@@ -19,9 +25,18 @@ R = TypeVar("R")
 
 
 class TaskDecorator:
-    """``@app.task(…)``, or ``@gearmesh.task(…)`` of no app yet (None), waiting for its function."""
+    """``@app.task``, ``@app.task(…)``, and ``@gearmesh.task`` of no app yet: makes a function a task.
 
-    def __init__(self, app: TaskOwner | None, name: str | None, options: Mapping[str, Any]) -> None:
+    The function stays callable as it is. Its annotations decide the Go types of arguments and results, see
+    :mod:`gearmesh.types`; the value decides the type of what is not annotated.
+    """
+
+    def __init__(
+        self,
+        app: TaskOwner | None,
+        name: str | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._app = app
         self._name = name
         self._options = options
@@ -32,13 +47,48 @@ class TaskDecorator:
     def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
-    def __call__(self, fn: Any, /) -> Any:
+    @overload
+    def __call__(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        bind: Literal[True],
+        **options: Unpack[UnboundSettings],
+    ) -> BoundTaskDecorator: ...
+    @overload
+    def __call__(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        bind: Literal[False] = False,
+        **options: Unpack[UnboundSettings],
+    ) -> TaskDecorator: ...
+    def __call__(self, fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
+        """Make a function a task, or a decorator with these options if no function is given.
+
+        Args:
+            name: on the wire; the function's ``__name__`` if not given.
+            options: see :class:`~gearmesh.app.options.TaskOptions` and
+                :class:`~gearmesh.app.options.TaskSettings`.
+
+        Raises:
+            TaskError: an option, a default or an annotation is wrong, or the name is taken by another function.
+        """
+        if fn is None or name is not None or options:
+            decorator = TaskDecorator(self._app, name, options)
+            return decorator if fn is None else decorator(fn)
         if isinstance(fn, Task):
             fn = fn.plain
         if not callable(fn):
             raise TaskError(f"task: {fn!r:.80} is no function")
         name = checked_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
-        task = _make_task(self._app, name, fn, self._options)
+        settings, rest = settings_of(name, self._options)
+        declaration = of_function(name, fn, bound=settings["bind"])
+        task: Task[..., Any, Any] = Task(self._app, fn, declaration, options_of(name, rest), **settings)
         if self._app is not None:
             self._app.register_task(task)
         return task
@@ -60,17 +110,6 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Task[P, R, R]: ...
         def __call__(self, fn: Any, /) -> Any: ...
-
-
-def _make_task(app: TaskOwner | None, name: str, fn: Any, given: Mapping[str, Any]) -> Task[..., Any, Any]:
-    """A task of ``app`` (None: of none yet) from a function and the options of its decorator.
-
-    Raises:
-        TaskError, LocalProtocolError: an option, an annotation or a default is wrong.
-    """
-    settings, rest = settings_of(name, given)
-    declaration = of_function(name, fn, bound=settings["bind"])
-    return Task(app, fn, declaration, options_of(name, rest), **settings)
 
 
 def register(tasks: dict[str, Task[..., Any, Any]], task: Task[..., Any, Any]) -> None:

@@ -5,60 +5,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Final
 
 from gearmesh.app.capabilities import TaskOwner
 from gearmesh.app.decorator import TaskDecorator
 from gearmesh.app.task import Task
 from gearmesh.errors import TaskError
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from gearmesh.app.decorator import BoundTaskDecorator
-    from gearmesh.app.options import TaskSettings, UnboundSettings
-
 __all__ = ["discover", "include", "task"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-@overload
-def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-@overload
-def task(fn: Callable[P, Awaitable[R]], /) -> Task[P, R, Awaitable[R]]: ...
-@overload
-def task(fn: Callable[P, R], /) -> Task[P, R, R]: ...
-@overload
-def task(
-    fn: None = None, /, *, name: str | None = None, bind: Literal[True], **options: Unpack[UnboundSettings]
-) -> BoundTaskDecorator: ...
-@overload
-def task(
-    fn: None = None,
-    /,
-    *,
-    name: str | None = None,
-    bind: Literal[False] = False,
-    **options: Unpack[UnboundSettings],
-) -> TaskDecorator: ...
-def task(fn: Any = None, /, *, name: str | None = None, **options: Unpack[TaskSettings]) -> Any:
-    """Make a function a task of the app that will include its module: ``App(include=["shop.orders"])``.
-
-    So the module with the tasks need not import the app. Until it is included, the function can be called, and its
-    signatures can be made, but nothing can be sent.
-
-    Args:
-        name, options: as :meth:`gearmesh.App.task` has them.
-
-    Raises:
-        TaskError: an option, an annotation or a default is wrong.
-    """
-    decorator = TaskDecorator(None, name, dict(options))
-    return decorator if fn is None else decorator(fn)
+#: Makes a function a task of the app that will include its module: ``App(include=["shop.orders"])``. So the module with
+#: the tasks need not import the app. Until it is included, the function can be called, and its signatures can be made,
+#: but nothing can be sent.
+task: Final = TaskDecorator(None)
 
 
 def include(app: TaskOwner, modules: Iterable[str]) -> list[str]:

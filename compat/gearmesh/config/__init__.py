@@ -8,9 +8,9 @@ variables, the app's code, the command line.
 - ``file`` and ``values`` read one layer each into ``Said`` values, which remember their origin. ``local`` finds the
   Redis that ``gearmesh dev`` runs in the working directory.
 - ``layers`` puts the layers together as a ``Source``, which can be read again.
-- ``config`` makes a ``Config`` of a source; the sections are in ``amqp``, ``redis``, ``mongodb`` and ``cloud``.
-- ``checks`` words the errors of wrong values, ``typos`` finds the setting that a misspelt name means, and
-  ``collisions`` refuses names that would meet in the broker.
+- ``config`` makes a ``Config`` of a source, and refuses names that would meet in the broker; the sections are in
+  ``amqp``, ``redis``, ``mongodb`` and ``cloud``.
+- ``checks`` words the errors of wrong values, and ``typos`` finds the setting that a misspelt name means.
 - ``watch`` reads the file again while a program runs.
 
 Begin with ``table``: a new setting is a row there and a field of the Config. Machinery's names and defaults are facts

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from gearmesh.config.amqp import AMQPConfig
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD, check_all, shown
 from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
-from gearmesh.config.collisions import check_names
 from gearmesh.config.layers import Source
 from gearmesh.config.mongodb import MongoDBConfig
 from gearmesh.config.redis import RedisConfig
 from gearmesh.config.table import SECTIONS, SETTINGS
 from gearmesh.config.values import note_idle, note_ignored
 from gearmesh.errors import ConfigError
-from gearmesh.urls import PlainTarget, RedisTarget, Role, Target, parse, redact
+from gearmesh.urls import AMQP_SCHEMES, REDIS_SCHEMES, PlainTarget, RedisTarget, Role, Target, parse, redact
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,7 +28,10 @@ __all__ = ["DEFAULT_EXPIRE_S", "Config", "NoBroker"]
 #: Seconds that a result lives by default (Machinery's DefaultResultsExpireIn).
 DEFAULT_EXPIRE_S = 3600
 
-_ROLES: tuple[Role, ...] = ("broker", "backend", "lock")
+#: The beginning of all keys, queues and exchanges that gearmesh makes for itself.
+PREFIX: Final = "gearmesh:"
+#: Go: the key by which its workers keep each other from a chord.
+MUTEX: Final = "TriggerChordMutex"
 _SECTION_TYPES: Final[Mapping[str, type[Any]]] = {
     "redis": RedisConfig,
     "amqp": AMQPConfig,
@@ -122,7 +124,7 @@ class Config:
         self._parse(self.backend, "backend")
         if self.lock is not None:
             self._parse(self.lock, "lock")
-        check_names(self)
+        self._check_names()
 
     @classmethod
     def load(
@@ -253,8 +255,17 @@ class Config:
         return self.default_queue
 
     @property
+    def eager(self) -> bool:
+        """True if tasks run in the process that sends them."""
+        return self._scheme == "eager"
+
+    @property
     def _on_rabbitmq(self) -> bool:
-        return self.broker[:6].lower().startswith(("amqp:", "amqps:"))
+        return self._scheme in AMQP_SCHEMES
+
+    @property
+    def _scheme(self) -> str:
+        return self.broker.partition("://")[0].lower()
 
     @property
     def max_delay(self) -> float:
@@ -279,6 +290,45 @@ class Config:
             return repr(value)
         return shown(SETTINGS[path], value)
 
+    def check_queue(self, queue: str, called: str = "queue", *, reads: bool = False) -> None:
+        """Refuse a queue whose name the broker uses for another thing: the two would spoil each other.
+
+        Args:
+            queue: its name.
+            called: the setting or argument that names it.
+            reads: True for a queue that a worker reads, False for one that messages are sent to.
+
+        Raises:
+            ConfigError: the message names the queue, and the setting that has the same name.
+        """
+        amqp = self.amqp
+        if self._on_rabbitmq:
+            if queue == amqp.delayed_queue:
+                raise _equal(called, queue, "amqp.delayed_queue", "the queue of the delayed tasks")
+            direct = amqp.exchange_type == "direct"
+            if reads and direct and queue == amqp.binding_key and queue != self.default_queue:
+                what = (
+                    f"the key of the default queue, {self.default_queue!r}: its tasks would be in both queues"
+                )
+                raise _equal(called, queue, "amqp.binding_key", what)
+            _check_reserved(called, queue, "queue")
+        elif self._scheme in REDIS_SCHEMES:
+            if queue == self.delayed_tasks_key:
+                raise _equal(called, queue, "delayed_tasks_key", "the key of the delayed tasks")
+            _check_reserved(called, queue, "key")
+
+    def _check_names(self) -> None:
+        """Refuse two equal names that must differ, with a ConfigError that names both settings."""
+        self.check_queue(self.default_queue, "default_queue", reads=True)
+        if self._on_rabbitmq:
+            _check_reserved("amqp.exchange", self.amqp.exchange, "exchange")
+            _check_reserved("amqp.delayed_queue", self.amqp.delayed_queue, "queue")
+        elif self._scheme in REDIS_SCHEMES:
+            _check_reserved("delayed_tasks_key", self.delayed_tasks_key, "key")
+        states, metas = self.dynamodb.task_states_table, self.dynamodb.group_metas_table
+        if states == metas:
+            raise _equal("dynamodb.task_states_table", states, "dynamodb.group_metas_table", "the table")
+
     def _parse(self, url: str, role: Role) -> Target:
         try:
             if not url and role == "broker":
@@ -298,6 +348,19 @@ class Config:
 
 class NoBroker(ConfigError):
     """No layer of the settings names a broker."""
+
+
+def _equal(called: str, name: str, other: str, what: str) -> ConfigError:
+    return ConfigError(f"{called} and {other} are both {name!r}, expected two names: {other} is {what}")
+
+
+def _check_reserved(called: str, name: str, kind: str) -> None:
+    if name.startswith(PREFIX):
+        raise ConfigError(
+            f"{called} is {name!r}, expected a name that does not begin as gearmesh's own do ({PREFIX})"
+        )
+    if kind == "key" and name == MUTEX:
+        raise ConfigError(f"{called} is {name!r}, which is a key of Machinery's own; expected another name")
 
 
 def _default(path: str) -> Any:

@@ -4,7 +4,7 @@
   (Memcache, MongoDB); the schemes of plug-ins and the schemes without a server stay as they are.
 - Each reader returns a frozen target (``RedisTarget``, ``AMQPTarget``, …), which knows the keyword arguments of the
   client libraries.
-- ``addresses`` reads and writes ``host:port``.
+- ``given`` splits a URL into its parts and words the errors about it, ``addresses`` writes ``host:port``.
 - ``hiding`` replaces passwords in URLs, and in any text that may hold one.
 
 Begin with :func:`parse`, whose docstring has all forms. A form that Go reads is read in the same way here, apart from
@@ -13,13 +13,15 @@ those that Go reads as something other than the user meant, which are errors.
 Nothing here connects to a server. No error shows a password, not even one that was written in the wrong place.
 """
 
-from gearmesh.urls.amqp import AMQPTarget
+from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget
 from gearmesh.urls.hiding import redact, redact_text
 from gearmesh.urls.parse import PlainTarget, Role, Target, known_schemes, parse, scheme_of
-from gearmesh.urls.redis import RedisTarget
+from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget
 from gearmesh.urls.stores import MemcacheTarget, MongoTarget
 
 __all__ = [
+    "AMQP_SCHEMES",
+    "REDIS_SCHEMES",
     "AMQPTarget",
     "MemcacheTarget",
     "MongoTarget",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote
 
-from gearmesh.errors import ConfigError
-from gearmesh.urls.addresses import bracketed, read_address, shown_address
-from gearmesh.urls.hiding import redact
+from gearmesh.urls.addresses import bracketed, shown_address
+from gearmesh.urls.given import GivenURL
 
-__all__ = ["SCHEMES", "AMQPTarget", "parse_amqp"]
+__all__ = ["AMQP_SCHEMES", "AMQPTarget", "parse_amqp"]
 
-SCHEMES: Final = ("amqp", "amqps")
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+AMQP_SCHEMES: Final = tuple(_PORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class AMQPTarget:
         }
 
 
-def parse_amqp(url: str, scheme: str, role: str) -> AMQPTarget:
+def parse_amqp(given: GivenURL) -> AMQPTarget:
     """Read ``amqp[s]://[user[:password]@]host[:port][/virtual-host]``; all parts percent-decoded.
 
     Go: without user and password it is guest; no path, and a path of ``/``, mean the virtual host ``/``.
@@ -70,38 +67,20 @@ def parse_amqp(url: str, scheme: str, role: str) -> AMQPTarget:
     Raises:
         ConfigError: the message names the role, the URL without its password, and what was expected.
     """
-
-    def wrong(text: str) -> ConfigError:
-        return ConfigError(f"{role}: {redact(url)!r}: {text}")
-
-    rest = url.partition("://")[2]
-    if "?" in rest or "#" in rest:
-        raise wrong("options after '?' or '#' are not supported; in a password write %3F and %23")
-    authority, _, path = rest.partition("/")
-    userinfo, at, address = authority.rpartition("@")
-    if "@" in path:
-        raise wrong("'@' after a '/'; in a password write %2F for '/'")
+    userinfo, address, path = given.split()
     if "," in address:
-        raise wrong("several hosts; give several URLs and multiple_broker_separator")
-    if _BAD_ESCAPE.search(rest):
-        raise wrong("'%' without two hex digits; write %25 for a percent sign")
+        raise given.wrong("several hosts; give several URLs and multiple_broker_separator")
     if re.search(r"\s", path):
-        raise wrong("white space in the virtual host; write %20 for a space")
-    try:
-        host, port = read_address(address, _PORTS[scheme])
-    except ValueError as exc:
-        raise wrong(str(exc)) from None
-    user, colon, password = userinfo.partition(":")
-    try:
-        user, password, path = (unquote(part, errors="strict") for part in (user, password, path))
-    except UnicodeDecodeError:
-        raise wrong("user, password and virtual host must be UTF-8 when percent-decoded") from None
+        raise given.wrong("white space in the virtual host; write %20 for a space")
+    host, port = given.address(address, _PORTS[given.scheme])
+    user, colon, password = userinfo.removesuffix("@").partition(":")
+    user, password, path = given.decoded("user, password and virtual host", user, password, path)
     return AMQPTarget(
         host=host,
         port=port,
-        username=user if at else "guest",
+        username=user if userinfo else "guest",
         # Go: a user without a colon keeps the default password.
         password=password if colon else "guest",
         virtual_host=path or "/",
-        tls=scheme == "amqps",
+        tls=given.scheme == "amqps",
     )

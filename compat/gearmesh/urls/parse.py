@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Final, Literal
 
 from gearmesh.errors import ConfigError
-from gearmesh.urls.amqp import SCHEMES as AMQP_SCHEMES
-from gearmesh.urls.amqp import AMQPTarget, parse_amqp
+from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget, parse_amqp
+from gearmesh.urls.given import GivenURL
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
-from gearmesh.urls.redis import SCHEMES as REDIS_SCHEMES
-from gearmesh.urls.redis import RedisTarget, parse_redis
+from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget, parse_redis
 from gearmesh.urls.stores import (
     MEMCACHE_SCHEMES,
     MONGODB_SCHEMES,
@@ -26,25 +26,6 @@ __all__ = ["PlainTarget", "Role", "Target", "known_schemes", "parse", "scheme_of
 
 Role = Literal["broker", "backend", "lock"]
 
-_BUILT_IN: dict[Role, tuple[str, ...]] = {
-    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
-    "backend": (
-        *REDIS_SCHEMES,
-        *AMQP_SCHEMES,
-        *MEMCACHE_SCHEMES,
-        *MONGODB_SCHEMES,
-        "memory",
-        "null",
-        "eager",
-    ),
-    "lock": (*REDIS_SCHEMES, "memory", "eager"),
-}
-_ENTRY_POINTS: dict[Role, str] = {
-    "broker": "gearmesh.transports",
-    "backend": "gearmesh.backends",
-    "lock": "gearmesh.locks",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class PlainTarget:
@@ -55,6 +36,26 @@ class PlainTarget:
 
     scheme: str
     rest: str = field(default="", repr=False)
+
+
+Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | PlainTarget
+
+_READERS: dict[str, Callable[[GivenURL], Target]] = {
+    **dict.fromkeys(REDIS_SCHEMES, parse_redis),
+    **dict.fromkeys(AMQP_SCHEMES, parse_amqp),
+    **dict.fromkeys(MEMCACHE_SCHEMES, parse_memcache),
+    **dict.fromkeys(MONGODB_SCHEMES, parse_mongodb),
+}
+_BUILT_IN: dict[Role, tuple[str, ...]] = {
+    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
+    "backend": (*_READERS, "memory", "null", "eager"),
+    "lock": (*REDIS_SCHEMES, "memory", "eager"),
+}
+_ENTRY_POINTS: dict[Role, str] = {
+    "broker": "gearmesh.transports",
+    "backend": "gearmesh.backends",
+    "lock": "gearmesh.locks",
+}
 
 
 #: A URL within a URL, behind a separator.
@@ -76,8 +77,6 @@ _ALIASES: Final = {
     **dict.fromkeys(("memcached", "cache+memcached"), "write memcache://"),
     "mongo": "write mongodb://",
 }
-
-Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | PlainTarget
 
 
 def known_schemes(role: Role) -> tuple[str, ...]:
@@ -134,14 +133,9 @@ def parse(url: str, role: Role = "broker") -> Target:
                 f"{role}: unknown URL scheme {scheme!r}{hint}, expected one of {', '.join(known)}"
             )
         return PlainTarget(scheme, rest)
-    if scheme in REDIS_SCHEMES:
-        return parse_redis(url, scheme, role)
-    if scheme in AMQP_SCHEMES:
-        return parse_amqp(url, scheme, role)
-    if scheme in MEMCACHE_SCHEMES:
-        return parse_memcache(url, role)
-    if scheme in MONGODB_SCHEMES:
-        return parse_mongodb(url, scheme, role)
+    given = GivenURL(url, role, scheme)
+    if scheme in _READERS:
+        return _READERS[scheme](given)
     if rest and scheme != "memory":
-        raise ConfigError(f"{role}: {redact(url)!r}: expected nothing after {scheme}://")
+        raise given.wrong(f"expected nothing after {scheme}://")
     return PlainTarget(scheme, rest)

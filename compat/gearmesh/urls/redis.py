@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
-from urllib.parse import unquote
 
 from gearmesh.errors import ConfigError
-from gearmesh.urls.addresses import read_address, shown_address
-from gearmesh.urls.hiding import redact
+from gearmesh.urls.addresses import shown_address
+from gearmesh.urls.given import GivenURL
 
-__all__ = ["SCHEMES", "RedisTarget", "Topology", "parse_redis"]
+__all__ = ["REDIS_SCHEMES", "RedisTarget", "Topology", "parse_redis"]
 
 #: The kind of servers at an address: one server, the sentinels that know its master, or nodes of a cluster.
 Topology = Literal["server", "sentinel", "cluster"]
 
-SCHEMES: Final = ("redis", "rediss", "redis+socket")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+REDIS_SCHEMES: Final = ("redis", "rediss", "redis+socket")
+_PORT: Final = 6379
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +88,9 @@ class RedisTarget:
 
     def to_redis_kwargs(self) -> dict[str, Any]:
         """Keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``) for the first host."""
-        kwargs: dict[str, Any] = {"db": self.db}
-        if self.path:
-            kwargs["unix_socket_path"] = self.path
-        else:
-            kwargs |= {"host": self.host, "port": self.port}
-            if self.tls:
-                kwargs["ssl"] = True
-        if self.username:
-            kwargs["username"] = self.username
-        if self.password:
-            kwargs["password"] = self.password
-        return kwargs
+        login = {"username": self.username, "password": self.password, "ssl": self.tls}
+        place = {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
+        return {"db": self.db, **place, **{name: value for name, value in login.items() if value}}
 
     def same_server(self, other: object) -> bool:
         """True if ``other`` is the same server and database by its address alone."""
@@ -111,96 +101,64 @@ class RedisTarget:
         )
 
 
-def parse_redis(url: str, scheme: str, role: str) -> RedisTarget:
-    """Read a URL with one of :data:`SCHEMES`. Raises ConfigError."""
-    rest = url.partition("://")[2]
-    if scheme == "redis+socket":
-        return _parse_socket(url, rest, role)
-    if "," in rest:
-        return _parse_several(url, rest, role, tls=scheme == "rediss")
-    return _parse_tcp(url, rest, role, tls=scheme == "rediss")
+def parse_redis(given: GivenURL) -> RedisTarget:
+    """Read a URL with one of :data:`REDIS_SCHEMES`. Raises ConfigError."""
+    if given.scheme == "redis+socket":
+        return _parse_socket(given)
+    return _parse_several(given) if "," in given.rest else _parse_tcp(given)
 
 
-def _parse_tcp(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
-    def wrong(text: str) -> ConfigError:
-        return ConfigError(f"{role}: {redact(url)!r}: {text}")
-
-    if "?" in rest or "#" in rest:
-        raise wrong("options after '?' or '#' are not supported; in a password write %3F and %23")
-    authority, _, path = rest.partition("/")
-    userinfo, at, address = authority.rpartition("@")
-    if "@" in path:
-        raise wrong("'@' after a '/'; in a password write %2F for '/'")
-    user, colon, password = userinfo.partition(":")
-    if at and not colon:
-        user, password = "", user  # Go: a lone word before @ is the password
-    if _BAD_ESCAPE.search(userinfo):
-        raise wrong("'%' in user or password without two hex digits; write %25 for a percent sign")
-    host, port = _address(address, wrong)
-    try:
-        user, password = unquote(user, errors="strict"), unquote(password, errors="strict")
-    except UnicodeDecodeError:
-        raise wrong("user and password must be UTF-8 when percent-decoded") from None
-    return RedisTarget(host, port, _db(path, wrong), user, password, tls=tls)
+def _parse_tcp(given: GivenURL) -> RedisTarget:
+    userinfo, address, path = given.split()
+    host, port = given.address(address, _PORT)
+    user, password = given.decoded("user and password", *_login(userinfo.removesuffix("@")))
+    return RedisTarget(host, port, _db(given, path), user, password, tls=given.scheme == "rediss")
 
 
-def _parse_several(url: str, rest: str, role: str, *, tls: bool) -> RedisTarget:
+def _parse_several(given: GivenURL) -> RedisTarget:
     """Read a URL of several hosts.
 
     Go: it is split at the commas first; user and password are before the first host and literal, the database is
     after the last host."""
-
-    def wrong(text: str) -> ConfigError:
-        return ConfigError(f"{role}: {redact(url)!r}: {text}")
-
-    first, *more = rest.split(",")
+    first, *more = given.rest.split(",")
     more[-1], _, path = more[-1].partition("/")
-    userinfo, at, first = first.rpartition("@")
+    userinfo, _, first = first.rpartition("@")
     if any("@" in part for part in (*more, path)):
-        raise wrong(
+        raise given.wrong(
             "'@' after a comma; of several hosts user and password stand before the first, and can't hold a "
             "comma (of one host write it as %2C)"
         )
     if any("/" in part for part in (first, *more)):
-        raise wrong("'/' after a host that is not the last; the database stands after the last")
+        raise given.wrong("'/' after a host that is not the last; the database stands after the last")
     if not all((first, *more)):
-        raise wrong("expected a host on both sides of each comma")
-    user, colon, password = userinfo.partition(":")
-    if at and not colon:
-        user, password = "", user
-    (host, port), *others = (_address(part, wrong) for part in (first, *more))
-    return RedisTarget(host, port, _db(path, wrong), user, password, tls=tls, others=tuple(others))
+        raise given.wrong("expected a host on both sides of each comma")
+    (host, port), *others = (given.address(part, _PORT) for part in (first, *more))
+    tls = given.scheme == "rediss"
+    return RedisTarget(host, port, _db(given, path), *_login(userinfo), tls=tls, others=tuple(others))
 
 
-def _address(text: str, wrong: Any) -> tuple[str, int]:
-    try:
-        return read_address(text, 6379)
-    except ValueError as exc:
-        raise wrong(str(exc)) from None
-
-
-def _parse_socket(url: str, rest: str, role: str) -> RedisTarget:
-    def wrong(text: str) -> ConfigError:
-        return ConfigError(f"{role}: {redact(url)!r}: {text}")
-
-    if "?" in rest:
-        raise wrong("options after '?' are not supported; a database stands after the path, as :/3")
-    userinfo, at, address = rest.rpartition("@")
+def _parse_socket(given: GivenURL) -> RedisTarget:
+    if "?" in given.rest:
+        raise given.wrong("options after '?' are not supported; a database stands after the path, as :/3")
+    userinfo, _, address = given.rest.rpartition("@")
     if "@" in userinfo:
-        raise wrong("more than one '@'; neither password nor path can hold one in this form")
-    user, colon, password = userinfo.partition(":")
-    if at and not colon:
-        user, password = "", user
+        raise given.wrong("more than one '@'; neither password nor path can hold one in this form")
     # Go: a database stands only after ":/"; in /a.sock/3 the 3 is a part of the path.
     path, colon, db = address.partition(":")
     if not path.startswith("/"):
-        raise wrong("expected redis+socket://[[user:]password@]/path/to/redis.sock[:/db]")
+        raise given.wrong("expected redis+socket://[[user:]password@]/path/to/redis.sock[:/db]")
     if colon and not db.startswith("/"):
-        raise wrong("expected :/ and a database number after the socket's path")
-    return RedisTarget("", 0, _db(db[1:], wrong), user, password, path=path)
+        raise given.wrong("expected :/ and a database number after the socket's path")
+    return RedisTarget("", 0, _db(given, db[1:]), *_login(userinfo), path=path)
 
 
-def _db(text: str, wrong: Any) -> int:
+def _login(userinfo: str) -> tuple[str, str]:
+    """User and password. Go: a lone word before @ is the password."""
+    user, colon, password = userinfo.partition(":")
+    return (user, password) if colon else ("", userinfo)
+
+
+def _db(given: GivenURL, text: str) -> int:
     if not re.fullmatch(r"[0-9]{0,9}", text):
-        raise wrong("expected a database number after the last '/'")
+        raise given.wrong("expected a database number after the last '/'")
     return int(text or "0")

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from gearmesh.errors import ConfigError
-from gearmesh.urls.addresses import read_address
-from gearmesh.urls.hiding import redact
+from gearmesh.urls.given import GivenURL
 
 __all__ = [
     "MEMCACHE_SCHEMES",
@@ -61,25 +59,20 @@ class MongoTarget:
         return unquote(self.url.partition("://")[2].partition("?")[0].partition("/")[2])
 
 
-def parse_memcache(url: str, role: str) -> MemcacheTarget:
+def parse_memcache(given: GivenURL) -> MemcacheTarget:
     """Read ``memcache://host[:port][,host[:port]…]``; an entry may be the path of a socket. Raises ConfigError."""
     servers = []
-    for entry in url.partition("://")[2].split(","):
+    for entry in given.rest.split(","):
         if entry.startswith("/") and not re.search(r"[?#@]", entry):
             servers.append((entry, 0))
         elif re.search(r"[/?#@\s]", entry) or not entry:
-            raise ConfigError(
-                f"{role}: {redact(url)!r}: expected memcache://host:port,host:port (there are no logins or options)"
-            )
+            raise given.wrong("expected memcache://host:port,host:port (there are no logins or options)")
         else:
-            try:
-                servers.append(read_address(entry, 11211))
-            except ValueError as exc:
-                raise ConfigError(f"{role}: {redact(url)!r}: {exc}") from None
+            servers.append(given.address(entry, 11211))
     return MemcacheTarget(tuple(servers))
 
 
-def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
+def parse_mongodb(given: GivenURL) -> MongoTarget:
     """Read ``mongodb[+srv]://[user:password@]host[:port][,…][/logins][?options]``.
 
     The options are MongoDB's own (``authSource``, ``tls``, ``tlsCAFile``, ``replicaSet``, …) and one of ours:
@@ -88,7 +81,8 @@ def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
     Raises:
         ConfigError: the message has no part of the URL that may be a password.
     """
-    head, _, query = url.partition("?")
+    scheme = given.scheme
+    head, _, query = given.url.partition("?")
     rest: list[str] = []
     database = ""
     for option in re.split(r"[&;]", query) if query else ():
@@ -98,16 +92,13 @@ def parse_mongodb(url: str, scheme: str, role: str) -> MongoTarget:
             continue
         database = unquote(value)
         if not _DATABASE_NAME.fullmatch(database):
-            raise ConfigError(
-                f"{role}: {redact(url)!r}: database is {database!r}, expected a database's name"
-            )
+            raise given.wrong(f"database is {database!r}, expected a database's name")
     if rest and "/" not in head.partition("://")[2]:
         head += "/"  # some drivers insist on it before options
     bare = f"{head}?{'&'.join(rest)}" if rest else head
-    wrong = _complaint(bare, scheme)
-    if wrong:
-        raise ConfigError(
-            f"{role}: {redact(url)!r}: {wrong}; expected {scheme}://[user:password@]host[:port][,…][/][?options], "
+    if fault := _complaint(bare, scheme):
+        raise given.wrong(
+            f"{fault}; expected {scheme}://[user:password@]host[:port][,…][/][?options], "
             "user and password percent-encoded"
         )
     return MongoTarget(bare, database, scheme)

@@ -15,7 +15,6 @@ from typing import Any
 
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
-from gearmesh.config.collisions import check_queue
 from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
 from gearmesh.units import duration
@@ -59,7 +58,7 @@ class Supervisor:
         self._max_wait = DEADLINE_CHECK_INTERVAL_S if limits.any_hard else 3600.0
         self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
         for queue in self._queues:
-            check_queue(app.config, queue, reads=True)
+            app.config.check_queue(queue, reads=True)
         self._changed = threading.Event()
         self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set)
         self._signals = self._logged = 0

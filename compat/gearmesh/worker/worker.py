@@ -13,7 +13,6 @@ import kombu
 from gearmesh.app.app import App
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.backoff import reason_of
-from gearmesh.config.collisions import check_queue
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome
 from gearmesh.scoreboard import Scoreboard
@@ -97,7 +96,7 @@ class Worker:
         self.queues = tuple(dict.fromkeys(queues or (app.config.default_queue,)))
         for queue in self.queues:
             slot_tag(queue)
-            check_queue(app.config, queue, reads=True)
+            app.config.check_queue(queue, reads=True)
         self._unacked = open_unacked(app.config, consumer)
         self._choice = BrokerChoice(app.broker_choice.index, app.broker_choice)
         self._heartbeats = heartbeats
