@@ -18,7 +18,7 @@ from gearmesh.backends.amqp.group_claims import GO_TAKE_TIMEOUT_S
 from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
-from gearmesh.testing.contracts.store import CREATED, run_all
+from gearmesh.testing.contracts.store import CREATED, race
 from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
@@ -447,19 +447,15 @@ def test_states_that_met_another_binding_are_added_once(
     others = [backend, open_amqp()]
     for _ in range(20):
         group, members = a_group(120)
-        start = threading.Barrier(3)
 
-        def put(
-            n: int, group: str = group, members: list[str] = members, start: threading.Barrier = start
-        ) -> None:
-            start.wait(20)
+        def put(n: int, group: str = group, members: list[str] = members) -> None:
             if n < 2:
                 others[n].count([(group, success(uuid)) for uuid in members[n * 59 : (n + 1) * 59]])
             else:
                 for uuid in members[118:]:
                     go.set(success(uuid), group)
 
-        run_all([threading.Thread(target=put, args=(n,)) for n in range(3)])
+        race(3, put)
         assert go.complete(group, 120)
 
 
@@ -469,7 +465,6 @@ def test_one_fires_whoever_is_last(backend: AMQPBackend, open_amqp: Open, go: Go
     fired: list[list[TaskState]] = []
     for round in range(12):
         group, members = a_group(4)
-        start = threading.Barrier(4)
         fired.clear()
 
         def ends(n: int, uuid: str, group: str = group, members: list[str] = members) -> None:
@@ -480,14 +475,10 @@ def test_one_fires_whoever_is_last(backend: AMQPBackend, open_amqp: Open, go: Go
             if states is not None:
                 fired.append(states)
 
-        def together(n: int, uuid: str, start: threading.Barrier = start) -> None:
-            start.wait(20)
-            ends(n, uuid)
-
         if round % 2:  # in turn, so that each is last at times
             for n, uuid in enumerate(members):
                 ends((n + round) % 4, uuid)
         else:
-            run_all([threading.Thread(target=together, args=(n, uuid)) for n, uuid in enumerate(members)])
+            race(4, lambda n, members=members, ends=ends: ends(n, members[n]))
         assert len(fired) == 1, f"round {round}"
         assert {state.TaskUUID for state in fired[0]} == set(members)

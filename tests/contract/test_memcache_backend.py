@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.errors import BackendError, ChordBusy, Unstorable
 from gearmesh.interfaces.backend import Backend
 from gearmesh.testing.contracts import BackendContract
-from gearmesh.testing.contracts.store import an_int, make_state, run_all
+from gearmesh.testing.contracts.store import an_int, make_state, race
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire import types
 from gearmesh.wire.codec import encode_group, encode_state
@@ -102,17 +101,12 @@ class TestMemcacheBackend(BackendContract):
         for _ in range(30):
             uuids = [f"task_{uuid4()}" for _ in range(20)]
             late.write([make_state(uuid) for uuid in uuids])
-            start = threading.Barrier(2)
 
-            def write(
-                one: Backend, state: str, uuids: list[str] = uuids, start: threading.Barrier = start
-            ) -> None:
-                start.wait(30)
-                one.write([make_state(uuid, state) for uuid in uuids])
+            def write(n: int, uuids: list[str] = uuids) -> None:
+                backend, state = ((early, STARTED), (late, SUCCESS))[n]
+                backend.write([make_state(uuid, state) for uuid in uuids])
 
-            run_all(
-                [threading.Thread(target=write, args=each) for each in ((early, STARTED), (late, SUCCESS))]
-            )
+            race(2, write)
             assert {state and state.State for state in early.read(uuids)} == {SUCCESS}
         early.close()
         late.close()
@@ -237,7 +231,7 @@ def test_a_restart_costs_no_error(make_memcached: Callable[..., MemcachedServer]
     """Connections that the server closed while nobody used them are replaced."""
     server = make_memcached()
     one = open_url(server.url, expire=60)
-    run_all([threading.Thread(target=one.write, args=([make_state("task_x")],)) for _ in range(8)])
+    race(8, lambda _: one.write([make_state("task_x")]))
     server.kill()
     server.start()
     assert one.read(["task_x"]) == [None]

@@ -8,17 +8,9 @@ from uuid import uuid4
 import pytest
 
 from gearmesh.interfaces.backend import Backend
-from gearmesh.testing.contracts.store import (
-    BackendFixtures,
-    OpenBackend,
-    make_state,
-)
+from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, make_state
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.state import (
-    FAILURE,
-    STARTED,
-    SUCCESS,
-)
+from gearmesh.wire.state import FAILURE, STARTED, SUCCESS
 
 
 class AnnouncementContract(BackendFixtures):
@@ -46,24 +38,14 @@ class AnnouncementContract(BackendFixtures):
             raise ZeroDivisionError
 
         stop = self._watch(backend, fail)
-
-        def called_twice() -> bool:
-            backend.write([make_state(f"task_{uuid4()}", FAILURE)])
-            return len(calls) > 1
-
-        eventually(called_twice)
+        self._write_until(backend, lambda: len(calls) > 1, FAILURE)
         stop()
 
     def test_an_ended_watch_is_silent(self, backend: Backend) -> None:
         first: list[str] = []
         second: list[str] = []
         stop_first, stop_second = self._watch(backend, first.extend), self._watch(backend, second.extend)
-
-        def both_told() -> bool:
-            backend.write([make_state(f"task_{uuid4()}", SUCCESS)])
-            return bool(first and second)
-
-        eventually(both_told)
+        self._write_until(backend, lambda: bool(first and second))
         stop_first()
         stop_first()
         known, uuid = len(second), f"task_{uuid4()}"
@@ -78,18 +60,22 @@ class AnnouncementContract(BackendFixtures):
         closed = open_backend()
         self._watch(closed, first.extend)
         stop = self._watch(backend, second.extend)
-
-        def both_told() -> bool:
-            backend.write([make_state(f"task_{uuid4()}", SUCCESS)])
-            return bool(first and second)
-
-        eventually(both_told)
+        self._write_until(backend, lambda: bool(first and second))
         closed.close()
         uuid = f"task_{uuid4()}"
         backend.write([make_state(uuid, SUCCESS)])
         eventually(lambda: uuid in second)
         assert uuid not in first
         stop()
+
+    def _write_until(self, backend: Backend, told: Callable[[], bool], state: str = SUCCESS) -> None:
+        """Write final states of new tasks until ``told``: a watch may have begun after the first of them."""
+
+        def write() -> bool:
+            backend.write([make_state(f"task_{uuid4()}", state)])
+            return told()
+
+        eventually(write)
 
     def _watch(self, backend: Backend, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         stop = backend.watch(wake)

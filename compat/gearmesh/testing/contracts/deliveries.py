@@ -12,7 +12,8 @@ from kombu.message import Message
 
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.contracts.store import race
+from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 ODD = [
@@ -69,10 +70,8 @@ class DeliveryContract(TransportFixtures):
         assert here.settle(*messages) == ["done"] * 1000
         assert here.verbs.pending(queue) == []
 
-    def test_identical_bytes_are_two_deliveries(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"same", b"same")
-        here = tap(queue, prefetch=2)
-        first, second = here.take(2)
+    def test_identical_bytes_are_two_deliveries(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        here, (first, second) = hold(b"same", b"same", prefetch=2)
         assert first.delivery.id != second.delivery.id
         assert here.settle(first) == ["done"]
         here.close()
@@ -117,10 +116,8 @@ class DeliveryContract(TransportFixtures):
                 return
         pytest.fail("ten messages of the busy queue, none of the other")
 
-    def test_prefetch_bounds_what_is_held(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, *(signature(queue, n) for n in range(10)))
-        here = tap(queue, prefetch=3)
-        held = here.take(3)
+    def test_prefetch_bounds_what_is_held(self, hold: Hold, queue: str) -> None:
+        here, held = hold(*(signature(queue, n) for n in range(10)), prefetch=3)
         here.quiet()
         assert here.verbs.pending(queue) == [signature(queue, n) for n in range(3, 10)]
         here.settle(held[1])
@@ -152,7 +149,7 @@ class DeliveryContract(TransportFixtures):
         tap().publish(queue, *bodies)
         seen: list[bytes] = []
 
-        def work() -> None:
+        def work(_: int) -> None:
             here = tap(queue, prefetch=5)
             while len(seen) < count:
                 here.drain()
@@ -160,11 +157,7 @@ class DeliveryContract(TransportFixtures):
                 seen.extend(bytes(message.body) for message in batch)
                 assert here.settle(*batch) == ["done"] * len(batch)
 
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
+        race(2, work)
         assert sorted(seen) == sorted(bodies)
 
     def test_priority(self, tap: OpenTap, queue: str) -> None:

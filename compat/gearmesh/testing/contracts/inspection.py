@@ -7,8 +7,8 @@ import time
 import pytest
 
 from gearmesh.errors import GearmeshError
-from gearmesh.interfaces.transport import QueueCounts, SupportsInspection, SupportsParkedListing
-from gearmesh.testing.contracts.support import OpenTap, Tap, TransportFixtures, signature
+from gearmesh.interfaces.transport import QueueCounts, SupportsInspection
+from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
 
 HOUR = 3600 * 10**9
@@ -22,42 +22,39 @@ class InspectionContract(TransportFixtures):
 
     def test_an_empty_queue(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        here = _inspecting(producer)
-        assert here.count(queue).pending == 0
-        assert here.purge(queue) == 0
-        assert not producer.verbs.lists_delayed or here.purge_delayed(queue) == 0
-        assert queue not in _names(here)
+        assert producer.inspector.count(queue).pending == 0
+        assert producer.inspector.purge(queue) == 0
+        assert not producer.verbs.lists_delayed or producer.inspector.purge_delayed(queue) == 0
+        assert queue not in _names(producer.inspector)
 
     def test_where_messages_are(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        here = _inspecting(producer)
         producer.publish(queue, *(signature(queue, n) for n in range(5)))
-        assert _told(here.count(queue), held=0, aside=0, dead=0) == QueueCounts(
+        assert _told(producer.inspector.count(queue), held=0, aside=0, dead=0) == QueueCounts(
             queue=queue, pending=5, held=0, aside=0, dead=0
         )
         consumer = tap(queue, prefetch=3)
         first, second, _ = consumer.take(3)
-        told = here.count(queue)
+        told = producer.inspector.count(queue)
         assert (told.pending, told.queue) == (2, queue)
         assert told.held in (3, None)
         assert told.consumers in (1, None)
         consumer.settle(first, how="dead", reason="no")
         consumer.settle(second, how="later", at_ns=time.time_ns() + HOUR)
-        told = here.count(queue)
+        told = producer.inspector.count(queue)
         assert told.dead in (1, None)
         assert told.aside in (1, None)
 
     def test_the_queues_there_are(self, tap: OpenTap, queue: str) -> None:
         names = [f"{queue}_a", f"{queue}_{{b}}c", f"{queue}:d: é"]
         producer = tap()
-        here = _inspecting(producer)
-        _names(here)
+        _names(producer.inspector)
         for name in names:
             producer.publish(name, signature(name))
-        assert [name for name in here.queues() if name.startswith(queue)] == sorted(names)
+        assert [name for name in producer.inspector.queues() if name.startswith(queue)] == sorted(names)
         for name in names:
             (message,) = tap(name, prefetch=1).take(1)
-            assert name in here.queues(), "an unacked delivery keeps it in the list"
+            assert name in producer.inspector.queues(), "an unacked delivery keeps it in the list"
             message.ack()
 
     def test_an_empty_message(self, tap: OpenTap, queue: str) -> None:
@@ -79,11 +76,10 @@ class InspectionContract(TransportFixtures):
         assert producer.verbs.take_dead(queue, [letter.id], retry=False) == 1
         assert producer.verbs.dead_letters(queue) == []
         consumer.close()
-        assert _inspecting(producer).purge(queue) == 1
+        assert producer.inspector.purge(queue) == 1
 
     def test_purge_takes_what_waits(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        here = _inspecting(producer)
         producer.publish(queue, *(signature(queue, n) for n in range(3)))
         producer.publish(f"{queue}_other", b"x")
         producer.publish(queue, signature(queue, 9), eta_ns=time.time_ns() + HOUR)
@@ -91,15 +87,14 @@ class InspectionContract(TransportFixtures):
         _, later = consumer.take(2)
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         consumer.close()
-        assert here.purge(queue) == 3, "what its consumer put back, too"
-        assert here.count(queue).pending == 0
-        assert here.purge(queue) == 0
-        assert here.count(f"{queue}_other").pending == 1
+        assert producer.inspector.purge(queue) == 3, "what its consumer put back, too"
+        assert producer.inspector.count(queue).pending == 0
+        assert producer.inspector.purge(queue) == 0
+        assert producer.inspector.count(f"{queue}_other").pending == 1
         assert not producer.verbs.lists_delayed or len(producer.verbs.delayed()) == 1
 
     def test_purge_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        here = _inspecting(producer)
         bodies = [signature(queue, n) for n in range(600)]
         producer.publish(queue, *bodies)
         consumer = tap(queue, prefetch=2)
@@ -107,11 +102,11 @@ class InspectionContract(TransportFixtures):
         assert held.body == bodies[0]
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         gone: list[bytes] = []
-        count = here.purge(queue, gone.extend)
+        count = producer.inspector.purge(queue, gone.extend)
         assert count == len(gone) >= 598, "the next one may be on its way to the consumer"
         assert len(set(gone)) == count
         assert set(gone) <= set(bodies[1:])
-        assert here.count(queue).pending == 0
+        assert producer.inspector.count(queue).pending == 0
 
     def test_purge_delayed_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
@@ -120,42 +115,39 @@ class InspectionContract(TransportFixtures):
         later = signature(queue, 1)
         producer.publish(queue, later, eta_ns=time.time_ns() + HOUR)
         gone: list[bytes] = []
-        assert _inspecting(producer).purge_delayed(queue, gone.extend) == 1
+        assert producer.inspector.purge_delayed(queue, gone.extend) == 1
         assert gone == [later]
 
     def test_purge_leaves_what_is_held(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        here = _inspecting(producer)
         producer.publish(queue, b"x", b"y")
         consumer = tap(queue, prefetch=1)
         (message,) = consumer.take(1)
-        eventually(lambda: here.purge(queue) == 1)
+        eventually(lambda: producer.inspector.purge(queue) == 1)
         assert consumer.settle(message, how="head") == ["done"]
         assert consumer.bodies(1) == [b"x"]
 
     def test_purge_delayed(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        here = _inspecting(producer)
         if not producer.verbs.lists_delayed:
             with pytest.raises(GearmeshError, match="delayed"):
-                here.purge_delayed(queue)
+                producer.inspector.purge_delayed(queue)
             return
         eta = time.time_ns() + HOUR
         other = f"{queue}_other"
         for n in range(300):
             name = other if n % 3 == 0 else queue
             producer.publish(name, signature(name, n), eta_ns=eta + n * 10**6)
-        assert here.purge_delayed(queue) == 200
+        assert producer.inspector.purge_delayed(queue) == 200
         assert [entry.body for entry in producer.verbs.delayed()] == [
             signature(other, n) for n in range(0, 300, 3)
         ]
-        assert here.purge_delayed(queue) == 0
-        assert here.purge_delayed(other) == 100
+        assert producer.inspector.purge_delayed(queue) == 0
+        assert producer.inspector.purge_delayed(other) == 100
         assert producer.verbs.delayed() == []
 
     def test_parked_messages(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        lists = _listing(producer)
         bodies = [signature(queue, 1), signature(queue, 2)]
         producer.publish(queue, *bodies)
         taker = tap(queue, prefetch=2)
@@ -164,7 +156,7 @@ class InspectionContract(TransportFixtures):
         for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8):
             taker.settle(*taker.take(2), how="park")
             gone = time.time()
-            parked, one = lists.parked(queue, 10), lists.parked(queue, 1)
+            parked, one = producer.parked(queue), producer.parked(queue, 1)
             if pause > 0.5 and len(parked) == 2 and time.time() < gone + pause / 2:
                 break  # else this machine looked so late that they may have come back: now for twice as long
         assert sorted(each.body for each in parked) == sorted(bodies)
@@ -173,36 +165,23 @@ class InspectionContract(TransportFixtures):
         assert began < until[0] <= until[1] < gone + pause + 1
         assert all(each.since and began - 1 < each.since < time.time() for each in parked)
         assert len(one) == 1
-        assert lists.parked(f"{queue}_other", 10) == []
+        assert producer.parked(f"{queue}_other") == []
         message = taker.take(1)[0]
         taker.settle(message, how="later", at_ns=time.time_ns() + HOUR)
-        rated = next(each for each in lists.parked(queue, 10) if (each.until or 0) > time.time() + 3000)
+        rated = next(each for each in producer.parked(queue) if (each.until or 0) > time.time() + 3000)
         assert rated.body == message.body
         assert producer.verbs.pending(f"{queue}_other") == []
 
     def test_a_message_is_no_longer_parked_when_it_is_done(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        lists = _listing(producer)
         producer.publish(queue, signature(queue))
         taker = tap(queue, prefetch=1)
         for _ in range(2):
             taker.settle(*taker.take(1), how="park")
         (message,) = taker.take(1)
-        assert lists.parked(queue, 10) == [], "a worker holds it"
+        assert producer.parked(queue) == [], "a worker holds it"
         taker.settle(message)
-        assert lists.parked(queue, 10) == []
-
-
-def _inspecting(tap: Tap) -> SupportsInspection:
-    if not isinstance(tap.channel, SupportsInspection):
-        pytest.skip("the channel does not inspect")
-    return tap.channel
-
-
-def _listing(tap: Tap) -> SupportsParkedListing:
-    if not isinstance(tap.channel, SupportsParkedListing):
-        pytest.skip("the channel does not list parked messages")
-    return tap.channel
+        assert producer.parked(queue) == []
 
 
 def _names(here: SupportsInspection) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.interfaces.transport import SupportsInspection
-from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 LEASE = 1.0
@@ -59,10 +61,9 @@ class LeaseContract(TransportFixtures):
             here = tap(queue, prefetch=1, lease=LEASE / 2)
             here.check_losses(here.take(1), losses)
 
-    def test_a_consumer_with_heartbeats_is_never_reaped(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        holder, parent = tap(queue, prefetch=1, lease=LEASE), tap()
-        (message,) = holder.take(1)
+    def test_a_consumer_with_heartbeats_is_never_reaped(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        holder, (message,) = hold(b"x", lease=LEASE)
+        parent = tap()
         other = tap(queue, lease=LEASE)
         over = time.monotonic() + LEASE * 2.5
         while time.monotonic() < over:
@@ -82,10 +83,9 @@ class LeaseContract(TransportFixtures):
         parent.verbs.heartbeat(holder.name, [queue])
         assert parent.verbs.count(queue).consumers in (0, None)
 
-    def test_a_consumer_that_drains_lives(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        holder, other = tap(queue, prefetch=1, lease=LEASE), tap(queue, prefetch=1, lease=LEASE)
-        (message,) = holder.take(1)
+    def test_a_consumer_that_drains_lives(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        holder, (message,) = hold(b"x", lease=LEASE)
+        other = tap(queue, prefetch=1, lease=LEASE)
         over = time.monotonic() + LEASE * 2.5
         while time.monotonic() < over:
             holder.drain(LEASE / 10)
@@ -93,10 +93,8 @@ class LeaseContract(TransportFixtures):
         assert not other.got
         assert holder.settle(message) == ["done"]
 
-    def test_a_zombie_changes_nothing(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        zombie = tap(queue, prefetch=1, lease=LEASE / 2)
-        (message,) = zombie.take(1)
+    def test_a_zombie_changes_nothing(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        zombie, (message,) = hold(b"x", lease=LEASE / 2)
         reaper = tap(queue, prefetch=1, lease=LEASE / 2)
         (again,) = reaper.take(1)
         for how in ("ack", "head", "tail", "park", "dead"):
@@ -111,10 +109,8 @@ class LeaseContract(TransportFixtures):
         assert reaper.verbs.pending(queue) == [], "what it lost is not its to put back"
         assert reaper.settle(again) == ["done"]
 
-    def test_a_zombie_may_go_on(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        zombie = tap(queue, prefetch=1, lease=LEASE / 2)
-        (lost,) = zombie.take(1)
+    def test_a_zombie_may_go_on(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        zombie, (lost,) = hold(b"x", lease=LEASE / 2)
         reaper = tap(queue, prefetch=1, lease=LEASE / 2)
         reaper.settle(*reaper.take(1))
         reaper.close()
@@ -124,11 +120,10 @@ class LeaseContract(TransportFixtures):
         assert (message.body, message.delivery.redelivered) == (b"y", 0)
         assert zombie.settle(message) == ["done"]
 
-    def test_recover_puts_back_in_order(self, tap: OpenTap, queue: str) -> None:
+    def test_recover_puts_back_in_order(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
-        tap().publish(queue, *bodies)
-        dead, other = tap(queue, prefetch=3), tap()
-        held = dead.take(3)
+        dead, held = hold(*bodies, prefetch=3)
+        other = tap()
         assert other.verbs.recover(dead.name, [queue]) == 3
         assert other.verbs.pending(queue) == bodies
         assert other.verbs.recover(dead.name, [queue]) == 0
@@ -155,34 +150,30 @@ class LeaseContract(TransportFixtures):
         assert [message.delivery.crash_count for message in again] == [None, 0, 0, None]
         last.check_losses(again, *[1] * 4)
 
-    def test_only_deaths_while_alone_are_counted(self, tap: OpenTap, queue: str) -> None:
+    @pytest.mark.parametrize(
+        ("certain", "deaths"),
+        [
+            pytest.param(True, [(2, 0), (1, 1), (2, 1), (1, 2), (1, 3)], id="only if the message ran alone"),
+            pytest.param(False, [(1, None), (1, 0.25), (1, 0.5)], id="an uncertain one is a quarter"),
+        ],
+    )
+    def test_deaths_are_counted(
+        self, tap: OpenTap, queue: str, certain: bool, deaths: list[tuple[int, float | None]]
+    ) -> None:
+        """``deaths``: how many messages ran at each death, and the count of the first message after it."""
         tap().publish(queue, *(signature(queue, n) for n in range(3)))
-        for alone, counted in ((False, 0), (True, 1), (False, 1), (True, 2), (True, 3)):
+        for running, counted in deaths:
             here = tap(queue, prefetch=3)
             ids = [message.delivery.id for message in here.take(3)]
-            tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:1] if alone else ids[:2])
+            tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:running], certain=certain)
             last = tap(queue, prefetch=1)
             (message,) = last.take(1)
             assert message.delivery.crash_count == counted
             last.settle(message, how="head")
             last.stop()
 
-    def test_an_uncertain_death_counts_a_quarter(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, *(signature(queue, n) for n in range(2)))
-        for counted in (None, 0.25, 0.5):
-            here = tap(queue, prefetch=2)
-            ids = [message.delivery.id for message in here.take(2)]
-            tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:1], certain=False)
-            last = tap(queue, prefetch=1)
-            (message,) = last.take(1)
-            assert message.delivery.crash_count == counted
-            last.settle(message, how="head")
-            last.stop()
-
-    def test_an_isolated_message_that_is_done_is_cleared(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        here = tap(queue, prefetch=1)
-        (message,) = here.take(1)
+    def test_an_isolated_message_that_is_done_is_cleared(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        here, (message,) = hold(b"x")
         tap().verbs.recover(here.name, [queue], crashed=True, running=[message.delivery.id])
         other = tap(queue, prefetch=1)
         other.settle(*other.take(1))
@@ -190,11 +181,11 @@ class LeaseContract(TransportFixtures):
         (message,) = other.take(1)
         assert (message.delivery.crash_count, message.delivery.redelivered) == (None, 0)
 
-    def test_an_isolated_message_at_the_tail_stays_isolated(self, tap: OpenTap, queue: str) -> None:
+    def test_an_isolated_message_at_the_tail_stays_isolated(
+        self, tap: OpenTap, hold: Hold, queue: str
+    ) -> None:
         bodies = [signature(queue, n) for n in range(2)]
-        tap().publish(queue, *bodies)
-        here = tap(queue, prefetch=1)
-        (message,) = here.take(1)
+        here, (message,) = hold(*bodies)
         tap().verbs.recover(here.name, [queue], crashed=True, running=[message.delivery.id])
         here.stop()
         for count in (1, 2):
@@ -218,11 +209,10 @@ class LeaseContract(TransportFixtures):
         (message,) = last.take(1)
         assert (message.delivery.crash_count, message.delivery.redelivered) == (None, 0), "it was done"
 
-    def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, queue: str) -> None:
+    def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
-        tap().publish(queue, *bodies)
-        holder, other = tap(queue, prefetch=2), tap()
-        held = holder.take(2)
+        holder, held = hold(*bodies, prefetch=2)
+        other = tap()
         shown = sorted(other.verbs.held(holder.name, [queue]), key=lambda row: row[0].id)
         assert [(row[0].id, row[1]) for row in shown] == [(m.delivery.id, m.body) for m in held]
         settled = other.verbs.commit([Commit(settle=Settle(shown[0][0]))])

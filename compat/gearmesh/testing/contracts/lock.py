@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from gearmesh.interfaces.lock import Claim, Lock
-from gearmesh.testing.contracts.store import run_all
+from gearmesh.testing.contracts.store import race
 from gearmesh.testing.waiting import eventually
 
 __all__ = ["LockContract"]
@@ -44,23 +44,14 @@ class LockContract:
     def claim(self) -> Claim:
         """Return a claim in time, for a task that is due every hour."""
         now = time.time_ns()
-        return Claim(
-            key=f"machinery_lock_contract{uuid4().hex}* * * * *",
-            holder="one",
-            due_ns=now,
-            next_ns=now + HOUR,
-            now_ns=now,
-        )
+        key = f"machinery_lock_contract{uuid4().hex}* * * * *"
+        return Claim(key=key, holder="one", due_ns=now, next_ns=now + HOUR, now_ns=now)
 
-    def after(self, claim: Claim, periods: int) -> Claim:
+    def after(self, claim: Claim, periods: float) -> Claim:
         """Return the claim of a firing so many periods later, in time."""
-        shift = periods * (claim.next_ns - claim.due_ns)
-        return replace(
-            claim,
-            due_ns=claim.due_ns + shift,
-            next_ns=claim.next_ns + shift,
-            now_ns=claim.due_ns + shift,
-        )
+        shift = round(periods * (claim.next_ns - claim.due_ns))
+        due = claim.due_ns + shift
+        return replace(claim, due_ns=due, next_ns=claim.next_ns + shift, now_ns=due)
 
     def test_one_takes_it(self, lock: Lock, claim: Claim) -> None:
         assert lock.take(claim) is True
@@ -69,12 +60,7 @@ class LockContract:
 
     def test_a_repeated_claim_gets_the_same_answer(self, lock: Lock, claim: Claim) -> None:
         other = replace(claim, holder="two")
-        assert [lock.take(claim), lock.take(other), lock.take(claim), lock.take(other)] == [
-            True,
-            False,
-            True,
-            False,
-        ]
+        assert [lock.take(each) for each in (claim, other, claim, other)] == [True, False, True, False]
 
     def test_the_next_one_is_free_although_the_key_is_there(self, lock: Lock, claim: Claim) -> None:
         """A scheduler's clock may be some ms ahead of the server's."""
@@ -98,13 +84,7 @@ class LockContract:
     def test_other_phases_of_the_same_period(self, lock: Lock, claim: Claim) -> None:
         """``@every`` counts from each scheduler's start."""
         assert lock.take(claim)
-        half = replace(
-            claim,
-            holder="two",
-            due_ns=claim.due_ns + HOUR // 2,
-            next_ns=claim.next_ns + HOUR // 2,
-            now_ns=claim.due_ns + HOUR // 2,
-        )
+        half = replace(self.after(claim, 0.5), holder="two")
         assert lock.take(half) is False
         assert lock.take(self.after(claim, 1))
         assert lock.take(self.after(half, 1)) is False
@@ -163,17 +143,17 @@ class LockContract:
         other.close()
 
     def test_many_threads(self, lock: Lock, claim: Claim) -> None:
-        winners: list[tuple[int, int]] = []
+        fired: list[int] = []
         together = threading.Barrier(16)
 
-        def race(number: int) -> None:
+        def claim_all(number: int) -> None:
             for periods in range(10):
                 together.wait(30)
                 if lock.take(replace(self.after(claim, periods), holder=f"thread {number}")):
-                    winners.append((periods, number))
+                    fired.append(periods)
 
-        run_all([threading.Thread(target=race, args=(n,)) for n in range(16)])
-        assert sorted(periods for periods, _ in winners) == list(range(10))
+        race(16, claim_all)
+        assert sorted(fired) == list(range(10))
 
     def test_closed_and_used_again(self, lock: Lock, claim: Claim) -> None:
         lock.close()

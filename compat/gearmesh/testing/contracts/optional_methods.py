@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
@@ -15,7 +14,14 @@ from gearmesh.interfaces.backend import (
     SupportsRevocation,
     SupportsSearch,
 )
-from gearmesh.testing.contracts.store import CREATED, BackendFixtures, OpenBackend, make_state, run_all
+from gearmesh.testing.contracts.store import (
+    CREATED,
+    BackendFixtures,
+    OpenBackend,
+    make_state,
+    race,
+    read_state,
+)
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, GroupMeta, TaskState
 
@@ -49,17 +55,14 @@ class OptionalMethodsContract(BackendFixtures):
             if before is not None:
                 backend.write([TaskState(TaskUUID=task, State=before, Error="old" * (before == FAILURE))])
             yielding.write_unless_success([TaskState(TaskUUID=task, State=FAILURE, Error="new")])
-            (state,) = backend.read([task])
-            assert state is not None
+            state = read_state(backend, task)
             assert (state.State, state.Error) == (FAILURE, "new")
         backend.write([TaskState(TaskUUID=uuid, State=SUCCESS, Results=())])
         others = TaskState(TaskUUID=f"{uuid}_other", State=FAILURE, Error="new")
         yielding.write_unless_success([TaskState(TaskUUID=uuid, State=FAILURE, Error="new"), others])
-        kept, other = backend.read([uuid, others.TaskUUID])
-        assert kept is not None
+        kept = read_state(backend, uuid)
         assert (kept.State, kept.Results, kept.Error) == (SUCCESS, (), "")
-        assert other is not None
-        assert other.State == FAILURE
+        assert read_state(backend, others.TaskUUID).State == FAILURE
         yielding.write_unless_success([])
 
     def test_a_success_is_never_lost_to_a_failure_in_the_same_moment(
@@ -77,7 +80,7 @@ class OptionalMethodsContract(BackendFixtures):
             for task in tasks:
                 yielding.write_unless_success([TaskState(TaskUUID=task, State=FAILURE, Error="late")])
 
-        run_all([threading.Thread(target=what, daemon=True) for what in (succeed, fail, fail)])
+        race(3, lambda n: fail() if n else succeed())
         assert {state and state.State for state in backend.read(tasks)} == {SUCCESS}
 
     def test_the_last_report_is_kept(self, backend: Backend, uuid: str) -> None:
@@ -179,18 +182,10 @@ class OptionalMethodsContract(BackendFixtures):
 
     def test_one_of_many_claims(self, open_backend: OpenBackend, uuid: str) -> None:
         backends = [open_backend() for _ in range(4)]
-        start = threading.Barrier(16)
-        got: list[tuple[str, str]] = []
-
-        def race(n: int) -> None:
-            start.wait(30)
-            got.append((f"racer {n}", _claiming(backends[n % 4]).claim(uuid, f"racer {n}", 60)))
-
         _claiming(backends[0])
-        run_all([threading.Thread(target=race, args=(n,)) for n in range(16)])
-        holder = got[0][1]
-        assert {held for _, held in got} == {holder}
-        assert len(got) == 16
+        holders = race(16, lambda n: _claiming(backends[n % 4]).claim(uuid, f"racer {n}", 60))
+        assert len(set(holders)) == 1
+        assert holders[0] in {f"racer {n}" for n in range(16)}
         for backend in backends:
             backend.close()
 

@@ -6,7 +6,7 @@ import time
 
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
 from gearmesh.interfaces.transport import RateRequest, RedeliversOnDisconnect
-from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S, eventually
 
 
@@ -22,29 +22,23 @@ class SettlementContract(TransportFixtures):
         again.quiet()
         assert again.verbs.pending(queue) == []
 
-    def test_settling_twice_is_lost(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        here = tap(queue, prefetch=1)
-        (message,) = here.take(1)
+    def test_settling_twice_is_lost(self, hold: Hold, queue: str) -> None:
+        here, (message,) = hold(b"x")
         here.settle(message)
         for how in ("ack", "head", "tail", "park", "dead"):
             assert here.settle(message, how=how) == ["lost"]
         assert here.verbs.pending(queue) == []
         assert here.verbs.dead_letters(queue) == []
 
-    def test_head_restores_the_order(self, tap: OpenTap, queue: str) -> None:
+    def test_head_restores_the_order(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(4)]
-        tap().publish(queue, *bodies)
-        here = tap(queue, prefetch=3)
-        a, b, c = here.take(3)
+        here, (a, b, c) = hold(*bodies, prefetch=3)
         assert here.settle(c, a, b, how="head") == ["done"] * 3
         here.stop()
         assert tap().verbs.pending(queue) == bodies
 
-    def test_head_comes_again_unchanged(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, signature(queue))
-        here = tap(queue, prefetch=1)
-        (first,) = here.take(1)
+    def test_head_comes_again_unchanged(self, hold: Hold, queue: str) -> None:
+        here, (first,) = hold(signature(queue))
         here.settle(first, how="head")
         (second,) = here.take(1)
         assert second.body == signature(queue)
@@ -91,11 +85,9 @@ class SettlementContract(TransportFixtures):
         assert [letter.id for letter in producer.verbs.dead_letters(queue)] == [third]
         assert producer.verbs.pending(queue) == [bodies[1]]
 
-    def test_later(self, tap: OpenTap, queue: str) -> None:
+    def test_later(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(2)]
-        tap().publish(queue, bodies[0], bodies[0], bodies[1])
-        here = tap(queue, prefetch=3)
-        same, other, last = here.take(3)
+        here, (same, other, last) = hold(bodies[0], bodies[0], bodies[1], prefetch=3)
         due = time.time() + 0.4
         for message in (same, other):
             assert here.settle(message, how="later", at_ns=int(due * 1e9)) == ["done"]
@@ -163,19 +155,15 @@ class SettlementContract(TransportFixtures):
         assert letter.reason != ""
         here.quiet()
 
-    def test_a_commit_publishes_and_settles(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        here = tap(queue, prefetch=1)
-        (message,) = here.take(1)
+    def test_a_commit_publishes_and_settles(self, hold: Hold, queue: str) -> None:
+        here, (message,) = hold(b"x")
         commit = Commit(publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery))
         assert here.verbs.commit([commit]) == ["done"]
         assert here.verbs.commit([commit]) == ["lost"]
         assert here.verbs.pending(f"{queue}_next") == [b"next"]
 
-    def test_keeping_goes_on_holding(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        here = tap(queue, prefetch=1)
-        (message,) = here.take(1)
+    def test_keeping_goes_on_holding(self, hold: Hold, queue: str) -> None:
+        here, (message,) = hold(b"x")
         commit = Commit(
             publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery, "keep")
         )
@@ -186,10 +174,8 @@ class SettlementContract(TransportFixtures):
         assert here.verbs.pending(f"{queue}_next") == [b"next"] * 2
         assert here.verbs.pending(queue) == []
 
-    def test_outcomes_answer_one_by_one(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"a", b"b", b"c")
-        here = tap(queue, prefetch=3)
-        a, b, c = here.take(3)
+    def test_outcomes_answer_one_by_one(self, hold: Hold) -> None:
+        here, (a, b, c) = hold(b"a", b"b", b"c", prefetch=3)
         here.settle(b)
         assert here.settle(a, b, c) == ["done", "lost", "done"]
         assert here.verbs.commit([]) == []
@@ -224,10 +210,8 @@ class SettlementContract(TransportFixtures):
             assert here.publish(queue, *bodies, token=Token("producer", 7)) == ["done"] * 700
         assert here.published(queue) == bodies
 
-    def test_a_repeated_settle_answers_the_same(self, tap: OpenTap, queue: str) -> None:
-        tap().publish(queue, b"x")
-        here = tap(queue, prefetch=1)
-        (message,) = here.take(1)
+    def test_a_repeated_settle_answers_the_same(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+        here, (message,) = hold(b"x")
         commit = Commit(publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery))
         token = Token("producer", 1)
         assert here.verbs.commit([commit], token=token) == ["done"]
@@ -235,11 +219,9 @@ class SettlementContract(TransportFixtures):
         assert again == (["lost"] if isinstance(here.verbs, RedeliversOnDisconnect) else ["done"])
         assert here.verbs.pending(f"{queue}_next") == [b"next"]
 
-    def test_closing_puts_back_in_order(self, tap: OpenTap, queue: str) -> None:
+    def test_closing_puts_back_in_order(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(6)]
-        tap().publish(queue, *bodies)
-        here = tap(queue, prefetch=4)
-        messages = here.take(4)
+        here, messages = hold(*bodies, prefetch=4)
         here.settle(messages[1])
         here.close()
         here.close()

@@ -17,16 +17,10 @@ from gearmesh.testing.contracts.store import (
     OpenBackend,
     an_int,
     make_state,
+    read_state,
 )
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.state import (
-    FAILURE,
-    RECEIVED,
-    RETRY,
-    STARTED,
-    SUCCESS,
-    TaskResult,
-)
+from gearmesh.wire.state import FAILURE, RECEIVED, RETRY, STARTED, SUCCESS, TaskResult
 
 
 class StateContract(BackendFixtures):
@@ -72,15 +66,13 @@ class StateContract(BackendFixtures):
 
     def test_times_keep_their_digits(self, backend: Backend, uuid: str) -> None:
         backend.write([make_state(uuid, CreatedAt=CREATED_EXACTLY)])
-        (state,) = backend.read([uuid])
-        assert state is not None
+        state = read_state(backend, uuid)
         whole, _, fraction = CREATED_EXACTLY.rstrip("Z").partition(".")
         assert state.CreatedAt == f"{whole}.{fraction[: self.digits]}Z"
 
     def test_one_write_may_hold_several_states_of_a_task(self, backend: Backend, uuid: str) -> None:
         backend.write([make_state(uuid), make_state(uuid, STARTED), make_state(uuid, SUCCESS, Results=())])
-        (state,) = backend.read([uuid])
-        assert state is not None
+        state = read_state(backend, uuid)
         assert (state.State, state.Results) == (SUCCESS, ())
         assert state.TaskName == ("add" if self.merges else "")
 
@@ -99,9 +91,7 @@ class StateContract(BackendFixtures):
     def test_early_never_replaces_final(self, backend: Backend, uuid: str, final: str, early: str) -> None:
         backend.write([make_state(uuid, final)])
         backend.write([make_state(uuid, early)])
-        (state,) = backend.read([uuid])
-        assert state is not None
-        assert state.State == final
+        assert read_state(backend, uuid).State == final
 
     def test_no_results_yet_and_none_at_all(self, backend: Backend, uuid: str) -> None:
         backend.write([make_state(uuid)])
@@ -130,16 +120,14 @@ class StateContract(BackendFixtures):
         if result == self.unstorable:
             pytest.skip("this backend refuses it")
         backend.write([make_state(uuid), make_state(uuid, SUCCESS, Results=(result, result))])
-        (state,) = backend.read([uuid])
-        assert state is not None
+        state = read_state(backend, uuid)
         assert state.Results is not None
         assert [(r.Type, bytes(r.Value)) for r in state.Results] == [(result.Type, bytes(result.Value))] * 2
 
     def test_texts_that_look_like_fields(self, backend: Backend, uuid: str) -> None:
         trap = '","State":"SUCCESS","Results":null,"CreatedAt":"x"} \\ \u2028 \x00 é'
         backend.write([make_state(uuid, TaskName=trap), make_state(uuid, FAILURE, Error=trap)])
-        (state,) = backend.read([uuid])
-        assert state is not None
+        state = read_state(backend, uuid)
         assert (state.State, state.Error) == (FAILURE, trap)
         if self.merges:
             assert (state.TaskName, state.CreatedAt) == (trap, CREATED)
@@ -149,8 +137,7 @@ class StateContract(BackendFixtures):
         backend.write(
             [make_state(uuid), make_state(uuid, SUCCESS, Results=(TaskResult(Type="string", Value=value),))]
         )
-        (state,) = backend.read([uuid])
-        assert state is not None
+        state = read_state(backend, uuid)
         assert state.Results is not None
         assert bytes(state.Results[0].Value) == bytes(value)
 

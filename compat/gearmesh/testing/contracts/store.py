@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -13,7 +14,18 @@ import pytest
 from gearmesh.interfaces.backend import Backend
 from gearmesh.wire.state import PENDING, GroupMeta, TaskResult, TaskState
 
-__all__ = ["CREATED", "CREATED_EXACTLY", "BackendFixtures", "OpenBackend", "an_int", "make_state", "run_all"]
+__all__ = [
+    "CREATED",
+    "CREATED_EXACTLY",
+    "BackendFixtures",
+    "OpenBackend",
+    "an_int",
+    "make_state",
+    "race",
+    "read_state",
+]
+
+R = TypeVar("R")
 
 #: A time that every backend keeps without loss.
 CREATED = "2026-01-02T03:04:05.678Z"
@@ -39,13 +51,26 @@ def an_int(value: int) -> TaskResult:
     return TaskResult(Type="int64", Value=msgspec.Raw(str(value).encode()))
 
 
-def run_all(threads: Sequence[threading.Thread]) -> None:
-    """Start the threads, and fail if one has not ended within a minute."""
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in threads)
+def read_state(backend: Backend, uuid: str) -> TaskState:
+    """Read a state that must be there."""
+    (state,) = backend.read([uuid])
+    assert state is not None
+    return state
+
+
+def race(racers: int, run: Callable[[int], R]) -> list[R]:
+    """Call ``run(0)`` to ``run(racers - 1)`` at the same moment, each in a thread, and return what they return.
+
+    An error of one is raised, and TimeoutError if one has not ended within a minute.
+    """
+    start = threading.Barrier(racers)
+
+    def begin(number: int) -> R:
+        start.wait(30)
+        return run(number)
+
+    with ThreadPoolExecutor(racers) as pool:
+        return list(pool.map(begin, range(racers), timeout=60))
 
 
 class BackendFixtures:

@@ -17,10 +17,16 @@ from kombu.message import Message
 
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
-from gearmesh.interfaces.transport import Channel, RedeliversOnDisconnect
+from gearmesh.interfaces.transport import (
+    Channel,
+    ParkedMessage,
+    RedeliversOnDisconnect,
+    SupportsInspection,
+    SupportsParkedListing,
+)
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
-__all__ = ["Connect", "OpenTap", "Tap", "TransportFixtures", "signature"]
+__all__ = ["Connect", "Hold", "OpenTap", "Tap", "TransportFixtures", "signature"]
 
 T = TypeVar("T")
 
@@ -71,6 +77,19 @@ class Tap:
     def name(self) -> str:
         """The name under which the channel takes messages."""
         return self.verbs.consumer
+
+    @property
+    def inspector(self) -> SupportsInspection:
+        """The channel; the test is skipped if it does not inspect."""
+        if not isinstance(self.channel, SupportsInspection):
+            pytest.skip("the channel does not inspect")
+        return self.channel
+
+    def parked(self, queue: str, limit: int = 10) -> list[ParkedMessage]:
+        """List parked messages; the test is skipped if the channel does not list them."""
+        if not isinstance(self.channel, SupportsParkedListing):
+            pytest.skip("the channel does not list parked messages")
+        return self.channel.parked(queue, limit)
 
     def drain(self, timeout: float = 0.05) -> None:
         """Receive messages, waiting up to ``timeout`` seconds for the first."""
@@ -133,6 +152,12 @@ class OpenTap(Protocol):
     ) -> Tap: ...
 
 
+class Hold(Protocol):
+    """Publishes bodies to the test's queue, and opens a :class:`Tap` that takes and holds the first ``prefetch``."""
+
+    def __call__(self, *bodies: bytes, prefetch: int = 1, **options: Any) -> tuple[Tap, list[Message]]: ...
+
+
 class TransportFixtures:
     """Fixtures of the transport contract. A subclass provides :meth:`connect`, and :meth:`enlistable` if it can."""
 
@@ -168,3 +193,14 @@ class TransportFixtures:
         yield open_tap
         for each in taps:
             each.close()
+
+    @pytest.fixture
+    def hold(self, tap: OpenTap, queue: str) -> Hold:
+        """Return a :class:`Hold`."""
+
+        def hold(*bodies: bytes, prefetch: int = 1, **options: Any) -> tuple[Tap, list[Message]]:
+            tap().publish(queue, *bodies)
+            here = tap(queue, prefetch=prefetch, **options)
+            return here, here.take(prefetch)
+
+        return hold
