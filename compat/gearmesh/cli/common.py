@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from functools import reduce, wraps
+from typing import Any, Final, NamedTuple
 
 import click
 
 from gearmesh.app.app import App
-from gearmesh.cli.apps import app_argument, app_option, chosen_app, words
+from gearmesh.cli.apps import app_option, chosen_app, words
 from gearmesh.config import Config
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD
 from gearmesh.config.file import from_file
@@ -23,10 +23,10 @@ from gearmesh.worker.loader import load_app
 
 __all__ = [
     "Place",
-    "app_argument",
     "as_json",
-    "as_wide",
+    "as_table",
     "config_file",
+    "decorators",
     "logging_options",
     "need_results",
     "need_server",
@@ -35,10 +35,14 @@ __all__ = [
     "results_servers",
     "server_options",
     "servers",
-    "words",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def decorators(*decorators: Decorator) -> Decorator:
+    """One decorator for several, the first of which is the outermost."""
+    return lambda command: reduce(lambda inner, outer: outer(inner), reversed(decorators), command)
 
 
 #: ``--config``: the settings' file.
@@ -49,10 +53,12 @@ config_file = click.option(
     help="Machinery's YAML file of settings, which win over the app's code; default: the file that GEARMESH_CONFIG "
     "names, whose settings do not.",
 )
-#: ``--wide``: every column, one line a row.
-as_wide = click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row.")
 #: ``--json``: for scripts.
 as_json = click.option("--json", is_flag=True, help="Print one JSON document, for scripts.")
+#: ``--wide`` (every column, one line a row) and ``--json``: of commands that print a table.
+as_table = decorators(
+    click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row."), as_json
+)
 _backend = click.option(
     "--backend", metavar="URL", help="Result backend; wins over the app's. [RESULT_BACKEND]"
 )
@@ -62,12 +68,6 @@ _app = app_option("Use the settings of this app; APP is 'app' if left out.")
 #: Settings that say where messages and results are.
 _SERVERS: Final = ("broker", "backend", "lock", "default_queue")
 _NOWHERE: Final = "--config FILE; or run gearmesh dev in this folder"
-
-
-def _all(command: F, options: Sequence[Callable[[F], F]]) -> F:
-    for option in options:
-        command = option(command)
-    return command
 
 
 class Place(NamedTuple):
@@ -115,9 +115,8 @@ class Place(NamedTuple):
             raise ConfigError(
                 f"no backend: give --backend URL, -A MODULE:APP, RESULT_BACKEND in the environment, or {_NOWHERE}"
             )
-        app = App(
-            config=Config.of(_source(self.config, **{**typed, "broker": "eager", "backend": said.value}))
-        )
+        source = _source(self.config, **{**typed, "broker": "eager", "backend": said.value})
+        app = App(config=Config.of(source))
         self._note_outvoted(app.config)
         return app
 
@@ -155,14 +154,29 @@ def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
     return collected
 
 
-def servers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``."""
-    return _all(_placed(command), (config_file, _queue, _backend, _broker, _app))
-
-
-def results_servers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``-A``, ``--backend`` and ``--config``, as :func:`servers` does, for commands that need no broker."""
-    return _all(_placed(command), (config_file, _backend, _app))
+#: ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``.
+servers = decorators(_app, _broker, _backend, _queue, config_file, _placed)
+#: ``-A``, ``--backend`` and ``--config`` in the same way, for commands that need no broker.
+results_servers = decorators(_app, _backend, config_file, _placed)
+#: ``--broker`` and ``--backend``, for commands that run an app.
+server_options = decorators(_broker, _backend)
+#: ``--log-level`` (None: as the settings say, else INFO) and ``--log-format``.
+logging_options = decorators(
+    click.option(
+        "-l",
+        "--log-level",
+        "--loglevel",
+        type=click.Choice(LEVELS, case_sensitive=False),
+        help="Lowest level to log; default: the settings', else INFO.",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default="human",
+        show_default=True,
+        help="Form of log lines.",
+    ),
+)
 
 
 def queue_argument(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,30 +192,6 @@ def queue_argument(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, **given)
 
     return words("queues", "[QUEUE]", most=1)(collected)
-
-
-def server_options(command: F) -> F:
-    """Add ``--broker`` and ``--backend``, for commands that run an app."""
-    return _all(command, (_backend, _broker))
-
-
-def logging_options(command: F) -> F:
-    """Add ``--log-level`` (None: as the settings say, else INFO) and ``--log-format``."""
-    level = click.option(
-        "-l",
-        "--log-level",
-        "--loglevel",
-        type=click.Choice(LEVELS, case_sensitive=False),
-        help="Lowest level to log; default: the settings', else INFO.",
-    )
-    form = click.option(
-        "--log-format",
-        type=click.Choice(FORMATS),
-        default="human",
-        show_default=True,
-        help="Form of log lines.",
-    )
-    return _all(command, (form, level))
 
 
 def need_results(app: App) -> None:
@@ -225,15 +215,10 @@ def need_server(app: App, role: str) -> None:
     Raises:
         ConfigError: no other process can reach messages of this broker.
     """
-    scheme = scheme_of(app.config.brokers[0])
-    if scheme == "eager":
-        raise ConfigError(
-            f"broker {app.masked_broker} runs each task in the process that sends it: a {role} has nothing to do. "
-            f"Give another broker; this one is from {origin_of(app, 'broker')}"
-        )
-    if scheme == "memory":
-        raise ConfigError(
-            f"broker {app.masked_broker} keeps messages in the memory of one process: no other process can reach them, "
-            f"so a {role} cannot use it. Give a broker such as redis://localhost:6379/0; this one is from "
-            f"{origin_of(app, 'broker')}"
-        )
+    reason = {
+        "eager": f"runs each task in the process that sends it: a {role} has nothing to do. Give another broker",
+        "memory": "keeps messages in the memory of one process: no other process can reach them, so a "
+        f"{role} cannot use it. Give a broker such as redis://localhost:6379/0",
+    }.get(scheme_of(app.config.brokers[0]))
+    if reason:
+        raise ConfigError(f"broker {app.masked_broker} {reason}; this one is from {origin_of(app, 'broker')}")

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import click
 
-from gearmesh.cli.common import Place, as_json, as_wide, servers, words
+from gearmesh.cli.apps import words
+from gearmesh.cli.common import Place, as_table, servers
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
 from gearmesh.config.checks import COMMAND_LINE
@@ -26,8 +27,7 @@ def config() -> None:
 
 @config.command()
 @click.option("--all", "everything", is_flag=True, help="Defaults, too.")
-@as_wide
-@as_json
+@as_table
 @words(None, most=0)
 @servers
 def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
@@ -59,19 +59,18 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
     if json:
         print_json(rows, str)
         return
-    noted = any(row["no_effect"] for row in rows)
     table = Table(
         [
             Column("setting"),
             Column("value", least=16),
             Column("from", least=8),
-            *([Column("note", least=16)] if noted else []),
+            Column("note", least=16, shown=any(row["no_effect"] for row in rows)),
         ],
         wide=wide,
     )
     for row in rows:
         value = "" if row["value"] is None else str(row["value"])
         effect = f"no effect: {row['no_effect']}" if row["no_effect"] else ""
-        table.add(row["setting"], value, row["origin"], *([effect] if noted else []))
+        table.add(row["setting"], value, row["origin"], effect)
     if table.show():
         note("--wide shows whole values")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import click
 
 from gearmesh.app.app import App
+from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of, claims_of, inspecting, known_queues
-from gearmesh.cli.common import Place, as_json, as_wide, queue_argument, servers, words
-from gearmesh.cli.inspect import in_queues, limit_option
+from gearmesh.cli.common import Place, as_json, as_table, decorators, queue_argument, servers
+from gearmesh.cli.inspect import in_queues, limit_option, queue_column
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
-from gearmesh.cli.tables import Column, Table
+from gearmesh.cli.tables import Column, Table, note_count
 from gearmesh.cli.times import age, exact, ns_of_unix, time_cell
 from gearmesh.cli.waiting import bars
 from gearmesh.errors import GearmeshError, RemoteProtocolError
@@ -26,7 +27,7 @@ from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import format_ns
 from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
-__all__ = ["dead"]
+__all__ = ["all_dead", "dead"]
 
 #: Dead letters among which ids and reasons are searched.
 MAX_SEARCHED_LETTERS: Final = 100_000
@@ -37,13 +38,14 @@ def dead() -> None:
     """List dead letters, return them to their queue, or delete them."""
 
 
-def _which(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the ids, ``--reason`` and ``--all``, which choose among a queue's dead letters."""
-    command = click.option("--all", "everything", is_flag=True, help="All dead letters of the queue.")(
-        command
-    )
-    command = click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT.")(command)
-    return as_json(words("ids", "[ID]...")(servers(command)))
+#: The ids, ``--reason`` and ``--all``, which choose among a queue's dead letters.
+_which = decorators(
+    as_json,
+    words("ids", "[ID]..."),
+    servers,
+    click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT."),
+    click.option("--all", "everything", is_flag=True, help="All dead letters of the queue."),
+)
 
 
 def _chosen(
@@ -57,13 +59,11 @@ def _chosen(
     chosen = {letter.id: letter for letter in letters if reason is not None and reason in letter.reason}
     for given in ids:
         found = [letter for letter in letters if letter.id.startswith(given)]
-        if not found:
-            raise GearmeshError(
-                f"no dead letter with id {given!r} in queue {queue}; another queue is named with --queue"
-            )
-        if len(found) > 1:
+        if len(found) != 1:
             raise GearmeshError(
                 f"{len(found)} dead letters in queue {queue} have an id that begins with {given!r}"
+                if found
+                else f"no dead letter with id {given!r} in queue {queue}; another queue is named with --queue"
             )
         chosen[found[0].id] = found[0]
     return list(chosen.values())
@@ -72,8 +72,7 @@ def _chosen(
 @dead.command("list")
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
 @limit_option
-@as_wide
-@as_json
+@as_table
 @queue_argument
 @servers
 def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
@@ -97,7 +96,7 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
     table = Table(
         [
             Column("id", identifier=True),
-            *([Column("queue", least=8)] if len(names) > 1 else []),
+            queue_column(names),
             Column("task", least=8),
             Column("uuid", identifier=True, drop=2),
             Column("times", right=True),
@@ -110,12 +109,11 @@ def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) 
     for letter in letters:
         first, last = (time_cell(ns_of_unix(at), now) for at in (letter.first, letter.last))
         text = message_text(letter.body)
-        queue = [letter.queue] if len(names) > 1 else []
-        table.add(letter.id, *queue, text.task, text.uuid, str(letter.count), first, last, letter.reason)
-    cut = table.show()
-    more = "the first " if len(letters) == limit else ""
+        table.add(
+            letter.id, letter.queue, text.task, text.uuid, str(letter.count), first, last, letter.reason
+        )
     where = in_queues(names, [letter.queue for letter in letters])
-    note(f"{more}{counted(len(letters), 'dead letter')} {where}{'; --wide shows everything' if cut else ''}")
+    note_count(len(letters), "dead letter", where, limit=limit, cut=table.show())
     if len({letter.queue for letter in letters}) > 1:
         note("dead show, retry and drop work on one queue: name it with --queue")
 
@@ -159,29 +157,30 @@ def _take(
     place: Place,
     ids: tuple[str, ...],
     reason: str | None,
-    *,
-    retry: bool,
     everything: bool,
     json: bool,
-    yes: bool = True,
+    *,
+    retry: bool,
+    yes: bool,
 ) -> None:
     """Return dead letters to their queue, or delete them; without ``yes``, after asking."""
     if not (ids or everything) and reason is None:
         raise GearmeshError("no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all")
     with channel_of(place) as (channel, app), claims_of(app) as gone:
         name = place.queue or app.default_queue
-        letters = None
-        total = inspecting(channel).count(name).dead if everything else None
-        if not everything:
+        if everything:
+            total, parts = inspecting(channel).count(name).dead, all_dead(channel, name)
+        else:
             letters = _chosen(channel.dead_letters(name, MAX_SEARCHED_LETTERS), ids, reason, name)
-            total = len(letters)
+            total, size = len(letters), channel.dead_batch
+            parts = (letters[start : start + size] for start in range(0, total, size))
         if not yes:
             what = "all dead letters" if total is None else counted(total, "dead letter")
             click.confirm(f"Delete {what} of {name}? This cannot be undone. Continue?", abort=True, err=True)
         count = 0
         with bars("dead letters") as shown:
             bar = shown.add_task("returning" if retry else "deleting", total=total)
-            for part in _all(channel, name) if letters is None else _parts(letters, channel.dead_batch):
+            for part in parts:
                 if retry:
                     _begin_anew(app, part)
                 count += channel.take_dead(name, [letter.id for letter in part], retry=retry)
@@ -195,12 +194,7 @@ def _take(
     click.echo(f"returned {said} to the tail of {name}" if retry else f"deleted {said} of {name}")
 
 
-def _parts(letters: Sequence[DeadLetter], size: int) -> Iterator[Sequence[DeadLetter]]:
-    for start in range(0, len(letters), size):
-        yield letters[start : start + size]
-
-
-def _all(channel: Channel, queue: str) -> Iterator[Sequence[DeadLetter]]:
+def all_dead(channel: Channel, queue: str) -> Iterator[list[DeadLetter]]:
     """All dead letters in parts, each of which is removed before the next is read. One that dies again stays."""
     seen: set[str] = set()
     while letters := [
@@ -236,16 +230,14 @@ def _begin_anew(app: App, letters: Sequence[DeadLetter]) -> None:
 
 @dead.command()
 @_which
-def retry(place: Place, ids: tuple[str, ...], reason: str | None, everything: bool, json: bool) -> None:
+def retry(**given: Any) -> None:
     """Put dead letters back to the tail of their queue."""
-    _take(place, ids, reason, retry=True, everything=everything, json=json)
+    _take(**given, retry=True, yes=True)
 
 
 @dead.command()
 @_which
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def drop(
-    place: Place, ids: tuple[str, ...], reason: str | None, everything: bool, yes: bool, json: bool
-) -> None:
+def drop(**given: Any) -> None:
     """Delete dead letters, after asking."""
-    _take(place, ids, reason, retry=False, everything=everything, json=json, yes=yes)
+    _take(**given, retry=False)

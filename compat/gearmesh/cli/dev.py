@@ -12,7 +12,8 @@ import click
 from click.core import ParameterSource
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import app_argument, need_server, origin_of
+from gearmesh.cli.apps import app_argument
+from gearmesh.cli.common import need_server, origin_of
 from gearmesh.cli.local_redis import LocalRedis
 from gearmesh.cli.worker import worker_options
 from gearmesh.config.layers import Source, chosen_file

@@ -7,8 +7,9 @@ from typing import Final
 
 import click
 
+from gearmesh.cli.apps import words
 from gearmesh.cli.checks import CHECKS, Case, Check, Finding
-from gearmesh.cli.common import Place, as_json, servers, words
+from gearmesh.cli.common import Place, as_json, servers
 from gearmesh.cli.output import console, print_json, terminal_width
 from gearmesh.cli.tables import block_lines
 from gearmesh.units import counted

@@ -9,32 +9,32 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
-import msgspec
+from msgspec import to_builtins
 
 from gearmesh.app.app import App
+from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of, inspecting, is_unknown, known_queues
 from gearmesh.cli.common import (
     Place,
     as_json,
-    as_wide,
+    as_table,
     need_results,
     queue_argument,
     results_servers,
     servers,
-    words,
 )
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.messages import message_columns, message_json, message_text, signature_of
 from gearmesh.cli.output import console, note, print_json
 from gearmesh.cli.show import show_states
-from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cli.times import exact, time_cell
-from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
+from gearmesh.cli.waiting import EXIT_TIMEOUT, look_later, timeout_option, wait_for
 from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.units import counted
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["delayed", "groups", "in_queues", "limit_option", "pending", "queues"]
+__all__ = ["delayed", "groups", "in_queues", "limit_option", "pending", "queue_column", "queues"]
 
 #: Delayed messages that are read to count those of each queue.
 MAX_COUNTED_DELAYED: Final = 100_000
@@ -65,27 +65,17 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
         waiting = _delayed_by_queue(channel, app.default_queue)
         wanted = names or sorted({*known_queues(app, channel), *(waiting or ())})
         counts = [inspector.count(name) for name in wanted]
+        delayed = [None if waiting is None else waiting[name] for name in wanted]
     if json:
-        print_json(
-            [
-                {
-                    **msgspec.to_builtins(count),
-                    "parked": count.aside,
-                    "delayed": None if waiting is None else waiting[count.queue],
-                }
-                for count in counts
-            ]
-        )
+        rows = zip(counts, delayed, strict=True)
+        print_json([{**to_builtins(count), "parked": count.aside, "delayed": late} for count, late in rows])
         return
+    names = ("pending", "held", "parked", "dead", "delayed")
     table = Table(
-        [
-            Column("queue", least=12),
-            *(Column(name, right=True) for name in ("pending", "held", "parked", "dead", "delayed")),
-            Column("consumers"),
-        ]
+        [Column("queue", least=12), *(Column(name, right=True) for name in names), Column("consumers")]
     )
-    for count in counts:
-        table.add(count.queue, *_numbers(count, None if waiting is None else waiting[count.queue]))
+    for count, late in zip(counts, delayed, strict=True):
+        table.add(count.queue, *_numbers(count, late))
     table.show()
     if waiting is not None and waiting.total() == MAX_COUNTED_DELAYED:
         note(f"delayed: only the first {MAX_COUNTED_DELAYED:,} messages were counted")
@@ -105,19 +95,13 @@ def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
     numbers = [count.pending, count.held, count.aside, count.dead, delayed]
     cells = [Cell("-") if number is None else Cell(f"{number:,}", str(number)) for number in numbers]
     silent = f" ({count.silent} silent)" if count.silent else ""
-    idle = count.consumers == 0 and count.pending > 0
-    return [
-        *cells,
-        Cell(
-            "-" if count.consumers is None else f"{count.consumers}{silent}", style="yellow" if idle else ""
-        ),
-    ]
+    consumers = "-" if count.consumers is None else f"{count.consumers}{silent}"
+    return [*cells, Cell(consumers, style="yellow" if count.consumers == 0 and count.pending else "")]
 
 
 @click.command(short_help="Show the messages that wait in queues.")
 @limit_option
-@as_wide
-@as_json
+@as_table
 @queue_argument
 @servers
 def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
@@ -135,18 +119,16 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     if json:
         print_json([{"queue": name, **message_json(body)} for name, body in found])
         return
-    several = len(names) > 1
-    table = Table([*([Column("queue", least=8)] if several else []), *message_columns(least=16)], wide=wide)
+    table = Table([queue_column(names), *message_columns(least=16)], wide=wide)
     for name, body in found:
-        table.add(*([name] if several else []), *message_text(body))
+        table.add(name, *message_text(body))
     where = in_queues(names, [name for name, _ in found])
-    _print_count(len(found), limit, f"waiting {where}", cut=table.show())
+    note_count(len(found), "message", f"waiting {where}", limit=limit, cut=table.show())
 
 
 @click.command(short_help="Show the messages that wait for their time.")
 @limit_option
-@as_wide
-@as_json
+@as_table
 @queue_argument
 @servers
 def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
@@ -168,7 +150,7 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     for entry in entries:
         queue = signature_of(entry.body).RoutingKey or default
         table.add(time_cell(entry.eta_ns, now), queue, *message_text(entry.body))
-    _print_count(len(entries), limit, "delayed", cut=table.show())
+    note_count(len(entries), "message", "delayed", limit=limit, cut=table.show())
     if unknown and not entries:
         note(
             f"no queue {place.queue!r} is known: no message is in it, no worker consumes it, and no task of the app "
@@ -180,8 +162,7 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
 @click.command(short_help="Show how far groups and chords are.")
 @click.option("--wait", is_flag=True, help="Wait until all members have ended.")
 @timeout_option
-@as_wide
-@as_json
+@as_table
 @words("uuids", "UUID...", least=1)
 @results_servers
 def groups(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
@@ -197,11 +178,7 @@ def groups(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
         ended = True
         members = [uuid for meta in metas if meta for uuid in meta.TaskUUIDs]
         if wait and members:
-            try:
-                ended = wait_for(app, members, timeout)
-            except KeyboardInterrupt:
-                note(f"not waiting any more. Look later with: {look_later('groups', ids, place)}", "yellow")
-                sys.exit(EXIT_INTERRUPTED)
+            ended = wait_for(app, members, timeout, look_later("groups", ids, place))
         found: list[dict[str, Any]] = []
         failed = False
         for uuid, meta in zip(ids, metas, strict=True):
@@ -255,7 +232,6 @@ def in_queues(read: Sequence[str], found: Sequence[str]) -> str:
     return f"in {names.pop()}" if len(names) == 1 else f"in {len(names)} queues"
 
 
-def _print_count(count: int, limit: int, what: str, *, cut: bool) -> None:
-    more = "the first " if count == limit else ""
-    wide = "; --wide shows everything" if cut else ""
-    note(f"{more}{counted(count, 'message')} {what}{wide}")
+def queue_column(read: Sequence[str]) -> Column:
+    """The column that names the queue of a row, shown if several queues were read."""
+    return Column("queue", least=8, shown=len(read) > 1)

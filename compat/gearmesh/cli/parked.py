@@ -7,24 +7,23 @@ from typing import Any
 
 import click
 
+from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of, known_queues
-from gearmesh.cli.common import Place, as_json, as_wide, servers, words
-from gearmesh.cli.inspect import in_queues, limit_option
+from gearmesh.cli.common import Place, as_table, servers
+from gearmesh.cli.inspect import in_queues, limit_option, queue_column
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
-from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cli.times import exact, ns_of_unix, span, time_cell
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.transport import ParkedMessage, SupportsParkedListing
-from gearmesh.units import counted
 
 __all__ = ["parked"]
 
 
 @click.command(short_help="List the parked messages of queues.")
 @limit_option
-@as_wide
-@as_json
+@as_table
 @words("names", "[QUEUE]...")
 @servers
 def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Place) -> None:
@@ -56,7 +55,7 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
     table = Table(
         [
             Column("task", least=8),
-            *([Column("queue", least=8)] if len(wanted) > 1 else []),
+            queue_column(wanted),
             Column("uuid", identifier=True, drop=1),
             Column("why"),
             Column("since"),
@@ -67,22 +66,12 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
     )
     for queue, message in found:
         text = message_text(message.body)
-        since, dies = (
-            None if at is None else ns_of_unix(at) for at in (message.since, _dies(message, max_age))
-        )
-        table.add(
-            text.task,
-            *([queue] if len(wanted) > 1 else []),
-            text.uuid,
-            "rate" if message.since is None else "not registered",
-            time_cell(since, now),
-            _next_try(message, now),
-            time_cell(dies, now),
-        )
-    cut = table.show()
+        times = (message.since, _dies(message, max_age))
+        since, dies = (time_cell(None if at is None else ns_of_unix(at), now) for at in times)
+        why = "rate" if message.since is None else "not registered"
+        table.add(text.task, queue, text.uuid, why, since, _next_try(message, now), dies)
     where = in_queues(wanted, [queue for queue, _ in found])
-    more = "the first " if len(found) == limit else ""
-    note(f"{more}{counted(len(found), 'parked message')} {where}{'; --wide shows everything' if cut else ''}")
+    note_count(len(found), "parked message", where, limit=limit, cut=table.show())
     if not exact_times:
         note(
             "RabbitMQ tells the next try as the latest possible time, and does not list parked messages that are back "
@@ -108,14 +97,12 @@ def _next_try(parked: ParkedMessage, now_ns: int) -> Cell:
 
 def _as_json(queue: str, parked: ParkedMessage, max_age: float) -> dict[str, Any]:
     text = message_text(parked.body)
-    dies = _dies(parked, max_age)
+    times = {"since": parked.since, "next_try": parked.until, "dead_at": _dies(parked, max_age)}
     return {
         "queue": queue,
         "uuid": text.uuid,
         "task": text.task,
         "reason": "rate" if parked.since is None else "unregistered",
-        "since": None if parked.since is None else exact(ns_of_unix(parked.since)),
-        "next_try": None if parked.until is None else exact(ns_of_unix(parked.until)),
-        "dead_at": None if dies is None else exact(ns_of_unix(dies)),
+        **{name: None if at is None else exact(ns_of_unix(at)) for name, at in times.items()},
         **message_json(parked.body),
     }

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 import click
 
 from gearmesh.app.periodic import CatchUp, Periodic
-from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
-from gearmesh.cli.output import note, print_json
-from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.cli.apps import app_argument
+from gearmesh.cli.common import as_table, config_file
+from gearmesh.cli.output import print_json
+from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cli.times import age, exact
 from gearmesh.cron import Calendar, local_zone
-from gearmesh.units import counted
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 
@@ -30,8 +30,7 @@ __all__ = ["periodic"]
     show_default=True,
     help="How many of the next times.",
 )
-@as_wide
-@as_json
+@as_table
 @config_file
 def periodic(app: str, times: int, wide: bool, json: bool, config: str | None) -> None:
     """List an app's periodic tasks with their next times, in each entry's time zone.
@@ -72,8 +71,7 @@ def periodic(app: str, times: int, wide: bool, json: bool, config: str | None) -
         whole = ", ".join(_local(entry, moment) for moment in moments) or "never"
         people = "\n".join(f"{_local(entry, moment)}  {age(moment, now)}" for moment in moments) or "never"
         table.add(entry.name, entry.spec, _catch_up(entry.catch_up), _sends(entry), Cell(people, whole))
-    cut = table.show()
-    note(counted(len(found), "periodic task") + ("; --wide shows everything" if cut else ""))
+    note_count(len(found), "periodic task", cut=table.show())
 
 
 def _sends(entry: Periodic) -> str:

@@ -6,6 +6,7 @@ import click
 
 from gearmesh.cli.broker import channel_of, claims_of, inspecting
 from gearmesh.cli.common import Place, as_json, queue_argument, servers
+from gearmesh.cli.dead import all_dead
 from gearmesh.cli.output import print_json
 from gearmesh.cli.waiting import bars
 from gearmesh.interfaces.transport import Channel, DeletedCallback, QueueCounts
@@ -28,10 +29,7 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
     that waits for one of their results waits until its timeout. A deleted call of a task with unique_for can be sent
     again at once, if the command knows the result backend.
     """
-    with (
-        channel_of(place) as (channel, app),
-        claims_of(app) as gone_too,
-    ):
+    with channel_of(place) as (channel, app), claims_of(app) as gone_too:
         name = place.queue or app.default_queue
         inspector = inspecting(channel)
         count = inspector.count(name)
@@ -78,13 +76,8 @@ def _delete(
             gone["delayed"] = inspector.purge_delayed(queue, each)
         if dead:
             shown.update(bar, description=f"deleting dead letters of {queue}", completed=0, total=count.dead)
-            gone["dead"] = _delete_dead(channel, queue, told)
-    return gone
-
-
-def _delete_dead(channel: Channel, queue: str, told: DeletedCallback) -> int:
-    gone = 0
-    while letters := channel.dead_letters(queue, channel.dead_batch):
-        gone += channel.take_dead(queue, [letter.id for letter in letters], retry=False)
-        told([letter.body for letter in letters])
+            gone["dead"] = 0
+            for letters in all_dead(channel, queue):
+                gone["dead"] += channel.take_dead(queue, [letter.id for letter in letters], retry=False)
+                told([letter.body for letter in letters])
     return gone

@@ -7,12 +7,13 @@ import sys
 import click
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers, words
+from gearmesh.cli.apps import words
+from gearmesh.cli.common import Place, as_table, need_results, servers
 from gearmesh.cli.ids import cannot_look_up, full_ids
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
-from gearmesh.cli.waiting import EXIT_INTERRUPTED, EXIT_TIMEOUT, look_later, timeout_option, wait_for
+from gearmesh.cli.waiting import EXIT_TIMEOUT, look_later, timeout_option, wait_for
 from gearmesh.units import counted
 
 __all__ = ["result"]
@@ -21,8 +22,7 @@ __all__ = ["result"]
 @click.command(short_help="Show the state of tasks and their results.")
 @click.option("--wait", is_flag=True, help="Wait until the tasks have ended.")
 @timeout_option
-@as_wide
-@as_json
+@as_table
 @words("uuids", "UUID...", least=1)
 @servers
 def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
@@ -41,28 +41,19 @@ def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
         ended = True
         running = [uuid for uuid, state in zip(ids, states, strict=True) if state and not state.final]
         if wait and running:
-            try:
-                ended = wait_for(app, running, timeout)
-            except KeyboardInterrupt:
-                note(
-                    f"not waiting any more. Look later with: {look_later('result', running, place)}", "yellow"
-                )
-                sys.exit(EXIT_INTERRUPTED)
+            ended = wait_for(app, running, timeout, look_later("result", running, place))
             states = app.states(ids)
         reports = app.reports(ids)
         reasons = pending_reasons(place, app, states)
         if json:
-            print_json(
-                [
-                    state_json(*each, reason=reasons.get(each[0]))
-                    for each in zip(ids, states, reports, strict=True)
-                ]
-            )
+            rows = zip(ids, states, reports, strict=True)
+            print_json([state_json(*row, reason=reasons.get(row[0])) for row in rows])
         else:
             found = [(state, told) for state, told in zip(states, reports, strict=True) if state]
             show_states([state for state, _ in found], [told for _, told in found], wide=wide)
-        for uuid in (uuid for uuid, state in zip(ids, states, strict=True) if state is None):
-            note(_missing(app, uuid), "yellow")
+        for uuid, state in zip(ids, states, strict=True):
+            if state is None:
+                note(_missing(app, uuid), "yellow")
         for uuid, reason in reasons.items():
             note(f"{uuid} is PENDING: {reason}", "yellow")
     if not ended:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gearmesh.app.revocations import DEFAULT_REVOCATION_TTL_S
-from gearmesh.cli.common import Place, as_json, results_servers, words
+from gearmesh.cli.apps import words
+from gearmesh.cli.common import Place, as_json, results_servers
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.output import note, print_json
 from gearmesh.units import counted

@@ -5,52 +5,32 @@ from __future__ import annotations
 import difflib
 import os
 from importlib import import_module
+from itertools import chain
 from typing import Any, Final
 
 import click
 
 from gearmesh.cli.apps import app_option
+from gearmesh.cli.output import EXIT_INTERRUPTED
 from gearmesh.errors import GearmeshError
 from gearmesh.urls import redact_text
 
 __all__ = ["main"]
 
-#: By heading, in the order in which help lists them: each command and its module. A module is imported when its
-#: command is used: a supervisor, which starts again after each crash, needs no tables, no doctor and no demo.
+#: The commands by heading, in the order in which help lists them.
 GROUPS: Final = {
-    "Run": {
-        "dev": "dev",
-        "worker": "worker",
-        "scheduler": "scheduler",
-    },
-    "Look": {
-        "queues": "inspect",
-        "pending": "inspect",
-        "delayed": "inspect",
-        "parked": "parked",
-        "result": "result",
-        "groups": "inspect",
-        "tasks": "tasks",
-        "periodic": "periodic",
-        "doctor": "doctor",
-    },
-    "Change": {
-        "send": "send",
-        "revoke": "revoke",
-        "dead": "dead",
-        "purge": "purge",
-    },
-    "Set up": {
-        "config": "config",
-        "demo": "demo",
-    },
+    "Run": ("dev", "worker", "scheduler"),
+    "Look": ("queues", "pending", "delayed", "parked", "result", "groups", "tasks", "periodic", "doctor"),
+    "Change": ("send", "revoke", "dead", "purge"),
+    "Set up": ("config", "demo"),
 }
-COMMANDS: Final = {name: module for group in GROUPS.values() for name, module in group.items()}
+COMMANDS: Final = tuple(chain.from_iterable(GROUPS.values()))
+#: Modules with other names than their commands. A module is imported when its command is used: a supervisor, which
+#: starts again after each crash, needs no tables, no doctor and no demo.
+_MODULES: Final = dict.fromkeys(("queues", "pending", "delayed", "groups"), "inspect")
 
 #: The command was used wrongly, a setting is wrong, or a server is unreachable.
 EXIT_ERROR: Final = 2
-#: Ctrl-C: 128 and the number of SIGINT, as shells have it.
-EXIT_INTERRUPTED: Final = 130
 
 EPILOG: Final = """\b
 An option on the command line wins over the app's code, the code over
@@ -100,7 +80,8 @@ class _Commands(click.Group):
         cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"gearmesh.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        module = import_module(f"gearmesh.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def resolve_command(

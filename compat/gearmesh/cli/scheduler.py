@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
-from gearmesh.cli.common import app_argument, config_file, logging_options, need_server, server_options
+from gearmesh.cli.apps import app_argument
+from gearmesh.cli.common import config_file, logging_options, need_server, server_options
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import WorkerOptions
@@ -28,16 +30,7 @@ __all__ = ["scheduler"]
 @server_options
 @config_file
 @logging_options
-def scheduler(
-    app: str,
-    grace: float,
-    watch: bool,
-    broker: str | None,
-    backend: str | None,
-    config: str | None,
-    log_level: str | None,
-    log_format: str,
-) -> None:
+def scheduler(app: str, **given: Any) -> None:
     """Send the periodic tasks of an app when they are due.
 
     Any number of schedulers may run, also Go's: with the same lock, one of them sends each task. The first SIGINT or
@@ -45,15 +38,7 @@ def scheduler(
     """
     from gearmesh.scheduler.child import run  # the other commands start without it
 
-    options = WorkerOptions(
-        grace=grace,
-        watch=watch,
-        broker=broker,
-        backend=backend,
-        config=config,
-        log_level=log_level,
-        log_format=log_format,
-    )
-    set_up_logging(log_level or "INFO", log_format)
-    need_server(load_app(app, config, options.overrides), "scheduler")
+    options = WorkerOptions(**given)
+    set_up_logging(options.log_level or "INFO", options.log_format)
+    need_server(load_app(app, options.config, options.overrides), "scheduler")
     sys.exit(run(app, options))

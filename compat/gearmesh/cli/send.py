@@ -11,19 +11,13 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.app.task import Task
+from gearmesh.cli.apps import words
 from gearmesh.cli.arguments import Typed, app_before_name, typed_arguments
-from gearmesh.cli.common import Place, as_json, as_wide, need_results, servers, words
-from gearmesh.cli.output import note, print_json
+from gearmesh.cli.common import Place, as_table, need_results, servers
+from gearmesh.cli.output import print_json
 from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
-from gearmesh.cli.waiting import (
-    EXIT_INTERRUPTED,
-    EXIT_TIMEOUT,
-    look_later,
-    tell_timeout,
-    timeout_option,
-    wait_for,
-)
+from gearmesh.cli.waiting import EXIT_TIMEOUT, look_later, tell_timeout, timeout_option, wait_for
 from gearmesh.declarations.annotations import of_types
 from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import TaskError
@@ -43,8 +37,7 @@ __all__ = ["send"]
     is_flag=True,
     help="With -A: send a task that the app has not registered; a Go worker may have it.",
 )
-@as_wide
-@as_json
+@as_table
 @words("said", "NAME [TYPE:VALUE]...", least=1, has_app=app_before_name)
 @servers
 def send(
@@ -112,11 +105,7 @@ def _wait(
 ) -> int:
     """Wait for the result and show it; return the exit code."""
     later = look_later("result", [uuid], place)
-    try:
-        ended = wait_for(app, [uuid], timeout)
-    except KeyboardInterrupt:
-        note(f"not waiting any more; {uuid} was sent and may still run. Look later with: {later}", "yellow")
-        return EXIT_INTERRUPTED
+    ended = wait_for(app, [uuid], timeout, later, f"; {uuid} was sent and may still run")
     seconds = time.monotonic() - sent_at if ended else None
     (state,) = app.states([uuid])
     reason = pending_reasons(place, app, [state]).get(uuid)

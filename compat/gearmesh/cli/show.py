@@ -66,35 +66,32 @@ def show_states(
     """
     now = time.time_ns()
     told = list(reports) or [None] * len(states)
-    timed = seconds is not None
+    rows = [
+        (state, None if progress is None or state.final else progress)
+        for state, progress in zip(states, told, strict=True)
+    ]
     table = Table(
         [
             Column("uuid", identifier=True),
             Column("task", least=8),
             Column("state"),
-            *(
-                [Column("progress", least=8)]
-                if any(_running(*each) for each in zip(states, told, strict=True))
-                else []
-            ),
+            Column("progress", least=8, shown=any(progress for _, progress in rows)),
             Column("created", drop=1),
-            *([Column("took")] if timed else []),
+            Column("took", shown=seconds is not None),
             Column("result", least=16),
         ],
         wide=wide,
     )
-    for state, progress in zip(states, told, strict=True):
-        error = Cell(state.Error, style="red") if state.Error else Cell(", ".join(_results(state)))
-        row = {
-            "uuid": Cell(state.TaskUUID),
-            "task": Cell(state.TaskName),
-            "state": Cell(state.State, style=_COLOURS.get(state.State, _WAITING_COLOUR)),
-            "progress": Cell(progress_text(progress) if progress and _running(state, progress) else ""),
-            "created": time_cell(ns_of(state.CreatedAt), now),
-            "took": Cell("" if seconds is None else precise_span(seconds)),
-            "result": error,
-        }
-        table.add(*(row[column.heading] for column in table.columns))
+    for state, progress in rows:
+        table.add(
+            state.TaskUUID,
+            state.TaskName,
+            Cell(state.State, style=_COLOURS.get(state.State, _WAITING_COLOUR)),
+            progress_text(progress) if progress else "",
+            time_cell(ns_of(state.CreatedAt), now),
+            "" if seconds is None else precise_span(seconds),
+            Cell(state.Error, style="red") if state.Error else ", ".join(_results(state)),
+        )
     return table.show(blocks=len(states) == 1)
 
 
@@ -103,10 +100,6 @@ def precise_span(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
-
-
-def _running(state: TaskState, progress: Progress | None) -> bool:
-    return progress is not None and not state.final
 
 
 def state_json(
@@ -127,23 +120,29 @@ def state_json(
         reason: why it is PENDING; None: it is not.
     """
     created = None if state is None else ns_of(state.CreatedAt)
-    return {
-        "uuid": uuid,
-        "task": state.TaskName if state else "",
-        "state": state.State if state else None,
-        "results": None
+    results = (
+        None
         if state is None or state.Results is None
-        else [{"type": each.Type, "value": msgspec.Raw(each.Value)} for each in state.Results],
-        "error": state.Error if state else "",
-        "created": None if created is None else exact(created),
-        "progress": None
+        else [{"type": each.Type, "value": msgspec.Raw(each.Value)} for each in state.Results]
+    )
+    told = (
+        None
         if progress is None
         else {
             "done": progress.done,
             "total": progress.total,
             "note": progress.note,
             "at": exact(int(progress.at * 1e9)),
-        },
+        }
+    )
+    return {
+        "uuid": uuid,
+        "task": state.TaskName if state else "",
+        "state": state.State if state else None,
+        "results": results,
+        "error": state.Error if state else "",
+        "created": None if created is None else exact(created),
+        "progress": told,
         "seconds": seconds,
         "reason": reason,
     }

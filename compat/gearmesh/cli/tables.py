@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from gearmesh.cli.output import console, terminal_width
+from gearmesh.cli.output import console, note, terminal_width
+from gearmesh.units import counted
 
-__all__ = ["Cell", "Column", "Table", "block_lines", "shown"]
+__all__ = ["Cell", "Column", "Table", "block_lines", "note_count", "shown"]
 
 #: Spaces between two columns.
 COLUMN_GAP_CHARS: Final = 2
@@ -54,6 +56,10 @@ class Cell(NamedTuple):
     style: str = ""
 
 
+#: The cells of a table as they are drawn.
+Grid = list[list[Cell]]
+
+
 @dataclass(frozen=True)
 class Column:
     """One column.
@@ -66,6 +72,7 @@ class Column:
         least: cells may be cut to so many characters; 0: they are never cut.
         identifier: cells are ids, of which a unique beginning may be shown.
         lines: cells may have several lines, which are drawn under each other on a terminal.
+        shown: False leaves the column out everywhere; rows have a cell for it all the same.
     """
 
     heading: str
@@ -74,9 +81,9 @@ class Column:
     least: int = 0
     identifier: bool = False
     lines: bool = False
+    shown: bool = True
 
 
-@dataclass
 class Table:
     """Rows under headings.
 
@@ -85,14 +92,21 @@ class Table:
         wide: show every column and whole values, however wide the terminal is.
     """
 
-    columns: Sequence[Column]
-    wide: bool = False
-    rows: list[list[Cell]] = field(default_factory=list)
+    def __init__(self, columns: Sequence[Column], wide: bool = False) -> None:
+        self._given = columns
+        self.columns = [column for column in columns if column.shown]
+        self.wide = wide
+        self.rows: list[list[Cell]] = []
 
     def add(self, *cells: str | Cell) -> None:
         """Add a row; one cell a column."""
-        assert len(cells) == len(self.columns)
-        self.rows.append([cell if isinstance(cell, Cell) else Cell(cell) for cell in cells])
+        self.rows.append(
+            [
+                cell if isinstance(cell, Cell) else Cell(cell)
+                for cell, column in zip(cells, self._given, strict=True)
+                if column.shown
+            ]
+        )
 
     def show(self, *, blocks: bool = False, whole: bool = False) -> bool:
         """Print the rows to standard output; True if a value was left out or cut that ``wide`` would show.
@@ -113,24 +127,25 @@ class Table:
 
     def render(self, width: int | None, *, blocks: bool = False) -> tuple[list[Text], bool]:
         """The lines for a terminal of ``width`` columns (None: a pipe), and True if a value is left out or cut."""
+        kept = list(range(len(self.columns)))
         if width is None or self.wide:
-            return self._whole(piped=width is None), False
+            grid = self._whole("" if width else EMPTY_CELL)
+            return self._lines(grid, kept, self._widths(grid, kept)), False
         if blocks:
             return self._blocks(width), False
         grid = [
             [
-                _Drawn(shown(cell.text, lines=column.lines), cell.style)
+                cell._replace(text=shown(cell.text, lines=column.lines))
                 for cell, column in zip(row, self.columns, strict=True)
             ]
             for row in self.rows
         ]
-        kept = [
-            i for i, column in enumerate(self.columns) if not column.drop or any(row[i].text for row in grid)
-        ]
-        if self._room(grid, kept, width, natural=True) >= 0:
-            return self._lines(grid, kept, self._widths(grid, kept)), False
+        kept = [i for i in kept if not self.columns[i].drop or any(row[i].text for row in grid)]
+        widths = self._widths(grid, kept)
+        if _total(widths) <= width:
+            return self._lines(grid, kept, widths), False
         self._shorten_ids(grid)
-        while self._room(grid, kept, width) < 0:
+        while _total(self._minima(grid, kept)) > width:
             droppable = [i for i in kept if self.columns[i].drop]
             if not droppable:
                 return self._blocks(width), False
@@ -139,63 +154,46 @@ class Table:
 
     # -- a line a row
 
-    def _whole(self, *, piped: bool) -> list[Text]:
-        grid = [
+    def _whole(self, empty: str) -> Grid:
+        return [
             [
-                _Drawn(
-                    shown(cell.text if cell.whole is None else cell.whole) or (EMPTY_CELL if piped else ""),
-                    cell.style,
-                )
+                cell._replace(text=shown(cell.text if cell.whole is None else cell.whole) or empty)
                 for cell in row
             ]
             for row in self.rows
         ]
-        kept = list(range(len(self.columns)))
-        return self._lines(grid, kept, self._widths(grid, kept))
 
-    def _lines(
-        self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], widths: Sequence[int]
-    ) -> list[Text]:
-        head = Text()
-        for i, width in zip(kept, widths, strict=True):
-            self._append(head, i, _Drawn(self.columns[i].heading, "bold"), width, last=i == kept[-1])
-        lines = [head]
-        for row in grid:
-            split = {i: row[i].text.split("\n") for i in kept}
-            for number in range(max(map(len, split.values()))):
+    def _lines(self, grid: Grid, kept: Sequence[int], widths: Sequence[int]) -> list[Text]:
+        head = [Cell(column.heading, style="bold") for column in self.columns]
+        lines = []
+        for row in (head, *grid):
+            split = [row[i].text.split("\n") for i in kept]
+            for texts in zip_longest(*split, fillvalue=""):
                 line = Text()
-                for i, width in zip(kept, widths, strict=True):
-                    text = split[i][number] if number < len(split[i]) else ""
-                    self._append(line, i, _Drawn(text, row[i].style), width, last=i == kept[-1])
-                line.rstrip()
+                for i, text, width in zip(kept, texts, widths, strict=True):
+                    self._append(line, i, text, row[i].style, width, last=i == kept[-1])
+                if row is not head:
+                    line.rstrip()
                 lines.append(line)
         return lines
 
-    def _append(self, line: Text, index: int, cell: _Drawn, width: int, *, last: bool) -> None:
-        text = cell.text
-        room = width - cell_len(text)
-        if room < 0:
-            text, room = set_cell_size(text, width - 1).rstrip() + "…", 0
-            room = width - cell_len(text)
-        if self.columns[index].right:
-            line.append(" " * room)
-            line.append(text, cell.style)
-        else:
-            line.append(text, cell.style)
-            line.append("" if last else " " * room)
+    def _append(self, line: Text, index: int, text: str, style: str, width: int, *, last: bool) -> None:
+        if cell_len(text) > width:
+            text = set_cell_size(text, width - 1).rstrip() + "…"
+        room = " " * (width - cell_len(text))
+        line.append(room if self.columns[index].right else "")
+        line.append(text, style)
         if not last:
-            line.append(" " * COLUMN_GAP_CHARS)
+            line.append(("" if self.columns[index].right else room) + " " * COLUMN_GAP_CHARS)
 
-    def _widths(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int]) -> list[int]:
-        return [
-            max(
-                cell_len(self.columns[i].heading),
-                max((cell_len(line) for row in grid for line in row[i].text.split("\n")), default=0),
-            )
-            for i in kept
-        ]
+    def _widths(self, grid: Grid, kept: Sequence[int]) -> list[int]:
+        def width(i: int) -> int:
+            lines = (line for row in grid for line in row[i].text.split("\n"))
+            return max(map(cell_len, (self.columns[i].heading, *lines)))
 
-    def _minima(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int]) -> list[int]:
+        return [width(i) for i in kept]
+
+    def _minima(self, grid: Grid, kept: Sequence[int]) -> list[int]:
         """The widths when every column that may be cut is cut."""
         return [
             min(width, max(self.columns[i].least, cell_len(self.columns[i].heading)))
@@ -204,27 +202,21 @@ class Table:
             for i, width in zip(kept, self._widths(grid, kept), strict=True)
         ]
 
-    def _room(
-        self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], width: int, *, natural: bool = False
-    ) -> int:
-        widths = self._widths(grid, kept) if natural else self._minima(grid, kept)
-        return width - sum(widths) - COLUMN_GAP_CHARS * (len(kept) - 1)
-
-    def _fitted(self, grid: Sequence[Sequence[_Drawn]], kept: Sequence[int], width: int) -> list[int]:
+    def _fitted(self, grid: Grid, kept: Sequence[int], width: int) -> list[int]:
         """Widths that fill the terminal: the cells that lack least room get it, and those that lack most are cut."""
         widths, wanted = self._minima(grid, kept), self._widths(grid, kept)
-        room = self._room(grid, kept, width)
+        room = width - _total(widths)
         for i in sorted(range(len(kept)), key=lambda i: wanted[i] - widths[i]):
             more = min(room, wanted[i] - widths[i])
             widths[i] += more
             room -= more
         return widths
 
-    def _shorten_ids(self, grid: Sequence[list[_Drawn]]) -> None:
+    def _shorten_ids(self, grid: Grid) -> None:
         for i, column in enumerate(self.columns):
             if column.identifier:
                 for row, text in zip(grid, _beginnings([row[i].text for row in grid]), strict=True):
-                    row[i] = _Drawn(text, row[i].style)
+                    row[i] = row[i]._replace(text=text)
 
     # -- several lines a row
 
@@ -249,23 +241,42 @@ class Table:
         return f"{text} ({shown(cell.whole)})"
 
 
-class _Drawn(NamedTuple):
-    text: str
-    style: str
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + COLUMN_GAP_CHARS * (len(widths) - 1)
+
+
+def note_count(
+    count: int,
+    noun: str,
+    where: str = "",
+    *,
+    limit: int = 0,
+    cut: bool,
+    hint: str = "--wide shows everything",
+) -> None:
+    """Print how many rows a table has: ``the first 100 messages waiting in shop; --wide shows everything``.
+
+    Args:
+        count: of rows.
+        noun: of one row.
+        where: words behind the number.
+        limit: the number of rows at which a list ends; 0: it has all.
+        cut: a value was cut or left out.
+        hint: the way to see it.
+    """
+    first = "the first " if limit and count == limit else ""
+    note(f"{first}{counted(count, noun)}{where and ' '}{where}{'; ' + hint if cut else ''}")
 
 
 def block_lines(heading: str, text: str, style: str, indent: int, width: int | None) -> list[Text]:
     """``heading   text``, with all lines of the text under each other; ``width`` None: no line is broken."""
     room = None if width is None else max(1, width - indent)
     pieces = [piece for line in text.split("\n") for piece in _wrapped(line, room)]
-    lines = []
-    for piece in pieces:
-        line = Text()
-        line.append(set_cell_size(heading, indent), "bold")
-        line.append(piece, style)
-        lines.append(line)
-        heading = ""
-    return lines
+    heads = [heading] + [""] * (len(pieces) - 1)
+    return [
+        Text.assemble((set_cell_size(head, indent), "bold"), (piece, style))
+        for head, piece in zip(heads, pieces, strict=True)
+    ]
 
 
 def _wrapped(line: str, room: int | None) -> list[str]:

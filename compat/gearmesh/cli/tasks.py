@@ -12,13 +12,13 @@ from gearmesh.app.app import App
 from gearmesh.app.canvas import AnyNode, TaskSignature
 from gearmesh.app.retry import Retry
 from gearmesh.app.task import Task
-from gearmesh.cli.common import app_argument, as_json, as_wide, config_file
+from gearmesh.cli.apps import app_argument
+from gearmesh.cli.common import as_table, config_file
 from gearmesh.cli.output import note, print_json
-from gearmesh.cli.tables import Column, Table
+from gearmesh.cli.tables import Column, Table, note_count
 from gearmesh.config import NoBroker
 from gearmesh.declarations.declaration import MISSING, Declaration, Parameter
 from gearmesh.declarations.value_codec import ValueCodec
-from gearmesh.units import counted
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 
@@ -27,8 +27,7 @@ __all__ = ["tasks"]
 
 @click.command(short_help="List an app's tasks with types, queues and limits.")
 @app_argument
-@as_wide
-@as_json
+@as_table
 @config_file
 def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
     """List an app's tasks: Go types, queues, limits, retries, and schedules.
@@ -63,8 +62,7 @@ def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
             _retries(task.retry_policy, about["retries"]),
             ", ".join(about["periodic"]),
         )
-    cut = table.show(whole=True)
-    note(f"{counted(len(found), 'task')}{'; --wide shows everything' if cut else ''}")
+    note_count(len(found), "task", cut=table.show(whole=True))
     if not found:
         note(f"a worker of {app} can run nothing: import the modules with its tasks there", "yellow")
 

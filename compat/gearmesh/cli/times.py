@@ -12,10 +12,8 @@ from gearmesh.wire.state import ZERO_TIME
 __all__ = ["age", "exact", "ns_of", "ns_of_unix", "span", "time_cell"]
 
 SECOND_NS: Final = 10**9
-MINUTE_S: Final = 60
-HOUR_S: Final = 3600
-DAY_S: Final = 86_400
-YEAR_S: Final = 365 * DAY_S
+#: Seconds of each unit, the largest first.
+_UNITS: Final = ((365 * 86_400, "y"), (86_400, "d"), (3600, "h"), (60, "min"))
 #: Unix seconds beyond every year that a time can have.
 MAX_UNIX_S: Final = 1e13
 
@@ -23,15 +21,10 @@ MAX_UNIX_S: Final = 1e13
 def span(seconds: float) -> str:
     """A duration in one unit: ``12 s``, ``5 min``, ``3 h``, ``9 d``, ``2 y``. Less than a second is ``0 s``."""
     whole = int(seconds)
-    if whole < 2 * MINUTE_S:
-        return f"{whole} s"
-    if whole < 2 * HOUR_S:
-        return f"{whole // MINUTE_S} min"
-    if whole < 2 * DAY_S:
-        return f"{whole // HOUR_S} h"
-    if whole < 2 * YEAR_S:
-        return f"{whole // DAY_S} d"
-    return f"{whole // YEAR_S} y"
+    for size, unit in _UNITS:
+        if whole >= 2 * size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
 
 
 def age(ns: int, now_ns: int) -> str:

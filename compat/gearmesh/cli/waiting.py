@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.common import Place
-from gearmesh.cli.output import console, note
+from gearmesh.cli.output import EXIT_INTERRUPTED, console, note
 from gearmesh.cli.show import progress_text
 from gearmesh.errors import ResultTimeout
 from gearmesh.units import counted
@@ -20,20 +21,10 @@ from gearmesh.wire.state import PENDING, RECEIVED, RETRY, STARTED, TaskState
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-__all__ = [
-    "EXIT_INTERRUPTED",
-    "EXIT_TIMEOUT",
-    "bars",
-    "look_later",
-    "tell_timeout",
-    "timeout_option",
-    "wait_for",
-]
+__all__ = ["EXIT_TIMEOUT", "bars", "look_later", "tell_timeout", "timeout_option", "wait_for"]
 
 #: Exit code if the tasks had not ended in time.
 EXIT_TIMEOUT: Final = 3
-#: Exit code after Ctrl-C.
-EXIT_INTERRUPTED: Final = 130
 #: Seconds between two updates of what is shown.
 UPDATE_INTERVAL_S: Final = 0.5
 #: States that are read in one second while many tasks are waited for.
@@ -80,12 +71,23 @@ def bars(unit: str = "") -> Bars:
     )
 
 
-def wait_for(app: App, uuids: Sequence[str], timeout: float) -> bool:
-    """Wait until all these tasks have ended; False if that takes longer than ``timeout`` seconds (0: no limit)."""
+def wait_for(app: App, uuids: Sequence[str], timeout: float, later: str, more: str = "") -> bool:
+    """Wait until all these tasks have ended; False if that takes longer than ``timeout`` seconds (0: no limit).
+
+    Ctrl-C ends the command.
+
+    Args:
+        later: the command line that shows the tasks later; see :func:`look_later`.
+        more: words about the tasks, for Ctrl-C.
+    """
     deadline = time.monotonic() + timeout if timeout else float("inf")
-    if len(uuids) == 1:
-        return _wait_for_one(app, uuids[0], deadline)
-    return _wait_for_many(app, uuids, deadline)
+    try:
+        if len(uuids) == 1:
+            return _wait_for_one(app, uuids[0], deadline)
+        return _wait_for_many(app, uuids, deadline)
+    except KeyboardInterrupt:
+        note(f"not waiting any more{more}. Look later with: {later}", "yellow")
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _wait_for_one(app: App, uuid: str, deadline: float) -> bool:

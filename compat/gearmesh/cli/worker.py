@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from gearmesh.cli.common import app_argument, config_file, logging_options, need_server, server_options
+from gearmesh.cli.apps import app_argument
+from gearmesh.cli.common import config_file, logging_options, need_server, server_options
 from gearmesh.logs import set_up_logging
 from gearmesh.transports.queue_order import QueueOrder
 from gearmesh.worker.loader import load_app

@@ -170,7 +170,7 @@ class Heartbeater:
                 self._stopped.add(consumer)
                 log.warning(
                     "a worker process is stopped (SIGSTOP or a debugger), and gets no heartbeats until it goes on: "
-                    "when its lease ends, other workers take over what it holds",
+                    "other workers take over what it holds when its lease, or its connection, ends",
                     extra={"consumer": consumer},
                 )
 
