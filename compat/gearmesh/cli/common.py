@@ -22,6 +22,7 @@ from gearmesh.urls import scheme_of
 from gearmesh.worker.loader import load_app
 
 __all__ = [
+    "Decorator",
     "Place",
     "as_json",
     "as_table",

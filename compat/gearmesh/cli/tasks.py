@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gearmesh.app.app import App
-from gearmesh.app.canvas import AnyNode, TaskSignature
+from gearmesh.app.canvas import TaskSignature
 from gearmesh.app.retry import Retry
 from gearmesh.app.task import Task
 from gearmesh.cli.apps import app_argument
@@ -36,7 +36,8 @@ def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
     """
     loaded = load_app(app, config, needs_broker=False)
     specs = _specs(loaded)
-    found = [_about(loaded, task, specs[name]) for name, task in sorted(loaded.tasks.items())]
+    registered = [task for _, task in sorted(loaded.tasks.items())]
+    found = [_about(loaded, task, specs[task.name]) for task in registered]
     if json:
         print_json(found)
         return
@@ -52,7 +53,7 @@ def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
         ],
         wide=wide,
     )
-    for (_, task), about in zip(sorted(loaded.tasks.items()), found, strict=True):
+    for task, about in zip(registered, found, strict=True):
         table.add(
             task.name,
             _arguments(task.declaration),
@@ -71,16 +72,11 @@ def _specs(app: App) -> dict[str, list[str]]:
     """The specs of the periodic entries that send a single task, by the task's name."""
     specs: dict[str, list[str]] = defaultdict(list)
     for entry in app.periodics.entries.values():
-        name = _name_of(entry.what)
-        if name:
-            specs[name].append(entry.spec)
+        if isinstance(entry.what, TaskSignature):
+            specs[entry.what.task.name].append(entry.spec)
+        elif isinstance(entry.what, Signature):
+            specs[entry.what.Name].append(entry.spec)
     return specs
-
-
-def _name_of(what: AnyNode | Signature) -> str:
-    if isinstance(what, TaskSignature):
-        return what.task.name
-    return what.Name if isinstance(what, Signature) else ""
 
 
 def _about(app: App, task: Task[..., Any, Any], specs: list[str]) -> dict[str, Any]:
@@ -106,18 +102,14 @@ def _about(app: App, task: Task[..., Any, Any], specs: list[str]) -> dict[str, A
         "seconds_between_starts": task.pause,
         "unique_for": task.unique_for,
         "retries": task.options.retry_count or 0,
-        "retry": None
-        if policy is None
-        else {
-            "backoff": policy.backoff,
-            "first": policy.first,
-            "most": policy.most,
-            "jitter": policy.jitter,
-            "on": [kind.__qualname__ for kind in policy.on],
-            "not_on": [kind.__qualname__ for kind in policy.not_on],
-        },
+        "retry": policy and _policy_json(policy),
         "periodic": specs,
     }
+
+
+def _policy_json(policy: Retry) -> dict[str, Any]:
+    kinds = {name: [kind.__qualname__ for kind in getattr(policy, name)] for name in ("on", "not_on")}
+    return {name: getattr(policy, name) for name in ("backoff", "first", "most", "jitter")} | kinds
 
 
 def _argument_json(parameter: Parameter, *, variadic: bool = False) -> dict[str, Any]:

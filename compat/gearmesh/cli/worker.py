@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import config_file, logging_options, need_server, server_options
+from gearmesh.cli.common import (
+    Decorator,
+    config_file,
+    decorators,
+    logging_options,
+    need_server,
+    server_options,
+)
 from gearmesh.logs import set_up_logging
 from gearmesh.transports.queue_order import QueueOrder
 from gearmesh.worker.loader import load_app
@@ -34,19 +41,16 @@ def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
     return weights or None
 
 
-def _weights(queues: dict[str, int] | None) -> QueueOrder:
-    return queues if queues and set(queues.values()) != {1} else "fair"
+def _seconds(name: str, help: str, **more: Any) -> Decorator:
+    return click.option(name, metavar="SECONDS", help=help, **{"type": float, **more})
 
 
-_OPTIONS = (
-    click.option(
-        "-c",
-        "--concurrency",
-        type=click.IntRange(1),
-        default=10,
-        show_default=True,
-        help="Tasks that run at the same time.",
-    ),
+def _number(*names: str, least: int = 1, help: str, **more: Any) -> Decorator:
+    return click.option(*names, type=click.IntRange(least), help=help, **more)
+
+
+_options = decorators(
+    _number("-c", "--concurrency", default=10, show_default=True, help="Tasks that run at the same time."),
     click.option(
         "--pool",
         type=click.Choice(POOLS),
@@ -65,54 +69,32 @@ _OPTIONS = (
     click.option(
         "--strict-order", is_flag=True, help="Take from a queue only when those before it are empty."
     ),
-    click.option(
-        "--lease",
-        type=float,
-        metavar="SECONDS",
-        help="Silence after which other workers take over; default: the app's.",
-    ),
-    click.option(
-        "--grace",
-        type=float,
-        metavar="SECONDS",
-        default=30.0,
-        show_default=True,
-        help="Time for running tasks to finish, when stopped.",
-    ),
-    click.option(
+    _seconds("--lease", "Silence after which other workers take over; default: the app's."),
+    _seconds("--grace", "Time for running tasks to finish, when stopped.", default=30.0, show_default=True),
+    _seconds(
         "--soft-limit",
+        "A task that runs for longer is interrupted by an exception; 0: no limit.",
         type=click.FloatRange(0),
-        metavar="SECONDS",
-        help="A task that runs for longer is interrupted by an exception; 0: no limit.",
     ),
-    click.option(
+    _seconds(
         "--hard-limit",
+        "The process of a task that runs for longer is killed; needs --pool processes.",
         type=click.FloatRange(0),
-        metavar="SECONDS",
-        help="The process of a task that runs for longer is killed; needs --pool processes.",
     ),
-    click.option(
-        "--max-tasks-per-child",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Restart a process that has run N tasks.",
-    ),
-    click.option(
-        "--max-memory-per-child",
-        type=click.IntRange(1),
-        metavar="MIB",
-        help="Restart a process that uses more memory.",
-    ),
-    click.option(
+    _number("--max-tasks-per-child", metavar="N", help="Restart a process that has run N tasks."),
+    _number("--max-memory-per-child", metavar="MIB", help="Restart a process that uses more memory."),
+    _number(
         "--task-log-limit",
-        type=click.IntRange(0),
+        least=0,
         metavar="N",
         default=100,
         show_default=True,
         help="Tasks a second that get log lines of their own; the others are counted. 0: all.",
     ),
     click.option("--wait-for-broker", is_flag=True, help="At the start, wait for an unreachable broker."),
-    click.option("--name", metavar="NAME", help="The first part of this worker's name on the broker."),
+    click.option(
+        "--name", "consumer_tag", metavar="NAME", help="The first part of this worker's name on the broker."
+    ),
     click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs."),
     server_options,
     config_file,
@@ -128,24 +110,20 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         queues: dict[str, int] | None,
         strict_order: bool,
-        name: str | None,
         with_scheduler: bool = True,
         **given: Any,
     ) -> Any:
         own = {key: given.pop(key) for key in list(given) if key not in WorkerOptions.__dataclass_fields__}
+        weights: QueueOrder = queues if queues and set(queues.values()) != {1} else "fair"
         options = WorkerOptions(
             queues=tuple(queues) if queues else None,
-            queue_order="strict" if strict_order else _weights(queues),
-            consumer_tag=name,
+            queue_order="strict" if strict_order else weights,
             with_scheduler=with_scheduler,
             **given,
         )
         return command(*args, options=options, **own)
 
-    wrapped: Callable[..., Any] = collected
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    return _options(collected)
 
 
 @click.command(short_help="Run the tasks of an app.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit
@@ -42,10 +42,12 @@ def orphan_queue(case: Case) -> Iterator[Finding]:
             continue
         about = f"queue {key!r} of {redact(url)}"
         if found.consumer_count:
-            yield Finding(
-                "note", about, f"has {counted(found.consumer_count, 'consumer')}, as a queue of its own"
-            )
-        elif found.message_count:
+            text = f"has {counted(found.consumer_count, 'consumer')}, as a queue of its own"
+            yield Finding("note", about, text)
+        elif not found.message_count:
+            advice = "There is nothing to do now. Look again after Go programs have sent tasks."
+            yield Finding("note", about, "no consumer reads it; it is empty now", advice)
+        else:
             yield Finding(
                 "problem",
                 about,
@@ -55,13 +57,6 @@ def orphan_queue(case: Case) -> Iterator[Finding]:
                 f"--apply-to queues. To get rid of it, give all processes the same DefaultQueue as BindingKey. "
                 f"Look at it before you empty it (gearmesh pending --queue {key}): tasks that were sent before the "
                 f"first worker ever ran are only there.",
-            )
-        else:
-            yield Finding(
-                "note",
-                about,
-                "no consumer reads it; it is empty now",
-                "There is nothing to do now. Look again after Go programs have sent tasks.",
             )
 
 
@@ -85,15 +80,13 @@ def double_bindings(case: Case) -> Iterator[Finding]:
         if bound is None:
             bound = [queue for queue in case.queues if _has_copies(channel, queue, config.amqp.binding_key)]
             if not api:
+                looked = (
+                    f"; only the messages in {', '.join(case.queues)} were looked at" if case.queues else ""
+                )
                 yield Finding(
                     "note",
                     f"bindings of {redact(url)}",
-                    "cannot be listed over AMQP"
-                    + (
-                        f"; only the messages in {', '.join(case.queues)} were looked at"
-                        if case.queues
-                        else ""
-                    ),
+                    f"cannot be listed over AMQP{looked}",
                     "Name the custom queues in use, or let the doctor ask RabbitMQ's management plugin: "
                     "--management http://user:password@host:15672",
                 )
@@ -146,39 +139,22 @@ def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:
     request.add_header("Authorization", f"Basic {login}")
     with urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
         rows = json.load(answer)
-    return [
-        str(row["destination"])
-        for row in rows
-        if row["routing_key"] == key and row["destination_type"] == "queue"
-    ]
+    bound = (row for row in rows if row["routing_key"] == key and row["destination_type"] == "queue")
+    return [str(row["destination"]) for row in bound]
 
 
 def _channels(case: Case) -> Iterator[tuple[str, Any]]:
     """A channel to each RabbitMQ among the brokers that can be reached."""
-    config = case.config
-    for url in config.brokers:
+    for url in case.config.brokers:
         target = parse(url, "broker")
-        if isinstance(target, AMQPTarget):
-            with _channel(config.amqp.connection(target)) as channel:
-                if channel is not None:
-                    yield url, channel
-
-
-@contextmanager
-def _channel(options: dict[str, Any]) -> Iterator[Any]:
-    connection = amqp.Connection(
-        connect_timeout=ANSWER_TIMEOUT_S,
-        read_timeout=ANSWER_TIMEOUT_S,
-        write_timeout=ANSWER_TIMEOUT_S,
-        **options,
-    )
-    try:
-        connection.connect()
-    except (amqp.AMQPError, OSError):  # brokers_answer reports it
-        connection.collect()
-        yield None
-        return
-    try:
-        yield connection.channel()
-    finally:
-        connection.close()
+        if not isinstance(target, AMQPTarget):
+            continue
+        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), ANSWER_TIMEOUT_S)
+        connection = amqp.Connection(**timeouts, **case.config.amqp.connection(target))
+        try:
+            connection.connect()
+        except (amqp.AMQPError, OSError):  # brokers_answer reports it
+            connection.collect()
+            continue
+        with closing(connection):
+            yield url, connection.channel()

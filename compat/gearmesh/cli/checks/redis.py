@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
@@ -47,11 +46,9 @@ def eviction(case: Case) -> Iterator[Finding]:
         if policy == "noeviction":
             continue
         volatile = policy.startswith("volatile")
-        lost = (
-            "results, revocations and the marks that keep a message from being sent twice"
-            if volatile
-            else "waiting messages, what workers hold, and results"
-        )
+        lost = "waiting messages, what workers hold, and results"
+        if volatile:
+            lost = "results, revocations and the marks that keep a message from being sent twice"
         if not limit:
             text = f"maxmemory-policy is {policy}; as long as maxmemory is 0 it does nothing"
             yield Finding("note", about, text, f"With a limit it may drop {lost}. {_NOEVICTION}")
@@ -85,24 +82,17 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if not isinstance(target, RedisTarget) or (target.nodes, target.path) in seen:
             continue
         seen.add((target.nodes, target.path))
-        with _client(ConnectionSettings(target, config.redis)) as client:
-            info: dict[str, Any] = {"saves": True}
-            try:
-                began = time.time()
-                info |= client.info()
-                info["local_time"] = (began + time.time()) / 2
-                info["saves"] = client.config_get("save").get("save", "")
-            except redis.ResponseError:  # this user may not be allowed to ask
-                pass
-            except CONNECTION_ERRORS:  # a check in servers.py reports it
-                continue
+        client = ConnectionSettings(target, config.redis).client()
+        info: dict[str, Any] = {"saves": True}
+        try:
+            began = time.time()
+            info |= client.info()
+            info["local_time"] = (began + time.time()) / 2
+            info["saves"] = client.config_get("save").get("save", "")
+        except redis.ResponseError:  # this user may not be allowed to ask
+            pass
+        except CONNECTION_ERRORS:  # a check in servers.py reports it
+            continue
+        finally:
+            hang_up(client)
         yield role, f"{role} {redact(url)}", info
-
-
-@contextmanager
-def _client(access: ConnectionSettings) -> Iterator[Any]:
-    client = access.client()
-    try:
-        yield client
-    finally:
-        hang_up(client)
