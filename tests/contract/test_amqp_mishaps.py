@@ -27,7 +27,6 @@ from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp.frames import OutgoingMessage
 from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
-from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
@@ -256,8 +255,8 @@ def test_a_connection_that_another_thread_finds_broken(counted: Counted, amqp_ur
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda link, topology: link.publisher(topology).publish([OutgoingMessage("", "nowhere", b"")]),
-        lambda link, topology: link.declarer(topology).count("nowhere"),
+        lambda link: link.publisher.publish([OutgoingMessage("", "nowhere", b"")]),
+        lambda link: link.declarer.count("nowhere"),
     ],
     ids=["publish", "question"],
 )
@@ -267,13 +266,12 @@ def test_a_channel_of_a_closed_connection_is_a_connection_error(
     """RabbitMQ has closed the connection before its first publish, or its first question, has opened a channel."""
     connection = open_connection(amqp_url)
     link = connection.transport.establish_connection()
-    topology = Topology(AMQPConfig(), "machinery_tasks")
     rabbitmq_server.close_connections("by hand")
     with pytest.raises(connection.connection_errors):
         link.drain_events(timeout=10)
     assert link.channels is None, "py-amqp has noticed"
     with pytest.raises(connection.connection_errors):
-        ask(link, topology)
+        ask(link)
     link.close()
     connection.close()
 

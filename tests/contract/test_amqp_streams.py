@@ -72,7 +72,7 @@ def test_the_next_batch_does_not_wait_for_confirms(
     it = stream(*through(amqp_url, make_proxy))
     unconfirmed: list[int] = []
     with it.app._publisher._pool.acquire() as connection:
-        publisher = connection.flusher()._channel.link._publisher
+        publisher = connection.flusher()._channel.link.publisher
     for batch in range(1, 5):
         it.before[batch] = lambda: unconfirmed.append(len(publisher._open))
     it.send()
@@ -108,7 +108,7 @@ def test_what_rabbitmq_has_confirmed_is_not_sent_again(
     def cut() -> None:
         def confirmed() -> bool:
             link.pump()
-            return not link._publisher._open
+            return not link.publisher._open
 
         eventually(confirmed)
         proxy.cut()
@@ -190,7 +190,7 @@ def test_a_batch_that_dies_with_rabbitmq_is_sent_again(
         task.delay(-1)
         publisher = app._publisher
         with publisher._pool.acquire() as connection:
-            publisher = connection.flusher()._channel.link._publisher
+            publisher = connection.flusher()._channel.link.publisher
 
         def die() -> None:
             with open_connection(url) as connection:

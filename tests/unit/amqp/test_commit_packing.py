@@ -34,7 +34,9 @@ NOW_MS = NOW // 10**6
 class Broker:
     """Stands in for the connection and its parts; it writes down, in order, what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
+        self.topology = Topology(AMQPConfig(**settings), "machinery_tasks")
+        self.publisher = self.declarer = self
         self.lock = threading.RLock()
         self.log: list[tuple[str, Any]] = []
         #: what the next publish, or the next frame, fails with
@@ -44,11 +46,6 @@ class Broker:
     # -- the connection
 
     def check(self) -> None: ...
-
-    def publisher(self, topology: Topology) -> Broker:
-        return self
-
-    declarer = publisher
 
     def send(self, data: bytes) -> None:
         if self.breaks is not None:
@@ -112,10 +109,9 @@ class Broker:
 class Engine(CommitEngine):
     """The packing of commits over what stands in for a connection; everything else is real."""
 
-    def __init__(self, broker: Broker, **settings: Any) -> None:
-        topology = Topology(AMQPConfig(**settings), "machinery_tasks")
+    def __init__(self, broker: Broker) -> None:
         unacked = UNACKED_BY_CONSUMER.get(consumer_name())
-        super().__init__(cast(Any, broker), topology, unacked, cast(Any, broker))
+        super().__init__(cast(Any, broker), unacked, cast(Any, broker))
         self.tags = AckTracker(cast(Any, broker), 3)
         self._delivered = 0
 
@@ -340,8 +336,9 @@ def test_a_delayed_message_passes_through_delay_queues_to_its_target(engine: Eng
 
 
 @pytest.mark.parametrize("exchange_type", ["direct", "topic", "fanout"])
-def test_each_delay_ends_in_the_exchange(broker: Broker, exchange_type: str) -> None:
-    engine = Engine(broker, exchange_type=exchange_type)
+def test_each_delay_ends_in_the_exchange(exchange_type: str) -> None:
+    broker = Broker(exchange_type=exchange_type)
+    engine = Engine(broker)
     engine.commit([Commit(publishes=(Publish("mail.new", b"1", NOW + 40_000_000),))])
     (item,) = broker.published
     assert item.routing_key == "gearmesh:due:machinery_exchange:mail.new"
@@ -350,8 +347,9 @@ def test_each_delay_ends_in_the_exchange(broker: Broker, exchange_type: str) -> 
 
 
 @pytest.mark.parametrize("ms", [40, 1500])
-def test_the_one_queue_for_delayed_messages_takes_each_with_its_expiration(broker: Broker, ms: int) -> None:
-    engine = Engine(broker, delayed_queue="later")
+def test_the_one_queue_for_delayed_messages_takes_each_with_its_expiration(ms: int) -> None:
+    broker = Broker(delayed_queue="later")
+    engine = Engine(broker)
     engine.commit([Commit(publishes=(Publish("mail", b"1", NOW + ms * 10**6),))])
     (item,) = broker.published
     assert (item.exchange, item.routing_key, item.expiration) == ("machinery_exchange", "later", str(ms))

@@ -80,7 +80,7 @@ def test_a_queue_that_is_deleted_as_a_consumer_is_added_does_not_end_the_others(
     )
     for queue in ("here", "gone"):
         dispatcher.subscriptions[queue] = Subscription(
-            channel, queue, queue, lambda message: None, no_ack=False, arguments=None, ours=True
+            channel, queue, queue, lambda message: None, no_ack=False, arguments={}, ours=True
         )
     dispatcher.prefetch = 4
     dispatcher.deliver(clock())

@@ -52,7 +52,13 @@ def subscribe(
     consumers: Consumers, *, no_ack: bool = False, arguments: Mapping[str, Any] | None = None
 ) -> Subscription:
     return Subscription(
-        cast(Any, consumers), "jobs", "t", lambda message: None, no_ack=no_ack, arguments=arguments, ours=True
+        cast(Any, consumers),
+        "jobs",
+        "t",
+        lambda message: None,
+        no_ack=no_ack,
+        arguments=arguments or {},
+        ours=True,
     )
 
 

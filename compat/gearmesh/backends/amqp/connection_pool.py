@@ -20,8 +20,6 @@ from amqp import spec
 from amqp.exceptions import MessageNacked
 from amqp.serialization import dumps
 
-from gearmesh.process_local import ProcessLocal
-
 __all__ = [
     "CONNECTION_ERRORS",
     "ConnectionPool",
@@ -34,11 +32,7 @@ __all__ = [
 log = logging.getLogger("gearmesh.amqp")
 
 #: These errors mean that RabbitMQ could not be reached, or has closed the connection; the caller may try again.
-CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
-    amqp.ConnectionError,
-    MessageNacked,
-    OSError,
-)
+CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (amqp.ConnectionError, MessageNacked, OSError)
 #: Seconds for a connection to be made, and for any answer.
 ANSWER_TIMEOUT_S: Final = 15.0
 #: Seconds between heartbeats that RabbitMQ is to expect. It closes a connection that was silent for two or three.
@@ -293,7 +287,7 @@ class PooledConnection:
 
 
 class ConnectionPool:
-    """Lends connections to threads; each process has its own.
+    """Lends connections to the threads of one process, the last used first.
 
     Args:
         open: makes a connection; may raise :data:`CONNECTION_ERRORS`.
@@ -302,56 +296,39 @@ class ConnectionPool:
     def __init__(self, open: Callable[[], PooledConnection]) -> None:
         #: makes a connection that belongs to the caller
         self.open = open
-        self._pools = ProcessLocal(_Idle)
+        self._lock = threading.Lock()
+        self._idle: list[PooledConnection] = []
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[PooledConnection]:
         """A connection for a ``with`` block. One that was used by something that failed is not lent again."""
-        pool = self._pools.get()
-        link = pool.take() or self.open()
+        link = self._take() or self.open()
         try:
             yield link
-        except CONNECTION_ERRORS:
+        except BaseException as exc:
             link.abandon()
-            pool.clear(PooledConnection.abandon)  # the others are from before the trouble, too
-            raise
-        except BaseException:
-            link.abandon()
+            if isinstance(exc, CONNECTION_ERRORS):  # the others are from before the trouble, too
+                self.close(PooledConnection.abandon)
             raise
         link.used_at = time.monotonic()
-        pool.put(link)
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        if (pool := self._pools.peek()) is not None:
-            pool.clear()
-
-
-class _Idle:
-    """Idle connections, the last used on top."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._links: list[PooledConnection] = []
-
-    def take(self) -> PooledConnection | None:
         with self._lock:
-            link = self._links.pop() if self._links else None
-        if link is not None and link.stale:
-            self.clear()  # those below it are older
-            link.close()
-            link = None
-        return link
-
-    def put(self, link: PooledConnection) -> None:
-        with self._lock:
-            if len(self._links) < MAX_IDLE_CONNECTIONS:
-                self._links.append(link)
+            if len(self._idle) < MAX_IDLE_CONNECTIONS:
+                self._idle.append(link)
                 return
         link.close()
 
-    def clear(self, end: Callable[[PooledConnection], None] = PooledConnection.close) -> None:
+    def close(self, end: Callable[[PooledConnection], None] = PooledConnection.close) -> None:
+        """Close the idle connections."""
         with self._lock:
-            links, self._links = self._links, []
+            links, self._idle = self._idle, []
         for link in links:
             end(link)
+
+    def _take(self) -> PooledConnection | None:
+        with self._lock:
+            link = self._idle.pop() if self._idle else None
+        if link is not None and link.stale:
+            self.close()  # those below it are older
+            link.close()
+            return None
+        return link

@@ -114,35 +114,32 @@ class GroupClaims:
             if members and self._size(group_uuid) >= members and not self._alone(group_uuid):
                 raise ChordBusy(f"group {group_uuid}: another worker may be about to take its states")
             with self._on_claims_connection() as connection:
-                channel = connection.another_channel()
+                channel = self._lock_on_channel(connection, group_uuid)
+                if channel is None:
+                    raise ChordBusy(f"group {group_uuid}: another worker looks at its states")
                 try:
-                    self._layout.lock(channel, group_uuid)
-                    fetched = channel.take_all(group_uuid, 0)
-                    known = any(state.TaskUUID == task_uuid for state in self._distinct(channel, fetched))
+                    states = self._distinct(channel, channel.take_all(group_uuid, 0))
                     channel.put_back()
-                    self._layout.unlock(channel, group_uuid)
-                    channel.close()
-                except amqp.ResourceLocked as exc:
-                    channel.close()
-                    raise ChordBusy(f"group {group_uuid}: another worker looks at its states") from exc
                 except amqp.NotFound:
                     channel.prepare()
-                    self._layout.unlock(channel, group_uuid)
-                    channel.close()
-                    known = False
+                    states = []
                 except amqp.ChannelError:
                     channel.close()
                     raise
-            self._remember([(group_uuid, task_uuid)], known)
+                self._layout.unlock(channel, group_uuid)
+                channel.close()
+            known = any(state.TaskUUID == task_uuid for state in states)
+            self._counted.put((group_uuid, task_uuid), known)
             return known
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
         """See :meth:`gearmesh.interfaces.backend.CountsMembers.count`."""
-        keys = [(group_uuid, state.TaskUUID) for group_uuid, state in finals]
-        self._remember(keys, False)
+        for group_uuid, state in finals:
+            self._counted.put((group_uuid, state.TaskUUID), False)
         with self._pool.lend() as connection:
             self._states.publish(connection, [(group, encode_state(state), False) for group, state in finals])
-        self._remember(keys, True)
+        for group_uuid, state in finals:
+            self._counted.put((group_uuid, state.TaskUUID), True)
 
     # --- the last member
 
@@ -234,9 +231,18 @@ class GroupClaims:
 
     # --- inside, with the lock held
 
-    def _remember(self, keys: Sequence[tuple[str, str]], sure: bool) -> None:
-        for key in keys:
-            self._counted.put(key, sure)
+    def _lock_on_channel(self, connection: PooledConnection, group_uuid: str) -> ResultChannel | None:
+        """Lock a group and return a new channel for its states; None if another worker has the lock."""
+        channel = connection.another_channel()
+        try:
+            self._layout.lock(channel, group_uuid)
+        except amqp.ResourceLocked:
+            channel.close()
+            return None
+        except amqp.ChannelError:
+            channel.close()
+            raise
+        return channel
 
     def _gather_anew(self, lost: GroupClaim, group_uuid: str) -> bool:
         """Claim again a group whose claim was lost with its connection.
@@ -367,17 +373,11 @@ class GroupClaims:
     ) -> bool:
         """Claim a group: lock it and fetch all its states, if all are there but ``own``."""
         with self._on_claims_connection() as connection:
-            channel = connection.another_channel()
-            try:
-                self._layout.lock(channel, group_uuid)
-            except amqp.ResourceLocked as exc:
-                channel.close()
+            channel = self._lock_on_channel(connection, group_uuid)
+            if channel is None:
                 if again:  # it may be locked by this very member, where it was held before
-                    raise ChordBusy(f"group {group_uuid}: another worker holds its states") from exc
+                    raise ChordBusy(f"group {group_uuid}: another worker holds its states")
                 return False  # by a member that is not settled either, and looks after us
-            except amqp.ChannelError:
-                channel.close()
-                raise
             before = self._claims.get(group_uuid)  # of another member, and lost
             claim = self._claims[group_uuid] = GroupClaim(by, members, own, channel, connection)
             refused = None
@@ -389,7 +389,7 @@ class GroupClaims:
                 states = []
             if own is not None:
                 if any(state.TaskUUID == own.TaskUUID for state in states):
-                    self._remember([(group_uuid, own.TaskUUID)], True)  # an earlier delivery's
+                    self._counted.put((group_uuid, own.TaskUUID), True)  # an earlier delivery's
                     claim.own = None
                 else:
                     states.append(own)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp import spec
 from kombu.transport import pyamqp
 
-from gearmesh.config import AMQPConfig
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.transports.amqp.commit_engine import LOST_HEADER, CommitEngine
 from gearmesh.transports.amqp.delivery_tags import AckTracker
@@ -21,12 +20,10 @@ from gearmesh.transports.amqp.message import Message, body_of
 from gearmesh.transports.amqp.poison_records import PoisonRecords
 from gearmesh.transports.amqp.publisher import duplicate_attempt_of
 from gearmesh.transports.amqp.subscription import FetchedMessage, Subscription
-from gearmesh.transports.amqp.topology import Topology
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.transports.queue_order import picker_of
 from gearmesh.transports.rate_limit import RATE_LIMITERS
 from gearmesh.transports.unacked import consumer_name
-from gearmesh.wire.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
@@ -72,20 +69,13 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         self.own_unacked = own
         self.lease = float(options.get("lease", 30.0))
         self.heartbeats = bool(options.get("heartbeats", True))
-        config = options.get("amqp") or AMQPConfig()
-        self.supports_priority = "x-max-priority" in config.queue_declare_args
-        self.topology = Topology(config, options.get("default_queue", DEFAULT_QUEUE))
+        self.supports_priority = "x-max-priority" in connection.topology.config.queue_declare_args
         self.link = connection
-        self.poison_records = PoisonRecords(connection, self.topology, self.unacked)
+        self.poison_records = PoisonRecords(connection, self.unacked)
+        rates = RATE_LIMITERS.get(f"{connection.host}/{connection.virtual_host}")
         self._bind_verbs(
-            CommitEngine(connection, self.topology, self.unacked, self.poison_records),
-            Inspector(
-                connection,
-                self.topology,
-                self.poison_records,
-                RATE_LIMITERS.get(f"{connection.host}/{connection.virtual_host}"),
-                self.barrier,
-            ),
+            CommitEngine(connection, self.unacked, self.poison_records),
+            Inspector(connection, self.poison_records, rates, self.barrier),
         )
         order = picker_of(options.get("queue_order", "fair"))
         self.dispatcher = Dispatcher(self, connection.lock, self.unacked, self.poison_records, order)
@@ -116,20 +106,6 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
 
     # -- kombu's side
 
-    def prepare_message(
-        self,
-        body: Any,
-        priority: int | None = None,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        properties: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        return super().prepare_message(
-            body, priority, content_type, content_encoding, headers, properties or {}, **kwargs
-        )
-
     def message_to_python(self, raw_message: Any) -> Any:
         return raw_message if isinstance(raw_message, Message) else super().message_to_python(raw_message)
 
@@ -140,15 +116,11 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         durable: bool = True,
         exclusive: bool = False,
         auto_delete: bool = False,
-        nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
         """As py-amqp's; durable and kept where nothing else is said, as Machinery's queues are."""
         with self.link.lock:
-            answer = super().queue_declare(
-                queue, passive, durable, exclusive, auto_delete, nowait, arguments, **kwargs
-            )
+            answer = super().queue_declare(queue, passive, durable, exclusive, auto_delete, **kwargs)
         if not passive:
             self._declared.add(queue or answer.queue)
         return answer
@@ -177,13 +149,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             tag = consumer_tag or consumer_name()
             ours = queue not in self._declared
             subscription = Subscription(
-                self,
-                queue,
-                tag,
-                callback or (lambda message: None),
-                no_ack=no_ack,
-                arguments=arguments,
-                ours=ours,
+                self, queue, tag, callback or (lambda message: None), no_ack, arguments or {}, ours
             )
             if no_ack:
                 self.no_ack_consumers.add(tag)
@@ -212,7 +178,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     def basic_get(self, queue: str = "", no_ack: bool = False, **kwargs: Any) -> Any:
         """One message, or None if there is none or no such queue."""
         with self.link.lock:
-            if self.link.declarer(self.topology).count(queue) is None:
+            if self.link.declarer.count(queue) is None:
                 return None
             raw = super().basic_get(queue, no_ack)
             if raw is None:
@@ -264,7 +230,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self.basic_cancel(tag)
         if self.own_unacked or not self.held_here():
             return False
-        self.link.linger(self)
+        self.link.lingering = True
         return True
 
     def collect(self) -> None:
@@ -321,9 +287,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self.tags.delivered(delivered.tag)
             self.link.send(self.tags.settle((), (delivered.tag,)))
             return
-        subscription.unsettled[delivered.consumer_tag] = (
-            subscription.unsettled.get(delivered.consumer_tag, 0) + 1
-        )
+        subscription.unsettled[delivered.consumer_tag] += 1
         if delivered.redelivered:
             held = self.unacked.reclaim(body, self.tags, delivered.tag, delivered.consumer_tag)
             if held is not None:
@@ -363,17 +327,14 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         if self.subscriptions:
             self.dispatcher.begin_again(time.monotonic())
         if held or not self._calls:
-            queues = (
-                ", ".join(sorted({subscription.queue for subscription in self.subscriptions.values()}))
-                or "no queue"
-            )
             log.error(
-                "RabbitMQ closed the channel that reads %s: %s; the worker opens it again", queues, reply_text
+                "RabbitMQ closed the channel that reads %s: %s; the worker opens it again",
+                ", ".join(sorted({each.queue for each in self.subscriptions.values()})) or "no queue",
+                reply_text,
             )
         if self._calls:
-            super()._on_close(
-                reply_code, reply_text, class_id, method_id
-            )  # raises, after it has opened it again
+            # Raises, after it has opened the channel again.
+            super()._on_close(reply_code, reply_text, class_id, method_id)
         self.send_method(spec.Channel.CloseOk)
         self._do_revive()
 
@@ -389,7 +350,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
                 subscription.queue,
                 ": it declares the queue again" * subscription.ours,
             )
-        self.link.declarer(self.topology).forget(subscription.queue)
+        self.link.declarer.forget(subscription.queue)
         self.dispatcher.begin_again(time.monotonic())
 
     def add_source(
@@ -415,16 +376,13 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     def declare_source(self, subscription: Subscription) -> None:
         """Declare the queue of a subscription and bind it as Machinery's, if no other program declares it."""
         if subscription.ours:
-            self.link.declarer(self.topology).ensure(self.topology.source(subscription.queue))
+            self.link.declarer.ensure(self.link.topology.source(subscription.queue))
 
     def settled(self, held: Unacked) -> None:
         """A delivery that came through this channel is settled."""
-        subscription = self._subscription_of(held.source)
+        subscription = self.subscriptions.get(held.source.rpartition(".")[0])
         if subscription is not None:
             subscription.settled(held.source)
-
-    def _subscription_of(self, source: str) -> Subscription | None:
-        return self.subscriptions.get(source.rpartition(".")[0])
 
     def give_back(self) -> int:
         """Put back all that is held here, and let nothing more come until the next drain. Any thread."""

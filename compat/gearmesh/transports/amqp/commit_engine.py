@@ -18,13 +18,12 @@ from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER, repeate
 from gearmesh.transports.amqp.topology import rungs_of
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.wire.codec import decode
-from gearmesh.wire.names import amqp_rung
+from gearmesh.wire.names import amqp_dead, amqp_rung
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.frames import QueueDeclaration
     from gearmesh.transports.amqp.poison_records import PoisonRecords
-    from gearmesh.transports.amqp.topology import Topology
 
 __all__ = [
     "DEAD_AT_HEADER",
@@ -60,20 +59,15 @@ class CommitEngine:
 
     Args:
         link: the connection of the channel.
-        topology: names and arguments of the queues.
         unacked: the unacked deliveries of the channel's consumer.
         poison_records: the records to delete when a message that was lost before is settled.
     """
 
     def __init__(
-        self,
-        link: AMQPConnection,
-        topology: Topology,
-        unacked: AMQPUnackedDeliveries,
-        poison_records: PoisonRecords,
+        self, link: AMQPConnection, unacked: AMQPUnackedDeliveries, poison_records: PoisonRecords
     ) -> None:
         self.link = link
-        self.topology = topology
+        self.topology = link.topology
         self.unacked = unacked
         self.poison_records = poison_records
 
@@ -90,7 +84,7 @@ class CommitEngine:
         """
         outcomes: list[Outcome] = ["done"] * len(commits)
         batch: list[OutgoingMessage] = []
-        settles: list[tuple[int, Settle, Unacked]] = []
+        settles: list[tuple[int, str, Unacked]] = []
         link = self.link
         now = time.time_ns()
         with link.lock:
@@ -99,44 +93,34 @@ class CommitEngine:
             targets: dict[str, QueueDeclaration] = {}
             for i, commit in enumerate(commits):
                 settle = commit.settle
-                held = None
-                if settle is not None:
-                    held = self._held(settle, taken)
-                    if held is None:
-                        outcomes[i] = "lost"
-                        continue
+                held = None if settle is None else self._held(settle, taken)
+                if settle is not None and held is None:
+                    outcomes[i] = "lost"
+                    continue
                 publishings = [self._publishing(publish, now, targets) for publish in commit.publishes]
-                lost_before = held is not None and _run_beside(held.delivery)
-                if again or commit.again or lost_before:
+                if again or commit.again or (held is not None and _run_beside(held.delivery)):
                     publishings = [repeated(item) for item in publishings]
                 batch += publishings
-                if settle is not None and held is not None and settle.how != "keep":
-                    taken.add(held.delivery.id)
-                    settles.append((i, settle, held))
-                    copies = self._copies(settle, held, now)
-                    batch += copies
-                    if (
-                        settle.how == "park"
-                        and copies[0].routing_key == self.topology.dead(settle.delivery.queue).name
-                    ):
+                if settle is None or held is None or settle.how == "keep":
+                    continue
+                taken.add(held.delivery.id)
+                settles.append((i, settle.how, held))
+                copy = self._copy_of(settle, held, now)
+                if copy is not None:
+                    batch.append(copy)
+                    if settle.how == "park" and copy.routing_key == amqp_dead(settle.delivery.queue):
                         outcomes[i] = "expired"
             if batch:
-                link.publisher(self.topology).publish(batch)
-        for i in self._settle([(i, settle.how, held) for i, settle, held in settles]):
+                link.publisher.publish(batch)
+        for i in self._settle(settles):
             outcomes[i] = "lost"
         return outcomes
 
     def stream(
-        self,
-        chunks: Iterable[Sequence[Commit]],
-        taken: Callable[[int], None],
-        *,
-        again: bool = False,
+        self, chunks: Iterable[Sequence[Commit]], taken: Callable[[int], None], *, again: bool = False
     ) -> None:
-        with self.link.lock:
-            self.link.check()
-            publisher = self.link.publisher(self.topology)
-        publisher.stream(map(self._publishings, chunks), taken, again=again)
+        self.link.check()
+        self.link.publisher.stream(map(self._publishings, chunks), taken, again=again)
 
     # -- publishing
 
@@ -155,7 +139,7 @@ class CommitEngine:
         queue = targets.get(publish.queue)
         if queue is None:
             queue = targets[publish.queue] = self.topology.target(publish.queue)
-            self.link.declarer(self.topology).ensure(queue)
+            self.link.declarer.ensure(queue)
         config = self.topology.config
         headers = _headers(publish.body)
         if publish.eta_ns <= now:
@@ -176,44 +160,40 @@ class CommitEngine:
             rungs = [amqp_rung(rung) for rung in rungs_of(ms)]
             exchange, expiration = rungs[0], ""
             headers = {**(headers or {}), _MORE_ROUTING_KEYS_HEADER: rungs}
-        self.link.declarer(topology).ensure(place)
+        self.link.declarer.ensure(place)
         return OutgoingMessage(
             exchange, place.name, publish.body, headers, publish.priority, expiration, queue=place
         )
 
-    def _copies(self, settle: Settle, held: Unacked, now: int) -> list[OutgoingMessage]:
-        """Make the copies that RabbitMQ must have before the delivery is acknowledged, so that no message is lost."""
+    def _copy_of(self, settle: Settle, held: Unacked, now: int) -> OutgoingMessage | None:
+        """Make the copy that RabbitMQ must have before the delivery is acknowledged, so that no message is lost."""
         queue, how = settle.delivery.queue, settle.how
-        headers = dict(held.properties.get("application_headers") or {})
-        for name in _DEATH_HEADERS:
-            headers.pop(name, None)
+        came_with = held.properties.get("application_headers") or {}
+        headers = {name: value for name, value in came_with.items() if name not in _DEATH_HEADERS}
         if how == "tail":
             if settle.delivery.duplicate_attempt:
                 headers[DUPLICATE_ATTEMPT_HEADER] = settle.delivery.duplicate_attempt + 1
             if held.recorded:
                 headers[LOST_HEADER] = True
-            return [self._copy(held, queue, headers)]
+            return self._copy(held, queue, headers)
         if how == "later":
-            return [self._returning_copy(held, queue, headers, (settle.at_ns - now) / 1e9)]
+            return self._returning_copy(held, queue, headers, (settle.at_ns - now) / 1e9)
         if how == "park":
-            return [self._parked_copy(settle, held, headers, now)]
+            return self._parked_copy(settle, held, headers, now)
         if how == "dead":
-            return [self._dead_letter(held, queue, headers, settle.reason, now)]
-        return []
+            return self._dead_letter(held, queue, headers, settle.reason, now)
+        return None
 
-    def _copy(
-        self, held: Unacked, queue: str, headers: dict[str, Any], place: QueueDeclaration | None = None
-    ) -> OutgoingMessage:
+    def _copy(self, held: Unacked, queue: str, headers: dict[str, Any]) -> OutgoingMessage:
         """Make a copy that goes straight into a queue, past all bindings."""
-        return OutgoingMessage(
-            "",
-            queue,
-            held.body,
-            headers,
-            held.properties.get("priority") or 0,
-            content_type=held.properties.get("content_type") or "application/json",
-            queue=place,
-        )
+        kind = held.properties.get("content_type") or "application/json"
+        priority = held.properties.get("priority") or 0
+        return OutgoingMessage("", queue, held.body, headers, priority, content_type=kind)
+
+    def _copy_into(self, held: Unacked, place: QueueDeclaration, headers: dict[str, Any]) -> OutgoingMessage:
+        """Make a copy that goes into one of gearmesh's own queues, and see to that queue."""
+        self.link.declarer.ensure(place)
+        return msgspec.structs.replace(self._copy(held, place.name, headers), queue=place)
 
     def _returning_copy(
         self, held: Unacked, queue: str, headers: dict[str, Any], seconds: float
@@ -221,9 +201,7 @@ class CommitEngine:
         if seconds <= 0:
             return self._copy(held, queue, headers)
         # A message that was parked for less than it should be is parked once more when it returns.
-        place = self.topology.parked(queue, min(seconds, MAX_WAIT_S))
-        self.link.declarer(self.topology).ensure(place)
-        return self._copy(held, place.name, headers, place)
+        return self._copy_into(held, self.topology.parked(queue, min(seconds, MAX_WAIT_S)), headers)
 
     def _parked_copy(
         self, settle: Settle, held: Unacked, headers: dict[str, Any], now: int
@@ -242,11 +220,8 @@ class CommitEngine:
     def _dead_letter(
         self, held: Unacked, queue: str, headers: dict[str, Any], reason: str, now: int
     ) -> OutgoingMessage:
-        place = self.topology.dead(queue)
-        self.link.declarer(self.topology).ensure(place)
-        return self._copy(
-            held, place.name, {**headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: now // 1_000_000}, place
-        )
+        headers = {**headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: now // 1_000_000}
+        return self._copy_into(held, self.topology.dead(queue), headers)
 
     # -- settling
 
@@ -261,14 +236,10 @@ class CommitEngine:
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
-    def _unacked_of(self, delivery: Delivery) -> AMQPUnackedDeliveries:
-        own = self.unacked
-        return own if delivery.consumer == own.consumer else UNACKED_BY_CONSUMER.get(delivery.consumer)
-
     def _held(self, settle: Settle, taken: set[int]) -> Unacked | None:
         """Find the delivery that is to be settled; None if it is lost, or was settled before."""
         delivery = settle.delivery
-        unacked = self._unacked_of(delivery)
+        unacked = UNACKED_BY_CONSUMER.get(delivery.consumer)
         held = unacked.held.get(delivery.id)
         if held is None or delivery.id in taken:
             return None
@@ -282,38 +253,45 @@ class CommitEngine:
     def _settle(self, settles: Sequence[tuple[int, str, Unacked]]) -> list[int]:
         """Settle through the channels that brought the deliveries; return the indexes of those lost meanwhile."""
         lost: list[int] = []
-        groups: dict[AckTracker, tuple[list[int], list[int], list[tuple[int, str, Unacked]]]] = {}
-        for i, how, held in settles:
-            tags = held.tags
-            if tags is None:  # its connection ended a moment ago
-                UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
-                lost.append(i)
-                continue
-            acks, nacks, members = groups.setdefault(tags, ([], [], []))
-            (nacks if how == "head" else acks).append(held.tag)
-            members.append((i, how, held))
-        for tags, (acks, nacks, members) in groups.items():
-            link = tags.link
-            with link.lock:
-                try:
-                    if not tags.open:
-                        raise AMQPError("the channel was closed")
-                    link.send(tags.settle(acks, nacks))
-                except (AMQPError, OSError):
-                    # The thread that owns that connection gets the error, too. RabbitMQ delivers these again.
-                    lost += [i for i, _, _ in members]
-                    for _, _, held in members:
-                        UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
-                    continue
-                for _, how, held in members:
-                    UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
-                    link.settled(tags, held)
-                    if held.recorded and how not in ("head", "tail"):
-                        self.poison_records.clear(held)
-                if nacks and link is self.link:
-                    link.barrier(tags)
-            link.close_if_settled()
+        by_channel: dict[AckTracker | None, list[tuple[int, str, Unacked]]] = {}
+        for each in settles:
+            by_channel.setdefault(each[2].tags, []).append(each)
+        for tags, members in by_channel.items():
+            if tags is None:  # the connection ended a moment ago
+                settled = False
+            else:
+                with tags.link.lock:
+                    settled = self._settle_on(tags, members)
+                tags.link.close_if_settled()
+            if not settled:
+                lost += [i for i, _, _ in members]
+                for _, _, held in members:
+                    _forget(held)
         return lost
+
+    def _settle_on(self, tags: AckTracker, members: Sequence[tuple[int, str, Unacked]]) -> bool:
+        """Settle through one channel, whose connection's lock is held; False if it is closed."""
+        link = tags.link
+        nacks = [held.tag for _, how, held in members if how == "head"]
+        try:
+            if not tags.open:
+                raise AMQPError("the channel was closed")
+            link.send(tags.settle([held.tag for _, how, held in members if how != "head"], nacks))
+        except (AMQPError, OSError):
+            # The thread that owns that connection gets the error, too. RabbitMQ delivers these again.
+            return False
+        for _, how, held in members:
+            _forget(held)
+            link.settled(tags, held)
+            if held.recorded and how not in ("head", "tail"):
+                self.poison_records.clear(held)
+        if nacks and link is self.link:
+            link.barrier(tags)
+        return True
+
+
+def _forget(held: Unacked) -> None:
+    UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
 
 
 def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
 
+from gearmesh.config import AMQPConfig
 from gearmesh.process_local import OWN_SOCKETS
 from gearmesh.transports.amqp.declarer import Declarer
 from gearmesh.transports.amqp.frame_reader import Frame, FrameReader
 from gearmesh.transports.amqp.heartbeat import HeartbeatThread
 from gearmesh.transports.amqp.publisher import ConfirmingPublisher
+from gearmesh.transports.amqp.topology import Topology
+from gearmesh.wire.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.delivery_tags import AckTracker
     from gearmesh.transports.amqp.frames import Delivered
-    from gearmesh.transports.amqp.topology import Topology
     from gearmesh.transports.amqp.unacked import AMQPUnackedDeliveries, Unacked
 
 __all__ = ["AMQPConnection", "FrameHandler"]
@@ -108,8 +110,11 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         #: closed as far as kombu knows; it stays open until what was delivered through it is settled
         self.lingering = False
         self.heartbeat_thread = HeartbeatThread(self)
-        self._declarer: Declarer | None = None
-        self._publisher: ConfirmingPublisher | None = None
+        self.topology = Topology(
+            self.options.get("amqp") or AMQPConfig(), self.options.get("default_queue", DEFAULT_QUEUE)
+        )
+        self.declarer = Declarer(self, self.topology)
+        self.publisher = ConfirmingPublisher(self, self.declarer)
         self._inbound = FrameReader()
         self._pid = os.getpid()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -172,12 +177,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                 if not self.lingering:
                     self.collect()
 
-    def linger(self, channel: FrameHandler) -> None:
-        """Do not close before all that ``channel`` has brought is settled."""
-        if not self.lingering:
-            self.lingering = True
-            channel.unacked.lingering.append(self)
-
     def close_if_settled(self) -> None:
         """Close for good if nothing is left to be settled of what came through a connection that lingers."""
         if not self.lingering:
@@ -185,25 +184,10 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         with self.lock:
             if any(channel.held_here() for channel in self.consuming):
                 return
-            for channel in self.consuming:
-                if self in channel.unacked.lingering:
-                    channel.unacked.lingering.remove(self)
             self.lingering = False
             with contextlib.suppress(AMQPError, OSError):
                 super().close()
             self.collect()
-
-    def declarer(self, topology: Topology) -> Declarer:
-        """The connection's declarer."""
-        if self._declarer is None:
-            self._declarer = Declarer(self, topology)
-        return self._declarer
-
-    def publisher(self, topology: Topology) -> ConfirmingPublisher:
-        """The connection's publisher."""
-        if self._publisher is None:
-            self._publisher = ConfirmingPublisher(self, topology, self.declarer(topology))
-        return self._publisher
 
     def settled(self, tags: AckTracker, held: Unacked) -> None:
         """A delivery of this connection's is settled."""
@@ -280,46 +264,38 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
 
     # -- reading: under the lock
 
-    def blocking_read(self, timeout: float | None = None) -> Any:
-        """Handle one frame; py-amqp's way to wait for an answer."""
+    def blocking_read(self, timeout: float | None = None) -> bool:
+        """Handle one frame; py-amqp's way to wait for an answer. True: py-amqp need not read on."""
         with self.lock:
-            frame = self._next()
-            deadline = time.monotonic() + (self.patience if timeout is None else timeout)
-            while frame is None:
-                left = deadline - time.monotonic()
-                if left <= 0 and not self._fill(0):
-                    if timeout is not None:
-                        raise TimeoutError("no answer in time")
-                    raise RecoverableConnectionError(
-                        f"no answer from RabbitMQ in {self.patience:g} s {self.blocked}".rstrip()
-                    )
-                self._fill(max(0.0, left))
-                frame = self._next()
-            return self._handle(*frame)
+            if not self._read(self.patience if timeout is None else timeout):
+                if timeout is not None:
+                    raise TimeoutError("no answer in time")
+                raise RecoverableConnectionError(
+                    f"no answer from RabbitMQ in {self.patience:g} s {self.blocked}".rstrip()
+                )
+            return True
 
     def pump(self) -> None:
         """Handle all frames that are there; waits for nothing."""
         with self.lock:
             self.check()
-            while True:
-                frame = self._next()
-                if frame is None:
-                    if not self._fill(0):
-                        return
-                    continue
-                self._handle(*frame)
+            while self._read(0):
+                pass
 
     def read_one(self, timeout: float) -> bool:
         """Handle what is there, or wait up to ``timeout`` seconds for it; False if nothing came."""
         with self.lock:
             self.check()
+            return self._read(timeout)
+
+    def _read(self, timeout: float) -> bool:
+        frame = self._next()
+        while frame is None:
+            if not self._fill(timeout):
+                return False
             frame = self._next()
-            while frame is None:
-                if not self._fill(timeout):
-                    return False
-                frame = self._next()
-            self._handle(*frame)
-            return True
+        self._handle(*frame)
+        return True
 
     def _fill(self, timeout: float) -> bool:
         """Read from the socket; False if nothing came within ``timeout`` seconds."""
@@ -355,19 +331,17 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             self.broken = exc
             raise
 
-    def _handle(self, kind: int, channel: int, payload: bytes) -> Any:
+    def _handle(self, kind: int, channel: int, payload: bytes) -> None:
         whole = self._inbound.delivery(kind, channel, payload)
         if whole is None:
             if kind == 1 and payload[:4] in (_CONNECTION_BLOCKED, _CONNECTION_UNBLOCKED):
                 self._alarm(payload)
-                return True
-            return self.on_inbound_frame((kind, channel, payload))
-        if not whole:
-            return False
-        target: FrameHandler | None = self.channels.get(channel)
-        if target is not None:
-            target.arrived(*whole)
-        return True
+            else:
+                self.on_inbound_frame((kind, channel, payload))
+        elif whole:
+            target: FrameHandler | None = self.channels.get(channel)
+            if target is not None:
+                target.arrived(*whole)
 
     def drop_partial(self, channel: int) -> None:
         """The channel was closed in the midst of a delivery."""

@@ -85,6 +85,12 @@ class Declarer:
         self._done = {known: done for known, done in self._done.items() if known[0] != name}
         self._exchange = self._delay_queues = False
 
+    def redeclare(self, queue: QueueDeclaration) -> None:
+        """Declare a queue again that may have been deleted, and the one to which its messages return."""
+        for each in filter(None, (queue, self._topology.after(queue))):
+            self.forget(each.name)
+            self.ensure(each)
+
     def count(self, name: str) -> int | None:
         """Count the messages that wait in a queue; None: it does not exist."""
         found = self.look(name)
@@ -94,9 +100,7 @@ class Declarer:
         """Count the messages that wait in a queue, and its consumers; None: it does not exist."""
         try:
             return self._declare(name, {}, passive=True)
-        except NotFound:
-            return None
-        except ResourceLocked:  # another connection's exclusive queue
+        except (NotFound, ResourceLocked):  # locked: another connection's exclusive queue
             return None
 
     def delete(self, name: str) -> None:

@@ -18,7 +18,6 @@ from gearmesh.interfaces.transport import (
     QueueCounts,
     RateRequest,
 )
-from gearmesh.transports.amqp import frames
 from gearmesh.transports.amqp.commit_engine import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
@@ -26,6 +25,7 @@ from gearmesh.transports.amqp.commit_engine import (
     PARKED_HEADER,
     first_met,
 )
+from gearmesh.transports.amqp.frames import OutgoingMessage
 from gearmesh.transports.amqp.message import body_of
 from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, digest_of
@@ -43,6 +43,14 @@ __all__ = ["Inspector"]
 
 #: Messages that are taken at a time where they are to be read before they are gone.
 PURGE_BATCH_MESSAGES: Final = 256
+#: Headers that say what became of a message so far.
+_HISTORY_HEADERS: Final = (
+    DUPLICATE_ATTEMPT_HEADER,
+    PARKED_HEADER,
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    LOST_HEADER,
+)
 #: Seconds to wait at most until a quorum queue has back what was shown of it.
 MAX_RETURN_S: Final = 0.5
 
@@ -55,7 +63,6 @@ class Inspector:
 
     Args:
         link: the connection of the channel.
-        topology: names and arguments of the queues.
         poison_records: the records of messages that ran when a process died.
         rates: the rate limiter of this process.
         barrier: waits until RabbitMQ has done all that the channel was told.
@@ -64,13 +71,12 @@ class Inspector:
     def __init__(
         self,
         link: AMQPConnection,
-        topology: Topology,
         poison_records: PoisonRecords,
         rates: LocalRateLimiter,
         barrier: Callable[[], None],
     ) -> None:
         self.link = link
-        self.topology = topology
+        self.topology = link.topology
         self.poison_records = poison_records
         self.rates = rates
         self._barrier = barrier
@@ -116,19 +122,10 @@ class Inspector:
             tags = each.tags
             if tags is None:
                 unacked.forget(each.delivery.id)
-        channels = {
-            channel: None
-            for each in found
-            if (tags := each.tags) is not None
-            for channel in list(tags.link.consuming)
-            if channel.tags is tags
-        }
-        for channel in channels:
-            channel.give_back()
-        for link in list(unacked.lingering):
-            link.close_if_settled()
-            if not link.lingering and link in unacked.lingering:
-                unacked.lingering.remove(link)
+                continue
+            for channel in list(tags.link.consuming):
+                if channel.tags is tags:
+                    channel.give_back()
         return len(found)
 
     def mark_overdue(self, ids: Iterable[int]) -> None:
@@ -174,21 +171,8 @@ class Inspector:
             taken = [message for message in messages if _id(message.body) in wanted]
             bodies = {_id(message.body): message for message in taken}
             if retry and bodies:
-                batch = []
-                for message in bodies.values():
-                    headers = dict(message.properties.get("application_headers") or {})
-                    for name in (
-                        DUPLICATE_ATTEMPT_HEADER,
-                        PARKED_HEADER,
-                        DEAD_AT_HEADER,
-                        DEAD_REASON_HEADER,
-                        LOST_HEADER,
-                    ):
-                        headers.pop(name, None)
-                    priority = message.properties.get("priority") or 0
-                    batch.append(frames.OutgoingMessage("", queue, message.body, headers, priority))
-                self.link.declarer(self.topology).ensure(self.topology.source(queue))
-                self.link.publisher(self.topology).publish(batch)
+                self.link.declarer.ensure(self.topology.source(queue))
+                self.link.publisher.publish([_anew(queue, message) for message in bodies.values()])
             for message in taken:
                 message.channel.basic_ack(message.delivery_tag)
             return len(bodies)
@@ -201,7 +185,7 @@ class Inspector:
     def count(self, queue: str) -> QueueCounts:
         """Count the waiting messages and dead letters; RabbitMQ does not tell of unacked and parked ones."""
         with self.link.lock:
-            declarer = self.link.declarer(self.topology)
+            declarer = self.link.declarer
             pending, consumers = declarer.look(queue) or (0, 0)
             dead = declarer.count(amqp_dead(queue)) or 0
         return QueueCounts(queue=queue, pending=pending, dead=dead, consumers=consumers)
@@ -214,7 +198,7 @@ class Inspector:
         """
         found: list[ParkedMessage] = []
         with self.link.lock:
-            declarer = self.link.declarer(self.topology)
+            declarer = self.link.declarer
             for ms, name in self.topology.parking(queue):
                 if len(found) == limit or not declarer.count(name):
                     continue
@@ -230,13 +214,13 @@ class Inspector:
     def _await_return(self, queue: str, count: int) -> None:
         """A quorum queue takes back its messages a moment after RabbitMQ has closed the channel that had them."""
         deadline = time.monotonic() + MAX_RETURN_S
-        declarer = self.link.declarer(self.topology)
+        declarer = self.link.declarer
         while (declarer.count(queue) or 0) < count and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         with self.link.lock:
-            declarer = self.link.declarer(self.topology)
+            declarer = self.link.declarer
             names = (queue, *(name for _, name in self.topology.parking(queue)))
             there = {name: count for name in names if (count := declarer.count(name)) is not None}
             if gone is None:
@@ -289,7 +273,7 @@ class Inspector:
         """
         with self.link.lock:
             self._barrier()  # what was published here without a confirm is there, too
-            count = self.link.declarer(self.topology).count(queue)
+            count = self.link.declarer.count(queue)
             if not count:
                 yield []
                 return
@@ -325,6 +309,13 @@ class Inspector:
                 last=died,
             )
         return letters
+
+
+def _anew(queue: str, message: Any) -> OutgoingMessage:
+    """Make the message of a dead letter that is to run: without a trace of what it went through."""
+    headers = message.properties.get("application_headers") or {}
+    kept = {name: value for name, value in headers.items() if name not in _HISTORY_HEADERS}
+    return OutgoingMessage("", queue, message.body, kept, message.properties.get("priority") or 0)
 
 
 def _id(body: bytes) -> str:

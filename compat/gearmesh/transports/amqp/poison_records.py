@@ -19,7 +19,6 @@ from gearmesh.wire.names import amqp_deaths, amqp_overdue, amqp_suspect
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
-    from gearmesh.transports.amqp.topology import Topology
 
 __all__ = ["PoisonRecords"]
 
@@ -34,13 +33,11 @@ class PoisonRecords:
 
     Args:
         link: the connection that the records are read and written through.
-        topology: names and arguments of the queues.
         unacked: the deliveries that are looked up.
     """
 
-    def __init__(self, link: AMQPConnection, topology: Topology, unacked: AMQPUnackedDeliveries) -> None:
+    def __init__(self, link: AMQPConnection, unacked: AMQPUnackedDeliveries) -> None:
         self._link = link
-        self._topology = topology
         self._unacked = unacked
         self._doubtful: dict[int, Unacked] = {}
         self._due = float("inf")
@@ -70,8 +67,8 @@ class PoisonRecords:
             return
         digests = [digest_of(each.delivery.id) for each in held]
         names = [*map(amqp_suspect, digests), *map(amqp_overdue, digests)]
-        there = self._link.publisher(self._topology).probe(names)
-        declarer = self._link.declarer(self._topology)
+        there = self._link.publisher.probe(names)
+        declarer = self._link.declarer
         for each, digest, lost, overdue in zip(held, digests, there, there[len(held) :], strict=False):
             each.recorded = lost or overdue
             count = declarer.count(amqp_deaths(digest)) if lost else None
@@ -85,12 +82,12 @@ class PoisonRecords:
     def expire(self, digest: int) -> None:
         """Record that a process was killed because the message with this checksum ran into its hard limit."""
         queue = QueueDeclaration(amqp_overdue(digest), {"x-expires": RECORD_TTL_MS})
-        self._link.declarer(self._topology).ensure(queue)
+        self._link.declarer.ensure(queue)
 
     def note(self, digest: int, *, alone: bool, certain: bool) -> None:
         """Record that a process died while it ran the message with this checksum."""
         name = amqp_deaths(digest)
-        declarer = self._link.declarer(self._topology)
+        declarer = self._link.declarer
         before = declarer.count(name)
         for queue in (name, amqp_suspect(digest)):
             declarer.ensure(QueueDeclaration(queue, {"x-expires": RECORD_TTL_MS}))
@@ -101,11 +98,11 @@ class PoisonRecords:
             more += 4 if certain else 1
         batch = [OutgoingMessage("", name, b"", content_type="text/plain") for _ in range(more)]
         if batch:
-            self._link.publisher(self._topology).publish(batch)
+            self._link.publisher.publish(batch)
 
     def clear(self, held: Unacked) -> None:
         """Delete the records of a message that is settled."""
-        declarer = self._link.declarer(self._topology)
+        declarer = self._link.declarer
         digest = digest_of(held.delivery.id)
         for name in (amqp_suspect(digest), amqp_deaths(digest), amqp_overdue(digest)):
             declarer.delete(name)

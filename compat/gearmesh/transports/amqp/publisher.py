@@ -16,14 +16,8 @@ from gearmesh.transports.amqp.frames import OutgoingMessage, Writer
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.protocols import ConnectionPort
-    from gearmesh.transports.amqp.topology import Topology
 
-__all__ = [
-    "DUPLICATE_ATTEMPT_HEADER",
-    "ConfirmingPublisher",
-    "duplicate_attempt_of",
-    "repeated",
-]
+__all__ = ["DUPLICATE_ATTEMPT_HEADER", "ConfirmingPublisher", "duplicate_attempt_of", "repeated"]
 
 #: Header of a possible duplicate: the number of times that a worker has met it, this one included.
 DUPLICATE_ATTEMPT_HEADER: Final = "x-gearmesh-again"
@@ -36,9 +30,8 @@ _MAX_UNCONFIRMED_MESSAGES: Final = 2048
 class ConfirmingPublisher:
     """A channel in confirm mode, used by the thread that owns its connection."""
 
-    def __init__(self, link: ConnectionPort, topology: Topology, declarer: Declarer) -> None:
+    def __init__(self, link: ConnectionPort, declarer: Declarer) -> None:
         self._link = link
-        self._topology = topology
         self._declarer = declarer
         self._channel: Any = None
         self._writer: Writer | None = None
@@ -163,9 +156,7 @@ class ConfirmingPublisher:
         """Declare queues and exchange again, since one of them was deleted."""
         with self._link.lock:
             for queue in {item.queue.name: item.queue for item in items if item.queue is not None}.values():
-                for each in filter(None, (queue, self._topology.after(queue))):
-                    self._declarer.forget(each.name)
-                    self._declarer.ensure(each)
+                self._declarer.redeclare(queue)
 
     # -- one try
 

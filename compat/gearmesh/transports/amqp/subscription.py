@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -41,6 +42,7 @@ class ConsumingChannel(Protocol):
         """End a consumer."""
 
 
+@dataclass(eq=False)
 class Subscription:
     """A consumer as kombu knows it, over several consumers as RabbitMQ knows them.
 
@@ -50,32 +52,21 @@ class Subscription:
     Used under its connection's lock.
     """
 
-    def __init__(
-        self,
-        channel: ConsumingChannel,
-        queue: str,
-        tag: str,
-        callback: Callable[[Any], Any],
-        *,
-        no_ack: bool,
-        arguments: Mapping[str, Any] | None,
-        ours: bool,
-    ) -> None:
-        self.queue = queue
-        self.tag = tag
-        self.callback = callback
-        self.no_ack = no_ack
-        #: declared by this transport, so that it can be declared again
-        self.ours = ours
-        self.waiting: deque[FetchedMessage] = deque()
-        self._channel = channel
-        self._arguments = dict(arguments or {})
-        self._numbers = count(1)
-        #: RabbitMQ's consumer tag -> its prefetch; 0: no limit
-        self.sources: dict[str, int] = {}
-        self._adjusted_at = 0.0
-        #: RabbitMQ's consumer tag -> deliveries not settled; cancelled ones, too
-        self.unsettled: dict[str, int] = {}
+    channel: ConsumingChannel
+    queue: str
+    tag: str
+    callback: Callable[[Any], Any]
+    no_ack: bool
+    arguments: Mapping[str, Any]
+    #: declared by this transport, so that it can be declared again
+    ours: bool
+    waiting: deque[FetchedMessage] = field(default_factory=deque)
+    #: RabbitMQ's consumer tag -> its prefetch; 0: no limit
+    sources: dict[str, int] = field(default_factory=dict)
+    #: RabbitMQ's consumer tag -> deliveries not settled; cancelled ones, too
+    unsettled: Counter[str] = field(default_factory=Counter)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _adjusted_at: float = 0.0
 
     @property
     def held(self) -> int:
@@ -98,7 +89,7 @@ class Subscription:
         while total > wanted:
             tag, prefetch = sources.popitem()
             total -= prefetch
-            self._channel.cancel_source(tag)
+            self.channel.cancel_source(tag)
         gap = self.room(wanted)
         now = time.monotonic()
         if gap > 0 and (
@@ -119,7 +110,7 @@ class Subscription:
     def cancel(self) -> None:
         """Let nothing more come."""
         for tag in self.sources:
-            self._channel.cancel_source(tag)
+            self.channel.cancel_source(tag)
         self.sources.clear()
 
     def lost(self) -> None:
@@ -134,13 +125,11 @@ class Subscription:
 
     def settled(self, source: str) -> None:
         """One of its deliveries is settled."""
-        left = self.unsettled.get(source, 0) - 1
-        if left > 0 or source in self.sources:
-            self.unsettled[source] = max(left, 0)
-        else:
-            self.unsettled.pop(source, None)
+        self.unsettled[source] -= 1
+        if self.unsettled[source] <= 0:
+            del self.unsettled[source]
 
     def _add(self, prefetch: int) -> None:
         tag = f"{self.tag}.{next(self._numbers)}"
         self.sources[tag] = prefetch
-        self._channel.add_source(self, tag, prefetch, self._arguments)
+        self.channel.add_source(self, tag, prefetch, self.arguments)

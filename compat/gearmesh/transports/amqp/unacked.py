@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.interfaces.commit import Delivery
@@ -14,7 +15,6 @@ from gearmesh.transports import unacked
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.delivery_tags import AckTracker
-    from gearmesh.transports.amqp.protocols import ConnectionPort
 
 __all__ = ["UNACKED_BY_CONSUMER", "AMQPUnackedDeliveries", "Unacked", "digest_of"]
 
@@ -27,6 +27,7 @@ def digest_of(id: int) -> int:
     return id & ((1 << _DIGEST_BITS) - 1)
 
 
+@dataclass(eq=False, slots=True)
 class Unacked:
     """One delivery: the message, and how it can be settled.
 
@@ -34,26 +35,14 @@ class Unacked:
     ``tag`` is RabbitMQ's number of the delivery on that channel, ``source`` the consumer tag there.
     """
 
-    __slots__ = ("body", "delivery", "properties", "recorded", "source", "tag", "tags")
-
-    def __init__(
-        self,
-        delivery: Delivery,
-        body: bytes,
-        properties: Mapping[str, Any],
-        tags: AckTracker | None,
-        *,
-        tag: int,
-        source: str,
-    ) -> None:
-        self.delivery = delivery
-        self.body = body
-        self.properties = properties
-        self.tags = tags
-        self.tag = tag
-        self.source = source
-        #: True once a crash record for it exists; the commit that settles it removes the record
-        self.recorded = False
+    delivery: Delivery
+    body: bytes
+    properties: Mapping[str, Any]
+    tags: AckTracker | None
+    tag: int
+    source: str
+    #: True once a crash record for it exists; the commit that settles it removes the record
+    recorded: bool = False
 
 
 class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
@@ -71,8 +60,6 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         self._orphaned: dict[bytes, list[Unacked]] = {}
         self._lock = threading.Lock()
         self._next = 1
-        #: connections closed by their users that wait for what they brought to be settled
-        self.lingering: list[ConnectionPort] = []
         #: when it last gave a sign of life, by the monotonic clock
         self.alive_at = time.monotonic()
 
