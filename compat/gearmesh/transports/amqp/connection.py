@@ -150,7 +150,9 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             finally:
                 if sock is not None:
                     sock.close()
-                self._end()
+                self.heartbeat_thread.stop()
+                self._wake_read.close()
+                self._wake_write.close()
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         if os.getpid() != self._pid:  # forked: the socket is the parent's, too, and must not hear a word
@@ -200,11 +202,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         for channel in self.consuming:
             if channel.tags is tags:
                 channel.barrier()
-
-    def _end(self) -> None:
-        self.heartbeat_thread.stop()
-        self._wake_read.close()
-        self._wake_write.close()
 
     def fail(self, exc: BaseException) -> None:
         """It can't be used any more; whoever owns it learns why."""

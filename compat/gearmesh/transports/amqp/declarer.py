@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -26,8 +25,6 @@ __all__ = ["Declarer"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: A queue that expires is declared anew once this part of its time is over.
-_REDECLARE_SHARE: Final = 0.25
 #: Errors by which RabbitMQ refuses a declaration that it does not allow, or that differs from the first one.
 _REFUSALS: Final = (PreconditionFailed, AccessRefused, ResourceLocked)
 
@@ -43,8 +40,8 @@ class Declarer:
         #: all delay queues were declared
         self._delay_queues = False
         self._refusal_logged = False
-        #: queue -> when its last declaration was sent, by the monotonic clock, and how many seconds it lives unused
-        self._done: dict[tuple[str, str], tuple[float, float]] = {}
+        #: names and binding keys of the queues that were declared
+        self._done: set[tuple[str, str]] = set()
 
     @property
     def channel(self) -> Any:
@@ -62,15 +59,13 @@ class Declarer:
             ConfigError: the queue exists with other arguments, or this user may not declare it.
         """
         known = (queue.name, queue.binding_key)
-        now = time.monotonic()
-        sent, lives = self._done.get(known, (0.0, 0.0))
-        if now < sent + lives * _REDECLARE_SHARE:
+        if known in self._done:
             return
         try:
             try:
                 self._ensure(queue)
             except _REFUSALS as exc:
-                if not _republishes_with_confirms(queue):
+                if not REPUBLISHES_WITH_CONFIRMS.items() <= queue.arguments.items():
                     raise
                 self._ensure(queue, classic=True)
                 self._log_refusal(exc)
@@ -78,15 +73,15 @@ class Declarer:
             raise ConfigError(
                 f"queue {queue.name!r} can't be declared as the settings want it: {exc}"
             ) from exc
-        self._done[known] = now, queue.arguments.get("x-expires", float("inf")) / 1000
+        self._done.add(known)
 
     def forget(self, name: str) -> None:
         """Declare the queue, its binding and its exchange again when they are needed next."""
-        self._done = {known: done for known, done in self._done.items() if known[0] != name}
+        self._done = {known for known in self._done if known[0] != name}
         self._exchange = self._delay_queues = False
 
     def redeclare(self, queue: QueueDeclaration) -> None:
-        """Declare a queue again that may have been deleted, and the one to which its messages return."""
+        """Declare a queue that may have been deleted, or have expired, and the one to which its messages return."""
         for each in filter(None, (queue, self._topology.after(queue))):
             self.forget(each.name)
             self.ensure(each)
@@ -102,10 +97,6 @@ class Declarer:
             return self._declare(name, {}, passive=True)
         except (NotFound, ResourceLocked):  # locked: another connection's exclusive queue
             return None
-
-    def delete(self, name: str) -> None:
-        """Delete a queue, if it is there."""
-        self.channel.queue_delete(name)
 
     def _ensure(self, queue: QueueDeclaration, *, classic: bool = False) -> None:
         config = self._topology.config
@@ -179,10 +170,6 @@ class Declarer:
     def _call(self, method: Any, args: bytes, answer: Any) -> Any:
         self._send(method, args)
         return self.channel.wait(answer, returns_tuple=True)
-
-
-def _republishes_with_confirms(queue: QueueDeclaration) -> bool:
-    return REPUBLISHES_WITH_CONFIRMS.items() <= queue.arguments.items()
 
 
 def _as_classic(arguments: Mapping[str, Any]) -> dict[str, Any]:

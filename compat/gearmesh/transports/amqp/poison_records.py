@@ -81,16 +81,14 @@ class PoisonRecords:
 
     def expire(self, digest: int) -> None:
         """Record that a process was killed because the message with this checksum ran into its hard limit."""
-        queue = QueueDeclaration(amqp_overdue(digest), {"x-expires": RECORD_TTL_MS})
-        self._link.declarer.ensure(queue)
+        self._declare(amqp_overdue(digest))
 
     def note(self, digest: int, *, alone: bool, certain: bool) -> None:
         """Record that a process died while it ran the message with this checksum."""
         name = amqp_deaths(digest)
-        declarer = self._link.declarer
-        before = declarer.count(name)
-        for queue in (name, amqp_suspect(digest)):
-            declarer.ensure(QueueDeclaration(queue, {"x-expires": RECORD_TTL_MS}))
+        before = self._link.declarer.count(name)
+        self._declare(name)
+        self._declare(amqp_suspect(digest))
         more = 0
         if not before and (certain or before is not None):
             more = 1
@@ -102,8 +100,10 @@ class PoisonRecords:
 
     def clear(self, held: Unacked) -> None:
         """Delete the records of a message that is settled."""
-        declarer = self._link.declarer
         digest = digest_of(held.delivery.id)
         for name in (amqp_suspect(digest), amqp_deaths(digest), amqp_overdue(digest)):
-            declarer.delete(name)
-            declarer.forget(name)
+            self._link.declarer.channel.queue_delete(name)
+
+    def _declare(self, name: str) -> None:
+        # Whatever was declared through this connection before: another worker may have deleted it.
+        self._link.declarer.redeclare(QueueDeclaration(name, {"x-expires": RECORD_TTL_MS}))
