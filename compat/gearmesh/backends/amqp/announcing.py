@@ -6,14 +6,11 @@ asking, as for Go's.
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import amqp
-
-from gearmesh.backends.amqp.connection_pool import ANSWER_TIMEOUT_S, HEARTBEAT_INTERVAL_S, StateMessage
+from gearmesh.backends.amqp.connection_pool import PooledConnection, ResultChannel, StateMessage, as_bytes
 from gearmesh.backends.listener import STOP_CHECK_INTERVAL_S, Subscribe
 from gearmesh.wire.names import AMQP_DONE, done_queue
 from gearmesh.wire.state import TaskState
@@ -36,33 +33,24 @@ def listening(options: dict[str, Any]) -> Subscribe:
     """A subscription on a connection of its own; ``options``: of ``amqp.Connection``."""
 
     def hear() -> Generator[list[str], None, None]:
-        connection = amqp.Connection(
-            connect_timeout=ANSWER_TIMEOUT_S,
-            write_timeout=ANSWER_TIMEOUT_S,
-            heartbeat=HEARTBEAT_INTERVAL_S,
-            **options,
-        )
         heard: list[str] = []
 
         def note(message: Any) -> None:
-            body = message.body
-            heard.extend((body if isinstance(body, str) else bytes(body).decode(errors="replace")).split(" "))
+            heard.extend(as_bytes(message.body).decode(errors="replace").split(" "))
 
-        try:
-            connection.connect()
-            channel = connection.channel()
+        def subscribe(channel: ResultChannel) -> None:
             declare_exchange(channel)
             queue = channel.queue_declare(done_queue(uuid.uuid4().hex), exclusive=True).queue
             channel.queue_bind(queue, AMQP_DONE)
             channel.basic_consume(queue, no_ack=True, callback=note)
+
+        connection = PooledConnection(options, subscribe)
+        try:
             while True:
-                with contextlib.suppress(TimeoutError):
-                    connection.drain_events(timeout=STOP_CHECK_INTERVAL_S)
-                connection.heartbeat_tick()
+                connection.await_events(STOP_CHECK_INTERVAL_S)
                 words, heard[:] = heard[:], []
                 yield words
         finally:
-            with contextlib.suppress(Exception):
-                connection.close()
+            connection.close()
 
     return hear

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from struct import pack
 from typing import Any, Final, NamedTuple
@@ -27,6 +26,7 @@ __all__ = [
     "PooledConnection",
     "ResultChannel",
     "StateMessage",
+    "as_bytes",
 ]
 
 log = logging.getLogger("gearmesh.amqp")
@@ -85,7 +85,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
     """
 
     def __init__(self, connection: Any, channel_id: int | None = None, **options: Any) -> None:
-        self._answers: deque[FetchedState] = deque()
+        self.answers: list[FetchedState] = []
         self._open_tags: set[int] = set()
         self._refused = self._tag = 0
         self._unrouted: list[tuple[str, bytes]] = []
@@ -102,7 +102,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
 
     def prepare(self) -> None:
         """Confirm mode, with nothing on its way: after it was opened, and after an error of the channel."""
-        self._answers.clear()
+        self.answers = []
         self._open_tags.clear()
         self._unrouted.clear()
         self._refused = self._tag = 0
@@ -111,20 +111,15 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
     def get_each(self, queues: Sequence[str]) -> list[FetchedState]:
         """The oldest message of each queue, in order; held until it is acknowledged or rejected.
 
-        Raises ``amqp.NotFound`` if there is no such queue; :attr:`answered` of them were answered before.
+        Raises ``amqp.NotFound`` if there is no such queue; :attr:`answers` has the messages that came before that.
         """
-        self._answers.clear()
+        self.answers = []
         for start in range(0, len(queues), MAX_IN_FLIGHT_METHODS):
             part = queues[start : start + MAX_IN_FLIGHT_METHODS]
             self._send_together(spec.Basic.Get, [dumps("Bsb", (0, queue, False)) for queue in part])
-            while len(self._answers) < start + len(part):
+            while len(self.answers) < start + len(part):
                 self.connection.drain_events(timeout=ANSWER_TIMEOUT_S)
-        return list(self._answers)
-
-    @property
-    def answered(self) -> Sequence[FetchedState]:
-        """The messages that :meth:`get_each` had before it failed."""
-        return tuple(self._answers)
+        return self.answers
 
     def take_all(self, queue: str, expected: int) -> list[FetchedState]:
         """All messages of a queue, in order, held; quickest with their number. Raises ``amqp.NotFound``."""
@@ -202,16 +197,17 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self._confirmed(tag, multiple)
 
     def _returned(self, exc: Exception, exchange: str, routing_key: str, message: Any) -> None:
-        self._unrouted.append((routing_key, _bytes(message.body)))
+        self._unrouted.append((routing_key, as_bytes(message.body)))
 
     def _got(self, tag: int, redelivered: bool, exchange: str, key: str, left: int, message: Any) -> None:
-        self._answers.append(FetchedState(tag, _bytes(message.body), left))
+        self.answers.append(FetchedState(tag, as_bytes(message.body), left))
 
     def _got_none(self, *_: object) -> None:
-        self._answers.append(FetchedState(0))
+        self.answers.append(FetchedState(0))
 
 
-def _bytes(body: str | bytes) -> bytes:
+def as_bytes(body: str | bytes) -> bytes:
+    """Return the body of one of py-amqp's messages, for which an empty one is text."""
     return body.encode() if isinstance(body, str) else bytes(body)
 
 
@@ -253,6 +249,12 @@ class PooledConnection:
         channel: ResultChannel = self._connection.channel()
         channel.prepare()
         return channel
+
+    def await_events(self, timeout: float) -> None:
+        """Serve the connection for up to ``timeout`` seconds: what comes for its consumers, and its heartbeats."""
+        with contextlib.suppress(TimeoutError):
+            self._connection.drain_events(timeout=timeout)
+        self._connection.heartbeat_tick()
 
     @property
     def stale(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import amqp
@@ -77,15 +78,10 @@ class States:
         turn out not to be there (any more). ``more``: messages that are sent behind them.
         """
         layout, channel = self._layout, connection.channel
-        messages = []
-        for queue, body, new in bodies:
-
-            def declare(channel: ResultChannel, queue: str = queue, new: bool = new) -> None:
-                layout.declare(channel, queue)
-                if new:
-                    layout.bind(channel, queue)
-
-            messages.append(StateMessage(layout.exchange, queue, body, declare))
+        messages = [
+            StateMessage(layout.exchange, queue, body, partial(self._declare, queue, new))
+            for queue, body, new in bodies
+        ]
         messages += more
         try:
             lost = channel.publish_each(messages)
@@ -107,6 +103,11 @@ class States:
             self.publish(
                 connection, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again]
             )
+
+    def _declare(self, queue: str, new: bool, channel: ResultChannel) -> None:
+        self._layout.declare(channel, queue)
+        if new:
+            self._layout.bind(channel, queue)
 
     def _publish_as_it_is(self, channel: ResultChannel, queue: str, body: bytes) -> None:
         """Publish to a queue that another program may have declared in another way. Raises Unstorable for a state
@@ -209,7 +210,7 @@ def browse(channel: ResultChannel, queues: Sequence[str]) -> dict[str, list[Fetc
             asked = [queue for queue, head in zip(todo, heads, strict=True) for _ in range(head.left)]
             rest = channel.get_each(asked)
         except amqp.NotFound:
-            answered = channel.answered
+            answered = channel.answers
             channel.prepare()
             found[asked[len(answered)]] = None
             for queue, head in zip(todo, heads or answered, strict=False):

@@ -107,7 +107,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     # -- kombu's side
 
     def message_to_python(self, raw_message: Any) -> Any:
-        return raw_message if isinstance(raw_message, Message) else super().message_to_python(raw_message)
+        return raw_message
 
     def queue_declare(
         self,
@@ -187,10 +187,8 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             delivered = Delivered(
                 "", info["delivery_tag"], info["redelivered"], info["exchange"], info["routing_key"]
             )
-            if no_ack:
-                return Message(self, delivered, raw.properties, body, None)
-            held = self._hold(delivered, raw.properties, body, queue)
-            return Message(self, delivered, raw.properties, body, held.delivery)
+            held = None if no_ack else self._hold(delivered, raw.properties, body, queue)
+            return Message(self, FetchedMessage(delivered, raw.properties, body, held))
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False, **kwargs: Any) -> None:
         self.settle_one(delivery_tag, "ack")

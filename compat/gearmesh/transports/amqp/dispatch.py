@@ -95,16 +95,8 @@ class Dispatcher:
             self._poison_records.settle(now)
         for subscription, item in self._next():
             delivered = True
-            held = item.held
-            message = Message(
-                self._channel,
-                item.delivered,
-                item.properties,
-                item.body,
-                held.delivery if held is not None else None,
-            )
-            subscription.callback(message)
-            if held is None:
+            subscription.callback(Message(self._channel, item))
+            if item.held is None:
                 break  # who waits for replies counts calls of drain_events, and may leave the rest to others
         with self._lock:
             self._balance(now)

@@ -12,7 +12,7 @@ from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.frames import Delivered
+    from gearmesh.transports.amqp.subscription import FetchedMessage
 
 __all__ = ["Message", "body_of"]
 
@@ -34,18 +34,12 @@ class Message(KombuMessage):  # type: ignore[misc]
 
     delivery: Delivery | None
 
-    def __init__(
-        self,
-        channel: Any,
-        delivered: Delivered,
-        properties: dict[str, Any],
-        body: bytes,
-        delivery: Delivery | None,
-    ) -> None:
+    def __init__(self, channel: Any, fetched: FetchedMessage) -> None:
         # Every task comes this way, so set the base class' attributes without the work of its constructor.
+        delivered, properties, body, held = fetched
         self.channel = channel
-        self.delivery = delivery
-        self.delivery_tag = delivery.id if delivery is not None else delivered.tag
+        self.delivery = None if held is None else held.delivery
+        self.delivery_tag = delivered.tag if held is None else held.delivery.id
         kind = properties.get("content_type")
         self.content_encoding = encoding = properties.get("content_encoding")
         self.content_type = SIGNATURE_CONTENT_TYPE if kind == _JSON and encoding is None else kind

@@ -68,11 +68,6 @@ class Subscription:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _adjusted_at: float = 0.0
 
-    @property
-    def held(self) -> int:
-        """Deliveries not settled."""
-        return sum(self.unsettled.values())
-
     def adjust(self, wanted: int) -> None:
         """Let RabbitMQ push up to ``wanted`` messages; 0: any number."""
         if self.no_ack:

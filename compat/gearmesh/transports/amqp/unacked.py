@@ -56,8 +56,8 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         super().__init__(consumer)
         #: delivery id -> what is held
         self.held: dict[int, Unacked] = {}
-        #: those without a channel, by their bytes: a redelivery of the same bytes is reclaimed
-        self._orphaned: dict[bytes, list[Unacked]] = {}
+        #: those without a channel: a redelivery of the same bytes is reclaimed
+        self._orphans: dict[int, Unacked] = {}
         self._lock = threading.Lock()
         self._next = 1
         #: when it last gave a sign of life, by the monotonic clock
@@ -80,9 +80,8 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         """It is settled, or lost."""
         with self._lock:
             self.open.pop(id, None)
-            held = self.held.pop(id, None)
-            if held is not None and held.tags is None:
-                self._take_orphaned(held.body, held)
+            self.held.pop(id, None)
+            self._orphans.pop(id, None)
 
     def mark_orphaned(self, held: Unacked) -> None:
         """Its channel is gone. Nothing happens if it was settled in another thread meanwhile."""
@@ -90,7 +89,7 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
             if held.tags is not None and self.held.get(held.delivery.id) is held:
                 held.tags = None
                 self.losses += 1
-                self._orphaned.setdefault(held.body, []).append(held)
+                self._orphans[held.delivery.id] = held
 
     def orphaned(self, id: int) -> bool:
         held = self.held.get(id)
@@ -98,24 +97,12 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
 
     def reclaim(self, body: bytes, tags: AckTracker, tag: int, source: str) -> Unacked | None:
         """If these bytes are what is orphaned here, the redelivery takes its place; else None."""
-        if not self._orphaned:
-            return None
         with self._lock:
-            held = self._take_orphaned(body)
+            held = next((each for each in self._orphans.values() if each.body == body), None)
             if held is not None:
+                del self._orphans[held.delivery.id]
                 held.tags, held.tag, held.source = tags, tag, source
             return held
-
-    def _take_orphaned(self, body: bytes, which: Unacked | None = None) -> Unacked | None:
-        waiting = self._orphaned.get(body)
-        if not waiting:
-            return None
-        found = which if which is not None else waiting[0]
-        if found in waiting:
-            waiting.remove(found)
-            if not waiting:
-                del self._orphaned[body]
-        return found
 
 
 #: The records of this process by consumer; each lives as long as one of its users.
