@@ -430,7 +430,7 @@ class TestServers(Mishaps):
             assert written == 3
             assert all(state is not None and state.success for state in states)
             assert set(repeated) <= {"done", "lost"}
-            here.channel.check_held()
+            here.channel.fetcher.reclaim_unknown()
             here.close()
             waiting = client.lrange(queue, 0, -1)
             assert sorted(body for body in waiting if len(body) == 1 and body != b"y") == [b"3", b"4", b"5"]
@@ -530,7 +530,7 @@ class TestNames(Mishaps):
         holder = tap(queue, prefetch=1, lease=1.0)
         holder.take(1)
         here, now = tap(lease=1.0), 0.0
-        watch = Reaper(here.channel, 0.1, lambda: now)
+        watch = Reaper(here.channel, here.channel.leases, 0.1, lambda: now)
 
         def still_after(seconds: float) -> float:
             nonlocal now

@@ -5,48 +5,24 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from typing import Any, Protocol
 
 from redis.exceptions import AskError, ResponseError
 
 from gearmesh.redis_client.wrong_type import named
+from gearmesh.transports.redis.connection import ConnectedChannel
+from gearmesh.transports.redis.fetching import Fetcher
 from gearmesh.transports.redis.queue_faults import FAULTS
-from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
-from gearmesh.wire.names import QueueKeys
 
-__all__ = ["BlockingPop", "PoppingChannel"]
-
-
-class PoppingChannel(Protocol):
-    """The part of a channel that its blocking pops use."""
-
-    redis: Any
-    consumer: str
-    unacked: RedisUnackedDeliveries
-    connection: Any
-    qos: Any
-    #: queues worth a fetch: not known to be empty
-    ready: set[str]
-
-    def keys(self, queue: str) -> QueueKeys:
-        """The keys around ``queue``."""
-
-    def wait_pool(self, queue: str) -> Any:
-        """The pool of connections that wait for ``queue``."""
-
-    def moved(self) -> None:
-        """Note that a server has said that a queue is on another one."""
-
-    def put_off(self, queue: str, exc: BaseException) -> None:
-        """Take nothing from a queue for a while, since Redis refuses it."""
+__all__ = ["BlockingPop"]
 
 
 class BlockingPop:
     """A connection that blocks on one queue: ``BLMOVE`` moves a message into the list that has arrived for the
     consumer."""
 
-    def __init__(self, channel: PoppingChannel, queue: str) -> None:
+    def __init__(self, channel: ConnectedChannel, fetcher: Fetcher, queue: str) -> None:
         self.channel = channel
+        self._fetcher = fetcher
         self.queue = queue
         self.type = f"WAIT {queue}"
         self._pool = channel.wait_pool(queue)
@@ -134,7 +110,7 @@ class BlockingPop:
         fault = named(channel.redis, exc, kinds)
         if not isinstance(fault, FAULTS):
             raise exc
-        channel.put_off(self.queue, fault)
+        self._fetcher.put_off(self.queue, fault)
 
     def drop(self) -> None:
         """Forget the connection's state; the next wait begins anew.

@@ -12,16 +12,11 @@ from collections.abc import Callable, Sequence
 from queue import Empty
 from typing import Any
 
-import msgpack
-from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
-from gearmesh.interfaces.commit import Commit, Outcome, Settle, Token
-from gearmesh.redis_client.commit_script import CommitScript
+from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
-from gearmesh.redis_client.replicas import Replicas
-from gearmesh.redis_client.runner import run
-from gearmesh.transports.queue_order import QueueOrder, picker_of
+from gearmesh.transports.queue_order import picker_of
 from gearmesh.transports.redis.blocking_pop import BlockingPop
 from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.fetching import Fetcher
@@ -30,10 +25,7 @@ from gearmesh.transports.redis.inspection import Inspector
 from gearmesh.transports.redis.leases import Leases
 from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
 from gearmesh.transports.redis.qos import QoS
-from gearmesh.transports.redis.queue_faults import QueueFaults
 from gearmesh.transports.redis.reaper import Reaper
-from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
-from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["Channel"]
 
@@ -57,13 +49,6 @@ class Channel(ConnectedChannel):
     kombu forces this class; the work is done by the objects that it holds: a :class:`~.fetching.Fetcher`, the
     :class:`~.leases.Leases`, an :class:`~.inspection.Inspector`, its :class:`~.housekeeping.Housekeeping` and, for each
     queue, a :class:`~.blocking_pop.BlockingPop`.
-
-    Transport options beyond kombu's: ``access`` (an
-    :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
-    where the connection's URL says), ``consumer`` (name), ``unacked`` (a :class:`RedisUnackedDeliveries` to go on with;
-    the channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
-    ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
-    (False where another process sends them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
     """
 
     QoS = QoS
@@ -71,48 +56,14 @@ class Channel(ConnectedChannel):
     do_restore = False
     priority_steps = (0,)
     supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
-
-    consumer: str = ""
-    #: from the option; without it, the channel records the deliveries of a consumer of its own
-    unacked: RedisUnackedDeliveries
-    lease: float = 30.0
-    delayed_key: str = DELAYED_TASKS
-    delayed_poll: float = 0.5
-    default_queue: str = DEFAULT_QUEUE
-    heartbeats: bool = True
-    queue_order: QueueOrder = "fair"
     counts_losses = True
     lists_delayed = True
     dead_batch = 1000
     leases_class = Leases
 
-    from_transport_options = (
-        *kombu_redis.Channel.from_transport_options,
-        "access",
-        "consumer",
-        "unacked",
-        "lease",
-        "delayed_key",
-        "delayed_poll",
-        "default_queue",
-        "heartbeats",
-        "queue_order",
-    )
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._keys: dict[str, QueueKeys] = {}
         self.blocking_pops: dict[str, BlockingPop] = {}
-        #: queues worth a fetch: not known to be empty
-        self.ready: set[str] = set()
-        #: queues whose messages are settled when they are handed out
-        self.no_ack: set[str] = set()
-        self._atomic = False
         super().__init__(*args, **kwargs)
-        self._own_consumer = "unacked" not in vars(self)
-        if self._own_consumer:
-            self.unacked = RedisUnackedDeliveries(self.consumer or None)
-        self.consumer = self.unacked.consumer
-        self.faults = QueueFaults()
         self.fetcher = Fetcher(self, picker_of(self.queue_order), unsure=self.unacked.used)
         self._pid = os.getpid()
         self._fanout_to_queue = FanoutQueues()
@@ -121,17 +72,15 @@ class Channel(ConnectedChannel):
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self.woken = False
-        self._replicas = self.access.replicas if self.access is not None else Replicas()
-        self._script = self._own_script()
         self.inspector = Inspector(self)
         self.leases = self.leases_class(self)
-        self.housekeeping = Housekeeping(self)
+        self.housekeeping = Housekeeping(self, self.leases, self.fetcher)
         #: for :meth:`reap`; as often as heartbeats come
-        self._reaper = Reaper(self, self.lease / 3)
+        self._reaper = Reaper(self, self.leases, self.lease / 3)
         self._bind_verbs()
         try:
             # It connects at once; the poller knows this channel already, so a failure has to close it.
-            self.redis: Any = self._open()
+            self.redis = self._open()
             self.connection.check_server(self.redis)
         except BaseException:
             self.close()
@@ -144,42 +93,10 @@ class Channel(ConnectedChannel):
         self.reserve = leases.reserve
         self.pending, self.delayed, self.parked = inspector.pending, inspector.delayed, inspector.parked
         self.dead_letters, self.take_dead = inspector.dead_letters, inspector.take_dead
-        self.queues, self.count, self.consumers = inspector.queues, inspector.count, inspector.consumers
+        self.queues, self.count = inspector.queues, inspector.count
         self.purge, self.purge_delayed = inspector.purge, inspector.purge_delayed
-        self.take, self.check_held = self.fetcher.take, self.fetcher.check_held
-        self.put_off, self.look_again = self.fetcher.put_off, self.housekeeping.look_again
-
-    # -- methods that a cluster's channel has in another form
-
-    def _own_script(self) -> CommitScript:
-        """The script that carries out Commits while no backend is enlisted."""
-        return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
-
-    def moved(self) -> None:
-        """Note that a server has said that a queue is on another one."""
-
-    def move_due(self, due: Sequence[bytes]) -> None:
-        """Move due messages from the delayed set to their queues."""
-        rest = self.keys(self.default_queue)
-        moves = msgpack.packb([(body, self.inspector.target(body)) for body in due], use_bin_type=False)
-        run(self.redis, "move", [self.delayed_key], [moves, rest.queue, rest.dead, rest.dead_entry])
-
-    def finish_outboxes(self) -> None:
-        """Send the messages that other consumers have left in outboxes. (Only a cluster has these.)"""
 
     # -- kombu's side
-
-    @property
-    def active_queues(self) -> list[str]:
-        """The queues consumed from, each once, in the order of their consumers; no fanout ones."""
-        fanout = self.active_fanout_queues
-        return [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanout]
-
-    def keys(self, queue: str) -> QueueKeys:
-        keys = self._keys.get(queue)
-        if keys is None:
-            keys = self._keys[queue] = QueueKeys(queue)
-        return keys
 
     def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> Any:
         if queue not in self._fanout_queues:
@@ -306,32 +223,6 @@ class Channel(ConnectedChannel):
 
     # -- the verbs
 
-    def enlist(self, backend: Any) -> bool:
-        script = getattr(backend, "atomic_script", None)
-        if script is None:
-            return False
-        atomic: CommitScript | None = script(
-            self.redis, keys=self.keys, delayed=self.delayed_key, replicas=self._replicas
-        )
-        if atomic is not None:
-            self._script = atomic
-            self._atomic = True
-        return self._atomic
-
-    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        outcomes = self._script.commit(self.redis, commits, token=token, atomic=self._atomic)
-        forget = self.unacked.open.pop
-        for commit, outcome in zip(commits, outcomes, strict=True):
-            settle = commit.settle
-            # A delivery that was only kept is still held: if we forgot it, the next check would reclaim and run it.
-            if settle is not None and (
-                outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
-            ):
-                forget(settle.delivery.id, None)
-                if settle.how in ("park", "later"):
-                    self.unacked.set_aside()
-        return outcomes
-
     def reap(self, queues: Sequence[str]) -> float:
         return self._reaper.look(queues)
 
@@ -360,7 +251,7 @@ class Channel(ConnectedChannel):
     def blocking_pop(self, queue: str) -> BlockingPop:
         pop = self.blocking_pops.get(queue)
         if pop is None:
-            pop = self.blocking_pops[queue] = BlockingPop(self, queue)
+            pop = self.blocking_pops[queue] = BlockingPop(self, self.fetcher, queue)
             handlers: dict[str, Callable[[], Any]] = self.handlers
             handlers[pop.type] = pop.read
         return pop

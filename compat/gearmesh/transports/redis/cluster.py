@@ -15,6 +15,7 @@ from gearmesh.redis_client.cluster_commits import ClusterCommitScript
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.transports.redis.channel import Channel
 from gearmesh.transports.redis.leases import Leases
+from gearmesh.transports.redis.message import target_queue
 from gearmesh.wire.names import slot_tag
 
 __all__ = ["ClusterChannel"]
@@ -23,10 +24,10 @@ __all__ = ["ClusterChannel"]
 class ClusterLeases(Leases):
     """Leases of consumers whose queues are on several nodes."""
 
-    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
+    def heartbeat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
         # A consumer sends its heartbeat to each node that can be reached: one that is away must not make others believe
         # that the consumer is dead. Nor can a watcher miss the heartbeat on that node meanwhile.
-        self.beat(consumer, queues, partly=True)
+        super().heartbeat(consumer, queues, partly=True)
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         answers = [0] * len(requests)
@@ -107,7 +108,7 @@ class ClusterChannel(Channel):
     # -- verbs
 
     def move_due(self, due: Sequence[bytes]) -> None:
-        self._script.take_due(self.redis, [(body, self.inspector.target(body)) for body in due])
+        self._script.take_due(self.redis, [(body, target_queue(body, self.default_queue)) for body in due])
 
     def finish_outboxes(self) -> None:
         for key in (*self.active_queues, self.delayed_key):

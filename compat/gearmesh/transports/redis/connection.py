@@ -1,14 +1,25 @@
-"""Connection parameters and pools of a Redis channel: kombu's pools, over connections of ours."""
+"""The base of the Redis channels: kombu's, over connections of ours, with the state and verbs that their parts use."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgpack
 from kombu.transport import redis as kombu_redis
 
+from gearmesh.interfaces.commit import Commit, Outcome, Token
 from gearmesh.redis_client import connections
+from gearmesh.redis_client.commit_script import CommitScript
 from gearmesh.redis_client.connection_settings import ConnectionSettings
+from gearmesh.redis_client.replicas import Replicas
+from gearmesh.redis_client.runner import run
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
+from gearmesh.transports.queue_order import QueueOrder
+from gearmesh.transports.redis.message import target_queue
+from gearmesh.transports.redis.queue_faults import QueueFaults
+from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
+from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["ConnectedChannel"]
 
@@ -19,8 +30,14 @@ TCP_ONLY = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_opti
 class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
     """kombu's Redis channel, over connections of ours; the base of :class:`~.channel.Channel`.
 
-    Transport option ``access``: an :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a
-    server where the connection's URL says.
+    The parts of a channel know it as this class: what it is connected to, which deliveries it holds, and its Commits.
+
+    Transport options beyond kombu's: ``access`` (an
+    :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
+    where the connection's URL says), ``consumer`` (name), ``unacked`` (a :class:`RedisUnackedDeliveries` to go on with;
+    the channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
+    ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
+    (False where another process sends them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
     """
 
     connection_class = connections.Connection
@@ -31,6 +48,97 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
     max_connections = 1000
 
     access: ConnectionSettings | None = None
+    consumer: str = ""
+    #: from the option; without it, the channel records the deliveries of a consumer of its own
+    unacked: RedisUnackedDeliveries
+    lease: float = 30.0
+    delayed_key: str = DELAYED_TASKS
+    delayed_poll: float = 0.5
+    default_queue: str = DEFAULT_QUEUE
+    heartbeats: bool = True
+    queue_order: QueueOrder = "fair"
+
+    from_transport_options = (
+        *kombu_redis.Channel.from_transport_options,
+        *("access", "consumer", "unacked", "lease", "delayed_key", "delayed_poll", "default_queue"),
+        *("heartbeats", "queue_order"),
+    )
+
+    redis: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._keys: dict[str, QueueKeys] = {}
+        #: queues worth a fetch: not known to be empty
+        self.ready: set[str] = set()
+        #: queues whose messages are settled when they are handed out
+        self.no_ack: set[str] = set()
+        self.faults = QueueFaults()
+        self._atomic = False
+        super().__init__(*args, **kwargs)
+        self._own_consumer = "unacked" not in vars(self)
+        if self._own_consumer:
+            self.unacked = RedisUnackedDeliveries(self.consumer or None)
+        self.consumer = self.unacked.consumer
+        self._replicas = self.access.replicas if self.access is not None else Replicas()
+        self._script = self._own_script()
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues consumed from, each once, in the order of their consumers; no fanout ones."""
+        fanout = self.active_fanout_queues
+        return [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanout]
+
+    def keys(self, queue: str) -> QueueKeys:
+        keys = self._keys.get(queue)
+        if keys is None:
+            keys = self._keys[queue] = QueueKeys(queue)
+        return keys
+
+    # -- commits
+
+    def enlist(self, backend: Any) -> bool:
+        script = getattr(backend, "atomic_script", None)
+        if script is None:
+            return False
+        atomic: CommitScript | None = script(
+            self.redis, keys=self.keys, delayed=self.delayed_key, replicas=self._replicas
+        )
+        if atomic is not None:
+            self._script = atomic
+            self._atomic = True
+        return self._atomic
+
+    def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
+        outcomes = self._script.commit(self.redis, commits, token=token, atomic=self._atomic)
+        forget = self.unacked.open.pop
+        for commit, outcome in zip(commits, outcomes, strict=True):
+            settle = commit.settle
+            # A delivery that was only kept is still held: if we forgot it, the next check would reclaim and run it.
+            if settle is not None and (
+                outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
+            ):
+                forget(settle.delivery.id, None)
+                if settle.how in ("park", "later"):
+                    self.unacked.set_aside()
+        return outcomes
+
+    # -- methods that a cluster's channel has in another form
+
+    def _own_script(self) -> CommitScript:
+        """The script that carries out Commits while no backend is enlisted."""
+        return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
+
+    def moved(self) -> None:
+        """Note that a server has said that a queue is on another one."""
+
+    def move_due(self, due: Sequence[bytes]) -> None:
+        """Move due messages from the delayed set to their queues."""
+        rest = self.keys(self.default_queue)
+        moves = msgpack.packb([(body, target_queue(body, rest.queue)) for body in due], use_bin_type=False)
+        run(self.redis, "move", [self.delayed_key], [moves, rest.queue, rest.dead, rest.dead_entry])
+
+    def finish_outboxes(self) -> None:
+        """Send the messages that other consumers have left in outboxes. (Only a cluster has these.)"""
 
     def _open(self) -> Any:
         """The client for all that does not block."""

@@ -5,55 +5,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 
-from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle
+from gearmesh.interfaces.commit import Commit, Delivery, Settle
 from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueuePicker
+from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.message import FetchedMessage
-from gearmesh.transports.redis.queue_faults import FAULTS, QueueFaults
-from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
-from gearmesh.wire.names import QueueKeys
+from gearmesh.transports.redis.queue_faults import FAULTS
 
-__all__ = ["Fetcher", "FetchingChannel"]
+__all__ = ["Fetcher"]
 
 log = logging.getLogger("gearmesh.redis")
 
 #: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
 GRACE_POLL_INTERVAL_S = 0.01
-
-
-class FetchingChannel(Protocol):
-    """The part of a channel that its fetcher uses."""
-
-    redis: Any
-    consumer: str
-    unacked: RedisUnackedDeliveries
-    faults: QueueFaults
-    #: queues worth a fetch: not known to be empty
-    ready: set[str]
-    #: queues whose messages are settled when they are handed out
-    no_ack: set[str]
-    connection: Any
-    qos: Any
-
-    @property
-    def active_queues(self) -> list[str]:
-        """The queues consumed from."""
-
-    def keys(self, queue: str) -> QueueKeys:
-        """The keys around ``queue``."""
-
-    def commit(self, commits: Sequence[Commit]) -> list[Outcome]:
-        """Carry out Commits."""
-
-    def look_again(self, queue: str, pause: float) -> None:
-        """Fetch from ``queue`` in ``pause`` seconds, and do not wait on it until then."""
 
 
 class Fetcher:
@@ -62,13 +33,15 @@ class Fetcher:
     Attributes:
         undelivered: fetched messages that no callback has got yet.
         unsure: the server may hold deliveries for this consumer of which no reply has told.
+        put_off_until: queues from which nothing is fetched, and on which nothing waits, until then (monotonic time).
     """
 
-    def __init__(self, channel: FetchingChannel, order: QueuePicker, *, unsure: bool) -> None:
+    def __init__(self, channel: ConnectedChannel, order: QueuePicker, *, unsure: bool) -> None:
         self._channel = channel
         self._order = order
         self.undelivered: deque[FetchedMessage] = deque()
         self.unsure = unsure
+        self.put_off_until: dict[str, float] = {}
 
     def take(self) -> bool:
         """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
@@ -101,7 +74,16 @@ class Fetcher:
     def put_off(self, queue: str, exc: BaseException) -> None:
         """Take nothing from a queue for a while: Redis refuses it, and the others must not wait for that."""
         self._channel.ready.discard(queue)
-        self._channel.look_again(queue, self._channel.faults.note(_taking(queue), exc))
+        self._pause(queue, self._channel.faults.note(_taking(queue), exc))
+
+    def _pause(self, queue: str, seconds: float) -> None:
+        self.put_off_until[queue] = time.monotonic() + seconds
+
+    def end_pauses(self, now: float) -> None:
+        """Fetch again from the queues whose pause is over."""
+        for queue in [queue for queue, due in self.put_off_until.items() if now >= due]:
+            del self.put_off_until[queue]
+            self._channel.ready.add(queue)
 
     def _deliver(self) -> bool:
         """Hand out fetched messages; a callback that raises leaves the rest for the next time.
@@ -142,20 +124,13 @@ class Fetcher:
         blob = run(
             self._channel.redis,
             "fetch",
-            [
-                queue,
-                keys.held(consumer),
-                keys.arrived(consumer),
-                keys.consumers,
-                keys.recovered,
-                keys.grace,
-            ],
+            [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered, keys.grace],
             [consumer, first, most, MAX_BYTES, keys.seen],
         )
         self.unsure = False
         bodies, lost, grace = msgpack.unpackb(blob, raw=True)
         if grace:
-            self._channel.look_again(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
+            self._pause(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
         taken = []
         held = unacked.open
         for id_, body in enumerate(bodies or (), first):
@@ -197,10 +172,6 @@ class Fetcher:
                     self.undelivered.append(FetchedMessage(body, delivery))
         self.unsure = False
         return self._deliver()
-
-    def check_held(self) -> bool:
-        """Compare the deliveries that the server holds with ours; see :meth:`reclaim_unknown`."""
-        return self.reclaim_unknown() if self._channel.unacked.used else False
 
 
 def _taking(queue: str) -> str:

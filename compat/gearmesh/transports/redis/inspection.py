@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from functools import partial
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -21,9 +21,11 @@ from gearmesh.interfaces.transport import (
 from gearmesh.redis_client.commit_script import MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import crash_report
+from gearmesh.transports.redis.connection import ConnectedChannel
+from gearmesh.transports.redis.message import target_queue
 from gearmesh.transports.redis.reaper import OVERDUE_LEASE_SHARE
 from gearmesh.wire.codec import decode
-from gearmesh.wire.names import PREFIX, QueueKeys, queue_of
+from gearmesh.wire.names import PREFIX, queue_of
 
 __all__ = ["Inspector"]
 
@@ -39,25 +41,13 @@ MAX_LOOKED_AT_MESSAGES = 1000
 RATED_MARK_SUFFIX = b"/" + b"0" * 40
 
 
-class InspectedChannel(Protocol):
-    """The part of a channel that an inspector uses."""
-
-    redis: Any
-    lease: float
-    delayed_key: str
-    default_queue: str
-
-    def keys(self, queue: str) -> QueueKeys:
-        """The keys around ``queue``."""
-
-
 class Inspector:
     """The verbs for people and commands: lists, counts and deletes messages without consuming them.
 
     :class:`gearmesh.interfaces.transport.SupportsInspection` describes each.
     """
 
-    def __init__(self, channel: InspectedChannel) -> None:
+    def __init__(self, channel: ConnectedChannel) -> None:
         self._channel = channel
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
@@ -132,15 +122,8 @@ class Inspector:
             self._silent(name, beat, watched.get(name, b""), _silence(beat, now))
             for name, beat in consumers.items()
         )
-        return QueueCounts(
-            queue=queue,
-            pending=pending,
-            held=held,
-            aside=aside,
-            dead=dead,
-            consumers=len(consumers) - silent,
-            silent=silent,
-        )
+        counts = {"pending": pending, "held": held, "aside": aside, "dead": dead, "silent": silent}
+        return QueueCounts(queue=queue, consumers=len(consumers) - silent, **counts)
 
     def _silent(self, consumer: bytes, beat: bytes, watched: bytes, silence: float | None) -> bool:
         """True for a consumer that is known to be dead, or has missed its heartbeats.
@@ -193,45 +176,31 @@ class Inspector:
         aside = self._channel.keys(queue).aside
         if gone is None:
             return int(run(self._channel.redis, "purge", [queue, aside], []))
-        waiting, parked = int(self._channel.redis.llen(queue)), int(self._channel.redis.zcard(aside))
-        count = 0
-        while count < waiting and (
-            bodies := self._channel.redis.lpop(queue, min(MAX_ENTRIES, waiting - count))
+        redis, total = self._channel.redis, 0
+
+        def take_parked(most: int) -> list[bytes]:
+            return [member.partition(b"\n")[2] for member, _ in redis.zpopmin(aside, most)]
+
+        for there, take in (
+            (redis.llen(queue), partial(redis.lpop, queue)),
+            (redis.zcard(aside), take_parked),
         ):
-            count += len(bodies)
-            gone(bodies)
-        while parked > 0 and (members := self._channel.redis.zrange(aside, 0, min(MAX_ENTRIES, parked) - 1)):
-            with self._channel.redis.pipeline(transaction=False) as pipe:
-                for member in members:
-                    pipe.zrem(aside, member)
-                removed = pipe.execute()
-            bodies = [
-                member.partition(b"\n")[2] for member, done in zip(members, removed, strict=True) if done
-            ]
-            parked -= len(members)
-            count += len(bodies)
-            gone(bodies)
-        return count
+            count = 0
+            while count < there and (bodies := take(min(MAX_ENTRIES, there - count))):
+                count += len(bodies)
+                gone(bodies)
+            total += count
+        return total
 
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        redis, key, default = self._channel.redis, self._channel.delayed_key, self._channel.default_queue
         count = 0
-        for body, _ in self._channel.redis.zscan_iter(self._channel.delayed_key, count=MAX_ENTRIES):
-            if self.target(body) == queue and self._channel.redis.zrem(self._channel.delayed_key, body):
+        for body, _ in redis.zscan_iter(key, count=MAX_ENTRIES):
+            if target_queue(body, default) == queue and redis.zrem(key, body):
                 count += 1
                 if gone is not None:
                     gone([body])
         return count
-
-    def target(self, body: bytes) -> str:
-        """The queue that a delayed message goes to when it is due.
-
-        An unreadable message goes to the default queue, whose worker makes it a dead letter with a reason. (Go reads
-        it as an empty signature.)
-        """
-        try:
-            return decode(body).RoutingKey or self._channel.default_queue
-        except RemoteProtocolError:
-            return self._channel.default_queue
 
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         keys = self._channel.keys(queue)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 from redis.exceptions import ResponseError
@@ -12,21 +12,10 @@ from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import RateRequest
 from gearmesh.redis_client.commit_script import MAX_ENTRIES
 from gearmesh.redis_client.runner import run, run_each
-from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
-from gearmesh.wire.names import QueueKeys, rate_keys
+from gearmesh.transports.redis.connection import ConnectedChannel
+from gearmesh.wire.names import rate_keys
 
-__all__ = ["Leases", "LeasingChannel"]
-
-
-class LeasingChannel(Protocol):
-    """The part of a channel that its leases use."""
-
-    redis: Any
-    consumer: str
-    unacked: RedisUnackedDeliveries
-
-    def keys(self, queue: str) -> QueueKeys:
-        """The keys around ``queue``."""
+__all__ = ["Leases"]
 
 
 class Leases:
@@ -35,7 +24,7 @@ class Leases:
     :class:`gearmesh.interfaces.transport.Channel` describes each.
     """
 
-    def __init__(self, channel: LeasingChannel) -> None:
+    def __init__(self, channel: ConnectedChannel) -> None:
         self._channel = channel
 
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
@@ -45,17 +34,10 @@ class Leases:
                 found.append((Delivery(queue=queue, consumer=consumer, id=int(id_)), body))
         return found
 
-    def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        self.beat(consumer, queues)
-
-    def beat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
+    def heartbeat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
         """Send a heartbeat to each of the queues; ``how``: see :func:`~gearmesh.redis_client.runner.run_each`."""
-        run_each(
-            self._channel.redis,
-            "beat",
-            [(self._channel.keys(queue).consumers, [consumer]) for queue in queues],
-            **how,
-        )
+        calls = [(self._channel.keys(queue).consumers, [consumer]) for queue in queues]
+        run_each(self._channel.redis, "beat", calls, **how)
 
     def recover(
         self,

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
+from gearmesh.errors import RemoteProtocolError
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
+from gearmesh.wire.codec import decode
 
-__all__ = ["FetchedMessage", "Message", "to_item"]
+__all__ = ["FetchedMessage", "Message", "target_queue", "to_item"]
 
 #: Go's first field; kombu's own messages begin in another way.
 _SIGNATURE_START = b'{"UUID"'
@@ -84,3 +86,15 @@ def to_item(message: dict[str, Any], channel: virtual.Channel) -> bytes:
         return body if isinstance(body, bytes) else str(body).encode()
     envelope: bytes = dumps(message).encode()
     return envelope
+
+
+def target_queue(body: bytes, default: str) -> str:
+    """Return the queue that a delayed message goes to when it is due.
+
+    An unreadable message goes to the default queue, whose worker makes it a dead letter with a reason. (Go reads it as
+    an empty signature.)
+    """
+    try:
+        return decode(body).RoutingKey or default
+    except RemoteProtocolError:
+        return default

@@ -184,12 +184,16 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             if now >= channel.housekeeping.next():
                 delivered = channel.housekeeping.run() or delivered
             if channel.qos.can_consume():
-                delivered = channel.take() or delivered
+                delivered = channel.fetcher.take() or delivered
                 if delivered or not channel.qos.can_consume():
                     continue
                 for queue in queues:
                     pop = channel.blocking_pop(queue)
-                    if queue not in channel.ready and not pop.armed and not channel.housekeeping.waits(queue):
+                    if (
+                        queue not in channel.ready
+                        and not pop.armed
+                        and queue not in channel.fetcher.put_off_until
+                    ):
                         self._arm(channel, pop)
         return delivered
 

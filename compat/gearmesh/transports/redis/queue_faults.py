@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from redis.exceptions import NoPermissionError
@@ -33,6 +34,15 @@ class QueueFaults:
         if pauses.count & (pauses.count - 1) == 0:
             log.error("%s: %s (try %d)", what, exc, pauses.count)
         return pause
+
+    def tried(self, what: str, work: Callable[[], float | None]) -> float:
+        """Do some work, and return the seconds until it is due again. A refusal is logged, with growing pauses."""
+        try:
+            pause = work()
+        except FAULTS as exc:
+            return self.note(what, exc)
+        self.over(what)
+        return pause or 0.0
 
     def over(self, what: str) -> None:
         """Note that the work succeeded."""

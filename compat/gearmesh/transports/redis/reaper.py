@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import msgpack
 
 from gearmesh.redis_client.runner import run
-from gearmesh.scoreboard import CrashReport, crash_report
+from gearmesh.scoreboard import crash_report
+from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.leases import Leases
-from gearmesh.transports.redis.queue_faults import FAULTS, QueueFaults
-from gearmesh.wire.names import QueueKeys
 
-__all__ = ["Reaper", "ReapingChannel"]
+__all__ = ["Reaper"]
 
 log = logging.getLogger("gearmesh.redis")
 
@@ -25,24 +25,6 @@ REPORT_STEP_LEASE_SHARE = 0.05
 OVERDUE_LEASE_SHARE = 0.4
 #: Part of a lease between two looks from then on. What was seen since the last look is lost with a connection.
 OVERDUE_POLL_LEASE_SHARE = 0.03
-
-
-class ReapingChannel(Protocol):
-    """The part of a channel that a reaper uses."""
-
-    redis: Any
-    consumer: str
-    lease: float
-    leases: Leases
-    faults: QueueFaults
-    #: queues worth a fetch: not known to be empty
-    ready: set[str]
-
-    def keys(self, queue: str) -> QueueKeys:
-        """The keys around ``queue``."""
-
-    def socket_to(self, queue: str) -> Any:
-        """The socket to the server of ``queue``: another object after each new connection, None without one."""
 
 
 class Reaper:
@@ -61,9 +43,14 @@ class Reaper:
     """
 
     def __init__(
-        self, channel: ReapingChannel, pause: float, clock: Callable[[], float] = time.monotonic
+        self,
+        channel: ConnectedChannel,
+        leases: Leases,
+        pause: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channel = channel
+        self._leases = leases
         self._pause = pause
         self._clock = clock
         #: when we last looked, and through what, by queue
@@ -74,27 +61,26 @@ class Reaper:
 
     def look(self, queues: Iterable[str]) -> float:
         """Return the deliveries of dead consumers; seconds until the next look."""
-        channel, now = self._channel, self._clock()
-        pause = self._pause
+        channel, now, pause = self._channel, self._clock(), self._pause
         while_connected = min(now - self._looked_at, 2 * pause)
         seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
         for queue in queues:
-            what = f"dead consumers of queue {queue!r} cannot be found"
-            try:
-                rest, soon = self._look_at(queue, while_connected)
-            except FAULTS as exc:
-                channel.faults.note(what, exc)
-                continue
-            channel.faults.over(what)
-            seen[queue] = rest
-            pause = min(pause, soon)
+            look_at = partial(self._look_at, queue, while_connected, seen)
+            pause = min(
+                pause, channel.faults.tried(f"dead consumers of queue {queue!r} cannot be found", look_at)
+            )
         # Only now: what raised on the way was no look, and the time is not counted.
         self._looked_at, self._seen = now, seen
         self._looked_through = {queue: channel.socket_to(queue) for queue in seen}
         return pause
 
-    def _look_at(self, queue: str, while_connected: float) -> tuple[dict[bytes, tuple[bytes, float]], float]:
-        """Return the deliveries of dead consumers of one queue; the living ones, and seconds until the next look."""
+    def _look_at(
+        self, queue: str, while_connected: float, seen: dict[str, dict[bytes, tuple[bytes, float]]]
+    ) -> float:
+        """Return the deliveries of dead consumers of one queue, and note the living ones in ``seen``.
+
+        Returns the seconds until the next look.
+        """
         channel, lease, pause = self._channel, self._channel.lease, self._pause
         keys = channel.keys(queue)
         sock = channel.socket_to(queue)
@@ -111,38 +97,23 @@ class Reaper:
                 continue
             left = crash_report(consumer)
             if left is not None:
-                self._return_from_dead(queue, name, left)
+                count = self._leases.recover_queue(
+                    name, queue, lost=True, running=left.running, certain=left.certain
+                )
+                self._report(queue, name, count, "of this machine is dead")
             if ms >= lease * 1000:
-                self._reap(queue, name, beat)
+                count = self._leases.recover_queue(name, queue, beat=beat, lost=True)
+                self._report(queue, name, count, f"has sent no heartbeat for {lease:g} s")
             else:
                 still = ms / 1000
                 rest[consumer] = (beat, still)
                 pause = min(pause, lease - still)
                 if still > lease * OVERDUE_LEASE_SHARE:
                     pause = min(pause, lease * OVERDUE_POLL_LEASE_SHARE)
-        return rest, pause
+        seen[queue] = rest
+        return pause
 
-    def _return_from_dead(self, queue: str, consumer: str, left: CrashReport) -> None:
-        count = self._channel.leases.recover_queue(
-            consumer, queue, lost=True, running=left.running, certain=left.certain
-        )
-        if count:
-            log.warning(
-                "consumer %s of this machine is dead: returned %d of its messages to %s",
-                consumer,
-                count,
-                queue,
-            )
-            self._channel.ready.add(queue)
-
-    def _reap(self, queue: str, consumer: str, beat: bytes) -> None:
-        count = self._channel.leases.recover_queue(consumer, queue, beat=beat, lost=True)
+    def _report(self, queue: str, consumer: str, count: int, why: str) -> None:
         if count > 0:
-            log.warning(
-                "consumer %s has sent no heartbeat for %g s: returned %d of its messages to %s",
-                consumer,
-                self._channel.lease,
-                count,
-                queue,
-            )
+            log.warning("consumer %s %s: returned %d of its messages to %s", consumer, why, count, queue)
             self._channel.ready.add(queue)
