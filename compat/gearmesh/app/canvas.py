@@ -15,6 +15,7 @@ the remedy of a task between them. A group within a group is the same as its mem
 from __future__ import annotations
 
 import asyncio
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
@@ -177,7 +178,7 @@ class Node(Workflow, ABC, Generic[R_co]):
     def apply_async(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> R_co:
-        """Send it. Options of the parts win over these; see :meth:`set`.
+        """Send it. Options of a workflow's parts win over these, see :meth:`set`; these win over a single signature's.
 
         Args:
             args: put in front of the first task's arguments, or the first tasks'.
@@ -309,34 +310,15 @@ class TaskSignature(Node[AsyncResult[V_co]]):
         given = options_of(self.task.name, dict(options))
         return type(self)(self.task, self.args, self.kwargs, given.over(self.options))
 
-    def apply_async(
-        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
-    ) -> AsyncResult[V_co]:
-        """Send it. These options win over its own; arguments are put in front of its own, as in Celery.
-
-        Raises:
-            TaskError, LocalProtocolError: something cannot be sent; nothing was.
-            PublishError: the broker did not take it in time.
-        """
-        call = self.with_args(args, kwargs)
-        result: AsyncResult[V_co] = self.app.send_call(call.set(**options) if options else call)
-        return result
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task here and now, as Celery does; nothing is sent."""
         call = self.with_args(args, kwargs)
         return call.task(*call.args, **call.kwargs)
 
-    def apply(
-        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    def _sent_by(
+        self, app: TaskSender, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: OptionSet
     ) -> AsyncResult[V_co]:
-        """Run the task here and now, through the same JSON as on the wire; see :meth:`Task.apply`."""
-        result: AsyncResult[V_co] = self.app.eager_twin.send_call(self.clone(args, kwargs, **options))
-        return result
-
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[V_co]:
-        """Send it, with these arguments in front of its own."""
-        result: AsyncResult[V_co] = self.app.send_call(self.with_args(args, kwargs))
+        result: AsyncResult[V_co] = app.send_call(self.clone(args, kwargs, **options))
         return result
 
 
@@ -453,14 +435,9 @@ def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain[Any] | Chord[Any]:
     Raises:
         TaskError: there are no steps, or two groups follow one another.
     """
-    flat: list[AnyNode] = []
-    for step in _nodes("chain", steps):
-        if isinstance(step, Chain):
-            flat.extend(step.steps)
-        else:
-            flat.append(step)
+    flat = (node.steps if isinstance(node, Chain) else (node,) for node in _nodes("chain", steps))
     joined: list[AnyNode] = []
-    for step in flat:
+    for step in itertools.chain.from_iterable(flat):
         if joined and isinstance(joined[-1], Group):
             joined[-1] = Chord(joined[-1], _body(step))
         else:
@@ -490,13 +467,8 @@ def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = 
     """
     if send_concurrency is not None and send_concurrency < 0:
         raise TaskError(f"group: send_concurrency is {send_concurrency!r}, expected 0 or more")
-    flat: list[AnyNode] = []
-    for member in _nodes("group", members):
-        if isinstance(member, Group):
-            flat.extend(member.members)
-        else:
-            flat.append(member)
-    return Group(tuple(flat), send_concurrency)
+    flat = (node.members if isinstance(node, Group) else (node,) for node in _nodes("group", members))
+    return Group(tuple(itertools.chain.from_iterable(flat)), send_concurrency)
 
 
 class _Header:

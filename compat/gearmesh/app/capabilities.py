@@ -40,8 +40,8 @@ class TaskSender(Protocol):
         """The AsyncResult of a task by its UUID, typed as ``task`` says."""
 
 
-class PlanTarget(ResultClient, Protocol):
-    """The settings by which a plan is made, and the client that its results read by."""
+class PlanTarget(TaskSender, ResultClient, Protocol):
+    """The app that a plan is made for: the settings that count, and the client that its results read by."""
 
     @property
     def config(self) -> Config:

@@ -104,7 +104,6 @@ class Plan:
 
     def __init__(self, app: PlanTarget, now_ns: int, defaults: Options = NOTHING) -> None:
         self.app = app
-        self._owners: tuple[object, ...] = (app, app.twin_of)
         self.now_ns = now_ns
         self.messages: list[PlannedMessage | EncodedMessage] = []
         self.metas: list[GroupMeta] = []
@@ -116,7 +115,7 @@ class Plan:
 
     def add(self, node: AnyNode) -> Result[Any]:
         """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
-        if type(node) is TaskSignature and node.task.app is self._owners[0]:
+        if type(node) is TaskSignature and node.task.app is self.app:
             return self.add_one(node)  # most are
         messages, result = self._node(node, _NOTHING_MORE, None, _FIRST)
         self.messages.extend(messages)
@@ -148,7 +147,7 @@ class Plan:
         return AsyncResult(uuid, self.app, task.declaration)
 
     def _node(self, node: AnyNode, then: _Continuation, tag: _GroupBuild | None, place: _Position) -> Planned:
-        if all(node.app is not owner for owner in self._owners):
+        if node.app is not self.app and node.app is not self.app.twin_of:
             raise TaskError(f"{node!r:.80} belongs to another app than the one that sends it")
         if isinstance(node, TaskSignature):
             message, result = self._one(node, then, tag, place)
@@ -275,10 +274,8 @@ class Plan:
             more, result = self._node(member, _NOTHING_MORE, tag, place)
             messages.extend(more)
             results.append(result)
-        wanted = node.send_concurrency
-        if wanted is None:
-            wanted = self.app.config.send_concurrency
-        self.connections = max(self.connections, wanted)
+        own = node.send_concurrency
+        self.connections = max(self.connections, self.app.config.send_concurrency if own is None else own)
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
     def _new_group(self, node: Group[Any], callback: Signature | None) -> _GroupBuild:
@@ -327,8 +324,7 @@ def _wants(node: AnyNode) -> frozenset[bool]:
 
 def _results_of(node: AnyNode) -> Sequence[ValueCodec] | None:
     """The results that the end of a node passes on; None: not known."""
-    while not isinstance(node, (TaskSignature, Group)):
-        node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
+    node = _end_of(node)
     if isinstance(node, TaskSignature):
         return node.task.declaration.results
     given: list[ValueCodec] = []
@@ -342,6 +338,12 @@ def _results_of(node: AnyNode) -> Sequence[ValueCodec] | None:
 
 def _width(node: AnyNode) -> int:
     """The number of tasks that a node ends with, which count as members of its group."""
+    node = _end_of(node)
+    return 1 if isinstance(node, TaskSignature) else sum(map(_width, node.members))
+
+
+def _end_of(node: AnyNode) -> TaskSignature[Any] | Group[Any]:
+    """The task or the group that a node ends with."""
     while not isinstance(node, (TaskSignature, Group)):
         node = node.steps[-1] if isinstance(node, Chain) else node.body  # type: ignore[attr-defined]
-    return 1 if isinstance(node, TaskSignature) else sum(map(_width, node.members))
+    return node

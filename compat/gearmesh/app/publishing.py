@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from gearmesh.app.capabilities import TaskHost
 from gearmesh.app.eager import Eager
@@ -24,19 +23,11 @@ __all__ = ["Hook", "PlanSender", "ready"]
 Hook = Callable[[Signature], "Signature | None"]
 
 
-class SendingApp(TaskHost, Protocol):
-    """The app of a :class:`PlanSender`."""
-
-    @property
-    def eager(self) -> bool:
-        """True if tasks run in the caller."""
-
-
 class PlanSender:
     """Sends the plans of one app: calls its hooks, stores group metas and PENDING states, hands Commits to the
     publisher."""
 
-    def __init__(self, app: SendingApp, publisher: Publisher) -> None:
+    def __init__(self, app: TaskHost, publisher: Publisher) -> None:
         self._app = app
         self._publisher = publisher
         self._eager = Eager(app)
@@ -74,10 +65,10 @@ class PlanSender:
         for each in written:
             if each.eta_ns:
                 check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
-        first = bool(plan.metas) or self._app.eager
+        first = bool(plan.metas) or self._app.config.eager
         if first:
             self._store(plan, written, created, should_retry)
-        if self._app.eager:
+        if self._app.config.eager:
             self._eager.run([each.body for each in written])
             return
         commits = []

@@ -9,7 +9,7 @@ from gearmesh.config.table import SETTINGS, Setting
 from gearmesh.errors import ConfigError
 from gearmesh.urls import redact, redact_text
 
-__all__ = ["COMMAND_LINE", "KEYWORD", "check", "check_all", "shown", "shown_unknown", "wrong"]
+__all__ = ["COMMAND_LINE", "KEYWORD", "check_all", "shown", "shown_unknown", "wrong"]
 
 #: The origin of settings that code passes to App or Config.
 KEYWORD: Final = "code"
@@ -38,18 +38,16 @@ def shown_unknown(key: str, value: Any, *, secret: bool = False) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def check(setting: Setting, value: Any) -> None:
-    """Raise ConfigError if the value does not fit; it names the setting, its value and what was expected."""
-    if not setting.kind.fits(value):
-        raise wrong(setting, value, setting.kind)
-
-
 def check_all(holder: object, section: str = "") -> None:
-    """Call :func:`check` for all settings of a Config, or of one of its sections."""
+    """Check all settings of a Config, or of one of its sections.
+
+    Raises:
+        ConfigError: a value does not fit; it names the setting, its value and what was expected.
+    """
     for setting in SETTINGS.values():
         place, _, name = setting.path.rpartition(".")
-        if place == section:
-            check(setting, getattr(holder, name))
+        if place == section and not setting.kind.fits(value := getattr(holder, name)):
+            raise wrong(setting, value, setting.kind)
 
 
 def wrong(setting: Setting, value: Any, kind: Kind, called: str = "", origin: str = "") -> ConfigError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.config.amqp import AMQPConfig
@@ -229,7 +229,7 @@ class Config:
                 return said.origin
             if base is not None and base.value(path) == value:
                 return base.origin(path)
-        return "default" if path != "broker" and value == _default(path) else "code"
+        return "default" if path != "broker" and value == _defaults().value(path) else "code"
 
     @property
     def watched(self) -> bool:
@@ -363,8 +363,6 @@ def _check_reserved(called: str, name: str, kind: str) -> None:
         raise ConfigError(f"{called} is {name!r}, which is a key of Machinery's own; expected another name")
 
 
-def _default(path: str) -> Any:
-    section, _, name = path.rpartition(".")
-    holder: Any = _SECTION_TYPES[section] if section else Config
-    each = next(each for each in fields(holder) if each.name == name)
-    return each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+@cache
+def _defaults() -> Config:
+    return Config(broker="eager")

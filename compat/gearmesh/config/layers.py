@@ -123,15 +123,16 @@ class Source:
 
     def files(self) -> list[str]:
         """All files that were read."""
-        below = self.base.source.files() if self.base is not None and self.base.source is not None else []
-        return [*below, self.file] if self.file is not None else below
+        return [source.file for source in self._all() if source.file is not None]
 
     def all_ignored(self) -> list[str]:
         """:attr:`ignored` of all layers."""
-        below = (
-            self.base.source.all_ignored() if self.base is not None and self.base.source is not None else []
-        )
-        return [*below, *self.ignored]
+        return [name for source in self._all() for name in source.ignored]
+
+    def _all(self) -> list[Source]:
+        """The Sources below this one, and this one."""
+        below = self.base.source._all() if self.base is not None and self.base.source is not None else []
+        return [*below, self]
 
     def values(self) -> dict[str, Any]:
         """The values by path: those of these layers over those of the base."""

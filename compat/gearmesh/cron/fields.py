@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-__all__ = ["DAYS", "HOURS", "MINUTES", "MONTHS", "WEEKDAYS", "Bounds", "Values", "read_field"]
+__all__ = ["BOUNDS", "DAYS", "WEEKDAYS", "Bounds", "Values", "read_field"]
 
 
 class Bounds(NamedTuple):
@@ -29,13 +29,16 @@ class Values(NamedTuple):
 _MONTH_WORDS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAY_WORDS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
-MINUTES: Final = Bounds("minute", 0, 59)
-HOURS: Final = Bounds("hour", 0, 23)
 DAYS: Final = Bounds("day of month", 1, 31)
-MONTHS: Final = Bounds("month", 1, 12, MappingProxyType({word: n for n, word in enumerate(_MONTH_WORDS, 1)}))
 #: Go: Sunday is 0 only; 7 is out of range.
-WEEKDAYS: Final = Bounds(
-    "day of week", 0, 6, MappingProxyType({word: n for n, word in enumerate(_DAY_WORDS)})
+WEEKDAYS: Final = Bounds("day of week", 0, 6, {word: n for n, word in enumerate(_DAY_WORDS)})
+#: The fields of a spec, in order.
+BOUNDS: Final = (
+    Bounds("minute", 0, 59),
+    Bounds("hour", 0, 23),
+    DAYS,
+    Bounds("month", 1, 12, {word: n for n, word in enumerate(_MONTH_WORDS, 1)}),
+    WEEKDAYS,
 )
 
 _Wrong = Callable[[str], ValueError]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gearmesh.cron.fields import DAYS, HOURS, MINUTES, MONTHS, WEEKDAYS, Bounds, Values
+from gearmesh.cron.fields import BOUNDS, DAYS, WEEKDAYS, Bounds, Values
 from gearmesh.cron.zones import first_change, offset_at
 
 if TYPE_CHECKING:
@@ -54,11 +54,8 @@ class Calendar:
     A wall time that a clock change skips is never due; one that a change repeats is due both times, as in Go.
     """
 
-    minutes: Values
-    hours: Values
-    days: Values
-    months: Values
-    weekdays: Values
+    #: Minutes, hours, days of the month, months, weekdays.
+    fields: tuple[Values, ...]
     zone: tzinfo
     #: None: no day can ever match.
     walls: Walls | None = field(init=False, repr=False, compare=False)
@@ -105,13 +102,7 @@ class Calendar:
 
     def _text(self) -> str | None:
         """The crontab line for croniter."""
-        minutes, hours, days, months, weekdays = (
-            self.minutes,
-            self.hours,
-            self.days,
-            self.months,
-            self.weekdays,
-        )
+        minutes, hours, days, months, weekdays = self.fields
         if not (minutes.numbers and hours.numbers and months.numbers):
             return None
         if days.star or weekdays.star:
@@ -123,15 +114,7 @@ class Calendar:
             days = weekdays = Values((), star=True)
         elif not (days.numbers or weekdays.numbers):
             return None
-        return " ".join(
-            (
-                _listed(minutes, MINUTES),
-                _listed(hours, HOURS),
-                _listed(days, DAYS),
-                _listed(months, MONTHS),
-                _listed(weekdays, WEEKDAYS),
-            )
-        )
+        return " ".join(map(_listed, (minutes, hours, days, months, weekdays), BOUNDS))
 
 
 def _walls(text: str) -> Walls:

@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import Final
 
 from gearmesh.cron.durations import parse_duration
-from gearmesh.cron.fields import DAYS, HOURS, MINUTES, MONTHS, WEEKDAYS, read_field
+from gearmesh.cron.fields import BOUNDS, read_field
 from gearmesh.cron.schedules import SECOND_NS, Calendar, Every, Schedule
 from gearmesh.cron.zones import load_zone, local_zone
 from gearmesh.errors import ConfigError
@@ -91,8 +91,5 @@ def _parse(spec: str, zone: tzinfo | None) -> Schedule:
         raise ValueError(
             f"{len(fields)} fields, expected five: minute, hour, day of month, month, day of week"
         )
-    minutes, hours, days, months, weekdays = (
-        read_field(text, bounds)
-        for text, bounds in zip(fields, (MINUTES, HOURS, DAYS, MONTHS, WEEKDAYS), strict=True)
-    )
-    return Calendar(minutes, hours, days, months, weekdays, local_zone() if zone is None else zone)
+    values = tuple(read_field(text, bounds) for text, bounds in zip(fields, BOUNDS, strict=True))
+    return Calendar(values, local_zone() if zone is None else zone)

@@ -59,7 +59,7 @@ def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> De
         results = value_codec.results_of(hints["return"]) if "return" in hints else None
     except TaskError as exc:
         raise TaskError(f"task {name!r}, result: {exc}") from exc
-    return _declaration(name, parameters, rest, results, local=True)
+    return Declaration(name, tuple(parameters), rest, results)
 
 
 def _check_default(name: str, p: inspect.Parameter, slot: ValueCodec) -> None:
@@ -112,24 +112,4 @@ def of_types(name: str, arg_types: Sequence[Any], results: Any = Any) -> Declara
             declared = value_codec.results_of(results)
     except TaskError as exc:
         raise TaskError(f"task {name!r}: {exc}") from exc
-    return _declaration(name, parameters, rest, declared, local=False)
-
-
-def _declaration(
-    name: str,
-    parameters: Sequence[Parameter],
-    rest: Parameter | None,
-    results: tuple[ValueCodec, ...] | None,
-    *,
-    local: bool,
-) -> Declaration:
-    required = sum(p.default is MISSING for p in parameters)
-    return Declaration(
-        name=name,
-        parameters=tuple(parameters),
-        rest=rest,
-        results=results,
-        local=local,
-        required=required,
-        exact=tuple(p.slot for p in parameters),
-    )
+    return Declaration(name, tuple(parameters), rest, declared, local=False)

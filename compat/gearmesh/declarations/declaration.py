@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from gearmesh.declarations.value_codec import ANY, ValueCodec
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
@@ -46,8 +47,8 @@ class Declaration(msgspec.Struct, frozen=True):
         rest: of ``*args``; None: there are no more.
         results: one slot each; None: nothing is known.
         local: False for a task whose function is not here.
-        required: how many arguments there must be.
-        exact: the slots of ``parameters``.
+        required: how many arguments there must be; it follows from the parameters.
+        exact: the slots of ``parameters``; they follow from these.
     """
 
     name: str
@@ -57,6 +58,10 @@ class Declaration(msgspec.Struct, frozen=True):
     local: bool = True
     required: int = 0
     exact: tuple[ValueCodec, ...] = ()
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "required", sum(p.default is MISSING for p in self.parameters))
+        force_setattr(self, "exact", tuple(p.slot for p in self.parameters))
 
     # --- a caller's side -----------------------------------------------------------------------
 
@@ -84,8 +89,8 @@ class Declaration(msgspec.Struct, frozen=True):
             args = self._with_defaults(args, start)
         self._check_count(start + len(args), 0 if after is None else len(after), open_end=after is None)
         if before or after:
-            self._check_given(before, 0, "what is put in front")
-            self._check_given(after or (), start + len(args), "the result before it")
+            self._check_given([slot.go for slot in before], 0, "what is put in front")
+            self._check_given([slot.go for slot in after or ()], start + len(args), "the result before it")
         dumped = []
         for i, value in enumerate(args, start):
             parameter = self._at(i)
@@ -117,13 +122,7 @@ class Declaration(msgspec.Struct, frozen=True):
             TaskError: their number is wrong, or one of them is not its parameter's.
         """
         self._check_count(len(types), 0, open_end=False)
-        for i, go in enumerate(types):
-            parameter = self._at(i)
-            wanted = parameter.slot
-            if wanted.go and go not in wanted.accepts:
-                raise TaskError(
-                    f"task {self.name!r}, argument {_label(parameter, i)}: it is given as {go}, expected {wanted.go}"
-                )
+        self._check_given(types, 0, "what is given")
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], start: int) -> list[Any]:
         if not self.local and not any(p.named for p in self.parameters):
@@ -180,14 +179,15 @@ class Declaration(msgspec.Struct, frozen=True):
         hint = _VARIADIC_HINT if appended > 1 and most is not None and count > most else ""
         raise TaskError(f"task {self.name!r} was given {problem}{grown}; it takes {expected}{hint}")
 
-    def _check_given(self, given: Sequence[ValueCodec], start: int, what: str) -> None:
-        for i, slot in enumerate(given, start):
+    def _check_given(self, types: Sequence[str], start: int, what: str) -> None:
+        """Check Go types, of which ``""`` is not known, against the parameters from number ``start`` on."""
+        for i, go in enumerate(types, start):
             parameter = self._at(i)
             wanted = parameter.slot
-            if wanted.go and slot.go and slot.go not in wanted.accepts:
+            if wanted.go and go and go not in wanted.accepts:
                 raise TaskError(
-                    f"task {self.name!r}, argument {_label(parameter, i)}: {what} is a Go {slot.go}, "
-                    f"the parameter a {wanted.go}{_VARIADIC_HINT if wanted.go == f'[]{slot.go}' else ''}"
+                    f"task {self.name!r}, argument {_label(parameter, i)}: {what} is a Go {go}, "
+                    f"the parameter a {wanted.go}{_VARIADIC_HINT if wanted.go == f'[]{go}' else ''}"
                 )
 
     def _at(self, i: int) -> Parameter:
@@ -233,8 +233,7 @@ class Declaration(msgspec.Struct, frozen=True):
             else:
                 return values
         except RemoteProtocolError as exc:
-            if problem := self._all_readable(args):
-                raise ArgumentUnreadable(f"Reflect task args error: {problem}") from exc
+            self._refuse_unreadable(args)
             # Go could read the text; what is in it does not fit the annotation.
             i = len(values)
             where = _label(self._at(i), i).partition(" as ")[0]  # the error names the annotation
@@ -256,18 +255,11 @@ class Declaration(msgspec.Struct, frozen=True):
         return here
 
     def _refuse_unreadable(self, args: Sequence[Arg]) -> None:
-        # Go: every argument is read before the call is tried.
-        if problem := self._all_readable(args):
-            raise ArgumentUnreadable(f"Reflect task args error: {problem}") from problem
-
-    @staticmethod
-    def _all_readable(args: Sequence[Arg]) -> RemoteProtocolError | None:
-        for arg in args:
+        for arg in args:  # Go: every argument is read before the call is tried
             try:
                 wire.load(arg.Type, arg.Value)
             except RemoteProtocolError as exc:
-                return exc
-        return None
+                raise ArgumentUnreadable(f"Reflect task args error: {exc}") from exc
 
     def _mismatch(self, args: Sequence[Arg], slots_here: Sequence[ValueCodec]) -> CallMismatch:
         for i, (arg, slot) in enumerate(zip(args, slots_here, strict=True)):
