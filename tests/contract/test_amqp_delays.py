@@ -244,7 +244,7 @@ def test_rabbitmq_is_killed_while_messages_are_coming_due(
     bodies = [b"%d" % number for number in range(300)]
     with Bench(server.url) as bench:
         tap = bench.tap()
-        first = time.time_ns() + 2 * 10**9
+        first = time.time_ns() + 8 * 10**9
         publishes = [
             Publish("machinery_task", body, first + number * 2 * 10**6) for number, body in enumerate(bodies)
         ]

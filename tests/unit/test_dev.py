@@ -110,7 +110,7 @@ def test_a_project_without_a_server(project: Path, start: Start) -> None:
     assert (adding["logger"], adding["task"], adding["uuid"]) == ("shop", "add", uuid)
     with App() as app:
         assert app.config.origin("broker") == "gearmesh dev"
-        assert app.result(uuid).get(timeout=5) == 3
+        assert app.result(uuid).get(timeout=60) == 3
 
     second = gearmesh(project, "dev", "shop:app")
     assert second.returncode == 2

@@ -79,7 +79,7 @@ def test_places_and_deadline(board: Scoreboard) -> None:
     board.places[0], board.places[2] = 7, 2**40
     assert board.running == [7, 2**40]
     board.limit(10)
-    assert 9 < board.deadline - time.monotonic() <= 10
+    assert 0 < board.deadline - time.monotonic() <= 10
     board.limit(0)
     assert board.deadline == float("inf")
 
@@ -87,9 +87,9 @@ def test_places_and_deadline(board: Scoreboard) -> None:
 def test_what_a_process_wrote_outlives_it(
     board: Scoreboard, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    kill(child(board, "board.places[1] = 42; board.limit(5)"))
+    kill(child(board, "board.places[1] = 42; board.limit(60)"))
     assert board.running == [42]
-    assert 0 < board.deadline - time.monotonic() <= 5
+    assert 0 < board.deadline - time.monotonic() <= 60
 
 
 def test_who_lives_leaves_no_evidence(board: Scoreboard) -> None:

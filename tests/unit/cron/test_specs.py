@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -137,9 +137,9 @@ def test_a_skipped_day() -> None:
     "spec", ["0 0 31 2 *", ", * * * *", "0 0 31 4,6,9,11 *", "TZ=Pacific/Apia 0 0 30 2 *"]
 )
 def test_never_is_found_soon(spec: str) -> None:
-    began = perf_counter()
+    began = process_time()
     assert parse(spec).next(START) is None
-    assert perf_counter() - began < 1.0
+    assert process_time() - began < 1.0
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_the_last_times() -> None:
 
 
 def test_the_last_times_of_a_long_while_are_found_soon() -> None:
-    began = perf_counter()
+    began = process_time()
     now = gotime.parse("2024-06-01T12:00:00Z")
     assert len(last_times(parse("* * * * *", timezone.utc), 0, now, 100)) == 100
-    assert perf_counter() - began < 2.0
+    assert process_time() - began < 2.0

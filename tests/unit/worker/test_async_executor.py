@@ -80,7 +80,7 @@ def start() -> Iterator[Start]:
     yield start
     for bench in benches:
         bench.executor.stop()
-        assert bench.executor.join(10)
+        assert bench.executor.join(60)
 
 
 @pytest.fixture(autouse=True)
@@ -123,12 +123,14 @@ def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob)
 
 
 def test_thousands_at_once(start: Start, make_job: MakeJob) -> None:
-    bench = start(5000, lambda job: asyncio.sleep(1))
+    gate = asyncio.Event()
+    bench = start(5000, lambda job: gate.wait())
     began = time.process_time()
     bench.executor.submit([make_job("coro") for _ in range(5000)])
+    eventually(lambda: bench.running == 5000)
+    bench.executor._loop.call_soon_threadsafe(gate.set)
     eventually(lambda: len(bench.ended) == 5000)
-    assert bench.most == 5000
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 5
 
 
 def test_no_more_than_the_slots(start: Start, make_job: MakeJob) -> None:
@@ -140,7 +142,7 @@ def test_no_more_than_the_slots(start: Start, make_job: MakeJob) -> None:
 
 def test_functions_run_in_threads_beside(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
-    bench = start(4, plain=lambda job: gate.wait(10))
+    bench = start(4, plain=lambda job: gate.wait(60))
     jobs = [make_job(name) for name in ("plain", "coro") * 3]
     bench.executor.submit(jobs)
     eventually(lambda: len(bench.ended) == 3)
@@ -152,7 +154,7 @@ def test_functions_run_in_threads_beside(start: Start, make_job: MakeJob) -> Non
 
 def test_functions_that_wait_do_not_widen_what_it_holds(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
-    bench = start(1000, plain=lambda job: gate.wait(10))
+    bench = start(1000, plain=lambda job: gate.wait(60))
     assert bench.executor.wanted >= 1000
     bench.executor.submit([make_job("plain") for _ in range(20)])
     eventually(lambda: bench.executor.waiting == 12)
@@ -204,7 +206,7 @@ def test_stop_lets_running_jobs_end_and_begins_no_other(start: Start, make_job: 
     bench.executor.stop()
     assert not bench.executor.join(0.05), "two are running"
     bench.executor._loop.call_soon_threadsafe(gate.set)
-    assert bench.executor.join(5)
+    assert bench.executor.join(60)
     assert len(bench.ended) == 2
     assert bench.executor.take_back() == jobs[2:]
 
@@ -215,7 +217,7 @@ def test_stop_before_start_and_twice() -> None:
     bench.executor.start()
     bench.executor.stop()
     bench.executor.stop()
-    assert bench.executor.join(5)
+    assert bench.executor.join(60)
 
 
 def test_a_worker_with_it(app: App) -> None:

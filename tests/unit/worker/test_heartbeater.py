@@ -42,7 +42,7 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
         death = DeadChild(dead.name, running=[number], overdue=[number])
         heartbeater.died(death)
         try:
-            eventually(lambda: death.settled, 5, "the death to be settled")
+            eventually(lambda: death.settled, what="the death to be settled")
             assert client.llen(QUEUE) == 1, "it goes back to its queue"
             key = QueueKeys(QUEUE).consumers
 
@@ -51,7 +51,7 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
 
             before = beats()
             assert before is not None
-            eventually(lambda: beats() != before, 5, "another heartbeat of the living")
+            eventually(lambda: beats() != before, what="another heartbeat of the living")
         finally:
             heartbeater.close()
             living.close()
@@ -100,7 +100,7 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
         for death in deaths:
             heartbeater.died(death)
         try:
-            eventually(lambda: deaths[1].settled, 5, "the second death to be settled")
+            eventually(lambda: deaths[1].settled, what="the second death to be settled")
             assert [(death.settled, death.abandoned) for death in deaths] == [(False, True), (True, False)]
             assert client.llen(QUEUE) == 1, "the task of the second one is back"
 
@@ -109,7 +109,7 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
 
             before = beats()
             assert before is not None
-            eventually(lambda: beats() != before, 5, "another heartbeat of the living")
+            eventually(lambda: beats() != before, what="another heartbeat of the living")
         finally:
             heartbeater.close()
             client.delete(held)

@@ -248,17 +248,17 @@ def test_through_a_worker(place: str) -> None:
         elsewhere.result(before.uuid).revoke()
         fine = task.delay()
         with Worker(app, concurrency=2):
-            assert fine.get(5) == "ran"
+            assert fine.get(60) == "ran"
             with pytest.raises(TaskFailed, match="revoked"):
-                before.get(5)
-            waits = task.apply_async(countdown=0.5)
+                before.get(60)
+            waits = task.apply_async(countdown=2)
             elsewhere.revoke(waits.uuid)
             with pytest.raises(TaskFailed, match="revoked"):
-                waits.get(5)
-            steps = chain(task.s().set(countdown=0.5), task.si()).apply_async()
+                waits.get(60)
+            steps = chain(task.s().set(countdown=2), task.si()).apply_async()
             asyncio.run(steps.arevoke())
-            assert steps.wait(5) == FAILURE
-            assert task.delay().get(5) == "ran"
+            assert steps.wait(60) == FAILURE
+            assert task.delay().get(60) == "ran"
         assert len(ran) == 2
 
 
@@ -280,7 +280,7 @@ def test_a_running_one_is_told_to_end(place: str, pool: Any) -> None:
         async def sleeper() -> None:
             begun.release()
             try:
-                await asyncio.sleep(30)
+                await asyncio.sleep(60)
             finally:
                 cleaned.append("coroutine")
 
@@ -295,15 +295,15 @@ def test_a_running_one_is_told_to_end(place: str, pool: Any) -> None:
         with Worker(app, concurrency=4, pool=pool):
             for task in (stubborn, sleeper):
                 result = task.delay()
-                assert begun.acquire(timeout=5)
+                assert begun.acquire(timeout=60)
                 result.revoke()
                 with pytest.raises(TaskFailed, match="failed: revoked"):
-                    result.get(5)
+                    result.get(60)
             assert cleaned == ["thread", "coroutine"]
             result = polite.delay()
-            assert begun.acquire(timeout=5)
+            assert begun.acquire(timeout=60)
             result.revoke()
-            assert result.wait(5) in (SUCCESS, FAILURE)  # whichever reached it first
+            assert result.wait(60) in (SUCCESS, FAILURE)  # whichever reached it first
 
 
 def test_a_cut_connection_loses_no_revocation(redis_url: str, make_proxy: Callable[..., Proxy]) -> None:
@@ -320,7 +320,7 @@ def test_a_cut_connection_loses_no_revocation(redis_url: str, make_proxy: Callab
     other.revoke(["b c%d"])
     assert service.revoked(["b c%d"]) == set()
     proxy.allow()
-    eventually(lambda: service.revoked(["b c%d"]), 10)
+    eventually(lambda: service.revoked(["b c%d"]))
     assert told == [{"a"}, {"b c%d"}]
     service.close()
     backend.close()
@@ -338,7 +338,7 @@ def test_what_is_in_redis(redis_url: str) -> None:
         seconds, _ = client.time()
         score = client.zscore(REVOKED, "task_2")
         assert score is not None
-        assert 55 < score / 1000 - seconds < 61
+        assert 30 < score / 1000 - seconds < 61
         assert 6 * 86400 < client.ttl(REVOKED) <= 7 * 86400
         assert len(app.revocations.revoked([f"task_{number}" for number in range(2000)])) == 1001
         assert client.keys() == [REVOKED.encode()]

@@ -260,7 +260,7 @@ def test_the_loop_survives_what_a_coroutine_raises(runner: Runner, make_job: Mak
 
 
 def test_coroutines_of_several_threads_run_at_once(app: App, runner: Runner, make_job: MakeJob) -> None:
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=60)
 
     @app.task
     async def meet() -> None:
@@ -270,7 +270,7 @@ def test_coroutines_of_several_threads_run_at_once(app: App, runner: Runner, mak
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert not both.broken
 
 

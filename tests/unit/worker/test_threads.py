@@ -58,7 +58,7 @@ def start() -> Iterator[Start]:
     yield start
     for bench in benches:
         bench.executor.stop()
-        assert bench.executor.join(10)
+        assert bench.executor.join(60)
 
 
 @pytest.fixture(autouse=True)
@@ -87,26 +87,30 @@ def test_each_job_runs_once(start: Start, make_job: MakeJob) -> None:
 
 
 def test_blocking_tasks_use_every_slot(start: Start, make_job: MakeJob) -> None:
-    bench = start(6, lambda job: time.sleep(0.2))
+    gate = threading.Event()
+    bench = start(6, lambda job: gate.wait(60))
     bench.executor.submit([make_job("slow") for _ in range(12)])
     eventually(lambda: bench.running == 6)
+    gate.set()
     eventually(lambda: len(bench.ended) == 12)
     assert bench.most == 6
 
 
 def test_blocking_tasks_use_every_slot_after_quick_ones(start: Start, make_job: MakeJob) -> None:
     """Quick tasks are left to one thread; another name that blocks must not wait behind it."""
-    bench = start(5, lambda job: time.sleep(0.3) if job.sig.Name == "slow" else None)
+    gate = threading.Event()
+    bench = start(5, lambda job: gate.wait(60) if job.sig.Name == "slow" else None)
     bench.executor.submit([make_job("quick") for _ in range(2000)])
     eventually(lambda: len(bench.ended) == 2000)
     bench.executor.submit([make_job("slow") for _ in range(5)])
-    eventually(lambda: bench.running == 5, 2)
+    eventually(lambda: bench.running == 5)
+    gate.set()
 
 
 def test_a_quick_task_that_turns_slow_is_noticed(start: Start, make_job: MakeJob) -> None:
     """The same name: only the nudge, which the committer gives, can tell."""
-    slow = threading.Event()
-    bench = start(5, lambda job: time.sleep(0.5) if slow.is_set() else None)
+    slow, gate = threading.Event(), threading.Event()
+    bench = start(5, lambda job: gate.wait(60) if slow.is_set() else None)
     bench.executor.submit([make_job("quick") for _ in range(2000)])
     eventually(lambda: len(bench.ended) == 2000)
     slow.set()
@@ -116,7 +120,8 @@ def test_a_quick_task_that_turns_slow_is_noticed(start: Start, make_job: MakeJob
         bench.executor.nudge()
         return bench.running == 5
 
-    eventually(all_run, 2)
+    eventually(all_run)
+    gate.set()
 
 
 def test_jobs_that_come_one_by_one_are_not_left_lying(start: Start, make_job: MakeJob) -> None:
@@ -124,13 +129,13 @@ def test_jobs_that_come_one_by_one_are_not_left_lying(start: Start, make_job: Ma
     for number in range(500):
         bench.executor.submit([make_job("quick")])
         if number % 3 == 0:
-            eventually(lambda: bench.executor.waiting == 0, 2)
+            eventually(lambda: bench.executor.waiting == 0)
     eventually(lambda: len(bench.ended) == 500)
 
 
 def test_jobs_not_begun_are_taken_back_in_order(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
-    bench = start(2, lambda job: gate.wait(10))
+    bench = start(2, lambda job: gate.wait(60))
     jobs = [make_job("slow") for _ in range(10)]
     bench.executor.submit(jobs)
     eventually(lambda: bench.running == 2)
@@ -144,21 +149,21 @@ def test_jobs_not_begun_are_taken_back_in_order(start: Start, make_job: MakeJob)
 
 def test_stop_lets_running_jobs_end_and_begins_no_other(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
-    bench = start(2, lambda job: gate.wait(10))
+    bench = start(2, lambda job: gate.wait(60))
     jobs = [make_job("slow") for _ in range(6)]
     bench.executor.submit(jobs)
     eventually(lambda: bench.running == 2)
     bench.executor.stop()
     assert not bench.executor.join(0.05), "two are running"
     gate.set()
-    assert bench.executor.join(5)
+    assert bench.executor.join(60)
     assert len(bench.ended) == 2
     assert bench.executor.take_back() == jobs[2:]
 
 
 def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
-    bench = start(2, lambda job: gate.wait(10))
+    bench = start(2, lambda job: gate.wait(60))
     jobs = [make_job("slow") for _ in range(6)]
     bench.executor.submit(jobs[:2])
     eventually(lambda: bench.running == 2)
@@ -181,7 +186,7 @@ def test_what_is_held_can_be_stopped(start: Start, make_job: MakeJob, late: bool
         bench.executor.submit([make_job("slow")])
     bench.executor.stop()
     bench.executor.hold()
-    assert bench.executor.join(5)
+    assert bench.executor.join(60)
     assert len(bench.executor.take_back()) == (0 if late else 1)
 
 
@@ -193,7 +198,7 @@ def test_stop_before_start_and_twice() -> None:
     executor.start()
     executor.stop()
     executor.stop()
-    assert executor.join(5)
+    assert executor.join(60)
 
 
 def test_only_quick_tasks_widen_what_a_worker_holds(start: Start, make_job: MakeJob) -> None:
@@ -202,6 +207,12 @@ def test_only_quick_tasks_widen_what_a_worker_holds(start: Start, make_job: Make
     eventually(lambda: len(slow.ended) == 9)
     assert slow.executor.wanted == 3
     quick = start(3)
-    quick.executor.submit([make_job("quick") for _ in range(500)])
-    eventually(lambda: len(quick.ended) == 500)
-    assert 30 < quick.executor.wanted <= 1024
+
+    def widened() -> bool:  # one run that a busy machine held up narrows it for a while
+        before = len(quick.ended)
+        quick.executor.submit([make_job("quick") for _ in range(500)])
+        eventually(lambda: len(quick.ended) == before + 500)
+        return quick.executor.wanted > 30
+
+    eventually(widened)
+    assert quick.executor.wanted <= 1024
