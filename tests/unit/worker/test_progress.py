@@ -208,7 +208,7 @@ def test_the_context(app: App, make_job: MakeJob) -> None:
     assert context.headers == {"trace": "x", "n": [1, 2]}
     assert context.revoked is False
     assert repr(context) == f"<TaskContext task {job.sig.UUID}>"
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="a task's request has no 'nonsense'"):
         _ = context.nonsense
 
 
