@@ -20,7 +20,8 @@ from tests.support.servers import RabbitServer
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.transports.amqp.frames import OutgoingMessage, Writer
-from gearmesh.wire import encode, types
+from gearmesh.wire import types
+from gearmesh.wire.codec import encode
 from gearmesh.wire.signature import Signature
 
 #: Tasks whose states are kept in RabbitMQ: each makes a queue there, some 300 a second.

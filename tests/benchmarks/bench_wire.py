@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from gearmesh.wire import Signature, TaskState, decode, decode_state, encode, encode_state
+from gearmesh.wire.codec import decode, decode_state, encode, encode_state
 from gearmesh.wire.gojson.decode import decode_signature
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import TaskState
 from gearmesh.wire.types import arg, load, result
 from gearmesh.wire.workflow import after_success, prepare
 

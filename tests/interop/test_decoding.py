@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gearmesh.testing.peer import Counter, Peer, make_app
-from gearmesh.wire import Signature
+from gearmesh.wire.signature import Signature
 from gearmesh.wire.types import INTEGERS, TYPES
 
 from .peers import Peers

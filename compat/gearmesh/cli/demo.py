@@ -22,7 +22,7 @@ from gearmesh.cli.local_redis import LocalRedis, embedded_redis_server
 from gearmesh.cli.output import console
 from gearmesh.cli.show import outcome_of, state_text
 from gearmesh.urls import RedisTarget, parse
-from gearmesh.wire import decode_state
+from gearmesh.wire.codec import decode_state
 from gearmesh.wire.state import TaskState
 from gearmesh.worker import Worker
 

@@ -24,20 +24,18 @@ __all__ = ["load"]
 _BASE64 = bytes(c for c in range(128) if chr(c).isalnum()) + b"+/"
 _MINUS_ZERO = re.compile(rb"-0[,\]]")
 
-
-def _list_readers() -> dict[str, Any]:
-    readers: dict[str, Any] = {
-        of: msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=low, le=high)]]).decode
+_LISTS: dict[str, Any] = {
+    "bool": list[bool],
+    "string": list[str],
+    "float32": list[float],
+    "float64": list[float],
+    **{
+        of: list[Annotated[int, msgspec.Meta(ge=low, le=high)]]
         for of, (low, high) in INTEGERS.items()
         if high < 2**63
-    }
-    readers["bool"] = msgspec.json.Decoder(list[bool]).decode
-    readers["string"] = msgspec.json.Decoder(list[str]).decode
-    readers["float64"] = readers["float32"] = msgspec.json.Decoder(list[float]).decode
-    return readers
-
-
-_LIST_READERS = _list_readers()
+    },
+}
+_LIST_READERS = {of: msgspec.json.Decoder(kind).decode for of, kind in _LISTS.items()}
 _read_bytes = msgspec.json.Decoder(bytes).decode
 
 

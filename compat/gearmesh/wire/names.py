@@ -10,49 +10,6 @@ import re
 
 from gearmesh.errors import ConfigError
 
-__all__ = [
-    "AMQP_DONE",
-    "AMQP_DUE",
-    "CHORD_MUTEX",
-    "DEFAULT_QUEUE",
-    "DELAYED_TASKS",
-    "EXPIRES_HEADER",
-    "MONGO_CLAIMS",
-    "MONGO_DATABASE",
-    "MONGO_GROUPS",
-    "MONGO_REPORTS",
-    "MONGO_REVOKED",
-    "MONGO_TASKS",
-    "PREFIX",
-    "REVOKED",
-    "QueueKeys",
-    "absent",
-    "acknowledgement",
-    "amqp_dead",
-    "amqp_deaths",
-    "amqp_due",
-    "amqp_overdue",
-    "amqp_parked",
-    "amqp_rung",
-    "amqp_suspect",
-    "celery_meta",
-    "chord_progress",
-    "chord_taker",
-    "chord_triggered_queue",
-    "done_channel",
-    "done_queue",
-    "failure_record",
-    "group_lock_queue",
-    "group_meta_queue",
-    "periodic_fired",
-    "periodic_lock",
-    "publish_token",
-    "queue_of",
-    "rate_keys",
-    "slot_tag",
-    "unique_claim",
-]
-
 DEFAULT_QUEUE = "machinery_tasks"
 DELAYED_TASKS = "delayed_tasks"
 #: Go: one mutex for all chords of a server, held while a GroupMeta is changed.
@@ -105,21 +62,6 @@ def slot_tag(queue: str, what: str = "queue name") -> str:
 
 class QueueKeys:
     """The keys around one queue."""
-
-    __slots__ = (
-        "aside",
-        "consumers",
-        "dead",
-        "dead_entry",
-        "grace",
-        "out",
-        "prefix",
-        "queue",
-        "recovered",
-        "seen",
-        "wanted",
-        "watched",
-    )
 
     def __init__(self, queue: str) -> None:
         tag = slot_tag(queue)

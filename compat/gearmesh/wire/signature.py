@@ -10,6 +10,7 @@ Source: ``tasks.Signature`` and ``tasks.Arg`` of Machinery, as recorded in
 
 from __future__ import annotations
 
+import operator
 import reprlib
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -150,25 +151,12 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unkn
         return shown
 
 
+_own_fields = operator.attrgetter(
+    *(name for name in Signature.__struct_fields__ if name not in ("OnSuccess", "OnError", "ChordCallback"))
+)
+
+
 def _flat(sig: Signature) -> tuple[Any, ...]:
     """All that can be compared without going down; nested lists by their length."""
-    return (
-        sig.UUID,
-        sig.Name,
-        sig.RoutingKey,
-        sig.ETA,
-        sig.GroupUUID,
-        sig.GroupTaskCount,
-        sig.Args,
-        sig.Headers,
-        sig.Priority,
-        sig.Immutable,
-        sig.RetryCount,
-        sig.RetryTimeout,
-        None if sig.OnSuccess is None else len(sig.OnSuccess),
-        None if sig.OnError is None else len(sig.OnError),
-        sig.BrokerMessageGroupId,
-        sig.SQSReceiptHandle,
-        sig.StopTaskDeletionOnError,
-        sig.IgnoreWhenTaskNotRegistered,
-    )
+    lengths = (None if below is None else len(below) for below in (sig.OnSuccess, sig.OnError))
+    return (*_own_fields(sig), *lengths)

@@ -23,7 +23,8 @@ from gearmesh.transports.amqp.frames import OutgoingMessage, QueueDeclaration, a
 from gearmesh.transports.amqp.topology import Topology, rungs_of
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDeliveries, Unacked
 from gearmesh.transports.unacked import consumer_name
-from gearmesh.wire import Signature, encode
+from gearmesh.wire.codec import encode
+from gearmesh.wire.signature import Signature
 
 SECOND = 10**9
 #: Unix ns at which all this happens, a whole second.

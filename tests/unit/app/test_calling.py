@@ -11,7 +11,8 @@ import pytest
 
 from gearmesh import App, LocalProtocolError, TaskError
 from gearmesh.types import Json, Uint16
-from gearmesh.wire import encode, gotime
+from gearmesh.wire import gotime
+from gearmesh.wire.codec import encode
 from gearmesh.wire.signature import Signature
 
 Sent = Callable[..., list[Signature]]

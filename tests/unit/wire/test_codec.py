@@ -15,22 +15,12 @@ from hypothesis import strategies as st
 from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
-from gearmesh.wire import (
-    Arg,
-    GroupMeta,
-    Signature,
-    TaskResult,
-    TaskState,
-    decode,
-    decode_group,
-    decode_state,
-    encode,
-    encode_group,
-    encode_state,
-    gotime,
-)
+from gearmesh.wire import gotime
+from gearmesh.wire.codec import decode, decode_group, decode_state, encode, encode_group, encode_state
 from gearmesh.wire.gojson import decode as slow
 from gearmesh.wire.gojson.canonical import canonical
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NUMBERS = st.from_regex(rb"\A-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,4})?([eE][+-]?[0-9]{1,3})?\Z")
@@ -337,7 +327,8 @@ DEEP = """
 import gc, sys, threading
 sys.path[:0] = {path!r}
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
-from gearmesh.wire import *
+from gearmesh.wire.codec import decode, encode
+from gearmesh.wire.signature import Signature
 
 def make(levels, how):
     sig = Signature(Name="last")

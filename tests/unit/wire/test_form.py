@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gearmesh.errors import LocalProtocolError
-from gearmesh.wire import Arg, Signature, encode
+from gearmesh.wire.codec import encode
+from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.template import SignatureTemplate
 
 from .test_codec import RAW, TEXT

@@ -13,23 +13,15 @@ import msgspec
 import pytest
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
-from gearmesh.wire import (
-    Signature,
-    TaskState,
-    decode,
-    decode_group,
-    decode_state,
-    encode,
-    encode_group,
-    encode_state,
-    gotime,
-    types,
-)
+from gearmesh.wire import gotime, types
+from gearmesh.wire.codec import decode, decode_group, decode_state, encode, encode_group, encode_state
 from gearmesh.wire.gojson.canonical import canonical
 from gearmesh.wire.gojson.decode import decode_signature
 from gearmesh.wire.gojson.floats import float32_text, float64_text, to_float32
 from gearmesh.wire.gojson.write import quote
 from gearmesh.wire.retry import fibonacci_next
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import TaskState
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

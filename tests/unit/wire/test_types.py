@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
-from gearmesh.wire import Arg, Signature, TaskResult, loading, types
+from gearmesh.wire import loading, types
 from gearmesh.wire.gojson.canonical import canonical
 from gearmesh.wire.gojson.floats import float32_text, float64_text, to_float32
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import TaskResult
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

@@ -12,17 +12,10 @@ import msgspec
 import pytest
 
 from gearmesh.errors import LocalProtocolError
-from gearmesh.wire import (
-    Arg,
-    Signature,
-    TaskResult,
-    TaskState,
-    decode,
-    decode_group,
-    decode_state,
-    encode,
-    gotime,
-)
+from gearmesh.wire import gotime
+from gearmesh.wire.codec import decode, decode_group, decode_state, encode
+from gearmesh.wire.signature import Arg, Signature
+from gearmesh.wire.state import TaskResult, TaskState
 from gearmesh.wire.types import arg, load_args, result
 from gearmesh.wire.workflow import (
     after_failure,

@@ -22,7 +22,9 @@ from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 from gearmesh.scheduler import Scheduler
 from gearmesh.testing.peer.tasks import Counter
 from gearmesh.transports.registry import connect
-from gearmesh.wire import GroupMeta, Signature, codec, gotime, workflow
+from gearmesh.wire import codec, gotime, workflow
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta
 from gearmesh.wire.types import dump, load_args, result
 
 __all__ = ["Answer", "Peer", "Request", "Sent"]

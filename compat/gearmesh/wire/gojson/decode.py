@@ -16,36 +16,30 @@ from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 __all__ = ["decode_group", "decode_signature", "decode_state"]
 
 _STRING = Scalar("string", "")
-_BOOL = Scalar("bool", False)
-_INT = Scalar("int", 0, -(2**63), 2**63 - 1)
 _INT64 = Scalar("int64", 0, -(2**63), 2**63 - 1)
-_UINT8 = Scalar("uint8", 0, 0, 255)
+#: The Go type of a field whose zero value is of this Python type, unless it is said.
+_SCALARS: dict[type, Shape] = {
+    str: _STRING,
+    bool: Scalar("bool", False),
+    int: Scalar("int", 0, -(2**63), 2**63 - 1),
+}
 
 
-def _struct(go: str, pointer: bool, **fields: Shape) -> StructOf:
-    return StructOf(go, pointer, {name.upper(): (name, shape) for name, shape in fields.items()})
+def _struct(kind: type[msgspec.Struct], pointer: bool, **said: Shape) -> StructOf:
+    """Return the shape of a struct: fields that are not ``said`` are scalars, by the type of their zero values."""
+    zeros = dict(zip(kind.__struct_fields__, kind.__struct_defaults__, strict=True))
+    shapes = {name: _SCALARS[type(zero)] for name, zero in zeros.items() if type(zero) in _SCALARS} | said
+    return StructOf(kind.__name__, pointer, {name.upper(): (name, shape) for name, shape in shapes.items()})
 
 
 def _signature() -> StructOf:
     shape = _struct(
-        "Signature",
+        Signature,
         True,
-        UUID=_STRING,
-        Name=_STRING,
-        RoutingKey=_STRING,
         ETA=Time(pointer=True),
-        GroupUUID=_STRING,
-        GroupTaskCount=_INT,
-        Args=ListOf("[]tasks.Arg", _struct("Arg", False, Name=_STRING, Type=_STRING, Value=Anything())),
+        Args=ListOf("[]tasks.Arg", _struct(Arg, False, Value=Anything())),
         Headers=Map("tasks.Headers"),
-        Priority=_UINT8,
-        Immutable=_BOOL,
-        RetryCount=_INT,
-        RetryTimeout=_INT,
-        BrokerMessageGroupId=_STRING,
-        SQSReceiptHandle=_STRING,
-        StopTaskDeletionOnError=_BOOL,
-        IgnoreWhenTaskNotRegistered=_BOOL,
+        Priority=Scalar("uint8", 0, 0, 255),
     )
     several = ListOf("[]*tasks.Signature", shape)
     shape.fields["ONSUCCESS"] = ("OnSuccess", several)
@@ -55,32 +49,15 @@ def _signature() -> StructOf:
 
 
 _SIGNATURE = _signature()
-_STATE = _struct(
-    "TaskState",
-    False,
-    TaskUUID=_STRING,
-    TaskName=_STRING,
-    State=_STRING,
-    Results=ListOf("[]*tasks.TaskResult", _struct("TaskResult", True, Type=_STRING, Value=Anything())),
-    Error=_STRING,
-    CreatedAt=Time(pointer=False),
-    TTL=_INT64,
-)
+_RESULTS = ListOf("[]*tasks.TaskResult", _struct(TaskResult, True, Value=Anything()))
+_STATE = _struct(TaskState, False, Results=_RESULTS, CreatedAt=Time(pointer=False), TTL=_INT64)
 _GROUP = _struct(
-    "GroupMeta",
-    False,
-    GroupUUID=_STRING,
-    TaskUUIDs=ListOf("[]string", _STRING),
-    ChordTriggered=_BOOL,
-    Lock=_BOOL,
-    CreatedAt=Time(pointer=False),
-    TTL=_INT64,
+    GroupMeta, False, TaskUUIDs=ListOf("[]string", _STRING), CreatedAt=Time(pointer=False), TTL=_INT64
 )
-_NULL = msgspec.Raw(b"null")
 
 
 def decode_signature(data: bytes) -> Signature:
-    """As :func:`gearmesh.wire.decode`, without its fast path."""
+    """As :func:`gearmesh.wire.codec.decode`, without its fast path."""
     order = [fill(read(data)[0], _SIGNATURE)]
     for memory in order:  # it grows: whatever is nested comes after what it is nested in
         for name in ("OnSuccess", "OnError"):
@@ -106,7 +83,7 @@ def decode_signature(data: bytes) -> Signature:
 
 
 def decode_state(data: bytes) -> TaskState:
-    """As :func:`gearmesh.wire.decode_state`, without its fast path."""
+    """As :func:`gearmesh.wire.codec.decode_state`, without its fast path."""
     memory = fill(read(data)[0], _STATE)
     results = _items(memory.pop("Results", None))
     if results is not None:
@@ -118,7 +95,7 @@ def decode_state(data: bytes) -> TaskState:
 
 
 def decode_group(data: bytes) -> GroupMeta:
-    """As :func:`gearmesh.wire.decode_group`, without its fast path."""
+    """As :func:`gearmesh.wire.codec.decode_group`, without its fast path."""
     memory = fill(read(data)[0], _GROUP)
     uuids = _items(memory.pop("TaskUUIDs", None))
     return GroupMeta(TaskUUIDs=tuple(uuids or ()), **memory)
