@@ -16,14 +16,7 @@ from redis.exceptions import ResponseError
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
-from gearmesh.redis_client.commit_script import (
-    MAX_BYTES,
-    MAX_ENTRIES,
-    CommitScript,
-    Entry,
-    Packed,
-    pack_state,
-)
+from gearmesh.redis_client.commit_script import CommitScript, Entry, Packed, batches, chunks, pack_state
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.redis_client.replicas import Replicas
@@ -86,15 +79,8 @@ class RedisBackend:
         self._write([(*pack_state(state), SUCCESS) for state in states])
 
     def _write(self, packed: Sequence[Packed]) -> None:
-        start = size = 0
-        for i, parts in enumerate(packed):
-            weight = sum(map(len, parts))
-            if i > start and (i - start >= MAX_ENTRIES or size + weight > MAX_BYTES):
-                self._store(packed[start:i])
-                start, size = i, 0
-            size += weight
-        if start < len(packed):
-            self._store(packed[start:])
+        for part in chunks(packed, lambda parts: sum(map(len, parts))):
+            self._store(part)
 
     def _store(self, packed: Sequence[Packed]) -> None:
         with self._replicas.waited_for(self._redis) as client:
@@ -102,10 +88,12 @@ class RedisBackend:
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         result: list[TaskState | None] = []
-        for start in range(0, len(uuids), MAX_ENTRIES):
-            part = uuids[start : start + MAX_ENTRIES]
-            for uuid, body in zip(part, self._redis.mget(part), strict=True):
-                result.append(None if body is None else state_from(uuid, body))
+        for part in batches(uuids):
+            bodies = self._redis.mget(part)
+            result += [
+                None if body is None else state_from(uuid, body)
+                for uuid, body in zip(part, bodies, strict=True)
+            ]
         return result
 
     def find_uuids(self, prefix: str, limit: int) -> list[str]:
@@ -118,15 +106,14 @@ class RedisBackend:
         return [key.decode("utf-8", "replace") for key in found]
 
     def touch(self, uuids: Sequence[str]) -> None:
-        for start in range(0, len(uuids), MAX_ENTRIES):
+        for part in batches(uuids):
             with self._redis.pipeline(transaction=False) as pipe:
-                for uuid in uuids[start : start + MAX_ENTRIES]:
+                for uuid in part:
                     pipe.expire(uuid, self.expire)
                 pipe.execute()
 
     def purge(self, uuids: Sequence[str]) -> None:
-        for start in range(0, len(uuids), MAX_ENTRIES):
-            part = uuids[start : start + MAX_ENTRIES]
+        for part in batches(uuids):
             besides = (name(uuid) for name in (chord_progress, chord_taker, task_report) for uuid in part)
             self._redis.unlink(*part, *besides)
 
@@ -179,14 +166,13 @@ class RedisBackend:
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
-        for start in range(0, len(uuids), MAX_ENTRIES):
-            found += self._redis.mget([task_report(uuid) for uuid in uuids[start : start + MAX_ENTRIES]])
+        for part in batches(uuids):
+            found += self._redis.mget([task_report(uuid) for uuid in part])
         return found
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         lasts = max(1, int(seconds * 1000))
-        for start in range(0, len(uuids), MAX_ENTRIES):
-            part = uuids[start : start + MAX_ENTRIES]
+        for part in batches(uuids):
             message = " ".join(_announced(uuid, lasts) for uuid in part)
             with _right_types():
                 run(self._redis, "revoke", [REVOKED], [revoked_channel(self.db), message, lasts, *part])
@@ -213,8 +199,7 @@ class RedisBackend:
         return holder
 
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
-        for start in range(0, len(claims), MAX_ENTRIES):
-            part = claims[start : start + MAX_ENTRIES]
+        for part in batches(claims):
             with _right_types():
                 run_each(self._redis, "release", [(key, [holder]) for key, holder in part])
 

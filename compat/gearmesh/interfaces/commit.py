@@ -15,7 +15,18 @@ import msgspec
 
 from gearmesh.wire.state import TaskState
 
-__all__ = ["ChordCheck", "Commit", "Delivery", "Member", "Outcome", "Publish", "Settle", "Token", "Trigger"]
+__all__ = [
+    "ChordCheck",
+    "Commit",
+    "Delivery",
+    "Member",
+    "Outcome",
+    "Publish",
+    "Settle",
+    "Token",
+    "Trigger",
+    "heads_last",
+]
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -171,6 +182,12 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trigger: Trigger | None = None
     again: bool = False
     fresh: bool = False
+
+
+def heads_last(commit: Commit) -> tuple[int, int]:
+    """Sort what returns to the head last, the newest first, so that the oldest ends up before all others."""
+    settle = commit.settle
+    return (1, -settle.delivery.id) if settle is not None and settle.how == "head" else (0, 0)
 
 
 Outcome = Literal["done", "lost", "complete", "retry_all", "retry_unwritten", "expired"]

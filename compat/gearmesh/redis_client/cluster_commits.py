@@ -21,7 +21,7 @@ import msgspec
 from gearmesh.commits.group_cache import CachedGroup
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Token
 from gearmesh.redis_client.cluster import slot_of
-from gearmesh.redis_client.commit_script import CommitScript, Packed
+from gearmesh.redis_client.commit_script import CommitScript, Packed, chunks, payload_bytes
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
 from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
@@ -172,8 +172,10 @@ class ClusterCommitScript(CommitScript):
         for entries in slots.values():
             route = entries[0][4][0][0] or self._delayed
             key = publish_token(route, producer)
-            for start, chunk in self._chunks(entries):
+            start = 0
+            for chunk in chunks(entries, payload_bytes):
                 super()._run(client, chunk, (), route, (key, f"{seq}.{start:09d}"), (BATCH_TOKEN_TTL_MS,))
+                start += len(chunk)
             self._replicas.wait(client, route)
         client.hdel(outbox(source), mark)
 

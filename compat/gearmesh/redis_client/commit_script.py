@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 import msgspec
@@ -14,7 +14,16 @@ from redis import exceptions
 
 from gearmesh.commits.group_cache import CachedGroup, GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
-from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
+from gearmesh.interfaces.commit import (
+    Commit,
+    Delivery,
+    Outcome,
+    Publish,
+    Settle,
+    Token,
+    Trigger,
+    heads_last,
+)
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
@@ -22,7 +31,9 @@ from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
-__all__ = ["CommitScript", "Entry", "Packed", "pack_state"]
+__all__ = ["CommitScript", "Entry", "Packed", "batches", "chunks", "pack_state", "payload_bytes"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("gearmesh.redis")
 
@@ -152,7 +163,7 @@ def _token_value(token: Token, start: int) -> str:
     return f"{token.seq:016d}.{start:09d}"
 
 
-def _weight(entry: Packed) -> int:
+def payload_bytes(entry: Packed) -> int:
     """Estimate the bytes that an entry takes in the payload."""
     size = 128 + len(entry[0])
     for state in entry[3]:
@@ -165,6 +176,25 @@ def _weight(entry: Packed) -> int:
     if len(entry) > 8:
         size += sum(len(publish[1]) for publish in entry[8])
     return size
+
+
+def chunks(items: Sequence[T], weight: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Divide items, each of which takes ``weight(item)`` bytes of the payload, into as many calls as they need."""
+    start = size = 0
+    for i, item in enumerate(items):
+        more = weight(item)
+        if i > start and (i - start >= MAX_ENTRIES or size + more > MAX_BYTES):
+            yield items[start:i]
+            start, size = i, 0
+        size += more
+    if start < len(items):
+        yield items[start:]
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Divide small items into as many calls as they need."""
+    for start in range(0, len(items), MAX_ENTRIES):
+        yield items[start : start + MAX_ENTRIES]
 
 
 class CommitScript:
@@ -207,7 +237,9 @@ class CommitScript:
             atomic: write states and trigger chords in the same step, since they are in this database.
         """
         if len(commits) > 1 and any(c.settle is not None and c.settle.how == "head" for c in commits):
-            outcomes = self._heads_last(client, commits, token, atomic)
+            order = sorted(range(len(commits)), key=lambda i: heads_last(commits[i]))
+            sent = self._in_order(client, [commits[i] for i in order], token, atomic)
+            outcomes = [outcome for _, outcome in sorted(zip(order, sent, strict=True))]
         else:
             outcomes = self._in_order(client, commits, token, atomic)
         self._replicas.wait(client, self._route(commits))
@@ -217,45 +249,12 @@ class CommitScript:
         self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
     ) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for start, chunk in self._chunks([self._entry(c, atomic) for c in commits]):
-            part = commits[start : start + len(chunk)]
+        for chunk in chunks([self._entry(c, atomic) for c in commits], payload_bytes):
+            start = len(outcomes)
             # A batch that needs several calls repeats call by call.
             mine = None if token is None else _token_value(token, start)
-            outcomes += self._call(client, part, chunk, token, mine, atomic)
+            outcomes += self._call(client, commits[start : start + len(chunk)], chunk, token, mine, atomic)
         return outcomes
-
-    def _heads_last(
-        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
-    ) -> list[Outcome]:
-        """Return the newest delivery first: each goes to the head of its queue, so the oldest ends there."""
-
-        def place(index: int) -> tuple[int, int]:
-            settle = commits[index].settle
-            head = settle is not None and settle.how == "head"
-            return (1, -settle.delivery.id) if head and settle else (0, index)
-
-        order = sorted(range(len(commits)), key=place)
-        outcomes: list[Outcome] = ["done"] * len(commits)
-        entries = [self._entry(commits[i], atomic) for i in order]
-        for start, chunk in self._chunks(entries):
-            where = order[start : start + len(chunk)]
-            mine = None if token is None else _token_value(token, start)
-            got = self._call(client, [commits[i] for i in where], chunk, token, mine, atomic)
-            for i, outcome in zip(where, got, strict=True):
-                outcomes[i] = outcome
-        return outcomes
-
-    @staticmethod
-    def _chunks(entries: Sequence[Packed]) -> Iterator[tuple[int, Sequence[Packed]]]:
-        start = size = 0
-        for i, entry in enumerate(entries):
-            weight = _weight(entry)
-            if i > start and (i - start >= MAX_ENTRIES or size + weight > MAX_BYTES):
-                yield start, entries[start:i]
-                start, size = i, 0
-            size += weight
-        if start < len(entries):
-            yield start, entries[start:]
 
     def _entry(self, commit: Commit, atomic: bool) -> Packed:
         held = id_ = ""

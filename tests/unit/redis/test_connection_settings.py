@@ -81,9 +81,11 @@ def test_sentinels_have_a_password_and_a_limit_of_their_own() -> None:
         connect_timeout=1,
         ca="ca.pem",
     ).place()["sentinels"]
-    assert (asked._nodes, asked._name) == ([("one", 1), ("two", 2)], "m")
-    assert asked._kind is connections.SSLConnection
-    options = asked._options
+    assert (asked._addresses, asked._name) == (["one:1", "two:2"], "m")
+    pool = asked._clients[1].connection_pool
+    assert pool.connection_class is connections.SSLConnection
+    options = pool.connection_kwargs
+    assert (options["host"], options["port"]) == ("two", 2)
     assert (options["password"], options["ssl_ca_certs"]) == ("theirs", "ca.pem")
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (4, 1)
     assert "username" not in options

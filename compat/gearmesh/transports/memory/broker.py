@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 from kombu.transport.virtual import BrokerState
 
 from gearmesh.interfaces.backend import Backend
-from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token
+from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token, heads_last
 from gearmesh.interfaces.transport import (
     DeadLetter,
     DelayedMessage,
@@ -149,7 +149,7 @@ class Broker:
                 return list(self._outcomes[key])
             outcomes: list[Outcome] = ["done"] * len(commits)
             with backend.locked() if backend is not None else nullcontext():
-                for index in sorted(range(len(commits)), key=lambda i: _commit_order(commits[i])):
+                for index in sorted(range(len(commits)), key=lambda i: heads_last(commits[i])):
                     outcomes[index] = self._commit(commits[index], backend)
             if key is not None:
                 self._outcomes[key] = list(outcomes)
@@ -347,14 +347,6 @@ def _report(bodies: list[bytes], gone: DeletedCallback | None) -> int:
     if gone is not None and bodies:
         gone(bodies)
     return len(bodies)
-
-
-def _commit_order(commit: Commit) -> tuple[int, int]:
-    """Sort what returns to the head last, the newest first, so that the oldest ends up before all others."""
-    settle = commit.settle
-    if settle is not None and settle.how == "head":
-        return 1, -settle.delivery.id
-    return 0, 0
 
 
 #: The brokers of this process by name; each lives as long as a connection that names it.

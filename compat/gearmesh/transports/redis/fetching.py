@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from gearmesh.interfaces.commit import Commit, Delivery, Settle
-from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES, batches
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueuePicker
 from gearmesh.transports.redis.connection import ConnectedChannel
@@ -154,8 +154,7 @@ class Fetcher:
                 self.put_off(queue, exc)
                 continue
             unknown = sorted(i for i in map(int, there) if i not in unacked.open)
-            for start in range(0, len(unknown), MAX_ENTRIES):
-                ids = unknown[start : start + MAX_ENTRIES]
+            for ids in batches(unknown):
                 for id_, body in zip(ids, self._channel.redis.hmget(held, ids), strict=True):
                     if body is None:  # settled meanwhile
                         continue

@@ -18,7 +18,7 @@ from gearmesh.interfaces.transport import (
     ParkedMessage,
     QueueCounts,
 )
-from gearmesh.redis_client.commit_script import MAX_ENTRIES
+from gearmesh.redis_client.commit_script import MAX_ENTRIES, batches
 from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import crash_report
 from gearmesh.transports.redis.connection import ConnectedChannel
@@ -179,7 +179,12 @@ class Inspector:
         redis, total = self._channel.redis, 0
 
         def take_parked(most: int) -> list[bytes]:
-            return [member.partition(b"\n")[2] for member, _ in redis.zpopmin(aside, most)]
+            members = redis.zrange(aside, 0, most - 1)
+            with redis.pipeline(transaction=False) as pipe:
+                for member in members:
+                    pipe.zrem(aside, member)
+                removed = pipe.execute()
+            return [m.partition(b"\n")[2] for m, done in zip(members, removed, strict=True) if done]
 
         for there, take in (
             (redis.llen(queue), partial(redis.lpop, queue)),
@@ -205,11 +210,10 @@ class Inspector:
     def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
         keys = self._channel.keys(queue)
         how = "retry" if retry else "drop"
-        total = 0
-        for start in range(0, len(ids), MAX_ENTRIES):
-            part = ids[start : start + MAX_ENTRIES]
-            total += int(run(self._channel.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
-        return total
+        return sum(
+            int(run(self._channel.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
+            for part in batches(ids)
+        )
 
 
 def _silence(beat: bytes, now: tuple[int, int]) -> float | None:

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import RateRequest
-from gearmesh.redis_client.commit_script import MAX_ENTRIES
+from gearmesh.redis_client.commit_script import MAX_ENTRIES, batches
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.wire.names import rate_keys
@@ -99,8 +99,7 @@ class Leases:
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         answers: list[int] = []
-        for start in range(0, len(requests), MAX_ENTRIES):
-            part = requests[start : start + MAX_ENTRIES]
+        for part in batches(requests):
             rows = [(*rate_keys(queue, task), round(pause * 1e6), body) for queue, task, pause, body in part]
             blob = msgpack.packb(rows, use_bin_type=False)
             answers += [
