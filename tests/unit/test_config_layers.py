@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 
 from gearmesh import App, Config, ConfigError
 from gearmesh.config import RedisConfig
-from gearmesh.config.file import from_yaml
-from gearmesh.config.layers import using_file
+from gearmesh.config.file import from_yaml, using_file
 from gearmesh.config.local import local_url, socket_of
 from gearmesh.config.table import SECTIONS, SETTINGS, Setting
 from gearmesh.config.watch import Watch

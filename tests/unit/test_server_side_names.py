@@ -25,8 +25,7 @@ from gearmesh.backends.mongodb.documents import changes_of, group_document, mome
 from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.celery import codec as celery_message
 from gearmesh.celery import step_types as celery_steps
-from gearmesh.config import AMQPConfig, Config
-from gearmesh.config.mongodb import MongoDBConfig
+from gearmesh.config import AMQPConfig, Config, MongoDBConfig
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.amqp.commit_engine import (
     DEAD_AT_HEADER,

@@ -30,7 +30,7 @@ from gearmesh.app.unique import send_once
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import Config, NoBroker
 from gearmesh.config.checks import COMMAND_LINE
-from gearmesh.config.layers import chosen_file
+from gearmesh.config.file import chosen_file
 from gearmesh.config.watch import Watch
 from gearmesh.declarations.annotations import of_stub, of_types, renamed
 from gearmesh.declarations.declaration import Declaration

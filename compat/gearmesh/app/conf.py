@@ -86,14 +86,10 @@ class Conf(Mapping[str, Any]):
             return getattr(self._config, path)
         raise AttributeError(answer(ANSWERS, "app.conf", name, (*CELERY_NAMES, *SETTINGS)))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def _refuse(self, name: str, value: Any = None) -> None:
         raise ConfigError(_unwritable(name))
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        raise ConfigError(_unwritable(name))
-
-    def __delattr__(self, name: str) -> None:
-        raise ConfigError(_unwritable(name))
+    __setattr__ = __setitem__ = __delattr__ = _refuse
 
     def __getitem__(self, name: str) -> Any:
         try:

@@ -30,26 +30,23 @@ class Handlers:
 
     def __init__(self) -> None:
         self.around = False
-        self._error: tuple[Callable[[Signature, BaseException], object], ...] = ()
-        self._before: tuple[Callable[[Signature], object], ...] = ()
-        self._after: tuple[Callable[[Signature], object], ...] = ()
+        self._handlers: dict[str, tuple[Callable[..., object], ...]] = {}
         self._consume: tuple[tuple[Callable[..., object], bool], ...] = ()
 
     def on_error(self, handler: H) -> H:
         """Register one for final failures. Raises TaskError for what is no plain function of two arguments."""
-        self._error += (_checked("on_error", handler, 2, 2),)
-        self.around = True
-        return handler
+        return self._register("on_error", handler, 2)
 
     def before_task(self, handler: H) -> H:
         """Register one that comes before each call. Raises TaskError as :meth:`on_error`, of one argument."""
-        self._before += (_checked("before_task", handler, 1, 1),)
-        self.around = True
-        return handler
+        return self._register("before_task", handler, 1)
 
     def after_task(self, handler: H) -> H:
         """Register one that comes after each call. Raises TaskError as :meth:`on_error`, of one argument."""
-        self._after += (_checked("after_task", handler, 1, 1),)
+        return self._register("after_task", handler, 1)
+
+    def _register(self, kind: str, handler: H, count: int) -> H:
+        self._handlers[kind] = (*self._handlers.get(kind, ()), _checked(kind, handler, count, count))
         self.around = True
         return handler
 
@@ -62,18 +59,22 @@ class Handlers:
 
     def failed(self, sig: Signature, exc: BaseException) -> None:
         """The task has failed for good."""
-        for handler in self._error:
-            _call("on_error", handler, sig, exc)
+        self._call("on_error", sig, exc)
 
     def starting(self, sig: Signature) -> None:
         """The task is about to be called."""
-        for handler in self._before:
-            _call("before_task", handler, sig)
+        self._call("before_task", sig)
 
     def ended(self, sig: Signature) -> None:
         """The call is over, and it is known what becomes of the task."""
-        for handler in self._after:
-            _call("after_task", handler, sig)
+        self._call("after_task", sig)
+
+    def _call(self, kind: str, *args: Any) -> None:
+        for handler in self._handlers.get(kind, ()):
+            try:
+                handler(*args)
+            except BaseException:  # SystemExit too: it is no wish of the task's
+                log.exception("%s handler %r raised", kind, handler)
 
     def may_consume(self, worker: object = None) -> bool:
         """False if a handler says that nothing should be taken now. One that raises does not say so."""
@@ -86,21 +87,13 @@ class Handlers:
         return True
 
 
-def _call(kind: str, handler: Callable[..., object], *args: Any) -> None:
-    try:
-        handler(*args)
-    except BaseException:  # SystemExit too: it is no wish of the task's
-        log.exception("%s handler %r raised", kind, handler)
-
-
 def _checked(kind: str, handler: Any, least: int, most: int) -> Callable[..., Any]:
     if not callable(handler) or inspect.iscoroutinefunction(handler):
         raise TaskError(f"{kind}: {handler!r:.80} is no plain function")
     if not any(_takes(handler, count) for count in range(least, most + 1)):
         expected = f"{least}" if least == most else f"{least} to {most}"
         raise TaskError(f"{kind}: {handler!r:.80} can't be called with {expected} arguments")
-    checked: Callable[..., Any] = handler
-    return checked
+    return handler  # type: ignore[no-any-return]
 
 
 def _takes(handler: Callable[..., Any], count: int) -> bool:

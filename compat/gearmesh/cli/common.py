@@ -13,9 +13,9 @@ from gearmesh.app.app import App
 from gearmesh.cli.apps import app_option, chosen_app, words
 from gearmesh.config import Config
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD
-from gearmesh.config.file import from_file
-from gearmesh.config.kinds import LEVELS
-from gearmesh.config.layers import Source, chosen_file
+from gearmesh.config.config import Source
+from gearmesh.config.file import chosen_file, from_file
+from gearmesh.config.table import LEVELS
 from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
 from gearmesh.urls import scheme_of

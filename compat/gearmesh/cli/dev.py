@@ -16,7 +16,8 @@ from gearmesh.cli.apps import app_argument
 from gearmesh.cli.common import need_server, origin_of
 from gearmesh.cli.local_redis import LocalRedis
 from gearmesh.cli.worker import worker_options
-from gearmesh.config.layers import Source, chosen_file
+from gearmesh.config.config import Source
+from gearmesh.config.file import chosen_file
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import WorkerOptions

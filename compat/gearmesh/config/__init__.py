@@ -3,13 +3,12 @@
 A Config is made of layers, of which the later one wins: defaults, Machinery's YAML file, Machinery's environment
 variables, the app's code, the command line.
 
-- ``table`` lists every setting once: its names in a file and in the environment, and its kind. ``kinds``
-  are the kinds of values, with the way to read each from text.
+- ``table`` lists every setting once: its names in a file and in the environment, and its kind, which says how to read
+  it from text.
 - ``file`` and ``values`` read one layer each into ``Said`` values, which remember their origin. ``local`` finds the
   Redis that ``gearmesh dev`` runs in the working directory.
-- ``layers`` puts the layers together as a ``Source``, which can be read again.
-- ``config`` makes a ``Config`` of a source, and refuses names that would meet in the broker; the sections are in
-  ``amqp``, ``redis``, ``mongodb`` and ``cloud``.
+- ``config`` puts the layers together as a ``Source``, which can be read again, makes a ``Config`` of it, and refuses
+  names that would meet in the broker. ``sections`` has the parts of a Config for Redis, RabbitMQ and others.
 - ``checks`` words the errors of wrong values, and ``typos`` finds the setting that a misspelt name means.
 - ``watch`` reads the file again while a program runs.
 
@@ -20,11 +19,15 @@ No error, ``repr`` or log line may show a password, nothing here connects to a s
 gearmesh but ``urls``, ``errors`` and the like.
 """
 
-from gearmesh.config.amqp import AMQPConfig
-from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
 from gearmesh.config.config import DEFAULT_EXPIRE_S, Config, NoBroker
-from gearmesh.config.mongodb import MongoDBConfig
-from gearmesh.config.redis import RedisConfig
+from gearmesh.config.sections import (
+    AMQPConfig,
+    DynamoDBConfig,
+    MongoDBConfig,
+    PubSubConfig,
+    RedisConfig,
+    SQSConfig,
+)
 
 __all__ = [
     "DEFAULT_EXPIRE_S",

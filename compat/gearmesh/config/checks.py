@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gearmesh.config.kinds import Kind
-from gearmesh.config.table import SETTINGS, Setting
+from gearmesh.config.table import SETTINGS, Kind, Setting
 from gearmesh.errors import ConfigError
 from gearmesh.urls import redact, redact_text
 

@@ -1,4 +1,4 @@
-"""The settings of an app in one frozen value."""
+"""The settings of an app in one frozen value, and the layers that it comes from."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from gearmesh.config.amqp import AMQPConfig
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD, check_all, shown
-from gearmesh.config.cloud import DynamoDBConfig, PubSubConfig, SQSConfig
-from gearmesh.config.layers import Source
-from gearmesh.config.mongodb import MongoDBConfig
-from gearmesh.config.redis import RedisConfig
+from gearmesh.config.file import Contents, from_file
+from gearmesh.config.local import local_url
+from gearmesh.config.sections import (
+    AMQPConfig,
+    DynamoDBConfig,
+    MongoDBConfig,
+    PubSubConfig,
+    RedisConfig,
+    SQSConfig,
+)
 from gearmesh.config.table import SECTIONS, SETTINGS
-from gearmesh.config.values import note_idle, note_ignored
+from gearmesh.config.typos import meant_in_environment
+from gearmesh.config.values import Said, from_environment, from_mapping, note_idle, note_ignored
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQP_SCHEMES, REDIS_SCHEMES, PlainTarget, RedisTarget, Role, Target, parse, redact
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DEFAULT_EXPIRE_S", "Config", "NoBroker"]
+__all__ = ["DEFAULT_EXPIRE_S", "Config", "NoBroker", "Source"]
 
 #: Seconds that a result lives by default (Machinery's DefaultResultsExpireIn).
 DEFAULT_EXPIRE_S = 3600
 
+_EAGER: Final = ("eager", "eager://")
 #: The beginning of all keys, queues and exchanges that gearmesh makes for itself.
 PREFIX: Final = "gearmesh:"
 #: Go: the key by which its workers keep each other from a chord.
 MUTEX: Final = "TriggerChordMutex"
-_SECTION_TYPES: Final[Mapping[str, type[Any]]] = {
-    "redis": RedisConfig,
-    "amqp": AMQPConfig,
-    "sqs": SQSConfig,
-    "dynamodb": DynamoDBConfig,
-    "mongodb": MongoDBConfig,
-    "gcppubsub": PubSubConfig,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -344,6 +343,101 @@ class Config:
             raise ConfigError(
                 str(exc) if origin in ("default", COMMAND_LINE, KEYWORD) else f"{origin}: {exc}"
             ) from None
+
+
+#: The classes of the sections, by their names.
+_SECTION_TYPES: Final[Mapping[str, Any]] = {
+    each.name: each.default_factory for each in fields(Config) if each.name in SECTIONS
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Source:
+    """The layers that a Config comes from. It knows the origin of each setting, and can be read again.
+
+    Attributes:
+        file: a YAML file's path; None: there is none.
+        env: the environment; None: this process's own.
+        given: keywords.
+        watch: the file is to be read again while programs run.
+        base: what counts where nothing is said; None: the defaults.
+        given_origin: names the place of the keywords: :data:`~gearmesh.config.checks.KEYWORD`, or the command line.
+        said: by the settings' paths, what was said.
+        ignored: names in the file and in the environment that are no settings, for people.
+    """
+
+    file: str | None
+    env: Mapping[str, str] | None
+    given: Mapping[str, Any]
+    watch: bool
+    base: Config | None
+    said: Mapping[str, Said]
+    given_origin: str = KEYWORD
+    ignored: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Source of {len(self.said)} settings>"
+
+    @classmethod
+    def read(
+        cls,
+        file: str | os.PathLike[str] | None,
+        env: Mapping[str, str] | None,
+        given: Mapping[str, Any],
+        *,
+        watch: bool = False,
+        base: Config | None = None,
+        given_origin: str = KEYWORD,
+    ) -> Source:
+        """Read all layers. A ConfigError names the wrong setting and the place where it was set."""
+        path = None if file is None else os.fspath(file)
+        said, ignored = from_file(path) if path is not None else Contents({}, [])
+        variables = os.environ if env is None else env
+        for variable, near in meant_in_environment(variables).items():
+            ignored.append(f"{variable} (environment; do you mean {near}?)")
+        said |= from_environment(variables)
+        if base is not None:
+            # The environment's values, which the base already has, win over the file's.
+            said = {key: each for key, each in said.items() if not base.origin(key).startswith("environment")}
+        said |= from_mapping(given, given_origin)
+        if base is None:
+            _complete(said)
+        return cls(path, env, dict(given), watch, base, said, given_origin, tuple(ignored))
+
+    def again(self) -> Source:
+        """Read the same layers again, as they are now."""
+        base = self.base.reload() if self.base is not None else None
+        return Source.read(
+            self.file, self.env, self.given, watch=self.watch, base=base, given_origin=self.given_origin
+        )
+
+    def files(self) -> list[str]:
+        """All files that were read."""
+        return [source.file for source in self._all() if source.file is not None]
+
+    def all_ignored(self) -> list[str]:
+        """:attr:`ignored` of all layers."""
+        return [name for source in self._all() for name in source.ignored]
+
+    def _all(self) -> list[Source]:
+        """The Sources below this one, and this one."""
+        below = self.base.source._all() if self.base is not None and self.base.source is not None else []
+        return [*below, self]
+
+    def values(self) -> dict[str, Any]:
+        """The values by path: those of these layers over those of the base."""
+        below = dict(self.base.items()) if self.base is not None else {}
+        return {**below, **{path: each.value for path, each in self.said.items()}}
+
+
+def _complete(said: dict[str, Said]) -> None:
+    """Add the project's own Redis if no broker is named; with an eager broker, keep results in the process, too."""
+    if "broker" not in said and (url := local_url()) is not None:
+        said["broker"] = Said(url, "gearmesh dev")
+        for role in ("backend", "lock"):
+            said.setdefault(role, Said(url, "gearmesh dev"))
+    if "backend" not in said and "broker" in said and said["broker"].value in _EAGER:
+        said["backend"] = Said("eager", said["broker"].origin)
 
 
 class NoBroker(ConfigError):

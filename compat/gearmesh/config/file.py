@@ -1,17 +1,39 @@
-"""Reads Machinery's YAML file."""
+"""Reads Machinery's YAML file, and knows the one that a command or the environment has chosen."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
 
-from gearmesh.config.kinds import Kind
-from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS
+from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS, Kind
 from gearmesh.config.typos import meant
 from gearmesh.config.values import Said, take, unknown
 from gearmesh.errors import ConfigError
 
-__all__ = ["Contents", "from_file", "from_yaml"]
+__all__ = ["FILE_VARIABLE", "Contents", "chosen_file", "from_file", "from_yaml", "using_file"]
+
+#: The variable that names the file if no argument does.
+FILE_VARIABLE: Final = "GEARMESH_CONFIG"
+#: The file of the command that runs in this process, for an app that it imports and that names no broker.
+_FILE: ContextVar[str | None] = ContextVar("gearmesh.config_file", default=None)
+
+
+@contextmanager
+def using_file(path: str | None) -> Iterator[None]:
+    """Make :func:`chosen_file` return ``path`` within the block, unless ``path`` is None."""
+    token = _FILE.set(path or _FILE.get())
+    try:
+        yield
+    finally:
+        _FILE.reset(token)
+
+
+def chosen_file(env: Mapping[str, str]) -> str | None:
+    """The file of the command that runs, else the one that the environment names; None without one."""
+    return _FILE.get() or env.get(FILE_VARIABLE) or None
 
 
 class Contents(NamedTuple):

@@ -7,15 +7,111 @@ is the place of a setting in a :class:`~gearmesh.config.Config`, with a dot betw
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from gearmesh.config import kinds
-from gearmesh.config.kinds import Kind
+__all__ = ["FILE_NAMES", "LEVELS", "SECTIONS", "SETTINGS", "Kind", "Name", "Setting"]
 
-__all__ = ["FILE_NAMES", "SECTIONS", "SETTINGS", "Name", "Setting"]
+
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+#: Go: strconv.ParseBool.
+_FLAGS: Final = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+
+
+class Kind(NamedTuple):
+    """One kind of value.
+
+    Attributes:
+        expected: the words with which an error says what was expected.
+        fits: returns True for a right value.
+        parse: reads a text; raises ValueError or KeyError. The value need not fit.
+        textual: a file's scalar is taken as it is written there: ``007`` is no number.
+    """
+
+    expected: str
+    fits: Callable[[Any], bool]
+    parse: Callable[[str], Any]
+    textual: bool = False
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any, *, above_zero: bool = False) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return number and value >= 0 and not (above_zero and value == 0)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Read ``k:v,k:v``, as Machinery's envconfig decoder does."""
+    pairs = [pair.split(":") for pair in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(text)
+    return {pair[0]: pair[1] for pair in pairs}
+
+
+def _typed(text: str) -> Any:
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return {"true": True, "false": False}.get(text, text)
+
+
+TEXT = Kind("text that is not empty", lambda value: _is_text(value) and bool(value), str, textual=True)
+ANY_TEXT = Kind("text", _is_text, str, textual=True)
+OPTIONAL_TEXT = TEXT._replace(fits=lambda value: value is None or TEXT.fits(value))
+#: A separator with such a character would cut URLs and passwords in two.
+SEPARATOR = Kind(
+    "text without '@', ':' and '/'",
+    lambda value: _is_text(value) and not set(value) & set("@:/"),
+    str,
+    textual=True,
+)
+NUMBER = Kind("a whole number, 0 or more", _is_whole, _integer)
+#: Go's module is machinery or machinery/v2.
+MACHINERY = Kind("1 or 2", lambda value: _is_whole(value) and value in (1, 2), _integer)
+MILLISECONDS = Kind("a whole number of milliseconds, 0 or more", _is_whole, _integer)
+MOMENTS = Kind("seconds, 0 or more", _is_number, float)
+SECONDS = Kind("seconds above 0", lambda value: _is_number(value, above_zero=True), float)
+OPTIONAL_MOMENTS = MOMENTS._replace(fits=lambda value: value is None or _is_number(value))
+FLAG = Kind("true or false", lambda value: isinstance(value, bool), _FLAGS.__getitem__)
+LEVEL = Kind(
+    f"one of {', '.join(LEVELS)}",
+    lambda value: value in ("", *LEVELS),
+    lambda text: text.upper(),
+    textual=True,
+)
+#: Go: arguments of bindings given by the environment are strings.
+STRINGS = Kind("names and values such as x-match:any,format:png", _is_table, _pairs)
+#: Go: those of declarations come out nil there. RabbitMQ wants numbers as numbers.
+DECLARE_ARGS = Kind(
+    "names and values such as x-max-priority:10,x-queue-mode:lazy",
+    _is_table,
+    lambda text: {key: _typed(value) for key, value in _pairs(text).items()},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,77 +190,77 @@ def _text(value: str) -> str | None:
 _POOL: Final = "connections here are few, and kept"
 
 _ROWS: Final = (
-    _go("broker", kinds.TEXT, role="broker"),
-    _go("backend", kinds.TEXT, env="RESULT_BACKEND", file="result_backend", role="backend"),
-    _go("lock", kinds.OPTIONAL_TEXT, given=(kinds.ANY_TEXT, _text), role="lock"),
-    _ours("lock_executable", kinds.ANY_TEXT),
-    _ours("lock_machinery", kinds.MACHINERY),
-    _go("multiple_broker_separator", kinds.SEPARATOR, env="MULTIPLE_BROKEN_SEPARATOR"),  # Go: so spelt
-    _go("default_queue", kinds.TEXT, live=True),
-    _go("results_expire_in", kinds.NUMBER),
+    _go("broker", TEXT, role="broker"),
+    _go("backend", TEXT, env="RESULT_BACKEND", file="result_backend", role="backend"),
+    _go("lock", OPTIONAL_TEXT, given=(ANY_TEXT, _text), role="lock"),
+    _ours("lock_executable", ANY_TEXT),
+    _ours("lock_machinery", MACHINERY),
+    _go("multiple_broker_separator", SEPARATOR, env="MULTIPLE_BROKEN_SEPARATOR"),  # Go: so spelt
+    _go("default_queue", TEXT, live=True),
+    _go("results_expire_in", NUMBER),
     _ours(
         "delayed_tasks_key",
-        kinds.TEXT,
-        alias=Name("redis.delayed_tasks_key", "REDIS_DELAYED_TASKS_KEY", kinds.ANY_TEXT, _text),
+        TEXT,
+        alias=Name("redis.delayed_tasks_key", "REDIS_DELAYED_TASKS_KEY", ANY_TEXT, _text),
     ),
     _ours(
         "delayed_poll",
-        kinds.SECONDS,
+        SECONDS,
         alias=Name(
             "redis.delayed_tasks_poll_period",
             "REDIS_DELAYED_TASKS_POLL_PERIOD",
-            kinds.MILLISECONDS,
+            MILLISECONDS,
             _milliseconds,
         ),
     ),
-    _ours("lease", kinds.SECONDS),
-    _ours("publish_timeout", kinds.MOMENTS, live=True),
-    _ours("unregistered_max_age", kinds.MOMENTS),
-    _ours("send_concurrency", kinds.NUMBER, live=True),
-    _ours("store_tracebacks", kinds.FLAG, live=True),
-    _ours("log_level", kinds.LEVEL, live=True),
-    _go("no_unix_signals", kinds.FLAG, idle="the library handles no signals; its commands always do"),
-    _go("redis.read_timeout", kinds.MOMENTS),
-    _go("redis.write_timeout", kinds.MOMENTS),
-    _go("redis.connect_timeout", kinds.MOMENTS),
-    _go("redis.client_name", kinds.ANY_TEXT),
-    _go("redis.master_name", kinds.ANY_TEXT),
+    _ours("lease", SECONDS),
+    _ours("publish_timeout", MOMENTS, live=True),
+    _ours("unregistered_max_age", MOMENTS),
+    _ours("send_concurrency", NUMBER, live=True),
+    _ours("store_tracebacks", FLAG, live=True),
+    _ours("log_level", LEVEL, live=True),
+    _go("no_unix_signals", FLAG, idle="the library handles no signals; its commands always do"),
+    _go("redis.read_timeout", MOMENTS),
+    _go("redis.write_timeout", MOMENTS),
+    _go("redis.connect_timeout", MOMENTS),
+    _go("redis.client_name", ANY_TEXT),
+    _go("redis.master_name", ANY_TEXT),
     _go(  # the alias is the name in Machinery v1
         "redis.cluster_enabled",
-        kinds.FLAG,
-        alias=Name("redis.cluster_mode", "REDIS_CLUSTER_MODE", kinds.FLAG),
+        FLAG,
+        alias=Name("redis.cluster_mode", "REDIS_CLUSTER_MODE", FLAG),
     ),
-    _go("redis.sentinel_password", kinds.ANY_TEXT, secret=True),
-    _ours("redis.ca", kinds.ANY_TEXT),
-    _ours("redis.cert", kinds.ANY_TEXT),
-    _ours("redis.key", kinds.ANY_TEXT),
-    _ours("redis.replicas_ack", kinds.NUMBER),
-    _ours("redis.replicas_ack_timeout", kinds.SECONDS),
-    _go("redis.max_idle", kinds.NUMBER, idle=_POOL),
-    _go("redis.max_active", kinds.NUMBER, idle=_POOL),
-    _go("redis.max_idle_timeout", kinds.MOMENTS, env="REDIS_IDLE_TIMEOUT", idle=_POOL),
-    _go("redis.wait", kinds.FLAG, idle=_POOL),
-    _go("redis.normal_tasks_poll_period", kinds.MILLISECONDS, idle="an idle worker is woken by the server"),
-    _go("amqp.exchange", kinds.TEXT),
-    _go("amqp.exchange_type", kinds.TEXT),
-    _go("amqp.queue_declare_args", kinds.DECLARE_ARGS),
-    _go("amqp.queue_binding_args", kinds.STRINGS),
-    _go("amqp.binding_key", kinds.ANY_TEXT),
-    _go("amqp.prefetch_count", kinds.NUMBER, idle="a worker holds what it can run soon"),
-    _go("amqp.auto_delete", kinds.FLAG),
-    _go("amqp.delayed_queue", kinds.ANY_TEXT),
-    _ours("amqp.delay_steps", kinds.NUMBER, idle="delays are not rounded any more"),
-    _ours("amqp.heartbeat", kinds.NUMBER),
-    _ours("amqp.ca", kinds.ANY_TEXT),
-    _ours("amqp.cert", kinds.ANY_TEXT),
-    _ours("amqp.key", kinds.ANY_TEXT),
-    _go("sqs.receive_wait_time_seconds", kinds.NUMBER, env="SQS_WAIT_TIME_SECONDS"),
-    _go("sqs.receive_visibility_timeout", kinds.OPTIONAL_MOMENTS, env="SQS_VISIBILITY_TIMEOUT"),
-    _go("sqs.visibility_heartbeat", kinds.FLAG, file="sqs.visibility_hearth_beat"),  # Go: so spelt
-    _go("dynamodb.task_states_table", kinds.TEXT, env="TASK_STATES_TABLE"),
-    _go("dynamodb.group_metas_table", kinds.TEXT, env="GROUP_METAS_TABLE"),
-    _ours("mongodb.database", kinds.TEXT),
-    _ours("gcppubsub.max_extension", kinds.MOMENTS),
+    _go("redis.sentinel_password", ANY_TEXT, secret=True),
+    _ours("redis.ca", ANY_TEXT),
+    _ours("redis.cert", ANY_TEXT),
+    _ours("redis.key", ANY_TEXT),
+    _ours("redis.replicas_ack", NUMBER),
+    _ours("redis.replicas_ack_timeout", SECONDS),
+    _go("redis.max_idle", NUMBER, idle=_POOL),
+    _go("redis.max_active", NUMBER, idle=_POOL),
+    _go("redis.max_idle_timeout", MOMENTS, env="REDIS_IDLE_TIMEOUT", idle=_POOL),
+    _go("redis.wait", FLAG, idle=_POOL),
+    _go("redis.normal_tasks_poll_period", MILLISECONDS, idle="an idle worker is woken by the server"),
+    _go("amqp.exchange", TEXT),
+    _go("amqp.exchange_type", TEXT),
+    _go("amqp.queue_declare_args", DECLARE_ARGS),
+    _go("amqp.queue_binding_args", STRINGS),
+    _go("amqp.binding_key", ANY_TEXT),
+    _go("amqp.prefetch_count", NUMBER, idle="a worker holds what it can run soon"),
+    _go("amqp.auto_delete", FLAG),
+    _go("amqp.delayed_queue", ANY_TEXT),
+    _ours("amqp.delay_steps", NUMBER, idle="delays are not rounded any more"),
+    _ours("amqp.heartbeat", NUMBER),
+    _ours("amqp.ca", ANY_TEXT),
+    _ours("amqp.cert", ANY_TEXT),
+    _ours("amqp.key", ANY_TEXT),
+    _go("sqs.receive_wait_time_seconds", NUMBER, env="SQS_WAIT_TIME_SECONDS"),
+    _go("sqs.receive_visibility_timeout", OPTIONAL_MOMENTS, env="SQS_VISIBILITY_TIMEOUT"),
+    _go("sqs.visibility_heartbeat", FLAG, file="sqs.visibility_hearth_beat"),  # Go: so spelt
+    _go("dynamodb.task_states_table", TEXT, env="TASK_STATES_TABLE"),
+    _go("dynamodb.group_metas_table", TEXT, env="GROUP_METAS_TABLE"),
+    _ours("mongodb.database", TEXT),
+    _ours("gcppubsub.max_extension", MOMENTS),
 )
 #: All settings by path.
 SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType({setting.path: setting for setting in _ROWS})

@@ -92,7 +92,7 @@ class ValueCodec(msgspec.Struct, frozen=True):
         try:
             return self.pack(value)
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as exc:
-            raise LocalProtocolError(f"{_short(value)} as {self.shown}: {exc}") from exc
+            raise LocalProtocolError(f"{value!r:.80} as {self.shown}: {exc}") from exc
 
 
 def _unsaid(value: Any) -> Any:
@@ -253,9 +253,8 @@ def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _show(annotation: Any) -> str:
-    bare, marks = (
-        (get_args(annotation)[0], annotation.__metadata__) if _annotated(annotation) else (annotation, ())
-    )
+    annotated = get_origin(annotation) is typing.Annotated
+    bare, marks = (get_args(annotation)[0], annotation.__metadata__) if annotated else (annotation, ())
     for mark in marks:
         if isinstance(mark, Packed):
             return f"{mark.format.capitalize()}[{_show(bare)}]"
@@ -264,12 +263,3 @@ def _show(annotation: Any) -> str:
     if isinstance(bare, type) and not get_args(bare):
         return bare.__qualname__
     return str(bare).replace("typing.", "")
-
-
-def _annotated(annotation: Any) -> bool:
-    return get_origin(annotation) is typing.Annotated
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -13,14 +13,7 @@ from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget, parse_amqp
 from gearmesh.urls.given import GivenURL
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget, parse_redis
-from gearmesh.urls.stores import (
-    MEMCACHE_SCHEMES,
-    MONGODB_SCHEMES,
-    MemcacheTarget,
-    MongoTarget,
-    parse_memcache,
-    parse_mongodb,
-)
+from gearmesh.urls.stores import MemcacheTarget, MongoTarget, parse_memcache, parse_mongodb
 
 __all__ = ["PlainTarget", "Role", "Target", "known_schemes", "parse", "scheme_of"]
 
@@ -43,8 +36,8 @@ Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | PlainTarget
 _READERS: dict[str, Callable[[GivenURL], Target]] = {
     **dict.fromkeys(REDIS_SCHEMES, parse_redis),
     **dict.fromkeys(AMQP_SCHEMES, parse_amqp),
-    **dict.fromkeys(MEMCACHE_SCHEMES, parse_memcache),
-    **dict.fromkeys(MONGODB_SCHEMES, parse_mongodb),
+    "memcache": parse_memcache,
+    **dict.fromkeys(("mongodb", "mongodb+srv"), parse_mongodb),
 }
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
     "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
@@ -119,11 +112,7 @@ def parse(url: str, role: Role = "broker") -> Target:
     scheme = scheme_of(url, role)
     rest = url.partition("://")[2]
     if (second := _SECOND_URL.search(rest)) is not None:
-        several = (
-            f"; of several brokers, set multiple_broker_separator to {second[1]!r}"
-            if role == "broker"
-            else ""
-        )
+        several = f"; of several brokers, set multiple_broker_separator to {second[1]!r}" * (role == "broker")
         raise ConfigError(f"{role}: {redact(url)!r} holds a second URL, expected one{several}")
     if scheme not in _BUILT_IN[role]:
         known = known_schemes(role)

@@ -9,17 +9,8 @@ from urllib.parse import unquote
 
 from gearmesh.urls.given import GivenURL
 
-__all__ = [
-    "MEMCACHE_SCHEMES",
-    "MONGODB_SCHEMES",
-    "MemcacheTarget",
-    "MongoTarget",
-    "parse_memcache",
-    "parse_mongodb",
-]
+__all__ = ["MemcacheTarget", "MongoTarget", "parse_memcache", "parse_mongodb"]
 
-MEMCACHE_SCHEMES: Final = ("memcache",)
-MONGODB_SCHEMES: Final = ("mongodb", "mongodb+srv")
 #: The option of ours in a MongoDB URL. Go's driver ignores unknown options.
 _DATABASE: Final = "database"
 #: The names that MongoDB allows for a database on every system.

@@ -17,7 +17,7 @@ from typing import Final
 import gearmesh
 from gearmesh.app.app import App
 from gearmesh.config import Config, NoBroker
-from gearmesh.config.layers import using_file
+from gearmesh.config.file import using_file
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.logs import set_level
 from gearmesh.worker.options import WorkerOptions

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from gearmesh.config.kinds import LEVELS
+from gearmesh.config.table import LEVELS
 from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
 from gearmesh.transports.queue_order import QueueOrder, picker_of
