@@ -306,11 +306,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-
-    def declarer(self, topology: Any) -> Recorder:
-        return self
-
-    publisher = declarer
+        self.declarer = self.publisher = self
 
     def count(self, name: str) -> None:
         return None
@@ -324,10 +320,10 @@ class Recorder:
 
 def test_the_queues_that_remember_deaths_are_declared_as_they_were() -> None:
     channel = Recorder()
-    records = PoisonRecords(*[cast(Any, channel)] * 3)
+    records = PoisonRecords(cast(Any, channel), cast(Any, channel))
     records.note(0xAB, alone=True, certain=True)
     records.expire(0xAB)
-    declared = [args[0] for name, args, _ in channel.calls if name == "ensure"]
+    declared = [args[0] for name, args, _ in channel.calls if name == "redeclare"]
     assert [(queue.name, queue.binding_key, typed(queue.arguments)) for queue in declared] == [
         (f"gearmesh:{kind}:000000ab", "", {"x-expires": ("I", 86_400_000)})
         for kind in ("deaths", "suspect", "overdue")
@@ -340,7 +336,7 @@ def test_the_queues_of_states_and_groups_are_declared_as_they_were() -> None:
     layout.declare_exchange(channel)
     layout.declare(channel, "task")
     layout.bind(channel, "task")
-    layout.declare_meta(channel, "g")
+    layout.declare(channel, names.group_meta_queue("g"))
     layout.take_trigger(channel, "g", "me")
     layout.lock(channel, "g")
     layout.unlock(channel, "g")

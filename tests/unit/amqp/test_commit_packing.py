@@ -53,10 +53,14 @@ class Broker:
             raise self.breaks
         self.log.append(("frames", data))
 
-    def settled(self, tags: AckTracker, held: Unacked) -> None: ...
+    # -- the channel that brought the deliveries
 
-    def barrier(self, tags: AckTracker) -> None:
-        self.log.append(("barrier", tags))
+    def settled(self, held: Unacked) -> None: ...
+
+    def barrier(self) -> None:
+        self.log.append(("barrier", None))
+
+    # -- the connection again
 
     def close_if_settled(self) -> None: ...
 
@@ -113,7 +117,7 @@ class Engine(CommitEngine):
     def __init__(self, broker: Broker) -> None:
         unacked = UNACKED_BY_CONSUMER.get(consumer_name())
         super().__init__(cast(Any, broker), unacked, cast(Any, broker))
-        self.tags = AckTracker(cast(Any, broker), 3)
+        self.tags = AckTracker(cast(Any, broker), cast(Any, broker), 3)
         self._delivered = 0
 
     def deliver(
@@ -398,7 +402,7 @@ def test_a_delivery_that_is_put_back_is_there_when_the_commit_returns(engine: En
     assert broker.settlements == [method(nack(3, 1)), method(ack(3, 2, multiple=True))], (
         "put back before the frame that would acknowledge it"
     )
-    assert broker.log[-1] == ("barrier", engine.tags)
+    assert broker.log[-1] == ("barrier", None)
 
 
 HEADERS = {

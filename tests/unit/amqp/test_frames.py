@@ -96,7 +96,7 @@ def test_names_have_255_bytes() -> None:
 @given(st.integers(1, 30), st.data())
 def test_what_is_settled_is_settled_and_nothing_else(count: int, data: st.DataObject) -> None:
     """As RabbitMQ sees it: many at once where the order allows, and what goes back was not acknowledged before."""
-    tags = AckTracker(cast(Any, None), 3)
+    tags = AckTracker(cast(Any, None), cast(Any, None), 3)
     open_tags = list(range(1, count + 1))
     for tag in open_tags:
         tags.delivered(tag)
@@ -121,7 +121,7 @@ def test_what_is_settled_is_settled_and_nothing_else(count: int, data: st.DataOb
 
 
 def test_all_in_order_are_one_frame() -> None:
-    tags = AckTracker(cast(Any, None), 1)
+    tags = AckTracker(cast(Any, None), cast(Any, None), 1)
     for tag in range(1, 1001):
         tags.delivered(tag)
     assert tags.settle(range(1, 1000)) == ack(1, 999, multiple=True)

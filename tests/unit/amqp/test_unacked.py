@@ -16,7 +16,7 @@ from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDel
 
 def channel() -> AckTracker:
     """One incarnation of a channel."""
-    return AckTracker(cast(Any, None), 1)
+    return AckTracker(cast(Any, None), cast(Any, None), 1)
 
 
 def hold(unacked: AMQPUnackedDeliveries, body: bytes, tags: AckTracker, tag: int = 1) -> Unacked:

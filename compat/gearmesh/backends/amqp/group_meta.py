@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import amqp
 
@@ -19,14 +20,11 @@ __all__ = ["read", "store"]
 
 def store(channel: ResultChannel, layout: Layout, meta: GroupMeta) -> None:
     """Store a meta, and the trigger if it is taken."""
-    uuid = meta.GroupUUID
-
-    def declare(channel: ResultChannel) -> None:
-        layout.declare_meta(channel, uuid)
-
-    channel.publish_each([StateMessage("", group_meta_queue(uuid), encode_group(meta), declare)])
+    queue = group_meta_queue(meta.GroupUUID)
+    declare = partial(layout.declare, name=queue)
+    channel.publish_each([StateMessage("", queue, encode_group(meta), declare)])
     if meta.ChordTriggered:
-        layout.take_trigger(channel, uuid, "")
+        layout.take_trigger(channel, meta.GroupUUID, "")
 
 
 def read(channel: ResultChannel, group_uuid: str) -> GroupMeta | None:

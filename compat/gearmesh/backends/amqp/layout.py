@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gearmesh.errors import ConfigError
-from gearmesh.wire.names import chord_triggered_queue, group_lock_queue, group_meta_queue
+from gearmesh.wire.names import chord_triggered_queue, group_lock_queue
 
 __all__ = ["Layout"]
 
@@ -45,9 +45,10 @@ class Layout:
         if self.exchange:
             channel.exchange_declare(self.exchange, self.exchange_type, durable=True, auto_delete=False)
 
-    def declare(self, channel: Any, uuid: str) -> None:
-        """Declare the queue of a task or a group; asks for no answer. An error closes the channel later."""
-        channel.queue_declare(uuid, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
+    def declare(self, channel: Any, name: str) -> None:
+        """Declare the queue of a task, of a group or of its meta; asks for no answer. An error closes the channel
+        later."""
+        channel.queue_declare(name, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
 
     def ready(self, channel: Any, uuid: str) -> int:
         """Declare it, and ask how many messages are ready there. Raises ``amqp.PreconditionFailed``."""
@@ -58,11 +59,6 @@ class Layout:
         """Bind it to the exchange; asks for no answer."""
         if self.exchange:
             channel.queue_bind(uuid, self.exchange, uuid, nowait=True)
-
-    def declare_meta(self, channel: Any, group_uuid: str) -> None:
-        """Declare our own queue with a group's meta. It is bound to nothing."""
-        name = group_meta_queue(group_uuid)
-        channel.queue_declare(name, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
 
     def take_trigger(self, channel: Any, group_uuid: str, by: str) -> None:
         """Take a chord's trigger, in one step on the server: succeeds for one ``by`` only, for that again and again.

@@ -87,7 +87,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         self._kinds: dict[bytes, dict[str, Any]] = {}
         self._calls = 0
         super().__init__(connection, channel_id, auto_decode=False, **kwargs)
-        self.tags = AckTracker(connection, self.channel_id)
+        self.tags = AckTracker(self, connection, self.channel_id)
         connection.consuming.append(self)
 
     def _bind_verbs(self, engine: CommitEngine, inspector: Inspector) -> None:
@@ -241,7 +241,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         Those of a record that outlives the channel, or the channel itself once it is open
         again, are orphaned.
         """
-        tags, self.tags = self.tags, AckTracker(self.link, self.tags.channel_id)
+        tags, self.tags = self.tags, AckTracker(self, self.link, self.tags.channel_id)
         tags.open = False
         self._sources.clear()
         for subscription in self.subscriptions.values():

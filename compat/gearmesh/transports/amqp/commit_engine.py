@@ -282,11 +282,11 @@ class CommitEngine:
             return False
         for _, how, held in members:
             _forget(held)
-            link.settled(tags, held)
+            tags.channel.settled(held)
             if held.recorded and how not in ("head", "tail"):
                 self.poison_records.clear(held)
         if nacks and link is self.link:
-            link.barrier(tags)
+            tags.channel.barrier()
         return True
 
 

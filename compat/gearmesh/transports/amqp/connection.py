@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import AMQPError, RecoverableConnectionError
 from kombu.transport import pyamqp
@@ -29,55 +29,15 @@ from gearmesh.transports.amqp.topology import Topology
 from gearmesh.wire.names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.delivery_tags import AckTracker
-    from gearmesh.transports.amqp.frames import Delivered
-    from gearmesh.transports.amqp.unacked import AMQPUnackedDeliveries, Unacked
+    from gearmesh.transports.amqp.protocols import FrameHandler
 
-__all__ = ["AMQPConnection", "FrameHandler"]
+__all__ = ["AMQPConnection"]
 
 log = logging.getLogger("gearmesh.amqp")
 
 _MAX_RECV_BYTES: Final = 1 << 18
 _CONNECTION_BLOCKED: Final = b"\x00\x0a\x00\x3c"
 _CONNECTION_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
-
-
-class FrameHandler(Protocol):
-    """A channel that consumes, as its connection and the connection's heartbeat thread know it."""
-
-    unacked: AMQPUnackedDeliveries
-    tags: AckTracker
-    consumer: str
-    #: seconds without a sign of life after which the deliveries of the consumer are returned
-    lease: float
-    #: False: the consumer is alive as long as its process
-    heartbeats: bool
-    #: a thread has asked for the end of the wait
-    woken: bool
-
-    def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
-        """Take a complete delivery. ``raw``: its properties, encoded."""
-
-    def deliver(self, now: float) -> bool:
-        """Hand messages to the consumers' callbacks; True if there were any."""
-
-    def due(self) -> float:
-        """Return the moment, by the monotonic clock, at which :meth:`deliver` has to be called."""
-
-    def held_here(self) -> bool:
-        """Say whether a delivery of this channel is unacked."""
-
-    def settled(self, held: Unacked) -> None:
-        """Note that a delivery of this channel is settled."""
-
-    def barrier(self) -> None:
-        """Wait until RabbitMQ has done all that this channel was told."""
-
-    def give_back(self) -> int:
-        """Return all deliveries of this channel to their queues; say how many there were. Any thread."""
-
-    def retire(self) -> bool:
-        """End the consumers; True if the connection has to stay open for unacked deliveries."""
 
 
 class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
@@ -190,18 +150,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             with contextlib.suppress(AMQPError, OSError):
                 super().close()
             self.collect()
-
-    def settled(self, tags: AckTracker, held: Unacked) -> None:
-        """A delivery of this connection's is settled."""
-        for channel in self.consuming:
-            if channel.tags is tags:
-                channel.settled(held)
-
-    def barrier(self, tags: AckTracker) -> None:
-        """Wait until RabbitMQ has done what a channel was told."""
-        for channel in self.consuming:
-            if channel.tags is tags:
-                channel.barrier()
 
     def fail(self, exc: BaseException) -> None:
         """It can't be used any more; whoever owns it learns why."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gearmesh.transports.amqp import frames
 
 if TYPE_CHECKING:
-    from gearmesh.transports.amqp.protocols import ConnectionPort
+    from gearmesh.transports.amqp.protocols import ConnectionPort, FrameHandler
 
 __all__ = ["AckTracker"]
 
@@ -20,11 +20,13 @@ class AckTracker:
     Hold the link's lock.
 
     Args:
-        link: the connection.
-        channel_id: the channel's number there.
+        channel: learns what is settled.
+        link: its connection.
+        channel_id: its number there.
     """
 
-    def __init__(self, link: ConnectionPort, channel_id: int) -> None:
+    def __init__(self, channel: FrameHandler, link: ConnectionPort, channel_id: int) -> None:
+        self.channel = channel
         self.link = link
         self.channel_id = channel_id
         #: False once RabbitMQ has closed the channel, which gave all of it back

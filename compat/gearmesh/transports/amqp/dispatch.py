@@ -78,8 +78,6 @@ class Dispatcher:
         self._over_since = 0.0
         #: RabbitMQ may push nothing, because it had pushed too much
         self._paused = False
-        #: a queue may bring more than it is allowed to now
-        self._uneven = False
 
     def begin_again(self, at: float) -> None:
         """Consume again, from the moment ``at`` of the monotonic clock, where RabbitMQ ended a consumer."""
@@ -107,8 +105,9 @@ class Dispatcher:
         if any(self._ready(subscription) for subscription in list(self.subscriptions.values())):
             return 0.0
         over = self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
-        uneven = time.monotonic() + ADJUST_INTERVAL_S if self._uneven else float("inf")
-        return min(self._begin_at, over, uneven, self._poison_records.due())
+        uneven = self._adjusts() and any(each.room(self.prefetch) > 0 for each in self.subscriptions.values())
+        adjust_at = time.monotonic() + ADJUST_INTERVAL_S if uneven else float("inf")
+        return min(self._begin_at, over, adjust_at, self._poison_records.due())
 
     def _next(self) -> Iterator[tuple[Subscription, FetchedMessage]]:
         """Yield the messages that may be handed out, one by one: a callback may cancel a consumer, or raise."""
@@ -209,13 +208,14 @@ class Dispatcher:
         if self._paused and room <= 0:
             return
         self._paused = False
-        if self._begin_at == float("inf"):
-            self._uneven = False
+        if self._adjusts():
             for subscription in self.subscriptions.values():
-                if not subscription.content(self.prefetch):
-                    if not self._adjust(subscription):
-                        return
-                    self._uneven = self._uneven or (subscription.room(self.prefetch) > 0)
+                if not subscription.content(self.prefetch) and not self._adjust(subscription):
+                    return
+
+    def _adjusts(self) -> bool:
+        """Say whether RabbitMQ is to push as much as the prefetch allows, and no queue was lost."""
+        return not self._paused and self._begin_at == float("inf")
 
     def forget_waiting(self, subscription: Subscription) -> None:
         """Forget messages that no callback has seen: were they reclaimed as orphans, no consumer would settle them."""

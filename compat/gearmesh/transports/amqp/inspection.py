@@ -122,10 +122,8 @@ class Inspector:
             tags = each.tags
             if tags is None:
                 unacked.forget(each.delivery.id)
-                continue
-            for channel in list(tags.link.consuming):
-                if channel.tags is tags:
-                    channel.give_back()
+            elif tags.open:
+                tags.channel.give_back()
         return len(found)
 
     def mark_overdue(self, ids: Iterable[int]) -> None:

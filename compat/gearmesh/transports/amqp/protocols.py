@@ -1,10 +1,53 @@
-"""The part of a RabbitMQ connection that the objects which it composes use."""
+"""The parts of a RabbitMQ connection and of its channels that the objects which they compose use."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["ConnectionPort"]
+if TYPE_CHECKING:
+    from gearmesh.transports.amqp.frames import Delivered
+
+__all__ = ["ConnectionPort", "FrameHandler"]
+
+
+class FrameHandler(Protocol):
+    """A channel that consumes, as its connection and the connection's heartbeat thread know it."""
+
+    #: the :class:`~.unacked.AMQPUnackedDeliveries` of the consumer
+    unacked: Any
+    #: the :class:`~.delivery_tags.AckTracker` of the channel as it is open now
+    tags: Any
+    consumer: str
+    #: seconds without a sign of life after which the deliveries of the consumer are returned
+    lease: float
+    #: False: the consumer is alive as long as its process
+    heartbeats: bool
+    #: a thread has asked for the end of the wait
+    woken: bool
+
+    def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
+        """Take a complete delivery. ``raw``: its properties, encoded."""
+
+    def deliver(self, now: float) -> bool:
+        """Hand messages to the consumers' callbacks; True if there were any."""
+
+    def due(self) -> float:
+        """Return the moment, by the monotonic clock, at which :meth:`deliver` has to be called."""
+
+    def held_here(self) -> bool:
+        """Say whether a delivery of this channel is unacked."""
+
+    def settled(self, held: Any) -> None:
+        """Note that a delivery of this channel is settled."""
+
+    def barrier(self) -> None:
+        """Wait until RabbitMQ has done all that this channel was told."""
+
+    def give_back(self) -> int:
+        """Return all deliveries of this channel to their queues; say how many there were. Any thread."""
+
+    def retire(self) -> bool:
+        """End the consumers; True if the connection has to stay open for unacked deliveries."""
 
 
 class ConnectionPort(Protocol):
@@ -20,7 +63,7 @@ class ConnectionPort(Protocol):
     lingering: bool
     #: True while the owner waits for messages
     resting: bool
-    consuming: list[Any]
+    consuming: list[FrameHandler]
 
     def check(self) -> None:
         """Raise RecoverableConnectionError if the connection cannot be used."""
@@ -45,12 +88,6 @@ class ConnectionPort(Protocol):
 
     def open_channel(self) -> Any:
         """Open a channel of py-amqp's."""
-
-    def settled(self, tags: Any, delivery: Any) -> None:
-        """Note that a delivery of this connection was settled."""
-
-    def barrier(self, tags: Any) -> None:
-        """Wait until RabbitMQ has carried out all that a channel was told."""
 
     def close_if_settled(self) -> None:
         """Close a lingering connection if all its deliveries are settled."""

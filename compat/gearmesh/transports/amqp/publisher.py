@@ -221,7 +221,7 @@ class ConfirmingPublisher:
         if self._channel is None or self._writer is None:
             channel = self._link.open_channel()
             channel.confirm_select()
-            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_ack"].add(self._take)
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
             self._channel = channel
@@ -236,9 +236,6 @@ class ConfirmingPublisher:
         self._open.clear()
         if channel is not None and channel.connection is not None:
             channel.close()
-
-    def _on_ack(self, tag: int, multiple: bool) -> None:
-        self._take(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         self._refused += self._take(tag, multiple)

@@ -144,12 +144,9 @@ class Topology:
 
     def parking(self, queue: str) -> Iterator[tuple[int, str]]:
         """Milliseconds and names of all queues in which a message may be parked for ``queue``."""
-        seen = 0
-        for step in range(12 * WAIT_STEPS_PER_DECADE + 1):
-            ms = math.ceil(10 ** (step / WAIT_STEPS_PER_DECADE) - 1e-9)
-            if ms != seen:
-                yield ms, _checked(amqp_parked(ms, queue))
-            seen = ms
+        steps = range(12 * WAIT_STEPS_PER_DECADE + 1)
+        for ms in sorted({math.ceil(10 ** (step / WAIT_STEPS_PER_DECADE) - 1e-9) for step in steps}):
+            yield ms, _checked(amqp_parked(ms, queue))
 
     def dead(self, queue: str) -> QueueDeclaration:
         """The queue of the dead letters of ``queue``."""
