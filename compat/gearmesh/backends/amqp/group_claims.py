@@ -235,14 +235,13 @@ class GroupClaims:
         """Lock a group and return a new channel for its states; None if another worker has the lock."""
         channel = connection.another_channel()
         try:
-            self._layout.lock(channel, group_uuid)
-        except amqp.ResourceLocked:
-            channel.close()
-            return None
+            if self._layout.lock(channel, group_uuid):
+                return channel
         except amqp.ChannelError:
             channel.close()
             raise
-        return channel
+        channel.close()
+        return None
 
     def _gather_anew(self, lost: GroupClaim, group_uuid: str) -> bool:
         """Claim again a group whose claim was lost with its connection.
@@ -250,11 +249,8 @@ class GroupClaims:
         As long as RabbitMQ has not noticed that, the group is still locked, and its states are nowhere to be seen.
         """
         with self._on_claims_connection() as connection:
-            try:
-                self._layout.lock(connection.channel, group_uuid)
-            except amqp.ResourceLocked as exc:
-                connection.channel.prepare()
-                raise ChordBusy(f"group {group_uuid}: its states are not put back yet") from exc
+            if not self._layout.lock(connection.channel, group_uuid):
+                raise ChordBusy(f"group {group_uuid}: its states are not put back yet")
             self._layout.unlock(connection.channel, group_uuid)
         own = lost.own
         if own is not None and self.counted(group_uuid, own.TaskUUID, False):
@@ -297,18 +293,11 @@ class GroupClaims:
         """Lock a group and return the connection that has the lock; None if another one has it for long."""
         deadline = time.monotonic() + TURN_TIMEOUT_S
         with self._on_claims_connection() as connection:
-            while True:
-                try:
-                    self._layout.lock(connection.channel, group_uuid)
-                    return connection
-                except amqp.ResourceLocked:
-                    connection.channel.prepare()
-                except amqp.ChannelError:
-                    connection.channel.prepare()
-                    raise
+            while not self._layout.lock(connection.channel, group_uuid):
                 if time.monotonic() > deadline:
                     return None
                 time.sleep(0.003)
+            return connection
 
     def _size(self, group_uuid: str) -> int:
         """The number of states in the group's queue; -1: there is no queue."""

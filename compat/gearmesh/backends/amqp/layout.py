@@ -6,10 +6,15 @@ integer type, is refused by RabbitMQ (PRECONDITION_FAILED) while the first decla
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import amqp
 
 from gearmesh.errors import ConfigError
 from gearmesh.wire.names import chord_triggered_queue, group_lock_queue
+
+if TYPE_CHECKING:
+    from gearmesh.backends.amqp.connection_pool import ResultChannel
 
 __all__ = ["Layout"]
 
@@ -76,9 +81,17 @@ class Layout:
             chord_triggered_queue(group_uuid), durable=False, auto_delete=False, arguments=arguments
         )
 
-    def lock(self, channel: Any, group_uuid: str) -> None:
-        """Take a group's lock, which ends with the connection. Raises ``amqp.ResourceLocked`` if it is taken."""
-        channel.queue_declare(group_lock_queue(group_uuid), durable=False, exclusive=True, auto_delete=False)
+    def lock(self, channel: ResultChannel, group_uuid: str) -> bool:
+        """Take a group's lock, which ends with the connection; False if another connection has it."""
+        queue = group_lock_queue(group_uuid)
+        try:
+            channel.queue_declare(queue, durable=False, exclusive=True, auto_delete=False)
+        except amqp.ChannelError as exc:
+            channel.prepare()
+            if isinstance(exc, amqp.ResourceLocked):
+                return False
+            raise
+        return True
 
     def unlock(self, channel: Any, group_uuid: str) -> None:
         """Give the lock back; asks for no answer."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
     from gearmesh.transports.amqp.poison_records import PoisonRecords
     from gearmesh.transports.amqp.topology import Topology
+    from gearmesh.transports.amqp.unacked import Unacked
     from gearmesh.transports.rate_limit import LocalRateLimiter
 
 __all__ = ["Inspector"]
@@ -91,9 +92,7 @@ class Inspector:
 
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
         """The deliveries that a consumer of this process holds; RabbitMQ does not tell of others."""
-        wanted = set(queues)
-        held = list(UNACKED_BY_CONSUMER.get(consumer).held.values())
-        return [(each.delivery, each.body) for each in held if each.delivery.queue in wanted]
+        return [(each.delivery, each.body) for each in _held(consumer, queues)]
 
     def recover(
         self,
@@ -108,9 +107,7 @@ class Inspector:
 
         RabbitMQ has returned the deliveries of another process when its connection ended.
         """
-        unacked = UNACKED_BY_CONSUMER.get(consumer)
-        wanted = set(queues)
-        found = [each for each in list(unacked.held.values()) if each.delivery.queue in wanted]
+        found = _held(consumer, queues)
         if crashed:
             ids = [each.delivery.id for each in found] if running is None else list(running)
             with self.link.lock:
@@ -121,7 +118,7 @@ class Inspector:
         for each in found:
             tags = each.tags
             if tags is None:
-                unacked.forget(each.delivery.id)
+                UNACKED_BY_CONSUMER.get(consumer).forget(each.delivery.id)
             elif tags.open:
                 tags.channel.give_back()
         return len(found)
@@ -307,6 +304,12 @@ class Inspector:
                 last=died,
             )
         return letters
+
+
+def _held(consumer: str, queues: Iterable[str]) -> list[Unacked]:
+    wanted = set(queues)
+    held = list(UNACKED_BY_CONSUMER.get(consumer).held.values())
+    return [each for each in held if each.delivery.queue in wanted]
 
 
 def _anew(queue: str, message: Any) -> OutgoingMessage:
