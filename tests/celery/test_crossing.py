@@ -17,7 +17,7 @@ from gearmesh.testing.waiting import eventually
 from .conftest import Place
 from .project import GO_QUEUE
 
-WAIT = 15.0
+WAIT = 60.0
 
 
 def arg(kind: str, value: Any) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def test_celery_calls_celery(place: Place) -> None:
 
 @pytest.mark.backends(rabbitmq=True)
 def test_go_calls_celery(place: Place) -> None:
-    answer = place.ask(Op="call", Sig=sig("add", i64(1), i64(2)), TimeoutMs=10_000)
+    answer = place.ask(Op="call", Sig=sig("add", i64(1), i64(2)), TimeoutMs=60_000)
     assert (answer["Results"], answer["Types"]) == ([3], ["int64"])
-    both = place.ask(Op="call", Sig=sig("same", arg("[]byte", "AP8=")), TimeoutMs=10_000)
+    both = place.ask(Op="call", Sig=sig("same", arg("[]byte", "AP8=")), TimeoutMs=60_000)
     assert both["Types"] == ["[]uint8"]
 
 
@@ -109,12 +109,12 @@ def test_go_calls_celery(place: Place) -> None:
     ],
 )
 def test_annotations_choose_go_s_results(place: Place, name: str, results: Any, types: Any) -> None:
-    answer = place.ask(Op="call", Sig=sig(name, i64(7)), TimeoutMs=10_000)
+    answer = place.ask(Op="call", Sig=sig(name, i64(7)), TimeoutMs=60_000)
     assert (answer["Results"], answer["Types"]) == (results, types)
 
 
 def test_nothing_is_nothing(place: Place) -> None:
-    assert place.ask(Op="call", Sig=sig("none"), TimeoutMs=10_000)["Results"] == []
+    assert place.ask(Op="call", Sig=sig("none"), TimeoutMs=60_000)["Results"] == []
 
 
 # -- failures, retries, states
@@ -126,9 +126,9 @@ def test_failures_cross_as_text(place: Place) -> None:
     with pytest.raises(TaskFailed, match="oh no"):
         result.get(timeout=WAIT)
     assert (result.status, result.failed(), result.info.error) == ("FAILURE", True, "oh no")
-    answer = place.ask(Op="call", Sig=sig("broken", arg("string", "bad")), TimeoutMs=10_000)
+    answer = place.ask(Op="call", Sig=sig("broken", arg("string", "bad")), TimeoutMs=60_000)
     assert answer["Err"] == "ValueError: bad"
-    assert place.ask(Op="call", Sig=sig("silent"), TimeoutMs=10_000)["Err"] == "KeyError"
+    assert place.ask(Op="call", Sig=sig("silent"), TimeoutMs=60_000)["Err"] == "KeyError"
 
 
 def test_celery_s_own_failures_keep_their_type(place: Place) -> None:
@@ -139,7 +139,7 @@ def test_celery_s_own_failures_keep_their_type(place: Place) -> None:
 
 
 def test_celery_retries_what_go_called(place: Place) -> None:
-    answer = place.ask(Op="call", Sig=sig("flaky", i64(2)), TimeoutMs=10_000)
+    answer = place.ask(Op="call", Sig=sig("flaky", i64(2)), TimeoutMs=60_000)
     assert answer["Results"] == [2]
 
 
@@ -148,7 +148,7 @@ def test_go_s_retry_count_counts_in_celery(place: Place, key: str) -> None:
     answer = place.ask(
         Op="call",
         Sig=sig("broken", arg("string", "bad"), RetryCount=1, OnError=[_note(place, key)]),
-        TimeoutMs=10_000,
+        TimeoutMs=60_000,
     )
     assert answer["Err"] == "ValueError: bad"
     assert time.monotonic() - started > 0.9
@@ -194,9 +194,9 @@ def _counted(place: Place, key: str) -> int:
 
 @pytest.mark.backends
 def test_revoked_is_failure_to_go(place: Place) -> None:
-    result = place.task("nap", 0).apply_async(countdown=1.0)
+    result = place.task("nap", 0).apply_async(countdown=3.0)
     result.revoke()
-    assert eventually(lambda: result.state in ("REVOKED", "SUCCESS"), 10)
+    assert eventually(lambda: result.state in ("REVOKED", "SUCCESS"))
     assert result.state == "REVOKED"
     assert place.ask(Op="state", UUID=result.id)["State"] == "FAILURE"
 
@@ -226,7 +226,7 @@ def test_countdown(place: Place, name: str) -> None:
 
 def test_expired(place: Place) -> None:
     result = place.task("add", 1, 1).apply_async(countdown=0.6, expires=0.2)
-    assert eventually(lambda: result.state == "REVOKED" and result.state, 10)
+    assert eventually(lambda: result.state == "REVOKED" and result.state)
 
 
 @pytest.mark.backends(rabbitmq=True)
@@ -234,11 +234,11 @@ def test_an_expiry_crosses(place: Place) -> None:
     """gearmesh's header is Celery's expires, and Celery's expires is gearmesh's header."""
     past, future = "2020-01-01T00:00:00.123456789Z", "2100-01-01T00:00:00Z"
     late = place.ask(
-        Op="call", Sig=sig("add", i64(1), i64(2), Headers={"gearmesh-expires": past}), TimeoutMs=10_000
+        Op="call", Sig=sig("add", i64(1), i64(2), Headers={"gearmesh-expires": past}), TimeoutMs=60_000
     )
     assert "expired" in late["Err"]
     good = place.ask(
-        Op="call", Sig=sig("add", i64(1), i64(2), Headers={"gearmesh-expires": future}), TimeoutMs=10_000
+        Op="call", Sig=sig("add", i64(1), i64(2), Headers={"gearmesh-expires": future}), TimeoutMs=60_000
     )
     assert good["Results"] == [3]
     told = place.app.send_task("told", expires=1000, headers={"who": "me"}).get(timeout=WAIT)
@@ -365,27 +365,27 @@ def test_a_member_fails(place: Place, key: str, header: tuple[str, str]) -> None
 @pytest.mark.backends(rabbitmq=True)
 def test_chains_of_go_s(place: Place) -> None:
     first = [sig("add", i64(1), i64(2)), go("multiply", i64(10)), sig("add", i64(5))]
-    assert place.ask(Op="chain", Sigs=first, TimeoutMs=10_000)["Results"] == [35]
+    assert place.ask(Op="chain", Sigs=first, TimeoutMs=60_000)["Results"] == [35]
     second = [go("multiply", i64(10), i64(2)), sig("add", i64(5)), go("multiply", i64(2))]
-    assert place.ask(Op="chain", Sigs=second, TimeoutMs=10_000)["Results"] == [50]
+    assert place.ask(Op="chain", Sigs=second, TimeoutMs=60_000)["Results"] == [50]
     third = [sig("flaky", i64(1)), go("multiply", i64(10)), sig("replaced")]
-    assert place.ask(Op="chain", Sigs=third, TimeoutMs=10_000)["Results"] == [1010]
+    assert place.ask(Op="chain", Sigs=third, TimeoutMs=60_000)["Results"] == [1010]
 
 
 def test_several_results_are_several_arguments(place: Place) -> None:
     steps = [sig("pair", i64(7)), go("two"), sig("echo", arg("string", "own"))]
-    assert place.ask(Op="chain", Sigs=steps, TimeoutMs=10_000)["Results"] == ['[["own", 7, "7"], {}]']
+    assert place.ask(Op="chain", Sigs=steps, TimeoutMs=60_000)["Results"] == ['[["own", 7, "7"], {}]']
 
 
 def test_a_replaced_task_of_go_s_goes_on(place: Place) -> None:
     steps = [sig("replaced", i64(7)), go("multiply", i64(2))]
-    assert place.ask(Op="chain", Sigs=steps, TimeoutMs=10_000)["Results"] == [2014]
+    assert place.ask(Op="chain", Sigs=steps, TimeoutMs=60_000)["Results"] == [2014]
 
 
 @pytest.mark.backends
 def test_groups_of_go_s(place: Place) -> None:
     members = [sig("add", i64(1), i64(2)), go("multiply", i64(10))]
-    assert place.ask(Op="group", Sigs=members, TimeoutMs=10_000)["Results"] == [3, 10]
+    assert place.ask(Op="group", Sigs=members, TimeoutMs=60_000)["Results"] == [3, 10]
 
 
 @pytest.mark.backends(rabbitmq=True)
@@ -400,7 +400,7 @@ def test_groups_of_go_s(place: Place) -> None:
     ids=["mixed", "Celery's, then Go", "replaced and retried", "Go's, then Celery"],
 )
 def test_chords_of_go_s(place: Place, members: Any, callback: Any, results: Any) -> None:
-    answer = place.ask(Op="chord", Sigs=members, Callback=callback, TimeoutMs=10_000)
+    answer = place.ask(Op="chord", Sigs=members, Callback=callback, TimeoutMs=60_000)
     if place.way.go and place.way.backend in ("mongodb", "amqp"):
         # Go: as MongoDB finds them, or as they ended; there is no other order.
         answer["Results"] = [
@@ -411,11 +411,11 @@ def test_chords_of_go_s(place: Place, members: Any, callback: Any, results: Any)
 
 def test_on_error_of_go_s(place: Place, key: str) -> None:
     on_error = [_note(place, key)]
-    place.ask(Op="call", Sig=sig("broken", arg("string", "bad"), OnError=on_error), TimeoutMs=10_000)
+    place.ask(Op="call", Sig=sig("broken", arg("string", "bad"), OnError=on_error), TimeoutMs=60_000)
     assert eventually(lambda: noted(place, key)) == ["('ValueError: bad',)"]
 
 
 def test_what_go_cannot_take_next_fails_the_task(place: Place) -> None:
     odd = sig("document_untyped", OnSuccess=[go("echo_string")])
-    answer = place.ask(Op="call", Sig=odd, TimeoutMs=10_000)
+    answer = place.ask(Op="call", Sig=odd, TimeoutMs=60_000)
     assert "task 'echo_string' takes it next" in answer["Err"]

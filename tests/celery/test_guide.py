@@ -16,7 +16,7 @@ import gearmesh
 from .conftest import Place
 from .processes import CeleryProcess, eventually
 
-WAIT = 15.0
+WAIT = 60.0
 
 
 def test_first_steps(place: Place) -> None:

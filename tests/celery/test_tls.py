@@ -12,6 +12,7 @@ from tests.support.servers.certificates import Certificates
 from gearmesh.celery.checks import redis_of
 from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import ConfigError
+from gearmesh.testing.waiting import eventually
 
 from .processes import CeleryProcess
 from .project import make_app
@@ -36,7 +37,7 @@ def test_tasks_and_results_over_tls(tls_server: RedisServer, certificates: Certi
         add, total = app.tasks["add"], app.tasks["total"]
         assert add.delay(1, 2).get(timeout=20) == 3
         assert chord([add.s(n, n) for n in range(5)], total.s()).delay().get(timeout=20) == 20
-        assert [*app.control.inspect(timeout=5.0).ping().values()] == [{"ok": "pong"}]
+        assert [*eventually(app.control.inspect(timeout=5.0).ping).values()] == [{"ok": "pong"}]
     app.close()
 
 

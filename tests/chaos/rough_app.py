@@ -59,7 +59,7 @@ def _ended_at_once(child: multiprocessing.process.BaseProcess) -> int:
     """Send SIGTERM to a process that has just begun to sleep; its exit code."""
     child.start()
     child.terminate()
-    child.join(5)
+    child.join(60)
     assert child.exitcode is not None, "SIGTERM did not end the process"
     return child.exitcode
 
@@ -126,7 +126,7 @@ def fork_sender(key: str) -> int:
 
     child = multiprocessing.get_context("fork").Process(target=send)
     child.start()
-    child.join(10)
+    child.join(60)
     assert child.exitcode is not None
     return child.exitcode
 

@@ -22,9 +22,9 @@ LEASE = 1.5
 @pytest.mark.parametrize(
     ("who", "apart", "lease", "bound"),
     [
-        pytest.param("child", False, 30.0, 2.0, id="the child"),
-        pytest.param("both", False, 30.0, 5.0, id="child and supervisor, on this machine"),
-        pytest.param("both", True, LEASE, LEASE + 2.0, id="child and supervisor, on another machine"),
+        pytest.param("child", False, 30.0, 20.0, id="the child"),
+        pytest.param("both", False, 30.0, 20.0, id="child and supervisor, on this machine"),
+        pytest.param("both", True, LEASE, LEASE + 20.0, id="child and supervisor, on another machine"),
     ],
 )
 def test_an_orphan_runs_again(site: Site, who: str, apart: bool, lease: float, bound: float) -> None:

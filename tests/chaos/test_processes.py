@@ -12,7 +12,7 @@ import pytest
 from gearmesh import App, TaskFailed
 from gearmesh.testing.waiting import eventually
 
-from .harness import Site
+from .harness import Run, Site
 from .producers import remote_tasks
 from .rough import Rough, RoughNode
 
@@ -29,7 +29,7 @@ def test_the_death_of_one_does_not_disturb_the_others(site: Site, rough: Rough) 
         next(each for each in node.children() if each.pid == victim.pid).kill()
         killed = time.monotonic()
         eventually(lambda: len(site.runs("task/0")) == 2)
-        assert site.runs("task/0")[1].at - killed < 5
+        assert site.runs("task/0")[1].at - killed < 20
         for result in results:
             result.get(timeout=20)
     after = {each.pid for each in node.wait_for_children(3)}
@@ -65,16 +65,19 @@ def test_threads_are_replaced_after_so_many_tasks(site: Site, rough: Rough) -> N
 def test_a_process_with_too_much_memory_is_replaced(site: Site, rough: Rough) -> None:
     rough("processes", "--max-memory-per-child", "200", concurrency=1)
     with App(site.url(), site.url()) as app:
-        for i in range(4):
-            app.remote("grow", "string", "int64").delay(f"task/{i}", 170).get(timeout=30)
-            time.sleep(0.7)  # it is looked at twice a second
-    runs = [site.runs(f"task/{i}") for i in range(4)]
+        runs: list[list[Run]] = []
+        while len(runs) < 4 or (len(runs) < 12 and len({run.pid for each in runs for run in each}) < 3):
+            key = f"task/{len(runs)}"
+            app.remote("grow", "string", "int64").delay(key, 170).get(timeout=60)
+            runs.append(site.runs(key))
+            time.sleep(0.7)  # it is looked at twice a second, on a busy machine more rarely
+    runs = [site.runs(f"task/{i}") for i in range(len(runs))]
     assert all(len(each) == 1 for each in runs)
     assert len({run.pid for (run,) in runs}) >= 3
 
 
 def test_a_hard_limit(site: Site, rough: Rough) -> None:
-    node = rough("processes", "--hard-limit", "0.5", concurrency=2)
+    node = rough("processes", "--hard-limit", "2", concurrency=2)
     site.ready(2)
     with App(site.url(), site.url()) as app:
         hang, work = app.remote("hang", "string"), remote_tasks(app)["work"]
@@ -82,11 +85,11 @@ def test_a_hard_limit(site: Site, rough: Rough) -> None:
         began = time.monotonic()
         result = hang.s("hang").on_error(mourn.s("mourner")).apply_async()
         beside = app.publish_many(work.s(f"task/{i}", 50) for i in range(20))
-        with pytest.raises(TaskFailed, match=r"hard time limit of 0\.5 s exceeded"):
-            result.get(timeout=20)
-        assert time.monotonic() - began >= 0.5
+        with pytest.raises(TaskFailed, match=r"hard time limit of 2 s exceeded"):
+            result.get(timeout=60)
+        assert time.monotonic() - began >= 2
         for each in beside:
-            each.get(timeout=20)
+            each.get(timeout=60)
         eventually(lambda: site.runs("mourner"))
     eventually(lambda: not site.open())
     assert [len(site.runs(key)) for key in ("hang", "mourner")] == [1, 1]
@@ -118,7 +121,7 @@ def test_sigterm_lets_all_children_finish(site: Site, rough: Rough) -> None:
         work = remote_tasks(app)["work"]
         results = app.publish_many(work.s(f"task/{i}", 400) for i in range(20))
         eventually(lambda: len([i for i in range(20) if site.runs(f"task/{i}")]) >= 3)
-        assert node.stop() < 5
+        assert node.stop() < 20, "less than the grace"
         assert node.code == 0
         assert site.held() == 0
         rough("processes", concurrency=3)
@@ -136,7 +139,7 @@ def test_a_second_sigterm_ends_all_children_now(site: Site, rough: Rough) -> Non
         node.signal(signal.SIGTERM)
         eventually(lambda: "stopping" in node.tail())
         node.signal(signal.SIGTERM)
-        eventually(lambda: not node.running, 5)
+        eventually(lambda: not node.running, 20)
         assert node.code == 0
     assert site.broker.llen("machinery_tasks") == 3, "all are there again"
 

@@ -49,7 +49,7 @@ def set_aside(site: Site) -> None:
         quick = remote_tasks(app)["quick"]
         site.broker.rpush(QUEUE, *(go_signature(f"task_{uuid4()}", "nobody", []) for _ in range(UNKNOWN)))
         app.publish_many(quick.s(f"good/{number}") for number in range(good))
-    eventually(lambda: site.begun() == good, 20)
+    eventually(lambda: site.begun() == good, 60)
     print(f"{good} good ones in {time.monotonic() - began:.2f} s")
 
 
@@ -58,7 +58,7 @@ def test_unregistered_tasks_are_set_aside(site: Site) -> None:
     site.ready()
     set_aside(site)
     seconds = 2.5
-    eventually(lambda: pause(site) > seconds + 0.5, 40, "a longer pause")
+    eventually(lambda: pause(site) > seconds + 0.5, 60, "a longer pause")
     commands = site.commands(seconds)
     print(f"set aside: {len(commands) / seconds:.1f} commands/s")
     assert len(commands) / seconds < 20

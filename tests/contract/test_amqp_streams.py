@@ -203,7 +203,7 @@ def test_a_batch_that_dies_with_rabbitmq_is_sent_again(
 
         monkeypatch.setattr(publisher, "_await_all", die)
         app.publish_many([task.s(n) for n in range(3)])
-    eventually(lambda: found(url) == [(n, True) for n in range(3)], 10)
+    eventually(lambda: found(url) == [(n, True) for n in range(3)])
 
 
 def away() -> None:

@@ -209,7 +209,7 @@ def _poison(name: str, signature: Json, go: Json, *differs: Differs, refusal: Js
     refused = Differs(end="client", side="python", want=refusal or {"OK": False}, why=_REFUSED, ends=True)
     return one(
         name,
-        call({**signature, "RoutingKey": "{queue}"}, TimeoutMs=5000),
+        call({**signature, "RoutingKey": "{queue}"}, TimeoutMs=30_000),
         go,
         worker=(),
         differs=(refused, *differs),
@@ -460,7 +460,7 @@ _FOLLOWING = (
     ),
     one(
         "chord whose callback fails",
-        {"Op": "chord", "Sigs": [sig("add", i64(1))], "Callback": sig("echo_string"), "TimeoutMs": 5000},
+        {"Op": "chord", "Sigs": [sig("add", i64(1))], "Callback": sig("echo_string"), "TimeoutMs": 30_000},
         err("reflect: Call using int64 as type string"),
         differs=(_GO_CHORDS,),
     ),
@@ -470,7 +470,7 @@ _FOLLOWING = (
             "Op": "chord",
             "Sigs": [sig("add", i64(1)), sig("fail", text("no")), sig("add", i64(3))],
             "Callback": sig("add"),
-            "TimeoutMs": 5000,
+            "TimeoutMs": 30_000,
         },
         err("no"),
         differs=(_GO_CHORDS,),
@@ -496,7 +496,7 @@ _WHEN_AND_WHERE = (
     one("ETA in the past", call(sig("add", i64(7), ETA="2026-11-21T13:03:42.123456789Z")), ok(7)),
     one(
         "retry twice",
-        call(sig("fail", text("boom"), RetryCount=2), TimeoutMs=15_000),
+        call(sig("fail", text("boom"), RetryCount=2), TimeoutMs=60_000),
         err("boom"),
         least=3.0,  # 1 s and 2 s
     ),

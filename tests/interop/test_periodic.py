@@ -52,8 +52,8 @@ def test_python_and_python(url: str, start_peer: Callable[..., PeerProcess]) -> 
     for number in range(3):
         peer = start_peer("python", url, "-mode", "client", "-lock", url)
         assert peer.ask(tick(f"python{number}"))["OK"]
-    ticks, _ = run(url, 4, 20)
-    assert ticks.total() in (3, 4, 5)
+    ticks, took = run(url, 4, 60)
+    assert took - 1.5 <= ticks.total() <= took + 1.5
 
 
 @pytest.mark.peer
@@ -91,4 +91,4 @@ def test_one_side_schedules_for_the_other(
         Op="periodic", Spec="@every 1s", Name="noop", Sig={**sig("noop"), "RoutingKey": "both"}
     )["OK"]
     runner = start_peer(worker, url, "-mode", "worker", *own)
-    assert runner.ask(Op="await", Count=2, TimeoutMs=10_000)["OK"]
+    assert runner.ask(Op="await", Count=2, TimeoutMs=60_000)["OK"]

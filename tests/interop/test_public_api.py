@@ -25,7 +25,7 @@ from gearmesh import (
 from .peers import Peers
 from .scenarios import Side
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 @pytest.fixture

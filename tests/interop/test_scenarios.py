@@ -18,7 +18,7 @@ from .peers import Peers
 from .scenarios import ABSENT, SCENARIOS, Json, Scenario, Side, Step
 
 #: Seconds within which what a step waits for must be so.
-PATIENCE = 10.0
+PATIENCE = 60.0
 _WORD = re.compile(r"\{(\w+)(?::([^{}]+))?\}")
 
 
