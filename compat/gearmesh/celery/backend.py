@@ -77,7 +77,7 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
                 return result  # a lost worker's second run does not undo the first
             if side is not None and side.success:
                 # Of an earlier call with the same id: what is stored below would yield to it.
-                self._forget_side(task_id)
+                self.bridge.purge([celery_meta(task_id)])
         results: Sequence[Any] = ()
         try:
             if word == SUCCESS:
@@ -103,9 +103,6 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
             return meta
         found: dict[str, Any] = self.meta_from_decoded(meta)
         return found
-
-    def _forget_side(self, task_id: str) -> None:
-        self.bridge.purge([celery_meta(task_id)])
 
     def _forget(self, task_id: str) -> None:
         self.bridge.purge([task_id, celery_meta(task_id)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gearmesh.app.app import App
@@ -14,7 +15,7 @@ from gearmesh.celery.membership import Membership, member_of
 from gearmesh.celery.results import declared
 from gearmesh.celery.routes import GoTask, go_tasks
 from gearmesh.commits.group_cache import GroupCache
-from gearmesh.config import AMQPConfig, Config
+from gearmesh.config import Config
 from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.backend import Backend, CountsMembers, SupportsConditionalWrite
@@ -84,7 +85,6 @@ class Bridge:
         celery: the Celery app.
         gear: a gearmesh app with the same broker and backend.
         go: the tasks that Go runs.
-        amqp: Machinery's AMQP settings.
         unregistered_max_age: see :class:`gearmesh.config.Config`.
     """
 
@@ -93,20 +93,17 @@ class Bridge:
         self._results: dict[str, Declaration] = {}
         self._groups = ProcessLocal(lambda: GroupCache(self._read_group))
         self._waiter = ProcessLocal(lambda: ResultPoller(self.backend))
-        self._settings: _Settings | None = None
         _read(app.conf)  # only to raise ConfigError: the value is not kept, for settings may still change
 
     @property
     def used(self) -> bool:
         """True from the first use on, after which later settings have no effect."""
-        return self._settings is not None
+        return "_now" in vars(self)
 
-    @property
+    @cached_property
     def _now(self) -> _Settings:
         """The app's settings as they are at the first use."""
-        if self._settings is None:
-            self._settings = _read(self.celery.conf)
-        return self._settings
+        return _read(self.celery.conf)
 
     @property
     def gear(self) -> App:
@@ -115,10 +112,6 @@ class Bridge:
     @property
     def go(self) -> Mapping[str, GoTask]:
         return self._now.go
-
-    @property
-    def amqp(self) -> AMQPConfig:
-        return self._now.gear.config.amqp
 
     @property
     def unregistered_max_age(self) -> float:

@@ -170,10 +170,8 @@ def _check_url(url: str, meant: Mapping[str, Any]) -> None:
         usual |= {"port": 5671 if url.startswith("amqps") else 5672, "virtual_host": "/"}
         usual |= {"userid": "guest", "password": "guest"}
     theirs = parse_url(url)
-    meant = {
-        **meant,
-        "hostname": str(meant["hostname"]).strip("[]"),
-    }  # kombu gives an IPv6 address without its brackets
+    # kombu gives an IPv6 address without its brackets.
+    meant = {**meant, "hostname": str(meant["hostname"]).strip("[]")}
     if any((theirs.get(name) or usual[name]) != (meant.get(name) or usual[name]) for name in names):
         raise ConfigError(
             f"broker_url: Celery and Machinery read {redact(url)!r} differently, "

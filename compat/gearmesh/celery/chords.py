@@ -90,9 +90,9 @@ class Chords:
         member = membership(self._bridge.group, request)
         if member is not None and self._complete(member, request.id):
             with self._claim(group_id, request.id) as claim:
-                claim.fired = self._trigger(group_id, request.id)
-                if claim.fired:
+                if self._trigger(group_id, request.id):
                     self.fire(group_id, step_of(self._bridge, chord))
+                    claim.fired = True
 
     def take_trigger(self, request: Any) -> None:
         """Take the trigger for a failing member of a Celery app's chord: no other member fires it any more."""
@@ -143,9 +143,6 @@ class Chords:
         claim = _ChordClaim()
         try:
             yield claim
-        except BaseException:
-            claim.fired = False
-            raise
         finally:
             if isinstance(backend := self._bridge.backend, CountsMembers):
                 backend.release_group(group_id, by, claim.fired)

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gearmesh.celery.content import DEFAULT_HEADERS, EMBED_KEYS, TaskMessage
+from gearmesh.celery.content import DEFAULT_HEADERS, EMBED_KEYS, TaskMessage, usual_headers
 from gearmesh.celery.step_types import is_raw, raw_of, raw_step
 from gearmesh.celery.values import from_json, in_json, typed
 from gearmesh.declarations.declaration import ArgumentUnreadable
@@ -51,32 +51,23 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
     origin = headers.get(ORIGIN_HEADER)
     base = decode(origin.encode()) if isinstance(origin, str) else Signature()
     args = _typed(message.args, base)
-    packed: dict[str, Any] = {"own_args": len(args)}
-    if len(args) != len(message.args):
-        args, packed = (), {"own_args": 0, "untyped_args": message.args}
-    packed["headers"] = unusual = _unusual(headers)
+    has_types = len(args) == len(message.args)
+    args = args if has_types else ()
     outside = own_headers(headers)
-    for name in (*outside, "eta"):
-        unusual.pop(name, None)
     kept, base = _split(message.embed, base)
-    if kept:
-        packed["embed"] = kept
-    if message.kwargs:
-        packed["kwargs"] = message.kwargs
-    if message.reply_to:
-        packed["reply_to"] = message.reply_to
-    if message.properties:
-        packed["properties"] = message.properties
-    if message.requeued:
-        packed["requeued"] = 1
-    if message.content != "json":
-        packed["content"] = message.content
-    if not results:
-        packed["takes_no_results"] = 1
-    if origin is not None:
-        packed["from_go"] = 1
-    lettered = {_LETTERS[name]: value for name, value in packed.items()}
-    text = wire.dump("string", json.dumps(lettered, separators=(",", ":")))
+    packed = _PackedHeader(
+        own_args=len(args),
+        headers={name: value for name, value in _unusual(headers).items() if name not in (*outside, "eta")},
+        untyped_args=None if has_types else message.args,
+        kwargs=message.kwargs,
+        embed=kept,
+        reply_to=message.reply_to,
+        properties=message.properties,
+        requeued=int(message.requeued),
+        content=message.content,
+        takes_no_results=int(not results),
+        from_go=int(origin is not None),
+    )
     group = headers.get("group")
     return base.evolve(
         UUID=message.id,
@@ -85,7 +76,7 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
         ETA=None,
         GroupUUID=group if base.ChordCallback is not None and isinstance(group, str) else "",
         Args=args,
-        Headers={**(base.Headers or {}), **outside, CELERY_HEADER: text},
+        Headers={**(base.Headers or {}), **outside, CELERY_HEADER: _packed(packed)},
         Priority=message.priority,
     )
 
@@ -212,6 +203,7 @@ def from_wire(sig: Signature) -> TaskMessage:
         args = [in_json(value) for value in wire.load_args(sig)]
     except RemoteProtocolError as exc:
         raise ArgumentUnreadable(f"Reflect task args error: {exc}") from exc  # Go's words
+    usual = usual_headers()
     outside: dict[str, Any] = {}
     packed: _PackedHeader | None = None
     for name, raw in (sig.Headers or {}).items():
@@ -222,23 +214,13 @@ def from_wire(sig: Signature) -> TaskMessage:
     if packed is None:
         packed = _PackedHeader(own_args=len(args), from_go=1)
         outside |= {"argsrepr": _shown(args), "kwargsrepr": "{}", "lang": "go"}
-        # The task decides what the caller did not.
-        usual = {name: value for name, value in DEFAULT_HEADERS.items() if name != "ignore_result"}
-    else:
-        usual = dict(DEFAULT_HEADERS)
+        del usual["ignore_result"]  # the task decides what the caller did not
     own = args[: packed.own_args] if packed.untyped_args is None else packed.untyped_args
     appended = args[packed.own_args :]
     expires = expiry_ns(sig)
     if expires is not None:  # Celery's own wording of it, where it has one, goes over this
         usual["expires"] = datetime.fromtimestamp(expires // 1000 / 1e6, timezone.utc).isoformat()
-    headers = {
-        **usual,
-        "timelimit": [None, None],
-        "stamps": {},
-        "root_id": sig.UUID,
-        **outside,
-        **packed.headers,
-    }
+    headers = usual | {"root_id": sig.UUID} | outside | packed.headers
     headers |= {"task": sig.Name, "id": sig.UUID, "eta": None}
     if packed.from_go:
         if sig.ChordCallback is not None:
@@ -259,6 +241,14 @@ def from_wire(sig: Signature) -> TaskMessage:
         content=packed.content,
         requeued=bool(packed.requeued),
     )
+
+
+def _packed(header: _PackedHeader) -> msgspec.Raw:
+    """The text of a packed header, without the fields that are as usual."""
+    usual = {**msgspec.structs.asdict(_PackedHeader()), "own_args": None, "headers": None}
+    fields = msgspec.structs.asdict(header).items()
+    lettered = {_LETTERS[name]: value for name, value in fields if value != usual[name]}
+    return wire.dump("string", json.dumps(lettered, separators=(",", ":")))
 
 
 def _unpack(raw: msgspec.Raw) -> _PackedHeader:

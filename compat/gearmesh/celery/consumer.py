@@ -34,9 +34,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         if self.hub is not None:
             return super().call_soon_ack(p, *args, **kwargs)
         done = self.call_soon(p, *args, **kwargs)
-        consumer = self.task_consumer
-        if consumer is not None:
-            consumer.channel.wake()
+        if self.task_consumer is not None:
+            self.task_consumer.channel.wake()
         return done
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,8 +81,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """Celery's hook; see :meth:`on_decode_error`."""
-        self._tell(message, f"not a task that Celery can run: {exc}")
-        if not self._settle(message, "dead", f"not a task that Celery can run: {exc}"):
+        reason = f"not a task that Celery can run: {exc}"
+        self._tell(message, reason)
+        if not self._settle(message, "dead", reason):
             super().on_invalid_task(body, message, exc)
             return
         signals.task_rejected.send(sender=self, message=message, exc=exc)

@@ -11,7 +11,15 @@ import msgspec
 from gearmesh.celery.values import plain, rich
 from gearmesh.errors import LocalProtocolError
 
-__all__ = ["DEFAULT_HEADERS", "EMBED_KEYS", "TaskMessage", "read", "write"]
+__all__ = [
+    "DEFAULT_HEADERS",
+    "EMBED_KEYS",
+    "TaskMessage",
+    "priority_of",
+    "read",
+    "usual_headers",
+    "write",
+]
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/x-msgpack"
@@ -41,6 +49,16 @@ DEFAULT_HEADERS: Final[Mapping[str, Any]] = {
 EMBED_KEYS: Final = ("callbacks", "errbacks", "chain", "chord")
 _CHOSEN: Final = {"app_id", "cluster_id", "message_id", "timestamp", "type", "user_id"}
 _PROTOCOL_1: Final = {"task", "id", "args", "kwargs"}
+
+
+def usual_headers() -> dict[str, Any]:
+    """A copy of :data:`DEFAULT_HEADERS` that may be changed."""
+    return {**DEFAULT_HEADERS, "timelimit": [None, None], "stamps": {}}
+
+
+def priority_of(value: Any) -> int:
+    """A priority as Go keeps it; 0 for one that is no number of a byte."""
+    return value if isinstance(value, int) and 0 <= value < 256 else 0
 
 
 class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,20 +105,41 @@ def read(
     Raises:
         LocalProtocolError: it is a call, and its content is neither JSON nor MessagePack, or broken.
     """
-    second = "task" in headers
     if content_type not in (JSON, MSGPACK):
-        if not second:
+        if "task" not in headers:
             return None
         raise LocalProtocolError(
             f"task {headers['task']!r}: content type {content_type!r}, expected JSON or MessagePack: "
             "set task_serializer = 'json' (pickle and yaml never cross)"
         )
     content = _load(body, content_type)
-    if second:
-        return _protocol_2(content, content_type, headers, properties)
-    if isinstance(content, dict) and content.keys() >= _PROTOCOL_1:
-        return _protocol_1(content, content_type, headers, properties)
-    return None
+    if "task" in headers:
+        try:
+            args, kwargs, embed = content
+        except (TypeError, ValueError):
+            raise LocalProtocolError(
+                f"task {headers['task']!r}: content {content!r:.80}, expected [args, kwargs, embed]"
+            ) from None
+    elif isinstance(content, dict) and content.keys() >= _PROTOCOL_1:
+        headers = usual_headers() | dict(headers) | _headers_of_protocol_1(content)
+        args, kwargs = content["args"], content["kwargs"]
+        embed = {name: content.get(name) for name in EMBED_KEYS}
+    else:
+        return None
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed or {}, dict):
+        raise LocalProtocolError(
+            f"task {headers['task']!r}: arguments {args!r:.80} and {kwargs!r:.80}, expected a list and a mapping"
+        )
+    return TaskMessage(
+        headers=dict(headers),
+        args=args,
+        kwargs=kwargs,
+        embed=embed or {},
+        priority=priority_of(properties.get("priority")),
+        reply_to=str(properties.get("reply_to") or ""),
+        properties={name: properties[name] for name in properties.keys() & _CHOSEN if properties[name]},
+        content="json" if content_type == JSON else "msgpack",
+    )
 
 
 def _load(body: bytes | str, content_type: str) -> Any:
@@ -112,60 +151,14 @@ def _load(body: bytes | str, content_type: str) -> Any:
         raise LocalProtocolError(f"a message's content cannot be read: {exc}") from exc
 
 
-def _protocol_2(
-    content: Any, content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
-) -> TaskMessage:
-    try:
-        args, kwargs, embed = content
-    except (TypeError, ValueError):
-        raise LocalProtocolError(
-            f"task {headers['task']!r}: content {content!r:.80}, expected [args, kwargs, embed]"
-        ) from None
-    return _message(dict(headers), args, kwargs, embed, content_type, properties)
-
-
-def _protocol_1(
-    content: dict[str, Any], content_type: str, headers: Mapping[str, Any], properties: Mapping[str, Any]
-) -> TaskMessage:
-    kept = {key: value for key, value in content.items() if key in DEFAULT_HEADERS}
-    kept |= {"lang": "py", "group": content.get("taskset") or content.get("group")}
-    kept |= {"root_id": content.get("root_id") or content["id"], "timelimit": content.get("timelimit")}
-    if kept["timelimit"] is None:
-        kept["timelimit"] = [None, None]
-    embed = {name: content.get(name) for name in EMBED_KEYS}
-    return _message(
-        {**DEFAULT_HEADERS, **headers, **kept},
-        content["args"],
-        content["kwargs"],
-        embed,
-        content_type,
-        properties,
-    )
-
-
-def _message(
-    headers: dict[str, Any],
-    args: Any,
-    kwargs: Any,
-    embed: Any,
-    content_type: str,
-    properties: Mapping[str, Any],
-) -> TaskMessage:
-    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed or {}, dict):
-        raise LocalProtocolError(
-            f"task {headers['task']!r}: arguments {args!r:.80} and {kwargs!r:.80}, expected a list and a mapping"
-        )
-    priority = properties.get("priority")
-    return TaskMessage(
-        headers=headers,
-        args=args,
-        kwargs=kwargs,
-        embed=embed or {},
-        priority=priority if isinstance(priority, int) and 0 <= priority < 256 else 0,
-        reply_to=str(properties.get("reply_to") or ""),
-        properties={name: properties[name] for name in properties.keys() & _CHOSEN if properties[name]},
-        content="json" if content_type == JSON else "msgpack",
-    )
+def _headers_of_protocol_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: value for key, value in content.items() if key in DEFAULT_HEADERS},
+        "lang": "py",
+        "group": content.get("taskset") or content.get("group"),
+        "root_id": content.get("root_id") or content["id"],
+        "timelimit": content.get("timelimit") or [None, None],
+    }
 
 
 def write(message: TaskMessage) -> tuple[bytes, str, str]:

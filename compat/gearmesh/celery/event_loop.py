@@ -72,11 +72,7 @@ class EventLoopMembership:
             self.leave()
             raise
         now = time.monotonic()
-        due = (
-            now
-            if more
-            else min((channel.due() for channel in self._connection.consuming), default=float("inf"))
-        )
+        due = now if more else min((each.due() for each in self._connection.consuming), default=float("inf"))
         if due == float("inf") or (due > now and due >= self._alarm_at - 0.001):
             return
         self._disarm()

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from celery.canvas import maybe_signature
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.codec import own_headers, to_wire
-from gearmesh.celery.content import DEFAULT_HEADERS, TaskMessage
+from gearmesh.celery.content import TaskMessage, priority_of, usual_headers
 from gearmesh.celery.errors import NotForGo
 from gearmesh.celery.routes import GoTask
 from gearmesh.celery.step_types import APPLY_TASK, CHORD_TASK, FAILED_TASK, GO_STEP_TYPE, is_raw, raw_of
@@ -31,6 +32,10 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["eta_of", "outgoing"]
 
+#: Options of a step that are arguments of Celery's ``as_task_v2`` by the same names.
+_PASSED_OPTIONS = (
+    "group_id", "group_index", "chord", "reply_to", "time_limit", "soft_time_limit", "shadow", "ignore_result",
+)  # fmt: skip
 GO_TASKS_ADVICE = "say its types in go_tasks (Json[…] for dictionaries, None and mixed lists)"
 
 
@@ -47,17 +52,19 @@ def outgoing(bridge: Bridge, message: TaskMessage, queue: str) -> Signature:
         LocalProtocolError: the call cannot be written.
     """
     go = bridge.go_task(message.name, queue)
-    if go is None:
-        return _timed(bridge, message, _for_celery(bridge, message, queue))
-    return _timed(bridge, message, _for_go(bridge, message, go))
+    sig = _for_celery(bridge, message, queue) if go is None else _for_go(bridge, message, go)
+    expires = message.headers.get("expires")
+    if expires:
+        text = wire.dump("string", _moment(bridge, expires))
+        sig = sig.evolve(Headers={**(sig.Headers or {}), EXPIRES_HEADER: text})
+    eta = eta_of(bridge, message)
+    return sig if eta is None else sig.evolve(ETA=eta)
 
 
 def eta_of(bridge: Bridge, message: TaskMessage) -> str | None:
     """A call's ETA as Go writes it; None if it may run at once."""
     eta = message.headers.get("eta")
-    if not eta:
-        return None
-    return _moment(bridge, eta)
+    return _moment(bridge, eta) if eta else None
 
 
 def _moment(bridge: Bridge, when: Any) -> str:
@@ -68,26 +75,9 @@ def _moment(bridge: Bridge, when: Any) -> str:
     return gotime.from_datetime(maybe_make_aware(moment, bridge.celery.timezone))
 
 
-def _timed(bridge: Bridge, message: TaskMessage, sig: Signature) -> Signature:
-    expires = message.headers.get("expires")
-    if expires:
-        text = wire.dump("string", _moment(bridge, expires))
-        sig = sig.evolve(Headers={**(sig.Headers or {}), EXPIRES_HEADER: text})
-    eta = eta_of(bridge, message)
-    return sig if eta is None else sig.evolve(ETA=eta)
-
-
 def _for_celery(bridge: Bridge, message: TaskMessage, queue: str, *, results: bool = True) -> Signature:
     if bridge.go and any(message.embed.values()):
-        message = TaskMessage(
-            headers=message.headers,
-            args=message.args,
-            kwargs=message.kwargs,
-            embed=_marked(bridge, message.embed),
-            priority=message.priority,
-            reply_to=message.reply_to,
-            content=message.content,
-        )
+        message = msgspec.structs.replace(message, embed=_marked(bridge, message.embed))
     return to_wire(message, queue=queue, results=results)
 
 
@@ -137,26 +127,21 @@ def _for_go(bridge: Bridge, message: TaskMessage, go: GoTask, *, appended: bool 
         RetryCount=go.retry_count,
         OnSuccess=tuple(each for each, _ in following) or None,
     )
-    chord, group = embed.get("chord"), headers.get("group")
-    if chord is not None and is_raw(chord):
-        sig = sig.evolve(
-            ChordCallback=raw_of(chord), GroupUUID=str(group or ""), GroupTaskCount=chord["kwargs"]["count"]
-        )
-    elif chord is not None and group:
-        sig = sig.evolve(
-            ChordCallback=_body(bridge, chord, str(group), headers),
-            GroupUUID=str(group),
-            GroupTaskCount=_size(bridge, str(group)),
-        )
-    return sig.evolve(OnError=_on_error(bridge, message, own_chord=chord is not None and not is_raw(chord)))
+    chord: Any = embed.get("chord")
+    group = headers.get("group")
+    own_chord = chord is not None and not is_raw(chord)
+    if own_chord and group:
+        callback, count = _body(bridge, chord, str(group), headers), _size(bridge, str(group))
+        sig = sig.evolve(ChordCallback=callback, GroupUUID=str(group), GroupTaskCount=count)
+    elif chord is not None and not own_chord:
+        callback, count = raw_of(chord), chord["kwargs"]["count"]
+        sig = sig.evolve(ChordCallback=callback, GroupUUID=str(group or ""), GroupTaskCount=count)
+    return sig.evolve(OnError=_on_error(bridge, message, own_chord=own_chord))
 
 
 def _refuse(name: str, headers: Mapping[str, Any]) -> None:
-    limits = headers.get("timelimit") or ()
-    for what, value in (
-        ("expires", headers.get("expires")),
-        ("a time limit", next(filter(None, limits), None)),
-    ):
+    limit = next(filter(None, headers.get("timelimit") or ()), None)
+    for what, value in (("expires", headers.get("expires")), ("a time limit", limit)):
         if value:
             raise NotForGo(
                 f"task {name!r} runs in Go, which knows no such thing as {what} ({value!r}): leave it out"
@@ -166,9 +151,9 @@ def _refuse(name: str, headers: Mapping[str, Any]) -> None:
 def _steps(embed: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], list[Any]]]:
     """The steps that follow a success, each with the rest of the chain behind it."""
     steps: list[tuple[Mapping[str, Any], list[Any]]] = [(step, []) for step in embed.get("callbacks") or ()]
-    chain = list(embed.get("chain") or ())
-    if chain:
-        steps.append((chain[-1], chain[:-1]))
+    if embed.get("chain"):
+        *rest, first = embed["chain"]
+        steps.append((first, rest))
     return steps
 
 
@@ -214,31 +199,22 @@ def _message(
         step["task"],
         list(step.get("args") or ()),
         dict(step.get("kwargs") or {}),
-        group_id=options.get("group_id"),
-        group_index=options.get("group_index"),
-        chord=options.get("chord"),
         callbacks=_listed(options.get("link")),
         errbacks=_listed(options.get("link_error")),
-        reply_to=options.get("reply_to"),
-        time_limit=options.get("time_limit"),
-        soft_time_limit=options.get("soft_time_limit"),
         root_id=options.get("root_id") or headers.get("root_id"),
         parent_id=headers.get("id"),
-        shadow=options.get("shadow"),
         chain=[*(options.get("chain") or ()), *chain] or None,
-        ignore_result=options.get("ignore_result"),
         replaced_task_nesting=options.get("replaced_task_nesting", 0),
         stamped_headers=list(stamps) or None,
-        **{name: options.get(name) for name in stamps},
+        **{name: options.get(name) for name in (*_PASSED_OPTIONS, *stamps)},
     )
     args, kwargs, embed = made.body
-    priority = options.get("priority")
     return TaskMessage(
         headers={**made.headers, **(options.get("headers") or {})},
         args=list(args),
         kwargs=kwargs,
         embed=embed,
-        priority=priority if isinstance(priority, int) and 0 <= priority < 256 else 0,
+        priority=priority_of(options.get("priority")),
         reply_to=options.get("reply_to") or "",
     )
 
@@ -251,18 +227,8 @@ def _listed(value: Any) -> list[Any] | None:
 
 def _helper(bridge: Bridge, name: str, kwargs: dict[str, Any], headers: Mapping[str, Any]) -> Signature:
     """The signature of a helper task, for a Go worker to send."""
-    task_id = new_uuid()
-    own = {
-        **DEFAULT_HEADERS,
-        "timelimit": [None, None],
-        "stamps": {},
-        "task": name,
-        "id": task_id,
-        "root_id": headers.get("root_id"),
-        "parent_id": headers.get("id"),
-        "ignore_result": True,
-    }
-    message = TaskMessage(headers=own, kwargs=kwargs)
+    own = {"task": name, "id": new_uuid(), "root_id": headers.get("root_id"), "parent_id": headers.get("id")}
+    message = TaskMessage(headers=usual_headers() | own | {"ignore_result": True}, kwargs=kwargs)
     return _for_celery(bridge, message, bridge.queue_of(name, {}))
 
 
@@ -290,11 +256,9 @@ def _on_error(bridge: Bridge, message: TaskMessage, *, own_chord: bool) -> tuple
     chain = message.embed.get("chain")
     if own or chain or own_chord:
         context = {
-            "id": message.id,
-            "task": message.name,
-            "group": message.headers.get("group"),
-            "root_id": message.headers.get("root_id"),
-            "parent_id": message.headers.get("parent_id"),
+            name: message.headers.get(name) for name in ("id", "task", "group", "root_id", "parent_id")
+        }
+        context |= {
             "errbacks": _marked(bridge, own),
             "chain": _marked(bridge, chain),
             "chord": _marked(bridge, message.embed.get("chord")) if own_chord else None,

@@ -37,25 +37,24 @@ def ended_tasks(
     handle = WaitHandle(uuids, fail_fast=False, notify=news.set)
     if not handle.wanted:
         return
-    deadline = None if timeout is None else time.monotonic() + timeout
-    if timeout is not None and timeout <= 0:
-        poller.look(handle)
-    else:
-        poller.add(handle)
+    begin = poller.add if timeout is None or timeout > 0 else poller.look
+    deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+    begin(handle)
     given = 0
     try:
         while True:
             if on_interval is not None:
                 on_interval()  # before the ends are given: a parent's error goes first
-            while given < len(handle.found):
-                given += 1
-                yield handle.found[given - 1].TaskUUID
-            if handle.over:
+            over = handle.over  # read before what was found: the last end may come in between
+            ended = handle.found[given:]
+            given += len(ended)
+            yield from (state.TaskUUID for state in ended)
+            if over:
                 break
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            left = deadline - time.monotonic()
+            if left <= 0 and not handle.over:
                 raise TimeoutError("The operation timed out.")
-            news.wait(ON_INTERVAL_PERIOD_S if left is None else min(ON_INTERVAL_PERIOD_S, left))
+            news.wait(min(ON_INTERVAL_PERIOD_S, left))
             news.clear()
     finally:
         poller.remove(handle)

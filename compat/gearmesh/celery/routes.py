@@ -49,11 +49,7 @@ def go_tasks(setting: Any) -> dict[str, GoTask]:
         task = _one(name, value)
         if not isinstance(task.queue, str) or not task.queue:
             raise ConfigError(f"go_tasks[{name!r}]: queue is {task.queue!r}, expected a queue's name")
-        if (
-            isinstance(task.retry_count, bool)
-            or not isinstance(task.retry_count, int)
-            or task.retry_count < 0
-        ):
+        if type(task.retry_count) is not int or task.retry_count < 0:
             raise ConfigError(
                 f"go_tasks[{name!r}]: retry_count is {task.retry_count!r}, expected a whole number, 0 or more"
             )

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
 from celery._state import _get_active_apps, get_current_app
@@ -179,12 +179,11 @@ class _TaskHooks:
         return message
 
 
-class _PreparedTask:
+class _PreparedTask(NamedTuple):
     """A published task between kombu's two hooks. ``as_kombu``: makes the message that kombu would send."""
 
-    def __init__(self, task: TaskMessage, as_kombu: Callable[[], Any]) -> None:
-        self.task = task
-        self.as_kombu = as_kombu
+    task: TaskMessage
+    as_kombu: Callable[[], Any]
 
 
 def _to_protocol_2(message: Any) -> None:

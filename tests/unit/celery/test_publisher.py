@@ -9,6 +9,7 @@ import pytest
 from celery import Celery
 
 from gearmesh.celery import configure
+from gearmesh.celery.codec import from_wire
 from gearmesh.celery.setup import bridge_of
 from gearmesh.errors import ConfigError
 from gearmesh.wire.codec import decode
@@ -65,3 +66,12 @@ def test_a_channel_without_an_app_says_so(app: Celery) -> None:
     other.conf.update(broker_url="memory://nobody", broker_transport="gearmesh.celery:MemoryTransport")
     with other.connection_for_write() as connection, pytest.raises(ConfigError, match="need one"):
         connection.default_channel.tasks  # noqa: B018
+
+
+def test_a_call_with_a_callback_keeps_its_properties(app: Celery) -> None:
+    """They were lost if the app had tasks of Go's."""
+    with app.connection_for_write() as connection:
+        link = app.tasks["add"].s(3)
+        app.tasks["add"].apply_async((1, 2), connection=connection, link=link, app_id="mine")
+        (body,) = connection.default_channel.pending("celery")
+        assert from_wire(decode(body)).properties["app_id"] == "mine"
