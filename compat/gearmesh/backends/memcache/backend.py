@@ -14,7 +14,7 @@ import msgspec
 from pymemcache.exceptions import MemcacheServerError
 
 from gearmesh.backends.memcache.keys import key_of, side_key
-from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, Server, Servers, too_large
+from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, MemcacheServer, Servers, too_large
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstorable
 from gearmesh.process_local import ProcessLocal
@@ -231,7 +231,7 @@ def _early(state: TaskState) -> bool:
 
 
 def _advance(
-    server: Server,
+    server: MemcacheServer,
     key: bytes,
     body: bytes,
     found: tuple[bytes, bytes] | None,
@@ -247,11 +247,11 @@ def _advance(
     return bool(server.run(methodcaller("cas", key, body, cas, until)))
 
 
-def _store(server: Server, bodies: Mapping[bytes, bytes], until: int) -> None:
+def _store(server: MemcacheServer, bodies: Mapping[bytes, bytes], until: int) -> None:
     server.run(methodcaller("set_many", bodies, expire=until))
 
 
-def _store_singly(server: Server, bodies: Mapping[bytes, bytes], until: int) -> list[Unstorable]:
+def _store_singly(server: MemcacheServer, bodies: Mapping[bytes, bytes], until: int) -> list[Unstorable]:
     """Store each by itself, so that it is seen which the server refuses. (It forgets what was there before.)"""
     refused = []
     for key, body in bodies.items():

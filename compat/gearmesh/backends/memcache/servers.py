@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError, MemcacheUnknownError
 
-__all__ = ["CONNECTION_ERRORS", "Server", "Servers", "too_large"]
+__all__ = ["CONNECTION_ERRORS", "MemcacheServer", "Servers", "too_large"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def too_large(exc: MemcacheServerError) -> bool:
     return bool(exc.args) and b"too large" in bytes(exc.args[0])
 
 
-class Server:
+class MemcacheServer:
     """Connections to one server. Safe in threads; belongs to one process.
 
     Args:
@@ -96,9 +96,9 @@ class Servers:
     """
 
     def __init__(self, addresses: Sequence[tuple[str, int]]) -> None:
-        self._servers = [Server(address) for address in addresses]
+        self._servers = [MemcacheServer(address) for address in addresses]
 
-    def of(self, key: bytes) -> Server:
+    def of(self, key: bytes) -> MemcacheServer:
         """The server that ``key`` is on, as Go's client finds it.
 
         Go: the IEEE CRC-32 of the key, modulo the number of servers, counts them in the order they are named; a server
@@ -108,9 +108,9 @@ class Servers:
 
     def parts(
         self, keys: Iterable[bytes], size: Callable[[bytes], int] = len
-    ) -> Iterator[tuple[Server, list[bytes]]]:
+    ) -> Iterator[tuple[MemcacheServer, list[bytes]]]:
         """The keys by their servers, as many at a time as fit one request; ``size``: bytes that a key brings along."""
-        mine: dict[Server, list[bytes]] = {}
+        mine: dict[MemcacheServer, list[bytes]] = {}
         for key in keys:
             mine.setdefault(self.of(key), []).append(key)
         for server, all_keys in mine.items():

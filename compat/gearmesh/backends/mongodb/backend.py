@@ -8,13 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
-from pymongo import DeleteOne, UpdateOne
+from pymongo import DeleteOne
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Connection, Table, asking
-from gearmesh.backends.mongodb.documents import changes_of, group_document, group_of, moment, state_of
+from gearmesh.backends.mongodb.documents import (
+    FINAL_STATES,
+    changes_of,
+    group_document,
+    group_of,
+    moment,
+    state_of,
+)
 from gearmesh.backends.mongodb.revocations import Revoked
-from gearmesh.backends.mongodb.writing import FINAL_STATES, update_all, upsert_all
+from gearmesh.backends.mongodb.writing import Change, update_all
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.process_local import ProcessLocal
@@ -27,7 +34,7 @@ from gearmesh.wire.names import (
     MONGO_REVOKED,
     MONGO_TASKS,
 )
-from gearmesh.wire.state import GroupMeta, TaskState
+from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 
 __all__ = ["MongoBackend"]
 
@@ -80,7 +87,7 @@ class MongoBackend:
         update_all(self._table(MONGO_TASKS), changes_of(states, self._until()))
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
-        update_all(self._table(MONGO_TASKS), changes_of(states, self._until(), yielding=True))
+        update_all(self._table(MONGO_TASKS), changes_of(states, self._until(), spared=[SUCCESS]))
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
@@ -118,9 +125,8 @@ class MongoBackend:
             try:
                 self._table(MONGO_GROUPS).replace_one({"_id": meta.GroupUUID}, document, upsert=True)
             except DocumentTooLarge as exc:
-                raise Unstorable(
-                    meta.GroupUUID, "its meta is larger than the 16 MiB that MongoDB takes"
-                ) from exc
+                why = "its meta is larger than the 16 MiB that MongoDB takes"
+                raise Unstorable(meta.GroupUUID, why) from exc
 
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         with asking():
@@ -154,10 +160,9 @@ class MongoBackend:
     def report(self, bodies: Mapping[str, bytes]) -> None:
         until = self._until()
         changes = [
-            UpdateOne({"_id": uuid}, {"$set": {"body": body, "delete_at": until}}, upsert=True)
-            for uuid, body in bodies.items()
+            Change(uuid, {"$set": {"body": body, "delete_at": until}}) for uuid, body in bodies.items()
         ]
-        upsert_all(self._table(MONGO_REPORTS), changes)
+        update_all(self._table(MONGO_REPORTS), changes)
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
         found = {one["_id"]: bytes(one["body"]) for one in self._find(MONGO_REPORTS, uuids)}

@@ -86,15 +86,12 @@ class Connection:
 
         Raises ConnectionFailure.
         """
-        table = self._tables.get(name)
-        if table is None:
-            with self._lock:
-                table = self._tables.get(name)
-                if table is None:
-                    table = self._database[name]
-                    _index(table)
-                    self._tables[name] = table
-        return table
+        with self._lock:
+            if name not in self._tables:
+                table = self._database[name]
+                _index(table)
+                self._tables[name] = table
+            return self._tables[name]
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,19 +7,24 @@ into every document, since what never ends should not stay for ever; what Go doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 
 from gearmesh.backends.mongodb.values import from_bson, time_text, to_bson
+from gearmesh.backends.mongodb.writing import Change
 from gearmesh.errors import LocalProtocolError, Unstorable
 from gearmesh.wire.gojson.write import unicode
 from gearmesh.wire.gotime import parse
-from gearmesh.wire.state import PENDING, RECEIVED, STARTED, ZERO_TIME, GroupMeta, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, ZERO_TIME, GroupMeta, TaskState
 
-__all__ = ["Change", "changes_of", "group_document", "group_of", "moment", "state_of"]
+__all__ = ["FINAL_STATES", "changes_of", "group_document", "group_of", "moment", "state_of"]
+
+
+FINAL_STATES: Final = (SUCCESS, FAILURE)
 
 
 def moment(unix_seconds: float) -> DatetimeMS:
@@ -28,21 +33,18 @@ def moment(unix_seconds: float) -> DatetimeMS:
 
 
 @dataclass(slots=True)
-class Change:
-    """The change that the states of one write make to one task's document.
+class _Merged:
+    """The states of one write to one task's document, merged.
 
     Attributes:
         fields: what is set. unset: fields that go.
-        early: it must not happen to a document whose state is final.
-        yielding: nor to one whose state is SUCCESS.
+        early: they must not replace a final state.
     """
 
-    uuid: str
     fields: dict[str, Any] = field(default_factory=dict)
     unset: set[str] = field(default_factory=set)
     final: bool = False
     early: bool = True
-    yielding: bool = False
 
     def then(self, state: TaskState, until: DatetimeMS) -> None:
         """Let another state follow."""
@@ -63,24 +65,25 @@ class Change:
         self.unset = {"results", "error"} - fields.keys()
         self.fields = {key: value for key, value in self.fields.items() if key not in self.unset} | fields
 
-    def update(self) -> dict[str, Any]:
-        """As an update of MongoDB's."""
+    def change(self, uuid: str, spared: Sequence[str]) -> Change:
+        """As a change of a document whose state is not one of ``spared``."""
         update: dict[str, Any] = {"$set": self.fields}
         if self.unset:
             update["$unset"] = dict.fromkeys(sorted(self.unset), "")
-        return update
+        spared = FINAL_STATES if self.early else spared
+        return Change(uuid, update, {"state": {"$nin": list(spared)}} if spared else {})
 
 
-def changes_of(states: Iterable[TaskState], until: DatetimeMS, *, yielding: bool = False) -> list[Change]:
-    """One change for each task; ``until``: when its document may go. ``yielding``: none to a task that succeeded.
+def changes_of(states: Iterable[TaskState], until: DatetimeMS, *, spared: Sequence[str] = ()) -> list[Change]:
+    """One change for each task; ``until``: when its document may go. ``spared``: states that are not replaced.
 
     Raises:
         Unstorable: a result that no BSON type holds.
     """
-    changes: dict[str, Change] = {}
+    merged: defaultdict[str, _Merged] = defaultdict(_Merged)
     for state in states:
-        changes.setdefault(state.TaskUUID, Change(state.TaskUUID, yielding=yielding)).then(state, until)
-    return list(changes.values())
+        merged[state.TaskUUID].then(state, until)
+    return [each.change(uuid, spared) for uuid, each in merged.items()]
 
 
 def state_of(document: Mapping[str, Any]) -> TaskState:

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
-from pymongo import UpdateOne
 
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Table, asking
 from gearmesh.backends.mongodb.documents import moment
-from gearmesh.backends.mongodb.writing import upsert_all
+from gearmesh.backends.mongodb.writing import Change, update_all
 from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError
 
@@ -47,7 +46,7 @@ class Revoked:
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         """Remember these, and for no shorter than they were."""
         change = {"$max": {"delete_at": moment(time.time() + seconds)}, "$currentDate": {"at": True}}
-        upsert_all(self._table(), [UpdateOne({"_id": uuid}, change, upsert=True) for uuid in uuids])
+        update_all(self._table(), [Change(uuid, change) for uuid in uuids])
 
     def known(self) -> dict[str, float]:
         """All that are revoked now."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bson.errors import InvalidDocument
@@ -10,19 +11,31 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from gearmesh.backends.mongodb.connection import TRANSIENT_ERROR_CODES, ServerRefuses, Table, asking
-from gearmesh.backends.mongodb.documents import Change
 from gearmesh.errors import BackendError, Unstorable
-from gearmesh.wire.state import FAILURE, SUCCESS
 
-__all__ = ["FINAL_STATES", "update_all", "upsert_all"]
+__all__ = ["Change", "update_all"]
 
-FINAL_STATES: Final = (SUCCESS, FAILURE)
 #: Code: there is a document with that _id already.
 DUPLICATE_KEY_CODE: Final = 11000
 #: The backend tries a change this many times if each time it meets a document that was not there before.
 MAX_WRITE_ATTEMPTS: Final = 3
 #: Codes: the document would be larger than MongoDB's 16 MiB.
 _TOO_LARGE_CODES: Final = frozenset((10334, 17419, 17420))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one document, which is made where there is none.
+
+    Attributes:
+        uuid: the document's id.
+        update: as MongoDB takes it.
+        query: conditions; a document that does not meet them stays as it is.
+    """
+
+    uuid: str
+    update: Mapping[str, Any]
+    query: Mapping[str, Any] = field(default_factory=dict)
 
 
 def update_all(table: Table, changes: Sequence[Change]) -> None:
@@ -38,27 +51,9 @@ def update_all(table: Table, changes: Sequence[Change]) -> None:
         left = _attempt(table, left)
         if not left:
             return
-    # A state that finds it there, and not as one that it may change: it is final.
     for change in left:
-        if not (change.early or change.yielding):
+        if not change.query:
             raise BackendError(f"{change.uuid}: MongoDB says that there is another document like it")
-
-
-def upsert_all(table: Table, updates: Sequence[UpdateOne]) -> None:
-    """Carry out updates that make the document where there is none. Raises BackendError as :func:`update_all`."""
-    left = list(updates)
-    for _ in range(MAX_WRITE_ATTEMPTS if left else 0):
-        with asking():
-            try:
-                table.bulk_write(left, ordered=False)
-                return
-            except BulkWriteError as exc:
-                errors = exc.details.get("writeErrors", ())
-                if not errors or any(error["code"] != DUPLICATE_KEY_CODE for error in errors):
-                    raise
-                left = [left[error["index"]] for error in errors]
-    if left:
-        raise BackendError("MongoDB says again and again that a document is there, and does not find it")
 
 
 def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
@@ -67,7 +62,10 @@ def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
         return []
     with asking():
         try:
-            table.bulk_write([_operation(change) for change in changes], ordered=False)
+            table.bulk_write(
+                [UpdateOne({"_id": each.uuid, **each.query}, each.update, upsert=True) for each in changes],
+                ordered=False,
+            )
             return []
         except BulkWriteError as exc:
             return _sort_out(changes, exc)
@@ -80,15 +78,6 @@ def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
     if len(changes) == 1:
         raise _too_large(changes[0]) from reason
     return _singly(table, changes)
-
-
-def _operation(change: Change) -> UpdateOne:
-    query: dict[str, Any] = {"_id": change.uuid}
-    if change.early:
-        query["state"] = {"$nin": list(FINAL_STATES)}
-    elif change.yielding:
-        query["state"] = {"$ne": SUCCESS}
-    return UpdateOne(query, change.update(), upsert=True)
 
 
 def _sort_out(changes: Sequence[Change], exc: BulkWriteError) -> list[Change]:
