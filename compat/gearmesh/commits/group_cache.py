@@ -65,7 +65,7 @@ class GroupCache:
 
     def put(self, meta: GroupMeta) -> CachedGroup:
         """Remember a group whose meta is at hand; one that is remembered already keeps its progress."""
-        return self._groups.setdefault(meta.GroupUUID, CachedGroup(meta))
+        return self._groups.get(meta.GroupUUID) or self._groups.setdefault(meta.GroupUUID, CachedGroup(meta))
 
     def forget(self, uuid: str) -> None:
         """Forget a group, whose members' states are not what they were."""

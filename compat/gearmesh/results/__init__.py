@@ -10,6 +10,7 @@
 - ``failures``: the record with an exception's type and traceback beside a FAILURE. ``progress``: reports of running
   tasks.
 
-Begin with ``Result._wait``. Sync and async waiting share their loop (``_pauses``; ``AsCompleted._steps``). An
+Begin with ``Result._wait``. Sync and async waiting share their steps (``Result._steps``,
+``AsCompleted._steps``; ``wait_handle.take_steps`` and ``atake_steps`` take them). An
 announcement is only a shortcut: Go announces nothing, so waiting must never depend on it.
 """

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from gearmesh.results.async_result import Result, check_interval
-from gearmesh.results.wait_handle import WaitHandle
+from gearmesh.results.wait_handle import WaitHandle, atake_steps, take_steps
 
 __all__ = ["AsCompleted"]
 
@@ -42,28 +39,10 @@ class AsCompleted(Generic[M_co]):
         self._interval = interval
 
     def __iter__(self) -> Iterator[Result[M_co]]:
-        news = threading.Event()
-        for step in self._steps(news.set):
-            if isinstance(step, Result):
-                yield step
-            else:
-                news.wait(step)
-                news.clear()
+        return take_steps(self._steps)
 
-    async def __aiter__(self) -> AsyncIterator[Result[M_co]]:
-        news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        steps = self._steps(lambda: loop.call_soon_threadsafe(news.set))
-        try:
-            for step in steps:
-                if isinstance(step, Result):
-                    yield step
-                else:
-                    with suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(news.wait(), step)
-                    news.clear()
-        finally:
-            steps.close()
+    def __aiter__(self) -> AsyncIterator[Result[M_co]]:
+        return atake_steps(self._steps)
 
     def _steps(self, notify: Callable[[], object]) -> Generator[Result[M_co] | float | None, None, None]:
         """Yield each member that has ended; in between, the seconds to wait for news (None: no limit)."""

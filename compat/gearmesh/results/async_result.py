@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, NoReturn, TypeVar, overload
 
 from gearmesh.declarations.declaration import Declaration
@@ -24,7 +25,7 @@ from gearmesh.habits import RESULT, one_of, refuse
 from gearmesh.results.client import ResultClient
 from gearmesh.results.failures import FailureDetails, read_record
 from gearmesh.results.progress import Progress
-from gearmesh.results.wait_handle import WaitHandle
+from gearmesh.results.wait_handle import WaitHandle, atake_steps, take_steps
 from gearmesh.units import duration
 from gearmesh.wire import types as wire
 from gearmesh.wire.names import failure_record
@@ -235,72 +236,63 @@ class Result(ABC, Generic[T_co]):
     def _outcome(self) -> T_co:
         failed = self._first_failure()
         if failed is not None:
-            failed._raise()
+            raise failed._failure()
         return self._value()
 
     def _settled(self) -> bool:
         return all(task._succeeded for task in self.finals) or any(task._failed for task in self.tasks)
 
-    def _wait_handle(self, notify: Any, interval: float | None) -> WaitHandle:
-        return WaitHandle(
+    def _wait(self, timeout: float | None, interval: float | None) -> None:
+        for _ in take_steps(partial(self._steps, timeout, interval)):
+            pass
+
+    async def _await(self, timeout: float | None, interval: float | None) -> None:
+        async for _ in atake_steps(partial(self._steps, timeout, interval)):
+            pass
+
+    def _steps(
+        self, timeout: float | None, interval: float | None, notify: Callable[[], object]
+    ) -> Generator[Any, None, None]:
+        """Wait until it has ended, in steps as :data:`~.wait_handle.Steps` has them."""
+        check_interval(interval)
+        self.app.require_results()
+        if self._settled():
+            return
+        handle = WaitHandle(
             [task.uuid for task in self.finals if not task._final],
             [task.uuid for task in self.upstream if not task._final],
             interval=interval,
             notify=notify,
         )
-
-    def _wait(self, timeout: float | None, interval: float | None) -> None:
-        check_interval(interval)
-        self.app.require_results()
-        if self._settled():
-            return
-        news = threading.Event()
-        handle = self._wait_handle(news.set, interval)
         poller = self.app.result_poller
         if timeout is not None and timeout <= 0:
-            poller.look(handle)
+            yield partial(poller.look, handle)
         else:
             poller.add(handle)
             try:
-                for pause, is_pending_long in _pauses(handle, timeout):
-                    if is_pending_long:
-                        self._warn_if_pending(handle)
-                    news.wait(pause)
-                    news.clear()
+                yield from self._pauses(handle, timeout)
             finally:
                 poller.remove(handle)
         self._learn(handle, timeout)
 
-    async def _await(self, timeout: float | None, interval: float | None) -> None:
-        check_interval(interval)
-        self.app.require_results()
-        if self._settled():
-            return
-        news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        handle = self._wait_handle(lambda: loop.call_soon_threadsafe(news.set), interval)
-        poller = self.app.result_poller
-        if timeout is not None and timeout <= 0:
-            await asyncio.to_thread(poller.look, handle)
-        else:
-            poller.add(handle)
-            try:
-                for pause, is_pending_long in _pauses(handle, timeout):
-                    if is_pending_long:
-                        await asyncio.to_thread(self._warn_if_pending, handle)
-                    with suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(news.wait(), pause)
-                    news.clear()
-            finally:
-                poller.remove(handle)
-        self._learn(handle, timeout)
+    def _pauses(self, handle: WaitHandle, timeout: float | None) -> Iterator[Any]:
+        """Yield pauses until the handle or the time is over, and once the call that logs a task that nobody takes."""
+        now = time.monotonic()
+        deadline = math.inf if timeout is None else now + timeout
+        warn_at = now + PENDING_WARNING_S
+        while not handle.over and now < deadline:
+            if now >= warn_at:
+                warn_at = math.inf
+                yield partial(self._warn_if_pending, handle)
+            else:
+                pause = min(deadline, warn_at) - now
+                yield pause if pause < math.inf else None
+            now = time.monotonic()
 
     def _learn(self, handle: WaitHandle, timeout: float | None) -> None:
-        if handle.found:
-            known = {state.TaskUUID: state for state in handle.found}
-            for task in self.tasks:
-                if task.uuid in known:
-                    task._final = known[task.uuid]
+        known = {state.TaskUUID: state for state in handle.found}
+        for task in self.tasks:
+            task._final = known.get(task.uuid, task._final)
         if handle.error is not None:
             raise handle.error
         if not handle.over:
@@ -492,32 +484,6 @@ class AsyncResult(Result[T_co]):
         )
         failed.__cause__ = self.app.exception_of(self.uuid)
         return failed
-
-    def _raise(self) -> NoReturn:
-        raise self._failure()
-
-
-def _pauses(handle: WaitHandle, timeout: float | None) -> Iterator[tuple[float | None, bool]]:
-    """Yield how long a caller should wait for news, again and again until the handle or the time is over.
-
-    Args:
-        timeout: seconds; None: for ever.
-
-    Yields:
-        Seconds (None: until there is news), and True once: no worker has taken the task for a long time.
-    """
-    now = time.monotonic()
-    deadline = None if timeout is None else now + timeout
-    warn_at: float | None = now + PENDING_WARNING_S
-    while not handle.over:
-        now = time.monotonic()
-        if deadline is not None and now >= deadline:
-            return
-        is_pending_long = warn_at is not None and now >= warn_at
-        if is_pending_long:
-            warn_at = None
-        ends = [end for end in (deadline, warn_at) if end is not None]
-        yield (max(0.0, min(ends) - now) if ends else None), is_pending_long
 
 
 def check_interval(interval: float | None) -> None:

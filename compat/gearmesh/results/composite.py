@@ -85,9 +85,7 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
     def states(self) -> list[str]:
         """The members' states, in order."""
         self._refresh()
-        return [
-            r._final.State if isinstance(r, AsyncResult) and r._final else _state_of(r) for r in self.results
-        ]
+        return [_state_of(result) for result in self.results]
 
     @property
     def completed_count(self) -> int:

@@ -7,12 +7,18 @@ is noticed more than 2 % late, and a long wait costs the server two small reads 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from typing import Any
 
 from gearmesh.wire.state import TaskState
 
-__all__ = ["EARLY_POLL_SHARE", "MIN_POLL_INTERVAL_S", "WaitHandle", "pause_after"]
+__all__ = [
+    "EARLY_POLL_SHARE", "MIN_POLL_INTERVAL_S", "Steps", "WaitHandle", "atake_steps", "pause_after", "take_steps",
+]  # fmt: skip
 
 log = logging.getLogger("gearmesh.waiting")
 
@@ -26,6 +32,11 @@ EARLY_POLL_SHARE = 1 / 4
 def pause_after(elapsed: float) -> float:
     """Seconds until the next look of one who has waited ``elapsed`` seconds."""
     return min(max(elapsed * POLL_INTERVAL_SHARE, MIN_POLL_INTERVAL_S), MAX_POLL_INTERVAL_S)
+
+
+#: A generator of a waiter's steps, made with the function that tells of news. It yields seconds to wait for news (None:
+#: without a limit), calls that block, and whatever else its waiter is to get.
+Steps = Callable[[Callable[[], object]], Generator[Any, None, None]]
 
 
 class WaitHandle:
@@ -43,11 +54,6 @@ class WaitHandle:
         over: nothing more will come. failure: the state that ended it, if one did.
         error: what the backend raised for good. trouble: a connection error that goes on; "" if none.
     """
-
-    __slots__ = (
-        "_asked", "_at", "_clean", "_due", "_hot", "_notify", "_pause", "_regular", "_soon", "_started",
-        "error", "fail_fast", "failure", "found", "interval", "over", "trouble", "upstream", "wanted",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -130,3 +136,33 @@ class WaitHandle:
             self._notify()
         except Exception:
             log.debug("a waiter is gone", exc_info=True)
+
+
+def take_steps(steps: Steps) -> Iterator[Any]:
+    """Wait and call in this thread as ``steps`` say, and yield the others."""
+    news = threading.Event()
+    with closing(steps(news.set)) as todo:
+        for step in todo:
+            if step is None or isinstance(step, float):
+                news.wait(step)
+                news.clear()
+            elif callable(step):
+                step()
+            else:
+                yield step
+
+
+async def atake_steps(steps: Steps) -> AsyncIterator[Any]:
+    """:func:`take_steps` without blocking the event loop."""
+    news = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with closing(steps(lambda: loop.call_soon_threadsafe(news.set))) as todo:
+        for step in todo:
+            if step is None or isinstance(step, float):
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(news.wait(), step)
+                news.clear()
+            elif callable(step):
+                await asyncio.to_thread(step)
+            else:
+                yield step
