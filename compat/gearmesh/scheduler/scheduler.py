@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from gearmesh.app.app import App
 from gearmesh.app.periodic import Periodic
@@ -22,9 +21,6 @@ from gearmesh.scheduler.pool import Pool
 from gearmesh.scheduler.timetable import Firing, Missed, Timetable
 from gearmesh.units import counted, duration, local_time
 from gearmesh.urls import redact
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Scheduler"]
 
@@ -87,7 +83,7 @@ class Scheduler:
 
     # -- from outside
 
-    def start(self) -> Self:
+    def start(self) -> Scheduler:
         """Run in a thread of its own. Raises GearmeshError if it has been started before."""
         self._begin(threading.Thread(target=self._loop, name="gearmesh-scheduler", daemon=True)).start()
         return self
@@ -125,7 +121,7 @@ class Scheduler:
         """Wait until all due firings are sent or given up; False if that took longer than ``timeout`` seconds."""
         return self._pool.drain(timeout)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Scheduler:
         return self.start()
 
     def __exit__(self, *exc: object) -> None:
@@ -310,10 +306,8 @@ class Scheduler:
 
     def _shown_servers(self) -> str:
         broker, backend = self.app.masked_broker, self.app.masked_backend
-        return (
-            f"broker {broker}"
-            if backend in (broker, "", None)
-            else f"broker {broker} or result backend {backend}"
+        return f"broker {broker}" + (
+            f" or result backend {backend}" if backend not in (broker, "", None) else ""
         )
 
     def _log_start(self) -> None:

@@ -16,7 +16,7 @@ A worker is one process under a small supervisor (``gearmesh worker``), or an ob
    job leaves the table, and the committer reports by ``events.py`` that the intake may fetch more.
 
 Above them, in the parent process: the **supervisor** (``supervisor.py``) keeps ``ManagedProcess`` objects running
-(``managed_process.py``: ``worker_process.py`` and ``scheduler_process.py``). Its **heartbeater** (``heartbeater.py``)
+(``managed_process.py``; ``worker_process.py`` has those that run tasks). Its **heartbeater** (``heartbeater.py``)
 sends heartbeats for the children and recovers what dead ones held. ``child.py`` is the code inside the child and obeys
 the orders that come through ``control.py``; ``forked.py`` keeps the worker out of processes that tasks fork.
 

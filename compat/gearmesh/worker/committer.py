@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import kombu
 import msgspec
@@ -23,6 +22,7 @@ from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.job import Job
 from gearmesh.worker.job_table import JobTable
+from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import about
 
 __all__ = ["Committer"]
@@ -43,16 +43,6 @@ MAX_FLUSH_SHOWN_STATES = MAX_FLUSH_COMMITS // 2
 Item = tuple[Commit, "Job | None"]
 
 
-class MakesFollowUps(Protocol):
-    """Makes the Commits that follow from the outcome of others, as the :class:`~.runner.Runner` does."""
-
-    def fire_chord(self, job: Job, commit: Commit) -> Commit:
-        """Make the Commit that fires the chord of a complete group."""
-
-    def fail_unstorable(self, job: Job, exc: Unstorable) -> Commit:
-        """Make the Commit of a job whose result the backend can never take."""
-
-
 class Committer:
     """Flushes the Commits of all jobs, many at a time, in a thread with a connection of its own.
 
@@ -68,7 +58,7 @@ class Committer:
         connect: Callable[[], kombu.Connection],
         backend: Backend,
         jobs: JobTable,
-        runner: MakesFollowUps,
+        runner: Runner,
     ) -> None:
         self._connect = connect
         self._backend = backend

@@ -83,9 +83,9 @@ class AsyncExecutor:
             self._waiting.extend(job for job in jobs if job.task.is_async)
             self._call()
 
-    def take_back(self, keep: int = 0) -> list[Job]:
-        """Withdraw jobs not begun, but for the first ``keep`` of each kind; in their order."""
-        return withdraw(self._waiting, keep) + self._threads.take_back(keep)
+    def take_back(self) -> list[Job]:
+        """Withdraw jobs not begun: coroutines, then the others, each in their order."""
+        return withdraw(self._waiting) + self._threads.take_back()
 
     def interrupt(self, job: Job, error: Exception) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.interrupt`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from gearmesh.worker.job import Job
@@ -34,8 +35,8 @@ class Executor(Protocol):
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run these jobs as soon as slots are free."""
 
-    def take_back(self, keep: int = 0) -> list[Job]:
-        """Withdraw jobs not begun, but for the first ``keep``; in their order."""
+    def take_back(self) -> list[Job]:
+        """Withdraw jobs not begun, in their order."""
 
     def interrupt(self, job: Job, error: Exception) -> None:
         """End a running job with ``error``, as far as that is possible; a job that does not run is left alone.
@@ -61,13 +62,10 @@ class Executor(Protocol):
         """Correct estimates of how long tasks take. The committer calls this every 25 ms."""
 
 
-def withdraw(waiting: deque[Job], keep: int) -> list[Job]:
-    """Take jobs not begun out of a deque that others take from too, but for the first ``keep``; in their order."""
-    back: list[Job] = []
-    while len(waiting) > keep:
-        try:
-            back.append(waiting.pop())
-        except IndexError:
-            break
-    back.reverse()
-    return back
+def withdraw(waiting: deque[Job]) -> list[Job]:
+    """Take all jobs out of a deque that others take from too; in their order."""
+    back: deque[Job] = deque()
+    with suppress(IndexError):
+        while True:
+            back.appendleft(waiting.pop())
+    return list(back)

@@ -74,35 +74,32 @@ class WorkerOptions:
     with_scheduler: bool = False
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency is {self.concurrency}, expected 1 or more")
-        if self.pool not in POOLS:
-            raise ConfigError(f"pool is {self.pool!r}, expected one of {', '.join(POOLS)}")
+        self._expect("concurrency", self.concurrency >= 1, "1 or more")
+        self._expect("pool", self.pool in POOLS, f"one of {', '.join(POOLS)}")
         for name in ("soft_limit", "hard_limit"):
             limit = getattr(self, name)
-            if limit is not None and not (math.isfinite(limit) and limit >= 0):
-                raise ConfigError(f"{name} is {limit}, expected seconds, 0 or more")
+            self._expect(name, limit is None or (math.isfinite(limit) and limit >= 0), "seconds, 0 or more")
         if self.hard_limit and self.pool != "processes":
             raise ConfigError(
                 f"hard_limit is {self.hard_limit:g}, expected --pool processes with it: a thread cannot be killed"
             )
-        if self.task_log_limit < 0:
-            raise ConfigError(f"task_log_limit is {self.task_log_limit}, expected 0 or more")
+        self._expect("task_log_limit", self.task_log_limit >= 0, "0 or more")
         for name in ("max_tasks_per_child", "max_memory_per_child"):
             most = getattr(self, name)
-            if most is not None and most < 1:
-                raise ConfigError(f"{name} is {most}, expected 1 or more")
-        if self.queues is not None and not (self.queues and all(self.queues)):
-            raise ConfigError(f"queues is {self.queues!r}, expected names of queues, none of them empty")
+            self._expect(name, most is None or most >= 1, "1 or more")
+        named = self.queues is None or (bool(self.queues) and all(self.queues))
+        self._expect("queues", named, "names of queues, none of them empty")
         picker_of(self.queue_order)
-        if self.lease is not None and not (math.isfinite(self.lease) and self.lease > 0):
-            raise ConfigError(f"lease is {self.lease}, expected seconds above 0")
-        if not (math.isfinite(self.grace) and self.grace >= 0):
-            raise ConfigError(f"grace is {self.grace}, expected seconds, 0 or more")
-        if self.log_level is not None and self.log_level not in LEVELS:
-            raise ConfigError(f"log_level is {self.log_level!r}, expected one of {', '.join(LEVELS)}")
-        if self.log_format not in FORMATS:
-            raise ConfigError(f"log_format is {self.log_format!r}, expected one of {', '.join(FORMATS)}")
+        lease = self.lease
+        self._expect("lease", lease is None or (math.isfinite(lease) and lease > 0), "seconds above 0")
+        self._expect("grace", math.isfinite(self.grace) and self.grace >= 0, "seconds, 0 or more")
+        level = self.log_level
+        self._expect("log_level", level is None or level in LEVELS, f"one of {', '.join(LEVELS)}")
+        self._expect("log_format", self.log_format in FORMATS, f"one of {', '.join(FORMATS)}")
+
+    def _expect(self, name: str, fine: bool, expected: str) -> None:
+        if not fine:
+            raise ConfigError(f"{name} is {getattr(self, name)!r}, expected {expected}")
 
     @property
     def overrides(self) -> dict[str, str]:

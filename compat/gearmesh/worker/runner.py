@@ -67,16 +67,11 @@ class Runner:
     def run(self, job: Job) -> Commit:
         """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
         try:
-            if job.delivery.redelivered or job.delivery.republished:
-                commit = self._resume(job)
-                if commit is not None:
-                    return commit
-            if self._revocations.active and self._revoked(job):
-                return self._dropped(job)
-            if job.sig.Headers and expired(job.sig, time.time_ns()):
-                return self._dropped(job, EXPIRED_ERROR)
-            commit = self._run(job)
-            return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
+            commit = self._instead(job)
+            if commit is None:
+                commit = self._run(job)
+                return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
+            return commit
         except Exception as exc:
             return self._unsettled(job, exc)
 
@@ -84,20 +79,30 @@ class Runner:
         """:meth:`run` for a coroutine function, in an asyncio task of its own."""
         try:
             try:
-                if job.delivery.redelivered or job.delivery.republished:
-                    commit = await asyncio.to_thread(self._resume, job)
-                    if commit is not None:
-                        return commit
-                if self._revocations.active and await asyncio.to_thread(self._revoked, job):
-                    return self._dropped(job)
-                if job.sig.Headers and expired(job.sig, time.time_ns()):
-                    return self._dropped(job, EXPIRED_ERROR)
+                if job.delivery.redelivered or job.delivery.republished or self._revocations.active:
+                    commit = await asyncio.to_thread(self._instead, job)
+                else:
+                    commit = self._instead(job)
             except asyncio.CancelledError as exc:
                 return self._ended(job, exc)
-            commit = await self._arun(job)
-            return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
+            if commit is None:
+                commit = await self._arun(job)
+                return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
+            return commit
         except Exception as exc:
             return self._unsettled(job, exc)
+
+    def _instead(self, job: Job) -> Commit | None:
+        """Make the Commit of a job that has ended before, was revoked or has expired; None: run it."""
+        if job.delivery.redelivered or job.delivery.republished:
+            commit = self._resume(job)
+            if commit is not None:
+                return commit
+        if self._revocations.active and self._revoked(job):
+            return self._dropped(job)
+        if job.sig.Headers and expired(job.sig, time.time_ns()):
+            return self._dropped(job, EXPIRED_ERROR)
+        return None
 
     async def _arun(self, job: Job) -> Commit:
         task = job.task

@@ -23,9 +23,8 @@ from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
-from gearmesh.worker.managed_process import ManagedProcess
+from gearmesh.worker.managed_process import KILL_DELAY_S, ChildProcess, ManagedProcess
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.scheduler_process import scheduler_process
 from gearmesh.worker.worker_process import WorkerChild, WorkerProcess
 
 __all__ = ["Supervisor", "run"]
@@ -73,9 +72,17 @@ class Supervisor:
             for _ in range(count)
         ]
         if options.with_scheduler:
-            self._processes.append(
-                scheduler_process(spec, options, self._changed.set, lambda: app.broker_choice.index)
-            )
+            self._processes.append(self._scheduler(spec))
+
+    def _scheduler(self, spec: str) -> ManagedProcess[ChildProcess]:
+        setup = {"spec": spec, "options": dataclasses.asdict(self._options)}
+
+        def start() -> ChildProcess:
+            broker = self._app.broker_choice.index
+            return ChildProcess("gearmesh.scheduler.child", {**setup, "broker": broker}, self._changed.set)
+
+        # A scheduler ends within MAX_GRACE_S; the worker's grace time is for tasks.
+        return ManagedProcess("scheduler", start, KILL_DELAY_S)
 
     def run(self) -> int:
         """Supervise until a signal ends it, and return an exit code."""

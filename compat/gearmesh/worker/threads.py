@@ -89,9 +89,9 @@ class ThreadExecutor:
         self._waiting.extend(jobs)
         self._wake_one()
 
-    def take_back(self, keep: int = 0) -> list[Job]:
-        """Withdraw jobs not begun, but for the first ``keep``; in their order."""
-        return withdraw(self._waiting, keep)
+    def take_back(self) -> list[Job]:
+        """Withdraw jobs not begun, in their order."""
+        return withdraw(self._waiting)
 
     def interrupt(self, job: Job, error: Exception) -> None:
         """See :meth:`gearmesh.worker.executor.Executor.interrupt`."""

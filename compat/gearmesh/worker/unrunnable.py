@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -158,11 +158,13 @@ class UnrunnableMessages:
         return state is not None and state.final
 
 
+class _Named(msgspec.Struct):
+    UUID: str = ""
+
+
 def _uuid_of(body: bytes) -> str:
     """Return the UUID of a message that is JSON and no signature; ``""``: it has none."""
     try:
-        document: Any = msgspec.json.decode(body)
+        return msgspec.json.decode(body, type=_Named).UUID
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    uuid = document.get("UUID") if isinstance(document, dict) else None
-    return uuid if isinstance(uuid, str) else ""

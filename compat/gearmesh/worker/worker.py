@@ -215,7 +215,6 @@ class Worker:
         self._unwatch()
         unfinished = len(self._jobs.running())
         self.leave()
-        self._task_log.close()
         if running:
             done = max(0, len(running) - unfinished)
             log.info("finished %d of %s", done, counted(len(running), "running task"))
@@ -255,7 +254,10 @@ class Worker:
         )
 
     def leave(self) -> None:
-        """Return all unacked deliveries to their queues at once. Tasks that run on can't commit any more."""
+        """Return all unacked deliveries to their queues at once, and log the summary of what was not logged one by one.
+
+        Tasks that run on can't commit any more.
+        """
         connection = self._connections()()
         try:
             count = connection.channel().recover(self.consumer, self.queues)
@@ -265,24 +267,17 @@ class Worker:
                     counted(count, "unfinished task"),
                     "its queue" if count == 1 else "their queues",
                 )
-        except connection.connection_errors as exc:
+        except (*connection.connection_errors, *connection.channel_errors) as exc:
+            away = isinstance(exc, connection.connection_errors)  # else a queue's key is something else now
             log.warning(
-                "the broker is unreachable: unfinished tasks return to their queues when the lease of %s ends: %s",
-                duration(self.app.config.lease),
-                reason_of(exc),
-            )
-        except connection.channel_errors as exc:  # a queue's key is something else now
-            log.warning(
-                "the broker refuses: unfinished tasks return to their queues when the lease of %s ends: %s",
+                "the broker %s: unfinished tasks return to their queues when the lease of %s ends: %s",
+                "is unreachable" if away else "refuses",
                 duration(self.app.config.lease),
                 reason_of(exc),
             )
         finally:
             close_quietly(connection)
-
-    def close_task_log(self) -> None:
-        """Log the summary of the tasks whose lines were left out; for a process that ends without :meth:`stop`."""
-        self._task_log.close()
+            self._task_log.close()
 
     def beat(self) -> None:
         """Send heartbeats from now on, in place of the process that did; they end with :meth:`stop`."""

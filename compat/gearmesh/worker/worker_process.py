@@ -62,11 +62,6 @@ class WorkerChild(ChildProcess):
         kills = oom_kills()
         return kills is None or kills != self._oom_kills
 
-    def release(self, *, settled: bool) -> None:
-        """Close the pipe and the scoreboard. ``settled``: what the process held is where it belongs."""
-        self.close()
-        self.scoreboard.close(keep=not settled)
-
 
 class WorkerProcess(ManagedProcess[WorkerChild]):
     """A managed process that runs tasks. The next one starts when what the last one held is settled.
@@ -128,7 +123,8 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
         child, death = self._dead
         if not (death.settled or death.abandoned or (signals and not self._heartbeater.reached)):
             return False  # the heartbeater will wake the supervisor
-        child.release(settled=death.settled)  # other workers' reapers settle what is not
+        child.close()
+        child.scoreboard.close(keep=not death.settled)  # other workers' reapers settle what is not
         self._dead = None
         return True
 

@@ -32,8 +32,8 @@ class Waiting:
     def submit(self, jobs: Sequence[Job]) -> None:
         self.jobs += jobs
 
-    def take_back(self, keep: int = 0) -> list[Job]:
-        back, self.jobs = self.jobs[keep:], self.jobs[:keep]
+    def take_back(self) -> list[Job]:
+        back, self.jobs = self.jobs, []
         return back
 
 
