@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from gearmesh.errors import TaskError, TaskFailed
 from gearmesh.results.as_completed import AsCompleted
@@ -168,9 +168,7 @@ class ChainResult(ResultSet[T_co, Any]):
     @property
     def id(self) -> str:
         """The id of the last step, as Celery has it: a task's, or a group's."""
-        last: Any = self.results[-1]
-        step_id: str = last.id
-        return step_id
+        return cast("AsyncResult[Any] | GroupResult[Any]", self.results[-1]).id
 
     @property
     def finals(self) -> Sequence[AsyncResult[Any]]:
@@ -211,9 +209,7 @@ class ChordResult(ResultSet[T_co, Any]):
     @property
     def id(self) -> str:
         """The id of the body, as Celery has it; :attr:`uuid` is the header's."""
-        body: Any = self.body
-        body_id: str = body.id
-        return body_id
+        return cast("AsyncResult[Any] | GroupResult[Any]", self.body).id
 
     @property
     def parent(self) -> GroupResult[Any]:

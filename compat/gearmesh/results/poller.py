@@ -56,8 +56,9 @@ class ResultPoller:
         """Begin to look; the first look is now. Starts the thread if there is none."""
         with self._changed:
             handle._started = handle._due = handle._regular = self._clock()
+            handle._indexed = handle.uuids()
             self._handles.add(handle)
-            for uuid in handle.uuids():
+            for uuid in handle._indexed:
                 self._index.setdefault(uuid, set()).add(handle)
             self._schedule(handle, handle._due)
             if self._thread is None:
@@ -67,12 +68,10 @@ class ResultPoller:
     def remove(self, handle: WaitHandle) -> None:
         """Stop looking. Fine for one that is not there (any more)."""
         with self._changed:
-            if handle not in self._handles:
-                return
-            self._handles.discard(handle)
-            self._clean_up(handle)
-            for uuid in handle.uuids():
-                self._forget(uuid, handle)
+            if handle in self._handles:
+                self._handles.discard(handle)
+                for uuid in handle._indexed:
+                    self._forget(uuid, handle)
 
     def look(self, handle: WaitHandle) -> None:
         """One look at all of it, in the caller's thread. Connection errors become its trouble."""
@@ -95,9 +94,10 @@ class ResultPoller:
             now = self._clock()
             for uuid in uuids:
                 for handle in self._index.get(uuid, ()):
-                    handle._hot.add(uuid)
-                    if handle._due > now:
-                        self._schedule(handle, now)
+                    if uuid in handle.wanted or uuid in handle.upstream:
+                        handle._hot.add(uuid)
+                        if handle._due > now:
+                            self._schedule(handle, now)
 
     # --- the thread ----------------------------------------------------------------------------
 
@@ -113,11 +113,6 @@ class ResultPoller:
             waiting.discard(handle)
             if not waiting:
                 del self._index[uuid]
-
-    def _clean_up(self, handle: WaitHandle) -> None:
-        for state in handle.found[handle._clean :]:
-            self._forget(state.TaskUUID, handle)
-        handle._clean = len(handle.found)
 
     def _run(self) -> None:
         unsubscribe: Callable[[], None] | None = None
@@ -168,11 +163,8 @@ class ResultPoller:
         with self._changed:
             now = self._clock()
             for handle in handles:
-                self._clean_up(handle)
                 if handle.over:
-                    self._handles.discard(handle)
-                    for uuid in handle.uuids():
-                        self._forget(uuid, handle)
+                    self.remove(handle)
                 elif handle in self._handles:
                     if handle._asked:
                         handle._pause = self._next_pause(handle, now)

@@ -77,7 +77,8 @@ class WaitHandle:
         self._hot: set[str] = set()  # announced as final
         self._started = self._due = self._regular = 0.0
         self._pause = 0.0
-        self._at = self._clean = 0
+        self._at = 0
+        self._indexed: list[str] = []  # under which announcements find it
         self._asked = False  # the last window was what it was time for
         self._soon = False  # there was news, and more than one window to look at
 

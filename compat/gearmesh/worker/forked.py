@@ -99,13 +99,11 @@ def end_forked_process(error: BaseException | None) -> NoReturn:
     """
     code: object = 0
     if isinstance(error, SystemExit):
-        code = error.code
+        code = 0 if error.code is None else error.code
     elif error is not None:
         traceback.print_exception(error)
         code = 1
-    if code is None:
-        code = 0
-    elif not isinstance(code, int):
+    if not isinstance(code, int):
         print(code, file=sys.stderr)
         code = 1
     try:

@@ -167,9 +167,7 @@ class TaskLog:
         seconds = self._clock() - job.started_at if job.started_at else 0.0
         key = (job.sig.Name, outcome, level)
         with self._lock:
-            found = self._left_out.get(key)
-            if found is None:
-                found = self._left_out[key] = [0, 0.0]
+            found = self._left_out.setdefault(key, [0, 0.0])
             found[0] += 1
             found[1] += seconds
 

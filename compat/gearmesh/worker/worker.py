@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import kombu
 
@@ -38,6 +39,8 @@ from gearmesh.worker.unrunnable import UnrunnableMessages
 __all__ = ["Worker"]
 
 log = logging.getLogger("gearmesh.worker")
+
+T = TypeVar("T")
 
 #: Running tasks that are named one by one when the worker stops.
 MAX_SHOWN_TASKS = 10
@@ -121,7 +124,7 @@ class Worker:
         elif self._limits.any_hard:
             run = self._timed
         if max_tasks is not None:
-            run, arun = self._counted(run), self._acounted(arun)
+            run, arun = self._counted(run), self._counted(arun)
         places = None if scoreboard is None else scoreboard.places
         self._executor: Executor
         if pool == "asyncio":
@@ -349,17 +352,10 @@ class Worker:
         finally:
             self._scoreboard.limit(0)
 
-    def _counted(self, run: Callable[[Job], Commit]) -> Callable[[Job], Commit]:
-        def counted(job: Job) -> Commit:
+    def _counted(self, run: Callable[[Job], T]) -> Callable[[Job], T]:
+        def counted(job: Job) -> T:
             self._count()
             return run(job)
-
-        return counted
-
-    def _acounted(self, arun: Callable[[Job], Awaitable[Commit]]) -> Callable[[Job], Awaitable[Commit]]:
-        async def counted(job: Job) -> Commit:
-            self._count()
-            return await arun(job)
 
         return counted
 

@@ -46,20 +46,9 @@ _CHUNK = re.compile(rb'[^"\\\x00-\x1f]*')
 _UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 _LOW = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _INVALID = re.compile("[\udc80-\udcff]")
-_ESCAPES = {
-    ord('"'): '"',
-    ord("\\"): "\\",
-    ord("/"): "/",
-    ord("b"): "\b",
-    ord("f"): "\f",
-    ord("n"): "\n",
-    ord("r"): "\r",
-    ord("t"): "\t",
-}
+_ESCAPES = dict(zip(b'"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True))
 _WORDS: dict[int, tuple[bytes, bool | None]] = {
-    ord("t"): (b"true", True),
-    ord("f"): (b"false", False),
-    ord("n"): (b"null", None),
+    word[0]: (word, value) for word, value in ((b"true", True), (b"false", False), (b"null", None))
 }
 _OPEN_OBJECT, _OPEN_ARRAY, _CLOSE_OBJECT, _CLOSE_ARRAY = b"{[}]"
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'

@@ -17,15 +17,13 @@ def show(tree: Node) -> str:
     todo: list[Node | _Text] = [tree]
     while todo and len(out) < _MAX_SHOWN_CHARS:
         node = todo.pop()
-        if isinstance(node, _Text):
+        if isinstance(node, (_Text, Number)):
             out += node.text
         elif isinstance(node, Pairs):
             parts: list[Node | _Text] = [_Text("map[")]
             for key, value in sorted(dict(node).items(), key=lambda item: item[0]):
                 parts += [_Text(f" {key}:" if len(parts) > 1 else f"{key}:"), value]
             todo += reversed([*parts, _Text("]")])
-        elif isinstance(node, Number):
-            out += node.text
         elif isinstance(node, str):
             out += node
         elif node is None:

@@ -12,6 +12,8 @@ from gearmesh.wire.gojson.read import Node, Number, Pairs
 
 __all__ = ["escape_html", "quote", "unicode", "write"]
 
+_WORDS = {None: b"null", True: b"true", False: b"false"}
+
 
 def escape_html(data: bytes) -> bytes:
     """JSON text with Go's further escapes: ``<``, ``>``, ``&``, U+2028 and U+2029.
@@ -66,12 +68,8 @@ def write(tree: Node) -> bytes:
         node = todo.pop()
         if isinstance(node, bytes):
             out.append(node)
-        elif node is None:
-            out.append(b"null")
-        elif node is True:
-            out.append(b"true")
-        elif node is False:
-            out.append(b"false")
+        elif node is None or isinstance(node, bool):
+            out.append(_WORDS[node])
         elif isinstance(node, str):
             out.append(quote(node))
         elif isinstance(node, Number):
