@@ -55,7 +55,7 @@ def _key_of(args: Sequence[Any]) -> Any:
 class Cluster(CoreCommands):  # type: ignore[misc]
     """Sends each command to the node of its key, as ``redis.Redis`` does to its one server.
 
-    Every command has one key, or several of one slot; MGET, DEL and UNLINK are split. A pipeline is no transaction.
+    Every command has one key, or several of one slot; MGET and UNLINK are split. A pipeline is no transaction.
     The client asks the nodes for the slots at first, after a redirection, and after a connection error.
 
     Args:
@@ -179,27 +179,21 @@ class Cluster(CoreCommands):  # type: ignore[misc]
             self.stale = True  # it will not be the only one
         return address
 
-    def mget(self, keys: Any, *args: Any, **options: Any) -> Any:
+    def mget(self, keys: Iterable[Any]) -> Any:
         with self.pipeline() as pipe:
-            for key in (*([keys] if isinstance(keys, (str, bytes)) else keys), *args):
+            for key in keys:
                 pipe.get(key)
             return pipe.execute()
 
-    def delete(self, *names: Any) -> Any:
-        return self._each("DEL", names)
-
     def unlink(self, *names: Any) -> Any:
-        return self._each("UNLINK", names)
+        with self.pipeline() as pipe:
+            for name in names:
+                pipe.unlink(name)
+            return sum(pipe.execute())
 
     def scan_iter(self, *args: Any, **options: Any) -> Iterator[Any]:
         for address in self.masters():
             yield from self.client(address).scan_iter(*args, **options)
-
-    def _each(self, command: str, names: Iterable[Any]) -> int:
-        with self.pipeline() as pipe:
-            for name in names:
-                pipe.execute_command(command, name)
-            return sum(pipe.execute())
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Pipeline:
         """Return a pipeline that sends each node its commands together; never a transaction."""
@@ -211,15 +205,8 @@ class Cluster(CoreCommands):  # type: ignore[misc]
 
     # -- sockets
 
-    def disconnect(self) -> None:
-        """Close the connections to all nodes; the next command opens new ones."""
-        with self._lock:
-            nodes = list(self._nodes.values())
-        for node in nodes:
-            node.connection_pool.disconnect()
-
     def close(self) -> None:
-        """Close the connections that no thread uses now."""
+        """Close the connections that no thread uses now; the next command opens new ones."""
         with self._lock:
             nodes, self._nodes = list(self._nodes.values()), {}
         for node in nodes:
@@ -244,9 +231,6 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
 
     def __exit__(self, *args: object) -> None:
         self._commands = []
-
-    def __len__(self) -> int:
-        return len(self._commands)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         self._commands.append((args, options))
@@ -310,8 +294,6 @@ def read_slots(rows: Any, asked: Address) -> list[Address | None]:
         asked: the node that answered; a row without a host means this one.
     """
     table: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
-    if isinstance(rows, dict):  # as redis-py reads it: (first, last) -> {"primary": (host, port), …}
-        rows = [(first, last, value["primary"]) for (first, last), value in rows.items()]
     for first, last, (host, port, *_), *_ in rows:
         name = host.decode() if isinstance(host, bytes) else host
         address = (name or asked[0], int(port))  # a node that does not know its own name

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
 from itertools import count
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from kombu.message import Message
 from kombu.transport import virtual
@@ -19,9 +18,6 @@ from gearmesh.transports.memory.queue import Unacked
 from gearmesh.transports.unacked import consumer_name
 
 __all__ = ["Channel", "drain"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 #: Messages fetched at once when prefetch is unlimited.
 MAX_FETCH_MESSAGES: Final = 256
@@ -49,9 +45,6 @@ class QoS(virtual.QoS):  # type: ignore[misc]
     def can_consume(self) -> bool:
         return self.room() > 0
 
-    def can_consume_max_estimate(self) -> int:
-        return self.room()
-
     def append(self, message: Message, delivery_tag: str) -> None:
         """Do nothing: the broker recorded the delivery when the message was fetched."""
 
@@ -67,16 +60,6 @@ class QoS(virtual.QoS):  # type: ignore[misc]
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Do nothing: :meth:`Channel.close` itself decides which deliveries go back."""
-
-
-def _verb(verb: Callable[Concatenate[Broker, P], R]) -> Callable[Concatenate[Channel, P], R]:
-    """Make a broker's method a method of its channels."""
-
-    @wraps(verb)
-    def call(self: Channel, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return verb(self.broker, *args, **kwargs)
-
-    return call
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
@@ -100,6 +83,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         super().__init__(connection, **kwargs)
         options = connection.client.transport_options
         self.broker: Broker = connection.broker
+        self._bind_verbs(self.broker)
         unacked = options.get("unacked")
         #: True: closing leaves unacked deliveries to the consumer's next channel.
         self._keeps_unacked = unacked is not None
@@ -115,19 +99,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     # -- gearmesh's verbs, described in gearmesh.interfaces.transport ---------------------------------
 
-    heartbeat = _verb(Broker.heartbeat)
-    held = _verb(Broker.held)
-    recover = _verb(Broker.recover)
-    reserve = _verb(Broker.reserve)
-    queues = _verb(Broker.queues)
-    count = _verb(Broker.count)
-    pending = _verb(Broker.pending)
-    delayed = _verb(Broker.delayed)
-    parked = _verb(Broker.parked)
-    purge = _purge = _verb(Broker.purge)
-    purge_delayed = _verb(Broker.purge_delayed)
-    dead_letters = _verb(Broker.dead_letters)
-    take_dead = _verb(Broker.take_dead)
+    def _bind_verbs(self, broker: Broker) -> None:
+        """Make the broker's verbs methods of this channel."""
+        self.heartbeat, self.held, self.recover = broker.heartbeat, broker.held, broker.recover
+        self.reserve, self.queues, self.count = broker.reserve, broker.queues, broker.count
+        self.pending, self.delayed, self.parked = broker.pending, broker.delayed, broker.parked
+        self.purge, self.purge_delayed = broker.purge, broker.purge_delayed
+        self.dead_letters, self.take_dead = broker.dead_letters, broker.take_dead
 
     def enlist(self, backend: Any) -> bool:
         """True for a memory backend: its states are then written under this broker's lock."""
@@ -225,9 +203,6 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def message_to_python(self, raw_message: Any) -> Message:
         return raw_message if isinstance(raw_message, Message) else super().message_to_python(raw_message)
 
-    def drain_events(self, timeout: float | None = None, callback: Any = None) -> None:
-        drain(self.broker, [self], timeout)
-
     def close(self) -> None:
         """Cancel the consumers; unacked deliveries go back to the heads of their queues, unless the option ``unacked``
         was given."""
@@ -286,6 +261,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def _queue_bind(self, *args: Any) -> None:
         """Do nothing: the exchange's table is the only record of a binding."""
+
+    def _purge(self, queue: str) -> int:
+        return self.purge(queue)
 
     def _size(self, queue: str) -> int:
         with self.broker.changed:

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty
 from typing import Any
@@ -141,20 +140,17 @@ class Channel(ConnectedChannel):
             return
         unseen = [item for item in self.fetcher.undelivered if item.delivery.queue == queue]
         if unseen:
-            self.fetcher.undelivered = deque(
-                item for item in self.fetcher.undelivered if item.delivery.queue != queue
-            )
+            for item in unseen:
+                self.fetcher.undelivered.remove(item)
             self.commit([Commit(settle=Settle(item.delivery, "head")) for item in unseen])
         arrived = self.keys(queue).arrived(self.consumer)
         while self.redis.lmove(arrived, queue, "RIGHT", "LEFT") is not None:
             pass
-        if self._own_consumer and not self.fetcher.unsure and not self._holds(queue):
+        holds = any(delivery.queue == queue for delivery in list(self.unacked.open.values()))
+        if self._own_consumer and not self.fetcher.unsure and not holds:
             self.leases.recover_queue(self.consumer, queue, lost=False)
             if not self.unacked.waiting(queue):
                 self.unacked.queues.discard(queue)
-
-    def _holds(self, queue: str) -> bool:
-        return any(delivery.queue == queue for delivery in list(self.unacked.open.values()))
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         item = to_item(message, self)
@@ -167,9 +163,10 @@ class Channel(ConnectedChannel):
         self._replicas.wait(self.redis, queue)
 
     def _get(self, queue: str, timeout: float | None = None) -> FetchedMessage:
-        for taken in self.fetcher.fetch(queue, 1):
-            return taken
-        raise Empty
+        taken = self.fetcher.fetch(queue, 1)
+        if not taken:
+            raise Empty
+        return taken[0]
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         message = super().basic_get(queue, no_ack=no_ack, **kwargs)

@@ -95,7 +95,7 @@ class ClusterChannel(Channel):
         self.redis.stale = True
 
     def _drop_kept(self) -> None:
-        self.redis.disconnect()
+        self.cluster.close()
 
     def _disconnect_pools(self) -> None:
         super()._disconnect_pools()

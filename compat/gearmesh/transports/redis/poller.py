@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
@@ -122,26 +122,22 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         """
         ident: Any = (pop.channel, pop, pop.type)
         sock = self._chan_to_sock.pop(ident, None)
-        if sock is None or sock.fileno() < 0 or os.getpid() != self._pid:
-            return
-        self._fd_to_chan.pop(sock.fileno(), None)
-        self._unwatch(sock.fileno())
+        if sock is not None and sock.fileno() >= 0:
+            self._unwatch([sock.fileno()])
 
     def _on_connection_disconnect(self, connection: Any) -> None:
         """kombu's hook: redis-py has closed a connection's socket."""
         gone = {key for key in self._chan_to_sock if key[1].connection is connection}
         for channel, client, kind in gone:
             del self._chan_to_sock[channel, client, kind]
-            for fd in [fd for fd, entry in self._fd_to_chan.items() if entry == (channel, kind)]:
-                del self._fd_to_chan[fd]
-                if os.getpid() == self._pid:
-                    self._unwatch(fd)
+            self._unwatch([fd for fd, entry in self._fd_to_chan.items() if entry == (channel, kind)])
 
-    def _unwatch(self, fd: int) -> None:
-        if self._loop is not None:
-            self._loop.remove(fd)
-        else:
-            self.poller.unregister(fd)
+    def _unwatch(self, fds: Iterable[int]) -> None:
+        unwatch = self.poller.unregister if self._loop is None else self._loop.remove
+        for fd in fds:
+            self._fd_to_chan.pop(fd, None)
+            if os.getpid() == self._pid:  # what polls is shared with a forked child
+                unwatch(fd)
 
     def _watch_wakeups(self, channel: Channel) -> None:
         fd = channel.wake_fd
@@ -152,10 +148,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
 
     def discard(self, channel: Channel) -> None:
         super().discard(channel)
-        for fd in [fd for fd, entry in self._fd_to_chan.items() if entry[0] is channel]:
-            del self._fd_to_chan[fd]
-            if os.getpid() == self._pid:
-                self._unwatch(fd)
+        self._unwatch([fd for fd, entry in self._fd_to_chan.items() if entry[0] is channel])
         self._chan_to_sock = {k: sock for k, sock in self._chan_to_sock.items() if k[0] is not channel}
 
     def _arm(self, channel: Channel, pop: BlockingPop) -> None:
@@ -198,11 +191,8 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         return delivered
 
     def on_readable(self, fileno: int) -> Any:
-        entry = self._fd_to_chan.get(fileno)
-        if entry is None:
-            return None
-        channel, kind = entry
-        return channel.handlers[kind]()
+        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
+        return channel.handlers[kind]() if channel is not None else None
 
     def step(self, timeout: float | None) -> bool:
         """One round: deliver, or wait up to ``timeout`` seconds for a reason to; True if delivered."""
@@ -215,38 +205,26 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 if entry is None:
                     self.poller.unregister(fileno)
                     continue
-                if event & kombu_redis.READ:
-                    if self.on_readable(fileno) and entry[1] == "LISTEN":
-                        return True
-                else:
-                    self._broken(entry)
+                channel, kind = entry
+                if not event & kombu_redis.READ and kind == "LISTEN":
+                    channel._poll_error(kind)
+                elif self.on_readable(fileno) and kind == "LISTEN":
+                    return True
             return False
         finally:
             self._in_protected_read = False
             while self.after_read:
                 self.after_read.pop()()
 
-    @staticmethod
-    def _broken(entry: tuple[Channel, str]) -> None:
-        channel, kind = entry
-        if kind == "LISTEN":
-            channel._poll_error(kind)
-        else:
-            channel.handlers[kind]()
-
     def _patience(self, timeout: float | None) -> float | None:
         """The seconds to wait: until a channel has periodic work or a silent wait is overdue, and no longer."""
         now = time.monotonic()
+        waits = [] if timeout is None else [timeout]
         for channel in self._channels:
-            if not channel.active_queues and not channel.unacked.open:
-                continue
-            due = min(
-                channel.housekeeping.next(),
-                *(pop.overdue_at for pop in channel.blocking_pops.values()),
-                now + 60,
-            )
-            timeout = max(0.0, due - now) if timeout is None else min(timeout, max(0.0, due - now))
-        return timeout
+            if channel.active_queues or channel.unacked.open:
+                overdue = (pop.overdue_at for pop in channel.blocking_pops.values())
+                waits.append(max(0.0, min(channel.housekeeping.next(), now + 60, *overdue) - now))
+        return min(waits, default=None)
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:
         """kombu's name for :meth:`step`."""

@@ -56,13 +56,13 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            if self.cycle.step(left if left is None else max(0.0, left)):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.cycle.step(left):
                 return
             woken = [channel for channel in self.channels if getattr(channel, "woken", False)]
             for channel in woken:
                 channel.woken = False
-            if woken or (left is not None and left <= 0):
+            if woken or left == 0:
                 raise TimeoutError
 
     def _deliver(self, message: Any, queue: str) -> None:
@@ -96,7 +96,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         if info.get("role") == "slave" and self.client.transport_options.get("master_only"):
             raise ServerUnable("this Redis is a replica")
         version = str(info.get("redis_version", "6.2"))
-        if version_tuple(version) < MIN_VERSION:
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers is not None and tuple(map(int, numbers.groups())) < MIN_VERSION:
             raise ConfigError(f"broker: this is Redis {version}, expected 6.2 or newer")
         policy = str(info.get("maxmemory_policy", ""))
         self._eviction = policy if info.get("maxmemory") and policy.startswith("allkeys") else ""
@@ -117,9 +118,3 @@ class ClusterTransport(Transport):
 
     Channel = ClusterChannel
     mode = "cluster"
-
-
-def version_tuple(version: str) -> tuple[int, int]:
-    """Major and minor number; what can't be read counts as new."""
-    match = re.match(r"(\d+)\.(\d+)", version)
-    return (int(match[1]), int(match[2])) if match else MIN_VERSION
