@@ -43,13 +43,8 @@ class RedisLock:
 
     def take(self, claim: Claim) -> bool:
         keys = [claim.key, periodic_fired(claim.key)]
-        args = [
-            "" if claim.late else claim.value,
-            claim.lasts_ms,
-            claim.due_ns,
-            claim.holder,
-            claim.keep_ms,
-        ]
+        value = "" if claim.late else claim.value
+        args = [value, claim.lasts_ms, claim.due_ns, claim.holder, claim.keep_ms]
         answer = _repeated(lambda: run(self._redis, "lock", keys, args))
         if isinstance(answer, bytes):
             raise LockError(f"lock {claim.key!r} holds {answer!r:.80}, expected unix nanoseconds")

@@ -18,10 +18,9 @@ from typing import Any
 import msgpack
 import msgspec
 
-from gearmesh.commits.group_cache import CachedGroup
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Token
 from gearmesh.redis_client.cluster import slot_of
-from gearmesh.redis_client.commit_script import CommitScript, Packed, chunks, payload_bytes
+from gearmesh.redis_client.commit_script import Batch, CommitScript, Packed, chunks, payload_bytes
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
 from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
@@ -30,6 +29,13 @@ __all__ = ["ClusterCommitScript"]
 
 #: Milliseconds for which a slot remembers that a batch from an outbox was sent: longer than all workers are away.
 BATCH_TOKEN_TTL_MS = 86_400_000
+
+
+def _pack(publishes: Sequence[Publish]) -> list[Packed]:
+    """Pack publishes; those with an ETA have no queue, which names the delayed set."""
+    return [
+        ("" if p.eta_ns > 0 else p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "") for p in publishes
+    ]
 
 
 class ClusterCommitScript(CommitScript):
@@ -41,6 +47,7 @@ class ClusterCommitScript(CommitScript):
 
     def __init__(self, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas) -> None:
         super().__init__(keys=keys, expire=0, delayed=delayed, replicas=replicas)
+        self._pack = _pack
         self._producer = uuid.uuid4().hex
         self._seq = 0
         #: outboxes in which we have looked for what an earlier connection of ours may have left
@@ -110,13 +117,6 @@ class ClusterCommitScript(CommitScript):
             break
         return super()._route(commits)
 
-    @staticmethod
-    def _pack(publishes: Sequence[Publish]) -> list[Packed]:
-        return [
-            ("" if p.eta_ns > 0 else p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "")
-            for p in publishes
-        ]
-
     def _entry(self, commit: Commit, atomic: bool) -> Packed:
         if commit.settle is None or not commit.publishes:
             return super()._entry(commit, False)
@@ -130,25 +130,15 @@ class ClusterCommitScript(CommitScript):
             self._keys(publish.queue)  # refuses a name that has no slot to itself
         return (*entry, *(None,) * (8 - len(entry)), self._pack(away))
 
-    def _run(
-        self,
-        client: Any,
-        entries: Sequence[Packed],
-        groups: Sequence[CachedGroup],
-        route: str,
-        token: tuple[str, str],
-        more: tuple[Any, ...] = (),
-    ) -> tuple[str | None, list[str]]:
-        if more or not any(len(entry) > 8 for entry in entries):
-            return super()._run(client, entries, groups, route, token, more)
-        mark = self._mark()
+    def _run(self, client: Any, batch: Batch) -> tuple[str | None, list[str]]:
+        if batch.more or not any(len(entry) > 8 for entry in batch.entries):
+            return super()._run(client, batch)
+        mark, route = self._mark(), batch.route
         try:
-            codes, problems = super()._run(
-                client, entries, groups, route, token, (600_000, outbox(route), mark)
-            )
+            codes, problems = super()._run(client, batch._replace(more=(600_000, outbox(route), mark)))
             away = [
                 publish
-                for code, entry in zip(codes or "", entries, strict=False)
+                for code, entry in zip(codes or "", batch.entries, strict=False)
                 if code == "1" and len(entry) > 8
                 for publish in entry[8]
             ]
@@ -174,7 +164,8 @@ class ClusterCommitScript(CommitScript):
             key = publish_token(route, producer)
             start = 0
             for chunk in chunks(entries, payload_bytes):
-                super()._run(client, chunk, (), route, (key, f"{seq}.{start:09d}"), (BATCH_TOKEN_TTL_MS,))
+                token = (key, f"{seq}.{start:09d}")
+                super()._run(client, Batch(chunk, (), route, token, (BATCH_TOKEN_TTL_MS,)))
                 start += len(chunk)
             self._replicas.wait(client, route)
         client.hdel(outbox(source), mark)

@@ -31,7 +31,7 @@ from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
-__all__ = ["CommitScript", "Entry", "Packed", "batches", "chunks", "pack_state", "payload_bytes"]
+__all__ = ["Batch", "CommitScript", "Entry", "Packed", "batches", "chunks", "pack_state", "payload_bytes"]
 
 T = TypeVar("T")
 
@@ -88,6 +88,23 @@ class Entry(NamedTuple):
     group: int = 0
     trigger: Packed | None = None
     settling: Packed | None = None
+
+
+class Batch(NamedTuple):
+    """The entries of one call of the script, and what goes with them.
+
+    Attributes:
+        groups: the groups to which entries refer by their index.
+        route: the key in whose slot all keys of the call are.
+        token: the key of the producer's token and the place of this call among its calls, or two empty texts.
+        more: the optional values at the payload's end, see the script.
+    """
+
+    entries: Sequence[Packed]
+    groups: Sequence[CachedGroup] = ()
+    route: str = "gearmesh"
+    token: tuple[str, str] = ("", "")
+    more: tuple[Any, ...] = ()
 
 
 #: Text that is its own JSON, without the quotes.
@@ -158,11 +175,6 @@ def _pack_publishes(publishes: Sequence[Publish]) -> list[Packed]:
     return [(p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "") for p in publishes]
 
 
-def _token_value(token: Token, start: int) -> str:
-    """Return the place of a call among its producer's calls, as text that sorts in their order."""
-    return f"{token.seq:016d}.{start:09d}"
-
-
 def payload_bytes(entry: Packed) -> int:
     """Estimate the bytes that an entry takes in the payload."""
     size = 128 + len(entry[0])
@@ -220,6 +232,7 @@ class CommitScript:
         replicas: Replicas | None = None,
     ) -> None:
         self._keys = keys
+        self._pack = _pack_publishes
         self._held: dict[tuple[str, str], str] = {}
         self.expire = expire
         self._delayed = delayed
@@ -251,9 +264,8 @@ class CommitScript:
         outcomes: list[Outcome] = []
         for chunk in chunks([self._entry(c, atomic) for c in commits], payload_bytes):
             start = len(outcomes)
-            # A batch that needs several calls repeats call by call.
-            mine = None if token is None else _token_value(token, start)
-            outcomes += self._call(client, commits[start : start + len(chunk)], chunk, token, mine, atomic)
+            part = commits[start : start + len(chunk)]
+            outcomes += self._call(client, part, chunk, atomic, token=token, start=start)
         return outcomes
 
     def _entry(self, commit: Commit, atomic: bool) -> Packed:
@@ -276,10 +288,6 @@ class CommitScript:
             return (held, id_, how, states, publishes, 0)
         return (held, id_, how, states, publishes, 0, trigger, settling)
 
-    @staticmethod
-    def _pack(publishes: Sequence[Publish]) -> list[Packed]:
-        return _pack_publishes(publishes)
-
     def _held_key(self, delivery: Delivery) -> str:
         spot = (delivery.queue, delivery.consumer)
         key = self._held.get(spot)
@@ -293,13 +301,12 @@ class CommitScript:
     def _settling(settle: Settle, keys: QueueKeys) -> tuple[Any, ...]:
         delivery = settle.delivery
         recovered = keys.recovered if delivery.redelivered else ""
+        member = f"{delivery.consumer}/{delivery.id}"
         if settle.how == "park":
-            member = f"{delivery.consumer}/{delivery.id}"
             age = int(settle.max_age * 1000)
             dead = (keys.dead, keys.dead_entry, settle.reason)
             return (keys.queue, recovered, keys.seen, keys.aside, member, age, *dead, keys.out, keys.wanted)
         if settle.how == "later":
-            member = f"{delivery.consumer}/{delivery.id}"
             return (keys.queue, recovered, keys.aside, member, settle.at_ns // 1_000_000)
         if settle.how == "dead":
             return (keys.queue, recovered, keys.dead, keys.dead_entry, settle.reason)
@@ -310,16 +317,20 @@ class CommitScript:
         client: redis.Redis,
         commits: Sequence[Commit],
         entries: Sequence[Packed],
-        token: Token | None,
-        mine: str | None,
         atomic: bool,
+        *,
+        token: Token | None = None,
+        start: int = 0,
     ) -> list[Outcome]:
         groups: list[CachedGroup] = []
         if atomic and any(commit.chord is not None for commit in commits):
             entries, groups = self._with_groups(commits, entries)
         route = self._route(commits)
-        key = "" if token is None else publish_token(route, token.producer)
-        answer, problems = self._run(client, entries, groups, route, (key, mine or ""))
+        batch = Batch(entries, groups, route)
+        if token is not None:  # a batch that needs several calls repeats call by call
+            place = f"{token.seq:016d}.{start:09d}"  # text that sorts in the order of the producer's calls
+            batch = batch._replace(token=(publish_token(route, token.producer), place))
+        answer, problems = self._run(client, batch)
         if answer is None:
             return ["done"] * len(commits)
         outcomes = [_OUTCOMES.get(code, "done") for code in answer]
@@ -328,9 +339,7 @@ class CommitScript:
             outcomes[i] = self._dead_letter(client, commits[i], why)
         again = [i for i, code in enumerate(answer) if code == "m"]
         if again:
-            more = self._call(
-                client, [commits[i] for i in again], [entries[i] for i in again], None, None, atomic
-            )
+            more = self._call(client, [commits[i] for i in again], [entries[i] for i in again], atomic)
             for i, outcome in zip(again, more, strict=True):
                 outcomes[i] = outcome
         return outcomes
@@ -343,7 +352,7 @@ class CommitScript:
         if settle.how == "keep":
             return "done"
         dead = Commit(settle=Settle(settle.delivery, "dead", f"commit failed: {why}"))
-        return self._call(client, [dead], [self._entry(dead, False)], None, None, False)[0]
+        return self._call(client, [dead], [self._entry(dead, False)], False)[0]
 
     def _route(self, commits: Iterable[Commit]) -> str:
         for commit in commits:
@@ -388,63 +397,42 @@ class CommitScript:
         groups: Sequence[CachedGroup] = (),
         *,
         route: str = "gearmesh",
-        token: tuple[str, str] = ("", ""),
-    ) -> str | None:
-        """Call the script; return a code for each entry (see there), or None if this token's batch was done before."""
-        return self._run(client, entries, groups, route, token)[0]
+    ) -> str:
+        """Call the script; return a code for each entry (see there)."""
+        return self._run(client, Batch(entries, groups, route))[0] or ""
 
-    def _run(
-        self,
-        client: redis.Redis,
-        entries: Sequence[Packed],
-        groups: Sequence[CachedGroup],
-        route: str,
-        token: tuple[str, str],
-        more: tuple[Any, ...] = (),
-    ) -> tuple[str | None, list[str]]:
-        """Return codes as :meth:`call` does, and a reason for each "e" among them.
+    def _run(self, client: redis.Redis, batch: Batch) -> tuple[str | None, list[str]]:
+        """Call the script; return a code for each entry (see there), and a reason for each "e" among them.
 
-        The script reads documents in the one form that Go and gearmesh write. Those that another program wrote are
-        rewritten first, as Go's decoder reads them.
-
-        Args:
-            more: the optional values at the payload's end, see the script.
+        The codes are None if the token shows that the batch was done before. The script reads documents in the one form
+        that Go and gearmesh write. Those that another program wrote are rewritten first, as Go's decoder reads them.
         """
-        codes, reasons, odd = self._once(client, entries, groups, route, token, more)
+        codes, reasons, odd = self._once(client, batch)
         if not odd:
             return (codes if codes != _DUP else None), list(reasons.values())
-        left = list(range(len(entries)))  # the places of the entries of the last call
+        left = list(range(len(batch.entries)))  # the places of the entries of the last call
         result, whys = list(codes), reasons
         while odd:
             rewritten = [_in_one_form(client, key, kind) for key, kind in odd]
-            again = [(i, place) for i, place in enumerate(left) if codes[i] in "so"]
-            left = [place for _, place in again]
-            full = (*more, *(None,) * (3 - len(more)), not any(rewritten))
-            codes, reasons, odd = self._once(
-                client, [entries[place] for place in left], groups, route, ("", ""), full
-            )
+            left = [place for i, place in enumerate(left) if codes[i] in "so"]
+            more = (*batch.more, *(None,) * (3 - len(batch.more)), not any(rewritten))
+            again = Batch([batch.entries[place] for place in left], batch.groups, batch.route, more=more)
+            codes, reasons, odd = self._once(client, again)
             for i, place in enumerate(left):
                 result[place] = codes[i]
                 if i in reasons:
                     whys[place] = reasons[i]
         return "".join(result), [whys[place] for place in sorted(whys)]
 
-    def _once(
-        self,
-        client: Any,
-        entries: Sequence[Packed],
-        groups: Sequence[CachedGroup],
-        route: str,
-        token: tuple[str, str],
-        more: tuple[Any, ...],
-    ) -> tuple[str, dict[int, str], list[tuple[str, str]]]:
+    def _once(self, client: Any, batch: Batch) -> tuple[str, dict[int, str], list[tuple[str, str]]]:
         """Call the script once; return its codes, the reason of each "e" by place, and documents in another form."""
+        entries, groups, route, token, more = batch
         windows = []
         for group in groups:
             first = group.known
             window = group.members[first : first + len(entries) + 16]
             windows.append((chord_progress(group.uuid), len(group.members), first, window))
-        payload = (token[0], token[1], self.expire, entries, windows, self._delayed, self._announce, *more)
+        payload = (*token, self.expire, entries, windows, self._delayed, self._announce, *more)
         answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])
         codes: str = answer[0].decode()
         if codes == _DUP:

@@ -21,6 +21,14 @@ from gearmesh.urls.redis import Topology
 __all__ = ["ConnectionSettings", "hang_up"]
 
 
+#: Classes of connections without and with TLS.
+_KINDS: dict[Topology, tuple[Any, Any]] = {
+    "server": (connections.Connection, connections.SSLConnection),
+    "cluster": (connections.NodeConnection, connections.SSLNodeConnection),
+    "sentinel": (connections.SentinelConnection, connections.SentinelSSLConnection),
+}
+
+
 def hang_up(client: Any) -> None:
     """Close the connections of a client that no thread uses now."""
     if isinstance(client, Cluster):
@@ -65,11 +73,8 @@ class ConnectionSettings:
     def timeouts(self) -> dict[str, Any]:
         """The timeouts as keyword arguments of a connection, in seconds."""
         both = {"socket_timeout": self.settings.socket_timeout}
-        return (
-            both
-            if self.target.path
-            else both | {"socket_connect_timeout": self.settings.socket_connect_timeout}
-        )
+        connect = {"socket_connect_timeout": self.settings.socket_connect_timeout}
+        return both if self.target.path else both | connect
 
     def place(self) -> dict[str, Any]:
         """Return keyword arguments of a pool: its class of connections, address, TLS, user and client name.
@@ -83,19 +88,13 @@ class ConnectionSettings:
             "password": target.password or None,
             "client_name": settings.client_name or None,
         }
-        topology = self.topology
         if target.path:
             return place | {"connection_class": connections.UnixConnection, "path": target.path}
-        place |= self._tls()
-        if topology == "server":
+        if self.topology == "server":
             place |= {"host": target.host, "port": target.port}
-            kind: Any = connections.SSLConnection if target.tls else connections.Connection
-        elif topology == "cluster":
-            kind = connections.SSLNodeConnection if target.tls else connections.NodeConnection
-        else:
+        elif self.topology == "sentinel":
             place["sentinels"] = self._sentinels()
-            kind = connections.SentinelSSLConnection if target.tls else connections.SentinelConnection
-        return place | {"connection_class": kind}
+        return place | self._tls() | {"connection_class": _KINDS[self.topology][target.tls]}
 
     def options(self) -> dict[str, Any]:
         """Return all keyword arguments of a pool, see :meth:`place`."""
@@ -118,7 +117,7 @@ class ConnectionSettings:
         }
 
     def _sentinels(self) -> Sentinels:
-        kind = connections.SSLConnection if self.target.tls else connections.Connection
+        kind = _KINDS["server"][self.target.tls]
         options = {"password": self.settings.sentinel_password or None, "retry": Retry(NoBackoff(), 0)}
         return Sentinels(
             self.target.nodes, self.settings.master_name, kind, options | self.timeouts | self._tls()

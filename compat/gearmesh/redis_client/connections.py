@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import redis
 from redis import exceptions
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError
 
 from gearmesh.errors import ConfigError
 from gearmesh.process_local import OWN_SOCKETS
@@ -51,14 +52,8 @@ _CONDITION = re.compile(
 #: Seconds for which a server counts as the master, once sentinels have said so.
 MASTER_CHECK_INTERVAL_S: Final = 1.0
 
-#: redis-py removes the code from the text of errors for which it has a class.
-_CONDITIONS: Final = (
-    exceptions.OutOfMemoryError,
-    exceptions.ReadOnlyError,
-    exceptions.MasterDownError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-)
+#: redis-py removes the code from the text of errors for which it has a class. MasterDownError is a ClusterDownError.
+_CONDITIONS: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
 
 
 class _Conditions:

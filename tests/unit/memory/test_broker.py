@@ -108,9 +108,9 @@ def test_a_repeated_batch_happens_once_and_has_the_same_outcomes() -> None:
 
 def test_only_so_many_batches_are_remembered() -> None:
     broker = Broker()
-    for seq in range(MAX_REMEMBERED_BATCHES + 5):
-        broker.commit([], Token("p", seq))
-    assert len(broker._outcomes) == MAX_REMEMBERED_BATCHES
+    for seq in (*range(MAX_REMEMBERED_BATCHES + 1), MAX_REMEMBERED_BATCHES, 0):
+        broker.commit([publish(b"x")], Token("p", seq))
+    assert broker.count("q").pending == MAX_REMEMBERED_BATCHES + 2, "the first one is known no more"
 
 
 class Recording(MemoryBackend):

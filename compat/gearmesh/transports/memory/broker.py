@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count, islice
@@ -14,6 +13,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from kombu.transport.virtual import BrokerState
 
+from gearmesh.bounded_dict import BoundedDict
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Publish, Settle, Token, heads_last
 from gearmesh.interfaces.transport import (
@@ -59,8 +59,8 @@ class Broker:
         #: heap of (unix ns, tie-breaker, queue, message)
         self._delayed: list[tuple[int, int, str, StoredMessage]] = []
         self._numbers = count(1)
-        #: (producer, seq) -> outcomes of that batch, the oldest first
-        self._outcomes: OrderedDict[tuple[str, int], list[Outcome]] = OrderedDict()
+        #: the outcomes of batches
+        self._outcomes = BoundedDict[Token, list[Outcome]](MAX_REMEMBERED_BATCHES)
         self._rates = LocalRateLimiter()
 
     # -- queues ---------------------------------------------------------------------------------------
@@ -144,17 +144,14 @@ class Broker:
     ) -> list[Outcome]:
         """As the channel's verb; ``backend``: the enlisted one, or None."""
         with self.changed:
-            key = None if token is None else (token.producer, token.seq)
-            if key is not None and key in self._outcomes:
-                return list(self._outcomes[key])
+            if token is not None and (known := self._outcomes.get(token)) is not None:
+                return list(known)
             outcomes: list[Outcome] = ["done"] * len(commits)
             with backend.locked() if backend is not None else nullcontext():
                 for index in sorted(range(len(commits)), key=lambda i: heads_last(commits[i])):
                     outcomes[index] = self._commit(commits[index], backend)
-            if key is not None:
-                self._outcomes[key] = list(outcomes)
-                if len(self._outcomes) > MAX_REMEMBERED_BATCHES:
-                    self._outcomes.popitem(last=False)
+            if token is not None:
+                self._outcomes.put(token, list(outcomes))
             self.changed.notify_all()
             return outcomes
 

@@ -26,22 +26,21 @@ def to_kombu(unacked: Unacked, channel: Any, consumer_tag: str) -> Message:
     """Make the message that a consumer's callback gets; it carries ``delivery``."""
     delivery, stored = unacked.delivery, unacked.message
     delivery_tag = f"{delivery.id}:{delivery.queue}"  # with the queue, a tag is all that an ack needs
+    redelivered = delivery.redelivered > 0
     info = {
         "exchange": "",
         "routing_key": delivery.queue,
         "consumer_tag": consumer_tag,
-        "redelivered": delivery.redelivered > 0,
+        "redelivered": redelivered,
     }
     message: Message
     if stored.envelope:
         payload = loads(stored.body.decode())
         properties = payload["properties"]
         properties["delivery_tag"] = delivery_tag
-        properties["delivery_info"] = {
-            **info,
-            **properties.get("delivery_info", {}),
-            "redelivered": info["redelivered"],
-        }
+        properties["delivery_info"] = (
+            info | properties.get("delivery_info", {}) | {"redelivered": redelivered}
+        )
         message = virtual.Message(payload, channel=channel)
     else:
         message = Message(

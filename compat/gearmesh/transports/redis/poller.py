@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
@@ -225,8 +225,3 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 overdue = (pop.overdue_at for pop in channel.blocking_pops.values())
                 waits.append(max(0.0, min(channel.housekeeping.next(), now + 60, *overdue) - now))
         return min(waits, default=None)
-
-    def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:
-        """kombu's name for :meth:`step`."""
-        if not self.step(timeout):
-            raise kombu_redis.Empty
