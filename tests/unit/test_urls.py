@@ -240,12 +240,6 @@ def test_what_kombu_and_redis_get() -> None:
     assert sock.to_redis_kwargs() == {"unix_socket_path": "/a.sock", "db": 2}
 
 
-def test_same_server_goes_by_address() -> None:
-    assert RedisTarget("h", 1, password="a").same_server(RedisTarget("h", 1, username="b"))
-    assert not RedisTarget("h", 1).same_server(RedisTarget("h", 1, 1))
-    assert not RedisTarget("h", 1).same_server(PlainTarget("memory"))
-
-
 def test_known_schemes() -> None:
     built_in = [
         "redis",

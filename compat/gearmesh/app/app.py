@@ -458,8 +458,7 @@ class App:
     ) -> TaskSignature[Any]:
         """A signature of a task by its name, as ``task.s(…)`` makes one."""
         task = self._tasks.get(name) or self.remote(name)
-        call: TaskSignature[Any] = TaskSignature(task, tuple(args), kwargs)
-        return call.set(**options) if options else call
+        return TaskSignature(task, tuple(args), kwargs).set(**options)
 
     @property
     def eager_twin(self) -> App:
@@ -513,14 +512,10 @@ class App:
             self._publish(plan, should_retry)
             return result
         sig = plan.messages[0].sig
+        store_pending = functools.partial(self._outbox.store_pending, plan, should_retry)
+        send = functools.partial(self._publish, plan, should_retry)
         with self.reached_backend() as backend:
-            uuid = send_once(
-                sig,
-                seconds,
-                backend,
-                lambda: self._outbox.store_pending(plan, should_retry),
-                lambda: self._publish(plan, should_retry),
-            )
+            uuid = send_once(sig, seconds, backend, store_pending, send)
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
     def _publish(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:

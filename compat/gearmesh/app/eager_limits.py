@@ -19,9 +19,6 @@ T = TypeVar("T")
 class _HardLimit(BaseException):
     """Raised in a thread whose hard limit is over: a task's ``except Exception`` does not catch it."""
 
-    def __init__(self, limit: float = 0.0) -> None:
-        super().__init__(limit)
-
 
 def call_limited(call: Callable[[], T], soft: float | None, hard: float | None) -> T:
     """Call a function, and interrupt it when it runs for too long.

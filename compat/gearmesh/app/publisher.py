@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from gearmesh.app.publisher_pool import PublisherConnection, PublisherPool
@@ -76,23 +77,12 @@ class Publisher:
         Raises:
             PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
         """
-        total = len(commits)
-        if total == 1:
-            with self._pool.acquire() as connection:
-                self._deliver(connection, [commits], 0, 1, should_retry)
-            return
-        batches = list(_batches(commits))
+        batches = [commits] if len(commits) == 1 else list(_batches(commits))
         if connections > 1 and len(batches) > 1:
             with ThreadPoolExecutor(min(connections, len(batches)), "gearmesh-publish") as pool:
-                list(pool.map(lambda batch: self._one_batch(batch, total, should_retry), batches))
-            return
-        with self._pool.acquire() as connection:
-            done = at = 0
-            while at < len(batches):
-                some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
-                count = self._deliver(connection, some, done, total, should_retry)
-                done += sum(map(len, some[:count]))
-                at += count
+                list(pool.map(lambda batch: self._send([batch], len(commits), should_retry), batches))
+        else:
+            self._send(batches, len(commits), should_retry)
 
     def store(
         self,
@@ -109,92 +99,33 @@ class Publisher:
                 backend.create_group(meta)
             backend.write(states)
 
-        self._repeat(
-            store,
-            lambda: backend.connection_errors,
-            lambda: None,
-            self._backend_says,
-            should_retry,
-            self._backend_outage,
-        )
+        self._repeat(store, backend, self._backend_outage, self._unwritten, should_retry)
 
     def close(self) -> None:
         """Close connections that are not in use. Publishing again opens new ones."""
         self._pool.close()
 
-    def _one_batch(self, batch: Sequence[Commit], total: int, should_retry: RetryDecider | None) -> None:
+    def _send(
+        self, batches: Sequence[Sequence[Commit]], total: int, should_retry: RetryDecider | None
+    ) -> None:
+        """Send batches over one connection, in order; ``total`` messages are sent by this call, perhaps over others."""
         with self._pool.acquire() as connection:
-            self._deliver(connection, [batch], 0, total, should_retry)
-
-    def _deliver(
-        self,
-        connection: PublisherConnection,
-        batches: Sequence[Sequence[Commit]],
-        done: int,
-        total: int,
-        should_retry: RetryDecider | None,
-    ) -> int:
-        """Send some batches under one token; how many of them. ``done`` of ``total`` messages were sent before.
-
-        A repetition only does what the first try had begun, since nothing else of it can have been sent, and leaves out
-        what the broker has confirmed.
-        """
-        token = connection.token()
-        bare: list[list[Commit]] = []
-        taken = 0
-
-        def begun() -> Sequence[Sequence[Commit]]:
-            return batches[: len(bare) or None]
-
-        def chunks(skip: int = 0) -> Iterator[list[Commit]]:
-            for i, batch in enumerate(begun()):
-                if i == len(bare):
-                    # Once only: a repeated PENDING could replace what a quick worker has written since.
-                    states = [state for commit in batch for state in commit.states]
-                    if states:
-                        self._backend().write(states)
-                    bare.append([Commit(publishes=commit.publishes) for commit in batch])
-                yield bare[i][skip:]
-                skip = max(0, skip - len(batch))
-
-        def known(count: int) -> None:
-            nonlocal taken
-            taken += count
-
-        def flush() -> None:
-            flusher = connection.flusher()
-            if flusher.atomic:
-                flusher.flush([commit for batch in begun() for commit in batch], token)
-            elif flusher.streaming is None:
-                flusher.flush([commit for batch in chunks() for commit in batch], token)
-            else:
-                flusher.streaming.stream(chunks(taken), known, again=bool(bare))
-
-        def failed(exc: BaseException, seconds: float) -> PublishError:
-            left = [commit for batch in batches for commit in batch][taken:]
-            queues = sorted({publish.queue for commit in left for publish in commit.publishes})
-            first = next((state for commit in left for state in commit.states), None)
-            what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
-            if total > 1:
-                what = f"{total} messages ({done + taken} confirmed), {what} among them,"
-            return PublishError(
-                f"{what} could not be published to queue {', '.join(map(self._queue, queues))} of "
-                f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
-            )
-
-        self._repeat(
-            flush, lambda: connection.errors, connection.close, failed, should_retry, self._broker_outage
-        )
-        return len(begun())
+            done = at = 0
+            while at < len(batches):
+                some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
+                shipment = _Shipment(connection, some)
+                failed = partial(self._unsent, shipment, done, total)
+                self._repeat(shipment.flush, connection, self._broker_outage, failed, should_retry)
+                done += sum(map(len, shipment.begun))
+                at += len(shipment.begun)
 
     def _repeat(
         self,
         attempt: Callable[[], None],
-        errors: Callable[[], tuple[type[BaseException], ...]],
-        reset: Callable[[], None],
+        server: PublisherConnection | Backend,
+        outage: OutageLog,
         failed: Callable[[BaseException, float], PublishError],
         should_retry: RetryDecider | None,
-        outage: OutageLog,
     ) -> None:
         timeout = self._config().publish_timeout
         began, pause = time.monotonic(), FIRST_RETRY_DELAY_S
@@ -206,9 +137,8 @@ class Publisher:
             except GearmeshError:
                 raise
             except Exception as exc:
-                reset()
                 left = began + timeout - time.monotonic()
-                again = isinstance(exc, errors()) and (
+                again = isinstance(exc, server.connection_errors) and (
                     left > 0 if should_retry is None else should_retry(exc)
                 )
                 if not again:
@@ -219,7 +149,21 @@ class Publisher:
                 time.sleep(min(pause, left))
                 pause = min(pause * 2, MAX_RETRY_DELAY_S)
 
-    def _backend_says(self, exc: BaseException, seconds: float) -> PublishError:
+    def _unsent(
+        self, shipment: _Shipment, done: int, total: int, exc: BaseException, seconds: float
+    ) -> PublishError:
+        left = shipment.left
+        queues = sorted({publish.queue for commit in left for publish in commit.publishes})
+        first = next((state for commit in left for state in commit.states), None)
+        what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
+        if total > 1:
+            what = f"{total} messages ({done + shipment.confirmed} confirmed), {what} among them,"
+        return PublishError(
+            f"{what} could not be published to queue {', '.join(map(self._queue, queues))} of "
+            f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
+        )
+
+    def _unwritten(self, exc: BaseException, seconds: float) -> PublishError:
         return PublishError(
             f"nothing was published: the result backend {redact(self._config().backend)} did not take the "
             f"PENDING states within {seconds:g} s: {type(exc).__name__}: {exc}"
@@ -237,6 +181,60 @@ class Publisher:
 
     def _shown(self) -> str:
         return ", ".join(map(redact, self._config().brokers))
+
+
+class _Shipment:
+    """Some batches that one connection sends under one token.
+
+    A repetition only does what the first try had begun, since nothing else of it can have been sent, and leaves out
+    what the broker has confirmed.
+    """
+
+    def __init__(self, connection: PublisherConnection, batches: Sequence[Sequence[Commit]]) -> None:
+        self._connection = connection
+        self._batches = batches
+        self._token = connection.token()
+        #: The batches that were begun, without their states, which are written.
+        self._bare: list[list[Commit]] = []
+        #: How many messages the broker has confirmed.
+        self.confirmed = 0
+
+    @property
+    def begun(self) -> Sequence[Sequence[Commit]]:
+        """The batches that were begun one by one; all, where they go together or none was begun yet."""
+        return self._batches[: len(self._bare) or None]
+
+    @property
+    def left(self) -> list[Commit]:
+        """The Commits that are not confirmed."""
+        return [commit for batch in self._batches for commit in batch][self.confirmed :]
+
+    def flush(self) -> None:
+        """Send them, or send again what is left. The connection is closed after an error, whose outcome is unknown."""
+        try:
+            flusher = self._connection.flusher()
+            if flusher.atomic:
+                flusher.flush([commit for batch in self.begun for commit in batch], self._token)
+            elif flusher.streaming is None:
+                flusher.flush([commit for batch in self._chunks() for commit in batch], self._token)
+            else:
+                flusher.streaming.stream(self._chunks(self.confirmed), self._confirm, again=bool(self._bare))
+        except Exception:
+            self._connection.close()
+            raise
+
+    def _chunks(self, skip: int = 0) -> Iterator[list[Commit]]:
+        for i, batch in enumerate(self.begun):
+            if i == len(self._bare):
+                # Once only: a repeated PENDING could replace what a quick worker has written since.
+                if states := [state for commit in batch for state in commit.states]:
+                    self._connection.backend.write(states)
+                self._bare.append([Commit(publishes=commit.publishes) for commit in batch])
+            yield self._bare[i][skip:]
+            skip = max(0, skip - len(batch))
+
+    def _confirm(self, count: int) -> None:
+        self.confirmed += count
 
 
 def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:

@@ -25,13 +25,13 @@ class PublisherConnection:
 
     def __init__(self, connect: Callable[[], Any], backend: Backend) -> None:
         self._connect = connect
-        self._backend = backend
+        self.backend = backend
         self._connection: Any = None
         self._flusher: Flusher | None = None
         self._producer = uuid.uuid4().hex
         self._seq = 0
         #: The errors after which the caller should repeat: the outcome is unknown, or there was no connection.
-        self.errors: tuple[type[BaseException], ...] = backend.connection_errors
+        self.connection_errors: tuple[type[BaseException], ...] = backend.connection_errors
 
     def token(self) -> Token:
         """The name of the next batch; it stays the same when the batch is repeated."""
@@ -42,8 +42,8 @@ class PublisherConnection:
         """The flusher of the open connection. Opens a connection if none is open."""
         if self._flusher is None:
             connection = self._connection = self._connect()
-            self.errors = (*connection.connection_errors, *self._backend.connection_errors)
-            self._flusher = Flusher(connection.channel(), self._backend)
+            self.connection_errors = (*connection.connection_errors, *self.backend.connection_errors)
+            self._flusher = Flusher(connection.channel(), self.backend)
         return self._flusher
 
     @property

@@ -9,17 +9,10 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from gearmesh.config import sections
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD, check_all, shown
 from gearmesh.config.file import Contents, from_file
 from gearmesh.config.local import local_url
-from gearmesh.config.sections import (
-    AMQPConfig,
-    DynamoDBConfig,
-    MongoDBConfig,
-    PubSubConfig,
-    RedisConfig,
-    SQSConfig,
-)
 from gearmesh.config.table import SECTIONS, SETTINGS
 from gearmesh.config.typos import meant_in_environment
 from gearmesh.config.values import Said, from_environment, from_mapping, note_idle, note_ignored
@@ -98,12 +91,12 @@ class Config:
     store_tracebacks: bool = True
     log_level: str = ""
     no_unix_signals: bool = False
-    redis: RedisConfig = field(default_factory=RedisConfig)
-    amqp: AMQPConfig = field(default_factory=AMQPConfig)
-    sqs: SQSConfig = field(default_factory=SQSConfig)
-    dynamodb: DynamoDBConfig = field(default_factory=DynamoDBConfig)
-    mongodb: MongoDBConfig = field(default_factory=MongoDBConfig)
-    gcppubsub: PubSubConfig = field(default_factory=PubSubConfig)
+    redis: sections.RedisConfig = field(default_factory=sections.RedisConfig)
+    amqp: sections.AMQPConfig = field(default_factory=sections.AMQPConfig)
+    sqs: sections.SQSConfig = field(default_factory=sections.SQSConfig)
+    dynamodb: sections.DynamoDBConfig = field(default_factory=sections.DynamoDBConfig)
+    mongodb: sections.MongoDBConfig = field(default_factory=sections.MongoDBConfig)
+    gcppubsub: sections.PubSubConfig = field(default_factory=sections.PubSubConfig)
     source: Source | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SECOND_NS", "Calendar", "Every", "Schedule", "last_times"]
 
 SECOND_NS: Final = 10**9
-#: As :data:`gearmesh.cron.walls.MAX_SEARCH_YEARS`.
+#: Go: the search for the next moment ends with the fifth year after that in which it began.
 MAX_SEARCH_YEARS: Final = 5
 
 
@@ -61,8 +61,11 @@ class Calendar:
     walls: Walls | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # croniter is a tenth of what a worker imports at its start, and few workers need it.
+        from gearmesh.cron.walls import Walls
+
         text = self._text()
-        object.__setattr__(self, "walls", None if text is None else _walls(text))
+        object.__setattr__(self, "walls", None if text is None else Walls(text, MAX_SEARCH_YEARS))
 
     def next(self, after_ns: int) -> int | None:
         return next(self.times(after_ns), None)
@@ -115,13 +118,6 @@ class Calendar:
         elif not (days.numbers or weekdays.numbers):
             return None
         return " ".join(map(_listed, (minutes, hours, days, months, weekdays), BOUNDS))
-
-
-def _walls(text: str) -> Walls:
-    # croniter is a tenth of what a worker imports at its start, and few workers need it.
-    from gearmesh.cron.walls import Walls
-
-    return Walls(text)
 
 
 ALL_DAYS: Final = tuple(range(DAYS.least, DAYS.most + 1))

@@ -10,16 +10,14 @@ from croniter import CroniterBadDateError, croniter
 
 __all__ = ["Walls"]
 
-#: Go: the search for the next moment ends with the fifth year after that in which it began.
-MAX_SEARCH_YEARS: Final = 5
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Walls:
     """Wall times, as seconds since 1970-01-01 00:00 on the same clock."""
 
-    def __init__(self, text: str) -> None:
-        self._croniter = croniter(text, 0.0, max_years_between_matches=MAX_SEARCH_YEARS)
+    def __init__(self, text: str, max_years: int) -> None:
+        self._croniter = croniter(text, 0.0, max_years_between_matches=max_years)
 
     def __copy__(self) -> Walls:
         """Copy it for another thread: croniter remembers its position. A copy is much cheaper than a new one."""
@@ -28,7 +26,7 @@ class Walls:
         return other
 
     def next(self, after: int) -> int | None:
-        """The first time after ``after``; None if none follows within five years."""
+        """The first time after ``after``; None if none follows within so many years."""
         try:
             found: datetime = self._croniter.get_next(
                 datetime, start_time=datetime.fromtimestamp(after, timezone.utc)

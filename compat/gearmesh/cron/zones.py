@@ -50,19 +50,13 @@ def local_zone() -> tzinfo:
 
 
 def _of_file(path: str) -> tzinfo:
+    """The zone of a file, under its name if the file is a link into a folder of zones; without such a file: UTC."""
     try:
-        name = _name_of(path)
+        _, found, name = str(Path(path).resolve()).rpartition("/zoneinfo/")
         with open(path, "rb") as file:
-            return ZoneInfo.from_file(file, key=name)
+            return ZoneInfo.from_file(file, key=name if found else path)
     except (ValueError, OSError):
         return timezone.utc
-
-
-def _name_of(path: str) -> str:
-    """The zone's name if the file is a link into a folder of zones, else the path."""
-    real = Path(path).resolve()
-    _, found, name = str(real).rpartition("/zoneinfo/")
-    return name if found else path
 
 
 def offset_at(zone: tzinfo, moment: int) -> int:

@@ -92,14 +92,6 @@ class RedisTarget:
         place = {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
         return {"db": self.db, **place, **{name: value for name, value in login.items() if value}}
 
-    def same_server(self, other: object) -> bool:
-        """True if ``other`` is the same server and database by its address alone."""
-        return isinstance(other, RedisTarget) and (set(self.nodes), self.db, self.path) == (
-            set(other.nodes),
-            other.db,
-            other.path,
-        )
-
 
 def parse_redis(given: GivenURL) -> RedisTarget:
     """Read a URL with one of :data:`REDIS_SCHEMES`. Raises ConfigError."""
