@@ -88,7 +88,7 @@ def test_a_connection_that_breaks_between_two_batches(
     it.before[2] = proxy.cut
     it.send()
     assert it.written == [MAX_BATCH_MESSAGES] * 4 + [10]
-    eventually(lambda: {n for n, _ in found(amqp_url)} == set(range(-1, MANY)), 10)
+    eventually(lambda: {n for n, _ in found(amqp_url)} == set(range(-1, MANY)))
     seen = found(amqp_url)
     clean = Counter(n for n, again in seen if not again)
     assert max(clean.values()) == 1
@@ -154,7 +154,7 @@ def test_something_deleted_between_two_batches(amqp_url: str, stream: OpenStream
     it.before[2] = delete
     it.send()
     wanted = set(range(-1 if what == "exchange" else 2 * MAX_BATCH_MESSAGES, MANY))
-    eventually(lambda: wanted <= {n for n, _ in found(amqp_url)}, 10)
+    eventually(lambda: wanted <= {n for n, _ in found(amqp_url)})
     seen = found(amqp_url)
     numbers = {n for n, _ in seen}
     assert Counter(n for n, again in seen if not again).most_common(1)[0][1] == 1, (
@@ -172,7 +172,7 @@ def test_what_waits_does_not_go_with_its_queue(
     it = stream(url)
     proxy.latency = 0.5  # of each answer: to the declaration, and to the binding
     it.app.publish_many([it.task.s(n).set(countdown=0.8) for n in range(3)])
-    eventually(lambda: {0, 1, 2} <= {n for n, _ in found(amqp_url)}, 20)
+    eventually(lambda: {0, 1, 2} <= {n for n, _ in found(amqp_url)})
     seen = found(amqp_url)
     assert Counter(n for n, again in seen if not again).most_common(1)[0][1] == 1, (
         "another one says what it is"

@@ -194,7 +194,7 @@ def test_options_of_a_whole_workflow(app: App) -> None:
         chord([add.s(1, 1)], app.tasks["total"].s()).apply_async(link=note.s("chord"))
         chain(add.s(1, 2), broken.si(), add.s(1, 1)).apply_async(link_error=note.s("chain"))
         group(broken.s(), add.s(1, 1)).on_error(note.s("group")).delay()
-        eventually(lambda: len(got) == 4, 10)
+        eventually(lambda: len(got) == 4)
     assert sorted(got, key=str) == [("'id'", "chain"), ("'id'", "group"), ("chain", 113), ("chord", 2)]
     queues = [step.options.queue for step in steps.set(queue="given").steps]
     assert queues == ["given", "own", "given"], "the parts' own options win"
@@ -247,7 +247,7 @@ def test_link_and_link_error(app: App) -> None:
     with Worker(app, concurrency=1):
         app.tasks["add"].apply_async((1, 2), link=note.s("added"))
         app.tasks["broken"].apply_async(link_error=note.s("failed"))
-        eventually(lambda: len(got) == 2, 10)
+        eventually(lambda: len(got) == 2)
     assert sorted(got, key=str) == [("'id'", "failed"), ("added", 3)]
     with pytest.raises(TaskError, match="link and on_success are one option"):
         app.tasks["add"].apply_async((1, 2), link=note.s(), on_success=note.s())

@@ -156,7 +156,7 @@ def test_no_thread_outlives_it(app: App) -> None:
         names = [thread.name for thread in set(threading.enumerate()) - before]
         return [name for name in names if name.startswith("gearmesh-") and name not in shared]
 
-    eventually(lambda: not left(), 5)
+    eventually(lambda: not left())
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, True, 1.5, "4"])
@@ -273,7 +273,7 @@ def test_error_callbacks_of_an_unregistered_task_are_sent(url: str) -> None:
         error = "no worker has registered the task nobody within 300 ms"
         with Worker(app, concurrency=1):
             app.remote("nobody").s().on_error(app.tasks["hear"].s()).delay()
-            assert eventually(lambda: heard, 10) == [error]
+            assert eventually(lambda: heard) == [error]
         assert handled == [f"nobody: {error}"]
 
 
@@ -294,7 +294,7 @@ def test_a_caller_sees_that_its_message_is_undecodable(
         if uuid:
             with pytest.raises(TaskFailed, match=r"cannot be decoded: .*Signature\.Name of type string"):
                 app.result(uuid).get(timeout=10)
-        eventually(broker.dead, 10)
+        eventually(broker.dead)
 
 
 def test_a_result_outlives_an_undecodable_message(app: App, broker: Broker, gate: Gate) -> None:
@@ -303,7 +303,7 @@ def test_a_result_outlives_an_undecodable_message(app: App, broker: Broker, gate
         result = gate.task.delay("a")
         assert result.get(timeout=10) == "a"
         broker.push(json.dumps({"UUID": result.uuid, "Name": 3}).encode())
-        eventually(broker.dead, 10)
+        eventually(broker.dead)
     assert app.result(result.uuid).state == "SUCCESS"
 
 
@@ -319,7 +319,7 @@ def test_a_result_that_is_there_outlives_the_dead_letter_of_a_duplicate(url: str
             assert result.get(timeout=10) == 3
     broker.push(body)
     with App(url, url, unregistered_max_age=0.3) as app, Worker(app, concurrency=1):
-        eventually(broker.dead, 10)
+        eventually(broker.dead)
         assert app.result(result.uuid).state == "SUCCESS"
 
 
@@ -328,7 +328,7 @@ def test_a_name_is_warned_about_once_a_minute(
 ) -> None:
     broker.push(*(signature("nobody", arg("int64", number)) for number in range(5)))
     with App(url, url, unregistered_max_age=0.3) as app, Worker(app, concurrency=1):
-        eventually(lambda: len(broker.dead()) == 5, 10)
+        eventually(lambda: len(broker.dead()) == 5)
     warnings = [
         r.getMessage()
         for r in caplog.records
