@@ -133,7 +133,7 @@ def cluster_url(redis_cluster: RedisCluster) -> str:
 def redis_sentinels() -> Iterator[RedisSentinels]:
     """A master, a replica and three sentinels for the whole run, with a password; leave them as they are."""
     try:
-        group = RedisSentinels(password="sesame")
+        group = RedisSentinels(password="sesame", down_after=15.0)
     except ServerMissing as reason:
         missing(reason)
     with group:

@@ -90,7 +90,7 @@ class CeleryProcess:
         """All it has said."""
         return Path(self._log.name).read_text("utf-8", "replace")
 
-    def said(self, text: str, timeout: float = 30.0) -> None:
+    def said(self, text: str, timeout: float = 60.0) -> None:
         """Wait until it has said this."""
 
         def there() -> bool:
@@ -103,12 +103,12 @@ class CeleryProcess:
         eventually(there, timeout, f"{text!r} in the log of {' '.join(self._argv[3:])}")
 
     def stop(self) -> None:
-        """TERM, and KILL after 15 s."""
+        """TERM, and KILL after a minute."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(15)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
 

@@ -100,7 +100,9 @@ def tls_cluster_place(tls_cluster: RedisCluster, certificates: Certificates) -> 
 @pytest.fixture(scope="session")
 def tls_sentinels(certificates: Certificates) -> Iterator[RedisSentinels]:
     """Servers and sentinels that speak TLS, and want passwords."""
-    with RedisSentinels(tls=certificates, password="sesame", sentinel_password="quiet") as group:
+    with RedisSentinels(
+        tls=certificates, password="sesame", sentinel_password="quiet", down_after=15.0
+    ) as group:
         yield group
 
 

@@ -110,7 +110,7 @@ def test_a_taken_port_is_an_error_with_the_log(make_redis: Make) -> None:
     with pytest.raises(
         RuntimeError, match=f"did not start on port {port}\n(.*\n)*.*[Aa]ddress already in use"
     ):
-        make_redis(port=port, timeout=5)
+        make_redis(port=port, timeout=60)
 
 
 def test_a_port_lost_to_somebody_else_is_replaced(make_redis: Make, monkeypatch: pytest.MonkeyPatch) -> None:
