@@ -11,15 +11,7 @@ import msgspec
 from gearmesh.celery.values import plain, rich
 from gearmesh.errors import LocalProtocolError
 
-__all__ = [
-    "DEFAULT_HEADERS",
-    "EMBED_KEYS",
-    "TaskMessage",
-    "priority_of",
-    "read",
-    "usual_headers",
-    "write",
-]
+__all__ = ["DEFAULT_HEADERS", "EMBED_KEYS", "TaskMessage", "priority_of", "read", "usual_headers", "write"]
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/x-msgpack"

@@ -16,14 +16,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
+
+from gearmesh.testing.startable import Startable
 
 __all__ = ["Proxy"]
 
 _CHUNK = 65536
 
 
-class Proxy:
+class Proxy(Startable):
     """Forwards a free port of 127.0.0.1 to ``host:port``. Every method may be called from any thread.
 
     Args:
@@ -46,15 +47,7 @@ class Proxy:
         self._acceptor: threading.Thread | None = None
         #: The port to connect to; it stays the same over :meth:`refuse` and :meth:`allow`.
         self.port = 0
-        self.allow()
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self.start()
 
     @property
     def connections(self) -> int:
@@ -82,6 +75,10 @@ class Proxy:
 
     def allow(self) -> None:
         """Accept connections again."""
+        self.start()
+
+    def start(self) -> None:
+        """Accept connections; do nothing if it does already, or was closed."""
         with self._lock:
             if self._listener is not None or self._closed:
                 return

@@ -8,7 +8,7 @@ import pytest
 
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.transport import QueueCounts, SupportsInspection
-from gearmesh.testing.contracts.support import OpenTap, TransportFixtures, signature
+from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
 
 HOUR = 3600 * 10**9
@@ -27,14 +27,13 @@ class InspectionContract(TransportFixtures):
         assert not producer.verbs.lists_delayed or producer.inspector.purge_delayed(queue) == 0
         assert queue not in _names(producer.inspector)
 
-    def test_where_messages_are(self, tap: OpenTap, queue: str) -> None:
+    def test_where_messages_are(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, *(signature(queue, n) for n in range(5)))
         assert _told(producer.inspector.count(queue), held=0, aside=0, dead=0) == QueueCounts(
             queue=queue, pending=5, held=0, aside=0, dead=0
         )
-        consumer = tap(queue, prefetch=3)
-        first, second, _ = consumer.take(3)
+        consumer, (first, second, _) = hold(prefetch=3)
         told = producer.inspector.count(queue)
         assert (told.pending, told.queue) == (2, queue)
         assert told.held in (3, None)
@@ -57,13 +56,12 @@ class InspectionContract(TransportFixtures):
             assert name in producer.inspector.queues(), "an unacked delivery keeps it in the list"
             message.ack()
 
-    def test_an_empty_message(self, tap: OpenTap, queue: str) -> None:
+    def test_an_empty_message(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         """An empty message is listed, delivered, dead-lettered, retried and purged as any other."""
         producer = tap()
         producer.publish(queue, b"", b"x")
         assert producer.verbs.pending(queue) == [b"", b"x"]
-        consumer = tap(queue, prefetch=1)
-        (message,) = consumer.take(1)
+        consumer, (message,) = hold()
         assert message.body == b""
         consumer.settle(message, how="dead", reason="no")
         consumer.close()
@@ -78,13 +76,12 @@ class InspectionContract(TransportFixtures):
         consumer.close()
         assert producer.inspector.purge(queue) == 1
 
-    def test_purge_takes_what_waits(self, tap: OpenTap, queue: str) -> None:
+    def test_purge_takes_what_waits(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, *(signature(queue, n) for n in range(3)))
         producer.publish(f"{queue}_other", b"x")
         producer.publish(queue, signature(queue, 9), eta_ns=time.time_ns() + HOUR)
-        consumer = tap(queue, prefetch=2)
-        _, later = consumer.take(2)
+        consumer, (_, later) = hold(prefetch=2)
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         consumer.close()
         assert producer.inspector.purge(queue) == 3, "what its consumer put back, too"
@@ -93,12 +90,11 @@ class InspectionContract(TransportFixtures):
         assert producer.inspector.count(f"{queue}_other").pending == 1
         assert not producer.verbs.lists_delayed or len(producer.verbs.delayed()) == 1
 
-    def test_purge_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
+    def test_purge_gives_what_it_has_deleted(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         bodies = [signature(queue, n) for n in range(600)]
         producer.publish(queue, *bodies)
-        consumer = tap(queue, prefetch=2)
-        held, later = consumer.take(2)
+        consumer, (held, later) = hold(prefetch=2)
         assert held.body == bodies[0]
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         gone: list[bytes] = []
@@ -118,11 +114,10 @@ class InspectionContract(TransportFixtures):
         assert producer.inspector.purge_delayed(queue, gone.extend) == 1
         assert gone == [later]
 
-    def test_purge_leaves_what_is_held(self, tap: OpenTap, queue: str) -> None:
+    def test_purge_leaves_what_is_held(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, b"x", b"y")
-        consumer = tap(queue, prefetch=1)
-        (message,) = consumer.take(1)
+        consumer, (message,) = hold()
         eventually(lambda: producer.inspector.purge(queue) == 1)
         assert consumer.settle(message, how="head") == ["done"]
         assert consumer.bodies(1) == [b"x"]

@@ -43,12 +43,11 @@ class LeaseContract(TransportFixtures):
             time.sleep(min(watcher.verbs.reap([queue]), LEASE / 5))
         assert time.monotonic() - began >= LEASE * 0.95, "not before a whole lease was watched"
 
-    def test_reaped_messages_go_before_the_waiting(self, tap: OpenTap, queue: str) -> None:
+    def test_reaped_messages_go_before_the_waiting(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
         tap().publish(queue, *bodies)
         tap(queue, prefetch=3, lease=LEASE).take(3)
-        reaper = tap(queue, prefetch=1, lease=LEASE)
-        first = reaper.take(1)
+        reaper, first = hold(lease=LEASE)
         deadline = time.monotonic() + AWAIT_TIMEOUT_S
         while reaper.verbs.pending(queue) != [*bodies[:3], bodies[4]]:
             assert time.monotonic() < deadline
@@ -93,10 +92,9 @@ class LeaseContract(TransportFixtures):
         assert not other.got
         assert holder.settle(message) == ["done"]
 
-    def test_a_zombie_changes_nothing(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_a_zombie_changes_nothing(self, hold: Hold, queue: str) -> None:
         zombie, (message,) = hold(b"x", lease=LEASE / 2)
-        reaper = tap(queue, prefetch=1, lease=LEASE / 2)
-        (again,) = reaper.take(1)
+        reaper, (again,) = hold(lease=LEASE / 2)
         for how in ("ack", "head", "tail", "park", "dead"):
             commit = Commit(
                 publishes=(Publish(f"{queue}_next", b"next"),), settle=Settle(message.delivery, how)
@@ -138,14 +136,13 @@ class LeaseContract(TransportFixtures):
             here.check_losses(here.take(1), losses)
             assert tap().verbs.recover(here.name, [queue], crashed=True) == 1
 
-    def test_what_ran_is_isolated_and_what_waited_is_not(self, tap: OpenTap, queue: str) -> None:
+    def test_what_ran_is_isolated_and_what_waited_is_not(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(4)]
         tap().publish(queue, *bodies)
         dead, other = tap(queue, prefetch=4), tap()
         ids = [message.delivery.id for message in dead.take(4)]
         assert other.verbs.recover(dead.name, [queue], crashed=True, running=ids[1:3]) == 4
-        last = tap(queue, prefetch=4)
-        again = last.take(4)
+        last, again = hold(prefetch=4)
         assert [message.body for message in again] == bodies
         assert [message.delivery.crash_count for message in again] == [None, 0, 0, None]
         last.check_losses(again, *[1] * 4)
@@ -158,7 +155,7 @@ class LeaseContract(TransportFixtures):
         ],
     )
     def test_deaths_are_counted(
-        self, tap: OpenTap, queue: str, certain: bool, deaths: list[tuple[int, float | None]]
+        self, tap: OpenTap, hold: Hold, queue: str, certain: bool, deaths: list[tuple[int, float | None]]
     ) -> None:
         """``deaths``: how many messages ran at each death, and the count of the first message after it."""
         tap().publish(queue, *(signature(queue, n) for n in range(3)))
@@ -166,8 +163,7 @@ class LeaseContract(TransportFixtures):
             here = tap(queue, prefetch=3)
             ids = [message.delivery.id for message in here.take(3)]
             tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:running], certain=certain)
-            last = tap(queue, prefetch=1)
-            (message,) = last.take(1)
+            last, (message,) = hold()
             assert message.delivery.crash_count == counted
             last.settle(message, how="head")
             last.stop()
@@ -189,8 +185,7 @@ class LeaseContract(TransportFixtures):
         tap().verbs.recover(here.name, [queue], crashed=True, running=[message.delivery.id])
         here.stop()
         for count in (1, 2):
-            last = tap(queue, prefetch=1)
-            (message,) = last.take(1)
+            last, (message,) = hold()
             assert (message.body, message.delivery.crash_count) == (bodies[0], count)
             last.settle(message, how="tail")
             (other,) = last.take(1)

@@ -153,7 +153,7 @@ class OpenTap(Protocol):
 
 
 class Hold(Protocol):
-    """Publishes bodies to the test's queue, and opens a :class:`Tap` that takes and holds the first ``prefetch``."""
+    """Publishes bodies, if any, to the test's queue, and opens a :class:`Tap` that holds the first ``prefetch``."""
 
     def __call__(self, *bodies: bytes, prefetch: int = 1, **options: Any) -> tuple[Tap, list[Message]]: ...
 
@@ -199,7 +199,8 @@ class TransportFixtures:
         """Return a :class:`Hold`."""
 
         def hold(*bodies: bytes, prefetch: int = 1, **options: Any) -> tuple[Tap, list[Message]]:
-            tap().publish(queue, *bodies)
+            if bodies:
+                tap().publish(queue, *bodies)
             here = tap(queue, prefetch=prefetch, **options)
             return here, here.take(prefetch)
 

@@ -43,12 +43,8 @@ def flags() -> argparse.ArgumentParser:
     flag("only", "register these tasks only, separated by commas")
     flag("skip", "do not register these")
     flag("log", "level of the log on stderr", "INFO")
-    parser.add_argument(
-        "-env",
-        "--env",
-        help="Machinery's environment variables hold, too; flags go first",
-        action="store_true",
-    )
+    hint = "Machinery's environment variables hold, too; flags go first"
+    parser.add_argument("-env", "--env", help=hint, action="store_true")
     return parser
 
 
@@ -59,22 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     counter = Counter()
     worker: Worker | None = None
     try:
-        settings = {
-            "broker": given.broker,
-            "backend": given.backend or given.broker,
-            "lock": given.lock or None,
-            "lock_executable": given.lock_executable,
-            "default_queue": given.queue,
-            "results_expire_in": given.expire,
-            "delayed_tasks_key": given.delayed_queue,
-            "multiple_broker_separator": given.sep,
-        }
-        app = make_app(
-            only=_names(given.only),
-            skip=_names(given.skip),
-            counter=counter,
-            config=Config.load(env=None if given.env else {}, **settings),
+        config = Config.load(
+            env=None if given.env else {},
+            broker=given.broker,
+            backend=given.backend or given.broker,
+            lock=given.lock or None,
+            lock_executable=given.lock_executable,
+            default_queue=given.queue,
+            results_expire_in=given.expire,
+            delayed_tasks_key=given.delayed_queue,
+            multiple_broker_separator=given.sep,
         )
+        app = make_app(only=_names(given.only), skip=_names(given.skip), counter=counter, config=config)
         if given.mode != "client":
             queues = [given.custom_queue] if given.custom_queue else None
             worker = Worker(app, queues, given.concurrency).start()
