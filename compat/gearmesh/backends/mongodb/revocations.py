@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 
+from gearmesh.backends.listener import Listener
 from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Table, asking
 from gearmesh.backends.mongodb.documents import moment
 from gearmesh.backends.mongodb.writing import Change, update_all
-from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError
 
 __all__ = ["Revoked"]
-
-log = logging.getLogger("gearmesh.mongodb")
 
 #: Seconds between two looks.
 POLL_INTERVAL_S = 0.5
@@ -32,8 +28,8 @@ Wake = Callable[[dict[str, float]], None]
 
 
 class Revoked:
-    """See :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so whoever
-    watches looks.
+    """See :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so each watch
+    looks again and again.
 
     Args:
         table: gives this process's collection: ``{_id: UUID, delete_at: its end, at: when, by the server's clock}``.
@@ -41,7 +37,7 @@ class Revoked:
 
     def __init__(self, table: Callable[[], Table]) -> None:
         self._table = table
-        self._watches: set[threading.Event] = set()
+        self._listeners: set[Listener] = set()
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         """Remember these, and for no shorter than they were."""
@@ -50,51 +46,37 @@ class Revoked:
 
     def known(self) -> dict[str, float]:
         """All that are revoked now."""
-        return _left(_look(self._table(), None))
+        return _left((one["_id"], int(one["delete_at"])) for one in _look(self._table(), None))
 
     def watch(self, wake: Wake) -> Callable[[], None]:
         """Tell ``wake`` of all at first, and then of what is new. Returns a function that ends it."""
-        over = threading.Event()
-        self._watches.add(over)
-        threading.Thread(target=self._follow, args=(wake, over), name="gearmesh-revoked", daemon=True).start()
+        listener = Listener(self._looks, _RETRYABLE_ERRORS, "revocations")
+        self._listeners.add(listener)
+        listener.watch(lambda words: wake(_left(map(_heard, words))))
 
         def stop() -> None:
-            self._watches.discard(over)
-            over.set()
+            self._listeners.discard(listener)
+            listener.close()
 
         return stop
 
     def close(self) -> None:
         """End all watches."""
-        while self._watches:
-            self._watches.pop().set()
+        while self._listeners:
+            self._listeners.pop().close()
 
-    def _follow(self, wake: Wake, over: threading.Event) -> None:
-        pauses = Backoff()
+    def _looks(self) -> Generator[list[str], None, None]:
+        """Look in turns, and yield the text of each revocation that was not there at the last look."""
         told: dict[str, Any] = {}
         since: int | None = None
-        table: Table | None = None
-        while not over.is_set():
-            try:
-                table = table if table is not None else self._table()
-                found = _look(table, since)
-                pauses.reset()
-            except _RETRYABLE_ERRORS as exc:
-                if over.is_set():  # the connection was closed under us
-                    return
-                pauses.log(log, "revocations: the subscription is interrupted", exc)
-                since, told = None, {}  # all of them again, as soon as it is back
-                over.wait(pauses.next())
-                continue
+        table = self._table()
+        while True:
+            found = _look(table, since)
             fresh = [one for one in found if told.get(one["_id"]) != one["at"]]
             told = {one["_id"]: one["at"] for one in found}
             since = max([since or 0, *(int(one["at"]) - POLL_OVERLAP_MS for one in found)])
-            if fresh and not over.is_set():
-                try:
-                    wake(_left(fresh))
-                except Exception:
-                    log.exception("a function that watches revocations raised")
-            over.wait(POLL_INTERVAL_S)
+            yield [f"{int(one['delete_at'])} {one['_id']}" for one in fresh]
+            time.sleep(POLL_INTERVAL_S)
 
 
 def _look(table: Table, since: int | None) -> list[dict[str, Any]]:
@@ -105,6 +87,11 @@ def _look(table: Table, since: int | None) -> list[dict[str, Any]]:
         return list(table.find(query))
 
 
-def _left(found: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _heard(word: str) -> tuple[str, int]:
+    end, _, uuid = word.partition(" ")
+    return uuid, int(end)
+
+
+def _left(ends: Iterable[tuple[str, int]]) -> dict[str, float]:
     now = time.time()
-    return {one["_id"]: int(one["delete_at"]) / 1000 - now for one in found}
+    return {uuid: end_ms / 1000 - now for uuid, end_ms in ends}
