@@ -211,15 +211,8 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         """Celery's hook: store FAILURE and send what follows; or retry, if a Go caller asked for retries."""
         if state == FAILURE and request is not None and self._retry_for_go(request):
             return
-        super().mark_as_failure(
-            task_id,
-            exc,
-            traceback=traceback,
-            request=request,
-            store_result=store_result or bool(request is not None and request.chord),
-            call_errbacks=call_errbacks,
-            state=state,
-        )
+        store_result = store_result or bool(request is not None and request.chord)
+        super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
     def _retry_for_go(self, request: Any) -> bool:
         """Send Machinery's own retry, for a call that came from Go with a RetryCount. True if it was sent."""

@@ -3,7 +3,7 @@
 - ``backend``: :class:`MongoBackend`, the verbs. ``connection``: the client, and which of its errors are worth another
   try.
 - ``documents``: states and groups as documents, as Go and gearmesh write them. ``values``: results in BSON.
-- ``revocations``: revoked tasks, announced by a change stream where the server has one.
+- ``revocations``: revoked tasks, for which each watch looks twice a second.
 
 Begin with ``documents``. A document that Go wrote must be readable, and Go must be able to read ours.
 """

@@ -1,8 +1,11 @@
 """The contract of a backend's optional methods: claims, progress reports, revocations, search, conditional writes."""
 
+# mypy: disable-error-code="type-abstract"
+
 from __future__ import annotations
 
 import time
+from typing import TypeVar
 
 import pytest
 
@@ -27,6 +30,8 @@ from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, GroupMeta, T
 
 __all__ = ["OptionalMethodsContract"]
 
+P = TypeVar("P")
+
 
 class OptionalMethodsContract(BackendFixtures):
     """Tests of the protocols that a backend may support; skipped for those that it does not."""
@@ -49,7 +54,7 @@ class OptionalMethodsContract(BackendFixtures):
         assert lacks == self.lacks
 
     def test_a_failure_that_yields_goes_over_all_but_success(self, backend: Backend, uuid: str) -> None:
-        yielding = _yielding(backend)
+        yielding = _having(backend, SupportsConditionalWrite)
         for before in (None, PENDING, STARTED, FAILURE):
             task = f"{uuid}_{before}"
             if before is not None:
@@ -68,7 +73,7 @@ class OptionalMethodsContract(BackendFixtures):
     def test_a_success_is_never_lost_to_a_failure_in_the_same_moment(
         self, backend: Backend, uuid: str
     ) -> None:
-        yielding = _yielding(backend)
+        yielding = _having(backend, SupportsConditionalWrite)
         tasks = [f"{uuid}_{n}" for n in range(100)]
         backend.write([TaskState(TaskUUID=task, State=STARTED) for task in tasks])
 
@@ -84,7 +89,7 @@ class OptionalMethodsContract(BackendFixtures):
         assert {state and state.State for state in backend.read(tasks)} == {SUCCESS}
 
     def test_the_last_report_is_kept(self, backend: Backend, uuid: str) -> None:
-        reporting = _reporting(backend)
+        reporting = _having(backend, SupportsProgress)
         reporting.report({uuid: b"first", f"{uuid}2": b"other"})
         reporting.report({uuid: b"second"})
         reporting.report({})
@@ -92,7 +97,7 @@ class OptionalMethodsContract(BackendFixtures):
         assert reporting.reports([]) == []
 
     def test_reports_and_states_do_not_meet(self, backend: Backend, uuid: str) -> None:
-        reporting = _reporting(backend)
+        reporting = _having(backend, SupportsProgress)
         reporting.report({uuid: b"report"})
         assert backend.read([uuid]) == [None]
         backend.write([TaskState(TaskUUID=uuid, State=SUCCESS)])
@@ -100,13 +105,13 @@ class OptionalMethodsContract(BackendFixtures):
 
     def test_reports_expire(self, open_backend: OpenBackend, uuid: str) -> None:
         backend = open_backend(expire=1)
-        reporting = _reporting(backend)
+        reporting = _having(backend, SupportsProgress)
         reporting.report({uuid: b"report"})
         eventually(lambda: reporting.reports([uuid]) == [None])
         backend.close()
 
     def test_purge_forgets_reports(self, backend: Backend, uuid: str) -> None:
-        reporting = _reporting(backend)
+        reporting = _having(backend, SupportsProgress)
         reporting.report({uuid: b"report"})
         backend.purge([uuid])
         assert reporting.reports([uuid]) == [None]
@@ -115,32 +120,36 @@ class OptionalMethodsContract(BackendFixtures):
         self, backend: Backend, open_backend: OpenBackend, uuid: str
     ) -> None:
         other = open_backend()
-        _revoking(backend).revoke([uuid], 60)
-        _revoking(backend).revoke([uuid], 30)
-        left = _revoking(other).revoked()
+        mine, theirs = _having(backend, SupportsRevocation), _having(other, SupportsRevocation)
+        mine.revoke([uuid], 60)
+        mine.revoke([uuid], 30)
+        left = theirs.revoked()
         assert set(left) == {uuid}
         assert 30 < left[uuid] <= 60
         other.close()
 
     def test_many_are_revoked_at_once(self, backend: Backend) -> None:
+        revoking = _having(backend, SupportsRevocation)
         uuids = [f"task_{number}" for number in range(1000)]
-        _revoking(backend).revoke(uuids, 60)
-        assert set(_revoking(backend).revoked()) == set(uuids)
+        revoking.revoke(uuids, 60)
+        assert set(revoking.revoked()) == set(uuids)
 
     def test_revocations_end(self, backend: Backend, uuid: str) -> None:
-        _revoking(backend).revoke([uuid], 0.05)
-        eventually(lambda: not _revoking(backend).revoked())
+        revoking = _having(backend, SupportsRevocation)
+        revoking.revoke([uuid], 0.05)
+        eventually(lambda: not revoking.revoked())
 
     def test_a_watch_gets_old_and_new_revocations(
         self, backend: Backend, open_backend: OpenBackend, uuid: str
     ) -> None:
         other = open_backend()
+        mine, theirs = _having(backend, SupportsRevocation), _having(other, SupportsRevocation)
         odd = f"{uuid} 100% ü:1"
-        _revoking(other).revoke([uuid], 60)
+        theirs.revoke([uuid], 60)
         told: dict[str, float] = {}
-        stop = _revoking(backend).watch_revoked(told.update)
+        stop = mine.watch_revoked(told.update)
         eventually(lambda: uuid in told)
-        _revoking(other).revoke([odd, "task_next"], 60)
+        theirs.revoke([odd, "task_next"], 60)
         eventually(lambda: len(told) == 3)
         assert set(told) == {uuid, odd, "task_next"}
         assert all(50 < seconds <= 60 for seconds in told.values())
@@ -148,7 +157,7 @@ class OptionalMethodsContract(BackendFixtures):
         other.close()
 
     def test_uuids_are_found_by_their_first_characters(self, backend: Backend, uuid: str) -> None:
-        searching = _searching(backend)
+        searching = _having(backend, SupportsSearch)
         tasks = [f"{uuid}_a1", f"{uuid}_a2", f"{uuid}_b*[?\\]"]
         backend.write([make_state(task) for task in tasks])
         backend.create_group(GroupMeta(GroupUUID=f"{uuid}_group", TaskUUIDs=tuple(tasks), CreatedAt=CREATED))
@@ -163,58 +172,37 @@ class OptionalMethodsContract(BackendFixtures):
 
     def test_a_claim_has_one_holder(self, backend: Backend, open_backend: OpenBackend, uuid: str) -> None:
         other = open_backend()
+        mine, theirs = _having(backend, SupportsClaims), _having(other, SupportsClaims)
         key = f"gearmesh:unique:a name:{uuid}"
-        assert _claiming(backend).claim(key, "one", 60) == "one"
-        assert _claiming(other).claim(key, "two", 60) == "one"
-        assert _claiming(backend).claim(key, "one", 60) == "one"
-        _claiming(other).release([(key, "two")])
-        assert _claiming(other).claim(key, "two", 60) == "one"
-        _claiming(other).release([(f"{key} nobody's", "one"), (key, "one")])
-        assert _claiming(other).claim(key, "two", 60) == "two"
-        _claiming(other).release([(f"{key} nobody's", "two")])
+        assert mine.claim(key, "one", 60) == "one"
+        assert theirs.claim(key, "two", 60) == "one"
+        assert mine.claim(key, "one", 60) == "one"
+        theirs.release([(key, "two")])
+        assert theirs.claim(key, "two", 60) == "one"
+        theirs.release([(f"{key} nobody's", "one"), (key, "one")])
+        assert theirs.claim(key, "two", 60) == "two"
+        theirs.release([(f"{key} nobody's", "two")])
         other.close()
 
     def test_a_claim_ends(self, backend: Backend, uuid: str) -> None:
+        claiming = _having(backend, SupportsClaims)
         began = time.monotonic()
-        assert _claiming(backend).claim(uuid, "one", 0.5) == "one"
-        eventually(lambda: _claiming(backend).claim(uuid, "two", 60) == "two")
+        assert claiming.claim(uuid, "one", 0.5) == "one"
+        eventually(lambda: claiming.claim(uuid, "two", 60) == "two")
         assert time.monotonic() - began >= 0.45
 
     def test_one_of_many_claims(self, open_backend: OpenBackend, uuid: str) -> None:
         backends = [open_backend() for _ in range(4)]
-        _claiming(backends[0])
-        holders = race(16, lambda n: _claiming(backends[n % 4]).claim(uuid, f"racer {n}", 60))
+        claiming = [_having(each, SupportsClaims) for each in backends]
+        holders = race(16, lambda n: claiming[n % 4].claim(uuid, f"racer {n}", 60))
         assert len(set(holders)) == 1
         assert holders[0] in {f"racer {n}" for n in range(16)}
         for backend in backends:
             backend.close()
 
 
-def _searching(backend: Backend) -> SupportsSearch:
-    if not isinstance(backend, SupportsSearch):
-        pytest.skip("cannot look up UUIDs")
-    return backend
-
-
-def _claiming(backend: Backend) -> SupportsClaims:
-    if not isinstance(backend, SupportsClaims):
-        pytest.skip("keeps no claims")
-    return backend
-
-
-def _yielding(backend: Backend) -> SupportsConditionalWrite:
-    if not isinstance(backend, SupportsConditionalWrite):
-        pytest.skip("it cannot compare and store in one step")
-    return backend
-
-
-def _reporting(backend: Backend) -> SupportsProgress:
-    if not isinstance(backend, SupportsProgress):
-        pytest.skip("keeps no reports")
-    return backend
-
-
-def _revoking(backend: Backend) -> SupportsRevocation:
-    if not isinstance(backend, SupportsRevocation):
-        pytest.skip("keeps no revocations")
+def _having(backend: Backend, protocol: type[P]) -> P:
+    """Return the backend as one that supports ``protocol``; skip the test if it does not."""
+    if not isinstance(backend, protocol):
+        pytest.skip(f"the backend is no {protocol.__name__}")
     return backend
