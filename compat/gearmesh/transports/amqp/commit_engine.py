@@ -236,10 +236,13 @@ class CommitEngine:
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
+    def _unacked_of(self, consumer: str) -> AMQPUnackedDeliveries:
+        return self.unacked if consumer == self.unacked.consumer else UNACKED_BY_CONSUMER.get(consumer)
+
     def _held(self, settle: Settle, taken: set[int]) -> Unacked | None:
         """Find the delivery that is to be settled; None if it is lost, or was settled before."""
         delivery = settle.delivery
-        unacked = UNACKED_BY_CONSUMER.get(delivery.consumer)
+        unacked = self._unacked_of(delivery.consumer)
         held = unacked.held.get(delivery.id)
         if held is None or delivery.id in taken:
             return None
@@ -266,7 +269,7 @@ class CommitEngine:
             if not settled:
                 lost += [i for i, _, _ in members]
                 for _, _, held in members:
-                    _forget(held)
+                    self._unacked_of(held.delivery.consumer).forget(held.delivery.id)
         return lost
 
     def _settle_on(self, tags: AckTracker, members: Sequence[tuple[int, str, Unacked]]) -> bool:
@@ -281,17 +284,13 @@ class CommitEngine:
             # The thread that owns that connection gets the error, too. RabbitMQ delivers these again.
             return False
         for _, how, held in members:
-            _forget(held)
+            self._unacked_of(held.delivery.consumer).forget(held.delivery.id)
             tags.channel.settled(held)
             if held.recorded and how not in ("head", "tail"):
                 self.poison_records.clear(held)
         if nacks and link is self.link:
             tags.channel.barrier()
         return True
-
-
-def _forget(held: Unacked) -> None:
-    UNACKED_BY_CONSUMER.get(held.delivery.consumer).forget(held.delivery.id)
 
 
 def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -64,7 +64,7 @@ class Subscription:
     #: RabbitMQ's consumer tag -> its prefetch; 0: no limit
     sources: dict[str, int] = field(default_factory=dict)
     #: RabbitMQ's consumer tag -> deliveries not settled; cancelled ones, too
-    unsettled: Counter[str] = field(default_factory=Counter)
+    unsettled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _adjusted_at: float = 0.0
 
@@ -120,9 +120,9 @@ class Subscription:
 
     def settled(self, source: str) -> None:
         """One of its deliveries is settled."""
-        self.unsettled[source] -= 1
-        if self.unsettled[source] <= 0:
-            del self.unsettled[source]
+        left = self.unsettled.pop(source, 0) - 1
+        if left > 0:
+            self.unsettled[source] = left
 
     def _add(self, prefetch: int) -> None:
         tag = f"{self.tag}.{next(self._numbers)}"
