@@ -90,7 +90,9 @@ def test_a_consumer_with_heartbeats_is_no_problem(holder: Tap, call: Callable[..
         f"{holder.name}, which holds 1 message and was last heard of 0 s ago: it has not begun this one"
         in told
     )
-    assert f"consumer {holder.name}" not in call("doctor").stdout
+    doctor = call("doctor")
+    assert (doctor.exit_code, f"consumer {holder.name}" in doctor.stdout) == (0, False)
+    assert "1 message waits, and its 1 consumer took none for 1 s" in doctor.stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system does not tell that a process is stopped")

@@ -67,9 +67,10 @@ def unknown_queues(case: Case) -> Iterator[Finding]:
 
 
 def unserved_queues(case: Case) -> Iterator[Finding]:
-    """Find messages in a queue that no worker consumes.
+    """Find messages in a queue from which no worker takes any, consumers that are silent, and dead letters.
 
-    Redis does not know its Go workers: there the doctor watches the queue's first message for a second.
+    Redis does not know its Go workers, and no broker knows a busy worker from a stopped one at once: so the doctor
+    watches the queues for a second.
     """
     exact = isinstance(parse(case.config.brokers[0], "broker"), AMQPTarget)
     with _channel(case) as channel:
@@ -77,11 +78,20 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             return
         inspector: SupportsInspection = inspecting(channel)
         counts = [inspector.count(name) for name in _queues(case, channel)]
-        idle = [count for count in counts if count.pending and count.consumers == 0]
-        if idle and not exact:
-            first = {count.queue: channel.pending(count.queue, 1) for count in idle}
+        waiting = [count for count in counts if count.pending]
+        if not exact:
+            first = {count.queue: channel.pending(count.queue, 1) for count in waiting}
+        if any(count.consumers or not exact for count in waiting):
             time.sleep(WATCHED_S)
-            idle = [count for count in idle if channel.pending(count.queue, 1) == first[count.queue]]
+        stuck = [
+            count
+            for count in waiting
+            if (
+                inspector.count(count.queue).pending >= count.pending
+                if exact
+                else channel.pending(count.queue, 1) == first[count.queue]
+            )
+        ]
         silent = [
             (count.queue, each)
             for count in counts
@@ -97,8 +107,8 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             "If its process is stopped (state T in ps), continue it with 'kill -CONT' or kill it; if no other worker "
             "reads the queue, start one.",
         )
-    for count in idle:
-        yield _unserved(case, count, exact=exact)
+    for count in stuck:
+        yield _busy(count) if count.consumers else _unserved(case, count, exact=exact)
     for count in counts:
         if count.dead:
             yield Finding(
@@ -109,16 +119,30 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             )
 
 
+def _waiting(count: QueueCounts) -> str:
+    return f"{counted(count.pending, 'message')} {'waits' if count.pending == 1 else 'wait'}"
+
+
+def _busy(count: QueueCounts) -> Finding:
+    consumers = counted(count.consumers or 0, "consumer")
+    return Finding(
+        "note",
+        f"queue {count.queue!r}",
+        f"{_waiting(count)}, and its {consumers} took none for {WATCHED_S:g} s",
+        "Look at the worker's log: if it runs other tasks, start more workers; if it says nothing, its process may be "
+        "stopped (state T in ps) or hang: end it with SIGKILL, and others get what it holds.",
+    )
+
+
 def _unserved(case: Case, count: QueueCounts, *, exact: bool) -> Finding:
     silent = f" ({counted(count.silent, 'consumer')} of it gave no sign of life)" if count.silent else ""
     watched = "" if exact else f"; the first of them did not move for {WATCHED_S:g} s"
-    waits = "waits" if count.pending == 1 else "wait"
     queue = "" if count.queue == case.app.default_queue else f" -Q {count.queue}"
     go = "" if exact else " If Go workers serve this queue, all of them are busy."
     return Finding(
         "problem",
         f"queue {count.queue!r}",
-        f"{counted(count.pending, 'message')} {waits}, and no worker consumes it{silent}{watched}",
+        f"{_waiting(count)}, and no worker consumes it{silent}{watched}",
         f"Start a worker: gearmesh worker MODULE:APP{queue}.{go}",
     )
 
