@@ -30,27 +30,23 @@ def complete_app(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def _apps(here: Path) -> Iterator[str]:
-    folders = [(here, "", 0)]
     seen = 0
-    while folders:
-        folder, package, depth = folders.pop(0)
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
-            continue
-        for entry in entries:
+    for folder, folders, names in os.walk(here):
+        package = Path(folder).relative_to(here).parts
+        deeper = len(package) < MAX_COMPLETION_DEPTH
+        # Walk reads the folders that are left, in this order; a virtual environment is not one of them.
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if deeper and name.isidentifier() and not Path(folder, name, "pyvenv.cfg").exists()
+        ]
+        for path in (Path(folder, name) for name in sorted(names)):
             seen += 1
             if seen > MAX_COMPLETION_ENTRIES:
                 return
-            name, ending = os.path.splitext(entry.name)
-            if not name.isidentifier():
-                continue
-            if entry.is_dir():
-                if depth < MAX_COMPLETION_DEPTH and not Path(entry.path, "pyvenv.cfg").exists():
-                    folders.append((Path(entry.path), f"{package}{entry.name}.", depth + 1))
-            elif ending == ".py" and entry.stat().st_size <= MAX_MODULE_BYTES:
-                module = package.rstrip(".") if name == "__init__" else package + name
-                text = Path(entry.path).read_text("utf-8", errors="replace")
+            if path.suffix == ".py" and path.stem.isidentifier() and path.stat().st_size <= MAX_MODULE_BYTES:
+                module = ".".join(package if path.stem == "__init__" else (*package, path.stem))
+                text = path.read_text("utf-8", errors="replace")
                 yield from (f"{module}:{app}" for app in _MAKES_APP.findall(text))
 
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import click
-
 from gearmesh.app.app import App
 from gearmesh.app.unique import release_claims
 from gearmesh.cli.common import Place
+from gearmesh.cli.output import note
 from gearmesh.errors import BackendError, GearmeshError
 from gearmesh.interfaces.backend import SupportsClaims
 from gearmesh.interfaces.transport import DeletedCallback, SupportsInspection
@@ -65,8 +64,10 @@ def claims_of(app: App) -> Iterator[DeletedCallback | None]:
                     release_claims(backend, bodies)
             except BackendError as exc:
                 unreachable = True
-                text = f"{exc}: deleted calls of tasks with unique_for cannot be sent again until that ends"
-                click.secho(text, fg="yellow", err=True)
+                note(
+                    f"{exc}: deleted calls of tasks with unique_for cannot be sent again until that ends",
+                    "yellow",
+                )
 
         yield gone
 

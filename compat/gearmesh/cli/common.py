@@ -11,6 +11,7 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.apps import app_option, chosen_app, words
+from gearmesh.cli.output import note
 from gearmesh.config import Config
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD
 from gearmesh.config.config import Source
@@ -121,6 +122,10 @@ class Place(NamedTuple):
         self._note_outvoted(app.config)
         return app
 
+    def queues(self, named: tuple[str, ...]) -> list[str]:
+        """The queues that were named, as arguments or with ``--queue``, each once."""
+        return list(dict.fromkeys((*named, *filter(None, [self.queue]))))
+
     def _typed(self) -> dict[str, str]:
         typed = {"broker": self.broker, "backend": self.backend}
         return {name: value for name, value in typed.items() if value is not None}
@@ -132,10 +137,8 @@ class Place(NamedTuple):
         for name, said in from_file(self.config).said.items():
             origin = config.origin(name)
             if name in _SERVERS and origin.startswith("environment") and said.value != config.value(name):
-                click.secho(
-                    f"note: {name} is {config.shown(name)} ({origin}), not the one of {said.origin}",
-                    fg="yellow",
-                    err=True,
+                note(
+                    f"note: {name} is {config.shown(name)} ({origin}), not the one of {said.origin}", "yellow"
                 )
 
 

@@ -43,19 +43,13 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
         note_ignored(used.source.all_ignored())
     rows: list[dict[str, Any]] = []
     for path, setting in SETTINGS.items():
-        origin = used.origin(path)
-        if everything or json or origin != "default" or path in ALWAYS_SHOWN:
-            value = used.value(path)
-            hidden = setting.role or setting.secret
-            rows.append(
-                {
-                    "setting": path,
-                    "value": used.shown(path).strip("'") if hidden and value else value,
-                    "origin": origin,
-                    "live": setting.live,
-                    "no_effect": setting.idle,
-                }
-            )
+        origin, value = used.origin(path), used.value(path)
+        if not (everything or json or origin != "default" or path in ALWAYS_SHOWN):
+            continue
+        if value and (setting.role or setting.secret):
+            value = used.shown(path).strip("'")
+        row = {"setting": path, "value": value, "origin": origin, "live": setting.live}
+        rows.append({**row, "no_effect": setting.idle})
     if json:
         print_json(rows, str)
         return

@@ -18,7 +18,7 @@ from gearmesh.cli.inspect import in_queues, limit_option, queue_column
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table, note_count
-from gearmesh.cli.times import age, exact, ns_of_unix, time_cell
+from gearmesh.cli.times import exact_or_none, ns_of_unix, time_cell
 from gearmesh.cli.waiting import bars
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.transport import Channel, DeadLetter
@@ -126,8 +126,8 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
         "uuid": text.uuid,
         "task": text.task,
         "count": letter.count,
-        "first": exact(ns_of_unix(letter.first)),
-        "last": exact(ns_of_unix(letter.last)),
+        "first": exact_or_none(ns_of_unix(letter.first)),
+        "last": exact_or_none(ns_of_unix(letter.last)),
         "reason": letter.reason,
         **message_json(letter.body),
     }
@@ -146,7 +146,7 @@ def show(place: Place, ids: tuple[str, ...], json: bool) -> None:
         print_json(_as_json(letter))
         return
     now = time.time_ns()
-    first, last = (age(ns_of_unix(at), now) for at in (letter.first, letter.last))
+    first, last = (time_cell(ns_of_unix(at), now).text for at in (letter.first, letter.last))
     times = "died once" if letter.count == 1 else f"died {letter.count} times, first {first}"
     note(f"{letter.id} {times}, last {last}: {letter.reason}")
     sys.stdout.buffer.write(letter.body + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -14,14 +15,13 @@ from typing import Any
 
 import click
 import redis
-from rich.progress import Progress
 from rich.table import Table
 
 from gearmesh.app.app import App
 from gearmesh.cli.local_redis import LocalRedis, embedded_redis_server
 from gearmesh.cli.output import console
 from gearmesh.cli.show import outcome_of, state_text
-from gearmesh.urls import RedisTarget, parse
+from gearmesh.cli.waiting import bars
 from gearmesh.wire.codec import decode_state
 from gearmesh.wire.state import TaskState
 from gearmesh.worker import Worker
@@ -44,7 +44,7 @@ def demo(timeout: float) -> None:
     with (
         TemporaryDirectory(prefix="gearmesh-demo-") as folder,
         LocalRedis(folder, binary=embedded_redis_server()) as server,
-        _connect(server.url) as client,
+        redis.Redis(unix_socket_path=str(server.socket)) as client,
     ):
         screen.print(f"Redis {server.version()}; what Go wrote is in its list, a worker starts …")
         _push(client, recordings)
@@ -61,13 +61,11 @@ def demo(timeout: float) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the log: one of the tasks fails on purpose, and its traceback would frighten."""
-    log = logging.getLogger("gearmesh")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(level)
+        logging.disable(logging.NOTSET)
 
 
 def _app(url: str, queue: str) -> App:
@@ -80,10 +78,7 @@ def _app(url: str, queue: str) -> App:
 
     @app.task
     def multiply(*numbers: int) -> int:
-        product = 1
-        for number in numbers:
-            product *= number
-        return product
+        return math.prod(numbers)
 
     @app.task
     def fail(message: str) -> None:
@@ -94,12 +89,6 @@ def _app(url: str, queue: str) -> App:
         return "handled:" + " ".join([message, *rest])
 
     return app
-
-
-def _connect(url: str) -> redis.Redis:
-    target = parse(url)
-    assert isinstance(target, RedisTarget)
-    return redis.Redis(**target.to_redis_kwargs())
 
 
 def _push(client: redis.Redis, recordings: dict[str, Any]) -> None:
@@ -113,8 +102,8 @@ def _push(client: redis.Redis, recordings: dict[str, Any]) -> None:
 
 def _wait(client: redis.Redis, expected: int, until: float) -> dict[str, TaskState]:
     """Return all states by UUID as soon as ``expected`` of them are final, or ``until`` is past (monotonic seconds)."""
-    with Progress(console=console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("tasks", total=expected)
+    with bars("tasks") as progress:
+        bar = progress.add_task("running", total=expected)
         while True:
             keys = [key for pattern in ("task_*", "chord_*") for key in client.scan_iter(pattern)]
             values = client.mget(keys) if keys else []

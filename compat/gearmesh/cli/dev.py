@@ -15,6 +15,7 @@ from gearmesh.app.app import App
 from gearmesh.cli.apps import app_argument
 from gearmesh.cli.common import need_server, origin_of
 from gearmesh.cli.local_redis import LocalRedis
+from gearmesh.cli.output import note
 from gearmesh.cli.worker import worker_options
 from gearmesh.config.config import Source
 from gearmesh.config.file import chosen_file
@@ -50,17 +51,14 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
         loaded = load_app(app, options.config, options.overrides)
         need_server(loaded, "worker")
         if server is not None and loaded.config.broker == server.url:
-            click.secho(
+            note(
                 f"Redis {server.version()} in {server.folder}; other commands in this folder find it: "
-                "gearmesh send, result, queues, …",
-                err=True,
+                "gearmesh send, result, queues, …"
             )
         else:
             stack.close()
-            click.secho(
-                f"using broker {loaded.masked_broker} (from {origin_of(loaded, 'broker')}); not starting a local Redis",
-                err=True,
-            )
+            origin = origin_of(loaded, "broker")
+            note(f"using broker {loaded.masked_broker} (from {origin}); not starting a local Redis")
         code = run(app, _fitting(ctx, loaded, options))
     sys.exit(code)
 
@@ -76,10 +74,7 @@ def _fitting(ctx: click.Context, app: App, options: WorkerOptions) -> WorkerOpti
         if ctx.get_parameter_source("concurrency") is ParameterSource.DEFAULT:
             count = min(count, os.cpu_count() or 1)
         options = dataclasses.replace(options, pool="processes", concurrency=count)
-        click.secho(
-            f"using --pool processes -c {count}: task {limited[0]!r} has a hard limit",
-            err=True,
-        )
+        note(f"using --pool processes -c {count}: task {limited[0]!r} has a hard limit")
     return options
 
 

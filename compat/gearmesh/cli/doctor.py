@@ -42,7 +42,7 @@ def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -
     """
     app = place.app()
     with app:
-        case = Case(app, (*queues, *((place.queue,) if place.queue else ())), management, place.spec or "")
+        case = Case(app, tuple(place.queues(queues)), management, place.spec or "")
         findings = [finding for check in CHECKS for finding in _findings(check, case)]
     problems = sum(finding.level == "problem" for finding in findings)
     if json:

@@ -59,11 +59,10 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     On Redis, the messages that Go workers hold cannot be counted, and every key is looked at to find all queues.
     RabbitMQ does not tell how many are held, parked or delayed.
     """
-    names = (*names, *((place.queue,) if place.queue and place.queue not in names else ()))
     with channel_of(place) as (channel, app):
         inspector = inspecting(channel)
         waiting = _delayed_by_queue(channel, app.default_queue)
-        wanted = names or sorted({*known_queues(app, channel), *(waiting or ())})
+        wanted = place.queues(names) or sorted({*known_queues(app, channel), *(waiting or ())})
         counts = [inspector.count(name) for name in wanted]
         delayed = [None if waiting is None else waiting[name] for name in wanted]
     if json:

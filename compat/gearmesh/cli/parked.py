@@ -14,7 +14,7 @@ from gearmesh.cli.inspect import in_queues, limit_option, queue_column
 from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
-from gearmesh.cli.times import exact, ns_of_unix, span, time_cell
+from gearmesh.cli.times import exact, exact_or_none, ns_of_unix, span, time_cell
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.transport import ParkedMessage, SupportsParkedListing
 
@@ -36,12 +36,11 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
     Without QUEUEs: all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's default
     queue and the queues of its tasks.
     """
-    names = (*names, *((place.queue,) if place.queue and place.queue not in names else ()))
     with channel_of(place) as (channel, app):
         exact_times = channel.lists_delayed
         if not isinstance(channel, SupportsParkedListing):
             raise GearmeshError(f"the broker {app.masked_broker} cannot list parked messages")
-        wanted = list(names) or known_queues(app, channel)
+        wanted = place.queues(names) or known_queues(app, channel)
         found: list[tuple[str, ParkedMessage]] = []
         for name in wanted:
             found += [(name, message) for message in channel.parked(name, limit - len(found))]
@@ -67,7 +66,7 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
     for queue, message in found:
         text = message_text(message.body)
         times = (message.since, _dies(message, max_age))
-        since, dies = (time_cell(None if at is None else ns_of_unix(at), now) for at in times)
+        since, dies = (time_cell(ns_of_unix(at), now) for at in times)
         why = "rate" if message.since is None else "not registered"
         table.add(text.task, queue, text.uuid, why, since, _next_try(message, now), dies)
     where = in_queues(wanted, [queue for queue, _ in found])
@@ -85,9 +84,9 @@ def _dies(parked: ParkedMessage, max_age: float) -> float | None:
 
 
 def _next_try(parked: ParkedMessage, now_ns: int) -> Cell:
-    if parked.until is None:
-        return Cell("back in its queue")
     until = ns_of_unix(parked.until)
+    if until is None:
+        return Cell("back in its queue")
     if until <= now_ns:
         return Cell("when a worker comes", exact(until))
     if parked.latest:
@@ -103,6 +102,6 @@ def _as_json(queue: str, parked: ParkedMessage, max_age: float) -> dict[str, Any
         "uuid": text.uuid,
         "task": text.task,
         "reason": "rate" if parked.since is None else "unregistered",
-        **{name: None if at is None else exact(ns_of_unix(at)) for name, at in times.items()},
+        **{name: exact_or_none(ns_of_unix(at)) for name, at in times.items()},
         **message_json(parked.body),
     }

@@ -68,26 +68,22 @@ def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> 
     """Reasons by UUID, for a dictionary of UUIDs and the names of their tasks; ``named``: a queue to look into."""
     if not channel.lists_delayed:
         # RabbitMQ shows a message only by delivering it, which marks it redelivered: nothing is searched there.
-        queues = {
-            uuid: named or queue_of(app, name) for uuid, name in tasks.items() if named or name in app.tasks
+        return {
+            uuid: _counted(inspecting(channel).count(named or queue_of(app, name)))
+            for uuid, name in tasks.items()
+            if named or name in app.tasks
         }
-        counts = {queue: inspecting(channel).count(queue) for queue in set(queues.values())}
-        return {uuid: _counted(counts[queue]) for uuid, queue in queues.items()}
     reasons: dict[str, str] = {}
     now = time.time_ns()
     for entry in channel.delayed(MAX_SEARCHED):
         if (uuid := signature_of(entry.body).UUID) in tasks:
             reasons[uuid] = f"it waits for its ETA, {age(entry.eta_ns, now)}"
-    likely = {
-        named or app.default_queue,
-        app.default_queue,
-        *(queue_of(app, name) for name in tasks.values()),
-    }
+    likely = {app.default_queue, *filter(None, [named]), *(queue_of(app, name) for name in tasks.values())}
     for queue in sorted(likely):
         reasons |= _in_queue(app, channel, queue, tasks)
-    if tasks.keys() - reasons:
-        for queue in sorted(set(known_queues(app, channel)) - likely):
-            reasons |= _in_queue(app, channel, queue, tasks)
+    others = set(known_queues(app, channel)) - likely if tasks.keys() - reasons else ()
+    for queue in sorted(others):
+        reasons |= _in_queue(app, channel, queue, tasks)
     return reasons
 
 

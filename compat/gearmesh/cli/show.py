@@ -10,7 +10,7 @@ import msgspec
 from rich.text import Text
 
 from gearmesh.cli.tables import Cell, Column, Table
-from gearmesh.cli.times import exact, ns_of, span, time_cell
+from gearmesh.cli.times import exact, exact_or_none, ns_of, span, time_cell
 from gearmesh.results.progress import Progress
 from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
 
@@ -119,7 +119,6 @@ def state_json(
         seconds: the time from sending it to its end; None: not measured.
         reason: why it is PENDING; None: it is not.
     """
-    created = None if state is None else ns_of(state.CreatedAt)
     results = (
         None
         if state is None or state.Results is None
@@ -141,7 +140,7 @@ def state_json(
         "state": state.State if state else None,
         "results": results,
         "error": state.Error if state else "",
-        "created": None if created is None else exact(created),
+        "created": exact_or_none(ns_of(state.CreatedAt)) if state else None,
         "progress": told,
         "seconds": seconds,
         "reason": reason,

@@ -9,7 +9,7 @@ from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import gotime
 from gearmesh.wire.state import ZERO_TIME
 
-__all__ = ["age", "exact", "ns_of", "ns_of_unix", "span", "time_cell"]
+__all__ = ["age", "exact", "exact_or_none", "ns_of", "ns_of_unix", "span", "time_cell"]
 
 SECOND_NS: Final = 10**9
 #: Seconds of each unit, the largest first.
@@ -53,9 +53,14 @@ def ns_of(text: str) -> int | None:
         return None
 
 
-def ns_of_unix(seconds: float) -> int:
-    """Unix seconds, of any size, as nanoseconds."""
-    return int(max(-MAX_UNIX_S, min(seconds, MAX_UNIX_S)) * SECOND_NS)
+def ns_of_unix(seconds: float | None) -> int | None:
+    """Unix seconds, of any size, as nanoseconds; None for None."""
+    return None if seconds is None else int(max(-MAX_UNIX_S, min(seconds, MAX_UNIX_S)) * SECOND_NS)
+
+
+def exact_or_none(ns: int | None) -> str | None:
+    """As :func:`exact`; None for None."""
+    return None if ns is None else exact(ns)
 
 
 def time_cell(ns: int | None, now_ns: int) -> Cell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
 from gearmesh.app.periodic import Periodic
@@ -45,17 +46,12 @@ def schedules(case: Case) -> Iterator[Finding]:
         text = f"the app has {many}, and shares its lock with Go, whose schedulers do not say what they sent"
         yield Finding("note", about, text)
         return
+    errors: tuple[type[BaseException], ...] = (GearmeshError, OSError)
     try:
-        lock = open_lock(config.lock, settings=config.redis)
-        try:
+        with closing(open_lock(config.lock, settings=config.redis)) as lock:
+            errors += lock.connection_errors
             late = [found for entry in entries if (found := _late(entry, lock, config.default_queue))]
-        finally:
-            lock.close()
-    except (GearmeshError, OSError):  # lock_answers reports that the lock cannot be reached
-        return
-    except Exception as exc:
-        if not isinstance(exc, lock.connection_errors):
-            raise
+    except errors:  # lock_answers reports that the lock cannot be reached
         return
     if late:
         text = f"{len(late)} of {many} were not sent when they were due: {'; '.join(late[:5])}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.config import Config
 from gearmesh.errors import GearmeshError
 from gearmesh.locks.registry import open_lock
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
@@ -27,14 +29,14 @@ def brokers_answer(case: Case) -> Iterator[Finding]:
         return
     for url in config.brokers:
         about = f"broker {redact(url)}"
-        try:
-            with connect(dataclasses.replace(config, broker=url, multiple_broker_separator="")) as connection:
-                connection.connect()
-                connection.channel()
-        except Exception as exc:
-            yield _unreachable(about, exc)
-        else:
-            yield Finding("ok", about, "answers")
+        one = dataclasses.replace(config, broker=url, multiple_broker_separator="")
+        yield _answers(about, partial(_connect, one))
+
+
+def _connect(config: Config) -> None:
+    with connect(config) as connection:
+        connection.connect()
+        connection.channel()
 
 
 def backend_answers(case: Case) -> Iterator[Finding]:
@@ -43,37 +45,31 @@ def backend_answers(case: Case) -> Iterator[Finding]:
     if case.config.backend.startswith("null"):
         text = "keeps no results: waiting for one is an error, and chords never fire"
         yield Finding("note", about, text, "Set a result backend if you need results.")
-        return
-    try:
-        case.app.check_backend()
-    except Exception as exc:
-        yield _unreachable(about, exc)
     else:
-        yield Finding("ok", about, "answers")
+        yield _answers(about, case.app.check_backend)
 
 
 def lock_answers(case: Case) -> Iterator[Finding]:
     """Connect to the lock of periodic tasks, if one is set."""
-    config = case.config
-    if config.lock is None:
-        return
-    about = f"lock {redact(config.lock)}"
+    if case.config.lock is not None:
+        yield _answers(f"lock {redact(case.config.lock)}", partial(_ping, case.config.lock, case.config))
+
+
+def _ping(lock: str, config: Config) -> None:
+    open_lock(lock, settings=config.redis)
+    target = parse(lock, "lock")
+    if isinstance(target, RedisTarget):
+        client = ConnectionSettings(target, config.redis).client()
+        client.ping()
+        hang_up(client)
+
+
+def _answers(about: str, ask: Callable[[], object]) -> Finding:
     try:
-        open_lock(config.lock, settings=config.redis)
-        target = parse(config.lock, "lock")
-        if isinstance(target, RedisTarget):
-            client = ConnectionSettings(target, config.redis).client()
-            client.ping()
-            hang_up(client)
+        ask()
     except Exception as exc:
-        yield _unreachable(about, exc)
-    else:
-        yield Finding("ok", about, "answers")
-
-
-def _unreachable(about: str, exc: Exception) -> Finding:
-    if isinstance(exc, GearmeshError) and exc.__cause__ is None:
-        return Finding("problem", about, redact_text(str(exc)))
-    return Finding(
-        "problem", about, f"cannot be reached: {redact_text(str(exc) or type(exc).__name__)}", _ADVICE
-    )
+        if isinstance(exc, GearmeshError) and exc.__cause__ is None:
+            return Finding("problem", about, redact_text(str(exc)))
+        reason = redact_text(str(exc) or type(exc).__name__)
+        return Finding("problem", about, f"cannot be reached: {reason}", _ADVICE)
+    return Finding("ok", about, "answers")
