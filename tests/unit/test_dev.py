@@ -142,6 +142,7 @@ def test_what_was_left_behind(project: Path, start: Start) -> None:
 
         def pid() -> int:
             with suppress(redis.ConnectionError, redis.BusyLoadingError):
+                client.ping()  # unlike INFO, it is answered once the data are loaded
                 return int(client.info("server")["process_id"])
             return orphan
 
