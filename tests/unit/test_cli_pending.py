@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,14 +62,14 @@ def holder(app: App, redis_url: str) -> Iterator[Tap]:
 
 
 def test_a_delivered_task_names_its_silent_consumer(holder: Tap, call: Callable[..., Result]) -> None:
-    told = call("result", "task_held", "task_waits").stderr
+    told = re.sub(r"\b[2-9]\d s ago", "N s ago", call("result", "task_held", "task_waits").stderr)
     assert (
         f"task_held is PENDING: it was delivered to consumer {holder.name}, which holds 1 message and was last heard "
-        "of 20 s ago: its process is stopped, frozen or dead" in told
+        "of N s ago: its process is stopped, frozen or dead" in told
     )
     assert (
         f"task_waits is PENDING: it waits in queue {QUEUE} behind 0 messages, and no worker of it gives a sign of "
-        f"life: consumer {holder.name} was last heard of 20 s ago" in told
+        f"life: consumer {holder.name} was last heard of N s ago" in told
     )
 
 

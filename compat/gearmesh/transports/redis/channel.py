@@ -92,7 +92,7 @@ class Channel(ConnectedChannel):
         self.reserve = leases.reserve
         self.pending, self.delayed, self.parked = inspector.pending, inspector.delayed, inspector.parked
         self.dead_letters, self.take_dead = inspector.dead_letters, inspector.take_dead
-        self.queues, self.count = inspector.queues, inspector.count
+        self.queues, self.count, self.consumers = inspector.queues, inspector.count, inspector.consumers
         self.purge, self.purge_delayed = inspector.purge, inspector.purge_delayed
 
     # -- kombu's side
