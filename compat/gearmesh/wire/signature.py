@@ -17,13 +17,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-__all__ = ["Arg", "Headers", "Int64", "Signature", "UInt8"]
+__all__ = ["Arg", "Int64", "Signature", "UInt8"]
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 UInt8 = Annotated[int, msgspec.Meta(ge=0, le=255)]
-
-#: Header names to canonical JSON text.
-Headers = dict[str, msgspec.Raw]
 
 _NULL = msgspec.Raw(b"null")
 

@@ -21,6 +21,7 @@ from gearmesh.results.async_result import AsyncResult
 from gearmesh.results.composite import ChainResult, ChordResult
 from gearmesh.results.poller import ResultPoller
 from gearmesh.results.wait_handle import MAX_UUIDS_PER_WAITER, WaitHandle, pause_after
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, TaskResult, TaskState
 
 
@@ -349,6 +350,17 @@ def test_a_notify_that_raises_does_not_end_the_thread(backend: Counting) -> None
     waiter.add(WaitHandle(["b"], notify=heard.set))
     assert heard.wait(60)
     waiter.close()
+
+
+def test_an_announcement_of_what_was_found_already_asks_nothing(app: App, backend: Counting) -> None:
+    backend.write([done("a")])
+    handle = WaitHandle(["a", "b"], notify=lambda: None)
+    app.result_poller.add(handle)
+    eventually(lambda: [state.TaskUUID for state in handle.found] == ["a"])
+    app.result_poller.wake(["a"])
+    assert not handle._hot
+    app.result_poller.remove(handle)
+    assert not app.result_poller._index
 
 
 def test_window_of_many() -> None:
