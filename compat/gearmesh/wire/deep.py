@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire.gojson.depth import shallow
 from gearmesh.wire.gojson.read import MAX_DEPTH
+from gearmesh.wire.gojson.write import separated
 from gearmesh.wire.signature import Signature
 
 __all__ = ["decode_chain", "encode_deep"]
@@ -66,9 +67,4 @@ def encode_deep(sig: Signature, encode: Callable[[Signature], bytes]) -> bytes:
 
 
 def _listed(several: tuple[Signature | None, ...] | None) -> list[Part]:
-    if several is None:
-        return [None]
-    parts: list[Part] = [b"["]
-    for index, one in enumerate(several):
-        parts += [b",", one] if index else [one]
-    return [*parts, b"]"]
+    return [None] if several is None else [b"[", *separated(several, b","), b"]"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gearmesh.wire.gojson.read import Node, Number, Pairs
+from gearmesh.wire.gojson.write import separated
 
 __all__ = ["show"]
 
@@ -31,10 +32,7 @@ def show(tree: Node) -> str:
         elif isinstance(node, bool):
             out += "true" if node else "false"
         else:
-            parts = [_Text("[")]
-            for one in node:
-                parts += [_Text(" "), one] if len(parts) > 1 else [one]
-            todo += reversed([*parts, _Text("]")])
+            todo += reversed([_Text("["), *separated(node, _Text(" ")), _Text("]")])
     return out
 
 

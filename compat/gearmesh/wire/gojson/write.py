@@ -6,11 +6,17 @@ they are. Source: recordings ``strings.jsonl``, ``signature_codec.jsonl``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import msgspec
 
 from gearmesh.wire.gojson.read import Node, Number, Pairs
 
-__all__ = ["escape_html", "quote", "unicode", "write"]
+__all__ = ["escape_html", "quote", "separated", "unicode", "write"]
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _WORDS = {None: b"null", True: b"true", False: b"false"}
 
@@ -60,6 +66,11 @@ def quote(text: str | bytes) -> bytes:
     return b'"' + escape_html(whole) + b'"'
 
 
+def separated(items: Iterable[T], comma: U) -> list[T | U]:
+    """The items with ``comma`` between them."""
+    return [part for item in items for part in (comma, item)][1:]
+
+
 def write(tree: Node) -> bytes:
     """Canonical JSON text of a tree; it never recurses."""
     out: list[bytes] = []
@@ -81,11 +92,7 @@ def write(tree: Node) -> bytes:
             parts.append(b"}")
             todo += reversed(parts)
         else:
-            parts = [b"["]
-            for index, value in enumerate(node):
-                parts += [b",", value] if index else [value]
-            parts.append(b"]")
-            todo += reversed(parts)
+            todo += reversed([b"[", *separated(node, b","), b"]"])
     return b"".join(out)
 
 
