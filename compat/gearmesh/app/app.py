@@ -554,7 +554,7 @@ class App:
             ConfigError: spec, name, zone or ``catch_up`` is wrong.
             TaskError, LocalProtocolError: it cannot be sent, or Go could not read it.
         """
-        return self._periodics.add(spec, what, name=name, tz=tz, catch_up=catch_up)
+        return self._periodics.add(spec, what, name, tz, catch_up)
 
     @property
     def periodics(self) -> Periodics:

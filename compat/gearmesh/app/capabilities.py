@@ -48,10 +48,6 @@ class PlanTarget(TaskSender, ResultClient, Protocol):
         """The settings in use."""
 
     @property
-    def default_routing_key(self) -> str:
-        """The RoutingKey of signatures that name no queue."""
-
-    @property
     def keeps_results(self) -> bool:
         """False if the backend forgets everything."""
 
@@ -73,10 +69,6 @@ class TaskHost(Protocol):
     @property
     def config(self) -> Config:
         """The settings in use."""
-
-    @property
-    def default_queue(self) -> str:
-        """The queue of tasks that name none."""
 
     @property
     def handlers(self) -> Handlers:

@@ -14,9 +14,7 @@ __all__ = ["Conf", "refuse_celery_names"]
 
 #: Celery's names of settings, and gearmesh's.
 CELERY_NAMES: Final = {
-    "broker_url": "broker",
-    "broker_read_url": "broker",
-    "broker_write_url": "broker",
+    **dict.fromkeys(("broker_url", "broker_read_url", "broker_write_url"), "broker"),
     "result_backend": "backend",
     "result_expires": "results_expire_in",
     "task_default_queue": "default_queue",
@@ -36,8 +34,7 @@ ANSWERS: Final = {
     "broker_transport_options": "give the settings by their own names: lease, delayed_poll, redis, amqp",
     "broker_use_ssl": "use rediss:// or amqps://, and the sections redis or amqp for certificates",
     "enable_utc": "a periodic task has its time zone in tz= or in its spec",
-    "imports": "use App(include=[…])",
-    "include": "use App(include=[…])",
+    **dict.fromkeys(("imports", "include"), "use App(include=[…])"),
     "result_backend_transport_options": "give the settings by their own names, such as redis.master_name",
     "result_extended": "a state on Machinery's wire keeps no arguments",
     "result_serializer": "states are Machinery's JSON, as Go reads it",

@@ -54,15 +54,10 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
         """The task's name."""
         return self.signature.Name
 
-    @property
-    def id(self) -> str:
-        """Celery's name of :attr:`uuid`."""
-        return self.signature.UUID
-
-    @property
-    def task(self) -> str:
-        """Celery's name of :attr:`name`."""
-        return self.signature.Name
+    #: Celery's name of :attr:`uuid`.
+    id = uuid
+    #: Celery's name of :attr:`name`.
+    task = name
 
     @property
     def retries(self) -> int:

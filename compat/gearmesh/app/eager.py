@@ -69,7 +69,7 @@ class Eager:
         while todo:
             sig = decode(todo.popleft())
             for successor in self._one(sig):
-                sent = workflow.prepare(successor, queue=self._app.default_queue, new_id=new_uuid)
+                sent = workflow.prepare(successor, queue=self._app.config.default_queue, new_id=new_uuid)
                 sent = self._app.outgoing(sent)
                 self._write(sent, PENDING, TaskName=sent.Name, CreatedAt=gotime.format_ns(time.time_ns()))
                 todo.append(encode(sent))

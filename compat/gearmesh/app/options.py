@@ -155,10 +155,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """These options, and ``other``'s where nothing was said here."""
         if other is NOTHING or self is NOTHING:
             return other if self is NOTHING else self
-        changes: dict[str, Any] = {}
-        for name in Options.__struct_fields__:
-            mine = getattr(self, name)
-            changes[name] = getattr(other, name) if mine is None else mine
+        mine = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        changes = msgspec.structs.asdict(other) | mine
         if self.headers and other.headers:
             changes["headers"] = {**other.headers, **self.headers}
         if self.eta_ns is not None or self.countdown_ns is not None:  # the nearer time alone counts

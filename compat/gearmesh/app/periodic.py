@@ -104,13 +104,7 @@ class Periodics:
             return MappingProxyType(dict(self._entries))
 
     def add(
-        self,
-        spec: str,
-        what: AnyNode | Signature,
-        *,
-        name: str | None = None,
-        tz: str | None = None,
-        catch_up: CatchUp = None,
+        self, spec: str, what: AnyNode | Signature, name: str | None, tz: str | None, catch_up: CatchUp
     ) -> Periodic:
         """See :meth:`App.periodic <gearmesh.app.app.App.periodic>`."""
         if name is None:

@@ -109,7 +109,7 @@ class Plan:
         self.metas: list[GroupMeta] = []
         self.members: list[tuple[str, str]] = []
         self.connections = 1
-        self._routing_key = app.default_routing_key
+        self._routing_key = app.config.default_routing_key
         self._defaults = defaults
         self._later = defaults.without_time()
 
@@ -123,8 +123,7 @@ class Plan:
 
     def add_one(self, call: TaskSignature[Any]) -> AsyncResult[Any]:
         """:meth:`add` for a single signature."""
-        result = self._simple(call)
-        if result is not None:
+        if (result := self._simple(call)) is not None:
             return result
         message, result = self._one(call, _NOTHING_MORE, None, _FIRST)
         self.messages.append(message)

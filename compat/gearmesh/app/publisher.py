@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from gearmesh.app.publisher_pool import PublisherConnection, PublisherPool
 from gearmesh.backoff import OutageLog
@@ -62,7 +61,7 @@ class Publisher:
         self._config = config
         self._choice = choice or BrokerChoice()
         self._backend = backend
-        self._pool = PublisherPool(self._connect, backend)
+        self._pool = PublisherPool(lambda: connect(config(), choice=self._choice), backend)
         self._broker_outage = OutageLog(log, lambda: f"broker {self._shown()}")
         self._backend_outage = OutageLog(log, lambda: f"result backend {redact(self._config().backend)}")
 
@@ -168,9 +167,6 @@ class Publisher:
             f"nothing was published: the result backend {redact(self._config().backend)} did not take the "
             f"PENDING states within {seconds:g} s: {type(exc).__name__}: {exc}"
         )
-
-    def _connect(self) -> Any:
-        return connect(self._config(), choice=self._choice)
 
     def _queue(self, routing_key: str) -> str:
         """A queue as its user knows it; on RabbitMQ the default one is reached by another routing key."""

@@ -293,10 +293,6 @@ def signature(
 def signature(
     task: N, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
 ) -> N: ...
-@overload
-def signature(
-    task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
-) -> NoReturn: ...
 def signature(
     task: Any,
     args: Sequence[Any] = (),

@@ -43,10 +43,6 @@ class Kind(NamedTuple):
     textual: bool = False
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _is_number(value: Any, *, above_zero: bool = False) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return number and value >= 0 and not (above_zero and value == 0)
@@ -80,13 +76,13 @@ def _typed(text: str) -> Any:
     return {"true": True, "false": False}.get(text, text)
 
 
-TEXT = Kind("text that is not empty", lambda value: _is_text(value) and bool(value), str, textual=True)
-ANY_TEXT = Kind("text", _is_text, str, textual=True)
+TEXT = Kind("text that is not empty", lambda value: isinstance(value, str) and bool(value), str, textual=True)
+ANY_TEXT = Kind("text", lambda value: isinstance(value, str), str, textual=True)
 OPTIONAL_TEXT = TEXT._replace(fits=lambda value: value is None or TEXT.fits(value))
 #: A separator with such a character would cut URLs and passwords in two.
 SEPARATOR = Kind(
     "text without '@', ':' and '/'",
-    lambda value: _is_text(value) and not set(value) & set("@:/"),
+    lambda value: isinstance(value, str) and not set(value) & set("@:/"),
     str,
     textual=True,
 )
