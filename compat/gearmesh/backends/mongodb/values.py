@@ -61,9 +61,8 @@ def from_bson(document: Mapping[str, Any]) -> TaskResult:
         return TaskResult("string", msgspec.Raw(quote(_json(value))))
     if type in TYPES:
         try:
-            return TaskResult(
-                type, _slice(type, value) if is_slice(type) else dump(type, _scalar(type, value))
-            )
+            text = _slice(type, value) if is_slice(type) else dump(type, _scalar(type, value))
+            return TaskResult(type, text)
         except GearmeshError:
             pass
     return TaskResult(type, msgspec.Raw(_json(value)))
