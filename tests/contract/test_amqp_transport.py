@@ -70,7 +70,7 @@ class TestSilence(TransportFixtures):
         tap().publish(queue, signature(queue, 1))
         holder = tap(queue, prefetch=2)
         holder.take(1)
-        threading.Timer(0.2, holder.channel.give_back).start()
+        threading.Timer(0.2, holder.channel.return_unacked).start()
         assert holder.bodies(1) == [signature(queue, 1)], "it comes back within one wait"
 
 

@@ -421,7 +421,7 @@ def test_the_fields_of_mongodb_documents_stay() -> None:
         CreatedAt="2024-01-02T03:04:05Z",
     )
     (change,) = changes_of([state], moment(0))
-    fields = change.update()["$set"]
+    fields = change.update["$set"]
     assert set(fields) == {"state", "task_name", "results", "error", "created_at", "delete_at"}
     assert set(fields["results"][0]) == {"type", "value"}
     meta = GroupMeta(GroupUUID="g", TaskUUIDs=("a", "b"), CreatedAt="2024-01-02T03:04:05Z")

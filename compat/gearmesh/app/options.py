@@ -69,8 +69,9 @@ class UnboundSettings(TaskOptions, total=False):
     """Options of a task that also say how workers run it.
 
     retry: which failures are tried again, and when; None: all of them, by Go's rule.
-    rate: at most so many starts of this task on each queue, over all its workers: "5/s", "100/m", "10/h"; None: no
-    limit. unique_for: seconds within which the same name and arguments, sent by themselves, are not queued twice: the
+    rate: at most so many starts of this task on each queue: "5/s", "100/m", "10/h"; None: no limit. It is for all
+        workers of the queue; on RabbitMQ it is for each worker process.
+    unique_for: seconds within which the same name and arguments, sent by themselves, are not queued twice: the
     second
         call gets the first one's result; None: they are.
     soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.

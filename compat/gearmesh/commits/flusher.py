@@ -81,8 +81,8 @@ class Flusher:
     def remaining(self, commits: Sequence[Commit]) -> list[Commit]:
         """The Commits, or parts of them, to flush again after a flush that broke off.
 
-        States that were written are left out if something was sent: what followed from it may have begun, and may have
-        written later ones.
+        Once messages were sent, the Commits come without the states that were written: the tasks of these messages may
+        have begun, and may have written later states.
         """
         if not self._written:
             return list(commits)
@@ -103,7 +103,7 @@ class Flusher:
         """
         steps = [_Step(commit) for commit in commits]
         present = self._present(steps)
-        # A lost delivery comes again and does what is left to do; only a result is kept for it.
+        # The broker redelivers a lost delivery, and the rest is done then. Now only its result is written, if any.
         states = [
             state for step in present for state in step.commit.states if step.outcome is None or state.final
         ]
@@ -192,9 +192,10 @@ def _without_states(commit: Commit) -> Commit:
 
 
 def _choose_asking(steps: Sequence[_Step]) -> None:
-    """Mark the steps that ask for their chord's group: of several in one group, one.
+    """Mark one step for each group: it asks if the group is complete.
 
-    The states of the others were counted before. A redelivered member asks for itself: it may have taken the trigger.
+    The states of the group's other steps are counted first. A redelivered member is marked as well: it may have taken
+    the trigger before.
     """
     groups: set[str] = set()
     for step in steps:

@@ -1,4 +1,7 @@
-"""Decides that a group is complete, and with which states its chord fires: for listed and for counted members."""
+"""Decides that a group is complete, and with which states its chord fires.
+
+Only commits in steps ask here: where broker and results are on one Redis, ``redis_client/lua/commit.lua`` decides.
+"""
 
 from __future__ import annotations
 

@@ -136,7 +136,8 @@ class RateRequest(NamedTuple):
     Attributes:
         queue: the queue of the delivery; each queue has rates of its own.
         task: the task's name.
-        pause: seconds between two runs of the task, over all workers; above 0.
+        pause: seconds between two runs of the task; above 0. They are for all workers of the queue if the broker has a
+            place to count (Redis), else for this process.
         body: the bytes of the message; they identify its reservation.
     """
 

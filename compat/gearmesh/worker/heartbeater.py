@@ -50,7 +50,7 @@ class DeadChild:
         crashed: False if it ended as it was told to: then nothing is counted against what it held.
         settled: what it held is where it belongs.
         abandoned: it could not be settled, for another reason than an unreachable server: what it held returns to its
-            queues when its lease ends.
+            queues when its lease or its connection ends.
         attempts: how often settling it has failed for such a reason.
     """
 

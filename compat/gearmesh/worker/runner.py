@@ -190,7 +190,7 @@ class Runner:
             return self._dropped(job)
         if isinstance(exc, RetryLater):
             self._log.retried(job, exc.seconds, sig.RetryCount, None)
-            return self._again(job, workflow.retried_later(sig, time.time_ns(), int(exc.seconds * 1e9)))
+            return self._retry(job, workflow.retried_later(sig, time.time_ns(), int(exc.seconds * 1e9)))
         if told is not None and isinstance(exc, (type(told), asyncio.CancelledError)):
             exc = told.with_traceback(exc.__traceback__)
         return self.raised(job, exc)
@@ -229,7 +229,7 @@ class Runner:
         if again is not None:
             pause = (parse(again.ETA) - time.time_ns()) / 1e9 if again.ETA is not None else 0.0
             self._log.retried(job, max(0.0, round(pause, 1)), again.RetryCount, cause_of(exc))
-            return self._again(job, again)
+            return self._retry(job, again)
         exc = cause_of(exc)
         return self._failed(job, error_text(exc), exc)
 
@@ -303,7 +303,8 @@ class Runner:
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=error)
         return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job))
 
-    def _again(self, job: Job, again: Signature) -> Commit:
+    def _retry(self, job: Job, again: Signature) -> Commit:
+        """Make the Commit of a task that is tried again: one step publishes the next try and settles this delivery."""
         # Go writes RETRY and at once PENDING over it.
         states, publishes = self.outgoing((again,))
         return Commit(states=states, publishes=publishes, settle=Settle(job.delivery))

@@ -17,8 +17,8 @@ then. So a gearmesh worker must never take a part of the states while a Go worke
    begins at 1. It has the same name, so the trigger is its own.
 
 Among gearmesh workers a lock keeps two from fetching a part each, and the last few from adding their states at the same
-time. A worker that looks for a member that may have been counted before holds all states for a moment, too: it waits as
-in 2, and asks for the group itself afterwards, since it has hidden the states from others.
+time. A worker that looks whether a member was counted before fetches all states for a moment, too. Meanwhile other
+workers cannot see them, so that worker waits as in 2, and then asks itself if the group is complete.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class GroupClaims:
             except (*CONNECTION_ERRORS, amqp.ChannelError) as exc:
                 log.debug("group %s: %s", group_uuid, exc)  # RabbitMQ puts it all back
                 if claim.own is not None and not fired:
-                    self._claims[group_uuid] = claim  # the one that it has not
+                    self._claims[group_uuid] = claim  # RabbitMQ never had this member's state: keep it here
 
     def close(self) -> None:
         """Put back what is held."""

@@ -20,13 +20,18 @@
 --                later: {.., .., aside key, member prefix, unix ms}
 --   group  {progress key, members, first index given (0-based), UUIDs from there on}
 -- Returns {a character an entry, then for each group how many leading members are known to be final}:
---   "1" done  "0" the lease was gone, nothing happened  "c" written and kept: the group is complete
---   "m" written and kept: more UUIDs of the group are needed  "b" nothing happened: the chord mutex is held
---   "t" settled, but another had taken the trigger  "g" settled, but the GroupMeta is gone
+--   "1" done
+--   "0" nothing happened: the delivery is not held any more, since its lease has ended or the same Commit was done before
+--   "c" the states are written, the delivery stays unacked: the group is complete
+--   "m" the states are written, the delivery stays unacked: more UUIDs of the group are needed
+--   "b" nothing happened: the chord mutex is held
+--   "t" settled, but another worker had taken the chord's trigger
+--   "g" settled, but the GroupMeta is gone
 --   "x" done, and a message that was to be parked was too old and became a dead letter
 --   "e" nothing happened, and it never can; after the groups comes a list with a reason for each of these
---   "s" nothing happened, or "o" written and kept: a stored document is in another form than Go and we write it; after
---       the reasons comes a list of {key, "state" or "group"}. The caller rewrites these, and repeats the entry
+--   "s" nothing happened: a stored document is in another form than Go and we write it
+--   "o" the states are written, the delivery stays unacked: a stored document is in such a form. For "s" and "o" there is,
+--       after the reasons, a list of {key, "state" or "group"}. The caller rewrites these, and repeats the entry
 --   or {"dup"}: this token's batch was carried out before.
 -- An error means that nothing was sent and nothing settled.
 --

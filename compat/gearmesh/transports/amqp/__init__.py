@@ -4,9 +4,9 @@ A message passes through the parts in this order:
 
 1. :class:`~.transport.Transport` opens an :class:`~.connection.AMQPConnection`. It reads frames with a
    :class:`~.frame_reader.FrameReader`, guards all parts with one lock, and ends its owner's wait when another thread
-   asks for it. A :class:`~.heartbeat.HeartbeatThread` keeps it alive while its owner is busy,
-   and returns the deliveries of a consumer that has been silent for a lease (``Channel.give_back``). RabbitMQ itself
-   returns those of a connection or process that is gone.
+   asks for it. A :class:`~.heartbeat.HeartbeatThread` keeps it alive while its owner is busy, and returns the
+   deliveries of a consumer that has been silent for a lease (``Channel.return_unacked``). RabbitMQ itself returns those
+   of a connection or process that is gone.
 2. The connection gives each complete delivery to its :class:`~.channel.Channel`, which records it among the
    :class:`~.unacked.AMQPUnackedDeliveries` of the consumer. That record may outlive the channel.
 3. The delivery waits in the :class:`~.subscription.Subscription` of its queue, which also decides how much RabbitMQ
@@ -16,7 +16,8 @@ A message passes through the parts in this order:
    :class:`~.publisher.ConfirmingPublisher`, awaits RabbitMQ's confirms, and only then acknowledges the delivery, with
    the few frames that an :class:`~.delivery_tags.AckTracker` chooses.
 
-:mod:`~.topology` names the queues and their arguments, and a :class:`~.declarer.Declarer` declares them. The
+:mod:`~.topology` names the queues and their arguments, which also say that RabbitMQ keeps a delayed message until the
+next queue has confirmed it; a :class:`~.declarer.Declarer` declares them. The
 :class:`~.inspection.Inspector` counts, lists, purges and recovers messages for people and supervisors.
 
 kombu forces one class on this package, :class:`~.channel.Channel`: it owns the parts, and gives their verbs to its

@@ -382,7 +382,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         if subscription is not None:
             subscription.settled(held.source)
 
-    def give_back(self) -> int:
+    def return_unacked(self) -> int:
         """Put back all that is held here, and let nothing more come until the next drain. Any thread."""
         with self.link.lock:
             for subscription in self.subscriptions.values():

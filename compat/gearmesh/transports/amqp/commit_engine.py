@@ -247,7 +247,7 @@ class CommitEngine:
         if held is None or delivery.id in taken:
             return None
         if held.tags is None or not held.tags.open:
-            # RabbitMQ delivers it again. A delivery that is kept can be reclaimed then; any other is forgotten.
+            # RabbitMQ redelivers the message. Remember the delivery if it was to stay unacked; forget any other.
             if settle.how != "keep":
                 unacked.forget(delivery.id)
             return None

@@ -1,4 +1,8 @@
-"""Background thread of one connection: sends heartbeats and returns the deliveries of stalled consumers."""
+"""Background thread of one connection: sends heartbeats and returns the deliveries of silent consumers.
+
+A consumer is silent if its thread is stuck in a living process. RabbitMQ itself returns the deliveries of a process
+that has ended or stands still.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ _MAX_CHECK_INTERVAL_S: Final = 5.0
 
 
 class HeartbeatThread:
-    """Sends heartbeats while the connection's owner is busy, and returns the deliveries of consumers that have stalled.
+    """Sends heartbeats while the connection's owner is busy, and returns the deliveries of silent consumers.
 
     The thread ends with the connection.
     """
@@ -77,13 +81,13 @@ class HeartbeatThread:
                 continue
             alive_at = channel.unacked.alive_at
             since, silent = self._silent.get(channel.consumer, (alive_at, 0.0))
-            # Only watched time counts: the cause that stalled the consumer may have stalled this thread, too.
+            # Only watched time counts: the cause that stopped the consumer may have stopped this thread, too.
             step = min(1.5, channel.lease / 4)
             # A resting owner waits for messages: its consumers are alive.
             silent = 0.0 if link.resting or since != alive_at else silent + min(elapsed, 2 * step)
             self._silent[channel.consumer] = alive_at, silent
             if silent >= channel.lease:
-                count = channel.give_back()
+                count = channel.return_unacked()
                 log.warning(
                     "consumer %s has been silent for %g s: returned %d of its messages",
                     channel.consumer,

@@ -120,7 +120,7 @@ class Inspector:
             if tags is None:
                 UNACKED_BY_CONSUMER.get(consumer).forget(each.delivery.id)
             elif tags.open:
-                tags.channel.give_back()
+                tags.channel.return_unacked()
         return len(found)
 
     def mark_overdue(self, ids: Iterable[int]) -> None:

@@ -43,7 +43,7 @@ class FrameHandler(Protocol):
     def barrier(self) -> None:
         """Wait until RabbitMQ has done all that this channel was told."""
 
-    def give_back(self) -> int:
+    def return_unacked(self) -> int:
         """Return all deliveries of this channel to their queues; say how many there were. Any thread."""
 
     def retire(self) -> bool:
