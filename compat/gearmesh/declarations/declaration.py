@@ -122,7 +122,13 @@ class Declaration(msgspec.Struct, frozen=True):
             TaskError: their number is wrong, or one of them is not its parameter's.
         """
         self._check_count(len(types), 0, open_end=False)
-        self._check_given(types, 0, "what is given")
+        for i, go in enumerate(types):
+            parameter = self._at(i)
+            wanted = parameter.slot
+            if wanted.go and go not in wanted.accepts:
+                raise TaskError(
+                    f"task {self.name!r}, argument {_label(parameter, i)}: it is given as {go}, expected {wanted.go}"
+                )
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], start: int) -> list[Any]:
         if not self.local and not any(p.named for p in self.parameters):
