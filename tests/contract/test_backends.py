@@ -54,7 +54,7 @@ class TestMemoryBackend(BackendContract):
         later = time.monotonic() + 2
         monkeypatch.setattr(expiring_dict, "time", SimpleNamespace(monotonic=lambda: later))
         backend.write([TaskState(TaskUUID="task_new", State=PENDING)])
-        assert len(backend._store.states) == 1
+        assert list(backend._store.states._entries) == ["task_new"]
 
 
 class TestRedisBackend(BackendContract):

@@ -68,7 +68,3 @@ class ExpiringDict(Generic[V]):
     def __iter__(self) -> Iterator[str]:
         """Give the keys that have values, the oldest first."""
         return (key for key in self._entries if self.left(key))
-
-    def __len__(self) -> int:
-        """Count the entries that are kept, among them those that have expired since the last :meth:`put`."""
-        return len(self._entries)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -19,7 +20,6 @@ from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.redis_client.commit_script import CommitScript, Entry, Packed, batches, chunks, pack_state
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
-from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.redis_client.wrong_type import WrongType
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
@@ -66,9 +66,10 @@ class RedisBackend:
         self._listener = _listener(self._redis, done_channel(self.db))
         self._revocations = _listener(self._redis, revoked_channel(self.db), self._all_revoked)
         self._groups = GroupCache(self.read_group, self.touch, expire)
-        self._script = CommitScript(
-            keys=QueueKeys, expire=expire, announce=done_channel(self.db), groups=self._groups
+        self._make_script = partial(
+            CommitScript, expire=expire, announce=done_channel(self.db), groups=self._groups
         )
+        self._script = self._make_script(keys=QueueKeys)
 
     # -- states
 
@@ -223,20 +224,13 @@ class RedisBackend:
         self._redis.set(mark, "1", px=10_000)
         return bool(client.delete(mark))
 
-    def atomic_script(
-        self, client: redis.Redis, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas
-    ) -> CommitScript | None:
-        """Return a commit script that writes states too; None if ``client`` talks to another server or database."""
-        if not self.same_database(client):
-            return None
-        return CommitScript(
-            keys=keys,
-            expire=self.expire,
-            delayed=delayed,
-            announce=done_channel(self.db),
-            groups=self._groups,
-            replicas=replicas,
-        )
+    def atomic_script(self, client: redis.Redis, **options: Any) -> CommitScript | None:
+        """Return a commit script that writes states too; None if ``client`` talks to another server or database.
+
+        Args:
+            options: ``keys``, ``delayed`` and ``replicas`` of the script.
+        """
+        return self._make_script(**options) if self.same_database(client) else None
 
     def close(self) -> None:
         self._listener.close()

@@ -7,12 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import msgpack
-from redis import exceptions
 
 from gearmesh.backends.redis import RedisBackend, state_from
 from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.commit_script import Entry, Packed
-from gearmesh.redis_client.runner import run, source
+from gearmesh.redis_client.runner import run, run_each
 from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
 from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
 
@@ -30,17 +29,8 @@ class ClusterBackend(RedisBackend):
     """See :class:`gearmesh.interfaces.backend.Backend`."""
 
     def _store(self, packed: Sequence[Packed]) -> None:
-        calls = [(state[0], self._payload([Entry(states=(state,))])) for state in packed]
-        answers = self._send(calls)
-        missing = [i for i, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
-        if missing:
-            for address in self._redis.masters():
-                self._redis.client(address).script_load(source("commit")[0])
-            for i, answer in zip(missing, self._send([calls[i] for i in missing]), strict=True):
-                answers[i] = answer
-        for state, answer in zip(packed, answers, strict=True):
-            if isinstance(answer, Exception):
-                raise answer
+        calls = [(state[0], [self._payload([Entry(states=(state,))])]) for state in packed]
+        for state, answer in zip(packed, run_each(self._redis, "commit", calls), strict=True):
             if answer[0] == b"s":  # what is stored is in another form than Go and we write it
                 self._script.call(self._redis, [Entry(states=(state,))], route=state[0])
         final = [state[0] for state in packed if len(state) > 2 and state[2] in (SUCCESS, FAILURE)]
@@ -49,14 +39,6 @@ class ClusterBackend(RedisBackend):
         if self._replicas.number:
             for uuid in {self._redis.address(uuid): uuid for uuid, _ in calls}.values():
                 self._replicas.wait(self._redis, uuid)
-
-    def _send(self, calls: Sequence[tuple[str, bytes]]) -> list[Any]:
-        sha = source("commit")[1]
-        with self._redis.pipeline() as pipe:
-            for uuid, payload in calls:
-                pipe.execute_command("EVALSHA", sha, 1, uuid, payload)
-            answers: list[Any] = pipe.execute(raise_on_error=False)
-        return answers
 
     def _payload(self, entries: Sequence[Entry]) -> bytes:
         payload: bytes = msgpack.packb(("", "", self.expire, entries, (), "", ""), use_bin_type=False)

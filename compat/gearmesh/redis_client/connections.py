@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import redis
 from redis import exceptions
@@ -81,25 +81,21 @@ class _Conditions:
             raise
 
 
-class FindsMaster(Protocol):
-    """Sentinels, as a connection uses them."""
-
-    def master(self) -> tuple[str, int]:
-        """Return the master's host and port, or raise a connection error."""
-
-
 class _ViaSentinels:
     """Asks the sentinels for the master each time it connects, and once a second while it is used.
 
     A master that is replaced while it lives goes on for about 10 s until it learns of that, and loses what it is given
     in this time.
+
+    Args:
+        sentinels: a :class:`~.sentinels.Sentinels`.
     """
 
     host: str
     port: int
     _sock: Any
 
-    def __init__(self, *args: Any, sentinels: FindsMaster, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sentinels: Any, **kwargs: Any) -> None:
         self._sentinels = sentinels
         #: when the sentinels last said that this is the master
         self._confirmed = 0.0

@@ -64,27 +64,28 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
         raise named(client, exc, zip(keys, KEY_TYPES.get(name, ()), strict=False)) from exc
 
 
-def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> None:
-    """Run script ``name``, which has one key, for each (key, arguments), in one round trip.
+def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> list[Any]:
+    """Run script ``name``, which has one key, for each (key, arguments), in one round trip, and return the answers.
 
-    Raises as :func:`run`. ``how``: keyword arguments with which the client's pipeline is executed.
+    Raises as :func:`run`, after all were tried. ``how``: keyword arguments of the pipeline's ``execute``.
     """
     text, sha = source(name)
     calls = list(calls)
     with client.pipeline(transaction=False) as pipe:
         for key, args in calls:
             pipe.execute_command("EVALSHA", sha, 1, key, *args)
-        answers = pipe.execute(raise_on_error=False, **how)
-    error = None
-    for (key, args), answer in zip(calls, answers, strict=True):
-        if isinstance(answer, exceptions.NoScriptError):
-            try:
-                client.execute_command("EVAL", text, 1, key, *args)
-            except Exception as exc:  # the others are done all the same
-                error = error or exc
-        elif isinstance(answer, exceptions.ResponseError):
-            error = error or named(client, answer, [(key, KEY_TYPES[name][0])])
-        elif isinstance(answer, Exception):
-            error = error or answer
+        answers: list[Any] = pipe.execute(raise_on_error=False, **how)
+    error: Exception | None = None
+    for i, (key, args) in enumerate(calls):
+        try:
+            if isinstance(answers[i], exceptions.NoScriptError):
+                answers[i] = client.execute_command("EVAL", text, 1, key, *args)
+            elif isinstance(answers[i], Exception):
+                raise answers[i]
+        except exceptions.ResponseError as exc:
+            error = error or named(client, exc, zip([key], KEY_TYPES.get(name, ()), strict=False))
+        except Exception as exc:  # the others are done all the same
+            error = error or exc
     if error is not None:
         raise error
+    return answers

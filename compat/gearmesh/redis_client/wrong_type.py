@@ -64,10 +64,7 @@ class TypeCheckingRedis(redis.Redis):
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except exceptions.ResponseError as exc:
-            if "WRONGTYPE" not in str(exc) or args[0] in ("EVAL", "EVALSHA") or isinstance(exc, WrongType):
-                raise
-            command = str(args[0])
-            fits = [begin for begin in _KEY_TYPES if command.startswith(begin)]
-            if not fits or len(args) < 2:
+            fits = [begin for begin in _KEY_TYPES if str(args[0]).startswith(begin)]
+            if not fits or len(args) < 2:  # a script names its keys' types itself
                 raise
             raise named(self, exc, [(args[1], _KEY_TYPES[max(fits, key=len)])]) from exc

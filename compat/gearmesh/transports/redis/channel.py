@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from queue import Empty
 from typing import Any
@@ -35,13 +36,6 @@ log = logging.getLogger("gearmesh.redis")
 CLOSE_TIMEOUT_S = 1.0
 
 
-class FanoutQueues(dict[str, str]):
-    """Queue by fanout exchange; "" for a message that came while its consumer was cancelled."""
-
-    def __missing__(self, exchange: str) -> str:
-        return ""
-
-
 class Channel(ConnectedChannel):
     """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
 
@@ -65,7 +59,8 @@ class Channel(ConnectedChannel):
         super().__init__(*args, **kwargs)
         self.fetcher = Fetcher(self, picker_of(self.queue_order), unsure=self.unacked.used)
         self._pid = os.getpid()
-        self._fanout_to_queue = FanoutQueues()
+        #: queue by fanout exchange; "" for a message that came while its consumer was cancelled
+        self._fanout_to_queue = defaultdict[str, str](str)
         # Sockets, not a pipe: the number of a closed pipe may be another file's when another thread writes to wake us.
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
