@@ -109,13 +109,12 @@ class Publisher:
     ) -> None:
         """Send batches over one connection, in order; ``total`` messages are sent by this call, perhaps over others."""
         with self._pool.acquire() as connection:
-            done = at = 0
+            at = 0
             while at < len(batches):
                 some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
                 shipment = _Shipment(connection, some)
-                failed = partial(self._unsent, shipment, done, total)
+                failed = partial(self._unsent, shipment, batches[:at], total)
                 self._repeat(shipment.flush, connection, self._broker_outage, failed, should_retry)
-                done += sum(map(len, shipment.begun))
                 at += len(shipment.begun)
 
     def _repeat(
@@ -149,14 +148,19 @@ class Publisher:
                 pause = min(pause * 2, MAX_RETRY_DELAY_S)
 
     def _unsent(
-        self, shipment: _Shipment, done: int, total: int, exc: BaseException, seconds: float
+        self,
+        shipment: _Shipment,
+        before: Sequence[Sequence[Commit]],
+        total: int,
+        exc: BaseException,
+        seconds: float,
     ) -> PublishError:
         left = shipment.left
         queues = sorted({publish.queue for commit in left for publish in commit.publishes})
         first = next((state for commit in left for state in commit.states), None)
         what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
         if total > 1:
-            what = f"{total} messages ({done + shipment.confirmed} confirmed), {what} among them,"
+            what = f"{total} messages ({sum(map(len, before)) + shipment.confirmed} confirmed), {what} among them,"
         return PublishError(
             f"{what} could not be published to queue {', '.join(map(self._queue, queues))} of "
             f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"

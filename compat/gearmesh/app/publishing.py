@@ -65,10 +65,11 @@ class PlanSender:
         for each in written:
             if each.eta_ns:
                 check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
-        first = bool(plan.metas) or self._app.config.eager
+        eager = self._app.config.eager
+        first = bool(plan.metas) or eager
         if first:
             self._store(plan, written, created, should_retry)
-        if self._app.config.eager:
+        if eager:
             self._eager.run([each.body for each in written])
             return
         commits = []

@@ -257,7 +257,7 @@ class Config:
 
     @property
     def _scheme(self) -> str:
-        return self.broker.partition("://")[0].lower()
+        return _scheme_of(self.broker)
 
     @property
     def max_delay(self) -> float:
@@ -448,6 +448,11 @@ def _check_reserved(called: str, name: str, kind: str) -> None:
         )
     if kind == "key" and name == MUTEX:
         raise ConfigError(f"{called} is {name!r}, which is a key of Machinery's own; expected another name")
+
+
+@cache  # each call of a task asks for it
+def _scheme_of(broker: str) -> str:
+    return broker.partition("://")[0].lower()
 
 
 @cache
