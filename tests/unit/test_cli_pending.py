@@ -119,17 +119,15 @@ def test_a_stopped_worker_process_is_found_though_its_supervisor_lives(
         with redis.Redis.from_url(redis_url) as client:
             eventually(
                 lambda: any(int(beat) > 10**12 for beat in client.hvals(QueueKeys(QUEUE).consumers)),  # type: ignore[union-attr]
-                5,
-                "a heartbeat",
+                what="a heartbeat",
             )
         os.kill(child, signal.SIGSTOP)
         sent = app.remote("pack").delay()
         eventually(
             lambda: "its process is stopped" in call("result", sent.uuid, "-A", "shop").stderr,
-            10,
-            "the reason",
+            what="the reason",
         )
-        eventually(lambda: "a worker process is stopped" in worker.stderr.readline(), 5, "a warning")
+        eventually(lambda: "a worker process is stopped" in worker.stderr.readline(), what="a warning")
         os.kill(child, signal.SIGCONT)
         assert sent.get(timeout=10) is None
     finally:

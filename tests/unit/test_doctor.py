@@ -244,7 +244,8 @@ def test_parked_messages(redis_url: str) -> None:
     with App(redis_url, redis_url) as app, Worker(app), open_connection(redis_url) as connection:
         app.remote("nobody").delay()
         channel = connection.channel()
-        eventually(lambda: channel.count("machinery_tasks").aside)
+        # Both looks happen while it is away: for 6.4 s.
+        eventually(lambda: any(p.until - time.time() > 5 for p in channel.parked("machinery_tasks", 1)))
         code, findings = doctor("--broker", redis_url, "--backend", redis_url)
         assert code == 0, findings
         (text,) = found(findings, "note", "queue 'machinery_tasks'")
