@@ -245,7 +245,9 @@ def test_parked_messages(redis_url: str) -> None:
         app.remote("nobody").delay()
         channel = connection.channel()
         # Both looks happen while it is away: for 6.4 s.
-        eventually(lambda: any(p.until - time.time() > 5 for p in channel.parked("machinery_tasks", 1)))
+        eventually(
+            lambda: any((p.until or 0) - time.time() > 5 for p in channel.parked("machinery_tasks", 1))
+        )
         code, findings = doctor("--broker", redis_url, "--backend", redis_url)
         assert code == 0, findings
         (text,) = found(findings, "note", "queue 'machinery_tasks'")
