@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.config import sections
@@ -34,7 +34,7 @@ PREFIX: Final = "gearmesh:"
 MUTEX: Final = "TriggerChordMutex"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)  # no slots: properties that every call asks for are cached
 class Config:
     """The settings of an app. Change one with ``dataclasses.replace``; ``repr`` shows no password.
 
@@ -235,7 +235,7 @@ class Config:
             return (self.broker,)
         return tuple(self.broker.split(self.multiple_broker_separator))
 
-    @property
+    @cached_property
     def default_routing_key(self) -> str:
         """The RoutingKey of signatures that name no queue: the one that leads to the default queue.
 
@@ -246,16 +246,16 @@ class Config:
             return amqp.binding_key
         return self.default_queue
 
-    @property
+    @cached_property
     def eager(self) -> bool:
         """True if tasks run in the process that sends them."""
         return self._scheme == "eager"
 
-    @property
+    @cached_property
     def _on_rabbitmq(self) -> bool:
         return self._scheme in AMQP_SCHEMES
 
-    @property
+    @cached_property
     def _scheme(self) -> str:
         return _scheme_of(self.broker)
 
