@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pymongo
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from pymemcache.client.base import Client
 from tests.account import Account
 from tests.shown import ADDRESS
@@ -32,7 +33,12 @@ from gearmesh.testing.proxy import Proxy
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Processes under test start as fast as users' do: from bytecode, of which nothing stays in the tree."""
+    """Processes under test start as fast as users' do: from bytecode, of which nothing stays in the tree.
+
+    Hypothesis judges values, not the speed of a machine that other tests share.
+    """
+    settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("shared machine")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if "PYTHONPYCACHEPREFIX" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="gearmesh-bytecode-", ignore_cleanup_errors=True)

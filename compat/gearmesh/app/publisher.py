@@ -112,10 +112,10 @@ class Publisher:
             at = 0
             while at < len(batches):
                 some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
-                shipment = _Shipment(connection, some)
-                failed = partial(self._unsent, shipment, batches[:at], total)
-                self._repeat(shipment.flush, connection, self._broker_outage, failed, should_retry)
-                at += len(shipment.begun)
+                in_flight = _InFlight(connection, some)
+                failed = partial(self._unsent, in_flight, batches[:at], total)
+                self._repeat(in_flight.flush, connection, self._broker_outage, failed, should_retry)
+                at += len(in_flight.begun)
 
     def _repeat(
         self,
@@ -149,18 +149,18 @@ class Publisher:
 
     def _unsent(
         self,
-        shipment: _Shipment,
+        in_flight: _InFlight,
         before: Sequence[Sequence[Commit]],
         total: int,
         exc: BaseException,
         seconds: float,
     ) -> PublishError:
-        left = shipment.left
+        left = in_flight.left
         queues = sorted({publish.queue for commit in left for publish in commit.publishes})
         first = next((state for commit in left for state in commit.states), None)
         what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
         if total > 1:
-            what = f"{total} messages ({sum(map(len, before)) + shipment.confirmed} confirmed), {what} among them,"
+            what = f"{total} messages ({sum(map(len, before)) + in_flight.confirmed} confirmed), {what} among them,"
         return PublishError(
             f"{what} could not be published to queue {', '.join(map(self._queue, queues))} of "
             f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
@@ -183,8 +183,8 @@ class Publisher:
         return ", ".join(map(redact, self._config().brokers))
 
 
-class _Shipment:
-    """Some batches that one connection sends under one token.
+class _InFlight:
+    """The batches that one connection sends under one token, until the broker has confirmed them.
 
     A repetition only does what the first try had begun, since nothing else of it can have been sent, and leaves out
     what the broker has confirmed.

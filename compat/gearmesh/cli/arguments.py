@@ -7,22 +7,16 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from gearmesh.cli.apps import first_word_is_app
 from gearmesh.errors import LocalProtocolError
+from gearmesh.results.async_result import Typed
 from gearmesh.wire import types
 
-__all__ = ["Typed", "app_before_name", "read_typed", "typed_arguments"]
-
-
-class Typed(NamedTuple):
-    """A Go type's name and a Python value that it can hold."""
-
-    type: str
-    value: Any
+__all__ = ["app_before_name", "read_typed", "typed_arguments"]
 
 
 def read_typed(text: str) -> Typed:

@@ -12,7 +12,7 @@ import click
 from gearmesh.app.app import App
 from gearmesh.app.task import Task
 from gearmesh.cli.apps import words
-from gearmesh.cli.arguments import Typed, app_before_name, typed_arguments
+from gearmesh.cli.arguments import app_before_name, typed_arguments
 from gearmesh.cli.common import Place, as_table, need_results, servers
 from gearmesh.cli.output import print_json
 from gearmesh.cli.pending_reason import pending_reasons
@@ -21,6 +21,7 @@ from gearmesh.cli.waiting import EXIT_TIMEOUT, look_later, tell_timeout, timeout
 from gearmesh.declarations.annotations import of_types
 from gearmesh.declarations.declaration import ArgumentUnreadable
 from gearmesh.errors import TaskError
+from gearmesh.results.async_result import Typed
 from gearmesh.wire import types as wire
 from gearmesh.wire.signature import Signature
 

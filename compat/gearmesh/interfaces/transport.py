@@ -266,8 +266,8 @@ class Channel(Protocol):
 class RedeliversOnDisconnect(Protocol):
     """A channel whose broker gives an unacked delivery to another consumer when the connection ends (RabbitMQ).
 
-    There a Commit that is repeated on a new connection settles nothing: the message is redelivered, perhaps to another
-    consumer. What it publishes is published again, since the broker does not tell if it took it the first time.
+    There a Commit settles nothing once the delivery's own connection has ended: the message is redelivered, perhaps to
+    another consumer. What it publishes is published again, since the broker does not tell if it took it the first time.
     """
 
     def is_lost(self, settle: Settle) -> bool:

@@ -337,7 +337,7 @@ class Result(ABC, Generic[T_co]):
 
 
 class Typed(NamedTuple):
-    """One returned value with the Go type it was stored as."""
+    """A value and the name of its Go type."""
 
     type: str
     value: Any
