@@ -59,7 +59,8 @@ class Task(Generic[P, R, C]):
         retry_policy: which of its failures are tried again, and when; None: all of them, by Go's rule.
         soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
         hard_limit: seconds after which it is ended; None: the worker's default.
-        pause: seconds between the starts of two runs (its ``rate``), on Redis over all workers of a queue; None: no limit.
+        pause: seconds between the starts of two runs (its ``rate``), on Redis over all workers of a queue; None: no
+            limit.
         unique_for: seconds for which the same call is not queued again; None: it always is.
     """
 
