@@ -61,6 +61,17 @@ def holder(app: App, redis_url: str) -> Iterator[Tap]:
         yield tap
 
 
+def test_a_consumer_is_heard_of_from_its_first_fetch_on(app: App, redis_url: str) -> None:
+    """Its process may be stopped before the first heartbeat, which is due after a third of the lease."""
+    app.remote("waits").delay()
+    with open_connection(redis_url, consumer="new") as connection:
+        channel = connection.channel()
+        assert channel.basic_get(QUEUE) is not None
+        (consumer,) = channel.consumers(QUEUE)
+        assert consumer.silent_s is not None
+        assert consumer.silent_s < 60
+
+
 def test_a_delivered_task_names_its_silent_consumer(holder: Tap, call: Callable[..., Result]) -> None:
     told = re.sub(r"\b[2-9]\d s ago", "N s ago", call("result", "task_held", "task_waits").stderr)
     assert (
@@ -68,8 +79,8 @@ def test_a_delivered_task_names_its_silent_consumer(holder: Tap, call: Callable[
         "of N s ago: its process is stopped, frozen or dead" in told
     )
     assert (
-        f"task_waits is PENDING: it waits in queue {QUEUE} behind 0 messages, and no worker of it gives a sign of "
-        f"life: consumer {holder.name} was last heard of N s ago" in told
+        f"task_waits is PENDING: it waits in queue {QUEUE} behind 0 messages; no worker of that queue gives a sign "
+        f"of life: consumer {holder.name} was last heard of N s ago" in told
     )
 
 
@@ -88,7 +99,7 @@ def test_a_consumer_with_heartbeats_is_no_problem(holder: Tap, call: Callable[..
     holder.verbs.heartbeat(holder.name, [QUEUE])
     told = call("result", "task_held").stderr
     assert (
-        f"{holder.name}, which holds 1 message and was last heard of 0 s ago: it has not begun this one"
+        f"{holder.name}, which holds 1 message and was last heard of 0 s ago: it has not begun to run this task"
         in told
     )
     doctor = call("doctor")
@@ -160,8 +171,8 @@ def test_a_revoked_task_says_so_before_it_runs(app: App, call: Callable[..., Res
     assert [(each["revoked"], each["known"]) for each in told] == [(True, True), (True, False)]
     shown = call("result", "task_later")
     reason = (
-        "it is revoked: the first gearmesh worker that gets its message makes it FAILURE with the error 'revoked' and "
-        "does not run it; it waits for its ETA, in 59 min"
+        "it is revoked and will not run: the gearmesh worker that gets its message makes it FAILURE with the error "
+        "'revoked'. Until then it waits for its ETA, in 59 min"
     )
     assert shown.stderr.strip() == f"task_later is PENDING: {reason}"
     (state,) = json.loads(call("result", "task_later", "--json").stdout)

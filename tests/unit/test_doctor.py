@@ -251,7 +251,7 @@ def test_parked_messages(redis_url: str) -> None:
         code, findings = doctor("--broker", redis_url, "--backend", redis_url)
         assert code == 0, findings
         (text,) = found(findings, "note", "queue 'machinery_tasks'")
-        assert text.startswith("1 message of the task 'nobody' is parked, for up to ")
+        assert text.startswith("1 message of the task 'nobody' is parked, the oldest for ")
         assert "no worker that got it has registered this task; it becomes a dead letter in 23 h" in text
         with redis.Redis.from_url(redis_url) as client:
             (key,) = client.keys("gearmesh:{machinery_tasks}:seen:*")

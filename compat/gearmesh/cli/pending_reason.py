@@ -31,11 +31,14 @@ MAX_SEARCHED: Final = 10_000
 OVERDUE_LEASE_SHARE: Final = 0.4
 #: Before the reason of a revoked task, which says where its message is.
 _REVOKED: Final = (
-    "it is revoked: the first gearmesh worker that gets its message makes it FAILURE with the error 'revoked' and "
-    "does not run it; "
+    "it is revoked and will not run: the gearmesh worker that gets its message makes it FAILURE with the error "
+    "'revoked'. Until then "
 )
 #: Without a reason.
-_UNKNOWN: Final = "no reason is known; 'gearmesh doctor' looks for one"
+_UNKNOWN: Final = (
+    "no reason is known. Its worker may store results in another place: compare 'results' in the worker's log with "
+    "'gearmesh config show'. 'gearmesh doctor' looks for other reasons"
+)
 
 
 def pending_reasons(place: Place, app: App, states: Sequence[TaskState | None]) -> dict[str, str]:
@@ -106,7 +109,7 @@ def _in_queue(app: App, channel: Any, queue: str, tasks: dict[str, str]) -> dict
     for position, body in enumerate(channel.pending(queue, MAX_SEARCHED)):
         if (uuid := signature_of(body).UUID) in tasks:
             reasons[uuid] = (
-                f"it waits in queue {queue} behind {counted(position, 'message')}, "
+                f"it waits in queue {queue} behind {counted(position, 'message')}; "
                 f"{_readers(consumers, inspecting(channel).count(queue))}"
             )
     for consumer in consumers:
@@ -128,13 +131,18 @@ def _in_queue(app: App, channel: Any, queue: str, tasks: dict[str, str]) -> dict
 def _readers(consumers: Sequence[ConsumerReport], count: QueueCounts) -> str:
     """The consumers of the queue in which a task waits, in words."""
     if count.consumers:
-        consume = "consumes" if count.consumers == 1 else "consume"
-        holding = f", holding {counted(count.held, 'message')}" if count.held else ""
-        return f"which {counted(count.consumers, 'worker')} {consume}{holding}"
+        one = count.consumers == 1
+        holding = ""
+        if count.held:
+            names = ", ".join(each.name for each in consumers if each.bodies)
+            holding = f" and {'holds' if one else 'hold'} {counted(count.held, 'message')} ({names})"
+        return f"{counted(count.consumers, 'worker')} {'consumes' if one else 'consume'} that queue{holding}"
     if not count.silent:
-        return "which no gearmesh worker consumes"
+        return "no gearmesh worker consumes that queue"
     silent = ", ".join(f"{each.name} {_silence(each.silent_s)}" for each in consumers)
-    return f"and no worker of it gives a sign of life: consumer {silent}; they are stopped, frozen or dead"
+    return (
+        f"no worker of that queue gives a sign of life: consumer {silent}; they are stopped, frozen or dead"
+    )
 
 
 def _silence(seconds: float | None) -> str:
@@ -147,7 +155,7 @@ def about_consumer(consumer: ConsumerReport, lease: float) -> str:
     """``consumer x, which holds 2 messages and was last heard of 40 s ago: …``."""
     silent_s = consumer.silent_s
     if silent_s is None or silent_s <= lease * OVERDUE_LEASE_SHARE:
-        conclusion = "it has not begun this one"
+        conclusion = "it has not begun to run this task"
     else:
         conclusion = (
             "its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes "

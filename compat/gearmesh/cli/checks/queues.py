@@ -130,7 +130,8 @@ def _busy(count: QueueCounts) -> Finding:
         f"queue {count.queue!r}",
         f"{_waiting(count)}, and its {consumers} took none for {WATCHED_S:g} s",
         "Look at the worker's log: if it runs other tasks, start more workers; if it says nothing, its process may be "
-        "stopped (state T in ps) or hang: end it with SIGKILL, and others get what it holds.",
+        "stopped (state T in ps): continue it with 'kill -CONT'. If it hangs, end it with SIGKILL, and other workers "
+        "get what it holds.",
     )
 
 
@@ -170,8 +171,8 @@ def _parked(case: Case, queue: str, task: str, since: list[float]) -> Finding:
     return Finding(
         "problem" if oldest > PARKED_LONG_S else "note",
         f"queue {queue!r}",
-        f"{counted(len(since), 'message')} of the task {task!r} {are} parked, for up to {span(oldest)}: no worker that "
-        f"got {'it' if len(since) == 1 else 'them'} has registered this task; {they} {until}",
+        f"{counted(len(since), 'message')} of the task {task!r} {are} parked, the oldest for {span(oldest)}: no worker "
+        f"that got {'it' if len(since) == 1 else 'them'} has registered this task; {they} {until}",
         "Register the task in a worker of this queue (is its module imported?), or correct the name where it is sent. "
         "'gearmesh parked' lists the messages.",
     )

@@ -30,7 +30,12 @@ local function take(list)
   end
 end
 
-redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
+-- The counter of a consumer that is new here becomes the server's time, as at a heartbeat: people see since when it is
+-- silent. (10^12 ms are in the year 2001.)
+if redis.call('HINCRBY', KEYS[4], ARGV[1], 1) < 1e12 then
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[4], ARGV[1], string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)))
+end
 take(KEYS[3])
 local failed = take(KEYS[1])
 if failed and #taken == 0 then return failed end
