@@ -26,17 +26,15 @@ Subscribe = Callable[[], Generator[list[str], None, None]]
 class Listener:
     """Keeps one subscription and one thread for any number of watches, and neither without a watch.
 
-    After a lost connection it subscribes again, with growing pauses.
+    After a lost connection, or another error, it subscribes again, with growing pauses.
 
     Args:
         subscribe: makes a subscription.
-        errors: exceptions that a subscription raises while its server cannot be reached.
         subject: names the announcements in the log.
     """
 
-    def __init__(self, subscribe: Subscribe, errors: tuple[type[BaseException], ...], subject: str) -> None:
+    def __init__(self, subscribe: Subscribe, subject: str) -> None:
         self._subscribe = subscribe
-        self._errors = errors
         self._subject = subject
         self._announcer = Announcer()
         self._lock = threading.Lock()
@@ -84,7 +82,7 @@ class Listener:
                         if ended.is_set():
                             break
                         self._announcer.announce(uuids)
-            except self._errors as exc:
+            except Exception as exc:  # no error may end this thread: all watches would hear nothing more
                 if not ended.is_set():
                     pauses.log(log, f"{self._subject}: the subscription is interrupted", exc)
                 ended.wait(pauses.next())

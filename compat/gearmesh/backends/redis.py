@@ -241,8 +241,7 @@ class RedisBackend:
 
 
 def _listener(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Listener:
-    errors = (*CONNECTION_ERRORS, BackendError)
-    return Listener(redis_channel(client, channel, missed), errors, f"channel {channel}")
+    return Listener(redis_channel(client, channel, missed), f"channel {channel}")
 
 
 @contextlib.contextmanager

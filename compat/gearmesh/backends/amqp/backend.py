@@ -163,8 +163,7 @@ class _Parts:
         )
         self.states = States(layout, self.read_states)
         self.pool = ConnectionPool(lambda: PooledConnection(options, self.states.prepare))
-        errors = (*CONNECTION_ERRORS, amqp.ChannelError)
-        self.listener = Listener(listening(options), errors, f"exchange {AMQP_DONE}")
+        self.listener = Listener(listening(options), f"exchange {AMQP_DONE}")
         self.claims = GroupClaims(layout, self.pool, self.states)
         self.group_cache = GroupCache(lambda group_uuid: None)  # the callers of finished() have the meta
 

@@ -50,7 +50,7 @@ class Revoked:
 
     def watch(self, wake: Wake) -> Callable[[], None]:
         """Tell ``wake`` of all at first, and then of what is new. Returns a function that ends it."""
-        listener = Listener(self._looks, _RETRYABLE_ERRORS, "revocations")
+        listener = Listener(self._looks, "revocations")
         self._listeners.add(listener)
         listener.watch(lambda words: wake(_left(map(_heard, words))))
 
