@@ -196,7 +196,7 @@ class _InFlight:
         self._token = connection.token()
         #: The batches that were begun, without their states, which are written.
         self._bare: list[list[Commit]] = []
-        #: How many messages the broker has confirmed.
+        #: The number of messages that the broker has confirmed.
         self.confirmed = 0
 
     @property
