@@ -11,6 +11,7 @@ from functools import partial
 
 from gearmesh.app.publisher_pool import PublisherConnection, PublisherPool
 from gearmesh.backoff import OutageLog
+from gearmesh.batching import divided
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
 from gearmesh.interfaces.backend import Backend
@@ -238,14 +239,11 @@ class _InFlight:
 
 
 def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
-    start = size = 0
-    for i, commit in enumerate(commits):
-        weight = 0
-        for publish in commit.publishes:
-            weight += len(publish.body)
-        if i > start and (i - start >= MAX_BATCH_MESSAGES or size + weight > MAX_BATCH_BYTES):
-            yield commits[start:i]
-            start, size = i, 0
-        size += weight
-    if start < len(commits):
-        yield commits[start:]
+    return divided(commits, _body_bytes, max_items=MAX_BATCH_MESSAGES, max_bytes=MAX_BATCH_BYTES)
+
+
+def _body_bytes(commit: Commit) -> int:
+    total = 0
+    for publish in commit.publishes:
+        total += len(publish.body)
+    return total

@@ -12,6 +12,7 @@ import msgspec
 import redis
 from redis import exceptions
 
+from gearmesh.batching import divided
 from gearmesh.commits.group_cache import CachedGroup, GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
 from gearmesh.interfaces.commit import (
@@ -192,15 +193,7 @@ def payload_bytes(entry: Packed) -> int:
 
 def chunks(items: Sequence[T], weight: Callable[[T], int]) -> Iterator[Sequence[T]]:
     """Divide items, each of which takes ``weight(item)`` bytes of the payload, into as many calls as they need."""
-    start = size = 0
-    for i, item in enumerate(items):
-        more = weight(item)
-        if i > start and (i - start >= MAX_ENTRIES or size + more > MAX_BYTES):
-            yield items[start:i]
-            start, size = i, 0
-        size += more
-    if start < len(items):
-        yield items[start:]
+    return divided(items, weight, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES)
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
