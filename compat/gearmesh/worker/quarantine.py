@@ -1,7 +1,7 @@
 """Isolated messages, which ran when a process died. Each runs alone, so that no neighbour is blamed.
 
-A message that ran alone when a process died returns to the tail of its queue before each further attempt: it delays
-the messages that arrive meanwhile, and not those that were there before.
+A message that is likely to have killed a process while it ran alone returns to the tail of its queue before each
+further attempt: it delays the messages that arrive meanwhile, and not those that were there before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ __all__ = ["MAX_CRASHES", "Quarantine"]
 
 #: A message is dead-lettered after so many deaths of processes in which it ran alone.
 MAX_CRASHES = 3
+
+#: From this crash count on, a message lets others go first. One kill of another cause (a quarter) is not enough: the
+#: message is most likely innocent, and would wait behind the whole backlog.
+MIN_CRASHES_TO_DEFER = 0.5
 
 
 class Quarantine:
@@ -54,7 +58,7 @@ class Quarantine:
     def defers(self, job: Job) -> bool:
         """Say whether this isolated job has to let others go first: it must return to the tail of its queue, once."""
         uuid = job.sig.UUID
-        if not job.delivery.crash_count or not uuid or uuid in self._deferred:
+        if (job.delivery.crash_count or 0) < MIN_CRASHES_TO_DEFER or not uuid or uuid in self._deferred:
             return False
         self._deferred.add(uuid)
         return True

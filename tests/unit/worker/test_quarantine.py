@@ -159,3 +159,22 @@ def test_a_delivery_is_not_isolated_by_itself(make_job: MakeJob) -> None:
     delivery = make_job("work").delivery
     assert (delivery.crash_count, delivery.isolate) == (None, False)
     assert msgspec.structs.replace(delivery, crash_count=0).isolate
+
+
+@pytest.mark.parametrize(
+    ("crash_count", "defers"),
+    [
+        pytest.param(0, False, id="it never ran alone when a process died"),
+        pytest.param(0.25, False, id="a single kill that may have had another cause"),
+        pytest.param(0.5, True, id="two such kills"),
+        pytest.param(1, True, id="it brought its process down"),
+    ],
+)
+def test_only_a_likely_culprit_goes_behind_the_others(
+    ward: Any, make_job: MakeJob, crash_count: float, defers: bool
+) -> None:
+    quarantine = ward[0]
+    job = make_job("work")
+    job.delivery = msgspec.structs.replace(job.delivery, crash_count=crash_count)
+    assert quarantine.defers(job) is defers
+    assert not quarantine.defers(job), "it does so once in each process"
