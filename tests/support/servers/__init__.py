@@ -5,8 +5,11 @@ are of use for the project's own tests alone.
 """
 
 from tests.support.servers.certificates import Certificates
+from tests.support.servers.dynamodb import DynamoDBServer
+from tests.support.servers.elasticmq import ElasticMQServer
 from tests.support.servers.memcached import MemcachedServer, find_memcached
 from tests.support.servers.mongodb import MongoServer, find_mongod
+from tests.support.servers.pubsub import PubSubServer, find_pubsub
 from tests.support.servers.rabbitmq import RabbitServer, find_rabbitmq
 from tests.support.servers.redis import RedisServer
 from tests.support.servers.redis_group import RedisCluster, RedisSentinels
@@ -15,8 +18,11 @@ from gearmesh.testing.servers import Server, ServerMissing, free_port
 
 __all__ = [
     "Certificates",
+    "DynamoDBServer",
+    "ElasticMQServer",
     "MemcachedServer",
     "MongoServer",
+    "PubSubServer",
     "RabbitServer",
     "RedisCluster",
     "RedisSentinels",
@@ -25,6 +31,7 @@ __all__ = [
     "ServerMissing",
     "find_memcached",
     "find_mongod",
+    "find_pubsub",
     "find_rabbitmq",
     "free_port",
 ]

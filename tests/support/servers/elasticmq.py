@@ -1,0 +1,71 @@
+"""ElasticMQ, a server with the interface of Amazon SQS."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+from tests.support.servers.jars import ELASTICMQ, find_java
+
+from gearmesh.testing.servers import Server
+
+__all__ = ["ElasticMQServer"]
+
+_CONFIG = """\
+include classpath("application.conf")
+node-address {{ protocol = http, host = 127.0.0.1, port = {port}, context-path = "" }}
+rest-sqs {{ enabled = true, bind-port = {port}, bind-hostname = "127.0.0.1", sqs-limits = strict }}
+rest-stats {{ enabled = false }}
+generate-node-address = false
+queues {{ }}
+queues-storage {{ enabled = {durable}, path = "{folder}/queues.conf" }}
+messages-storage {{ enabled = {durable}, uri = "jdbc:h2:{folder}/messages;WRITE_DELAY=0" }}
+aws {{ region = us-east-1, accountId = 000000000000 }}
+"""
+
+
+class ElasticMQServer(Server):
+    """One ElasticMQ process; a context manager that starts and removes it (2 s).
+
+    Args:
+        durable: queues and messages survive :meth:`stop` and :meth:`kill`; False keeps them in memory.
+        port: TCP port; None takes a free one.
+        timeout: seconds to wait until it serves, and until it ends in an orderly way.
+
+    Raises:
+        ServerMissing: there is no Java here, or no Maven that fetches ElasticMQ.
+        RuntimeError: it did not start; the end of its log is in the message.
+    """
+
+    def __init__(self, *, durable: bool = False, port: int | None = None, timeout: float = 60.0) -> None:
+        self._java, self._class_path = find_java(), ELASTICMQ.class_path()
+        super().__init__("elasticmq", port=port, timeout=timeout)
+        self._durable = durable
+
+    @property
+    def endpoint(self) -> str:
+        """``http://127.0.0.1:<port>``: the endpoint of an SQS client."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The broker URL: the endpoint and an account, as the URLs of its queues begin."""
+        return f"{self.endpoint}/000000000000"
+
+    def _command(self) -> list[str]:
+        config = self.folder / "elasticmq.conf"
+        durable = str(self._durable).lower()
+        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, durable=durable))
+        options = ["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dconfig.file={config}"]
+        return [self._java, *options, "-cp", self._class_path, "org.elasticmq.server.Main"]
+
+    def _ready(self, offset: int) -> bool:
+        if b" started in " not in self.log(offset):  # another process may serve this port
+            return False
+        try:
+            urllib.request.urlopen(f"{self.endpoint}/?Action=ListQueues", timeout=1).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
