@@ -1,4 +1,4 @@
-"""What the Go service does, for whoever has none at hand. Nobody who sends can tell the difference."""
+"""A stand-in for the Go service, if you have none at hand. A sender cannot tell the difference."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How a number is printed, and what all benchmarks have in common."""
+"""Printing numbers, and other parts that all benchmarks share."""
 
 QUEUE = "machinery_tasks"
 

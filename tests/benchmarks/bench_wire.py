@@ -1,4 +1,4 @@
-"""How long the codec takes, in µs on one core: ``python tests/benchmarks/bench_wire.py``.
+"""Measure the codec, in µs on one core: ``python tests/benchmarks/bench_wire.py``.
 
 The best of several runs, so that a busy machine shows as little as possible. Aim: an ordinary
 signature decoded and encoded in under 5 µs together.

@@ -28,7 +28,7 @@ DATABASES = 128
 
 @dataclass(frozen=True)
 class Way:
-    """Who is at the two ends, and what is between them. ``backend``: where results are."""
+    """The two ends, and the servers between them. ``backend``: where results are."""
 
     pool: str
     go: bool
@@ -58,7 +58,7 @@ STORES = [
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked slow belongs to ``tox -e celery``, as does most of what is done on another backend."""
+    """Leave tests marked slow, and most of those on another backend, to ``tox -e celery``."""
     if LONG:
         return
     dropped = []

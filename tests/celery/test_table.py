@@ -58,7 +58,7 @@ class Ends:
 
     @property
     def side(self) -> Side:
-        """Who is in Go's place."""
+        """The end that is in Go's place."""
         return "go" if self.way.go else "python"
 
     def peer(self, *flags: str) -> PeerProcess:
@@ -88,7 +88,7 @@ class Ends:
 
 @dataclass
 class Pair:
-    """What the scenarios of a way share. ``celery``: the end that is a Celery app."""
+    """The parts that the scenarios of a way share. ``celery``: the end that is a Celery app."""
 
     celery: End
     ends: Ends

@@ -1,4 +1,4 @@
-"""Who watches: two workers that know each other, ``celery inspect ping``, ``celery events``, Flower."""
+"""Watchers of workers: two workers that know each other, ``celery inspect ping``, ``celery events``, Flower."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def app(url: str, workers: Any) -> Iterator[Celery]:
 
 
 def celery(url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """What a user types."""
+    """Run a command as a user types it."""
     env = os.environ | {"PROJECT_BROKER": url, "C_FORCE_ROOT": "1"}
     command = [sys.executable, "-m", "celery", "-A", "tests.celery.project:app", *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)

@@ -56,7 +56,7 @@ def test_what_cannot_be_read_is_a_dead_letter(place: Place, dead: Any, body: byt
 
 
 def test_an_unknown_name_is_left_to_others(place: Place) -> None:
-    """Whoever knows it gets it, though he comes late; and nothing spins meanwhile."""
+    """A worker that knows the task gets it, though it comes late; and nothing spins meanwhile."""
     result = place.task("late").delay()
     with place.redis() as client:
         eventually(lambda: client.zcard("gearmesh:{celery}:aside"))
@@ -126,7 +126,7 @@ def test_nothing_is_left_over(place: Place) -> None:
 
 
 def test_a_signature_names_its_queue_and_types(place: Place) -> None:
-    """What lies in the broker is what Go writes, with Celery's own apart."""
+    """The message in the broker is as Go writes it, with Celery's own parts apart."""
     result = place.app.send_task("add", (1, 2), queue="nobody_reads")
     with place.redis() as client:
         (body,) = client.lrange("nobody_reads", 0, -1)

@@ -33,7 +33,7 @@ _counts = redis.Redis(host="127.0.0.1", port=int(os.environ["CHAOS_COUNTS"]))
 
 
 def mark(key: str, what: str = "run") -> None:
-    """Who ran it and when, by the clock that all processes of a machine share."""
+    """Mark the process that ran it and the moment, by the clock that all processes of a machine share."""
     _counts.rpush(f"{what}:{key}", f"{os.getpid()} {time.monotonic():.6f}")
 
 

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked slow belongs to the long form."""
+    """Leave tests marked slow to the long form."""
     if os.environ.get("GEARMESH_CHAOS") != "long":
         for item in items:
             if item.path.parent == HERE and item.get_closest_marker("slow"):

@@ -99,12 +99,12 @@ class Site:
         eventually(lambda: len(self.consumers()) >= wanted, 30, f"{wanted} consumers")
 
     def consumers(self) -> dict[bytes, bytes]:
-        """Who consumes, with heartbeat counters."""
+        """List the consumers, with heartbeat counters."""
         found: dict[bytes, bytes] = self.broker.hgetall(KEYS.consumers)  # type: ignore[assignment]
         return found
 
     def held(self) -> int:
-        """How many messages consumers hold."""
+        """Count the messages that consumers hold."""
         patterns = (KEYS.held("*"), KEYS.arrived("*"))
         total = 0
         for key in (key for pattern in patterns for key in self.broker.scan_iter(_literal(pattern))):
@@ -118,7 +118,7 @@ class Site:
         return int(sum(pipe.execute())) + self.held()
 
     def commands(self, seconds: float) -> list[str]:
-        """What the broker is asked from outside within ``seconds``, without what scripts do."""
+        """Record the commands that reach the broker from outside within ``seconds``, without those of scripts."""
         seen = []
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=10) as link:
             link.sendall(b"MONITOR\r\n")
@@ -141,7 +141,7 @@ class Site:
         return [_run(text) for text in self.counts.lrange(f"{what}:{key}", 0, -1)]  # type: ignore[union-attr]
 
     def begun(self) -> int:
-        """How many marks of tasks that began there are."""
+        """Count the marks of tasks that began."""
         return sum(1 for _ in self.counts.scan_iter("run:*", count=5000))
 
     def states(self, uuids: list[str]) -> list[str]:
@@ -162,7 +162,7 @@ class Site:
         return until - since - sum(max(0.0, min(until, end) - max(since, start)) for start, end in self.away)
 
     def killed(self) -> dict[int, float]:
-        """When each process that was killed while it may have run tasks was."""
+        """List the moments at which each process was killed while it may have run tasks."""
         return {pid: at for node in self.nodes for pid, at in node.killed.items()}
 
 
@@ -177,7 +177,7 @@ def _run(text: str) -> Run:
 
 @dataclass
 class Report:
-    """What the faults did to the tasks."""
+    """Tells what the faults did to the tasks."""
 
     seed: int
     tasks: int = 0
@@ -305,7 +305,7 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
 
 
 def _blame(site: Site, report: Report, key: str, runs: list[Run], killed: dict[int, float]) -> None:
-    """What did those runs of ``key`` do when their process was killed?"""
+    """Say what those runs of ``key`` did when their process was killed."""
     ends = {run.pid: run.at for run in site.runs(key, "end")}
     plain = key.startswith(("go/", "app/"))  # all others end at once and leave no mark of that
     for run in runs:
@@ -371,13 +371,13 @@ class Holders(threading.Thread):
         return up
 
     def offered(self, uuid: str, since: float, until: float) -> float:
-        """When somebody else came to hold it: from then on it waits for a free slot only."""
+        """Return the moment at which another process came to hold it: from then on it waits for a free slot only."""
         return min(
             (first for first in self.seen.get(uuid, {}).values() if since < first < until), default=until
         )
 
     def trail(self, uuid: str, end: float) -> list[tuple[str, float, float]]:
-        """Who held it, from when on, and when it was killed, if it was; in seconds since ``end``."""
+        """List its holders, from when on, and when each was killed, if it was; in seconds since ``end``."""
         rows = []
         for consumer, first in self.seen.get(uuid, {}).items():
             death = self._death(consumer, first)
@@ -385,7 +385,7 @@ class Holders(threading.Thread):
         return rows
 
     def last_kill(self, uuid: str, since: float, until: float) -> float:
-        """When the last process that held it was killed: ``since``, or later if others came to hold it."""
+        """Return the moment at which its last holder was killed: ``since``, or later if others came to hold it."""
         last = since
         for consumer, first in self.seen.get(uuid, {}).items():
             death = self._death(consumer, first)

@@ -24,7 +24,7 @@ QUEUE = "machinery_tasks"
 
 @dataclass
 class Sent:
-    """What must happen, by the key under which tasks mark that they ran."""
+    """The runs that must happen, by the key under which tasks mark that they ran."""
 
     #: mark -> UUID of the task that leaves it
     tasks: dict[str, str] = field(default_factory=dict)

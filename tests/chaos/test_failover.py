@@ -44,7 +44,7 @@ PLACES = [
 
 @dataclass
 class Deployment:
-    """Where the tasks are, and how its master dies."""
+    """One place for the tasks, whose master can die."""
 
     url: str
     settings: dict[str, Any]
@@ -59,7 +59,7 @@ class Deployment:
 
 @pytest.fixture
 def counter(make_redis: Callable[..., RedisServer]) -> RedisServer:
-    """Where tasks leave their marks; nothing happens to it."""
+    """The Redis where tasks leave their marks; nothing happens to it."""
     return make_redis()
 
 

@@ -1,4 +1,4 @@
-"""Who dies, and how long until what it held runs again. Who only seems to have died changes nothing."""
+"""Workers die, and their tasks run again within a bound. A worker that only seems to have died changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker costs while there is nothing for it to do."""
+"""An idle worker costs next to nothing."""
 
 from __future__ import annotations
 

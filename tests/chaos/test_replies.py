@@ -26,7 +26,7 @@ COUNT = 300
 
 
 def sha(script: str) -> bytes:
-    """What a request that runs this script has in it."""
+    """Return a part of each request that runs this script."""
     return source(script)[1].encode()
 
 
@@ -147,7 +147,7 @@ def test_replies_in_chains_and_chords(counted: Counted) -> None:
 def test_a_connection_that_ends_while_a_channel_is_made(
     redis_url: str, make_proxy: Callable[..., Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left of the first try must not be in the way of the second."""
+    """The remains of the first try must not be in the way of the second."""
     proxy = make_proxy(int(redis_url.split(":")[2].split("/")[0]))
     real = redis_connection.TypeCheckingRedis
     tries = 0

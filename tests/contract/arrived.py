@@ -1,4 +1,4 @@
-"""What has arrived in RabbitMQ's default queue, and how."""
+"""Lists the messages that have arrived in RabbitMQ's default queue, and how."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked slow belongs to the long form: ``GEARMESH_CONTRACTS=long``."""
+    """Leave tests marked slow to the long form: ``GEARMESH_CONTRACTS=long``."""
     if os.environ.get("GEARMESH_CONTRACTS") == "long":
         return
     left = {item for item in items if item.path.parent == HERE and item.get_closest_marker("slow")}

@@ -1,4 +1,4 @@
-"""What a process of Machinery does with results on RabbitMQ: a connection for each operation, nothing remembered."""
+"""A process of Machinery with results on RabbitMQ: a connection for each operation, nothing remembered."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GoSide:
                 channel.basic_publish(message, "machinery_exchange", queue)
 
     def poll(self, uuid: str) -> TaskState | None:
-        """What one look of a caller finds: the oldest state, which is gone then."""
+        """Look once as a caller does: it finds the oldest state, which is gone then."""
         with self._declared(uuid) as channel:
             message = channel.basic_get(uuid)
             if message is None:
@@ -46,7 +46,7 @@ class GoSide:
             return decode_state(body(message))
 
     def delete(self, queue: str) -> None:
-        """What a caller does that has seen the final state."""
+        """Do as a caller does that has seen the final state."""
         with self.channel() as channel:
             channel.queue_delete(queue)
 

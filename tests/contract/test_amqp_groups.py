@@ -45,7 +45,7 @@ def a_group(count: int) -> tuple[str, list[str]]:
 
 
 def add(backend: AMQPBackend, group: str, members: list[str], uuid: str) -> bool:
-    """What a committer does for a member that has ended; True: it has all in hand."""
+    """Do as a committer does for a member that has ended; True: it has all in hand."""
     assert backend.counted(group, uuid, False) is False
     return asked(backend, group, members, uuid, own=success(uuid))
 
@@ -248,7 +248,7 @@ def test_who_may_not_lock_a_group_is_counted(
 def test_a_delivery_that_is_lost_lets_its_group_go(
     backend: AMQPBackend, open_amqp: Open, amqp_url: str
 ) -> None:
-    """Whoever gets it next gathers the group; meanwhile the lock must not stay with who lost it."""
+    """The next one that gets it gathers the group; meanwhile the lock must not stay with the one that lost it."""
     group, members = a_group(2)
     assert add(backend, group, members, members[0]) is False
     consumer = Tap(open_connection(amqp_url), ("machinery_tasks",), 0)

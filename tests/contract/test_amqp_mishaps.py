@@ -1,4 +1,4 @@
-"""What goes wrong with a RabbitMQ, and what a worker makes of it."""
+"""A RabbitMQ fails in many ways, and a worker lives with each."""
 
 from __future__ import annotations
 
@@ -448,7 +448,7 @@ def test_a_batch_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..
 
 
 def test_two_queues_share_what_one_worker_may_hold(amqp_url: str) -> None:
-    """What came beyond that goes back soon, and others get it."""
+    """Messages beyond that go back soon, and others get them."""
     with open_connection(amqp_url) as connection, open_connection(amqp_url) as other:
         greedy = Tap(connection, ("a", "b"), 1)
         for queue in ("a", "b"):

@@ -62,7 +62,7 @@ class TestRedisLock(LockContract):
 
     @pytest.fixture
     def go(self, redis_url: str) -> Iterator[redis.Redis]:
-        """What Go sees."""
+        """Read the lock as Go sees it."""
         with redis.Redis.from_url(redis_url) as client:
             yield client
 

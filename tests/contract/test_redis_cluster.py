@@ -83,7 +83,7 @@ class InCluster(TransportFixtures):
 
 
 class Broken(RedisConnectionError):
-    """What a test lets happen."""
+    """The answers that a test lets happen."""
 
 
 @pytest.fixture
@@ -387,7 +387,7 @@ def test_an_app_in_a_cluster(cluster_url: str, redis_cluster: RedisCluster) -> N
 
 
 def test_broadcast_in_a_cluster(cluster_url: str) -> None:
-    """What is published to a fanout exchange reaches its consumers, whatever node they listen to."""
+    """A message to a fanout exchange reaches its consumers, whatever node they listen to."""
     exchange = kombu.Exchange("news", "fanout")
     with ExitStack() as stack:
         connections = [stack.enter_context(open_connection(cluster_url)) for _ in range(3)]

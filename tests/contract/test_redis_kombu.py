@@ -1,4 +1,4 @@
-"""What kombu programs do with the Redis transport: its event loop, broadcast, control, replies, simple queues.
+"""kombu programs work with the Redis transport: its event loop, broadcast, control, replies, simple queues.
 
 The Celery bridge stands on all of it.
 """
@@ -674,7 +674,7 @@ class TestChannel:
 
 
 class TestAddresses:
-    """Where the server is, and what it asks for."""
+    """The place of a server, and what it asks for."""
 
     def test_socket_password_and_database(
         self, make_redis: Callable[..., RedisServer], looped: Callable[..., Looped], queue: str

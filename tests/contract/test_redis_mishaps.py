@@ -1,4 +1,4 @@
-"""What goes wrong around the Redis transport: keys of other types, full or old servers, waits cut off, lost names."""
+"""Faults around the Redis transport: keys of other types, full or old servers, waits cut off, lost names."""
 
 from __future__ import annotations
 

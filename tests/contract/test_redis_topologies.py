@@ -45,7 +45,7 @@ def tasks(app: App) -> None:
 
 
 class Short(EnlistmentContract):
-    """What shows that every kind of connection is made right: kept, blocking, subscribed, pooled."""
+    """Tests that show that every kind of connection is made right: kept, blocking, subscribed, pooled."""
 
     test_a_wait_is_ended = DeliveryContract.test_what_is_published_while_waiting_comes_at_once
     test_several_queues = DeliveryContract.test_several_queues_in_one_consumer

@@ -1,4 +1,4 @@
-"""What the table of scenarios says where RabbitMQ is the broker: some rows have another form there."""
+"""The rows of the table of scenarios that have another form where RabbitMQ is the broker."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Monitor:
         assert seen, "MONITOR is behind"
 
     def window(self, seconds: float) -> list[Command]:
-        """What is seen within the next ``seconds``: a measurement, so it takes that long."""
+        """Return what is seen within the next ``seconds``: a measurement, so it takes that long."""
         with self._changed:
             start, end = len(self.commands), time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:

@@ -183,7 +183,7 @@ def _words(line: str) -> list[str]:
 
 
 def created_at(write: Write) -> str:
-    """When the state of ``write`` says that its task was first PENDING."""
+    """Return the moment at which the state of ``write`` says that its task was first PENDING."""
     match = _CREATED.search(write.text)
     assert match is not None
     return match[1]

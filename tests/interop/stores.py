@@ -1,4 +1,4 @@
-"""What the table of scenarios says where the result backend is not Redis.
+"""The rows of the table of scenarios that have another form where the result backend is not Redis.
 
 Memcache has the same JSON, so nothing is different. MongoDB has BSON: Machinery can't read back most of what it writes
 there (recordings ``results_mongodb.json``), and not all of what Python writes for it to read.

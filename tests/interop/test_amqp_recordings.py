@@ -1,4 +1,4 @@
-"""What a whole session of ours leaves in RabbitMQ, beside the recording of a session of Machinery's."""
+"""A whole session of ours leaves in RabbitMQ what the recording of a session of Machinery's left."""
 
 from __future__ import annotations
 

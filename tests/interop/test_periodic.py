@@ -26,7 +26,7 @@ def tick(name: str) -> dict[str, object]:
 
 
 def run(url: str, seconds: int, timeout: float) -> tuple[Counter[str], float]:
-    """What is fired from the first tick on until so many have been, and how long that took on the server's clock."""
+    """Collect the first tasks fired from the first tick on, and how long that took on the server's clock."""
     with redis.Redis.from_url(url) as client:
 
         def now() -> float:

@@ -1,4 +1,4 @@
-"""What a user writes, against a worker of either side."""
+"""A user's program against a worker of either side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Go wrote, replayed on a real Redis: our worker on its client's bytes, our client on its requests."""
+"""Recordings of Go, replayed on a real Redis: our worker on its client's bytes, our client on its requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store(url: str) -> Iterator[redis.Redis]:
 
 
 def writes_of(commands: Sequence[Command]) -> list[Write]:
-    """What was written for others to see."""
+    """The commands of a recording that others can see."""
     found = []
     for command in commands:
         if command.name in CHANGING:

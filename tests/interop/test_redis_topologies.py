@@ -24,7 +24,7 @@ from .test_scenarios import Run, ids, take
 
 @dataclass(frozen=True)
 class Place:
-    """Where it is, and what peers must know besides the URL: from their environment, with their flag ``-env``."""
+    """One place of a Redis. Peers read what is not in its URL from their environment, with their flag ``-env``."""
 
     url: str
     settings: RedisConfig = field(default_factory=RedisConfig)

@@ -55,7 +55,7 @@ class Run:
 
 
 def differences(answer: Json, want: Json) -> list[str]:
-    """What of ``want`` the answer has not."""
+    """Return the part of ``want`` that the answer has not."""
     found = []
     for key, value in want.items():
         if value == ABSENT:

@@ -72,7 +72,7 @@ def test_scenario(
 def test_a_chord_whose_members_are_of_both_sides(
     store: Store, store_url: str, client: Side, start_peer: StartPeer, fresh_url: Callable[[], str]
 ) -> None:
-    """Whoever sees the group complete takes the trigger, in a way that the other side can see."""
+    """The member that sees the group complete takes the trigger, in a way that the other side can see."""
     url = fresh_url()
     flags = ("-backend", store_url)
     for side in SIDES:

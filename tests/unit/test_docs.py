@@ -60,7 +60,7 @@ ALL = [section for page in PAGES for section in sections(page)]
 
 
 class Checks:
-    """What the comments of a block call."""
+    """List the names that the comments of a block call."""
 
     def value(self, line: int, get: Callable[[], Any], want: str) -> None:
         got = repr(get())

@@ -1,4 +1,4 @@
-"""What the doctor finds, on servers that have it."""
+"""The doctor finds each fault on a server that has it."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class TestTaskFilter:
 
     @pytest.fixture
     def records(self) -> Iterator[list[logging.LogRecord]]:
-        """What a handler with the filter sees of the loggers ``shop`` and ``gearmesh``."""
+        """Return what a handler with the filter sees of the loggers ``shop`` and ``gearmesh``."""
         kept: list[logging.LogRecord] = []
 
         class Keep(logging.Handler):

@@ -1,4 +1,4 @@
-"""What a child runs, as its supervisor and the others of its machine see it."""
+"""The supervisor, and the others of its machine, see what a child runs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def eager() -> Iterator[App]:
 
 @pytest.fixture
 def sent(url: str) -> Iterator[Callable[..., list[Signature]]]:
-    """What waits in a queue, decoded."""
+    """Return the messages that wait in a queue, decoded."""
     connection = open_connection(url)
     channel = connection.channel()
     yield lambda queue="machinery_tasks": [decode(body) for body in channel.pending(queue, 100_000)]

@@ -1,4 +1,4 @@
-"""What a caller writes, checked before anything is published."""
+"""A caller's input is checked before anything is published."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ UNSAYABLE = ("put a task between", "on the wire", "chord's body")
 
 
 def evaluate(tree: Tree, before: list[int]) -> list[int]:
-    """What comes out at the end, given what came out before."""
+    """Compute the result of this step from the result before it."""
     kind = tree[0]
     if kind == "task":
         return [tree[1] + (sum(before) if tree[2] else 0)]

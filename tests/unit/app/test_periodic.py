@@ -1,4 +1,4 @@
-"""What is registered, and what is refused at once."""
+"""Periodic tasks are registered, and wrong ones are refused at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a flush asks of a backend that the broker knows nothing of."""
+"""A flush asks this of a backend that the broker knows nothing of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Go's robfig/cron said, line by line: 327 specs, 7 starts, the next five times."""
+"""Go's robfig/cron said this, line by line: 327 specs, 7 starts, the next five times."""
 
 from __future__ import annotations
 

@@ -395,7 +395,7 @@ def test_what_is_being_sent_at_the_end(
     names: Callable[[], list[str]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What it does not have the lock for is left to others."""
+    """A scheduler leaves tasks to others whose lock it does not have."""
     caplog.set_level(logging.INFO)
     app.periodic("0 * * * *", app.remote("x").s(), tz="UTC")
     lock.away = True

@@ -1,4 +1,4 @@
-"""What is due when: plain numbers in, plain numbers out."""
+"""A timetable says which tasks are due: plain numbers in, plain numbers out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Host:
         return [firing.due_ns for firing in firings], pause
 
     def after(self, seconds: float, step: float = 0.0) -> list[str]:
-        """What is due some time later, when the wall clock has also been set by ``step`` seconds."""
+        """Return what is due some time later, when the wall clock has also been set by ``step`` seconds."""
         self.steady += round(seconds * SECOND)
         self.wall += round((seconds + step) * SECOND)
         due, self.pause = self.look()
@@ -205,7 +205,7 @@ class Machine(Host):
         self.begun = self.wall
 
     def wake(self, real: int, step: int) -> list[int]:
-        """What it fires at a real moment, having won the lock."""
+        """Return what it fires at a real moment, having won the lock."""
         self.wall += real - self.steady + step
         self.steady = real
         won = []

@@ -1,4 +1,4 @@
-"""Which signatures follow, beside what Go was recorded to send."""
+"""The signatures that follow a task, beside what Go was recorded to send."""
 
 from __future__ import annotations
 

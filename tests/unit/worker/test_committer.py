@@ -374,7 +374,7 @@ def test_stop_twice_and_before_start(url: str) -> None:
 
 
 def test_publishes_without_a_delivery(desk: Desk) -> None:
-    """What a worker sends on its own account."""
+    """A worker sends this on its own account."""
     state = TaskState(TaskUUID="task_x", TaskName="x", State=PENDING, CreatedAt="2026-01-01T00:00:00Z")
     desk.committer.add(Commit(states=(state,), publishes=(Publish("other", b"body"),)))
     assert desk.committer.drain(60)

@@ -28,7 +28,7 @@ MakeJob = Callable[..., Job]
 
 @pytest.fixture
 def heard(app: App) -> list[str]:
-    """What handlers and tasks did, in order."""
+    """The calls of handlers and tasks, in order."""
     heard: list[str] = []
 
     @app.before_task

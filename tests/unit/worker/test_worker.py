@@ -30,7 +30,7 @@ QUEUE = "machinery_tasks"
 
 
 class Broker:
-    """What lies at the broker, seen from outside."""
+    """Read the messages at the broker, from outside."""
 
     def __init__(self, url: str) -> None:
         self._connection = open_connection(url)
