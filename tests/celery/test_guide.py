@@ -1,4 +1,4 @@
-"""Examples of Celery's documentation run (first steps, next steps, the canvas guide), over the bridge and nothing else."""
+"""Examples of Celery's documentation (first steps, next steps, the canvas guide), over the bridge and nothing else."""
 
 from __future__ import annotations
 
