@@ -70,7 +70,7 @@ def pending_reasons(place: Place, app: App, states: Sequence[TaskState | None]) 
 def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> dict[str, str]:
     """Reasons by UUID, for a dictionary of UUIDs and the names of their tasks; ``named``: a queue to look into."""
     if not channel.lists_delayed:
-        # RabbitMQ shows a message only by delivering it, which marks it redelivered: nothing is searched there.
+        # Such a broker shows a message only by delivering it, which marks it redelivered: nothing is searched there.
         return {
             uuid: _counted(inspecting(channel).count(named or queue_of(app, name)))
             for uuid, name in tasks.items()
@@ -91,7 +91,13 @@ def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> 
 
 
 def _counted(count: QueueCounts) -> str:
-    """The reason on RabbitMQ, which counts a queue's messages and consumers."""
+    """The reason on a broker that only counts a queue's messages, and perhaps its consumers."""
+    if count.consumers is None:
+        return (
+            f"its queue {count.queue} has {counted(count.pending, 'message')} that no worker has got, and "
+            f"{counted(count.held or 0, 'message')} that workers hold, or that are hidden for a while: it is one of "
+            "those, or it is delayed; the broker does not say which, nor if a worker consumes the queue"
+        )
     if not count.consumers:
         return f"no worker consumes its queue {count.queue}"
     consumers = counted(count.consumers, "consumer")

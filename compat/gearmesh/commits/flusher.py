@@ -11,7 +11,7 @@ from gearmesh.commits.group_completion import Ended, groups_of
 from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Token
-from gearmesh.interfaces.transport import Channel, RedeliversOnDisconnect, SupportsStreaming
+from gearmesh.interfaces.transport import Channel, RedeliversOnDisconnect, SupportsStreaming, TellsLosses
 from gearmesh.wire.state import TaskState
 
 __all__ = ["Flusher"]
@@ -58,6 +58,8 @@ class Flusher:
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.atomic = channel.enlist(backend)
+        #: The channel as one that knows which deliveries are lost; else None.
+        self._telling = channel if isinstance(channel, TellsLosses) else None
         #: The channel as one whose deliveries are lost with its connection; else None.
         self.drifting = channel if isinstance(channel, RedeliversOnDisconnect) else None
         #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
@@ -139,10 +141,10 @@ class Flusher:
                 step.outcome, step.written = "retry_all", False
             else:
                 present.append(step)
-        if self.drifting is not None:
+        if self._telling is not None:
             for step in present:
                 settle, trigger = step.commit.settle, step.commit.trigger
-                if settle is not None and self.drifting.is_lost(settle):
+                if settle is not None and self._telling.is_lost(settle):
                     step.outcome = "lost"
                     if trigger is not None:
                         self._groups.finish(trigger.group_uuid, trigger.by, False)

@@ -29,6 +29,7 @@ __all__ = [
     "SupportsInspection",
     "SupportsParkedListing",
     "SupportsStreaming",
+    "TellsLosses",
 ]
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read as raw bytes.
@@ -161,6 +162,14 @@ class Channel(Protocol):
     counts_losses: bool
     #: False: :meth:`delayed` may raise GearmeshError, since the broker does not list delayed messages.
     lists_delayed: bool
+    #: False: :meth:`pending` raises GearmeshError, since the broker shows no waiting message without delivering it.
+    lists_pending: bool
+    #: False: messages may be delivered in another order than that in which they were sent or returned.
+    keeps_order: bool
+    #: False: :meth:`recover` notes nothing about the messages that ran; the broker itself counts deliveries.
+    records_crashes: bool
+    #: False: the broker does not tell what it has taken, so a repeated :meth:`commit` may publish again.
+    publishes_once: bool
     #: The number of dead letters that one call of :meth:`take_dead` should take. It is large where each call reads
     #: all dead letters.
     dead_batch: int
@@ -177,8 +186,8 @@ class Channel(Protocol):
 
         Args:
             commits: any number, none included.
-            token: makes a repeated publish happen once, except on a channel that :class:`RedeliversOnDisconnect`.
-                None: a repetition publishes again.
+            token: makes a repeated publish happen once if the channel :attr:`publishes_once`. None: a repetition
+                publishes again.
 
         Returns one outcome for each Commit.
 
@@ -228,7 +237,11 @@ class Channel(Protocol):
         """
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
-        """Read the first ``limit`` waiting messages of ``queue``, in order, without taking them."""
+        """Read the first ``limit`` waiting messages of ``queue``, in order, without taking them.
+
+        Raises:
+            GearmeshError: the broker shows none without delivering it (``lists_pending`` is False).
+        """
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
         """Read the first ``limit`` delayed messages, the soonest first.
@@ -260,6 +273,14 @@ class Channel(Protocol):
 
     def wake(self) -> None:
         """End a ``drain_events`` that waits in another thread; it raises ``TimeoutError`` there."""
+
+
+@runtime_checkable
+class TellsLosses(Protocol):
+    """A channel that knows without asking the broker if a delivery is lost (RabbitMQ, SQS)."""
+
+    def is_lost(self, settle: Settle) -> bool:
+        """True if the delivery is known to be lost, so nothing of its Commit may be written."""
 
 
 @runtime_checkable

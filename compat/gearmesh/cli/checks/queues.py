@@ -79,7 +79,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
         inspector: SupportsInspection = inspecting(channel)
         counts = [inspector.count(name) for name in _queues(case, channel)]
         waiting = [count for count in counts if count.pending]
-        if not exact:
+        if not exact and channel.lists_pending:
             first = {count.queue: channel.pending(count.queue, 1) for count in waiting}
         if any(count.consumers or not exact for count in waiting):
             time.sleep(WATCHED_S)
@@ -88,7 +88,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             for count in waiting
             if (
                 inspector.count(count.queue).pending >= count.pending
-                if exact
+                if exact or not channel.lists_pending
                 else channel.pending(count.queue, 1) == first[count.queue]
             )
         ]
@@ -108,7 +108,10 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             "reads the queue, start one.",
         )
     for count in stuck:
-        yield _busy(count) if count.consumers else _unserved(case, count, exact=exact)
+        if not exact and not channel.lists_pending:
+            yield _unmoved(count)
+        else:
+            yield _busy(count) if count.consumers else _unserved(case, count, exact=exact)
     for count in counts:
         if count.dead:
             yield Finding(
@@ -121,6 +124,15 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
 
 def _waiting(count: QueueCounts) -> str:
     return f"{counted(count.pending, 'message')} {'waits' if count.pending == 1 else 'wait'}"
+
+
+def _unmoved(count: QueueCounts) -> Finding:
+    return Finding(
+        "note",
+        f"queue {count.queue!r}",
+        f"{_waiting(count)}, not fewer than {WATCHED_S:g} s before; the broker does not tell if a worker consumes it",
+        "Look if a worker of this queue runs, and if it is busy with other tasks.",
+    )
 
 
 def _busy(count: QueueCounts) -> Finding:

@@ -18,7 +18,7 @@ class DelayContract(TransportFixtures):
         here = tap()
         here.publish(queue, signature(queue), eta_ns=time.time_ns() - 10**9)
         here.publish(queue, b"no time at all")
-        assert here.verbs.pending(queue) == [signature(queue), b"no time at all"]
+        assert here.waiting(queue) == [signature(queue), b"no time at all"]
         assert not here.verbs.lists_delayed or here.verbs.delayed() == []
 
     def test_not_before_its_time(self, tap: OpenTap, queue: str) -> None:
@@ -26,7 +26,7 @@ class DelayContract(TransportFixtures):
         here.quiet(0.05)
         due = time.time_ns() + 400_000_000
         here.publish(queue, signature(queue), eta_ns=due)
-        waiting = here.verbs.pending(queue)
+        waiting = here.waiting(queue)
         assert waiting == [] or time.time_ns() >= due, "looked at after it had come"
         (message,) = here.take(1)
         assert time.time_ns() >= due

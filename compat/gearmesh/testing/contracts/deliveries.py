@@ -52,12 +52,13 @@ class DeliveryContract(TransportFixtures):
 
     def test_bytes_are_unchanged(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, *ODD)
-        messages = tap(queue).take(len(ODD))
-        assert [message.body for message in messages] == ODD
+        here = tap(queue)
+        messages = here.take(len(ODD))
+        assert here.in_order(message.body for message in messages) == ODD
         assert {message.content_type for message in messages} == {SIGNATURE_CONTENT_TYPE}
 
     def test_large_bodies(self, tap: OpenTap, queue: str) -> None:
-        bodies = [bytes([65 + n]) * (2 << 20) for n in range(3)]
+        bodies = [bytes([65 + n]) * self.large_body_bytes for n in range(3)]
         tap().publish(queue, *bodies)
         assert tap(queue).bodies(3) == bodies
 
@@ -66,16 +67,16 @@ class DeliveryContract(TransportFixtures):
         assert tap().publish(queue, *bodies) == ["done"] * 1000
         here = tap(queue)
         messages = here.take(1000)
-        assert [message.body for message in messages] == bodies
+        assert here.in_order(message.body for message in messages) == bodies
         assert here.settle(*messages) == ["done"] * 1000
-        assert here.verbs.pending(queue) == []
+        assert here.waiting(queue) == []
 
     def test_identical_bytes_are_two_deliveries(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         here, (first, second) = hold(b"same", b"same", prefetch=2)
         assert first.delivery.id != second.delivery.id
         assert here.settle(first) == ["done"]
         here.close()
-        assert tap().verbs.pending(queue) == [b"same"]
+        assert tap().waiting(queue) == [b"same"]
 
     def test_a_delivery_says_whose_it_is(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
@@ -119,7 +120,7 @@ class DeliveryContract(TransportFixtures):
     def test_prefetch_bounds_what_is_held(self, hold: Hold, queue: str) -> None:
         here, held = hold(*(signature(queue, n) for n in range(10)), prefetch=3)
         here.quiet()
-        assert here.verbs.pending(queue) == [signature(queue, n) for n in range(3, 10)]
+        assert here.waiting(queue) == [signature(queue, n) for n in range(3, 10)]
         here.settle(held[1])
         assert here.bodies(1) == [signature(queue, 3)]
         here.quiet()
@@ -131,16 +132,16 @@ class DeliveryContract(TransportFixtures):
         here = tap()
         bodies = [signature(queue, n) for n in range(5)]
         here.publish(queue, *bodies)
-        assert here.verbs.pending(queue, 2) == bodies[:2]
-        assert here.verbs.pending(queue) == bodies
+        assert here.waiting(queue, 2) == bodies[:2]
+        assert here.waiting(queue) == bodies
         assert here.channel.queue_declare(queue).message_count == 5
-        assert here.verbs.pending(f"{queue}_none") == []
+        assert here.waiting(f"{queue}_none") == []
 
     def test_purge(self, tap: OpenTap, queue: str) -> None:
         here = tap()
         here.publish(queue, b"1", b"2", b"3")
         assert here.channel.queue_purge(queue) == 3
-        assert here.verbs.pending(queue) == []
+        assert here.waiting(queue) == []
         assert here.channel.queue_purge(queue) == 0
 
     def test_two_consumers_share_without_doubling(self, tap: OpenTap, queue: str) -> None:

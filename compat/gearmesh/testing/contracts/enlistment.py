@@ -84,7 +84,7 @@ class EnlistmentContract(TransportFixtures):
         )
         assert here.verbs.commit([commit]) == ["lost"]
         assert backend.read(["task_x"]) == [None]
-        assert here.verbs.pending(f"{queue}_next") == []
+        assert here.waiting(f"{queue}_next") == []
 
     def test_the_last_member_completes_the_chord(
         self, here: Tap, backend: Backend, group: GroupMeta, queue: str
@@ -99,15 +99,15 @@ class EnlistmentContract(TransportFixtures):
         assert here.verbs.commit([commits[2]]) == ["done"]
         assert here.verbs.commit(commits[:2]) == ["done", "complete"]
         assert all(state is not None and state.success for state in backend.read(group.TaskUUIDs))
-        assert here.verbs.pending(f"{queue}_child") == [b"child"] * 2, "complete sends nothing"
+        assert here.waiting(f"{queue}_child") == [b"child"] * 2, "complete sends nothing"
 
         callback, pending = Publish(f"{queue}_callback", b"callback"), make_state("task_callback")
         trigger = Trigger(group.GroupUUID, group.TaskUUIDs[1], (pending,), (callback,))
         last = msgspec.structs.replace(commits[1], chord=None, trigger=trigger)
         assert here.verbs.commit([last]) == ["done"], "it was still held"
         assert here.verbs.commit([last]) == ["lost"]
-        assert here.verbs.pending(f"{queue}_child") == [b"child"] * 3
-        assert here.verbs.pending(f"{queue}_callback") == [b"callback"]
+        assert here.waiting(f"{queue}_child") == [b"child"] * 3
+        assert here.waiting(f"{queue}_callback") == [b"callback"]
         assert backend.read(["task_callback"]) == [pending]
         meta = backend.read_group(group.GroupUUID)
         assert meta is not None
@@ -136,8 +136,8 @@ class EnlistmentContract(TransportFixtures):
         )
         assert here.verbs.commit([commit]) == ["done"]
         assert here.verbs.commit([commit]) == ["lost"]
-        assert here.verbs.pending(f"{queue}_callback") == []
-        assert here.verbs.pending(f"{queue}_child") == [b"child"], "the rest happens in any case"
+        assert here.waiting(f"{queue}_callback") == []
+        assert here.waiting(f"{queue}_child") == [b"child"], "the rest happens in any case"
         assert [state and state.State for state in backend.read(["task_x", "task_callback"])] == [
             SUCCESS,
             None,
@@ -151,7 +151,7 @@ class EnlistmentContract(TransportFixtures):
         callback = (Publish(f"{queue}_callback", b"callback"),)
         commit = Commit(trigger=Trigger(group.GroupUUID, "task_x", (), callback), settle=Settle(delivery))
         assert here.verbs.commit([commit]) == ["done"]
-        assert here.verbs.pending(f"{queue}_callback") == [b"callback"]
+        assert here.waiting(f"{queue}_callback") == [b"callback"]
 
     def test_an_unknown_group_never_completes(self, here: Tap, queue: str) -> None:
         member, trigger = _held(here, queue, 2)
@@ -166,7 +166,7 @@ class EnlistmentContract(TransportFixtures):
         ]
         assert here.verbs.commit(commits) == ["done", "done"]
         assert here.verbs.commit(commits) == ["lost", "lost"]
-        assert here.verbs.pending(f"{queue}_callback") == []
+        assert here.waiting(f"{queue}_callback") == []
 
     def test_racing_for_one_chord(self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str) -> None:
         racers = 8
@@ -182,4 +182,4 @@ class EnlistmentContract(TransportFixtures):
         for each in taps:
             each.verbs.enlist(backend)
         assert race(racers, trigger) == [["done"]] * racers
-        assert len(taps[0].verbs.pending(f"{queue}_callback")) == 1
+        assert len(taps[0].waiting(f"{queue}_callback")) == 1

@@ -60,7 +60,7 @@ class InspectionContract(TransportFixtures):
         """An empty message is listed, delivered, dead-lettered, retried and purged as any other."""
         producer = tap()
         producer.publish(queue, b"", b"x")
-        assert producer.verbs.pending(queue) == [b"", b"x"]
+        assert producer.waiting(queue) == [b"", b"x"]
         consumer, (message,) = hold()
         assert message.body == b""
         consumer.settle(message, how="dead", reason="no")
@@ -68,7 +68,7 @@ class InspectionContract(TransportFixtures):
         (letter,) = producer.verbs.dead_letters(queue)
         assert (letter.body, letter.reason) == (b"", "no")
         assert producer.verbs.take_dead(queue, [letter.id], retry=True) == 1
-        assert producer.verbs.pending(queue) == [b"x", b""]
+        assert producer.waiting(queue) == [b"x", b""]
         consumer = tap(queue, prefetch=2)
         consumer.settle(consumer.take(2)[1], how="dead", reason="again")
         assert producer.verbs.take_dead(queue, [letter.id], retry=False) == 1
@@ -165,7 +165,7 @@ class InspectionContract(TransportFixtures):
         taker.settle(message, how="later", at_ns=time.time_ns() + HOUR)
         rated = next(each for each in producer.parked(queue) if (each.until or 0) > time.time() + 3000)
         assert rated.body == message.body
-        assert producer.verbs.pending(f"{queue}_other") == []
+        assert producer.waiting(f"{queue}_other") == []
 
     def test_a_message_is_no_longer_parked_when_it_is_done(self, tap: OpenTap, queue: str) -> None:
         producer = tap()

@@ -24,7 +24,7 @@ class PlainKombuContract(TransportFixtures):
         assert message.headers["h"] == "1"
         message.ack()
         here.close()
-        assert tap().verbs.pending(queue) == []
+        assert tap().waiting(queue) == []
 
     def test_a_message_with_binary_content(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue)
@@ -59,14 +59,14 @@ class PlainKombuContract(TransportFixtures):
         kombu.Producer(tap().channel).publish({}, routing_key=queue)
         here.take(1)[0].reject()
         here.close()
-        assert tap().verbs.pending(queue) == []
+        assert tap().waiting(queue) == []
 
     def test_a_signature_is_its_raw_body(self, tap: OpenTap, queue: str) -> None:
         here = tap()
         producer = kombu.Producer(here.channel)
         kombu.Queue(queue, channel=here.channel).declare()
         producer.publish(signature(queue), routing_key=queue, content_type=SIGNATURE_CONTENT_TYPE)
-        assert here.verbs.pending(queue) == [signature(queue)]
+        assert here.waiting(queue) == [signature(queue)]
         seen: list[Any] = []
         consumer = kombu.Consumer(
             here.channel,
@@ -84,14 +84,14 @@ class PlainKombuContract(TransportFixtures):
         here = tap(queue, prefetch=1)
         here.take(1)[0].requeue()
         here.stop()
-        assert here.verbs.pending(queue) == [signature(queue, 1), signature(queue, 2)]
+        assert here.waiting(queue) == [signature(queue, 1), signature(queue, 2)]
         here.start()
         for n in (1, 2):
             (message,) = here.take(1)
             assert message.body == signature(queue, n)
             message.ack()
         here.close()
-        assert tap().verbs.pending(queue) == []
+        assert tap().waiting(queue) == []
 
     def test_basic_get(self, tap: OpenTap, queue: str) -> None:
         here = tap()
@@ -100,7 +100,7 @@ class PlainKombuContract(TransportFixtures):
         message = here.channel.basic_get(queue)
         assert message.body == signature(queue)
         message.ack()
-        assert here.verbs.pending(queue) == []
+        assert here.waiting(queue) == []
 
     def test_without_acknowledgement(self, tap: OpenTap, queue: str) -> None:
         here = tap()
@@ -110,7 +110,7 @@ class PlainKombuContract(TransportFixtures):
             here.connection.drain_events(timeout=AWAIT_TIMEOUT_S)
         here.close()
         assert [message.body for message in seen] == [signature(queue)]
-        assert tap().verbs.pending(queue) == []
+        assert tap().waiting(queue) == []
 
     @pytest.mark.parametrize("kind", ["direct", "topic"])
     def test_exchanges(self, tap: OpenTap, queue: str, kind: str) -> None:

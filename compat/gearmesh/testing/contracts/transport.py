@@ -30,5 +30,6 @@ class TransportContract(
     The old name of this fixture, ``fusable``, works for one release more.
 
     The channel's attributes say which tests are skipped, or demand less: ``supports_priority`` (False if missing),
-    ``counts_losses`` and ``lists_delayed``; see :class:`gearmesh.interfaces.transport.Channel`.
+    ``counts_losses``, ``lists_delayed``, ``lists_pending`` (a fixture ``look`` then reads what waits), ``keeps_order``,
+    ``records_crashes`` and ``publishes_once``; see :class:`gearmesh.interfaces.transport.Channel`.
     """

@@ -56,6 +56,9 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     counts_losses = False
     #: AMQP cannot list the queues that hold delayed messages.
     lists_delayed = False
+    lists_pending = keeps_order = records_crashes = True
+    #: RabbitMQ does not tell what it has taken of a connection that broke.
+    publishes_once = False
     dead_batch = 1_000_000
 
     def __init__(self, connection: AMQPConnection, channel_id: int | None = None, **kwargs: Any) -> None:

@@ -73,7 +73,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     QoS = QoS
     do_restore = False
     supports_fanout = True
-    counts_losses = lists_delayed = True
+    counts_losses = lists_delayed = lists_pending = keeps_order = True
+    records_crashes = publishes_once = True
     dead_batch = 1000
     #: Messages of a higher priority are taken first, those of the same in order.
     supports_priority = True

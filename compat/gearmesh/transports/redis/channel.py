@@ -50,7 +50,8 @@ class Channel(ConnectedChannel):
     priority_steps = (0,)
     supports_batch_publish = False  # kombu's batches are a pipeline of LPUSH
     counts_losses = True
-    lists_delayed = True
+    lists_delayed = lists_pending = keeps_order = True
+    records_crashes = publishes_once = True
     dead_batch = 1000
     leases_class = Leases
 
