@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from gearmesh.cli.tables import Cell, Column, Table, shown
-from gearmesh.cli.times import age, exact, ns_of, ns_of_unix
+from gearmesh.inspection.times import age, exact, ns_of, ns_of_unix
 from gearmesh.units import counted
 
 FIRST, SECOND = "task_3c9e3a7d-1e09-43cc-8cc1-e8dae1096fe6", "task_04bfe5e9-4708-4273-bd8b-bdfbb91faa53"

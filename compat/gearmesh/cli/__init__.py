@@ -9,8 +9,8 @@ The way of a command line through the package:
 - Each command is a function. ``worker``, ``scheduler`` and ``dev`` run until they are stopped; ``inspect`` (queues,
   pending, delayed, groups), ``parked``, ``dead``, ``result``, ``tasks`` and ``periodic`` look; ``send``, ``revoke`` and
   ``purge`` change; ``config`` and ``demo`` explain.
-- ``broker`` opens a channel for them and knows the app's queues; ``ids`` completes UUIDs; ``waiting`` waits for tasks;
-  ``pending_reason`` finds out why a task is PENDING.
+- ``broker`` opens a channel for them; reading, and the app's queues, are :mod:`gearmesh.inspection`'s;
+  ``ids`` completes UUIDs; ``waiting`` waits for tasks; ``pending_reason`` finds out why a task is PENDING.
 - ``show``, ``messages``, ``times`` and ``tables`` lay out what was found, and ``output`` prints it.
 - ``doctor`` runs the functions of ``checks/``, one module for each kind of server.
 - ``local_redis`` is the Redis of ``dev`` and ``demo``.

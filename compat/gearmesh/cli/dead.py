@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
-from gearmesh.app.app import App
 from gearmesh.cli.apps import words
-from gearmesh.cli.broker import channel_of, claims_of, inspecting, known_queues
+from gearmesh.cli.broker import channel_of, claims_of
 from gearmesh.cli.common import Place, as_json, as_table, decorators, queue_argument, servers
 from gearmesh.cli.inspect import in_queues, limit_option, queue_column
-from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table, note_count
-from gearmesh.cli.times import exact_or_none, ns_of_unix, time_cell
+from gearmesh.cli.times import time_cell
 from gearmesh.cli.waiting import bars
-from gearmesh.errors import GearmeshError, RemoteProtocolError
-from gearmesh.interfaces.transport import Channel, DeadLetter
+from gearmesh.errors import GearmeshError
+from gearmesh.inspection.broker import inspecting, known_queues
+from gearmesh.inspection.dead_letters import all_dead, begin_anew
+from gearmesh.inspection.messages import message_json, message_text
+from gearmesh.inspection.times import exact_or_none, ns_of_unix
+from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.units import counted
-from gearmesh.wire.codec import decode
-from gearmesh.wire.gotime import format_ns
-from gearmesh.wire.state import FAILURE, PENDING, TaskState
 
-__all__ = ["all_dead", "dead"]
+__all__ = ["dead"]
 
 #: Dead letters among which ids and reasons are searched.
 MAX_SEARCHED_LETTERS: Final = 100_000
@@ -182,7 +180,7 @@ def _take(
             bar = shown.add_task("returning" if retry else "deleting", total=total)
             for part in parts:
                 if retry:
-                    _begin_anew(app, part)
+                    begin_anew(app, part)
                 count += channel.take_dead(name, [letter.id for letter in part], retry=retry)
                 if not retry and gone is not None:
                     gone([letter.body for letter in part])
@@ -192,40 +190,6 @@ def _take(
         return
     said = counted(count, "dead letter")
     click.echo(f"returned {said} to the tail of {name}" if retry else f"deleted {said} of {name}")
-
-
-def all_dead(channel: Channel, queue: str) -> Iterator[list[DeadLetter]]:
-    """All dead letters in parts, each of which is removed before the next is read. One that dies again stays."""
-    seen: set[str] = set()
-    while letters := [
-        each for each in channel.dead_letters(queue, channel.dead_batch) if each.id not in seen
-    ]:
-        seen.update(letter.id for letter in letters)
-        yield letters
-
-
-def _begin_anew(app: App, letters: Sequence[DeadLetter]) -> None:
-    """Write PENDING over the FAILURE that is stored of these tasks.
-
-    If the worker that gets the message next is killed, the worker after it would take that FAILURE for the outcome of
-    this delivery, and run nothing.
-    """
-    sigs = {}
-    for letter in letters:
-        with suppress(RemoteProtocolError):
-            sig = decode(letter.body)
-            sigs[sig.UUID] = sig
-    with app.reached_backend() as backend:
-        if not backend.keeps:
-            return
-        created = format_ns(time.time_ns())
-        backend.write(
-            [
-                TaskState(TaskUUID=uuid, TaskName=sigs[uuid].Name, State=PENDING, CreatedAt=created)
-                for uuid, state in zip(sigs, backend.read(list(sigs)), strict=True)
-                if state is not None and state.State == FAILURE
-            ]
-        )
 
 
 @dead.command()

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 
 from gearmesh.app.app import App
 from gearmesh.cli.apps import words
-from gearmesh.cli.broker import channel_of, inspecting, is_unknown, known_queues
+from gearmesh.cli.broker import channel_of
 from gearmesh.cli.common import (
     Place,
     as_json,
@@ -24,12 +24,15 @@ from gearmesh.cli.common import (
     servers,
 )
 from gearmesh.cli.ids import full_ids
-from gearmesh.cli.messages import message_columns, message_json, message_text, signature_of
+from gearmesh.cli.messages import message_columns
 from gearmesh.cli.output import console, note, print_json
 from gearmesh.cli.show import show_states
 from gearmesh.cli.tables import Cell, Column, Table, note_count
-from gearmesh.cli.times import exact, time_cell
+from gearmesh.cli.times import time_cell
 from gearmesh.cli.waiting import EXIT_TIMEOUT, look_later, timeout_option, wait_for
+from gearmesh.inspection.broker import inspecting, is_unknown, known_queues
+from gearmesh.inspection.messages import message_json, message_text, signature_of
+from gearmesh.inspection.times import exact
 from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.units import counted
 from gearmesh.wire.state import GroupMeta, TaskState

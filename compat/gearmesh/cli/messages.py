@@ -1,39 +1,10 @@
-"""Shows messages: the important parts of a signature for people, and all of it for scripts."""
+"""The columns of a table of messages."""
 
 from __future__ import annotations
 
-import base64
-from typing import Any, Final, NamedTuple
-
-import msgspec
-
 from gearmesh.cli.tables import Column
-from gearmesh.errors import RemoteProtocolError
-from gearmesh.wire.codec import decode, encode
-from gearmesh.wire.signature import Signature
 
-__all__ = ["MessageText", "message_columns", "message_json", "message_text", "signature_of"]
-
-#: Characters of a message's arguments that people are shown.
-MAX_ARGUMENT_CHARS: Final = 200
-
-
-class MessageText(NamedTuple):
-    """The cells of a message in a table with :func:`message_columns`.
-
-    Attributes:
-        uuid: of the task; ``"?"`` if the message cannot be read.
-        task: its name; ``"?"`` if the message cannot be read.
-        retries: the number that is left; ``""`` if the message cannot be read.
-        group: UUID of its group; ``""``: it belongs to none.
-        arguments: ``int64:1, string:"x"``, cut; or the reason why the message cannot be read.
-    """
-
-    uuid: str
-    task: str
-    retries: str
-    group: str
-    arguments: str
+__all__ = ["message_columns"]
 
 
 def message_columns(*, least: int) -> list[Column]:
@@ -45,31 +16,3 @@ def message_columns(*, least: int) -> list[Column]:
         Column("group", identifier=True, drop=2),
         Column("arguments", least=least),
     ]
-
-
-def message_text(body: bytes) -> MessageText:
-    """The parts of a message for people."""
-    try:
-        sig = decode(body)
-    except RemoteProtocolError as exc:
-        return MessageText("?", "?", "", "", f"undecodable: {exc}")
-    args = ", ".join(f"{arg.Type}:{bytes(arg.Value).decode(errors='replace')}" for arg in sig.Args or ())
-    if len(args) > MAX_ARGUMENT_CHARS:
-        args = args[: MAX_ARGUMENT_CHARS - 1] + "…"
-    return MessageText(sig.UUID, sig.Name, str(sig.RetryCount), sig.GroupUUID, args)
-
-
-def message_json(body: bytes) -> dict[str, Any]:
-    """``signature``: the message as on the wire; or ``undecodable``, why it cannot be read, and ``body`` in base64."""
-    try:
-        return {"signature": msgspec.Raw(encode(decode(body)))}
-    except RemoteProtocolError as exc:
-        return {"undecodable": str(exc), "body": base64.b64encode(body).decode()}
-
-
-def signature_of(body: bytes) -> Signature:
-    """The message's signature; an empty one if the message cannot be read, as in Go."""
-    try:
-        return decode(body)
-    except RemoteProtocolError:
-        return Signature()

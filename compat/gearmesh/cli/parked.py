@@ -8,14 +8,16 @@ from typing import Any
 import click
 
 from gearmesh.cli.apps import words
-from gearmesh.cli.broker import channel_of, known_queues
+from gearmesh.cli.broker import channel_of
 from gearmesh.cli.common import Place, as_table, servers
 from gearmesh.cli.inspect import in_queues, limit_option, queue_column
-from gearmesh.cli.messages import message_json, message_text
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
-from gearmesh.cli.times import exact, exact_or_none, ns_of_unix, span, time_cell
+from gearmesh.cli.times import time_cell
 from gearmesh.errors import GearmeshError
+from gearmesh.inspection.broker import known_queues
+from gearmesh.inspection.messages import message_json, message_text
+from gearmesh.inspection.times import exact, exact_or_none, ns_of_unix, span
 from gearmesh.interfaces.transport import ParkedMessage, SupportsParkedListing
 
 __all__ = ["parked"]

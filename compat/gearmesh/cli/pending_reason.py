@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gearmesh.app.app import App
-from gearmesh.cli.broker import channel_to, inspecting, known_queues, queue_of
 from gearmesh.cli.common import Place
-from gearmesh.cli.messages import signature_of
-from gearmesh.cli.times import age, span
 from gearmesh.errors import ConfigError, GearmeshError
+from gearmesh.inspection.broker import channel_to, inspecting, known_queues, queue_of
+from gearmesh.inspection.messages import signature_of
+from gearmesh.inspection.times import age, span
 from gearmesh.interfaces.backend import SupportsRevocation
 from gearmesh.interfaces.transport import (
     ConsumerReport,

@@ -12,8 +12,8 @@ from gearmesh.cli.apps import app_argument
 from gearmesh.cli.common import as_table, config_file
 from gearmesh.cli.output import print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
-from gearmesh.cli.times import age, exact
 from gearmesh.cron import Calendar, local_zone
+from gearmesh.inspection.times import age, exact
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 

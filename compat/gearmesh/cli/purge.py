@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from gearmesh.cli.broker import channel_of, claims_of, inspecting
+from gearmesh.cli.broker import channel_of, claims_of
 from gearmesh.cli.common import Place, as_json, queue_argument, servers
-from gearmesh.cli.dead import all_dead
 from gearmesh.cli.output import print_json
 from gearmesh.cli.waiting import bars
+from gearmesh.inspection.broker import inspecting
+from gearmesh.inspection.dead_letters import all_dead
 from gearmesh.interfaces.transport import Channel, DeletedCallback, QueueCounts
 from gearmesh.units import counted
 

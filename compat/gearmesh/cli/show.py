@@ -10,7 +10,8 @@ import msgspec
 from rich.text import Text
 
 from gearmesh.cli.tables import Cell, Column, Table
-from gearmesh.cli.times import exact, exact_or_none, ns_of, span, time_cell
+from gearmesh.cli.times import time_cell
+from gearmesh.inspection.times import exact, exact_or_none, ns_of, span
 from gearmesh.results.progress import Progress
 from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
-from gearmesh.cli.broker import inspecting, is_unknown, known_queues
 from gearmesh.cli.checks.base import Case, Finding
-from gearmesh.cli.messages import message_text
 from gearmesh.cli.pending_reason import OVERDUE_LEASE_SHARE, about_consumer
-from gearmesh.cli.times import span
 from gearmesh.errors import GearmeshError
+from gearmesh.inspection.broker import inspecting, is_unknown, known_queues
+from gearmesh.inspection.messages import message_text
+from gearmesh.inspection.times import span
 from gearmesh.interfaces.transport import (
     ParkedMessage,
     QueueCounts,

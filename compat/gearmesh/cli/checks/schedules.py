@@ -9,9 +9,9 @@ from typing import Final
 
 from gearmesh.app.periodic import Periodic
 from gearmesh.cli.checks.base import Case, Finding
-from gearmesh.cli.times import age, span
 from gearmesh.cron import Every, last_times
 from gearmesh.errors import GearmeshError
+from gearmesh.inspection.times import age, span
 from gearmesh.interfaces.lock import Lock
 from gearmesh.locks.registry import open_lock
 from gearmesh.units import counted
