@@ -11,6 +11,8 @@ The parts, in the order in which a state passes through them:
 ``null``, ``memory``, ``redis`` (and ``redis_cluster``), ``mongodb``, ``memcache``, ``amqp``
     One module or package for each kind of store. ``null`` keeps nothing; ``memory`` keeps states in this process, in a
     ``store`` that all backends of one name share.
+``documents``
+    Reads what a store keeps as Go's JSON texts.
 ``listener``
     One subscription of a process to the announcements of a server, for any number of watches.
 ``announcer``

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from gearmesh.backends.announcer import Announcer
 from gearmesh.backends.expiring_dict import ExpiringDict
-from gearmesh.commits.group_cache import GroupCache
+from gearmesh.commits.group_cache import GroupCache, leading
 from gearmesh.errors import BackendError, ConfigError
 from gearmesh.shared import SharedByName
 from gearmesh.wire.state import PENDING, RECEIVED, STARTED, GroupMeta, TaskState
@@ -109,10 +109,7 @@ class MemoryBackend:
 
     def finished(self, meta: GroupMeta) -> bool:
         with self._store.lock:
-            return self._groups.finished(meta, self._leading)
-
-    def _leading(self, uuids: Sequence[str]) -> int:
-        return sum(1 for _ in takewhile(lambda state: state is not None and state.final, self.read(uuids)))
+            return self._groups.finished(meta, lambda uuids: leading(self.read(uuids)))
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         with self._store.lock:

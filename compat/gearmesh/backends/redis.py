@@ -14,15 +14,16 @@ from uuid import uuid4
 import redis
 from redis.exceptions import ResponseError
 
+from gearmesh.backends.documents import meta_from, state_from
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
-from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
+from gearmesh.errors import BackendError, ChordBusy
 from gearmesh.redis_client.commit_script import CommitScript, Entry, Packed, batches, chunks, pack_state
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.redis_client.wrong_type import WrongType
-from gearmesh.wire.codec import decode_group, decode_state, encode_group
+from gearmesh.wire.codec import encode_group
 from gearmesh.wire.names import (
     REVOKED,
     QueueKeys,
@@ -129,12 +130,7 @@ class RedisBackend:
             body = self._redis.get(group_uuid)
         except WrongType as exc:
             raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
-        if body is None:
-            return None
-        try:
-            return decode_group(body)
-        except RemoteProtocolError as exc:
-            raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
+        return None if body is None else meta_from(group_uuid, body)
 
     def finished(self, meta: GroupMeta) -> bool:
         group = self._groups.get(meta.GroupUUID) or self._groups.put(meta)
@@ -251,14 +247,6 @@ def _right_types() -> Iterator[None]:
         yield
     except WrongType as exc:
         raise BackendError(str(exc)) from exc
-
-
-def state_from(uuid: str, body: bytes) -> TaskState:
-    """Read the state that is stored under a UUID, as Go does. Raises BackendError."""
-    try:
-        return decode_state(body)
-    except RemoteProtocolError as exc:
-        raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
 
 
 def _announced(uuid: str, lasts_ms: int) -> str:

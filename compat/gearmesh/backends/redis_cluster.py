@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import msgpack
 
-from gearmesh.backends.redis import RedisBackend, state_from
+from gearmesh.backends.documents import state_from
+from gearmesh.backends.redis import RedisBackend
 from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.commit_script import Entry, Packed
 from gearmesh.redis_client.runner import run, run_each

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 from gearmesh.bounded_dict import BoundedDict
-from gearmesh.wire.state import GroupMeta
+from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["CachedGroup", "GroupCache"]
+__all__ = ["CachedGroup", "GroupCache", "leading"]
 
 #: Members of the first read, and of any read: most completions find that the next member still runs.
 FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 512
@@ -107,3 +108,8 @@ class GroupCache:
         if self._touch is not None and now - group.touched_at > self._touch_interval_s:
             self._touch((group.uuid, *group.members))
             group.touched_at = now
+
+
+def leading(states: Iterable[TaskState | None]) -> int:
+    """Return how many states, from the first on, are SUCCESS or FAILURE without a gap."""
+    return sum(1 for _ in takewhile(lambda state: state is not None and state.final, states))

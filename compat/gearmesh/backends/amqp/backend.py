@@ -17,7 +17,7 @@ from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.states import States
 from gearmesh.backends.listener import Listener
 from gearmesh.bounded_dict import BoundedDict
-from gearmesh.commits.group_cache import GroupCache
+from gearmesh.commits.group_cache import GroupCache, leading
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError
 from gearmesh.process_local import ProcessLocal
@@ -106,11 +106,7 @@ class AMQPBackend:
             return msgspec.structs.replace(meta, ChordTriggered=triggered)
 
     def finished(self, meta: GroupMeta) -> bool:
-        return self._parts.get().group_cache.finished(meta, self._leading)
-
-    def _leading(self, uuids: Sequence[str]) -> int:
-        states = self.read(uuids)
-        return next((i for i, state in enumerate(states) if state is None or not state.final), len(states))
+        return self._parts.get().group_cache.finished(meta, lambda uuids: leading(self.read(uuids)))
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         with _refusals():

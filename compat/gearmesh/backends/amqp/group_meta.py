@@ -10,8 +10,8 @@ import amqp
 from gearmesh.backends.amqp.connection_pool import ResultChannel, StateMessage
 from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.states import REREAD_DELAYS_S
-from gearmesh.errors import BackendError, RemoteProtocolError
-from gearmesh.wire.codec import decode_group, encode_group
+from gearmesh.backends.documents import meta_from
+from gearmesh.wire.codec import encode_group
 from gearmesh.wire.names import group_meta_queue
 from gearmesh.wire.state import GroupMeta
 
@@ -41,8 +41,5 @@ def read(channel: ResultChannel, group_uuid: str) -> GroupMeta | None:
             for got in held[:-1]:
                 channel.basic_ack(got.tag)
             channel.basic_reject(held[-1].tag, requeue=True)
-            try:
-                return decode_group(held[-1].body)
-            except RemoteProtocolError as exc:
-                raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
+            return meta_from(group_uuid, held[-1].body)
     return None

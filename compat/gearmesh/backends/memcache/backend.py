@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 from pymemcache.exceptions import MemcacheServerError
 
+from gearmesh.backends.documents import meta_from, state_from
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, MemcacheServer, Servers, too_large
-from gearmesh.commits.group_cache import GroupCache
-from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError, Unstorable
+from gearmesh.commits.group_cache import GroupCache, leading
+from gearmesh.errors import BackendError, ChordBusy, Unstorable
 from gearmesh.process_local import ProcessLocal
-from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
+from gearmesh.wire.codec import encode_group, encode_state
 from gearmesh.wire.names import task_report
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 
@@ -90,7 +91,7 @@ class MemcacheBackend:
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = self._get([key_of(uuid) for uuid in uuids])
         bodies = ((uuid, found.get(key_of(uuid))) for uuid in uuids)
-        return [None if body is None else _state(uuid, body) for uuid, body in bodies]
+        return [None if body is None else state_from(uuid, body) for uuid, body in bodies]
 
     def touch(self, uuids: Sequence[str]) -> None:
         until = self._until(self.expire)
@@ -110,10 +111,10 @@ class MemcacheBackend:
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         key = key_of(group_uuid)
         body = self._get([key]).get(key)
-        return None if body is None else _meta(group_uuid, body)
+        return None if body is None else meta_from(group_uuid, body)
 
     def finished(self, meta: GroupMeta) -> bool:
-        return self._groups.finished(meta, self._leading)
+        return self._groups.finished(meta, lambda uuids: leading(self.read(uuids)))
 
     def trigger(self, group_uuid: str, by: str) -> bool:
         """Take the trigger: the compare-and-set also writes the winner into the meta, as a key that Go passes over.
@@ -127,7 +128,7 @@ class MemcacheBackend:
             body, cas = server.run(methodcaller("gets", key))
             if body is None:
                 raise BackendError(f"group {group_uuid}: there is no GroupMeta (any more)")
-            meta = _meta(group_uuid, body)
+            meta = meta_from(group_uuid, body)
             if meta.ChordTriggered:
                 return by != "" and _triggered_by(body) == by
             if meta.Lock:
@@ -144,12 +145,6 @@ class MemcacheBackend:
         if now - self._locked.setdefault(group_uuid, now) < GROUP_LOCK_TIMEOUT_S:
             raise ChordBusy(f"group {group_uuid}: its meta is locked by another worker")
         log.warning("group %s was locked for %g s: its lock is ignored", group_uuid, GROUP_LOCK_TIMEOUT_S)
-
-    def _leading(self, uuids: Sequence[str]) -> int:
-        for count, state in enumerate(self.read(uuids)):
-            if state is None or not state.final:
-                return count
-        return len(uuids)
 
     # -- what Go does not see
 
@@ -242,7 +237,7 @@ def _advance(
     if found is None:
         return bool(server.run(methodcaller("add", key, body, until)))
     stored, cas = found
-    if _state(key.decode(), stored).State in spared:
+    if state_from(key.decode(), stored).State in spared:
         return True
     return bool(server.run(methodcaller("cas", key, body, cas, until)))
 
@@ -273,17 +268,3 @@ def _touch(client: Any, keys: Sequence[bytes], until: int) -> None:
 
 def _report_key(uuid: str) -> bytes:
     return side_key(task_report(uuid))
-
-
-def _state(uuid: str, body: bytes) -> TaskState:
-    try:
-        return decode_state(body)
-    except RemoteProtocolError as exc:
-        raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
-
-
-def _meta(group_uuid: str, body: bytes) -> GroupMeta:
-    try:
-        return decode_group(body)
-    except RemoteProtocolError as exc:
-        raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
