@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gearmesh.errors import HardLimitExceeded, SoftLimitExceeded
 
-__all__ = ["call_limited", "limited_coroutine"]
+__all__ = ["call_limited", "limited_coroutine", "raise_in"]
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def _interrupted(seconds: float, kind: type[BaseException], error: Exception) ->
         with lock:
             if not over:
                 sent = True
-                _raise_in(thread, kind)
+                raise_in(thread, kind)
 
     timer = threading.Timer(seconds, interrupt)
     timer.daemon = True
@@ -94,14 +94,18 @@ def _interrupted(seconds: float, kind: type[BaseException], error: Exception) ->
             with lock:
                 over = True
                 if sent:  # one that was not raised yet must not hit what runs next
-                    _raise_in(thread, None)
+                    raise_in(thread, None)
     except kind as exc:
         if not sent:
             raise
         raise error.with_traceback(exc.__traceback__) from exc.__cause__
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Raise in a thread at its next instruction; None takes back what was not raised yet."""
+def raise_in(thread: int, kind: type[BaseException] | None) -> bool:
+    """Raise in a thread at its next instruction; None takes back what was not raised yet.
+
+    Returns True if there is such a thread.
+    """
     raised = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+    found: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+    return found > 0

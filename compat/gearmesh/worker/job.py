@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from gearmesh.app.eager_limits import raise_in
 from gearmesh.app.task import Task
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.wire.signature import Signature
@@ -80,19 +80,11 @@ class InterruptibleThread:
                 if self.cancel is not None:
                     self.cancel()
                 return self.cancel is not None
-            return _raise_in(self._thread, error)
+            return raise_in(self._thread, error)
 
     def _retract(self) -> None:
         """Take back an exception that was sent too late, before it hits the next job."""
         with self._lock:
             if self._sent:
                 self._sent = False
-                _raise_in(self._thread, None)
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> bool:
-    """Raise in a thread at its next instruction; None takes back what was not raised yet."""
-    found: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
-    )
-    return found > 0
+                raise_in(self._thread, None)
