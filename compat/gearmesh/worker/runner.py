@@ -67,11 +67,8 @@ class Runner:
     def run(self, job: Job) -> Commit:
         """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
         try:
-            commit = self._instead(job)
-            if commit is None:
-                commit = self._run(job)
-                return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
-            return commit
+            commit = self._instead(job) or self._run(job)
+            return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
         except Exception as exc:
             return self._unsettled(job, exc)
 
@@ -85,10 +82,8 @@ class Runner:
                     commit = self._instead(job)
             except asyncio.CancelledError as exc:
                 return self._ended(job, exc)
-            if commit is None:
-                commit = await self._arun(job)
-                return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
-            return commit
+            commit = commit or await self._arun(job)
+            return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
         except Exception as exc:
             return self._unsettled(job, exc)
 

@@ -10,7 +10,7 @@ import difflib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -55,15 +55,12 @@ class UnrunnableMessages:
         max_age: float,
         committer: Committer,
         runner: Runner,
-        *,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._max_age = max_age
         self._tasks = tasks
         self._committer = committer
         self._runner = runner
-        self._clock = clock
         self._lock = threading.Lock()
         #: signatures whose parking is not committed yet, by fetch counter
         self._parking: dict[int, Signature] = {}
@@ -110,7 +107,7 @@ class UnrunnableMessages:
 
     def report(self) -> None:
         """Log the warnings that are due."""
-        now = self._clock()
+        now = time.monotonic()
         for (queue, name), (count, next_at) in list(self._names.items()):
             if now < next_at:
                 continue
@@ -127,7 +124,7 @@ class UnrunnableMessages:
         else:
             self._warn(queue, name, 1, fate)
             if len(self._names) < MAX_NAMES:
-                self._names[queue, name] = [0, self._clock() + WARNING_INTERVAL_S]
+                self._names[queue, name] = [0, time.monotonic() + WARNING_INTERVAL_S]
 
     def _warn(self, queue: str, name: str, count: int, fate: str) -> None:
         log.warning(
