@@ -245,15 +245,7 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + COLUMN_GAP_CHARS * (len(widths) - 1)
 
 
-def note_count(
-    count: int,
-    noun: str,
-    where: str = "",
-    *,
-    limit: int = 0,
-    cut: bool,
-    hint: str = "--wide shows everything",
-) -> None:
+def note_count(count: int, noun: str, where: str = "", *, limit: int = 0, cut: bool) -> None:
     """Print how many rows a table has: ``the first 100 messages waiting in shop; --wide shows everything``.
 
     Args:
@@ -262,10 +254,9 @@ def note_count(
         where: words behind the number.
         limit: the number of rows at which a list ends; 0: it has all.
         cut: a value was cut or left out.
-        hint: the way to see it.
     """
     first = "the first " if limit and count == limit else ""
-    note(f"{first}{counted(count, noun)}{where and ' '}{where}{'; ' + hint if cut else ''}")
+    note(f"{first}{counted(count, noun)}{where and ' '}{where}{'; --wide shows everything' if cut else ''}")
 
 
 def block_lines(heading: str, text: str, style: str, indent: int, width: int | None) -> list[Text]:
