@@ -257,7 +257,7 @@ class Config:
 
     @cached_property
     def _scheme(self) -> str:
-        return _scheme_of(self.broker)
+        return self.broker.partition("://")[0].lower()
 
     @property
     def max_delay(self) -> float:
@@ -448,11 +448,6 @@ def _check_reserved(called: str, name: str, kind: str) -> None:
         )
     if kind == "key" and name == MUTEX:
         raise ConfigError(f"{called} is {name!r}, which is a key of Machinery's own; expected another name")
-
-
-@cache  # each call of a task asks for it
-def _scheme_of(broker: str) -> str:
-    return broker.partition("://")[0].lower()
 
 
 @cache

@@ -37,22 +37,16 @@ class AMQPTarget:
 
     def to_kombu(self) -> dict[str, Any]:
         """Keyword arguments of ``kombu.Connection``, without ``transport``; they suit ``pyamqp``, too."""
-        return {
-            "hostname": bracketed(self.host),
-            "port": self.port,
-            "userid": self.username,
-            "password": self.password,
-            "virtual_host": self.virtual_host,
-            "ssl": self.tls,
-        }
+        return {"hostname": bracketed(self.host), "port": self.port, **self._login()}
 
     def to_amqp(self) -> dict[str, Any]:
         """Keyword arguments of ``amqp.Connection``."""
+        return {"host": shown_address(self.host, self.port), "login_method": "PLAIN", **self._login()}
+
+    def _login(self) -> dict[str, Any]:
         return {
-            "host": shown_address(self.host, self.port),
             "userid": self.username,
             "password": self.password,
-            "login_method": "PLAIN",
             "virtual_host": self.virtual_host,
             "ssl": self.tls,
         }
