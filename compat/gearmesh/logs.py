@@ -28,11 +28,8 @@ __all__ = ["FORMATS", "HumanFormatter", "JsonFormatter", "TaskFilter", "set_leve
 FORMATS: Final = ("human", "json")
 
 #: The attributes that every record has; any other came with ``extra=``, or from a filter, and is shown as a field.
-_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
-    "message",
-    "asctime",
-    "taskName",
-}  # 3.12: asyncio's task
+#: (``taskName`` is asyncio's task, since Python 3.12.)
+_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 #: Attribute with a dict of fields that only JSON lines have, since the message says the same for people.
 _DETAILS: Final = "_details"
 #: ANSI colours by level, for a terminal.

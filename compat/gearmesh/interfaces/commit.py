@@ -190,19 +190,17 @@ def heads_last(commit: Commit) -> tuple[int, int]:
     return (1, -settle.delivery.id) if settle is not None and settle.how == "head" else (0, 0)
 
 
+#: Says what became of a Commit.
+#:
+#: ``done``             everything happened, now or in an earlier attempt whose reply was lost;
+#: ``lost``             the delivery is not held any more: its consumer lost it and nothing happened, or, if the same
+#:                      Commit was sent before and its reply was lost, that earlier attempt has settled it;
+#: ``complete``         the states are written, and the chord's group is complete: commit again with a ``trigger``;
+#: ``retry_all``        nothing happened, because another worker has the chord's trigger or its group: commit again
+#:                      after some ms;
+#: ``retry_unwritten``  as ``retry_all``, but the states are written: commit again without them;
+#: ``expired``          everything happened, and the message to park is a dead letter: it was older than ``max_age``.
 Outcome = Literal["done", "lost", "complete", "retry_all", "retry_unwritten", "expired"]
-"""Says what became of a Commit.
-
-``done``             everything happened, now or in an earlier attempt whose reply was lost;
-``lost``             the delivery is not held any more: its consumer lost it and nothing happened, or, if the same
-Commit
-                     was sent before and its reply was lost, that earlier attempt has settled it;
-``complete``         the states are written, and the chord's group is complete: commit again with a ``trigger``;
-``retry_all``        nothing happened, because another worker has the chord's trigger or its group: commit again after
-                     some ms;
-``retry_unwritten``  as ``retry_all``, but the states are written: commit again without them;
-``expired``          everything happened, and the message to park is a dead letter: it was older than ``max_age``.
-"""
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
