@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -97,6 +97,13 @@ class MemoryBackend:
         with self._store.lock:
             uuids = (*self._store.states, *self._store.groups)
             return list(islice((uuid for uuid in uuids if uuid.startswith(prefix)), limit))
+
+    def walk_states(self, cursor: str, count: int) -> tuple[str, list[TaskState | GroupMeta]]:
+        start = int(cursor or 0)
+        with self._store.lock:
+            keys = list(islice(chain(self._store.states, self._store.groups), start, start + count))
+            found = [self._store.states.get(key) or self._store.groups.get(key) for key in keys]
+        return str(start + count) if len(keys) == count else "", [each for each in found if each is not None]
 
     def create_group(self, meta: GroupMeta) -> None:
         with self._store.lock:

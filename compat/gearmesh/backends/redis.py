@@ -17,13 +17,14 @@ from redis.exceptions import ResponseError
 from gearmesh.backends.documents import meta_from, state_from
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
-from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
 from gearmesh.redis_client.commit_script import CommitScript, Entry, Packed, batches, chunks, pack_state
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.redis_client.runner import run, run_each
+from gearmesh.redis_client.scanning import scan_step
 from gearmesh.redis_client.wrong_type import WrongType
-from gearmesh.wire.codec import encode_group
+from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (
     REVOKED,
     QueueKeys,
@@ -42,6 +43,10 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Keys that one step of a search looks at.
 SCAN_COUNT: Final = 1000
+#: A key that a state or a group may have: it ends with a UUID and is none of gearmesh's own.
+_UUID_KEY: Final = re.compile(
+    rb"\A(?!gearmesh:).{0,80}[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
+)
 #: Characters that have a meaning in a pattern of SCAN.
 _GLOB: Final = re.compile(r"[*?\[\]\\]")
 
@@ -106,6 +111,17 @@ class RedisBackend:
             if len(found) == limit:
                 break
         return [key.decode("utf-8", "replace") for key in found]
+
+    def walk_states(self, cursor: str, count: int) -> tuple[str, list[TaskState | GroupMeta]]:
+        at, keys = scan_step(self._redis, cursor, count=count, _type="string")
+        uuids = [key for key in keys if _UUID_KEY.search(key)]
+        found: list[TaskState | GroupMeta] = []
+        for part in batches(uuids):
+            for key, body in zip(part, self._redis.mget(part), strict=True):
+                if body is not None:
+                    with contextlib.suppress(RemoteProtocolError):  # it is another program's
+                        found.append(decode_group(body) if key.startswith(b"group_") else decode_state(body))
+        return at, found
 
     def touch(self, uuids: Sequence[str]) -> None:
         for part in batches(uuids):

@@ -15,6 +15,8 @@ The parts, in the order in which a task passes through them:
 ``backend``
     :class:`~.backend.Backend` keeps task states and group metas. Further protocols are for methods of some
     stores.
+``listing``
+    Protocols for readers that page through messages and states with bounded work, such as the dashboard.
 ``lock``
     :class:`~.lock.Lock` lets one of several schedulers send a periodic task.
 

@@ -11,6 +11,7 @@ From the address to the outcome, in the order in which a Commit passes through:
 - ``runner``: runs a script of ``lua/`` by its SHA-1, and loads it where the server does not know it.
 - ``commit_script``: packs Commits for ``lua/commit.lua`` and reads the outcomes.
 - ``cluster_commits``: does the same in a cluster, where messages to other slots go through an outbox.
+- ``scanning``: walks through the keys one SCAN at a time.
 - ``replicas``: waits until enough replicas have the writes.
 
 Begin with the header of ``lua/commit.lua``: it describes the payload, the codes that it answers, and why it is a

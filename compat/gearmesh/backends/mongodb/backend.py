@@ -101,6 +101,15 @@ class MongoBackend:
                 found += [row["_id"] for row in self._table(name).find(where, {"_id": 1}).limit(limit)]
         return found[:limit]
 
+    def walk_states(self, cursor: str, count: int) -> tuple[str, list[TaskState | GroupMeta]]:
+        name, _, after = cursor.partition(":") if cursor else (MONGO_TASKS, "", "")
+        with asking():
+            rows = list(self._table(name).find({"_id": {"$gt": after}}).sort("_id").limit(count))
+        found = [state_of(row) if name == MONGO_TASKS else group_of(row) for row in rows]
+        if len(rows) == count:
+            return f"{name}:{rows[-1]['_id']}", found
+        return f"{MONGO_GROUPS}:" if name == MONGO_TASKS else "", found
+
     def touch(self, uuids: Sequence[str]) -> None:
         until = time.time() + self.expire
         # A document whose time was set a moment ago need not be written again.

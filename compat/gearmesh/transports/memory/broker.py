@@ -309,6 +309,23 @@ class Broker:
             back = [ParkedMessage(each.body, None, since(each)) for each in found if since(each) is not None]
             return [*away, *back][:limit]
 
+    def pending_page(self, queue: str, start: int, count: int) -> list[bytes]:
+        with self.changed:
+            return [message.body for message in islice(self.queue(queue), start, start + count)]
+
+    def delayed_page(self, start: int, count: int) -> list[DelayedMessage]:
+        return self.delayed(start + count)[start:]
+
+    def delayed_count(self) -> int:
+        with self.changed:
+            return len(self._delayed)
+
+    def dead_page(self, queue: str, start: int, count: int) -> list[DeadLetter]:
+        return self.dead_letters(queue, start + count)[start:]
+
+    def walk_queues(self, cursor: str, count: int) -> tuple[str, set[str]]:
+        return "", set(self.queues())
+
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         with self.changed:
             found = self.queue(queue)

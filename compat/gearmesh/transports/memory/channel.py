@@ -107,6 +107,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self.pending, self.delayed, self.parked = broker.pending, broker.delayed, broker.parked
         self.purge, self.purge_delayed = broker.purge, broker.purge_delayed
         self.dead_letters, self.take_dead = broker.dead_letters, broker.take_dead
+        self.pending_page, self.dead_page = broker.pending_page, broker.dead_page
+        self.delayed_page, self.delayed_count = broker.delayed_page, broker.delayed_count
+        self.walk_queues = broker.walk_queues
 
     def enlist(self, backend: Any) -> bool:
         """True for a memory backend: its states are then written under this broker's lock."""

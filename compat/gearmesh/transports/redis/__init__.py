@@ -17,7 +17,7 @@ The parts, in the order in which a message passes through them:
 - ``reaper``: finds consumers whose heartbeat stood still for a whole lease.
 - ``housekeeping``: sends heartbeats, reaps, and releases delayed and parked messages when they are due.
 - ``queue_faults``: remembers what Redis refuses for one queue, so that the others go on.
-- ``inspection``: lists, counts and deletes messages for people.
+- ``inspection``: lists, counts and deletes messages for people. ``paging`` reads any page of them, with bounded work.
 
 Begin with ``fetching`` and ``lua/fetch.lua``, then read ``ConnectedChannel.commit``: a fetch moves messages from the
 list ``QUEUE`` into a hash of the consumer, and a Commit takes them out. ``wire/names.py`` has all keys.

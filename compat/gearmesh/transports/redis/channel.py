@@ -24,6 +24,7 @@ from gearmesh.transports.redis.housekeeping import Housekeeping
 from gearmesh.transports.redis.inspection import Inspector
 from gearmesh.transports.redis.leases import Leases
 from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
+from gearmesh.transports.redis.paging import Pager
 from gearmesh.transports.redis.qos import QoS
 from gearmesh.transports.redis.reaper import Reaper
 
@@ -68,6 +69,7 @@ class Channel(ConnectedChannel):
         self._wake_write.setblocking(False)
         self.woken = False
         self.inspector = Inspector(self)
+        self.pager = Pager(self, self.inspector)
         self.leases = self.leases_class(self)
         self.housekeeping = Housekeeping(self, self.leases, self.fetcher)
         #: for :meth:`reap`; as often as heartbeats come
@@ -90,6 +92,10 @@ class Channel(ConnectedChannel):
         self.dead_letters, self.take_dead = inspector.dead_letters, inspector.take_dead
         self.queues, self.count, self.consumers = inspector.queues, inspector.count, inspector.consumers
         self.purge, self.purge_delayed = inspector.purge, inspector.purge_delayed
+        pager = self.pager
+        self.pending_page, self.dead_page = pager.pending_page, pager.dead_page
+        self.delayed_page, self.delayed_count = pager.delayed_page, pager.delayed_count
+        self.walk_queues = pager.walk_queues
 
     # -- kombu's side
 

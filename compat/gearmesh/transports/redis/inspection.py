@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -27,7 +27,7 @@ from gearmesh.transports.redis.reaper import OVERDUE_LEASE_SHARE
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import PREFIX, queue_of
 
-__all__ = ["Inspector"]
+__all__ = ["Inspector", "delayed_message", "letter_of"]
 
 #: Unix nanoseconds beyond all years that a time can have.
 MAX_ETA_NS = 10.0**22
@@ -56,8 +56,7 @@ class Inspector:
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
         rows = self._channel.redis.zrange(self._channel.delayed_key, 0, limit - 1, withscores=True)
-        # A score may be any number, and Delayed has whole ones.
-        return [DelayedMessage(body, int(max(-MAX_ETA_NS, min(score, MAX_ETA_NS)))) for body, score in rows]
+        return [delayed_message(body, score) for body, score in rows]
 
     def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
         keys = self._channel.keys(queue)
@@ -65,16 +64,7 @@ class Inspector:
         for digest in self._channel.redis.zrange(keys.dead, 0, limit - 1):
             row = self._channel.redis.hgetall(keys.dead_entry + digest.decode())
             if row:
-                letters.append(
-                    DeadLetter(
-                        queue=queue,
-                        body=row[b"body"],
-                        reason=row[b"reason"].decode("utf-8", "replace"),
-                        count=int(row[b"count"]),
-                        first=int(row[b"first"]) / 1000,
-                        last=int(row[b"last"]) / 1000,
-                    )
-                )
+                letters.append(letter_of(queue, row))
         return letters
 
     def queues(self) -> list[str]:
@@ -87,7 +77,7 @@ class Inspector:
                 found.add(queue)
         for key in self._channel.redis.scan_iter(_type="list", count=SCAN_COUNT):
             name = key.decode("utf-8", "replace")
-            if not name.startswith(PREFIX) and name not in found and self._is_queue(key):
+            if not name.startswith(PREFIX) and name not in found and self.is_queue(key):
                 found.add(name)
         return sorted(queue for queue in found if self._in_use(queue))
 
@@ -97,7 +87,8 @@ class Inspector:
         except ResponseError:  # another program uses that key now
             return False
 
-    def _is_queue(self, key: bytes) -> bool:
+    def is_queue(self, key: bytes) -> bool:
+        """True if the first item of the list under this key is a signature."""
         try:
             first = self._channel.redis.lindex(key, 0)
             return first is not None and bool(decode(first).Name)
@@ -214,6 +205,23 @@ class Inspector:
             int(run(self._channel.redis, "dead", [keys.dead, queue], [keys.dead_entry, how, *part]))
             for part in batches(ids)
         )
+
+
+def delayed_message(body: bytes, score: float) -> DelayedMessage:
+    """A member of the delayed messages. A score may be any number, and a DelayedMessage has a whole one."""
+    return DelayedMessage(body, int(max(-MAX_ETA_NS, min(score, MAX_ETA_NS))))
+
+
+def letter_of(queue: str, row: Mapping[bytes, bytes]) -> DeadLetter:
+    """The dead letter that a hash of Redis holds."""
+    return DeadLetter(
+        queue=queue,
+        body=row[b"body"],
+        reason=row[b"reason"].decode("utf-8", "replace"),
+        count=int(row[b"count"]),
+        first=int(row[b"first"]) / 1000,
+        last=int(row[b"last"]) / 1000,
+    )
 
 
 def _silence(beat: bytes, now: tuple[int, int]) -> float | None:

@@ -1,0 +1,47 @@
+"""Protocols for readers that page through everything with bounded work: a dashboard's.
+
+A walk visits a store in steps. It begins with the cursor ``""``; each step gives the cursor of the next one, and ``""``
+after the last. All that is there during the whole walk is visited at least once; an entry that comes or goes meanwhile
+may be missed. A step reads about ``count`` entries of the store, however many of them are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from gearmesh.interfaces.transport import DeadLetter, DelayedMessage
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["SupportsPaging", "SupportsStateWalk"]
+
+
+@runtime_checkable
+class SupportsPaging(Protocol):
+    """A channel that reads messages from any position, and changes nothing by it (Redis, memory).
+
+    RabbitMQ, SQS and Pub/Sub show a message only by delivering it, so they do not have these verbs.
+    """
+
+    def pending_page(self, queue: str, start: int, count: int) -> list[bytes]:
+        """Read ``count`` waiting messages of ``queue`` from position ``start`` on; 0 is the one that is next."""
+
+    def delayed_page(self, start: int, count: int) -> list[DelayedMessage]:
+        """Read ``count`` delayed messages of all queues, from position ``start`` on, the soonest first."""
+
+    def delayed_count(self) -> int:
+        """Count the delayed messages of all queues."""
+
+    def dead_page(self, queue: str, start: int, count: int) -> list[DeadLetter]:
+        """Read ``count`` dead letters of ``queue`` from position ``start`` on, the oldest first."""
+
+    def walk_queues(self, cursor: str, count: int) -> tuple[str, set[str]]:
+        """Take one step of a walk: the next cursor, and the queues that it found."""
+
+
+@runtime_checkable
+class SupportsStateWalk(Protocol):
+    """A backend whose states and groups can be walked through (Redis, MongoDB, memory)."""
+
+    def walk_states(self, cursor: str, count: int) -> tuple[str, Sequence[TaskState | GroupMeta]]:
+        """Take one step of a walk: the next cursor, and the states and groups that it found."""
