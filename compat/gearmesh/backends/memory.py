@@ -138,14 +138,10 @@ class MemoryBackend:
                     kept.touch(uuid, self.expire)
 
     def purge(self, uuids: Sequence[str]) -> None:
-        with self._store.lock:
+        store = self._store
+        with store.lock:
             for uuid in uuids:
-                for kept in (
-                    self._store.states,
-                    self._store.groups,
-                    self._store.triggered,
-                    self._store.reports,
-                ):
+                for kept in (store.states, store.groups, store.triggered, store.reports):
                     kept.pop(uuid)
 
     def report(self, bodies: Mapping[str, bytes]) -> None:

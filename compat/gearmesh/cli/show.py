@@ -125,16 +125,9 @@ def state_json(
         if state is None or state.Results is None
         else [{"type": each.Type, "value": msgspec.Raw(each.Value)} for each in state.Results]
     )
-    told = (
-        None
-        if progress is None
-        else {
-            "done": progress.done,
-            "total": progress.total,
-            "note": progress.note,
-            "at": exact(int(progress.at * 1e9)),
-        }
-    )
+    told = None
+    if progress is not None:
+        told = msgspec.structs.asdict(progress) | {"at": exact(int(progress.at * 1e9))}
     return {
         "uuid": uuid,
         "task": state.TaskName if state else "",
