@@ -28,6 +28,7 @@ __all__ = [
     "as_json",
     "as_table",
     "config_file",
+    "count_option",
     "decorators",
     "logging_options",
     "need_results",
@@ -35,6 +36,7 @@ __all__ = [
     "origin_of",
     "queue_argument",
     "results_servers",
+    "seconds_option",
     "server_options",
     "servers",
 ]
@@ -45,6 +47,21 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def decorators(*decorators: Decorator) -> Decorator:
     """One decorator for several, the first of which is the outermost."""
     return lambda command: reduce(lambda inner, outer: outer(inner), reversed(decorators), command)
+
+
+def seconds_option(
+    name: str, help: str, *, least: float | None = None, most: float | None = None, **more: Any
+) -> Decorator:
+    """An option that takes seconds: any number, or one from ``least`` on. The help shows its default, if it has one."""
+    kind = float if least is None else click.FloatRange(least, most)
+    shows = "default" in more
+    return click.option(name, metavar="SECONDS", type=kind, help=help, show_default=shows, **more)
+
+
+def count_option(*names: str, help: str, least: int = 1, most: int | None = None, **more: Any) -> Decorator:
+    """An option that takes a whole number from ``least`` on. The help shows its default, if it has one."""
+    shows = "default" in more
+    return click.option(*names, type=click.IntRange(least, most), help=help, show_default=shows, **more)
 
 
 #: ``--config``: the settings' file.

@@ -18,6 +18,7 @@ import redis
 from rich.table import Table
 
 from gearmesh.app.app import App
+from gearmesh.cli.common import seconds_option
 from gearmesh.cli.local_redis import LocalRedis, embedded_redis_server
 from gearmesh.cli.output import console
 from gearmesh.cli.show import outcome_of, state_text
@@ -30,9 +31,7 @@ __all__ = ["demo"]
 
 
 @click.command(short_help="Run recorded Go tasks through a real worker.")
-@click.option(
-    "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Give up after so long."
-)
+@seconds_option("--timeout", "Give up after so long.", default=30.0)
 def demo(timeout: float) -> None:
     """Run recorded Go tasks through a real worker.
 

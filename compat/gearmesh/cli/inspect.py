@@ -18,6 +18,7 @@ from gearmesh.cli.common import (
     Place,
     as_json,
     as_table,
+    count_option,
     need_results,
     queue_argument,
     results_servers,
@@ -43,9 +44,7 @@ __all__ = ["delayed", "groups", "in_queues", "limit_option", "pending", "queue_c
 MAX_COUNTED_DELAYED: Final = 100_000
 
 #: ``--limit``: of a command that lists messages.
-limit_option = click.option(
-    "-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Show at most so many."
-)
+limit_option = count_option("-n", "--limit", default=100, help="Show at most so many.")
 
 
 @click.command(short_help="Count the messages of queues.")

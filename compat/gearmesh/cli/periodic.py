@@ -9,7 +9,7 @@ import click
 
 from gearmesh.app.periodic import CatchUp, Periodic
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import as_table, config_file
+from gearmesh.cli.common import as_table, config_file, count_option
 from gearmesh.cli.output import print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cron import Calendar, local_zone
@@ -22,14 +22,7 @@ __all__ = ["periodic"]
 
 @click.command(short_help="List an app's periodic tasks with their next times.")
 @app_argument
-@click.option(
-    "-n",
-    "--times",
-    type=click.IntRange(1, 1000),
-    default=3,
-    show_default=True,
-    help="How many of the next times.",
-)
+@count_option("-n", "--times", most=1000, default=3, help="How many of the next times.")
 @as_table
 @config_file
 def periodic(app: str, times: int, wide: bool, json: bool, config: str | None) -> None:

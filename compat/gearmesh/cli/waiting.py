@@ -8,10 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from gearmesh.app.app import App
-from gearmesh.cli.common import Place
+from gearmesh.cli.common import Place, seconds_option
 from gearmesh.cli.output import EXIT_INTERRUPTED, console, note
 from gearmesh.cli.show import progress_text
 from gearmesh.errors import ResultTimeout
@@ -34,13 +32,8 @@ MAX_READS_PER_S: Final = 5_000
 _WORDS: Final = {PENDING: "not started", RECEIVED: "received", STARTED: "running", RETRY: "to be retried"}
 
 #: ``--timeout`` of a command that waits; 0: no limit.
-timeout_option = click.option(
-    "--timeout",
-    type=click.FloatRange(0),
-    metavar="SECONDS",
-    default=60.0,
-    show_default=True,
-    help="With --wait: stop waiting after this; 0: wait for ever.",
+timeout_option = seconds_option(
+    "--timeout", "With --wait: stop waiting after this; 0: wait for ever.", least=0, default=60.0
 )
 
 

@@ -11,11 +11,12 @@ import click
 
 from gearmesh.cli.apps import app_argument
 from gearmesh.cli.common import (
-    Decorator,
     config_file,
+    count_option,
     decorators,
     logging_options,
     need_server,
+    seconds_option,
     server_options,
 )
 from gearmesh.logs import set_up_logging
@@ -41,16 +42,8 @@ def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
     return weights or None
 
 
-def _seconds(name: str, help: str, **more: Any) -> Decorator:
-    return click.option(name, metavar="SECONDS", help=help, **{"type": float, **more})
-
-
-def _number(*names: str, least: int = 1, help: str, **more: Any) -> Decorator:
-    return click.option(*names, type=click.IntRange(least), help=help, **more)
-
-
 _options = decorators(
-    _number("-c", "--concurrency", default=10, show_default=True, help="Tasks that run at the same time."),
+    count_option("-c", "--concurrency", default=10, help="Tasks that run at the same time."),
     click.option(
         "--pool",
         type=click.Choice(POOLS),
@@ -69,26 +62,23 @@ _options = decorators(
     click.option(
         "--strict-order", is_flag=True, help="Take from a queue only when those before it are empty."
     ),
-    _seconds("--lease", "Silence after which other workers take over; default: the app's."),
-    _seconds("--grace", "Time for running tasks to finish, when stopped.", default=30.0, show_default=True),
-    _seconds(
-        "--soft-limit",
-        "A task that runs for longer is interrupted by an exception; 0: no limit.",
-        type=click.FloatRange(0),
+    seconds_option("--lease", "Silence after which other workers take over; default: the app's."),
+    seconds_option("--grace", "Time for running tasks to finish, when stopped.", default=30.0),
+    seconds_option(
+        "--soft-limit", "A task that runs for longer is interrupted by an exception; 0: no limit.", least=0
     ),
-    _seconds(
+    seconds_option(
         "--hard-limit",
         "The process of a task that runs for longer is killed; needs --pool processes.",
-        type=click.FloatRange(0),
+        least=0,
     ),
-    _number("--max-tasks-per-child", metavar="N", help="Restart a process that has run N tasks."),
-    _number("--max-memory-per-child", metavar="MIB", help="Restart a process that uses more memory."),
-    _number(
+    count_option("--max-tasks-per-child", metavar="N", help="Restart a process that has run N tasks."),
+    count_option("--max-memory-per-child", metavar="MIB", help="Restart a process that uses more memory."),
+    count_option(
         "--task-log-limit",
         least=0,
         metavar="N",
         default=100,
-        show_default=True,
         help="Tasks a second that get log lines of their own; the others are counted. 0: all.",
     ),
     click.option("--wait-for-broker", is_flag=True, help="At the start, wait for an unreachable broker."),
