@@ -718,7 +718,12 @@ class App:
         if scheme_of(url, "backend") == "eager":
             url = f"memory://eager-{self._name}"
         config = self.config
-        options = {"redis": config.redis, "amqp": config.amqp, "mongodb": config.mongodb}
+        options = {
+            "redis": config.redis,
+            "amqp": config.amqp,
+            "mongodb": config.mongodb,
+            "dynamodb": config.dynamodb,
+        }
         return open_backend(url, expire=config.expire, options=options)
 
 

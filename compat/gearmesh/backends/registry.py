@@ -8,10 +8,10 @@ from typing import Any
 
 from gearmesh.backends.memory import MemoryBackend
 from gearmesh.backends.null import NullBackend
-from gearmesh.config import MongoDBConfig, RedisConfig
+from gearmesh.config import DynamoDBConfig, MongoDBConfig, RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.interfaces.backend import Backend
-from gearmesh.urls import AMQPTarget, MemcacheTarget, MongoTarget, RedisTarget, parse
+from gearmesh.urls import AMQPTarget, DynamoDBTarget, MemcacheTarget, MongoTarget, RedisTarget, parse
 
 __all__ = ["open_backend"]
 
@@ -21,11 +21,12 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
 
     Args:
         url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``amqp[s]://…``, ``memcache://…``,
-            ``mongodb[+srv]://…``, ``memory://NAME``, ``null``, or the scheme of an entry point in the group
+            ``mongodb[+srv]://…``, ``https://dynamodb…``, ``http://host:port`` (an emulator of DynamoDB),
+            ``memory://NAME``, ``null``, or the scheme of an entry point in the group
             ``gearmesh.backends``: a callable ``(url, *, expire)``.
         expire: seconds for which states live after their last write; 1 or more.
         options: an app's settings for one kind of backend: ``redis`` (a RedisConfig), ``amqp`` (an
-            AMQPConfig), ``mongodb`` (a MongoDBConfig).
+            AMQPConfig), ``mongodb`` (a MongoDBConfig), ``dynamodb`` (a DynamoDBConfig).
 
     Raises:
         ConfigError: the URL or ``expire`` is wrong, or the scheme is not known.
@@ -57,6 +58,10 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
 
         settings = (options or {}).get("mongodb") or MongoDBConfig()
         return MongoBackend.at(target, database=settings.database, expire=expire)
+    if isinstance(target, DynamoDBTarget):
+        from gearmesh.backends.dynamodb import DynamoDBBackend
+
+        return DynamoDBBackend(target, (options or {}).get("dynamodb") or DynamoDBConfig(), expire=expire)
     if target.scheme == "memory":
         return MemoryBackend(target.rest.strip("/"), expire=expire)
     if target.scheme == "null":

@@ -176,10 +176,18 @@ class SQSConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DynamoDBConfig:
-    """Machinery's DynamoDB settings: the names of its two tables."""
+    """Machinery's DynamoDB settings: the names of its two tables, and a client.
+
+    Attributes:
+        task_states_table: the table of states.
+        group_metas_table: the table of groups.
+        client: a client of boto3 for DynamoDB, or a function that makes one, which each process calls once; None: one
+            is made from the URL and the AWS environment. Machinery has it in code only, as here.
+    """
 
     task_states_table: str = "task_states"
     group_metas_table: str = "group_metas"
+    client: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

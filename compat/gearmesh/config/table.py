@@ -171,6 +171,19 @@ def _go(path: str, kind: Kind, *, env: str = "", **more: Any) -> Setting:
     return _ours(path, kind, env=env or _variable(path), **more)
 
 
+def _in_code(path: str, method: str) -> Setting:
+    """Make a setting that only code can give: a client that has ``method``, or a function that makes one."""
+
+    def fits(value: Any) -> bool:
+        return value is None or hasattr(value, method) or callable(value)
+
+    def parse(text: str) -> Any:
+        raise ValueError(text)
+
+    kind = Kind(f"a client (with a method {method}) or a function that makes one, in code", fits, parse)
+    return Setting(path, kind, (Name(path, "", kind),))
+
+
 def _variable(path: str) -> str:
     return path.replace(".", "_").upper()
 
@@ -255,6 +268,7 @@ _ROWS: Final = (
     _go("sqs.visibility_heartbeat", FLAG, file="sqs.visibility_hearth_beat"),  # Go: so spelt
     _go("dynamodb.task_states_table", TEXT, env="TASK_STATES_TABLE"),
     _go("dynamodb.group_metas_table", TEXT, env="GROUP_METAS_TABLE"),
+    _in_code("dynamodb.client", "batch_get_item"),
     _ours("mongodb.database", TEXT),
     _ours("gcppubsub.max_extension", MOMENTS),
 )

@@ -1,7 +1,7 @@
 """gearmesh.urls: reads broker, backend and lock URLs in Machinery's forms, and shows one without its password.
 
 - ``parse`` finds the reader for a scheme: ``redis`` (also sockets, clusters and sentinels), ``amqp``, ``stores``
-  (Memcache, MongoDB); the schemes of plug-ins and the schemes without a server stay as they are.
+  (Memcache, MongoDB), ``dynamodb``; the schemes of plug-ins and the schemes without a server stay as they are.
 - Each reader returns a frozen target (``RedisTarget``, ``AMQPTarget``, …), which knows the keyword arguments of the
   client libraries.
 - ``given`` splits a URL into its parts and words the errors about it, ``addresses`` writes ``host:port``.
@@ -14,6 +14,7 @@ Nothing here connects to a server. No error shows a password, not even one that 
 """
 
 from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget
+from gearmesh.urls.dynamodb import DynamoDBTarget
 from gearmesh.urls.hiding import redact, redact_text
 from gearmesh.urls.parse import PlainTarget, Role, Target, known_schemes, parse, scheme_of
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget
@@ -23,6 +24,7 @@ __all__ = [
     "AMQP_SCHEMES",
     "REDIS_SCHEMES",
     "AMQPTarget",
+    "DynamoDBTarget",
     "MemcacheTarget",
     "MongoTarget",
     "PlainTarget",

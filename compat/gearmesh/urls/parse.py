@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from gearmesh.errors import ConfigError
 from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget, parse_amqp
+from gearmesh.urls.dynamodb import DynamoDBTarget, parse_dynamodb
 from gearmesh.urls.given import GivenURL
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget, parse_redis
@@ -31,7 +32,7 @@ class PlainTarget:
     rest: str = field(default="", repr=False)
 
 
-Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | PlainTarget
+Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | DynamoDBTarget | PlainTarget
 
 _READERS: dict[str, Callable[[GivenURL], Target]] = {
     **dict.fromkeys(REDIS_SCHEMES, parse_redis),
@@ -39,9 +40,12 @@ _READERS: dict[str, Callable[[GivenURL], Target]] = {
     "memcache": parse_memcache,
     **dict.fromkeys(("mongodb", "mongodb+srv"), parse_mongodb),
 }
+#: Schemes that say nothing of the kind of server: the role does.
+_HTTP_SCHEMES: Final = ("https", "http")
+_HTTP_READERS: dict[Role, Callable[[GivenURL], Target]] = {"backend": parse_dynamodb}
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
     "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
-    "backend": (*_READERS, "memory", "null", "eager"),
+    "backend": (*_READERS, *_HTTP_SCHEMES, "memory", "null", "eager"),
     "lock": (*REDIS_SCHEMES, "memory", "eager"),
 }
 _ENTRY_POINTS: dict[Role, str] = {
@@ -96,7 +100,8 @@ def parse(url: str, role: Role = "broker") -> Target:
     percent-decoded), ``redis[s]://[[user:]password@]host[:port],host[:port]…[/db]`` (a cluster, or sentinels;
     user and password literal), ``redis+socket://[[user:]password@]/path.sock[:/db]`` (all literal),
     ``amqp[s]://[user[:password]@]host[:port][/virtual-host]`` (guest:guest by default),
-    ``memcache://host:port[,host:port…]``, ``mongodb[+srv]://…`` as its drivers read it,
+    ``memcache://host:port[,host:port…]``, ``mongodb[+srv]://…`` as its drivers read it, for a backend
+    ``https://dynamodb[.REGION.amazonaws.com]`` or ``http://host:port`` (an emulator of DynamoDB),
     ``memory[://name]``, ``eager[://]``, ``null[://]``.
 
     Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
@@ -123,6 +128,8 @@ def parse(url: str, role: Role = "broker") -> Target:
             )
         return PlainTarget(scheme, rest)
     given = GivenURL(url, role, scheme)
+    if scheme in _HTTP_SCHEMES:
+        return _HTTP_READERS[role](given)
     if scheme in _READERS:
         return _READERS[scheme](given)
     if rest and scheme != "memory":

@@ -24,11 +24,21 @@ MONGO_GROUPS = "group_metas"
 MONGO_REPORTS = "gearmesh_reports"
 MONGO_REVOKED = "gearmesh_revoked"
 MONGO_CLAIMS = "gearmesh_claims"
+#: Attributes of ours in DynamoDB's items: unix seconds at which a state that is not final expires; the member that took
+#: a group's trigger; the bytes of a progress report; the holder of a claim; the beginning of attributes that name
+#: chunks of revocations; the UUIDs of one chunk.
+DYNAMODB_EXPIRES = "gearmesh_expires"
+DYNAMODB_TRIGGERED_BY = "gearmesh_triggered_by"
+DYNAMODB_REPORT = "gearmesh_report"
+DYNAMODB_HOLDER = "gearmesh_holder"
+DYNAMODB_CHUNK = "chunk_"
+DYNAMODB_UUIDS = "gearmesh_uuids"
 #: AMQP fanout exchange on which commits announce UUIDs that became final, space separated
 AMQP_DONE = "gearmesh:done"
 #: AMQP direct exchange to which a delayed message comes when its time has come
 AMQP_DUE = "gearmesh:due"
-#: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends
+#: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends. In DynamoDB the key of an item that names
+#: the chunks of revocations.
 REVOKED = "gearmesh:revoked"
 
 
@@ -209,8 +219,18 @@ def failure_record(task_uuid: str) -> str:
     return f"gearmesh:failure:{task_uuid}"
 
 
+def dynamodb_claim(key: str) -> str:
+    """Key of the item, in DynamoDB's table of states, that says who holds a claim."""
+    return f"gearmesh:claim:{key}"
+
+
+def dynamodb_revoked(chunk: str) -> str:
+    """Key of the item, in DynamoDB's table of states, with the UUIDs that were revoked in one call."""
+    return f"gearmesh:revoked:{chunk}"
+
+
 def task_report(task_uuid: str) -> str:
-    """string: how far a task says it is."""
+    """string: how far a task says it is. In DynamoDB the key of an item in the table of states."""
     return f"gearmesh:report:{task_uuid}"
 
 

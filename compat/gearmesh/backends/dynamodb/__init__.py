@@ -1,0 +1,32 @@
+"""``https://dynamodb…``: states in DynamoDB, in Machinery's two tables.
+
+The parts, in the order in which a state passes through them:
+
+``backend``
+    :class:`DynamoDBBackend`, the methods that every backend has. ``groups`` has those about groups.
+``items``
+    States and groups as items, as Go and gearmesh write them; ``values`` has results as attribute values. Each of them
+    reads what Go has written.
+``requests``
+    Many items in few requests: batches of 25 and of 100, single updates several at a time, the items that DynamoDB left
+    unprocessed once more.
+``connection``
+    One process's client of boto3, its threads, and which errors mean that a call is to be repeated.
+``tables``
+    The two tables: checking them, making them, and the command lines that would make them.
+``revocations`` and ``side_items``
+    Revoked tasks, progress reports and claims: items of the table of states whose keys Go never asks for.
+
+Begin reading with ``items``, then ``backend``.
+
+This package must never:
+
+- write an item that Go does not read where another form exists that it does;
+- write RECEIVED, STARTED or a chord trigger without a condition: DynamoDB decides between two writers, no clock does;
+- scan a table, but for a person who looks for a UUID: a scan is paid by the size of the table;
+- import boto3 for a URL of another backend.
+"""
+
+from gearmesh.backends.dynamodb.backend import DynamoDBBackend
+
+__all__ = ["DynamoDBBackend"]

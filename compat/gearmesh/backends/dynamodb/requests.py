@@ -1,0 +1,275 @@
+"""Reads and writes many items in few requests, and repeats what DynamoDB left unprocessed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from gearmesh.backends.dynamodb.connection import (
+    ConditionFailed,
+    Connection,
+    DynamoDBUnavailable,
+    ItemTooLarge,
+)
+from gearmesh.backends.dynamodb.items import MAX_ITEM_BYTES, Change, Item, is_key, item_bytes, too_large
+from gearmesh.backoff import Backoff
+from gearmesh.errors import Unstorable
+
+__all__ = ["Condition", "Table", "change_all", "delete_all", "get_all", "put_all", "update"]
+
+#: Keys in one BatchGetItem, and items in one BatchWriteItem: DynamoDB takes no more.
+MAX_BATCH_GET_KEYS: Final = 100
+MAX_BATCH_WRITE_ITEMS: Final = 25
+#: Seconds before DynamoDB is asked again for what it left unprocessed; doubled each time up to a second.
+UNPROCESSED_PAUSE_S: Final = 0.05
+#: A batch of which nothing was processed is repeated this many times, then the caller repeats the whole call.
+MAX_FRUITLESS_TRIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The name of a table, and the attribute that is its key."""
+
+    name: str
+    key: str
+
+    def keys(self, uuid: str) -> Item:
+        """Return the key of an item."""
+        return {self.key: {"S": uuid}}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The condition of a write.
+
+    Attributes:
+        text: DynamoDB's condition expression, with ``#Name`` for attributes and ``:name`` for values.
+        names: the attributes that it names.
+        values: its values, without the colons of their names.
+    """
+
+    text: str
+    names: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+# -- reading
+
+
+def get_all(
+    connection: Connection, table: Table, uuids: Sequence[str], attributes: Sequence[str] = ()
+) -> dict[str, Item]:
+    """Read the items that exist, by their keys, with consistent reads.
+
+    Args:
+        connection: this process's.
+        table: their table.
+        uuids: any number; one may be there twice.
+        attributes: the attributes to read, the key among them; none: all.
+    """
+    keys = [table.keys(uuid) for uuid in dict.fromkeys(uuids) if is_key(uuid)]
+    wanted: dict[str, Any] = {"ConsistentRead": True}
+    if attributes:
+        wanted["ProjectionExpression"] = ",".join(f"#{name}" for name in attributes)
+        wanted["ExpressionAttributeNames"] = {f"#{name}": name for name in attributes}
+    jobs = [
+        partial(_get_batch, connection, table.name, keys[start : start + MAX_BATCH_GET_KEYS], wanted)
+        for start in range(0, len(keys), MAX_BATCH_GET_KEYS)
+    ]
+    return {item[table.key]["S"]: item for part in connection.each(jobs) for item in part} if jobs else {}
+
+
+def _get_batch(connection: Connection, table: str, keys: list[Item], wanted: Mapping[str, Any]) -> list[Item]:
+    found: list[Item] = []
+    pauses = Backoff(UNPROCESSED_PAUSE_S)
+    while True:
+        answer = connection.call("batch_get_item", RequestItems={table: {"Keys": keys, **wanted}})
+        items: list[Item] = answer.get("Responses", {}).get(table, [])
+        found += items
+        # DynamoDB leaves keys out where the answer would be larger than 16 MB, and where it throttles.
+        keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        if not keys:
+            return found
+        _pause(connection, pauses, len(keys), fruitful=bool(items))
+
+
+def _pause(connection: Connection, pauses: Backoff, left: int, *, fruitful: bool) -> None:
+    """Wait before the rest of a batch is asked for again."""
+    if fruitful:
+        pauses.reset()
+    else:
+        connection.throttling.throttled(f"{left} items of a batch are left unprocessed")
+    if pauses.count >= MAX_FRUITLESS_TRIES:
+        raise DynamoDBUnavailable(f"DynamoDB left {left} items of a batch unprocessed", "ThrottlingException")
+    time.sleep(pauses.next())
+
+
+# -- writing
+
+
+def put_all(connection: Connection, table: Table, items: Sequence[Item]) -> None:
+    """Store whole items in place of those that are there.
+
+    Raises:
+        Unstorable: one is too large. The others are stored.
+    """
+    _finish(connection, _put_jobs(connection, table, items))
+
+
+def delete_all(connection: Connection, table: Table, uuids: Sequence[str]) -> None:
+    """Delete the items that exist."""
+    keys = [table.keys(uuid) for uuid in dict.fromkeys(uuids) if is_key(uuid)]
+    requests = [{"DeleteRequest": {"Key": key}} for key in keys]
+    _finish(connection, [partial(_write_batch, connection, table, part) for part in _batches(requests)])
+
+
+def change_all(connection: Connection, table: Table, changes: Sequence[Change], now: float) -> None:
+    """Carry out changes of different items, in any order.
+
+    A change that would replace a state that it spares is left out.
+
+    Args:
+        connection: this process's.
+        table: the table of states.
+        changes: each of another item.
+        now: unix seconds.
+
+    Raises:
+        Unstorable: an item is too large. The other changes are carried out.
+    """
+    jobs = _put_jobs(connection, table, [change.item for change in changes if change.item is not None])
+    updates = [change for change in changes if change.item is None]
+    jobs += [partial(_change, connection, table, change, int(now)) for change in updates]
+    _finish(connection, jobs)
+
+
+def update(
+    connection: Connection,
+    table: Table,
+    uuid: str,
+    fields: Mapping[str, Any],
+    *,
+    removed: Sequence[str] = (),
+    condition: Condition | None = None,
+    old: bool = False,
+) -> None:
+    """Set and remove attributes of one item, which is made if it is not there and the condition allows it.
+
+    Args:
+        connection: this process's.
+        table: the item's table.
+        uuid: its key.
+        fields: attributes to set.
+        removed: attributes to remove.
+        condition: DynamoDB changes nothing unless the item meets it.
+        old: ConditionFailed is to have the item that did not meet it.
+
+    Raises:
+        ConditionFailed: the item does not meet the condition.
+        ItemTooLarge: the item would be too large.
+    """
+    names = {f"#{name}": name for name in (*fields, *removed)}
+    values = {f":{name}": value for name, value in fields.items()}
+    text = "SET " + ", ".join(f"#{name} = :{name}" for name in fields) if fields else ""
+    if removed:
+        text += " REMOVE " + ", ".join(f"#{name}" for name in removed)
+    request: dict[str, Any] = {}
+    if condition is not None:
+        names |= {f"#{name}": name for name in condition.names}
+        values |= {f":{name}": value for name, value in condition.values.items()}
+        request["ConditionExpression"] = condition.text
+    if values:
+        request["ExpressionAttributeValues"] = values
+    if old:
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    connection.call(
+        "update_item",
+        TableName=table.name,
+        Key=table.keys(uuid),
+        UpdateExpression=text,
+        ExpressionAttributeNames=names,
+        **request,
+    )
+
+
+def _put_jobs(
+    connection: Connection, table: Table, items: Sequence[Item]
+) -> list[Callable[[], Unstorable | None]]:
+    refused: list[Item] = []
+    requests: list[dict[str, Any]] = []
+    for item in items:
+        if item_bytes(item) > MAX_ITEM_BYTES:
+            refused.append(item)
+        else:
+            requests.append({"PutRequest": {"Item": item}})
+    jobs: list[Callable[[], Unstorable | None]] = [
+        partial(_write_batch, connection, table, part) for part in _batches(requests)
+    ]
+    return [*jobs, *(partial(too_large, item[table.key]["S"], item) for item in refused)]
+
+
+def _batches(requests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    step = MAX_BATCH_WRITE_ITEMS
+    return [list(requests[start : start + step]) for start in range(0, len(requests), step)]
+
+
+def _write_batch(connection: Connection, table: Table, requests: list[dict[str, Any]]) -> Unstorable | None:
+    pauses = Backoff(UNPROCESSED_PAUSE_S)
+    while True:
+        try:
+            answer = connection.call("batch_write_item", RequestItems={table.name: requests})
+        except ItemTooLarge:
+            return _put_singly(connection, table, requests)
+        left: list[dict[str, Any]] = answer.get("UnprocessedItems", {}).get(table.name, [])
+        if not left:
+            return None
+        _pause(connection, pauses, len(left), fruitful=len(left) < len(requests))
+        requests = left
+
+
+def _put_singly(
+    connection: Connection, table: Table, requests: Sequence[dict[str, Any]]
+) -> Unstorable | None:
+    """Store the items of a batch in requests of their own, since DynamoDB refuses a whole batch for one of them."""
+    refused = None
+    for request in requests:
+        item = request["PutRequest"]["Item"]
+        try:
+            connection.call("put_item", TableName=table.name, Item=item)
+        except ItemTooLarge:
+            refused = refused or too_large(item[table.key]["S"], item)
+    return refused
+
+
+def _change(connection: Connection, table: Table, change: Change, now: int) -> Unstorable | None:
+    try:
+        update(
+            connection,
+            table,
+            change.uuid,
+            change.fields,
+            removed=change.removed,
+            condition=_sparing(change.spared, now) if change.spared else None,
+        )
+    except ConditionFailed:
+        pass  # a state that is not to be replaced is there
+    except ItemTooLarge:
+        return too_large(change.uuid, change.fields)
+    return None
+
+
+def _sparing(spared: Sequence[str], now: int) -> Condition:
+    """Return the condition that the item has none of these states, or has expired."""
+    values = {f"spared{n}": {"S": state} for n, state in enumerate(spared)}
+    among = ", ".join(f":{name}" for name in values)
+    text = f"attribute_not_exists(#State) OR NOT #State IN ({among}) OR #TTL BETWEEN :one AND :now"
+    return Condition(text, ("State", "TTL"), {**values, "one": {"N": "1"}, "now": {"N": str(now)}})
+
+
+def _finish(connection: Connection, jobs: Sequence[Callable[[], Unstorable | None]]) -> None:
+    for refused in connection.each(jobs) if jobs else ():
+        if refused is not None:
+            raise refused
