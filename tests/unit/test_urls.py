@@ -253,6 +253,8 @@ def test_known_schemes() -> None:
         "memory",
         "null",
         "eager",
+        "https",
+        "http",
     ]
     assert known_schemes("backend")[: len(built_in)] == tuple(built_in)
 

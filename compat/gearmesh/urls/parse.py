@@ -45,7 +45,7 @@ _HTTP_SCHEMES: Final = ("https", "http")
 _HTTP_READERS: dict[Role, Callable[[GivenURL], Target]] = {"backend": parse_dynamodb}
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
     "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
-    "backend": (*_READERS, *_HTTP_SCHEMES, "memory", "null", "eager"),
+    "backend": (*_READERS, "memory", "null", "eager", *_HTTP_SCHEMES),
     "lock": (*REDIS_SCHEMES, "memory", "eager"),
 }
 _ENTRY_POINTS: dict[Role, str] = {
