@@ -30,6 +30,8 @@ __all__ = [
     "config_file",
     "count_option",
     "decorators",
+    "limit_option",
+    "listing_options",
     "logging_options",
     "need_results",
     "need_server",
@@ -213,6 +215,12 @@ def queue_argument(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, **given)
 
     return words("queues", "[QUEUE]", most=1)(collected)
+
+
+#: ``--limit``: of a command that lists messages.
+limit_option = count_option("-n", "--limit", default=100, help="Show at most so many.")
+#: The options of a command that lists the messages of all queues, or of one.
+listing_options = decorators(limit_option, as_table, queue_argument, servers)
 
 
 def need_results(app: App) -> None:

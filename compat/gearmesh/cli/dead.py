@@ -11,8 +11,8 @@ import click
 
 from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of, claims_of
-from gearmesh.cli.common import Place, as_json, as_table, decorators, queue_argument, servers
-from gearmesh.cli.inspect import in_queues, limit_option, queue_column
+from gearmesh.cli.common import Place, as_json, decorators, listing_options, servers
+from gearmesh.cli.inspect import in_queues, queue_column
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table, note_count
 from gearmesh.cli.times import time_cell
@@ -69,10 +69,7 @@ def _chosen(
 
 @dead.command("list")
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
-@limit_option
-@as_table
-@queue_argument
-@servers
+@listing_options
 def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
     """List dead letters, the oldest first.
 

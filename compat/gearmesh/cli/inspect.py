@@ -18,9 +18,8 @@ from gearmesh.cli.common import (
     Place,
     as_json,
     as_table,
-    count_option,
+    listing_options,
     need_results,
-    queue_argument,
     results_servers,
     servers,
 )
@@ -38,13 +37,10 @@ from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.units import counted
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["delayed", "groups", "in_queues", "limit_option", "pending", "queue_column", "queues"]
+__all__ = ["delayed", "groups", "in_queues", "pending", "queue_column", "queues"]
 
 #: Delayed messages that are read to count those of each queue.
 MAX_COUNTED_DELAYED: Final = 100_000
-
-#: ``--limit``: of a command that lists messages.
-limit_option = count_option("-n", "--limit", default=100, help="Show at most so many.")
 
 
 @click.command(short_help="Count the messages of queues.")
@@ -101,10 +97,7 @@ def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
 
 
 @click.command(short_help="Show the messages that wait in queues.")
-@limit_option
-@as_table
-@queue_argument
-@servers
+@listing_options
 def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait in queues, in their order, without taking them.
 
@@ -128,10 +121,7 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
 
 
 @click.command(short_help="Show the messages that wait for their time.")
-@limit_option
-@as_table
-@queue_argument
-@servers
+@listing_options
 def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait for their ETA, the soonest first; of all queues, or of QUEUE."""
     with channel_of(place) as (channel, app):

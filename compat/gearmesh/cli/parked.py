@@ -9,8 +9,8 @@ import click
 
 from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of
-from gearmesh.cli.common import Place, as_table, servers
-from gearmesh.cli.inspect import in_queues, limit_option, queue_column
+from gearmesh.cli.common import Place, as_table, limit_option, servers
+from gearmesh.cli.inspect import in_queues, queue_column
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cli.times import time_cell
