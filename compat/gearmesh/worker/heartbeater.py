@@ -222,9 +222,8 @@ class Heartbeater:
         for number in death.overdue:
             if number in held:
                 Flusher(self._channel, self._app.backend).flush([self._overdue(*held[number])])
-        if isinstance(
-            self._channel, RedeliversOnDisconnect
-        ):  # RabbitMQ has requeued it already: the worker that gets it settles it
+        if isinstance(self._channel, RedeliversOnDisconnect):
+            # RabbitMQ has requeued it already: the worker that gets it settles it.
             self._channel.mark_overdue([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
 from gearmesh.backends.listener import Listener
-from gearmesh.backends.mongodb.connection import CONNECTION_ERRORS, Table, asking
+from gearmesh.backends.mongodb.connection import Table, asking
 from gearmesh.backends.mongodb.documents import moment
 from gearmesh.backends.mongodb.writing import Change, update_all
-from gearmesh.errors import BackendError
 
 __all__ = ["Revoked"]
 
@@ -21,8 +20,6 @@ POLL_INTERVAL_S = 0.5
 #: Milliseconds by which a look goes back behind the newest it has seen: a write takes its time before it takes effect.
 POLL_OVERLAP_MS = 5000
 
-#: A look that failed; the next may not.
-_RETRYABLE_ERRORS: Final[tuple[type[BaseException], ...]] = (BackendError, *CONNECTION_ERRORS)
 #: Called with UUIDs, and the seconds for which each is revoked.
 Wake = Callable[[dict[str, float]], None]
 

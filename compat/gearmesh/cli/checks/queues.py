@@ -204,8 +204,7 @@ def _channel(case: Case) -> Iterator[Any]:
     with ExitStack() as stack:
         channel = None
         connection = connect(case.config)
-        with suppress(
-            *connection.connection_errors, *connection.channel_errors, GearmeshError
-        ):  # brokers_answer reports it
+        # brokers_answer reports an error.
+        with suppress(*connection.connection_errors, *connection.channel_errors, GearmeshError):
             channel = stack.enter_context(connection).channel()
         yield channel

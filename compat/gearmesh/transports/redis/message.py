@@ -32,9 +32,8 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
         return None
     try:
         payload = loads(body.decode("utf-8"))
-    except (
-        Exception
-    ):  # kombu's reader makes dates and the like of what looks like them: it may fail in any way
+    except Exception:
+        # kombu's reader makes dates and the like of what looks like them: it may fail in any way.
         return None
     if not isinstance(payload, dict) or "UUID" in payload or "Name" in payload:
         return None
