@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Sequence
 
 from gearmesh.bounded_dict import BoundedDict
 from gearmesh.wire.state import GroupMeta, TaskState
@@ -110,6 +109,6 @@ class GroupCache:
             group.touched_at = now
 
 
-def leading(states: Iterable[TaskState | None]) -> int:
+def leading(states: Sequence[TaskState | None]) -> int:
     """Return how many states, from the first on, are SUCCESS or FAILURE without a gap."""
-    return sum(1 for _ in takewhile(lambda state: state is not None and state.final, states))
+    return next((i for i, state in enumerate(states) if state is None or not state.final), len(states))
