@@ -11,7 +11,15 @@ from gearmesh.backends.null import NullBackend
 from gearmesh.config import DynamoDBConfig, MongoDBConfig, RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.interfaces.backend import Backend
-from gearmesh.urls import AMQPTarget, DynamoDBTarget, MemcacheTarget, MongoTarget, RedisTarget, parse
+from gearmesh.urls import (
+    AMQPTarget,
+    DynamoDBTarget,
+    MemcacheTarget,
+    MongoTarget,
+    PlainTarget,
+    RedisTarget,
+    parse,
+)
 
 __all__ = ["open_backend"]
 
@@ -62,7 +70,7 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
         from gearmesh.backends.dynamodb import DynamoDBBackend
 
         return DynamoDBBackend(target, (options or {}).get("dynamodb") or DynamoDBConfig(), expire=expire)
-    if target.scheme == "memory":
+    if isinstance(target, PlainTarget) and target.scheme == "memory":
         return MemoryBackend(target.rest.strip("/"), expire=expire)
     if target.scheme == "null":
         return NullBackend(expire=expire)

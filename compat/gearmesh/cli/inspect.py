@@ -55,7 +55,7 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     heartbeats or are dead.
 
     On Redis, the messages that Go workers hold cannot be counted, and every key is looked at to find all queues.
-    RabbitMQ does not tell how many are held, parked or delayed.
+    RabbitMQ does not tell how many are held, parked or delayed. Google Pub/Sub tells no number; Cloud Monitoring does.
     """
     with channel_of(place) as (channel, app):
         inspector = inspecting(channel)

@@ -92,6 +92,8 @@ def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> 
 
 def _counted(count: QueueCounts) -> str:
     """The reason on a broker that only counts a queue's messages, and perhaps its consumers."""
+    if count.pending is None:
+        return f"the broker tells nothing about its queue {count.queue}: it waits, or a worker holds it"
     if count.consumers is None:
         return (
             f"its queue {count.queue} has {counted(count.pending, 'message')} that no worker has got, and "

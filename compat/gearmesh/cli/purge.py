@@ -35,7 +35,8 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
         inspector = inspecting(channel)
         count = inspector.count(name)
         if not yes:
-            what = [counted(count.pending + (count.aside or 0), "waiting message")]
+            total = _total(count)
+            what = ["all waiting messages" if total is None else counted(total, "waiting message")]
             if delayed:
                 what.append("all delayed messages")
             if dead:
@@ -50,6 +51,11 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
         click.echo(f"deleted from {name}: " + ", ".join(f"{count:,} {what}" for what, count in gone.items()))
 
 
+def _total(count: QueueCounts) -> int | None:
+    """The number of messages that a purge deletes; None: the broker does not tell."""
+    return None if count.pending is None else count.pending + (count.aside or 0)
+
+
 def _delete(
     channel: Channel,
     queue: str,
@@ -62,7 +68,7 @@ def _delete(
     """Delete messages, with a progress bar on a terminal; return how many there were of each kind."""
     inspector = inspecting(channel)
     with bars("messages") as shown:
-        bar = shown.add_task(f"deleting from {queue}", total=count.pending + (count.aside or 0))
+        bar = shown.add_task(f"deleting from {queue}", total=_total(count))
 
         def told(bodies: list[bytes]) -> None:
             if gone_too is not None:

@@ -195,8 +195,18 @@ class PubSubConfig:
     """Settings of Google Pub/Sub.
 
     Attributes:
-        max_extension: seconds for which a message's deadline is extended while its task runs;
-            0: the client library's default. Machinery has it in code only.
+        max_extension: seconds for which the lease of a message is extended while its task runs; 0: as long as it runs.
+            Machinery has it in code only, and there 0 is 60 minutes.
+        dead_letter_topic: the topic of dead letters of subscriptions without a dead letter policy; ``""``: none.
+        dead_letter_subscription: a subscription of the dead letter topic, by which dead letters are listed; ``""``:
+            they are not.
+        create: create topics and subscriptions that do not exist, for emulators and tests.
+        client: a PublisherClient or SubscriberClient of ``google.cloud.pubsub_v1``, or a function that makes one, as
+            programs that fork need; in code only. None: one is made, as Google's library does.
     """
 
     max_extension: float = 0
+    dead_letter_topic: str = ""
+    dead_letter_subscription: str = ""
+    create: bool = False
+    client: Any = field(default=None, compare=False, repr=False)

@@ -271,6 +271,10 @@ _ROWS: Final = (
     _in_code("dynamodb.client", "batch_get_item"),
     _ours("mongodb.database", TEXT),
     _ours("gcppubsub.max_extension", MOMENTS),
+    _ours("gcppubsub.dead_letter_topic", ANY_TEXT),
+    _ours("gcppubsub.dead_letter_subscription", ANY_TEXT),
+    _ours("gcppubsub.create", FLAG),
+    _in_code("gcppubsub.client", "transport"),
 )
 #: All settings by path.
 SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType({setting.path: setting for setting in _ROWS})

@@ -91,7 +91,7 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queue: str
-    pending: int
+    pending: int | None
     held: int | None = None
     aside: int | None = None
     dead: int | None = None

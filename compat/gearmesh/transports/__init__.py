@@ -10,7 +10,7 @@ The parts, in the order in which a connection is made and a message passes:
     entry point in the group ``gearmesh.transports``.
 ``single_attempt``
     The connection itself. It tries each of several brokers once and raises, where kombu would sleep and repeat.
-``redis``, ``amqp``, ``memory``
+``redis``, ``amqp``, ``pubsub``, ``memory``
     One package for each kind of broker: its transport, its channel and their parts.
 ``queue_order``
     Says from which of several queues a channel takes next.

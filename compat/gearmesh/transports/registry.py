@@ -12,7 +12,7 @@ from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, SingleAttemptConnection
 from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
-from gearmesh.urls import AMQPTarget, PlainTarget, RedisTarget, Target, parse, redact
+from gearmesh.urls import AMQPTarget, PlainTarget, PubSubTarget, RedisTarget, Target, parse, redact
 
 __all__ = ["connect", "open_connection", "open_unacked"]
 
@@ -51,6 +51,7 @@ def connect(
         "default_queue": config.default_queue,
         "redis": config.redis,
         "amqp": config.amqp,
+        "gcppubsub": config.gcppubsub,
         "patience": config.publish_timeout,
     } | options
     urls = config.brokers
@@ -80,6 +81,10 @@ def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveri
         from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER
 
         return UNACKED_BY_CONSUMER.get(consumer or consumer_name())
+    if isinstance(target, PubSubTarget):
+        from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER as PUBSUB_UNACKED
+
+        return PUBSUB_UNACKED.get(consumer or consumer_name())
     if isinstance(target, RedisTarget):
         from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 
@@ -94,8 +99,8 @@ def open_connection(
     (:class:`gearmesh.interfaces.transport.Channel`).
 
     Args:
-        url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``memory://NAME``, or the scheme of an
-            entry point in the group ``gearmesh.transports``: a callable ``(url, *, consumer, options)``
+        url: ``redis://…``, ``rediss://…``, ``redis+socket://…``, ``gcppubsub://…``, ``memory://NAME``, or the
+            scheme of an entry point in the group ``gearmesh.transports``: a callable ``(url, *, consumer, options)``
             that returns such a connection.
         consumer: the name under which its channels take messages, unique to one run of one process.
             None: the transport makes one.
@@ -124,6 +129,11 @@ def _endpoint(url: str, consumer: str | None, options: Mapping[str, Any]) -> Bro
         return BrokerEndpoint(redact(url), {"transport": transport, **target.to_kombu()}, chosen)
     if isinstance(target, AMQPTarget):
         return BrokerEndpoint(redact(url), {"transport": AMQP, **target.to_kombu()}, chosen)
+    if isinstance(target, PubSubTarget):
+        # kombu would take the error of a missing library for one of the name.
+        from gearmesh.transports.pubsub import Transport as PubSubTransport
+
+        return BrokerEndpoint(redact(url), {"transport": PubSubTransport, **target.to_kombu()}, chosen)
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         from gearmesh.transports.memory.broker import BROKERS
 

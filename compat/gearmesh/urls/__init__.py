@@ -17,6 +17,7 @@ from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget
 from gearmesh.urls.dynamodb import DynamoDBTarget
 from gearmesh.urls.hiding import redact, redact_text
 from gearmesh.urls.parse import PlainTarget, Role, Target, known_schemes, parse, scheme_of
+from gearmesh.urls.pubsub import PubSubTarget
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget
 from gearmesh.urls.stores import MemcacheTarget, MongoTarget
 
@@ -28,6 +29,7 @@ __all__ = [
     "MemcacheTarget",
     "MongoTarget",
     "PlainTarget",
+    "PubSubTarget",
     "RedisTarget",
     "Role",
     "Target",

@@ -13,6 +13,7 @@ from gearmesh.urls.amqp import AMQP_SCHEMES, AMQPTarget, parse_amqp
 from gearmesh.urls.dynamodb import DynamoDBTarget, parse_dynamodb
 from gearmesh.urls.given import GivenURL
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
+from gearmesh.urls.pubsub import PubSubTarget, parse_pubsub
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget, parse_redis
 from gearmesh.urls.stores import MemcacheTarget, MongoTarget, parse_memcache, parse_mongodb
 
@@ -32,7 +33,7 @@ class PlainTarget:
     rest: str = field(default="", repr=False)
 
 
-Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | DynamoDBTarget | PlainTarget
+Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | DynamoDBTarget | PubSubTarget | PlainTarget
 
 _READERS: dict[str, Callable[[GivenURL], Target]] = {
     **dict.fromkeys(REDIS_SCHEMES, parse_redis),
@@ -40,11 +41,13 @@ _READERS: dict[str, Callable[[GivenURL], Target]] = {
     "memcache": parse_memcache,
     **dict.fromkeys(("mongodb", "mongodb+srv"), parse_mongodb),
 }
+#: Schemes of servers that are brokers only.
+_BROKER_READERS: Final[dict[str, Callable[[GivenURL], Target]]] = {"gcppubsub": parse_pubsub}
 #: Schemes that say nothing of the kind of server: the role does.
 _HTTP_SCHEMES: Final = ("https", "http")
 _HTTP_READERS: dict[Role, Callable[[GivenURL], Target]] = {"backend": parse_dynamodb}
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
-    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, "memory", "eager"),
+    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, *_BROKER_READERS, "memory", "eager"),
     "backend": (*_READERS, "memory", "null", "eager", *_HTTP_SCHEMES),
     "lock": (*REDIS_SCHEMES, "memory", "eager"),
 }
@@ -57,7 +60,7 @@ _ENTRY_POINTS: dict[Role, str] = {
 
 #: A URL within a URL, behind a separator.
 _SECOND_URL = re.compile(
-    r"([;,|\s]+)(?:rediss?|redis\+socket|amqps?|memcache|mongodb(?:\+srv)?)://", re.IGNORECASE
+    r"([;,|\s]+)(?:rediss?|redis\+socket|amqps?|memcache|mongodb(?:\+srv)?|gcppubsub)://", re.IGNORECASE
 )
 #: Schemes that other libraries have for servers that are known here.
 _ALIASES: Final = {
@@ -73,6 +76,7 @@ _ALIASES: Final = {
     **dict.fromkeys(("valkey", "keydb", "dragonfly"), "write redis://"),
     **dict.fromkeys(("memcached", "cache+memcached"), "write memcache://"),
     "mongo": "write mongodb://",
+    **dict.fromkeys(("pubsub", "gcpubsub"), "for Google Pub/Sub write gcppubsub://PROJECT/SUBSCRIPTION"),
 }
 
 
@@ -102,7 +106,7 @@ def parse(url: str, role: Role = "broker") -> Target:
     ``amqp[s]://[user[:password]@]host[:port][/virtual-host]`` (guest:guest by default),
     ``memcache://host:port[,host:port…]``, ``mongodb[+srv]://…`` as its drivers read it, for a backend
     ``https://dynamodb[.REGION.amazonaws.com]`` or ``http://host:port`` (an emulator of DynamoDB),
-    ``memory[://name]``, ``eager[://]``, ``null[://]``.
+    ``gcppubsub://project/subscription``, ``memory[://name]``, ``eager[://]``, ``null[://]``.
 
     Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
     ``@`` of the socket form are errors here, where Go uses another server or database than the user meant.
@@ -130,8 +134,9 @@ def parse(url: str, role: Role = "broker") -> Target:
     given = GivenURL(url, role, scheme)
     if scheme in _HTTP_SCHEMES:
         return _HTTP_READERS[role](given)
-    if scheme in _READERS:
-        return _READERS[scheme](given)
+    reader = _READERS.get(scheme) or _BROKER_READERS.get(scheme)
+    if reader is not None:
+        return reader(given)
     if rest and scheme != "memory":
         raise given.wrong(f"expected nothing after {scheme}://")
     return PlainTarget(scheme, rest)

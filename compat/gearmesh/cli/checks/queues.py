@@ -87,7 +87,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             count
             for count in waiting
             if (
-                inspector.count(count.queue).pending >= count.pending
+                (inspector.count(count.queue).pending or 0) >= (count.pending or 0)
                 if exact or not channel.lists_pending
                 else channel.pending(count.queue, 1) == first[count.queue]
             )
@@ -123,7 +123,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
 
 
 def _waiting(count: QueueCounts) -> str:
-    return f"{counted(count.pending, 'message')} {'waits' if count.pending == 1 else 'wait'}"
+    return f"{counted(count.pending or 0, 'message')} {'waits' if count.pending == 1 else 'wait'}"
 
 
 def _unmoved(count: QueueCounts) -> Finding:

@@ -102,7 +102,8 @@ class DeliveryContract(TransportFixtures):
             (message,) = messages.take(1)
             seen[message.delivery.queue].append(message.body)
             messages.settle(message)
-        assert seen == {name: [signature(name, n) for n in range(5)] for name in queues}
+        found = {name: messages.in_order(bodies) for name, bodies in seen.items()}
+        assert found == {name: [signature(name, n) for n in range(5)] for name in queues}
 
     def test_a_busy_queue_does_not_starve_another(self, tap: OpenTap, queue: str) -> None:
         busy, rare = f"{queue}_busy", f"{queue}_rare"
@@ -120,21 +121,25 @@ class DeliveryContract(TransportFixtures):
     def test_prefetch_bounds_what_is_held(self, hold: Hold, queue: str) -> None:
         here, held = hold(*(signature(queue, n) for n in range(10)), prefetch=3)
         here.quiet()
-        assert here.waiting(queue) == [signature(queue, n) for n in range(3, 10)]
+        given = {message.body for message in held}
+        left = [body for body in (signature(queue, n) for n in range(10)) if body not in given]
+        assert here.waiting(queue) == left
         here.settle(held[1])
-        assert here.bodies(1) == [signature(queue, 3)]
+        assert here.bodies(1) == left[:1] or not here.verbs.keeps_order
         here.quiet()
         here.channel.basic_qos(0, 5, False)
-        assert here.bodies(2) == [signature(queue, 4), signature(queue, 5)]
+        assert here.bodies(2) == left[1:3] or not here.verbs.keeps_order
         here.quiet()
 
     def test_pending_looks_without_taking(self, tap: OpenTap, queue: str) -> None:
         here = tap()
         bodies = [signature(queue, n) for n in range(5)]
         here.publish(queue, *bodies)
-        assert here.waiting(queue, 2) == bodies[:2]
+        if here.verbs.lists_pending:
+            assert here.waiting(queue, 2) == bodies[:2]
         assert here.waiting(queue) == bodies
-        assert here.channel.queue_declare(queue).message_count == 5
+        if here.inspector.count(queue).pending is not None:
+            assert here.channel.queue_declare(queue).message_count == 5
         assert here.waiting(f"{queue}_none") == []
 
     def test_purge(self, tap: OpenTap, queue: str) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gearmesh.errors import GearmeshError
-from gearmesh.interfaces.transport import QueueCounts, SupportsInspection
+from gearmesh.interfaces.transport import QueueCounts, SupportsInspection, SupportsParkedListing
 from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
 
@@ -22,7 +22,7 @@ class InspectionContract(TransportFixtures):
 
     def test_an_empty_queue(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
-        assert producer.inspector.count(queue).pending == 0
+        assert producer.inspector.count(queue).pending in (0, None)
         assert producer.inspector.purge(queue) == 0
         assert not producer.verbs.lists_delayed or producer.inspector.purge_delayed(queue) == 0
         assert queue not in _names(producer.inspector)
@@ -30,12 +30,13 @@ class InspectionContract(TransportFixtures):
     def test_where_messages_are(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, *(signature(queue, n) for n in range(5)))
-        assert _told(producer.inspector.count(queue), held=0, aside=0, dead=0) == QueueCounts(
+        assert _told(producer.inspector.count(queue), pending=5, held=0, aside=0, dead=0) == QueueCounts(
             queue=queue, pending=5, held=0, aside=0, dead=0
         )
         consumer, (first, second, _) = hold(prefetch=3)
         told = producer.inspector.count(queue)
-        assert (told.pending, told.queue) == (2, queue)
+        assert told.pending in (2, None)
+        assert told.queue == queue
         assert told.held in (3, None)
         assert told.consumers in (1, None)
         consumer.settle(first, how="dead", reason="no")
@@ -59,10 +60,11 @@ class InspectionContract(TransportFixtures):
     def test_an_empty_message(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         """An empty message is listed, delivered, dead-lettered, retried and purged as any other."""
         producer = tap()
-        producer.publish(queue, b"", b"x")
-        assert producer.waiting(queue) == [b"", b"x"]
+        producer.publish(queue, b"", *([b"x"] if producer.verbs.keeps_order else []))
         consumer, (message,) = hold()
         assert message.body == b""
+        if not producer.verbs.keeps_order:
+            producer.publish(queue, b"x")
         consumer.settle(message, how="dead", reason="no")
         consumer.close()
         (letter,) = producer.verbs.dead_letters(queue)
@@ -70,7 +72,8 @@ class InspectionContract(TransportFixtures):
         assert producer.verbs.take_dead(queue, [letter.id], retry=True) == 1
         assert producer.waiting(queue) == [b"x", b""]
         consumer = tap(queue, prefetch=2)
-        consumer.settle(consumer.take(2)[1], how="dead", reason="again")
+        (empty,) = (message for message in consumer.take(2) if not message.body)
+        consumer.settle(empty, how="dead", reason="again")
         assert producer.verbs.take_dead(queue, [letter.id], retry=False) == 1
         assert producer.verbs.dead_letters(queue) == []
         consumer.close()
@@ -84,10 +87,12 @@ class InspectionContract(TransportFixtures):
         consumer, (_, later) = hold(prefetch=2)
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         consumer.close()
-        assert producer.inspector.purge(queue) == 3, "what its consumer put back, too"
-        assert producer.inspector.count(queue).pending == 0
+        # A broker on which messages that return at a time of their own stay hidden until then has one fewer.
+        shows_parked = isinstance(producer.channel, SupportsParkedListing)
+        assert producer.inspector.purge(queue) == 2 + shows_parked, "what its consumer put back, too"
+        assert producer.inspector.count(queue).pending in (0, None)
         assert producer.inspector.purge(queue) == 0
-        assert producer.inspector.count(f"{queue}_other").pending == 1
+        assert producer.waiting(f"{queue}_other") == [b"x"]
         assert not producer.verbs.lists_delayed or len(producer.verbs.delayed()) == 1
 
     def test_purge_gives_what_it_has_deleted(self, tap: OpenTap, hold: Hold, queue: str) -> None:
@@ -95,14 +100,14 @@ class InspectionContract(TransportFixtures):
         bodies = [signature(queue, n) for n in range(600)]
         producer.publish(queue, *bodies)
         consumer, (held, later) = hold(prefetch=2)
-        assert held.body == bodies[0]
+        assert producer.in_order([held.body, later.body]) == bodies[:2] or not producer.verbs.keeps_order
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         gone: list[bytes] = []
         count = producer.inspector.purge(queue, gone.extend)
         assert count == len(gone) >= 598, "the next one may be on its way to the consumer"
         assert len(set(gone)) == count
-        assert set(gone) <= set(bodies[1:])
-        assert producer.inspector.count(queue).pending == 0
+        assert set(gone) <= set(bodies) - {held.body}
+        assert producer.inspector.count(queue).pending in (0, None)
 
     def test_purge_delayed_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
@@ -120,7 +125,7 @@ class InspectionContract(TransportFixtures):
         consumer, (message,) = hold()
         eventually(lambda: producer.inspector.purge(queue) == 1)
         assert consumer.settle(message, how="head") == ["done"]
-        assert consumer.bodies(1) == [b"x"]
+        assert consumer.bodies(1) == [message.body]
 
     def test_purge_delayed(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
@@ -189,4 +194,4 @@ def _names(here: SupportsInspection) -> list[str]:
 def _told(count: QueueCounts, **zeros: int) -> QueueCounts:
     """Replace counts that the broker does not tell by ``zeros``, and leave consumers out."""
     told = {name: getattr(count, name) or zero for name, zero in zeros.items()}
-    return QueueCounts(queue=count.queue, pending=count.pending, **told)
+    return QueueCounts(queue=count.queue, **{"pending": count.pending, **told})

@@ -23,12 +23,12 @@ class LeaseContract(TransportFixtures):
         tap().publish(queue, *bodies)
         holder = tap(queue, prefetch=3, lease=LEASE)
         started = time.monotonic()
-        holder.take(3)
+        held = holder.bodies(3)
         reaper = tap(queue, prefetch=5, lease=LEASE)
-        assert reaper.bodies(2) == bodies[3:]
+        assert reaper.bodies(2) == [body for body in bodies if body not in held]
         messages = reaper.take(3)
         assert time.monotonic() - started >= LEASE * 0.95, "not before a whole lease was watched"
-        assert reaper.in_order(message.body for message in messages) == bodies[:3]
+        assert reaper.in_order(message.body for message in messages) == held
         reaper.check_losses(messages, 1, 1, 1)
         assert reaper.settle(*messages) == ["done"] * 3
 
@@ -47,13 +47,14 @@ class LeaseContract(TransportFixtures):
     def test_reaped_messages_go_before_the_waiting(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
         tap().publish(queue, *bodies)
-        tap(queue, prefetch=3, lease=LEASE).take(3)
-        reaper, first = hold(lease=LEASE)
+        held = tap(queue, prefetch=3, lease=LEASE).bodies(3)
+        reaper, (first,) = hold(lease=LEASE)
+        left = [body for body in bodies if body not in (*held, first.body)]
         deadline = time.monotonic() + AWAIT_TIMEOUT_S
-        while reaper.waiting(queue) != [*bodies[:3], bodies[4]]:
+        while reaper.waiting(queue) != [*held, *left]:
             assert time.monotonic() < deadline
             reaper.drain()
-        assert [message.body for message in first] == [bodies[3]]
+        assert first.body == bodies[3] or not reaper.verbs.keeps_order
 
     def test_each_loss_is_counted(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")

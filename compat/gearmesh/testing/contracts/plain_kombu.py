@@ -49,10 +49,12 @@ class PlainKombuContract(TransportFixtures):
             producer.publish({"n": n}, routing_key=queue)
         (message,) = here.take(1)
         message.requeue()
-        for n in range(2):
+        found = []
+        for _ in range(2):
             (message,) = here.take(1)
-            assert message.payload == {"n": n}
+            found.append(message.payload["n"])
             message.ack()
+        assert (found if here.verbs.keeps_order else sorted(found)) == [0, 1]
 
     def test_reject(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue, prefetch=1)
@@ -86,10 +88,12 @@ class PlainKombuContract(TransportFixtures):
         here.stop()
         assert here.waiting(queue) == [signature(queue, 1), signature(queue, 2)]
         here.start()
-        for n in (1, 2):
+        found = []
+        for _ in range(2):
             (message,) = here.take(1)
-            assert message.body == signature(queue, n)
+            found.append(message.body)
             message.ack()
+        assert here.in_order(found) == [signature(queue, 1), signature(queue, 2)]
         here.close()
         assert tap().waiting(queue) == []
 

@@ -51,7 +51,11 @@ class SettlementContract(TransportFixtures):
         here = tap(queue, prefetch=1)
         assert here.settle(*here.take(1), how="tail") == ["done"]
         here.stop()
-        assert tap().waiting(queue) == [bodies[1], bodies[2], bodies[0]]
+        there = tap()
+        if here.verbs.keeps_order:
+            assert there.waiting(queue) == [bodies[1], bodies[2], bodies[0]]
+        else:  # there is no tail, so it returns a little later
+            eventually(lambda: there.waiting(queue) == bodies)
 
     def test_dead_letter(self, tap: OpenTap, queue: str) -> None:
         here, producer = tap(queue, prefetch=1), tap()
@@ -113,14 +117,16 @@ class SettlementContract(TransportFixtures):
     def test_parking_backs_off(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"unknown", b"other")
         here = tap(queue, prefetch=1)
-        assert here.settle(*here.take(1), how="park") == ["done"]
+        (unknown,) = here.take(1)
+        assert here.settle(unknown, how="park") == ["done"]
         here.stop()
-        assert here.waiting(queue) == [b"other", b"unknown"], "the first time: to the tail, at once"
+        if here.verbs.keeps_order:
+            assert here.waiting(queue) == [b"other", b"unknown"], "the first time: to the tail, at once"
         here.start()
         here.settle(*here.take(1))
         for pause in (0.05, 0.1, 0.2):
             (message,) = here.take(1)
-            assert message.body == b"unknown"
+            assert message.body == unknown.body
             started = time.monotonic()
             here.settle(message, how="park")
             waiting = here.waiting(queue)
@@ -225,7 +231,7 @@ class SettlementContract(TransportFixtures):
         here.settle(messages[1])
         here.close()
         here.close()
-        left = [bodies[0], *bodies[2:]]
+        left = [body for body in bodies if body != messages[1].body]
         assert eventually(lambda: tap().waiting(queue)) == left
         last = tap(queue)
         again = last.take(5)

@@ -1,0 +1,64 @@
+"""Names topics and subscriptions as Machinery does: a queue is a topic, and the URL names the subscription."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gearmesh.errors import ConfigError
+
+__all__ = ["Addresses"]
+
+#: Pub/Sub's rule for the names of topics and subscriptions.
+_ID: Final = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
+_FULL: Final = re.compile(r"projects/[^/]+/(topics|subscriptions)/[^/]+")
+
+
+class Addresses:
+    """The topics and subscriptions of an app.
+
+    The default queue is read through the subscription of the broker URL, as by Go. Every other queue is read through
+    the subscription that has the queue's own name; Go cannot read it through this URL.
+
+    Args:
+        project: the id of the Google Cloud project.
+        subscription: the one of the broker URL; ``""``: the one named like the default queue.
+        default_queue: the queue that it belongs to.
+    """
+
+    def __init__(self, project: str, subscription: str = "", default_queue: str = "") -> None:
+        self.project = project
+        self._subscription = subscription
+        self._default_queue = default_queue
+
+    def topic(self, queue: str) -> str:
+        """The full name of a queue's topic. A full name is taken as it is. Raises ConfigError."""
+        return self._full("topics", queue)
+
+    def subscription(self, queue: str) -> str:
+        """The full name of the subscription through which a queue is read. Raises ConfigError."""
+        own = queue == self._default_queue and self._subscription
+        return self._full("subscriptions", own or queue)
+
+    def named_subscription(self, name: str) -> str:
+        """The full name of a subscription that a setting names. Raises ConfigError."""
+        return self._full("subscriptions", name)
+
+    def command(self, kind: str, name: str) -> str:
+        """The command that creates a missing topic or subscription."""
+        short, project = name.rpartition("/")[2], name.split("/")[1]
+        if kind == "topic":
+            return f"gcloud pubsub topics create {short} --project={project}"
+        own = self._default_queue and short == self._subscription
+        topic = self._default_queue if own else short
+        return f"gcloud pubsub subscriptions create {short} --topic={topic} --ack-deadline=60 --project={project}"
+
+    def _full(self, kind: str, name: str) -> str:
+        if _FULL.fullmatch(name):
+            return name
+        if not _ID.fullmatch(name):
+            raise ConfigError(
+                f"queue is {name!r}, expected a name that Pub/Sub allows: a letter, then 2 to 254 letters, digits "
+                "or any of -._~%+, and not 'goog' at the beginning"
+            )
+        return f"projects/{self.project}/{kind}/{name}"

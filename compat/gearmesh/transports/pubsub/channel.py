@@ -1,0 +1,379 @@
+"""The Pub/Sub channel: kombu's interface, and gearmesh's verbs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kombu.message import Message
+from kombu.transport import virtual
+
+from gearmesh.config import PubSubConfig
+from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
+from gearmesh.transports.pubsub.api import PubSubAPI, types_of
+from gearmesh.transports.pubsub.commit_engine import CommitEngine
+from gearmesh.transports.pubsub.inspection import Inspector
+from gearmesh.transports.pubsub.leases import LeaseKeeper
+from gearmesh.transports.pubsub.message import envelope_of, to_kombu
+from gearmesh.transports.pubsub.puller import Puller
+from gearmesh.transports.pubsub.receiver import Receiver
+from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER, PubSubUnackedDeliveries, Unacked
+from gearmesh.transports.queue_order import picker_of
+from gearmesh.transports.rate_limit import RATE_LIMITERS
+from gearmesh.transports.unacked import consumer_name
+
+__all__ = ["Channel"]
+
+#: Messages that a channel without a prefetch may hold without having given them to a callback.
+MAX_WAITING_MESSAGES: Final = 1000
+#: Seconds for which messages beyond the prefetch of several queues together may wait here.
+MAX_OVERDRAFT_S: Final = 0.1
+
+Callback = Callable[[Message], object]
+
+
+class QoS(virtual.QoS):  # type: ignore[misc]
+    """Passes kombu's settling on to the channel, which records the deliveries."""
+
+    def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
+        self.channel = channel
+        self.prefetch_count = prefetch_count or 0
+
+    def can_consume(self) -> bool:
+        return self.channel.room() > 0
+
+    def append(self, message: Message, delivery_tag: int) -> None:
+        """Do nothing: the delivery was recorded when the message came."""
+
+    def ack(self, delivery_tag: int) -> None:
+        self.channel.engine.settle_one(delivery_tag, "ack")
+
+    def reject(self, delivery_tag: int, requeue: bool = False) -> None:
+        self.channel.engine.settle_one(delivery_tag, "head" if requeue else "ack")
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Do nothing: :meth:`Channel.close` itself decides which deliveries go back."""
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One queue that a channel consumes from.
+
+    Attributes:
+        queue: its name.
+        name: the full name of Pub/Sub's subscription.
+        tag: kombu's consumer tag.
+        no_ack: messages are acknowledged as they come.
+        waiting: deliveries that no callback has got.
+    """
+
+    queue: str
+    name: str
+    tag: str
+    callback: Callback
+    no_ack: bool
+    puller: Puller
+    waiting: deque[Unacked] = field(default_factory=deque)
+
+
+class Channel(virtual.Channel):  # type: ignore[misc]
+    """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
+
+    kombu forces this class; the objects that it holds do the work: a :class:`~.puller.Puller` for each queue, a
+    :class:`~.receiver.Receiver`, a :class:`~.commit_engine.CommitEngine`, a :class:`~.leases.LeaseKeeper` and an
+    :class:`~.inspection.Inspector`.
+
+    Transport options: ``consumer`` (name), ``unacked`` (a :class:`~.unacked.PubSubUnackedDeliveries` to go on with: its
+    deliveries stay unacked when the channel closes), ``lease`` (seconds), ``heartbeats`` (False: the consumer lives as
+    long as its process), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`), ``gcppubsub``
+    (settings).
+    """
+
+    QoS = QoS
+    do_restore = False
+    supports_fanout = True
+    #: Pub/Sub does not tell how often a message was lost, or only together with what was returned.
+    counts_losses = False
+    #: A message shows only by being delivered; none can be asked for by its ordering key or time.
+    lists_delayed = lists_pending = keeps_order = False
+    #: The dead letter policy of a subscription counts deliveries, and Pub/Sub itself acts by it.
+    records_crashes = False
+    publishes_once = False
+    dead_batch = 1_000_000
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        options = connection.client.transport_options
+        config: PubSubConfig = options.get("gcppubsub") or PubSubConfig()
+        self._own_unacked = "unacked" not in options
+        self.unacked: PubSubUnackedDeliveries = (
+            UNACKED_BY_CONSUMER.get(options.get("consumer") or consumer_name())
+            if self._own_unacked
+            else options["unacked"]
+        )
+        self.consumer: str = self.unacked.consumer
+        self._api: PubSubAPI = connection.api
+        self._config = config
+        notes = connection.notes
+        self._receiver = Receiver(self._api, self.unacked, notes)
+        self.engine = CommitEngine(
+            self._api, self.unacked, notes, config.dead_letter_topic, create=self._create_topic
+        )
+        self._inspector = Inspector(
+            self._api, notes, RATE_LIMITERS.get(connection.shown), config.dead_letter_subscription
+        )
+        self._keeper = LeaseKeeper(
+            self._api,
+            self.unacked,
+            notes,
+            lease=float(options.get("lease", 30.0)),
+            heartbeats=bool(options.get("heartbeats", True)),
+            max_extension=config.max_extension,
+        )
+        self._bind_verbs(self.engine, self._inspector)
+        self._order = picker_of(options.get("queue_order", "fair"))
+        #: consumer tag -> what it consumes
+        self.subscriptions: dict[str, Subscription] = {}
+        self._prefetch = 0
+        self._over_since = 0.0
+        self.woken = False
+
+    def _bind_verbs(self, engine: CommitEngine, inspector: Inspector) -> None:
+        """Give the verbs of the parts to the channel's users."""
+        self.commit, self.is_lost, self.mark_overdue = engine.commit, engine.is_lost, engine.mark_overdue
+        self.held, self.heartbeat, self.recover = inspector.held, inspector.heartbeat, inspector.recover
+        self.reap, self.reserve = inspector.reap, inspector.reserve
+        self.pending, self.delayed = inspector.pending, inspector.delayed
+        self.dead_letters, self.take_dead = inspector.dead_letters, inspector.take_dead
+        self.queues, self.count, self.look = inspector.queues, inspector.count, inspector.look
+        self.purge, self.purge_delayed = inspector.purge, inspector.purge_delayed
+
+    def enlist(self, backend: Any) -> bool:
+        return False
+
+    def wake(self) -> None:
+        self.woken = True
+        self.connection.news.set()
+
+    # -- receiving
+
+    def deliver(self) -> bool:
+        """Take what has come, give it to the consumers' callbacks, and ask for more; True if any was given.
+
+        Raises:
+            PubSubUnavailable: a request has failed.
+            ConfigError: a subscription does not exist.
+        """
+        self.unacked.alive_at = now = time.monotonic()
+        for subscription in list(self.subscriptions.values()):
+            pulled = subscription.puller.take()
+            if pulled:
+                came = self._receiver.receive(subscription.queue, subscription.name, pulled)
+                subscription.waiting += came
+        self.ask()
+        given = False
+        while (next_one := self._next()) is not None:
+            given = True
+            subscription, held = next_one
+            self._give(subscription, held)
+        self._return_overdraft(now)
+        self.ask()
+        return given
+
+    def due(self) -> float:
+        """The moment, by the monotonic clock, at which :meth:`deliver` has to be called though nothing came."""
+        return self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
+
+    def room(self) -> int:
+        """Count the messages that may be given to callbacks now."""
+        if not self._prefetch:
+            return MAX_WAITING_MESSAGES
+        return self._prefetch - sum(each.given for each in self.unacked.snapshot())
+
+    def ask(self) -> None:
+        """Ask Pub/Sub for as many messages as there is room for."""
+        room = self.room()
+        for subscription in self.subscriptions.values():
+            waiting = len(subscription.waiting)
+            subscription.puller.ask((MAX_WAITING_MESSAGES if subscription.no_ack else room) - waiting)
+
+    def _give(self, subscription: Subscription, held: Unacked) -> None:
+        held.given = True
+        if held.ordering_key:
+            self.unacked.keys_given[held.subscription, held.ordering_key] = held.delivery.id
+        message = to_kombu(held, self, subscription.tag)
+        if subscription.no_ack:
+            self.engine.settle_one(held.delivery.id, "ack")
+        subscription.callback(message)
+
+    def _next(self) -> tuple[Subscription, Unacked] | None:
+        """Choose the next message that may be given to a callback; None: there is none, or no room."""
+        ready = {each.queue: each for each in self.subscriptions.values() if each.waiting}
+        room = self.room()
+        if not ready:
+            return None
+        turn = self._order.turn(list(ready), max(room, 1)) if len(ready) > 1 else [(next(iter(ready)), 1)]
+        for queue, _ in turn:
+            subscription = ready[queue]
+            if room <= 0 and not subscription.no_ack:
+                continue
+            held = self._pop(subscription)
+            if held is not None:
+                return subscription, held
+        return None
+
+    def _pop(self, subscription: Subscription) -> Unacked | None:
+        """Take the first waiting delivery that is still held, and whose ordering key no other one has."""
+        waiting, unacked = subscription.waiting, self.unacked
+        for index, held in enumerate(waiting):
+            if held.ordering_key and (held.subscription, held.ordering_key) in unacked.keys_given:
+                continue
+            del waiting[index]
+            return held if held.delivery.id in unacked.held else self._pop(subscription)
+        return None
+
+    def _return_overdraft(self, now: float) -> None:
+        """Return what several queues have brought beyond the prefetch, if it had to wait: other workers may be free."""
+        waiting = [each for each in self.subscriptions.values() if each.waiting and not each.no_ack]
+        if len(self.subscriptions) < 2 or not waiting or self.room() > 0:
+            self._over_since = 0.0
+        elif not self._over_since:
+            self._over_since = now
+        elif now - self._over_since >= MAX_OVERDRAFT_S:
+            self._over_since = 0.0
+            for subscription in waiting:
+                self._return_waiting(subscription)
+
+    def _return_waiting(self, subscription: Subscription) -> None:
+        waiting = list(subscription.waiting)
+        subscription.waiting.clear()
+        self.engine.put_back(waiting)
+
+    # -- kombu's verbs
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        """Limit the messages that callbacks have got and that are not settled; 0: any number."""
+        self._prefetch = prefetch_count
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callback, consumer_tag: str, **kwargs: Any
+    ) -> None:
+        """Consume.
+
+        Raises:
+            ConfigError: the subscription does not exist.
+            PubSubUnavailable: Pub/Sub cannot be reached.
+        """
+        name = self._api.addresses.subscription(queue)
+        self._api.ensure(self._api.addresses.topic(queue), name)
+        self._api.settings(name)
+        receiver = self._receiver
+        puller = Puller(
+            self._api,
+            name,
+            self.connection.news.set,
+            lambda pulled: receiver.put_back(name, pulled),
+        )
+        self.subscriptions[consumer_tag] = Subscription(queue, name, consumer_tag, callback, no_ack, puller)
+        self._consumers.add(consumer_tag)
+        self.unacked.wake = self.wake
+        self.unacked.alive_at = time.monotonic()
+        self._keeper.start()
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """End a consumer. What has come and no callback has got is returned."""
+        subscription = self.subscriptions.pop(consumer_tag, None)
+        self._consumers.discard(consumer_tag)
+        if subscription is not None:
+            subscription.puller.cancel()
+            self._return_waiting(subscription)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
+        name = self._api.addresses.subscription(queue)
+        self._api.ensure(self._api.addresses.topic(queue), name)
+        pulled = list(self._api.pull_now(name, 1).result().received_messages)
+        for held in self._receiver.receive(queue, name, pulled):
+            self._keeper.start()
+            held.given = True
+            message = to_kombu(held, self, "")
+            if no_ack:
+                self.engine.settle_one(held.delivery.id, "ack")
+            return message
+        return None
+
+    def message_to_python(self, raw_message: Any) -> Message:
+        return raw_message if isinstance(raw_message, Message) else super().message_to_python(raw_message)
+
+    def close(self) -> None:
+        """End the consumers; unacked deliveries are returned, unless the option ``unacked`` was given."""
+        if self.closed:
+            return
+        try:
+            for tag in list(self.subscriptions):
+                self.basic_cancel(tag)
+            if self._own_unacked:
+                self.engine.put_back(self.unacked.snapshot())
+        finally:
+            for subscription in self.subscriptions.values():
+                subscription.puller.cancel()
+            self.subscriptions.clear()
+            if self._own_unacked:
+                self._keeper.stop()
+            super().close()
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
+        """Forget the bindings of a queue; its topic stays."""
+        self.state.queue_bindings_delete(queue)
+        for exchange in self.state.exchanges.values():
+            exchange["table"][:] = [row for row in exchange["table"] if row[2] != queue]
+
+    def after_reply_message_received(self, queue: str) -> None:
+        """Do nothing: reply queues stay until they are deleted."""
+
+    # -- what kombu's virtual channel builds upon
+
+    def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
+        if message["content-type"] != SIGNATURE_CONTENT_TYPE:
+            super()._inplace_augment_message(message, exchange, routing_key)
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        body, attributes = envelope_of(message)
+        sent = types_of("PubsubMessage")(data=body, attributes=attributes)
+        self.engine.publish({self._api.addresses.topic(queue): [sent]})
+
+    def _put_fanout(
+        self, exchange: str, message: dict[str, Any], routing_key: str | None = None, **kwargs: Any
+    ) -> None:
+        for queue in self._lookup(exchange, routing_key):
+            self._put(queue, message)
+
+    def _queue_bind(self, *args: Any) -> None:
+        """Do nothing: the exchange's table is the only record of a binding."""
+
+    def _purge(self, queue: str) -> int:
+        return self.purge(queue)
+
+    def _size(self, queue: str) -> int:
+        return 0  # Pub/Sub does not tell
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        self._api.ensure(self._api.addresses.topic(queue), self._api.addresses.subscription(queue))
+
+    def _create_topic(self, topic: str) -> bool:
+        """Create a missing topic, and the subscription through which it is read; False: it is not to be created."""
+        if not self._config.create:
+            return False
+        addresses = self._api.addresses
+        queue = topic.rpartition("/")[2]
+        dead = self._config.dead_letter_topic
+        if dead and topic == addresses.topic(dead):
+            own = self._config.dead_letter_subscription
+            self._api.ensure(topic, addresses.named_subscription(own) if own else "")
+        else:
+            self._api.ensure(topic, addresses.subscription(queue))
+        return True

@@ -1,0 +1,274 @@
+"""The inspector looks at messages for people and supervisors: Pub/Sub shows one only by delivering it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from math import inf
+from typing import Any, Final
+
+from gearmesh.errors import ConfigError, GearmeshError
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import (
+    DeadLetter,
+    DelayedMessage,
+    DeletedCallback,
+    QueueCounts,
+    RateRequest,
+)
+from gearmesh.transports.pubsub.api import MAX_PULL_MESSAGES, PubSubAPI, types_of
+from gearmesh.transports.pubsub.message import DEAD_AT, DEAD_QUEUE, DEAD_REASON, NOT_BEFORE, number
+from gearmesh.transports.pubsub.notes import MessageNotes
+from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER
+from gearmesh.transports.rate_limit import LocalRateLimiter
+
+__all__ = ["Inspector"]
+
+#: Empty answers in a row after which a subscription counts as empty: an answer may be empty though it is not.
+MAX_EMPTY_PULLS: Final = 2
+
+
+class Inspector:
+    """Counts, lists, purges and recovers messages.
+
+    To list messages it pulls them, and returns them when it has all: meanwhile no worker gets them.
+
+    Args:
+        api: Pub/Sub.
+        notes: this process's notes about messages.
+        rates: this process's rate limiter for the broker.
+        dead_letter_subscription: the subscription of the dead letter topic; ``""``: dead letters are not listed.
+    """
+
+    def __init__(
+        self, api: PubSubAPI, notes: MessageNotes, rates: LocalRateLimiter, dead_letter_subscription: str = ""
+    ) -> None:
+        self._api = api
+        self._notes = notes
+        self._rates = rates
+        self._dead_letter_subscription = dead_letter_subscription
+
+    # -- queues
+
+    def queues(self) -> list[str]:
+        raise GearmeshError("Pub/Sub does not tell which topics are queues; name them")
+
+    def count(self, queue: str) -> QueueCounts:
+        """Tell nothing: Pub/Sub has numbers only in Cloud Monitoring (``num_undelivered_messages``)."""
+        return QueueCounts(queue=queue, pending=None)
+
+    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
+        raise GearmeshError(
+            "Pub/Sub shows no waiting message without delivering it; Cloud Monitoring counts them "
+            "(num_undelivered_messages)"
+        )
+
+    def look(self, queue: str, limit: int = 1000) -> list[bytes]:
+        """Pull up to ``limit`` messages that are due, in the order of their publication, and return them at once.
+
+        For programs of kombu that ask for a queue's length: each such delivery counts against a dead letter policy.
+        """
+        subscription = self._api.addresses.subscription(queue)
+        found: list[Any] = []
+        try:
+            for some in self._pulled(subscription, limit):
+                found += some
+        finally:
+            self._put_back(subscription, found)
+        return [received.message.data for received in _in_order(found) if not _delayed(received)][:limit]
+
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
+        raise GearmeshError("Pub/Sub does not list delayed messages: they wait with the others")
+
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        """As the verb says, but for parked messages: they are leased, and stay."""
+        subscription = self._api.addresses.subscription(queue)
+        kept: list[Any] = []
+        count = 0
+        try:
+            for some in self._pulled(subscription, None):
+                now = [received for received in some if not _delayed(received)]
+                kept += [received for received in some if _delayed(received)]
+                for call, _ in self._api.acknowledge(subscription, [received.ack_id for received in now]):
+                    call.result()
+                count += len(now)
+                if gone is not None and now:
+                    gone([received.message.data for received in now])
+        finally:
+            self._put_back(subscription, kept)
+        return count
+
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        raise GearmeshError("Pub/Sub does not list delayed messages: they wait with the others")
+
+    def _pulled(self, subscription: str, limit: int | None) -> Iterator[list[Any]]:
+        """Pull what waits, up to ``limit`` messages, a request at a time. A subscription that is not there has none."""
+        left, empty = limit, 0
+        while left is None or left > 0:
+            count = MAX_PULL_MESSAGES if left is None else min(left, MAX_PULL_MESSAGES)
+            try:
+                some = list(self._api.pull_now(subscription, count).result().received_messages)
+            except ConfigError:
+                return
+            if not some:
+                empty += 1
+                if empty == MAX_EMPTY_PULLS:
+                    return
+                continue
+            empty = 0
+            left = None if left is None else left - len(some)
+            yield some
+
+    def _put_back(self, subscription: str, pulled: Sequence[Any]) -> None:
+        for call, _ in self._api.modify(subscription, [received.ack_id for received in pulled], 0):
+            call.result()
+
+    # -- dead letters
+
+    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
+        subscription = self._listed()
+        found: list[Any] = []
+        try:
+            for some in self._pulled(subscription, None):
+                found += some
+        finally:
+            self._put_back(subscription, found)
+        of_queue = [received for received in found if _queue_of(received) == queue]
+        return sorted(_letters(queue, of_queue), key=lambda letter: letter.last)[:limit]
+
+    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
+        subscription = self._listed()
+        wanted, taken = set(ids), set[str]()
+        rest: list[Any] = []
+        try:
+            for some in self._pulled(subscription, None):
+                mine = [
+                    received
+                    for received in some
+                    if _queue_of(received) == queue and _id(received.message.data) in wanted
+                ]
+                keep = {id(received) for received in mine}
+                rest += [received for received in some if id(received) not in keep]
+                fresh = {_id(received.message.data): received.message for received in mine}
+                again = [message for key, message in fresh.items() if key not in taken]
+                if retry and again:
+                    # The message is sent before the dead letter is deleted: it may come twice, and is never lost.
+                    topic = self._api.addresses.topic(queue)
+                    self._api.publish(topic, [_revived(message) for message in again]).result()
+                taken |= fresh.keys()
+                for call, _ in self._api.acknowledge(subscription, [received.ack_id for received in mine]):
+                    call.result()
+        finally:
+            self._put_back(subscription, rest)
+        return len(taken)
+
+    def _listed(self) -> str:
+        if not self._dead_letter_subscription:
+            raise GearmeshError(
+                "dead letters are not listed: set gcppubsub.dead_letter_subscription to a subscription of the dead "
+                "letter topic"
+            )
+        return self._api.addresses.named_subscription(self._dead_letter_subscription)
+
+    # -- consumers
+
+    def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
+        UNACKED_BY_CONSUMER.get(consumer).alive_at = time.monotonic()
+
+    def reap(self, queues: Sequence[str]) -> float:
+        """Find nothing: Pub/Sub itself gives the messages of a dead consumer to others when their leases end."""
+        return inf
+
+    def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
+        record = UNACKED_BY_CONSUMER.get(consumer)
+        return [(each.delivery, each.body) for each in record.snapshot() if each.delivery.queue in queues]
+
+    def recover(
+        self,
+        consumer: str,
+        queues: Sequence[str],
+        *,
+        crashed: bool = False,
+        running: Collection[int] | None = None,
+        certain: bool = True,
+    ) -> int:
+        record = UNACKED_BY_CONSUMER.get(consumer)
+        mine = [each.delivery.id for each in record.snapshot() if each.delivery.queue in queues]
+        gone = record.forget(mine)
+        by_subscription: dict[str, list[str]] = defaultdict(list)
+        for each in gone:
+            if crashed:
+                self._notes.of(each.subscription, each.message_id).lost = True
+            if each.leased_until > time.monotonic():
+                by_subscription[each.subscription].append(each.ack_id)
+        for subscription, ack_ids in by_subscription.items():
+            for call, _ in self._api.modify(subscription, ack_ids, 0):
+                call.result()
+        return len(gone)
+
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
+        return [self._rates.reserve(request) for request in requests]
+
+
+def _in_order(found: Sequence[Any]) -> list[Any]:
+    def key(received: Any) -> tuple[int, int, int, str]:
+        at, id = received.message.publish_time, received.message.message_id
+        return at.seconds, at.nanos, len(id), id
+
+    return sorted(found, key=key)
+
+
+def _delayed(received: Any) -> bool:
+    return number(received.message.attributes.get(NOT_BEFORE)) > time.time_ns()
+
+
+def _id(body: bytes) -> str:
+    return hashlib.sha1(body, usedforsecurity=False).hexdigest()
+
+
+def _queue_of(received: Any) -> str:
+    """The queue that a dead letter was taken from; Pub/Sub itself names the subscription."""
+    attributes = received.message.attributes
+    return str(attributes.get(DEAD_QUEUE) or attributes.get("CloudPubSubDeadLetterSourceSubscription") or "")
+
+
+def _revived(message: Any) -> Any:
+    """Make the message of a dead letter, as it was when it was first sent."""
+    kept = {
+        name: value
+        for name, value in message.attributes.items()
+        if name not in (DEAD_QUEUE, DEAD_REASON, DEAD_AT) and not name.startswith("CloudPubSubDeadLetter")
+    }
+    return types_of("PubsubMessage")(data=message.data, attributes=kept, ordering_key=message.ordering_key)
+
+
+def _letters(queue: str, found: Sequence[Any]) -> list[DeadLetter]:
+    by_body: dict[bytes, list[Any]] = defaultdict(list)
+    for received in found:
+        by_body[received.message.data].append(received.message)
+    letters = []
+    died: Callable[[Any], float] = _died
+    for body, copies in by_body.items():
+        copies.sort(key=died)
+        reason = (
+            copies[-1].attributes.get(DEAD_REASON)
+            or "Pub/Sub has delivered it as often as its subscription allows"
+        )
+        letters.append(
+            DeadLetter(
+                queue=queue,
+                body=body,
+                reason=reason,
+                count=len(copies),
+                first=died(copies[0]),
+                last=died(copies[-1]),
+            )
+        )
+    return letters
+
+
+def _died(message: Any) -> float:
+    at = number(message.attributes.get(DEAD_AT))
+    return at / 1000 if at else message.publish_time.seconds + message.publish_time.nanos / 1e9

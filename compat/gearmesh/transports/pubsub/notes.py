@@ -1,0 +1,73 @@
+"""Notes of this process about messages that come back: Pub/Sub keeps none, and their attributes cannot change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from gearmesh.bounded_dict import BoundedDict
+from gearmesh.shared import SharedByName
+
+__all__ = ["NOTES", "MessageNotes", "Note"]
+
+#: Messages that are remembered; the least recently seen are forgotten, and begin anew.
+MAX_NOTED_MESSAGES: Final = 100_000
+#: Seconds for which a message of an unknown task is parked the first time; doubles up to the second number.
+MIN_PARK_S, MAX_PARK_S = 1.0, 30.0
+
+
+@dataclass(slots=True)
+class Note:
+    """This process's knowledge of a message.
+
+    Attributes:
+        parked_since: unix seconds at which it was first parked here; 0: it was not.
+        rounds: how often it was parked.
+        returned: how often it went to the tail.
+        until_ns: unix ns before which no consumer here gets it.
+        lost: a consumer here lost it.
+        dead: it is dead, and stays in its subscription since there is no dead letter topic.
+    """
+
+    parked_since: float = 0.0
+    rounds: int = 0
+    returned: int = 0
+    until_ns: int = 0
+    lost: bool = False
+    dead: bool = False
+
+    def park(self) -> float:
+        """Count one more parking, and return the seconds that it lasts."""
+        self.parked_since = self.parked_since or time.time()
+        self.rounds += 1
+        return min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(self.rounds - 1, 16))
+
+
+class MessageNotes:
+    """The notes about one project's messages. Safe in threads, as far as two do not change one note."""
+
+    def __init__(self, name: str = "") -> None:
+        self._lock = threading.Lock()
+        self._notes = BoundedDict[tuple[str, str], Note](MAX_NOTED_MESSAGES)
+        #: True once anything was noted: until then nothing need be looked up
+        self.used = False
+
+    def find(self, subscription: str, message_id: str) -> Note | None:
+        """The note about a message; None: there is none."""
+        return self._notes.get((subscription, message_id)) if self.used else None
+
+    def of(self, subscription: str, message_id: str) -> Note:
+        """The note about a message, made now if there is none."""
+        self.used = True
+        return self._notes.setdefault((subscription, message_id), Note())
+
+    def drop(self, subscription: str, message_id: str) -> None:
+        """Forget a message that is settled for good."""
+        if self.used:
+            self._notes.pop((subscription, message_id))
+
+
+#: The notes of this process by project.
+NOTES: Final = SharedByName(MessageNotes)

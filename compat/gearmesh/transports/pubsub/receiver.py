@@ -1,0 +1,135 @@
+"""The receiver decides which pulled messages a consumer gets now, and leaves the others with Pub/Sub for longer."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.transports.pubsub.api import PubSubAPI
+from gearmesh.transports.pubsub.message import CRASHES, DUPLICATE, NOT_BEFORE, copy_of, number
+from gearmesh.transports.pubsub.notes import MessageNotes, Note
+from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries, Unacked
+
+__all__ = ["MAX_LEASE_S", "Receiver", "lease_seconds"]
+
+#: Seconds for which Pub/Sub leases a message at most.
+MAX_LEASE_S: Final = 600
+#: Seconds since its publication after which a message may have been lost by a consumer: the shortest lease of Pub/Sub
+#: is 10 s, and clocks differ.
+MIN_LOST_AGE_S: Final = 5.0
+#: A delayed message is published anew when it has so few deliveries left before the subscription's policy
+#: dead-letters it.
+MIN_ATTEMPTS_LEFT: Final = 3
+
+
+def lease_seconds(seconds: float) -> int:
+    """Round a wait up to the whole seconds, 1 to 600, that Pub/Sub leases a message for."""
+    return max(1, min(MAX_LEASE_S, -int(-seconds // 1)))
+
+
+class Receiver:
+    """Turns pulled messages into deliveries of a consumer.
+
+    A message that is not due is leased until then, for ten minutes at most, and forgotten: it costs no memory, no
+    prefetch and no heartbeats, and when its lease ends Pub/Sub gives it to any worker, also if this one has died.
+
+    Args:
+        api: Pub/Sub.
+        unacked: records the deliveries.
+        notes: this process's notes about messages.
+    """
+
+    def __init__(self, api: PubSubAPI, unacked: PubSubUnackedDeliveries, notes: MessageNotes) -> None:
+        self._api = api
+        self._unacked = unacked
+        self._notes = notes
+
+    def receive(self, queue: str, subscription: str, pulled: Sequence[Any]) -> list[Unacked]:
+        """Record the messages that are due as deliveries, in the order of their publication; lease the others."""
+        settings = self._api.settings(subscription)
+        now, now_ns = time.monotonic(), time.time_ns()
+        until = now + settings.ack_deadline_s
+        due: list[Unacked] = []
+        early: dict[int, list[str]] = defaultdict(list)
+        for received in sorted(pulled, key=_published):
+            message = received.message
+            attributes = dict(message.attributes) if message.attributes else {}
+            note = self._notes.find(subscription, message.message_id)
+            due_ns = max(number(attributes.get(NOT_BEFORE)), note.until_ns if note else 0)
+            held = Unacked(
+                delivery=Delivery(
+                    queue=queue,
+                    consumer=self._unacked.consumer,
+                    id=self._unacked.new_id(),
+                    redelivered=_losses(received, attributes, note, now_ns),
+                    crash_count=_crashes(attributes),
+                    duplicate_attempt=_duplicates(attributes, note),
+                ),
+                body=message.data,
+                attributes=attributes,
+                ordering_key=message.ordering_key,
+                subscription=subscription,
+                message_id=message.message_id,
+                ack_id=received.ack_id,
+                received_at=now,
+                leased_until=until,
+                attempt=received.delivery_attempt,
+            )
+            if note is not None and note.dead:
+                early[MAX_LEASE_S].append(received.ack_id)
+            elif due_ns <= now_ns:
+                self._unacked.add(held)
+                due.append(held)
+            elif settings.max_attempts and settings.max_attempts - held.attempt < MIN_ATTEMPTS_LEFT:
+                self._publish_anew(settings.topic, held)
+            else:
+                early[lease_seconds((due_ns - now_ns) / 1e9)].append(received.ack_id)
+        self.lease(subscription, early)
+        return due
+
+    def lease(self, subscription: str, ack_ids: dict[int, list[str]]) -> None:
+        """Lease messages for so many seconds, without waiting for the answers: without it they only come sooner."""
+        for seconds, ids in ack_ids.items():
+            self._api.modify_unawaited(subscription, ids, seconds)
+
+    def put_back(self, subscription: str, pulled: Iterable[Any]) -> None:
+        """Return pulled messages at once; no consumer wants them any more."""
+        ids = [received.ack_id for received in pulled]
+        if ids:
+            self._api.modify_unawaited(subscription, ids, 0)
+
+    def _publish_anew(self, topic: str, held: Unacked) -> None:
+        """Replace a delayed message by a copy of itself: each delivery counts against the subscription's policy."""
+        if not topic:
+            return
+        self._api.publish(topic, [copy_of(held)]).result()
+        for call, _ in self._api.acknowledge(held.subscription, [held.ack_id]):
+            call.result()
+
+
+def _published(received: Any) -> tuple[int, int, str]:
+    message = received.message
+    at = message.publish_time
+    # Ids of one moment grow with their length.
+    return at.seconds * 10**9 + at.nanos, len(message.message_id), message.message_id
+
+
+def _losses(received: Any, attributes: dict[str, str], note: Note | None, now_ns: int) -> int:
+    """Say if a consumer may have lost the message before; 0: none can have."""
+    if received.delivery_attempt:  # the subscription has a dead letter policy, so Pub/Sub counts
+        return max(0, int(received.delivery_attempt) - 1)
+    at = received.message.publish_time
+    old = now_ns - (at.seconds * 10**9 + at.nanos) > MIN_LOST_AGE_S * 1e9
+    return int(old or CRASHES in attributes or DUPLICATE in attributes or (note is not None and note.lost))
+
+
+def _crashes(attributes: dict[str, str]) -> float | None:
+    quarters = attributes.get(CRASHES)
+    return None if quarters is None else number(quarters) / 4
+
+
+def _duplicates(attributes: dict[str, str], note: Note | None) -> int:
+    return 1 + (note.returned if note else 0) if DUPLICATE in attributes else 0

@@ -1,0 +1,105 @@
+"""The unacked deliveries of a consumer of Pub/Sub, each with its ack id and the end of its lease."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.shared import SharedByName
+from gearmesh.transports import unacked
+
+__all__ = ["UNACKED_BY_CONSUMER", "PubSubUnackedDeliveries", "Unacked"]
+
+
+@dataclass(eq=False, slots=True)
+class Unacked:
+    """One delivery: the message, and what Pub/Sub needs to settle it.
+
+    Times are of the monotonic clock. ``given`` is False until a consumer's callback has got the message.
+    """
+
+    delivery: Delivery
+    body: bytes
+    attributes: Mapping[str, str]
+    ordering_key: str
+    subscription: str
+    message_id: str
+    ack_id: str
+    received_at: float
+    leased_until: float
+    attempt: int = 0
+    given: bool = False
+
+
+class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
+    """With the messages themselves. Found by the consumer's name in the whole process; see
+    :data:`UNACKED_BY_CONSUMER`."""
+
+    def __init__(self, consumer: str | None = None) -> None:
+        super().__init__(consumer)
+        #: delivery id -> the delivery
+        self.held: dict[int, Unacked] = {}
+        #: (subscription, ordering key) -> id of the delivery with it that a callback has got
+        self.keys_given: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+        self._next = 1
+        #: when the consumer last gave a sign of life, by the monotonic clock
+        self.alive_at = time.monotonic()
+        #: its thread waits for messages, so it lives
+        self.resting = False
+
+    def new_id(self) -> int:
+        """Return a number that no other delivery of this consumer has."""
+        with self._lock:
+            number = self._next
+            self._next += 1
+        return number
+
+    def add(self, held: Unacked) -> None:
+        """Record a delivery."""
+        with self._lock:
+            self.held[held.delivery.id] = held
+            self.open[held.delivery.id] = held.delivery
+
+    def forget(self, ids: Iterable[int], *, lost: bool = False) -> list[Unacked]:
+        """Forget deliveries that are settled, or ``lost``; return those that were held."""
+        gone = []
+        with self._lock:
+            for id in ids:
+                held = self.held.pop(id, None)
+                self.open.pop(id, None)
+                if held is None:
+                    continue
+                gone.append(held)
+                self.losses += lost
+                key = (held.subscription, held.ordering_key)
+                if held.ordering_key and self.keys_given.get(key) == id:
+                    del self.keys_given[key]
+        return gone
+
+    def orphaned(self, id: int) -> bool:
+        return id not in self.held
+
+    def snapshot(self) -> list[Unacked]:
+        """List the deliveries, in the order in which they came."""
+        with self._lock:
+            return list(self.held.values())
+
+    def behind(self, held: Unacked) -> list[Unacked]:
+        """List the deliveries with the same ordering key that no callback has got: they come again after it."""
+        if not held.ordering_key:
+            return []
+        key = (held.subscription, held.ordering_key)
+        return [
+            each
+            for each in self.snapshot()
+            if not each.given and (each.subscription, each.ordering_key) == key and each is not held
+        ]
+
+
+#: The records of this process by consumer; each lives as long as one of its users.
+UNACKED_BY_CONSUMER: Final = SharedByName(PubSubUnackedDeliveries)
