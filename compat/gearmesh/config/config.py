@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
@@ -32,6 +33,8 @@ _EAGER: Final = ("eager", "eager://")
 PREFIX: Final = "gearmesh:"
 #: Go: the key by which its workers keep each other from a chord.
 MUTEX: Final = "TriggerChordMutex"
+#: Names that SQS allows for queues.
+_SQS_QUEUE: Final = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(?:\.fifo)?")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)  # no slots: properties that every call asks for are cached
@@ -256,6 +259,10 @@ class Config:
         return self._scheme in AMQP_SCHEMES
 
     @cached_property
+    def _on_sqs(self) -> bool:
+        return self._scheme in ("https", "http")
+
+    @cached_property
     def _scheme(self) -> str:
         return self.broker.partition("://")[0].lower()
 
@@ -308,6 +315,11 @@ class Config:
             if queue == self.delayed_tasks_key:
                 raise _equal(called, queue, "delayed_tasks_key", "the key of the delayed tasks")
             _check_reserved(called, queue, "key")
+        elif self._on_sqs and not _SQS_QUEUE.fullmatch(queue):
+            raise ConfigError(
+                f"{called} is {queue!r}, expected up to 80 letters, digits, '-' and '_', with '.fifo' at the end for "
+                "a FIFO queue: SQS allows no other name"
+            )
 
     def _check_names(self) -> None:
         """Refuse two equal names that must differ, with a ConfigError that names both settings."""

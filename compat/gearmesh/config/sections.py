@@ -160,18 +160,24 @@ class MongoDBConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SQSConfig:
-    """Machinery's SQS settings.
+    """Machinery's SQS settings, then our own.
 
     Attributes:
-        receive_wait_time_seconds: seconds that one request waits for messages, 0 to 20.
+        receive_wait_time_seconds: seconds that one request waits for messages, up to 20; 0: 20.
         receive_visibility_timeout: seconds for which a received message is hidden from other consumers;
-            None: the queue's own.
-        visibility_heartbeat: hide it longer while its task runs. (Machinery: ``visibility_hearth_beat``.)
+            None or 0: the queue's own.
+        visibility_heartbeat: accepted; a message is always hidden for as long as its worker holds it. (Machinery:
+            ``visibility_hearth_beat``.)
+        create_queues: create queues that do not exist, each with a queue for its dead letters.
+        client: a client of boto3 for SQS, or a function that makes one, which each process calls once; None: one is
+            made from the URL and the AWS environment. Machinery has it in code only, as here.
     """
 
     receive_wait_time_seconds: int = 0
     receive_visibility_timeout: float | None = None
     visibility_heartbeat: bool = False
+    create_queues: bool = False
+    client: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -365,7 +365,7 @@ class SupportsInspection(Protocol):
         """Count the messages of ``queue`` by place. Changes nothing; a queue that does not exist has none."""
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Delete the waiting and the parked messages of ``queue``; unacked deliveries stay.
+        """Delete the waiting messages of ``queue``, and the parked ones if the channel lists them; unacked ones stay.
 
         Args:
             queue: the queue.

@@ -12,13 +12,14 @@ from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, SingleAttemptConnection
 from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
-from gearmesh.urls import AMQPTarget, PlainTarget, PubSubTarget, RedisTarget, Target, parse, redact
+from gearmesh.urls import AMQPTarget, PlainTarget, PubSubTarget, RedisTarget, SQSTarget, Target, parse, redact
 
 __all__ = ["connect", "open_connection", "open_unacked"]
 
 AMQP: Final = "gearmesh.transports.amqp:Transport"
 MEMORY: Final = "gearmesh.transports.memory:Transport"
 REDIS: Final = "gearmesh.transports.redis:Transport"
+SQS: Final = "gearmesh.transports.sqs:Transport"
 REDIS_CLUSTER: Final = "gearmesh.transports.redis:ClusterTransport"
 
 
@@ -52,6 +53,7 @@ def connect(
         "redis": config.redis,
         "amqp": config.amqp,
         "gcppubsub": config.gcppubsub,
+        "sqs": config.sqs,
         "patience": config.publish_timeout,
     } | options
     urls = config.brokers
@@ -85,6 +87,10 @@ def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveri
         from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER as PUBSUB_UNACKED
 
         return PUBSUB_UNACKED.get(consumer or consumer_name())
+    if isinstance(target, SQSTarget):
+        from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER as OF_SQS
+
+        return OF_SQS.get(consumer or consumer_name())
     if isinstance(target, RedisTarget):
         from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
 
@@ -134,6 +140,9 @@ def _endpoint(url: str, consumer: str | None, options: Mapping[str, Any]) -> Bro
         from gearmesh.transports.pubsub import Transport as PubSubTransport
 
         return BrokerEndpoint(redact(url), {"transport": PubSubTransport, **target.to_kombu()}, chosen)
+    if isinstance(target, SQSTarget):
+        options_of_sqs = chosen | {"target": target}
+        return BrokerEndpoint(redact(url), {"transport": SQS, "hostname": target.endpoint}, options_of_sqs)
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         from gearmesh.transports.memory.broker import BROKERS
 

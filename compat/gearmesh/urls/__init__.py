@@ -1,7 +1,7 @@
 """gearmesh.urls: reads broker, backend and lock URLs in Machinery's forms, and shows one without its password.
 
 - ``parse`` finds the reader for a scheme: ``redis`` (also sockets, clusters and sentinels), ``amqp``, ``stores``
-  (Memcache, MongoDB), ``dynamodb``; the schemes of plug-ins and the schemes without a server stay as they are.
+  (Memcache, MongoDB), ``dynamodb``, ``sqs``; the schemes of plug-ins and those without a server stay as they are.
 - Each reader returns a frozen target (``RedisTarget``, ``AMQPTarget``, …), which knows the keyword arguments of the
   client libraries.
 - ``given`` splits a URL into its parts and words the errors about it, ``addresses`` writes ``host:port``.
@@ -19,6 +19,7 @@ from gearmesh.urls.hiding import redact, redact_text
 from gearmesh.urls.parse import PlainTarget, Role, Target, known_schemes, parse, scheme_of
 from gearmesh.urls.pubsub import PubSubTarget
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget
+from gearmesh.urls.sqs import SQSTarget
 from gearmesh.urls.stores import MemcacheTarget, MongoTarget
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "PubSubTarget",
     "RedisTarget",
     "Role",
+    "SQSTarget",
     "Target",
     "known_schemes",
     "parse",

@@ -15,6 +15,7 @@ from gearmesh.urls.given import GivenURL
 from gearmesh.urls.hiding import SCHEME, WORDS, redact
 from gearmesh.urls.pubsub import PubSubTarget, parse_pubsub
 from gearmesh.urls.redis import REDIS_SCHEMES, RedisTarget, parse_redis
+from gearmesh.urls.sqs import SQSTarget, parse_sqs
 from gearmesh.urls.stores import MemcacheTarget, MongoTarget, parse_memcache, parse_mongodb
 
 __all__ = ["PlainTarget", "Role", "Target", "known_schemes", "parse", "scheme_of"]
@@ -33,7 +34,9 @@ class PlainTarget:
     rest: str = field(default="", repr=False)
 
 
-Target = RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | DynamoDBTarget | PubSubTarget | PlainTarget
+Target = (
+    RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | DynamoDBTarget | SQSTarget | PubSubTarget | PlainTarget
+)
 
 _READERS: dict[str, Callable[[GivenURL], Target]] = {
     **dict.fromkeys(REDIS_SCHEMES, parse_redis),
@@ -45,9 +48,9 @@ _READERS: dict[str, Callable[[GivenURL], Target]] = {
 _BROKER_READERS: Final[dict[str, Callable[[GivenURL], Target]]] = {"gcppubsub": parse_pubsub}
 #: Schemes that say nothing of the kind of server: the role does.
 _HTTP_SCHEMES: Final = ("https", "http")
-_HTTP_READERS: dict[Role, Callable[[GivenURL], Target]] = {"backend": parse_dynamodb}
+_HTTP_READERS: dict[Role, Callable[[GivenURL], Target]] = {"broker": parse_sqs, "backend": parse_dynamodb}
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
-    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, *_BROKER_READERS, "memory", "eager"),
+    "broker": (*REDIS_SCHEMES, *AMQP_SCHEMES, *_BROKER_READERS, "memory", "eager", *_HTTP_SCHEMES),
     "backend": (*_READERS, "memory", "null", "eager", *_HTTP_SCHEMES),
     "lock": (*REDIS_SCHEMES, "memory", "eager"),
 }
@@ -106,7 +109,8 @@ def parse(url: str, role: Role = "broker") -> Target:
     ``amqp[s]://[user[:password]@]host[:port][/virtual-host]`` (guest:guest by default),
     ``memcache://host:port[,host:port…]``, ``mongodb[+srv]://…`` as its drivers read it, for a backend
     ``https://dynamodb[.REGION.amazonaws.com]`` or ``http://host:port`` (an emulator of DynamoDB),
-    ``gcppubsub://project/subscription``, ``memory[://name]``, ``eager[://]``, ``null[://]``.
+    for a broker ``https://sqs.REGION.amazonaws.com/ACCOUNT`` or ``gcppubsub://project/subscription``,
+    ``memory[://name]``, ``eager[://]``, ``null[://]``.
 
     Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
     ``@`` of the socket form are errors here, where Go uses another server or database than the user meant.

@@ -37,6 +37,17 @@ DYNAMODB_UUIDS = "gearmesh_uuids"
 AMQP_DONE = "gearmesh:done"
 #: AMQP direct exchange to which a delayed message comes when its time has come
 AMQP_DUE = "gearmesh:due"
+#: SQS message attributes of ours; what Go can read has none of them. "base64": the body is binary data
+SQS_ENCODING = "gearmesh.encoding"
+#: "kombu": the body is an envelope of kombu's and no signature
+SQS_ENVELOPE = "gearmesh.envelope"
+#: the message is a copy that a worker sent when the delay of SQS was over, and the first one may be there as well
+SQS_REPUBLISHED = "gearmesh.republished"
+#: of a dead letter: the reason, and the queue that it was taken from
+SQS_REASON = "gearmesh.reason"
+SQS_QUEUE = "gearmesh.queue"
+#: SQS message group of a FIFO queue's message that cannot run, and that has no dead-letter queue to go to
+SQS_SET_ASIDE = "gearmesh.set-aside"
 #: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends. In DynamoDB the key of an item that names
 #: the chunks of revocations.
 REVOKED = "gearmesh:revoked"
@@ -272,3 +283,9 @@ def amqp_deaths(digest: int) -> str:
 def amqp_overdue(digest: int) -> str:
     """A queue that is there while a message, whose process was killed at its hard limit, has not come again."""
     return f"gearmesh:overdue:{digest:08x}"
+
+
+def sqs_dead_letters(queue: str) -> str:
+    """The queue for the dead letters of an SQS queue that gearmesh has created."""
+    stem, dot, fifo = queue.partition(".fifo")
+    return f"{stem}-dead-letters{dot}{fifo}"

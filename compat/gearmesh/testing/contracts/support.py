@@ -166,7 +166,7 @@ class Tap:
             pytest.fail("provide the fixture 'look'")
         with pytest.raises(GearmeshError):
             self.verbs.pending(queue, limit)
-        return self.in_order(self._look(queue))
+        return self.in_order(self._look(queue)[:limit])
 
     def published(self, queue: str) -> list[bytes]:
         """Read what waits in a queue, without the copies of a repeated publish if the broker cannot avoid them."""

@@ -1,0 +1,153 @@
+"""The requests of one process to SQS, and the errors that they end with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from gearmesh.bounded_dict import BoundedDict
+from gearmesh.config import SQSConfig
+from gearmesh.errors import ConfigError
+from gearmesh.interfaces.commit import Token
+from gearmesh.process_local import ProcessLocal
+from gearmesh.shared import SharedByName
+from gearmesh.transports.sqs.errors import error_of
+from gearmesh.transports.sqs.queues import QueueDirectory
+from gearmesh.urls import SQSTarget
+
+__all__ = ["SQSClient", "client_of"]
+
+#: Requests of one process that may be under way at the same time, those that wait for messages not counted.
+MAX_REQUESTS_IN_FLIGHT: Final = 8
+#: Seconds for a connection, and for an answer: a request for messages itself waits up to 20 s.
+CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5, 30
+#: Attempts of boto3's own before an error comes out; the callers have a backoff.
+MAX_ATTEMPTS: Final = 2
+#: Batches of producers of which is remembered what SQS has taken.
+MAX_REMEMBERED_BATCHES: Final = 256
+#: Region of an endpoint that names none, if the environment names none either: an emulator's.
+DEFAULT_REGION: Final = "us-east-1"
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class SQSClient:
+    """Sends requests to SQS. Safe in threads; belongs to one process.
+
+    Args:
+        target: the address of the queues.
+        settings: those of the app. Their ``client``, if given, replaces boto3's own.
+
+    Attributes:
+        queues: finds the queues and their attributes.
+        sent: the numbers of the messages that SQS has taken, for each batch of a producer: a repetition
+            leaves them out.
+    """
+
+    def __init__(self, target: SQSTarget, settings: SQSConfig) -> None:
+        self._boto = _boto_client(target, settings)
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._shared: dict[Any, Any] = {}
+        self.sent: BoundedDict[Token, set[int]] = BoundedDict(MAX_REMEMBERED_BATCHES)
+        self.queues = QueueDirectory(self, target, create=settings.create_queues)
+
+    def call(self, operation: str, **params: Any) -> Any:
+        """Send one request, and return its answer.
+
+        Args:
+            operation: the name of the method of boto3's client.
+            params: its parameters.
+
+        Raises:
+            SQSUnavailable: the same request may succeed later.
+            SQSRefused: it would be refused again.
+        """
+        try:
+            return getattr(self._boto, operation)(**params)
+        except Exception as exc:
+            if type(exc).__module__.partition(".")[0] not in ("botocore", "boto3"):
+                raise
+            action = "".join(word.capitalize() for word in operation.split("_"))
+            raise error_of(f"sqs:{action.removesuffix('Batch')}", exc) from exc
+
+    def shared(self, make: Callable[[SQSClient], T]) -> T:
+        """Return the one object of a kind that all connections of this client share; ``make`` makes it."""
+        with self._lock:
+            found = self._shared.get(make)
+            if found is None:
+                found = self._shared[make] = make(self)
+            return found
+
+    def each(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
+        """Call ``function`` for each item, several at a time; the results are in order.
+
+        All calls end before the first error is raised, so that the caller knows what was done.
+        """
+        if len(items) == 1:
+            return [function(items[0])]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(MAX_REQUESTS_IN_FLIGHT, "gearmesh-sqs")
+        futures = [self._pool.submit(function, item) for item in items]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+        return [future.result() for future in futures]
+
+
+def client_of(target: SQSTarget, settings: SQSConfig) -> SQSClient:
+    """Return this process's client for an address. It lives as long as one of its users."""
+    key = (target.endpoint, target.account, settings.create_queues, id(settings.client))
+    clients = _CLIENTS.get()
+    return clients.get(key, lambda: SQSClient(target, settings))
+
+
+class _Clients:
+    """The clients of one process: to make one takes a tenth of a second."""
+
+    def __init__(self) -> None:
+        self._making: list[Callable[[], SQSClient]] = []
+        self._lock = threading.Lock()
+        self._shared: SharedByName[SQSClient] = SharedByName(lambda name: self._making[-1]())
+
+    def get(self, key: tuple[Any, ...], make: Callable[[], SQSClient]) -> SQSClient:
+        with self._lock:  # boto3's sessions are not for several threads, either
+            self._making.append(make)
+            try:
+                return self._shared.get(repr(key))
+            finally:
+                self._making.pop()
+
+
+_CLIENTS: Final = ProcessLocal(_Clients)
+
+
+def _boto_client(target: SQSTarget, settings: SQSConfig) -> Any:
+    given = settings.client
+    if given is not None:
+        return given if hasattr(given, "receive_message") else given()
+    try:
+        import boto3
+        from botocore.config import Config as BotoConfig
+    except ImportError as exc:
+        raise ConfigError(
+            "broker: SQS needs boto3, expected it to be installed: pip install 'gearmesh[sqs]'"
+        ) from exc
+    session = boto3.session.Session()
+    return session.client(
+        "sqs",
+        endpoint_url=target.endpoint,
+        region_name=target.region or session.region_name or DEFAULT_REGION,
+        config=BotoConfig(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=ANSWER_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            max_pool_connections=4 * MAX_REQUESTS_IN_FLIGHT,
+            tcp_keepalive=True,
+            parameter_validation=False,
+        ),
+    )

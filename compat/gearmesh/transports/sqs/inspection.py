@@ -1,0 +1,215 @@
+"""Counts, lists, purges and recovers messages, for people and supervisors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from gearmesh.errors import GearmeshError
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.interfaces.transport import (
+    DeadLetter,
+    DelayedMessage,
+    DeletedCallback,
+    QueueCounts,
+    RateRequest,
+)
+from gearmesh.transports.rate_limit import LocalRateLimiter
+from gearmesh.transports.sqs.client import SQSClient
+from gearmesh.transports.sqs.commit_engine import MessageReturner
+from gearmesh.transports.sqs.deleter import delete
+from gearmesh.transports.sqs.errors import SQSRefused, SQSUnavailable
+from gearmesh.transports.sqs.message import OutgoingMessage, deduplication_id, text_of
+from gearmesh.transports.sqs.queues import SQSQueue
+from gearmesh.transports.sqs.receiver import ReceiveSettings, receive
+from gearmesh.transports.sqs.sender import send
+from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER, SQSUnackedDeliveries, Unacked
+from gearmesh.transports.sqs.visibility import hide
+from gearmesh.wire.names import SQS_QUEUE, SQS_REASON
+
+__all__ = ["Inspector"]
+
+#: Seconds for which messages that are read or purged are hidden from others that do the same.
+READ_HIDDEN_S: Final = 60
+#: Seconds that one such request waits: with 0 SQS asks only some of its servers.
+READ_WAIT_S: Final = 1
+_COUNTS: Final = "ApproximateNumberOfMessages"
+
+
+class Inspector:
+    """Reads and changes queues for people, and lets supervisors recover what consumers of this process hold.
+
+    SQS shows no message without delivering it, and counts that. So waiting messages are only counted. Dead letters are
+    read: their queue has no consumer.
+
+    Args:
+        client: sends the requests.
+        rates: the rate limits of this process.
+    """
+
+    def __init__(self, client: SQSClient, rates: LocalRateLimiter) -> None:
+        self._client = client
+        self._rates = rates
+
+    # -- consumers
+
+    def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
+        """Record a sign of life of a consumer of this process; another process' keeps its own deliveries hidden."""
+        UNACKED_BY_CONSUMER.get(consumer).alive_at = time.monotonic()
+
+    def reap(self, queues: Sequence[str]) -> float:
+        """Return infinity: SQS itself shows the messages of dead consumers again."""
+        return float("inf")
+
+    def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
+        """List the unacked deliveries of a consumer of this process."""
+        return [(each.delivery, each.body) for each in _of(UNACKED_BY_CONSUMER.get(consumer), queues)]
+
+    def recover(
+        self,
+        consumer: str,
+        queues: Sequence[str],
+        *,
+        crashed: bool = False,
+        running: Collection[int] | None = None,
+        certain: bool = True,
+    ) -> int:
+        """Return the deliveries of a consumer of this process; SQS itself returns those of another process."""
+        record = UNACKED_BY_CONSUMER.get(consumer)
+        many = _of(record, queues)
+        if not many:
+            return 0
+        record.silence()
+        lost = MessageReturner(self._client).give_back([(held, 0.0) for held in many])
+        return len(many) - len(lost)
+
+    def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
+        return [self._rates.reserve(request) for request in requests]
+
+    # -- people
+
+    def queues(self) -> list[str]:
+        raise GearmeshError("SQS does not tell which of an account's queues hold tasks: name them")
+
+    def count(self, queue: str) -> QueueCounts:
+        """Count by SQS's approximate attributes; ``held`` includes messages that are hidden until a moment."""
+        found = self._client.queues.find(queue)
+        if found is None:
+            return QueueCounts(queue=queue, pending=0)
+        waiting, hidden = self._numbers(found.url, _COUNTS, f"{_COUNTS}NotVisible")
+        dead = None
+        if found.dead_url:
+            with suppress(SQSRefused):
+                (dead,) = self._numbers(found.dead_url, _COUNTS)
+        return QueueCounts(queue=queue, pending=waiting, held=hidden, dead=dead)
+
+    def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
+        raise GearmeshError(
+            f"queue {queue!r}: SQS shows no waiting message without delivering it; 'gearmesh queues {queue}' counts "
+            "them"
+        )
+
+    def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
+        raise GearmeshError("SQS does not list delayed messages")
+
+    def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        """Receive and delete what waits: SQS's PurgeQueue would delete unacked deliveries, too."""
+        found = self._client.queues.find(queue)
+        total = 0
+        while found is not None and (many := self._read(found)):
+            lost = {id(held) for held in delete(self._client, many)}
+            deleted = [held.body for held in many if id(held) not in lost]
+            total += len(deleted)
+            if gone is not None and deleted:
+                gone(deleted)
+        return total
+
+    def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
+        raise GearmeshError("SQS does not list delayed messages")
+
+    def dead_letters(self, queue: str, limit: int = 1000) -> list[DeadLetter]:
+        found = self._client.queues.find(queue)
+        if found is None or not found.dead_url:
+            return []
+        with self._dead(found) as letters:
+            return _listed(queue, letters)[:limit]
+
+    def take_dead(self, queue: str, ids: Sequence[str], *, retry: bool) -> int:
+        found = self._client.queues.find(queue)
+        if found is None or not found.dead_url or not ids:
+            return 0
+        wanted = set(ids)
+        with self._dead(found) as letters:
+            by_body: dict[bytes, list[Unacked]] = {}
+            for held in letters:
+                by_body.setdefault(held.body, []).append(held)
+            chosen = [each.body for each in _listed(queue, letters) if each.id in wanted]
+            if retry:
+                send(self._client, [_again(found, by_body[body][0]) for body in chosen], lambda message: None)
+            taken = [held for body in chosen for held in by_body[body]]
+            delete(self._client, taken)
+            for held in taken:
+                letters.remove(held)
+        return len(chosen)
+
+    @contextmanager
+    def _dead(self, queue: SQSQueue) -> Iterator[list[Unacked]]:
+        """Give the dead letters of a queue, hidden from others meanwhile; those that are left are shown again."""
+        source = SQSQueue(queue.dead_url.rpartition("/")[2], queue.dead_url)
+        found: list[Unacked] = []
+        others: list[Unacked] = []
+        try:
+            while many := self._read(source):
+                for held in many:
+                    (found if held.attributes.get(SQS_QUEUE, queue.name) == queue.name else others).append(
+                        held
+                    )
+            yield found
+        finally:
+            with suppress(SQSUnavailable, SQSRefused):
+                hide(self._client, [(held, 0) for held in found + others])
+
+    def _read(self, queue: SQSQueue) -> list[Unacked]:
+        settings = ReceiveSettings(READ_WAIT_S, READ_HIDDEN_S)
+        return receive(self._client, queue, "", count=10, settings=settings, new_id=lambda: 0)
+
+    def _numbers(self, url: str, *names: str) -> list[int]:
+        answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=list(names))
+        attributes = answer.get("Attributes") or {}
+        return [int(attributes.get(name) or 0) for name in names]
+
+
+def _of(record: SQSUnackedDeliveries, queues: Sequence[str]) -> list[Unacked]:
+    return [each for each in list(record.held.values()) if each.delivery.queue in queues]
+
+
+def _listed(queue: str, letters: Sequence[Unacked]) -> list[DeadLetter]:
+    """Make dead letters of messages; those with the same bytes are one."""
+    by_body: dict[bytes, list[Unacked]] = {}
+    for held in sorted(letters, key=lambda held: held.sent_at):
+        by_body.setdefault(held.body, []).append(held)
+    return [
+        DeadLetter(
+            queue=queue,
+            body=body,
+            reason=many[-1].attributes.get(SQS_REASON)
+            or "SQS moved it: it was received as often as the redrive policy allows, and never deleted",
+            count=len(many),
+            first=many[0].sent_at,
+            last=many[-1].sent_at,
+        )
+        for body, many in by_body.items()
+    ]
+
+
+def _again(queue: SQSQueue, held: Unacked) -> OutgoingMessage:
+    """Make the message that sends a dead letter to its queue again."""
+    text, attributes = text_of(held.body)
+    kept = {name: value for name, value in held.attributes.items() if name not in (SQS_REASON, SQS_QUEUE)}
+    group = identity = ""
+    if queue.fifo:
+        identity = deduplication_id(held.receipt.encode())
+        group = held.group or identity
+    return OutgoingMessage(queue, text, kept | attributes, 0, group, identity)

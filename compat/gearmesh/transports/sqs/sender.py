@@ -1,0 +1,82 @@
+"""Sends messages in batches of ten."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gearmesh.batching import divided
+from gearmesh.errors import LocalProtocolError
+from gearmesh.transports.sqs.client import SQSClient
+from gearmesh.transports.sqs.errors import SQSUnavailable
+from gearmesh.transports.sqs.message import OutgoingMessage
+from gearmesh.transports.sqs.queues import DEFAULT_MAX_BYTES
+from gearmesh.transports.sqs.visibility import BATCH_ENTRIES
+
+__all__ = ["send"]
+
+#: Attempts to send the entries that SQS did not take though the request succeeded.
+MAX_SEND_ATTEMPTS: Final = 3
+
+
+def send(
+    client: SQSClient, messages: Sequence[OutgoingMessage], taken: Callable[[OutgoingMessage], None]
+) -> None:
+    """Send messages, ten a request, several requests at a time; those for one FIFO queue in order.
+
+    Args:
+        client: sends the requests.
+        messages: the messages; nothing is sent if one of them is too large.
+        taken: called with each message that SQS has taken, perhaps from another thread, before an error is raised.
+
+    Raises:
+        LocalProtocolError: a message is too large, or SQS refuses its content.
+        SQSUnavailable: it is not known for those without ``taken`` if SQS has them.
+    """
+    by_url: dict[str, list[OutgoingMessage]] = defaultdict(list)
+    for message in messages:
+        message.check_size()
+        by_url[message.url or message.queue.url].append(message)
+    runs: list[list[Sequence[OutgoingMessage]]] = []
+    for many in by_url.values():
+        # A queue for larger messages may take more in one request, too.
+        limit = max(DEFAULT_MAX_BYTES, many[0].queue.max_bytes)
+        batches = list(divided(many, lambda message: message.size, max_items=BATCH_ENTRIES, max_bytes=limit))
+        runs += [batches] if many[0].group else [[batch] for batch in batches]
+
+    def send_run(batches: list[Sequence[OutgoingMessage]]) -> None:
+        for batch in batches:
+            _send_batch(client, batch, taken)
+
+    if runs:
+        client.each(send_run, runs)
+
+
+def _send_batch(
+    client: SQSClient, batch: Sequence[OutgoingMessage], taken: Callable[[OutgoingMessage], None]
+) -> None:
+    url = batch[0].url or batch[0].queue.url
+    if len(batch) == 1:
+        client.call("send_message", QueueUrl=url, **batch[0].request())
+        taken(batch[0])
+        return
+    left = dict(enumerate(batch))
+    for _ in range(MAX_SEND_ATTEMPTS):
+        entries = [{"Id": str(n), **message.request()} for n, message in left.items()]
+        answer = client.call("send_message_batch", QueueUrl=url, Entries=entries)
+        failed = {int(each["Id"]): each for each in answer.get("Failed") or ()}
+        for n in list(left):
+            if n not in failed:
+                taken(left.pop(n))
+        if not failed:
+            return
+        for n, each in failed.items():
+            if each.get("SenderFault"):
+                raise LocalProtocolError(
+                    f"SQS refuses a message for queue {left[n].queue.name!r}: {each.get('Message')} "
+                    f"({each.get('Code')})"
+                )
+        if batch[0].group:
+            break  # those behind it were taken: a repetition decides
+    raise SQSUnavailable(f"sqs:SendMessage: {each.get('Message')} ({each.get('Code')})")

@@ -1,0 +1,144 @@
+"""The unacked deliveries of a consumer of SQS, each with the receipt handle by which it is settled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.shared import SharedByName
+from gearmesh.transports import unacked
+from gearmesh.transports.sqs.queues import SQSQueue
+
+__all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "forget"]
+
+
+@dataclass(eq=False, slots=True)
+class Unacked:
+    """One delivery: the message, and how it can be settled.
+
+    Attributes:
+        delivery: the delivery.
+        queue: the queue that it came from.
+        body: the original bytes.
+        attributes: the message attributes.
+        receipt: SQS's receipt handle.
+        group: its message group; ``""``: the queue is no FIFO queue.
+        receives: how often SQS has handed the message out, this time included.
+        first_at: unix seconds of the first time.
+        sent_at: unix seconds at which it was sent.
+        received_at: monotonic seconds at which this receive began.
+        hidden_s: seconds for which SQS hides it at a time.
+        visible_at: monotonic seconds at which SQS shows the message to other consumers, unless it is hidden for longer
+            meanwhile.
+        sent: the numbers of the messages of its Commit that SQS has taken, while the Commit is repeated.
+    """
+
+    delivery: Delivery
+    queue: SQSQueue
+    body: bytes
+    attributes: dict[str, str]
+    receipt: str
+    group: str
+    receives: int
+    first_at: float
+    sent_at: float
+    received_at: float
+    hidden_s: int
+    visible_at: float
+    sent: set[int] = field(default_factory=set)
+
+
+class SQSUnackedDeliveries(unacked.UnackedDeliveries):
+    """Records the deliveries with their receipt handles. Found by the consumer's name in the whole process; see
+    :data:`UNACKED_BY_CONSUMER`.
+
+    Each part of this process that knows a delivery can settle it. No other process can: there, the message comes
+    back when its visibility timeout is over.
+    """
+
+    def __init__(self, consumer: str | None = None) -> None:
+        super().__init__(consumer)
+        #: delivery id -> what is unacked
+        self.held: dict[int, Unacked] = {}
+        #: monotonic time of the consumer's last sign of life
+        self.alive_at = time.monotonic()
+        #: monotonic time at which it last took messages, or waited for some
+        self.asked_at = float("-inf")
+        #: True while the consumer's thread waits for messages, so it lives
+        self.resting = False
+        #: Called when deliveries have left: with those that were deleted, and those that returned or were lost.
+        self.on_left: Callable[[list[Unacked], list[Unacked]], None] | None = None
+        #: Keeps the deliveries hidden; None: nothing was received yet.
+        self.guard: object | None = None
+        self._lock = threading.Lock()
+        self._next = 1
+
+    def new_id(self) -> int:
+        """Return an id that no other delivery of this consumer has."""
+        with self._lock:
+            self._next += 1
+            return self._next - 1
+
+    def add(self, held: Unacked) -> None:
+        """Record a delivery as unacked."""
+        self.held[held.delivery.id] = held
+        self.open[held.delivery.id] = held.delivery
+
+    def find(self, delivery: Delivery) -> Unacked | None:
+        """Find a delivery that can still be settled; None: it was settled, or lost."""
+        held = self.held.get(delivery.id)
+        return held if held is not None and time.monotonic() < held.visible_at else None
+
+    def forget(self, deleted: Collection[Unacked], returned: Collection[Unacked] = ()) -> None:
+        """Remove deliveries that were settled: deleted, or returned to their queue."""
+        left = [self._pop(deleted), self._pop(returned)]
+        if any(left) and (on_left := self.on_left) is not None:
+            on_left(*left)
+
+    def silence(self) -> None:
+        """Take the consumer for dead until it gives a sign of life: nothing is received for it."""
+        self.asked_at = float("-inf")
+
+    def lose(self, lost: Collection[Unacked]) -> int:
+        """Remove deliveries that SQS shows to other consumers; return how many were there."""
+        gone = self._pop(lost)
+        self.losses += len(gone)
+        if gone and (on_left := self.on_left) is not None:
+            on_left([], gone)
+        if gone and self.wake is not None:
+            self.wake()
+        return len(gone)
+
+    def orphaned(self, id: int) -> bool:
+        return id not in self.held
+
+    def _pop(self, many: Collection[Unacked]) -> list[Unacked]:
+        gone = [held for held in many if self.held.pop(held.delivery.id, None) is not None]
+        for held in gone:
+            self.open.pop(held.delivery.id, None)
+        return gone
+
+
+#: The records of this process by consumer; each lives as long as one of its users.
+UNACKED_BY_CONSUMER: Final = SharedByName(SQSUnackedDeliveries)
+
+
+def find(delivery: Delivery) -> Unacked | None:
+    """Find a delivery of any consumer of this process; see :meth:`SQSUnackedDeliveries.find`."""
+    return UNACKED_BY_CONSUMER.get(delivery.consumer).find(delivery)
+
+
+def forget(deleted: Iterable[Unacked], returned: Iterable[Unacked] = ()) -> None:
+    """Remove settled deliveries from the records of their consumers."""
+    left: dict[str, tuple[list[Unacked], list[Unacked]]] = defaultdict(lambda: ([], []))
+    for held in deleted:
+        left[held.delivery.consumer][0].append(held)
+    for held in returned:
+        left[held.delivery.consumer][1].append(held)
+    for consumer, (some, others) in left.items():
+        UNACKED_BY_CONSUMER.get(consumer).forget(some, others)
