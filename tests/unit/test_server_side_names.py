@@ -65,6 +65,12 @@ CONSTANTS = {
     "MONGO_TASKS": "tasks",
     "PREFIX": "gearmesh:",
     "REVOKED": "gearmesh:revoked",
+    "SQS_ENCODING": "gearmesh.encoding",
+    "SQS_ENVELOPE": "gearmesh.envelope",
+    "SQS_QUEUE": "gearmesh.queue",
+    "SQS_REASON": "gearmesh.reason",
+    "SQS_REPUBLISHED": "gearmesh.republished",
+    "SQS_SET_ASIDE": "gearmesh.set-aside",
 }
 
 #: function -> arguments, and what it returns
@@ -106,6 +112,7 @@ FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
     "rate_keys": [(("jobs", "add"), ("gearmesh:{jobs}:rate:add", "gearmesh:{jobs}:rate:add:reserved"))],
     "revoked_channel": [((3,), "gearmesh:revoked:3")],
     "slot_tag": [(("jobs",), "jobs"), (("a{b}c",), "b"), (("a{",), "a{")],
+    "sqs_dead_letters": [(("jobs",), "jobs-dead-letters"), (("jobs.fifo",), "jobs-dead-letters.fifo")],
     "task_report": [(("id",), "gearmesh:report:id")],
     "unique_claim": [(("add", "sha"), "gearmesh:unique:add:sha")],
 }

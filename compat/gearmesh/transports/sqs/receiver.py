@@ -52,7 +52,7 @@ _SYSTEM: Final = [
 
 @dataclass(frozen=True, slots=True)
 class ReceiveSettings:
-    """How messages are received.
+    """Settings of the requests for messages.
 
     Attributes:
         wait_s: seconds that one request waits for messages.
