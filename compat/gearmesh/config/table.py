@@ -90,9 +90,6 @@ NUMBER = Kind("a whole number, 0 or more", _is_whole, _integer)
 #: Go's module is machinery or machinery/v2.
 MACHINERY = Kind("1 or 2", lambda value: _is_whole(value) and value in (1, 2), _integer)
 MILLISECONDS = Kind("a whole number of milliseconds, 0 or more", _is_whole, _integer)
-WAIT_SECONDS = NUMBER._replace(
-    expected="a whole number of seconds from 0 to 20", fits=lambda value: _is_whole(value) and value <= 20
-)
 MOMENTS = Kind("seconds, 0 or more", _is_number, float)
 SECONDS = Kind("seconds above 0", lambda value: _is_number(value, above_zero=True), float)
 OPTIONAL_MOMENTS = MOMENTS._replace(fits=lambda value: value is None or _is_number(value))
@@ -266,7 +263,7 @@ _ROWS: Final = (
     _ours("amqp.ca", ANY_TEXT),
     _ours("amqp.cert", ANY_TEXT),
     _ours("amqp.key", ANY_TEXT),
-    _go("sqs.receive_wait_time_seconds", WAIT_SECONDS, env="SQS_WAIT_TIME_SECONDS"),
+    _go("sqs.receive_wait_time_seconds", NUMBER, env="SQS_WAIT_TIME_SECONDS"),
     _go("sqs.receive_visibility_timeout", OPTIONAL_MOMENTS, env="SQS_VISIBILITY_TIMEOUT"),
     _go(
         "sqs.visibility_heartbeat",
