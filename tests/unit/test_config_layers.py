@@ -226,7 +226,7 @@ class TestFile:
         said = [record.getMessage() for record in caplog.records]
         assert len(said) == 1
         assert f", redis.wait (c.yml line {line}), " in said[0]
-        assert said[0].count(" line ") == 7
+        assert said[0].count(" line ") == 8
 
     @pytest.mark.parametrize("text", ["", "---\n", "# nothing\n", "null", "redis:\n", "broker:\n"])
     def test_nothing_said(self, text: str, write: Callable[[str], str]) -> None:

@@ -29,7 +29,7 @@ __all__ = ["Channel"]
 #: Seconds without a sign of life after which a consumer counts as dead, if the option ``lease`` is not given.
 DEFAULT_LEASE_S = 30.0
 #: Seconds that a receive waits for messages if nothing else is set; SQS allows no more.
-DEFAULT_WAIT_S = 20
+MAX_WAIT_S = 20
 
 Callback = Callable[[Message], object]
 
@@ -74,7 +74,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._changed = connection.changed
         settings = connection.settings
         self._settings = ReceiveSettings(
-            settings.receive_wait_time_seconds or DEFAULT_WAIT_S,
+            min(settings.receive_wait_time_seconds or MAX_WAIT_S, MAX_WAIT_S),
             int(settings.receive_visibility_timeout or 0),
         )
         picker = picker_of(options.get("queue_order", "fair"))
