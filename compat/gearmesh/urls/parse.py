@@ -35,7 +35,14 @@ class PlainTarget:
 
 
 Target = (
-    RedisTarget | AMQPTarget | MemcacheTarget | MongoTarget | DynamoDBTarget | SQSTarget | PubSubTarget | PlainTarget
+    RedisTarget
+    | AMQPTarget
+    | MemcacheTarget
+    | MongoTarget
+    | DynamoDBTarget
+    | SQSTarget
+    | PubSubTarget
+    | PlainTarget
 )
 
 _READERS: dict[str, Callable[[GivenURL], Target]] = {
