@@ -70,7 +70,8 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
         from gearmesh.backends.dynamodb import DynamoDBBackend
 
         return DynamoDBBackend(target, (options or {}).get("dynamodb") or DynamoDBConfig(), expire=expire)
-    if isinstance(target, PlainTarget) and target.scheme == "memory":
+    assert isinstance(target, PlainTarget)  # the others are brokers
+    if target.scheme == "memory":
         return MemoryBackend(target.rest.strip("/"), expire=expire)
     if target.scheme == "null":
         return NullBackend(expire=expire)

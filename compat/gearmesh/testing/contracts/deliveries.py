@@ -229,4 +229,4 @@ class DeliveryContract(TransportFixtures):
             deadline = time.monotonic() + AWAIT_TIMEOUT_S
             while len(seen) < 3 and time.monotonic() < deadline:
                 here.drain()
-        assert seen == bodies
+        assert here.in_order(seen) == bodies

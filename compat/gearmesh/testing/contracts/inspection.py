@@ -104,7 +104,8 @@ class InspectionContract(TransportFixtures):
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         gone: list[bytes] = []
         count = producer.inspector.purge(queue, gone.extend)
-        assert count == len(gone) >= 598, "the next one may be on its way to the consumer"
+        least = 597 + isinstance(producer.channel, SupportsParkedListing)
+        assert count == len(gone) >= least, "the next one may be on its way to the consumer"
         assert len(set(gone)) == count
         assert set(gone) <= set(bodies) - {held.body}
         assert producer.inspector.count(queue).pending in (0, None)
