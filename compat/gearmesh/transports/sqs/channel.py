@@ -242,7 +242,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return self.purge(queue)
 
     def _size(self, queue: str) -> int:
-        return self.count(queue).pending
+        return self.count(queue).pending or 0
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return self._requests.queues.find(queue) is not None
