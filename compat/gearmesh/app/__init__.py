@@ -12,8 +12,10 @@ The parts, in the order in which a call passes through them:
   signature: the task's encoded template is filled in.
 - ``publishing``: calls the hooks, stores group metas and PENDING states where they have to be there first, and makes a
   Commit of each message. ``unique``: the same call is not queued twice within ``unique_for``.
-- ``publisher``: hands Commits to the broker in batches, and repeats them until ``publish_timeout`` is over.
-  ``publisher_pool``: the connections that it uses. ``eager``: runs tasks in the caller instead.
+- ``publisher``: hands Commits to the broker in batches (``in_flight``), and repeats them until ``publish_timeout`` is
+  over (``until_timeout``). ``combiner``: the calls that threads and coroutines make at the same moment go in one batch
+  (``combined_batch``), for each of which a ``pending_call`` waits. ``publisher_pool``: the connections that it uses.
+  ``eager``: runs tasks in the caller instead.
 
 Beside the way of a call: ``periodic`` (entries for schedulers), ``retry`` (policies), ``revocations``, ``handlers``
 (functions around each task), ``context`` (the running task), ``conf`` (settings by Celery's names), ``capabilities``

@@ -490,8 +490,15 @@ class App:
     @overload
     async def asend(self, what: Signature, options: Options = NOTHING) -> Result[Any]: ...
     async def asend(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
-        """:meth:`send` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.send(what, options))
+        """:meth:`send` without blocking the event loop. A single task is planned in it, a workflow in a thread.
+
+        Of a call that is cancelled, nothing is sent if it was not on its way yet.
+        """
+        if not isinstance(what, (TaskSignature, Signature)):
+            return await asyncio.to_thread(self.send, what, options)
+        plan, result = self._planned(what, options)
+        await self._apublish(plan)
+        return result
 
     async def apublish_many(self, nodes: Iterable[Node[S]], **options: Unpack[OptionSet]) -> list[S]:
         """:meth:`publish_many` without blocking the event loop."""
@@ -515,6 +522,20 @@ class App:
         with self.reached_backend() as backend:
             uuid = send_once(sig, seconds, backend, store_pending, send)
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
+
+    async def asend_call(self, call: TaskSignature[R]) -> AsyncResult[R]:
+        """:meth:`send_call` without blocking the event loop."""
+        if call.task.unique_for is not None:
+            return await asyncio.to_thread(self.send_call, call)
+        plan = Plan(self, time.time_ns())
+        result = plan.add_one(call)
+        await self._apublish(plan)
+        return result
+
+    async def _apublish(self, plan: Plan) -> None:
+        if self.config.watched:
+            self.watch_config()
+        await self._outbox.asend(plan)
 
     def _publish(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
         if self.config.watched:

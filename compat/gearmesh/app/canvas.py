@@ -14,7 +14,6 @@ the remedy of a task between them. A group within a group is the same as its mem
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -203,10 +202,16 @@ class Node(Workflow, ABC, Generic[R_co]):
     def _sent_by(
         self, app: TaskSender, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: OptionSet
     ) -> R_co:
-        given = _of_workflow(options_of("workflow", dict(options)))
-        node = self.with_args(args, kwargs)._followed(given)
-        result: R_co = app.send(node, given.without_successors())
+        node, given = self._prepared(args, kwargs, options)
+        result: R_co = app.send(node, given)
         return result
+
+    def _prepared(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: OptionSet
+    ) -> tuple[Self, Options]:
+        """The node to send, and the options to send it with."""
+        given = _of_workflow(options_of("workflow", dict(options)))
+        return self.with_args(args, kwargs)._followed(given), given.without_successors()
 
     def delay(self, *args: Any, **kwargs: Any) -> R_co:
         """Send it, with these arguments in front of the first task's, or the first tasks'."""
@@ -227,11 +232,13 @@ class Node(Workflow, ABC, Generic[R_co]):
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> R_co:
         """:meth:`apply_async` without blocking the event loop."""
-        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+        node, given = self._prepared(args, kwargs, options)
+        result: R_co = await self.app.asend(node, given)
+        return result
 
     async def adelay(self, *args: Any, **kwargs: Any) -> R_co:
         """:meth:`delay` without blocking the event loop."""
-        return await asyncio.to_thread(self.delay, *args, **kwargs)
+        return await self.aapply_async(args, kwargs)
 
 
 AnyNode: TypeAlias = "Node[Any]"
@@ -319,6 +326,12 @@ class TaskSignature(Node[AsyncResult[V_co]]):
         self, app: TaskSender, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: OptionSet
     ) -> AsyncResult[V_co]:
         result: AsyncResult[V_co] = app.send_call(self.clone(args, kwargs, **options))
+        return result
+
+    async def aapply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
+    ) -> AsyncResult[V_co]:
+        result: AsyncResult[V_co] = await self.app.asend_call(self.clone(args, kwargs, **options))
         return result
 
 

@@ -36,6 +36,12 @@ class TaskSender(Protocol):
     def send_call(self, call: Any) -> Any:
         """Send the signature of one task; its AsyncResult. Raises as :meth:`send`."""
 
+    async def asend(self, what: Any, options: Options = ...) -> Any:
+        """:meth:`send` without blocking the event loop."""
+
+    async def asend_call(self, call: Any) -> Any:
+        """:meth:`send_call` without blocking the event loop."""
+
     def result(self, uuid: str, task: Any = None) -> Any:
         """The AsyncResult of a task by its UUID, typed as ``task`` says."""
 

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from gearmesh.app.combined_batch import CombinedBatch
+from gearmesh.app.combiner import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Combiner, body_bytes, place_of
+from gearmesh.app.in_flight import InFlight
+from gearmesh.app.pending_call import PendingCall, finish
 from gearmesh.app.publisher_pool import PublisherConnection, PublisherPool
+from gearmesh.app.until_timeout import UntilTimeout
 from gearmesh.backoff import OutageLog
 from gearmesh.batching import divided
 from gearmesh.config import Config
 from gearmesh.errors import GearmeshError, PublishError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit
+from gearmesh.process_local import ProcessLocal
 from gearmesh.transports.registry import connect
 from gearmesh.transports.single_attempt import BrokerChoice
-from gearmesh.units import duration
 from gearmesh.urls import redact
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["Publisher", "RetryDecider"]
+__all__ = ["MAX_BATCH_MESSAGES", "Publisher", "RetryDecider"]
 
 log = logging.getLogger("gearmesh.publisher")
 
 #: Called with what went wrong: waits a while and returns True to try again, False to give up.
 RetryDecider = Callable[[BaseException], bool]
 
-#: Messages, and bytes of them, that go in one batch.
-MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 256, 500_000
 #: Batches that may be on their way together, where the broker confirms some time later.
 MAX_BATCHES_IN_FLIGHT = 8
-#: Seconds between two attempts: the first pause, doubling to the longest.
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.05, 1.0
-
-
-#: Seconds that a server may be unreachable before that is logged.
-OUTAGE_LOG_DELAY_S = 1.0
+#: Seconds between the first two attempts; the pauses double.
+FIRST_RETRY_DELAY_S = 0.05
 
 
 class Publisher:
@@ -63,6 +62,7 @@ class Publisher:
         self._choice = choice or BrokerChoice()
         self._backend = backend
         self._pool = PublisherPool(lambda: connect(config(), choice=self._choice), backend)
+        self._combiner = ProcessLocal(lambda: Combiner(self._send_together))
         self._broker_outage = OutageLog(log, lambda: f"broker {self._shown()}")
         self._backend_outage = OutageLog(log, lambda: f"result backend {redact(self._config().backend)}")
 
@@ -77,12 +77,33 @@ class Publisher:
         Raises:
             PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
         """
-        batches = [commits] if len(commits) == 1 else list(_batches(commits))
+        if len(commits) == 1 and should_retry is None:
+            self._send_one(commits[0])
+            return
+        batches = list(_batches(commits))
         if connections > 1 and len(batches) > 1:
             with ThreadPoolExecutor(min(connections, len(batches)), "gearmesh-publish") as pool:
                 list(pool.map(lambda batch: self._send([batch], len(commits), should_retry), batches))
         else:
             self._send(batches, len(commits), should_retry)
+
+    async def asend(self, commit: Commit) -> None:
+        """Publish one message without blocking the event loop. If it is cancelled before the message is on its way,
+        the message is not sent.
+
+        Raises PublishError as :meth:`send`.
+        """
+        place = place_of(commit)
+        if place is None:
+            await asyncio.to_thread(self._send, [[commit]], 1)
+            return
+        call = PendingCall(commit, asyncio.get_running_loop())
+        self._combiner.get().add(place, call)
+        await call.await_()
+        if call.error is not None:
+            raise call.error
+        if call.alone is not None:
+            await asyncio.to_thread(self._send, [[call.alone]], 1)
 
     def store(
         self,
@@ -103,20 +124,80 @@ class Publisher:
 
     def close(self) -> None:
         """Close connections that are not in use. Publishing again opens new ones."""
+        combiner = self._combiner.pop()
+        if combiner is not None:
+            combiner.close()
         self._pool.close()
 
+    def _send_one(self, commit: Commit) -> None:
+        """Send one message: alone if no other caller sends to its queue, else together with theirs."""
+        place = place_of(commit)
+        if place is None:
+            self._send([[commit]], 1)
+            return
+        combiner = self._combiner.get()
+        try:
+            if combiner.enter(place, commit):
+                self._send([[commit]], 1)
+                return
+        finally:
+            combiner.leave(place, commit)
+        call = PendingCall(commit)
+        combiner.add(place, call)
+        call.wait()
+        if call.error is not None:
+            raise call.error
+        if call.alone is not None:
+            self._send([[call.alone]], 1)
+
+    def _send_together(
+        self, calls: Sequence[PendingCall], overdue: Callable[[float], Sequence[PendingCall]]
+    ) -> None:
+        """Send the calls of several callers; see :class:`.Combiner`.
+
+        While the outcome of the batch is unknown it is repeated, without the calls whose time is over. After any other
+        error each caller goes on by itself, so the error that it gets is its own.
+        """
+        timeout = self._config().publish_timeout
+        with self._pool.acquire() as connection:
+            batch = CombinedBatch(connection, calls)
+
+            def left(exc: BaseException) -> float:
+                now = time.monotonic()
+                late = [*batch.take_overdue(now - timeout), *overdue(now - timeout)]
+                for call in late:
+                    call.error = self._unsent([call.commit], exc, now - call.began)
+                finish(late)
+                return max((call.began + timeout - now for call in batch.unconfirmed), default=0.0)
+
+            should_retry = UntilTimeout(self._broker_outage, left, time.monotonic(), FIRST_RETRY_DELAY_S)
+            while True:
+                try:
+                    batch.flush()
+                    self._broker_outage.worked()
+                    return
+                except Exception as exc:
+                    if not isinstance(exc, connection.connection_errors):
+                        batch.part(exc)
+                        return
+                    if not should_retry(exc):
+                        return
+
     def _send(
-        self, batches: Sequence[Sequence[Commit]], total: int, should_retry: RetryDecider | None
+        self,
+        batches: Sequence[Sequence[Commit]],
+        total: int,
+        should_retry: RetryDecider | None = None,
     ) -> None:
         """Send batches over one connection, in order; ``total`` messages are sent by this call, perhaps over others."""
         with self._pool.acquire() as connection:
             at = 0
             while at < len(batches):
                 some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
-                in_flight = _InFlight(connection, some)
-                failed = partial(self._unsent, in_flight, batches[:at], total)
+                in_flight = InFlight(connection, some)
+                failed = partial(self._unsent_of, in_flight, total, sum(map(len, batches[:at])))
                 self._repeat(in_flight.flush, connection, self._broker_outage, failed, should_retry)
-                at += len(in_flight.begun)
+                at += in_flight.begun
 
     def _repeat(
         self,
@@ -126,8 +207,7 @@ class Publisher:
         failed: Callable[[BaseException, float], PublishError],
         should_retry: RetryDecider | None,
     ) -> None:
-        timeout = self._config().publish_timeout
-        began, pause = time.monotonic(), FIRST_RETRY_DELAY_S
+        began = time.monotonic()
         while True:
             try:
                 attempt()
@@ -136,32 +216,28 @@ class Publisher:
             except GearmeshError:
                 raise
             except Exception as exc:
-                left = began + timeout - time.monotonic()
-                again = isinstance(exc, server.connection_errors) and (
-                    left > 0 if should_retry is None else should_retry(exc)
-                )
-                if not again:
+                should_retry = should_retry or self._until_timeout(outage, began)
+                if not isinstance(exc, server.connection_errors) or not should_retry(exc):
                     raise failed(exc, time.monotonic() - began) from exc
-                if should_retry is None and time.monotonic() - began >= OUTAGE_LOG_DELAY_S:
-                    outage.failed(exc, f"this call keeps trying for {duration(math.ceil(left))}", since=began)
-            if should_retry is None:
-                time.sleep(min(pause, left))
-                pause = min(pause * 2, MAX_RETRY_DELAY_S)
+
+    def _until_timeout(self, outage: OutageLog, began: float) -> UntilTimeout:
+        ends = began + self._config().publish_timeout
+        return UntilTimeout(outage, lambda exc: ends - time.monotonic(), began, FIRST_RETRY_DELAY_S)
+
+    def _unsent_of(
+        self, in_flight: InFlight, total: int, before: int, exc: BaseException, seconds: float
+    ) -> PublishError:
+        count = f"{total} messages ({before + in_flight.confirmed} confirmed), " if total > 1 else ""
+        return self._unsent(in_flight.left, exc, seconds, count)
 
     def _unsent(
-        self,
-        in_flight: _InFlight,
-        before: Sequence[Sequence[Commit]],
-        total: int,
-        exc: BaseException,
-        seconds: float,
+        self, left: Sequence[Commit], exc: BaseException, seconds: float, count: str = ""
     ) -> PublishError:
-        left = in_flight.left
         queues = sorted({publish.queue for commit in left for publish in commit.publishes})
         first = next((state for commit in left for state in commit.states), None)
         what = f"task {first.TaskName!r} ({first.TaskUUID})" if first else "the message"
-        if total > 1:
-            what = f"{total} messages ({sum(map(len, before)) + in_flight.confirmed} confirmed), {what} among them,"
+        if count:
+            what = f"{count}{what} among them,"
         return PublishError(
             f"{what} could not be published to queue {', '.join(map(self._queue, queues))} of "
             f"{self._shown()} within {seconds:.3g} s: {type(exc).__name__}: {exc}"
@@ -184,66 +260,5 @@ class Publisher:
         return ", ".join(map(redact, self._config().brokers))
 
 
-class _InFlight:
-    """The batches that one connection sends under one token, until the broker has confirmed them.
-
-    A repetition only does what the first try had begun, since nothing else of it can have been sent, and leaves out
-    what the broker has confirmed.
-    """
-
-    def __init__(self, connection: PublisherConnection, batches: Sequence[Sequence[Commit]]) -> None:
-        self._connection = connection
-        self._batches = batches
-        self._token = connection.token()
-        #: The batches that were begun, without their states, which are written.
-        self._bare: list[list[Commit]] = []
-        #: The number of messages that the broker has confirmed.
-        self.confirmed = 0
-
-    @property
-    def begun(self) -> Sequence[Sequence[Commit]]:
-        """The batches that were begun one by one; all, where they go together or none was begun yet."""
-        return self._batches[: len(self._bare) or None]
-
-    @property
-    def left(self) -> list[Commit]:
-        """The Commits that are not confirmed."""
-        return [commit for batch in self._batches for commit in batch][self.confirmed :]
-
-    def flush(self) -> None:
-        """Send them, or send again what is left. The connection is closed after an error, whose outcome is unknown."""
-        try:
-            flusher = self._connection.flusher()
-            if flusher.atomic:
-                flusher.flush([commit for batch in self.begun for commit in batch], self._token)
-            elif flusher.streaming is None:
-                flusher.flush([commit for batch in self._chunks() for commit in batch], self._token)
-            else:
-                flusher.streaming.stream(self._chunks(self.confirmed), self._confirm, again=bool(self._bare))
-        except Exception:
-            self._connection.close()
-            raise
-
-    def _chunks(self, skip: int = 0) -> Iterator[list[Commit]]:
-        for i, batch in enumerate(self.begun):
-            if i == len(self._bare):
-                # Once only: a repeated PENDING could replace what a quick worker has written since.
-                if states := [state for commit in batch for state in commit.states]:
-                    self._connection.backend.write(states)
-                self._bare.append([Commit(publishes=commit.publishes) for commit in batch])
-            yield self._bare[i][skip:]
-            skip = max(0, skip - len(batch))
-
-    def _confirm(self, count: int) -> None:
-        self.confirmed += count
-
-
 def _batches(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
-    return divided(commits, _body_bytes, max_items=MAX_BATCH_MESSAGES, max_bytes=MAX_BATCH_BYTES)
-
-
-def _body_bytes(commit: Commit) -> int:
-    total = 0
-    for publish in commit.publishes:
-        total += len(publish.body)
-    return total
+    return divided(commits, body_bytes, max_items=MAX_BATCH_MESSAGES, max_bytes=MAX_BATCH_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from gearmesh.app.capabilities import TaskHost
@@ -57,14 +58,8 @@ class PlanSender:
 
         ``should_retry``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
         """
-        messages: Sequence[PlannedMessage | EncodedMessage] = plan.messages
-        if self.hooks:
-            messages = [self._hooked(message, plan.now_ns) for message in messages]
         created = gotime.format_ns(plan.now_ns)
-        written = [message.written() for message in messages]
-        for each in written:
-            if each.eta_ns:
-                check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
+        written = self._written(plan)
         eager = self._app.config.eager
         first = bool(plan.metas) or eager
         if first:
@@ -72,12 +67,27 @@ class PlanSender:
         if eager:
             self._eager.run([each.body for each in written])
             return
-        commits = []
-        for each in written:
-            state = TaskState(TaskUUID=each.uuid, TaskName=each.name, State=PENDING, CreatedAt=created)
-            publish = Publish(each.queue, each.body, each.eta_ns, each.priority)
-            commits.append(Commit(states=() if first else (state,), publishes=(publish,)))
+        commits = [_commit(each, None if first else created) for each in written]
         self._publisher.send(commits, connections=plan.connections, should_retry=should_retry)
+
+    async def asend(self, plan: Plan) -> None:
+        """:meth:`send` without blocking the event loop: in it, if the plan is one message that no hook looks at."""
+        if len(plan.messages) != 1 or plan.metas or self.hooks or self._app.config.eager:
+            await asyncio.to_thread(self.send, plan)
+            return
+        (written,) = self._written(plan)
+        await self._publisher.asend(_commit(written, gotime.format_ns(plan.now_ns)))
+
+    def _written(self, plan: Plan) -> list[EncodedMessage]:
+        """The messages of a plan as they go out. Raises what is wrong with them."""
+        messages: Sequence[PlannedMessage | EncodedMessage] = plan.messages
+        if self.hooks:
+            messages = [self._hooked(message, plan.now_ns) for message in messages]
+        written = [message.written() for message in messages]
+        for each in written:
+            if each.eta_ns:
+                check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
+        return written
 
     def store_pending(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
         """Store the PENDING states of a plan's messages before they are sent. Raises PublishError."""
@@ -102,6 +112,15 @@ class PlanSender:
         if sig.ETA == before.ETA:
             return PlannedMessage(sig, message.eta_ns)
         return PlannedMessage(sig, _due(sig, now_ns))
+
+
+def _commit(message: EncodedMessage, created: str | None) -> Commit:
+    """The Commit that sends a message; with its PENDING state, unless ``created`` is None."""
+    publish = Publish(message.queue, message.body, message.eta_ns, message.priority)
+    if created is None:
+        return Commit(publishes=(publish,))
+    state = TaskState(TaskUUID=message.uuid, TaskName=message.name, State=PENDING, CreatedAt=created)
+    return Commit(states=(state,), publishes=(publish,))
 
 
 def ready(sig: Signature, queue: str, now_ns: int) -> PlannedMessage:

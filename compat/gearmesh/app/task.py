@@ -262,8 +262,12 @@ class Task(Generic[P, R, C]):
         return TaskSignature(self, tuple(args), kwargs).apply_async(**options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
-        """:meth:`delay` without blocking the event loop."""
-        return await asyncio.to_thread(self.delay, *args, **kwargs)
+        """:meth:`delay` without blocking the event loop.
+
+        Of a call that is cancelled, nothing is sent if it was not on its way yet.
+        """
+        result: AsyncResult[R] = await self.app.asend_call(TaskSignature(self, args, kwargs))
+        return result
 
     async def aapply_async(
         self,
@@ -272,7 +276,7 @@ class Task(Generic[P, R, C]):
         **options: Unpack[OptionSet],
     ) -> AsyncResult[R]:
         """:meth:`apply_async` without blocking the event loop."""
-        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+        return await TaskSignature(self, tuple(args), kwargs).aapply_async(**options)
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """The result of a call of this task, by its UUID: ``app.result(uuid, task)``."""

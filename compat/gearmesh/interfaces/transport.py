@@ -313,20 +313,27 @@ class SupportsStreaming(Protocol):
     def stream(
         self,
         chunks: Iterable[Sequence[Commit]],
-        taken: Callable[[int], None],
+        sent: Callable[[Collection[int]], None],
         *,
         again: bool = False,
+        waits: bool = True,
     ) -> None:
         """Carry out one batch of Commits that settle nothing, in several chunks.
 
         Args:
             chunks: parts of the batch. The channel asks for the next one, and sends it, while confirms of the earlier
                 ones are still to come. An error that the iterable raises is raised once these are confirmed.
-            taken: called when the stream ends or raises, with the number of leading Commits that the broker has
-                confirmed. Each of them publishes one message.
-            again: this is a repetition: the messages are marked as possible duplicates.
+            sent: called when the stream ends or raises, with the places, in the chunks that were asked for, of the
+                Commits that the broker has not confirmed. Each of them publishes one message.
+            again: this is a repetition: the messages are marked as possible duplicates. So are those of a Commit whose
+                own ``again`` is set.
+            waits: messages that a queue refuses are sent again for a while. False raises PublishError at once.
 
-        Raises the transport's ``connection_errors``, after ``taken`` was called.
+        Raises:
+            PublishError: a queue refuses messages. It has a ``__cause__`` if RabbitMQ may have some that it has not
+                confirmed.
+
+        Raises the transport's ``connection_errors``, after ``sent`` was called.
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -117,20 +117,27 @@ class CommitEngine:
         return outcomes
 
     def stream(
-        self, chunks: Iterable[Sequence[Commit]], taken: Callable[[int], None], *, again: bool = False
+        self,
+        chunks: Iterable[Sequence[Commit]],
+        sent: Callable[[Collection[int]], None],
+        *,
+        again: bool = False,
+        waits: bool = True,
     ) -> None:
         self.link.check()
-        self.link.publisher.stream(map(self._publishings, chunks), taken, again=again)
+        self.link.publisher.stream(map(self._publishings, chunks), sent, again=again, waits=waits)
 
     # -- publishing
 
     def _publishings(self, commits: Sequence[Commit]) -> list[OutgoingMessage]:
         now = time.time_ns()
         targets: dict[str, QueueDeclaration] = {}
+        items: list[OutgoingMessage] = []
         with self.link.lock:
-            return [
-                self._publishing(publish, now, targets) for commit in commits for publish in commit.publishes
-            ]
+            for commit in commits:
+                made = [self._publishing(publish, now, targets) for publish in commit.publishes]
+                items += map(repeated, made) if commit.again else made
+        return items
 
     def _publishing(
         self, publish: Publish, now: int, targets: dict[str, QueueDeclaration]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
@@ -54,9 +54,10 @@ class ConfirmingPublisher:
     def stream(
         self,
         chunks: Iterable[Sequence[OutgoingMessage]],
-        taken: Callable[[int], None] = lambda count: None,
+        sent: Callable[[Collection[int]], None] = lambda unconfirmed: None,
         *,
         again: bool = False,
+        waits: bool = True,
         outlasts_alarms: bool = False,
     ) -> None:
         """Send chunk by chunk, each while RabbitMQ has those before still to confirm; see :meth:`publish`.
@@ -64,8 +65,9 @@ class ConfirmingPublisher:
         Args:
             chunks: the publisher asks for each without the connection's lock. An error raised there is raised here when
                 all that was sent is confirmed.
-            taken: called when this ends or raises, with the number of first messages that RabbitMQ has confirmed.
+            sent: called when this ends or raises, with the places of the messages that RabbitMQ has not confirmed.
             again: mark the messages as possible duplicates.
+            waits: send messages that a queue refuses again for a while. False raises at once.
             outlasts_alarms: wait for confirms as long as RabbitMQ has an alarm.
         """
         batch: list[OutgoingMessage] = []
@@ -74,7 +76,7 @@ class ConfirmingPublisher:
         trouble: Exception | None = None
         ended = healed = False
         pauses = Backoff()
-        deadline = time.monotonic() + self._link.patience
+        deadline = time.monotonic() + (self._link.patience if waits else 0.0)
         self._outlasts_alarms = outlasts_alarms
         self._begin()
         try:
@@ -119,7 +121,7 @@ class ConfirmingPublisher:
                         )
                     time.sleep(min(pauses.next(), left))
         finally:
-            taken(min(self._undone(batch, todo), default=len(batch)))
+            sent(self._undone(batch, todo))
 
     def _send_chunks(
         self,

@@ -1,0 +1,54 @@
+"""The calls of several callers that are sent in one batch, each with an end of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from gearmesh.app.in_flight import InFlight
+from gearmesh.app.pending_call import PendingCall, finish
+from gearmesh.app.publisher_pool import PublisherConnection
+from gearmesh.errors import PublishError
+
+__all__ = ["CombinedBatch"]
+
+
+class CombinedBatch:
+    """Sends calls together over one connection, and wakes each caller as soon as its call is confirmed.
+
+    A queue that refuses messages is not waited for here: their callers do that, each for itself.
+    """
+
+    def __init__(self, connection: PublisherConnection, calls: Sequence[PendingCall]) -> None:
+        self._calls = {id(call.commit): call for call in calls}
+        self._in_flight = InFlight(connection, [[call.commit for call in calls]], waits=False)
+
+    @property
+    def unconfirmed(self) -> list[PendingCall]:
+        """The calls that the broker has not confirmed, without those that have ended."""
+        return [self._calls[id(commit)] for commit in self._in_flight.left]
+
+    def flush(self) -> None:
+        """Send what is not confirmed. Raises what the broker and the backend raise."""
+        try:
+            self._in_flight.flush()
+        except Exception:
+            left = {id(commit) for commit in self._in_flight.left}
+            finish(call for key, call in self._calls.items() if key not in left)
+            raise
+        finish(self._calls.values())
+
+    def take_overdue(self, before: float) -> list[PendingCall]:
+        """Leave the calls out that came before this monotonic time, and return them."""
+        late = [call for call in self.unconfirmed if call.began <= before]
+        self._in_flight.drop({id(call.commit) for call in late})
+        return late
+
+    def part(self, exc: Exception) -> None:
+        """Have each caller send its own call by itself, after an error that is not the connection's."""
+        # A queue that refuses has nothing of what it did not confirm; of any other error that is not certain.
+        certain = isinstance(exc, PublishError) and exc.__cause__ is None
+        for call in self.unconfirmed:
+            call.alone = call.commit if certain else replace(call.commit, again=True)
+        finish(self._calls.values())
