@@ -13,7 +13,7 @@ from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Scalar, Shape, Str
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 
-__all__ = ["decode_group", "decode_signature", "decode_state"]
+__all__ = ["GROUP_SHAPE", "SIGNATURE_SHAPE", "STATE_SHAPE", "decode_group", "decode_signature", "decode_state"]
 
 _STRING = Scalar("string", "")
 _INT64 = Scalar("int64", 0, -(2**63), 2**63 - 1)
@@ -48,17 +48,18 @@ def _signature() -> StructOf:
     return shape
 
 
-_SIGNATURE = _signature()
+#: Go's structs, as shapes.
+SIGNATURE_SHAPE = _signature()
 _RESULTS = ListOf("[]*tasks.TaskResult", _struct(TaskResult, True, Value=Anything()))
-_STATE = _struct(TaskState, False, Results=_RESULTS, CreatedAt=Time(pointer=False), TTL=_INT64)
-_GROUP = _struct(
+STATE_SHAPE = _struct(TaskState, False, Results=_RESULTS, CreatedAt=Time(pointer=False), TTL=_INT64)
+GROUP_SHAPE = _struct(
     GroupMeta, False, TaskUUIDs=ListOf("[]string", _STRING), CreatedAt=Time(pointer=False), TTL=_INT64
 )
 
 
 def decode_signature(data: bytes) -> Signature:
     """As :func:`gearmesh.wire.codec.decode`, without its fast path."""
-    order = [fill(read(data)[0], _SIGNATURE)]
+    order = [fill(read(data)[0], SIGNATURE_SHAPE)]
     for memory in order:  # it grows: whatever is nested comes after what it is nested in
         for name in ("OnSuccess", "OnError"):
             order += [below for below in _items(memory.get(name)) or () if below is not None]
@@ -84,7 +85,7 @@ def decode_signature(data: bytes) -> Signature:
 
 def decode_state(data: bytes) -> TaskState:
     """As :func:`gearmesh.wire.codec.decode_state`, without its fast path."""
-    memory = fill(read(data)[0], _STATE)
+    memory = fill(read(data)[0], STATE_SHAPE)
     results = _items(memory.pop("Results", None))
     if results is not None:
         if None in results:
@@ -96,7 +97,7 @@ def decode_state(data: bytes) -> TaskState:
 
 def decode_group(data: bytes) -> GroupMeta:
     """As :func:`gearmesh.wire.codec.decode_group`, without its fast path."""
-    memory = fill(read(data)[0], _GROUP)
+    memory = fill(read(data)[0], GROUP_SHAPE)
     uuids = _items(memory.pop("TaskUUIDs", None))
     return GroupMeta(TaskUUIDs=tuple(uuids or ()), **memory)
 

@@ -1,0 +1,254 @@
+"""Takes a document out of what other programs put around it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gearmesh.explain.spans import Span
+from gearmesh.wire import gotime
+from gearmesh.wire.gojson.depth import shallow
+
+__all__ = ["Envelope", "from_base64", "unwrap"]
+
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{16,}={0,2}\s*")
+#: Fields of a document in MongoDB's notation, and Go's names for them.
+_MONGO: Final = {
+    "_id": "",
+    "state": "State",
+    "task_name": "TaskName",
+    "results": "Results",
+    "error": "Error",
+    "created_at": "CreatedAt",
+    "task_uuids": "TaskUUIDs",
+    "chord_triggered": "ChordTriggered",
+    "lock": "Lock",
+}
+
+
+class Envelope(NamedTuple):
+    """A document without what was around it.
+
+    ``text`` says in a sentence what that was; ``body`` are the document's bytes, to which all positions refer.
+    """
+
+    text: str
+    body: bytes
+
+
+def from_base64(data: bytes) -> bytes | None:
+    """What a base64 text holds, if it is one and holds a JSON object."""
+    if not _BASE64.fullmatch(data.strip() + b"\n"):
+        return None
+    try:
+        body = base64.b64decode(data, validate=False)
+    except (binascii.Error, ValueError):
+        return None
+    return body if body.lstrip()[:1] == b"{" else None
+
+
+def unwrap(root: Span, data: bytes) -> list[Envelope]:
+    """The documents in an object that is none of Machinery's own; an empty list if it holds none that is known."""
+    for find in (_ours, _kombu, _rabbitmq, _sqs, _pubsub, _dynamodb, _mongodb):
+        found = find(root, data)
+        if found:
+            return found
+    return []
+
+
+def _ours(root: Span, data: bytes) -> list[Envelope]:
+    """A row of our own ``--json``."""
+    signature, body, why = root.find("signature"), root.find("body"), root.find("undecodable")
+    about = ", ".join(
+        f"{name} {value}" for name in ("queue", "due", "reason") if (value := _str(root.find(name)))
+    )
+    where = f" ({about})" if about else ""
+    if signature is not None and signature.entries is not None:
+        return [Envelope(f"From gearmesh's --json{where}.", data[signature.start : signature.end])]
+    if why is not None and body is not None:
+        return [Envelope(f"From gearmesh's --json{where}, in base64.", _base64(_str(body)))]
+    group = root.find("group")
+    if group is not None and group.find("TaskUUIDs") is not None:
+        members = root.find("members")
+        found = [Envelope("From gearmesh's --json.", data[group.start : group.end])]
+        for one in (members.items if members is not None else None) or []:
+            found.append(Envelope("A member of it.", data[one.start : one.end]))
+        return found
+    return []
+
+
+def _kombu(root: Span, _data: bytes) -> list[Envelope]:
+    body, properties = root.find("body"), root.find("properties")
+    if body is None or properties is None or properties.entries is None or root.find("content-type") is None:
+        return []
+    encoded = _str(properties.find("body_encoding")) == "base64"
+    text = _str(body)
+    headers = root.find("headers")
+    task = _str(headers.find("task")) if headers is not None else ""
+    about = (
+        f" It is Celery's, a call of {task!r}: neither Machinery nor a gearmesh worker reads it."
+        if task
+        else ""
+    )
+    return [
+        Envelope(
+            f"In an envelope of kombu's{', in base64' if encoded else ''}.{about}",
+            _base64(text) if encoded else text.encode(),
+        )
+    ]
+
+
+def _rabbitmq(root: Span, _data: bytes) -> list[Envelope]:
+    payload = root.find("payload")
+    if payload is None or root.find("routing_key") is None:
+        return []
+    encoded = _str(root.find("payload_encoding")) == "base64"
+    body = _base64(_str(payload)) if encoded else _str(payload).encode()
+    again = root.find("redelivered")
+    redelivered = ", redelivered" if again is not None and again.scalar is True else ""
+    return [
+        Envelope(
+            f"From RabbitMQ's management interface, with the routing key {_str(root.find('routing_key'))!r}{redelivered}.",
+            body,
+        )
+    ]
+
+
+def _sqs(root: Span, _data: bytes) -> list[Envelope]:
+    messages = root.find("Messages")
+    rows = messages.items if messages is not None and messages.items is not None else [root]
+    found = []
+    for row in rows:
+        if row.find("MessageId") is not None and row.find("Body") is not None:
+            found.append(
+                Envelope(f"A message of SQS, {_str(row.find('MessageId'))}.", _str(row.find("Body")).encode())
+            )
+    return found
+
+
+def _pubsub(root: Span, _data: bytes) -> list[Envelope]:
+    received = root.find("receivedMessages")
+    rows = received.items if received is not None and received.items is not None else [root]
+    found = []
+    for row in rows:
+        message = row.find("message") or row
+        if message.find("data") is not None and (row.find("ackId") or message.find("messageId")) is not None:
+            found.append(
+                Envelope(
+                    f"A message of Pub/Sub, {_str(message.find('messageId'))}, in base64.",
+                    _base64(_str(message.find("data"))),
+                )
+            )
+    return found
+
+
+def _dynamodb(root: Span, data: bytes) -> list[Envelope]:
+    item = root.find("Item") or root
+    entries = item.entries or []
+    if not entries or not {entry.name for entry in entries} & {"TaskUUID", "GroupUUID"}:
+        return []
+    if not all(_is_attribute(entry.value) for entry in entries):
+        return []
+    plain = _python(item, data)
+    if not isinstance(plain, dict):
+        return []
+    body = msgspec.json.encode({name: _attribute(value) for name, value in plain.items()})
+    return [
+        Envelope("An item of DynamoDB; positions are those of the JSON document that it stands for.", body)
+    ]
+
+
+def _is_attribute(value: Span) -> bool:
+    entries = value.entries
+    return (
+        entries is not None
+        and len(entries) == 1
+        and entries[0].name in ("S", "N", "B", "BOOL", "NULL", "L", "M")
+    )
+
+
+def _attribute(value: Any) -> Any:
+    ((kind, inner),) = value.items()
+    if kind == "N":
+        return msgspec.Raw(str(inner).encode())
+    if kind == "NULL":
+        return None
+    if kind == "L":
+        return [_attribute(one) for one in inner]
+    if kind == "M":
+        return {name: _attribute(one) for name, one in inner.items()}
+    return inner
+
+
+def _mongodb(root: Span, data: bytes) -> list[Envelope]:
+    names = {entry.name for entry in root.entries or ()}
+    if "_id" not in names or not names & {"state", "task_uuids"}:
+        return []
+    plain = _python(root, data)
+    if not isinstance(plain, dict):
+        return []
+    group = "task_uuids" in names
+    said: dict[str, Any] = {"GroupUUID" if group else "TaskUUID": plain["_id"]}
+    for name, value in plain.items():
+        if _MONGO.get(name):
+            said[_MONGO[name]] = _extended(value)
+    if isinstance(said.get("Results"), list):
+        said["Results"] = [
+            {"Type": one.get("type"), "Value": one.get("value")}
+            for one in said["Results"]
+            if isinstance(one, dict)
+        ]
+    body = msgspec.json.encode(said)
+    return [
+        Envelope("A document of MongoDB; positions are those of the JSON document that it stands for.", body)
+    ]
+
+
+def _extended(value: Any) -> Any:
+    """MongoDB's extended JSON as plain JSON."""
+    if isinstance(value, list):
+        return [_extended(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    number = value.get("$numberInt", value.get("$numberLong", value.get("$numberDouble")))
+    if number is not None:
+        return msgspec.Raw(str(number).encode())
+    if "$date" in value:
+        return _date(value["$date"])
+    if "$binary" in value:
+        inner = value["$binary"]
+        return inner.get("base64") if isinstance(inner, dict) else inner
+    return {name: _extended(one) for name, one in value.items()}
+
+
+def _date(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+
+    return gotime.format_ns(int(value.get("$numberLong", 0)) * 1_000_000)
+
+
+def _python(span: Span, data: bytes) -> Any:
+    """Values of an object that is not nested deep; None if it is, or repeats a name in an odd way."""
+    text = data[span.start : span.end]
+    if not shallow(text):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _str(span: Span | None) -> str:
+    return str(span.scalar) if span is not None and isinstance(span.scalar, str) else ""
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except (binascii.Error, ValueError):
+        return text.encode()

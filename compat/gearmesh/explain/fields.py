@@ -1,0 +1,183 @@
+"""Compares a document with Go's struct, field by field, as Go's decoder does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.explain.findings import Finding
+from gearmesh.explain.spans import Entry, Span
+from gearmesh.wire.gojson.fill import fill
+from gearmesh.wire.gojson.read import Pairs
+from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Shape, StructOf
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["check_fields", "field_of"]
+
+#: Findings of one document that are told; a broken dump could have millions.
+MAX_FINDINGS: Final = 50
+#: Letters outside of ASCII that Go takes for an s and a k in a field's name.
+_FOLD: Final = {0x17F: "s", 0x212A: "k"}
+#: Fields that Machinery v1.6 does not write.
+_SINCE_V1_7: Final = {"Priority", "StopTaskDeletionOnError", "IgnoreWhenTaskNotRegistered"}
+
+#: All fields of the three documents, in the order in which they are written.
+_ORDER: Final = tuple(
+    dict.fromkeys((*TaskState.__struct_fields__, *Signature.__struct_fields__, *GroupMeta.__struct_fields__))
+)
+
+
+class _Level(NamedTuple):
+    """A struct that is read: its span, its shape, and its path with a dot behind."""
+
+    span: Span
+    shape: StructOf
+    path: str
+
+
+def check_fields(root: Span, shape: StructOf) -> tuple[list[Finding], bool]:
+    """Find wrong types, and unknown, repeated, oddly spelt and missing fields.
+
+    Returns the findings, and True if Go refuses the document.
+    """
+    findings: list[Finding] = []
+    refused = False
+    if root.entries is None:
+        wrong = _mismatch(root, shape, None)
+        return ([wrong], True) if wrong else ([], False)
+    todo = [_Level(root, shape, "")]
+    while todo:
+        level = todo.pop()
+        nested: list[_Level] = []
+        for finding in _check_struct(level, nested):
+            refused = refused or finding.text.startswith("Go cannot read")
+            if len(findings) < MAX_FINDINGS:
+                findings.append(finding)
+        todo += reversed(nested)
+    return findings, refused
+
+
+def field_of(shape: StructOf, name: str) -> tuple[str, Shape] | None:
+    """Go's field for a name in a document, and its shape; None: Go skips the name."""
+    folded = name if name.isascii() else name.translate(_FOLD)
+    return shape.fields.get(folded.upper()) if folded.isascii() else None
+
+
+def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
+    seen: dict[str, Entry] = {}
+    for entry in level.span.entries or ():
+        found = field_of(level.shape, entry.name)
+        where = level.path + entry.name
+        place = {"start": entry.at, "end": entry.value.end, "where": where}
+        if found is None:
+            yield Finding(
+                level="note",
+                text=f"{entry.name!r} is not a field of Machinery's",
+                go="skips it; it is gone when Go sends this on, as in a retry",
+                python="skips it, too",
+                **place,
+            )
+            continue
+        name, shape = found
+        where = level.path + name
+        if entry.name != name:
+            yield Finding(
+                level="note",
+                text=f"the field {name} is spelt {entry.name!r}",
+                go="reads it all the same, and spells it properly when it sends this on",
+                **place,
+            )
+        if name in seen:
+            yield Finding(
+                level="fault",
+                text=f"the field {name} comes twice, first at byte {seen[name].at}",
+                go="of numbers and texts the last one counts; objects and lists are read over the first ones, which may mix both",
+                python="reads it as Go does; other programs may not",
+                **place,
+            )
+        seen[name] = entry
+        yield from _check_value(entry.value, shape, where, nested, name)
+    missing = [name for name in _ORDER if _has(level.shape, name) and name not in seen]
+    if missing and seen and level.shape.go not in ("Arg", "TaskResult"):
+        yield Finding(
+            level="note",
+            text=_missing(missing, list(seen)),
+            go="reads a missing field as zero, empty or null",
+            start=level.span.start,
+            end=level.span.end,
+            where=level.path.rstrip("."),
+        )
+
+
+def _check_value(value: Span, shape: Shape, where: str, nested: list[_Level], name: str) -> Iterator[Finding]:
+    wrong = _mismatch(value, shape, name, where)
+    if wrong is not None:
+        yield wrong
+    elif isinstance(shape, StructOf):
+        if value.entries is not None:
+            nested.append(_Level(value, shape, where + "."))
+    elif isinstance(shape, ListOf):
+        for index, item in enumerate(value.items or ()):
+            at = f"{where}[{index}]"
+            if isinstance(shape.element, StructOf) and item.entries is not None:
+                nested.append(_Level(item, shape.element, at + "."))
+            elif (wrong := _mismatch(item, shape.element, name, at)) is not None:
+                yield wrong
+
+
+def _mismatch(value: Span, shape: Shape, name: str | None, where: str = "") -> Finding | None:
+    """The finding for a value that Go refuses for its field; None: Go takes it."""
+    if isinstance(shape, Anything) or (isinstance(shape, Map) and value.entries is not None):
+        return None
+    holder = StructOf("Signature", True, {"X": ("X", shape)})
+    try:
+        fill(Pairs([("X", value.node)]), holder)
+    except RemoteProtocolError as exc:
+        said = str(exc)
+        go = said.replace("Go struct field Signature.X", f"Go struct field {name}" if name else "Go value")
+        return Finding(
+            level="fault",
+            text=f"Go cannot read {_kind(value)} as {_expected(shape)}"
+            + (f", which {name} is" if name else ""),
+            start=value.start,
+            end=value.end,
+            where=where,
+            go=f"refuses the whole document: {go}",
+            python="refuses the whole document, too",
+        )
+    return None
+
+
+def _kind(value: Span) -> str:
+    if value.entries is not None:
+        return "an object"
+    if value.items is not None:
+        return "a list"
+    if value.scalar is None:
+        return "null"
+    if isinstance(value.scalar, bool):
+        return "true or false"
+    if isinstance(value.scalar, str):
+        return "this text"
+    return "this number"
+
+
+def _expected(shape: Shape) -> str:
+    if isinstance(shape, StructOf):
+        return {"Signature": "a signature", "Arg": "an argument", "TaskResult": "a result"}.get(
+            shape.go, f"a {shape.go}"
+        )
+    if isinstance(shape, ListOf):
+        return "a list"
+    if isinstance(shape, Map):
+        return "an object"
+    go: str = getattr(shape, "go", "")
+    names = {
+        "string": "a text",
+        "bool": "true or false",
+        "uint8": "a whole number from 0 to 255",
+        "": "a time such as 2026-01-02T15:04:05Z",
+    }
+    return names.get(go, "a whole number of 64 bits")

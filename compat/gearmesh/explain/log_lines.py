@@ -1,0 +1,203 @@
+"""Knows the lines that a Machinery worker or sender logs, and what each is a sign of."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+__all__ = ["LogLine", "log_line"]
+
+_ANSI: Final = re.compile(rb"\x1b\[[0-9;]*m")
+#: Go: ``INFO: 2026/01/02 15:04:05 worker.go:58 text``; another logger may write another beginning.
+_HEAD: Final = re.compile(
+    rb"\s*(?:(DEBUG|INFO|WARNING|ERROR|FATAL): )?(?:(\d{4}/\d{2}/\d{2} \d{2}:\d{2}:\d{2}(?:\.\d+)?) )?(?:([\w-]+\.go:\d+):? )?"
+)
+_UUID: Final = r"(?P<uuid>\S+)"
+
+
+class LogLine(NamedTuple):
+    """What a line says.
+
+    Attributes:
+        text: the meaning, in sentences.
+        level, at, source: as the line has them; ``""`` where it does not.
+        go, python: what Go does in this case, and what gearmesh does.
+        body: the message that the line has in it; None: none.
+    """
+
+    text: str
+    level: str
+    at: str
+    source: str
+    go: str
+    python: str
+    body: bytes | None
+
+
+class _Known(NamedTuple):
+    pattern: re.Pattern[str]
+    text: str
+    go: str = ""
+    python: str = ""
+
+
+def _known(pattern: str, text: str, go: str = "", python: str = "") -> _Known:
+    return _Known(re.compile(pattern, re.DOTALL), text, go, python)
+
+
+_LINES: Final = (
+    _known(
+        r"Launching a worker with the following settings",
+        "A worker starts; the next lines are its settings.",
+    ),
+    _known(r"- (?P<name>Broker|DefaultQueue|CustomQueue|ResultBackend|AMQP|Exchange|ExchangeType|BindingKey|PrefetchCount): (?P<value>.*)",
+        "A setting of a worker that starts: {name} is {value}.",
+        "A Go worker reads CustomQueue, or DefaultQueue if it has none.",
+        "'gearmesh doctor' compares these with the settings of an app."),
+    _known(
+        r"\[\*\] Waiting for messages(?: on queue: (?P<queue>\S+?)\.? )?",
+        "The worker is connected and takes messages from now on.",
+    ),
+    _known(
+        r"Received new message: (?P<body>.*)",
+        "The worker has a message whose task it has registered, and runs it now.",
+        "On Redis the message is nowhere else any more: if the worker dies, it is lost.",
+        "A gearmesh worker keeps the message on the broker until the task has ended.",
+    ),
+    _known(
+        r"Processed task " + _UUID + r"\. Results = (?P<results>.*)",
+        "The task {uuid} has ended with SUCCESS; its results are {results}.",
+        "What follows (OnSuccess, a chord's callback) is sent after this line.",
+        "A gearmesh worker stores the state and sends what follows in one step, on one Redis.",
+    ),
+    _known(
+        r"Failed processing task " + _UUID + r"\. Error = (?P<error>.*)",
+        "The task {uuid} has failed for good, with the error: {error}",
+        "FAILURE is stored already; the OnError calls are sent after this line, and no retry follows.",
+        "A gearmesh caller's get() raises TaskFailed with that text.",
+    ),
+    _known(
+        r"Task " + _UUID + r" failed\. Going to retry in (?P<seconds>\S+) seconds",
+        "The task {uuid} returned an error and will be tried again in {seconds} s. It keeps its UUID.",
+        "The message is sent again with an ETA. On RabbitMQ it waits in a queue of its own, which expires after twice "
+        "the delay, and a short retry can get lost there.",
+        "A gearmesh worker reads the message when its time has come, as a Go worker does.",
+    ),
+    _known(
+        r"Task not registered with this worker\. Requeuing(?:: (?P<again>true|false) with)? message: (?P<body>.*)",
+        "The worker has not registered the task of this message, and puts it back.",
+        "It does so at once, over and over: thousands of times a second on Redis, until another worker takes it. If the "
+        "line says 'Requeuing: false', the message is rejected and gone.",
+        "A gearmesh worker parks such a message for 50 ms to 30 s each time, and makes it a dead letter after a day.",
+    ),
+    _known(
+        r"Could not unmarshal '(?P<body>.*)' into a task signature: (?P<reason>.*)",
+        "The worker cannot read a message: {reason}",
+        "On Redis the message is gone, and the consumer starts anew. On RabbitMQ the message is rejected, and gone unless "
+        "the queue has a dead letter exchange.",
+        "A gearmesh worker makes it a dead letter with its bytes.",
+    ),
+    _known(
+        r"Broker failed with error: (?P<error>.*)",
+        "The consumer has stopped with an error: {error}",
+        "It starts anew after a growing pause. The cause is a lost connection, a message or an argument that cannot be "
+        "read, or a state that could not be stored. Of what it had fetched from Redis, some tasks may be lost.",
+        "A gearmesh worker goes on with the next message, and reconnects by itself.",
+    ),
+    _known(r"Retrying in (?P<seconds>\S+) seconds", "The worker connects again in {seconds} s."),
+    _known(
+        r"Set state to '(?P<state>\w+)' for task " + _UUID + r" returned error: (?P<error>.*)",
+        "The state {state} of the task {uuid} could not be stored: {error}",
+        "The task is not run, or not retried, and its message is not put back. A caller waits until its own time is up.",
+        "A gearmesh worker waits for the result backend and stores the state then.",
+    ),
+    _known(
+        r"Reflect task args error: (?P<error>.*)",
+        "An argument of a task could not be read: {error}",
+        "The task is FAILURE with this text, without a retry, and the consumer starts anew.",
+        "A gearmesh worker stores the same FAILURE and goes on.",
+    ),
+    _known(
+        r"(?P<value>\S.*) is not one of supported types",
+        "An argument has a type that Machinery does not know: {value}",
+        "The task is FAILURE with 'Reflect task args error', without a retry.",
+        "A gearmesh worker stores the same FAILURE.",
+    ),
+    _known(
+        r"Chord already triggered for group (?P<group>\S+)",
+        "Another worker has taken the trigger of the chord {group}; this one does nothing.",
+        "This is as it should be: the callback is sent once.",
+    ),
+    _known(
+        r"Failed to get tasks states for group:\[(?P<group>[^\]]*)\]\. Task count:\[(?P<count>\d+)\]\. The chord may not be triggered\. Error:\[(?P<error>.*)\]",
+        "The states of the {count} members of the group {group} could not be read: {error}",
+        "Its callback is never sent: the trigger is taken already.",
+        "A gearmesh worker that takes the trigger reads the states again until it has them.",
+    ),
+    _known(
+        r"Completed check for group (?P<group>\S+) returned error: (?P<error>.*)",
+        "The worker could not find out if the group {group} is complete: {error}",
+        "If that was the last member, the callback is never sent. Often the group's meta has expired.",
+        "A gearmesh worker asks again, and keeps metas alive while members still end.",
+    ),
+    _known(
+        r"Triggering chord for group (?P<group>\S+) returned error: (?P<error>.*)",
+        "The trigger of the chord {group} could not be taken: {error}",
+        "The callback may never be sent.",
+        "A gearmesh worker tries again.",
+    ),
+    _known(r"Group \[(?P<group>[^\]]*)\] locked, waiting", "Another worker holds the lock of the group {group}; this one waits."),
+    _known(
+        r"Signal received: (?P<signal>.*)", "The worker got the signal {signal} and stops.",
+        "It finishes running tasks if it quits gracefully. On Redis, what it had fetched and not begun may be lost.",
+        "A gearmesh worker gives what it had not begun back to its queue.",
+    ),
+    _known(r"Waiting for running tasks to finish before shutting down", "The worker stops, and waits for the tasks that it runs."),
+    _known(r"Worker quit (?P<how>gracefully|abruptly)", "The worker has stopped {how}."),
+    _known(
+        r"periodic task failed\. task name is: (?P<name>.*)\. error is (?P<error>.*)",
+        "The periodic task {name} could not be sent: {error}",
+        "This firing is left out; the next one is tried as usual. 'lock' errors often mean that another scheduler sent it.",
+        "A gearmesh scheduler repeats a firing that could not be sent.",
+    ),
+    _known(r"received an empty message, the delivery was (?P<delivery>.*)", "SQS delivered a message without a body."),
+    _known(
+        r"error when deleting the delivery\. delivery is (?P<delivery>.*), Error=(?P<error>.*)",
+        "A message that was run could not be deleted from SQS: {error}",
+        "It is delivered again after its visibility timeout, and so the task runs again.",
+        "A gearmesh worker repeats the deletion.",
+    ),
+    _known(r"Queue consume error: (?P<error>.*)", "RabbitMQ refused to let the worker consume: {error}"),
+    _known(
+        r"Failed to unmarshal task state: (?P<body>.*)",
+        "A state in the result queue of a group cannot be read.",
+        "Go drops it, and the group may never be complete.",
+    ),
+)  # fmt: skip
+
+
+def log_line(row: bytes) -> LogLine | None:
+    """The meaning of one line of a log; None: it is none of Machinery's."""
+    plain = _ANSI.sub(b"", row)
+    head = _HEAD.match(plain)
+    assert head is not None  # all its parts are optional
+    # Bytes of a message must come out as they are.
+    text = plain[head.end() :].decode("utf-8", "surrogateescape").rstrip("\r")
+    level, at, source = ((part or b"").decode() for part in head.groups())
+    for known in _LINES:
+        match = known.pattern.match(text)
+        if match is None or (known.pattern.pattern.startswith("-") and not text.startswith("- ")):
+            continue
+        said = match.groupdict()
+        body = said.pop("body", None)
+        shown = {name: (value or "").encode("utf-8", "replace").decode() for name, value in said.items()}
+        return LogLine(
+            known.text.format(**shown),
+            level,
+            at,
+            source,
+            known.go,
+            known.python,
+            None if body is None else body.encode("utf-8", "surrogateescape"),
+        )
+    return None

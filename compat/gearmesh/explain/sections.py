@@ -1,0 +1,29 @@
+"""The parts of an explanation, before they become text."""
+
+from __future__ import annotations
+
+from gearmesh.explain.findings import Finding
+
+__all__ = ["Sections"]
+
+
+class Sections:
+    """All that is said about one document.
+
+    Attributes:
+        headline: one sentence that says what it is.
+        facts: names and values of what matters in it.
+        workflow: the lines of a tree; empty: nothing follows.
+        go, python: sentences: what either does with it.
+        findings: what is wrong with it.
+        data: its bytes, for the findings' excerpts.
+    """
+
+    def __init__(self, headline: str) -> None:
+        self.headline = headline
+        self.facts: list[tuple[str, str]] = []
+        self.workflow: list[str] = []
+        self.go: list[str] = []
+        self.python: list[str] = []
+        self.findings: list[Finding] = []
+        self.data = b""

@@ -1,0 +1,352 @@
+"""Says what a message is, what Go and Python do with it, and what its fields do not allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from gearmesh.errors import ProtocolError
+from gearmesh.explain.findings import Finding
+from gearmesh.explain.sections import Sections
+from gearmesh.explain.spans import Span
+from gearmesh.explain.tree import call_text, draw
+from gearmesh.explain.values import check_arg, show_value
+from gearmesh.units import counted
+from gearmesh.wire import gotime
+from gearmesh.wire.names import EXPIRES_HEADER
+from gearmesh.wire.retry import fibonacci_next
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.types import load
+
+__all__ = ["UNREADABLE_GO", "UNREADABLE_PYTHON", "check_signature", "describe_signature"]
+
+UNREADABLE_GO = (
+    "A Go worker cannot read it. On Redis it has taken the message off the list by then, so it is gone, and its "
+    "consumer starts anew; in many releases tasks that it had fetched are lost with it. On RabbitMQ it rejects the "
+    "message, which is gone unless the queue has a dead letter exchange. No state is stored, so a caller waits until "
+    "its own time is up."
+)
+UNREADABLE_PYTHON = (
+    "A gearmesh worker makes it a dead letter with its bytes and the reason: 'gearmesh dead list' shows it. The "
+    "worker goes on with the other messages."
+)
+#: Retries whose pauses are listed.
+MAX_LISTED_PAUSES = 6
+
+
+def describe_signature(sig: Signature, *, broken_args: bool) -> Sections:
+    """Say what the message is and what becomes of it. ``broken_args``: an argument of its own cannot be read."""
+    name = repr(sig.Name) if sig.Name else "a task without a name"
+    told = Sections(
+        f"This is a message: one call of the task {name}."
+        if sig.Name
+        else f"This is a message: one call of {name}."
+    )
+    told.facts += _facts(sig)
+    if sig.nested():
+        told.workflow = draw(sig)
+    told.go += _go(sig, broken_args)
+    told.python += _python(sig, broken_args)
+    return told
+
+
+def _facts(sig: Signature) -> Iterator[tuple[str, str]]:
+    yield "call", call_text(sig)
+    yield "UUID", sig.UUID or "none"
+    yield "queue", sig.RoutingKey or "none named: that of the program that sends it on"
+    if sig.ETA is not None:
+        yield "not before", sig.ETA
+    if sig.RetryCount > 0:
+        yield "retries", f"{sig.RetryCount} left, {_pauses(sig)}"
+    if sig.GroupUUID:
+        yield "group", f"{sig.GroupUUID}, of {counted(sig.GroupTaskCount, 'member')}"
+    if sig.Headers:
+        yield "headers", ", ".join(f"{key}: {show_value(value)}" for key, value in sig.Headers.items())
+    if sig.Priority:
+        yield "priority", f"{sig.Priority} (Redis does not look at it)"
+    if sig.BrokerMessageGroupId:
+        yield "SQS group", sig.BrokerMessageGroupId
+    workflow = _workflow(sig)
+    if workflow:
+        yield "workflow", workflow
+
+
+def _pauses(sig: Signature) -> str:
+    pauses = []
+    last = sig.RetryTimeout
+    for _ in range(min(sig.RetryCount, MAX_LISTED_PAUSES)):
+        last = fibonacci_next(last)
+        pauses.append(str(last))
+        if last > 2**40:
+            break
+    more = ", …" if sig.RetryCount > len(pauses) else ""
+    return f"after pauses of {', '.join(pauses)}{more} s"
+
+
+def _workflow(sig: Signature) -> str:
+    parts = []
+    if sig.GroupUUID:
+        parts.append("a member of a chord" if sig.ChordCallback is not None else "a member of a group")
+    steps = 0
+    one: Signature | None = sig
+    while one is not None and one.OnSuccess:
+        steps += 1
+        one = next((child for child in one.OnSuccess if child is not None), None)
+    if steps:
+        parts.append(f"a chain with {counted(steps, 'step')} after this one")
+    if sig.OnError:
+        parts.append(f"{counted(len(sig.OnError), 'call')} if it fails for good")
+    if sig.RetryTimeout > 0 and sig.ETA is not None:
+        parts.append("it has failed before, and this is a retry")
+    return "; ".join(parts)
+
+
+def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
+    queue = f"queue {sig.RoutingKey!r}" if sig.RoutingKey else "the queue that it is in"
+    if broken_args:
+        yield (
+            f"A Go worker of {queue} that has registered {sig.Name!r} cannot read all of its arguments; what happens "
+            "then is said below. There is no retry, and only its OnError calls follow."
+        )
+    else:
+        yield (
+            f"A Go worker of {queue} that has registered {sig.Name!r} runs it and stores RECEIVED, STARTED, and then "
+            "SUCCESS with the results or FAILURE with the error."
+        )
+    if sig.IgnoreWhenTaskNotRegistered:
+        yield (
+            "A worker that has not registered the name drops the message, without a state. On RabbitMQ, v1.7 to v1.10 "
+            "and v2 up to v2.0.13 neither acknowledge nor reject it, and stand still after as many as their prefetch."
+        )
+    else:
+        yield (
+            "A worker that has not registered the name puts the message back at once, over and over, until another "
+            "worker takes it."
+        )
+    if sig.ETA is not None:
+        yield "Go looks at ETA when it sends a message, not when it runs one: once this is in a queue, it is run."
+    if not broken_args:
+        yield from _what_follows(sig)
+
+
+def _what_follows(sig: Signature) -> Iterator[str]:
+    calls = [child for child in sig.OnSuccess or () if child is not None]
+    if calls:
+        names = ", ".join(repr(child.Name) for child in calls)
+        how = (
+            "without the results, since this message is Immutable"
+            if sig.Immutable
+            else "with the results behind its own arguments"
+            if len(calls) == 1
+            else "each with the results behind its own arguments"
+        )
+        yield f"After SUCCESS it sends {names}, {how}."
+    if sig.RetryCount > 0:
+        yield (
+            f"If the task returns an error, the message is sent again, {counted(sig.RetryCount, 'time')} at most, "
+            f"{_pauses(sig)}. Only then is it FAILURE."
+        )
+    errors = [child for child in sig.OnError or () if child is not None]
+    if errors:
+        names = ", ".join(repr(child.Name) for child in errors)
+        yield f"After FAILURE it sends {names}, with the error's text as the first argument."
+    if sig.GroupUUID and sig.ChordCallback is not None:
+        given = (
+            "without results, since the callback is Immutable"
+            if sig.ChordCallback.Immutable
+            else "with the results of all members, in the order of the group"
+        )
+        yield (
+            f"Once all members of the group have ended, and all are SUCCESS, the worker that ended the last one sends "
+            f"{sig.ChordCallback.Name!r}, {given}. If a member fails, the callback is never sent, and Go's Get returns "
+            "nothing and no error."
+        )
+
+
+def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
+    same = (
+        "It does not call the task either."
+        if broken_args
+        else "It runs it in the same way, and the same follows."
+    )
+    yield f"A gearmesh worker of the same queue stores the same states. {same}"
+    if sig.GroupUUID and sig.ChordCallback is not None and not broken_args:
+        yield "If a member fails, get() raises ChordMemberFailed as soon as it has."
+    if sig.IgnoreWhenTaskNotRegistered:
+        yield "A worker that has not registered the name drops the message, too."
+    else:
+        yield (
+            "A worker that has not registered the name puts the message back once, then parks it for 50 ms to 30 s "
+            "each time, and makes it a dead letter after a day."
+        )
+    if sig.Headers and EXPIRES_HEADER in sig.Headers:
+        yield (
+            f"It is not started after the time in the header {EXPIRES_HEADER}, and is FAILURE 'expired' then. Go does "
+            "not look at that header."
+        )
+
+
+def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Finding], bool]:
+    """Find what is wrong with a message that can be read, and with all that follows it.
+
+    Returns the findings, and True if an argument of the message itself cannot be read.
+    """
+    found: list[Finding] = []
+    todo: list[tuple[Span, str]] = [(root, "")]
+    broken = False
+    while todo:
+        span, path = todo.pop()
+        found += _check_args(span, data, path)
+        if not path:
+            broken = any(one.level == "fault" for one in found)
+            found += _check_top(sig, root)
+        found += _check_own(span, path)
+        for name in ("OnSuccess", "OnError"):
+            steps = span.find(name)
+            items = (steps.items if steps is not None else None) or []
+            todo += [
+                (item, f"{path}{name}[{index}].")
+                for index, item in enumerate(items)
+                if item.entries is not None
+            ]
+        callback = span.find("ChordCallback")
+        if callback is not None and callback.entries is not None:
+            todo.append((callback, f"{path}ChordCallback."))
+    return found, broken
+
+
+def _check_args(span: Span, data: bytes, path: str) -> Iterator[Finding]:
+    args = span.find("Args")
+    for index, arg in enumerate((args.items if args is not None else None) or []):
+        yield from check_arg(arg.find("Type"), arg.find("Value"), data, f"{path}Args[{index}]")
+
+
+def _check_top(sig: Signature, root: Span) -> Iterator[Finding]:
+    if not sig.UUID:
+        yield _about(
+            root,
+            "UUID",
+            "the message has no UUID; a sender fills it in",
+            "stores its states under an empty name, where nobody finds them",
+        )
+    if sig.Headers and EXPIRES_HEADER in sig.Headers and not _is_time(sig.Headers[EXPIRES_HEADER]):
+        headers = root.find("Headers")
+        at = headers.find(EXPIRES_HEADER) if headers is not None else None
+        yield Finding(
+            level="fault",
+            text=f"the header {EXPIRES_HEADER} is {show_value(sig.Headers[EXPIRES_HEADER])}, which is no RFC 3339 time in a text",
+            start=at.start if at else None,
+            end=at.end if at else None,
+            where=f"Headers.{EXPIRES_HEADER}",
+            go="does not look at it",
+            python="takes the task as one that does not expire",
+        )
+
+
+def _is_time(raw: msgspec.Raw) -> bool:
+    try:
+        gotime.parse(load("string", raw))
+    except (ProtocolError, ValueError):
+        return False
+    return True
+
+
+def _check_own(span: Span, path: str) -> Iterator[Finding]:
+    """Find what the fields of one signature do not allow."""
+    group, callback = _text(span, "GroupUUID"), span.find("ChordCallback")
+    count = _number(span, "GroupTaskCount")
+    has_callback = callback is not None and callback.entries is not None
+    if not _text(span, "Name"):
+        yield _about(
+            span,
+            "Name",
+            "the name of the task is empty, and no worker can register that",
+            "puts it back over and over, as it does with every name that it does not know",
+            "parks it, and makes it a dead letter after a day",
+            path,
+        )
+    if has_callback and not group:
+        yield _about(
+            span,
+            "ChordCallback",
+            "there is a ChordCallback and no GroupUUID, so this is no member of a chord",
+            "never sends the callback",
+            "never sends it either",
+            path,
+        )
+    if group and has_callback and count <= 0:
+        yield _about(
+            span,
+            "GroupTaskCount",
+            f"GroupTaskCount is {count}, but the message is a member of a chord",
+            "never sends the callback: the count is not that of the group's members",
+            "never sends it either",
+            path,
+        )
+    if count and not group:
+        yield _about(
+            span,
+            "GroupTaskCount",
+            f"GroupTaskCount is {count} and there is no GroupUUID",
+            "ignores it",
+            "",
+            path,
+            "note",
+        )
+    if _number(span, "RetryCount") < 0:
+        yield _about(
+            span,
+            "RetryCount",
+            f"RetryCount is {_number(span, 'RetryCount')}",
+            "does not retry, as with 0",
+            "",
+            path,
+            "note",
+        )
+    for name, when in (("OnSuccess", "succeeds"), ("OnError", "fails for good")):
+        steps = span.find(name)
+        for index, item in enumerate((steps.items if steps is not None else None) or []):
+            if item.entries is None:
+                yield Finding(
+                    level="fault",
+                    text=f"{name}[{index}] is null, where a message is expected",
+                    start=item.start,
+                    end=item.end,
+                    where=f"{path}{name}[{index}]",
+                    go=f"panics outside of the task once it {when}, which ends the whole worker process",
+                    python="passes over it",
+                )
+
+
+def _about(
+    span: Span,
+    field: str,
+    text: str,
+    go: str,
+    python: str = "",
+    path: str = "",
+    level: str = "fault",
+) -> Finding:
+    value = span.find(field)
+    at = value or span
+    return Finding(
+        level="note" if level == "note" else "fault",
+        text=text,
+        start=at.start,
+        end=at.end,
+        where=path + field,
+        go=go,
+        python=python,
+    )
+
+
+def _text(span: Span, field: str) -> str:
+    value = span.find(field)
+    return str(value.scalar) if value is not None and isinstance(value.scalar, str) else ""
+
+
+def _number(span: Span, field: str) -> int:
+    value = span.find(field)
+    text = getattr(value.scalar, "text", "") if value is not None else ""
+    return int(text) if text else 0

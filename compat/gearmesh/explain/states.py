@@ -1,0 +1,231 @@
+"""Says what a task state and a group meta are, and finds what their fields do not allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from gearmesh.explain.findings import Finding
+from gearmesh.explain.sections import Sections
+from gearmesh.explain.spans import Span
+from gearmesh.explain.values import check_result, show_value
+from gearmesh.units import counted
+from gearmesh.wire.names import failure_record
+from gearmesh.wire.state import (
+    FAILURE,
+    PENDING,
+    RECEIVED,
+    RETRY,
+    STARTED,
+    SUCCESS,
+    ZERO_TIME,
+    GroupMeta,
+    TaskState,
+)
+
+__all__ = ["check_group", "check_state", "describe_group", "describe_state"]
+
+#: Members of a group that are listed.
+MAX_LISTED_MEMBERS: Final = 12
+_MEANING: Final = {
+    PENDING: "It was sent, and no worker has begun it; or it waits for its next try.",
+    RECEIVED: "A worker has the message and has not begun to run it.",
+    STARTED: "A worker runs it, or died while it ran it.",
+    RETRY: "It returned an error and is about to be sent again; PENDING follows at once.",
+    SUCCESS: "It has ended without an error. This state is final.",
+    FAILURE: "It has failed for good, so no retry follows. This state is final.",
+}
+_RECORD_PREFIX: Final = failure_record("")
+
+
+def describe_state(state: TaskState) -> Sections:
+    """Say what a state is and what a reader of either language gets from it."""
+    if state.TaskUUID.startswith(_RECORD_PREFIX):
+        return _describe_record(state)
+    task = f" {state.TaskName!r}" if state.TaskName else ""
+    told = Sections(f"This is the state of a task{task}: {state.State or 'none'}.")
+    told.facts += _state_facts(state)
+    meaning = _MEANING.get(state.State)
+    if meaning:
+        told.facts.append(("meaning", meaning))
+    if state.State == SUCCESS:
+        told.go.append(f"A Go caller's Get returns {_returned(state)}.")
+        told.python.append("A gearmesh caller's get() returns the same values.")
+    elif state.State == FAILURE:
+        told.go.append("A Go caller's Get returns an error with this text.")
+        told.python.append(
+            "A gearmesh caller's get() raises TaskFailed with this text. If a gearmesh worker ran the task, the "
+            f"exception's type and traceback are in a second state, {failure_record(state.TaskUUID)}."
+        )
+    elif meaning:
+        told.go.append("A Go caller's Get goes on waiting, and asks again and again.")
+        told.python.append("A gearmesh caller's get() goes on waiting.")
+    return told
+
+
+def _describe_record(state: TaskState) -> Sections:
+    told = Sections("This is a failure record: the exception of a task that failed in a gearmesh worker.")
+    told.facts.append(("task", state.TaskUUID.removeprefix(_RECORD_PREFIX)))
+    try:
+        record = msgspec.json.decode(state.Error, type=dict[str, str])
+    except msgspec.MsgspecError:
+        record = {}
+    told.facts += [(name.replace("_", " "), value) for name, value in record.items() if value]
+    told.go.append("Go never asks for this state.")
+    told.python.append(
+        "A caller finds the type and the traceback in TaskFailed, if the error text is still the one of this record."
+    )
+    return told
+
+
+def _state_facts(state: TaskState) -> Iterator[tuple[str, str]]:
+    yield "UUID", state.TaskUUID or "none"
+    for index, result in enumerate(state.Results or ()):
+        yield ("result" if index == 0 else ""), f"{result.Type} {show_value(result.Value)}"
+    if state.Results == ():
+        yield "result", "none: the task returns nothing but an error"
+    if state.Error:
+        yield "error", state.Error
+    yield "sent", _moment(state.CreatedAt)
+    if state.TTL:
+        yield "expires", f"at unix second {state.TTL} (DynamoDB's TTL)"
+
+
+def _returned(state: TaskState) -> str:
+    if not state.Results:
+        return "an empty list"
+    return f"{counted(len(state.Results), 'value')}: " + ", ".join(
+        one.Type or "no type" for one in state.Results
+    )
+
+
+def _moment(text: str) -> str:
+    if text != ZERO_TIME:
+        return text
+    return "not known: only PENDING brings the time and the task's name, and this backend does not copy them, or that state had expired"
+
+
+def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
+    """Find what a state's fields do not allow."""
+    if state.State not in _MEANING:
+        yield _about(
+            root,
+            "State",
+            f"{state.State!r} is not a state of Machinery's: expected {', '.join(_MEANING)}",
+            "takes it for a task that has not ended, so a caller waits until its own time is up",
+            "does the same",
+        )
+    if not state.TaskUUID:
+        yield _about(
+            root,
+            "TaskUUID",
+            "the state has no TaskUUID",
+            "reads it all the same, under the key where it is",
+            "",
+        )
+    if state.State == SUCCESS and state.Results is None:
+        yield _about(
+            root,
+            "Results",
+            "a SUCCESS whose Results are null",
+            "Get returns an empty list",
+            "does the same",
+            "note",
+        )
+    if state.Results and state.State not in (SUCCESS, ""):
+        yield _about(
+            root, "Results", f"a {state.State} that has Results", "does not look at them", "", "note"
+        )
+    if state.State == FAILURE and not state.Error:
+        yield _about(
+            root,
+            "Error",
+            "a FAILURE without the text of an error",
+            "Get returns an error without a text",
+            "",
+            "note",
+        )
+    if state.Error and state.State not in (FAILURE, ""):
+        yield _about(root, "Error", f"a {state.State} that has an Error", "does not look at it", "", "note")
+    results = root.find("Results")
+    for index, item in enumerate((results.items if results is not None else None) or []):
+        yield from check_result(item.find("Type"), item.find("Value"), data, f"Results[{index}]")
+
+
+def describe_group(meta: GroupMeta) -> Sections:
+    """Say what a group meta is, and where its group stands as far as the meta tells."""
+    told = Sections(f"This is the meta of a group of {counted(len(meta.TaskUUIDs), 'task')}.")
+    told.facts.append(("group", meta.GroupUUID or "none"))
+    for index, uuid in enumerate(meta.TaskUUIDs[:MAX_LISTED_MEMBERS]):
+        told.facts.append(("members" if index == 0 else "", uuid))
+    if len(meta.TaskUUIDs) > MAX_LISTED_MEMBERS:
+        told.facts.append(("", f"… and {len(meta.TaskUUIDs) - MAX_LISTED_MEMBERS:,} more"))
+    told.facts.append(
+        (
+            "callback",
+            "sent, or about to be: all members had ended, and one worker took the trigger"
+            if meta.ChordTriggered
+            else "not sent: a member has not ended or has failed, or the group has no callback",
+        )
+    )
+    if meta.Lock:
+        told.facts.append(("locked", "yes: on Memcache, a worker takes the trigger just now"))
+    told.facts.append(("sent", _moment(meta.CreatedAt)))
+    told.go.append(
+        "A Go worker that ends a member of a chord reads this meta and the states of all members. Once all have ended, "
+        "it sets ChordTriggered and sends the callback, unless a member failed."
+    )
+    told.python.append(
+        "A gearmesh worker does the same in one step, and keeps the meta and the states alive while members still end."
+    )
+    return told
+
+
+def check_group(meta: GroupMeta, root: Span, _data: bytes) -> Iterator[Finding]:
+    """Find what a group meta's fields do not allow."""
+    if not meta.GroupUUID:
+        yield _about(
+            root,
+            "GroupUUID",
+            "the meta has no GroupUUID",
+            "reads it all the same, under the key where it is",
+            "",
+        )
+    if not meta.TaskUUIDs:
+        yield _about(
+            root,
+            "TaskUUIDs",
+            "the group has no members",
+            "never sends a callback: no member can end",
+            "does the same",
+        )
+    seen: set[str] = set()
+    uuids = root.find("TaskUUIDs")
+    for index, item in enumerate((uuids.items if uuids is not None else None) or []):
+        uuid = str(item.scalar) if isinstance(item.scalar, str) else ""
+        if uuid in seen or not uuid:
+            yield Finding(
+                level="fault",
+                text=f"the member {uuid} is listed twice" if uuid else "a member has no UUID",
+                start=item.start,
+                end=item.end,
+                where=f"TaskUUIDs[{index}]",
+                go="counts it as two members" if uuid else "waits for a state that nobody writes",
+                python="does the same",
+            )
+        seen.add(uuid)
+
+
+def _about(root: Span, field: str, text: str, go: str, python: str, level: str = "fault") -> Finding:
+    at = root.find(field) or root
+    return Finding(
+        level="note" if level == "note" else "fault",
+        text=text,
+        start=at.start,
+        end=at.end,
+        where=field,
+        go=go,
+        python=python,
+    )

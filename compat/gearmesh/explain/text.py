@@ -1,0 +1,323 @@
+"""Puts explanations into text for people."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.explain.capture import Piece, pieces
+from gearmesh.explain.fields import check_fields
+from gearmesh.explain.findings import Finding, excerpt, place_of
+from gearmesh.explain.log_lines import LogLine
+from gearmesh.explain.sections import Sections
+from gearmesh.explain.signatures import UNREADABLE_GO, UNREADABLE_PYTHON, check_signature, describe_signature
+from gearmesh.explain.spans import Span, read_spans
+from gearmesh.explain.states import check_group, check_state, describe_group, describe_state
+from gearmesh.units import counted
+from gearmesh.wire.codec import decode, decode_group, decode_state
+from gearmesh.wire.gojson.decode import GROUP_SHAPE, SIGNATURE_SHAPE, STATE_SHAPE
+from gearmesh.wire.gojson.read import read
+
+__all__ = ["explain", "explain_document", "faults", "rendered"]
+
+#: Columns of the text.
+WIDTH_CHARS: Final = 100
+#: Documents of one input that are explained; the others are counted.
+MAX_DOCUMENTS: Final = 25
+_AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
+_NOUNS: Final = {"signature": "message", "state": "state", "group": "group meta", "unknown": "other text"}
+_SHAPES: Final = {"signature": SIGNATURE_SHAPE, "state": STATE_SHAPE, "group": GROUP_SHAPE}
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def explain(data: bytes) -> tuple[str, int]:
+    """The explanation of captured bytes, and the number of faults in them."""
+    if not data.strip():
+        return rendered(_empty()), 1
+    found = pieces(data)
+    shown = [_explained(piece) for piece in found[:MAX_DOCUMENTS]]
+    total = sum(faults(part) for part in shown if isinstance(part, Sections))
+    if len(found) == 1:
+        return _piece_text(found[0], shown[0]), total
+    blocks = [_overview(found)]
+    for index, (piece, part) in enumerate(zip(found, shown, strict=False)):
+        title = f"── {index + 1} of {len(found)}" + (f": {piece.label} " if piece.label else " ")
+        blocks.append(title.ljust(WIDTH_CHARS, "─") + "\n\n" + _piece_text(piece, part))
+    if len(found) > MAX_DOCUMENTS:
+        blocks.append(f"… and {len(found) - MAX_DOCUMENTS:,} more, which are not explained here.\n")
+    return "\n".join(blocks), total
+
+
+def faults(told: Sections) -> int:
+    """How many of the findings are faults."""
+    return sum(finding.level == "fault" for finding in told.findings)
+
+
+def explain_document(data: bytes, kind: str) -> Sections:
+    """The explanation of one document of a kind."""
+    try:
+        end = read(data)[1]
+    except RemoteProtocolError as exc:
+        return _not_json(data, kind, str(exc))
+    root = read_spans(data)
+    if kind == "unknown":
+        return _unknown(data, root)
+    findings, refused = check_fields(root, _SHAPES[kind])
+    if refused:
+        told = _refused(kind)
+        told.findings = findings
+    else:
+        told = _readable(kind, data, root)
+        told.findings = [*told.findings, *findings]
+    told.findings += _of_text(data, root, end)
+    told.findings.sort(key=lambda finding: (finding.level != "fault", finding.start or 0))
+    told.data = data
+    return told
+
+
+def _readable(kind: str, data: bytes, root: Span) -> Sections:
+    try:
+        if kind == "signature":
+            sig = decode(data)
+            found, broken = check_signature(sig, root, data)
+            told = describe_signature(sig, broken_args=broken)
+            told.findings = found
+        elif kind == "state":
+            state = decode_state(data)
+            told = describe_state(state)
+            told.findings = list(check_state(state, root, data))
+        else:
+            meta = decode_group(data)
+            told = describe_group(meta)
+            told.findings = list(check_group(meta, root, data))
+    except RemoteProtocolError as exc:
+        told = _refused(kind)
+        told.findings = [Finding(level="fault", text=f"it cannot be read: {exc}")]
+    return told
+
+
+def _refused(kind: str) -> Sections:
+    told = Sections(f"This is a {_NOUNS[kind]} that cannot be read.")
+    if kind == "signature":
+        told.go.append(UNREADABLE_GO)
+        told.python.append(UNREADABLE_PYTHON)
+    else:
+        told.go.append(
+            "A Go caller's Get returns an error, or waits for ever; a worker that looks at its group stops with an error."
+        )
+        told.python.append("A gearmesh caller gets an error that names the key and the reason.")
+    return told
+
+
+def _not_json(data: bytes, kind: str, reason: str) -> Sections:
+    match = _AT_BYTE.search(reason)
+    at = int(match.group(1)) if match else len(data)
+    said = _AT_BYTE.sub("", reason)
+    told = _refused("signature" if kind == "unknown" else kind)
+    if kind == "unknown":
+        told.headline = "This is no JSON, so if it is a message, it cannot be read."
+    if reason == "unexpected EOF":
+        text = f"the text ends in the middle, after {counted(len(data), 'byte')}: it was cut off"
+    elif data.startswith(_BOM):
+        text = "the text begins with a byte order mark (EF BB BF), which is not JSON"
+        at = 0
+    else:
+        text = f"this is no JSON: {said}{_hint(data, at)}"
+    told.findings = [
+        Finding(level="fault", text=text, start=min(at, max(len(data) - 1, 0)), go=f"says: {said}")
+    ]
+    told.data = data
+    return told
+
+
+def _hint(data: bytes, at: int) -> str:
+    byte = data[at : at + 1]
+    if byte == b"'":
+        return "; JSON has double quotes (this looks like Python's repr)"
+    if data[at : at + 4] in (b"True", b"None") or data[at : at + 5] == b"False":
+        return "; JSON writes true, false and null (this looks like Python's repr)"
+    if data[at : at + 3] in (b"NaN", b"Inf") or data[at : at + 4] == b"-Inf":
+        return "; JSON has no such number"
+    if byte in (b"}", b"]"):
+        return "; there is a comma too many before it"
+    if byte and byte < b" ":
+        return "; control characters in a text have to be escaped"
+    return ""
+
+
+def _unknown(data: bytes, root: Span) -> Sections:
+    if root.entries is None and root.scalar is None and root.items is None:
+        told = Sections("This is null. As a message, it is read as an empty one.")
+        told.go.append("A Go worker reads null as a message without a name, and puts it back over and over.")
+        told.python.append("A gearmesh worker parks it, and makes it a dead letter after a day.")
+        told.data = data
+        return told
+    told = Sections("This is JSON, but no document of Machinery's.")
+    findings, refused = check_fields(root, SIGNATURE_SHAPE)
+    if refused:
+        told.go.append(UNREADABLE_GO)
+        told.python.append(UNREADABLE_PYTHON)
+    else:
+        told.go.append(
+            "As a message it has no name that a worker could have registered: a Go worker puts it back over and over."
+        )
+        told.python.append(
+            "As a message, a gearmesh worker parks it, and makes it a dead letter after a day."
+        )
+    told.findings = findings
+    told.data = data
+    return told
+
+
+def _empty() -> Sections:
+    told = Sections("This is empty: there is no byte but white space.")
+    told.go.append(UNREADABLE_GO)
+    told.python.append(UNREADABLE_PYTHON)
+    told.findings = [Finding(level="fault", text="a document is expected", go="says: EOF")]
+    return told
+
+
+def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
+    """Find what is odd in the text itself."""
+    rest = data[end:].strip(b" \t\n\r")
+    if rest:
+        start = data.index(rest, end)
+        yield Finding(
+            level="fault",
+            text=f"{counted(len(rest), 'byte')} behind the document",
+            start=start,
+            end=start + len(rest),
+            go="does not look at them, and they are gone when it sends this on",
+            python="does not look at them either",
+        )
+    for span in root.strings():
+        if "\ufffd" not in str(span.scalar):
+            continue
+        literal = data[span.start : span.end]
+        try:
+            literal.decode()
+        except UnicodeDecodeError as exc:
+            yield Finding(
+                level="fault",
+                text="a text is not UTF-8",
+                start=span.start + exc.start,
+                end=span.start + exc.end,
+                go="reads each such byte as U+FFFD, so what was written is lost",
+                python="reads the same",
+            )
+            continue
+        if b"\\ud" in literal.lower():
+            yield Finding(
+                level="fault",
+                text="a text has half of a surrogate pair",
+                start=span.start,
+                end=span.end,
+                go="reads U+FFFD in its place, so what was written is lost",
+                python="reads the same",
+            )
+
+
+def _explained(piece: Piece) -> Sections | None:
+    return None if piece.body is None else explain_document(piece.body, piece.kind)
+
+
+def _piece_text(piece: Piece, told: Sections | None) -> str:
+    parts = []
+    if piece.before:
+        parts.append("\n".join(_wrapped(sentence, "") for sentence in piece.before) + "\n")
+    if piece.log is not None:
+        parts.append(_log_text(piece.log))
+    if told is not None:
+        parts.append(rendered(told))
+    return "\n".join(parts)
+
+
+def _log_text(line: LogLine) -> str:
+    about = ", ".join(filter(None, (line.level, line.at, line.source)))
+    told = Sections("This is a line of a Machinery program's log" + (f" ({about})." if about else "."))
+    told.facts.append(("meaning", line.text))
+    told.go += filter(None, [line.go])
+    told.python += filter(None, [line.python])
+    return rendered(told, log=True)
+
+
+def _overview(found: Sequence[Piece]) -> str:
+    kinds = Counter(_NOUNS[piece.kind] for piece in found if piece.body is not None)
+    counts = [counted(count, noun) for noun, count in kinds.items()]
+    logs = sum(piece.log is not None for piece in found)
+    commands = sum(piece.body is None and piece.log is None and piece.label != "the rest" for piece in found)
+    counts += [counted(logs, "log line")] if logs else []
+    counts += [f"{counted(commands, 'command')} without a document"] if commands else []
+    return f"The input has {', '.join(counts) or 'nothing of Machinery'}.\n"
+
+
+def rendered(told: Sections, *, log: bool = False) -> str:
+    """The text of one explanation."""
+    lines = [told.headline, ""]
+    width = max((len(name) for name, _ in told.facts), default=0)
+    for name, value in told.facts:
+        lines += _fact(name, value, width)
+    for title, block in (("What follows", told.workflow),):
+        if block:
+            lines += ["", title, *("  " + line for line in block)]
+    for title, sentences in (("In Go", told.go), ("In Python", told.python)):
+        if sentences:
+            lines += ["", title, *(_wrapped(sentence, "  ") for sentence in sentences)]
+    if not log:
+        lines += ["", *_findings_text(told)]
+    text = "\n".join(lines) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _fact(name: str, value: str, width: int) -> list[str]:
+    head = f"  {name.ljust(width)}  "
+    rows = [row for line in value.splitlines() or [""] for row in _rows(line, WIDTH_CHARS - len(head))]
+    return [(head if index == 0 else " " * len(head)) + row for index, row in enumerate(rows)]
+
+
+def _rows(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, max(width, 40), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _wrapped(sentence: str, indent: str) -> str:
+    return textwrap.fill(
+        sentence,
+        WIDTH_CHARS,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _findings_text(told: Sections) -> list[str]:
+    wrong = [one for one in told.findings if one.level == "fault"]
+    notes = [one for one in told.findings if one.level == "note"]
+    lines = ["What is wrong"]
+    if not wrong:
+        lines.append("  Nothing.")
+    for finding in wrong:
+        lines += _finding_text(finding, told.data)
+    if notes:
+        lines += ["", "What may surprise"]
+        for finding in notes:
+            lines += _finding_text(finding, b"")
+    return lines
+
+
+def _finding_text(finding: Finding, data: bytes) -> list[str]:
+    place = place_of(finding)
+    text = finding.text[:1].upper() + finding.text[1:]
+    lines = [_wrapped(f"{text}." + (f" ({place})" if place else ""), "  ")]
+    if data and finding.start is not None:
+        shown, carets = excerpt(data, finding.start, finding.end or finding.start + 1)
+        lines += [f"      {shown}", f"      {carets}"]
+    if finding.go:
+        lines.append(_wrapped(f"Go {finding.go}.", "    "))
+    if finding.python:
+        lines.append(_wrapped(f"Python {finding.python}.", "    "))
+    return lines

@@ -1,0 +1,89 @@
+"""Draws what follows a message: chains, chords and error callbacks, as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from gearmesh.explain.values import show_value
+from gearmesh.wire.signature import Signature
+
+__all__ = ["call_text", "draw"]
+
+#: Lines of a tree; a chain may have thousands of steps.
+MAX_TREE_LINES: Final = 40
+#: Arguments of one call that are shown.
+MAX_SHOWN_ARGS: Final = 6
+
+
+class _Branch(NamedTuple):
+    """A signature that is drawn: how it hangs below its parent, and what it is given."""
+
+    sig: Signature | None
+    when: str
+    added: str
+    #: True: the added arguments come before its own.
+    first: bool = False
+
+
+def call_text(sig: Signature, added: str = "", *, first: bool = False) -> str:
+    """``add(int64 1, int64 2)``. ``added``: arguments that it gets later, in words; ``first``: before its own."""
+    args = [f"{arg.Type} {show_value(arg.Value)}" for arg in (sig.Args or ())[:MAX_SHOWN_ARGS]]
+    if len(sig.Args or ()) > MAX_SHOWN_ARGS:
+        args.append(f"… {len(sig.Args or ()) - MAX_SHOWN_ARGS} more")
+    if added:
+        args.insert(0 if first else len(args), f"+ {added}")
+    return f"{sig.Name or '(no name)'}({', '.join(args)})"
+
+
+def draw(sig: Signature, states: Mapping[str, str] | None = None) -> list[str]:
+    """The tree of a signature and all that follows it; one line for each, parents first.
+
+    Args:
+        sig: the message.
+        states: the tasks' states by UUID, which are shown behind them.
+    """
+    lines: list[str] = []
+    left_out = 0
+    # (branch, indentation of its line, indentation of what is below it)
+    todo: list[tuple[_Branch, str, str]] = [(_Branch(sig, "", ""), "", "")]
+    while todo:
+        branch, head, below = todo.pop()
+        if len(lines) >= MAX_TREE_LINES:
+            left_out += 1 if branch.sig is None else sum(1 for _ in branch.sig.walk())
+            continue
+        lines.append(head + branch.when + _one(branch, states or {}))
+        children = _below(branch.sig) if branch.sig is not None else []
+        for index in range(len(children) - 1, -1, -1):
+            last = index == len(children) - 1
+            todo.append(
+                (children[index], below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+            )
+    if left_out:
+        lines.append(f"… and {left_out:,} more")
+    return lines
+
+
+def _one(branch: _Branch, states: Mapping[str, str]) -> str:
+    if branch.sig is None:
+        return "null"
+    text = call_text(branch.sig, branch.added, first=branch.first)
+    uuid = branch.sig.UUID
+    return "   ".join(filter(None, (text, uuid, states.get(uuid, ""))))
+
+
+def _below(sig: Signature) -> list[_Branch]:
+    results = "" if sig.Immutable else "its results"
+    found = [_Branch(one, "then ", results) for one in sig.OnSuccess or ()]
+    found += [_Branch(one, "on failure ", "the error's text", True) for one in sig.OnError or ()]
+    callback = sig.ChordCallback
+    if callback is not None:
+        members = f"all {sig.GroupTaskCount} members" if sig.GroupTaskCount > 1 else "all members"
+        found.append(
+            _Branch(
+                callback,
+                f"when {members} have succeeded ",
+                "" if callback.Immutable else "the results of all",
+            )
+        )
+    return found

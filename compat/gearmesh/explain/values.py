@@ -1,0 +1,207 @@
+"""Reads arguments and results as Go does, and says where Python reads them otherwise."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Final
+
+import msgspec
+
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.explain.findings import Finding
+from gearmesh.explain.spans import Span
+from gearmesh.wire.gojson.canonical import canonical
+from gearmesh.wire.loading import load
+from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
+
+__all__ = ["check_arg", "check_result", "show_value", "wrapped"]
+
+#: Characters of one value in a sentence.
+MAX_VALUE_CHARS: Final = 60
+#: Words of other languages, and the Go type that is meant.
+_MEANT: Final = {
+    "str": "string",
+    "text": "string",
+    "integer": "int64",
+    "long": "int64",
+    "float": "float64",
+    "double": "float64",
+    "number": "float64",
+    "boolean": "bool",
+    "bytes": "[]byte",
+    "list": "[]string",
+    "byte": "uint8",
+    "rune": "int32",
+}
+_PYTHON_FAILS: Final = (
+    "does not call the task. It stores a FAILURE of that kind, without a retry, and goes on"
+)
+_GO_FAILS: Final = (
+    "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and its consumer starts "
+    "anew; a v2 worker on Redis never comes back from that"
+)
+
+
+def show_value(raw: msgspec.Raw | bytes) -> str:
+    """JSON text, cut."""
+    text = bytes(raw).decode(errors="replace")
+    return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
+
+
+def wrapped(type: str, text: bytes) -> int | None:
+    """The number that Go makes of an integer too large for its type; None: Go does not wrap it."""
+    low, high = INTEGERS[type]
+    digits = text[1:] if text[:1] == b"-" and low else text
+    if not digits.isdigit() or len(digits) > 20:
+        return None
+    number = int(text)
+    bits = (high - low).bit_length()
+    if not (-(2**63) <= number < 2**63 if low else number < 2**64):
+        return None
+    number %= 2**bits
+    return number - 2**bits if number > high else number
+
+
+def check_arg(type: Span | None, value: Span | None, data: bytes, where: str) -> list[Finding]:
+    """Find what is wrong with one argument of a message. The spans are of its Type and its Value."""
+    name = str(type.scalar) if type is not None and isinstance(type.scalar, str) else ""
+    if name not in TYPES:
+        at = type or value
+        return [
+            Finding(
+                level="fault",
+                text=f"{name!r} is not a type that Machinery knows{_suggestion(name)}",
+                start=at.start if at else None,
+                end=at.end if at else None,
+                where=f"{where}.Type",
+                go=_GO_FAILS.format(f"{name} is not one of supported types"),
+                python=_PYTHON_FAILS,
+            )
+        ]
+    return _check_value(name, value, data, f"{where}.Value")
+
+
+def check_result(type: Span | None, value: Span | None, data: bytes, where: str) -> list[Finding]:
+    """Find what is wrong with one result of a state."""
+    name = str(type.scalar) if type is not None and isinstance(type.scalar, str) else ""
+    text = _text(value, data)
+    try:
+        load(name, msgspec.Raw(text))
+    except RemoteProtocolError as exc:
+        at = type if name not in TYPES and type is not None else value
+        return [
+            Finding(
+                level="fault",
+                text=f"the result {show_value(text)} cannot be read as {name!r}",
+                start=at.start if at else None,
+                end=at.end if at else None,
+                where=f"{where}.{'Value' if name in TYPES else 'Type'}",
+                go=f"a caller's Get returns an error: {exc}",
+                python="get() raises an error with the same text",
+            )
+        ]
+    return []
+
+
+def _text(value: Span | None, data: bytes) -> bytes:
+    return b"null" if value is None else canonical(data[value.start : value.end])
+
+
+def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list[Finding]:
+    text = _text(value, data)
+    place = {
+        "start": value.start if value else None,
+        "end": value.end if value else None,
+        "where": where,
+    }
+    try:
+        load(name, msgspec.Raw(text))
+    except RemoteProtocolError as exc:
+        return [_refused(name, value, text, str(exc), where)]
+    if name not in BYTES and element_of(name) in ("uint", "uint64") and _has_big(value):
+        return [
+            Finding(
+                level="note",
+                text=f"{show_value(text)} is above 2^63-1",
+                go="reads it since v1.10.7 and v2.0.12; older workers store FAILURE: value out of range",
+                python="reads it",
+                **place,
+            )
+        ]
+    return []
+
+
+def element_of(name: str) -> str:
+    """The type itself, or of a slice the type of its elements."""
+    return element(name) if is_slice(name) else name
+
+
+def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str) -> Finding:
+    start = value.start if value else None
+    end = value.end if value else None
+    kind = element_of(name)
+    odd = text
+    path = where
+    if value is not None and value.items is not None and is_slice(name):
+        for index, item in enumerate(value.items):
+            one = b"[]" if item.items is not None else b"{}" if item.entries is not None else b""
+            one = one or _scalar_text(item)
+            if not _loads(kind, one):
+                start, end, odd, path = item.start, item.end, one, f"{where}[{index}]"
+                break
+    if reason.startswith("reflect: call of"):
+        go = f"the whole worker process ends with a panic: {reason}"
+    elif kind in INTEGERS and (number := wrapped(kind, odd)) is not None:
+        go = f"calls the task with {number}, which is what is left of the number in {_article(kind)}, and says nothing"
+    elif kind == "float32" and "out of range" in reason and _loads("float64", odd):
+        go = "calls the task with infinity, and says nothing"
+    else:
+        go = _GO_FAILS.format(reason)
+    return Finding(
+        level="fault",
+        text=f"{show_value(odd)} is not {_article(kind if is_slice(name) and path != where else name)}",
+        start=start,
+        end=end,
+        where=path,
+        go=go,
+        python=_PYTHON_FAILS,
+    )
+
+
+def _scalar_text(item: Span) -> bytes:
+    node = item.scalar
+    if node is None or isinstance(node, bool):
+        return {None: b"null", True: b"true", False: b"false"}[node]
+    if isinstance(node, str):
+        return msgspec.json.encode(str(node))
+    return getattr(node, "text", "").encode()
+
+
+def _loads(kind: str, text: bytes) -> bool:
+    try:
+        load(kind, msgspec.Raw(text))
+    except RemoteProtocolError:
+        return False
+    return True
+
+
+def _article(kind: str) -> str:
+    if is_slice(kind):
+        return f"a {kind}"
+    bounds = INTEGERS.get(kind)
+    shown = f" ({bounds[0]} to {bounds[1]})" if bounds and bounds[1] < 2**31 else ""
+    return f"{'an' if kind.startswith(('int', 'uint')) and kind[0] == 'i' else 'a'} {kind}{shown}"
+
+
+def _has_big(value: Span | None) -> bool:
+    spans = [value, *(value.items or ())] if value is not None else []
+    texts = (getattr(span.scalar, "text", "") for span in spans if span is not None)
+    return any(text.isdigit() and int(text) >= 2**63 for text in texts if len(text) <= 20)
+
+
+def _suggestion(name: str) -> str:
+    meant = _MEANT.get(name.lower())
+    if meant is None and name:
+        close = difflib.get_close_matches(name, sorted(TYPES), n=1, cutoff=0.7)
+        meant = close[0] if close else None
+    return f"; perhaps {meant!r} is meant" if meant else ""
