@@ -20,7 +20,18 @@ __all__ = ["main"]
 #: The commands by heading, in the order in which help lists them.
 GROUPS: Final = {
     "Run": ("dev", "worker", "scheduler"),
-    "Look": ("queues", "pending", "delayed", "parked", "result", "groups", "tasks", "periodic", "doctor"),
+    "Look": (
+        "queues",
+        "pending",
+        "delayed",
+        "parked",
+        "result",
+        "groups",
+        "tasks",
+        "periodic",
+        "explain",
+        "doctor",
+    ),
     "Change": ("send", "revoke", "dead", "purge"),
     "Set up": ("config", "demo"),
 }

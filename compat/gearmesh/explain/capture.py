@@ -245,7 +245,10 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
     elif verb == "ZADD":
         text = f"A client puts a message among the delayed ones in {key!r}, to be moved to its queue when it is due."
     elif verb == "ZREM":
-        text = f"A worker takes a message that is due from the delayed ones in {key!r}; the one whose ZREM answers 1 puts it into its queue."
+        text = (
+            f"A worker takes a message that is due from the delayed ones in {key!r}; if ZREM answers 1, it "
+            "puts it into its queue."
+        )
     elif verb in ("SET", "SETEX") and body is not None:
         seconds = next((word.decode() for word in words[2:] if word.isdigit()), "")
         text = f"A client or worker stores this under {key!r}" + (f", for {seconds} s." if seconds else ".")

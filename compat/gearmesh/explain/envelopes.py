@@ -41,7 +41,7 @@ class Envelope(NamedTuple):
 
 
 def from_base64(data: bytes) -> bytes | None:
-    """What a base64 text holds, if it is one and holds a JSON object."""
+    """Decode a base64 text; None if it is none, or holds no JSON object."""
     if not _BASE64.fullmatch(data.strip() + b"\n"):
         return None
     try:
@@ -112,7 +112,10 @@ def _rabbitmq(root: Span, _data: bytes) -> list[Envelope]:
     redelivered = ", redelivered" if again is not None and again.scalar is True else ""
     return [
         Envelope(
-            f"From RabbitMQ's management interface, with the routing key {_str(root.find('routing_key'))!r}{redelivered}.",
+            (
+                "From RabbitMQ's management interface, with the routing key "
+                f"{_str(root.find('routing_key'))!r}{redelivered}."
+            ),
             body,
         )
     ]

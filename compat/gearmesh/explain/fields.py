@@ -14,10 +14,12 @@ from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Shape, StructOf
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["check_fields", "field_of"]
+__all__ = ["check_fields", "field_of", "short_path"]
 
 #: Findings of one document that are told; a broken dump could have millions.
 MAX_FINDINGS: Final = 50
+#: Characters of a field's path.
+MAX_PATH_CHARS: Final = 120
 #: Letters outside of ASCII that Go takes for an s and a k in a field's name.
 _FOLD: Final = {0x17F: "s", 0x212A: "k"}
 #: Fields that Machinery v1.6 does not write.
@@ -59,6 +61,11 @@ def check_fields(root: Span, shape: StructOf) -> tuple[list[Finding], bool]:
     return findings, refused
 
 
+def short_path(path: str) -> str:
+    """A path without its beginning, if it is long: a chain may be nested thousands deep."""
+    return path if len(path) <= MAX_PATH_CHARS else "…" + path[-MAX_PATH_CHARS // 2 :]
+
+
 def field_of(shape: StructOf, name: str) -> tuple[str, Shape] | None:
     """Go's field for a name in a document, and its shape; None: Go skips the name."""
     folded = name if name.isascii() else name.translate(_FOLD)
@@ -70,14 +77,15 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
     for entry in level.span.entries or ():
         found = field_of(level.shape, entry.name)
         where = level.path + entry.name
-        place = {"start": entry.at, "end": entry.value.end, "where": where}
         if found is None:
             yield Finding(
                 level="note",
                 text=f"{entry.name!r} is not a field of Machinery's",
                 go="skips it; it is gone when Go sends this on, as in a retry",
                 python="skips it, too",
-                **place,
+                start=entry.at,
+                end=entry.value.end,
+                where=where,
             )
             continue
         name, shape = found
@@ -87,15 +95,22 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
                 level="note",
                 text=f"the field {name} is spelt {entry.name!r}",
                 go="reads it all the same, and spells it properly when it sends this on",
-                **place,
+                start=entry.at,
+                end=entry.value.end,
+                where=where,
             )
         if name in seen:
             yield Finding(
                 level="fault",
                 text=f"the field {name} comes twice, first at byte {seen[name].at}",
-                go="of numbers and texts the last one counts; objects and lists are read over the first ones, which may mix both",
+                go=(
+                    "takes the last one of numbers and texts, and reads objects and lists over the first ones, "
+                    "which may mix both"
+                ),
                 python="reads it as Go does; other programs may not",
-                **place,
+                start=entry.at,
+                end=entry.value.end,
+                where=where,
             )
         seen[name] = entry
         yield from _check_value(entry.value, shape, where, nested, name)
@@ -111,18 +126,34 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
         )
 
 
+def _has(shape: StructOf, name: str) -> bool:
+    field = shape.fields.get(name.upper())
+    return field is not None and field[0] == name
+
+
+def _missing(missing: list[str], seen: list[str]) -> str:
+    """The sentence about missing fields, by the shorter list."""
+    if set(missing) == _SINCE_V1_7:
+        return f"{', '.join(missing)} are missing; Machinery v1.6 and older do not write them"
+    if len(missing) == 1:
+        return f"the field {missing[0]} is missing"
+    if len(missing) > len(seen) + 1:
+        return f"all fields are missing but {', '.join(seen)}"
+    return f"these fields are missing: {', '.join(missing)}"
+
+
 def _check_value(value: Span, shape: Shape, where: str, nested: list[_Level], name: str) -> Iterator[Finding]:
     wrong = _mismatch(value, shape, name, where)
     if wrong is not None:
         yield wrong
     elif isinstance(shape, StructOf):
         if value.entries is not None:
-            nested.append(_Level(value, shape, where + "."))
+            nested.append(_Level(value, shape, short_path(where) + "."))
     elif isinstance(shape, ListOf):
         for index, item in enumerate(value.items or ()):
             at = f"{where}[{index}]"
             if isinstance(shape.element, StructOf) and item.entries is not None:
-                nested.append(_Level(item, shape.element, at + "."))
+                nested.append(_Level(item, shape.element, short_path(at) + "."))
             elif (wrong := _mismatch(item, shape.element, name, at)) is not None:
                 yield wrong
 

@@ -1,4 +1,4 @@
-"""What is wrong with a document, or odd: findings, with the bytes that they are about."""
+"""Findings: faults and oddities of a document, with the bytes that they are about."""
 
 from __future__ import annotations
 

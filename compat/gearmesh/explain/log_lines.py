@@ -10,13 +10,15 @@ __all__ = ["LogLine", "log_line"]
 _ANSI: Final = re.compile(rb"\x1b\[[0-9;]*m")
 #: Go: ``INFO: 2026/01/02 15:04:05 worker.go:58 text``; another logger may write another beginning.
 _HEAD: Final = re.compile(
-    rb"\s*(?:(DEBUG|INFO|WARNING|ERROR|FATAL): )?(?:(\d{4}/\d{2}/\d{2} \d{2}:\d{2}:\d{2}(?:\.\d+)?) )?(?:([\w-]+\.go:\d+):? )?"
+    rb"\s*(?:(DEBUG|INFO|WARNING|ERROR|FATAL): )?"
+    rb"(?:(\d{4}/\d{2}/\d{2} \d{2}:\d{2}:\d{2}(?:\.\d+)?) )?"
+    rb"(?:([\w-]+\.go:\d+):? )?"
 )
 _UUID: Final = r"(?P<uuid>\S+)"
 
 
 class LogLine(NamedTuple):
-    """What a line says.
+    """The meaning of a line.
 
     Attributes:
         text: the meaning, in sentences.
@@ -50,7 +52,9 @@ _LINES: Final = (
         r"Launching a worker with the following settings",
         "A worker starts; the next lines are its settings.",
     ),
-    _known(r"- (?P<name>Broker|DefaultQueue|CustomQueue|ResultBackend|AMQP|Exchange|ExchangeType|BindingKey|PrefetchCount): (?P<value>.*)",
+    _known(
+        r"- (?P<name>Broker|DefaultQueue|CustomQueue|ResultBackend|AMQP|Exchange|ExchangeType|BindingKey|PrefetchCount)"
+        r": (?P<value>.*)",
         "A setting of a worker that starts: {name} is {value}.",
         "A Go worker reads CustomQueue, or DefaultQueue if it has none.",
         "'gearmesh doctor' compares these with the settings of an app."),
@@ -79,28 +83,31 @@ _LINES: Final = (
     _known(
         r"Task " + _UUID + r" failed\. Going to retry in (?P<seconds>\S+) seconds",
         "The task {uuid} returned an error and will be tried again in {seconds} s. It keeps its UUID.",
-        "The message is sent again with an ETA. On RabbitMQ it waits in a queue of its own, which expires after twice "
+            "The message is sent again with an ETA. On RabbitMQ it waits in a queue of its own, which "
+            "expires after twice "
         "the delay, and a short retry can get lost there.",
-        "A gearmesh worker reads the message when its time has come, as a Go worker does.",
     ),
     _known(
         r"Task not registered with this worker\. Requeuing(?:: (?P<again>true|false) with)? message: (?P<body>.*)",
         "The worker has not registered the task of this message, and puts it back.",
-        "It does so at once, over and over: thousands of times a second on Redis, until another worker takes it. If the "
+            "It does so at once, over and over: thousands of times a second on Redis, until another worker "
+            "takes it. If the "
         "line says 'Requeuing: false', the message is rejected and gone.",
         "A gearmesh worker parks such a message for 50 ms to 30 s each time, and makes it a dead letter after a day.",
     ),
     _known(
         r"Could not unmarshal '(?P<body>.*)' into a task signature: (?P<reason>.*)",
         "The worker cannot read a message: {reason}",
-        "On Redis the message is gone, and the consumer starts anew. On RabbitMQ the message is rejected, and gone unless "
+            "On Redis the message is gone, and the consumer starts anew. On RabbitMQ the message is "
+            "rejected, and gone unless "
         "the queue has a dead letter exchange.",
         "A gearmesh worker makes it a dead letter with its bytes.",
     ),
     _known(
         r"Broker failed with error: (?P<error>.*)",
         "The consumer has stopped with an error: {error}",
-        "It starts anew after a growing pause. The cause is a lost connection, a message or an argument that cannot be "
+            "It starts anew after a growing pause. The cause is a lost connection, a message or an "
+            "argument that cannot be "
         "read, or a state that could not be stored. Of what it had fetched from Redis, some tasks may be lost.",
         "A gearmesh worker goes on with the next message, and reconnects by itself.",
     ),
@@ -108,7 +115,10 @@ _LINES: Final = (
     _known(
         r"Set state to '(?P<state>\w+)' for task " + _UUID + r" returned error: (?P<error>.*)",
         "The state {state} of the task {uuid} could not be stored: {error}",
-        "The task is not run, or not retried, and its message is not put back. A caller waits until its own time is up.",
+        (
+            "The task is not run, or not retried, and its message is not put back. A caller waits until "
+            "its own time is up."
+        ),
         "A gearmesh worker waits for the result backend and stores the state then.",
     ),
     _known(
@@ -129,7 +139,10 @@ _LINES: Final = (
         "This is as it should be: the callback is sent once.",
     ),
     _known(
-        r"Failed to get tasks states for group:\[(?P<group>[^\]]*)\]\. Task count:\[(?P<count>\d+)\]\. The chord may not be triggered\. Error:\[(?P<error>.*)\]",
+        (
+            r"Failed to get tasks states for group:\[(?P<group>[^\]]*)\]\. Task count:\[(?P<count>\d+)\]\. "
+            r"The chord may not be triggered\. Error:\[(?P<error>.*)\]"
+        ),
         "The states of the {count} members of the group {group} could not be read: {error}",
         "Its callback is never sent: the trigger is taken already.",
         "A gearmesh worker that takes the trigger reads the states again until it has them.",
@@ -146,21 +159,30 @@ _LINES: Final = (
         "The callback may never be sent.",
         "A gearmesh worker tries again.",
     ),
-    _known(r"Group \[(?P<group>[^\]]*)\] locked, waiting", "Another worker holds the lock of the group {group}; this one waits."),
+    _known(r"Group \[(?P<group>[^\]]*)\] locked, waiting", (
+        "Another worker holds the lock of the group {group}; this one waits."
+    )),
     _known(
         r"Signal received: (?P<signal>.*)", "The worker got the signal {signal} and stops.",
         "It finishes running tasks if it quits gracefully. On Redis, what it had fetched and not begun may be lost.",
         "A gearmesh worker gives what it had not begun back to its queue.",
     ),
-    _known(r"Waiting for running tasks to finish before shutting down", "The worker stops, and waits for the tasks that it runs."),
+    _known((
+        r"Waiting for running tasks to finish before shutting down"
+    ), "The worker stops, and waits for the tasks that it runs."),
     _known(r"Worker quit (?P<how>gracefully|abruptly)", "The worker has stopped {how}."),
     _known(
         r"periodic task failed\. task name is: (?P<name>.*)\. error is (?P<error>.*)",
         "The periodic task {name} could not be sent: {error}",
-        "This firing is left out; the next one is tried as usual. 'lock' errors often mean that another scheduler sent it.",
+        (
+            "This firing is left out; the next one is tried as usual. 'lock' errors often mean that "
+            "another scheduler sent it."
+        ),
         "A gearmesh scheduler repeats a firing that could not be sent.",
     ),
-    _known(r"received an empty message, the delivery was (?P<delivery>.*)", "SQS delivered a message without a body."),
+    _known((
+        r"received an empty message, the delivery was (?P<delivery>.*)"
+    ), "SQS delivered a message without a body."),
     _known(
         r"error when deleting the delivery\. delivery is (?P<delivery>.*), Error=(?P<error>.*)",
         "A message that was run could not be deleted from SQS: {error}",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from gearmesh.errors import ProtocolError
+from gearmesh.explain.fields import short_path
 from gearmesh.explain.findings import Finding
 from gearmesh.explain.sections import Sections
 from gearmesh.explain.spans import Span
@@ -106,8 +107,9 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
     queue = f"queue {sig.RoutingKey!r}" if sig.RoutingKey else "the queue that it is in"
     if broken_args:
         yield (
-            f"A Go worker of {queue} that has registered {sig.Name!r} cannot read all of its arguments; what happens "
-            "then is said below. There is no retry, and only its OnError calls follow."
+            f"A Go worker of {queue} that has registered {sig.Name!r} reads its arguments first. What "
+            "it makes of them "
+            "is said below."
         )
     else:
         yield (
@@ -116,7 +118,8 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
         )
     if sig.IgnoreWhenTaskNotRegistered:
         yield (
-            "A worker that has not registered the name drops the message, without a state. On RabbitMQ, v1.7 to v1.10 "
+            "A worker that has not registered the name drops the message, without a state. On "
+            "RabbitMQ, v1.7 to v1.10 "
             "and v2 up to v2.0.13 neither acknowledge nor reject it, and stand still after as many as their prefetch."
         )
     else:
@@ -158,19 +161,18 @@ def _what_follows(sig: Signature) -> Iterator[str]:
             else "with the results of all members, in the order of the group"
         )
         yield (
-            f"Once all members of the group have ended, and all are SUCCESS, the worker that ended the last one sends "
+            "Once all members of the group have ended, and all are SUCCESS, the worker that ended the last one sends "
             f"{sig.ChordCallback.Name!r}, {given}. If a member fails, the callback is never sent, and Go's Get returns "
             "nothing and no error."
         )
 
 
 def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
-    same = (
-        "It does not call the task either."
+    yield (
+        "A gearmesh worker of the same queue reads its arguments first, too, and more strictly: see below."
         if broken_args
-        else "It runs it in the same way, and the same follows."
+        else "A gearmesh worker of the same queue does the same."
     )
-    yield f"A gearmesh worker of the same queue stores the same states. {same}"
     if sig.GroupUUID and sig.ChordCallback is not None and not broken_args:
         yield "If a member fails, get() raises ChordMemberFailed as soon as it has."
     if sig.IgnoreWhenTaskNotRegistered:
@@ -182,7 +184,8 @@ def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
         )
     if sig.Headers and EXPIRES_HEADER in sig.Headers:
         yield (
-            f"It is not started after the time in the header {EXPIRES_HEADER}, and is FAILURE 'expired' then. Go does "
+            f"It is not started after the time in the header {EXPIRES_HEADER}, and is FAILURE 'expired' "
+            "then. Go does "
             "not look at that header."
         )
 
@@ -206,13 +209,13 @@ def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Findi
             steps = span.find(name)
             items = (steps.items if steps is not None else None) or []
             todo += [
-                (item, f"{path}{name}[{index}].")
+                (item, short_path(f"{path}{name}[{index}]") + ".")
                 for index, item in enumerate(items)
                 if item.entries is not None
             ]
         callback = span.find("ChordCallback")
         if callback is not None and callback.entries is not None:
-            todo.append((callback, f"{path}ChordCallback."))
+            todo.append((callback, short_path(f"{path}ChordCallback") + "."))
     return found, broken
 
 
@@ -235,7 +238,10 @@ def _check_top(sig: Signature, root: Span) -> Iterator[Finding]:
         at = headers.find(EXPIRES_HEADER) if headers is not None else None
         yield Finding(
             level="fault",
-            text=f"the header {EXPIRES_HEADER} is {show_value(sig.Headers[EXPIRES_HEADER])}, which is no RFC 3339 time in a text",
+            text=(
+                f"the header {EXPIRES_HEADER} is {show_value(sig.Headers[EXPIRES_HEADER])}, which is no RFC "
+                "3339 time in a text"
+            ),
             start=at.start if at else None,
             end=at.end if at else None,
             where=f"Headers.{EXPIRES_HEADER}",

@@ -104,7 +104,10 @@ def _returned(state: TaskState) -> str:
 def _moment(text: str) -> str:
     if text != ZERO_TIME:
         return text
-    return "not known: only PENDING brings the time and the task's name, and this backend does not copy them, or that state had expired"
+    return (
+        "not known: only PENDING brings the time and the task's name, and this backend does not copy them, "
+        "or that state had expired"
+    )
 
 
 def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
@@ -174,11 +177,13 @@ def describe_group(meta: GroupMeta) -> Sections:
         told.facts.append(("locked", "yes: on Memcache, a worker takes the trigger just now"))
     told.facts.append(("sent", _moment(meta.CreatedAt)))
     told.go.append(
-        "A Go worker that ends a member of a chord reads this meta and the states of all members. Once all have ended, "
+        "A Go worker that ends a member of a chord reads this meta and the states of all members. Once "
+        "all have ended, "
         "it sets ChordTriggered and sends the callback, unless a member failed."
     )
     told.python.append(
-        "A gearmesh worker does the same in one step, and keeps the meta and the states alive while members still end."
+        "A gearmesh worker does the same in one step, and keeps the meta and the states alive while "
+        "members still end."
     )
     return told
 

@@ -28,6 +28,7 @@ __all__ = ["explain", "explain_document", "faults", "rendered"]
 WIDTH_CHARS: Final = 100
 #: Documents of one input that are explained; the others are counted.
 MAX_DOCUMENTS: Final = 25
+_CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _NOUNS: Final = {"signature": "message", "state": "state", "group": "group meta", "unknown": "other text"}
 _SHAPES: Final = {"signature": SIGNATURE_SHAPE, "state": STATE_SHAPE, "group": GROUP_SHAPE}
@@ -44,7 +45,9 @@ def explain(data: bytes) -> tuple[str, int]:
     if len(found) == 1:
         return _piece_text(found[0], shown[0]), total
     blocks = [_overview(found)]
+    first: dict[tuple[str, ...], int] = {}
     for index, (piece, part) in enumerate(zip(found, shown, strict=False)):
+        _say_once(part, index + 1, first)
         title = f"── {index + 1} of {len(found)}" + (f": {piece.label} " if piece.label else " ")
         blocks.append(title.ljust(WIDTH_CHARS, "─") + "\n\n" + _piece_text(piece, part))
     if len(found) > MAX_DOCUMENTS:
@@ -52,8 +55,17 @@ def explain(data: bytes) -> tuple[str, int]:
     return "\n".join(blocks), total
 
 
+def _say_once(told: Sections | None, number: int, first: dict[tuple[str, ...], int]) -> None:
+    """Replace what either language does with a reference to an earlier document that has the same sentences."""
+    if told is None or not told.go:
+        return
+    same = first.setdefault((*told.go, *told.python), number)
+    if same != number:
+        told.go, told.python = [f"The same as with number {same}, above; in Python, too."], []
+
+
 def faults(told: Sections) -> int:
-    """How many of the findings are faults."""
+    """Count the findings that are faults."""
     return sum(finding.level == "fault" for finding in told.findings)
 
 
@@ -96,8 +108,23 @@ def _readable(kind: str, data: bytes, root: Span) -> Sections:
             told.findings = list(check_group(meta, root, data))
     except RemoteProtocolError as exc:
         told = _refused(kind)
-        told.findings = [Finding(level="fault", text=f"it cannot be read: {exc}")]
+        told.findings = list(_nulls(root)) or [Finding(level="fault", text=f"it cannot be read: {exc}")]
     return told
+
+
+def _nulls(root: Span) -> Iterator[Finding]:
+    results = root.find("Results")
+    for index, item in enumerate((results.items if results is not None else None) or []):
+        if item.entries is None:
+            yield Finding(
+                level="fault",
+                text=f"Results[{index}] is null, where a result is expected",
+                start=item.start,
+                end=item.end,
+                where=f"Results[{index}]",
+                go="reads it, and panics as soon as the result is looked at",
+                python="refuses the state",
+            )
 
 
 def _refused(kind: str) -> Sections:
@@ -107,7 +134,8 @@ def _refused(kind: str) -> Sections:
         told.python.append(UNREADABLE_PYTHON)
     else:
         told.go.append(
-            "A Go caller's Get returns an error, or waits for ever; a worker that looks at its group stops with an error."
+            "A Go caller's Get returns an error, or waits for ever; a worker that looks at its group "
+            "stops with an error."
         )
         told.python.append("A gearmesh caller gets an error that names the key and the reason.")
     return told
@@ -242,7 +270,7 @@ def _log_text(line: LogLine) -> str:
     told.facts.append(("meaning", line.text))
     told.go += filter(None, [line.go])
     told.python += filter(None, [line.python])
-    return rendered(told, log=True)
+    return rendered(told, findings=False)
 
 
 def _overview(found: Sequence[Piece]) -> str:
@@ -255,22 +283,27 @@ def _overview(found: Sequence[Piece]) -> str:
     return f"The input has {', '.join(counts) or 'nothing of Machinery'}.\n"
 
 
-def rendered(told: Sections, *, log: bool = False) -> str:
-    """The text of one explanation."""
-    lines = [told.headline, ""]
+def rendered(told: Sections, *, findings: bool = True) -> str:
+    """The text of one explanation. ``findings``: False leaves out what is wrong."""
+    lines = [_wrapped(told.headline, ""), ""]
     width = max((len(name) for name, _ in told.facts), default=0)
     for name, value in told.facts:
         lines += _fact(name, value, width)
-    for title, block in (("What follows", told.workflow),):
-        if block:
-            lines += ["", title, *("  " + line for line in block)]
-    for title, sentences in (("In Go", told.go), ("In Python", told.python)):
-        if sentences:
-            lines += ["", title, *(_wrapped(sentence, "  ") for sentence in sentences)]
-    if not log:
+    lines += _paragraphs("Where it is", told.places)
+    if told.workflow:
+        lines += ["", "What follows", *("  " + line for line in told.workflow)]
+    lines += _paragraphs("In Go", told.go)
+    lines += _paragraphs("In Python", told.python)
+    lines += _paragraphs("So", told.conclusion)
+    if findings:
         lines += ["", *_findings_text(told)]
-    text = "\n".join(lines) + "\n"
+    # A control character in a message must not reach the terminal.
+    text = _CONTROL.sub("·", "\n".join(lines)) + "\n"
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _paragraphs(title: str, sentences: Sequence[str]) -> list[str]:
+    return ["", title, *(_wrapped(sentence, "  ") for sentence in sentences)] if sentences else []
 
 
 def _fact(name: str, value: str, width: int) -> list[str]:

@@ -37,7 +37,8 @@ _PYTHON_FAILS: Final = (
     "does not call the task. It stores a FAILURE of that kind, without a retry, and goes on"
 )
 _GO_FAILS: Final = (
-    "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and its consumer starts "
+    "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and its "
+    "consumer starts "
     "anew; a v2 worker on Redis never comes back from that"
 )
 
@@ -58,8 +59,8 @@ def wrapped(type: str, text: bytes) -> int | None:
     bits = (high - low).bit_length()
     if not (-(2**63) <= number < 2**63 if low else number < 2**64):
         return None
-    number %= 2**bits
-    return number - 2**bits if number > high else number
+    number %= 1 << bits
+    return number - (1 << bits) if number > high else number
 
 
 def check_arg(type: Span | None, value: Span | None, data: bytes, where: str) -> list[Finding]:
@@ -109,11 +110,6 @@ def _text(value: Span | None, data: bytes) -> bytes:
 
 def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list[Finding]:
     text = _text(value, data)
-    place = {
-        "start": value.start if value else None,
-        "end": value.end if value else None,
-        "where": where,
-    }
     try:
         load(name, msgspec.Raw(text))
     except RemoteProtocolError as exc:
@@ -125,7 +121,9 @@ def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list
                 text=f"{show_value(text)} is above 2^63-1",
                 go="reads it since v1.10.7 and v2.0.12; older workers store FAILURE: value out of range",
                 python="reads it",
-                **place,
+                start=value.start if value else None,
+                end=value.end if value else None,
+                where=where,
             )
         ]
     return []
@@ -151,8 +149,13 @@ def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str
                 break
     if reason.startswith("reflect: call of"):
         go = f"the whole worker process ends with a panic: {reason}"
+    elif is_slice(name) and path == where:
+        go = _GO_FAILS.format(reason)
     elif kind in INTEGERS and (number := wrapped(kind, odd)) is not None:
-        go = f"calls the task with {number}, which is what is left of the number in {_article(kind)}, and says nothing"
+        go = (
+            f"calls the task with {number}, which is what is left of the number in {_article(kind)}, and "
+            "says nothing"
+        )
     elif kind == "float32" and "out of range" in reason and _loads("float64", odd):
         go = "calls the task with infinity, and says nothing"
     else:

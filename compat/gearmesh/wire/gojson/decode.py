@@ -13,7 +13,14 @@ from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Scalar, Shape, Str
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 
-__all__ = ["GROUP_SHAPE", "SIGNATURE_SHAPE", "STATE_SHAPE", "decode_group", "decode_signature", "decode_state"]
+__all__ = [
+    "GROUP_SHAPE",
+    "SIGNATURE_SHAPE",
+    "STATE_SHAPE",
+    "decode_group",
+    "decode_signature",
+    "decode_state",
+]
 
 _STRING = Scalar("string", "")
 _INT64 = Scalar("int64", 0, -(2**63), 2**63 - 1)

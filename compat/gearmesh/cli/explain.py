@@ -1,0 +1,77 @@
+"""``gearmesh explain``: say in words what captured bytes are, or what became of a task."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from gearmesh.cli.apps import words
+from gearmesh.cli.common import Place, need_results, servers
+from gearmesh.cli.ids import full_ids
+from gearmesh.explain.lookup import look_up
+from gearmesh.explain.story import story_of
+from gearmesh.explain.text import explain as explained
+from gearmesh.urls import scheme_of
+
+__all__ = ["explain"]
+
+_UUID: Final = re.compile(r"(task|group|chord)_[0-9a-f-]{4,}")
+#: Bytes of an input; a longer one is no message, and would take minutes.
+MAX_INPUT_BYTES: Final = 32 * 1024 * 1024
+
+
+@click.command(short_help="Say what a message, a state or a log line is.")
+@words("what", "[FILE|-|UUID]", most=1)
+@servers
+def explain(what: tuple[str, ...], place: Place) -> None:
+    """Say in words what something of Machinery's is: a message, a task state, a group's meta, a dump of a queue (of
+    redis-cli, MONITOR, RabbitMQ's management page, SQS, --json), or lines of a Go worker's log. It tells which workflow
+    it belongs to, what Go does with it, what Python does, and what is wrong with it, by the byte. Without FILE, or with
+    -, it reads standard input.
+
+    With a UUID, look the task, group or chord up in broker and backend (-A, --broker, --backend), and tell where it is
+    and where its workflow stands. --queue names a queue to look into, too.
+
+    Exit code 1: something is wrong with the input, or nothing is known of the UUID.
+    """
+    word = what[0] if what else "-"
+    if word != "-" and not Path(word).exists() and (_UUID.fullmatch(word) or place.spec or place.broker):
+        sys.exit(_tell(word, place))
+    text, faults = explained(_input(word))
+    click.echo(text, nl=False)
+    sys.exit(faults > 0)
+
+
+def _input(word: str) -> bytes:
+    if word == "-":
+        if sys.stdin.isatty():
+            click.echo("reading from the terminal; end with Ctrl-D", err=True)
+        data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
+    else:
+        try:
+            with open(word, "rb") as file:
+                data = file.read(MAX_INPUT_BYTES + 1)
+        except OSError as exc:
+            hint = "" if "/" in word or "." in word else "; to look up a UUID, say where: -A MODULE:APP"
+            raise click.UsageError(f"cannot read {word!r}: {exc.strerror}{hint}") from None
+    if len(data) > MAX_INPUT_BYTES:
+        raise click.UsageError(
+            f"the input is longer than {MAX_INPUT_BYTES // 1024**2} MiB: cut a part out of it"
+        )
+    return data
+
+
+def _tell(uuid: str, place: Place) -> bool:
+    """Print the story of a UUID; True if nothing is known of it."""
+    with place.app() if place.spec or place.broker or not place.backend else place.results_app() as app:
+        if scheme_of(app.config.brokers[0]) == "eager":
+            need_results(app)
+        full = full_ids(app, [uuid])[0] if app.keeps_results else uuid
+        story, known = story_of(look_up(app, full, place.queues(())), time.time_ns())
+    click.echo(story, nl=False)
+    return not known

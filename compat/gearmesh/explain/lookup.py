@@ -1,0 +1,192 @@
+"""Looks for a task, a group or a chord in a broker and a result backend. It changes nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gearmesh.app.app import App
+from gearmesh.errors import GearmeshError
+from gearmesh.inspection.broker import channel_to, known_queues
+from gearmesh.inspection.messages import signature_of
+from gearmesh.interfaces.backend import SupportsRevocation
+from gearmesh.interfaces.transport import SupportsConsumerListing, SupportsInspection, SupportsParkedListing
+from gearmesh.results.failures import FailureDetails, read_record
+from gearmesh.results.progress import Progress
+from gearmesh.urls import scheme_of
+from gearmesh.wire.names import failure_record
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["FoundMessage", "Lookup", "look_up"]
+
+#: Messages of one place that are looked at: waiting, delayed, parked and dead ones of each queue.
+MAX_SEARCHED_MESSAGES: Final = 10_000
+#: Messages that are found and told; a group's may be many.
+MAX_FOUND_MESSAGES: Final = 100
+
+
+class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that has to do with the UUID.
+
+    Attributes:
+        sig: the message.
+        place: ``waiting``, ``delivered``, ``delayed``, ``parked`` or ``dead``.
+        queue: its queue.
+        position: of a waiting one: how many messages are before it.
+        consumer: of a delivered one: the consumer that has it.
+        at_ns: of a delayed one the moment at which it is due, of a dead one that of its last death; unix nanoseconds.
+        reason: of a dead one; of a parked one the reason why it is parked.
+    """
+
+    sig: Signature
+    place: str
+    queue: str
+    position: int = 0
+    consumer: str = ""
+    at_ns: int | None = None
+    reason: str = ""
+
+
+class Lookup(msgspec.Struct, kw_only=True):
+    """All that broker and backend know of a UUID.
+
+    Attributes:
+        uuid: the UUID.
+        state, progress, details: of the task; None: none is stored.
+        group: the meta of the group with this UUID, or of the one that the task is a member of.
+        states: the stored states of all other tasks that were found, by UUID.
+        revoked_s: the seconds for which the task is still revoked; None: it is not.
+        messages: the messages that have the UUID somewhere in them, or are of the group.
+        consumers: how many consumers each searched queue has; a queue is missing if its broker does not tell.
+        unsearched: why the broker was not searched, or not everywhere; ``""``: it was.
+    """
+
+    uuid: str
+    state: TaskState | None = None
+    progress: Progress | None = None
+    details: FailureDetails | None = None
+    group: GroupMeta | None = None
+    states: dict[str, TaskState | None] = {}
+    revoked_s: float | None = None
+    messages: list[FoundMessage] = []
+    consumers: dict[str, int] = {}
+    unsearched: str = ""
+
+    @property
+    def own(self) -> list[FoundMessage]:
+        """The messages whose own UUID it is."""
+        return [found for found in self.messages if self.uuid == found.sig.UUID]
+
+
+def look_up(app: App, uuid: str, queues: Sequence[str] = ()) -> Lookup:
+    """Look for a UUID everywhere.
+
+    Args:
+        app: names the broker and the backend.
+        uuid: of a task, a group, or a chord's callback.
+        queues: those to search beside the app's own.
+
+    Raises:
+        GearmeshError: a server cannot be reached.
+    """
+    found = Lookup(uuid=uuid)
+    if app.keeps_results:
+        _read_task(app, found)
+    _search(app, found, queues)
+    if app.keeps_results:
+        _read_others(app, found)
+    return found
+
+
+def _read_task(app: App, found: Lookup) -> None:
+    record_uuid = failure_record(found.uuid)
+    found.state, record = app.states([found.uuid, record_uuid])
+    if found.state is not None and found.state.Error:
+        found.details = read_record(record, found.state.Error)
+    found.progress = app.reports([found.uuid])[0]
+    with app.reached_backend() as backend:
+        found.group = backend.read_group(found.uuid)
+        if isinstance(backend, SupportsRevocation):
+            found.revoked_s = backend.revoked().get(found.uuid)
+
+
+def _read_others(app: App, found: Lookup) -> None:
+    """Read the group of the task, and the states of all that belongs to it."""
+    groups = [one.sig.GroupUUID for one in found.own if one.sig.GroupUUID]
+    if found.group is None and groups:
+        with app.reached_backend() as backend:
+            found.group = backend.read_group(groups[0])
+    uuids = set(found.group.TaskUUIDs if found.group is not None else ())
+    for one in found.messages:
+        uuids |= {sig.UUID for _, sig in one.sig.walk() if sig.UUID}
+    uuids.discard(found.uuid)
+    names = sorted(uuids)[:MAX_SEARCHED_MESSAGES]
+    found.states = dict(zip(names, app.states(names), strict=True))
+
+
+def _search(app: App, found: Lookup, queues: Sequence[str]) -> None:
+    scheme = scheme_of(app.config.brokers[0])
+    if scheme in ("eager", "memory"):
+        found.unsearched = (
+            f"the broker {scheme} is inside one process, so its messages cannot be searched from here"
+        )
+        return
+    with channel_to(app) as channel:
+        names = list(dict.fromkeys((*queues, *known_queues(app, channel))))
+        if not channel.lists_delayed:
+            found.unsearched = (
+                "this broker shows a message only by delivering it, so waiting, delayed and delivered messages were "
+                "not searched"
+            )
+        for one in _messages(channel, names, delayed=channel.lists_delayed):
+            if len(found.messages) < MAX_FOUND_MESSAGES and _concerns(one.sig, found.uuid):
+                found.messages.append(one)
+        for queue in {one.queue for one in found.messages if one.place == "waiting"}:
+            count = channel.count(queue).consumers if isinstance(channel, SupportsInspection) else None
+            if count is not None:
+                found.consumers[queue] = count
+
+
+def _concerns(sig: Signature, uuid: str) -> bool:
+    return any(uuid in (one.UUID, one.GroupUUID) for _, one in sig.walk())
+
+
+def _messages(channel: Any, queues: Iterable[str], *, delayed: bool) -> Iterator[FoundMessage]:
+    """All messages of a broker that can be seen without taking them."""
+    if delayed:
+        for entry in channel.delayed(MAX_SEARCHED_MESSAGES):
+            sig = signature_of(entry.body)
+            yield FoundMessage(sig=sig, place="delayed", queue=sig.RoutingKey, at_ns=entry.eta_ns)
+    for queue in queues:
+        if delayed:
+            for position, body in enumerate(channel.pending(queue, MAX_SEARCHED_MESSAGES)):
+                yield FoundMessage(sig=signature_of(body), place="waiting", queue=queue, position=position)
+        if isinstance(channel, SupportsConsumerListing):
+            for consumer in channel.consumers(queue):
+                for body in consumer.bodies:
+                    yield FoundMessage(
+                        sig=signature_of(body), place="delivered", queue=queue, consumer=consumer.name
+                    )
+        if delayed and isinstance(channel, SupportsParkedListing):
+            for parked in channel.parked(queue, MAX_SEARCHED_MESSAGES):
+                reason = "unregistered" if parked.since is not None else "rate"
+                yield FoundMessage(sig=signature_of(parked.body), place="parked", queue=queue, reason=reason)
+        yield from _dead(channel, queue)
+
+
+def _dead(channel: Any, queue: str) -> Iterator[FoundMessage]:
+    try:
+        letters = channel.dead_letters(queue, MAX_SEARCHED_MESSAGES)
+    except GearmeshError:  # this broker keeps them elsewhere
+        return
+    for letter in letters:
+        yield FoundMessage(
+            sig=signature_of(letter.body),
+            place="dead",
+            queue=queue,
+            reason=letter.reason,
+            at_ns=int(letter.last * 1e9) if getattr(letter, "last", None) else None,
+        )

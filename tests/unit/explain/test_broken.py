@@ -1,0 +1,117 @@
+"""``explain`` on broken inputs: a fixed text each."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from tests.unit.explain.texts import check
+
+from gearmesh.explain.text import explain
+
+GOOD = (
+    '{"UUID":"task_5f6ab1e9-0000-4000-8000-000000000001","Name":"resize","RoutingKey":"images","ETA":null,'
+    '"GroupUUID":"","GroupTaskCount":0,"Args":[{"Name":"","Type":"string","Value":"cat.png"},'
+    '{"Name":"","Type":"uint16","Value":640}],"Headers":{},"Priority":0,"Immutable":false,"RetryCount":2,'
+    '"RetryTimeout":0,"OnSuccess":null,"OnError":null,"ChordCallback":null,"BrokerMessageGroupId":"",'
+    '"SQSReceiptHandle":"","StopTaskDeletionOnError":false,"IgnoreWhenTaskNotRegistered":false}'
+)
+STATE = (
+    '{"TaskUUID":"task_5f6ab1e9-0000-4000-8000-000000000001","TaskName":"resize","State":"SUCCESS",'
+    '"Results":[{"Type":"uint16","Value":640}],"Error":"","CreatedAt":"2026-11-29T10:00:00Z","TTL":0}'
+)
+GROUP = (
+    '{"GroupUUID":"group_5f6ab1e9-0000-4000-8000-000000000009","TaskUUIDs":["task_1","task_2"],'
+    '"ChordTriggered":false,"Lock":false,"CreatedAt":"2026-11-29T10:00:00Z","TTL":0}'
+)
+
+
+def changed(old: str, new: str, text: str = GOOD) -> bytes:
+    assert old in text
+    return text.replace(old, new, 1).encode()
+
+
+BROKEN = {
+    "empty": b"",
+    "white_space": b" \n\t",
+    "cut_off": GOOD[:150].encode(),
+    "python_repr": b"{'UUID': 'task_1', 'Name': 'resize', 'Args': None}",
+    "python_true": changed('"Immutable":false', '"Immutable":False'),
+    "trailing_comma": changed('"Headers":{}', '"Headers":{"a":1,}'),
+    "nan": changed('"Value":640', '"Value":NaN'),
+    "control_character": changed("cat.png", "cat\n.png"),
+    "byte_order_mark": b"\xef\xbb\xbf" + GOOD.encode(),
+    "two_documents_in_one": changed("}", "} {}", GOOD).replace(b"} {}", b"}", 1) + b' {"UUID":"task_2"}',
+    "not_utf8": changed("cat.png", "CAT").replace(b"CAT", b"caf\xe9.png"),
+    "half_a_surrogate": changed("cat.png", "\\ud83d.png"),
+    "number_as_text": changed('"RetryCount":2', '"RetryCount":"2"'),
+    "whole_number_as_float": changed('"RetryCount":2', '"RetryCount":2.0'),
+    "priority_too_large": changed('"Priority":0', '"Priority":256'),
+    "args_as_object": changed(
+        '"Args":[{"Name":"","Type":"string","Value":"cat.png"},', '"Args":{"a":['
+    ).replace(b'"Value":640}]', b'"Value":640}]}'),
+    "eta_without_zone": changed('"ETA":null', '"ETA":"2026-11-29 10:00:00"'),
+    "unknown_type": changed('"Type":"string"', '"Type":"str"'),
+    "number_too_large": changed('"Value":640', '"Value":65537'),
+    "negative_unsigned": changed('"Value":640', '"Value":-1'),
+    "text_for_a_number": changed('"Value":640', '"Value":"640"'),
+    "bad_base64": changed('"Type":"string"', '"Type":"[]byte"'),
+    "object_for_a_slice": changed('"Type":"uint16","Value":640', '"Type":"[]int64","Value":{"a":1}'),
+    "null_for_a_number": changed('"Value":640', '"Value":null'),
+    "one_bad_element": changed('"Type":"uint16","Value":640', '"Type":"[]int64","Value":[1,2,"3",4]'),
+    "repeated_field": changed('"Priority":0', '"Priority":0,"Args":[{"Type":"int8","Value":1}]'),
+    "wrong_spelling": changed('"RoutingKey"', '"routing_key"'),
+    "other_letter_case": changed('"RoutingKey"', '"routingKey"'),
+    "no_name": changed('"Name":"resize"', '"Name":""'),
+    "null_step": changed('"OnSuccess":null', '"OnSuccess":[null]'),
+    "chord_without_group": changed('"ChordCallback":null', '"ChordCallback":{"Name":"sum","Args":null}'),
+    "chord_without_count": changed('"GroupUUID":""', '"GroupUUID":"group_1"').replace(
+        b'"ChordCallback":null', b'"ChordCallback":{"UUID":"chord_1","Name":"sum"}'
+    ),
+    "bad_argument_of_a_later_step": changed(
+        '"OnSuccess":null',
+        '"OnSuccess":[{"UUID":"task_2","Name":"store","Args":[{"Type":"int8","Value":300}],"OnError":[{"Name":"log"}]}]',
+    ),
+    "bad_expiry": changed('"Headers":{}', '"Headers":{"gearmesh-expires":"tomorrow"}'),
+    "list_of_numbers": b"[1, 2, 3]",
+    "other_json": b'{"id": 7, "title": "hello"}',
+    "plain_text": b"hello, world",
+    "celery_message": json.dumps(
+        {
+            "body": base64.b64encode(b'[[1, 2], {}, {"callbacks": null}]').decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"task": "shop.add", "id": "1"},
+            "properties": {"body_encoding": "base64", "delivery_tag": "x"},
+        }
+    ).encode(),
+    "state_with_unknown_name": changed('"SUCCESS"', '"DONE"', STATE),
+    "state_with_wrong_result": changed('"Value":640', '"Value":"640"', STATE),
+    "state_with_null_result": changed('{"Type":"uint16","Value":640}', "null", STATE),
+    "state_cut_off": STATE[:100].encode(),
+    "group_without_members": changed('["task_1","task_2"]', "null", GROUP),
+    "group_with_a_member_twice": changed('"task_2"', '"task_1"', GROUP),
+    "group_with_a_wrong_time": changed("2026-11-29T10:00:00Z", "29.11.2026", GROUP),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_input_is_explained(name: str) -> None:
+    text, faults = explain(BROKEN[name])
+    check(f"broken/{name}", text)
+    harmless = {"wrong_spelling", "other_letter_case", "list_of_numbers", "other_json"}
+    assert faults or name in harmless
+
+
+def test_the_good_ones_have_nothing_wrong() -> None:
+    for text in (GOOD, STATE, GROUP):
+        said, faults = explain(text.encode())
+        assert faults == 0
+        assert "What is wrong\n  Nothing." in said
+
+
+def test_positions_are_of_the_bytes_that_are_named() -> None:
+    data = changed('"RetryCount":2', '"RetryCount":"2"')
+    at = data.index(b'"2"')
+    assert f"bytes {at} to {at + 2}, RetryCount" in " ".join(explain(data)[0].split())

@@ -1,0 +1,113 @@
+"""What is around a document: dumps, commands, envelopes, lines of a log."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.explain.test_broken import GOOD, GROUP, STATE
+from tests.unit.explain.texts import check
+
+from gearmesh.explain.capture import pieces
+from gearmesh.explain.text import explain
+
+CHAIN = GOOD.replace(
+    '"OnSuccess":null',
+    '"OnSuccess":[{"UUID":"task_2","Name":"store","Args":null,"OnSuccess":[{"UUID":"task_3","Name":"tell",'
+    '"Immutable":true,"OnError":[{"UUID":"task_4","Name":"log"}]}]}]',
+)
+CHORD = GOOD.replace('"GroupUUID":"","GroupTaskCount":0', '"GroupUUID":"group_9","GroupTaskCount":2').replace(
+    '"ChordCallback":null', '"ChordCallback":{"UUID":"chord_7","Name":"collage","Args":null}'
+)
+QUOTED = GOOD.replace('"', '\\"')
+
+
+CAPTURES = {
+    "chain": CHAIN,
+    "chord": CHORD,
+    "retry": GOOD.replace('"RetryCount":2,"RetryTimeout":0', '"RetryCount":1,"RetryTimeout":1').replace(
+        '"ETA":null', '"ETA":"2026-11-29T10:00:01Z"'
+    ),
+    "expiring": GOOD.replace('"Headers":{}', '"Headers":{"gearmesh-expires":"2026-11-29T10:00:00Z"}'),
+    "ignored_if_unregistered": GOOD.replace(
+        '"IgnoreWhenTaskNotRegistered":false', '"IgnoreWhenTaskNotRegistered":true'
+    ),
+    "lrange": f'1) "{QUOTED}"\n2) "{QUOTED.replace("resize", "crop")}"\n',
+    "monitor": f'1732194241.875 [0 127.0.0.1:5] "RPUSH" "images" "{QUOTED}"\n'
+    '1732194241.876 [0 127.0.0.1:5] "BLPOP" "images" "1"\n',
+    "json_lines": f"{GOOD}\n{STATE}\n{GROUP}\n",
+    "json_list": f"[{GOOD},{STATE}]",
+    "json_text": json.dumps(GOOD),
+    "base64": base64.b64encode(GOOD.encode()).decode(),
+    "our_json": json.dumps([{"queue": "images", "signature": json.loads(GOOD)}]),
+    "our_json_undecodable": json.dumps(
+        [{"queue": "images", "undecodable": "EOF", "body": base64.b64encode(b'{"UUID":').decode()}]
+    ),
+    "rabbitmq_management": json.dumps(
+        [{"payload": GOOD, "payload_encoding": "string", "routing_key": "images", "redelivered": True}]
+    ),
+    "sqs": json.dumps({"Messages": [{"MessageId": "m-1", "ReceiptHandle": "r", "Body": GOOD}]}),
+    "pubsub": json.dumps(
+        {"ackId": "a", "message": {"messageId": "7", "data": base64.b64encode(GOOD.encode()).decode()}}
+    ),
+    "dynamodb": json.dumps(
+        {
+            "Item": {
+                "TaskUUID": {"S": "task_1"},
+                "TaskName": {"S": "resize"},
+                "State": {"S": "SUCCESS"},
+                "Results": {"L": [{"M": {"Type": {"S": "int64"}, "Value": {"N": "640"}}}]},
+                "Error": {"S": ""},
+                "CreatedAt": {"S": "2026-11-29T10:00:00Z"},
+                "TTL": {"N": "1795270000"},
+            }
+        }
+    ),
+    "go_log": "\n".join(
+        [
+            "INFO: 2026/11/29 10:00:00 worker.go:58 Launching a worker with the following settings:",
+            "INFO: 2026/11/29 10:00:00 worker.go:60 - DefaultQueue: images",
+            "INFO: 2026/11/29 10:00:00 redis.go:79 [*] Waiting for messages. To exit press CTRL+C",
+            f"DEBUG: 2026/11/29 10:00:01 redis.go:353 Received new message: {GOOD}",
+            "WARNING: 2026/11/29 10:00:01 worker.go:213 Task task_5f6ab1e9 failed. Going to retry in 1 seconds.",
+            "\x1b[31mERROR: 2026/11/29 10:00:02 worker.go:361 Failed processing task task_5f6ab1e9. Error = no\x1b[0m",
+            f"INFO: 2026/11/29 10:00:03 redis.go:348 Task not registered with this worker. Requeuing message: {GOOD}",
+            "ERROR: 2026/11/29 10:00:04 x.go:1 Could not unmarshal '{\"UUID\":5}' into a task signature: json: cannot "
+            "unmarshal number into Go struct field Signature.UUID of type string",
+            "WARNING: 2026/11/29 10:00:05 worker.go:92 Broker failed with error: EOF",
+            "DEBUG: 2026/11/29 10:00:06 worker.go:262 Processed task task_5f6ab1e9. Results = [640]",
+            "something else",
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_a_capture_is_explained(name: str) -> None:
+    check(f"captures/{name}", explain(CAPTURES[name].encode())[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["lrange", "monitor", "json_text", "base64", "our_json", "rabbitmq_management", "sqs", "pubsub"]
+)
+def test_the_bytes_inside_come_out_as_they_are(name: str) -> None:
+    found = [piece for piece in pieces(CAPTURES[name].encode()) if piece.body is not None]
+    assert json.loads(found[0].body or b"") == json.loads(GOOD)
+    if name != "our_json":
+        assert found[0].body == GOOD.encode()
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
+def test_any_bytes_are_explained(data: bytes) -> None:
+    text, faults = explain(data)
+    assert text.endswith("\n")
+    assert faults >= 0
+
+
+@given(st.integers(0, len(CHAIN) - 1), st.binary(max_size=3))
+def test_a_damaged_message_is_explained(at: int, damage: bytes) -> None:
+    data = CHAIN.encode()
+    assert explain(data[:at] + damage + data[at + 1 :])[0]
