@@ -31,6 +31,7 @@ GROUPS: Final = {
         "periodic",
         "explain",
         "doctor",
+        "dashboard",
     ),
     "Change": ("send", "revoke", "dead", "purge"),
     "Set up": ("config", "demo"),

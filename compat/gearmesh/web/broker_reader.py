@@ -1,0 +1,132 @@
+"""Asks the broker for the dashboard: over one connection, one question at a time, each answer kept for a second."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import kombu
+
+from gearmesh.app.app import App
+from gearmesh.errors import GearmeshError
+from gearmesh.interfaces.listing import SupportsPaging
+from gearmesh.interfaces.transport import (
+    SupportsConsumerListing,
+    SupportsInspection,
+    SupportsParkedListing,
+)
+from gearmesh.transports.registry import connect
+from gearmesh.urls import redact_text, scheme_of
+from gearmesh.web.cache import AnswerCache
+
+__all__ = ["BrokerAbilities", "BrokerReader"]
+
+T = TypeVar("T")
+
+
+class BrokerAbilities:
+    """Describes what a broker can tell; its pages say the rest.
+
+    Attributes:
+        pages: messages can be read at any position, without an effect.
+        counts: messages of a queue can be counted.
+        consumers: consumers and their unacked deliveries are listed.
+        parked: parked messages are listed.
+        delayed: delayed messages are listed.
+        name: the broker in words.
+    """
+
+    def __init__(self, channel: Any, scheme: str) -> None:
+        self.pages = isinstance(channel, SupportsPaging)
+        self.counts = isinstance(channel, SupportsInspection)
+        self.consumers = isinstance(channel, SupportsConsumerListing)
+        self.parked = isinstance(channel, SupportsParkedListing)
+        self.delayed = bool(channel.lists_delayed)
+        self.shows_pending = bool(getattr(channel, "lists_pending", True))
+        self.name = _NAMES.get(scheme.split("+")[0], scheme)
+
+
+_NAMES = {
+    "redis": "Redis",
+    "rediss": "Redis",
+    "amqp": "RabbitMQ",
+    "amqps": "RabbitMQ",
+    "sqs": "SQS",
+    "pubsub": "Pub/Sub",
+    "memory": "the memory of this process",
+}
+
+
+class BrokerReader:
+    """The broker of an app. Safe in threads.
+
+    Args:
+        app: names the broker.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lock = threading.RLock()
+        self._cache = AnswerCache()
+        self._connection: kombu.Connection | None = None
+        self._channel: Any = None
+
+    @property
+    def address(self) -> str:
+        """The broker's URL without its password."""
+        return self._app.masked_broker
+
+    def abilities(self) -> BrokerAbilities:
+        """The abilities of the broker. Raises GearmeshError if it cannot be reached."""
+        scheme = scheme_of(self._app.config.brokers[0])
+        return self.ask("abilities", lambda channel: BrokerAbilities(channel, scheme))
+
+    def ask(self, key: Hashable, question: Callable[[Any], T]) -> T:
+        """The answer to a question under ``key``; it is at most a second old.
+
+        Raises:
+            GearmeshError: the broker cannot be reached, or it refuses the question.
+        """
+        return self._cache.get(key, lambda: self._ask(question))
+
+    def change(self, action: Callable[[Any], T]) -> T:
+        """Carry out an action, once. Raises as :meth:`ask`."""
+        try:
+            return self._ask(action, tries=1)
+        finally:
+            self._cache.clear()
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        with self._lock:
+            connection, self._connection, self._channel = self._connection, None, None
+            if connection is not None:
+                with suppress(Exception):  # it may be broken
+                    connection.release()
+
+    def _ask(self, question: Callable[[Any], T], tries: int = 2) -> T:
+        """Ask; a connection that broke while nobody looked is replaced once."""
+        with self._lock:
+            fresh = self._channel is None
+            connection = self._connection or connect(self._app.config)
+            try:
+                if self._channel is None:
+                    self._connection = connection
+                    self._channel = connection.channel()
+                return question(self._channel)
+            except connection.connection_errors as exc:
+                self.close()
+                if tries > 1 and not fresh:
+                    return self._ask(question, tries - 1)
+                reason = redact_text(str(exc)) or type(exc).__name__
+                raise GearmeshError(f"broker {self.address} cannot be reached: {reason}") from exc
+            except connection.channel_errors as exc:  # a key of that name is no queue, say
+                self.close()
+                raise GearmeshError(f"broker {self.address} refuses: {redact_text(str(exc))}") from exc
+            except GearmeshError:
+                raise
+            except Exception:
+                self.close()  # its state is not known
+                raise

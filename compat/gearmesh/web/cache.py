@@ -1,0 +1,67 @@
+"""Keeps answers of servers for a second, so that any number of viewers cost as much as one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, Final, TypeVar
+
+__all__ = ["ANSWER_TTL_S", "AnswerCache"]
+
+T = TypeVar("T")
+
+#: Seconds for which an answer is given again.
+ANSWER_TTL_S: Final = 1.0
+#: Answers that are kept at a time.
+MAX_ANSWERS: Final = 200
+
+
+class AnswerCache:
+    """Answers by key. One question is asked at a time, and an error is an answer, too.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        #: key -> (when it was asked, answer, error)
+        self._answers: dict[Hashable, tuple[float, Any, Exception | None]] = {}
+
+    def get(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """The answer under ``key``; ``ask`` is called if there is none that is new enough."""
+        with self._lock:
+            now = self._clock()
+            kept = self._answers.get(key)
+            if kept is None or now - kept[0] >= ANSWER_TTL_S:
+                self._drop_old(now)
+                kept = self._asked(key, ask)
+        _, answer, error = kept
+        if error is not None:
+            raise error
+        found: T = answer
+        return found
+
+    def clear(self) -> None:
+        """Forget all answers, since something was changed."""
+        with self._lock:
+            self._answers.clear()
+
+    def _asked(self, key: Hashable, ask: Callable[[], Any]) -> tuple[float, Any, Exception | None]:
+        answer, error = None, None
+        try:
+            answer = ask()
+        except Exception as exc:
+            error = exc.with_traceback(None)
+        kept = (self._clock(), answer, error)
+        self._answers[key] = kept
+        return kept
+
+    def _drop_old(self, now: float) -> None:
+        old = [key for key, (asked, *_) in self._answers.items() if now - asked >= ANSWER_TTL_S]
+        for key in old:
+            del self._answers[key]
+        if len(self._answers) >= MAX_ANSWERS:
+            self._answers.clear()

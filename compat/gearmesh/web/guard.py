@@ -1,0 +1,288 @@
+"""Stands before every page: signs users in, checks forms, refuses changes while read-only, and sets the headers."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gearmesh.web.forms import Fields
+from gearmesh.web.sessions import SESSION_TTL_S, Session, Sessions
+from gearmesh.web.settings import DashboardSettings
+
+__all__ = ["AUDIT_LOGGER", "Guard", "Viewer", "route_path"]
+
+log = logging.getLogger("gearmesh.dashboard")
+#: The logger that has a line for each sign-in and each action.
+AUDIT_LOGGER: Final = "gearmesh.dashboard.audit"
+audit = logging.getLogger(AUDIT_LOGGER)
+
+COOKIE: Final = "gearmesh_dashboard"
+#: Bytes of a form; longer ones are refused.
+MAX_FORM_BYTES: Final = 1_000_000
+#: Wrong tokens in a minute after which the dashboard refuses all for the rest of the minute.
+MAX_WRONG_TOKENS: Final = 10
+#: Seconds that a wrong token takes.
+WRONG_TOKEN_DELAY_S: Final = 0.5
+#: Paths that everybody may see.
+PUBLIC: Final = ("/sign-in", "/healthz")
+#: POSTs that change nothing in a server.
+HARMLESS: Final = ("/sign-in", "/sign-out")
+_HERE: Final = ("127.0.0.1", "localhost", "[::1]")
+
+HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Viewer(NamedTuple):
+    """The user of a request.
+
+    Attributes:
+        user: the name; ``""``: nobody has signed in.
+        csrf: the token for the forms of the page.
+        can_act: the dashboard's actions are allowed.
+        signs_out: the session is the dashboard's own, so the user can end it.
+    """
+
+    user: str = ""
+    csrf: str = ""
+    can_act: bool = False
+    signs_out: bool = False
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the place at which the dashboard is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] or "/" if root and path.startswith(root) else path
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        app: the routes. They find a :class:`Viewer` in ``request.state.viewer``, and the checked fields of a form in
+            ``request.state.form``.
+        settings: the ways to sign in.
+    """
+
+    def __init__(self, app: ASGIApp, settings: DashboardSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._sessions = Sessions(settings.token)
+        #: when wrong tokens came, monotonic
+        self._wrong: list[float] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        request = Request(scope, receive)
+        static = route_path(scope).startswith("/static/")
+        cookies: list[str] = []
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                for cookie in cookies:
+                    headers.append("set-cookie", cookie)
+                headers["cache-control"] = "public, max-age=86400" if static else "no-store"
+            await send(message)
+
+        if static:
+            await self._app(scope, receive, send_with_headers)
+            return
+        try:
+            answer = await self._checked(request, cookies)
+        except ValueError as exc:  # a user's own authorize, or a form of too many fields
+            answer = PlainTextResponse(f"refused: {exc}", 400)
+        if answer is None:
+            await self._app(scope, receive, send_with_headers)
+        else:
+            await answer(scope, receive, send_with_headers)
+
+    async def _checked(self, request: Request, cookies: list[str]) -> Response | None:
+        """An answer for a request that does not reach its page; None for one that does.
+
+        Args:
+            request: any.
+            cookies: takes the cookie of a session that begins with this request.
+        """
+        path = route_path(request.scope)
+        posted = request.method == "POST"
+        if request.method not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse("method not allowed", 405)
+        form = Fields()
+        if posted:
+            if not _same_origin(request):
+                return PlainTextResponse("refused: the form comes from another site", 403)
+            body = await _limited_body(request)
+            if body is None:
+                return PlainTextResponse("refused: the form is too long", 413)
+            form = Fields.parse(body)
+        if posted and path == "/sign-in":
+            return await self._sign_in(request, form)
+        session, own = await self._session(request, cookies)
+        if session is None:
+            if path in PUBLIC:
+                request.scope.setdefault("state", {}).update(viewer=Viewer(), form=form)
+                return None
+            return self._to_sign_in(request)
+        if posted and not self._sessions.csrf_fits(session, form.exact("csrf")):
+            audit.warning("refused user=%r path=%r reason=csrf", session.user, path)
+            return PlainTextResponse("refused: the form has no valid CSRF token; load the page again", 403)
+        if posted and path == "/sign-out":
+            audit.info("signed out user=%r", session.user)
+            answer = RedirectResponse(_root(request) + "/sign-in", 303)
+            answer.delete_cookie(COOKIE, path=_root(request) or "/")
+            return answer
+        if posted and path not in HARMLESS and not self._settings.allow_actions:
+            audit.warning("refused user=%r path=%r reason=read-only", session.user, path)
+            return PlainTextResponse(
+                "refused: this dashboard is read-only (start it with --allow-actions)", 403
+            )
+        viewer = Viewer(session.user, self._sessions.csrf(session), self._settings.allow_actions, own)
+        request.scope.setdefault("state", {}).update(viewer=viewer, form=form)
+        return None
+
+    async def _session(self, request: Request, cookies: list[str]) -> tuple[Session | None, bool]:
+        """The session, and if the dashboard itself signed the user in."""
+        settings = self._settings
+        kept = self._sessions.read(request.cookies.get(COOKIE, ""), time.time())
+        user: str | None = None
+        if settings.authorize is not None:
+            user = await run_in_threadpool(settings.authorize, request.scope)
+        if (
+            not user
+            and settings.auth_header
+            and settings.trusts(request.client.host if request.client else "")
+        ):
+            user = request.headers.get(settings.auth_header)
+        if user:
+            if kept is not None and kept.user == user:
+                return kept, False
+            value = self._sessions.issue(user, time.time())
+            cookies.append(self._cookie(request, value))
+            return self._sessions.read(value, time.time()), False
+        # A session of another way ends with it: only the token's users keep theirs.
+        if settings.token and kept is not None and kept.user == TOKEN_USER:
+            return kept, True
+        return None, False
+
+    def _to_sign_in(self, request: Request) -> Response:
+        if not self._settings.token or request.method == "POST":
+            return PlainTextResponse("refused: nobody is signed in", 401)
+        here = route_path(request.scope)
+        query = f"?{request.url.query}" if request.url.query else ""
+        target = f"{_root(request)}/sign-in"
+        if here == "/events":
+            return PlainTextResponse("sign in", 401)
+        if request.headers.get("hx-request"):
+            return PlainTextResponse("sign in", 401, headers={"HX-Redirect": target})
+        if here != "/":
+            target += f"?next={quote(here + query, safe='')}"
+        return RedirectResponse(target, 303)
+
+    async def _sign_in(self, request: Request, form: Fields) -> Response:
+        """Compare the token, and begin a session."""
+        now = time.monotonic()
+        self._wrong = [at for at in self._wrong if now - at < 60]
+        root = _root(request)
+        if len(self._wrong) >= MAX_WRONG_TOKENS:
+            return PlainTextResponse("too many wrong tokens; wait for a minute", 429)
+        right = self._settings.token.encode()
+        if not right or not hmac.compare_digest(form.text("token").encode(), right):
+            self._wrong.append(now)
+            audit.warning("refused sign-in address=%r", request.client.host if request.client else "")
+            await asyncio.sleep(WRONG_TOKEN_DELAY_S)
+            return RedirectResponse(f"{root}/sign-in?wrong=1", 303)
+        if not self._keeps_cookie(request):
+            return PlainTextResponse(
+                "refused: without TLS the browser would not keep the session; use https, or start the dashboard with "
+                "--allow-http",
+                400,
+            )
+        audit.info("signed in user=%r address=%r", TOKEN_USER, request.client.host if request.client else "")
+        wanted = form.exact("next")
+        # Only a path of this site: //host would be another one.
+        inside = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+        answer = RedirectResponse(root + (wanted if inside else "/"), 303)
+        answer.headers["set-cookie"] = self._cookie(request, self._sessions.issue(TOKEN_USER, time.time()))
+        return answer
+
+    def _cookie(self, request: Request, value: str) -> str:
+        """The header that makes the browser keep a session."""
+        secure = "; Secure" if self._secure(request) else ""
+        path = _root(request) or "/"
+        return f"{COOKIE}={value}; Max-Age={SESSION_TTL_S}; Path={path}; HttpOnly; SameSite=Strict{secure}"
+
+    def _secure(self, request: Request) -> bool:
+        """False for a request without TLS to this machine itself, or where the settings allow it."""
+        return self._has_tls(request) or not (self._settings.allow_http or _host(request) in _HERE)
+
+    def _keeps_cookie(self, request: Request) -> bool:
+        return self._has_tls(request) or not self._secure(request)
+
+    def _has_tls(self, request: Request) -> bool:
+        proxied = self._settings.trusts(request.client.host if request.client else "")
+        return request.url.scheme == "https" or (
+            proxied and request.headers.get("x-forwarded-proto", "") == "https"
+        )
+
+
+#: The name of users who signed in with the token.
+TOKEN_USER: Final = "token"
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _host(request: Request) -> str:
+    host = request.headers.get("host", "").lower()
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
+
+
+def _same_origin(request: Request) -> bool:
+    """False if the browser says that a form was sent by a page of another site."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+
+
+async def _limited_body(request: Request) -> bytes | None:
+    """The body of a form; None if it is too long."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_FORM_BYTES:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def viewer_of(request: Request) -> Viewer:
+    """The user of a request that the guard let through."""
+    viewer: Any = request.state.viewer
+    return viewer if isinstance(viewer, Viewer) else Viewer()

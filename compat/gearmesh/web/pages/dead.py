@@ -1,0 +1,217 @@
+"""Dead letters of a queue: a page or a reason at a time, and back to the queue or away, one by one or in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from gearmesh.app.unique import release_claims
+from gearmesh.inspection.dead_letters import begin_anew
+from gearmesh.interfaces.transport import DeadLetter
+from gearmesh.web.desk import Desk
+from gearmesh.web.forms import Fields
+from gearmesh.web.messages import MessageRow, cut, message_row
+from gearmesh.web.pages.action import Done, Refused
+from gearmesh.web.pages.overview import rows_of
+from gearmesh.web.pages.paging import PAGE_ROWS, paging
+from gearmesh.web.times import Moment, moment_of_unix
+
+__all__ = ["confirm", "dead", "take"]
+
+#: Dead letters of one read, in a search and in an action.
+BATCH_LETTERS: Final = 500
+#: Dead letters that a view of a search looks at; those that an action looks at.
+MAX_SEARCHED_LETTERS: Final = 5000
+MAX_TAKEN_LETTERS: Final = 100_000
+#: A broker without pages delivers all dead letters to show one; more than these are not shown.
+MAX_DELIVERED_LETTERS: Final = 1000
+#: Queues in the list of queues with dead letters.
+MAX_LISTED_QUEUES: Final = 50
+
+
+class LetterRow(NamedTuple):
+    """A dead letter in the list."""
+
+    id: str
+    message: MessageRow
+    reason: str
+    times: int
+    last: Moment
+
+
+def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
+    """The dead letters of one queue, and the queues that have some."""
+    abilities = desk.broker.abilities()
+    names = desk.directory.names()[:MAX_LISTED_QUEUES]
+    with_dead = [row.counts for row in rows_of(desk, names, with_states=False) if row.counts.dead]
+    first = with_dead[0].queue if with_dead else desk.app.default_queue
+    name = query.exact("queue") or first
+    total = next((each.dead for each in with_dead if each.queue == name), None)
+    if total is None:
+        total = rows_of(desk, [name], with_states=False)[0].counts.dead
+    reason, start = query.text("reason"), query.number("start")
+    hidden = not abilities.pages and (total or 0) > MAX_DELIVERED_LETTERS
+    letters: list[DeadLetter] = []
+    looked_at = 0
+    if not hidden and total:
+        letters, looked_at = desk.broker.ask(
+            ("dead", name, reason, start),
+            lambda channel: _page(channel, name, reason, start, abilities.pages),
+        )
+    shown = [_row(desk, each) for each in letters]
+    return {
+        "queue": name,
+        "queues": with_dead,
+        "total": total,
+        "reason": reason,
+        "hidden": hidden,
+        "most": MAX_DELIVERED_LETTERS,
+        "abilities": abilities,
+        "rows": shown,
+        "looked_at": looked_at,
+        "searched_all": not reason or looked_at < MAX_SEARCHED_LETTERS,
+        "paging": paging(query, len(shown), None if reason else total),
+        "retried": query.number("retried", -1),
+        "dropped": query.number("dropped", -1),
+    }
+
+
+def _row(desk: Desk, letter: DeadLetter) -> LetterRow:
+    row = message_row(letter.body, desk.masker)
+    reason = cut(desk.masker.text(letter.reason), 400)
+    return LetterRow(letter.id, row, reason, letter.count, moment_of_unix(letter.last))
+
+
+def _page(channel: Any, name: str, reason: str, start: int, pages: bool) -> tuple[list[DeadLetter], int]:
+    """Dead letters from a position on, and how many were looked at for them."""
+    if not pages:
+        letters = channel.dead_letters(name, MAX_DELIVERED_LETTERS)
+        fitting = [each for each in letters if reason in each.reason]
+        return fitting[start : start + PAGE_ROWS], len(letters)
+    if not reason:
+        return channel.dead_page(name, start, PAGE_ROWS), PAGE_ROWS
+    found: list[DeadLetter] = []
+    skipped = looked_at = 0
+    while looked_at < MAX_SEARCHED_LETTERS and len(found) < PAGE_ROWS:
+        part = channel.dead_page(name, looked_at, BATCH_LETTERS)
+        for letter in part:
+            if reason in letter.reason:
+                skipped += 1
+                if skipped > start:
+                    found.append(letter)
+        looked_at += BATCH_LETTERS
+        if len(part) < BATCH_LETTERS:
+            break
+    return found[:PAGE_ROWS], looked_at
+
+
+class _Choice(NamedTuple):
+    """The dead letters that a form chooses: by ids, by a reason, or all of the queue."""
+
+    queue: str
+    ids: frozenset[str]
+    reason: str
+    everything: bool
+    retry: bool
+
+    def has(self, letter: DeadLetter) -> bool:
+        return (
+            self.everything or letter.id in self.ids or (self.reason != "" and self.reason in letter.reason)
+        )
+
+
+def _choice(form: Fields) -> _Choice:
+    how = form.text("how")
+    scope = form.text("scope")
+    if how not in ("retry", "drop"):
+        raise Refused(f"how is {how!r}, expected retry or drop")
+    choice = _Choice(
+        form.exact("queue"),
+        frozenset(form.all("id")) if scope not in ("reason", "all") else frozenset(),
+        form.text("reason") if scope == "reason" else "",
+        scope == "all",
+        how == "retry",
+    )
+    if not choice.queue:
+        raise Refused("no queue is named")
+    if not (choice.ids or choice.reason or choice.everything):
+        raise Refused("no dead letters are chosen: tick some, or choose all with this reason")
+    return choice
+
+
+def _count(desk: Desk, choice: _Choice) -> int:
+    """The number of dead letters that are chosen, for the question."""
+    if choice.ids:
+        return len(choice.ids)
+    if choice.everything:
+        count = desk.broker.change(lambda channel: channel.count(choice.queue).dead)
+        return int(count or 0)
+    parts = desk.broker.change(
+        lambda channel: [len(part) for part in _chosen(channel, choice, removes=False)]
+    )
+    return sum(parts)
+
+
+def _chosen(channel: Any, choice: _Choice, *, removes: bool) -> Iterator[Sequence[DeadLetter]]:
+    """The chosen dead letters in parts. ``removes``: the caller removes a part before it asks for the next one."""
+    if not hasattr(channel, "dead_page"):
+        letters = [each for each in channel.dead_letters(choice.queue, MAX_TAKEN_LETTERS) if choice.has(each)]
+        size = channel.dead_batch
+        for start in range(0, len(letters), size):
+            yield letters[start : start + size]
+        return
+    there = channel.count(choice.queue).dead or 0
+    start = looked_at = 0
+    while looked_at < min(there, MAX_TAKEN_LETTERS):
+        part = channel.dead_page(choice.queue, start, BATCH_LETTERS)
+        if not part:
+            return
+        # One that is retried and dies at once comes in again at the end, behind all that were there.
+        chosen = [each for each in part[: there - looked_at] if choice.has(each)]
+        looked_at += len(part)
+        if chosen:
+            yield chosen
+        start += len(part) - (len(chosen) if removes else 0)
+
+
+def confirm(desk: Desk, form: Fields) -> Mapping[str, Any]:
+    """Ask, with the count, before dead letters are taken. Raises Refused if none are chosen."""
+    choice = _choice(form)
+    return {
+        "template": "confirm",
+        "choice": choice,
+        "ids": sorted(choice.ids),
+        "scope": form.text("scope"),
+        "count": _count(desk, choice),
+    }
+
+
+def take(desk: Desk, form: Fields) -> Done:
+    """Return dead letters to their queue, or delete them. Raises Refused if none are chosen."""
+    choice = _choice(form)
+
+    def act(channel: Any) -> int:
+        taken = 0
+        for part in _chosen(channel, choice, removes=True):
+            if choice.retry:
+                begin_anew(desk.app, part)
+            taken += channel.take_dead(choice.queue, [each.id for each in part], retry=choice.retry)
+            if not choice.retry and desk.states.keeps:
+                with desk.app.reached_backend() as backend:
+                    release_claims(backend, [each.body for each in part])
+        return taken
+
+    count = desk.broker.change(act)
+    said = "retried" if choice.retry else "dropped"
+    which = (
+        "all"
+        if choice.everything
+        else f"reason={choice.reason!r}"
+        if choice.reason
+        else f"ids={len(choice.ids)}"
+    )
+    return Done(
+        "/dead",
+        f"{said} dead letters queue={choice.queue!r} count={count} chosen by {which}",
+        {"queue": choice.queue, said: str(count)},
+    )

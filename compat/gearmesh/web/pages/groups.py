@@ -1,0 +1,109 @@
+"""Groups and chords: the latest ones, and one of them with the progress of its members."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from gearmesh.web.desk import Desk
+from gearmesh.web.forms import Fields
+from gearmesh.web.messages import cut
+from gearmesh.web.pages.paging import PAGE_ROWS, paging
+from gearmesh.web.state_walk import FoundGroup
+from gearmesh.web.times import Moment, moment, moment_of_text
+
+__all__ = ["group", "groups"]
+
+#: Members whose states are read to tell a group's progress.
+MAX_COUNTED_MEMBERS: Final = 1000
+#: Groups on a page: the progress of each is read.
+PAGE_GROUPS: Final = 20
+#: Members that are read to tell the progress of a group in the list.
+MAX_LISTED_MEMBERS: Final = 100
+NO_STATE: Final = "no state"
+
+
+class Progress(NamedTuple):
+    """The progress of a group. ``counted``: the members whose states were read, the first ones."""
+
+    states: dict[str, int]
+    counted: int
+    members: int
+
+    @property
+    def ended(self) -> int:
+        """Members that are SUCCESS or FAILURE."""
+        return self.states.get("SUCCESS", 0) + self.states.get("FAILURE", 0)
+
+
+class GroupRow(NamedTuple):
+    """A group in the list."""
+
+    group: FoundGroup
+    created: Moment
+    progress: Progress | None
+
+
+def groups(desk: Desk, query: Fields) -> Mapping[str, Any]:
+    """The groups that a walk through the states has found, the latest first."""
+    values: dict[str, Any] = {
+        "walks": desk.states.walks,
+        "keeps": desk.states.keeps,
+        "states_name": desk.states.name,
+        "walk": desk.walk,
+        "rows": [],
+        "paging": None,
+        "total": 0,
+    }
+    if not desk.states.walks:
+        return values
+    summary = desk.walk.look()
+    latest = summary.latest_groups()
+    start = query.number("start")
+    part = latest[start : start + PAGE_GROUPS]
+    rows = []
+    for found in part:
+        meta = desk.states.group(found.uuid)
+        progress = None if meta is None else _progress(desk, meta.TaskUUIDs, MAX_LISTED_MEMBERS)
+        rows.append(GroupRow(found, moment(found.created or None), progress))
+    place = paging(query, len(rows), len(latest))
+    back = max(0, start - PAGE_GROUPS) if start else None
+    return {**values, "rows": rows, "paging": place._replace(before=back), "total": summary.groups}
+
+
+def _progress(desk: Desk, members: tuple[str, ...], most: int) -> Progress:
+    part = members[:most]
+    states = desk.states.listed(part)
+    told = Counter(states[uuid].State if uuid in states else NO_STATE for uuid in part)
+    return Progress(dict(sorted(told.items())), len(part), len(members))
+
+
+def group(desk: Desk, query: Fields) -> Mapping[str, Any]:
+    """One group or chord, with a page of its members."""
+    uuid = query.text("id")[:300]
+    meta = desk.states.group(uuid) if uuid else None
+    members = meta.TaskUUIDs if meta else ()
+    start = query.number("start")
+    part = members[start : start + PAGE_ROWS]
+    states = desk.states.listed(part)
+    rows = [(uuid, states.get(uuid)) for uuid in part]
+    return {
+        "id": uuid,
+        "meta": meta,
+        "created": moment_of_text(meta.CreatedAt if meta else ""),
+        "progress": _progress(desk, members, MAX_COUNTED_MEMBERS) if meta else None,
+        "rows": [
+            {
+                "uuid": member,
+                "name": state.TaskName if state else "",
+                "state": state.State if state else NO_STATE,
+                "error": cut(desk.masker.text(state.Error)) if state else "",
+            }
+            for member, state in rows
+        ],
+        "paging": paging(query, len(rows), len(members)),
+        "states_name": desk.states.name,
+        "keeps": desk.states.keeps,
+        "peeks": desk.states.peeks_cheaply,
+    }

@@ -1,0 +1,107 @@
+"""Workers: the consumers of all queues, as far as the broker knows them, and the messages that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from gearmesh.inspection.times import span
+from gearmesh.interfaces.transport import ConsumerReport
+from gearmesh.web.desk import Desk
+from gearmesh.web.forms import Fields
+from gearmesh.web.messages import MessageRow, message_row
+from gearmesh.web.pages.overview import rows_of
+
+__all__ = ["workers"]
+
+#: Queues whose consumers are listed.
+MAX_QUEUES: Final = 30
+#: Messages of one worker that are shown.
+MAX_SHOWN_MESSAGES: Final = 20
+#: Seconds of silence after which a worker is no longer called alive; heartbeats come three times a lease.
+OVERDUE_LEASE_SHARE: Final = 0.4
+
+
+class HeldMessage(NamedTuple):
+    """A message that a worker holds, and the state of its task."""
+
+    message: MessageRow
+    state: str
+
+
+class WorkerRow(NamedTuple):
+    """A consumer of one or more queues.
+
+    Attributes:
+        name: the name under which it takes messages; ``HOST:PID:…`` unless its user chose another beginning.
+        queues: the queues that it consumes from.
+        silence: the time since its last heartbeat, in words.
+        alive: False if it has missed heartbeats.
+        held: how many messages it holds.
+        messages: the first of them.
+    """
+
+    name: str
+    queues: list[str]
+    silence: str
+    alive: bool
+    held: int
+    messages: list[HeldMessage]
+
+
+def workers(desk: Desk, query: Fields) -> Mapping[str, Any]:
+    """The workers of all queues."""
+    abilities = desk.broker.abilities()
+    names = desk.directory.names()[:MAX_QUEUES]
+    rows: list[WorkerRow] = []
+    if abilities.consumers:
+        found = desk.broker.ask(
+            ("consumers", tuple(names)), lambda channel: [(name, channel.consumers(name)) for name in names]
+        )
+        rows = _rows(desk, found)
+    counts = [row.counts for row in rows_of(desk, names, with_states=False)]
+    return {
+        "abilities": abilities,
+        "rows": rows,
+        "counts": [count for count in counts if count.consumers or count.silent],
+        "lease": desk.app.config.lease,
+    }
+
+
+def _rows(desk: Desk, found: list[tuple[str, list[ConsumerReport]]]) -> list[WorkerRow]:
+    """One row for each consumer: it has a report in each of its queues."""
+    reports: dict[str, list[tuple[str, ConsumerReport]]] = {}
+    for queue, consumers in found:
+        for report in consumers:
+            reports.setdefault(report.name, []).append((queue, report))
+    shown = {
+        name: [message_row(body, desk.masker) for _, report in own for body in report.bodies][
+            :MAX_SHOWN_MESSAGES
+        ]
+        for name, own in reports.items()
+    }
+    states = desk.states.listed([row.uuid for rows in shown.values() for row in rows])
+    rows = []
+    for name, own in sorted(reports.items()):
+        silences = [report.silent_s for _, report in own if report.silent_s is not None]
+        silent_s = min(silences, default=None)
+        held = [
+            HeldMessage(row, state.State if (state := states.get(row.uuid)) else "") for row in shown[name]
+        ]
+        rows.append(
+            WorkerRow(
+                name,
+                [queue for queue, _ in own],
+                _silence(silent_s),
+                silent_s is None or silent_s <= desk.app.config.lease * OVERDUE_LEASE_SHARE,
+                sum(len(report.bodies) for _, report in own),
+                held,
+            )
+        )
+    return rows
+
+
+def _silence(seconds: float | None) -> str:
+    if seconds is None:
+        return "no heartbeat yet"
+    return "known to be dead" if seconds == float("inf") else f"{span(seconds)} ago"

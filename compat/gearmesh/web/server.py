@@ -1,0 +1,56 @@
+"""Runs the dashboard with uvicorn, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from contextlib import closing
+from typing import Final
+
+import uvicorn
+
+from gearmesh.errors import GearmeshError
+from gearmesh.web.application import Dashboard
+
+__all__ = ["serve"]
+
+#: Seconds that open pages get when the server stops; live pages would never end by themselves.
+STOP_S: Final = 1
+#: Requests at a time; more are refused, so that memory stays bounded.
+MAX_REQUESTS: Final = 200
+
+
+def serve(dashboard: Dashboard, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        dashboard: the app.
+        host: an address, or the name of one.
+        port: 0: any that is free; the address is printed.
+
+    Raises:
+        GearmeshError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as exc:
+            raise GearmeshError(f"dashboard: {host}:{port} cannot be used: {exc.strerror or exc}") from exc
+        shown = f"[{host}]" if ":" in host else host
+        print(f"dashboard: http://{shown}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+        config = uvicorn.Config(
+            dashboard,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            # The guard itself decides if a proxy is to be believed.
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=MAX_REQUESTS,
+            timeout_graceful_shutdown=STOP_S,
+            lifespan="on",
+        )
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

@@ -1,0 +1,84 @@
+"""The settings of a dashboard: the way of signing in, the permitted actions, and the values that it hides."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gearmesh.errors import ConfigError
+
+__all__ = ["DEFAULT_MASK", "MIN_TOKEN_CHARS", "Authorize", "DashboardSettings"]
+
+#: Parts of the names of arguments, headers and fields whose values are hidden unless the user says otherwise.
+DEFAULT_MASK: Final = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "authorization",
+    "credential",
+)
+#: A shorter token could be guessed.
+MIN_TOKEN_CHARS: Final = 16
+
+#: Takes the ASGI scope of a request and names its user; None refuses the request.
+Authorize = Callable[[Mapping[str, Any]], "str | None"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardSettings:
+    """Says who may see a dashboard, and what they may do.
+
+    Attributes:
+        token: users sign in with it; ``""``: nobody does. At least 16 characters.
+        auth_header: the header in which a reverse proxy names the user; ``""``: none does.
+        trusted_proxies: addresses or networks from which :attr:`auth_header` and X-Forwarded-Proto are believed.
+        authorize: names the user of a request, where the dashboard is mounted in an app that knows its users.
+        allow_actions: False: the dashboard changes nothing, whatever a user sends.
+        mask: parts of names, in any letter case; the values under such names are hidden on every page.
+        allow_http: let the browser keep the session without TLS, on other hosts than this one.
+        queues: names of queues to show beside those that the app and the broker name.
+
+    Raises:
+        ConfigError: nobody could sign in, or a setting is wrong.
+    """
+
+    token: str = field(default="", repr=False)
+    auth_header: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    authorize: Authorize | None = None
+    allow_actions: bool = False
+    mask: tuple[str, ...] = DEFAULT_MASK
+    allow_http: bool = False
+    queues: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.token or self.auth_header or self.authorize):
+            raise ConfigError("dashboard: nobody could sign in; give a token, auth_header or authorize")
+        if self.token and len(self.token) < MIN_TOKEN_CHARS:
+            raise ConfigError(
+                f"dashboard: the token has {len(self.token)} characters, expected {MIN_TOKEN_CHARS} or more"
+            )
+        if self.auth_header and not self.trusted_proxies:
+            raise ConfigError(
+                f"dashboard: auth_header is {self.auth_header!r} and no trusted proxy is named: anybody could send it"
+            )
+        for each in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(each, strict=False)
+            except ValueError as exc:
+                raise ConfigError(
+                    f"dashboard: trusted proxy {each!r} is no address or network: {exc}"
+                ) from None
+
+    def trusts(self, address: str) -> bool:
+        """True if the connection's other end is a trusted proxy."""
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:  # a Unix socket has none
+            return False
+        return any(peer in ipaddress.ip_network(each, strict=False) for each in self.trusted_proxies)

@@ -1,0 +1,112 @@
+"""Asks the result backend for the dashboard; each answer is kept for a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, TypeVar
+
+from gearmesh.app.app import App
+from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.listing import SupportsStateWalk
+from gearmesh.results.failures import FailureDetails, read_record
+from gearmesh.results.progress import Progress
+from gearmesh.urls import scheme_of
+from gearmesh.web.cache import AnswerCache
+from gearmesh.wire.names import failure_record
+from gearmesh.wire.state import GroupMeta, TaskState
+
+__all__ = ["StateReader"]
+
+T = TypeVar("T")
+
+_NAMES: Final = {
+    "redis": "Redis",
+    "rediss": "Redis",
+    "amqp": "RabbitMQ",
+    "amqps": "RabbitMQ",
+    "mongodb": "MongoDB",
+    "memcache": "Memcache",
+    "dynamodb": "DynamoDB",
+    "memory": "the memory of this process",
+    "eager": "the memory of this process",
+}
+
+
+class StateReader:
+    """The result backend of an app. Safe in threads.
+
+    Args:
+        app: names the backend.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._cache = AnswerCache()
+
+    @property
+    def address(self) -> str:
+        """The backend's URL without its password."""
+        return self._app.masked_backend
+
+    @property
+    def name(self) -> str:
+        """The backend in words."""
+        scheme = scheme_of(self._app.config.backend, "backend").split("+")[0]
+        return _NAMES.get(scheme, scheme)
+
+    @property
+    def keeps(self) -> bool:
+        """False if the backend keeps no results."""
+        return self._app.keeps_results
+
+    @property
+    def walks(self) -> bool:
+        """True if all states can be walked through."""
+        return isinstance(self._app.backend, SupportsStateWalk)
+
+    @property
+    def peeks_cheaply(self) -> bool:
+        """False if to read a state costs a queue (RabbitMQ): then lists go without states."""
+        return self.keeps and not scheme_of(self._app.config.backend, "backend").startswith("amqp")
+
+    def ask(self, key: Hashable, question: Callable[[Backend], T]) -> T:
+        """The answer to a question; at most a second old. Raises BackendError if the backend cannot be reached."""
+
+        def asked() -> T:
+            with self._app.reached_backend() as backend:
+                return question(backend)
+
+        return self._cache.get(key, asked)
+
+    def states(self, uuids: Sequence[str]) -> dict[str, TaskState]:
+        """The states of those tasks that have one, by UUID. Raises BackendError."""
+        wanted = tuple(dict.fromkeys(filter(None, uuids)))
+        if not wanted or not self.keeps:
+            return {}
+        found = self.ask(("states", wanted), lambda backend: backend.read(wanted))
+        return {uuid: state for uuid, state in zip(wanted, found, strict=True) if state is not None}
+
+    def listed(self, uuids: Sequence[str]) -> dict[str, TaskState]:
+        """As :meth:`states`, for a list; empty where that would cost a round trip a row."""
+        return self.states(uuids) if self.peeks_cheaply else {}
+
+    def failure(self, state: TaskState) -> FailureDetails | None:
+        """The exception's type and traceback of a failed task; None where no Python worker stored them."""
+        if not state.Error:
+            return None
+        uuid = failure_record(state.TaskUUID)
+        return read_record(self.states([uuid]).get(uuid), state.Error)
+
+    def progress(self, uuid: str) -> Progress | None:
+        """The last progress report of a task; None if there is none."""
+        return self.ask(("progress", uuid), lambda backend: self._app.progress.read([uuid]))[0]
+
+    def group(self, uuid: str) -> GroupMeta | None:
+        """A group's meta; None if it does not exist."""
+        if not self.keeps:
+            return None
+        return self.ask(("group", uuid), lambda backend: backend.read_group(uuid))
+
+    def clear(self) -> None:
+        """Forget all answers, since something was changed."""
+        self._cache.clear()
