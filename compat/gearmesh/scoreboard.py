@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
-__all__ = ["CrashReport", "Scoreboard", "crash_report", "sweep"]
+__all__ = ["CrashReport", "Scoreboard", "crash_report", "private_folder", "sweep"]
 
 #: Numbers before those of the slots: the deadline, since when an isolated job runs, whether there was too much memory,
 #: and when it was first found that its process is dead (unix ns; 0: it was not).
@@ -55,7 +55,7 @@ class Scoreboard:
         Its file is locked as long as this process or one that inherits the descriptor has it open. Without a
         safe folder it has no name: then others find out by the consumer's silence.
         """
-        folder = _folder(make=True)
+        folder = private_folder(make=True)
         if folder is not None:
             with contextlib.suppress(OSError):  # no space, or no locks there
                 return cls._named(folder, folder / _name(consumer.encode()), slots)
@@ -149,7 +149,7 @@ def crash_report(consumer: bytes) -> CrashReport | None:
 
     None: one of them lives, or that can't be known, as with those of other machines and users.
     """
-    folder = _folder()
+    folder = private_folder()
     scoreboard = _left(folder / _name(consumer)) if folder is not None else None
     if scoreboard is None:
         return None
@@ -161,7 +161,7 @@ def crash_report(consumer: bytes) -> CrashReport | None:
 
 def sweep() -> None:
     """Remove the scoreboards of processes that died more than :data:`DEAD_SCOREBOARD_TTL_S` ago."""
-    folder = _folder()
+    folder = private_folder()
     with contextlib.suppress(OSError):  # the folder is gone
         for path in folder.iterdir() if folder is not None else ():
             scoreboard = _left(path)
@@ -210,8 +210,11 @@ def _machine() -> bytes:
         return socket.gethostname().encode()
 
 
-def _folder(*, make: bool = False) -> Path | None:
-    """Return the folder of scoreboards; None: it does not exist, or another user could put false ones there."""
+def private_folder(*, make: bool = False) -> Path | None:
+    """Return this user's folder of scoreboards and other records of processes.
+
+    None: it does not exist, or another user could put false ones there.
+    """
     try:
         path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"
         if make:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
+from kombu.message import Message
 
 from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.interfaces.transport import SupportsInspection
@@ -13,6 +15,10 @@ from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 LEASE = 1.0
 NO_RECORDS = "the channel notes no crashes (records_crashes is False): the broker counts deliveries only"
+
+
+def _by_body(messages: Sequence[Message]) -> list[Message]:
+    return sorted(messages, key=lambda message: bytes(message.body))
 
 
 class LeaseContract(TransportFixtures):
@@ -143,14 +149,14 @@ class LeaseContract(TransportFixtures):
         bodies = [signature(queue, n) for n in range(4)]
         tap().publish(queue, *bodies)
         dead, other = tap(queue, prefetch=4), tap()
-        ids = [message.delivery.id for message in dead.take(4)]
+        ids = [message.delivery.id for message in _by_body(dead.take(4))]
         assert other.verbs.recover(dead.name, [queue], crashed=True, running=ids[1:3]) == 4
         last, again = hold(prefetch=4)
         last.check_losses(again, *[1] * 4)
         if not last.verbs.records_crashes:
             pytest.skip(NO_RECORDS)
         assert last.in_order(message.body for message in again) == bodies
-        assert [message.delivery.crash_count for message in again] == [None, 0, 0, None]
+        assert [message.delivery.crash_count for message in _by_body(again)] == [None, 0, 0, None]
 
     @pytest.mark.parametrize(
         ("certain", "deaths"),
@@ -168,11 +174,11 @@ class LeaseContract(TransportFixtures):
         tap().publish(queue, *(signature(queue, n) for n in range(3)))
         for running, counted in deaths:
             here = tap(queue, prefetch=3)
-            ids = [message.delivery.id for message in here.take(3)]
+            ids = [message.delivery.id for message in _by_body(here.take(3))]
             tap().verbs.recover(here.name, [queue], crashed=True, running=ids[:running], certain=certain)
-            last, (message,) = hold()
-            assert message.delivery.crash_count == counted
-            last.settle(message, how="head")
+            last, messages = hold(prefetch=3)
+            assert _by_body(messages)[0].delivery.crash_count == counted
+            last.settle(*messages, how="head")
             last.stop()
 
     def test_an_isolated_message_that_is_done_is_cleared(self, tap: OpenTap, hold: Hold, queue: str) -> None:
@@ -190,6 +196,8 @@ class LeaseContract(TransportFixtures):
     ) -> None:
         if not tap().verbs.records_crashes:
             pytest.skip(NO_RECORDS)
+        if not tap().verbs.keeps_order:
+            pytest.skip("the channel keeps no order, so a queue has no tail")
         bodies = [signature(queue, n) for n in range(2)]
         here, (message,) = hold(*bodies)
         tap().verbs.recover(here.name, [queue], crashed=True, running=[message.delivery.id])

@@ -16,6 +16,7 @@ from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.pubsub.api import PubSubAPI, types_of
 from gearmesh.transports.pubsub.commit_engine import CommitEngine
 from gearmesh.transports.pubsub.inspection import Inspector
+from gearmesh.transports.pubsub.journal import Journal
 from gearmesh.transports.pubsub.leases import LeaseKeeper
 from gearmesh.transports.pubsub.message import envelope_of, to_kombu
 from gearmesh.transports.pubsub.puller import Puller
@@ -99,8 +100,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     counts_losses = False
     #: A message shows only by being delivered; none can be asked for by its ordering key or time.
     lists_delayed = lists_pending = keeps_order = False
-    #: The dead letter policy of a subscription counts deliveries, and Pub/Sub itself acts by it.
-    records_crashes = False
+    records_crashes = True
     publishes_once = False
     dead_batch = 1_000_000
 
@@ -138,6 +138,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         #: consumer tag -> what it consumes
         self.subscriptions: dict[str, Subscription] = {}
         self._prefetch = 0
+        self._supervised = not options.get("heartbeats", True)
         self._over_since = 0.0
         self.woken = False
 
@@ -281,6 +282,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._consumers.add(consumer_tag)
         self.unacked.wake = self.wake
         self.unacked.alive_at = time.monotonic()
+        if self._supervised and self.unacked.journal is None:
+            self.unacked.journal = Journal(self.consumer)
         self._keeper.start()
 
     def basic_cancel(self, consumer_tag: str) -> None:

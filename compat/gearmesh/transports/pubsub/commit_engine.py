@@ -261,7 +261,8 @@ class CommitEngine:
             note.returned += 1
             return TAIL_PAUSE_S
         if how == "park":
-            return lease_seconds(note.park())
+            pause = note.park()
+            return lease_seconds(pause) if pause else 0
         if how == "later":
             note.until_ns = settle.at_ns
             return (

@@ -19,9 +19,18 @@ from gearmesh.interfaces.transport import (
     RateRequest,
 )
 from gearmesh.transports.pubsub.api import MAX_PULL_MESSAGES, PubSubAPI, types_of
-from gearmesh.transports.pubsub.message import DEAD_AT, DEAD_QUEUE, DEAD_REASON, NOT_BEFORE, number
+from gearmesh.transports.pubsub.journal import Journal
+from gearmesh.transports.pubsub.message import (
+    CRASHES,
+    DEAD_AT,
+    DEAD_QUEUE,
+    DEAD_REASON,
+    NOT_BEFORE,
+    copy_of,
+    number,
+)
 from gearmesh.transports.pubsub.notes import MessageNotes
-from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER
+from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER, PubSubUnackedDeliveries, Unacked
 from gearmesh.transports.rate_limit import LocalRateLimiter
 
 __all__ = ["Inspector"]
@@ -49,6 +58,8 @@ class Inspector:
         self._notes = notes
         self._rates = rates
         self._dead_letter_subscription = dead_letter_subscription
+        #: consumer -> the deliveries of a dead process, until they are recovered
+        self._dead: dict[str, PubSubUnackedDeliveries] = {}
 
     # -- queues
 
@@ -182,8 +193,11 @@ class Inspector:
         return inf
 
     def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
-        record = UNACKED_BY_CONSUMER.get(consumer)
-        return [(each.delivery, each.body) for each in record.snapshot() if each.delivery.queue in queues]
+        return [
+            (each.delivery, each.body)
+            for each in self._record(consumer).snapshot()
+            if each.delivery.queue in queues
+        ]
 
     def recover(
         self,
@@ -194,11 +208,14 @@ class Inspector:
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        record = UNACKED_BY_CONSUMER.get(consumer)
-        mine = [each.delivery.id for each in record.snapshot() if each.delivery.queue in queues]
-        gone = record.forget(mine)
+        """As the verb says. A message that ran is published anew, with its crashes; the others are returned."""
+        record = self._record(consumer)
+        mine = [each for each in record.snapshot() if each.delivery.queue in queues]
+        ran = [each for each in mine if running is None or each.delivery.id in running]
+        if crashed and mine:
+            self._publish_crashed(ran, alone=len(ran) == 1, certain=certain and running is not None)
         by_subscription: dict[str, list[str]] = defaultdict(list)
-        for each in gone:
+        for each in record.forget([each.delivery.id for each in mine]):
             if crashed:
                 self._notes.of(each.subscription, each.message_id).lost = True
             if each.leased_until > time.monotonic():
@@ -206,10 +223,51 @@ class Inspector:
         for subscription, ack_ids in by_subscription.items():
             for call, _ in self._api.modify(subscription, ack_ids, 0):
                 call.result()
-        return len(gone)
+        if self._dead.pop(consumer, None) is not None:
+            Journal.forget(consumer)
+        return len(mine)
+
+    def _record(self, consumer: str) -> PubSubUnackedDeliveries:
+        """The deliveries of a consumer of this process, or of a dead one that has left a journal."""
+        record = UNACKED_BY_CONSUMER.get(consumer)
+        if record.journal is None and not record.held:
+            found = Journal.read(consumer)
+            if found:
+                record.add(found)
+                self._dead[consumer] = record  # nothing else refers to it
+        return record
+
+    def _publish_crashed(self, ran: Sequence[Unacked], *, alone: bool, certain: bool) -> None:
+        """Replace messages that ran in a process that died by copies which say so, since attributes cannot change."""
+        for each in ran:
+            counted = crash_count(each.delivery, alone=alone, certain=certain)
+            topic = self._api.settings(each.subscription).topic or self._api.addresses.topic(
+                each.delivery.queue
+            )
+            if counted is None:
+                continue
+            self._api.publish(topic, [copy_of(each, **{CRASHES: str(round(counted * 4))})]).result()
+            for call, _ in self._api.acknowledge(each.subscription, [each.ack_id]):
+                call.result()
+            each.leased_until = 0.0  # it is settled
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         return [self._rates.reserve(request) for request in requests]
+
+
+def crash_count(delivery: Delivery, *, alone: bool, certain: bool) -> float | None:
+    """Count one more crash of a message that ran; None: it is not isolated yet.
+
+    Args:
+        alone: nothing else ran.
+        certain: one of the messages that ran brought the process down.
+    """
+    counted = delivery.crash_count
+    if counted is None and (certain or delivery.redelivered):
+        counted = 0.0
+    if counted is not None and alone:
+        counted += 1 if certain else 0.25
+    return counted
 
 
 def _in_order(found: Sequence[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ __all__ = ["NOTES", "MessageNotes", "Note"]
 
 #: Messages that are remembered; the least recently seen are forgotten, and begin anew.
 MAX_NOTED_MESSAGES: Final = 100_000
-#: Seconds for which a message of an unknown task is parked the first time; doubles up to the second number.
+#: Seconds for which a message of an unknown task is parked the second time; doubles up to the second number.
 MIN_PARK_S, MAX_PARK_S = 1.0, 30.0
 
 
@@ -39,10 +39,10 @@ class Note:
     dead: bool = False
 
     def park(self) -> float:
-        """Count one more parking, and return the seconds that it lasts."""
+        """Count one more parking, and return the seconds that it lasts; the first time 0, for another worker."""
         self.parked_since = self.parked_since or time.time()
         self.rounds += 1
-        return min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(self.rounds - 1, 16))
+        return min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(self.rounds - 2, 16)) if self.rounds > 1 else 0.0
 
 
 class MessageNotes:

@@ -81,12 +81,12 @@ class Receiver:
             if note is not None and note.dead:
                 early[MAX_LEASE_S].append(received.ack_id)
             elif due_ns <= now_ns:
-                self._unacked.add(held)
                 due.append(held)
             elif settings.max_attempts and settings.max_attempts - held.attempt < MIN_ATTEMPTS_LEFT:
                 self._publish_anew(settings.topic, held)
             else:
                 early[lease_seconds((due_ns - now_ns) / 1e9)].append(received.ack_id)
+        self._unacked.add(due)
         self.lease(subscription, early)
         return due
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
@@ -51,6 +51,8 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
         self.alive_at = time.monotonic()
         #: its thread waits for messages, so it lives
         self.resting = False
+        #: Records the deliveries for a supervisor; None: there is none.
+        self.journal: Any = None
 
     def new_id(self) -> int:
         """Return a number that no other delivery of this consumer has."""
@@ -59,11 +61,14 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
             self._next += 1
         return number
 
-    def add(self, held: Unacked) -> None:
-        """Record a delivery."""
+    def add(self, some: Sequence[Unacked]) -> None:
+        """Record deliveries."""
         with self._lock:
-            self.held[held.delivery.id] = held
-            self.open[held.delivery.id] = held.delivery
+            for held in some:
+                self.held[held.delivery.id] = held
+                self.open[held.delivery.id] = held.delivery
+            if self.journal is not None and some:
+                self.journal.add(some)
 
     def forget(self, ids: Iterable[int], *, lost: bool = False) -> list[Unacked]:
         """Forget deliveries that are settled, or ``lost``; return those that were held."""
@@ -79,6 +84,8 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
                 key = (held.subscription, held.ordering_key)
                 if held.ordering_key and self.keys_given.get(key) == id:
                     del self.keys_given[key]
+            if self.journal is not None and gone:
+                self.journal.remove([each.delivery.id for each in gone], list(self.held.values()))
         return gone
 
     def orphaned(self, id: int) -> bool:
