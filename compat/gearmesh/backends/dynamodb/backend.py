@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gearmesh.backends.dynamodb import side_items
+from gearmesh.backends.dynamodb.changes import change_all
 from gearmesh.backends.dynamodb.connection import (
     CONNECTION_ERRORS,
     ConditionFailed,
@@ -29,7 +30,7 @@ from gearmesh.backends.dynamodb.items import (
     triggered_by,
 )
 from gearmesh.backends.dynamodb.keep_alive import keep_groups_alive, keep_states_alive
-from gearmesh.backends.dynamodb.requests import Condition, change_all, delete_all, get_all, update
+from gearmesh.backends.dynamodb.requests import Condition, delete_all, get_all, update
 from gearmesh.backends.dynamodb.revocations import DynamoDBRevocations
 from gearmesh.backends.dynamodb.tables import check_tables, making_command, tables_of
 from gearmesh.bounded_dict import BoundedDict

@@ -9,16 +9,26 @@ from functools import partial
 from typing import Any, Final
 
 from gearmesh.backends.dynamodb.connection import (
-    ConditionFailed,
     Connection,
     DynamoDBUnavailable,
     ItemTooLarge,
 )
-from gearmesh.backends.dynamodb.items import MAX_ITEM_BYTES, Change, Item, is_key, item_bytes, too_large
+from gearmesh.backends.dynamodb.items import MAX_ITEM_BYTES, Item, is_key, item_bytes, too_large
 from gearmesh.backoff import Backoff
 from gearmesh.errors import Unstorable
 
-__all__ = ["Condition", "Table", "change_all", "delete_all", "get_all", "put_all", "update"]
+__all__ = [
+    "UNPROCESSED_PAUSE_S",
+    "Condition",
+    "Table",
+    "delete_all",
+    "finish",
+    "get_all",
+    "pause_before_rest",
+    "put_all",
+    "put_jobs",
+    "update",
+]
 
 #: Keys in one BatchGetItem, and items in one BatchWriteItem: DynamoDB takes no more.
 MAX_BATCH_GET_KEYS: Final = 100
@@ -93,10 +103,10 @@ def _get_batch(connection: Connection, table: str, keys: list[Item], wanted: Map
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         if not keys:
             return found
-        _pause(connection, pauses, len(keys), fruitful=bool(items))
+        pause_before_rest(connection, pauses, len(keys), fruitful=bool(items))
 
 
-def _pause(connection: Connection, pauses: Backoff, left: int, *, fruitful: bool) -> None:
+def pause_before_rest(connection: Connection, pauses: Backoff, left: int, *, fruitful: bool) -> None:
     """Wait before the rest of a batch is asked for again."""
     if fruitful:
         pauses.reset()
@@ -116,34 +126,14 @@ def put_all(connection: Connection, table: Table, items: Sequence[Item]) -> None
     Raises:
         Unstorable: one is too large. The others are stored.
     """
-    _finish(connection, _put_jobs(connection, table, items))
+    finish(connection, put_jobs(connection, table, items))
 
 
 def delete_all(connection: Connection, table: Table, uuids: Sequence[str]) -> None:
     """Delete the items that exist."""
     keys = [table.keys(uuid) for uuid in dict.fromkeys(uuids) if is_key(uuid)]
     requests = [{"DeleteRequest": {"Key": key}} for key in keys]
-    _finish(connection, [partial(_write_batch, connection, table, part) for part in _batches(requests)])
-
-
-def change_all(connection: Connection, table: Table, changes: Sequence[Change], now: float) -> None:
-    """Carry out changes of different items, in any order.
-
-    A change that would replace a state that it spares is left out.
-
-    Args:
-        connection: this process's.
-        table: the table of states.
-        changes: each of another item.
-        now: unix seconds.
-
-    Raises:
-        Unstorable: an item is too large. The other changes are carried out.
-    """
-    jobs = _put_jobs(connection, table, [change.item for change in changes if change.item is not None])
-    updates = [change for change in changes if change.item is None]
-    jobs += [partial(_change, connection, table, change, int(now)) for change in updates]
-    _finish(connection, jobs)
+    finish(connection, [partial(_write_batch, connection, table, part) for part in _batches(requests)])
 
 
 def update(
@@ -195,9 +185,10 @@ def update(
     )
 
 
-def _put_jobs(
+def put_jobs(
     connection: Connection, table: Table, items: Sequence[Item]
 ) -> list[Callable[[], Unstorable | None]]:
+    """Return the jobs that store whole items; each returns the refusal of one that is too large."""
     refused: list[Item] = []
     requests: list[dict[str, Any]] = []
     for item in items:
@@ -226,7 +217,7 @@ def _write_batch(connection: Connection, table: Table, requests: list[dict[str, 
         left: list[dict[str, Any]] = answer.get("UnprocessedItems", {}).get(table.name, [])
         if not left:
             return None
-        _pause(connection, pauses, len(left), fruitful=len(left) < len(requests))
+        pause_before_rest(connection, pauses, len(left), fruitful=len(left) < len(requests))
         requests = left
 
 
@@ -244,32 +235,8 @@ def _put_singly(
     return refused
 
 
-def _change(connection: Connection, table: Table, change: Change, now: int) -> Unstorable | None:
-    try:
-        update(
-            connection,
-            table,
-            change.uuid,
-            change.fields,
-            removed=change.removed,
-            condition=_sparing(change.spared, now) if change.spared else None,
-        )
-    except ConditionFailed:
-        pass  # a state that is not to be replaced is there
-    except ItemTooLarge:
-        return too_large(change.uuid, change.fields)
-    return None
-
-
-def _sparing(spared: Sequence[str], now: int) -> Condition:
-    """Return the condition that the item has none of these states, or has expired."""
-    values = {f"spared{n}": {"S": state} for n, state in enumerate(spared)}
-    among = ", ".join(f":{name}" for name in values)
-    text = f"attribute_not_exists(#State) OR NOT #State IN ({among}) OR #TTL BETWEEN :one AND :now"
-    return Condition(text, ("State", "TTL"), {**values, "one": {"N": "1"}, "now": {"N": str(now)}})
-
-
-def _finish(connection: Connection, jobs: Sequence[Callable[[], Unstorable | None]]) -> None:
+def finish(connection: Connection, jobs: Sequence[Callable[[], Unstorable | None]]) -> None:
+    """Carry out jobs of writing, several at a time, and raise the first refusal after all are done."""
     for refused in connection.each(jobs) if jobs else ():
         if refused is not None:
             raise refused
