@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from pymemcache.client.base import Client
 from tests.account import Account
 from tests.shown import ADDRESS
+from tests.support.dynamodb_tables import Tables
 from tests.support.servers import (
     Certificates,
     DynamoDBServer,
@@ -374,6 +375,24 @@ def make_dynamodb(aws_environment: None) -> Iterator[Callable[..., DynamoDBServe
             return stack.enter_context(server)
 
         yield make
+
+
+@pytest.fixture
+def dynamodb(dynamodb_local: DynamoDBServer) -> Iterator[Tables]:
+    """Two tables of the test's own, deleted behind it."""
+    tables = Tables.named(dynamodb_local)
+    tables.make()
+    yield tables
+    tables.delete()
+
+
+@pytest.fixture
+def dynamodb_url(dynamodb_local: DynamoDBServer) -> str:
+    """The URL of a DynamoDB with empty tables of the usual names."""
+    tables = Tables.named(dynamodb_local, "task_states", "group_metas")
+    tables.delete()
+    tables.make()
+    return tables.url
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import pytest
 pytest.register_assert_rewrite("gearmesh.testing.contracts")
 
 from .amqp_backends import open_amqp  # noqa: E402, F401
-from .dynamodb_tables import dynamodb  # noqa: E402, F401
 from .places import (  # noqa: E402, F401
     cluster_place,
     place,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from tests.support.dynamodb_tables import Tables
 
 from gearmesh.backends.registry import open_backend as open_url
 from gearmesh.interfaces.backend import Backend
@@ -19,7 +19,7 @@ class TestDynamoDBBackend(BackendContract):
     largest = 390_000
 
     @pytest.fixture
-    def open_backend(self, dynamodb: Any) -> Callable[..., Backend]:
+    def open_backend(self, dynamodb: Tables) -> Callable[..., Backend]:
         return lambda *, expire=3600: open_url(
             dynamodb.url, expire=expire, options={"dynamodb": dynamodb.config}
         )

@@ -18,7 +18,7 @@ from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, TaskState
 from gearmesh.worker import Worker
 
-BACKENDS = ("memory", "redis", "cluster", "memcache", "mongodb", "amqp")
+BACKENDS = ("memory", "redis", "cluster", "memcache", "mongodb", "amqp", "dynamodb")
 
 
 class OutOfStock(Exception):
@@ -81,7 +81,7 @@ def app(request: pytest.FixtureRequest, make_app: Callable[..., App]) -> App:
     """An app whose broker is the same server where that is possible."""
     name = request.param
     url = f"memory://{uuid4().hex}" if name == "memory" else request.getfixturevalue(f"{name}_url")
-    broker = f"memory://{uuid4().hex}" if name in ("memcache", "mongodb") else url
+    broker = f"memory://{uuid4().hex}" if name in ("memcache", "mongodb", "dynamodb") else url
     return make_app(broker, url)
 
 
@@ -238,7 +238,7 @@ def test_odd_exceptions() -> None:
     assert details_of(ValueError("never raised")).traceback == ""
 
 
-@pytest.mark.parametrize("backend", ["redis", "memcache", "mongodb", "amqp"])
+@pytest.mark.parametrize("backend", ["redis", "memcache", "mongodb", "amqp", "dynamodb"])
 def test_an_error_that_is_no_unicode_keeps_its_record(backend: str, request: pytest.FixtureRequest) -> None:
     store = open_backend(request.getfixturevalue(f"{backend}_url"), expire=60)
     error = "no Unicode: \ud800 \udcff \ud83d\ude00"

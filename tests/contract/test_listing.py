@@ -86,7 +86,7 @@ def test_a_walk_finds_the_queues(channel: Any) -> None:
     assert set(walked(channel.walk_queues, 10)) == names
 
 
-@pytest.mark.parametrize("backend", ["memory", "redis", "cluster", "mongodb"], indirect=True)
+@pytest.mark.parametrize("backend", ["memory", "redis", "cluster", "mongodb", "dynamodb"], indirect=True)
 def test_a_walk_finds_states_and_groups(backend: Backend) -> None:
     assert isinstance(backend, SupportsStateWalk)
     uuids = [f"task_{uuid4()}" for _ in range(55)]

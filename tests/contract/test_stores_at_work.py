@@ -1,4 +1,4 @@
-"""Whole workers whose results go to Memcache or MongoDB while their messages go through Redis."""
+"""Whole workers whose results go to Memcache, MongoDB or DynamoDB while their messages go through Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS
 from gearmesh.worker import Worker
 
-STORES = ("memcache", "mongodb")
+STORES = ("memcache", "mongodb", "dynamodb")
 
 
 @pytest.fixture(params=STORES)

@@ -29,7 +29,8 @@ def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
     """Show the state of tasks, their progress, and their results. For a PENDING task, say why, if the broker tells.
     --queue names a queue to look for it in, where the app does not say it.
 
-    The first characters of a UUID are enough if the backend can look UUIDs up (Redis, MongoDB, memory).
+    The first characters of a UUID are enough if the backend can look UUIDs up (Redis, MongoDB, DynamoDB,
+    memory).
 
     Exit code 1: the backend does not know at least one UUID (any more), or, with --wait, a task failed. Exit code 3:
     with --wait, not all tasks ended in time.

@@ -41,7 +41,7 @@ class SupportsPaging(Protocol):
 
 @runtime_checkable
 class SupportsStateWalk(Protocol):
-    """A backend whose states and groups can be walked through (Redis, MongoDB, memory)."""
+    """A backend whose states and groups can be walked through (Redis, MongoDB, DynamoDB, memory)."""
 
     def walk_states(self, cursor: str, count: int) -> tuple[str, Sequence[TaskState | GroupMeta]]:
         """Take one step of a walk: the next cursor, and the states and groups that it found."""

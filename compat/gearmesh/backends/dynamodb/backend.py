@@ -15,7 +15,7 @@ from gearmesh.backends.dynamodb.connection import (
     ConditionFailed,
     Connection,
     ItemTooLarge,
-    make_client,
+    client_for,
 )
 from gearmesh.backends.dynamodb.items import (
     FINAL_STATES,
@@ -101,6 +101,23 @@ class DynamoDBBackend:
                     return found
                 found.append(item[table.key]["S"])
         return found
+
+    def walk_states(self, cursor: str, count: int) -> tuple[str, list[TaskState | GroupMeta]]:
+        """Take one step of a walk. DynamoDB is paid for each item that a step reads."""
+        groups, _, after = cursor.partition(":") if cursor else ("", "", "")
+        table = self._groups_table if groups else self._states
+        request: dict[str, Any] = {"TableName": table.name, "Limit": count}
+        if after:
+            request["ExclusiveStartKey"] = table.keys(after)
+        answer = self._ready().call("scan", **request)
+        items: list[Item] = [item for item in answer.get("Items", ()) if not expired(item)]
+        if groups:
+            found: list[TaskState | GroupMeta] = [group_of(item) for item in items]
+        else:
+            found = [state_of(item) for item in items if "State" in item]
+        if last := answer.get("LastEvaluatedKey"):
+            return f"{groups}:{last[table.key]['S']}", found
+        return "" if groups else "groups:", found
 
     def touch(self, uuids: Sequence[str]) -> None:
         if uuids:
@@ -217,16 +234,8 @@ class DynamoDBBackend:
     # -- requests
 
     def _connect(self) -> Connection:
-        given = self._config.client
-        if given is None:
-            client = make_client(self._target)
-        elif hasattr(given, "batch_get_item"):
-            client = given
-            if os.getpid() != self._pid:
-                # The connections that a forked process has inherited are its parent's. The client makes new ones.
-                client.close()
-        else:
-            client = given()
+        forked = os.getpid() != self._pid
+        client = client_for(self._target, self._config.client, forked=forked)
         return Connection(client, making_command(self._target, self._config))
 
     def _ready(self) -> Connection:

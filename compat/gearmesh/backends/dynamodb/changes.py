@@ -28,11 +28,13 @@ from gearmesh.backends.dynamodb.requests import (
     Table,
     finish,
     pause_before_rest,
+    put_all,
     put_jobs,
     update,
 )
 from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError, Unstorable
+from gearmesh.wire.names import PREFIX
 
 __all__ = ["change_all"]
 
@@ -47,9 +49,10 @@ _DENIED: Final = ("AccessDenied", "AccessDeniedException")
 
 
 def change_all(connection: Connection, table: Table, changes: Sequence[Change], now: float) -> None:
-    """Carry out changes of different items, in any order.
+    """Carry out changes of different items: first the records of gearmesh's own, then all others in any order.
 
-    A change that would replace a state that it spares is left out.
+    A caller that sees a task's FAILURE looks for its failure record then. A change that would replace a state that it
+    spares is left out.
 
     Args:
         connection: this process's.
@@ -60,7 +63,10 @@ def change_all(connection: Connection, table: Table, changes: Sequence[Change], 
     Raises:
         Unstorable: an item is too large. The other changes are carried out.
     """
-    jobs = put_jobs(connection, table, [change.item for change in changes if change.item is not None])
+    records = [each.item for each in changes if each.item is not None and each.uuid.startswith(PREFIX)]
+    put_all(connection, table, records)
+    wholes = [each.item for each in changes if each.item is not None and not each.uuid.startswith(PREFIX)]
+    jobs = put_jobs(connection, table, wholes)
     updates = [change for change in changes if change.item is None]
     step = MAX_BATCH_STATEMENTS if connection.batches_updates else 1
     for start in range(0, len(updates), step):

@@ -30,6 +30,7 @@ __all__ = [
     "DynamoDBUnavailable",
     "ItemTooLarge",
     "ThrottleLog",
+    "client_for",
     "make_client",
 ]
 
@@ -236,6 +237,26 @@ def _listen(client: Any, heard: Callable[..., None]) -> None:
     events = getattr(getattr(client, "meta", None), "events", None)
     if events is not None:
         events.register_first("needs-retry.dynamodb", heard)
+
+
+def client_for(target: DynamoDBTarget, given: Any, *, forked: bool = False) -> Any:
+    """Return the client that a process uses.
+
+    Args:
+        target: the DynamoDB of a client that is made here.
+        given: the caller's own client, or a function that makes one; None: one is made here.
+        forked: the caller's client is from the process that this one was forked from.
+
+    Raises:
+        ConfigError: see :func:`make_client`.
+    """
+    if given is None:
+        return make_client(target)
+    if not hasattr(given, "batch_get_item"):
+        return given()
+    if forked:
+        given.close()  # its connections are those of the other process; it makes new ones
+    return given
 
 
 def make_client(target: DynamoDBTarget) -> Any:

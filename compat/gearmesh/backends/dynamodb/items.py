@@ -21,7 +21,7 @@ from gearmesh.backends.dynamodb.values import AttributeValue, from_attribute, to
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, Unstorable
 from gearmesh.wire.gojson.write import unicode
 from gearmesh.wire.gotime import canonical, format_ns, is_canonical
-from gearmesh.wire.names import DYNAMODB_EXPIRES, DYNAMODB_TRIGGERED_BY
+from gearmesh.wire.names import DYNAMODB_EXPIRES, DYNAMODB_TRIGGERED_BY, PREFIX
 from gearmesh.wire.state import (
     FAILURE,
     PENDING,
@@ -161,6 +161,9 @@ class _Merged:
         """Return it as a change that does not replace ``spared`` states."""
         if self.whole and not spared:
             return Change(uuid, {"TaskUUID": {"S": uuid}, **self.fields})
+        if uuid.startswith(PREFIX):  # a record of gearmesh's own, which nobody has begun before
+            unnamed: Item = {"TaskName": {"S": ""}, "CreatedAt": {"S": ZERO_TIME}}
+            return Change(uuid, {"TaskUUID": {"S": uuid}, **unnamed, **self.fields})
         removed = () if DYNAMODB_EXPIRES in self.fields else (DYNAMODB_EXPIRES,)
         return Change(uuid, None, self.fields, removed, FINAL_STATES if self.early else spared)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from gearmesh.cli.checks.base import Case, Check, Finding
+from gearmesh.cli.checks.dynamodb import dynamodb_permissions, dynamodb_tables
 from gearmesh.cli.checks.queues import no_tasks, parked_messages, unknown_queues, unserved_queues
 from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
 from gearmesh.cli.checks.redis import clock, eviction, persistence
@@ -31,6 +32,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     clock,
     eviction,
     persistence,
+    dynamodb_tables,
+    dynamodb_permissions,
     orphan_queue,
     double_bindings,
 )
