@@ -15,6 +15,7 @@ from gearmesh.wire.state import GroupMeta, TaskState
 __all__ = [
     "Backend",
     "CountsMembers",
+    "PaidByRead",
     "SupportsClaims",
     "SupportsConditionalWrite",
     "SupportsProgress",
@@ -143,6 +144,14 @@ class CountsMembers(Protocol):
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
         """End the claim of ``by``: delete the group if the chord has ``fired``, else put the states back."""
+
+
+@runtime_checkable
+class PaidByRead(Protocol):
+    """A backend whose reads are paid one by one (DynamoDB's), so that waiting for results must not ask too often."""
+
+    #: Seconds between two reads for one who waits, at least, unless the caller chose an interval.
+    min_poll_interval_s: float
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.backoff import OutageLog, reason_of
-from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.backend import Backend, PaidByRead
 from gearmesh.results.wait_handle import EARLY_POLL_SHARE, MIN_POLL_INTERVAL_S, WaitHandle, pause_after
 from gearmesh.wire.state import TaskState
 
@@ -41,6 +41,7 @@ class ResultPoller:
     ) -> None:
         self._backend = backend
         self._clock = clock
+        self._min_interval_s = backend.min_poll_interval_s if isinstance(backend, PaidByRead) else 0.0
         self._outage = OutageLog(log, lambda: f"result backend {shown}", clock)
         #: since when the backend is unreachable; None: it is not
         self._away_since: float | None = None
@@ -171,13 +172,12 @@ class ResultPoller:
                         handle._regular = now + handle._pause
                     self._schedule(handle, now if handle._hot else handle._regular)
 
-    @staticmethod
-    def _next_pause(handle: WaitHandle, now: float) -> float:
+    def _next_pause(self, handle: WaitHandle, now: float) -> float:
         if handle.interval is not None:
             return handle.interval
         if handle._soon:
             return MIN_POLL_INTERVAL_S
-        pause = pause_after(now - handle._started)
+        pause = max(pause_after(now - handle._started), self._min_interval_s)
         return max(pause, 0.05) if handle.trouble else pause
 
     def _subscribe(self) -> Callable[[], None] | None:

@@ -66,6 +66,8 @@ class DynamoDBBackend:
 
     connection_errors = CONNECTION_ERRORS
     keeps = True
+    #: See :class:`gearmesh.interfaces.backend.PaidByRead`.
+    min_poll_interval_s = 0.05
 
     def __init__(self, target: DynamoDBTarget, config: DynamoDBConfig, *, expire: int) -> None:
         self.expire = expire
