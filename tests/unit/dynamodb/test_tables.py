@@ -152,10 +152,10 @@ def deny(client: Any, *operations: str) -> None:
 
 
 def test_all_permissions_are_there(dynamodb: Tables) -> None:
-    dynamodb.put_state(TaskUUID={"S": "gearmesh:doctor"}, State={"S": SUCCESS})
-    before = dynamodb.state("gearmesh:doctor")
+    dynamodb.put_state(TaskUUID={"S": "nobody"}, State={"S": SUCCESS})
+    before = dynamodb.state("nobody")
     dynamodb.client.delete_item(
-        TableName=dynamodb.config.task_states_table, Key={"TaskUUID": {"S": "gearmesh:doctor"}}
+        TableName=dynamodb.config.task_states_table, Key={"TaskUUID": {"S": "nobody"}}
     )
     assert doctor(dynamodb, dynamodb_permissions) == []
     assert before

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["dynamodb_permissions", "dynamodb_tables"]
 
 #: The key that requests of the doctor name; there is no such item.
-_NOBODY: Final = "gearmesh:doctor"
+_NOBODY: Final = "nobody"
 #: No item meets this.
 _NEVER: Final = "attribute_exists(#key) AND attribute_not_exists(#key)"
 #: Permissions without which gearmesh works, and what it does without them.
