@@ -13,6 +13,7 @@ from gearmesh.app.publisher import Publisher, RetryDecider
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, TaskError
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.commit import Commit, Publish
+from gearmesh.transports.registry import message_check
 from gearmesh.wire import gotime, workflow
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import PENDING, TaskState
@@ -84,7 +85,10 @@ class PlanSender:
         if self.hooks:
             messages = [self._hooked(message, plan.now_ns) for message in messages]
         written = [message.written() for message in messages]
+        check = message_check(self._app.config)
         for each in written:
+            if check is not None:
+                check(each.queue, each.body)
             if each.eta_ns:
                 check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
         return written

@@ -259,7 +259,8 @@ class Config:
         return self._scheme in AMQP_SCHEMES
 
     @cached_property
-    def _on_sqs(self) -> bool:
+    def on_sqs(self) -> bool:
+        """True if the broker is Amazon SQS, or has its interface."""
         return self._scheme in ("https", "http")
 
     @cached_property
@@ -315,7 +316,7 @@ class Config:
             if queue == self.delayed_tasks_key:
                 raise _equal(called, queue, "delayed_tasks_key", "the key of the delayed tasks")
             _check_reserved(called, queue, "key")
-        elif self._on_sqs and not _SQS_QUEUE.fullmatch(queue):
+        elif self.on_sqs and not _SQS_QUEUE.fullmatch(queue):
             raise ConfigError(
                 f"{called} is {queue!r}, expected up to 80 letters, digits, '-' and '_', with '.fifo' at the end for "
                 "a FIFO queue: SQS allows no other name"

@@ -80,14 +80,16 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
             is parked, for 50 ms at first and twice as long each time, up to 30 s. It is dead-lettered once ``max_age``
             is over;
             ``later``  the message is parked until ``at_ns``, then it goes to the tail;
-            ``dead``   the message is dead-lettered.
+            ``dead``   the message is dead-lettered;
+            ``leave``  only on SQS: the task failed, and the message stays as it is. It comes again when its visibility
+            timeout is over, until the queue's redrive policy dead-letters it.
         reason: for ``dead`` the reason to keep with the dead letter; for ``park`` the name of the task.
         max_age: for ``park`` the seconds from the first such settling to the dead letter.
         at_ns: for ``later`` unix nanoseconds by the server's clock; a moment in the past means at once.
     """
 
     delivery: Delivery
-    how: Literal["ack", "keep", "head", "tail", "park", "later", "dead"] = "ack"
+    how: Literal["ack", "keep", "head", "tail", "park", "later", "dead", "leave"] = "ack"
     reason: str = ""
     max_age: float = 86400.0
     at_ns: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeGuard
 
@@ -14,7 +14,7 @@ from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, Sin
 from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
 from gearmesh.urls import AMQPTarget, PlainTarget, PubSubTarget, RedisTarget, SQSTarget, Target, parse, redact
 
-__all__ = ["connect", "open_connection", "open_unacked"]
+__all__ = ["connect", "message_check", "open_connection", "open_unacked"]
 
 AMQP: Final = "gearmesh.transports.amqp:Transport"
 MEMORY: Final = "gearmesh.transports.memory:Transport"
@@ -69,6 +69,18 @@ def connect(
     return SingleAttemptConnection.to_one_of(
         [_endpoint(url, consumer, settings) for url in urls], choice, follows=follows
     )
+
+
+def message_check(config: Config) -> Callable[[str, bytes], object] | None:
+    """Return a function that refuses a message (queue, body) which the broker takes in no case; None: there is none.
+
+    It raises LocalProtocolError, so that nothing is written for a message that cannot be sent.
+    """
+    if not config.on_sqs:
+        return None
+    from gearmesh.transports.sqs.message import check_routing
+
+    return check_routing
 
 
 def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveries:

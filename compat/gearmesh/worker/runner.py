@@ -29,6 +29,7 @@ from gearmesh.errors import (
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.results.failures import details_of, record_of
+from gearmesh.transports.registry import message_check
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
 from gearmesh.wire.expiry import EXPIRED_ERROR, expired
@@ -62,6 +63,7 @@ class Runner:
         self._prior_outcomes = PriorOutcomes(app.backend)
         self._handlers = app.handlers
         self._revocations = app.revocations
+        self._check_message = message_check(app.config)
         self.loop = EventLoopThread()
 
     def run(self, job: Job) -> Commit:
@@ -285,9 +287,15 @@ class Runner:
             details = details_of(exc, tracebacks=self._app.config.store_tracebacks)
             own.insert(0, record_of(sig.UUID, error, details))  # readers of the FAILURE find it
         states, publishes = self.outgoing(workflow.after_failure(sig, error))
-        return Commit(
-            states=(*own, *states), publishes=publishes, settle=Settle(job.delivery), member=_member(job)
-        )
+        settle = Settle(job.delivery, "leave" if self._is_left(sig) else "ack")
+        return Commit(states=(*own, *states), publishes=publishes, settle=settle, member=_member(job))
+
+    def _is_left(self, sig: Signature) -> bool:
+        """Say whether a task's message stays in its queue when the task fails, for the queue's redrive policy.
+
+        Go: StopTaskDeletionOnError, which only SQS has.
+        """
+        return sig.StopTaskDeletionOnError and self._app.config.on_sqs
 
     def _revoked(self, job: Job) -> bool:
         return bool(self._revocations.revoked((job.sig.UUID,)))
@@ -315,6 +323,8 @@ class Runner:
         if not isinstance(prior, PriorOutcome):
             return prior
         state = prior.state
+        if not state.success and self._is_left(job.sig):
+            return None  # it comes again because it failed, and is run again, as in Go
         job.ended_before = True
         log.info(
             "it had ended before its worker was lost: only the follow-up tasks are sent", extra=about(job.sig)
@@ -359,7 +369,13 @@ class Runner:
             ready = self._app.outgoing(
                 workflow.prepare(sig, queue=self._app.default_routing_key, new_id=new_uuid)
             )
+            if (
+                ready.SQSReceiptHandle
+            ):  # Go: a retry carries the handle of the delivery before; it is of no use
+                ready = msgspec.structs.replace(ready, SQSReceiptHandle="")
             body = encode(ready)
+            if self._check_message is not None:
+                self._check_message(ready.RoutingKey, body)
             now = format_ns(time.time_ns())
             states.append(TaskState(TaskUUID=ready.UUID, TaskName=ready.Name, State=PENDING, CreatedAt=now))
             eta = parse(ready.ETA) if ready.ETA is not None else 0
