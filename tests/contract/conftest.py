@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.servers import ElasticMQServer
 
 pytest.register_assert_rewrite("gearmesh.testing.contracts")
 
@@ -21,6 +22,7 @@ from .places import (  # noqa: E402, F401
     tls_sentinel_place,
     tls_sentinels,
 )
+from .sqs_queues import Queues  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -32,3 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = {item for item in items if item.path.parent == HERE and item.get_closest_marker("slow")}
     config.hook.pytest_deselected(items=list(left))
     items[:] = [item for item in items if item not in left]
+
+
+@pytest.fixture
+def sqs_queues(elasticmq: ElasticMQServer, monkeypatch: pytest.MonkeyPatch) -> Queues:
+    """Queues on the run's SQS, whose endpoint is allowed."""
+    monkeypatch.setenv("DISABLE_STRICT_SQS_CHECK", "true")
+    return Queues(elasticmq)

@@ -44,7 +44,7 @@ def park_pause(receives: int) -> float:
 
     The first time it is offered to other workers at once.
     """
-    return 0.0 if receives < 2 else min(MAX_PARK_S, MIN_PARK_S * 2.0 ** (min(receives - 2, 64) / 2))
+    return 0.0 if receives < 2 else min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(receives - 2, 64))
 
 
 class MessageReturner:
@@ -172,7 +172,8 @@ class CommitEngine:
         by_verb: dict[str, list[tuple[Settle, Unacked]]] = defaultdict(list)
         for i, settle, held in settled:
             how: str = settle.how
-            if how == "park" and _is_too_old(settle, held):
+            # Its next receive would be the redrive policy's, which gives no reason and no task a failure.
+            if how == "park" and (_is_too_old(settle, held) or _at_last_receive(held)):
                 how, outcomes[i] = "dead", "expired"
             by_verb[how].append((settle, held))
         lost = self._acknowledge([held for _, held in by_verb["ack"]])

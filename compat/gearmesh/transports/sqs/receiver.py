@@ -32,6 +32,8 @@ MAX_RECEIVES_IN_FLIGHT: Final = 8
 LINGER_S: Final = 0.02
 #: Seconds that a receive waits for messages beside the first one.
 EXTRA_WAIT_S: Final = 1
+#: Seconds for which an answer with messages may have been on its way.
+MAX_ANSWER_S: Final = 1.0
 #: Seconds before a receive that failed is repeated.
 RETRY_S: Final = 1.0
 #: Seconds for which messages are asked for after the consumer has last taken some, or waited for them.
@@ -116,9 +118,9 @@ def receive(
         "VisibilityTimeout": hidden,
     }
     answer = client.call("receive_message", **params)
-    # SQS counts from the moment at which it hands the message out, which is after a long wait.
+    # SQS counts from the moment at which it hands the messages out, which is after a long wait.
     came = time.monotonic()
-    shown_at = came + hidden - min(came - began, 1.0)
+    shown_at = came + hidden - min(came - began, MAX_ANSWER_S, hidden / 4)
     return [
         _unacked(queue, consumer, raw, new_id(), (came, hidden, shown_at))
         for raw in answer.get("Messages") or ()

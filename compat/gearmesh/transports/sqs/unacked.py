@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
@@ -15,6 +15,17 @@ from gearmesh.transports import unacked
 from gearmesh.transports.sqs.queues import SQSQueue
 
 __all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "forget"]
+
+
+#: Seconds of a visibility timeout that is so short that the guard must learn of each delivery at once.
+SHORT_S: Final = 20
+
+
+class Guard(Protocol):
+    """Keeps deliveries hidden from other consumers."""
+
+    def look_soon(self) -> None:
+        """Look at the deliveries: one was added that is hidden for a short time only."""
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +85,7 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
         #: Called when deliveries have left: with those that were deleted, and those that returned or were lost.
         self.on_left: Callable[[list[Unacked], list[Unacked]], None] | None = None
         #: Keeps the deliveries hidden; None: nothing was received yet.
-        self.guard: object | None = None
+        self.guard: Guard | None = None
         self._lock = threading.Lock()
         self._next = 1
 
@@ -88,6 +99,8 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
         """Record a delivery as unacked."""
         self.held[held.delivery.id] = held
         self.open[held.delivery.id] = held.delivery
+        if held.hidden_s < SHORT_S and self.guard is not None:
+            self.guard.look_soon()
 
     def find(self, delivery: Delivery) -> Unacked | None:
         """Find a delivery that can still be settled; None: it was settled, or lost."""
