@@ -254,8 +254,11 @@ class CommitScript:
     def _in_order(
         self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
     ) -> list[Outcome]:
+        entries = [self._entry(c, atomic) for c in commits]
+        if len(entries) == 1:
+            return self._call(client, commits, entries, atomic, token=token)
         outcomes: list[Outcome] = []
-        for chunk in chunks([self._entry(c, atomic) for c in commits], payload_bytes):
+        for chunk in chunks(entries, payload_bytes):
             start = len(outcomes)
             part = commits[start : start + len(chunk)]
             outcomes += self._call(client, part, chunk, atomic, token=token, start=start)
@@ -427,6 +430,8 @@ class CommitScript:
             windows.append((chord_progress(group.uuid), len(group.members), first, window))
         payload = (*token, self.expire, entries, windows, self._delayed, self._announce, *more)
         answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])
+        if isinstance(answer, bytes):
+            return answer.decode(), {}, []
         codes: str = answer[0].decode()
         if codes == _DUP:
             return codes, {}, []

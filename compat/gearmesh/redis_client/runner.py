@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis import exceptions
 
 from gearmesh.redis_client.cluster import Cluster
-from gearmesh.redis_client.wrong_type import named
+from gearmesh.redis_client.wrong_type import TypeCheckingRedis, named
 
 __all__ = ["run", "run_each", "source"]
 
@@ -55,11 +55,12 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
     text, sha = source(name)
     if isinstance(client, Cluster) and (guard := client.guard(keys[0])) is not None:
         keys = [*keys, guard]
+    ask = client.ask if isinstance(client, TypeCheckingRedis) else client.execute_command
     try:
         try:
-            return client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+            return ask("EVALSHA", sha, len(keys), *keys, *args)
         except exceptions.NoScriptError:
-            return client.execute_command("EVAL", text, len(keys), *keys, *args)
+            return ask("EVAL", text, len(keys), *keys, *args)
     except exceptions.ResponseError as exc:
         raise named(client, exc, zip(keys, KEY_TYPES.get(name, ()), strict=False)) from exc
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 
@@ -21,9 +22,9 @@ _TEXT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )
-# Nearly every time that travels; the last days of a month and other zones are looked at closely.
+# Nearly every time that travels; 29 February and other zones are looked at closely.
 _USUAL = re.compile(
-    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{0,8}[1-9])?Z"
 ).fullmatch
 _EPOCH = datetime(1970, 1, 1)
@@ -99,11 +100,7 @@ def format_ns(ns: int, offset: int = 0) -> str:
     seconds += offset
     if not _MIN_SECONDS <= seconds <= _MAX_SECONDS:
         raise LocalProtocolError(f"time of {ns} ns: year outside of range [0,9999]")
-    if seconds >= _MIN_SECONDS + 366 * 86400:
-        text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
-    else:
-        later = (_EPOCH + timedelta(days=_CYCLE_DAYS, seconds=seconds)).isoformat()
-        text = "0000" + later[4:]
+    text = _wall_clock(seconds)
     if nanos:
         text += f".{nanos:09d}".rstrip("0")
     if not offset:
@@ -114,6 +111,15 @@ def format_ns(ns: int, offset: int = 0) -> str:
         raise LocalProtocolError(f"time zone offset of {offset} s: hour outside of range [0,23]")
     sign = "-" if offset < 0 and minutes else "+"
     return f"{text}{sign}{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+@lru_cache(16)
+def _wall_clock(seconds: int) -> str:
+    """The text of a second, without zone: a process asks for the present one again and again."""
+    if seconds >= _MIN_SECONDS + 366 * 86400:
+        return (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    later = (_EPOCH + timedelta(days=_CYCLE_DAYS, seconds=seconds)).isoformat()
+    return "0000" + later[4:]
 
 
 def from_datetime(moment: datetime) -> str:

@@ -7,6 +7,7 @@ queue, carry the queue's cluster tag, so that one script may touch them together
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gearmesh.errors import ConfigError
 
@@ -130,6 +131,7 @@ def queue_of(key: str) -> str | None:
     return queue if key == getattr(QueueKeys(queue), kind) else None
 
 
+@lru_cache(256)
 def publish_token(queue: str, producer: str) -> str:
     """string: sequence number of the last batch this producer published."""
     return f"gearmesh:{{{slot_tag(queue)}}}:sent:{producer}"

@@ -19,7 +19,8 @@
 --                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason};
 --                later: {.., .., aside key, member prefix, unix ms}
 --   group  {progress key, members, first index given (0-based), UUIDs from there on}
--- Returns {a character an entry, then for each group how many leading members are known to be final}:
+-- Returns {a character an entry, then for each group how many leading members are known to be final}, or the characters
+-- alone if there is nothing else to tell:
 --   "1" done
 --   "0" nothing happened: the delivery is not held any more, since its lease has ended or the same Commit was done before
 --   "c" the states are written, the delivery stays unacked: the group is complete
@@ -339,7 +340,8 @@ for i, e in ipairs(entries) do
   codes[i] = code
 end
 
-local answer = {table.concat(codes)}
+local result = table.concat(codes)
+local answer = {result}
 for i, g in ipairs(groups) do
   local key = g[1]
   if g.known and g.known > g.stored then call('SET', key, g.known, 'EX', ttl) end
@@ -350,4 +352,5 @@ answer[#groups + 3] = odds
 if token ~= '' then call('SET', token, token_value, 'PX', token_ttl or 600000) end
 if #outgoing > 0 then call('HSET', outbox, mark, cmsgpack.pack(outgoing)) end
 if announce ~= '' and #finals > 0 then call('PUBLISH', announce, table.concat(finals, ' ')) end
+if #groups + #problems + #odds == 0 then return result end
 return answer
