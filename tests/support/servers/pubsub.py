@@ -65,6 +65,7 @@ class PubSubServer(Server):
 
     Args:
         port: TCP port; None takes a free one.
+        min_ack_deadline: seconds: the shortest ack deadline that a subscription may have; of the real service 10.
         timeout: seconds to wait until it serves, and until it ends in an orderly way.
 
     Raises:
@@ -72,8 +73,9 @@ class PubSubServer(Server):
         RuntimeError: it did not start; the end of its log is in the message.
     """
 
-    def __init__(self, *, port: int | None = None, timeout: float = 20.0) -> None:
+    def __init__(self, *, port: int | None = None, min_ack_deadline: int = 10, timeout: float = 20.0) -> None:
         self._binary = find_pubsub()
+        self._min_ack_deadline = min_ack_deadline
         super().__init__("pubsub", port=port, timeout=timeout)
 
     @property
@@ -82,7 +84,14 @@ class PubSubServer(Server):
         return f"127.0.0.1:{self.port}"
 
     def _command(self) -> list[str]:
-        return [self._binary, "-addr", self.address, "-fast"]
+        return [
+            self._binary,
+            "-addr",
+            self.address,
+            "-fast",
+            "-min-ack-deadline",
+            str(self._min_ack_deadline),
+        ]
 
     def _ready(self, offset: int) -> bool:
         return self.address.encode() in self.log(offset)

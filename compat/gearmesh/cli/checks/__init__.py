@@ -11,6 +11,7 @@ from typing import Final
 
 from gearmesh.cli.checks.base import Case, Check, Finding
 from gearmesh.cli.checks.dynamodb import dynamodb_permissions, dynamodb_tables
+from gearmesh.cli.checks.pubsub import subscriptions
 from gearmesh.cli.checks.queues import no_tasks, parked_messages, unknown_queues, unserved_queues
 from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
 from gearmesh.cli.checks.redis import clock, eviction, persistence
@@ -36,4 +37,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     dynamodb_permissions,
     orphan_queue,
     double_bindings,
+    subscriptions,
 )

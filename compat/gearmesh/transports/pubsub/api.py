@@ -44,6 +44,8 @@ MAX_PULL_MESSAGES: Final = 1000
 MAX_ACK_IDS: Final = 1000
 #: Seconds that one Pull waits for messages.
 PULL_TIMEOUT_S: Final = 60.0
+#: Seconds for which Pub/Sub keeps a message, where a subscription says nothing else: 7 days.
+DEFAULT_RETENTION_S: Final = 604_800
 #: Of a channel that gearmesh opens: bodies of 10 MB, and a new attempt soon after Pub/Sub was unreachable.
 CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -73,6 +75,8 @@ class SubscriptionSettings:
         exactly_once: Pub/Sub tells of each acknowledgement if it has taken it.
         dead_letter_topic: the full name of the policy's topic; ``""``: there is no policy.
         max_attempts: deliveries after which Pub/Sub itself dead-letters a message; 0: there is no policy.
+        retention_s: seconds after its publication at which Pub/Sub deletes a message.
+        backs_off: a returned message comes again after a pause of Pub/Sub's own.
     """
 
     def __init__(self, found: Any = None) -> None:
@@ -86,6 +90,9 @@ class SubscriptionSettings:
         self.max_attempts: int = (
             (getattr(policy, "max_delivery_attempts", 0) or 5) if self.dead_letter_topic else 0
         )
+        retention = getattr(found, "message_retention_duration", None)
+        self.retention_s: int = getattr(retention, "seconds", 0) or DEFAULT_RETENTION_S
+        self.backs_off: bool = found is not None and found.HasField("retry_policy")
 
 
 class Call:
@@ -142,6 +149,11 @@ class _Stubs:
         self.acknowledge = self._method("Subscriber/Acknowledge", "AcknowledgeRequest", empty)
         self.modify = self._method("Subscriber/ModifyAckDeadline", "ModifyAckDeadlineRequest", empty)
         self.get_topic = self._method("Publisher/GetTopic", "GetTopicRequest", types_of("Topic"))
+        self.list_subscriptions = self._method(
+            "Publisher/ListTopicSubscriptions",
+            "ListTopicSubscriptionsRequest",
+            types_of("ListTopicSubscriptionsResponse"),
+        )
         self.create_topic = self._method("Publisher/CreateTopic", "Topic", types_of("Topic"))
         subscription = types_of("Subscription")
         self.get_subscription = self._method(
@@ -279,6 +291,11 @@ class PubSubAPI:
             self._wait(self._stubs.get_topic, request, "topic", topic)
         except _Denied:
             return
+
+    def subscriptions_of(self, topic: str) -> list[str]:
+        """List the full names of a topic's subscriptions. Raises ConfigError, PubSubUnavailable."""
+        request = types_of("ListTopicSubscriptionsRequest")(topic=topic)
+        return list(self._wait(self._stubs.list_subscriptions, request, "topic", topic).subscriptions)
 
     def ensure(self, topic: str, subscription: str) -> None:
         """Create a topic and a subscription of it if they do not exist, and if this transport may do so."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.pubsub.api import PubSubAPI
+from gearmesh.transports.pubsub.api import PubSubAPI, SubscriptionSettings
 from gearmesh.transports.pubsub.message import CRASHES, DUPLICATE, NOT_BEFORE, copy_of, number
 from gearmesh.transports.pubsub.notes import MessageNotes, Note
 from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries, Unacked
@@ -21,7 +21,7 @@ MAX_LEASE_S: Final = 600
 #: is 10 s, and clocks differ.
 MIN_LOST_AGE_S: Final = 5.0
 #: A delayed message is published anew when it has so few deliveries left before the subscription's policy
-#: dead-letters it.
+#: dead-letters it, or when half the time is over for which Pub/Sub keeps it.
 MIN_ATTEMPTS_LEFT: Final = 3
 
 
@@ -82,7 +82,7 @@ class Receiver:
                 early[MAX_LEASE_S].append(received.ack_id)
             elif due_ns <= now_ns:
                 due.append(held)
-            elif settings.max_attempts and settings.max_attempts - held.attempt < MIN_ATTEMPTS_LEFT:
+            elif settings.topic and _ends_soon(settings, held, now_ns - _published_ns(message)):
                 self._publish_anew(settings.topic, held)
             else:
                 early[lease_seconds((due_ns - now_ns) / 1e9)].append(received.ack_id)
@@ -102,27 +102,33 @@ class Receiver:
             self._api.modify_unawaited(subscription, ids, 0)
 
     def _publish_anew(self, topic: str, held: Unacked) -> None:
-        """Replace a delayed message by a copy of itself: each delivery counts against the subscription's policy."""
-        if not topic:
-            return
+        """Replace a delayed message by a copy of itself, which begins with no deliveries and no age."""
         self._api.publish(topic, [copy_of(held)]).result()
         for call, _ in self._api.acknowledge(held.subscription, [held.ack_id]):
             call.result()
 
 
+def _ends_soon(settings: SubscriptionSettings, held: Unacked, age_ns: int) -> bool:
+    """Say if Pub/Sub would soon dead-letter a delayed message, or delete it for its age."""
+    few = settings.max_attempts and settings.max_attempts - held.attempt < MIN_ATTEMPTS_LEFT
+    return bool(few) or age_ns > settings.retention_s * 1e9 / 2
+
+
+def _published_ns(message: Any) -> int:
+    return int(message.publish_time.seconds * 10**9 + message.publish_time.nanos)
+
+
 def _published(received: Any) -> tuple[int, int, str]:
     message = received.message
-    at = message.publish_time
     # Ids of one moment grow with their length.
-    return at.seconds * 10**9 + at.nanos, len(message.message_id), message.message_id
+    return _published_ns(message), len(message.message_id), message.message_id
 
 
 def _losses(received: Any, attributes: dict[str, str], note: Note | None, now_ns: int) -> int:
     """Say if a consumer may have lost the message before; 0: none can have."""
     if received.delivery_attempt:  # the subscription has a dead letter policy, so Pub/Sub counts
         return max(0, int(received.delivery_attempt) - 1)
-    at = received.message.publish_time
-    old = now_ns - (at.seconds * 10**9 + at.nanos) > MIN_LOST_AGE_S * 1e9
+    old = now_ns - _published_ns(received.message) > MIN_LOST_AGE_S * 1e9
     return int(old or CRASHES in attributes or DUPLICATE in attributes or (note is not None and note.lost))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from importlib.metadata import version
 from typing import Any
 
 from kombu.transport import base, virtual
@@ -47,7 +48,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         options = client.transport_options
         config: PubSubConfig = options.get("gcppubsub") or PubSubConfig()
         project, _, subscription = (client.hostname or "").rpartition("://")[2].partition("/")
-        addresses = Addresses(project, subscription, options.get("default_queue") or "")
+        self._subscription, self._default_queue = subscription, options.get("default_queue") or ""
+        addresses = Addresses(project, subscription, self._default_queue)
         #: The project and the subscription, for people.
         self.shown = f"gcppubsub://{project}/{subscription}"
         self.api = PubSubAPI(
@@ -61,10 +63,21 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         #: Set when a request has ended, or a channel is woken.
         self.news = threading.Event()
 
-    def driver_version(self) -> str:
-        from google.cloud.pubsub_v1 import __version__
+    def establish_connection(self) -> Any:
+        """Look for the subscription of the URL, and open the first channel.
 
-        return str(__version__)
+        Raises:
+            ConfigError: it does not exist; the message has the command that creates it.
+            PubSubUnavailable: Pub/Sub cannot be reached.
+        """
+        addresses = self.api.addresses
+        name = addresses.named_subscription(self._subscription)
+        self.api.ensure(addresses.topic(self._default_queue or self._subscription), name)
+        self.api.settings(name)
+        return super().establish_connection()
+
+    def driver_version(self) -> str:
+        return version("google-cloud-pubsub")
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         return self.shown
