@@ -34,7 +34,7 @@ GROUPS: Final = {
         "dashboard",
     ),
     "Change": ("send", "revoke", "dead", "purge"),
-    "Set up": ("config", "dynamodb", "demo"),
+    "Set up": ("config", "dynamodb", "stubs", "demo"),
 }
 COMMANDS: Final = tuple(chain.from_iterable(GROUPS.values()))
 #: Modules with other names than their commands. A module is imported when its command is used: a supervisor, which

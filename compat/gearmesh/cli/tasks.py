@@ -19,6 +19,7 @@ from gearmesh.cli.tables import Column, Table, note_count
 from gearmesh.config import NoBroker
 from gearmesh.declarations.declaration import MISSING, Declaration, Parameter
 from gearmesh.declarations.value_codec import ValueCodec
+from gearmesh.stubs.manifest import default_of
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.loader import load_app
 
@@ -119,6 +120,7 @@ def _argument_json(parameter: Parameter, *, variadic: bool = False) -> dict[str,
         "annotation": parameter.slot.shown,
         "required": not variadic and parameter.default is MISSING,
         "variadic": variadic,
+        "default": default_of(parameter),
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from remotes_gen import Remotes
 from typing_extensions import assert_type
 
 import gearmesh
@@ -77,6 +78,12 @@ assert_type(add.delay(1, 2).get(propagate=False), int | TaskFailed)
 fine = [text.s(), text.s(1), text.s(1, "km"), text.s(1, "km", b"", b"", b""), unknown.s("x", n=1)]
 fine += [late.s(), late.s("x"), resize.s(b""), text.s(1, unit="km")]
 
+go = Remotes(app)
+assert_type(go.go_resize.delay(b"x", 5, "c", 1.5, 2.5).get(), tuple[bytes, list[int]])
+assert_type(go.none.delay().get(), None)
+go.go_resize.delay(b"x", width=7)
+go.any.delay(object())
+
 
 async def waits() -> int:
     result = await add.adelay(1, 2)
@@ -106,3 +113,7 @@ add.dleay(1, 2)  # wrong
 print(add.delay(1, 2).statsu)  # wrong
 add.s(1, 2).link(text.s())  # wrong: it is never changed
 number: str = add.delay(1, 2).get()  # wrong
+go.go_resize.delay("x")  # wrong
+go.go_resize.delay(b"x", "y")  # wrong
+go.none.delay(1)  # wrong
+print(go.missing)  # wrong

@@ -1,0 +1,3 @@
+module example.com/gocaller
+
+go 1.21
