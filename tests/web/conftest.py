@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from tests.conftest import missing
+from tests.support.servers import ServerMissing
 from tests.web.visitor import TOKEN, Visitor, served
 
 from gearmesh import App
 from gearmesh.web import Dashboard, DashboardSettings
 
+#: Chromium asks nobody anything, and runs as root in a container.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 #: Makes a dashboard of an app and gives a visitor who has signed in, unless ``sign_in`` is False.
 Show = Callable[..., Visitor]
 
 
-def make_app(broker: str, backend: str | None = None) -> App:
+def make_app(broker: str, backend: str | None = None, **settings: Any) -> App:
     """An app with a few tasks and a periodic entry."""
-    app = App(broker, backend=backend or broker)
+    app = App(broker, backend=backend or broker, **settings)
 
     @app.task
     def add(x: int, y: int) -> int:
@@ -32,6 +47,10 @@ def make_app(broker: str, backend: str | None = None) -> App:
     @app.task
     def broken(item: int) -> int:
         raise ValueError(f"no stock for item {item}")
+
+    @app.task
+    def reserve(user: str, order: str) -> int:
+        return 1
 
     app.periodic("0 4 * * *", add.s(1, 2), name="nightly sum")
     return app
@@ -57,3 +76,15 @@ def show() -> Iterator[Show]:
             return visitor
 
         yield show
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium for the whole run, without a window."""
+    path = os.environ.get("GEARMESH_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        missing(ServerMissing("no chromium on PATH: apt-get install chromium, or set GEARMESH_CHROMIUM"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+        yield browser
+        browser.close()

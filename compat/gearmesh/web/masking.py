@@ -20,10 +20,11 @@ HIDDEN: Final = "••••••"
 #: Characters of a string that is looked into as JSON.
 MAX_NESTED_JSON_CHARS: Final = 1_000_000
 
-#: Behind a name in a text: the value, in quotes that may be escaped, or up to the next space or separator.
+#: Behind a name in a text: the value, in quotes that may be escaped, or up to the next space or separator; where an
+#: array or an object begins, all of the rest, since its end is not known.
 _VALUE: Final = (
     r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
-    r"|(?P<slash>\\+)(?P<quote>[\"']).*?(?P=slash)(?P=quote)|[^\s,;&}\])\"']+)"
+    r"|[\[{].*|(?P<slash>\\+)(?P<quote>[\"']).*?(?P=slash)(?P=quote)|[^\s,;&}\])\"']+)"
 )
 
 
@@ -104,6 +105,6 @@ class Masker:
         ]
 
     def _string(self, text: str) -> str:
-        if text[:1] in ("{", "[") and len(text) <= MAX_NESTED_JSON_CHARS:
+        if text.lstrip()[:1] in ("{", "[", '"') and len(text) <= MAX_NESTED_JSON_CHARS:
             return self.json_text(text)
         return self.text(text)

@@ -69,6 +69,12 @@ class QueueDirectory:
         with self._lock:
             return sorted({*app_queues(self._app), *self._named, *self._now, *self._last})
 
+    def first(self, count: int) -> list[str]:
+        """The first ``count`` queues: those of the app and the named ones, then the others. Raises GearmeshError."""
+        names = self.names()
+        own = {*app_queues(self._app), *self._named}
+        return sorted(names, key=lambda name: (name not in own, name))[:count]
+
     def _advance(self, channel: Any) -> None:
         until = self._clock() + VIEW_BUDGET_S
         with self._lock:

@@ -42,7 +42,7 @@ class LetterRow(NamedTuple):
 def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
     """The dead letters of one queue, and the queues that have some."""
     abilities = desk.broker.abilities()
-    names = desk.directory.names()[:MAX_LISTED_QUEUES]
+    names = desk.directory.first(MAX_LISTED_QUEUES)
     with_dead = [row.counts for row in rows_of(desk, names, with_states=False) if row.counts.dead]
     first = with_dead[0].queue if with_dead else desk.app.default_queue
     name = query.exact("queue") or first
@@ -65,6 +65,8 @@ def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "total": total,
         "reason": reason,
         "hidden": hidden,
+        "cut": len(desk.directory.names()) > MAX_LISTED_QUEUES,
+        "listed": MAX_LISTED_QUEUES,
         "most": MAX_DELIVERED_LETTERS,
         "abilities": abilities,
         "rows": shown,

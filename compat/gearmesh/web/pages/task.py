@@ -30,7 +30,7 @@ _STEPS: Final = (PENDING, RECEIVED, STARTED)
 
 
 class Step(NamedTuple):
-    """A step of a task's life. ``status``: ``done``, ``now`` or ``open``."""
+    """A step of a task's life. ``status``: ``past``, ``now``, ``open``, or ``wrong`` for a failure."""
 
     name: str
     status: str
@@ -78,9 +78,9 @@ def _find(desk: Desk, uuid: str, state: TaskState | None) -> MessageSearch | Non
     """Look for the message of a task; None where the broker shows messages only by delivering them."""
     if not desk.broker.abilities().pages:
         return None
-    names = desk.directory.names()
+    names = desk.directory.first(MAX_SEARCHED_QUEUES)
     likely = queue_of(desk.app, state.TaskName) if state and state.TaskName else desk.app.default_queue
-    queues = list(dict.fromkeys([likely, *names]))[:MAX_SEARCHED_QUEUES]
+    queues = list(dict.fromkeys([likely, *names]))
     return desk.broker.ask(("find", uuid), lambda channel: find_message(channel, uuid, queues))
 
 
@@ -109,7 +109,13 @@ def _steps(state: TaskState | None) -> list[Step]:
     return [
         Step(
             name,
-            "done" if at < now or (at == now and state.final) else "now" if at == now else "open",
+            "wrong"
+            if at == now and name == FAILURE
+            else "past"
+            if at < now or (at == now and state.final)
+            else "now"
+            if at == now
+            else "open",
             moment_of_text(state.CreatedAt) if at == 0 else unknown,
         )
         for at, name in enumerate(names)

@@ -15,7 +15,7 @@ from gearmesh.web.pages.overview import rows_of
 __all__ = ["workers"]
 
 #: Queues whose consumers are listed.
-MAX_QUEUES: Final = 30
+MAX_QUEUES: Final = 60
 #: Messages of one worker that are shown.
 MAX_SHOWN_MESSAGES: Final = 20
 #: Seconds of silence after which a worker is no longer called alive; heartbeats come three times a lease.
@@ -52,7 +52,7 @@ class WorkerRow(NamedTuple):
 def workers(desk: Desk, query: Fields) -> Mapping[str, Any]:
     """The workers of all queues."""
     abilities = desk.broker.abilities()
-    names = desk.directory.names()[:MAX_QUEUES]
+    names = desk.directory.first(MAX_QUEUES)
     rows: list[WorkerRow] = []
     if abilities.consumers:
         found = desk.broker.ask(
@@ -64,6 +64,8 @@ def workers(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "abilities": abilities,
         "rows": rows,
         "counts": [count for count in counts if count.consumers or count.silent],
+        "cut": len(desk.directory.names()) > MAX_QUEUES,
+        "most": MAX_QUEUES,
         "lease": desk.app.config.lease,
     }
 
