@@ -1,6 +1,7 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp|celery] [--tasks 20000] [--backlog 200000] [--rounds 3] [--only delay]
+    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb] [--tasks 20000] [--backlog 200000] [--rounds 3]
+        [--only delay]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
+from bench_dynamodb import bench as bench_dynamodb
 from bench_report import QUEUE, report
 from tests.support.servers import RabbitServer, RedisServer
 
@@ -195,12 +197,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("broker", nargs="?", choices=("redis", "amqp", "celery"), default="redis")
+    parser.add_argument("broker", nargs="?", choices=("redis", "amqp", "celery", "dynamodb"), default="redis")
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("delay",), help="of the Celery benchmark, publishing alone")
     args = parser.parse_args()
+    if args.broker == "dynamodb":
+        bench_dynamodb(args.tasks // 4, args.rounds)
+        return
     with RedisServer() as server:
         if args.broker == "amqp":
             with RabbitServer() as rabbit:

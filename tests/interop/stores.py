@@ -23,7 +23,10 @@ _GO_READS: Final = frozenset(
 )
 #: What Python stores in DynamoDB in a form that Go reads back: there is none for integers.
 _GO_READS_TYPED: Final = frozenset(
-    ("bool", "float64", "string", "[]bool", "[]float64", "[]string", "[]uint8")
+    (
+        "[]uint8",
+        *(f"{slice}{name}" for slice in ("", "[]") for name in ("bool", "float32", "float64", "string")),
+    )
 )
 #: Rows whose chord's callback gets what Go's members returned, as text where it wants integers.
 _INTEGER_CHORDS: Final = frozenset(

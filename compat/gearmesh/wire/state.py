@@ -57,7 +57,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unkn
         Results: None (``null``) until SUCCESS; ``()`` (``[]``) for a task that returns nothing.
         Error: the error's text with FAILURE, otherwise ``""``.
         CreatedAt: RFC 3339 text, when it was first PENDING; :data:`ZERO_TIME`: not known.
-        TTL: unix seconds on DynamoDB; 0 elsewhere.
+        TTL: Go: unix seconds on DynamoDB, 0 elsewhere; gearmesh's backends leave it 0.
     """
 
     TaskUUID: str = ""

@@ -82,12 +82,14 @@ def expired(item: Mapping[str, AttributeValue], now: float | None = None) -> boo
 
 def is_key(uuid: str) -> bool:
     """Return True for a text that DynamoDB takes as a key."""
-    return 0 < len(uuid) <= MAX_KEY_BYTES and len(uuid.encode(errors="replace")) <= MAX_KEY_BYTES
+    return 0 < len(uuid) <= MAX_KEY_BYTES // 4 or 0 < len(uuid.encode(errors="replace")) <= MAX_KEY_BYTES
 
 
 def _number(value: AttributeValue | None) -> int:
     """Read a number; 0 where there is none. Go: refuses a whole state whose TTL is a string."""
-    text = (value or {}).get("N") or (value or {}).get("S") or "0"
+    text = (value.get("N") or value.get("S") or "0") if value else "0"
+    if text.isdigit():
+        return int(text)
     try:
         return int(float(text))
     except (ValueError, OverflowError):
@@ -200,7 +202,7 @@ def state_of(item: Mapping[str, AttributeValue]) -> TaskState:
         TaskUUID=_text(item.get("TaskUUID")),
         TaskName=_text(item.get("TaskName")),
         State=state,
-        Results=None if results is None else tuple(map(from_attribute, results)),
+        Results=None if results is None else tuple([from_attribute(each) for each in results]),
         Error=_text(item.get("Error")),
         CreatedAt=_moment(item.get("CreatedAt")),
     )
@@ -232,16 +234,16 @@ def _time(text: str) -> str:
 
 
 def _text(value: AttributeValue | None) -> str:
-    found = (value or {}).get("S")
+    found = value.get("S") if value else None
     return found if isinstance(found, str) else ""
 
 
 def _moment(value: AttributeValue | None) -> str:
     """Read a time as Go does: text, or unix seconds; the zero time for what Go refuses."""
+    text = _text(value) or ZERO_TIME
     try:
-        if "N" in (value or {}):
+        if value and "N" in value:
             return format_ns(_number(value) * 1_000_000_000)
-        text = _text(value) or ZERO_TIME
         return text if is_canonical(text) else canonical(text)
     except (LocalProtocolError, RemoteProtocolError):
         return ZERO_TIME

@@ -66,6 +66,8 @@ def from_attribute(element: AttributeValue) -> TaskResult:
     """
     fields = element.get("M") or {}
     type, value = _text(fields.get("Type")), fields.get("Value") or {"NULL": True}
+    if type == "int64" and (number := value.get("N", "")).isdigit():
+        return TaskResult(type, msgspec.Raw(number.encode()))
     if type in TYPES:
         try:
             return TaskResult(type, _read(type, value))
