@@ -232,3 +232,14 @@ def test_kombu_knows_the_connection_by_its_project(project: PubSubProject) -> No
     assert connection.as_uri() == url
     assert connection.transport.driver_version()
     connection.release()
+
+
+def test_a_delayed_message_for_no_topic_stops_no_other(project: PubSubProject) -> None:
+    project.queue("tasks")
+    project.queue("delays")
+    config = PubSubConfig(delay_topic="delays", delay_subscription="delays")
+    for queue in ("", "no such topic", "nosuch", "tasks"):
+        project.publish("delays", queue.encode(), **{"gearmesh-not-before": "1", "gearmesh-queue": queue})
+    here = tap_of(project, "tasks", gcppubsub=config)
+    assert here.bodies(1) == [b"tasks"]
+    here.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import missing
-from tests.support.servers import RedisServer, ServerMissing
+from tests.support.servers import PubSubServer, RedisServer, ServerMissing
 
 from gearmesh.worker import Worker
 
@@ -140,8 +141,28 @@ def test_as_go_does_without_the_password(make_redis: Callable[..., RedisServer])
     assert "Redis answers: NOAUTH" in done.stderr
 
 
+def test_gcp(
+    pubsub_emulator: PubSubServer,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Example,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the environment that its README exports, on the tests' own emulator."""
+    readme = (EXAMPLES / "gcp" / "README.md").read_text("utf-8")
+    exported = dict(
+        re.findall(r"(\w+)=(\S+)", " ".join(re.findall("^export (.*)", readme, re.MULTILINE)[:3]))
+    )
+    exported |= {"PUBSUB_EMULATOR_HOST": pubsub_emulator.address, "RESULT_BACKEND": redis_url}
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    assert exported["BROKER"].startswith("gcppubsub://demo-project/")
+    start("gcp", "app")
+    assert printed("send.py", capsys) == ["2 + 3 = 5", "40 + 2 = 42, 3 s later"]
+
+
 def test_every_example_is_listed_and_tested() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if (path / "README.md").exists()}
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     assert all(f"[{name}]({name})" in listed for name in folders)
-    assert folders == {"quickstart", "workflows", "asyncio_client", "mixed_go", "celery_app"}
+    assert folders == {"quickstart", "workflows", "asyncio_client", "mixed_go", "celery_app", "gcp", "stubs"}

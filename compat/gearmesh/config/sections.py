@@ -206,6 +206,9 @@ class PubSubConfig:
         dead_letter_topic: the topic of dead letters of subscriptions without a dead letter policy; ``""``: none.
         dead_letter_subscription: a subscription of the dead letter topic, by which dead letters are listed; ``""``:
             they are not.
+        delay_topic: the topic where messages wait that are not due; ``""``: their own topics. Needed where Go workers
+            read the same subscriptions, since these run a message as soon as they get it.
+        delay_subscription: the subscription of the delay topic, by which workers of gearmesh forward what is due.
         create: create topics and subscriptions that do not exist, for emulators and tests.
         client: a PublisherClient or SubscriberClient of ``google.cloud.pubsub_v1``, or a function that makes one, as
             programs that fork need; in code only. None: one is made, as Google's library does.
@@ -214,5 +217,7 @@ class PubSubConfig:
     max_extension: float = 0
     dead_letter_topic: str = ""
     dead_letter_subscription: str = ""
+    delay_topic: str = ""
+    delay_subscription: str = ""
     create: bool = False
     client: Any = field(default=None, compare=False, repr=False)

@@ -280,6 +280,8 @@ _ROWS: Final = (
     _ours("gcppubsub.max_extension", MOMENTS),
     _ours("gcppubsub.dead_letter_topic", ANY_TEXT),
     _ours("gcppubsub.dead_letter_subscription", ANY_TEXT),
+    _ours("gcppubsub.delay_topic", ANY_TEXT),
+    _ours("gcppubsub.delay_subscription", ANY_TEXT),
     _ours("gcppubsub.create", FLAG),
     _in_code("gcppubsub.client", "transport"),
 )

@@ -10,7 +10,7 @@ def test_attributes_are_frozen() -> None:
     assert names == {
         "CRASHES": "gearmesh-crashes",
         "DEAD_AT": "gearmesh-died",
-        "DEAD_QUEUE": "gearmesh-queue",
+        "QUEUE": "gearmesh-queue",
         "DEAD_REASON": "gearmesh-reason",
         "DUPLICATE": "gearmesh-duplicate",
         "ENVELOPE": "gearmesh-envelope",

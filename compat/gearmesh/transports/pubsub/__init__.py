@@ -3,8 +3,8 @@
 A queue is a topic; a worker reads it through a subscription (:mod:`~.addresses`). A message passes through the parts in
 this order:
 
-1. :class:`~.transport.Transport` shares one gRPC channel a process (:class:`~.api.PubSubAPI`), which a forked process
-   opens anew, and ends its owner's wait when a request has ended.
+1. :class:`~.transport.Transport` makes Pub/Sub's calls through a :class:`~.api.PubSubAPI`, whose gRPC channel a forked
+   process opens anew, and ends its owner's wait when a request has ended.
 2. A :class:`~.puller.Puller` keeps Pull requests on their way, for as many messages as there are free slots.
 3. The :class:`~.receiver.Receiver` records what is due among the :class:`~.unacked.PubSubUnackedDeliveries` of the
    consumer. A message that is not due is leased until then and forgotten, so thousands of them cost nothing here.
@@ -16,6 +16,7 @@ this order:
 6. The worker answers with a Commit. The :class:`~.commit_engine.CommitEngine` publishes its messages, awaits Pub/Sub's
    ids, and only then acknowledges the delivery; or leases it for as long as it is to wait.
 
+Where there is a delay topic, a :class:`~.delays.DelayForwarder` publishes what is due there to its own topic.
 :mod:`~.message` names the attributes that gearmesh adds; Go looks at none. The :class:`~.inspection.Inspector` lists
 and purges messages for people.
 

@@ -15,6 +15,7 @@ from gearmesh.config import PubSubConfig
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.pubsub.api import PubSubAPI, types_of
 from gearmesh.transports.pubsub.commit_engine import CommitEngine
+from gearmesh.transports.pubsub.delays import DelayForwarder
 from gearmesh.transports.pubsub.inspection import Inspector
 from gearmesh.transports.pubsub.journal import Journal
 from gearmesh.transports.pubsub.leases import LeaseKeeper
@@ -119,9 +120,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._config = config
         notes = connection.notes
         self._receiver = Receiver(self._api, self.unacked, notes)
-        self.engine = CommitEngine(
-            self._api, self.unacked, notes, config.dead_letter_topic, create=self._create_topic
-        )
+        self.engine = CommitEngine(self._api, self.unacked, notes, config, create=self._create_topic)
         self._inspector = Inspector(
             self._api, notes, RATE_LIMITERS.get(connection.shown), config.dead_letter_subscription
         )
@@ -137,6 +136,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._order = picker_of(options.get("queue_order", "fair"))
         #: consumer tag -> what it consumes
         self.subscriptions: dict[str, Subscription] = {}
+        #: of a channel that consumes, where there is a delay topic
+        self._forwarder: DelayForwarder | None = None
         self._prefetch = 0
         self._supervised = not options.get("heartbeats", True)
         self._over_since = 0.0
@@ -169,6 +170,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             ConfigError: a subscription does not exist.
         """
         self.unacked.alive_at = now = time.monotonic()
+        if self._forwarder is not None:
+            self._forwarder.step()
         for subscription in list(self.subscriptions.values()):
             pulled = subscription.puller.take()
             if pulled:
@@ -280,6 +283,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         )
         self.subscriptions[consumer_tag] = Subscription(queue, name, consumer_tag, callback, no_ack, puller)
         self._consumers.add(consumer_tag)
+        self._forward_delayed()
         self.unacked.wake = self.wake
         self.unacked.alive_at = time.monotonic()
         if self._supervised and self.unacked.journal is None:
@@ -293,6 +297,20 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         if subscription is not None:
             subscription.puller.cancel()
             self._return_waiting(subscription)
+        if self._forwarder is not None and not self.subscriptions:
+            self._forwarder.stop()
+            self._forwarder = None
+
+    def _forward_delayed(self) -> None:
+        """Begin to forward what is due in the delay topic, if there is one."""
+        config, addresses = self._config, self._api.addresses
+        if self._forwarder is None and config.delay_subscription:
+            name = addresses.named_subscription(config.delay_subscription)
+            self._api.ensure(addresses.topic(config.delay_topic), name)
+            self._api.settings(name)
+            self._forwarder = DelayForwarder(
+                self._api, name, self.engine.publish, self._receiver, self.connection.news.set
+            )
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
         name = self._api.addresses.subscription(queue)
@@ -323,6 +341,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             for subscription in self.subscriptions.values():
                 subscription.puller.cancel()
             self.subscriptions.clear()
+            if self._forwarder is not None:
+                self._forwarder.stop()
             if self._own_unacked:
                 self._keeper.stop()
             super().close()
@@ -373,10 +393,18 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             return False
         addresses = self._api.addresses
         queue = topic.rpartition("/")[2]
-        dead = self._config.dead_letter_topic
-        if dead and topic == addresses.topic(dead):
-            own = self._config.dead_letter_subscription
-            self._api.ensure(topic, addresses.named_subscription(own) if own else "")
-        else:
+        config = self._config
+        special = {
+            addresses.topic(name): subscription
+            for name, subscription in (
+                (config.dead_letter_topic, config.dead_letter_subscription),
+                (config.delay_topic, config.delay_subscription),
+            )
+            if name
+        }
+        own = special.get(topic)
+        if own is None:
             self._api.ensure(topic, addresses.subscription(queue))
+        else:
+            self._api.ensure(topic, addresses.named_subscription(own) if own else "")
         return True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from gearmesh.batching import divided
+from gearmesh.config import PubSubConfig
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Settle, Token
 from gearmesh.transports.pubsub.api import (
@@ -21,10 +22,10 @@ from gearmesh.transports.pubsub.api import (
 )
 from gearmesh.transports.pubsub.message import (
     DEAD_AT,
-    DEAD_QUEUE,
     DEAD_REASON,
     DUPLICATE,
     NOT_BEFORE,
+    QUEUE,
     copy_of,
     message_of,
 )
@@ -51,7 +52,7 @@ class CommitEngine:
         api: Pub/Sub.
         unacked: the unacked deliveries of the channel's consumer.
         notes: this process's notes about messages.
-        dead_letter_topic: the topic of dead letters, where a subscription has no policy that names one; ``""``: none.
+        config: names the topic of dead letters, where a subscription has no policy that names one, and the delay topic.
         create: creates a missing topic, by its full name, with its subscription; False: it may not.
     """
 
@@ -60,14 +61,15 @@ class CommitEngine:
         api: PubSubAPI,
         unacked: PubSubUnackedDeliveries,
         notes: MessageNotes,
-        dead_letter_topic: str = "",
+        config: PubSubConfig,
         *,
         create: Callable[[str], bool],
     ) -> None:
         self._api = api
         self._unacked = unacked
         self._notes = notes
-        self._dead_letter_topic = dead_letter_topic
+        self._dead_letter_topic = config.dead_letter_topic
+        self._delay_topic = config.delay_topic
         self._create = create
 
     def is_lost(self, settle: Settle) -> bool:
@@ -164,12 +166,14 @@ class CommitEngine:
                     self._api.publish(topic, messages).result()
 
     def _message(self, publish: Publish, now_ns: int, *, marked: bool) -> tuple[str, Any]:
-        attributes = {}
+        attributes = {DUPLICATE: "1"} if marked else {}
+        topic = self._api.addresses.topic(publish.queue)
         if publish.eta_ns > now_ns:
             attributes[NOT_BEFORE] = str(publish.eta_ns)
-        if marked:
-            attributes[DUPLICATE] = "1"
-        return self._api.addresses.topic(publish.queue), message_of(publish.body, attributes)
+            if self._delay_topic:
+                attributes[QUEUE] = publish.queue
+                topic = self._api.addresses.topic(self._delay_topic)
+        return topic, message_of(publish.body, attributes)
 
     # -- settling
 
@@ -196,7 +200,7 @@ class CommitEngine:
         return copy_of(
             held,
             **{
-                DEAD_QUEUE: settle.delivery.queue,
+                QUEUE: settle.delivery.queue,
                 DEAD_REASON: settle.reason,
                 DEAD_AT: str(now_ns // 1_000_000),
             },

@@ -23,9 +23,9 @@ from gearmesh.transports.pubsub.journal import Journal
 from gearmesh.transports.pubsub.message import (
     CRASHES,
     DEAD_AT,
-    DEAD_QUEUE,
     DEAD_REASON,
     NOT_BEFORE,
+    QUEUE,
     copy_of,
     number,
 )
@@ -289,7 +289,7 @@ def _id(body: bytes) -> str:
 def _queue_of(received: Any) -> str:
     """The queue that a dead letter was taken from; Pub/Sub itself names the subscription."""
     attributes = received.message.attributes
-    return str(attributes.get(DEAD_QUEUE) or attributes.get("CloudPubSubDeadLetterSourceSubscription") or "")
+    return str(attributes.get(QUEUE) or attributes.get("CloudPubSubDeadLetterSourceSubscription") or "")
 
 
 def _revived(message: Any) -> Any:
@@ -297,7 +297,7 @@ def _revived(message: Any) -> Any:
     kept = {
         name: value
         for name, value in message.attributes.items()
-        if name not in (DEAD_QUEUE, DEAD_REASON, DEAD_AT) and not name.startswith("CloudPubSubDeadLetter")
+        if name not in (QUEUE, DEAD_REASON, DEAD_AT) and not name.startswith("CloudPubSubDeadLetter")
     }
     return types_of("PubsubMessage")(data=message.data, attributes=kept, ordering_key=message.ordering_key)
 

@@ -18,11 +18,11 @@ from gearmesh.transports.pubsub.unacked import Unacked
 __all__ = [
     "CRASHES",
     "DEAD_AT",
-    "DEAD_QUEUE",
     "DEAD_REASON",
     "DUPLICATE",
     "ENVELOPE",
     "NOT_BEFORE",
+    "QUEUE",
     "copy_of",
     "envelope_of",
     "message_of",
@@ -36,8 +36,9 @@ NOT_BEFORE: Final = "gearmesh-not-before"
 DUPLICATE: Final = "gearmesh-duplicate"
 #: Of a message that ran when processes died: how many did while it ran alone.
 CRASHES: Final = "gearmesh-crashes"
-#: Of a dead letter: its queue, the reason, and unix ms of its death.
-DEAD_QUEUE: Final = "gearmesh-queue"
+#: Of a dead letter, and of a message in the delay topic: its queue.
+QUEUE: Final = "gearmesh-queue"
+#: Of a dead letter: the reason, and unix ms of its death.
 DEAD_REASON: Final = "gearmesh-reason"
 DEAD_AT: Final = "gearmesh-died"
 #: Of a message of a plain kombu program: its data is kombu's JSON envelope.

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.pubsub.api import PubSubAPI, SubscriptionSettings
-from gearmesh.transports.pubsub.message import CRASHES, DUPLICATE, NOT_BEFORE, copy_of, number
+from gearmesh.transports.pubsub.api import PubSubAPI, types_of
+from gearmesh.transports.pubsub.message import CRASHES, DUPLICATE, NOT_BEFORE, number
 from gearmesh.transports.pubsub.notes import MessageNotes, Note
 from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries, Unacked
 
@@ -82,9 +82,7 @@ class Receiver:
                 early[MAX_LEASE_S].append(received.ack_id)
             elif due_ns <= now_ns:
                 due.append(held)
-            elif settings.topic and _ends_soon(settings, held, now_ns - _published_ns(message)):
-                self._publish_anew(settings.topic, held)
-            else:
+            elif not self.renewed(subscription, received):
                 early[lease_seconds((due_ns - now_ns) / 1e9)].append(received.ack_id)
         self._unacked.add(due)
         self.lease(subscription, early)
@@ -101,17 +99,24 @@ class Receiver:
         if ids:
             self._api.modify_unawaited(subscription, ids, 0)
 
-    def _publish_anew(self, topic: str, held: Unacked) -> None:
-        """Replace a delayed message by a copy of itself, which begins with no deliveries and no age."""
-        self._api.publish(topic, [copy_of(held)]).result()
-        for call, _ in self._api.acknowledge(held.subscription, [held.ack_id]):
+    def renewed(self, subscription: str, received: Any) -> bool:
+        """Replace a delayed message by a copy, if Pub/Sub would soon dead-letter it, or delete it for its age.
+
+        The copy begins with no deliveries and no age. False: it may go on waiting.
+        """
+        settings = self._api.settings(subscription)
+        few = settings.max_attempts and settings.max_attempts - received.delivery_attempt < MIN_ATTEMPTS_LEFT
+        old = time.time_ns() - _published_ns(received.message) > settings.retention_s * 1e9 / 2
+        if not settings.topic.startswith("projects/") or not (few or old):  # it may be "_deleted-topic_"
+            return False
+        message = received.message
+        copy = types_of("PubsubMessage")(
+            data=message.data, attributes=message.attributes, ordering_key=message.ordering_key
+        )
+        self._api.publish(settings.topic, [copy]).result()
+        for call, _ in self._api.acknowledge(subscription, [received.ack_id]):
             call.result()
-
-
-def _ends_soon(settings: SubscriptionSettings, held: Unacked, age_ns: int) -> bool:
-    """Say if Pub/Sub would soon dead-letter a delayed message, or delete it for its age."""
-    few = settings.max_attempts and settings.max_attempts - held.attempt < MIN_ATTEMPTS_LEFT
-    return bool(few) or age_ns > settings.retention_s * 1e9 / 2
+        return True
 
 
 def _published_ns(message: Any) -> int:
