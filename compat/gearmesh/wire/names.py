@@ -44,6 +44,8 @@ SQS_ENCODING = "gearmesh.encoding"
 SQS_ENVELOPE = "gearmesh.envelope"
 #: the message is a copy that a worker sent when the delay of SQS was over, and the first one may be there as well
 SQS_REPUBLISHED = "gearmesh.republished"
+#: the message may be a second copy: SQS had not said if it took the first one
+SQS_DUPLICATE = "gearmesh.duplicate"
 #: of a dead letter: the reason, and the queue that it was taken from
 SQS_REASON = "gearmesh.reason"
 SQS_QUEUE = "gearmesh.queue"

@@ -15,6 +15,7 @@ from gearmesh.process_local import ProcessLocal
 from gearmesh.shared import SharedByName
 from gearmesh.transports.sqs.errors import error_of
 from gearmesh.transports.sqs.queues import QueueDirectory
+from gearmesh.transports.sqs.sent import SentMessages
 from gearmesh.urls import SQSTarget
 
 __all__ = ["SQSClient", "client_of"]
@@ -23,8 +24,8 @@ __all__ = ["SQSClient", "client_of"]
 MAX_REQUESTS_IN_FLIGHT: Final = 8
 #: Seconds for a connection, and for an answer: a request for messages itself waits up to 20 s.
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5, 30
-#: Attempts of boto3's own before an error comes out; the callers have a backoff.
-MAX_ATTEMPTS: Final = 2
+#: Attempts of boto3's own before an error comes out. The callers have a backoff, and mark what is sent again.
+MAX_ATTEMPTS: Final = 1
 #: Batches of producers of which is remembered what SQS has taken.
 MAX_REMEMBERED_BATCHES: Final = 256
 #: Region of an endpoint that names none, if the environment names none either: an emulator's.
@@ -43,8 +44,7 @@ class SQSClient:
 
     Attributes:
         queues: finds the queues and their attributes.
-        sent: the numbers of the messages that SQS has taken, for each batch of a producer: a repetition
-            leaves them out.
+        sent: what SQS has taken of each batch of a producer.
     """
 
     def __init__(self, target: SQSTarget, settings: SQSConfig) -> None:
@@ -52,7 +52,7 @@ class SQSClient:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._shared: dict[Any, Any] = {}
-        self.sent: BoundedDict[Token, set[int]] = BoundedDict(MAX_REMEMBERED_BATCHES)
+        self.sent: BoundedDict[Token, SentMessages] = BoundedDict(MAX_REMEMBERED_BATCHES)
         self.queues = QueueDirectory(self, target, create=settings.create_queues)
 
     def call(self, operation: str, **params: Any) -> Any:

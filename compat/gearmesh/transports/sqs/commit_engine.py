@@ -24,9 +24,10 @@ from gearmesh.transports.sqs.message import (
     uuid_of,
 )
 from gearmesh.transports.sqs.sender import send
+from gearmesh.transports.sqs.sent import SentMessages
 from gearmesh.transports.sqs.unacked import Unacked, find, forget
 from gearmesh.transports.sqs.visibility import hide
-from gearmesh.wire.names import SQS_QUEUE, SQS_REASON, SQS_REPUBLISHED, SQS_SET_ASIDE
+from gearmesh.wire.names import SQS_DUPLICATE, SQS_QUEUE, SQS_REASON, SQS_REPUBLISHED, SQS_SET_ASIDE
 
 __all__ = ["CommitEngine", "MessageReturner", "park_pause"]
 
@@ -116,7 +117,7 @@ class CommitEngine:
         outgoing: list[OutgoingMessage] = []
         marks: dict[int, Callable[[], None]] = {}
         kept: list[Unacked] = []
-        of_batch = set[int]() if token is None else self._client.sent.setdefault(token, set())
+        of_batch = SentMessages() if token is None else self._client.sent.setdefault(token, SentMessages())
         number = 0
         now_ns = time.time_ns()
         for i, commit in enumerate(commits):
@@ -129,16 +130,21 @@ class CommitEngine:
             sent, first = (of_batch, first) if held is None else (held.sent, 0)
             uuid = uuid_of(held.body) if held is not None and commit.publishes else ""
             for n, publish in enumerate(commit.publishes, first):
-                if n not in sent:
-                    outgoing.append(self._outgoing(publish, now_ns, uuid))
-                    marks[id(outgoing[-1])] = partial(sent.add, n)
+                if n in sent.taken:
+                    continue
+                message = self._outgoing(publish, now_ns, uuid)
+                if (commit.again or n in sent.tried) and not message.group:
+                    message.attributes[SQS_DUPLICATE] = "1"
+                sent.tried.add(n)
+                outgoing.append(message)
+                marks[id(message)] = partial(sent.taken.add, n)
             if settle is not None and held is not None and settle.how != "keep":
                 settled[held.delivery.id] = (i, settle, held)
             elif held is not None:
                 kept.append(held)
         send(self._client, outgoing, lambda message: marks[id(message)]())
         for held in kept:
-            held.sent.clear()
+            held.sent = SentMessages()
         for held in self._settle(list(settled.values()), outcomes):
             outcomes[settled[held.delivery.id][0]] = "lost"
         return outcomes

@@ -20,7 +20,7 @@ from gearmesh.transports.sqs.message import body_of, eta_of
 from gearmesh.transports.sqs.queues import SQSQueue
 from gearmesh.transports.sqs.unacked import SQSUnackedDeliveries, Unacked
 from gearmesh.transports.sqs.visibility import BATCH_ENTRIES
-from gearmesh.wire.names import SQS_REPUBLISHED
+from gearmesh.wire.names import SQS_DUPLICATE, SQS_REPUBLISHED
 
 __all__ = ["ISOLATED_AFTER_RECEIVES", "ReceiveSettings", "Receiver", "Subscription", "receive"]
 
@@ -136,11 +136,13 @@ def _unacked(
         for name, value in (raw.get("MessageAttributes") or {}).items()
     }
     receives = int(system.get("ApproximateReceiveCount") or 1)
+    duplicate = SQS_DUPLICATE in attributes
     delivery = Delivery(
         queue=queue.name,
         consumer=consumer,
         id=number,
-        redelivered=max(0, receives - 1),
+        redelivered=max(duplicate, receives - 1),
+        duplicate_attempt=receives if duplicate else 0,
         crash_count=0.0 if receives > ISOLATED_AFTER_RECEIVES else None,
         republished=SQS_REPUBLISHED in attributes,
     )

@@ -13,6 +13,7 @@ from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
 from gearmesh.transports import unacked
 from gearmesh.transports.sqs.queues import SQSQueue
+from gearmesh.transports.sqs.sent import SentMessages
 
 __all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "forget"]
 
@@ -46,7 +47,7 @@ class Unacked:
         hidden_s: seconds for which SQS hides it at a time.
         visible_at: monotonic seconds at which SQS shows the message to other consumers, unless it is hidden for longer
             meanwhile.
-        sent: the numbers of the messages of its Commit that SQS has taken, while the Commit is repeated.
+        sent: what SQS has taken of the messages of its Commit, while the Commit is repeated.
     """
 
     delivery: Delivery
@@ -61,7 +62,7 @@ class Unacked:
     received_at: float
     hidden_s: int
     visible_at: float
-    sent: set[int] = field(default_factory=set)
+    sent: SentMessages = field(default_factory=SentMessages)
 
 
 class SQSUnackedDeliveries(unacked.UnackedDeliveries):

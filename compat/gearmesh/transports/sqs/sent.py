@@ -1,0 +1,20 @@
+"""Remembers what became of the messages of a Commit or batch, so that a repetition doubles as little as can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["SentMessages"]
+
+
+@dataclass(eq=False, slots=True)
+class SentMessages:
+    """The numbers of messages that were sent, by what is known of them.
+
+    Attributes:
+        tried: a request with the message was sent. If it is not in ``taken``, a repetition may be a second copy.
+        taken: SQS has said that it has the message, so a repetition leaves it out.
+    """
+
+    tried: set[int] = field(default_factory=set)
+    taken: set[int] = field(default_factory=set)

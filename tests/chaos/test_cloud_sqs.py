@@ -1,0 +1,202 @@
+"""The storm on Amazon SQS: workers killed and stopped, connections cut, the server stopped and started.
+
+The visibility timeout of the queue is short, so that it passes while the server is away.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import redis
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import BotoCoreError, ClientError
+from tests.support.servers import ElasticMQServer, RedisServer
+
+from gearmesh import App
+from gearmesh.interfaces.transport import DeadLetter
+from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.waiting import eventually
+from gearmesh.transports.registry import open_connection
+
+from .harness import Site, Storm
+from .nodes import Node
+from .producers import QUEUE, AppProducer, remote_tasks
+from .test_storm import seed_of_this_run, settled
+from .test_storm_amqp import account
+
+#: Seconds for which a message is hidden that no worker holds any more.
+VISIBILITY_S = 6
+#: More than a message of the storm is ever received: what is dead-lettered is a failure of the test.
+MAX_RECEIVES = 500
+
+
+class SQSSite(Site):
+    """With SQS as the broker; states are in a Redis that no fault touches."""
+
+    def __init__(self, folder: Path, server: ElasticMQServer, counter: RedisServer) -> None:
+        super().__init__(folder, counter, counter)
+        self.sqs = server
+        self.backend = counter.url_of(1)
+        self.broker = redis.Redis(host="127.0.0.1", port=counter.port, db=1)
+        quick = BotoConfig(
+            connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1, "mode": "standard"}
+        )
+        self.boto: Any = boto3.client(
+            "sqs", endpoint_url=server.endpoint, region_name="us-east-1", config=quick
+        )
+        dead = self.boto.create_queue(QueueName=f"{QUEUE}-dead")["QueueUrl"]
+        found = self.boto.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+        policy = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
+        attributes = {"VisibilityTimeout": str(VISIBILITY_S), "RedrivePolicy": json.dumps(policy)}
+        self.boto.create_queue(QueueName=QUEUE, Attributes=attributes)
+
+    def proxy(self) -> Proxy:
+        proxy = self._stack.enter_context(Proxy(self.sqs.port))
+        self.proxies.append(proxy)
+        return proxy
+
+    def url(self, proxy: Proxy | None = None) -> str:
+        return f"http://127.0.0.1:{(proxy or self.sqs).port}/000000000000"
+
+    def ready(self, count: int | None = None) -> None:
+        """Wait until that many workers say that they consume."""
+        wanted = len(self.nodes) if count is None else count
+        eventually(lambda: sum(map(_consumes, self.nodes)) >= wanted, 60, f"{wanted} consumers")
+
+    def open(self) -> int:
+        """Messages in the queue: waiting, hidden and delayed; -1 while the server is away."""
+        names = [f"ApproximateNumberOfMessages{end}" for end in ("", "NotVisible", "Delayed")]
+        with suppress(BotoCoreError, ClientError):
+            found = self.boto.get_queue_attributes(QueueUrl=f"{self.url()}/{QUEUE}", AttributeNames=names)
+            return sum(int(found["Attributes"][name]) for name in names)
+        return -1
+
+    def letters(self) -> list[DeadLetter]:
+        with open_connection(self.url()) as connection:
+            found: list[DeadLetter] = connection.channel().dead_letters(QUEUE)
+            return found
+
+
+def _consumes(node: Node) -> bool:
+    return b"consuming from" in node.log.read_bytes()
+
+
+class SQSStorm(Storm):
+    """Kills as on Redis; connections are cut; the server is killed or stopped, and comes back."""
+
+    def __init__(self, site: SQSSite, seed: int) -> None:
+        super().__init__(site, seed)
+        self._sqs = site.sqs
+        #: when all connections, or some, were cut
+        self.cuts: list[float] = []
+        now = time.monotonic()
+        self._plan = [
+            (now + 1.0, 1.5, self._kill),
+            (now + 4.0, 40.0, self._restart),
+            (now + 0.7, 0.9, self._cut),
+        ]
+
+    def _restart(self) -> str:
+        began = time.monotonic()
+        hard = self._random.random() < 0.5
+        if hard:
+            self._sqs.kill()
+        else:
+            self._sqs.stop()
+        time.sleep(self._random.choice((0.0, VISIBILITY_S + 1.0)))
+        self._sqs.start()
+        # All that ends in the meantime waits for its acknowledgement, and loses its visibility timeout.
+        moment = began
+        while moment < time.monotonic():
+            self.cuts.append(moment)
+            moment += 5.0
+        self.cuts.append(time.monotonic())
+        return "SQS killed" if hard else "SQS stopped"
+
+    def _cut(self) -> str:
+        self._random.choice(self._site.proxies).cut()
+        self.cuts.append(time.monotonic())
+        return "connections cut"
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path,
+    make_elasticmq: Callable[..., ElasticMQServer],
+    make_redis: Callable[..., RedisServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[SQSSite]:
+    monkeypatch.setenv("DISABLE_STRICT_SQS_CHECK", "true")
+    monkeypatch.setenv("SQS_WAIT_TIME_SECONDS", "2")
+    with SQSSite(tmp_path, make_elasticmq(durable=True), make_redis()) as site:
+        yield site
+
+
+def weather(site: SQSSite, seed: int, *, nodes: int, tasks: int, seconds: float, workflows: int) -> None:
+    """Send ``tasks`` within ``seconds`` while faults happen, then wait until all is done."""
+    print(f"\nseed {seed}")
+    began = time.monotonic()
+    for _ in range(nodes):
+        site.node(site.proxy())
+    site.ready()
+    producer = AppProducer(site.url(site.proxy()), seed, tasks, seconds, workflows, backend=site.backend)
+    storm = SQSStorm(site, seed)
+    producer.start()
+    while producer.is_alive():
+        storm.tick()
+    storm.calm()
+    producer.join()
+    for node in site.nodes:
+        if not node.running:
+            node.start()
+    sent = producer.sent
+    certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
+    if not settled(site, certain, patience=60):
+        print("nothing moves any more")
+    report = account(site, sent, seed, storm.cuts)  # type: ignore[arg-type]
+    report.faults = storm.count
+    report.seconds = time.monotonic() - began
+    report.slots = (len(site.killed()) + len(storm.cuts)) * sum(node.concurrency for node in site.nodes)
+    print(report)
+    try:
+        report.check()
+    except AssertionError:
+        site.show_logs()
+        raise
+
+
+@pytest.mark.timeout(300)
+def test_short(site: SQSSite) -> None:
+    """Some 600 tasks, 8 s of faults."""
+    weather(site, seed_of_this_run(), nodes=2, tasks=400, seconds=8.0, workflows=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_long(site: SQSSite) -> None:
+    """Three workers, 5,000 tasks and more in chains and chords."""
+    weather(site, seed_of_this_run(), nodes=3, tasks=5000, seconds=90.0, workflows=5)
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_worker_s_tasks_run_elsewhere(site: SQSSite) -> None:
+    """A worker and its supervisor are killed: their messages are shown again when their visibility timeout is over."""
+    first = site.node()
+    site.ready()
+    with App(site.url(), site.backend) as app:
+        work = remote_tasks(app)["work"]
+        results = app.publish_many(work.s(f"task/{i}", 1500) for i in range(4))
+        eventually(lambda: site.begun() == 4)
+        first.kill_both()
+        site.node()
+        for result in results:
+            result.get(timeout=60)
+    assert [len(site.runs(f"task/{i}")) for i in range(4)] == [2] * 4
+    eventually(lambda: site.open() == 0)
