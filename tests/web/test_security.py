@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from tests.web.conftest import Show
-from tests.web.visitor import TOKEN
+from tests.web.visitor import TOKEN, Visitor, served
 
 from gearmesh import App, ConfigError
-from gearmesh.web import DashboardSettings
+from gearmesh.cli import main
+from gearmesh.web import Dashboard, DashboardSettings
 from gearmesh.web.pages import ACTIONS, PAGES
 from gearmesh.web.sessions import SESSION_TTL_S, Sessions
 
@@ -243,3 +251,70 @@ def test_a_form_that_is_too_long_is_refused(show: Show, app: App) -> None:
     assert visitor.post("/task/revoke", {"csrf": visitor.csrf(), "id": "x" * 2_000_000}).status == 413
     many = [("csrf", visitor.csrf()), *(("id", "x") for _ in range(6000))]
     assert visitor.post("/dead/confirm", many).status == 400
+
+
+def test_mounted_in_another_app(app: App) -> None:
+    def authorize(scope: Mapping[str, Any]) -> str | None:
+        return "ann" if dict(scope["headers"]).get(b"x-session") else None
+
+    dashboard = Dashboard(app, DashboardSettings(authorize=authorize, allow_actions=True))
+    outer = Starlette(routes=[Mount("/admin/tasks", dashboard)])
+    with served(outer) as port:
+        visitor = Visitor(port, {"X-Session": "1"})
+        for path in PAGES:
+            text = visitor.get(f"/admin/tasks{path}").text
+            links = {part.partition('"')[0] for part in text.split('href="')[1:]}
+            assert all(link.startswith(("/admin/tasks/", "#")) for link in links), links
+        assert visitor.get("/admin/tasks/static/dashboard.css").status == 200
+        fields = {"csrf": visitor.csrf("/admin/tasks/dead"), "name": "nightly sum"}
+        answer = visitor.post("/admin/tasks/periodic/run", fields)
+        assert answer.headers["location"].startswith("/admin/tasks/periodic?sent=")
+        assert Visitor(port).get("/admin/tasks/").status == 401
+    dashboard.close()
+
+
+def test_nothing_else_imports_the_dashboard() -> None:
+    """A worker and the other commands start without Starlette, Jinja and uvicorn."""
+    code = (
+        "import sys; from click.testing import CliRunner; from gearmesh.cli import main\n"
+        "import gearmesh, gearmesh.worker, gearmesh.scheduler\n"
+        "print(CliRunner().invoke(main, ['queues', '--help']).exit_code)\n"
+        "print(sorted({'starlette', 'jinja2', 'uvicorn', 'gearmesh.web'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["0", "[]"]
+
+
+def test_the_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gearmesh.web", None)
+    monkeypatch.setitem(sys.modules, "gearmesh.web.server", None)
+    done = CliRunner().invoke(main, ["dashboard", "--broker", "redis://127.0.0.1:1"])
+    assert done.exit_code == 2
+    assert "pip install 'gearmesh[web]'" in done.output
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["--broker", "eager"], "a dashboard has nothing to do"),
+        (["--broker", "redis://127.0.0.1:1", "--token-file", "/nowhere"], "cannot be read"),
+        (["--broker", "redis://127.0.0.1:1", "--auth-header", "X-User"], "no trusted proxy"),
+    ],
+    ids=["eager", "no file", "no proxy"],
+)
+def test_wrong_options_of_the_command(args: list[str], what: str) -> None:
+    done = CliRunner().invoke(main, ["dashboard", *args])
+    assert done.exit_code == 2
+    assert what in done.output
+
+
+def test_servers_that_do_not_answer_are_told(show: Show) -> None:
+    with App("redis://user:geheim@127.0.0.1:1", backend="redis://user:geheim@127.0.0.1:1") as app:
+        visitor = show(app)
+        for path in PAGES:
+            answer = visitor.get(path)
+            if path not in ("/group", "/periodic"):  # these ask no server
+                assert (answer.status, "cannot be reached" in answer.text) == (503, True), path
+            assert "geheim" not in answer.text

@@ -12,7 +12,7 @@ from gearmesh.interfaces.transport import SupportsConsumerListing, SupportsParke
 __all__ = ["FoundMessage", "MessageSearch", "find_message", "messages_from"]
 
 #: Waiting messages of one queue that are looked at for a UUID, from the head; delayed ones; others.
-MAX_WAITING_MESSAGES: Final = 20_000
+MAX_WAITING_MESSAGES: Final = 10_000
 MAX_DELAYED_MESSAGES: Final = 5000
 MAX_OTHER_MESSAGES: Final = 500
 #: Messages in one read, and the bytes that a read should not exceed.
@@ -109,13 +109,15 @@ def find_message(channel: Any, uuid: str, queues: Sequence[str]) -> MessageSearc
 def _elsewhere(channel: Any, queues: Sequence[str]) -> Iterator[FoundMessage]:
     """The unacked, the parked and the dead-lettered messages of some queues, as far as the channel lists them."""
     for queue in queues:
-        if isinstance(channel, SupportsConsumerListing):
+        count = channel.count(queue)
+        if count.held != 0 and isinstance(channel, SupportsConsumerListing):
             for consumer in channel.consumers(queue):
                 for body in consumer.bodies:
                     yield FoundMessage(body, queue, "unacked", consumer.name)
-        for letter in channel.dead_page(queue, 0, MAX_OTHER_MESSAGES):
+        for letter in channel.dead_page(queue, 0, MAX_OTHER_MESSAGES) if count.dead != 0 else ():
             yield FoundMessage(letter.body, queue, "dead", letter.reason)
-        if isinstance(channel, SupportsParkedListing):
+        # To list parked messages looks at waiting ones, too.
+        if count.aside != 0 and isinstance(channel, SupportsParkedListing):
             for parked in channel.parked(queue, MAX_OTHER_MESSAGES):
                 if parked.until is not None:
                     yield FoundMessage(parked.body, queue, "parked", str(parked.until))

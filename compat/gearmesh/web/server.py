@@ -37,6 +37,7 @@ def serve(dashboard: Dashboard, host: str, port: int) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # who reads the address may connect at once
         except OSError as exc:
             raise GearmeshError(f"dashboard: {host}:{port} cannot be used: {exc.strerror or exc}") from exc
         shown = f"[{host}]" if ":" in host else host

@@ -29,7 +29,7 @@ __all__ = [
 #: Keys or documents that one step looks at.
 STEP_STATES: Final = 500
 #: Seconds that one page view spends on the walk.
-VIEW_BUDGET_S: Final = 0.1
+VIEW_BUDGET_S: Final = 0.08
 #: Seconds between the end of a walk and the next one.
 WALK_INTERVAL_S: Final = 15.0
 #: Failed tasks and groups that a walk keeps, the latest ones.

@@ -23,7 +23,7 @@ __all__ = ["look", "queue"]
 
 #: Messages that one view of a search looks at, and the seconds that it takes at most.
 MAX_SEARCHED_MESSAGES: Final = 10_000
-SEARCH_BUDGET_S: Final = 0.25
+SEARCH_BUDGET_S: Final = 0.15
 #: Messages that RabbitMQ delivers and takes back for one look.
 MAX_PEEKED_MESSAGES: Final = 50
 #: Messages whose states are read at a time.
