@@ -1,6 +1,6 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb] [--tasks 20000] [--backlog 200000] [--rounds 3]
+    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb|sqs] [--tasks 20000] [--backlog 200000] [--rounds 3]
         [--only delay]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
@@ -32,7 +32,8 @@ from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
 from bench_dynamodb import bench as bench_dynamodb
 from bench_report import QUEUE, report
-from tests.support.servers import RabbitServer, RedisServer
+from bench_sqs import SQSBench
+from tests.support.servers import ElasticMQServer, RabbitServer, RedisServer
 
 STAGE = "bench_stage"
 
@@ -197,7 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("broker", nargs="?", choices=("redis", "amqp", "celery", "dynamodb"), default="redis")
+    parser.add_argument(
+        "broker", nargs="?", choices=("redis", "amqp", "celery", "dynamodb", "sqs"), default="redis"
+    )
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -205,6 +208,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.broker == "dynamodb":
         bench_dynamodb(args.tasks // 4, args.rounds)
+        return
+    if args.broker == "sqs":
+        with ElasticMQServer() as elasticmq:
+            SQSBench(elasticmq, args.tasks // 4, args.rounds).run()
         return
     with RedisServer() as server:
         if args.broker == "amqp":

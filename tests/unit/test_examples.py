@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import missing
-from tests.support.servers import PubSubServer, RedisServer, ServerMissing
+from tests.support.servers import ElasticMQServer, PubSubServer, RedisServer, ServerMissing
 
 from gearmesh.worker import Worker
 
@@ -161,8 +161,48 @@ def test_gcp(
     assert printed("send.py", capsys) == ["2 + 3 = 5", "40 + 2 = 42, 3 s later"]
 
 
+@pytest.mark.parametrize("results", ["redis", "dynamodb"])
+def test_aws(
+    results: str,
+    elasticmq: ElasticMQServer,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Example,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the environment that its README exports, on the tests' own emulators."""
+    readme = (EXAMPLES / "aws" / "README.md").read_text("utf-8")
+    exported = dict(
+        re.findall(r"(\w+)=(\S+)", " ".join(re.findall("^export (.*)", readme, re.MULTILINE)[:4]))
+    )
+    assert exported["BROKER"].startswith("http://127.0.0.1:")
+    exported["BROKER"] = elasticmq.url
+    if results == "redis":
+        exported["RESULT_BACKEND"] = request.getfixturevalue("redis_url")
+    else:
+        exported["RESULT_BACKEND"] = request.getfixturevalue("dynamodb_local").endpoint
+        init = f"gearmesh dynamodb init --backend {exported['RESULT_BACKEND']}"
+        subprocess.run(
+            [sys.executable, "-m", *init.split()], env=os.environ | exported, check=True, timeout=60
+        )
+        capsys.readouterr()
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    start("aws", "app")
+    assert printed("send.py", capsys) == re.search("```\n(2 [^`]*)```", readme)[1].splitlines()  # type: ignore[index]
+
+
 def test_every_example_is_listed_and_tested() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if (path / "README.md").exists()}
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     assert all(f"[{name}]({name})" in listed for name in folders)
-    assert folders == {"quickstart", "workflows", "asyncio_client", "mixed_go", "celery_app", "gcp", "stubs"}
+    assert folders == {
+        "quickstart",
+        "workflows",
+        "asyncio_client",
+        "mixed_go",
+        "celery_app",
+        "gcp",
+        "aws",
+        "stubs",
+    }

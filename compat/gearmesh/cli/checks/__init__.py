@@ -17,6 +17,7 @@ from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
 from gearmesh.cli.checks.redis import clock, eviction, persistence
 from gearmesh.cli.checks.schedules import schedules
 from gearmesh.cli.checks.servers import backend_answers, brokers_answer, lock_answers
+from gearmesh.cli.checks.sqs import sqs_queues
 
 __all__ = ["CHECKS", "Case", "Check", "Finding"]
 
@@ -38,4 +39,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     orphan_queue,
     double_bindings,
     subscriptions,
+    sqs_queues,
 )
