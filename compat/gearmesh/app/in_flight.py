@@ -46,7 +46,7 @@ class InFlight:
     @property
     def left(self) -> list[Commit]:
         """The Commits that are not confirmed."""
-        return [commit for batch in self._left for commit in batch]
+        return self._left[0] if len(self._left) == 1 else [commit for batch in self._left for commit in batch]
 
     def drop(self, commits: Collection[int]) -> None:
         """Leave the Commits with these ``id()`` out of repetitions.

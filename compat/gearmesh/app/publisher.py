@@ -190,7 +190,10 @@ class Publisher:
         should_retry: RetryDecider | None = None,
     ) -> None:
         """Send batches over one connection, in order; ``total`` messages are sent by this call, perhaps over others."""
-        with self._pool.acquire() as connection:
+        connection = (
+            self._pool.take()
+        )  # without the context manager, which takes time in every call of a task
+        try:
             at = 0
             while at < len(batches):
                 some = batches[at : at + (MAX_BATCHES_IN_FLIGHT if connection.streams else 1)]
@@ -198,6 +201,10 @@ class Publisher:
                 failed = partial(self._unsent_of, in_flight, total, sum(map(len, batches[:at])))
                 self._repeat(in_flight.flush, connection, self._broker_outage, failed, should_retry)
                 at += in_flight.begun
+        except BaseException:
+            connection.close()
+            raise
+        self._pool.put_back(connection)
 
     def _repeat(
         self,

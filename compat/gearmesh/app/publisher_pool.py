@@ -67,20 +67,27 @@ class PublisherPool:
         self._backend = backend
         self._idle: ProcessLocal[deque[PublisherConnection]] = ProcessLocal(deque)
 
+    def take(self) -> PublisherConnection:
+        """Take a connection for this thread alone; :meth:`put_back` it, or close it after an error."""
+        try:
+            return self._idle.get().pop()  # the one used last; atomic
+        except IndexError:
+            return PublisherConnection(self._connect, self._backend())
+
+    def put_back(self, connection: PublisherConnection) -> None:
+        """Keep a connection for the next thread that takes one."""
+        self._idle.get().append(connection)
+
     @contextlib.contextmanager
     def acquire(self) -> Iterator[PublisherConnection]:
         """Lend a connection to this thread alone. After any error, the pool closes it."""
-        idle = self._idle.get()
-        try:
-            connection = idle.pop()  # the one used last; atomic
-        except IndexError:
-            connection = PublisherConnection(self._connect, self._backend())
+        connection = self.take()
         try:
             yield connection
         except BaseException:
             connection.close()
             raise
-        idle.append(connection)
+        self.put_back(connection)
 
     def close(self) -> None:
         """Close the connections that are not in use. Later ones are opened anew."""

@@ -322,12 +322,12 @@ class CommitScript:
         if atomic and any(commit.chord is not None for commit in commits):
             entries, groups = self._with_groups(commits, entries)
         route = self._route(commits)
-        batch = Batch(entries, groups, route)
+        key = place = ""
         if token is not None:  # a batch that needs several calls repeats call by call
+            key = publish_token(route, token.producer)
             place = f"{token.seq:016d}.{start:09d}"  # text that sorts in the order of the producer's calls
-            batch = batch._replace(token=(publish_token(route, token.producer), place))
-        answer, problems = self._run(client, batch)
-        if answer is None:
+        answer, problems = self._run(client, Batch(entries, groups, route, (key, place)))
+        if answer is None or not answer.strip("1"):
             return ["done"] * len(commits)
         outcomes = [_OUTCOMES.get(code, "done") for code in answer]
         bad = [i for i, code in enumerate(answer) if code == "e"]

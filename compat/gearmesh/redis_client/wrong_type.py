@@ -77,7 +77,7 @@ class TypeCheckingRedis(redis.Redis):
             return super().execute_command(*command)  # type: ignore[no-untyped-call]
         parts = [b"*%d\r\n" % len(command)]
         for each in command:
-            data = each if type(each) is bytes else connection.encoder.encode(each)
+            data = each if isinstance(each, bytes) else str(each).encode()
             parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
         try:
             connection.send_packed_command((b"".join(parts),))
