@@ -1,6 +1,7 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb|sqs] [--tasks 20000] [--backlog 200000] [--rounds 3]
+    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb|sqs|pubsub] [--tasks 20000] [--backlog 200000]
+        [--rounds 3]
         [--only delay]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
 from bench_dynamodb import bench as bench_dynamodb
+from bench_pubsub import bench as bench_pubsub
 from bench_report import QUEUE, report
 from bench_sqs import SQSBench
 from tests.support.servers import ElasticMQServer, RabbitServer, RedisServer
@@ -199,7 +201,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "broker", nargs="?", choices=("redis", "amqp", "celery", "dynamodb", "sqs"), default="redis"
+        "broker",
+        nargs="?",
+        choices=("redis", "amqp", "celery", "dynamodb", "sqs", "pubsub"),
+        default="redis",
     )
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
@@ -212,6 +217,9 @@ def main() -> None:
     if args.broker == "sqs":
         with ElasticMQServer() as elasticmq:
             SQSBench(elasticmq, args.tasks // 4, args.rounds).run()
+        return
+    if args.broker == "pubsub":
+        bench_pubsub(args.tasks // 4, args.rounds)
         return
     with RedisServer() as server:
         if args.broker == "amqp":

@@ -11,6 +11,8 @@ __all__ = ["Addresses"]
 
 #: Pub/Sub's rule for the names of topics and subscriptions.
 _ID: Final = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
+#: Queues whose topics are remembered.
+MAX_KNOWN_TOPICS: Final = 1000
 _FULL: Final = re.compile(r"projects/[^/]+/(topics|subscriptions)/[^/]+")
 
 
@@ -30,10 +32,16 @@ class Addresses:
         self.project = project
         self._subscription = subscription
         self._default_queue = default_queue
+        self._topics: dict[str, str] = {}
 
     def topic(self, queue: str) -> str:
         """The full name of a queue's topic. A full name is taken as it is. Raises ConfigError."""
-        return self._full("topics", queue)
+        found = self._topics.get(queue)
+        if found is None:
+            found = self._full("topics", queue)
+            if len(self._topics) < MAX_KNOWN_TOPICS:
+                self._topics[queue] = found
+        return found
 
     def subscription(self, queue: str) -> str:
         """The full name of the subscription through which a queue is read. Raises ConfigError."""

@@ -195,7 +195,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         """Count the messages that may be given to callbacks now."""
         if not self._prefetch:
             return MAX_WAITING_MESSAGES
-        return self._prefetch - sum(each.given for each in self.unacked.snapshot())
+        return self._prefetch - self.unacked.given
 
     def ask(self) -> None:
         """Ask Pub/Sub for as many messages as there is room for."""
@@ -205,9 +205,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             subscription.puller.ask((MAX_WAITING_MESSAGES if subscription.no_ack else room) - waiting)
 
     def _give(self, subscription: Subscription, held: Unacked) -> None:
-        held.given = True
-        if held.ordering_key:
-            self.unacked.keys_given[held.subscription, held.ordering_key] = held.delivery.id
+        self.unacked.give(held)
         message = to_kombu(held, self, subscription.tag)
         if subscription.no_ack:
             self.engine.settle_one(held.delivery.id, "ack")
@@ -215,13 +213,14 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def _next(self) -> tuple[Subscription, Unacked] | None:
         """Choose the next message that may be given to a callback; None: there is none, or no room."""
-        ready = {each.queue: each for each in self.subscriptions.values() if each.waiting}
-        room = self.room()
-        if not ready:
+        waiting = [each for each in self.subscriptions.values() if each.waiting]
+        if not waiting:
             return None
-        turn = self._order.turn(list(ready), max(room, 1)) if len(ready) > 1 else [(next(iter(ready)), 1)]
-        for queue, _ in turn:
-            subscription = ready[queue]
+        room = self.room()
+        if len(waiting) > 1:
+            by_queue = {each.queue: each for each in waiting}
+            waiting = [by_queue[queue] for queue, _ in self._order.turn(list(by_queue), max(room, 1))]
+        for subscription in waiting:
             if room <= 0 and not subscription.no_ack:
                 continue
             held = self._pop(subscription)
@@ -318,7 +317,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         pulled = list(self._api.pull_now(name, 1).result().received_messages)
         for held in self._receiver.receive(queue, name, pulled):
             self._keeper.start()
-            held.given = True
+            self.unacked.give(held)
             message = to_kombu(held, self, "")
             if no_ack:
                 self.engine.settle_one(held.delivery.id, "ack")

@@ -19,6 +19,7 @@ from gearmesh.transports.pubsub.api import (
     PubSubAPI,
     PubSubUnavailable,
     failed_acks,
+    start_all,
 )
 from gearmesh.transports.pubsub.message import (
     DEAD_AT,
@@ -157,6 +158,7 @@ class CommitEngine:
         for start in range(0, len(requests), MAX_PUBLISHES_IN_FLIGHT):
             some = requests[start : start + MAX_PUBLISHES_IN_FLIGHT]
             calls = [self._api.publish(topic, messages) for topic, messages in some]
+            start_all(calls)
             for call, (topic, messages) in zip(calls, some, strict=True):
                 try:
                     call.result()
@@ -235,6 +237,7 @@ class CommitEngine:
             for (name, seconds), ids in leases.items()
             for call, _ in self._api.modify(name, ids, seconds)
         ]
+        start_all([call for _, call in calls])
         lost = [
             by_ack_id[name, ack_id]
             for name, call in calls
@@ -302,7 +305,9 @@ def _refused(call: Call) -> dict[str, str]:
 
 
 def _await(calls: Iterable[Call]) -> None:
-    for call in list(calls):
+    waiting = list(calls)
+    start_all(waiting)
+    for call in waiting:
         call.result()
 
 

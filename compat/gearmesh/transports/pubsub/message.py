@@ -51,6 +51,9 @@ _NO_GROUP: Final = b'"BrokerMessageGroupId":""'
 _GROUP: Final = b'"BrokerMessageGroupId"'
 
 
+_MESSAGE: Final = types_of("PubsubMessage")
+
+
 class _Grouped(msgspec.Struct):
     BrokerMessageGroupId: str = ""
 
@@ -71,7 +74,12 @@ def message_of(body: bytes, attributes: dict[str, str]) -> Any:
             f"{_name_of(body)} has {len(body):,} bytes; Pub/Sub takes messages of up to {MAX_MESSAGE_BYTES:,}. "
             "Keep large arguments in a store of your own (Cloud Storage), and send their names"
         )
-    return types_of("PubsubMessage")(data=body, attributes=attributes, ordering_key=_ordering_key(body))
+    message = _MESSAGE(data=body)
+    if attributes:
+        message.attributes.update(attributes)
+    if _GROUP in body and _NO_GROUP not in body and (key := _ordering_key(body)):
+        message.ordering_key = key
+    return message
 
 
 def copy_of(held: Unacked, **attributes: str) -> Any:
@@ -132,8 +140,6 @@ def to_kombu(held: Unacked, channel: Any, consumer_tag: str) -> Message:
 
 
 def _ordering_key(body: bytes) -> str:
-    if _NO_GROUP in body or _GROUP not in body:
-        return ""
     try:
         return msgspec.json.decode(body, type=_Grouped).BrokerMessageGroupId
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

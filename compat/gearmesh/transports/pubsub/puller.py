@@ -58,7 +58,7 @@ class Puller:
                 count = min(free, MAX_PULL_MESSAGES)
                 number, generation = self._number, self._generation
                 self._number += 1
-                call = self._api.pull(self._subscription, count)
+                call = self._api.pull(self._subscription, count).start()
                 self._calls[number] = call, count
             # It may be done already: then this calls at once, in this thread.
             call.future.add_done_callback(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from gearmesh.interfaces.commit import Delivery
@@ -54,36 +55,45 @@ class Receiver:
         until = now + settings.ack_deadline_s
         due: list[Unacked] = []
         early: dict[int, list[str]] = defaultdict(list)
-        for received in sorted(pulled, key=_published):
+        consumer, new_id = self._unacked.consumer, self._unacked.new_id
+        for at_ns, _, _, received in sorted(map(_by_publication, pulled), key=_FIRST_THREE):
             message = received.message
-            attributes = dict(message.attributes) if message.attributes else {}
-            note = self._notes.find(subscription, message.message_id)
-            due_ns = max(number(attributes.get(NOT_BEFORE)), note.until_ns if note else 0)
-            held = Unacked(
-                delivery=Delivery(
-                    queue=queue,
-                    consumer=self._unacked.consumer,
-                    id=self._unacked.new_id(),
-                    redelivered=_losses(received, attributes, note, now_ns),
-                    crash_count=_crashes(attributes),
-                    duplicate_attempt=_duplicates(attributes, note),
-                ),
-                body=message.data,
-                attributes=attributes,
-                ordering_key=message.ordering_key,
-                subscription=subscription,
-                message_id=message.message_id,
-                ack_id=received.ack_id,
-                received_at=now,
-                leased_until=until,
-                attempt=received.delivery_attempt,
-            )
+            attributes = dict(message.attributes)
+            message_id = message.message_id
+            note = self._notes.find(subscription, message_id)
+            due_ns = note.until_ns if note is not None else 0
+            if NOT_BEFORE in attributes:
+                due_ns = max(due_ns, number(attributes[NOT_BEFORE]))
             if note is not None and note.dead:
                 early[MAX_LEASE_S].append(received.ack_id)
-            elif due_ns <= now_ns:
-                due.append(held)
-            elif not self.renewed(subscription, received):
-                early[lease_seconds((due_ns - now_ns) / 1e9)].append(received.ack_id)
+                continue
+            if due_ns > now_ns:
+                if not self.renewed(subscription, received):
+                    early[lease_seconds((due_ns - now_ns) / 1e9)].append(received.ack_id)
+                continue
+            attempt = received.delivery_attempt
+            delivery = Delivery(
+                queue=queue,
+                consumer=consumer,
+                id=new_id(),
+                redelivered=_losses(attempt, attributes, note, now_ns - at_ns),
+                crash_count=number(attributes[CRASHES]) / 4 if CRASHES in attributes else None,
+                duplicate_attempt=1 + (note.returned if note else 0) if DUPLICATE in attributes else 0,
+            )
+            due.append(
+                Unacked(
+                    delivery,
+                    message.data,
+                    attributes,
+                    message.ordering_key,
+                    subscription,
+                    message_id,
+                    received.ack_id,
+                    now,
+                    until,
+                    attempt,
+                )
+            )
         self._unacked.add(due)
         self.lease(subscription, early)
         return due
@@ -120,27 +130,22 @@ class Receiver:
 
 
 def _published_ns(message: Any) -> int:
-    return int(message.publish_time.seconds * 10**9 + message.publish_time.nanos)
+    at = message.publish_time
+    return int(at.seconds * 10**9 + at.nanos)
 
 
-def _published(received: Any) -> tuple[int, int, str]:
+def _by_publication(received: Any) -> tuple[int, int, str, Any]:
     message = received.message
-    # Ids of one moment grow with their length.
-    return _published_ns(message), len(message.message_id), message.message_id
+    id = message.message_id
+    return _published_ns(message), len(id), id, received  # ids of one moment grow with their length
 
 
-def _losses(received: Any, attributes: dict[str, str], note: Note | None, now_ns: int) -> int:
+_FIRST_THREE: Final = itemgetter(0, 1, 2)
+
+
+def _losses(attempt: int, attributes: dict[str, str], note: Note | None, age_ns: int) -> int:
     """Say if a consumer may have lost the message before; 0: none can have."""
-    if received.delivery_attempt:  # the subscription has a dead letter policy, so Pub/Sub counts
-        return max(0, int(received.delivery_attempt) - 1)
-    old = now_ns - _published_ns(received.message) > MIN_LOST_AGE_S * 1e9
+    if attempt:  # the subscription has a dead letter policy, so Pub/Sub counts
+        return max(0, attempt - 1)
+    old = age_ns > MIN_LOST_AGE_S * 1e9
     return int(old or CRASHES in attributes or DUPLICATE in attributes or (note is not None and note.lost))
-
-
-def _crashes(attributes: dict[str, str]) -> float | None:
-    quarters = attributes.get(CRASHES)
-    return None if quarters is None else number(quarters) / 4
-
-
-def _duplicates(attributes: dict[str, str], note: Note | None) -> int:
-    return 1 + (note.returned if note else 0) if DUPLICATE in attributes else 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, Final
+
+import msgspec
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
@@ -15,8 +17,7 @@ from gearmesh.transports import unacked
 __all__ = ["UNACKED_BY_CONSUMER", "PubSubUnackedDeliveries", "Unacked"]
 
 
-@dataclass(eq=False, slots=True)
-class Unacked:
+class Unacked(msgspec.Struct, eq=False, gc=False):
     """One delivery: the message, and what Pub/Sub needs to settle it.
 
     Times are of the monotonic clock. ``given`` is False until a consumer's callback has got the message.
@@ -45,21 +46,17 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
         self.held: dict[int, Unacked] = {}
         #: (subscription, ordering key) -> id of the delivery with it that a callback has got
         self.keys_given: dict[tuple[str, str], int] = {}
+        #: the number of deliveries that a callback has got
+        self.given = 0
+        #: Returns a number that no other delivery of this consumer has.
+        self.new_id: Callable[[], int] = count(1).__next__
         self._lock = threading.Lock()
-        self._next = 1
         #: when the consumer last gave a sign of life, by the monotonic clock
         self.alive_at = time.monotonic()
         #: its thread waits for messages, so it lives
         self.resting = False
         #: Records the deliveries for a supervisor; None: there is none.
         self.journal: Any = None
-
-    def new_id(self) -> int:
-        """Return a number that no other delivery of this consumer has."""
-        with self._lock:
-            number = self._next
-            self._next += 1
-        return number
 
     def add(self, some: Sequence[Unacked]) -> None:
         """Record deliveries."""
@@ -69,6 +66,15 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
                 self.open[held.delivery.id] = held.delivery
             if self.journal is not None and some:
                 self.journal.add(some)
+
+    def give(self, held: Unacked) -> None:
+        """Record that a callback gets a delivery."""
+        with self._lock:
+            if held.delivery.id in self.held:
+                held.given = True
+                self.given += 1
+                if held.ordering_key:
+                    self.keys_given[held.subscription, held.ordering_key] = held.delivery.id
 
     def forget(self, ids: Iterable[int], *, lost: bool = False) -> list[Unacked]:
         """Forget deliveries that are settled, or ``lost``; return those that were held."""
@@ -81,6 +87,7 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
                     continue
                 gone.append(held)
                 self.losses += lost
+                self.given -= held.given
                 key = (held.subscription, held.ordering_key)
                 if held.ordering_key and self.keys_given.get(key) == id:
                     del self.keys_given[key]
