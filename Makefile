@@ -20,7 +20,7 @@ FETCH   = PYTHONPATH=. $(BIN)/python -m tests.support.fetch_servers
 PROCESSES ?= 4
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint unit chaos bench clean redis servers
+.PHONY: help demo test lint unit chaos fuzz bench clean redis servers
 
 help:
 	@echo "make demo    recorded Go tasks through a real worker, as a table"
@@ -28,6 +28,7 @@ help:
 	@echo "make lint    ruff, ruff format, mypy, import-linter"
 	@echo "make unit    the unit tests"
 	@echo "make chaos   kills, cuts and lost replies, the long form"
+	@echo "make fuzz    2,000,000 inputs, read and written by Go and by Python"
 	@echo "make bench   numbers"
 	@echo "make clean   remove $(VENV) and caches"
 
@@ -51,6 +52,10 @@ chaos: servers
 
 bench: servers
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+# Needs Go: 2,000,000 inputs, read and written by both languages.
+fuzz: servers
+	PYTHONPATH=. $(BIN)/python -m tests.interop.oracle $(ARGS)
 
 clean:
 	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -164,7 +164,9 @@ def _mismatch(value: Span, shape: Shape, name: str | None, where: str = "") -> F
         return None
     holder = StructOf("Signature", True, {"X": ("X", shape)})
     try:
-        fill(Pairs([("X", value.node)]), holder)
+        written = fill(Pairs([("X", value.node)]), holder).get("X")
+        if isinstance(written, RemoteProtocolError):
+            raise written
     except RemoteProtocolError as exc:
         said = str(exc)
         go = said.replace("Go struct field Signature.X", f"Go struct field {name}" if name else "Go value")

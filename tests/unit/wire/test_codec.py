@@ -283,6 +283,20 @@ def test_null_uuids_are_no_uuids() -> None:
     assert decode_group(b'{"TaskUUIDs":["a",null],"taskuuids":[null]}').TaskUUIDs == ("a",)
 
 
+def test_a_time_that_go_cannot_write_may_be_replaced() -> None:
+    # Go reads an offset of 24 hours, and fails only when it writes it: the last one of a repeated field counts.
+    written = "2026-11-29T10:00:00Z"
+    late, good = '"2026-11-29T10:00:00+24:00"', f'"{written}"'
+    sig = decode(f'{{"ETA":{late},"ETA":{good}}}'.encode())
+    nothing = decode(f'{{"ETA":{late},"ETA":null}}'.encode())
+    assert [each.ETA for each in (sig, nothing)] == [written, None]
+    meta = decode_group(f'{{"CreatedAt":{late},"createdat":{good}}}'.encode())
+    assert meta.CreatedAt == written
+    for read, text in ((decode, f'{{"ETA":{good},"ETA":{late}}}'), (decode_state, f'{{"CreatedAt":{late}}}')):
+        with pytest.raises(RemoteProtocolError, match="offset of 86400 s"):
+            read(text.encode())
+
+
 def test_go_s_slices_remember_what_was_behind_their_end() -> None:
     sig = decode(b'{"Args":[{"Name":"a"},{"Name":"b"}],"Args":[{}],"Args":[{},{},{"Type":"t"}]}')
     assert [arg.Name for arg in sig.Args or ()] == ["a", "b", ""]

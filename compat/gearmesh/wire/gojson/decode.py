@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gearmesh.errors import RemoteProtocolError
-from gearmesh.wire.gojson.fill import fill
+from gearmesh.wire.gojson.fill import Memory, fill
 from gearmesh.wire.gojson.read import read
 from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Scalar, Shape, StructOf, Time
 from gearmesh.wire.signature import Arg, Signature
@@ -75,6 +75,7 @@ def decode_signature(data: bytes) -> Signature:
     made: dict[int, Signature] = {}
     for memory in reversed(order):
         fields = dict(memory)
+        _require_written(fields, "ETA")
         args = _items(memory.get("Args"))
         if args is not None:
             fields["Args"] = tuple(Arg(**arg) for arg in args)
@@ -93,6 +94,7 @@ def decode_signature(data: bytes) -> Signature:
 def decode_state(data: bytes) -> TaskState:
     """As :func:`gearmesh.wire.codec.decode_state`, without its fast path."""
     memory = fill(read(data)[0], STATE_SHAPE)
+    _require_written(memory, "CreatedAt")
     results = _items(memory.pop("Results", None))
     if results is not None:
         if None in results:
@@ -105,8 +107,15 @@ def decode_state(data: bytes) -> TaskState:
 def decode_group(data: bytes) -> GroupMeta:
     """As :func:`gearmesh.wire.codec.decode_group`, without its fast path."""
     memory = fill(read(data)[0], GROUP_SHAPE)
+    _require_written(memory, "CreatedAt")
     uuids = _items(memory.pop("TaskUUIDs", None))
     return GroupMeta(TaskUUIDs=tuple(uuids or ()), **memory)
+
+
+def _require_written(memory: Memory, field: str) -> None:
+    """Raise the error of a time that Go cannot write, if it is still there at the end of the document."""
+    if isinstance(error := memory.get(field), RemoteProtocolError):
+        raise error
 
 
 def _items(slice_: Any) -> Any:

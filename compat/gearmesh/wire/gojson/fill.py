@@ -114,13 +114,20 @@ def _scalar(node: Node, want: Scalar, path: str) -> Any:
     _refuse(node, want.go, path)
 
 
-def _time(node: Node) -> str:
+def _time(node: Node) -> str | RemoteProtocolError:
+    """The time as Go writes it; an error, not raised, for one that Go reads and cannot write: a repeated key may
+    replace it.
+    """
     if not isinstance(node, str):
         raise RemoteProtocolError("Time.UnmarshalJSON: input is not a JSON string")
     if isinstance(node, Escaped):
         # Go: the literal itself is parsed, so that any escape makes it unreadable.
         raise RemoteProtocolError(f"parsing time {str(node)!r:.100}: escapes in a time")
-    return gotime.canonical(node)
+    gotime.parse(node)
+    try:
+        return gotime.canonical(node)
+    except RemoteProtocolError as error:
+        return error
 
 
 def _refuse(node: Node, go: str, path: str) -> NoReturn:

@@ -1,0 +1,47 @@
+"""``python -m tests.interop.oracle``: the long form of the differential fuzz, on all cores."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+from .fuzz import Report, fuzz, smallest
+from .process import Oracle, build
+
+
+def main() -> int:
+    """Run, print the report, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description="Differential fuzz of Go's and Python's reading and writing."
+    )
+    parser.add_argument("--cases", type=int, default=2_000_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    build()  # once, before the processes ask for it
+    share = -(-given.cases // given.processes)
+    print(f"fuzz: {given.cases:,} cases from seed {given.seed}, in {given.processes} processes", flush=True)
+    with ProcessPoolExecutor(given.processes) as pool:
+        seeds = [given.seed + number for number in range(given.processes)]
+        reports = list(pool.map(run, seeds, [share] * given.processes))
+    for seed, report in zip(seeds, reports, strict=True):
+        print(f"fuzz: seed {seed}: {report}")
+        for difference in report.differences:
+            print(difference)
+    found = sum(len(report.differences) for report in reports)
+    print(f"fuzz: {sum(report.cases for report in reports):,} cases, {found} differences")
+    return found > 0
+
+
+def run(seed: int, cases: int) -> Report:
+    """One process's share, with its differences made small."""
+    with Oracle() as oracle:
+        report = fuzz(oracle, seed, cases, until=5)
+        return report._replace(differences=[smallest(oracle, each) for each in report.differences])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

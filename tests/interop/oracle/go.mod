@@ -1,0 +1,3 @@
+module gearmesh/oracle
+
+go 1.21

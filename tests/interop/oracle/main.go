@@ -1,0 +1,389 @@
+// Command oracle reads and writes Machinery's documents with Go's standard library, for differential tests.
+//
+// Its structs are written from docs/protocol.md, and its reading of arguments from section 3 of that page and from the
+// recordings in tests/golden; none of it is Machinery's code.
+//
+// Requests come in batches: a uint32 with the length of the batch, then for each request its verb (one byte), a uint32
+// with a length, and so many bytes. The answer is the same: a length, then for each request a byte and a text. All
+// numbers are little endian. The answer's byte is '=' for a value, '-' for an error, '~' for a value that is not the one
+// that was written, and '!' for what ends a Go process.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"reflect"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Arg is an argument (2.2).
+type Arg struct {
+	Name  string
+	Type  string
+	Value any
+}
+
+// Signature is a message (2.1).
+type Signature struct {
+	UUID                        string
+	Name                        string
+	RoutingKey                  string
+	ETA                         *time.Time
+	GroupUUID                   string
+	GroupTaskCount              int
+	Args                        []Arg
+	Headers                     map[string]any
+	Priority                    uint8
+	Immutable                   bool
+	RetryCount                  int
+	RetryTimeout                int
+	OnSuccess                   []*Signature
+	OnError                     []*Signature
+	ChordCallback               *Signature
+	BrokerMessageGroupId        string
+	SQSReceiptHandle            string
+	StopTaskDeletionOnError     bool
+	IgnoreWhenTaskNotRegistered bool
+}
+
+// Result is one returned value (4.1).
+type Result struct {
+	Type  string
+	Value any
+}
+
+// State is a task state (4.1).
+type State struct {
+	TaskUUID  string
+	TaskName  string
+	State     string
+	Results   []*Result
+	Error     string
+	CreatedAt time.Time
+	TTL       int64
+}
+
+// Group is a group meta (4.6).
+type Group struct {
+	GroupUUID      string
+	TaskUUIDs      []string
+	ChordTriggered bool
+	Lock           bool
+	CreatedAt      time.Time
+	TTL            int64
+}
+
+type answer struct {
+	kind byte
+	text []byte
+}
+
+var plant = flag.String("plant", "", "change one thing, to see that it is found: b, 2028, amp, exponent, wrap, repeat")
+
+func main() {
+	flag.Parse()
+	input := bufio.NewReaderSize(os.Stdin, 1<<20)
+	output := bufio.NewWriterSize(os.Stdout, 1<<20)
+	for {
+		var size uint32
+		if err := binary.Read(input, binary.LittleEndian, &size); err != nil {
+			return
+		}
+		batch := make([]byte, size)
+		if _, err := io.ReadFull(input, batch); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		write(output, answerAll(requestsOf(batch)))
+	}
+}
+
+type request struct {
+	verb byte
+	data []byte
+}
+
+func requestsOf(batch []byte) []request {
+	found := []request{}
+	for len(batch) > 0 {
+		size := binary.LittleEndian.Uint32(batch[1:])
+		found = append(found, request{batch[0], batch[5 : 5+size]})
+		batch = batch[5+size:]
+	}
+	return found
+}
+
+func answerAll(requests []request) []answer {
+	answers := make([]answer, len(requests))
+	var group sync.WaitGroup
+	workers := runtime.NumCPU()
+	for worker := 0; worker < workers; worker++ {
+		group.Add(1)
+		go func(first int) {
+			defer group.Done()
+			for i := first; i < len(requests); i += workers {
+				answers[i] = answerOne(requests[i])
+			}
+		}(worker)
+	}
+	group.Wait()
+	return answers
+}
+
+func write(output *bufio.Writer, answers []answer) {
+	size := 0
+	for _, each := range answers {
+		size += 5 + len(each.text)
+	}
+	binary.Write(output, binary.LittleEndian, uint32(size))
+	for _, each := range answers {
+		output.WriteByte(each.kind)
+		binary.Write(output, binary.LittleEndian, uint32(len(each.text)))
+		output.Write(each.text)
+	}
+	output.Flush()
+}
+
+func answerOne(r request) (a answer) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			a = answer{'!', []byte(fmt.Sprint(failure))}
+		}
+	}()
+	var text []byte
+	var err error
+	switch r.verb {
+	case 'S':
+		text, err = again(r.data, new(Signature))
+	case 'T':
+		state := new(State)
+		text, err = again(r.data, state)
+		for _, result := range state.Results {
+			if result == nil && err == nil {
+				err = errors.New("a result is null") // a nil pointer: Go falls over it when it looks at the result
+			}
+		}
+	case 'G':
+		group := new(Group)
+		if text, err = again(r.data, group); err == nil && group.TaskUUIDs == nil {
+			group.TaskUUIDs = []string{} // null and [] mean the same (4.6), and Python writes []
+			text, err = json.Marshal(group)
+		}
+	case 's':
+		text, err = json.Marshal(string(r.data))
+	case 'd':
+		text, err = json.Marshal(math.Float64frombits(binary.LittleEndian.Uint64(r.data)))
+	case 'f':
+		text, err = json.Marshal(math.Float32frombits(binary.LittleEndian.Uint32(r.data)))
+	case 'A':
+		kind, value, _ := bytes.Cut(r.data, []byte{0})
+		return readArgument(string(kind), value)
+	default:
+		err = fmt.Errorf("no verb %q", r.verb)
+	}
+	if err != nil {
+		return answer{'-', []byte(err.Error())}
+	}
+	return answer{'=', planted(text)}
+}
+
+// again decodes a document as a worker does, with numbers as they are, and encodes it.
+func again(data []byte, into any) ([]byte, error) {
+	if *plant == "repeat" {
+		data = bytes.Replace(data, []byte(`"Name":`), []byte(`"Nam":`), 1)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(into); err != nil {
+		return nil, err
+	}
+	return json.Marshal(into)
+}
+
+// planted changes one escape, or one form of a number, if that was asked for.
+func planted(text []byte) []byte {
+	switch *plant {
+	case "b":
+		return bytes.ReplaceAll(text, []byte(`\b`), []byte(`\u0008`))
+	case "2028":
+		return bytes.ReplaceAll(text, []byte(`\u2028`), []byte("\u2028"))
+	case "amp":
+		return bytes.ReplaceAll(text, []byte(`\u0026`), []byte(`&`))
+	case "exponent":
+		return bytes.ReplaceAll(text, []byte(`e-7`), []byte(`e-07`))
+	}
+	return text
+}
+
+var kinds = map[string]reflect.Type{
+	"bool": reflect.TypeOf(false), "string": reflect.TypeOf(""),
+	"int": reflect.TypeOf(int(0)), "int8": reflect.TypeOf(int8(0)), "int16": reflect.TypeOf(int16(0)),
+	"int32": reflect.TypeOf(int32(0)), "int64": reflect.TypeOf(int64(0)),
+	"uint": reflect.TypeOf(uint(0)), "uint8": reflect.TypeOf(uint8(0)), "uint16": reflect.TypeOf(uint16(0)),
+	"uint32": reflect.TypeOf(uint32(0)), "uint64": reflect.TypeOf(uint64(0)), "byte": nil,
+	"float32": reflect.TypeOf(float32(0)), "float64": reflect.TypeOf(float64(0)),
+}
+
+// readArgument reads a JSON value as an argument of a type (section 3), and writes what the task would get.
+func readArgument(name string, raw []byte) answer {
+	element, isSlice := strings.CutPrefix(name, "[]")
+	kind, known := kinds[element]
+	if element == "byte" && isSlice {
+		kind, known = reflect.TypeOf(uint8(0)), true
+	}
+	if !known || kind == nil {
+		return answer{'-', []byte(name + " is not one of supported types")}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	var node any
+	if err := decoder.Decode(&node); err != nil {
+		return answer{'-', []byte(err.Error())}
+	}
+	mangled := false
+	var found reflect.Value
+	var err error
+	if isSlice {
+		found, err = readSlice(kind, node, &mangled)
+	} else {
+		found, err = readScalar(kind, node, &mangled)
+	}
+	if err != nil {
+		return answer{'-', []byte(err.Error())}
+	}
+	if mangled {
+		return answer{'~', []byte(fmt.Sprint(found.Interface()))}
+	}
+	text, err := json.Marshal(plain(found))
+	if err != nil {
+		return answer{'-', []byte(err.Error())}
+	}
+	return answer{'=', text}
+}
+
+// plain lets bytes be written as a list of numbers, as other slices are.
+func plain(value reflect.Value) any {
+	if octets, ok := value.Interface().([]uint8); ok {
+		list := make([]int, len(octets))
+		for i, octet := range octets {
+			list[i] = int(octet)
+		}
+		return list
+	}
+	return value.Interface()
+}
+
+func readSlice(kind reflect.Type, node any, mangled *bool) (reflect.Value, error) {
+	slice := reflect.MakeSlice(reflect.SliceOf(kind), 0, 0)
+	var elements []any
+	switch v := node.(type) {
+	case nil:
+		return slice, nil // 3.4
+	case bool:
+		panic("reflect: call of reflect.Value.Len on bool Value") // 3.5
+	case map[string]any:
+		if len(v) == 0 {
+			return slice, nil
+		}
+		panic("reflect: call of reflect.Value.Index on map Value") // 3.5
+	case []any:
+		elements = v
+	case json.Number:
+		// 3.3: a number is the bytes of its text.
+		return readOctets(kind, []byte(v.String()))
+	case string:
+		if !unsigned(kind) {
+			return readOctets(kind, []byte(v))
+		}
+		octets, err := base64.StdEncoding.DecodeString(v) // 3.3
+		if err != nil {
+			return slice, err
+		}
+		return readOctets(kind, octets)
+	}
+	for _, each := range elements {
+		element, err := readScalar(kind, each, mangled)
+		if err != nil {
+			return slice, err
+		}
+		slice = reflect.Append(slice, element)
+	}
+	return slice, nil
+}
+
+func readOctets(kind reflect.Type, octets []byte) (reflect.Value, error) {
+	slice := reflect.MakeSlice(reflect.SliceOf(kind), 0, 0)
+	for _, octet := range octets {
+		if !unsigned(kind) {
+			return slice, fmt.Errorf("%v is not %v", octet, kind)
+		}
+		slice = reflect.Append(slice, reflect.ValueOf(octet).Convert(kind))
+	}
+	return slice, nil
+}
+
+func unsigned(kind reflect.Type) bool {
+	return kind.Kind() >= reflect.Uint && kind.Kind() <= reflect.Uint64
+}
+
+func readScalar(kind reflect.Type, node any, mangled *bool) (reflect.Value, error) {
+	found := reflect.New(kind).Elem()
+	refused := fmt.Errorf("%v is not %v", node, kind)
+	switch kind.Kind() {
+	case reflect.Bool:
+		value, ok := node.(bool)
+		if !ok {
+			return found, refused
+		}
+		found.SetBool(value)
+		return found, nil
+	case reflect.String:
+		value, ok := node.(string)
+		if !ok {
+			return found, refused
+		}
+		found.SetString(value)
+		return found, nil
+	}
+	number, ok := node.(json.Number)
+	if !ok {
+		return found, refused
+	}
+	switch {
+	case kind.Kind() >= reflect.Int && kind.Kind() <= reflect.Int64:
+		value, err := strconv.ParseInt(number.String(), 10, 64)
+		if err != nil {
+			return found, err
+		}
+		*mangled = *mangled || (found.OverflowInt(value) && *plant != "wrap") // 3.5: it wraps
+		found.SetInt(value)
+	case unsigned(kind):
+		value, err := strconv.ParseUint(number.String(), 10, 64)
+		if err != nil {
+			return found, err
+		}
+		*mangled = *mangled || found.OverflowUint(value)
+		found.SetUint(value)
+	default:
+		value, err := strconv.ParseFloat(number.String(), 64)
+		if err != nil {
+			return found, err
+		}
+		*mangled = *mangled || (kind.Kind() == reflect.Float32 && math.IsInf(float64(float32(value)), 0)) // 3.5
+		found.SetFloat(value)
+	}
+	return found, nil
+}

@@ -1,0 +1,197 @@
+"""Go's own encoding/json, and a reading of docs/protocol.md in Go, against Python: recordings first, then any input."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.conftest import missing
+from tests.support.servers import ServerMissing
+
+from .oracle.documents import Documents
+from .oracle.fuzz import Difference, compare, fuzz, smallest
+from .oracle.process import Case, Oracle, build
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+#: Cases of a run of CI, and the bound within which a planted difference is found.
+CI_CASES = 100_000
+MAX_PLANTED_CASES = 10_000
+#: Another seed for each run of CI, so that all runs together see more; a difference prints its input.
+SEED = int(os.environ.get("GEARMESH_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def golden(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (GOLDEN / name).read_text("utf-8").split("\n") if line]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    """Skip without Go; under CI it must be there."""
+    try:
+        build()
+    except ServerMissing as exc:
+        missing(exc)
+        raise
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    with Oracle() as oracle:
+        yield oracle
+
+
+# --- the oracle says what Machinery said ---------------------------------------------------------
+
+
+def test_the_oracle_reads_signatures_as_machinery_did(oracle: Oracle) -> None:
+    cases = golden("signature_codec.jsonl")
+    answers = oracle.ask([Case(b"S", case["input"].encode()) for case in cases])
+    assert len(cases) == 169
+    for case, answer in zip(cases, answers, strict=True):
+        assert (answer.kind == b"=") == (case["error"] is None), case["case"]
+        if case["go"] is not None:
+            assert answer.text.decode() == case["go"], case["case"]
+
+
+def test_the_oracle_reads_arguments_as_machinery_did(oracle: Oracle) -> None:
+    cases = golden("argument_types.jsonl")
+    answers = oracle.ask([Case(b"A", f"{case['type']}\0{case['value_json']}".encode()) for case in cases])
+    assert len(cases) == 476
+    for case, answer in zip(cases, answers, strict=True):
+        assert (answer.kind in b"=~") == case["accepted"], case
+        if not case["accepted"]:
+            assert (answer.kind == b"!") == case["error"].startswith("panic: "), case
+        elif answer.kind == b"~" and "int" in case["type"] and not case["type"].startswith("[]"):
+            assert answer.text.decode() == str(case["go_value"]), case
+
+
+def test_the_oracle_writes_texts_and_states_as_machinery_did(oracle: Oracle) -> None:
+    texts = golden("strings.jsonl")
+    answers = oracle.ask([Case(b"s", bytes.fromhex(case["hex"])) for case in texts])
+    assert [answer.text.decode("utf-8", "surrogateescape") for answer in answers] == [
+        case["json"] for case in texts
+    ]
+    floats = golden("floats.jsonl")
+    cases = [
+        Case(b"d" if case["type"] == "float64" else b"f", bytes.fromhex(case["bits_hex"])[::-1])
+        for case in floats
+    ]
+    for case, answer in zip(floats, oracle.ask(cases), strict=True):
+        assert answer.text.decode() == case.get("json", case.get("error")), case
+    for name in ("results_redis", "results_memcache"):
+        stored = [
+            case["stored"]["raw"]
+            for case in json.loads((GOLDEN / f"{name}.json").read_text())["cases"]
+            if "stored" in case
+        ]
+        assert [
+            answer.text.decode() for answer in oracle.ask([Case(b"T", raw.encode()) for raw in stored])
+        ] == stored
+
+
+# --- Python says what the oracle says ------------------------------------------------------------
+
+
+def told(oracle: Oracle, differences: list[Difference]) -> str:
+    return "\n".join(str(smallest(oracle, each)) for each in differences[:3])
+
+
+@pytest.mark.timeout(400)  # a busy machine may give it a small share of its CPU
+def test_go_and_python_agree(oracle: Oracle, note: Callable[[str, str], None]) -> None:
+    report = fuzz(oracle, SEED, CI_CASES, until=3)
+    note("fuzz", f"seed {SEED}: {report}")
+    assert not report.differences, f"GEARMESH_FUZZ_SEED={SEED}\n{told(oracle, report.differences)}"
+    assert report.cases == CI_CASES
+    assert report.read > CI_CASES / 2, (
+        "most inputs should be readable, or the rest of the reading is not tested"
+    )
+
+
+@pytest.mark.parametrize("plant", ["b", "2028", "amp", "exponent", "wrap", "repeat"])
+def test_a_planted_difference_is_found(plant: str, note: Callable[[str, str], None]) -> None:
+    with Oracle(plant) as oracle:
+        report = fuzz(oracle, 1, MAX_PLANTED_CASES)
+        assert report.differences, f"not found in {report.cases} cases"
+        first = smallest(oracle, report.differences[0])
+    note(f"fuzz, planted {plant}", f"found in {report.cases:,} cases: {first.case.data[:80]!r}")
+
+
+def test_a_planted_difference_in_python_is_found(oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One escape of Python's is changed: a line separator is left as it is.
+    from gearmesh.wire.gojson import write
+
+    real = write.escape_html
+    for module in ("gearmesh.wire.gojson.write", "gearmesh.wire.codec", "gearmesh.wire.gojson.canonical"):
+        monkeypatch.setattr(
+            f"{module}.escape_html",
+            lambda data: real(data).replace(b"\\u2028", "\u2028".encode()),
+            raising=True,
+        )
+    assert fuzz(oracle, 2, MAX_PLANTED_CASES).differences
+
+
+def test_a_seed_gives_the_same_cases() -> None:
+    assert Documents(7).cases(50) == Documents(7).cases(50)
+    assert Documents(7).cases(50) != Documents(8).cases(50)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+_FIELDS = (
+    "UUID",
+    "Name",
+    "ETA",
+    "Args",
+    "Headers",
+    "Priority",
+    "RetryCount",
+    "OnSuccess",
+    "ChordCallback",
+    "uuid",
+)
+documents = st.one_of(
+    st.dictionaries(st.sampled_from(_FIELDS), json_values, max_size=5).map(
+        lambda each: json.dumps(each).encode()
+    ),
+    json_values.map(lambda each: json.dumps(each, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+    st.binary(max_size=60),
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(batch=st.lists(st.tuples(st.sampled_from([b"S", b"T", b"G"]), documents), min_size=1, max_size=40))
+def test_go_and_python_agree_about_what_hypothesis_makes(
+    oracle: Oracle, batch: list[tuple[bytes, bytes]]
+) -> None:
+    cases = [Case(verb, data) for verb, data in batch]
+    found = [compare(case, go) for case, go in zip(cases, oracle.ask(cases), strict=True)]
+    assert [str(each) for each in found if each is not None] == []
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["int8", "uint16", "int64", "uint64", "float32", "[]byte", "[]int8", "string", "bool"]
+            ),
+            json_values,
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_go_and_python_agree_about_arguments(oracle: Oracle, batch: list[tuple[str, Any]]) -> None:
+    cases = [Case(b"A", f"{kind}\0{json.dumps(value)}".encode()) for kind, value in batch]
+    found = [compare(case, go) for case, go in zip(cases, oracle.ask(cases), strict=True)]
+    assert [str(each) for each in found if each is not None] == []
