@@ -16,7 +16,7 @@ import pytest
 from tests.support.dynamodb_tables import Tables
 from tests.support.servers import DynamoDBServer
 
-from gearmesh import App, chord
+from gearmesh import App, ResultTimeout, chord
 from gearmesh.backends.dynamodb import DynamoDBBackend, requests
 from gearmesh.backends.dynamodb import backend as backend_module
 from gearmesh.backends.dynamodb.items import MAX_ITEM_BYTES
@@ -310,6 +310,18 @@ def test_what_a_task_costs(dynamodb: Tables, requested: Counter[str]) -> None:
             members = chord([add.s(n) for n in range(10)], add.s()).apply_async()
             assert members.get(timeout=20) == 45
             assert requested["written"] == 2 * 11 + 2, "the group's item and its trigger come to the tasks"
+
+
+def test_waiting_asks_seldom(dynamodb: Tables, requested: Counter[str]) -> None:
+    """Each read is paid."""
+    names = {"task_states_table": dynamodb.config.task_states_table, "client": lambda: dynamodb.client}
+    names["group_metas_table"] = dynamodb.config.group_metas_table
+    with App("memory://" + uuid4().hex, dynamodb.url, dynamodb=names) as app:
+        result = app.remote("never", results="int64").delay()
+        requested.clear()
+        with pytest.raises(ResultTimeout):
+            result.get(timeout=1)
+    assert 2 <= requested["BatchGetItem"] <= 25
 
 
 def test_unprocessed_items_are_asked_for_again(

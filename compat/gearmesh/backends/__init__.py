@@ -8,7 +8,7 @@ The parts, in the order in which a state passes through them:
 ``registry``
     Makes a backend from its URL. A package of yours adds a scheme here by an entry point in the group
     ``gearmesh.backends``.
-``null``, ``memory``, ``redis`` (and ``redis_cluster``), ``mongodb``, ``memcache``, ``amqp``
+``null``, ``memory``, ``redis`` (and ``redis_cluster``), ``mongodb``, ``dynamodb``, ``memcache``, ``amqp``
     One module or package for each kind of store. ``null`` keeps nothing; ``memory`` keeps states in this process, in a
     ``store`` that all backends of one name share.
 ``documents``

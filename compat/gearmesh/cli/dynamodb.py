@@ -72,7 +72,8 @@ def _make(target: DynamoDBTarget, config: Config) -> list[dict[str, Any]]:
     from gearmesh.backends.dynamodb.tables import enable_ttl, make_table, making_command, status_of, tables_of
 
     client = client_for(target, config.dynamodb.client)
-    connection = Connection(client, making_command(target, config.dynamodb))
+    command = making_command(target, config.dynamodb)
+    connection = Connection(client, command, owned=config.dynamodb.client is None)
     rows = []
     try:
         for table in tables_of(config.dynamodb):

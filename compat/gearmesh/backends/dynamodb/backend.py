@@ -238,7 +238,8 @@ class DynamoDBBackend:
     def _connect(self) -> Connection:
         forked = os.getpid() != self._pid
         client = client_for(self._target, self._config.client, forked=forked)
-        return Connection(client, making_command(self._target, self._config))
+        command = making_command(self._target, self._config)
+        return Connection(client, command, owned=self._config.client is None)
 
     def _ready(self) -> Connection:
         """Return this process's connection, once the tables were seen."""

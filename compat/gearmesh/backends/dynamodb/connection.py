@@ -137,9 +137,10 @@ class Connection:
     Args:
         client: boto3's.
         missing_table: says how a table is made that is not there.
+        owned: the client was made for this connection, which closes it.
     """
 
-    def __init__(self, client: Any, missing_table: str) -> None:
+    def __init__(self, client: Any, missing_table: str, *, owned: bool = False) -> None:
         self.client = client
         self.throttling = ThrottleLog()
         #: The tables were seen, with the right keys.
@@ -147,6 +148,7 @@ class Connection:
         #: DynamoDB takes several updates in one request, as far as this process knows.
         self.batches_updates = True
         self._missing_table = missing_table
+        self._owned = owned
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         _listen(client, self._heard)
@@ -207,6 +209,8 @@ class Connection:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
+        if self._owned:
+            self.client.close()
 
     def _started(self, jobs: Sequence[Callable[[], T]]) -> list[tuple[Any, Exception | None]]:
         try:
@@ -236,7 +240,8 @@ def _outcome(job: Callable[[], T]) -> tuple[T | None, Exception | None]:
 def _listen(client: Any, heard: Callable[..., None]) -> None:
     events = getattr(getattr(client, "meta", None), "events", None)
     if events is not None:
-        events.register_first("needs-retry.dynamodb", heard)
+        # One for each client: a caller's own may serve several apps.
+        events.register_first("needs-retry.dynamodb", heard, unique_id="gearmesh-throttling")
 
 
 def client_for(target: DynamoDBTarget, given: Any, *, forked: bool = False) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from gearmesh.urls import DynamoDBTarget, parse, redact
 if TYPE_CHECKING:
     from gearmesh.backends.dynamodb.connection import Connection
     from gearmesh.backends.dynamodb.requests import Table
+    from gearmesh.backends.dynamodb.tables import TableStatus
 
 __all__ = ["dynamodb_permissions", "dynamodb_tables"]
 
@@ -35,30 +37,32 @@ def dynamodb_tables(case: Case) -> Iterator[Finding]:
     if target is None:
         return
     from gearmesh.backends.dynamodb.connection import DynamoDBUnavailable
-    from gearmesh.backends.dynamodb.tables import TTL_ATTRIBUTE, making_command, status_of, tables_of
+    from gearmesh.backends.dynamodb.tables import making_command, status_of, tables_of
 
     command = making_command(target, case.config.dynamodb)
-    connection = _connect(case, target)
-    for table in tables_of(case.config.dynamodb):
-        about = f"table {table.name}"
-        try:
-            status = status_of(connection, table)
-        except DynamoDBUnavailable as exc:
-            if exc.code != "AccessDeniedException":
-                return  # a check in servers.py reports it
-            continue  # the check of permissions reports it
-        if not status.status:
-            yield Finding("problem", about, "does not exist: no state can be stored", f"{command} makes it.")
-        elif not status.right_key:
-            text = f"its key is {status.key}, expected {table.key} (S): no item of Machinery's can be stored"
-            advice = f"Name another table in the settings of DynamoDB; {command} makes it."
-            yield Finding("problem", about, text, advice)
-        elif status.ttl != TTL_ATTRIBUTE:
-            kept = f"deletes items by the attribute {status.ttl!r}" if status.ttl else "deletes nothing"
-            text = f"its time to live {kept}: expired results stay, and are paid for, for ever"
-            yield Finding(
-                "note", about, text, f"Let it delete by the attribute {TTL_ATTRIBUTE}; {command} does so."
-            )
+    with closing(_connect(case, target)) as connection:
+        for table in tables_of(case.config.dynamodb):
+            try:
+                status = status_of(connection, table)
+            except DynamoDBUnavailable as exc:
+                if exc.code != "AccessDeniedException":
+                    return  # a check in servers.py reports it
+                continue  # the check of permissions reports it
+            yield from _findings(table, status, command)
+
+
+def _findings(table: Table, status: TableStatus, command: str) -> Iterator[Finding]:
+    about = f"table {table.name}"
+    if not status.status:
+        yield Finding("problem", about, "does not exist: no state can be stored", f"{command} makes it.")
+    elif not status.right_key:
+        text = f"its key is {status.key}, expected {table.key} (S): no item of Machinery's can be stored"
+        advice = f"Name another table in the settings of DynamoDB; {command} makes it."
+        yield Finding("problem", about, text, advice)
+    elif status.ttl != "TTL":
+        kept = f"deletes items by the attribute {status.ttl!r}" if status.ttl else "deletes nothing"
+        text = f"its time to live {kept}: expired results stay, and are paid for, for ever"
+        yield Finding("note", about, text, f"Let it delete by the attribute TTL; {command} does so.")
 
 
 def dynamodb_permissions(case: Case) -> Iterator[Finding]:
@@ -68,12 +72,12 @@ def dynamodb_permissions(case: Case) -> Iterator[Finding]:
         return
     from gearmesh.backends.dynamodb.tables import tables_of
 
-    connection = _connect(case, target)
     missing: dict[str, list[str]] = {}
-    for table in tables_of(case.config.dynamodb):
-        for action, attempt in _attempts(connection, table).items():
-            if _denied(attempt):
-                missing.setdefault(action, []).append(table.name)
+    with closing(_connect(case, target)) as connection:
+        for table in tables_of(case.config.dynamodb):
+            for action, attempt in _attempts(connection, table).items():
+                if _denied(attempt):
+                    missing.setdefault(action, []).append(table.name)
     for action, names in missing.items():
         without = _OPTIONAL.get(action)
         yield Finding(
@@ -92,7 +96,8 @@ def _target(case: Case) -> DynamoDBTarget | None:
 def _connect(case: Case, target: DynamoDBTarget) -> Connection:
     from gearmesh.backends.dynamodb.connection import Connection, client_for
 
-    return Connection(client_for(target, case.config.dynamodb.client), redact(case.config.backend))
+    given = case.config.dynamodb.client
+    return Connection(client_for(target, given), redact(case.config.backend), owned=given is None)
 
 
 def _denied(attempt: Callable[[], object]) -> bool:
