@@ -14,7 +14,7 @@ from kombu.message import Message
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
-from gearmesh.errors import LocalProtocolError
+from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.transports.sqs.queues import SQSQueue
@@ -157,8 +157,8 @@ def eta_of(body: bytes) -> int:
     try:
         eta = msgspec.json.decode(body, type=_Fields).ETA
         return parse(eta) if eta else 0
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return 0
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RemoteProtocolError):
+        return 0  # the worker refuses it
 
 
 def delay_seconds(eta_ns: int, now_ns: int) -> int:

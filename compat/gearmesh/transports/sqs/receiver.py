@@ -164,6 +164,24 @@ def _unacked(
     )
 
 
+def _due(came: Sequence[Unacked], now_ns: int) -> tuple[list[Unacked], list[tuple[Unacked, float]]]:
+    """Divide messages into those that are due, and those that have to wait, with the seconds until their ETAs.
+
+    Those behind a waiting one of their group wait as well.
+    """
+    now: list[Unacked] = []
+    later: list[tuple[Unacked, float]] = []
+    waiting = set[str]()
+    for held in came:
+        wait_ns = eta_of(held.body) - now_ns
+        if wait_ns > 0 or (held.group and held.group in waiting):
+            later.append((held, max(0.0, wait_ns / 1e9)))
+            waiting.add(held.group)
+        else:
+            now.append(held)
+    return now, later
+
+
 class Receiver:
     """Receives for one channel, as long as there is room; the channel's thread takes the messages.
 
@@ -385,10 +403,13 @@ class Receiver:
         queue, record = subscription.queue, self._record
         error: Exception | None = None
         came: list[Unacked] = []
+        now: list[Unacked] = []
+        later: list[tuple[Unacked, float]] = []
         try:
             came = receive(
                 self._client, queue, record.consumer, count=count, settings=settings, new_id=record.new_id
             )
+            now, later = _due(came, time.time_ns())
         except SQSUnavailable as exc:
             error = exc
         except SQSRefused as exc:
@@ -397,19 +418,10 @@ class Receiver:
         except Exception as exc:
             log.critical("queue %s cannot be received from", queue.name, exc_info=True)
             error = exc
-        later, groups = [], set[str]()
-        now_ns = time.time_ns()
-        for held in came:
-            wait_ns = eta_of(held.body) - now_ns
-            if wait_ns > 0 or held.group in groups:
-                later.append((held, max(0.0, wait_ns / 1e9)))
-                groups.add(held.group or "-")
         with self._changed:
             subscription.asked -= count
             subscription.backlog = len(came) >= count
             self._error = error or self._error
-            put_off = {id(held) for held, _ in later}
-            now = [held for held in came if id(held) not in put_off]
             surplus = now if subscription.closed else now[self._limit(count) :]
             self._arrive(subscription, now[: len(now) - len(surplus)])
             more = (
