@@ -53,8 +53,9 @@ _NAMES = {
     "rediss": "Redis",
     "amqp": "RabbitMQ",
     "amqps": "RabbitMQ",
-    "sqs": "SQS",
-    "pubsub": "Pub/Sub",
+    "https": "SQS",
+    "http": "SQS",
+    "gcppubsub": "Pub/Sub",
     "memory": "the memory of this process",
 }
 

@@ -65,6 +65,7 @@ def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "total": total,
         "reason": reason,
         "hidden": hidden,
+        "uncounted": total is None,
         "cut": len(desk.directory.names()) > MAX_LISTED_QUEUES,
         "listed": MAX_LISTED_QUEUES,
         "most": MAX_DELIVERED_LETTERS,
