@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.pubsub import leases
+from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker import Worker
 
@@ -242,4 +244,41 @@ def test_a_delayed_message_for_no_topic_stops_no_other(project: PubSubProject) -
         project.publish("delays", queue.encode(), **{"gearmesh-not-before": "1", "gearmesh-queue": queue})
     here = tap_of(project, "tasks", gcppubsub=config)
     assert here.bodies(1) == [b"tasks"]
+    here.close()
+
+
+def test_a_consumer_that_connects_again_has_one_thread_for_its_leases(project: PubSubProject) -> None:
+    project.queue("tasks")
+    record = PubSubUnackedDeliveries("me")
+
+    def keepers() -> int:
+        return sum(each.name == "gearmesh-pubsub-leases" for each in threading.enumerate())
+
+    before = keepers()
+    for _ in range(3):
+        here = tap_of(project, "tasks", prefetch=10, unacked=record)
+        here.publish("tasks", b"x")
+        here.take(1)
+        here.close()
+        assert keepers() <= before + 1
+    assert len(record.held) == 3, "they stay unacked over the connections"
+    here = tap_of(project, unacked=record)
+    assert here.verbs.recover("me", ["tasks"]) == 0, "this record is none of the process's"
+    here.close()
+    record.keeper.stop()
+
+
+def test_closing_does_not_fail_when_pubsub_is_away(
+    make_pubsub: Callable[..., PubSubServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator = make_pubsub()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulator.address)
+    project = PubSubProject()
+    project.queue("tasks")
+    here = tap_of(project, "tasks", prefetch=1)
+    here.publish("tasks", b"x")
+    (message,) = here.take(1)
+    emulator.kill()
+    with pytest.raises(here.connection.connection_errors):
+        here.settle(message)
     here.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from kombu.message import Message
@@ -13,7 +15,7 @@ from kombu.transport import virtual
 
 from gearmesh.config import PubSubConfig
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.transports.pubsub.api import PubSubAPI, types_of
+from gearmesh.transports.pubsub.api import PubSubAPI, PubSubUnavailable, types_of
 from gearmesh.transports.pubsub.commit_engine import CommitEngine
 from gearmesh.transports.pubsub.delays import DelayForwarder
 from gearmesh.transports.pubsub.inspection import Inspector
@@ -28,6 +30,8 @@ from gearmesh.transports.rate_limit import RATE_LIMITERS
 from gearmesh.transports.unacked import consumer_name
 
 __all__ = ["Channel"]
+
+log = logging.getLogger("gearmesh.pubsub")
 
 #: Messages that a channel without a prefetch may hold without having given them to a callback.
 MAX_WAITING_MESSAGES: Final = 1000
@@ -124,7 +128,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._inspector = Inspector(
             self._api, notes, RATE_LIMITERS.get(connection.shown), config.dead_letter_subscription
         )
-        self._keeper = LeaseKeeper(
+        self._make_keeper = partial(
+            LeaseKeeper,
             self._api,
             self.unacked,
             notes,
@@ -253,7 +258,14 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def _return_waiting(self, subscription: Subscription) -> None:
         waiting = list(subscription.waiting)
         subscription.waiting.clear()
-        self.engine.put_back(waiting)
+        self._put_back(waiting)
+
+    def _put_back(self, some: Sequence[Unacked]) -> None:
+        """Return deliveries that no task was begun for; if Pub/Sub cannot be reached their leases end by themselves."""
+        try:
+            self.engine.put_back(some)
+        except PubSubUnavailable as exc:
+            log.debug("messages come again when their leases end: %s", exc)
 
     # -- kombu's verbs
 
@@ -287,7 +299,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self.unacked.alive_at = time.monotonic()
         if self._supervised and self.unacked.journal is None:
             self.unacked.journal = Journal(self.consumer)
-        self._keeper.start()
+        self._keep_leases()
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """End a consumer. What has come and no callback has got is returned."""
@@ -316,7 +328,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._api.ensure(self._api.addresses.topic(queue), name)
         pulled = list(self._api.pull_now(name, 1).result().received_messages)
         for held in self._receiver.receive(queue, name, pulled):
-            self._keeper.start()
+            self._keep_leases()
             self.unacked.give(held)
             message = to_kombu(held, self, "")
             if no_ack:
@@ -335,16 +347,23 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             for tag in list(self.subscriptions):
                 self.basic_cancel(tag)
             if self._own_unacked:
-                self.engine.put_back(self.unacked.snapshot())
+                self._put_back(self.unacked.snapshot())
         finally:
             for subscription in self.subscriptions.values():
                 subscription.puller.cancel()
             self.subscriptions.clear()
             if self._forwarder is not None:
                 self._forwarder.stop()
-            if self._own_unacked:
-                self._keeper.stop()
+            if self._own_unacked and self.unacked.keeper is not None:
+                self.unacked.keeper.stop()
+                self.unacked.keeper = None
             super().close()
+
+    def _keep_leases(self) -> None:
+        """Have the leases of this consumer extended from now on, by one thread for all its channels."""
+        if self.unacked.keeper is None:
+            self.unacked.keeper = self._make_keeper()
+        self.unacked.keeper.start()
 
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any

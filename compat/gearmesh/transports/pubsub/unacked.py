@@ -55,6 +55,8 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
         self.alive_at = time.monotonic()
         #: its thread waits for messages, so it lives
         self.resting = False
+        #: Extends the leases; it outlives the channel that began it. None: no channel has consumed.
+        self.keeper: Any = None
         #: Records the deliveries for a supervisor; None: there is none.
         self.journal: Any = None
 
