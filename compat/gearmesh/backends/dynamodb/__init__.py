@@ -25,7 +25,7 @@ This package must never:
 
 - write an item that Go does not read where another form exists that it does;
 - write RECEIVED, STARTED or a chord trigger without a condition: DynamoDB decides between two writers, no clock does;
-- scan a table, but for a person who looks for a UUID: a scan is paid by the size of the table;
+- scan a table, but for a person who looks for something: a scan is paid by what it reads;
 - import boto3 for a URL of another backend.
 """
 
