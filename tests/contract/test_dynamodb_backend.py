@@ -380,6 +380,24 @@ def test_throttled_statements_are_repeated_by_themselves(own: DynamoDBBackend, d
     assert {state and state.State for state in own.read(uuids)} == {SUCCESS}
 
 
+def test_a_dynamodb_that_does_not_take_the_statements(
+    own: DynamoDBBackend, dynamodb: Tables, requested: Counter[str]
+) -> None:
+    """All states are written by single updates then, and no batch is tried again."""
+    uuids = [f"task_{uuid4()}" for _ in range(20)]
+    own.write([make_state(uuid) for uuid in uuids])
+
+    def refuse(parsed: Any, **event: Any) -> None:
+        for answer in parsed["Responses"]:
+            answer["Error"] = {"Code": "ValidationError", "Message": "Statement wasn't well formed"}
+
+    dynamodb.client.meta.events.register("after-call.dynamodb.BatchExecuteStatement", refuse)
+    for state in (STARTED, SUCCESS):
+        own.write([make_state(uuid, state) for uuid in uuids])
+    assert (requested["BatchExecuteStatement"], requested["UpdateItem"]) == (1, 40)
+    assert {state and state.State for state in own.read(uuids)} == {SUCCESS}
+
+
 def test_a_dynamodb_that_throttles_for_long_is_a_connection_error(
     own: DynamoDBBackend, dynamodb: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,9 +42,10 @@ log = logging.getLogger("gearmesh.dynamodb")
 
 #: Statements in one BatchExecuteStatement: DynamoDB takes no more.
 MAX_BATCH_STATEMENTS: Final = 25
-#: DynamoDB's names, in its answer to one statement of a batch, of a condition that was not met, and of a permission
-#: that is missing.
+#: DynamoDB's names, in its answer to one statement of a batch, of a condition that was not met, of a statement that it
+#: does not take, and of a permission that is missing.
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
+_INVALID: Final = "ValidationError"
 _DENIED: Final = ("AccessDenied", "AccessDeniedException")
 
 
@@ -118,9 +119,9 @@ def _change_batch(
             break
         again: list[Change] = []
         for change, error in zip(left, errors, strict=True):
-            code = error.get("Code", "")
-            if code in _DENIED:
-                _do_without_batches(connection, error.get("Message", code))
+            code, text = error.get("Code", ""), error.get("Message", "")
+            if code in _DENIED or (code == _INVALID and "tem size" not in text):
+                _do_without_batches(connection, text or code)
             if code in TRANSIENT:
                 again.append(change)
             elif code and not (code == _CONDITION_FAILED and error.get("Item")):
