@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from tests.support.servers import ServerMissing
 from .oracle.documents import Documents
 from .oracle.fuzz import Difference, compare, fuzz, smallest
 from .oracle.process import Case, Oracle, build
+from .oracle.specs import cron_cases, due
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Cases of a run of CI, and the bound within which a planted difference is found.
 CI_CASES = 100_000
 MAX_PLANTED_CASES = 10_000
+#: Specs of a run of CI; each is looked for three times.
+CRON_CASES = 5_000
 #: Another seed for each run of CI, so that all runs together see more; a difference prints its input.
 SEED = int(os.environ.get("GEARMESH_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
 
@@ -195,3 +199,44 @@ def test_go_and_python_agree_about_arguments(oracle: Oracle, batch: list[tuple[s
     cases = [Case(b"A", f"{kind}\0{json.dumps(value)}".encode()) for kind, value in batch]
     found = [compare(case, go) for case, go in zip(cases, oracle.ask(cases), strict=True)]
     assert [str(each) for each in found if each is not None] == []
+
+
+# --- cron ----------------------------------------------------------------------------------------
+
+
+def test_go_and_python_agree_when_a_spec_is_due(note: Callable[[str, str], None]) -> None:
+    try:
+        build("cron")
+    except ServerMissing as exc:
+        missing(exc)
+    cases = cron_cases(SEED, CRON_CASES)
+    with Oracle(folder="cron") as oracle:
+        answers = oracle.ask(cases)
+    differences = [
+        f"{case.data!r}\n  Go     {go}\n  Python {ours}"
+        for case, go in zip(cases, answers, strict=True)
+        if (ours := due(case)) != go and not (ours.kind == b"-" and go.kind in b"-!")
+    ]
+    due_count = sum(answer.kind == b"=" for answer in answers)
+    note(
+        "cron",
+        f"seed {SEED}: {len(cases):,} specs, {due_count:,} of them valid, {len(differences)} differences",
+    )
+    assert differences == [], "\n".join(differences[:5])
+    assert due_count > CRON_CASES / 2
+
+
+def test_go_leaves_out_years_where_midnight_is_skipped() -> None:
+    try:
+        build("cron")
+    except ServerMissing as exc:
+        missing(exc)
+    case = Case(b"C", b"@yearly\0Africa/Casablanca\x001185817988")
+    years = [2008, 2009, 2010, 2011, 2012]
+    new_year = {year: int(datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()) * 10**9 for year in years}
+    with Oracle(folder="cron") as oracle:
+        (go,) = oracle.ask([case])
+    assert [int(moment) for moment in go.text.split()] == [new_year[year] for year in (2008, 2011, 2012)]
+    assert [int(moment) for moment in due(case).text.split()] == [
+        new_year[year] for year in (2008, 2009, 2010)
+    ]

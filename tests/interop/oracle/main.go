@@ -2,15 +2,9 @@
 //
 // Its structs are written from docs/protocol.md, and its reading of arguments from section 3 of that page and from the
 // recordings in tests/golden; none of it is Machinery's code.
-//
-// Requests come in batches: a uint32 with the length of the batch, then for each request its verb (one byte), a uint32
-// with a length, and so many bytes. The answer is the same: a length, then for each request a byte and a text. All
-// numbers are little endian. The answer's byte is '=' for a value, '-' for an error, '~' for a value that is not the one
-// that was written, and '!' for what ends a Go process.
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
@@ -18,15 +12,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"reflect"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"gearmesh/oracle/frames"
 )
 
 // Arg is an argument (2.2).
@@ -86,91 +78,22 @@ type Group struct {
 	TTL            int64
 }
 
-type answer struct {
-	kind byte
-	text []byte
-}
-
 var plant = flag.String("plant", "", "change one thing, to see that it is found: b, 2028, amp, exponent, wrap, repeat")
 
 func main() {
 	flag.Parse()
-	input := bufio.NewReaderSize(os.Stdin, 1<<20)
-	output := bufio.NewWriterSize(os.Stdout, 1<<20)
-	for {
-		var size uint32
-		if err := binary.Read(input, binary.LittleEndian, &size); err != nil {
-			return
-		}
-		batch := make([]byte, size)
-		if _, err := io.ReadFull(input, batch); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		write(output, answerAll(requestsOf(batch)))
-	}
+	frames.Serve(answer)
 }
 
-type request struct {
-	verb byte
-	data []byte
-}
-
-func requestsOf(batch []byte) []request {
-	found := []request{}
-	for len(batch) > 0 {
-		size := binary.LittleEndian.Uint32(batch[1:])
-		found = append(found, request{batch[0], batch[5 : 5+size]})
-		batch = batch[5+size:]
-	}
-	return found
-}
-
-func answerAll(requests []request) []answer {
-	answers := make([]answer, len(requests))
-	var group sync.WaitGroup
-	workers := runtime.NumCPU()
-	for worker := 0; worker < workers; worker++ {
-		group.Add(1)
-		go func(first int) {
-			defer group.Done()
-			for i := first; i < len(requests); i += workers {
-				answers[i] = answerOne(requests[i])
-			}
-		}(worker)
-	}
-	group.Wait()
-	return answers
-}
-
-func write(output *bufio.Writer, answers []answer) {
-	size := 0
-	for _, each := range answers {
-		size += 5 + len(each.text)
-	}
-	binary.Write(output, binary.LittleEndian, uint32(size))
-	for _, each := range answers {
-		output.WriteByte(each.kind)
-		binary.Write(output, binary.LittleEndian, uint32(len(each.text)))
-		output.Write(each.text)
-	}
-	output.Flush()
-}
-
-func answerOne(r request) (a answer) {
-	defer func() {
-		if failure := recover(); failure != nil {
-			a = answer{'!', []byte(fmt.Sprint(failure))}
-		}
-	}()
+func answer(verb byte, data []byte) frames.Answer {
 	var text []byte
 	var err error
-	switch r.verb {
+	switch verb {
 	case 'S':
-		text, err = again(r.data, new(Signature))
+		text, err = again(data, new(Signature))
 	case 'T':
 		state := new(State)
-		text, err = again(r.data, state)
+		text, err = again(data, state)
 		for _, result := range state.Results {
 			if result == nil && err == nil {
 				err = errors.New("a result is null") // a nil pointer: Go falls over it when it looks at the result
@@ -178,26 +101,26 @@ func answerOne(r request) (a answer) {
 		}
 	case 'G':
 		group := new(Group)
-		if text, err = again(r.data, group); err == nil && group.TaskUUIDs == nil {
+		if text, err = again(data, group); err == nil && group.TaskUUIDs == nil {
 			group.TaskUUIDs = []string{} // null and [] mean the same (4.6), and Python writes []
 			text, err = json.Marshal(group)
 		}
 	case 's':
-		text, err = json.Marshal(string(r.data))
+		text, err = json.Marshal(string(data))
 	case 'd':
-		text, err = json.Marshal(math.Float64frombits(binary.LittleEndian.Uint64(r.data)))
+		text, err = json.Marshal(math.Float64frombits(binary.LittleEndian.Uint64(data)))
 	case 'f':
-		text, err = json.Marshal(math.Float32frombits(binary.LittleEndian.Uint32(r.data)))
+		text, err = json.Marshal(math.Float32frombits(binary.LittleEndian.Uint32(data)))
 	case 'A':
-		kind, value, _ := bytes.Cut(r.data, []byte{0})
+		kind, value, _ := bytes.Cut(data, []byte{0})
 		return readArgument(string(kind), value)
 	default:
-		err = fmt.Errorf("no verb %q", r.verb)
+		err = fmt.Errorf("no verb %q", verb)
 	}
 	if err != nil {
-		return answer{'-', []byte(err.Error())}
+		return frames.Answer{Kind: frames.Error, Text: []byte(err.Error())}
 	}
-	return answer{'=', planted(text)}
+	return frames.Answer{Kind: frames.Value, Text: planted(text)}
 }
 
 // again decodes a document as a worker does, with numbers as they are, and encodes it.
@@ -238,20 +161,20 @@ var kinds = map[string]reflect.Type{
 }
 
 // readArgument reads a JSON value as an argument of a type (section 3), and writes what the task would get.
-func readArgument(name string, raw []byte) answer {
+func readArgument(name string, raw []byte) frames.Answer {
 	element, isSlice := strings.CutPrefix(name, "[]")
 	kind, known := kinds[element]
 	if element == "byte" && isSlice {
 		kind, known = reflect.TypeOf(uint8(0)), true
 	}
 	if !known || kind == nil {
-		return answer{'-', []byte(name + " is not one of supported types")}
+		return frames.Answer{Kind: frames.Error, Text: []byte(name + " is not one of supported types")}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var node any
 	if err := decoder.Decode(&node); err != nil {
-		return answer{'-', []byte(err.Error())}
+		return frames.Answer{Kind: frames.Error, Text: []byte(err.Error())}
 	}
 	mangled := false
 	var found reflect.Value
@@ -262,16 +185,16 @@ func readArgument(name string, raw []byte) answer {
 		found, err = readScalar(kind, node, &mangled)
 	}
 	if err != nil {
-		return answer{'-', []byte(err.Error())}
+		return frames.Answer{Kind: frames.Error, Text: []byte(err.Error())}
 	}
 	if mangled {
-		return answer{'~', []byte(fmt.Sprint(found.Interface()))}
+		return frames.Answer{Kind: frames.Mangled, Text: []byte(fmt.Sprint(found.Interface()))}
 	}
 	text, err := json.Marshal(plain(found))
 	if err != nil {
-		return answer{'-', []byte(err.Error())}
+		return frames.Answer{Kind: frames.Error, Text: []byte(err.Error())}
 	}
-	return answer{'=', text}
+	return frames.Answer{Kind: frames.Value, Text: text}
 }
 
 // plain lets bytes be written as a list of numbers, as other slices are.

@@ -22,7 +22,8 @@ _SOURCE = Path(__file__).parent
 
 class Case(NamedTuple):
     """One request: ``S``, ``T``, ``G`` for a signature, state or group; ``A`` for an argument (type, NUL, JSON); ``s``,
-    ``d``, ``f`` for a text, a float64 and a float32 to be written."""
+    ``d``, ``f`` for a text, a float64 and a float32 to be written; ``C`` for a cron spec (spec, NUL, zone, NUL, unix
+    seconds)."""
 
     verb: bytes
     data: bytes
@@ -35,14 +36,19 @@ class Answer(NamedTuple):
     text: bytes
 
 
-def build() -> str:
-    """The path of the program. Raises ServerMissing: there is no Go."""
-    if path := os.environ.get("GEARMESH_ORACLE"):
-        return path
-    digest = hashlib.sha256(
-        b"".join((_SOURCE / name).read_bytes() for name in ("main.go", "go.mod"))
-    ).hexdigest()[:12]
-    program = cache_folder() / f"oracle-{digest}"
+def build(folder: str = ".") -> str:
+    """The path of a program, which is built once for each version of its source.
+
+    Args:
+        folder: of the program; ``cron`` needs robfig/cron, which Go downloads.
+
+    Raises:
+        ServerMissing: there is no Go, or it cannot build the program.
+    """
+    source = _SOURCE / folder
+    files = sorted({*source.glob("*.go"), *source.glob("go.*"), *(_SOURCE / "frames").glob("*.go")})
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    program = cache_folder() / f"oracle-{source.name}-{digest}"
     if not program.exists():
         go = find_go()
         program.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,7 @@ def build() -> str:
                 command = [go, "build", "-o", str(built), "."]
                 environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
                 done = subprocess.run(
-                    command, cwd=_SOURCE, env=environment, capture_output=True, text=True, check=False
+                    command, cwd=source, env=environment, capture_output=True, text=True, check=False
                 )
                 if done.returncode:
                     raise ServerMissing(f"the oracle cannot be built: {done.stderr[-500:]}")
@@ -62,11 +68,19 @@ def build() -> str:
 
 
 class Oracle:
-    """The running program. ``plant`` changes one thing in it on purpose, see main.go."""
+    """The running program.
 
-    def __init__(self, plant: str = "") -> None:
+    Args:
+        plant: changes one thing in it on purpose, see main.go.
+        folder: see :func:`build`.
+    """
+
+    def __init__(self, plant: str = "", folder: str = ".") -> None:
         self._process = subprocess.Popen(
-            [build(), "-plant", plant], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 20
+            [build(folder), *(["-plant", plant] if plant else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=1 << 20,
         )
 
     def __enter__(self) -> Oracle:
