@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,14 +28,14 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "cloud"
 
 #: Rows that Pub/Sub cannot show: it lists no messages, and Go reads no queue but the one of its URL.
 NOT_HERE = frozenset({"pending", "delayed", "custom queue"})
-_AT_ONCE = (
-    "Go's worker takes what another program has sent, and looks at no ETA: only Go's own publisher waits"
-)
 TABLE = [scenario for scenario in SCENARIOS if scenario.name not in NOT_HERE]
 
 
 def steps_for(scenario: Scenario, client: Side, worker: Side) -> list[tuple[object, Json]]:
-    """The steps that can be asked on Pub/Sub."""
+    """The steps that can be asked on Pub/Sub.
+
+    A Go worker looks at no ETA: only Go's own publisher waits. See the delay topic below.
+    """
     steps = [
         (step, want)
         for step, want in scenario.steps_for(client, worker)
@@ -171,3 +172,27 @@ def test_chords_of_two_kinds_of_workers_fire_once(
     for each in fired:
         assert sorted(arg["Value"] for arg in each["Args"]) == list(range(MEMBERS))
     assert len(fired) == CHORDS, "a callback was sent twice"
+
+
+@pytest.mark.peer
+def test_a_go_worker_gets_a_delayed_task_when_it_is_due(
+    pubsub_emulator: PubSubServer,
+    start_peer: Callable[..., PeerProcess],
+    backend_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a delay topic: a worker of gearmesh, which reads another queue here, forwards it to Go's."""
+    project = PubSubProject()
+    url = project.queue("machinery_tasks", "workers")
+    project.queue("delays")
+    monkeypatch.setenv("GEARMESH_GCPPUBSUB_DELAY_TOPIC", "delays")
+    monkeypatch.setenv("GEARMESH_GCPPUBSUB_DELAY_SUBSCRIPTION", "delays")
+    client = start_peer("python", url, "-mode", "client", "-backend", backend_url, "-env")
+    start_peer("go", url, "-mode", "worker", "-backend", backend_url)
+    other = project.queue("forwarders")
+    start_peer("python", other, "-mode", "worker", "-queue", "forwarders", "-backend", backend_url, "-env")
+    run = Run("machinery_tasks")
+    ask = run.fill({"Op": "call", "Sig": sig("add", i64(7), ETA="{in:2.5}")})
+    began = time.monotonic()
+    assert client.ask(ask)["Results"] == [7]
+    assert time.monotonic() - began >= 2.4
