@@ -1,8 +1,7 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb|sqs|pubsub] [--tasks 20000] [--backlog 200000]
-        [--rounds 3]
-        [--only delay]
+    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb|sqs|pubsub|producers] [--tasks 20000]
+        [--backlog 200000] [--rounds 3] [--only delay]
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
 from bench_dynamodb import bench as bench_dynamodb
+from bench_producers import ProducerBench
 from bench_pubsub import bench as bench_pubsub
 from bench_report import QUEUE, report
 from bench_sqs import SQSBench
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument(
         "broker",
         nargs="?",
-        choices=("redis", "amqp", "celery", "dynamodb", "sqs", "pubsub"),
+        choices=("redis", "amqp", "celery", "dynamodb", "sqs", "pubsub", "producers"),
         default="redis",
     )
     parser.add_argument("--tasks", type=int, default=20_000)
@@ -228,6 +228,9 @@ def main() -> None:
             return
         if args.broker == "celery":
             CeleryBench(server.url, args.tasks, args.rounds, working=args.only is None).run()
+            return
+        if args.broker == "producers":
+            ProducerBench(server.url, args.tasks, args.rounds).run()
             return
         Bench(server.url, args.tasks, args.backlog, args.rounds).run()
 
