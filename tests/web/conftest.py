@@ -78,9 +78,12 @@ def show() -> Iterator[Show]:
         yield show
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium for the whole run, without a window."""
+    """Debian's Chromium for the tests of a file, without a window.
+
+    Playwright runs an event loop in this thread meanwhile: it must be over before the tests of other files.
+    """
     path = os.environ.get("GEARMESH_CHROMIUM") or shutil.which("chromium")
     if path is None:
         missing(ServerMissing("no chromium on PATH: apt-get install chromium, or set GEARMESH_CHROMIUM"))
