@@ -182,6 +182,15 @@ def test_a_proxy_names_the_user(show: Show, app: App) -> None:
     assert visitor.post("/periodic/run", {"csrf": csrf, "name": "nightly sum"}).status == 403
 
 
+def test_a_user_whom_the_proxy_names_is_nobody_without_the_proxy(show: Show, app: App) -> None:
+    visitor = show(app, sign_in=False, auth_header="X-User", trusted_proxies=("127.0.0.1",))
+    assert visitor.get("/", X_User="token").status == 200
+    assert visitor.cookies
+    assert visitor.get("/").status == 303
+    visitor.sign_in()
+    assert visitor.get("/").status == 200
+
+
 def test_a_header_of_a_stranger_names_nobody(show: Show, app: App) -> None:
     visitor = show(app, sign_in=False, auth_header="X-User", trusted_proxies=("192.0.2.1",))
     assert visitor.get("/", X_User="ann").status == 303

@@ -5,6 +5,7 @@ words:
 
 - ``broker``: opens a channel to an app's broker, and knows the queues of its tasks.
 - ``messages``: takes a message apart for people and for scripts.
+- ``message_search``: finds a task's message by its UUID, with bounded work.
 - ``dead_letters``: walks through a queue's dead letters in parts, and makes the states of those that run again PENDING.
 - ``times``: writes times for people and for scripts.
 

@@ -85,7 +85,9 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: DashboardSettings) -> None:
         self._app = app
         self._settings = settings
+        #: of users who signed in with the token, and of those whom a proxy or the surrounding app names
         self._sessions = Sessions(settings.token)
+        self._named_sessions = Sessions(settings.token, "named")
         #: when wrong tokens came, monotonic
         self._wrong: list[float] = []
 
@@ -147,7 +149,8 @@ class Guard:
                 request.scope.setdefault("state", {}).update(viewer=Viewer(), form=form)
                 return None
             return self._to_sign_in(request)
-        if posted and not self._sessions.csrf_fits(session, form.exact("csrf")):
+        sessions = self._sessions if own else self._named_sessions
+        if posted and not sessions.csrf_fits(session, form.exact("csrf")):
             audit.warning("refused user=%r path=%r reason=csrf", session.user, path)
             return PlainTextResponse("refused: the form has no valid CSRF token; load the page again", 403)
         if posted and path == "/sign-out":
@@ -160,14 +163,14 @@ class Guard:
             return PlainTextResponse(
                 "refused: this dashboard is read-only (start it with --allow-actions)", 403
             )
-        viewer = Viewer(session.user, self._sessions.csrf(session), self._settings.allow_actions, own)
+        viewer = Viewer(session.user, sessions.csrf(session), self._settings.allow_actions, own)
         request.scope.setdefault("state", {}).update(viewer=viewer, form=form)
         return None
 
     async def _session(self, request: Request, cookies: list[str]) -> tuple[Session | None, bool]:
         """The session, and if the dashboard itself signed the user in."""
         settings = self._settings
-        kept = self._sessions.read(request.cookies.get(COOKIE, ""), time.time())
+        cookie = request.cookies.get(COOKIE, "")
         user: str | None = None
         if settings.authorize is not None:
             user = await run_in_threadpool(settings.authorize, request.scope)
@@ -178,15 +181,14 @@ class Guard:
         ):
             user = request.headers.get(settings.auth_header)
         if user:
+            kept = self._named_sessions.read(cookie, time.time())
             if kept is not None and kept.user == user:
                 return kept, False
-            value = self._sessions.issue(user, time.time())
+            value = self._named_sessions.issue(user, time.time())
             cookies.append(self._cookie(request, value))
-            return self._sessions.read(value, time.time()), False
-        # A session of another way ends with it: only the token's users keep theirs.
-        if settings.token and kept is not None and kept.user == TOKEN_USER:
-            return kept, True
-        return None, False
+            return self._named_sessions.read(value, time.time()), False
+        session = self._sessions.read(cookie, time.time()) if settings.token else None
+        return session, session is not None
 
     def _to_sign_in(self, request: Request) -> Response:
         if not self._settings.token or request.method == "POST":

@@ -37,11 +37,12 @@ class Sessions:
     Args:
         secret: the key is made from it. Sessions stay valid over a restart with the same one; another one, such as a
             new token, ends all. ``""``: a random key, so sessions end with the process.
+        way: the way of signing in; a session of one way is none of another's.
     """
 
-    def __init__(self, secret: str = "") -> None:
+    def __init__(self, secret: str = "", way: str = "token") -> None:
         base = secret.encode() or os.urandom(32)
-        self._key = hmac.digest(base, b"gearmesh dashboard session 1", hashlib.sha256)
+        self._key = hmac.digest(base, f"gearmesh dashboard session 1 {way}".encode(), hashlib.sha256)
 
     def issue(self, user: str, now: float) -> str:
         """The cookie of a new session."""
