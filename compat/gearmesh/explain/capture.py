@@ -17,6 +17,8 @@ from gearmesh.wire.gojson.read import read
 __all__ = ["Piece", "pieces"]
 
 _SPACE: Final = b" \t\n\r"
+#: Envelopes inside of each other that are opened.
+MAX_ENVELOPES: Final = 8
 #: Fields by which a document of Machinery's is known, by kind.
 KIND_FIELDS: Final = {
     "signature": frozenset(
@@ -80,6 +82,8 @@ class Piece(msgspec.Struct, kw_only=True):
 def pieces(data: bytes, label: str = "", before: list[str] | None = None) -> list[Piece]:
     """All that the input holds, in order. Input that is not known is one piece of the kind ``unknown``."""
     told = before or []
+    if len(told) > MAX_ENVELOPES:
+        return [Piece(body=data, before=told, label=label)]
     try:
         _, end = read(data)
     except RemoteProtocolError:

@@ -26,6 +26,8 @@ __all__ = ["explain", "explain_document", "faults", "rendered"]
 
 #: Columns of the text.
 WIDTH_CHARS: Final = 100
+#: Characters of a line, where a single word is longer than the columns.
+MAX_LINE_CHARS: Final = 2000
 #: Documents of one input that are explained; the others are counted.
 MAX_DOCUMENTS: Final = 25
 _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -299,7 +301,12 @@ def rendered(told: Sections, *, findings: bool = True) -> str:
         lines += ["", *_findings_text(told)]
     # A control character in a message must not reach the terminal.
     text = _CONTROL.sub("·", "\n".join(lines)) + "\n"
+    text = "\n".join(_cut(line) for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= MAX_LINE_CHARS else line[: MAX_LINE_CHARS - 1] + "…"
 
 
 def _paragraphs(title: str, sentences: Sequence[str]) -> list[str]:

@@ -71,11 +71,11 @@ def check_arg(type: Span | None, value: Span | None, data: bytes, where: str) ->
         return [
             Finding(
                 level="fault",
-                text=f"{name!r} is not a type that Machinery knows{_suggestion(name)}",
+                text=f"{_cut(name)!r} is not a type that Machinery knows{_suggestion(name)}",
                 start=at.start if at else None,
                 end=at.end if at else None,
                 where=f"{where}.Type",
-                go=_GO_FAILS.format(f"{name} is not one of supported types"),
+                go=_GO_FAILS.format(f"{_cut(name)} is not one of supported types"),
                 python=_PYTHON_FAILS,
             )
         ]
@@ -93,7 +93,7 @@ def check_result(type: Span | None, value: Span | None, data: bytes, where: str)
         return [
             Finding(
                 level="fault",
-                text=f"the result {show_value(text)} cannot be read as {name!r}",
+                text=f"the result {show_value(text)} cannot be read as {_cut(name)!r}",
                 start=at.start if at else None,
                 end=at.end if at else None,
                 where=f"{where}.{'Value' if name in TYPES else 'Type'}",
@@ -202,9 +202,13 @@ def _has_big(value: Span | None) -> bool:
     return any(text.isdigit() and int(text) >= 2**63 for text in texts if len(text) <= 20)
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= MAX_VALUE_CHARS else name[: MAX_VALUE_CHARS - 1] + "…"
+
+
 def _suggestion(name: str) -> str:
     meant = _MEANT.get(name.lower())
-    if meant is None and name:
+    if meant is None and 0 < len(name) <= MAX_VALUE_CHARS:
         close = difflib.get_close_matches(name, sorted(TYPES), n=1, cutoff=0.7)
         meant = close[0] if close else None
     return f"; perhaps {meant!r} is meant" if meant else ""

@@ -111,3 +111,24 @@ def test_any_bytes_are_explained(data: bytes) -> None:
 def test_a_damaged_message_is_explained(at: int, damage: bytes) -> None:
     data = CHAIN.encode()
     assert explain(data[:at] + damage + data[at + 1 :])[0]
+
+
+def nested(levels: int) -> bytes:
+    return b'{"signature":' * levels + GOOD.encode() + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        nested(3000),
+        b"[" * 5_000_000,
+        b'{"a":' * 1_000_000,
+        b'{"UUID":"x","RetryCount":' + b"9" * 2_000_000 + b"}",
+        b'{"Name":"x","Args":[{"Type":"' + b"y" * 2_000_000 + b'","Value":1}]}',
+        b'{"Name":"x","Args":[{"Type":"int8","Value":' + b"9" * 2_000_000 + b"}]}",
+    ],
+    ids=["envelopes", "lists", "objects", "digits", "type", "value"],
+)
+def test_large_and_deep_inputs_are_explained(data: bytes) -> None:
+    text, _ = explain(data)
+    assert len(text) < 100_000
