@@ -17,7 +17,7 @@ from gearmesh import App
 from gearmesh.backends.registry import open_backend
 
 from .harness import Site, Storm
-from .producers import AppProducer
+from .producers import AppProducer, remote_tasks
 from .test_storm import seed_of_this_run, settled
 
 #: Seconds that DynamoDB is left alone after it has come back.
@@ -39,6 +39,16 @@ class DynamoDBSite(Site):
 
     def states(self, uuids: list[str]) -> list[str]:
         return ["" if state is None else state.State for state in self._states.read(uuids)]
+
+
+class PatientProducer(AppProducer):
+    """Waits for a DynamoDB that takes long to come back."""
+
+    def __init__(self, site: DynamoDBSite, seed: int, count: int, seconds: float, workflows: int) -> None:
+        super().__init__(site.url(), seed, count, seconds, workflows, backend=site.backend)
+        self._app.close()
+        self._app = App(broker=site.url(), backend=site.backend, publish_timeout=180.0)
+        self._tasks = remote_tasks(self._app)
 
 
 class DynamoDBStorm(Storm):
@@ -78,7 +88,7 @@ def weather(site: DynamoDBSite, seed: int, *, tasks: int, seconds: float, workfl
     for _ in range(3):
         site.node(lease=3.0)
     site.ready()
-    producer = AppProducer(site.url(), seed, tasks, seconds, workflows, backend=site.backend)
+    producer = PatientProducer(site, seed, tasks, seconds, workflows)
     storm = DynamoDBStorm(site, seed, kills)
     producer.start()
     while producer.is_alive():
