@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kombu
@@ -282,3 +284,19 @@ def test_closing_does_not_fail_when_pubsub_is_away(
     with pytest.raises(here.connection.connection_errors):
         here.settle(message)
     here.close()
+
+
+def test_a_worker_that_stops_leaves_no_journal(
+    project: PubSubProject, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    url = project.queue("machinery_tasks", "workers")
+    with App(url, redis_url) as app:
+
+        @app.task
+        def journals() -> int:
+            return sum(path.is_file() for path in tmp_path.rglob("pubsub/*"))
+
+        with Worker(app, concurrency=2, heartbeats=False):
+            assert journals.delay().get(timeout=30) == 1
+    assert [path for path in tmp_path.rglob("pubsub/*") if path.is_file()] == []

@@ -39,6 +39,7 @@ def test_what_is_missing_comes_with_the_command_that_creates_it(project: PubSubP
         (finding,) = brokers_answer(Case(app))
     assert finding.level == "problem"
     assert "gcloud pubsub subscriptions create workers --topic=machinery_tasks" in finding.text
+    assert "cannot be reached" not in finding.text
     url = project.queue("machinery_tasks", "workers", ack_deadline_seconds=60)
     project.queue("dead")
     (finding,) = found(url, "other", dead_letter_topic="dead")

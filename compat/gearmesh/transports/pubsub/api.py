@@ -136,7 +136,9 @@ class Call:
                 return self._method(self._request, **self._options)
             return self.future.result()
         except grpc.RpcError as exc:
-            raise self._api.error(exc, self._about) from exc
+            error = self._api.error(exc, self._about)
+            # What is missing has been named; gRPC's own words add nothing.
+            raise error from (None if isinstance(error, ConfigError) else exc)
         except grpc.FutureCancelledError as exc:
             raise PubSubUnavailable(f"{self._about}: cancelled") from exc
         except GoogleAuthError as exc:

@@ -223,7 +223,10 @@ class Inspector:
         for subscription, ack_ids in by_subscription.items():
             for call, _ in self._api.modify(subscription, ack_ids, 0):
                 call.result()
-        if self._dead.pop(consumer, None) is not None:
+        self._dead.pop(consumer, None)
+        if record.journal is not None:
+            record.journal.close()  # it begins anew with the next delivery
+        elif not record.held:
             Journal.forget(consumer)
         return len(mine)
 
