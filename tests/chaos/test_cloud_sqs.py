@@ -19,7 +19,7 @@ from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.support.servers import ElasticMQServer, RedisServer
 
-from gearmesh import App
+from gearmesh import App, TaskFailed
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
@@ -28,6 +28,7 @@ from gearmesh.transports.registry import open_connection
 from .harness import Site, Storm
 from .nodes import Node
 from .producers import QUEUE, AppProducer, remote_tasks
+from .rough import Rough
 from .test_storm import seed_of_this_run, settled
 from .test_storm_amqp import account
 
@@ -56,6 +57,11 @@ class SQSSite(Site):
         policy = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
         attributes = {"VisibilityTimeout": str(VISIBILITY_S), "RedrivePolicy": json.dumps(policy)}
         self.boto.create_queue(QueueName=QUEUE, Attributes=attributes)
+
+    def hide_for(self, seconds: int) -> None:
+        """Set the visibility timeout of the queue; workers that are started from now on have it."""
+        attributes = {"VisibilityTimeout": str(seconds)}
+        self.boto.set_queue_attributes(QueueUrl=f"{self.url()}/{QUEUE}", Attributes=attributes)
 
     def proxy(self) -> Proxy:
         proxy = self._stack.enter_context(Proxy(self.sqs.port))
@@ -200,3 +206,43 @@ def test_a_killed_worker_s_tasks_run_elsewhere(site: SQSSite) -> None:
             result.get(timeout=60)
     assert [len(site.runs(f"task/{i}")) for i in range(4)] == [2] * 4
     eventually(lambda: site.open() == 0)
+
+
+@pytest.mark.timeout(120)
+def test_a_task_that_ends_its_process(site: SQSSite, rough: Rough) -> None:
+    """The supervisor reads in the journal what ran, and sends it anew with its crashes."""
+    site.hide_for(60)
+    rough("threads")
+    rough("processes", concurrency=2)
+    site.ready(2)
+    with App(site.url(), site.backend) as app:
+        work = remote_tasks(app)["work"]
+        others = app.publish_many(work.s(f"other/{i}", 1) for i in range(100))
+        culprit = app.remote("die", "string").delay("culprit")
+        others += app.publish_many(work.s(f"other/{i}", 1) for i in range(100, 200))
+        with pytest.raises(TaskFailed, match="its process died 3 times while it ran alone"):
+            culprit.get(timeout=60)
+        for each in others:
+            each.get(timeout=60)
+    (letter,) = eventually(site.letters)
+    assert letter.reason == "its process died 3 times while it ran alone"
+    assert 3 <= len(site.runs("culprit")) <= 4
+
+
+@pytest.mark.timeout(120)
+def test_a_hard_limit(site: SQSSite, rough: Rough) -> None:
+    site.hide_for(60)
+    rough("processes", "--hard-limit", "0.5", concurrency=2)
+    site.ready(1)
+    with App(site.url(), site.backend) as app:
+        hang, work = app.remote("hang", "string"), remote_tasks(app)["work"]
+        mourn = app.remote("mourn", "string", "string")
+        result = hang.s("hang").on_error(mourn.s("mourner")).apply_async()
+        beside = app.publish_many(work.s(f"task/{i}", 50) for i in range(20))
+        with pytest.raises(TaskFailed, match=r"hard time limit of 0\.5 s exceeded"):
+            result.get(timeout=30)
+        for each in beside:
+            each.get(timeout=20)
+        eventually(lambda: site.runs("mourner"))
+    assert [len(site.runs(key)) for key in ("hang", "mourner")] == [1, 1]
+    assert not site.letters()

@@ -65,6 +65,7 @@ CONSTANTS = {
     "MONGO_TASKS": "tasks",
     "PREFIX": "gearmesh:",
     "REVOKED": "gearmesh:revoked",
+    "SQS_CRASHES": "gearmesh.crashes",
     "SQS_DUPLICATE": "gearmesh.duplicate",
     "SQS_ENCODING": "gearmesh.encoding",
     "SQS_ENVELOPE": "gearmesh.envelope",

@@ -46,6 +46,8 @@ SQS_ENVELOPE = "gearmesh.envelope"
 SQS_REPUBLISHED = "gearmesh.republished"
 #: the message may be a second copy: SQS had not said if it took the first one
 SQS_DUPLICATE = "gearmesh.duplicate"
+#: of a copy: how often processes died while they ran the message alone, in quarters
+SQS_CRASHES = "gearmesh.crashes"
 #: of a dead letter: the reason, and the queue that it was taken from
 SQS_REASON = "gearmesh.reason"
 SQS_QUEUE = "gearmesh.queue"

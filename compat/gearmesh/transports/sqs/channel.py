@@ -17,6 +17,7 @@ from gearmesh.transports.rate_limit import RATE_LIMITERS
 from gearmesh.transports.sqs.commit_engine import CommitEngine
 from gearmesh.transports.sqs.errors import QueueMissing, SQSRefused, SQSUnavailable
 from gearmesh.transports.sqs.inspection import Inspector
+from gearmesh.transports.sqs.journal import Journal
 from gearmesh.transports.sqs.message import OutgoingMessage, text_of, to_kombu, to_stored
 from gearmesh.transports.sqs.receiver import Receiver, ReceiveSettings, Subscription, receive
 from gearmesh.transports.sqs.sender import send
@@ -51,7 +52,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     supports_fanout = True
     #: SQS counts receives, those of messages included that were returned and not lost.
     counts_losses = False
-    lists_delayed = lists_pending = keeps_order = records_crashes = publishes_once = False
+    lists_delayed = lists_pending = keeps_order = publishes_once = False
+    records_crashes = True
     dead_batch = 1_000_000
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -212,6 +214,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def _guard(self) -> None:
         """Keep what this consumer holds hidden from others."""
+        if self._lease is None and self.unacked.journal is None:
+            self.unacked.journal = Journal(self.consumer)
         if self.unacked.guard is None:
             guard = VisibilityThread(self.unacked, self._requests, self._lease)
             self.unacked.guard = guard

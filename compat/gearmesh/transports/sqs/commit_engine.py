@@ -27,7 +27,14 @@ from gearmesh.transports.sqs.sender import send
 from gearmesh.transports.sqs.sent import SentMessages
 from gearmesh.transports.sqs.unacked import Unacked, find, forget
 from gearmesh.transports.sqs.visibility import hide
-from gearmesh.wire.names import SQS_DUPLICATE, SQS_QUEUE, SQS_REASON, SQS_REPUBLISHED, SQS_SET_ASIDE
+from gearmesh.wire.names import (
+    SQS_CRASHES,
+    SQS_DUPLICATE,
+    SQS_QUEUE,
+    SQS_REASON,
+    SQS_REPUBLISHED,
+    SQS_SET_ASIDE,
+)
 
 __all__ = ["CommitEngine", "MessageReturner", "park_pause"]
 
@@ -36,6 +43,8 @@ log = logging.getLogger("gearmesh.sqs")
 #: Seconds for which a message of an unknown task is hidden the second time, and at most.
 MIN_PARK_S: Final = 1.0
 MAX_PARK_S: Final = float(MAX_HIDDEN_S)
+#: Seconds for which a message is hidden while a copy takes its place.
+REPLACING_S: Final = 30
 #: Characters of a reason that go with a dead letter.
 MAX_REASON_CHARACTERS: Final = 1000
 
@@ -82,6 +91,21 @@ class MessageReturner:
         lost = hide(self._client, hidden) if hidden else []
         forget((), [held for held, _ in hidden])
         return lost + self._copy(copied)
+
+    def replace_crashed(self, many: Sequence[tuple[Unacked, float]]) -> list[Unacked]:
+        """Send copies of messages that ran when a process died, each with its crash count, and delete the messages.
+
+        Returns those that are lost. Raises as :meth:`give_back`.
+        """
+        if not many:
+            return []
+        # Only SQS knows if a dead process's receipt handles still count: another consumer may have the message.
+        lost = hide(self._client, [(held, REPLACING_S) for held, _ in many])
+        forget((), lost)
+        here = [(held, count) for held, count in many if held not in lost]
+        for held, crash_count in here:
+            held.attributes = held.attributes | {SQS_CRASHES: str(round(crash_count * 4))}
+        return lost + self._copy([(held, 0.0) for held, _ in here])
 
     def _copy(self, many: Sequence[tuple[Unacked, float]]) -> list[Unacked]:
         if not many:
@@ -261,7 +285,8 @@ def _dead_letter_of(held: Unacked, settle: Settle) -> OutgoingMessage:
     attributes = (
         held.attributes | attributes | {SQS_REASON: "?" if odd else clean, SQS_QUEUE: held.queue.name}
     )
-    attributes.pop(SQS_REPUBLISHED, None)
+    for name in (SQS_REPUBLISHED, SQS_CRASHES, SQS_DUPLICATE):
+        attributes.pop(name, None)
     group = identity = ""
     if held.group:
         group = identity = deduplication_id(held.receipt.encode())

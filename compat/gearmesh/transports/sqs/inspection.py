@@ -21,6 +21,7 @@ from gearmesh.transports.sqs.client import SQSClient
 from gearmesh.transports.sqs.commit_engine import MessageReturner
 from gearmesh.transports.sqs.deleter import delete
 from gearmesh.transports.sqs.errors import SQSRefused, SQSUnavailable
+from gearmesh.transports.sqs.journal import Journal
 from gearmesh.transports.sqs.message import OutgoingMessage, deduplication_id, text_of
 from gearmesh.transports.sqs.queues import SQSQueue
 from gearmesh.transports.sqs.receiver import ReceiveSettings, receive
@@ -52,6 +53,8 @@ class Inspector:
     def __init__(self, client: SQSClient, rates: LocalRateLimiter) -> None:
         self._client = client
         self._rates = rates
+        #: the records of dead processes
+        self._dead_records: dict[str, SQSUnackedDeliveries] = {}
 
     # -- consumers
 
@@ -64,8 +67,8 @@ class Inspector:
         return float("inf")
 
     def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
-        """List the unacked deliveries of a consumer of this process."""
-        return [(each.delivery, each.body) for each in _of(UNACKED_BY_CONSUMER.get(consumer), queues)]
+        """List the unacked deliveries of a consumer of this process, or of a dead one that has left a journal."""
+        return [(each.delivery, each.body) for each in _of(self._record(consumer), queues)]
 
     def recover(
         self,
@@ -76,14 +79,31 @@ class Inspector:
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        """Return the deliveries of a consumer of this process; SQS itself returns those of another process."""
-        record = UNACKED_BY_CONSUMER.get(consumer)
+        """As the verb says. A message that ran is sent anew, with its crashes; the others are returned."""
+        record = self._record(consumer)
         many = _of(record, queues)
-        if not many:
-            return 0
-        record.silence()
-        lost = MessageReturner(self._client).give_back([(held, 0.0) for held in many])
+        lost: list[Unacked] = []
+        if many:
+            record.silence()
+            ran = [each for each in many if running is None or each.delivery.id in running]
+            counted = _crash_counts(ran, certain=certain and running is not None) if crashed else []
+            replaced = {id(held) for held, _ in counted}
+            returner = MessageReturner(self._client)
+            lost = returner.replace_crashed(counted)
+            lost += returner.give_back([(held, 0.0) for held in many if id(held) not in replaced])
+        self._dead_records.pop(consumer, None)
+        if record.journal is None:
+            Journal.forget(consumer)
         return len(many) - len(lost)
+
+    def _record(self, consumer: str) -> SQSUnackedDeliveries:
+        """The deliveries of a consumer of this process, or of a dead one that has left a journal."""
+        record = UNACKED_BY_CONSUMER.get(consumer)
+        if record.journal is None and not record.held and (found := Journal.read(consumer)):
+            for held in found:
+                record.add(held)
+            self._dead_records[consumer] = record  # nothing else refers to it
+        return record
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         return [self._rates.reserve(request) for request in requests]
@@ -183,6 +203,23 @@ class Inspector:
 
 def _of(record: SQSUnackedDeliveries, queues: Sequence[str]) -> list[Unacked]:
     return [each for each in list(record.held.values()) if each.delivery.queue in queues]
+
+
+def _crash_counts(ran: Sequence[Unacked], *, certain: bool) -> list[tuple[Unacked, float]]:
+    """Return the messages that ran when a process died and are isolated from now on, with their crash counts.
+
+    Args:
+        ran: the messages that ran, or all if that is not known.
+        certain: one of them brought the process down. If not, only what was lost before is isolated.
+    """
+    found: list[tuple[Unacked, float]] = []
+    for held in ran:
+        count = held.delivery.crash_count
+        if count is None and (certain or held.delivery.redelivered):
+            count = 0.0
+        if count is not None:
+            found.append((held, count + (1.0 if certain else 0.25) * (len(ran) == 1)))
+    return found
 
 
 def _listed(queue: str, letters: Sequence[Unacked]) -> list[DeadLetter]:

@@ -20,7 +20,7 @@ from gearmesh.transports.sqs.message import body_of, eta_of
 from gearmesh.transports.sqs.queues import SQSQueue
 from gearmesh.transports.sqs.unacked import SQSUnackedDeliveries, Unacked
 from gearmesh.transports.sqs.visibility import BATCH_ENTRIES
-from gearmesh.wire.names import SQS_DUPLICATE, SQS_REPUBLISHED
+from gearmesh.wire.names import SQS_CRASHES, SQS_DUPLICATE, SQS_REPUBLISHED
 
 __all__ = ["ISOLATED_AFTER_RECEIVES", "ReceiveSettings", "Receiver", "Subscription", "receive"]
 
@@ -137,13 +137,17 @@ def _unacked(
     }
     receives = int(system.get("ApproximateReceiveCount") or 1)
     duplicate = SQS_DUPLICATE in attributes
+    crashes = attributes.get(SQS_CRASHES, "")
+    crash_count = int(crashes) / 4 if crashes.isascii() and crashes.isdigit() else None
+    if crash_count is None and receives > ISOLATED_AFTER_RECEIVES:
+        crash_count = 0.0
     delivery = Delivery(
         queue=queue.name,
         consumer=consumer,
         id=number,
-        redelivered=max(duplicate, receives - 1),
+        redelivered=max(duplicate, crash_count is not None, receives - 1),
         duplicate_attempt=receives if duplicate else 0,
-        crash_count=0.0 if receives > ISOLATED_AFTER_RECEIVES else None,
+        crash_count=crash_count,
         republished=SQS_REPUBLISHED in attributes,
     )
     came, hidden, shown_at = times

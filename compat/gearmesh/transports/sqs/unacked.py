@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -27,6 +27,16 @@ class Guard(Protocol):
 
     def look_soon(self) -> None:
         """Look at the deliveries: one was added that is hidden for a short time only."""
+
+
+class Record(Protocol):
+    """Outlives this process with its deliveries."""
+
+    def add(self, held: Unacked) -> None:
+        """Record a delivery."""
+
+    def remove(self, ids: Iterable[int], left: Sequence[Unacked]) -> None:
+        """Record that deliveries are not held any more; ``left`` are those that still are."""
 
 
 @dataclass(eq=False, slots=True)
@@ -69,8 +79,8 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
     """Records the deliveries with their receipt handles. Found by the consumer's name in the whole process; see
     :data:`UNACKED_BY_CONSUMER`.
 
-    Each part of this process that knows a delivery can settle it. No other process can: there, the message comes
-    back when its visibility timeout is over.
+    Each part of this process that knows a delivery can settle it. Of other processes only the supervisor can, by the
+    journal; else the message comes back when its visibility timeout is over.
     """
 
     def __init__(self, consumer: str | None = None) -> None:
@@ -85,6 +95,8 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
         self.resting = False
         #: Called when deliveries have left: with those that were deleted, and those that returned or were lost.
         self.on_left: Callable[[list[Unacked], list[Unacked]], None] | None = None
+        #: Records the deliveries for the supervisor of this process; None: it has none.
+        self.journal: Record | None = None
         #: Keeps the deliveries hidden; None: nothing was received yet.
         self.guard: Guard | None = None
         self._lock = threading.Lock()
@@ -98,8 +110,11 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
 
     def add(self, held: Unacked) -> None:
         """Record a delivery as unacked."""
-        self.held[held.delivery.id] = held
-        self.open[held.delivery.id] = held.delivery
+        with self._lock:
+            self.held[held.delivery.id] = held
+            self.open[held.delivery.id] = held.delivery
+            if self.journal is not None:
+                self.journal.add(held)
         if held.hidden_s < SHORT_S and self.guard is not None:
             self.guard.look_soon()
 
@@ -132,9 +147,12 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
         return id not in self.held
 
     def _pop(self, many: Collection[Unacked]) -> list[Unacked]:
-        gone = [held for held in many if self.held.pop(held.delivery.id, None) is not None]
-        for held in gone:
-            self.open.pop(held.delivery.id, None)
+        with self._lock:
+            gone = [held for held in many if self.held.pop(held.delivery.id, None) is not None]
+            for held in gone:
+                self.open.pop(held.delivery.id, None)
+            if gone and self.journal is not None:
+                self.journal.remove([held.delivery.id for held in gone], list(self.held.values()))
         return gone
 
 
