@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from gearmesh.transports.sqs.client import SQSClient
 from gearmesh.transports.sqs.commit_engine import CommitEngine, MessageReturner
 from gearmesh.transports.sqs.deleter import Deleter
 from gearmesh.transports.sqs.errors import QueueMissing, SQSRefused, SQSUnavailable, error_of
+from gearmesh.transports.sqs.journal import Journal
 from gearmesh.transports.sqs.message import MAX_HIDDEN_S
 from gearmesh.transports.sqs.queues import SQSQueue, queue_of
+from gearmesh.transports.sqs.receiver import ReceiveSettings, receive
 from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER, SQSUnackedDeliveries, Unacked
 from gearmesh.urls import SQSTarget, parse
 
@@ -247,3 +250,39 @@ def test_returns_hide_for_what_twelve_hours_leave_and_copy_beyond() -> None:
     assert all(params["MessageAttributes"]["gearmesh.republished"] for params in sent)
     assert len(boto.of("delete_message_batch")) == 2
     assert not record.held
+
+
+def test_a_journal_outlives_the_process_that_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deliveries as a receive makes them, of which one was settled."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    raw = {
+        "Body": "{}",
+        "ReceiptHandle": "receipt",
+        "Attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1000"},
+        "MessageAttributes": {"gearmesh.crashes": {"StringValue": "5"}},
+    }
+    boto = FakeBoto()
+    boto.receive_message = lambda **params: {"Messages": [raw, raw]}  # type: ignore[method-assign]
+    record = SQSUnackedDeliveries("unit-test-journal")
+    record.journal = Journal(record.consumer)
+    queue = SQSQueue("jobs", "http://x/jobs", max_receives=3)
+    settings = ReceiveSettings(0, 30)
+    came = receive(
+        make_client(boto), queue, record.consumer, count=2, settings=settings, new_id=record.new_id
+    )
+    for each in came:
+        record.add(each)
+    record.forget(came[:1])
+    (found,) = Journal.read(record.consumer)
+    assert (found.delivery, found.queue, found.body, found.receipt) == (
+        came[1].delivery,
+        queue,
+        b"{}",
+        "receipt",
+    )
+    assert (found.delivery.crash_count, found.delivery.redelivered) == (1.25, 1)
+    assert found.visible_at > time.monotonic()
+    Journal.forget(record.consumer)
+    assert Journal.read(record.consumer) == []

@@ -145,7 +145,7 @@ def _unacked(
         queue=queue.name,
         consumer=consumer,
         id=number,
-        redelivered=max(duplicate, crash_count is not None, receives - 1),
+        redelivered=max(int(duplicate or crash_count is not None), receives - 1),
         duplicate_attempt=receives if duplicate else 0,
         crash_count=crash_count,
         republished=SQS_REPUBLISHED in attributes,
