@@ -7,10 +7,14 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Final
 
 from gearmesh.interfaces.commit import Commit
 
 __all__ = ["PendingCall", "finish"]
+
+#: Seconds for which a thread blocks in a lock, where a time limit of its task cannot interrupt it.
+MAX_DEAF_S: Final = 1.0
 
 
 class PendingCall:
@@ -47,7 +51,8 @@ class PendingCall:
     def wait(self) -> None:
         """Block this thread until the call is finished."""
         try:
-            self._lock.acquire()
+            while not self._lock.acquire(timeout=MAX_DEAF_S):
+                pass
         except BaseException:  # an interrupt, or a time limit
             self.withdrawn = True
             raise

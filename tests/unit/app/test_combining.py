@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import threading
 import time
@@ -287,6 +288,38 @@ def test_a_caller_that_is_interrupted_leaves_the_way_free(
     assert not add.app._publisher._combiner.get()._lone
     add.delay(2)
     assert broker.sent() == [0, 2]
+
+
+def test_a_time_limit_ends_a_thread_that_waits(add: Any, broker: Gate) -> None:
+    """As a worker raises it in the thread of a task; the call is not sent."""
+
+    class LimitReached(BaseException):
+        pass
+
+    def call(n: int) -> None:
+        threads[n] = threading.get_ident()
+        try:
+            add.delay(n)
+        except LimitReached:
+            ended.append(n)
+
+    threads: dict[int, int] = {}
+    ended: list[int] = []
+    broker.open.clear()
+    with ThreadPoolExecutor(3) as pool:
+        futures = []
+        for n in (1, 2):
+            futures.append(pool.submit(call, n))
+            eventually(lambda n=n: broker.asked == n)  # type: ignore[misc]
+        futures.append(pool.submit(call, 3))
+        eventually(lambda: waiting(add) == 1)
+        raised = ctypes.py_object(LimitReached)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threads[3]), raised)
+        eventually(lambda: ended == [3])
+        broker.open.set()
+        for future in futures:
+            future.result()
+    assert sorted(broker.sent()) == [0, 1, 2]
 
 
 def test_each_batch_has_a_token_of_its_own(add: Any, broker: Gate) -> None:
