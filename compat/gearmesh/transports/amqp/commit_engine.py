@@ -125,7 +125,8 @@ class CommitEngine:
         waits: bool = True,
     ) -> None:
         self.link.check()
-        self.link.publisher.stream(map(self._publishings, chunks), sent, again=again, waits=waits)
+        how = {"again": again} if waits else {"again": again, "waits": False}
+        self.link.publisher.stream(map(self._publishings, chunks), sent, **how)
 
     # -- publishing
 
