@@ -11,8 +11,8 @@ this order:
    :class:`~.notes.MessageNotes` remember of a message what Pub/Sub has no place for.
 4. The :class:`~.channel.Channel` gives it to the consumer's callback, one message of an ordering key at a time.
 5. A :class:`~.leases.LeaseKeeper` extends the lease as long as the task runs. Pub/Sub itself gives the messages of a
-   dead process to others when their leases end; by a :class:`~.journal.Journal` the worker's supervisor does so at
-   once.
+   dead process to others when their leases end; by a :class:`~gearmesh.transports.journal.Journal` the worker's
+   supervisor does so at once.
 6. The worker answers with a Commit. The :class:`~.commit_engine.CommitEngine` publishes its messages, awaits Pub/Sub's
    ids, and only then acknowledges the delivery; or leases it for as long as it is to wait.
 

@@ -19,12 +19,16 @@ from gearmesh.transports.pubsub.api import PubSubAPI, PubSubUnavailable, types_o
 from gearmesh.transports.pubsub.commit_engine import CommitEngine
 from gearmesh.transports.pubsub.delays import DelayForwarder
 from gearmesh.transports.pubsub.inspection import Inspector
-from gearmesh.transports.pubsub.journal import Journal
 from gearmesh.transports.pubsub.leases import LeaseKeeper
 from gearmesh.transports.pubsub.message import envelope_of, to_kombu
 from gearmesh.transports.pubsub.puller import Puller
 from gearmesh.transports.pubsub.receiver import Receiver
-from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER, PubSubUnackedDeliveries, Unacked
+from gearmesh.transports.pubsub.unacked import (
+    UNACKED_BY_CONSUMER,
+    PubSubUnackedDeliveries,
+    Unacked,
+    journal_of,
+)
 from gearmesh.transports.queue_order import picker_of
 from gearmesh.transports.rate_limit import RATE_LIMITERS
 from gearmesh.transports.unacked import consumer_name
@@ -298,7 +302,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self.unacked.wake = self.wake
         self.unacked.alive_at = time.monotonic()
         if self._supervised and self.unacked.journal is None:
-            self.unacked.journal = Journal(self.consumer)
+            self.unacked.journal = journal_of(self.consumer)
         self._keep_leases()
 
     def basic_cancel(self, consumer_tag: str) -> None:

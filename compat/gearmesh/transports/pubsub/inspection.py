@@ -19,7 +19,6 @@ from gearmesh.interfaces.transport import (
     RateRequest,
 )
 from gearmesh.transports.pubsub.api import MAX_PULL_MESSAGES, PubSubAPI, types_of
-from gearmesh.transports.pubsub.journal import Journal
 from gearmesh.transports.pubsub.message import (
     CRASHES,
     DEAD_AT,
@@ -30,13 +29,20 @@ from gearmesh.transports.pubsub.message import (
     number,
 )
 from gearmesh.transports.pubsub.notes import MessageNotes
-from gearmesh.transports.pubsub.unacked import UNACKED_BY_CONSUMER, PubSubUnackedDeliveries, Unacked
+from gearmesh.transports.pubsub.unacked import (
+    UNACKED_BY_CONSUMER,
+    PubSubUnackedDeliveries,
+    Unacked,
+    journal_of,
+)
 from gearmesh.transports.rate_limit import LocalRateLimiter
 
 __all__ = ["Inspector"]
 
 #: Empty answers in a row after which a subscription counts as empty: an answer may be empty though it is not.
 MAX_EMPTY_PULLS: Final = 2
+#: Seconds for which the lease of a delivery in a dead process's journal is taken to last.
+ASSUMED_LEASE_S: Final = 10.0
 
 
 class Inspector:
@@ -227,15 +233,18 @@ class Inspector:
         if record.journal is not None:
             record.journal.close()  # it begins anew with the next delivery
         elif not record.held:
-            Journal.forget(consumer)
+            journal_of(consumer).close()
         return len(mine)
 
     def _record(self, consumer: str) -> PubSubUnackedDeliveries:
         """The deliveries of a consumer of this process, or of a dead one that has left a journal."""
         record = UNACKED_BY_CONSUMER.get(consumer)
         if record.journal is None and not record.held:
-            found = Journal.read(consumer)
+            found = journal_of(consumer).read()
             if found:
+                for held in found:
+                    held.received_at = time.monotonic()
+                    held.leased_until = held.received_at + ASSUMED_LEASE_S
                 record.add(found)
                 self._dead[consumer] = record  # nothing else refers to it
         return record

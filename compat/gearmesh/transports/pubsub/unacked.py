@@ -13,8 +13,9 @@ import msgspec
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
 from gearmesh.transports import unacked
+from gearmesh.transports.journal import Journal
 
-__all__ = ["UNACKED_BY_CONSUMER", "PubSubUnackedDeliveries", "Unacked"]
+__all__ = ["UNACKED_BY_CONSUMER", "PubSubUnackedDeliveries", "Unacked", "journal_of"]
 
 
 class Unacked(msgspec.Struct, eq=False, gc=False):
@@ -58,7 +59,7 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
         #: Extends the leases; it outlives the channel that began it. None: no channel has consumed.
         self.keeper: Any = None
         #: Records the deliveries for a supervisor; None: there is none.
-        self.journal: Any = None
+        self.journal: Journal[Unacked] | None = None
 
     def add(self, some: Sequence[Unacked]) -> None:
         """Record deliveries."""
@@ -66,7 +67,7 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
             for held in some:
                 self.held[held.delivery.id] = held
                 self.open[held.delivery.id] = held.delivery
-            if self.journal is not None and some:
+            if self.journal is not None:
                 self.journal.add(some)
 
     def give(self, held: Unacked) -> None:
@@ -94,7 +95,7 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
                 if held.ordering_key and self.keys_given.get(key) == id:
                     del self.keys_given[key]
             if self.journal is not None and gone:
-                self.journal.remove([each.delivery.id for each in gone], list(self.held.values()))
+                self.journal.remove([each.delivery.id for each in gone], self.held.values())
         return gone
 
     def orphaned(self, id: int) -> bool:
@@ -119,3 +120,8 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
 
 #: The records of this process by consumer; each lives as long as one of its users.
 UNACKED_BY_CONSUMER: Final = SharedByName(PubSubUnackedDeliveries)
+
+
+def journal_of(consumer: str) -> Journal[Unacked]:
+    """The journal of a consumer, of this process or of a dead one."""
+    return Journal(Unacked, "pubsub", consumer)

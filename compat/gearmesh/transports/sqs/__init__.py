@@ -8,7 +8,7 @@ A message passes through the parts in this order:
    waits for up to 20 s, and several run while a backlog fills them. A message whose ETA is to come goes back at once.
 3. What came is recorded among the :class:`~.unacked.SQSUnackedDeliveries` of the consumer, each with its receipt
    handle. A :class:`~.visibility.VisibilityThread` hides it from other consumers for as long as it is there, and a
-   :class:`~.journal.Journal` keeps it for the supervisor, should the process die.
+   A :class:`~gearmesh.transports.journal.Journal` keeps it for the supervisor, should the process die.
 4. :class:`~.channel.Channel` hands it to the consumer's callback as a kombu message (:mod:`~.message`).
 5. The worker answers with a Commit. The :class:`~.commit_engine.CommitEngine` sends its messages (:mod:`~.sender`), and
    then settles the delivery: the :class:`~.deleter.Deleter` deletes it, or the

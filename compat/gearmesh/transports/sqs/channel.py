@@ -17,11 +17,10 @@ from gearmesh.transports.rate_limit import RATE_LIMITERS
 from gearmesh.transports.sqs.commit_engine import CommitEngine
 from gearmesh.transports.sqs.errors import QueueMissing, SQSRefused, SQSUnavailable
 from gearmesh.transports.sqs.inspection import Inspector
-from gearmesh.transports.sqs.journal import Journal
 from gearmesh.transports.sqs.message import OutgoingMessage, text_of, to_kombu, to_stored
 from gearmesh.transports.sqs.receiver import Receiver, ReceiveSettings, Subscription, receive
 from gearmesh.transports.sqs.sender import send
-from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER, SQSUnackedDeliveries, Unacked
+from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER, SQSUnackedDeliveries, Unacked, journal_of
 from gearmesh.transports.sqs.visibility import VisibilityThread
 from gearmesh.transports.unacked import consumer_name
 
@@ -215,7 +214,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def _guard(self) -> None:
         """Keep what this consumer holds hidden from others."""
         if self._lease is None and self.unacked.journal is None:
-            self.unacked.journal = Journal(self.consumer)
+            self.unacked.journal = journal_of(self.consumer)
         if self.unacked.guard is None:
             guard = VisibilityThread(self.unacked, self._requests, self._lease)
             self.unacked.guard = guard

@@ -21,12 +21,11 @@ from gearmesh.transports.sqs.client import SQSClient
 from gearmesh.transports.sqs.commit_engine import MessageReturner
 from gearmesh.transports.sqs.deleter import delete
 from gearmesh.transports.sqs.errors import SQSRefused, SQSUnavailable
-from gearmesh.transports.sqs.journal import Journal
 from gearmesh.transports.sqs.message import OutgoingMessage, deduplication_id, text_of
 from gearmesh.transports.sqs.queues import SQSQueue
 from gearmesh.transports.sqs.receiver import ReceiveSettings, receive
 from gearmesh.transports.sqs.sender import send
-from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER, SQSUnackedDeliveries, Unacked
+from gearmesh.transports.sqs.unacked import UNACKED_BY_CONSUMER, SQSUnackedDeliveries, Unacked, journal_of
 from gearmesh.transports.sqs.visibility import hide
 from gearmesh.wire.names import SQS_QUEUE, SQS_REASON
 
@@ -36,6 +35,8 @@ __all__ = ["Inspector"]
 READ_HIDDEN_S: Final = 60
 #: Seconds that one such request waits: with 0 SQS asks only some of its servers.
 READ_WAIT_S: Final = 1
+#: Seconds for which a dead process's messages are taken to be hidden still, if half their timeout is not shorter.
+ASSUMED_HIDDEN_S: Final = 10.0
 _COUNTS: Final = "ApproximateNumberOfMessages"
 
 
@@ -93,14 +94,16 @@ class Inspector:
             lost += returner.give_back([(held, 0.0) for held in many if id(held) not in replaced])
         self._dead_records.pop(consumer, None)
         if record.journal is None:
-            Journal.forget(consumer)
+            journal_of(consumer).close()
         return len(many) - len(lost)
 
     def _record(self, consumer: str) -> SQSUnackedDeliveries:
         """The deliveries of a consumer of this process, or of a dead one that has left a journal."""
         record = UNACKED_BY_CONSUMER.get(consumer)
-        if record.journal is None and not record.held and (found := Journal.read(consumer)):
+        if record.journal is None and not record.held and (found := journal_of(consumer).read()):
             for held in found:
+                # The process had extended the timeout before half of it was over.
+                held.visible_at = time.monotonic() + min(ASSUMED_HIDDEN_S, held.hidden_s / 2)
                 record.add(held)
             self._dead_records[consumer] = record  # nothing else refers to it
         return record

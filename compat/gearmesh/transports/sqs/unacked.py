@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
 from gearmesh.transports import unacked
+from gearmesh.transports.journal import Journal
 from gearmesh.transports.sqs.queues import SQSQueue
 from gearmesh.transports.sqs.sent import SentMessages
 
-__all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "forget"]
+__all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "forget", "journal_of"]
 
 
 #: Seconds of a visibility timeout that is so short that the guard must learn of each delivery at once.
@@ -27,16 +28,6 @@ class Guard(Protocol):
 
     def look_soon(self) -> None:
         """Look at the deliveries: one was added that is hidden for a short time only."""
-
-
-class Record(Protocol):
-    """Outlives this process with its deliveries."""
-
-    def add(self, held: Unacked) -> None:
-        """Record a delivery."""
-
-    def remove(self, ids: Iterable[int], left: Sequence[Unacked]) -> None:
-        """Record that deliveries are not held any more; ``left`` are those that still are."""
 
 
 @dataclass(eq=False, slots=True)
@@ -96,7 +87,7 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
         #: Called when deliveries have left: with those that were deleted, and those that returned or were lost.
         self.on_left: Callable[[list[Unacked], list[Unacked]], None] | None = None
         #: Records the deliveries for the supervisor of this process; None: it has none.
-        self.journal: Record | None = None
+        self.journal: Journal[Unacked] | None = None
         #: Keeps the deliveries hidden; None: nothing was received yet.
         self.guard: Guard | None = None
         self._lock = threading.Lock()
@@ -114,7 +105,7 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
             self.held[held.delivery.id] = held
             self.open[held.delivery.id] = held.delivery
             if self.journal is not None:
-                self.journal.add(held)
+                self.journal.add([held])
         if held.hidden_s < SHORT_S and self.guard is not None:
             self.guard.look_soon()
 
@@ -152,7 +143,7 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
             for held in gone:
                 self.open.pop(held.delivery.id, None)
             if gone and self.journal is not None:
-                self.journal.remove([held.delivery.id for held in gone], list(self.held.values()))
+                self.journal.remove([held.delivery.id for held in gone], self.held.values())
         return gone
 
 
@@ -174,3 +165,8 @@ def forget(deleted: Iterable[Unacked], returned: Iterable[Unacked] = ()) -> None
         left[held.delivery.consumer][1].append(held)
     for consumer, (some, others) in left.items():
         UNACKED_BY_CONSUMER.get(consumer).forget(some, others)
+
+
+def journal_of(consumer: str) -> Journal[Unacked]:
+    """The journal of a consumer, of this process or of a dead one."""
+    return Journal(Unacked, "sqs", consumer)

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.pubsub import journal as module
-from gearmesh.transports.pubsub.journal import Journal
-from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries, Unacked
+from gearmesh.transports import journal as module
+from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries, Unacked, journal_of
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +36,11 @@ def held(id: int, consumer: str = "me", body: bytes = b"\x00\xff\n") -> Unacked:
 
 def test_what_is_held_is_read_and_what_is_settled_is_not() -> None:
     record = PubSubUnackedDeliveries("me")
-    record.journal = Journal("me")
+    record.journal = journal_of("me")
     record.add([held(1), held(2), held(3)])
     record.forget([2])
     record.add([held(4)])
-    found = Journal.read("me")
+    found = journal_of("me").read()
     assert [each.delivery for each in found] == [held(id).delivery for id in (1, 3, 4)]
     first = found[0]
     assert (first.body, first.attributes, first.ack_id, first.attempt) == (
@@ -51,44 +50,44 @@ def test_what_is_held_is_read_and_what_is_settled_is_not() -> None:
         3,
     )
     record.forget([1, 3, 4])
-    assert Journal.read("me") == []
+    assert journal_of("me").read() == []
     record.journal.close()
-    assert Journal.read("other") == []
+    assert journal_of("other").read() == []
 
 
 def test_a_line_that_was_not_finished_is_left_out(tmp_path: Path) -> None:
-    journal = Journal("me")
+    journal = journal_of("me")
     journal.add([held(1), held(2)])
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert path.stat().st_mode & 0o077 == 0, "messages are nobody else's"
     path.write_bytes(path.read_bytes()[:-10])
-    assert [each.delivery.id for each in Journal.read("me")] == [1]
-    Journal.forget("me")
-    assert Journal.read("me") == []
+    assert [each.delivery.id for each in journal_of("me").read()] == [1]
+    journal_of("me").close()
+    assert journal_of("me").read() == []
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 6)), max_size=40))
 def test_it_says_what_the_record_says(steps: list[tuple[bool, int]]) -> None:
     record = PubSubUnackedDeliveries("me")
-    record.journal = Journal("me")
-    Journal.forget("me")
+    record.journal = journal_of("me")
+    journal_of("me").close()
     for adds, id in steps:
         if adds and id not in record.held:
             record.add([held(id)])
         elif not adds:
             record.forget([id])
-    assert {each.delivery.id for each in Journal.read("me")} == set(record.held)
+    assert {each.delivery.id for each in journal_of("me").read()} == set(record.held)
     record.journal.close()
 
 
 def test_a_long_file_is_written_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "MAX_JOURNAL_BYTES", 5000)
     record = PubSubUnackedDeliveries("me")
-    record.journal = Journal("me")
+    record.journal = journal_of("me")
     record.add([held(1)])
     for id in range(2, 300):
         record.add([held(id)])
         record.forget([id])
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert path.stat().st_size < 6000
-    assert [each.delivery.id for each in Journal.read("me")] == [1]
+    assert [each.delivery.id for each in journal_of("me").read()] == [1]

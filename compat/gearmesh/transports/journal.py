@@ -1,0 +1,144 @@
+"""A file of the deliveries that a worker process holds: if it dies, its supervisor settles them.
+
+Without it they would wait until their leases end, and no process could tell which of them ran.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from gearmesh.interfaces.commit import Delivery
+from gearmesh.scoreboard import private_folder
+
+__all__ = ["Journal"]
+
+#: Bytes at which the file is written anew with what is still held.
+MAX_JOURNAL_BYTES: Final = 4_000_000
+#: Seconds after which the file of a process that nobody supervised to its end is removed.
+JOURNAL_TTL_S: Final = 86400.0
+
+
+class _Unacked(Protocol):
+    """A delivery as a transport keeps it: a dataclass or a Struct of values that JSON can tell."""
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery."""
+
+
+H = TypeVar("H", bound=_Unacked)
+
+
+class _Line(msgspec.Struct, Generic[H], array_like=True, omit_defaults=True):
+    """One line of the file: a delivery that is held, or, without it, the id of one that is settled."""
+
+    id: int
+    held: H | None = None
+
+
+class Journal(Generic[H]):
+    """Records the unacked deliveries of one consumer, for another process of this machine and user.
+
+    What is written survives the death of the process, though not that of the machine: then the leases end. Where there
+    is no safe folder, or no room, nothing is recorded, and the leases end as well.
+
+    Args:
+        kind: the kind of the deliveries.
+        transport: the transport's name; each has a folder of its own.
+        consumer: the consumer.
+    """
+
+    def __init__(self, kind: type[H], transport: str, consumer: str) -> None:
+        self._decoder: msgspec.json.Decoder[_Line[H]] = msgspec.json.Decoder(_Line[kind])  # type: ignore[valid-type]
+        self._transport = transport
+        self._name = hashlib.sha1(consumer.encode(), usedforsecurity=False).hexdigest()
+        self._file: int | None = None
+        self._size = 0
+
+    def add(self, some: Iterable[H]) -> None:
+        """Record deliveries."""
+        self._write(_Line(held.delivery.id, held) for held in some)
+
+    def remove(self, ids: Iterable[int], left: Iterable[H]) -> None:
+        """Record that deliveries are not held any more; ``left`` are those that still are."""
+        if self._file is None:
+            return
+        left = list(left)
+        if left and self._size <= MAX_JOURNAL_BYTES:
+            self._write(map(_Line[H], ids))
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+        self._size = 0
+        self.add(left)
+
+    def read(self) -> list[H]:
+        """Read the deliveries that a dead process held, in the order in which they came."""
+        found: dict[int, H] = {}
+        for text in self._text().splitlines():
+            try:
+                line = self._decoder.decode(text)
+            except msgspec.DecodeError:  # the process died as it wrote
+                continue
+            if line.held is None:
+                found.pop(line.id, None)
+            else:
+                found[line.id] = line.held
+        return list(found.values())
+
+    def close(self) -> None:
+        """Remove the file, also that of a dead process. The next delivery makes another one."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+        if (folder := self._folder()) is not None:
+            with contextlib.suppress(OSError):
+                (folder / self._name).unlink(missing_ok=True)
+
+    def _text(self) -> bytes:
+        folder = self._folder()
+        try:
+            return b"" if folder is None else (folder / self._name).read_bytes()
+        except OSError:
+            return b""
+
+    def _write(self, lines: Iterable[_Line[H]]) -> None:
+        data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        if not data:
+            return
+        try:
+            if self._file is None:
+                self._file = self._open()
+            if self._file is not None:
+                self._size += os.write(self._file, data)
+        except OSError:  # no room: the leases end by themselves
+            return
+
+    def _open(self) -> int | None:
+        folder = self._folder(make=True)
+        if folder is None:
+            return None
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sweep(folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(folder / self._name, flags, 0o600)
+
+    def _folder(self, *, make: bool = False) -> Path | None:
+        """Return the folder of the transport's journals; None: there is no safe one."""
+        folder = private_folder(make=make)
+        return None if folder is None else folder / self._transport
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process has removed it
+            if time.time() - path.stat().st_mtime > JOURNAL_TTL_S:
+                path.unlink()
