@@ -357,7 +357,7 @@ def test_tasks(tmp_path: Path) -> None:
         "task": "resize",
         "arguments": [
             argument("image", "[]byte", "bytes"),
-            argument("width", "uint16", "Uint16", required=False),
+            argument("width", "uint16", "Uint16", required=False, default=640),
             argument("tags", "string", "str", required=False, variadic=True),
         ],
         "results": [{"type": "[]byte", "annotation": "bytes"}],
@@ -395,9 +395,10 @@ def test_tasks(tmp_path: Path) -> None:
 
 
 def argument(
-    name: str, go: str, annotation: str, *, required: bool = True, variadic: bool = False
+    name: str, go: str, annotation: str, *, required: bool = True, variadic: bool = False, default: Any = None
 ) -> dict[str, Any]:
-    return {"name": name, "type": go, "annotation": annotation, "required": required, "variadic": variadic}
+    told = {"name": name, "type": go, "annotation": annotation, "required": required, "variadic": variadic}
+    return told | {"default": default}
 
 
 def test_a_pending_task_has_its_reason(redis_url: str) -> None:

@@ -44,6 +44,7 @@ def start(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Example]:
             monkeypatch.chdir(EXAMPLES / name)
             monkeypatch.syspath_prepend(str(EXAMPLES / name))
             for module in modules:
+                sys.modules.pop(module, None)
                 app = import_module(module).app
                 stack.enter_context(app)
                 stack.enter_context(Worker(app, concurrency=4))

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.explain.findings import Finding
-from gearmesh.explain.spans import Entry, Span
+from gearmesh.explain.spans import FieldSpan, Span
 from gearmesh.wire.gojson.fill import fill
 from gearmesh.wire.gojson.read import Pairs
 from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Shape, StructOf
@@ -73,7 +73,7 @@ def field_of(shape: StructOf, name: str) -> tuple[str, Shape] | None:
 
 
 def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
-    seen: dict[str, Entry] = {}
+    seen: dict[str, FieldSpan] = {}
     for entry in level.span.entries or ():
         found = field_of(level.shape, entry.name)
         where = level.path + entry.name

@@ -20,7 +20,7 @@ from gearmesh.wire.names import failure_record
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["FoundMessage", "Lookup", "look_up"]
+__all__ = ["LocatedMessage", "Lookup", "look_up"]
 
 #: Messages of one place that are looked at: waiting, delayed, parked and dead ones of each queue.
 MAX_SEARCHED_MESSAGES: Final = 10_000
@@ -28,7 +28,7 @@ MAX_SEARCHED_MESSAGES: Final = 10_000
 MAX_FOUND_MESSAGES: Final = 100
 
 
-class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
+class LocatedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message that has to do with the UUID.
 
     Attributes:
@@ -71,12 +71,12 @@ class Lookup(msgspec.Struct, kw_only=True):
     group: GroupMeta | None = None
     states: dict[str, TaskState | None] = {}
     revoked_s: float | None = None
-    messages: list[FoundMessage] = []
+    messages: list[LocatedMessage] = []
     consumers: dict[str, int] = {}
     unsearched: str = ""
 
     @property
-    def own(self) -> list[FoundMessage]:
+    def own(self) -> list[LocatedMessage]:
         """The messages whose own UUID it is."""
         return [found for found in self.messages if self.uuid == found.sig.UUID]
 
@@ -154,36 +154,38 @@ def _concerns(sig: Signature, uuid: str) -> bool:
     return any(uuid in (one.UUID, one.GroupUUID) for _, one in sig.walk())
 
 
-def _messages(channel: Any, queues: Iterable[str], *, delayed: bool) -> Iterator[FoundMessage]:
+def _messages(channel: Any, queues: Iterable[str], *, delayed: bool) -> Iterator[LocatedMessage]:
     """All messages of a broker that can be seen without taking them."""
     if delayed:
         for entry in channel.delayed(MAX_SEARCHED_MESSAGES):
             sig = signature_of(entry.body)
-            yield FoundMessage(sig=sig, place="delayed", queue=sig.RoutingKey, at_ns=entry.eta_ns)
+            yield LocatedMessage(sig=sig, place="delayed", queue=sig.RoutingKey, at_ns=entry.eta_ns)
     for queue in queues:
         if delayed:
             for position, body in enumerate(channel.pending(queue, MAX_SEARCHED_MESSAGES)):
-                yield FoundMessage(sig=signature_of(body), place="waiting", queue=queue, position=position)
+                yield LocatedMessage(sig=signature_of(body), place="waiting", queue=queue, position=position)
         if isinstance(channel, SupportsConsumerListing):
             for consumer in channel.consumers(queue):
                 for body in consumer.bodies:
-                    yield FoundMessage(
+                    yield LocatedMessage(
                         sig=signature_of(body), place="delivered", queue=queue, consumer=consumer.name
                     )
         if delayed and isinstance(channel, SupportsParkedListing):
             for parked in channel.parked(queue, MAX_SEARCHED_MESSAGES):
                 reason = "unregistered" if parked.since is not None else "rate"
-                yield FoundMessage(sig=signature_of(parked.body), place="parked", queue=queue, reason=reason)
+                yield LocatedMessage(
+                    sig=signature_of(parked.body), place="parked", queue=queue, reason=reason
+                )
         yield from _dead(channel, queue)
 
 
-def _dead(channel: Any, queue: str) -> Iterator[FoundMessage]:
+def _dead(channel: Any, queue: str) -> Iterator[LocatedMessage]:
     try:
         letters = channel.dead_letters(queue, MAX_SEARCHED_MESSAGES)
     except GearmeshError:  # this broker keeps them elsewhere
         return
     for letter in letters:
-        yield FoundMessage(
+        yield LocatedMessage(
             sig=signature_of(letter.body),
             place="dead",
             queue=queue,

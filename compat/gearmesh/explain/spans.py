@@ -8,7 +8,7 @@ from typing import Final
 
 from gearmesh.wire.gojson.read import Node, Pairs, read
 
-__all__ = ["Entry", "Span", "read_spans"]
+__all__ = ["FieldSpan", "Span", "read_spans"]
 
 _SPACE: Final = re.compile(rb"[ \t\n\r]*")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -30,7 +30,7 @@ class Span:
         self.start = start
         self.end = start
         self.items: list[Span] | None = None
-        self.entries: list[Entry] | None = None
+        self.entries: list[FieldSpan] | None = None
         #: The value of a string, number, bool or null.
         self.scalar: Node = None
 
@@ -59,7 +59,7 @@ class Span:
             todo += (entry.value for entry in one.entries or ())
 
 
-class Entry:
+class FieldSpan:
     """One field of an object: its name, the first byte of the name's text, and its value."""
 
     __slots__ = ("at", "name", "value")
@@ -101,7 +101,7 @@ def read_spans(data: bytes) -> Span:
             inside = open_[-1]
             if inside.entries is not None:
                 name, name_at = names.pop()
-                inside.entries.append(Entry(name, name_at, span))
+                inside.entries.append(FieldSpan(name, name_at, span))
             elif inside.items is not None:
                 inside.items.append(span)
             at = _skip(data, at)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from gearmesh.explain.lookup import FoundMessage, Lookup
+from gearmesh.explain.lookup import LocatedMessage, Lookup
 from gearmesh.explain.sections import Sections
 from gearmesh.explain.states import describe_state
 from gearmesh.explain.text import rendered
@@ -121,7 +121,7 @@ def _places(found: Lookup, now_ns: int) -> Iterator[str]:
         yield "In no message: none that waits, is delayed, delivered, parked or dead has it."
 
 
-def _place(found: Lookup, one: FoundMessage, now_ns: int) -> str:
+def _place(found: Lookup, one: LocatedMessage, now_ns: int) -> str:
     sig = one.sig
     if found.uuid == sig.UUID:
         who = "Its message"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +200,12 @@ def call(*words: str) -> Result:
 
 
 @pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+def example(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> Iterator[None]:
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.chdir(EXAMPLE)
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    for module in ("app", "remotes", "go_stand_in"):
+    yield
+    for module in ("app", "remotes", "go_stand_in"):  # other examples have modules of these names, too
         sys.modules.pop(module, None)
 
 

@@ -25,7 +25,7 @@ from gearmesh.backends.dynamodb.items import Change, too_large
 from gearmesh.backends.dynamodb.requests import (
     UNPROCESSED_PAUSE_S,
     Condition,
-    Table,
+    KeyedTable,
     finish,
     pause_before_rest,
     put_all,
@@ -49,7 +49,7 @@ _INVALID: Final = "ValidationError"
 _DENIED: Final = ("AccessDenied", "AccessDeniedException")
 
 
-def change_all(connection: Connection, table: Table, changes: Sequence[Change], now: float) -> None:
+def change_all(connection: Connection, table: KeyedTable, changes: Sequence[Change], now: float) -> None:
     """Carry out changes of different items: first the records of gearmesh's own, then all others in any order.
 
     A caller that sees a task's FAILURE looks for its failure record then. A change that would replace a state that it
@@ -81,7 +81,7 @@ def change_all(connection: Connection, table: Table, changes: Sequence[Change], 
 
 
 def _change_singly(
-    connection: Connection, table: Table, changes: Sequence[Change], now: int
+    connection: Connection, table: KeyedTable, changes: Sequence[Change], now: int
 ) -> Unstorable | None:
     refused = None
     for change in changes:
@@ -108,7 +108,7 @@ def _sparing(spared: Sequence[str], now: int) -> Condition:
 
 
 def _change_batch(
-    connection: Connection, table: Table, changes: Sequence[Change], now: int
+    connection: Connection, table: KeyedTable, changes: Sequence[Change], now: int
 ) -> Unstorable | None:
     singly: list[Change] = []
     pauses = Backoff(UNPROCESSED_PAUSE_S)
@@ -158,7 +158,7 @@ def _do_without_batches(connection: Connection, reason: str) -> None:
         log.info("states are written by single updates, not in batches, from now on: %s", reason)
 
 
-def _statement(table: Table, change: Change, now: int) -> dict[str, Any]:
+def _statement(table: KeyedTable, change: Change, now: int) -> dict[str, Any]:
     """Return a change as a PartiQL statement, which does nothing if the item is not there, or has a spared state."""
     text = f'UPDATE "{table.name}"' + "".join(f' SET "{name}"=?' for name in change.fields)
     text += "".join(f' REMOVE "{name}"' for name in change.removed) + f' WHERE "{table.key}"=?'

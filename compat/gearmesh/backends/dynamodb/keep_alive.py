@@ -9,13 +9,13 @@ from functools import partial
 
 from gearmesh.backends.dynamodb.connection import ConditionFailed, Connection
 from gearmesh.backends.dynamodb.items import FINAL_STATES, Item, expired, expires_at, expiry
-from gearmesh.backends.dynamodb.requests import Condition, Table, get_all, update
+from gearmesh.backends.dynamodb.requests import Condition, KeyedTable, get_all, update
 from gearmesh.wire.names import DYNAMODB_EXPIRES
 
 __all__ = ["keep_groups_alive", "keep_states_alive"]
 
 
-def keep_states_alive(connection: Connection, table: Table, uuids: Sequence[str], expire: int) -> None:
+def keep_states_alive(connection: Connection, table: KeyedTable, uuids: Sequence[str], expire: int) -> None:
     """Let the states that exist live ``expire`` seconds from now."""
     ending = _ending(connection, table, uuids, (table.key, "State", "TTL", DYNAMODB_EXPIRES), expire)
     until = {"N": str(expiry(expire))}
@@ -30,7 +30,7 @@ def keep_states_alive(connection: Connection, table: Table, uuids: Sequence[str]
         connection.each(jobs)
 
 
-def keep_groups_alive(connection: Connection, table: Table, uuids: Sequence[str], expire: int) -> None:
+def keep_groups_alive(connection: Connection, table: KeyedTable, uuids: Sequence[str], expire: int) -> None:
     """Let the groups that exist live ``expire`` seconds from now."""
     ending = _ending(connection, table, uuids, (table.key, "TTL"), expire)
     until = {"N": str(expiry(expire))}
@@ -43,7 +43,7 @@ def keep_groups_alive(connection: Connection, table: Table, uuids: Sequence[str]
 
 
 def _ending(
-    connection: Connection, table: Table, uuids: Sequence[str], attributes: Sequence[str], expire: int
+    connection: Connection, table: KeyedTable, uuids: Sequence[str], attributes: Sequence[str], expire: int
 ) -> dict[str, Item]:
     """Read the items that exist and expire, but for those whose time was set a moment ago: each write is paid."""
     now = time.time()
@@ -55,6 +55,8 @@ def _ending(
     }
 
 
-def _prolong(connection: Connection, table: Table, uuid: str, fields: Item, condition: Condition) -> None:
+def _prolong(
+    connection: Connection, table: KeyedTable, uuid: str, fields: Item, condition: Condition
+) -> None:
     with suppress(ConditionFailed):
         update(connection, table, uuid, fields, condition=condition)

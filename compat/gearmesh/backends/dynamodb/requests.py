@@ -20,7 +20,7 @@ from gearmesh.errors import Unstorable
 __all__ = [
     "UNPROCESSED_PAUSE_S",
     "Condition",
-    "Table",
+    "KeyedTable",
     "delete_all",
     "finish",
     "get_all",
@@ -40,7 +40,7 @@ MAX_FRUITLESS_TRIES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class KeyedTable:
     """The name of a table, and the attribute that is its key."""
 
     name: str
@@ -70,7 +70,7 @@ class Condition:
 
 
 def get_all(
-    connection: Connection, table: Table, uuids: Sequence[str], attributes: Sequence[str] = ()
+    connection: Connection, table: KeyedTable, uuids: Sequence[str], attributes: Sequence[str] = ()
 ) -> dict[str, Item]:
     """Read the items that exist, by their keys, with consistent reads.
 
@@ -120,7 +120,7 @@ def pause_before_rest(connection: Connection, pauses: Backoff, left: int, *, fru
 # -- writing
 
 
-def put_all(connection: Connection, table: Table, items: Sequence[Item]) -> None:
+def put_all(connection: Connection, table: KeyedTable, items: Sequence[Item]) -> None:
     """Store whole items in place of those that are there.
 
     Raises:
@@ -129,7 +129,7 @@ def put_all(connection: Connection, table: Table, items: Sequence[Item]) -> None
     finish(connection, put_jobs(connection, table, items))
 
 
-def delete_all(connection: Connection, table: Table, uuids: Sequence[str]) -> None:
+def delete_all(connection: Connection, table: KeyedTable, uuids: Sequence[str]) -> None:
     """Delete the items that exist."""
     keys = [table.keys(uuid) for uuid in dict.fromkeys(uuids) if is_key(uuid)]
     requests = [{"DeleteRequest": {"Key": key}} for key in keys]
@@ -138,7 +138,7 @@ def delete_all(connection: Connection, table: Table, uuids: Sequence[str]) -> No
 
 def update(
     connection: Connection,
-    table: Table,
+    table: KeyedTable,
     uuid: str,
     fields: Mapping[str, Any],
     *,
@@ -186,7 +186,7 @@ def update(
 
 
 def put_jobs(
-    connection: Connection, table: Table, items: Sequence[Item]
+    connection: Connection, table: KeyedTable, items: Sequence[Item]
 ) -> list[Callable[[], Unstorable | None]]:
     """Return the jobs that store whole items; each returns the refusal of one that is too large."""
     refused: list[Item] = []
@@ -207,7 +207,9 @@ def _batches(requests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [list(requests[start : start + step]) for start in range(0, len(requests), step)]
 
 
-def _write_batch(connection: Connection, table: Table, requests: list[dict[str, Any]]) -> Unstorable | None:
+def _write_batch(
+    connection: Connection, table: KeyedTable, requests: list[dict[str, Any]]
+) -> Unstorable | None:
     pauses = Backoff(UNPROCESSED_PAUSE_S)
     while True:
         try:
@@ -222,7 +224,7 @@ def _write_batch(connection: Connection, table: Table, requests: list[dict[str, 
 
 
 def _put_singly(
-    connection: Connection, table: Table, requests: Sequence[dict[str, Any]]
+    connection: Connection, table: KeyedTable, requests: Sequence[dict[str, Any]]
 ) -> Unstorable | None:
     """Store the items of a batch in requests of their own, since DynamoDB refuses a whole batch for one of them."""
     refused = None

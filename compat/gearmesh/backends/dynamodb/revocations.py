@@ -13,7 +13,7 @@ from typing import Final
 
 from gearmesh.backends.dynamodb.connection import Connection
 from gearmesh.backends.dynamodb.items import Item, expiry
-from gearmesh.backends.dynamodb.requests import Table, get_all, put_all, update
+from gearmesh.backends.dynamodb.requests import KeyedTable, get_all, put_all, update
 from gearmesh.backends.listener import Listener
 from gearmesh.batching import divided
 from gearmesh.wire.names import DYNAMODB_CHUNK, DYNAMODB_UUIDS, REVOKED, dynamodb_revoked
@@ -40,7 +40,7 @@ class DynamoDBRevocations:
         table: the table of states.
     """
 
-    def __init__(self, connection: Callable[[], Connection], table: Table) -> None:
+    def __init__(self, connection: Callable[[], Connection], table: KeyedTable) -> None:
         self._connection = connection
         self._table = table
         self._listeners: set[Listener] = set()

@@ -9,7 +9,7 @@ from functools import partial
 
 from gearmesh.backends.dynamodb.connection import ConditionFailed, Connection
 from gearmesh.backends.dynamodb.items import Item, expired, expiry
-from gearmesh.backends.dynamodb.requests import Condition, Table, get_all, put_all, update
+from gearmesh.backends.dynamodb.requests import Condition, KeyedTable, get_all, put_all, update
 from gearmesh.wire.names import (
     DYNAMODB_EXPIRES,
     DYNAMODB_HOLDER,
@@ -21,7 +21,9 @@ from gearmesh.wire.names import (
 __all__ = ["claim", "read_reports", "release", "write_reports"]
 
 
-def write_reports(connection: Connection, table: Table, bodies: Mapping[str, bytes], expire: int) -> None:
+def write_reports(
+    connection: Connection, table: KeyedTable, bodies: Mapping[str, bytes], expire: int
+) -> None:
     """Store a progress report for each UUID in place of the one before, for ``expire`` seconds."""
     until = {"N": str(expiry(expire))}
     put_all(
@@ -34,7 +36,7 @@ def write_reports(connection: Connection, table: Table, bodies: Mapping[str, byt
     )
 
 
-def read_reports(connection: Connection, table: Table, uuids: Sequence[str]) -> list[bytes | None]:
+def read_reports(connection: Connection, table: KeyedTable, uuids: Sequence[str]) -> list[bytes | None]:
     """Read the last reports, in order; None for one that does not exist or has expired."""
     found = get_all(connection, table, list(map(task_report, uuids)))
     return [_body(found.get(task_report(uuid))) for uuid in uuids]
@@ -45,7 +47,7 @@ def _body(item: Item | None) -> bytes | None:
     return None if body is None else bytes(body)
 
 
-def claim(connection: Connection, table: Table, key: str, holder: str, seconds: float) -> str:
+def claim(connection: Connection, table: KeyedTable, key: str, holder: str, seconds: float) -> str:
     """Give a key to ``holder`` if it has none; return the holder that it has now. DynamoDB decides between two."""
     while True:
         now = time.time()
@@ -71,14 +73,14 @@ def claim(connection: Connection, table: Table, key: str, holder: str, seconds: 
             return str(found[DYNAMODB_HOLDER]["S"])
 
 
-def release(connection: Connection, table: Table, claims: Sequence[tuple[str, str]]) -> None:
+def release(connection: Connection, table: KeyedTable, claims: Sequence[tuple[str, str]]) -> None:
     """Free the keys of these (key, holder) pairs; a key that another holder has stays so."""
     jobs: list[Callable[[], None]] = [partial(_release, connection, table, *each) for each in claims]
     if jobs:
         connection.each(jobs)
 
 
-def _release(connection: Connection, table: Table, key: str, holder: str) -> None:
+def _release(connection: Connection, table: KeyedTable, key: str, holder: str) -> None:
     with suppress(ConditionFailed):  # it is another's, or nobody's
         connection.call(
             "delete_item",

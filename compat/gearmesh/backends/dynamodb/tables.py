@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gearmesh.backends.dynamodb.connection import Connection, DynamoDBUnavailable
-from gearmesh.backends.dynamodb.requests import Table
+from gearmesh.backends.dynamodb.requests import KeyedTable
 from gearmesh.config import DynamoDBConfig
 from gearmesh.urls import DynamoDBTarget
 
@@ -47,9 +47,9 @@ class TableStatus:
     ttl: str = ""
 
 
-def tables_of(config: DynamoDBConfig) -> tuple[Table, Table]:
+def tables_of(config: DynamoDBConfig) -> tuple[KeyedTable, KeyedTable]:
     """Return the table of states and the table of groups."""
-    return Table(config.task_states_table, "TaskUUID"), Table(config.group_metas_table, "GroupUUID")
+    return KeyedTable(config.task_states_table, "TaskUUID"), KeyedTable(config.group_metas_table, "GroupUUID")
 
 
 def making_command(target: DynamoDBTarget, config: DynamoDBConfig) -> str:
@@ -80,7 +80,7 @@ def aws_commands(target: DynamoDBTarget, config: DynamoDBConfig) -> list[str]:
     return lines
 
 
-def status_of(connection: Connection, table: Table, *, ttl: bool = True) -> TableStatus:
+def status_of(connection: Connection, table: KeyedTable, *, ttl: bool = True) -> TableStatus:
     """Ask DynamoDB about a table; without ``ttl`` in one request.
 
     Raises:
@@ -132,7 +132,7 @@ def check_tables(connection: Connection, target: DynamoDBTarget, config: DynamoD
             )
 
 
-def make_table(connection: Connection, table: Table) -> None:
+def make_table(connection: Connection, table: KeyedTable) -> None:
     """Make a table on demand (paid by the request), and wait until it can be used."""
     connection.call(
         "create_table",
@@ -145,7 +145,7 @@ def make_table(connection: Connection, table: Table) -> None:
     waiter.wait(TableName=table.name, WaiterConfig={"Delay": 1, "MaxAttempts": TABLE_TIMEOUT_S})
 
 
-def enable_ttl(connection: Connection, table: Table) -> None:
+def enable_ttl(connection: Connection, table: KeyedTable) -> None:
     """Let DynamoDB delete the table's expired items."""
     specification = {"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
     connection.call("update_time_to_live", TableName=table.name, TimeToLiveSpecification=specification)

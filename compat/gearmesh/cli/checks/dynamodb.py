@@ -13,7 +13,7 @@ from gearmesh.urls import DynamoDBTarget, parse, redact
 
 if TYPE_CHECKING:
     from gearmesh.backends.dynamodb.connection import Connection
-    from gearmesh.backends.dynamodb.requests import Table
+    from gearmesh.backends.dynamodb.requests import KeyedTable
     from gearmesh.backends.dynamodb.tables import TableStatus
 
 __all__ = ["dynamodb_permissions", "dynamodb_tables"]
@@ -51,7 +51,7 @@ def dynamodb_tables(case: Case) -> Iterator[Finding]:
             yield from _findings(table, status, command)
 
 
-def _findings(table: Table, status: TableStatus, command: str) -> Iterator[Finding]:
+def _findings(table: KeyedTable, status: TableStatus, command: str) -> Iterator[Finding]:
     about = f"table {table.name}"
     if not status.status:
         yield Finding("problem", about, "does not exist: no state can be stored", f"{command} makes it.")
@@ -112,7 +112,7 @@ def _denied(attempt: Callable[[], object]) -> bool:
     return False
 
 
-def _attempts(connection: Connection, table: Table) -> dict[str, Callable[[], object]]:
+def _attempts(connection: Connection, table: KeyedTable) -> dict[str, Callable[[], object]]:
     """Return a harmless request for each action, by the permission that it needs."""
     key = table.keys(_NOBODY)
     names: dict[str, Any] = {"ConditionExpression": _NEVER, "ExpressionAttributeNames": {"#key": table.key}}
@@ -134,7 +134,7 @@ def _attempts(connection: Connection, table: Table) -> dict[str, Callable[[], ob
     return attempts
 
 
-def _try_statement(connection: Connection, table: Table) -> None:
+def _try_statement(connection: Connection, table: KeyedTable) -> None:
     """Change an item that is not there by a statement. The answer to it, or to the whole batch, is a refusal."""
     text = f'UPDATE "{table.name}" SET "State"=? WHERE "{table.key}"=?'
     statement = {"Statement": text, "Parameters": [{"S": ""}, {"S": _NOBODY}]}

@@ -23,7 +23,7 @@ __all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "fo
 SHORT_S: Final = 20
 
 
-class Guard(Protocol):
+class VisibilityGuard(Protocol):
     """Keeps deliveries hidden from other consumers."""
 
     def look_soon(self) -> None:
@@ -89,7 +89,7 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
         #: Records the deliveries for the supervisor of this process; None: it has none.
         self.journal: Journal[Unacked] | None = None
         #: Keeps the deliveries hidden; None: nothing was received yet.
-        self.guard: Guard | None = None
+        self.guard: VisibilityGuard | None = None
         self._lock = threading.Lock()
         self._next = 1
 

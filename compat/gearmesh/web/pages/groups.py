@@ -24,7 +24,7 @@ MAX_LISTED_MEMBERS: Final = 100
 NO_STATE: Final = "no state"
 
 
-class Progress(NamedTuple):
+class GroupProgress(NamedTuple):
     """The progress of a group. ``counted``: the members whose states were read, the first ones."""
 
     states: dict[str, int]
@@ -42,7 +42,7 @@ class GroupRow(NamedTuple):
 
     group: FoundGroup
     created: Moment
-    progress: Progress | None
+    progress: GroupProgress | None
 
 
 def groups(desk: Desk, query: Fields) -> Mapping[str, Any]:
@@ -72,11 +72,11 @@ def groups(desk: Desk, query: Fields) -> Mapping[str, Any]:
     return {**values, "rows": rows, "paging": place._replace(before=back), "total": summary.groups}
 
 
-def _progress(desk: Desk, members: tuple[str, ...], most: int) -> Progress:
+def _progress(desk: Desk, members: tuple[str, ...], most: int) -> GroupProgress:
     part = members[:most]
     states = desk.states.listed(part)
     told = Counter(states[uuid].State if uuid in states else NO_STATE for uuid in part)
-    return Progress(dict(sorted(told.items())), len(part), len(members))
+    return GroupProgress(dict(sorted(told.items())), len(part), len(members))
 
 
 def group(desk: Desk, query: Fields) -> Mapping[str, Any]:
