@@ -77,7 +77,7 @@ class Monitor:
         self._thread.join(10)
         self._socket.close()
 
-    def wait(self, condition: Callable[[list[Command]], bool], timeout: float = 20.0) -> bool:
+    def wait(self, condition: Callable[[list[Command]], bool], timeout: float = 60.0) -> bool:
         """Wait until ``condition`` holds for the commands seen; False if it does not in time."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(self.commands), timeout)
