@@ -14,7 +14,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import ResponseError
 
-from gearmesh.backends.documents import meta_from, state_from
+from gearmesh.backends.documents import found_group, state_from
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
@@ -146,7 +146,7 @@ class RedisBackend:
             body = self._redis.get(group_uuid)
         except WrongType as exc:
             raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
-        return None if body is None else meta_from(group_uuid, body)
+        return found_group(group_uuid, body)
 
     def finished(self, meta: GroupMeta) -> bool:
         group = self._groups.get(meta.GroupUUID) or self._groups.put(meta)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from pymemcache.exceptions import MemcacheServerError
 
-from gearmesh.backends.documents import meta_from, state_from
+from gearmesh.backends.documents import found_group, meta_from, state_from
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, MemcacheServer, Servers, too_large
 from gearmesh.commits.group_cache import GroupCache, leading
@@ -111,7 +111,7 @@ class MemcacheBackend:
     def read_group(self, group_uuid: str) -> GroupMeta | None:
         key = key_of(group_uuid)
         body = self._get([key]).get(key)
-        return None if body is None else meta_from(group_uuid, body)
+        return found_group(group_uuid, body)
 
     def finished(self, meta: GroupMeta) -> bool:
         return self._groups.finished(meta, lambda uuids: leading(self.read(uuids)))

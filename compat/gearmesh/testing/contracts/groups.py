@@ -44,6 +44,11 @@ class GroupContract(BackendFixtures):
         assert backend.read_group(meta.GroupUUID) == meta
         assert backend.read_group("group_none") is None
 
+    def test_a_task_is_no_group(self, backend: Backend) -> None:
+        state = make_state(f"task_{uuid4()}")
+        backend.write([state])
+        assert backend.read_group(state.TaskUUID) is None
+
     def test_finished_when_all_are_final(self, backend: Backend) -> None:
         meta = self.group(backend, 40)
         order = list(meta.TaskUUIDs)
