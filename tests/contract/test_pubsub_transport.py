@@ -59,7 +59,7 @@ class TestDelayTopic(PubSubFixtures, DelayContract):
     def test_the_queue_gets_the_message_when_it_is_due_and_as_it_was_sent(
         self, tap: OpenTap, queue: str, project: str
     ) -> None:
-        """What Go reads is the plain message, and not before its time."""
+        """Go reads the plain message, and not before its time."""
         forwarder = tap(f"{queue}_other")
         due = time.time() + 2
         forwarder.publish(queue, signature(queue), eta_ns=int(due * 1e9))

@@ -21,7 +21,7 @@ _LARGEST: Final = 2**63 - 1
 _GO_READS: Final = frozenset(
     f"{slice}{name}" for slice in ("", "[]") for name in ("bool", "int64", "float32", "float64", "string")
 )
-#: What Python stores in DynamoDB in a form that Go reads back: there is none for integers.
+#: The types whose values Go reads back from DynamoDB as Python stores them: there is no such form for integers.
 _GO_READS_TYPED: Final = frozenset(
     (
         "[]uint8",
@@ -108,7 +108,7 @@ def _go_reads_typed(type: str, value: Any, worker: Side) -> bool:
     if worker == "go":
         return type == "string"
     values = value if isinstance(value, list) else [value]
-    # What is no number of DynamoDB's is stored as text.
+    # A float that DynamoDB's numbers cannot hold is stored as text.
     held = all(each == 0 or 1e-130 <= abs(each) < 1e126 for each in values if isinstance(each, float))
     return (type in _GO_READS_TYPED or values == []) and held
 

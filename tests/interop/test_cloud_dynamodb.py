@@ -128,7 +128,7 @@ def test_go_reads_what_python_makes_for_it(
 def test_a_chord_whose_members_are_of_both_sides(
     client: Side, start_peer: StartPeer, fresh_url: Callable[[], str]
 ) -> None:
-    """Whoever sees the group complete takes the trigger; the callback, which may run twice, gets all results."""
+    """The member that completes the group takes the trigger; the callback, which may run twice, gets all results."""
     url = fresh_url()
     flags = ("-backend", URL)
     for side in SIDES:

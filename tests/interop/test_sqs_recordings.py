@@ -1,4 +1,4 @@
-"""What Go has sent to SQS: its messages are decoded, and ours have the same bodies and attributes."""
+"""Messages that Go has sent to SQS are decoded, and ours have the same bodies and attributes."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Masker:
             masked = self.value(value)
         except (ValueError, RecursionError):
             return self.text(text)
-        # Where nothing is hidden the text stays as it was written: numbers and escapes are as Go has them.
+        # A text with nothing to hide stays as it was written: numbers and escapes are as Go has them.
         return text if masked == value else json.dumps(masked, ensure_ascii=False)
 
     def value(self, value: Any, task: str = "") -> Any:

@@ -70,7 +70,7 @@ _GROUP: Final = {
     "GroupUUID": "text", "TaskUUIDs": "texts", "ChordTriggered": "bool", "Lock": "bool",
     "CreatedAt": "time", "TTL": "int",
 }  # fmt: skip
-#: How often a value is none that its field can have.
+#: The share of values that their fields cannot have.
 WRONG_SHARE: Final = 0.006
 MAX_DEPTH: Final = 2
 

@@ -1,4 +1,4 @@
-"""What is around a document: dumps, commands, envelopes, lines of a log."""
+"""Documents are found in their surroundings: dumps, commands, envelopes, lines of a log."""
 
 from __future__ import annotations
 

@@ -152,5 +152,5 @@ def test_values_that_go_writes_have_nothing_wrong(name: str) -> None:
         else:
             data = signature(Args=[{"Name": "", "Type": case.get("type", "string"), "Value": raw}])
         wrong = [one for one in explain_document(data, "signature").findings if one.level == "fault"]
-        # What is no Unicode is written as U+FFFD, which is what it is then.
+        # The codec writes U+FFFD for a byte that is no Unicode, so it is read back as U+FFFD.
         assert wrong == [], case

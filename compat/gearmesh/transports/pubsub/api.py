@@ -137,7 +137,7 @@ class Call:
             return self.future.result()
         except grpc.RpcError as exc:
             error = self._api.error(exc, self._about)
-            # What is missing has been named; gRPC's own words add nothing.
+            # The ConfigError names the missing topic or subscription; gRPC's own words add nothing.
             raise error from (None if isinstance(error, ConfigError) else exc)
         except grpc.FutureCancelledError as exc:
             raise PubSubUnavailable(f"{self._about}: cancelled") from exc
