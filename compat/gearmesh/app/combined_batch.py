@@ -47,8 +47,8 @@ class CombinedBatch:
 
     def part(self, exc: Exception) -> None:
         """Have each caller send its own call by itself, after an error that is not the connection's."""
-        # A queue that refuses has nothing of what it did not confirm; of any other error that is not certain.
-        certain = isinstance(exc, PublishError) and exc.__cause__ is None
+        # A queue that refuses a message does not have it. After any other error it may have the message.
+        refused = isinstance(exc, PublishError) and exc.__cause__ is None
         for call in self.unconfirmed:
-            call.alone = call.commit if certain else replace(call.commit, again=True)
+            call.alone = call.commit if refused else replace(call.commit, again=True)
         finish(self._calls.values())

@@ -42,9 +42,9 @@ Place: TypeAlias = tuple[str, bool]
 class Combiner:
     """Sends the calls that come while others are sent to the same place, together in the next batch.
 
-    A thread that finds no other caller sends its call itself. Else a thread of the combiner sends all that wait, and
-    goes on as long as more have come meanwhile. So there is no timer, and a lone caller waits for nobody. Coroutines
-    never block: their calls always go through the combiner's threads.
+    A thread that finds no other caller sends its call itself, at once. If there are others, a thread of the combiner
+    sends all waiting calls, and repeats that until no call waits any more. No timer is used, so a lone call is never
+    delayed. Coroutines never block: their calls always go through the combiner's threads.
 
     Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
 
@@ -112,7 +112,7 @@ class Combiner:
             finish(batch)
 
     def _next(self, place: Place) -> Sequence[PendingCall]:
-        """Take the next batch. If there is none, this thread has to end: the next call gets another one."""
+        """Take the next batch. If no call waits, the place is free again, and the thread that asked must end."""
         with self._lock:
             waiting = [call for call in self._waiting.get(place, ()) if not call.withdrawn]
             if not waiting:

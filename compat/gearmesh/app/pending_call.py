@@ -27,7 +27,7 @@ class PendingCall:
     Attributes:
         began: monotonic time at which the caller came.
         withdrawn: the caller waits no longer; the call is not sent unless it is on its way already.
-        error: the error for the caller; None: the call is sent, if ``alone`` is None.
+        error: the error that the caller raises. If it is None, and ``alone`` too, the broker has taken the call.
         alone: the Commit that its caller is to send by itself, since it could not be sent with others.
         finished: its caller was woken.
     """
