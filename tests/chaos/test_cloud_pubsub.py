@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
-import redis
 from tests.support.pubsub_project import PubSubProject
 from tests.support.servers import PubSubServer, RedisServer
 
@@ -24,12 +24,11 @@ from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 
-from .harness import Site, Storm
+from .cut_storms import CutSite, CutStorm, weather
 from .nodes import Node
-from .producers import QUEUE, AppProducer, go_signature, remote_tasks
+from .producers import QUEUE, go_signature, remote_tasks
 from .rough import Rough
-from .test_storm import seed_of_this_run, settled
-from .test_storm_amqp import account
+from .test_storm import seed_of_this_run
 
 #: Seconds: the shortest lease of Pub/Sub.
 LEASE = 10.0
@@ -38,16 +37,14 @@ DEAD = "dead-letters"
 MAX_ATTEMPTS = 100
 
 
-class PubSubSite(Site):
+class PubSubSite(CutSite):
     """With Pub/Sub as the broker; states are in a Redis that no fault touches."""
 
     def __init__(
         self, folder: Path, emulator: PubSubServer, counter: RedisServer, patch: pytest.MonkeyPatch
     ) -> None:
-        super().__init__(folder, counter, counter)
+        super().__init__(folder, emulator.port, counter)
         self.emulator = emulator
-        self.backend = counter.url_of(1)
-        self.broker = redis.Redis(host="127.0.0.1", port=counter.port, db=1)
         self._patch = patch
         patch.setenv("PUBSUB_EMULATOR_HOST", emulator.address)
         self.project = PubSubProject()
@@ -57,11 +54,6 @@ class PubSubSite(Site):
             "max_delivery_attempts": MAX_ATTEMPTS,
         }
         self._url = self.project.queue(QUEUE, "workers", dead_letter_policy=policy)
-
-    def proxy(self) -> Proxy:
-        proxy = self._stack.enter_context(Proxy(self.emulator.port))
-        self.proxies.append(proxy)
-        return proxy
 
     def url(self, proxy: Proxy | None = None) -> str:
         """The same URL for all; programs that are made from now on go through ``proxy``."""
@@ -97,15 +89,13 @@ def _consumes(node: Node) -> bool:
     return b"consuming from" in node.log.read_bytes()
 
 
-class PubSubStorm(Storm):
+class PubSubStorm(CutStorm):
     """Kills as on Redis; connections are cut; now and then the emulator stands still, once for longer than a lease."""
 
     def __init__(self, site: PubSubSite, seed: int, *, longest: float) -> None:
         super().__init__(site, seed)
         self._emulator = site.emulator
         self._longest = longest
-        #: when all connections, or some, were cut
-        self.cuts: list[float] = []
         now = time.monotonic()
         self._plan = [
             (now + 1.0, 1.5, self._kill),
@@ -122,11 +112,6 @@ class PubSubStorm(Storm):
         self.cuts.append(time.monotonic())
         return "emulator frozen, longer than a lease" if seconds > LEASE else "emulator frozen"
 
-    def _cut(self) -> str:
-        self._random.choice(self._site.proxies).cut()
-        self.cuts.append(time.monotonic())
-        return "connections cut"
-
 
 @pytest.fixture
 def site(
@@ -139,53 +124,22 @@ def site(
         yield site
 
 
-def weather(
-    site: PubSubSite, seed: int, *, nodes: int, tasks: int, seconds: float, workflows: int, longest: float
-) -> None:
-    """Send ``tasks`` within ``seconds`` while faults happen, then wait until all is done."""
-    print(f"\nseed {seed}")
-    began = time.monotonic()
-    for _ in range(nodes):
-        site.node(site.proxy())
-    site.ready()
-    producer = AppProducer(site.url(site.proxy()), seed, tasks, seconds, workflows, backend=site.backend)
-    storm = PubSubStorm(site, seed, longest=longest)
-    producer.start()
-    while producer.is_alive():
-        storm.tick()
-    storm.calm()
-    producer.join()
-    for node in site.nodes:
-        if not node.running:
-            node.start()
-    site.url()
-    sent = producer.sent
-    certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
-    if not settled(site, certain, patience=60):
-        print("nothing moves any more")
-    report = account(site, sent, seed, storm.cuts)  # type: ignore[arg-type]
-    report.faults = storm.count
-    report.seconds = time.monotonic() - began
-    report.slots = (len(site.killed()) + len(storm.cuts)) * sum(node.concurrency for node in site.nodes)
-    print(report)
-    try:
-        report.check()
-    except AssertionError:
-        site.show_logs()
-        raise
+def storm(site: PubSubSite, *, longest: float, **size: Any) -> None:
+    seed = seed_of_this_run()
+    weather(site, lambda: PubSubStorm(site, seed, longest=longest), seed, **size)
 
 
 @pytest.mark.timeout(300)
 def test_short(site: PubSubSite) -> None:
     """Some 600 tasks, 8 s of faults."""
-    weather(site, seed_of_this_run(), nodes=2, tasks=400, seconds=8.0, workflows=1, longest=1.0)
+    storm(site, nodes=2, tasks=400, seconds=8.0, workflows=1, longest=1.0)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_long(site: PubSubSite) -> None:
     """Three workers, 5,000 tasks and more in chains and chords; the emulator stands still for up to 15 s."""
-    weather(site, seed_of_this_run(), nodes=3, tasks=5000, seconds=90.0, workflows=5, longest=15.0)
+    storm(site, nodes=3, tasks=5000, seconds=90.0, workflows=5, longest=15.0)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from typing import Any
 
 import boto3
 import pytest
-import redis
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.support.servers import ElasticMQServer, RedisServer
@@ -25,12 +24,11 @@ from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 
-from .harness import Site, Storm
+from .cut_storms import CutSite, CutStorm, weather
 from .nodes import Node
-from .producers import QUEUE, AppProducer, remote_tasks
+from .producers import QUEUE, remote_tasks
 from .rough import Rough
-from .test_storm import seed_of_this_run, settled
-from .test_storm_amqp import account
+from .test_storm import seed_of_this_run
 
 #: Seconds for which a message is hidden that no worker holds any more.
 VISIBILITY_S = 6
@@ -38,14 +36,12 @@ VISIBILITY_S = 6
 MAX_RECEIVES = 500
 
 
-class SQSSite(Site):
+class SQSSite(CutSite):
     """With SQS as the broker; states are in a Redis that no fault touches."""
 
     def __init__(self, folder: Path, server: ElasticMQServer, counter: RedisServer) -> None:
-        super().__init__(folder, counter, counter)
+        super().__init__(folder, server.port, counter)
         self.sqs = server
-        self.backend = counter.url_of(1)
-        self.broker = redis.Redis(host="127.0.0.1", port=counter.port, db=1)
         quick = BotoConfig(
             connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1, "mode": "standard"}
         )
@@ -62,11 +58,6 @@ class SQSSite(Site):
         """Set the visibility timeout of the queue; workers that are started from now on have it."""
         attributes = {"VisibilityTimeout": str(seconds)}
         self.boto.set_queue_attributes(QueueUrl=f"{self.url()}/{QUEUE}", Attributes=attributes)
-
-    def proxy(self) -> Proxy:
-        proxy = self._stack.enter_context(Proxy(self.sqs.port))
-        self.proxies.append(proxy)
-        return proxy
 
     def url(self, proxy: Proxy | None = None) -> str:
         return f"http://127.0.0.1:{(proxy or self.sqs).port}/000000000000"
@@ -94,14 +85,12 @@ def _consumes(node: Node) -> bool:
     return b"consuming from" in node.log.read_bytes()
 
 
-class SQSStorm(Storm):
+class SQSStorm(CutStorm):
     """Kills as on Redis; connections are cut; the server is killed or stopped, and comes back."""
 
     def __init__(self, site: SQSSite, seed: int) -> None:
         super().__init__(site, seed)
         self._sqs = site.sqs
-        #: when all connections, or some, were cut
-        self.cuts: list[float] = []
         now = time.monotonic()
         self._plan = [
             (now + 1.0, 1.5, self._kill),
@@ -126,11 +115,6 @@ class SQSStorm(Storm):
         self.cuts.append(time.monotonic())
         return "SQS killed" if hard else "SQS stopped"
 
-    def _cut(self) -> str:
-        self._random.choice(self._site.proxies).cut()
-        self.cuts.append(time.monotonic())
-        return "connections cut"
-
 
 @pytest.fixture
 def site(
@@ -145,50 +129,22 @@ def site(
         yield site
 
 
-def weather(site: SQSSite, seed: int, *, nodes: int, tasks: int, seconds: float, workflows: int) -> None:
-    """Send ``tasks`` within ``seconds`` while faults happen, then wait until all is done."""
-    print(f"\nseed {seed}")
-    began = time.monotonic()
-    for _ in range(nodes):
-        site.node(site.proxy())
-    site.ready()
-    producer = AppProducer(site.url(site.proxy()), seed, tasks, seconds, workflows, backend=site.backend)
-    storm = SQSStorm(site, seed)
-    producer.start()
-    while producer.is_alive():
-        storm.tick()
-    storm.calm()
-    producer.join()
-    for node in site.nodes:
-        if not node.running:
-            node.start()
-    sent = producer.sent
-    certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
-    if not settled(site, certain, patience=60):
-        print("nothing moves any more")
-    report = account(site, sent, seed, storm.cuts)  # type: ignore[arg-type]
-    report.faults = storm.count
-    report.seconds = time.monotonic() - began
-    report.slots = (len(site.killed()) + len(storm.cuts)) * sum(node.concurrency for node in site.nodes)
-    print(report)
-    try:
-        report.check()
-    except AssertionError:
-        site.show_logs()
-        raise
+def storm(site: SQSSite, **size: Any) -> None:
+    seed = seed_of_this_run()
+    weather(site, lambda: SQSStorm(site, seed), seed, **size)
 
 
 @pytest.mark.timeout(300)
 def test_short(site: SQSSite) -> None:
     """Some 600 tasks, 8 s of faults."""
-    weather(site, seed_of_this_run(), nodes=2, tasks=400, seconds=8.0, workflows=1)
+    storm(site, nodes=2, tasks=400, seconds=8.0, workflows=1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_long(site: SQSSite) -> None:
     """Three workers, 5,000 tasks and more in chains and chords."""
-    weather(site, seed_of_this_run(), nodes=3, tasks=5000, seconds=90.0, workflows=5)
+    storm(site, nodes=3, tasks=5000, seconds=90.0, workflows=5)
 
 
 @pytest.mark.timeout(120)

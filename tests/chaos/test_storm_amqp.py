@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
-import redis
 from tests.support.servers import RabbitServer, RedisServer
 
 from gearmesh import App, TaskFailed
@@ -17,28 +16,21 @@ from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 
-from .harness import Report, Run, Site, Storm
-from .producers import QUEUE, AppProducer, Sent, remote_tasks
+from .cut_storms import CutSite, CutStorm, weather
+from .producers import QUEUE, remote_tasks
 from .rough import Rough
-from .test_storm import seed_of_this_run, settled
+from .test_storm import seed_of_this_run
 
-#: Seconds: what had ended so long before a cut must have been acknowledged.
-UNCOMMITTED = 10.0
+#: Seconds: a RabbitMQ that was killed may publish a message whose delay had ended only 3 minutes later.
+PATIENCE_S = 240.0
 
 
-class RabbitSite(Site):
+class RabbitSite(CutSite):
     """With RabbitMQ as the broker; states are in a Redis that no fault touches."""
 
     def __init__(self, folder: Path, rabbit: RabbitServer, counter: RedisServer) -> None:
-        super().__init__(folder, counter, counter)
+        super().__init__(folder, rabbit.port, counter)
         self.rabbit = rabbit
-        self.backend = counter.url_of(1)
-        self.broker = redis.Redis(host="127.0.0.1", port=counter.port, db=1)
-
-    def proxy(self) -> Proxy:
-        proxy = self._stack.enter_context(Proxy(self.rabbit.port))
-        self.proxies.append(proxy)
-        return proxy
 
     def url(self, proxy: Proxy | None = None) -> str:
         return f"amqp://127.0.0.1:{(proxy or self.rabbit).port}/"
@@ -68,14 +60,12 @@ class RabbitSite(Site):
         )
 
 
-class RabbitStorm(Storm):
+class RabbitStorm(CutStorm):
     """Kills as on Redis; the broker restarts; connections are cut on the way, and closed by the broker."""
 
     def __init__(self, site: RabbitSite, seed: int) -> None:
         super().__init__(site, seed)
         self._rabbit = site.rabbit
-        #: when all connections, or some, were cut
-        self.cuts: list[float] = []
         now = time.monotonic()
         self._plan = [
             (now + 1.0, 1.0, self._kill),
@@ -100,104 +90,6 @@ class RabbitStorm(Storm):
         self.cuts.append(time.monotonic())
         return "all connections closed"
 
-    def _cut(self) -> str:
-        self._random.choice(self._site.proxies).cut()
-        self.cuts.append(time.monotonic())
-        return "connections cut"
-
-
-def account(site: RabbitSite, sent: Sent, seed: int, cuts: list[float]) -> Report:
-    """Compare what was sent with what ran."""
-    report = Report(seed, tasks=len(sent.tasks), unsure=len(sent.unsure), chords=len(sent.chords))
-    kills = sorted([*site.killed().values(), *cuts])
-    keys = list(sent.tasks)
-    states = dict(zip(keys, site.states([sent.tasks[key] for key in keys]), strict=True))
-    for key in keys:
-        runs = sorted(site.runs(key), key=lambda run: run.at)
-        wanted = 2 if key in sent.flaky else 1
-        if key not in sent.unsure:
-            if len(runs) < wanted:
-                (report.never_fired if key in sent.chords else report.lost).append(key)
-            elif states[key] != "SUCCESS":
-                report.stuck.append(f"{key} is {states[key]}")
-        if len(runs) > wanted:
-            report.doubled[key] = runs
-            known = _explained(runs, site.runs(key, "end"), kills) or _forked(site, key, kills)
-            if not known and not _unconfirmed(sent, key, cuts):
-                report.unexplained[key] = runs
-    for key, total in sent.chords.items():
-        with App(site.url(), site.backend) as app:
-            if states[key] == "SUCCESS" and app.result(sent.tasks[key]).get(timeout=5) != total:
-                report.wrong_sums.append(key)
-    report.dead = [{b"reason": letter.reason.encode(), b"body": letter.body} for letter in site.letters()]
-    return report
-
-
-def _explained(runs: list[Run], ends: list[Run], kills: list[float]) -> bool:
-    """Before it ran again there was a cut, and at the cut it ran, or had just ended and was not acknowledged."""
-    for sooner, later in pairwise(runs):
-        end = next((end.at for end in ends if end.pid == sooner.pid and end.at >= sooner.at), sooner.at)
-        if any(sooner.at <= kill <= later.at and kill - end < UNCOMMITTED for kill in kills):
-            return True
-    return False
-
-
-def _unconfirmed(sent: Sent, key: str, cuts: list[float]) -> bool:
-    """It was being sent at a cut: without its confirm nobody knows whether it was taken, and it is sent again.
-
-    Whoever gets it looks whether the task has ended; one that has failed and is to be tried again has not. A cut is
-    noted down when the command that makes it has returned, up to 2 s later.
-    """
-    began, ended = sent.sending.get(key, (0.0, 0.0))
-    return any(began <= cut <= ended + 2.0 for cut in cuts)
-
-
-def _forked(site: RabbitSite, key: str, kills: list[float]) -> bool:
-    """A chain goes on twice where a cut hit one of its steps, as long as the two run side by side."""
-    flow, _, step = key.rpartition("/")
-    if not flow.startswith("chain/"):
-        return False
-    number = int(step)
-    while number and len(site.runs(f"{flow}/{number - 1}")) > 1:
-        number -= 1
-    before = site.runs(f"{flow}/{max(0, number - 1)}")[0]
-    last = max(run.at for run in site.runs(f"{flow}/{number}"))
-    return any(before.at <= kill <= last for kill in kills)
-
-
-def weather(site: RabbitSite, seed: int, *, nodes: int, tasks: int, seconds: float, workflows: int) -> None:
-    """Send ``tasks`` within ``seconds`` while faults happen, then wait until all is done."""
-    print(f"\nseed {seed}")
-    began = time.monotonic()
-    for _ in range(nodes):
-        site.node(site.proxy())
-    site.ready()
-    producer = AppProducer(site.url(site.proxy()), seed, tasks, seconds, workflows, backend=site.backend)
-    storm = RabbitStorm(site, seed)
-    producer.start()
-    while producer.is_alive():
-        storm.tick()
-    storm.calm()
-    producer.join()
-    for node in site.nodes:
-        if not node.running:
-            node.start()
-    sent = producer.sent
-    certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
-    # A RabbitMQ that was killed may publish a message whose delay had ended 3 minutes later only.
-    if not settled(site, certain, patience=240):
-        print("nothing moves any more", site.open())
-    report = account(site, sent, seed, storm.cuts)
-    report.faults = storm.count
-    report.seconds = time.monotonic() - began
-    report.slots = (len(site.killed()) + len(storm.cuts)) * sum(node.concurrency for node in site.nodes)
-    print(report)
-    try:
-        report.check()
-    except AssertionError:
-        site.show_logs()
-        raise
-
 
 @pytest.fixture
 def site(
@@ -207,17 +99,22 @@ def site(
         yield site
 
 
+def storm(site: RabbitSite, **size: Any) -> None:
+    seed = seed_of_this_run()
+    weather(site, lambda: RabbitStorm(site, seed), seed, patience=PATIENCE_S, **size)
+
+
 @pytest.mark.timeout(600)
 def test_short(site: RabbitSite) -> None:
     """Some 1,500 tasks, 12 s of faults with one restart."""
-    weather(site, seed_of_this_run(), nodes=2, tasks=1000, seconds=12.0, workflows=2)
+    storm(site, nodes=2, tasks=1000, seconds=12.0, workflows=2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_long(site: RabbitSite) -> None:
     """Four workers, 20,000 tasks and more in chains and chords."""
-    weather(site, seed_of_this_run(), nodes=4, tasks=20_000, seconds=150.0, workflows=10)
+    storm(site, nodes=4, tasks=20_000, seconds=150.0, workflows=10)
 
 
 @pytest.mark.timeout(120)

@@ -1,0 +1,172 @@
+"""Storms on brokers that are no Redis: their connections are cut, and what was under way at a cut may run twice."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import redis
+from tests.support.servers import RedisServer
+
+from gearmesh import App
+from gearmesh.interfaces.transport import DeadLetter
+from gearmesh.testing.proxy import Proxy
+
+from .harness import Report, Run, Site, Storm
+from .producers import AppProducer, Sent
+from .test_storm import settled
+
+__all__ = ["CutSite", "CutStorm", "weather"]
+
+#: Seconds: what had ended so long before a cut must have been acknowledged.
+UNCOMMITTED = 10.0
+
+
+class CutSite(Site):
+    """A broker behind a TCP port; states are in a Redis that no fault touches.
+
+    Args:
+        folder: for the workers' logs.
+        port: the broker's.
+        counter: where tasks leave their marks, and states are.
+    """
+
+    def __init__(self, folder: Path, port: int, counter: RedisServer) -> None:
+        super().__init__(folder, counter, counter)
+        self._port = port
+        self.backend = counter.url_of(1)
+        self.broker = redis.Redis(host="127.0.0.1", port=counter.port, db=1)
+
+    def proxy(self) -> Proxy:
+        proxy = self._stack.enter_context(Proxy(self._port))
+        self.proxies.append(proxy)
+        return proxy
+
+    @abstractmethod
+    def letters(self) -> list[DeadLetter]:
+        """Read the dead letters."""
+
+
+class CutStorm(Storm):
+    """Kills as on Redis, and cuts connections; a subclass says when, and what else happens."""
+
+    def __init__(self, site: CutSite, seed: int) -> None:
+        super().__init__(site, seed)
+        #: when all connections, or some, were cut
+        self.cuts: list[float] = []
+
+    def _cut(self) -> str:
+        self._random.choice(self._site.proxies).cut()
+        self.cuts.append(time.monotonic())
+        return "connections cut"
+
+
+def weather(
+    site: CutSite,
+    storm: Callable[[], CutStorm],
+    seed: int,
+    *,
+    nodes: int,
+    tasks: int,
+    seconds: float,
+    workflows: int,
+    patience: float = 60.0,
+) -> None:
+    """Send ``tasks`` within ``seconds`` while faults happen, then wait until all is done.
+
+    Args:
+        storm: begins the faults.
+        patience: seconds for which nothing may move before the end.
+    """
+    print(f"\nseed {seed}")
+    began = time.monotonic()
+    for _ in range(nodes):
+        site.node(site.proxy())
+    site.ready()
+    producer = AppProducer(site.url(site.proxy()), seed, tasks, seconds, workflows, backend=site.backend)
+    faults = storm()
+    producer.start()
+    while producer.is_alive():
+        faults.tick()
+    faults.calm()
+    producer.join()
+    for node in site.nodes:
+        if not node.running:
+            node.start()
+    site.url()  # from now on past the proxies, where a broker's address is in the environment
+    sent = producer.sent
+    certain = [uuid for key, uuid in sent.tasks.items() if key not in sent.unsure]
+    if not settled(site, certain, patience=patience):
+        print("nothing moves any more", site.open())
+    report = account(site, sent, seed, faults.cuts)
+    report.faults = faults.count
+    report.seconds = time.monotonic() - began
+    report.slots = (len(site.killed()) + len(faults.cuts)) * sum(node.concurrency for node in site.nodes)
+    print(report)
+    try:
+        report.check()
+    except AssertionError:
+        site.show_logs()
+        raise
+
+
+def account(site: CutSite, sent: Sent, seed: int, cuts: list[float]) -> Report:
+    """Compare what was sent with what ran."""
+    report = Report(seed, tasks=len(sent.tasks), unsure=len(sent.unsure), chords=len(sent.chords))
+    kills = sorted([*site.killed().values(), *cuts])
+    keys = list(sent.tasks)
+    states = dict(zip(keys, site.states([sent.tasks[key] for key in keys]), strict=True))
+    for key in keys:
+        runs = sorted(site.runs(key), key=lambda run: run.at)
+        wanted = 2 if key in sent.flaky else 1
+        if key not in sent.unsure:
+            if len(runs) < wanted:
+                (report.never_fired if key in sent.chords else report.lost).append(key)
+            elif states[key] != "SUCCESS":
+                report.stuck.append(f"{key} is {states[key]}")
+        if len(runs) > wanted:
+            report.doubled[key] = runs
+            known = _explained(runs, site.runs(key, "end"), kills) or _forked(site, key, kills)
+            if not known and not _unconfirmed(sent, key, cuts):
+                report.unexplained[key] = runs
+    for key, total in sent.chords.items():
+        with App(site.url(), site.backend) as app:
+            if states[key] == "SUCCESS" and app.result(sent.tasks[key]).get(timeout=5) != total:
+                report.wrong_sums.append(key)
+    report.dead = [{b"reason": letter.reason.encode(), b"body": letter.body} for letter in site.letters()]
+    return report
+
+
+def _explained(runs: list[Run], ends: list[Run], kills: list[float]) -> bool:
+    """Before it ran again there was a cut, and at the cut it ran, or had just ended and was not acknowledged."""
+    for sooner, later in pairwise(runs):
+        end = next((end.at for end in ends if end.pid == sooner.pid and end.at >= sooner.at), sooner.at)
+        if any(sooner.at <= kill <= later.at and kill - end < UNCOMMITTED for kill in kills):
+            return True
+    return False
+
+
+def _unconfirmed(sent: Sent, key: str, cuts: list[float]) -> bool:
+    """It was being sent at a cut: without its confirm nobody knows whether it was taken, and it is sent again.
+
+    Whoever gets it looks whether the task has ended; one that has failed and is to be tried again has not. A cut is
+    noted down when the command that makes it has returned, up to 2 s later.
+    """
+    began, ended = sent.sending.get(key, (0.0, 0.0))
+    return any(began <= cut <= ended + 2.0 for cut in cuts)
+
+
+def _forked(site: CutSite, key: str, kills: list[float]) -> bool:
+    """A chain goes on twice where a cut hit one of its steps, as long as the two run side by side."""
+    flow, _, step = key.rpartition("/")
+    if not flow.startswith("chain/"):
+        return False
+    number = int(step)
+    while number and len(site.runs(f"{flow}/{number - 1}")) > 1:
+        number -= 1
+    before = site.runs(f"{flow}/{max(0, number - 1)}")[0]
+    last = max(run.at for run in site.runs(f"{flow}/{number}"))
+    return any(before.at <= kill <= last for kill in kills)
