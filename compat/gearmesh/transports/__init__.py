@@ -10,12 +10,15 @@ The parts, in the order in which a connection is made and a message passes:
     entry point in the group ``gearmesh.transports``.
 ``single_attempt``
     The connection itself. It tries each of several brokers once and raises, where kombu would sleep and repeat.
-``redis``, ``amqp``, ``pubsub``, ``memory``
+``redis``, ``amqp``, ``sqs``, ``pubsub``, ``memory``
     One package for each kind of broker: its transport, its channel and their parts.
 ``queue_order``
     Says from which of several queues a channel takes next.
 ``unacked``
     Records the deliveries that a consumer has not settled. It outlives channels, so a worker that reconnects goes on.
+``journal``, ``crash_counts``
+    A file by which a supervisor settles what a dead process held, where the broker keeps no such record; and the rule
+    by which a death counts against messages.
 ``rate_limit``
     Reserves moments for tasks with a rate, on brokers that cannot count for all workers.
 

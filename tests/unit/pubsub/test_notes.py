@@ -5,8 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmesh.interfaces.commit import Delivery
-from gearmesh.transports.pubsub.inspection import crash_count
 from gearmesh.transports.pubsub.message import clipped, number
 from gearmesh.transports.pubsub.notes import MAX_PARK_S, MessageNotes, Note
 from gearmesh.transports.pubsub.receiver import MAX_LEASE_S, lease_seconds
@@ -43,15 +41,3 @@ def test_an_attribute_of_any_program_is_read(text: str) -> None:
     assert number(text) >= 0
     assert number(None) == 0
     assert len(clipped(text * 50).encode()) <= 1024
-
-
-def test_a_crash_counts_in_full_only_for_a_message_that_ran_alone() -> None:
-    fresh = Delivery(queue="q", consumer="c", id=1)
-    lost = Delivery(queue="q", consumer="c", id=1, redelivered=1)
-    isolated = Delivery(queue="q", consumer="c", id=1, crash_count=1)
-    assert crash_count(fresh, alone=False, certain=True) == 0
-    assert crash_count(fresh, alone=True, certain=True) == 1
-    assert crash_count(fresh, alone=True, certain=False) is None
-    assert crash_count(lost, alone=True, certain=False) == 0.25
-    assert crash_count(isolated, alone=True, certain=True) == 2
-    assert crash_count(isolated, alone=False, certain=True) == 1

@@ -11,6 +11,7 @@ from itertools import chain, count
 
 from gearmesh.interfaces.commit import Delivery, Settle
 from gearmesh.interfaces.transport import DeadLetter
+from gearmesh.transports.crash_counts import crash_count_after
 
 __all__ = ["MemoryQueue", "StoredMessage", "Unacked"]
 
@@ -43,12 +44,11 @@ class StoredMessage:
             alone: nothing else ran.
             certain: one of the messages that ran brought the process down.
         """
-        self.losses += 1
         if ran:
-            if self.crash_count is None and (certain or self.losses > 1):
-                self.crash_count = 0
-            if self.crash_count is not None and alone:
-                self.crash_count += 1 if certain else 0.25
+            self.crash_count = crash_count_after(
+                self.crash_count, lost_before=self.losses > 0, alone=alone, certain=certain
+            )
+        self.losses += 1
 
 
 @dataclass(slots=True, eq=False)

@@ -18,6 +18,7 @@ from gearmesh.interfaces.transport import (
     QueueCounts,
     RateRequest,
 )
+from gearmesh.transports.crash_counts import crash_count_after
 from gearmesh.transports.pubsub.api import MAX_PULL_MESSAGES, PubSubAPI, types_of
 from gearmesh.transports.pubsub.message import (
     CRASHES,
@@ -252,12 +253,17 @@ class Inspector:
     def _publish_crashed(self, ran: Sequence[Unacked], *, alone: bool, certain: bool) -> None:
         """Replace messages that ran in a process that died by copies which say so, since attributes cannot change."""
         for each in ran:
-            counted = crash_count(each.delivery, alone=alone, certain=certain)
-            topic = self._api.settings(each.subscription).topic or self._api.addresses.topic(
-                each.delivery.queue
+            counted = crash_count_after(
+                each.delivery.crash_count,
+                lost_before=bool(each.delivery.redelivered),
+                alone=alone,
+                certain=certain,
             )
             if counted is None:
                 continue
+            topic = self._api.settings(each.subscription).topic or self._api.addresses.topic(
+                each.delivery.queue
+            )
             self._api.publish(topic, [copy_of(each, **{CRASHES: str(round(counted * 4))})]).result()
             for call, _ in self._api.acknowledge(each.subscription, [each.ack_id]):
                 call.result()
@@ -265,21 +271,6 @@ class Inspector:
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
         return [self._rates.reserve(request) for request in requests]
-
-
-def crash_count(delivery: Delivery, *, alone: bool, certain: bool) -> float | None:
-    """Count one more crash of a message that ran; None: it is not isolated yet.
-
-    Args:
-        alone: nothing else ran.
-        certain: one of the messages that ran brought the process down.
-    """
-    counted = delivery.crash_count
-    if counted is None and (certain or delivery.redelivered):
-        counted = 0.0
-    if counted is not None and alone:
-        counted += 1 if certain else 0.25
-    return counted
 
 
 def _in_order(found: Sequence[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from gearmesh.interfaces.transport import (
     QueueCounts,
     RateRequest,
 )
+from gearmesh.transports.crash_counts import crash_count_after
 from gearmesh.transports.rate_limit import LocalRateLimiter
 from gearmesh.transports.sqs.client import SQSClient
 from gearmesh.transports.sqs.commit_engine import MessageReturner
@@ -217,11 +218,12 @@ def _crash_counts(ran: Sequence[Unacked], *, certain: bool) -> list[tuple[Unacke
     """
     found: list[tuple[Unacked, float]] = []
     for held in ran:
-        count = held.delivery.crash_count
-        if count is None and (certain or held.delivery.redelivered):
-            count = 0.0
+        before = held.delivery
+        count = crash_count_after(
+            before.crash_count, lost_before=bool(before.redelivered), alone=len(ran) == 1, certain=certain
+        )
         if count is not None:
-            found.append((held, count + (1.0 if certain else 0.25) * (len(ran) == 1)))
+            found.append((held, count))
     return found
 
 
