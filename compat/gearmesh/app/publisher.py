@@ -190,9 +190,8 @@ class Publisher:
         should_retry: RetryDecider | None = None,
     ) -> None:
         """Send batches over one connection, in order; ``total`` messages are sent by this call, perhaps over others."""
-        connection = (
-            self._pool.take()
-        )  # without the context manager, which takes time in every call of a task
+        # Without the context manager, which takes time in every call of a task.
+        connection = self._pool.take()
         try:
             at = 0
             while at < len(batches):
