@@ -7,9 +7,9 @@ from gearmesh.transports.registry import open_connection
 from gearmesh.wire.codec import decode
 
 
-def found(url: str) -> list[tuple[int, bool]]:
+def found(url: str, queue: str = "machinery_tasks") -> list[tuple[int, bool]]:
     """The argument of each message, and whether it says that it may have been sent before."""
-    with open_connection(url) as connection, connection.channel().browse("machinery_tasks", 1 << 30) as all_:
+    with open_connection(url) as connection, connection.channel().browse(queue, 1 << 30) as all_:
         return [
             (
                 int(bytes((decode(bytes(message.body)).Args or ())[0].Value)),

@@ -97,6 +97,38 @@ def test_a_connection_that_breaks_between_two_batches(
     )
 
 
+@pytest.mark.parametrize("queue", ["first", "second"])
+def test_a_connection_that_breaks_as_a_queue_is_declared(
+    amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any], queue: str
+) -> None:
+    """The batch was not sent yet, so the next try has to send all of it."""
+    url, proxy = through(amqp_url, make_proxy, own=True)
+    it = stream(url)
+    proxy.lose_replies(match=queue.encode())
+    batch = [it.task.s(n).set(queue=name) for name in ("first", "second") for n in range(3)]
+    it.app.publish_many(batch)
+    assert proxy.lost == 1
+    for name in ("first", "second"):
+        assert {n for n, _ in found(amqp_url, name)} == {0, 1, 2}
+
+
+def test_a_connection_that_breaks_again_before_all_batches_were_repeated(
+    amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
+) -> None:
+    """The first repetition ends as the queue is declared: none of the batches that were begun may be forgotten."""
+    url, proxy = through(amqp_url, make_proxy, own=True)
+    it = stream(url)
+
+    def cut() -> None:
+        proxy.lose_replies(match=b"machinery_tasks")
+        proxy.cut()
+
+    it.before[3] = cut
+    it.send()
+    assert proxy.lost == 1
+    eventually(lambda: {n for n, _ in found(amqp_url)} == set(range(-1, MANY)))
+
+
 def test_what_rabbitmq_has_confirmed_is_not_sent_again(
     amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
 ) -> None:

@@ -81,12 +81,13 @@ class InFlight:
             self._sent += [(place, commit) for commit in batch]
             yield [Commit(publishes=commit.publishes, again=commit.again) for commit in batch]
 
-    def _confirm(self, unconfirmed: Collection[int]) -> None:
-        """Remember that the broker has confirmed what was sent, but for the messages at these places."""
-        self.confirmed += len(self._sent) - len(unconfirmed)
-        for place in range(self._written):
+    def _confirm(self, confirmed: Collection[int]) -> None:
+        """Remember that the broker has confirmed the messages at these places of the current try."""
+        self.confirmed += len(confirmed)
+        # Only these: the try may have ended before it came to the later batches that an earlier one had begun.
+        for place in {place for place, _ in self._sent}:
             self._left[place] = []
-        for at in sorted(unconfirmed):
-            place, commit = self._sent[at]
-            self._left[place].append(commit)
+        for at, (place, commit) in enumerate(self._sent):
+            if at not in confirmed:
+                self._left[place].append(commit)
         self._sent = []

@@ -324,7 +324,7 @@ class SupportsStreaming(Protocol):
             chunks: parts of the batch. The channel asks for the next one, and sends it, while confirms of the earlier
                 ones are still to come. An error that the iterable raises is raised once these are confirmed.
             sent: called when the stream ends or raises, with the places, in the chunks that were asked for, of the
-                Commits that the broker has not confirmed. Each of them publishes one message.
+                Commits that the broker has confirmed. Each of them publishes one message.
             again: this is a repetition: the messages are marked as possible duplicates. So are those of a Commit whose
                 own ``again`` is set.
             waits: messages that a queue refuses are sent again for a while. False raises PublishError at once.

@@ -54,7 +54,7 @@ class ConfirmingPublisher:
     def stream(
         self,
         chunks: Iterable[Sequence[OutgoingMessage]],
-        sent: Callable[[Collection[int]], None] = lambda unconfirmed: None,
+        sent: Callable[[Collection[int]], None] = lambda confirmed: None,
         *,
         again: bool = False,
         waits: bool = True,
@@ -65,7 +65,8 @@ class ConfirmingPublisher:
         Args:
             chunks: the publisher asks for each without the connection's lock. An error raised there is raised here when
                 all that was sent is confirmed.
-            sent: called when this ends or raises, with the places of the messages that RabbitMQ has not confirmed.
+            sent: called when this ends or raises, with the places of the messages that RabbitMQ has confirmed. A chunk
+                that the publisher asked for and did not get, since packing it failed, is not among them.
             again: mark the messages as possible duplicates.
             waits: send messages that a queue refuses again for a while. False raises at once.
             outlasts_alarms: wait for confirms as long as RabbitMQ has an alarm.
@@ -121,7 +122,7 @@ class ConfirmingPublisher:
                         )
                     time.sleep(min(pauses.next(), left))
         finally:
-            sent(self._undone(batch, todo))
+            sent(set(range(len(batch))).difference(self._undone(batch, todo)))
 
     def _send_chunks(
         self,
