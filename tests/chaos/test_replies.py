@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import kombu
 import pytest
 import redis
+from tests.support.tally import Tally
 
 from gearmesh import App, chain, chord
 from gearmesh.interfaces.commit import Delivery
@@ -35,28 +35,23 @@ class Counted:
 
     def __init__(self, url: str, proxy: Proxy) -> None:
         self.proxy = proxy
-        self.runs: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self.runs = Tally()
         way = url.replace(url.split(":")[2].split("/")[0], str(proxy.port))
         self.app = App(way, way, lease=2.0, publish_timeout=20.0)
         self.work = self.app.task(self._work, name="work")
         self.step = self.app.task(self._step, name="step")
         self.total = self.app.task(self._total, name="total")
 
-    def mark(self, key: str) -> None:
-        with self._lock:
-            self.runs[key] += 1
-
     def _work(self, key: str) -> str:
-        self.mark(key)
+        self.runs.add(key)
         return key
 
     def _step(self, key: str, number: int) -> int:
-        self.mark(f"{key}/{number}")
+        self.runs.add(f"{key}/{number}")
         return number + 1
 
     def _total(self, *numbers: int) -> int:
-        self.mark("total")
+        self.runs.add("total")
         return sum(numbers)
 
     def doubled(self) -> dict[str, int]:

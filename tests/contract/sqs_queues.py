@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from tests.support.servers import ElasticMQServer
+from tests.support.tally import Tally
 
 from gearmesh.config import SQSConfig
 from gearmesh.transports.sqs.message import body_of
@@ -25,7 +25,7 @@ class Queues:
         self.server = server
         self.boto: Any = self.client()
         #: requests that clients of :meth:`counting_settings` have sent, by operation
-        self.requests: Counter[str] = Counter()
+        self.requests = Tally()
 
     def client(self) -> Any:
         """Make a client of boto3."""
@@ -41,7 +41,7 @@ class Queues:
         client = self.client()
 
         def count(request: Any, event_name: str, **kwargs: Any) -> None:
-            self.requests[event_name.rpartition(".")[2]] += 1
+            self.requests.add(event_name.rpartition(".")[2])
 
         client.meta.events.register("before-send.sqs", count)
         return SQSConfig(client=client, **more)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.contract.arrived import found
 from tests.support.servers import RabbitServer, free_port
+from tests.support.tally import Tally
 
 from gearmesh import App, AsyncResult, Retry, chain
 from gearmesh.backends.registry import open_backend
@@ -55,25 +56,25 @@ class Counted:
 
     def __init__(self, url: str, redis_url: str, **settings: Any) -> None:
         self.app = App(broker=url, backend=redis_url, **settings)
-        self.runs: Counter[str] = Counter()
+        self.runs = Tally()
         self.go_on = threading.Event()
         self.begun = threading.Event()
 
         @self.app.task
         def hold(name: str) -> str:
-            self.runs[name] += 1
+            self.runs.add(name)
             self.begun.set()
             assert self.go_on.wait(240)
             return name
 
         @self.app.task
         def note(name: str) -> str:
-            self.runs[name] += 1
+            self.runs.add(name)
             return name
 
         @self.app.task
         def work(name: str) -> str:
-            self.runs[name] += 1
+            self.runs.add(name)
             time.sleep(0.02)
             return name
 

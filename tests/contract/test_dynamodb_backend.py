@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 import pytest
 from tests.support.dynamodb_tables import Tables
 from tests.support.servers import DynamoDBServer
+from tests.support.tally import Tally
 
 from gearmesh import App, ResultTimeout, chord
 from gearmesh.backends.dynamodb import DynamoDBBackend, requests
@@ -37,15 +37,15 @@ def text_result(size: int) -> TaskResult:
 
 
 @pytest.fixture
-def requested(dynamodb: Tables) -> Counter[str]:
+def requested(dynamodb: Tables) -> Tally:
     """Counts the requests of the tables' client, by operation, and the items that are written."""
-    counted: Counter[str] = Counter()
+    counted = Tally()  # the backend reads in several threads
 
     def count(params: Any, model: Any, **event: Any) -> None:
-        counted[model.name] += 1
+        counted.add(model.name)
         for batch in params.get("RequestItems", {}).values() if model.name == "BatchWriteItem" else ():
-            counted["written"] += len(batch)
-        counted["written"] += len(params.get("Statements", ())) + (model.name in ("UpdateItem", "PutItem"))
+            counted.add("written", len(batch))
+        counted.add("written", len(params.get("Statements", ())) + (model.name in ("UpdateItem", "PutItem")))
 
     dynamodb.client.meta.events.register("provide-client-params.dynamodb", count)
     return counted
@@ -278,7 +278,7 @@ class TestDynamoDBBackend(BackendContract):
 # --- requests ------------------------------------------------------------------------------------
 
 
-def test_many_states_are_few_requests(own: DynamoDBBackend, requested: Counter[str]) -> None:
+def test_many_states_are_few_requests(own: DynamoDBBackend, requested: Tally) -> None:
     uuids = [f"task_{uuid4()}" for _ in range(250)]
     own.write([make_state(uuid) for uuid in uuids])
     own.write([make_state(uuid, SUCCESS, Results=(an_int(1),)) for uuid in uuids])
@@ -287,7 +287,7 @@ def test_many_states_are_few_requests(own: DynamoDBBackend, requested: Counter[s
     assert requested == {"BatchWriteItem": 10, "BatchExecuteStatement": 10, "BatchGetItem": 3}
 
 
-def test_what_a_task_costs(dynamodb: Tables, requested: Counter[str]) -> None:
+def test_what_a_task_costs(dynamodb: Tables, requested: Tally) -> None:
     """docs/dynamodb.md: two writes a quick task, one read a completion of a chord's member."""
     names = {
         "task_states_table": dynamodb.config.task_states_table,
@@ -312,7 +312,7 @@ def test_what_a_task_costs(dynamodb: Tables, requested: Counter[str]) -> None:
             assert requested["written"] == 2 * 11 + 2, "the group's item and its trigger come to the tasks"
 
 
-def test_waiting_asks_seldom(dynamodb: Tables, requested: Counter[str]) -> None:
+def test_waiting_asks_seldom(dynamodb: Tables, requested: Tally) -> None:
     """Each read is paid."""
     names = {"task_states_table": dynamodb.config.task_states_table, "client": lambda: dynamodb.client}
     names["group_metas_table"] = dynamodb.config.group_metas_table
@@ -330,10 +330,10 @@ def test_unprocessed_items_are_asked_for_again(
     """As DynamoDB does where it throttles: a part of a batch, or all of it, is left."""
     uuids = [f"task_{uuid4()}" for _ in range(60)]
     own.write([make_state(uuid) for uuid in uuids[:1]])
-    turns = Counter[str]()
+    turns = Tally()
 
     def leave(params: Any, model: Any, context: Any, **event: Any) -> None:
-        turns[model.name] += 1
+        turns.add(model.name)
         for table, items in params.get("RequestItems", {}).items():
             keys = items if isinstance(items, list) else items["Keys"]
             left = keys if turns[model.name] == 1 else keys[len(keys) // 2 + 1 :]
@@ -381,7 +381,7 @@ def test_throttled_statements_are_repeated_by_themselves(own: DynamoDBBackend, d
 
 
 def test_a_dynamodb_that_does_not_take_the_statements(
-    own: DynamoDBBackend, dynamodb: Tables, requested: Counter[str]
+    own: DynamoDBBackend, dynamodb: Tables, requested: Tally
 ) -> None:
     """All states are written by single updates then, and no batch is tried again."""
     uuids = [f"task_{uuid4()}" for _ in range(20)]

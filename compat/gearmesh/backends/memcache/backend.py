@@ -185,7 +185,7 @@ class MemcacheBackend:
     # -- requests
 
     def _until(self, seconds: float) -> int:
-        """Go: an absolute unix time. At least ``seconds`` from now."""
+        """Go: an absolute unix time. At least ``seconds`` from now, less a second where memcached's clock is ahead."""
         return min(math.ceil(time.time() + seconds), _MAX_UNIX_S)
 
     def _get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -171,7 +171,7 @@ class StateContract(BackendFixtures):
         assert backend.read([uuid]) == [make_state(uuid)]
 
     def test_states_and_groups_expire(self, open_backend: OpenBackend) -> None:
-        backend = open_backend(expire=1)
+        backend = open_backend(expire=self.short_expire)
         started = time.monotonic()
         meta = self.group(backend, 2)
         states, read = backend.read(meta.TaskUUIDs), backend.read_group(meta.GroupUUID)
@@ -184,14 +184,14 @@ class StateContract(BackendFixtures):
         backend.close()
 
     def test_writing_and_touching_let_live(self, open_backend: OpenBackend, uuid: str) -> None:
-        backend = open_backend(expire=1)
+        backend = open_backend(expire=self.short_expire)
         longest = 1.0
         while longest > 0.4:  # a machine that pauses for so long may let them expire: then once more
             longest, began = 0.0, time.monotonic()
             at = began
             meta = self.group(backend, 1)
             backend.write([make_state(uuid)])
-            while at < began + 1.6:
+            while at < began + self.short_expire + 0.6:
                 backend.touch([meta.GroupUUID, *meta.TaskUUIDs, "task_none"])
                 backend.write([make_state(uuid, STARTED)])
                 time.sleep(0.1)

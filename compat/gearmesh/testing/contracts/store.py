@@ -90,6 +90,8 @@ class BackendFixtures:
     #: "reports" (SupportsProgress), "revocations", "searching" and "yielding" (SupportsConditionalWrite). Their tests
     #: are skipped.
     lacks: frozenset[str] = frozenset()
+    #: Seconds of a short life that is surely longer than 0.9 s, whatever the server's clock rounds to.
+    short_expire = 1
     #: A result that the backend refuses; None: it refuses none.
     unstorable: TaskResult | None = None
 
