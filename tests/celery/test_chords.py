@@ -1,7 +1,8 @@
 """Many chords at once, with members of both sides: every callback exactly once.
 
 But for Go's own doubles: on MongoDB a Go worker does not look whether it got the trigger, on Memcache it does not
-compare (docs/backends.md). There each callback comes at least once, and what comes more often is counted and printed.
+compare (docs/reference/backends.md). There each callback comes at least once, and what comes more often is counted
+and printed.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ def test_many_states_are_few_requests(own: DynamoDBBackend, requested: Tally) ->
 
 
 def test_what_a_task_costs(dynamodb: Tables, requested: Tally) -> None:
-    """docs/dynamodb.md: two writes a quick task, one read a completion of a chord's member."""
+    """docs/reference/dynamodb.md: two writes a quick task, one read a completion of a chord's member."""
     names = {
         "task_states_table": dynamodb.config.task_states_table,
         "group_metas_table": dynamodb.config.group_metas_table,

@@ -6,12 +6,12 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
+from tests.support.pages import page_path
 from tests.support.servers import RedisCluster, RedisSentinels, RedisServer, free_port
 
 from gearmesh import App, chain, chord, group
@@ -35,7 +35,7 @@ from gearmesh.worker import Worker
 
 from .places import Place
 
-REDIS_MD = Path(__file__).parents[2] / "docs" / "redis.md"
+REDIS_MD = page_path("redis.md")
 
 
 def tasks(app: App) -> None:
@@ -112,7 +112,7 @@ class TestTLSCluster(Short):
 
 
 def documented_rule() -> list[str]:
-    """The command line of docs/redis.md that makes the user, without redis-cli."""
+    """The command line of docs/reference/redis.md that makes the user, without redis-cli."""
     (line,) = re.findall(r"^redis-cli (ACL SETUSER (?:.*\\\n)*.*)$", REDIS_MD.read_text(), re.MULTILINE)
     return shlex.split(line.replace("\\\n", " "))
 

@@ -1,4 +1,4 @@
-"""Go's own encoding/json, and a reading of docs/protocol.md in Go, against Python: recordings first, then any input."""
+"""Go's own encoding/json, and a reading of protocol.md in Go, against Python: recordings first, then any input."""
 
 from __future__ import annotations
 

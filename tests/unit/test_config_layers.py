@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.pages import page_path
 
 from gearmesh import App, Config, ConfigError
 from gearmesh.config import RedisConfig
@@ -153,9 +154,12 @@ class TestTable:
         default = "" if setting.path == "broker" else Config(broker=URL).value(setting.path)
         shown = "" if default in ("", None, {}) else default
         names = f"| `{setting.path}` | {file} | {env} | {shown} | "
-        page = Path(__file__).parents[2] / "docs/configuration.md"
-        rows = [row for row in page.read_text("utf-8").splitlines() if row.startswith(names)]
-        assert len(rows) == 1, f"one row of docs/configuration.md should begin with: {names}"
+        rows = [
+            row
+            for row in page_path("configuration.md").read_text("utf-8").splitlines()
+            if row.startswith(names)
+        ]
+        assert len(rows) == 1, f"one row of configuration.md should begin with: {names}"
         means = rows[0].removeprefix(names).removesuffix(" |")
         assert means
         assert means.startswith("no effect here: ") == bool(setting.idle)

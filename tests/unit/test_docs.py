@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
+from tests.support.pages import ROOT, page_path, page_paths
 
 import gearmesh
 from gearmesh import App
 from gearmesh.worker import Worker
 
-ROOT = Path(__file__).parents[2]
-PAGES = ("docs/guide.md", "README.md")
+PAGES = ("docs/howto/guide.md", "README.md")
 REDIS = "redis://localhost:6379/0"
 
 _FENCE = re.compile(
@@ -119,12 +119,7 @@ def test_there_are_blocks() -> None:
     assert len(ALL) > 10
 
 
-def pages() -> list[Path]:
-    folders = (ROOT, ROOT / "docs", *(ROOT / "examples").glob("*/"))
-    return sorted(page for folder in folders for page in folder.glob("*.md"))
-
-
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", page_paths(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for match in _LINK.finditer(page.read_text("utf-8")):
         target = page.parent / match["path"] if match["path"] else page
@@ -136,7 +131,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_recordings_that_are_named_exist() -> None:
-    text = (ROOT / "docs/protocol.md").read_text("utf-8")
+    text = page_path("protocol.md").read_text("utf-8")
     named = set(re.findall(r"`((?:redis/)?\w+\.jsonl?)`", text))
     assert named
     assert {name for name in named if not (ROOT / "tests/golden" / name).exists()} == set()
@@ -145,7 +140,7 @@ def test_recordings_that_are_named_exist() -> None:
 def test_every_key_is_described() -> None:
     from gearmesh.wire.names import QueueKeys
 
-    text = (ROOT / "docs/redis.md").read_text("utf-8")
+    text = page_path("redis.md").read_text("utf-8")
     keys = QueueKeys("q")
     for slot in vars(QueueKeys("jobs")):
         if slot not in ("prefix", "queue"):
@@ -153,7 +148,7 @@ def test_every_key_is_described() -> None:
 
 
 def test_every_error_is_in_the_guide() -> None:
-    text = (ROOT / "docs/guide.md").read_text("utf-8")
+    text = page_path("guide.md").read_text("utf-8")
     for name in gearmesh.__all__:
         kind = getattr(gearmesh, name)
         if (

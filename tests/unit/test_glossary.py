@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.support.pages import page_path
 
 import gearmesh
 
 PACKAGE = Path(gearmesh.__file__).parent
-DOCS = PACKAGE.parents[1] / "docs"
 PAGES = ("glossary.md", "state_machines.md")
 TRANSPORTS = ("redis", "amqp", "memory")
 
@@ -45,7 +45,7 @@ def _members(node: ast.ClassDef) -> Iterator[str]:
 
 
 def quoted(page: str) -> set[str]:
-    return set(re.findall(r"`([^`\n]+)`", (DOCS / page).read_text()))
+    return set(re.findall(r"`([^`\n]+)`", page_path(page).read_text()))
 
 
 @pytest.mark.parametrize("page", PAGES)

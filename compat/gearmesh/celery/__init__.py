@@ -25,7 +25,8 @@ What follows a task:
 - ``helper_tasks`` are the three tasks that Go sends to a Celery worker where Machinery has no words for a step.
 
 ``bridge`` is the centre: the settings as they are at the first use (``checks``), gearmesh's backend, the groups.
-``setup`` gives an app its bridge. Begin with ``outgoing`` for what Go reads, and with ``docs/celery.md`` for users.
+``setup`` gives an app its bridge. Begin with ``outgoing`` for what Go reads; users begin
+with ``docs/howto/celery.md``.
 
 No module here may change a message that is no task (remote control, events, replies), nor send anything that its
 reader would read differently from what the caller meant: that is a :class:`NotForGo` or a ConfigError before the send.

@@ -16,7 +16,7 @@ The way of a command line through the package:
 - ``local_redis`` is the Redis of ``dev`` and ``demo``.
 
 Begin with ``root`` and ``inspect``. A new command is a module with a function of its name, a row in ``root.GROUPS``,
-and a row in the tables of ``docs/cli.md``.
+and a row in the tables of ``docs/reference/cli.md``.
 
 Standard output is data and standard error is for people, so a script can read the first. No command may print a
 password, change anything without a word that says so, or import more than it needs: a supervisor starts again after

@@ -60,7 +60,7 @@ Exit codes:
     3  send --wait: the task had not ended in time
   130  Ctrl-C (worker, scheduler and dev stop in order: 0)
 
-Shell completion: see docs/cli.md, or for bash:
+Shell completion: see docs/reference/cli.md, or for bash:
 eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"
 """
 

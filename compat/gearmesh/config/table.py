@@ -1,7 +1,7 @@
 """The table of all settings: their names in files and in the environment, and their kinds of values.
 
-The docstrings of the Config and its sections say what each means, docs/configuration.md does so for users. A path
-is the place of a setting in a :class:`~gearmesh.config.Config`, with a dot between section and name:
+The docstrings of the Config and its sections say what each means, docs/reference/configuration.md does so for users. A
+path is the place of a setting in a :class:`~gearmesh.config.Config`, with a dot between section and name:
 ``redis.read_timeout``. Machinery's names are facts of the wire; ours in the environment begin with ``GEARMESH_``.
 """
 

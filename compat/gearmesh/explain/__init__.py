@@ -28,7 +28,7 @@ The parts, in the order in which captured bytes pass through them:
     puts it all together; :func:`~.text.explain` is the entrance. ``story`` does so for a UUID, from what a broker
     and a result backend have.
 
-Begin with ``text``, then ``signatures``. What Go does is said here only if a recording, docs/protocol.md or a run of
-Machinery shows it. Nothing here connects to a server, reads a clock or changes anything; ``cli/explain.py`` does the
-looking up.
+Begin with ``text``, then ``signatures``. What Go does is said here only if a recording, docs/reference/protocol.md or a
+run of Machinery shows it. Nothing here connects to a server, reads a clock or changes anything;
+``cli/explain.py`` does the looking up.
 """

@@ -31,7 +31,7 @@ func checkCount(values []reflect.Value, count int) error {
 }
 """
 
-#: With types of its own, written from gearmesh's docs/protocol.md.
+#: With types of its own, written from gearmesh's docs/reference/protocol.md.
 STANDARD: Final = """
 // Arg is one argument of a task.
 type Arg struct {

@@ -49,7 +49,7 @@ def scan(folder: Path) -> tuple[list[TaskSpec], list[Problem]]:
     if go is None:
         raise ConfigError(
             "--from-go needs Go, and there is no 'go' on PATH; name it with GEARMESH_GO, or write a manifest "
-            "where Go is: see docs/stubs.md"
+            "where Go is: see docs/howto/stubs.md"
         )
     environment = {**os.environ, "GO111MODULE": "off", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
     with as_file(files(__package__) / "scan" / "main.go") as program:

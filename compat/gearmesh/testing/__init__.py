@@ -4,8 +4,8 @@ They are public, and the project's own tests use the same ones:
 
 - ``contracts``: the suites that a transport, a result backend or a lock must pass. A test class subclasses one and
   says how to open the thing.
-- ``peerproc``: ``PeerProcess`` starts a program that speaks the peer's protocol (``docs/interop.md``) and talks to it;
-  ``peer`` is the Python program of that kind: ``python -m gearmesh.testing.peer``.
+- ``peerproc``: ``PeerProcess`` starts a program that speaks the peer's protocol (``docs/howto/interop.md``) and talks
+  to it; ``peer`` is the Python program of that kind: ``python -m gearmesh.testing.peer``.
 - ``proxy``: ``Proxy`` stands before a server and cuts connections, loses replies or delays them.
 - ``servers``: ``RedisServer`` starts a redis-server on a free port, to be killed, paused and restarted.
 - ``clocks``: ``SimulatedTime`` lets a scheduler's day pass in milliseconds.

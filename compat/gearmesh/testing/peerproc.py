@@ -1,7 +1,7 @@
 """Starts a peer and talks to it: one JSON object a line in and out.
 
 A peer is any program that holds an implementation of Machinery's protocol behind the verbs of
-``docs/interop.md``; :mod:`gearmesh.testing.peer` is the Python one. ::
+``docs/howto/interop.md``; :mod:`gearmesh.testing.peer` is the Python one. ::
 
     with PeerProcess([path, "-mode", "both", "-broker", url, "-backend", url]) as peer:
         answer = peer.ask(Op="call", Sig={"Name": "add", "Args": []})

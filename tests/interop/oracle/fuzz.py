@@ -78,8 +78,8 @@ def fuzz(oracle: Oracle, seed: int, cases: int, *, until: int = 1) -> Report:
 def compare(case: Case, go: Answer) -> Difference | None:
     """The difference, if there is one.
 
-    Python refuses what Go reads as another value (``~``) and what ends a Go process (``!``): docs/protocol.md,
-    section 8.
+    Python refuses what Go reads as another value (``~``) and what ends a Go process (``!``):
+    docs/reference/protocol.md, section 8.
     """
     ours = python(case)
     same = go == ours if go.kind == b"=" else ours.kind == b"-"

@@ -16,7 +16,7 @@ from .process import Answer, Case
 __all__ = ["cron_cases", "due"]
 
 #: Zones whose clocks change by an hour, in either season, and some that do not change. Those with changes by half an
-#: hour or at midnight are left out: there Go leaves out due times, and gearmesh does not (docs/periodic.md).
+#: hour or at midnight are left out: there Go leaves out due times, and gearmesh does not (docs/howto/periodic.md).
 _ZONES: Final = (
     "UTC",
     "America/New_York",

@@ -84,7 +84,7 @@ def dynamodb_permissions(case: Case) -> Iterator[Finding]:
             "problem" if without is None else "note",
             f"table {', '.join(names)}",
             f"{action} is not allowed: {without or 'results cannot be kept'}",
-            "docs/dynamodb.md has the policy that gearmesh needs.",
+            "docs/reference/dynamodb.md has the policy that gearmesh needs.",
         )
 
 

@@ -52,7 +52,7 @@ def sqs_queues(case: Case) -> Iterator[Finding]:
         except QueueMissing as exc:
             yield Finding("problem", about, f"its dead-letter queue does not exist: {exc}")
         except SQSRefused as exc:
-            yield Finding("problem", about, str(exc), "docs/sqs.md has the permissions.")
+            yield Finding("problem", about, str(exc), "docs/reference/sqs.md has the permissions.")
         except SQSUnavailable:  # brokers_answer reports it
             return
 
@@ -81,7 +81,9 @@ def _permissions(client: SQSClient, queue: SQSQueue, about: str) -> Iterator[Fin
         except SQSRefused as exc:
             if exc.denied:
                 text = f"lacks the permission {permission}: a worker cannot settle what it receives"
-                yield Finding("problem", about, text, f"Allow {permission}; docs/sqs.md has all permissions.")
+                yield Finding(
+                    "problem", about, text, f"Allow {permission}; docs/reference/sqs.md has all permissions."
+                )
 
 
 def _attributes(queue: SQSQueue, about: str) -> Iterator[Finding]:
