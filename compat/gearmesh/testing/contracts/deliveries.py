@@ -47,7 +47,7 @@ class DeliveryContract(TransportFixtures):
         started = time.monotonic()
         publisher.start()
         assert here.bodies(1) == [b"x"]
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15, "no poll's pause, nor the end of a long poll"
         publisher.join()
 
     def test_bytes_are_unchanged(self, tap: OpenTap, queue: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from uuid import uuid4
@@ -22,6 +23,9 @@ from gearmesh.testing.contracts.store import (
 )
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta
 
+#: Looks at two groups until both were quick once; others on the machine may disturb many of them.
+MAX_LOOKS = 300
+
 
 def _seconds(backend: Backend, meta: GroupMeta) -> float:
     """Ask if a group is finished that is not, and return how long the answer took."""
@@ -30,10 +34,16 @@ def _seconds(backend: Backend, meta: GroupMeta) -> float:
     return time.perf_counter() - began
 
 
-def _check_costs(turns: list[list[float]]) -> None:
-    """Fail unless the quickest call for the large group takes about as long as the quickest for the small one."""
-    small, large = map(min, zip(*turns, strict=True))
-    assert large < 4 * small + 0.0002
+def _check_costs(backend: Backend, metas: list[GroupMeta]) -> None:
+    """Fail unless the quickest look at the large group takes about as long as the quickest at the small one."""
+    small = large = math.inf
+    for _ in range(MAX_LOOKS):
+        small, large = (
+            min(before, _seconds(backend, meta)) for before, meta in zip((small, large), metas, strict=True)
+        )
+        if large < 4 * small + 0.0002:
+            return
+    raise AssertionError(f"{small:.6f} s for the small group, {large:.6f} s for the large one")
 
 
 class GroupContract(BackendFixtures):
@@ -78,18 +88,17 @@ class GroupContract(BackendFixtures):
             running = meta.TaskUUIDs[len(meta.TaskUUIDs) // 2]
             backend.write([make_state(uuid, SUCCESS) for uuid in meta.TaskUUIDs if uuid != running])
             assert backend.finished(meta) is False
-        _check_costs([[_seconds(backend, meta) for meta in metas] for _ in range(200)])
+        _check_costs(backend, metas)
 
     def test_a_completion_costs_the_same_in_a_large_group(self, backend: Backend) -> None:
-        """All completions together cost O(n). The quickest look at each group counts."""
+        """All completions together cost O(n)."""
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
-        costs: list[list[float]] = []
         for start in range(0, self.large // 10, 10):
-            costs.append([_seconds(backend, meta) for meta in metas])
+            if start % 100 == 0:
+                _check_costs(backend, metas)
             for meta in metas:
                 backend.write([make_state(uuid, SUCCESS) for uuid in meta.TaskUUIDs[start : start + 10]])
         assert [backend.finished(meta) for meta in metas] == [True, False]
-        _check_costs(costs)
 
     def trigger(self, backend: Backend, group_uuid: str, by: str) -> bool:
         """Trigger; try again while another caller triggers."""
