@@ -37,6 +37,7 @@ from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
 from gearmesh.habits import APP, refuse
 from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.observer import TaskObserver
 from gearmesh.process_local import ProcessLocal
 from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.results.composite import GroupResult
@@ -118,6 +119,8 @@ class App:
         #: :meth:`close` was called.
         self.closed = False
         self.handlers = Handlers()
+        #: See the life of the tasks in its workers, each of which reads this list when it is made.
+        self.observers: list[TaskObserver] = []
         self._config_watch = ProcessLocal(
             lambda: Watch(lambda: self.config, functools.partial(setattr, self, "config"))
         )

@@ -85,6 +85,15 @@ _options = decorators(
     click.option(
         "--name", "consumer_tag", metavar="NAME", help="The first part of this worker's name on the broker."
     ),
+    click.option(
+        "--metrics-port",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        help="Serve metrics for Prometheus at /metrics; needs the extra 'metrics'.",
+    ),
+    click.option(
+        "--metrics-host", default="127.0.0.1", show_default=True, help="Address for the metrics to listen on."
+    ),
     click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs."),
     server_options,
     config_file,

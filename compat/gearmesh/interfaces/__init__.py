@@ -17,6 +17,8 @@ The parts, in the order in which a task passes through them:
     stores.
 ``listing``
     Protocols for readers that page through messages and states with bounded work, such as the dashboard.
+``observer``
+    A :class:`~.observer.TaskObserver` sees the life of tasks in a worker process.
 ``lock``
     :class:`~.lock.Lock` lets one of several schedulers send a periodic task.
 

@@ -24,6 +24,7 @@ from gearmesh.urls import redact_text
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
 from gearmesh.web.guard import AUDIT_LOGGER, Guard, route_path, viewer_of
+from gearmesh.web.metrics import queue_metrics
 from gearmesh.web.pages import ACTIONS, PAGES
 from gearmesh.web.pages.action import Done, Refused
 from gearmesh.web.settings import DashboardSettings
@@ -116,6 +117,7 @@ class Dashboard:
                 Route("/sign-in", self._sign_in),
                 Route("/healthz", lambda request: PlainTextResponse("ok")),
                 Route("/events", self._events),
+                Route("/metrics", self._metrics),
                 Route("/task/payload", self._payload),
                 Mount("/static", StaticFiles(directory=HERE / "static")),
             ],
@@ -190,6 +192,14 @@ class Dashboard:
         return self._render(
             request, "error", {"title": "Not found", "message": "There is no such page."}, 404
         )
+
+    def _metrics(self, request: Request) -> Response:
+        """The numbers of queues, for Prometheus."""
+        try:
+            text, content_type = queue_metrics(self.desk, request.headers.get("accept", ""))
+        except GearmeshError as exc:
+            return PlainTextResponse(redact_text(str(exc)), 503)
+        return Response(text, media_type=content_type)
 
     def _sign_in(self, request: Request) -> Response:
         if viewer_of(request).user:

@@ -35,6 +35,8 @@ MAX_WRONG_TOKENS: Final = 10
 WRONG_TOKEN_DELAY_S: Final = 0.5
 #: Paths that everybody may see.
 PUBLIC: Final = ("/sign-in", "/healthz")
+#: Paths that programs may read which send the token as ``Authorization: Bearer``.
+FOR_PROGRAMS: Final = ("/metrics",)
 #: POSTs that change nothing in a server.
 HARMLESS: Final = ("/sign-in", "/sign-out")
 _HERE: Final = ("127.0.0.1", "localhost", "[::1]")
@@ -145,7 +147,7 @@ class Guard:
             return await self._sign_in(request, form)
         session, own = await self._session(request, cookies)
         if session is None:
-            if path in PUBLIC:
+            if path in PUBLIC or (path in FOR_PROGRAMS and self._has_bearer(request)):
                 request.scope.setdefault("state", {}).update(viewer=Viewer(), form=form)
                 return None
             return self._to_sign_in(request)
@@ -190,13 +192,30 @@ class Guard:
         session = self._sessions.read(cookie, time.time()) if settings.token else None
         return session, session is not None
 
+    def _has_bearer(self, request: Request) -> bool:
+        """True if a program sends the dashboard's token with its request. A wrong one counts as a wrong sign-in."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        right = self._settings.token.encode()
+        if scheme.lower() != "bearer" or not right or self._locked():
+            return False
+        if hmac.compare_digest(given.strip().encode(), right):
+            return True
+        self._wrong.append(time.monotonic())
+        return False
+
+    def _locked(self) -> bool:
+        """True after too many wrong tokens in a minute."""
+        now = time.monotonic()
+        self._wrong = [at for at in self._wrong if now - at < 60]
+        return len(self._wrong) >= MAX_WRONG_TOKENS
+
     def _to_sign_in(self, request: Request) -> Response:
         if not self._settings.token or request.method == "POST":
             return PlainTextResponse("refused: nobody is signed in", 401)
         here = route_path(request.scope)
         query = f"?{request.url.query}" if request.url.query else ""
         target = f"{_root(request)}/sign-in"
-        if here == "/events":
+        if here == "/events" or here in FOR_PROGRAMS:
             return PlainTextResponse("sign in", 401)
         if request.headers.get("hx-request"):
             return PlainTextResponse("sign in", 401, headers={"HX-Redirect": target})
@@ -206,14 +225,12 @@ class Guard:
 
     async def _sign_in(self, request: Request, form: Fields) -> Response:
         """Compare the token, and begin a session."""
-        now = time.monotonic()
-        self._wrong = [at for at in self._wrong if now - at < 60]
         root = _root(request)
-        if len(self._wrong) >= MAX_WRONG_TOKENS:
+        if self._locked():
             return PlainTextResponse("too many wrong tokens; wait for a minute", 429)
         right = self._settings.token.encode()
         if not right or not hmac.compare_digest(form.text("token").encode(), right):
-            self._wrong.append(now)
+            self._wrong.append(time.monotonic())
             audit.warning("refused sign-in address=%r", request.client.host if request.client else "")
             await asyncio.sleep(WRONG_TOKEN_DELAY_S)
             return RedirectResponse(f"{root}/sign-in?wrong=1", 303)

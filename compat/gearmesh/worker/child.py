@@ -14,11 +14,13 @@ from typing import Any
 
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
+from gearmesh.metrics.tally import Tally
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.reporter import Reporter
 from gearmesh.worker.worker import Worker
 
 __all__ = ["EXIT_CONFIG", "main", "options_of"]
@@ -42,10 +44,19 @@ class Child:
 
     Args:
         control: this process's end of the supervisor's :class:`~.control.ControlPipe`.
+        reporter: reports to the supervisor.
     """
 
-    def __init__(self, worker: Worker, options: WorkerOptions, scoreboard: Scoreboard, control: int) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        options: WorkerOptions,
+        scoreboard: Scoreboard,
+        control: int,
+        reporter: Reporter,
+    ) -> None:
         self._control = control
+        self._reporter = reporter
         self._scoreboard = scoreboard
         self._worker = worker
         self._grace = options.grace
@@ -60,7 +71,11 @@ class Child:
         threading.Thread(target=self._retire, name="gearmesh-retire", daemon=True).start()
         if self._most_memory is not None:
             threading.Thread(target=self._watch_memory, name="gearmesh-memory", daemon=True).start()
-        self._worker.run()
+        self._reporter.start()
+        try:
+            self._worker.run()
+        finally:
+            self._reporter.stop()
         return 0
 
     def _on_order(self) -> None:
@@ -79,12 +94,14 @@ class Child:
         with self._stopping:
             if not self._worker.stop(self._grace):
                 # Threads that still run tasks would keep the interpreter alive; what they held went back.
+                self._reporter.stop()
                 os._exit(0)
 
     def _leave(self) -> None:
         """Put everything back and go; whatever still runs can't commit any more."""
         try:
             self._worker.leave()
+            self._reporter.stop()
         finally:
             os._exit(0)
 
@@ -127,6 +144,7 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(scoreboard.file, False)
     os.register_at_fork(after_in_child=scoreboard.close)
     set_up_logging(options.log_level or "INFO", options.log_format)
+    tally = Tally() if options.counts else None
     try:
         app = load_for(setup["spec"], options, tell=False)
         app.broker_choice.index = setup["broker"]
@@ -143,12 +161,14 @@ def main(argv: list[str]) -> int:
             max_tasks=options.max_tasks_per_child,
             scoreboard=scoreboard,
             task_log_limit=options.task_log_limit,
+            observers=() if tally is None else (tally,),
         )
     except GearmeshError as exc:
         log.critical("%s", exc)
         return EXIT_CONFIG
     _tune()
-    return Child(worker, options, scoreboard, setup["control"]).run()
+    reporter = Reporter(setup["reports"], worker, tally, resident)
+    return Child(worker, options, scoreboard, setup["control"], reporter).run()
 
 
 def options_of(given: dict[str, Any]) -> WorkerOptions:

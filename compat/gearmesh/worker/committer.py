@@ -16,12 +16,14 @@ from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError, Unstorable
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Settle
+from gearmesh.interfaces.observer import Flush
 from gearmesh.service import Service
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.job import Job
 from gearmesh.worker.job_table import JobTable
+from gearmesh.worker.observers import Observers
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import about
 
@@ -51,6 +53,7 @@ class Committer:
         backend: where states go.
         jobs: the worker's jobs; the committer removes those that are settled.
         runner: makes the Commits that follow from the outcome of others.
+        observers: see each flush; None: there are none.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Committer:
         backend: Backend,
         jobs: JobTable,
         runner: Runner,
+        observers: Observers | None = None,
     ) -> None:
+        self._observers = observers or None
         self._connect = connect
         self._backend = backend
         self._jobs = jobs
@@ -201,8 +206,12 @@ class Committer:
         backoff = Backoff()
         while True:
             try:
+                began = time.monotonic()
                 outcomes = self._outcomes([commit for commit, _ in items], again=backoff.count > 0)
+                took = time.monotonic() - began
                 self._handle(items, outcomes, repeated=backoff.count > 0)
+                if self._observers is not None:
+                    self._observers.flushed(Flush(items, outcomes, took))
                 if backoff.count:
                     self._events.stalled(False)
                 return
@@ -214,6 +223,8 @@ class Committer:
                 if self._stopping.is_set():
                     return
                 self._events.stalled(True)
+                if self._observers is not None and not backoff.count:
+                    self._observers.stalled()
                 backoff.log(log, "results and acknowledgements wait, a server is unreachable", exc)
                 self._retry_now.clear()
                 if not self._stopping.is_set():

@@ -174,7 +174,8 @@ class AsyncExecutor:
             places[place] = 0
             self._free.append(place)
             del self._tasks[job]
-        self._pace += (time.monotonic() - start - self._pace) * 0.1
+        job.ended_at = time.monotonic()
+        self._pace += (job.ended_at - start - self._pace) * 0.1
         self._done(commit, job)
         if self._closing:
             self._end()

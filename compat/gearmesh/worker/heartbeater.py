@@ -21,6 +21,8 @@ from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.commit import Commit, Delivery
 from gearmesh.interfaces.transport import RedeliversOnDisconnect
+from gearmesh.metrics.report import TaskCounts
+from gearmesh.metrics.totals import Totals
 from gearmesh.service import Service
 from gearmesh.transports.registry import connect
 from gearmesh.units import counted
@@ -71,11 +73,18 @@ class Heartbeater:
 
     Args:
         on_change: called when a death is settled, and when the broker is lost.
+        totals: count what happens here; None: nobody wants counts.
     """
 
     def __init__(
-        self, app: App, queues: Sequence[str], limits: Limits, on_change: Callable[[], None]
+        self,
+        app: App,
+        queues: Sequence[str],
+        limits: Limits,
+        on_change: Callable[[], None],
+        totals: Totals | None = None,
     ) -> None:
+        self._totals = totals or Totals()
         self._app = app
         self._queues = queues
         self._limits = limits
@@ -145,6 +154,8 @@ class Heartbeater:
                 backoff.reset()
                 self._wake.wait(max(0.0, min(next_beat, next_look) - time.monotonic()))
             except self._errors() as exc:
+                if self.reached:
+                    self._totals.reconnecting()
                 self.reached = False
                 backoff.log(
                     log, f"heartbeats are not sent, broker {self._app.masked_broker} is unreachable", exc
@@ -164,7 +175,9 @@ class Heartbeater:
         for consumer, is_stopped in list(self._living.items()):
             if not is_stopped():
                 self._stopped.discard(consumer)
+                asked_at = time.monotonic()
                 self._channel.heartbeat(consumer, self._queues)
+                self._totals.answered(time.monotonic() - asked_at)
             elif consumer not in self._stopped:
                 # A busy process keeps its tasks. A stopped one may stay so for ever, and others can run them.
                 self._stopped.add(consumer)
@@ -210,6 +223,7 @@ class Heartbeater:
             running=death.running,
             certain=death.certain,
         )
+        self._totals.returned(count)
         if count:
             log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
 
@@ -221,7 +235,9 @@ class Heartbeater:
         }
         for number in death.overdue:
             if number in held:
-                Flusher(self._channel, self._app.backend).flush([self._overdue(*held[number])])
+                delivery, body = held[number]
+                Flusher(self._channel, self._app.backend).flush([self._overdue(delivery, body)])
+                self._totals.count_tasks(TaskCounts(decode(body).Name, delivery.queue, "overdue", 1))
         if isinstance(self._channel, RedeliversOnDisconnect):
             # RabbitMQ has requeued it already: the worker that gets it settles it.
             self._channel.mark_overdue([number for number in death.overdue if number not in held])

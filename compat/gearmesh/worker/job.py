@@ -31,6 +31,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     delivery: Delivery
     received_at: float
     started_at: float = 0.0
+    ended_at: float = 0.0
     shown: str = ""
     slot: InterruptibleThread | None = None
     interrupted: Exception | None = None

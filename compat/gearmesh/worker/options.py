@@ -47,6 +47,8 @@ class WorkerOptions:
         config: a YAML file for the app, see :func:`gearmesh.worker.loader.load_app`; None: there is none.
         watch: read it again every 10 s, see :meth:`gearmesh.app.app.App.watch_config`.
         with_scheduler: run a scheduler, too, in a process of its own.
+        metrics_port: the port of ``/metrics``, 0 for a free one; None: metrics are not served.
+        metrics_host: the address that it listens on.
 
     Raises:
         ConfigError: naming the option, its value and what was expected.
@@ -72,6 +74,8 @@ class WorkerOptions:
     config: str | None = None
     watch: bool = False
     with_scheduler: bool = False
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self._expect("concurrency", self.concurrency >= 1, "1 or more")
@@ -95,6 +99,8 @@ class WorkerOptions:
         self._expect("grace", math.isfinite(self.grace) and self.grace >= 0, "seconds, 0 or more")
         level = self.log_level
         self._expect("log_level", level is None or level in LEVELS, f"one of {', '.join(LEVELS)}")
+        port = self.metrics_port
+        self._expect("metrics_port", port is None or 0 <= port <= 65535, "0 to 65535")
         self._expect("log_format", self.log_format in FORMATS, f"one of {', '.join(FORMATS)}")
 
     def _expect(self, name: str, fine: bool, expected: str) -> None:
@@ -106,6 +112,11 @@ class WorkerOptions:
         """Settings that win over the app's own."""
         given = {"broker": self.broker, "backend": self.backend}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def counts(self) -> bool:
+        """True if somebody wants to know how many tasks ended."""
+        return self.metrics_port is not None
 
     @property
     def scoreboard_size(self) -> int:

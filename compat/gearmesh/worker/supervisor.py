@@ -24,6 +24,7 @@ from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.managed_process import KILL_DELAY_S, ChildProcess, ManagedProcess
+from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.worker_process import WorkerChild, WorkerProcess
 
@@ -59,15 +60,19 @@ class Supervisor:
         for queue in self._queues:
             app.config.check_queue(queue, reads=True)
         self._changed = threading.Event()
-        self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set)
-        self._signals = self._logged = 0
         count = options.concurrency if options.pool == "processes" else 1
+        self._monitor = Monitor(options, count)
+        self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set, self._monitor.totals)
+        self._signals = self._logged = 0
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
         self._processes: list[ManagedProcess[Any]] = [
             WorkerProcess(
-                lambda: WorkerChild(spec, each, self._changed.set, broker=app.broker_choice.index),
+                lambda: WorkerChild(
+                    spec, each, self._changed.set, self._monitor, broker=app.broker_choice.index
+                ),
                 self._heartbeater,
                 options.grace,
+                self._monitor,
             )
             for _ in range(count)
         ]
@@ -92,10 +97,12 @@ class Supervisor:
                 return 0
             sweep()
             log_banner(self._app, self._options, self._queues)
+            self._monitor.start()
             self._heartbeater.start()
             return self._supervise()
         finally:
             self._heartbeater.close()
+            self._monitor.close()
             restore()
 
     def _on_signal(self, number: int, frame: object) -> None:

@@ -191,7 +191,8 @@ class ThreadExecutor:
             places[me] = job.delivery.id
             job.started_at = start = clock()
             commit = run(job)
-            took = clock() - start
+            job.ended_at = end = clock()
+            took = end - start
             places[me] = 0
             running[me] = None
             if pace >= QUICK_TASK_S or took >= QUICK_TASK_S:

@@ -16,6 +16,7 @@ from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.backoff import reason_of
 from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome
+from gearmesh.interfaces.observer import TaskObserver
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.registry import connect, open_unacked
@@ -30,6 +31,7 @@ from gearmesh.worker.intake import Intake, put_back
 from gearmesh.worker.job import Job
 from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.limits import Limits
+from gearmesh.worker.observers import Observers
 from gearmesh.worker.options import POOLS, Pool
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import TaskLog
@@ -68,6 +70,7 @@ class Worker:
         max_tasks: :attr:`worn_out` is set when so many have begun; None: never.
         task_log_limit: tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`; 0: all.
         scoreboard: where what runs is shown to a supervisor; with the pool ``"processes"``, which it makes.
+        observers: see the life of tasks, beside those of the app.
 
     Raises:
         ConfigError: an argument is wrong, or a task has a hard limit, which this pool can't keep.
@@ -88,6 +91,7 @@ class Worker:
         max_tasks: int | None = None,
         scoreboard: Scoreboard | None = None,
         task_log_limit: int = 0,
+        observers: Sequence[TaskObserver] = (),
     ) -> None:
         if pool == "processes" and (concurrency != 1 or scoreboard is None):
             raise ConfigError("pool is 'processes', which only the command 'gearmesh worker' has")
@@ -108,7 +112,8 @@ class Worker:
         jobs = self._jobs = JobTable()
         task_log = self._task_log = TaskLog(task_log_limit)
         runner = self._runner = Runner(app, task_log)
-        committer = self._committer = Committer(self._connections(), app.backend, jobs, runner)
+        seen_by = Observers((*app.observers, *observers))
+        committer = self._committer = Committer(self._connections(), app.backend, jobs, runner, seen_by)
         self._unrunnable = UnrunnableMessages(
             app.backend, app.tasks, app.config.unregistered_max_age, committer, runner
         )
@@ -117,12 +122,12 @@ class Worker:
         #: Set when it should be replaced; it has begun its last task.
         self.worn_out = threading.Event()
         self._left = max_tasks
-        run: Callable[[Job], Commit] = runner.run
-        arun: Callable[[Job], Awaitable[Commit]] = runner.arun
+        run: Callable[[Job], Commit] = seen_by.around(runner.run)
+        arun: Callable[[Job], Awaitable[Commit]] = seen_by.around_async(runner.arun)
         if pool != "processes":
             self._limits.need_processes()
         elif self._limits.any_hard:
-            run = self._timed
+            run = self._timed(run)
         if max_tasks is not None:
             run, arun = self._counted(run), self._counted(arun)
         places = None if scoreboard is None else scoreboard.places
@@ -156,6 +161,25 @@ class Worker:
     def consumer(self) -> str:
         """The name this worker consumes under."""
         return self._unacked.consumer
+
+    @property
+    def ready(self) -> threading.Event:
+        """Set once it consumes."""
+        return self._intake.ready
+
+    @property
+    def slots(self) -> int:
+        """How many tasks it runs at a time."""
+        return self._executor.slots
+
+    @property
+    def held(self) -> int:
+        """How many deliveries it holds."""
+        return len(self._jobs)
+
+    def running(self) -> list[Job]:
+        """The jobs that have begun and are not settled."""
+        return self._jobs.running()
 
     def start(self, timeout: float | None = 10.0) -> Worker:
         """Begin, in threads of its own, and wait until it consumes.
@@ -343,14 +367,19 @@ class Worker:
             queue_order=self._queue_order,
         )
 
-    def _timed(self, job: Job) -> Commit:
-        """Run a job with its hard limit on the scoreboard, at which the supervisor kills this process."""
-        assert self._scoreboard is not None
-        self._scoreboard.limit(self._limits.hard(job.task) or 0)
-        try:
-            return self._runner.run(job)
-        finally:
-            self._scoreboard.limit(0)
+    def _timed(self, run: Callable[[Job], Commit]) -> Callable[[Job], Commit]:
+        """Run jobs with their hard limits on the scoreboard, at which the supervisor kills this process."""
+        scoreboard = self._scoreboard
+        assert scoreboard is not None
+
+        def timed(job: Job) -> Commit:
+            scoreboard.limit(self._limits.hard(job.task) or 0)
+            try:
+                return run(job)
+            finally:
+                scoreboard.limit(0)
+
+        return timed
 
     def _counted(self, run: Callable[[Job], T]) -> Callable[[Job], T]:
         def counted(job: Job) -> T:

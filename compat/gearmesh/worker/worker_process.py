@@ -12,7 +12,9 @@ from gearmesh.scoreboard import Scoreboard
 from gearmesh.transports.unacked import consumer_name
 from gearmesh.worker.heartbeater import DeadChild, Heartbeater
 from gearmesh.worker.managed_process import ChildProcess, ManagedProcess
+from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.report_pipe import ReportPipe
 
 __all__ = ["WorkerChild", "WorkerProcess"]
 
@@ -28,29 +30,44 @@ class WorkerChild(ChildProcess):
     Args:
         spec: of the app.
         on_exit: called when the process has ended.
+        monitor: takes its reports.
         broker: the index of the broker to try first, of several: the one that the supervisor uses.
     """
 
     def __init__(
-        self, spec: str, options: WorkerOptions, on_exit: Callable[[], None], *, broker: int = 0
+        self,
+        spec: str,
+        options: WorkerOptions,
+        on_exit: Callable[[], None],
+        monitor: Monitor,
+        *,
+        broker: int = 0,
     ) -> None:
         self.consumer = consumer_name(options.consumer_tag or "")
         #: Fetch counters of the jobs for which the process was killed at their hard limit.
         self.overdue: list[int] = []
         self._oom_kills = oom_kills()
         self.scoreboard = Scoreboard.post(self.consumer, options.scoreboard_size)
+        reports = ReportPipe()
         setup = {
             "spec": spec,
             "options": dataclasses.asdict(options),
             "consumer": self.consumer,
             "broker": broker,
             "scoreboard": self.scoreboard.file,
+            "reports": reports.child_end,
         }
+        inherited = [self.scoreboard.file, reports.child_end]
         try:
-            super().__init__("gearmesh.worker.child", setup, on_exit, inherited=[self.scoreboard.file])
+            super().__init__("gearmesh.worker.child", setup, on_exit, inherited=inherited)
         except BaseException:
             self.scoreboard.close()
+            reports.discard()
             raise
+        finally:
+            reports.started()
+        consumer = self.consumer
+        reports.follow(lambda report: monitor.take(consumer, report), lambda: monitor.gone(consumer))
 
     def guilty(self, code: int) -> bool:
         """Say whether a job brought the process down.
@@ -71,11 +88,19 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
         start: starts a process.
         heartbeater: sends its heartbeats, and settles what dead ones held.
         grace: seconds that running tasks get at the first signal.
+        monitor: counts the processes.
     """
 
-    def __init__(self, start: Callable[[], WorkerChild], heartbeater: Heartbeater, grace: float) -> None:
+    def __init__(
+        self, start: Callable[[], WorkerChild], heartbeater: Heartbeater, grace: float, monitor: Monitor
+    ) -> None:
+        self._starts = 0
+
         def begin() -> WorkerChild:
             child = start()
+            self._starts += 1
+            if self._starts > 1:
+                monitor.totals.restarted()
             heartbeater.born(child.consumer, lambda: child.stopped)
             return child
 

@@ -25,12 +25,14 @@ class QueueRow(NamedTuple):
     Attributes:
         counts: of its messages.
         latency: the time since the oldest waiting message was sent, or was due; ``""``: not known.
+        latency_s: the same in seconds; 0.0 for an empty queue; None: not known.
         oldest: UUID of that message's task; ``""``: no message waits, or none can be looked at.
         share: the messages that wait, in percent of the fullest queue's.
     """
 
     counts: QueueCounts
     latency: str
+    latency_s: float | None
     oldest: str
     share: int
 
@@ -84,23 +86,29 @@ def rows_of(desk: Desk, names: list[str], *, with_states: bool = True) -> list[Q
     heads = [sig.UUID for _, sig in asked if sig is not None]
     states = desk.states.listed(heads) if with_states else {}
     most = max((count.pending or 0 for count, _ in asked), default=0)
-    return [
-        QueueRow(
-            count,
-            _latency(sig, states.get(sig.UUID)) if sig else "",
-            sig.UUID if sig else "",
-            100 * (count.pending or 0) // most if most else 0,
+    rows = []
+    for count, sig in asked:
+        latency_s = 0.0 if count.pending == 0 else None
+        if sig is not None:
+            latency_s = _latency_s(sig, states.get(sig.UUID))
+        rows.append(
+            QueueRow(
+                count,
+                "" if sig is None or latency_s is None else span(latency_s),
+                latency_s,
+                sig.UUID if sig else "",
+                100 * (count.pending or 0) // most if most else 0,
+            )
         )
-        for count, sig in asked
-    ]
+    return rows
 
 
-def _latency(sig: Signature, state: TaskState | None) -> str:
-    """The time since the message could first have run: since it was sent, or since its ETA."""
+def _latency_s(sig: Signature, state: TaskState | None) -> float | None:
+    """The seconds since the message could first have run: since it was sent, or since its ETA; None: not known."""
     sent = ns_of(state.CreatedAt) if state else None
     due = ns_of(sig.ETA) if sig.ETA else None
     since = max((at for at in (sent, due) if at is not None), default=None)
-    return "" if since is None else span(max(0, time.time_ns() - since) / 1e9)
+    return None if since is None else max(0, time.time_ns() - since) / 1e9
 
 
 def _totals(rows: list[QueueRow]) -> dict[str, int | None]:

@@ -1,0 +1,51 @@
+"""A histogram: how many values were at most so large."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import msgspec
+
+__all__ = ["Histogram"]
+
+
+class Histogram(msgspec.Struct, gc=False):
+    """Counts values by bounds that its users know.
+
+    Attributes:
+        counts: the values in each bucket; the last bucket has those above all bounds. Empty: there are none.
+        total: their sum.
+    """
+
+    counts: list[int] = []
+    total: float = 0.0
+
+    def observe(self, value: float, bounds: Sequence[float], times: int = 1) -> None:
+        """Count a value, ``times`` times."""
+        if not self.counts:
+            self.counts = [0] * (len(bounds) + 1)
+        self.counts[bisect_left(bounds, value)] += times
+        self.total += value * times
+
+    def add(self, other: Histogram) -> None:
+        """Count all values of another histogram with the same bounds, too."""
+        if not self.counts:
+            self.counts = list(other.counts)
+        elif other.counts:
+            self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
+    @property
+    def count(self) -> int:
+        """The number of values."""
+        return sum(self.counts)
+
+    def cumulative(self, bounds: Sequence[float]) -> list[tuple[str, float]]:
+        """Prometheus' buckets: each bound as text, with the number of values that are at most so large."""
+        counts = self.counts or [0] * (len(bounds) + 1)
+        buckets, sum_so_far = [], 0
+        for bound, count in zip((*map(repr, map(float, bounds)), "+Inf"), counts, strict=True):
+            sum_so_far += count
+            buckets.append((bound, float(sum_so_far)))
+        return buckets

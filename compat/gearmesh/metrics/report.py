@@ -1,0 +1,97 @@
+"""Reports: what a worker process has counted since its last report, and what it does now."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gearmesh.metrics.histogram import Histogram
+
+__all__ = ["QueueCounts", "Report", "RunningTask", "TaskCounts", "decode_report", "encode_report"]
+
+
+class TaskCounts(msgspec.Struct, array_like=True, gc=False):
+    """The ends of one task from one queue with one outcome.
+
+    Attributes:
+        task, queue: names.
+        outcome: one of :data:`~.series.OUTCOMES`.
+        count: how many.
+        run: seconds that they ran.
+    """
+
+    task: str
+    queue: str
+    outcome: str
+    count: int = 0
+    run: Histogram = msgspec.field(default_factory=Histogram)
+
+
+class QueueCounts(msgspec.Struct, array_like=True, gc=False):
+    """What a worker process has met in one queue.
+
+    Attributes:
+        queue: its name.
+        redelivered: deliveries that another consumer had lost.
+        parked: messages of tasks that are not registered here.
+        dead: dead letters.
+        wait: seconds from the delivery to the task's begin.
+        late: seconds from the ETA to the task's begin, of tasks that have an ETA.
+    """
+
+    queue: str
+    redelivered: int = 0
+    parked: int = 0
+    dead: int = 0
+    wait: Histogram = msgspec.field(default_factory=Histogram)
+    late: Histogram = msgspec.field(default_factory=Histogram)
+
+
+class RunningTask(msgspec.Struct, array_like=True, gc=False):
+    """A task that runs now, and since how many seconds."""
+
+    uuid: str
+    task: str
+    queue: str
+    seconds: float
+
+
+class Report(msgspec.Struct, omit_defaults=True, gc=False):
+    """The report of one process. Counts are those since its last report.
+
+    Attributes:
+        ready: it consumes.
+        slots: tasks that it runs at a time.
+        running: tasks that run now.
+        held: deliveries that it holds, the running ones among them.
+        longest: those that have run longest, a few of them.
+        memory: bytes of its resident memory.
+        tasks, queues: counts.
+        batches: Commits in each flush.
+        flushes: seconds of each flush.
+        stalls: how often Commits began to wait for an unreachable server.
+    """
+
+    ready: bool = False
+    slots: int = 0
+    running: int = 0
+    held: int = 0
+    longest: list[RunningTask] = []
+    memory: int = 0
+    tasks: list[TaskCounts] = []
+    queues: list[QueueCounts] = []
+    batches: Histogram = msgspec.field(default_factory=Histogram)
+    flushes: Histogram = msgspec.field(default_factory=Histogram)
+    stalls: int = 0
+
+
+_decoder = msgspec.json.Decoder(Report)
+
+
+def encode_report(report: Report) -> bytes:
+    """Return the report as one line."""
+    return msgspec.json.encode(report) + b"\n"
+
+
+def decode_report(line: bytes) -> Report:
+    """Read a line. Raises msgspec.DecodeError."""
+    return _decoder.decode(line)

@@ -1,0 +1,119 @@
+"""Adds up what a worker process commits, a batch at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from gearmesh.app.revocations import REVOKED_ERROR
+from gearmesh.interfaces.commit import Commit, Outcome
+from gearmesh.interfaces.observer import Flush, ObservedJob, TaskObserver
+from gearmesh.metrics.report import QueueCounts, Report, TaskCounts
+from gearmesh.metrics.series import BATCH_BOUNDS, FLUSH_BOUNDS_S, RUN_BOUNDS_S, WAIT_BOUNDS_S
+from gearmesh.wire.expiry import EXPIRED_ERROR
+from gearmesh.wire.gotime import parse
+from gearmesh.wire.state import FAILURE, PENDING, SUCCESS
+
+__all__ = ["Tally", "outcome_of"]
+
+
+class Tally(TaskObserver):
+    """Counts since the last report. The committer's thread adds, and another one takes.
+
+    All names in it are those of registered tasks and of queues that the worker reads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tasks: dict[tuple[str, str, str], TaskCounts] = {}
+        self._queues: dict[str, QueueCounts] = {}
+        self._report = Report()
+
+    def flushed(self, flush: Flush) -> None:
+        """Count the ends of tasks in a flush, and what became of other messages."""
+        clock_offset_s = time.time() - time.monotonic()
+        with self._lock:
+            self._report.batches.observe(len(flush.items), BATCH_BOUNDS)
+            self._report.flushes.observe(flush.seconds, FLUSH_BOUNDS_S)
+            for (commit, job), outcome in zip(flush.items, flush.outcomes, strict=True):
+                if commit.settle is not None and (commit.settle.how in ("park", "dead")):
+                    self._count_removed(commit, outcome)
+                if job is None:
+                    continue
+                word = outcome_of(commit, job, outcome)
+                if word:
+                    self._count_end(job, word, clock_offset_s)
+
+    def stalled(self) -> None:
+        """Count a time at which Commits began to wait."""
+        with self._lock:
+            self._report.stalls += 1
+
+    def take(self) -> Report:
+        """Return what was counted since the last call."""
+        with self._lock:
+            report, tasks, queues = self._report, self._tasks, self._queues
+            self._begin()
+        report.tasks, report.queues = list(tasks.values()), list(queues.values())
+        return report
+
+    def _count_end(self, job: ObservedJob, outcome: str, clock_offset_s: float) -> None:
+        sig, queue = job.sig, job.delivery.queue
+        key = (sig.Name, queue, outcome)
+        found = self._tasks.get(key)
+        if found is None:
+            found = self._tasks[key] = TaskCounts(sig.Name, queue, outcome)
+        found.count += 1
+        began = job.started_at
+        if not began:
+            return
+        if job.ended_at and not job.ended_before:
+            found.run.observe(job.ended_at - began, RUN_BOUNDS_S)
+        counts = self._queue(queue)
+        counts.wait.observe(began - job.received_at, WAIT_BOUNDS_S)
+        if job.delivery.redelivered:
+            counts.redelivered += 1
+        if sig.ETA is not None:
+            counts.late.observe(max(0.0, began + clock_offset_s - parse(sig.ETA) / 1e9), WAIT_BOUNDS_S)
+
+    def _count_removed(self, commit: Commit, outcome: Outcome) -> None:
+        settle = commit.settle
+        assert settle is not None
+        counts = self._queue(settle.delivery.queue)
+        if outcome == "expired" or (settle.how == "dead" and outcome == "done"):
+            counts.dead += 1
+        elif outcome == "done":
+            counts.parked += 1
+
+    def _queue(self, name: str) -> QueueCounts:
+        found = self._queues.get(name)
+        if found is None:
+            found = self._queues[name] = QueueCounts(name)
+        return found
+
+
+def outcome_of(commit: Commit, job: ObservedJob, outcome: Outcome) -> str:
+    """Name the end of a task that a Commit makes known, once a delivery; ``""``: it makes none known.
+
+    A chord's member is committed twice; its own state is in the first of the two that is written.
+    """
+    settle = commit.settle
+    if settle is None or settle.how in ("keep", "head", "tail", "later", "park") or outcome == "retry_all":
+        return ""
+    if outcome == "lost":
+        return "lost"
+    if job.ended_before:
+        return "resumed" if outcome != "complete" else ""
+    uuid = job.sig.UUID
+    for state in commit.states:
+        if state.TaskUUID == uuid:
+            if state.State == SUCCESS:
+                return "succeeded"
+            if state.State == PENDING:
+                return "retried"
+            if state.State == FAILURE:
+                return {REVOKED_ERROR: "revoked", EXPIRED_ERROR: "expired"}.get(state.Error, "failed")
+    return ""

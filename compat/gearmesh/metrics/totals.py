@@ -1,0 +1,101 @@
+"""The totals of a worker: the reports of all its processes, and what its supervisor has seen itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from gearmesh.metrics.histogram import Histogram
+from gearmesh.metrics.report import QueueCounts, Report, TaskCounts
+from gearmesh.metrics.series import FLUSH_BOUNDS_S, OTHER
+
+__all__ = ["MAX_NAMES", "Totals"]
+
+#: Names of tasks, and of queues, that have counts of their own; others share one. An app may register tasks while it
+#: runs.
+MAX_NAMES: Final = 1000
+
+
+class Totals:
+    """Adds the reports of processes up. Counts never fall: those of a process that is gone stay. Safe in threads.
+
+    Attributes:
+        tasks: by task, queue and outcome.
+        queues: by queue.
+        batches, flushes, round_trips: histograms.
+        stalls, reconnects, recovered, restarts: counts.
+        latest: the last report of each process that lives, by its consumer's name.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.tasks: dict[tuple[str, str, str], TaskCounts] = {}
+        self.queues: dict[str, QueueCounts] = {}
+        self.batches, self.flushes, self.round_trips = Histogram(), Histogram(), Histogram()
+        self.stalls = self.reconnects = self.recovered = self.restarts = 0
+        self.latest: dict[str, Report] = {}
+        self._names: set[str] = set()
+
+    def read(self, reader: Callable[[Totals], None]) -> None:
+        """Call ``reader`` while nothing is added."""
+        with self._lock:
+            reader(self)
+
+    def add(self, consumer: str, report: Report) -> None:
+        """Add the report of a process."""
+        with self._lock:
+            self.latest[consumer] = report
+            for each in report.tasks:
+                self.count_tasks(each)
+            for counts in report.queues:
+                found = self.queues.setdefault(self._label(counts.queue), QueueCounts(counts.queue))
+                found.redelivered += counts.redelivered
+                found.parked += counts.parked
+                found.dead += counts.dead
+                found.wait.add(counts.wait)
+                found.late.add(counts.late)
+            self.batches.add(report.batches)
+            self.flushes.add(report.flushes)
+            self.stalls += report.stalls
+
+    def count_tasks(self, counts: TaskCounts) -> None:
+        """Add the ends of tasks."""
+        with self._lock:
+            key = (self._label(counts.task), self._label(counts.queue), counts.outcome)
+            found = self.tasks.setdefault(key, TaskCounts(*key))
+            found.count += counts.count
+            found.run.add(counts.run)
+
+    def gone(self, consumer: str) -> None:
+        """Forget what a process does now, since it has ended."""
+        with self._lock:
+            self.latest.pop(consumer, None)
+
+    def restarted(self) -> None:
+        """Count a process that was started in place of another."""
+        with self._lock:
+            self.restarts += 1
+
+    def reconnecting(self) -> None:
+        """Count a time at which the supervisor lost the broker."""
+        with self._lock:
+            self.reconnects += 1
+
+    def returned(self, count: int) -> None:
+        """Count deliveries of dead processes that were returned."""
+        with self._lock:
+            self.recovered += count
+
+    def answered(self, seconds: float) -> None:
+        """Count an answer of the broker that took so long."""
+        with self._lock:
+            self.round_trips.observe(seconds, FLUSH_BOUNDS_S)
+
+    def _label(self, name: str) -> str:
+        if name in self._names:
+            return name
+        if len(self._names) >= MAX_NAMES:
+            return OTHER
+        self._names.add(name)
+        return name
