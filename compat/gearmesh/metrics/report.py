@@ -1,4 +1,4 @@
-"""Reports: what a worker process has counted since its last report, and what it does now."""
+"""Reports of worker processes: the counts since the last report, and the tasks that run now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TaskCounts(msgspec.Struct, array_like=True, gc=False):
 
 
 class QueueCounts(msgspec.Struct, array_like=True, gc=False):
-    """What a worker process has met in one queue.
+    """Deliveries of one queue, as a worker process has met them.
 
     Attributes:
         queue: its name.

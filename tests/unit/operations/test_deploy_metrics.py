@@ -73,7 +73,6 @@ def test_each_series_is_on_the_grafana_dashboard() -> None:
     text = json.dumps(grafana())
     shown = {SAMPLES[sample].name for sample, _ in _SELECTOR.findall(text) if sample in SAMPLES}
     assert set(SERIES) - shown == {
-        "gearmesh_worker_info",
         "gearmesh_queue_consumers",
         "gearmesh_delayed_messages",
     }
