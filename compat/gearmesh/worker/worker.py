@@ -169,12 +169,12 @@ class Worker:
 
     @property
     def slots(self) -> int:
-        """How many tasks it runs at a time."""
+        """The number of tasks that it runs at a time."""
         return self._executor.slots
 
     @property
     def held(self) -> int:
-        """How many deliveries it holds."""
+        """The number of deliveries that it holds."""
         return len(self._jobs)
 
     def running(self) -> list[Job]:
