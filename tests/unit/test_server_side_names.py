@@ -27,6 +27,7 @@ from gearmesh.celery import codec as celery_message
 from gearmesh.celery import step_types as celery_steps
 from gearmesh.config import AMQPConfig, Config, MongoDBConfig
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
+from gearmesh.metrics.series import QUEUE_SERIES, WORKER_SERIES
 from gearmesh.transports.amqp.commit_engine import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
@@ -508,7 +509,7 @@ def test_no_other_module_has_a_name_that_is_not_in_these_tables() -> None:
         for text in literals(path)
         if inside.fullmatch(text)
     }
-    assert found == AMQP_HEADERS | RABBITMQ | ELSEWHERE | HTTP
+    assert found == AMQP_HEADERS | RABBITMQ | ELSEWHERE | HTTP | set(WORKER_SERIES) | set(QUEUE_SERIES)
 
 
 def test_no_lua_script_makes_a_name_by_itself() -> None:
