@@ -13,6 +13,11 @@ from urllib.request import urlopen
 
 import pytest
 
+import gearmesh
+
+#: The package under test, also for processes in other folders.
+SOURCE = str(Path(gearmesh.__file__).parents[1])
+
 TASKS = """
 import time
 from gearmesh import App
@@ -84,7 +89,7 @@ def launch(project: Path) -> Iterator[Launch]:
                     stdout=file,
                     stderr=file,
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, **environment},
+                    env={**os.environ, "PYTHONPATH": SOURCE, **environment},
                 )
             command = Command(process, log)
             stack.callback(command.end)
