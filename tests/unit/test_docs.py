@@ -1,8 +1,8 @@
-"""The Python blocks of the guide and the README run, and say the truth in their comments.
+"""The Python blocks of the README and of the parts "start" and "how to" run, and say the truth in their comments.
 
 A line ``EXPRESSION  # → VALUE`` is checked against the value's repr, ``EXPRESSION  # raises NAME`` against what is
-raised. Each section begins with the first block of its page (the app), and has a worker beside it; Redis is replaced by
-``memory://``. A block that cannot run stands behind an HTML comment ``<!-- not run: REASON -->``.
+raised. Each section begins with the first block of its page (the app), and has a worker beside it if there is an app;
+Redis is replaced by ``memory://``. A block that cannot run stands behind an HTML comment ``<!-- not run: REASON -->``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from runpy import run_path
 from types import ModuleType
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -23,7 +24,10 @@ import gearmesh
 from gearmesh import App
 from gearmesh.worker import Worker
 
-PAGES = ("docs/howto/guide.md", "README.md")
+PAGES = (
+    "README.md",
+    *(str(page.relative_to(ROOT)) for page in page_paths() if page.parent.name in ("start", "howto")),
+)
 REDIS = "redis://localhost:6379/0"
 
 _FENCE = re.compile(
@@ -46,7 +50,7 @@ def sections(page: str) -> list[Section]:
     """The sections of a page that have Python blocks."""
     text = (ROOT / page).read_text("utf-8")
     found: dict[str, list[tuple[int, str]]] = {}
-    titles = [(match.start(), match[1]) for match in re.finditer(r"^## (.+)$", text, re.MULTILINE)]
+    titles = [(match.start(), match[1]) for match in re.finditer(r"^##? (.+)$", text, re.MULTILINE)]
     for match in _FENCE.finditer(text):
         if match["language"] != "python" or match["before"].startswith("<!-- not run: "):
             continue
@@ -106,10 +110,11 @@ def test_section(section: Section, monkeypatch: pytest.MonkeyPatch) -> None:
     first = next(s for s in ALL if s.page == section.page).blocks[0]
     with ExitStack() as stack:
         run(first, section.page, url, namespace)
-        app = namespace["app"]
-        assert isinstance(app, App)
-        stack.enter_context(app)
-        stack.enter_context(Worker(app, concurrency=4))
+        app = namespace.get("app")
+        if isinstance(app, App):
+            stack.enter_context(app)
+            if app.masked_broker != "eager":
+                stack.enter_context(Worker(app, concurrency=4))
         for block in section.blocks:
             if block != first:
                 run(block, section.page, url, namespace)
@@ -130,6 +135,17 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert match["anchor"] in anchors, f"{page}: {match[0]}"
 
 
+def test_pictures_are_drawn_from_their_texts() -> None:
+    pictures = run_path(str(ROOT / "scripts/pictures.py"))
+    texts = sorted((ROOT / "docs/pictures").glob("*.txt"))
+    assert texts
+    assert [
+        str(path)
+        for path in texts
+        if pictures["draw"](path.read_text("utf-8")) != path.with_suffix(".svg").read_text("utf-8")
+    ] == []
+
+
 def test_recordings_that_are_named_exist() -> None:
     text = page_path("protocol.md").read_text("utf-8")
     named = set(re.findall(r"`((?:redis/)?\w+\.jsonl?)`", text))
@@ -147,8 +163,8 @@ def test_every_key_is_described() -> None:
             assert f"`…{getattr(keys, slot).removeprefix(keys.prefix)}" in text, slot
 
 
-def test_every_error_is_in_the_guide() -> None:
-    text = page_path("guide.md").read_text("utf-8")
+def test_every_error_has_a_remedy() -> None:
+    text = (ROOT / "docs/reference/errors.md").read_text("utf-8")
     for name in gearmesh.__all__:
         kind = getattr(gearmesh, name)
         if (

@@ -13,7 +13,6 @@ TO_REWRITE: dict[str, int] = {
     "CHANGELOG.md": 12,
     "celery.md": 7,
     "dashboard.md": 1,
-    "guide.md": 18,
     "interop.md": 3,
     "periodic.md": 5,
     "stubs.md": 2,
