@@ -425,7 +425,9 @@ class App:
     def _plan_of(self, what: AnyNode | Signature) -> Plan:
         # A test may import a module with periodic tasks where no broker is set: the eager twin needs none to plan.
         app = self if self.has_broker else self.eager_twin
-        return app._planned(what)[0]
+        plan = app._planned(what)[0]
+        app._outbox.check(plan)
+        return plan
 
     def _planned(self, what: AnyNode | Signature, options: Options = NOTHING) -> tuple[Plan, Result[Any]]:
         plan = Plan(self, time.time_ns(), options)

@@ -93,6 +93,15 @@ class PlanSender:
                 check_delay(each.name, each.eta_ns, plan.now_ns, self._app.config.max_delay)
         return written
 
+    def check(self, plan: Plan) -> None:
+        """Raise LocalProtocolError if the broker, or a release of Machinery in use, cannot take a message of a plan."""
+        check = message_check(self._app.config)
+        if check is None:
+            return
+        for message in plan.messages:
+            written = message.written()
+            check(written.queue, written.body)
+
     def store_pending(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
         """Store the PENDING states of a plan's messages before they are sent. Raises PublishError."""
         created = gotime.format_ns(plan.now_ns)

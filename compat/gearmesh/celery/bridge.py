@@ -41,6 +41,7 @@ _OPTIONS: Final = {
     "lease": "lease",
     "delayed_key": "delayed_tasks_key",
     "delayed_poll": "delayed_poll",
+    "machinery_release": "machinery_release",
     "unregistered_max_age": "unregistered_max_age",
 }
 

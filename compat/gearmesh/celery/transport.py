@@ -32,6 +32,7 @@ from gearmesh.redis_client.runner import run
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel
 from gearmesh.transports.redis.channel import Channel as RedisChannel
+from gearmesh.transports.registry import message_check
 from gearmesh.wire import gotime
 from gearmesh.wire.codec import decode, encode, encode_state
 from gearmesh.wire.state import PENDING, TaskState
@@ -57,6 +58,10 @@ class TaskPublisher:
         self._channel = channel
 
     @cached_property
+    def _check(self) -> Callable[[str, bytes], object] | None:
+        return message_check(self.bridge.gear.config)
+
+    @cached_property
     def _flusher(self) -> Flusher:
         return Flusher(self._channel, self.bridge.backend)
 
@@ -74,13 +79,16 @@ class TaskPublisher:
         Raises as :func:`.outgoing.outgoing`, and the channel's and the backend's errors.
         """
         sig = outgoing(self.bridge, message, queue)
+        body = encode(sig)
+        if self._check is not None:
+            self._check(sig.RoutingKey, body)
         now = time.time_ns()
         eta = gotime.parse(sig.ETA) if sig.ETA is not None else 0
         states: tuple[TaskState, ...] = ()
         if not message.headers.get("ignore_result"):
             created = gotime.format_ns(now)
             states = (TaskState(TaskUUID=sig.UUID, TaskName=sig.Name, State=PENDING, CreatedAt=created),)
-        self._commit(states, Publish(sig.RoutingKey, encode(sig), eta if eta > now else 0, sig.Priority))
+        self._commit(states, Publish(sig.RoutingKey, body, eta if eta > now else 0, sig.Priority))
 
     def _commit(self, states: tuple[TaskState, ...], publish: Publish) -> None:
         """Write the states, and then send the message: no worker may have it before."""

@@ -66,6 +66,8 @@ class Config:
             False: only the exception's type is, since lines of code and messages may hold other secrets.
         log_level: of the commands that run until they are stopped: ``"DEBUG"`` to ``"CRITICAL"``;
             ``""``: that of the command line, else INFO. The library itself sets no level.
+        machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``, or of each major
+            version with a comma between. What it cannot take is refused before it is sent. ``""``: the newest.
         no_unix_signals: accepted for Machinery's sake; the library handles no signals.
         redis: the section of Redis.
         amqp: the section of RabbitMQ.
@@ -93,6 +95,7 @@ class Config:
     send_concurrency: int = 0
     store_tracebacks: bool = True
     log_level: str = ""
+    machinery_release: str = ""
     no_unix_signals: bool = False
     redis: sections.RedisConfig = field(default_factory=sections.RedisConfig)
     amqp: sections.AMQPConfig = field(default_factory=sections.AMQPConfig)
@@ -253,6 +256,11 @@ class Config:
     def eager(self) -> bool:
         """True if tasks run in the process that sends them."""
         return self._scheme == "eager"
+
+    @property
+    def on_rabbitmq(self) -> bool:
+        """True if the broker is RabbitMQ."""
+        return self._on_rabbitmq
 
     @cached_property
     def _on_rabbitmq(self) -> bool:

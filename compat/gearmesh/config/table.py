@@ -20,6 +20,7 @@ __all__ = ["FILE_NAMES", "LEVELS", "SECTIONS", "SETTINGS", "Kind", "Name", "Sett
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_RELEASE = re.compile(r" *v?(?:1\.(?:[6-9]|[1-9][0-9]{1,2})|2\.[0-9]{1,3})\.[0-9]{1,3} *")
 #: Go: strconv.ParseBool.
 _FLAGS: Final = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -89,6 +90,13 @@ SEPARATOR = Kind(
 NUMBER = Kind("a whole number, 0 or more", _is_whole, _integer)
 #: Go's module is machinery or machinery/v2.
 MACHINERY = Kind("1 or 2", lambda value: _is_whole(value) and value in (1, 2), _integer)
+#: Go: no release before v1.6 was tried.
+RELEASES = Kind(
+    "releases of Machinery from v1.6.0 or v2.0.0 on, such as v1.8.8, or v1.10.8,v2.0.10",
+    lambda value: isinstance(value, str) and all(map(_RELEASE.fullmatch, value.split(",") if value else ())),
+    str,
+    textual=True,
+)
 MILLISECONDS = Kind("a whole number of milliseconds, 0 or more", _is_whole, _integer)
 MOMENTS = Kind("seconds, 0 or more", _is_number, float)
 SECONDS = Kind("seconds above 0", lambda value: _is_number(value, above_zero=True), float)
@@ -204,6 +212,7 @@ _ROWS: Final = (
     _go("lock", OPTIONAL_TEXT, given=(ANY_TEXT, _text), role="lock"),
     _ours("lock_executable", ANY_TEXT),
     _ours("lock_machinery", MACHINERY),
+    _ours("machinery_release", RELEASES),
     _go("multiple_broker_separator", SEPARATOR, env="MULTIPLE_BROKEN_SEPARATOR"),  # Go: so spelt
     _go("default_queue", TEXT, live=True),
     _go("results_expire_in", NUMBER),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeGuard
 
@@ -13,8 +14,9 @@ from gearmesh.errors import ConfigError
 from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, SingleAttemptConnection
 from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
 from gearmesh.urls import AMQPTarget, PlainTarget, PubSubTarget, RedisTarget, SQSTarget, Target, parse, redact
+from gearmesh.wire.releases import ReleaseLimits, parse_releases
 
-__all__ = ["connect", "message_check", "open_connection", "open_unacked"]
+__all__ = ["connect", "message_check", "open_connection", "open_unacked", "release_limits"]
 
 AMQP: Final = "gearmesh.transports.amqp:Transport"
 MEMORY: Final = "gearmesh.transports.memory:Transport"
@@ -72,15 +74,36 @@ def connect(
 
 
 def message_check(config: Config) -> Callable[[str, bytes], object] | None:
-    """Return a function that refuses a message (queue, body) which the broker takes in no case; None: there is none.
+    """Return a function that refuses a message (queue, body) which the broker takes in no case, or which the setting
+    ``machinery_release`` forbids; None: there is none.
 
     It raises LocalProtocolError, so that nothing is written for a message that cannot be sent.
     """
+    limits = release_limits(config)
+    by_release = None if limits is None else limits.check_message
     if not config.on_sqs:
-        return None
+        return by_release
     from gearmesh.transports.sqs.message import check_routing
 
-    return check_routing
+    if by_release is None:
+        return check_routing
+
+    def check_both(queue: str, body: bytes) -> None:
+        check_routing(queue, body)
+        by_release(queue, body)
+
+    return check_both
+
+
+def release_limits(config: Config) -> ReleaseLimits | None:
+    """Return the limits of the setting ``machinery_release``; None: every message may be sent."""
+    return _limits(config.machinery_release, config.on_rabbitmq) if config.machinery_release else None
+
+
+@cache
+def _limits(releases: str, amqp: bool) -> ReleaseLimits | None:
+    limits = ReleaseLimits(parse_releases(releases), amqp=amqp)
+    return limits if limits else None
 
 
 def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveries:

@@ -14,6 +14,7 @@ The parts, in the order in which a message passes through them:
   ``loading`` and ``dumping`` are the two directions.
 - ``workflow``: the signatures that follow an outcome. ``retry`` and ``expiry``: when a task is tried again or given up.
 - ``template``: a task's signature encoded once, with gaps for the UUID and the argument values.
+- ``releases``: what older releases of Machinery cannot take.
 - ``gotime``: times as Go writes and reads them, in nanoseconds. ``deep``: documents nested too deep for the stack.
 - ``names``: every key, queue, channel and header that gearmesh or Machinery has in a server. They never change, since
   servers hold data under them (tests/unit/test_server_side_names.py freezes them).

@@ -29,7 +29,7 @@ from gearmesh.errors import (
 from gearmesh.ids import new_uuid
 from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Publish, Settle, Trigger
 from gearmesh.results.failures import details_of, record_of
-from gearmesh.transports.registry import message_check
+from gearmesh.transports.registry import message_check, release_limits
 from gearmesh.wire import workflow
 from gearmesh.wire.codec import encode
 from gearmesh.wire.expiry import EXPIRED_ERROR, expired
@@ -64,6 +64,7 @@ class Runner:
         self._handlers = app.handlers
         self._revocations = app.revocations
         self._check_message = message_check(app.config)
+        self._release_limits = release_limits(app.config)
         self.loop = EventLoopThread()
 
     def run(self, job: Job) -> Commit:
@@ -173,6 +174,8 @@ class Runner:
         """Make the Commit of a task that returned ``value``."""
         try:
             results = job.task.dump_results(value)
+            if self._release_limits is not None:
+                self._release_limits.check_results(job.sig.Name, results)
         except LocalProtocolError as exc:
             return self._failed(job, error_text(exc), exc)
         self._log.succeeded(job)

@@ -15,6 +15,7 @@ from gearmesh.cli.checks.pubsub import subscriptions
 from gearmesh.cli.checks.queues import no_tasks, parked_messages, unknown_queues, unserved_queues
 from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
 from gearmesh.cli.checks.redis import clock, eviction, persistence
+from gearmesh.cli.checks.releases import releases
 from gearmesh.cli.checks.schedules import schedules
 from gearmesh.cli.checks.servers import backend_answers, brokers_answer, lock_answers
 from gearmesh.cli.checks.sqs import sqs_queues
@@ -31,6 +32,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     unserved_queues,
     parked_messages,
     schedules,
+    releases,
     clock,
     eviction,
     persistence,
