@@ -2,7 +2,8 @@
 
 A line ``EXPRESSION  # → VALUE`` is checked against the value's repr, ``EXPRESSION  # raises NAME`` against what is
 raised. Each section begins with the first block of its page (the app), and has a worker beside it if there is an app;
-Redis is replaced by ``memory://``. A block that cannot run stands behind an HTML comment ``<!-- not run: REASON -->``.
+Redis is replaced by ``memory://``. A block that cannot run stands behind an HTML comment ``<!-- not run: REASON -->``;
+tests/unit/test_walkthroughs.py runs those behind ``<!-- file: PATH -->``.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def sections(page: str) -> list[Section]:
     found: dict[str, list[tuple[int, str]]] = {}
     titles = [(match.start(), match[1]) for match in re.finditer(r"^##? (.+)$", text, re.MULTILINE)]
     for match in _FENCE.finditer(text):
-        if match["language"] != "python" or match["before"].startswith("<!-- not run: "):
+        if match["language"] != "python" or match["before"].startswith(("<!-- not run: ", "<!-- file: ")):
             continue
         title = [title for start, title in titles if start < match.start("code")][-1]
         line = text.count("\n", 0, match.start("code")) + 1
