@@ -65,7 +65,10 @@ def sentences(text: str) -> Iterator[Sentence]:
 
     text = _COMMENT.sub(blank, _FENCE.sub(blank, text))
     text = re.sub(r"``[^`]+``|`[^`\n]+`", "CODE", text)
-    text = _LINK.sub(lambda match: match["text"], text)
+    # The text of a link is a title, which may be a question: "How each broker can lose a task".
+    text = _LINK.sub(
+        lambda match: "The page" if re.match("What|How|Who", match["text"]) else match["text"], text
+    )
     paragraph: list[str] = []
     begin = 1
     for number, line in enumerate([*text.split("\n"), ""], 1):
