@@ -10,6 +10,7 @@ from typing import Any
 
 import kombu
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from gearmesh import App, RetryLater, TaskFailed, group
 from gearmesh.config import SQSConfig
@@ -288,6 +289,24 @@ def test_an_idle_worker_asks_180_times_an_hour(sqs_queues: Queues, redis_url: st
         assert sqs_queues.requests == {"GetQueueAttributes": 1, "ReceiveMessage": 1}, (
             "one request waits for 20 s"
         )
+
+
+def test_an_answer_that_leaves_messages_out_is_no_success(
+    sqs_queues: Queues, make_app: Callable[..., App]
+) -> None:
+    """Whether SQS has them is not known, so they are sent again."""
+    queue = sqs_queues.make()
+    client = sqs_queues.client()
+    hollow = [(AWSResponse("", 200, {}, None), {"ResponseMetadata": {"HTTPStatusCode": 200}})]
+
+    def swallow(model: Any, **kwargs: Any) -> Any:
+        return hollow.pop() if model.name == "SendMessageBatch" and hollow else None
+
+    client.meta.events.register("before-call.sqs", swallow)
+    app = make_app(queue, client=client)
+    app.publish_many(app.remote("add", "int64").s(n) for n in range(10))
+    assert not hollow
+    assert len(sqs_queues.receive(queue)) == 10
 
 
 def test_a_stop_waits_for_no_request(sqs_queues: Queues, make_app: Callable[..., App]) -> None:

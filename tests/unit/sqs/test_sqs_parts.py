@@ -45,7 +45,8 @@ class FakeBoto:
             self.calls.append((operation, params))
             if operation in self.fail:
                 raise self.fail.pop(operation)
-            return {"Attributes": self.attributes}
+            successful = [{"Id": entry["Id"]} for entry in params.get("Entries", ())]
+            return {"Attributes": self.attributes, "Successful": successful}
 
         return call
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,7 @@ from gearmesh.errors import ConfigError
 from gearmesh.interfaces.commit import Token
 from gearmesh.process_local import ProcessLocal
 from gearmesh.shared import SharedByName
-from gearmesh.transports.sqs.errors import error_of
+from gearmesh.transports.sqs.errors import SQSUnavailable, error_of
 from gearmesh.transports.sqs.queues import QueueDirectory
 from gearmesh.transports.sqs.sent import SentMessages
 from gearmesh.urls import SQSTarget
@@ -71,8 +71,32 @@ class SQSClient:
         except Exception as exc:
             if type(exc).__module__.partition(".")[0] not in ("botocore", "boto3"):
                 raise
-            action = "".join(word.capitalize() for word in operation.split("_"))
-            raise error_of(f"sqs:{action.removesuffix('Batch')}", exc) from exc
+            raise error_of(_action(operation), exc) from exc
+
+    def call_batch(
+        self, operation: str, url: str, entries: Sequence[Mapping[str, Any]]
+    ) -> dict[int, dict[str, Any]]:
+        """Send one request with up to ten entries, and return those that failed, by their place.
+
+        Args:
+            operation: the name of the method of boto3's client, such as ``send_message_batch``.
+            url: of the queue.
+            entries: the parameters of each, without ``Id``.
+
+        Raises:
+            SQSUnavailable: the same request may succeed later; also if the answer leaves an entry out, as that of a
+                server does which ends.
+            SQSRefused: it would be refused again.
+        """
+        numbered = [{"Id": str(n), **entry} for n, entry in enumerate(entries)]
+        answer = self.call(operation, QueueUrl=url, Entries=numbered)
+        failed = {int(each["Id"]): each for each in answer.get("Failed") or ()}
+        told = failed.keys() | {int(each["Id"]) for each in answer.get("Successful") or ()}
+        if len(told) != len(entries):
+            raise SQSUnavailable(
+                f"{_action(operation)}: the answer tells of {len(told)} of {len(entries)} entries"
+            )
+        return failed
 
     def shared(self, make: Callable[[SQSClient], T]) -> T:
         """Return the one object of a kind that all connections of this client share; ``make`` makes it."""
@@ -97,6 +121,12 @@ class SQSClient:
         if errors:
             raise errors[0]
         return [future.result() for future in futures]
+
+
+def _action(operation: str) -> str:
+    """Return the permission that a request takes: ``sqs:SendMessage``."""
+    words = "".join(word.capitalize() for word in operation.split("_"))
+    return f"sqs:{words.removesuffix('Batch')}"
 
 
 def client_of(target: SQSTarget, settings: SQSConfig) -> SQSClient:

@@ -36,9 +36,8 @@ def delete(client: SQSClient, many: Iterable[Unacked]) -> list[Unacked]:
     """
 
     def send(chunk: list[Unacked]) -> list[Unacked]:
-        entries = [{"Id": str(n), "ReceiptHandle": held.receipt} for n, held in enumerate(chunk)]
-        answer = client.call("delete_message_batch", QueueUrl=chunk[0].queue.url, Entries=entries)
-        failed = {int(each["Id"]): each for each in answer.get("Failed") or ()}
+        entries = [{"ReceiptHandle": held.receipt} for held in chunk]
+        failed = client.call_batch("delete_message_batch", chunk[0].queue.url, entries)
         check_fault(failed.values(), "sqs:DeleteMessage")
         return [chunk[n] for n in failed]
 

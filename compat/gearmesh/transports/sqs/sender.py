@@ -61,14 +61,12 @@ def _send_batch(
         client.call("send_message", QueueUrl=url, **batch[0].request())
         taken(batch[0])
         return
-    left = dict(enumerate(batch))
+    left = list(batch)
     for _ in range(MAX_SEND_ATTEMPTS):
-        entries = [{"Id": str(n), **message.request()} for n, message in left.items()]
-        answer = client.call("send_message_batch", QueueUrl=url, Entries=entries)
-        failed = {int(each["Id"]): each for each in answer.get("Failed") or ()}
-        for n in list(left):
+        failed = client.call_batch("send_message_batch", url, [message.request() for message in left])
+        for n, message in enumerate(left):
             if n not in failed:
-                taken(left.pop(n))
+                taken(message)
         if not failed:
             return
         for n, each in failed.items():
@@ -77,6 +75,7 @@ def _send_batch(
                     f"SQS refuses a message for queue {left[n].queue.name!r}: {each.get('Message')} "
                     f"({each.get('Code')})"
                 )
+        left = [left[n] for n in failed]
         if batch[0].group:
             break  # those behind it were taken: a repetition decides
     raise SQSUnavailable(f"sqs:SendMessage: {each.get('Message')} ({each.get('Code')})")

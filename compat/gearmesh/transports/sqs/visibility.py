@@ -54,11 +54,9 @@ def hide(client: SQSClient, many: Sequence[tuple[Unacked, int]]) -> list[Unacked
     def send(chunk: list[Unacked]) -> list[Unacked]:
         began = time.monotonic()
         entries = [
-            {"Id": str(n), "ReceiptHandle": held.receipt, "VisibilityTimeout": seconds_of[id(held)]}
-            for n, held in enumerate(chunk)
+            {"ReceiptHandle": held.receipt, "VisibilityTimeout": seconds_of[id(held)]} for held in chunk
         ]
-        answer = client.call("change_message_visibility_batch", QueueUrl=chunk[0].queue.url, Entries=entries)
-        failed = {int(each["Id"]): each for each in answer.get("Failed") or ()}
+        failed = client.call_batch("change_message_visibility_batch", chunk[0].queue.url, entries)
         check_fault(failed.values(), "sqs:ChangeMessageVisibility")
         for n, held in enumerate(chunk):
             if n not in failed:

@@ -16,9 +16,9 @@ from tests.support.servers import DynamoDBServer, RedisServer
 from gearmesh import App
 from gearmesh.backends.registry import open_backend
 
-from .harness import Site, Storm
-from .producers import AppProducer, remote_tasks
-from .test_storm import seed_of_this_run, settled
+from ..harness import Site, Storm
+from ..producers import AppProducer, remote_tasks
+from ..test_storm import seed_of_this_run, settled
 
 #: Seconds that DynamoDB is left alone after it has come back.
 MIN_UP_S = 4.0

@@ -24,11 +24,11 @@ from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 
-from .cut_storms import CutSite, CutStorm, weather
-from .nodes import Node
-from .producers import QUEUE, go_signature, remote_tasks
-from .rough import Rough
-from .test_storm import seed_of_this_run
+from ..cut_storms import CutSite, CutStorm, weather
+from ..nodes import Node
+from ..producers import QUEUE, go_signature, remote_tasks
+from ..rough import Rough
+from ..test_storm import seed_of_this_run
 
 #: Seconds: the shortest lease of Pub/Sub.
 LEASE = 10.0
