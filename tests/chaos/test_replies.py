@@ -66,7 +66,7 @@ def counted(redis_url: str, make_proxy: Callable[..., Proxy]) -> Iterator[Counte
         yield counted
 
 
-@pytest.mark.parametrize("script", ["fetch", "commit"])
+@pytest.mark.parametrize("script", ["fetch", "settle"])
 def test_replies_to_a_worker(counted: Counted, redis_url: str, script: str) -> None:
     with App(redis_url, redis_url) as outside, Worker(counted.app, concurrency=4):
         work = outside.remote("work", "string")
@@ -99,7 +99,7 @@ def test_replies_to_a_producer(counted: Counted, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as server:
         counted.work.delay("first")
         for number in range(10):
-            counted.proxy.lose_replies(2, sha("commit"))
+            counted.proxy.lose_replies(2, sha("publish"))
             counted.work.delay(f"one/{number}")
             counted.app.publish_many(counted.work.s(f"many/{number}/{i}") for i in range(400))
             counted.proxy.lose_replies(0)

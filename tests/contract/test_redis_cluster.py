@@ -23,6 +23,7 @@ from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Publish, Settle, Token
 from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.cluster_commits import ClusterCommitScript
+from gearmesh.redis_client.plain_commits import PlainCommits
 from gearmesh.testing.contracts import BackendContract, TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
@@ -251,17 +252,17 @@ class TestTokens(InCluster):
         eta = time.time_ns() + 10**12
         commits = [Commit(publishes=(Publish(name, b"%d" % n),)) for n in range(5) for name in queues]
         commits.append(Commit(publishes=(Publish(queue, signature(queue), eta),)))
-        whole = ClusterCommitScript._run
+        whole = PlainCommits.publish
         calls = 0
 
-        def breaks(self: ClusterCommitScript, *args: Any) -> Any:
+        def breaks(self: PlainCommits, *args: Any, **how: Any) -> bool:
             nonlocal calls
             calls += 1
             if calls == 3:
                 raise Broken
-            return whole(self, *args)
+            return whole(self, *args, **how)
 
-        monkeypatch.setattr(ClusterCommitScript, "_run", breaks)
+        monkeypatch.setattr(PlainCommits, "publish", breaks)
         token = Token(uuid4().hex, 1)
         with pytest.raises(Broken):
             tap().verbs.commit(commits, token=token)

@@ -707,7 +707,7 @@ def test_what_a_caller_is_told_of_a_key_of_another_type(redis_url: str) -> None:
 
     with redis.Redis.from_url(redis_url) as client:
         client.set("shop", "x")
-        with pytest.raises(PublishError, match="WRONGTYPE shop is a string, no list"):
+        with pytest.raises(PublishError, match="the key 'shop' in Redis is a string, expected a list"):
             app.remote("x").apply_async(queue="shop")
         result = CliRunner().invoke(main, ["pending", "--broker", redis_url, "--queue", "shop"])
         assert result.exit_code == 2

@@ -18,11 +18,13 @@ from gearmesh.backends.documents import found_group, state_from
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
-from gearmesh.redis_client.commit_script import CommitScript, Entry, Packed, batches, chunks, pack_state
+from gearmesh.redis_client.chunks import batches, chunks
+from gearmesh.redis_client.commit_script import CommitScript, Entry
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.redis_client.scanning import scan_step
+from gearmesh.redis_client.state_text import Packed, pack_state
 from gearmesh.redis_client.wrong_type import WrongType
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (

@@ -11,8 +11,9 @@ import msgpack
 from gearmesh.backends.documents import state_from
 from gearmesh.backends.redis import RedisBackend
 from gearmesh.redis_client.cluster import slot_of
-from gearmesh.redis_client.commit_script import Entry, Packed
+from gearmesh.redis_client.commit_script import Entry
 from gearmesh.redis_client.runner import run, run_each
+from gearmesh.redis_client.state_text import Packed
 from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
 from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
 

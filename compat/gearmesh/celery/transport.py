@@ -28,13 +28,12 @@ from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import ConfigError, LocalProtocolError, ProtocolError
 from gearmesh.interfaces.commit import Commit, Publish, Settle
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
-from gearmesh.redis_client.runner import run
 from gearmesh.transports import amqp, memory, redis
 from gearmesh.transports.amqp.channel import Channel as AMQPChannel
 from gearmesh.transports.redis.channel import Channel as RedisChannel
 from gearmesh.transports.registry import message_check
 from gearmesh.wire import gotime
-from gearmesh.wire.codec import decode, encode, encode_state
+from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.state import PENDING, TaskState
 
 if TYPE_CHECKING:
@@ -93,18 +92,6 @@ class TaskPublisher:
     def _commit(self, states: tuple[TaskState, ...], publish: Publish) -> None:
         """Write the states, and then send the message: no worker may have it before."""
         self._flusher.flush([Commit(states=states, publishes=(publish,))])
-
-
-class _RedisTaskPublisher(TaskPublisher):
-    def _commit(self, states: tuple[TaskState, ...], publish: Publish) -> None:
-        """Nearly every call is one state and one message for now on one Redis: that has a script of its own."""
-        if not self._flusher.atomic or publish.eta_ns or len(states) != 1:
-            super()._commit(states, publish)
-            return
-        channel = self._channel
-        arguments = [encode_state(states[0]), self.bridge.backend.expire, publish.body]
-        run(channel.redis, "publish", [states[0].TaskUUID, publish.queue], arguments)
-        channel._replicas.wait(channel.redis, publish.queue)
 
 
 class _AMQPTaskPublisher(TaskPublisher):
@@ -246,7 +233,7 @@ def _find_bridge(client: Any) -> Bridge:
 
 
 class _RedisChannel(_TaskHooks, RedisChannel):
-    Publisher = _RedisTaskPublisher
+    pass
 
 
 class Transport(redis.Transport):

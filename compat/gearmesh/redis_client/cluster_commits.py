@@ -19,10 +19,12 @@ import msgpack
 import msgspec
 
 from gearmesh.interfaces.commit import Commit, Outcome, Publish, Token
+from gearmesh.redis_client.chunks import chunks
 from gearmesh.redis_client.cluster import slot_of
-from gearmesh.redis_client.commit_script import Batch, CommitScript, Packed, chunks, payload_bytes
+from gearmesh.redis_client.commit_script import Batch, CommitScript, payload_bytes
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
+from gearmesh.redis_client.state_text import Packed
 from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
 
 __all__ = ["ClusterCommitScript"]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgpack
-import msgspec
 import redis
 from redis import exceptions
 
-from gearmesh.batching import divided
 from gearmesh.commits.group_cache import CachedGroup, GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError, RemoteProtocolError
 from gearmesh.interfaces.commit import (
@@ -25,22 +22,17 @@ from gearmesh.interfaces.commit import (
     Trigger,
     heads_last,
 )
+from gearmesh.redis_client.chunks import chunks
+from gearmesh.redis_client.plain_commits import PlainCommits, SettledRows
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
+from gearmesh.redis_client.state_text import Packed, pack_state
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
-from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
-from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
-__all__ = ["Batch", "CommitScript", "Entry", "Packed", "batches", "chunks", "pack_state", "payload_bytes"]
-
-T = TypeVar("T")
+__all__ = ["Batch", "CommitScript", "Entry", "payload_bytes"]
 
 log = logging.getLogger("gearmesh.redis")
-
-#: Bounds of one call of a script, in entries and bytes, so that it holds the server up only shortly.
-MAX_ENTRIES = 256
-MAX_BYTES = 1 << 20
 
 _SETTLE_CODES = {"keep": 0, "ack": 1, "head": 2, "tail": 3, "park": 4, "dead": 5, "later": 6}
 _OUTCOMES: dict[str, Outcome] = {
@@ -57,14 +49,6 @@ _OUTCOMES: dict[str, Outcome] = {
 #: The answer for a batch whose token shows that it was carried out before.
 _DUP = "dup"
 _DOCUMENTS = {"state": "TaskState", "group": "GroupMeta"}
-
-#: A part of the script's payload, as a tuple whose fields have a fixed order (the header of ``commit.lua`` has all):
-#:
-#: - an entry: as :class:`Entry`, then the publishes to other slots of a cluster; trailing None may be left out;
-#: - a state: (UUID, document), or merged with the stored one: (UUID, text before TaskName, state, text between TaskName
-#:   and CreatedAt, [a state that it never replaces]);
-#: - a publish: (queue, bytes, ETA in unix ns as text or "", [dead-letter key, prefix of dead letters]).
-Packed = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
@@ -108,60 +92,6 @@ class Batch(NamedTuple):
     more: tuple[Any, ...] = ()
 
 
-#: Text that is its own JSON, without the quotes.
-_PLAIN = re.compile(r"[\w:.-]+", re.ASCII).fullmatch
-_encode = msgspec.json.Encoder().encode
-#: A merged state gets the stored name and time in place of this.
-_NAME = b',"TaskName":""'
-_PENDING = (
-    b'{"TaskUUID":"%b","TaskName":"%b","State":"PENDING","Results":null,"Error":"","CreatedAt":"%b","TTL":0}'
-)
-_CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
-
-
-def pack_state(state: TaskState) -> Packed:
-    """Pack a state: PENDING as its document, any other as the text around the name and time of the stored state.
-
-    Every task passes here, so the ordinary state (a UUID without odd characters, no Error) is put together from its
-    parts; its results were made by :mod:`gearmesh.wire.types` and are not checked again.
-
-    Raises:
-        LocalProtocolError: a state other than PENDING has a TaskName, CreatedAt or TTL; the stored ones stay.
-    """
-    word = state.State
-    if (
-        word != PENDING
-        and not (state.Error or state.TaskName or state.TTL)
-        and state.CreatedAt == ZERO_TIME
-        and _PLAIN(state.TaskUUID)
-    ):
-        head = b'{"TaskUUID":"%b","TaskName":' % state.TaskUUID.encode()
-        middle = b',"State":"%b","Results":%b,"Error":"","CreatedAt":' % (
-            word.encode(),
-            _encode(state.Results),
-        )
-        return (state.TaskUUID, head, word, middle)
-    if (
-        word == PENDING
-        and state.Results is None
-        and not (state.Error or state.TTL)
-        and _PLAIN(state.TaskUUID)
-        and _PLAIN(state.TaskName)
-        and is_canonical(state.CreatedAt)
-    ):
-        body = _PENDING % (state.TaskUUID.encode(), state.TaskName.encode(), state.CreatedAt.encode())
-        return (state.TaskUUID, body)
-    body = encode_state(state)
-    if word == PENDING:
-        return (state.TaskUUID, body)
-    if state.TaskName or not body.endswith(_CREATED):
-        raise LocalProtocolError(
-            f"task {state.TaskUUID}: only PENDING brings its own TaskName, CreatedAt and TTL"
-        )
-    end = body.index(_NAME) + len(_NAME)
-    return (state.TaskUUID, body[: end - 2], word, body[end : -len(_CREATED)])
-
-
 def _pack_trigger(trigger: Trigger) -> tuple[Any, ...]:
     return (
         trigger.group_uuid,
@@ -189,17 +119,6 @@ def payload_bytes(entry: Packed) -> int:
     if len(entry) > 8:
         size += sum(len(publish[1]) for publish in entry[8])
     return size
-
-
-def chunks(items: Sequence[T], weight: Callable[[T], int]) -> Iterator[Sequence[T]]:
-    """Divide items, each of which takes ``weight(item)`` bytes of the payload, into as many calls as they need."""
-    return divided(items, weight, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES)
-
-
-def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Divide small items into as many calls as they need."""
-    for start in range(0, len(items), MAX_ENTRIES):
-        yield items[start : start + MAX_ENTRIES]
 
 
 class CommitScript:
@@ -231,6 +150,7 @@ class CommitScript:
         self._delayed = delayed
         self._announce = announce
         self._replicas = replicas or Replicas()
+        self._plain = PlainCommits(self._held_key, expire=expire, announce=announce)
         self._look_up = groups.get if groups is not None else (lambda uuid: None)
         self._finished = groups.note if groups is not None else (lambda uuid, known: None)
 
@@ -254,6 +174,49 @@ class CommitScript:
     def _in_order(
         self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
     ) -> list[Outcome]:
+        if token is not None or (commits and commits[0].settle is None):
+            if self._plain.publish(client, commits, token=token, atomic=atomic):
+                return ["done"] * len(commits)
+        else:
+            plain, others = self._plain.sort_out(commits, atomic)
+            if plain:
+                return self._mixed(client, commits, plain, others, atomic)
+        return self._all_kinds(client, commits, token, atomic)
+
+    def _mixed(
+        self,
+        client: redis.Redis,
+        commits: Sequence[Commit],
+        plain: dict[str, SettledRows],
+        others: list[int],
+        atomic: bool,
+    ) -> list[Outcome]:
+        """Settle plain deliveries by their own script, and the others before, since they may show the same tasks."""
+        outcomes: list[Outcome] = ["done"] * len(commits)
+
+        def carry_out(places: list[int]) -> None:
+            some = [commits[place] for place in places]
+            for place, outcome in zip(places, self._all_kinds(client, some, None, atomic), strict=True):
+                outcomes[place] = outcome
+
+        if others:
+            carry_out(others)
+        unsettled: list[int] = []
+        for held, (places, rows) in plain.items():
+            codes = self._plain.settle(client, held, rows, atomic)
+            if codes.strip("1"):
+                for place, code in zip(places, codes, strict=True):
+                    if code == "0":
+                        outcomes[place] = "lost"
+                unsettled += [place for place, code in zip(places, codes, strict=True) if code == "?"]
+        if unsettled:
+            carry_out(unsettled)
+        return outcomes
+
+    def _all_kinds(
+        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
+    ) -> list[Outcome]:
+        """Carry out Commits of any kinds by the commit script."""
         entries = [self._entry(c, atomic) for c in commits]
         if len(entries) == 1:
             return self._call(client, commits, entries, atomic, token=token)
@@ -270,7 +233,7 @@ class CommitScript:
         settle = commit.settle
         if settle is not None:
             delivery = settle.delivery
-            held = self._held.get((delivery.queue, delivery.consumer)) or self._held_key(delivery)
+            held = self._held_key(delivery)
             id_, how = str(delivery.id), _SETTLE_CODES[settle.how]
             if how > 1 or delivery.redelivered:
                 settling = self._settling(settle, self._keys(delivery.queue))

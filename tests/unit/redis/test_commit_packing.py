@@ -14,7 +14,8 @@ from tests.unit.redis.recorder import Answer, Recorder, bodies
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, LocalProtocolError
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Outcome, Publish, Settle, Token, Trigger
-from gearmesh.redis_client.commit_script import CommitScript, pack_state
+from gearmesh.redis_client.commit_script import CommitScript
+from gearmesh.redis_client.state_text import pack_state
 from gearmesh.wire import types as wire
 from gearmesh.wire.codec import encode_group, encode_state
 from gearmesh.wire.names import QueueKeys
@@ -46,6 +47,11 @@ def delivery(id: int = 7, redelivered: int = 0, queue: str = "q") -> Delivery:
 
 def settle(how: Any = "ack", id: int = 7, **fields: Any) -> Commit:
     return Commit(settle=Settle(delivery(id), how, **fields))
+
+
+def again(id: int = 7) -> Commit:
+    """An ack that needs the commit script: of a message that was lost before."""
+    return Commit(settle=Settle(delivery(id, redelivered=1)))
 
 
 def sent(commit: Commit, atomic: bool = True) -> Any:
@@ -260,7 +266,7 @@ def test_a_call_is_routed_by_the_first_queue_in_it() -> None:
 
 def test_a_call_says_once_how_long_states_live_and_where_delayed_messages_wait() -> None:
     client: Any = Recorder()
-    script(delayed="later", announce="channel").commit(client, publishes([1]), atomic=False)
+    script(delayed="later", announce="channel").commit(client, [again()], atomic=False)
     (call,) = client.calls
     assert (call.expire, call.delayed, call.announce, call.more) == (60, b"later", b"channel", ())
 
@@ -367,7 +373,7 @@ def test_outcomes_are_in_the_order_of_the_commits_though_heads_go_last() -> None
 )
 def test_each_code_has_its_outcome(code: str, outcome: Outcome) -> None:
     client: Any = Recorder(f"1{code}1")
-    commits = [settle(id=id) for id in range(3)]
+    commits = [again(id) for id in range(3)]
     assert script().commit(client, commits, atomic=True) == ["done", outcome, "done"]
 
 
@@ -375,7 +381,7 @@ def test_a_commit_that_can_never_happen_makes_its_delivery_a_dead_letter(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     client: Any = Recorder(Answer("1e1e", problems=["WRONGTYPE a", "WRONGTYPE b"]), "1", "0")
-    commits = [settle(id=id) for id in range(4)]
+    commits = [again(id) for id in range(4)]
     assert script().commit(client, commits, atomic=True) == ["done", "done", "done", "lost"]
     first, second = (call.entries for call in client.calls[1:])
     assert [(entry.id, entry.how, entry.settling[-1]) for entry in (*first, *second)] == [
@@ -397,7 +403,7 @@ ODD = b'{ "taskuuid": "t", "State": "SUCCESS" }'
 def test_a_document_in_another_form_is_rewritten_and_its_entries_are_repeated() -> None:
     client: Any = Recorder(Answer("1s1o", odd=[("t", "state"), ("g", "group")]), "0c")
     client.documents = {"t": ODD, "g": b'{"groupuuid":"g"}'}
-    commits = [settle(id=id) for id in range(4)]
+    commits = [again(id) for id in range(4)]
     outcomes = script().commit(client, commits, token=Token("p", 1), atomic=True)
     assert outcomes == ["done", "lost", "done", "complete"]
     assert client.documents["t"] == encode_state(TaskState(TaskUUID="t", State=SUCCESS))
@@ -414,14 +420,14 @@ def test_a_document_that_no_rewriting_helps_is_taken_as_it_is(stored: bytes) -> 
     """Else the script would refuse it again, and again."""
     client: Any = Recorder(Answer("s", odd=[("t", "state")]))
     client.documents = {"t": stored}
-    assert script().commit(client, [settle()], atomic=True) == ["done"]
+    assert script().commit(client, [again()], atomic=True) == ["done"]
     assert client.calls[1].more == (None, None, None, True)
     assert client.documents["t"] == stored
 
 
 def test_a_document_that_has_expired_meanwhile_needs_no_rewriting() -> None:
     client: Any = Recorder(Answer("s", odd=[("t", "state")]))
-    assert script().commit(client, [settle()], atomic=True) == ["done"]
+    assert script().commit(client, [again()], atomic=True) == ["done"]
     assert client.calls[1].more == (None, None, None, False)
 
 
@@ -430,9 +436,68 @@ def test_reasons_stay_with_their_entries_when_some_are_repeated() -> None:
         Answer("se1s", problems=["second"], odd=[("t", "state")]), Answer("1e", problems=["fourth"])
     )
     client.documents = {"t": ODD}
-    script().commit(client, [settle(id=id) for id in range(1, 5)], atomic=True)
+    script().commit(client, [again(id) for id in range(1, 5)], atomic=True)
     dead = [(entry.id, entry.settling[-1]) for entry in client.entries if entry.how == 5]
     assert dead == [(b"2", b"commit failed: second"), (b"4", b"commit failed: fourth")]
+
+
+# -- short scripts
+
+
+def test_deliveries_that_succeeded_and_others_of_one_flush_go_to_their_scripts() -> None:
+    """The others go first: they may show that a task runs which then ends."""
+    success = [
+        Commit(states=(TaskState(TaskUUID=f"t{n}", State=SUCCESS, Results=()),), settle=Settle(delivery(n)))
+        for n in range(20)
+    ]
+    client: Any = Recorder("0x", "1" * 19 + "0")
+    outcomes = script().commit(client, [again(50), *success, settle("park", 51)], atomic=True)
+    assert outcomes == ["lost", *["done"] * 19, "lost", "expired"]
+    others, plain = client.calls
+    assert [entry.id for entry in others.entries] == [b"50", b"51"]
+    assert [entry.id for entry in plain.entries] == [str(n).encode() for n in range(20)]
+    assert plain.entries[3].states == [[b"t3", b"", b"SUCCESS", b"[]"]]
+
+
+def test_a_few_deliveries_that_succeeded_go_along_with_others() -> None:
+    client: Any = Recorder()
+    script().commit(client, [again(1), settle(id=2), again(3)], atomic=True)
+    (call,) = client.calls
+    assert [entry.id for entry in call.entries] == [b"1", b"2", b"3"]
+
+
+def test_each_queue_has_a_call_of_its_own_if_it_has_many_deliveries() -> None:
+    client: Any = Recorder()
+    commits = [Commit(settle=Settle(delivery(n, queue="ab"[n % 2 if n < 40 else 0]))) for n in range(60)] + [
+        Commit(settle=Settle(delivery(60, queue="c")))
+    ]
+    assert script().commit(client, commits, atomic=False) == ["done"] * 61
+    assert [(call.route, len(call.entries)) for call in client.calls] == [
+        ("c", 1), (QueueKeys("a").held("c"), 40), (QueueKeys("b").held("c"), 20),
+    ]  # fmt: skip
+
+
+def test_a_state_that_the_short_script_cannot_replace_goes_to_the_commit_script() -> None:
+    client: Any = Recorder("1?1?", "c0")
+    states = [(TaskState(TaskUUID=f"t{n}", State=SUCCESS, Results=()),) for n in range(4)]
+    commits = [Commit(states=states[n], settle=Settle(delivery(n))) for n in range(4)]
+    assert script().commit(client, commits, atomic=True) == ["done", "complete", "done", "lost"]
+    assert [entry.id for entry in client.calls[1].entries] == [b"1", b"3"]
+    assert [entry.states[0][0] for entry in client.calls[1].entries] == [b"t1", b"t3"]
+
+
+@given(st.lists(st.tuples(uuids, texts, st.sampled_from(["2024-02-03T04:05:06.78Z", ZERO_TIME])), max_size=5))
+def test_calls_of_tasks_bring_the_documents_that_go_writes(tasks: list[tuple[str, str, str]]) -> None:
+    """The texts that they have in common are sent once."""
+    states = [
+        TaskState(TaskUUID=uuid, TaskName=name, CreatedAt=created, State=PENDING)
+        for uuid, name, created in tasks
+    ]
+    client: Any = Recorder()
+    commits = [Commit(states=(state,), publishes=(Publish("q", b"{}"),)) for state in states]
+    script().commit(client, commits, atomic=True)
+    stored = [entry.states[0] for entry in client.entries]
+    assert stored == [[state.TaskUUID.encode(), encode_state(state)] for state in states]
 
 
 # -- groups

@@ -49,7 +49,8 @@
 
 local find, sub, call = string.find, string.sub, redis.call
 local batch = cmsgpack.unpack(ARGV[1])
-local token, token_value, ttl, entries, groups = batch[1], batch[2], batch[3], batch[4], batch[5]
+local token, token_value, entries, groups = batch[1], batch[2], batch[4], batch[5]
+local ttl = string.format('%d', batch[3])
 local delayed, announce = batch[6], batch[7]
 local token_ttl, outbox, mark, as_they_are = batch[8], batch[9], batch[10], batch[11]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from gearmesh.interfaces.commit import Commit, Delivery, Settle
-from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES, batches
+from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES, batches
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.queue_order import QueuePicker
 from gearmesh.transports.redis.connection import ConnectedChannel

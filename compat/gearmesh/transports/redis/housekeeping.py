@@ -7,7 +7,7 @@ from functools import partial
 
 import msgpack
 
-from gearmesh.redis_client.commit_script import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.fetching import Fetcher

@@ -18,7 +18,7 @@ from gearmesh.interfaces.transport import (
     ParkedMessage,
     QueueCounts,
 )
-from gearmesh.redis_client.commit_script import MAX_ENTRIES, batches
+from gearmesh.redis_client.chunks import MAX_ENTRIES, batches
 from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import crash_report
 from gearmesh.transports.redis.connection import ConnectedChannel

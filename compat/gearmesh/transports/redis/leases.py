@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import RateRequest
-from gearmesh.redis_client.commit_script import MAX_ENTRIES, batches
+from gearmesh.redis_client.chunks import MAX_ENTRIES, batches
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.wire.names import rate_keys

@@ -6,7 +6,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
-from gearmesh.redis_client.commit_script import MAX_ENTRIES
+from gearmesh.redis_client.chunks import MAX_ENTRIES
 from gearmesh.transports.redis.message import Message
 
 __all__ = ["QoS"]

@@ -1,0 +1,193 @@
+"""Carries out the ordinary Commits, calls of a task and tasks that have succeeded, by a short script each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gearmesh.batching import divided
+from gearmesh.interfaces.commit import Commit, Delivery, Token
+from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES
+from gearmesh.redis_client.runner import run
+from gearmesh.redis_client.state_text import PLAIN_TEXT, pending_rest
+from gearmesh.wire.names import publish_token
+from gearmesh.wire.state import PENDING, SUCCESS, ZERO_TIME, TaskState
+
+__all__ = ["MIN_SETTLED", "PlainCommits", "SettledRows"]
+
+#: Milliseconds for which Redis remembers a producer's last batch.
+TOKEN_TTL_MS: Final = 600_000
+#: Deliveries of one queue that get a call of their own when the flush needs the commit script for others anyway.
+MIN_SETTLED: Final = 16
+#: Bytes that a row takes beside its texts, rounded up.
+ROW_BYTES: Final = 128
+
+_encode = msgspec.json.Encoder().encode
+
+#: Of a task that was called: (the state's key or b"", its document behind the UUID or whole, the message).
+_Called = tuple[bytes, bytes, bytes]
+#: Of a delivery whose task has succeeded: (fetch id, the state's key or b"", the results).
+_Settled = tuple[bytes, bytes, bytes]
+
+
+class SettledRows(NamedTuple):
+    """The deliveries from one queue that a call of ``settle.lua`` may settle, and their places among the Commits."""
+
+    places: list[int]
+    rows: list[_Settled]
+
+
+class PlainCommits:
+    """Runs ``publish.lua`` and ``settle.lua``, which do what nearly all Commits need.
+
+    Args:
+        held_key: returns the key of the hash in which a delivery's consumer holds it.
+        expire: seconds that states live.
+        announce: pub/sub channel for UUIDs that became final; "" for none.
+    """
+
+    def __init__(self, held_key: Callable[[Delivery], str], *, expire: int, announce: str) -> None:
+        self._held_key = held_key
+        self._expire = b"%d" % expire
+        self._announce = announce.encode()
+
+    # -- calls of tasks
+
+    def publish(self, client: Any, commits: Sequence[Commit], *, token: Token | None, atomic: bool) -> bool:
+        """Carry out the Commits if all are calls of tasks of one queue for now; else return False and do nothing."""
+        rows = _called(commits, atomic)
+        if rows is None:
+            return False
+        queue = commits[0].publishes[0].queue
+        keys = [queue] if token is None else [queue, publish_token(queue, token.producer)]
+        start = 0
+        for chunk in divided(rows, _row_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES):
+            # text that sorts in the order of the producer's calls; see CommitScript._call
+            place = b"" if token is None else b"%016d.%09d" % (token.seq, start)
+            run(client, "publish", keys, self._publish_arguments(place, chunk))
+            start += len(chunk)
+        return True
+
+    def store(self, client: Any, states: Sequence[TaskState]) -> bool:
+        """Store states if all are PENDING; else return False and do nothing."""
+        if not all(state.State == PENDING and state.TaskUUID for state in states):
+            return False
+        rows = [(state.TaskUUID.encode(), pending_rest(state), b"") for state in states]
+        for chunk in divided(rows, _row_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES):
+            run(client, "publish", ["gearmesh"], self._publish_arguments(b"", chunk))
+        return True
+
+    def _publish_arguments(self, place: bytes, rows: Sequence[_Called]) -> list[bytes]:
+        arguments: list[bytes] = []
+        last = b""
+        for key, rest, _ in rows:
+            if key:
+                arguments += (key, b"" if rest == last else rest)
+                last = rest
+        states = b"%d" % (len(arguments) // 2)
+        arguments += [body for _, _, body in rows if body]
+        return [place, self._expire, b"%d" % TOKEN_TTL_MS, states, *arguments]
+
+    # -- tasks that have succeeded
+
+    def sort_out(self, commits: Sequence[Commit], atomic: bool) -> tuple[dict[str, SettledRows], list[int]]:
+        """Return the Commits that :meth:`settle` can carry out, by the key that holds their deliveries, and the places
+        of the others."""
+        found: dict[str, SettledRows] = {}
+        others: list[int] = []
+        queue = consumer = ""
+        into: SettledRows | None = None
+        for place, commit in enumerate(commits):
+            row = _settled(commit, atomic)
+            if row is None:
+                others.append(place)
+                continue
+            delivery = commit.settle.delivery  # type: ignore[union-attr]
+            if into is None or delivery.queue != queue or delivery.consumer != consumer:
+                queue, consumer = delivery.queue, delivery.consumer
+                into = found.setdefault(self._held_key(delivery), SettledRows([], []))
+            into.places.append(place)
+            into.rows.append(row)
+        if others or len(found) > 1:
+            few = [held for held, some in found.items() if len(some.rows) < MIN_SETTLED]
+            for held in few:
+                others += found.pop(held).places
+            others.sort()
+        return found, others
+
+    def settle(self, client: Any, held: str, rows: Sequence[_Settled], atomic: bool) -> str:
+        """Settle deliveries that one consumer holds of one queue; return a code for each, see ``settle.lua``."""
+        head = [self._expire if atomic else b"", self._announce]
+        codes = ""
+        for chunk in divided(rows, _row_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES):
+            arguments = list(head)
+            for row in chunk:
+                arguments += row
+            codes += run(client, "settle", [held], arguments).decode()
+        return codes
+
+
+def _called(commits: Sequence[Commit], atomic: bool) -> list[_Called] | None:
+    """Return the rows of Commits that each send one message to the same queue for now; None: they do not."""
+    rows: list[_Called] = []
+    queue = None
+    for commit in commits:
+        if (
+            commit.settle is not None
+            or len(commit.publishes) != 1
+            or commit.trigger is not None
+            or commit.chord is not None
+        ):
+            return None
+        (publish,) = commit.publishes
+        if publish.queue != queue:
+            if queue is not None:
+                return None
+            queue = publish.queue
+        if publish.eta_ns > 0 or not publish.body:
+            return None
+        if not atomic or not commit.states:
+            rows.append((b"", b"", publish.body))
+            continue
+        if len(commit.states) > 1:
+            return None
+        (state,) = commit.states
+        if state.State != PENDING or not state.TaskUUID:
+            return None
+        rows.append((state.TaskUUID.encode(), pending_rest(state), publish.body))
+    return rows or None
+
+
+def _settled(commit: Commit, atomic: bool) -> _Settled | None:
+    """Return the row of a Commit that acknowledges a first delivery, with SUCCESS or no state; None: it is another."""
+    settle = commit.settle
+    if (
+        settle is None
+        or settle.how != "ack"
+        or commit.publishes
+        or commit.chord is not None
+        or commit.trigger is not None
+        or settle.delivery.redelivered
+    ):
+        return None
+    if not atomic or not commit.states:
+        return b"%d" % settle.delivery.id, b"", b""
+    if len(commit.states) > 1:
+        return None
+    (state,) = commit.states
+    if (
+        state.State != SUCCESS
+        or state.Error
+        or state.TaskName
+        or state.TTL
+        or state.CreatedAt != ZERO_TIME
+        or not PLAIN_TEXT(state.TaskUUID)
+    ):
+        return None
+    return b"%d" % settle.delivery.id, state.TaskUUID.encode(), _encode(state.Results)
+
+
+def _row_bytes(row: tuple[bytes, bytes, bytes]) -> int:
+    return ROW_BYTES + len(row[0]) + len(row[1]) + len(row[2])

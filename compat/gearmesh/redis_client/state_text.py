@@ -1,0 +1,93 @@
+"""States as the texts from which the scripts compose the documents that Redis stores."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from gearmesh.errors import LocalProtocolError
+from gearmesh.wire.codec import encode_state
+from gearmesh.wire.gotime import is_canonical
+from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
+
+__all__ = ["PLAIN_TEXT", "Packed", "pack_state", "pending_rest"]
+
+#: A part of the script's payload, as a tuple whose fields have a fixed order (the header of ``commit.lua`` has all):
+#:
+#: - an entry: as :class:`Entry`, then the publishes to other slots of a cluster; trailing None may be left out;
+#: - a state: (UUID, document), or merged with the stored one: (UUID, text before TaskName, state, text between TaskName
+#:   and CreatedAt, [a state that it never replaces]);
+#: - a publish: (queue, bytes, ETA in unix ns as text or "", [dead-letter key, prefix of dead letters]).
+Packed = tuple[Any, ...]
+
+
+#: Text that is its own JSON, without the quotes.
+PLAIN_TEXT = re.compile(r"[\w:.-]+", re.ASCII).fullmatch
+_encode = msgspec.json.Encoder().encode
+#: A merged state gets the stored name and time in place of this.
+_NAME = b',"TaskName":""'
+_PENDING = (
+    b'{"TaskUUID":"%b","TaskName":"%b","State":"PENDING","Results":null,"Error":"","CreatedAt":"%b","TTL":0}'
+)
+#: A PENDING state behind the UUID.
+_REST = _PENDING[_PENDING.index(b"%b") + 2 :]
+_CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
+
+
+def pack_state(state: TaskState) -> Packed:
+    """Pack a state: PENDING as its document, any other as the text around the name and time of the stored state.
+
+    Every task passes here, so the ordinary state (a UUID without odd characters, no Error) is put together from its
+    parts; its results were made by :mod:`gearmesh.wire.types` and are not checked again.
+
+    Raises:
+        LocalProtocolError: a state other than PENDING has a TaskName, CreatedAt or TTL; the stored ones stay.
+    """
+    word = state.State
+    if (
+        word != PENDING
+        and not (state.Error or state.TaskName or state.TTL)
+        and state.CreatedAt == ZERO_TIME
+        and PLAIN_TEXT(state.TaskUUID)
+    ):
+        head = b'{"TaskUUID":"%b","TaskName":' % state.TaskUUID.encode()
+        middle = b',"State":"%b","Results":%b,"Error":"","CreatedAt":' % (
+            word.encode(),
+            _encode(state.Results),
+        )
+        return (state.TaskUUID, head, word, middle)
+    if (
+        word == PENDING
+        and state.Results is None
+        and not (state.Error or state.TTL)
+        and PLAIN_TEXT(state.TaskUUID)
+        and PLAIN_TEXT(state.TaskName)
+        and is_canonical(state.CreatedAt)
+    ):
+        body = _PENDING % (state.TaskUUID.encode(), state.TaskName.encode(), state.CreatedAt.encode())
+        return (state.TaskUUID, body)
+    body = encode_state(state)
+    if word == PENDING:
+        return (state.TaskUUID, body)
+    if state.TaskName or not body.endswith(_CREATED):
+        raise LocalProtocolError(
+            f"task {state.TaskUUID}: only PENDING brings its own TaskName, CreatedAt and TTL"
+        )
+    end = body.index(_NAME) + len(_NAME)
+    return (state.TaskUUID, body[: end - 2], word, body[end : -len(_CREATED)])
+
+
+def pending_rest(state: TaskState) -> bytes:
+    """Return a PENDING state's document without its beginning, ``{"TaskUUID":"…``, for ``publish.lua``; or the whole
+    document if it is no ordinary one."""
+    if (
+        state.Results is None
+        and not (state.Error or state.TTL)
+        and PLAIN_TEXT(state.TaskUUID)
+        and PLAIN_TEXT(state.TaskName)
+        and is_canonical(state.CreatedAt)
+    ):
+        return _REST % (state.TaskName.encode(), state.CreatedAt.encode())
+    return encode_state(state)
