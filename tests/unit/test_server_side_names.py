@@ -46,6 +46,7 @@ from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import GroupMeta, TaskResult, TaskState
 
 CONSTANTS = {
+    "AMQP_CONTROL": "gearmesh:control",
     "AMQP_DONE": "gearmesh:done",
     "AMQP_DUE": "gearmesh:due",
     "CHORD_MUTEX": "TriggerChordMutex",
@@ -65,6 +66,7 @@ CONSTANTS = {
     "MONGO_REVOKED": "gearmesh_revoked",
     "MONGO_TASKS": "tasks",
     "PREFIX": "gearmesh:",
+    "PAUSED": "gearmesh:paused",
     "REVOKED": "gearmesh:revoked",
     "SQS_CRASHES": "gearmesh.crashes",
     "SQS_DUPLICATE": "gearmesh.duplicate",
@@ -91,6 +93,8 @@ FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
     "chord_progress": [(("g",), "gearmesh:progress:g")],
     "chord_taker": [(("g",), "gearmesh:taker:{g}")],
     "chord_triggered_queue": [(("g",), "g_chord_triggered")],
+    "control_channel": [((3,), "gearmesh:control:3")],
+    "control_reply_channel": [(("a",), "gearmesh:control:reply:a")],
     "done_channel": [((0,), "gearmesh:done:0"), ((3,), "gearmesh:done:3")],
     "done_queue": [(("me",), "gearmesh:heard:me")],
     "dynamodb_claim": [(("gearmesh:unique:add:sha",), "gearmesh:claim:gearmesh:unique:add:sha")],

@@ -32,6 +32,7 @@ GROUPS: Final = {
         "explain",
         "doctor",
         "dashboard",
+        "workers",
     ),
     "Change": ("send", "revoke", "dead", "purge"),
     "Set up": ("config", "dynamodb", "stubs", "demo"),
@@ -72,13 +73,13 @@ ALIASES: Final = {"aside": "parked"}
 CELERY_COMMANDS: Final = {
     "beat": "'gearmesh scheduler', or 'gearmesh worker --with-scheduler'",
     "call": "'gearmesh send'",
-    "control": "'gearmesh revoke'",
+    "control": "'gearmesh workers', or 'gearmesh revoke'",
     "events": "the worker's log: it has a line for each task",
-    "inspect": "'gearmesh queues', 'pending', 'tasks' or 'doctor'",
+    "inspect": "'gearmesh workers', 'queues', 'pending', 'tasks' or 'doctor'",
     "multi": "a service manager such as systemd, one 'gearmesh worker' a service",
     "report": "'gearmesh doctor' or 'gearmesh config show'",
     "shell": "python",
-    "status": "'gearmesh queues' or 'gearmesh doctor'",
+    "status": "'gearmesh workers', 'gearmesh queues' or 'gearmesh doctor'",
 }
 
 

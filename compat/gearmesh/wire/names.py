@@ -36,6 +36,8 @@ DYNAMODB_CHUNK = "chunk_"
 DYNAMODB_UUIDS = "gearmesh_uuids"
 #: AMQP fanout exchange on which commits announce UUIDs that became final, space separated
 AMQP_DONE = "gearmesh:done"
+#: AMQP fanout exchange on which requests reach all workers
+AMQP_CONTROL = "gearmesh:control"
 #: AMQP direct exchange to which a delayed message comes when its time has come
 AMQP_DUE = "gearmesh:due"
 #: SQS message attributes of ours; what Go can read has none of them. "base64": the body is binary data
@@ -56,6 +58,8 @@ SQS_SET_ASIDE = "gearmesh.set-aside"
 #: zset: UUIDs of revoked tasks, by the unix ms at which the revocation ends. In DynamoDB the key of an item that names
 #: the chunks of revocations.
 REVOKED = "gearmesh:revoked"
+#: hash: "queue:NAME" or "task:NAME" -> unix seconds since which workers begin none of its tasks
+PAUSED = "gearmesh:paused"
 
 
 #: All keys of our own begin with this.
@@ -254,6 +258,16 @@ def task_report(task_uuid: str) -> str:
 def revoked_channel(db: int) -> str:
     """Pub/sub channel on which revocations are announced: ``ms:UUID``, space separated, UUIDs percent-encoded."""
     return f"gearmesh:revoked:{db}"
+
+
+def control_channel(db: int) -> str:
+    """Pub/sub channel on which requests reach all workers: JSON."""
+    return f"gearmesh:control:{db}"
+
+
+def control_reply_channel(asker: str) -> str:
+    """Pub/sub channel on which the replies reach the one who asked: JSON."""
+    return f"gearmesh:control:reply:{asker}"
 
 
 def amqp_rung(ms: int) -> str:

@@ -20,6 +20,10 @@ Above them, in the parent process: the **supervisor** (``supervisor.py``) keeps 
 sends heartbeats for the children and recovers what dead ones held. ``child.py`` is the code inside the child and obeys
 the orders that come through ``control.py``; ``forked.py`` keeps the worker out of processes that tasks fork.
 
+The supervisor has ``monitor.py`` add up the reports of its processes (``reporter.py``, ``report_pipe.py``), and
+``control_server.py`` take requests (:mod:`gearmesh.control`), which ``commands.py`` carries out: orders (``orders.py``)
+go to all processes of its ``fleet.py``. ``observers.py`` calls those who watch tasks.
+
 Begin with ``worker.py``, which puts the parts together, then read the three parts in the order above.
 
 Never: settle a delivery in another way than by a Commit through the committer; let an exception out of the runner; give

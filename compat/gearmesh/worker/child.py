@@ -12,14 +12,17 @@ import sys
 import threading
 from typing import Any
 
+import msgspec
+
 from gearmesh.errors import GearmeshError
-from gearmesh.logs import set_up_logging
+from gearmesh.logs import set_level, set_up_logging
 from gearmesh.metrics.tally import Tally
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.orders import decode_order
 from gearmesh.worker.reporter import Reporter
 from gearmesh.worker.worker import Worker
 
@@ -67,7 +70,7 @@ class Child:
 
     def run(self) -> int:
         handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: self._begin_to_stop())
-        follow(self._control, self._on_order, self._on_orphaned)
+        follow(self._control, self._on_order, self._on_orphaned, self._on_other_order)
         threading.Thread(target=self._retire, name="gearmesh-retire", daemon=True).start()
         if self._most_memory is not None:
             threading.Thread(target=self._watch_memory, name="gearmesh-memory", daemon=True).start()
@@ -84,6 +87,19 @@ class Child:
             self._begin_to_stop()
         elif self._orders == 2:
             threading.Thread(target=self._leave, name="gearmesh-leave", daemon=True).start()
+
+    def _on_other_order(self, line: bytes) -> None:
+        """Follow an order of remote control."""
+        try:
+            order = decode_order(line)
+            if order.queues is not None or order.tasks is not None:
+                self._worker.pause(order.queues or (), order.tasks or ())
+            if order.log_level is not None:
+                set_level(order.log_level)
+            if order.slots is not None:
+                self._worker.resize(order.slots)
+        except (GearmeshError, msgspec.DecodeError) as exc:
+            log.error("an order of the supervisor cannot be followed: %s", exc)
 
     def _begin_to_stop(self) -> None:
         if not self._asked:
@@ -144,9 +160,9 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(scoreboard.file, False)
     os.register_at_fork(after_in_child=scoreboard.close)
     set_up_logging(options.log_level or "INFO", options.log_format)
-    tally = Tally() if options.counts else None
     try:
         app = load_for(setup["spec"], options, tell=False)
+        tally = Tally() if options.counts or app.config.remote_control else None
         app.broker_choice.index = setup["broker"]
         worker = Worker(
             app,

@@ -1,4 +1,4 @@
-"""The pipe by which a supervisor stops a child process. Its end tells the child that the supervisor died."""
+"""The pipe by which a supervisor orders its child processes. Its end tells the child that the supervisor died."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 __all__ = ["ControlPipe", "follow"]
 
+#: An empty line is the order to stop.
 _STOP = b"\n"
 
 
 class ControlPipe:
     """The supervisor's end of the pipe to one child process.
 
-    It is not the child's standard input: tasks, and the programs they start, read that.
+    It is not the child's standard input: tasks, and the programs they start, read that. An order is one line.
 
     Attributes:
         child_end: the descriptor that the child inherits and gives to :func:`follow`.
@@ -23,6 +24,9 @@ class ControlPipe:
 
     def __init__(self) -> None:
         self.child_end, self._write_end = os.pipe()
+        self._unsent = b""
+        # A child that stands still reads nothing: the supervisor must not wait for it.
+        os.set_blocking(self._write_end, False)
 
     def started(self) -> None:
         """Close the child's end in this process, once the child has its own copy."""
@@ -30,28 +34,45 @@ class ControlPipe:
 
     def stop(self) -> None:
         """Tell the child to stop; the second time, to stop at once. Nothing happens if it has ended."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._write_end, _STOP)
+        self._write(_STOP)
+
+    def order(self, line: bytes) -> None:
+        """Give the child another order."""
+        self._write(line + b"\n")
 
     def close(self) -> None:
         """Close this end. A child that still runs takes it for the supervisor's death."""
         os.close(self._write_end)
 
+    def _write(self, line: bytes) -> None:
+        """Write what the pipe takes; the rest goes before the next order."""
+        self._unsent += line
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            self._unsent = self._unsent[os.write(self._write_end, self._unsent) :]
 
-def follow(descriptor: int, stop: Callable[[], None], orphaned: Callable[[], None]) -> None:
+
+def follow(
+    descriptor: int,
+    stop: Callable[[], None],
+    orphaned: Callable[[], None],
+    order: Callable[[bytes], None] = lambda line: None,
+) -> None:
     """Follow the supervisor's orders in a thread of its own.
 
     Args:
         descriptor: the child's end of the pipe. Programs that this process starts do not inherit it.
         stop: called for each order to stop.
         orphaned: called once, when the supervisor has died.
+        order: called with each other order.
     """
     os.set_inheritable(descriptor, False)
 
     def read() -> None:
+        rest = b""
         while orders := os.read(descriptor, 4096):
-            for _ in orders:
-                stop()
+            *lines, rest = (rest + orders).split(b"\n")
+            for line in lines:
+                order(line) if line else stop()
         orphaned()
 
     threading.Thread(target=read, name="gearmesh-parent", daemon=True).start()

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 
+from gearmesh.errors import ConfigError
 from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.service import Service
 from gearmesh.worker.executor import withdraw
@@ -28,7 +29,7 @@ class AsyncExecutor:
         run: job to Commit, for ``def`` tasks; must not raise.
         arun: the same for ``async def`` tasks.
         done: called where the job ran.
-        places: as ThreadExecutor's, for ``slots`` coroutines and after them ``min(slots, 8)`` threads.
+        places: as ThreadExecutor's: for coroutines, and the last 8 of them for threads.
     """
 
     def __init__(
@@ -42,13 +43,16 @@ class AsyncExecutor:
         self.slots = slots
         self._arun = arun
         self._done = done
-        shown: MutableSequence[int] = [0] * (slots + MAX_ASYNCIO_THREADS) if places is None else places
+        size = slots + MAX_ASYNCIO_THREADS if places is None else len(places)
+        shown: MutableSequence[int] = [0] * size if places is None else places
         self._places = shown
         threads = min(slots, MAX_ASYNCIO_THREADS)
-        self._threads = ThreadExecutor(threads, run, done, shown[slots : slots + threads])
+        #: the last places are those of the threads
+        coroutines = size - MAX_ASYNCIO_THREADS
+        self._threads = ThreadExecutor(threads, run, done, shown[coroutines : coroutines + threads])
         self._waiting: deque[Job] = deque()
-        #: indexes of unused places on the scoreboard
-        self._free = list(range(slots - 1, -1, -1))
+        #: indexes of unused places on the scoreboard; there may be more of them than slots
+        self._free = list(range(coroutines - 1, -1, -1))
         self._tasks: dict[Job, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
         self._service = Service("gearmesh-loop", self._serve)
@@ -109,6 +113,14 @@ class AsyncExecutor:
         if self._waiting:
             self._call()
 
+    def resize(self, slots: int) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.resize`. The number of threads stays."""
+        most = len(self._places) - MAX_ASYNCIO_THREADS
+        if slots > most:
+            raise ConfigError(f"slots is {slots}, expected at most {most} until a restart")
+        self.slots = slots
+        self._call()
+
     def stop(self) -> None:
         """Begin nothing more, and let the threads end when nothing runs."""
         self._closing = True
@@ -151,7 +163,7 @@ class AsyncExecutor:
     def _begin(self) -> None:
         self._called = False
         waiting, free, tasks = self._waiting, self._free, self._tasks
-        while free and not (self._closing or self._held):
+        while free and len(tasks) < self.slots and not (self._closing or self._held):
             try:
                 job = waiting.popleft()
             except IndexError:

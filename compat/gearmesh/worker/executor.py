@@ -52,6 +52,13 @@ class Executor(Protocol):
     def resume(self) -> None:
         """Begin jobs again. Without :meth:`hold` before, nothing happens."""
 
+    def resize(self, slots: int) -> None:
+        """Run so many jobs at a time from now on; at least 1. What runs goes on, also beyond that number.
+
+        Raises:
+            ConfigError: the supervisor's scoreboard has no room for so many.
+        """
+
     def stop(self) -> None:
         """Begin nothing more; jobs not begun stay where they are. Stopping twice, or before start, is fine."""
 

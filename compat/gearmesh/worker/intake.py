@@ -28,6 +28,7 @@ from gearmesh.worker.executor import Executor
 from gearmesh.worker.job import Job
 from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.limits import Limits
+from gearmesh.worker.pauses import Pauses
 from gearmesh.worker.quarantine import MAX_CRASHES, Quarantine
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import TaskLog, about
@@ -59,6 +60,7 @@ class Intake:
         task_log: logs what is received.
         unacked: the worker's unacked deliveries, and which of them were lost with their connection.
         scoreboard: shows the supervisor when an isolated job begins; None: no supervisor.
+        pauses: queues and tasks that are paused.
     """
 
     def __init__(
@@ -76,7 +78,11 @@ class Intake:
         task_log: TaskLog,
         unacked: UnackedDeliveries,
         scoreboard: Scoreboard | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
+        self._pauses = pauses or Pauses()
+        #: queues that are not consumed from, since they are paused
+        self._paused: frozenset[str] = frozenset()
         self._connect = connect
         self._queues = queues
         self._tasks = tasks
@@ -165,7 +171,12 @@ class Intake:
 
     def _consume(self, connection: kombu.Connection, backoff: Backoff) -> None:
         channel = connection.channel()
-        queues = [kombu.Queue(name, channel=channel, no_declare=True) for name in self._queues]
+        self._paused = self._pauses.queues
+        queues = [
+            kombu.Queue(name, channel=channel, no_declare=True)
+            for name in self._queues
+            if name not in self._paused
+        ]
         consumer = kombu.Consumer(channel, queues, on_message=self._receive, accept=None, auto_declare=False)
         self._wanted = self._executor.wanted
         channel.basic_qos(0, self._wanted, False)
@@ -188,6 +199,8 @@ class Intake:
                     )
                     # The connection is served all the same: heartbeats and delayed tasks depend on it.
                     consumer.consume() if taking else consumer.cancel()
+                if self._pauses.queues != self._paused:
+                    self._pause(consumer, taking=taking)
                 try:
                     connection.drain_events(
                         timeout=self._duplicates.pause(GIVE_BACK_INTERVAL_S)
@@ -214,6 +227,21 @@ class Intake:
                     channel.basic_qos(0, wanted, False)
             self._channel = None
         connection.close()
+
+    def _pause(self, consumer: kombu.Consumer, *, taking: bool) -> None:
+        """Consume from the queues that are not paused, and from no others."""
+        before, self._paused = self._paused, self._pauses.queues
+        for name in self._queues:
+            if name in self._paused and name not in before:
+                consumer.cancel_by_queue(name)
+            elif name in before and name not in self._paused:
+                consumer.add_queue(kombu.Queue(name, channel=consumer.channel, no_declare=True))
+        if taking:
+            consumer.consume()
+        back = self._executor.take_back()
+        self._executor.submit([job for job in back if job.delivery.queue not in self._paused])
+        put_back([job for job in back if job.delivery.queue in self._paused], self._committer)
+        log.info("paused queues: %s", ", ".join(sorted(self._paused)) or "none")
 
     def _drop_lost(self) -> None:
         """Drop jobs that were lost with their connection and have not begun: the broker redelivers them."""
@@ -288,6 +316,9 @@ class Intake:
         task = self._tasks.get(sig.Name)
         if task is None:
             self._committer.add(self._unrunnable.park(sig, delivery))
+            return
+        if sig.Name in self._pauses.tasks:
+            self._committer.add(self._pauses.put_off(delivery))
             return
         job = Job(sig, task, delivery, time.monotonic())
         due = self._duplicates.due(job) if delivery.redelivered or delivery.republished else 0.0

@@ -90,6 +90,10 @@ class ChildProcess:
         """Tell the process to stop; the second time, to stop at once."""
         self._control.stop()
 
+    def order(self, line: bytes) -> None:
+        """Give the process an order that is neither to stop nor to die."""
+        self._control.order(line)
+
     def kill(self) -> None:
         """Kill the process."""
         self._process.kill()
@@ -122,6 +126,11 @@ class ManagedProcess(Generic[P]):
         self._kill_at = float("inf")
         #: True once a process said, by its exit code, that each further one would fail in the same way.
         self.hopeless = False
+
+    def order(self, line: bytes) -> None:
+        """Give the process that runs, if one does, an order."""
+        if self._child is not None:
+            self._child.order(line)
 
     @property
     def empty(self) -> bool:

@@ -19,15 +19,15 @@ class Monitor:
 
     Args:
         options: of the worker.
-        processes: the number of processes that run tasks.
 
     Raises:
         ConfigError: the port of the metrics is taken, or prometheus_client is not installed.
     """
 
-    def __init__(self, options: WorkerOptions, processes: int) -> None:
+    def __init__(self, options: WorkerOptions) -> None:
         self.totals = Totals()
-        self._processes = processes
+        #: the number of processes that should run tasks
+        self.expected = 1
         self._server: MetricsServer | None = None
         if options.metrics_port is not None:
             self._server = _server(self, options)
@@ -41,7 +41,7 @@ class Monitor:
     def ready(self) -> bool:
         """True if all processes consume."""
         latest = list(self.totals.latest.values())
-        return len(latest) >= self._processes and all(report.ready for report in latest)
+        return len(latest) >= self.expected and all(report.ready for report in latest)
 
     def start(self) -> None:
         """Answer those who ask."""

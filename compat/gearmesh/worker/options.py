@@ -15,6 +15,9 @@ __all__ = ["MAX_ASYNCIO_THREADS", "POOLS", "Pool", "WorkerOptions"]
 
 #: Threads for ``def`` tasks in the pool "asyncio": the largest number.
 MAX_ASYNCIO_THREADS: Final = 8
+#: A process may grow so many times, or to so many slots.
+GROWTH_FACTOR: Final = 4
+MIN_GROWN_SLOTS: Final = 64
 Pool = Literal["threads", "asyncio", "processes"]
 POOLS: Final = ("threads", "asyncio", "processes")
 
@@ -49,6 +52,7 @@ class WorkerOptions:
         with_scheduler: run a scheduler, too, in a process of its own.
         metrics_port: the port of ``/metrics``, 0 for a free one; None: metrics are not served.
         metrics_host: the address that it listens on.
+        remote_control: listen for questions and orders on the broker; False: as the app's setting says.
 
     Raises:
         ConfigError: naming the option, its value and what was expected.
@@ -76,6 +80,7 @@ class WorkerOptions:
     with_scheduler: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    remote_control: bool = False
 
     def __post_init__(self) -> None:
         self._expect("concurrency", self.concurrency >= 1, "1 or more")
@@ -120,5 +125,11 @@ class WorkerOptions:
 
     @property
     def scoreboard_size(self) -> int:
-        """The number of places on the scoreboard: the jobs that one process may run at a time."""
-        return self.concurrency + (MAX_ASYNCIO_THREADS if self.pool == "asyncio" else 0)
+        """The number of places on the scoreboard: the jobs that one process may run at a time.
+
+        Remote control may let a process grow, up to four times.
+        """
+        if self.pool == "processes":
+            return self.concurrency
+        slots = max(GROWTH_FACTOR * self.concurrency, MIN_GROWN_SLOTS)
+        return slots + (MAX_ASYNCIO_THREADS if self.pool == "asyncio" else 0)

@@ -11,14 +11,19 @@ import dataclasses
 import logging
 import signal
 import threading
-from typing import Any
+from collections import deque
+from collections.abc import Callable
 
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
+from gearmesh.control.line import supports_control
 from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
 from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
+from gearmesh.worker.commands import Commands
+from gearmesh.worker.control_server import ControlServer
+from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.limits import Limits
@@ -60,24 +65,23 @@ class Supervisor:
         for queue in self._queues:
             app.config.check_queue(queue, reads=True)
         self._changed = threading.Event()
-        count = options.concurrency if options.pool == "processes" else 1
-        self._monitor = Monitor(options, count)
+        self._monitor = Monitor(options)
         self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set, self._monitor.totals)
         self._signals = self._logged = 0
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
-        self._processes: list[ManagedProcess[Any]] = [
-            WorkerProcess(
-                lambda: WorkerChild(
-                    spec, each, self._changed.set, self._monitor, broker=app.broker_choice.index
-                ),
-                self._heartbeater,
-                options.grace,
-                self._monitor,
-            )
-            for _ in range(count)
-        ]
-        if options.with_scheduler:
-            self._processes.append(self._scheduler(spec))
+        self._fleet = Fleet(
+            options,
+            lambda: WorkerChild(spec, each, self._changed.set, self._monitor, broker=app.broker_choice.index),
+            lambda start: WorkerProcess(start, self._heartbeater, options.grace, self._monitor),
+        )
+        self._schedulers = [self._scheduler(spec)] if options.with_scheduler else []
+        #: what other threads want to be done here
+        self._todo: deque[Callable[[], None]] = deque()
+        self._control: ControlServer | None = None
+        if app.config.remote_control and supports_control(app.config):
+            commands = Commands(options, self._queues, self._fleet, self._monitor, self._later)
+            commands.on_shutdown = self._shut_down
+            self._control = ControlServer(app, commands)
 
     def _scheduler(self, spec: str) -> ManagedProcess[ChildProcess]:
         setup = {"spec": spec, "options": dataclasses.asdict(self._options)}
@@ -98,12 +102,24 @@ class Supervisor:
             sweep()
             log_banner(self._app, self._options, self._queues)
             self._monitor.start()
+            if self._control is not None:
+                self._control.start()
             self._heartbeater.start()
             return self._supervise()
         finally:
+            if self._control is not None:
+                self._control.stop()
             self._heartbeater.close()
             self._monitor.close()
             restore()
+
+    def _later(self, action: Callable[[], None]) -> None:
+        """Do something soon in the supervisor's thread. Any thread."""
+        self._todo.append(action)
+        self._changed.set()
+
+    def _shut_down(self) -> None:
+        self._signals = max(self._signals, 1)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
@@ -140,13 +156,18 @@ class Supervisor:
         hopeless = False
         while True:
             self._changed.clear()
+            while self._todo:
+                self._todo.popleft()()
             self._log_signals()
-            pause = min(process.step(self._signals) for process in self._processes)
-            if any(process.hopeless for process in self._processes) and not hopeless:
+            self._monitor.expected = len(self._fleet)
+            pause = self._fleet.step(self._signals)
+            for scheduler in self._schedulers:
+                pause = min(pause, scheduler.step(self._signals))
+            if not hopeless and (self._fleet.hopeless or any(each.hopeless for each in self._schedulers)):
                 hopeless = True
                 self._signals = self._logged = max(self._signals, 1)  # the other processes stop, too
                 continue
-            if self._signals and all(process.empty for process in self._processes):
+            if self._signals and self._fleet.empty and all(each.empty for each in self._schedulers):
                 log.info("stopped")
                 return 2 if hopeless else 0
             self._changed.wait(max(0.0, min(pause, self._max_wait)))

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, MutableSequence, Sequence
 
+from gearmesh.errors import ConfigError
 from gearmesh.interfaces.commit import Commit
 from gearmesh.worker.executor import withdraw
 from gearmesh.worker.job import InterruptibleThread, Job
@@ -33,7 +34,8 @@ class ThreadExecutor:
     Args:
         run: job to Commit; must not raise.
         done: called in the thread that ran the job.
-        places: where each slot shows the fetch counter of what it runs, 0 for nothing; None: no supervisor reads it.
+        places: where each slot shows the fetch counter of what it runs, 0 for nothing; there may be more of them than
+            slots, for slots that come later. None: no supervisor reads it.
     """
 
     def __init__(
@@ -56,20 +58,60 @@ class ThreadExecutor:
         #: what each thread runs now
         self._running: list[Job | None] = [None] * slots
         self._places: MutableSequence[int] = [0] * slots if places is None else places
+        self._grows = places is None
         self._closing = False
         #: True while no job may begin; then the threads wait for the gate
         self._on_hold = False
         self._gate = threading.Event()
+        #: threads that have ended since there were too many
+        self._retired: set[threading.Thread] = set()
         #: of the task that ended last; none has: one delivery a slot is enough
         self._pace = 1.0
-        self._threads = [
-            threading.Thread(target=self._loop, args=(i,), name=f"gearmesh-task-{i}", daemon=True)
-            for i in range(slots)
-        ]
+        #: threads that have not ended: those beyond ``slots`` end when they are awake and idle
+        self._alive = slots
+        self._threads = [self._thread(i) for i in range(slots)]
+
+    def _thread(self, place: int) -> threading.Thread:
+        return threading.Thread(target=self._loop, args=(place,), name=f"gearmesh-task-{place}", daemon=True)
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def resize(self, slots: int) -> None:
+        """See :meth:`gearmesh.worker.executor.Executor.resize`."""
+        if not self._grows and slots > len(self._places):
+            raise ConfigError(f"slots is {slots}, expected at most {len(self._places)} until a restart")
+        fresh = []
+        with self._lock:
+            if self._closing:
+                return
+            if self._grows:
+                self._places.extend([0] * (slots - len(self._places)))
+            self.slots = slots
+            for place in range(slots):
+                if place == len(self._threads):
+                    self._running.append(None)
+                    self._threads.append(self._thread(place))
+                elif self._threads[place] in self._retired:
+                    self._retired.discard(self._threads[place])
+                    self._threads[place] = self._thread(place)
+                else:
+                    continue
+                fresh.append(self._threads[place])
+            self._alive += len(fresh)
+        for thread in fresh:
+            thread.start()
+
+    def _retires(self, place: int) -> bool:
+        """Say whether the thread of a place, which is awake and runs nothing, has to end."""
+        with self._lock:
+            if place < self.slots or self._closing:
+                return False
+            self._alive -= 1
+            self._retired.add(self._threads[place])
+        self._wake_one()  # it may have been woken for a job
+        return True
 
     @property
     def waiting(self) -> int:
@@ -158,7 +200,7 @@ class ThreadExecutor:
             if woken:
                 self._coming -= 1
             # Between the caller's look and here a job may have come while this thread counted as awake.
-            if self._closing or (self._waiting and self._idle == self.slots - 1):
+            if self._closing or (self._waiting and self._idle == self._alive - 1):
                 return False
             self._idle += 1
         self._work.acquire()
@@ -173,6 +215,13 @@ class ThreadExecutor:
             if self._on_hold:
                 gate.wait()
                 continue
+            if me >= self.slots:
+                if woken:
+                    woken = False
+                    with self._lock:
+                        self._coming -= 1
+                if self._retires(me):
+                    return
             try:
                 job = waiting.popleft()
             except IndexError:
@@ -200,5 +249,5 @@ class ThreadExecutor:
                 paces[name] = pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
             self._pace = pace
             done(commit, job)
-            if pace < QUICK_TASK_S and self._idle < self.slots - 1:
+            if pace < QUICK_TASK_S and self._idle < self._alive - 1:
                 woken = self._rest(False)

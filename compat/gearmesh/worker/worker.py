@@ -33,6 +33,7 @@ from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.observers import Observers
 from gearmesh.worker.options import POOLS, Pool
+from gearmesh.worker.pauses import Pauses
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import TaskLog
 from gearmesh.worker.threads import ThreadExecutor
@@ -136,6 +137,7 @@ class Worker:
             self._executor = AsyncExecutor(concurrency, run, arun, committer.add, places)
         else:
             self._executor = ThreadExecutor(concurrency, run, committer.add, places)
+        self._pauses = Pauses()
         self._intake = Intake(
             self._connections(follows=False),
             self.queues,
@@ -149,6 +151,7 @@ class Worker:
             task_log=task_log,
             unacked=self._unacked,
             scoreboard=scoreboard,
+            pauses=self._pauses,
         )
         self._lock = threading.Lock()
         self._started = False
@@ -176,6 +179,16 @@ class Worker:
     def held(self) -> int:
         """The number of deliveries that it holds."""
         return len(self._jobs)
+
+    def pause(self, queues: Sequence[str], tasks: Sequence[str]) -> None:
+        """Begin no tasks of these queues and with these names, until another call says otherwise."""
+        self._pauses.set(queues, tasks)
+        self._intake.fetch_if_room()
+
+    def resize(self, slots: int) -> None:
+        """Run so many tasks at a time from now on; see :meth:`.Executor.resize`."""
+        self._executor.resize(slots)
+        self._intake.fetch_if_room()
 
     def running(self) -> list[Job]:
         """The jobs that have begun and are not settled."""

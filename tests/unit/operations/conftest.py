@@ -105,6 +105,18 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
+def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``gearmesh`` with these words in the project's folder, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gearmesh", *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": SOURCE},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
 def get(port: int, path: str) -> str:
     """The body of a page. Raises OSError, an HTTPError for another status than 200 among them."""
     with urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:

@@ -17,6 +17,7 @@ from tests.unit.operations.conftest import Launch, get
 from tests.unit.operations.test_tally import Ended, commit
 
 from gearmesh import App
+from gearmesh.control.client import ControlClient
 from gearmesh.errors import ConfigError
 from gearmesh.interfaces.observer import Flush
 from gearmesh.metrics.exporter import Exporter, exposition
@@ -133,6 +134,7 @@ def test_a_worker_of_processes(launch: Launch, project: Path, redis_url: str, fr
             labels = {"task": task, "queue": "machinery_tasks", "outcome": outcome}
             eventually(lambda: value("gearmesh_tasks_total", **labels) == count, what=outcome)  # noqa: B023
         eventually(lambda: value("gearmesh_parked_messages_total", queue="machinery_tasks") >= 1)
+        assert ControlClient(app).ask("ping", timeout=0.2) == []  # it listens only if it is told to
     found = now()
     assert found["gearmesh_task_run_seconds_count", (("task", "add"),)] == 1000
     assert found["gearmesh_task_slots", ()] == 2

@@ -1,0 +1,216 @@
+"""``gearmesh workers``: ask running workers what they do, and tell them to pause, grow, shrink or stop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from gearmesh.app.app import App
+from gearmesh.cli.common import Place, as_json, as_table, decorators, servers
+from gearmesh.cli.output import note, print_json
+from gearmesh.cli.tables import Cell, Column, Table
+from gearmesh.config.table import LEVELS
+from gearmesh.control.client import REPLY_TIMEOUT_S, ControlClient
+from gearmesh.control.messages import MAX_SLOT_CHANGE, Reply
+from gearmesh.errors import GearmeshError
+from gearmesh.inspection.times import span
+from gearmesh.units import counted, short_id
+
+__all__ = ["workers"]
+
+#: Exit code if no worker replied.
+EXIT_NO_WORKER = 1
+
+_timeout = click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0.05, 60),
+    default=REPLY_TIMEOUT_S,
+    show_default=True,
+    help="Time to wait for replies.",
+)
+_to = click.option("--to", metavar="WORKER", multiple=True, help="Only this worker; may be repeated.")
+_order_options = decorators(_to, _timeout, as_json, servers)
+
+
+@click.group(short_help="Ask and tell running workers.", invoke_without_command=True)
+@click.option("--tasks", is_flag=True, help="Show the tasks that run, too.")
+@_to
+@_timeout
+@as_table
+@servers
+@click.pass_context
+def workers(
+    ctx: click.Context,
+    place: Place,
+    tasks: bool,
+    to: tuple[str, ...],
+    timeout: float,
+    wide: bool,
+    json: bool,
+) -> None:
+    """List the Python workers that run, and what they do; or tell them something.
+
+    Workers listen if the setting remote_control is on, on Redis and RabbitMQ. Go's workers do not.
+    """
+    ctx.obj = place
+    if ctx.invoked_subcommand is not None:
+        return
+    app = place.app()
+    replies = ControlClient(app).ask("status", to=to, timeout=timeout)
+    if json:
+        print_json([{"worker": reply.worker, **reply.data} for reply in replies])
+    elif replies:
+        _show(replies, wide, tasks=tasks)
+    _end(app, replies)
+
+
+def _show(replies: list[Reply], wide: bool, *, tasks: bool) -> None:
+    table = Table(
+        [
+            Column("worker", least=12),
+            Column("version", drop=2),
+            Column("pool", drop=1),
+            Column("running", right=True),
+            Column("slots", right=True),
+            Column("held", right=True, drop=3),
+            Column("memory", right=True, drop=4),
+            Column("queues", least=10),
+            Column("paused", drop=5),
+        ],
+        wide=wide,
+    )
+    for reply in replies:
+        data = reply.data
+        table.add(
+            reply.worker,
+            str(data["version"]),
+            str(data["pool"]),
+            str(data["running"]),
+            str(data["slots"]),
+            str(data["held"]),
+            Cell(f"{data['memory'] / 2**20:.0f} MiB", str(data["memory"])),
+            ", ".join(data["queues"]),
+            Cell(", ".join(data["paused"]), style="yellow"),
+        )
+    table.show()
+    if not tasks:
+        return
+    running = Table(
+        [
+            Column("task", least=8),
+            Column("uuid", identifier=True),
+            Column("for", right=True),
+            Column("worker"),
+        ],
+        wide=wide,
+    )
+    for reply in replies:
+        for task in reply.data["tasks"]:
+            running.add(task["task"], task["uuid"], span(task["seconds"]), reply.worker)
+    note("")
+    running.show()
+
+
+@workers.command()
+@_order_options
+@click.pass_obj
+def ping(outer: Place, /, place: Place, to: tuple[str, ...], timeout: float, json: bool) -> None:
+    """Name the workers that answer, and how long each took."""
+    app = _app(outer, place)
+    began = time.monotonic()
+    replies = ControlClient(app).ask("ping", to=to, timeout=timeout)
+    if json:
+        print_json([reply.worker for reply in replies])
+    else:
+        for reply in replies:
+            click.echo(reply.worker)
+        note(f"{counted(len(replies), 'worker')} in {span(time.monotonic() - began)}")
+    _end(app, replies)
+
+
+def _pausing(verb: str, help: str) -> None:
+    @workers.command(verb, help=help, short_help=help)
+    @click.argument("kind", type=click.Choice(["queue", "task"]))
+    @click.argument("name")
+    @_order_options
+    @click.pass_obj
+    def command(outer: Place, /, place: Place, kind: str, name: str, **given: Any) -> None:
+        _tell(_app(outer, place), verb, {"kind": kind, "name": name}, **given)
+
+
+_pausing("pause", "Have workers begin no tasks of a queue, or with a name, until they are resumed.")
+_pausing("resume", "Have workers begin these tasks again.")
+
+
+def _resizing(verb: str, help: str) -> None:
+    @workers.command(verb, help=help, short_help=help)
+    @click.argument("count", type=click.IntRange(1, MAX_SLOT_CHANGE))
+    @_order_options
+    @click.pass_obj
+    def command(outer: Place, /, place: Place, count: int, **given: Any) -> None:
+        _tell(_app(outer, place), verb, {"count": count}, **given)
+
+
+_resizing("grow", "Have each worker run COUNT more tasks at a time.")
+_resizing("shrink", "Have each worker run COUNT fewer tasks at a time; at least one.")
+
+
+@workers.command("log-level")
+@click.argument("level", type=click.Choice(LEVELS, case_sensitive=False))
+@_order_options
+@click.pass_obj
+def log_level(outer: Place, /, place: Place, level: str, **given: Any) -> None:
+    """Have workers log from a level on, until they are started again."""
+    _tell(_app(outer, place), "log-level", {"level": level.upper()}, **given)
+
+
+@workers.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_order_options
+@click.pass_obj
+def shutdown(outer: Place, /, place: Place, yes: bool, **given: Any) -> None:
+    """Stop workers as SIGTERM does: running tasks have the grace time to finish."""
+    app = _app(outer, place)
+    to = given["to"]
+    if not yes:
+        click.confirm(f"stop {', '.join(to) if to else 'all workers of ' + app.masked_broker}?", abort=True)
+    _tell(app, "shutdown", {}, **given)
+
+
+def _app(outer: Place, inner: Place) -> App:
+    """The app that the options before or behind the subcommand name."""
+    given = inner._asdict()
+    return Place(
+        **{name: given[name] if given[name] is not None else value for name, value in outer._asdict().items()}
+    ).app()
+
+
+def _tell(
+    app: App, verb: str, args: dict[str, str | int], *, to: tuple[str, ...], timeout: float, json: bool
+) -> None:
+    replies = ControlClient(app).ask(verb, args, to=to, timeout=timeout)
+    if json:
+        print_json([{"worker": each.worker, "error": each.error, **each.data} for each in replies])
+    else:
+        for reply in replies:
+            more = "".join(f", {name} {value}" for name, value in reply.data.items())
+            click.echo(f"{reply.worker}: {reply.error or 'done'}{more}")
+    _end(app, replies)
+
+
+def _end(app: App, replies: list[Reply]) -> None:
+    """Say that no worker replied, or that one refused, and leave with an exit code of its own."""
+    if not replies:
+        hint = (
+            ""
+            if app.config.remote_control
+            else "; workers listen with --remote-control, or if the setting remote_control is on"
+        )
+        note(f"no Python worker of {app.masked_broker} replied{hint}", "yellow")
+        click.get_current_context().exit(EXIT_NO_WORKER)
+    refused = [reply for reply in replies if reply.error]
+    if refused:
+        raise GearmeshError(f"{short_id(refused[0].worker)}: {refused[0].error}")

@@ -1,0 +1,77 @@
+"""The way of requests and replies between workers and those who ask."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gearmesh.config import Config
+from gearmesh.errors import ConfigError
+from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
+
+__all__ = ["ControlLine", "open_line", "supports_control"]
+
+
+class ControlLine(Protocol):
+    """One connection to the broker, for one thread.
+
+    Attributes:
+        connection_errors: raised by all methods while the broker is unreachable. A line that has raised one is over:
+            close it, and open another.
+        address: to which replies for this line are sent.
+        remembers: what is paused is kept on the broker.
+    """
+
+    connection_errors: tuple[type[BaseException], ...]
+    address: str
+    remembers: bool
+
+    def send(self, body: bytes, to: str = "") -> int | None:
+        """Send to all workers that listen, or to an address.
+
+        Returns how many get it; None: the broker does not tell.
+        """
+
+    def receive(self, timeout: float) -> bytes | None:
+        """Return the next message; None: none came within ``timeout`` seconds."""
+
+    def paused(self) -> set[tuple[str, str]]:
+        """Read what is paused: pairs of kind (``queue`` or ``task``) and name."""
+
+    def remember(self, kind: str, name: str, paused: bool) -> None:
+        """Keep for workers that start later that something is paused, or no more."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def supports_control(config: Config) -> bool:
+    """True if workers on this broker can be asked."""
+    return isinstance(parse(config.brokers[0], "broker"), (RedisTarget, AMQPTarget))
+
+
+def open_line(config: Config, *, index: int = 0, listens: bool = False) -> ControlLine:
+    """Connect to an app's broker.
+
+    Args:
+        config: the app's.
+        index: of several brokers, the one to connect to.
+        listens: the line receives requests to all workers, as well as what is sent to its address.
+
+    Raises:
+        ConfigError: workers cannot be asked over this broker.
+        Exception: one of the connection errors of the broker.
+    """
+    url = config.brokers[index % len(config.brokers)]
+    target = parse(url, "broker")
+    if isinstance(target, RedisTarget):
+        from gearmesh.control.redis_line import RedisLine
+        from gearmesh.redis_client.connection_settings import ConnectionSettings
+
+        return RedisLine(ConnectionSettings(target, config.redis), listens=listens)
+    if isinstance(target, AMQPTarget):
+        from gearmesh.control.amqp_line import AMQPLine
+
+        return AMQPLine(config.amqp.connection(target), listens=listens)
+    raise ConfigError(
+        f"workers on {redact(url)} cannot be asked or told: remote control needs Redis or RabbitMQ as the broker"
+    )

@@ -1,0 +1,90 @@
+"""Takes the requests of remote control in a supervisor, and replies."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import Final
+
+import msgspec
+
+from gearmesh.app.app import App
+from gearmesh.backoff import Backoff
+from gearmesh.control.line import ControlLine, open_line
+from gearmesh.control.messages import Reply, decode_request
+from gearmesh.errors import ConfigError, RemoteProtocolError
+from gearmesh.service import Service
+from gearmesh.worker.commands import Commands
+
+__all__ = ["ControlServer"]
+
+log = logging.getLogger("gearmesh.supervisor")
+
+#: Seconds after which the thread looks whether it has to end.
+STOP_CHECK_INTERVAL_S: Final = 1.0
+#: Seconds between two attempts to connect, at most.
+MAX_PAUSE_S: Final = 30.0
+
+
+class ControlServer:
+    """Listens in a thread with a connection of its own. What a request asks for wrongly is replied, and never raised.
+
+    Args:
+        app: names the broker.
+        commands: carry requests out.
+    """
+
+    def __init__(self, app: App, commands: Commands) -> None:
+        self._app = app
+        self._commands = commands
+        self._service = Service("gearmesh-control", self._loop)
+
+    def start(self) -> None:
+        """Listen from now on."""
+        self._service.start()
+
+    def stop(self) -> None:
+        """Listen no more. Before start, or twice, is fine."""
+        self._service.stop(2 * STOP_CHECK_INTERVAL_S)
+
+    def _loop(self) -> None:
+        backoff = Backoff(0.5, MAX_PAUSE_S)
+        while not self._service.stopping.is_set():
+            try:
+                line = open_line(self._app.config, index=self._app.broker_choice.index, listens=True)
+                with closing(line):
+                    self._listen(line, backoff)
+            except (
+                Exception
+            ) as exc:  # a server that is away, or that does not allow it: tasks run all the same
+                backoff.log(log, "remote control: no requests are heard", exc)
+                self._service.stopping.wait(backoff.next())
+
+    def _listen(self, line: ControlLine, backoff: Backoff) -> None:
+        if line.remembers:  # what was said while this worker did not listen
+            self._commands.set_paused(line.paused())
+        while not self._service.stopping.is_set():
+            body = line.receive(STOP_CHECK_INTERVAL_S)
+            backoff.reset()
+            if body is not None:
+                self._answer(line, body)
+
+    def _answer(self, line: ControlLine, body: bytes) -> None:
+        try:
+            request = decode_request(body)
+        except RemoteProtocolError as exc:
+            log.warning("%s", exc)
+            return
+        name = self._commands.name
+        if request.to and name not in request.to:
+            return
+        error, data = "", {}
+        try:
+            data = self._commands.carry_out(request.verb, request.args)
+        except ConfigError as exc:
+            error = str(exc)
+        if request.reply_to:
+            line.send(
+                msgspec.json.encode(Reply(id=request.id, worker=name, error=error, data=data)),
+                request.reply_to,
+            )

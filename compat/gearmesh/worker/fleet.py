@@ -1,0 +1,99 @@
+"""The processes of one worker that run tasks, and the orders that all of them follow, later ones included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gearmesh.errors import ConfigError
+from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.orders import Order, encode_order
+from gearmesh.worker.worker_process import WorkerChild, WorkerProcess
+
+__all__ = ["Fleet"]
+
+
+class Fleet:
+    """Worker processes, one or, with the pool ``"processes"``, one a slot. Belongs to the supervisor's thread.
+
+    Args:
+        options: of the worker.
+        start: starts a process that runs tasks.
+        manage: makes the part that keeps one running, given a function that starts it.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        start: Callable[[], WorkerChild],
+        manage: Callable[[Callable[[], WorkerChild]], WorkerProcess],
+    ) -> None:
+        self._start = start
+        self._manage = manage
+        self._order = Order()
+        self._several = options.pool == "processes"
+        #: tasks that run at a time
+        self.slots = options.concurrency
+        self._most = options.scoreboard_size
+        count = options.concurrency if self._several else 1
+        self._processes = [manage(self._begin) for _ in range(count)]
+        #: processes that finish their tasks, and are not started again
+        self._retiring: list[WorkerProcess] = []
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    @property
+    def hopeless(self) -> bool:
+        """True if a process said that each further one would fail in the same way."""
+        return any(process.hopeless for process in self._processes)
+
+    @property
+    def empty(self) -> bool:
+        """True if no process runs."""
+        return all(process.empty for process in (*self._processes, *self._retiring))
+
+    def step(self, signals: int) -> float:
+        """Do what is due, see :meth:`.ManagedProcess.step`."""
+        pause = min(process.step(signals) for process in self._processes)
+        for process in self._retiring:
+            pause = min(pause, process.step(max(signals, 1)))
+        self._retiring = [process for process in self._retiring if not process.empty]
+        return pause
+
+    def order(self, order: Order) -> None:
+        """Give all processes an order; what it leaves as it is stays as it was ordered before."""
+        said = {
+            name: value for name in Order.__struct_fields__ if (value := getattr(order, name)) is not None
+        }
+        self._order = Order(**{**{n: getattr(self._order, n) for n in Order.__struct_fields__}, **said})
+        for process in (*self._processes, *self._retiring):
+            process.order(encode_order(order))
+
+    def resize(self, slots: int) -> None:
+        """Run so many tasks at a time; at least 1.
+
+        Raises:
+            ConfigError: processes of threads or coroutines cannot grow so far.
+        """
+        if self._several:
+            while len(self._processes) < slots:
+                self._processes.append(self._manage(self._begin))
+            while len(self._processes) > slots:
+                self._retiring.append(self._processes.pop())
+        else:
+            self.check_size(slots)
+            self.order(Order(slots=slots))
+        self.slots = slots
+
+    def check_size(self, slots: int) -> None:
+        """Raise ConfigError for a number of slots to which this worker cannot be resized."""
+        if not self._several and slots > self._most:
+            raise ConfigError(
+                f"it would run {slots} tasks at a time, and has room for {self._most} until a restart"
+            )
+
+    def _begin(self) -> WorkerChild:
+        child = self._start()
+        if self._order != Order():
+            child.order(encode_order(self._order))
+        return child

@@ -1,0 +1,35 @@
+"""The queues and tasks that are paused: a worker begins none of theirs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from gearmesh.interfaces.commit import Commit, Delivery, Settle
+
+__all__ = ["PAUSED_TASK_DELAY_S", "Pauses"]
+
+#: Seconds for which a message of a paused task is parked before it is looked at again.
+PAUSED_TASK_DELAY_S: Final = 30.0
+
+
+class Pauses:
+    """Paused queues and tasks. One thread sets them, others read: each set is replaced as a whole.
+
+    Attributes:
+        queues: names of paused queues.
+        tasks: names of paused tasks.
+    """
+
+    def __init__(self) -> None:
+        self.queues: frozenset[str] = frozenset()
+        self.tasks: frozenset[str] = frozenset()
+
+    def set(self, queues: Iterable[str], tasks: Iterable[str]) -> None:
+        """Pause these, and no others."""
+        self.queues, self.tasks = frozenset(queues), frozenset(tasks)
+
+    def put_off(self, delivery: Delivery) -> Commit:
+        """Make the Commit that parks a message of a paused task for a moment."""
+        return Commit(settle=Settle(delivery, "later", at_ns=time.time_ns() + int(PAUSED_TASK_DELAY_S * 1e9)))
