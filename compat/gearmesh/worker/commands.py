@@ -110,7 +110,7 @@ class Commands:
 
 
 def _numbers(totals: Totals) -> dict[str, Any]:
-    """What the processes do, and how many tasks have ended."""
+    """Sum up the reports of all processes, and count the tasks that have ended."""
     latest = totals.latest
     running = sorted(
         (task for report in latest.values() for task in report.longest), key=lambda task: -task.seconds

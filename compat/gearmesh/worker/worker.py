@@ -94,12 +94,7 @@ class Worker:
         task_log_limit: int = 0,
         observers: Sequence[TaskObserver] = (),
     ) -> None:
-        if pool == "processes" and (concurrency != 1 or scoreboard is None):
-            raise ConfigError("pool is 'processes', which only the command 'gearmesh worker' has")
-        if pool not in POOLS:
-            raise ConfigError(f"pool is {pool!r}, expected one of {', '.join(POOLS)}")
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise ConfigError(f"concurrency is {concurrency!r}, expected a whole number above 0")
+        _check_pool(pool, concurrency, scoreboard)
         self.app = app
         self.queues = tuple(dict.fromkeys(queues or (app.config.default_queue,)))
         for queue in self.queues:
@@ -416,6 +411,16 @@ class Worker:
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._over.set()
+
+
+def _check_pool(pool: str, concurrency: int, scoreboard: Scoreboard | None) -> None:
+    """Raise ConfigError for a pool that a worker cannot have."""
+    if pool == "processes" and (concurrency != 1 or scoreboard is None):
+        raise ConfigError("pool is 'processes', which only the command 'gearmesh worker' has")
+    if pool not in POOLS:
+        raise ConfigError(f"pool is {pool!r}, expected one of {', '.join(POOLS)}")
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigError(f"concurrency is {concurrency!r}, expected a whole number above 0")
 
 
 class _Events(WorkerEvents):
