@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from gearmesh.app.app import App
+from gearmesh.cli.apps import words
 from gearmesh.cli.common import Place, as_json, as_table, decorators, servers
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table
-from gearmesh.config.table import LEVELS
 from gearmesh.control.client import REPLY_TIMEOUT_S, ControlClient
 from gearmesh.control.messages import MAX_SLOT_CHANGE, Reply
 from gearmesh.errors import GearmeshError
@@ -32,7 +32,9 @@ _timeout = click.option(
     help="Time to wait for replies.",
 )
 _to = click.option("--to", metavar="WORKER", multiple=True, help="Only this worker; may be repeated.")
-_order_options = decorators(_to, _timeout, as_json, servers)
+_order_options = decorators(_to, _timeout, as_json)
+#: MODULE:APP and the options of servers, of an order without further words.
+_place = decorators(words(None, most=0), servers)
 
 
 @click.group(short_help="Ask and tell running workers.", invoke_without_command=True)
@@ -116,9 +118,10 @@ def _show(replies: list[Reply], wide: bool, *, tasks: bool) -> None:
 
 @workers.command()
 @_order_options
+@_place
 @click.pass_obj
 def ping(outer: Place, /, place: Place, to: tuple[str, ...], timeout: float, json: bool) -> None:
-    """Name the workers that answer, and how long each took."""
+    """Name the workers that answer."""
     app = _app(outer, place)
     began = time.monotonic()
     replies = ControlClient(app).ask("ping", to=to, timeout=timeout)
@@ -133,46 +136,57 @@ def ping(outer: Place, /, place: Place, to: tuple[str, ...], timeout: float, jso
 
 def _pausing(verb: str, help: str) -> None:
     @workers.command(verb, help=help, short_help=help)
-    @click.argument("kind", type=click.Choice(["queue", "task"]))
-    @click.argument("name")
     @_order_options
+    @words("what", "queue|task NAME", least=2, most=2)
+    @servers
     @click.pass_obj
-    def command(outer: Place, /, place: Place, kind: str, name: str, **given: Any) -> None:
+    def command(outer: Place, /, place: Place, what: tuple[str, ...], **given: Any) -> None:
+        kind, name = what
         _tell(_app(outer, place), verb, {"kind": kind, "name": name}, **given)
 
 
-_pausing("pause", "Have workers begin no tasks of a queue, or with a name, until they are resumed.")
-_pausing("resume", "Have workers begin these tasks again.")
+_pausing("pause", "Begin no tasks of a queue, or of a name.")
+_pausing("resume", "Begin the tasks of a paused queue or name again.")
 
 
 def _resizing(verb: str, help: str) -> None:
     @workers.command(verb, help=help, short_help=help)
-    @click.argument("count", type=click.IntRange(1, MAX_SLOT_CHANGE))
     @_order_options
+    @words("what", "COUNT", least=1, most=1)
+    @servers
     @click.pass_obj
-    def command(outer: Place, /, place: Place, count: int, **given: Any) -> None:
-        _tell(_app(outer, place), verb, {"count": count}, **given)
+    def command(outer: Place, /, place: Place, what: tuple[str, ...], **given: Any) -> None:
+        if not what[0].isdecimal() or len(what[0]) > 9:
+            raise click.UsageError(
+                f"COUNT is {what[0]!r}, expected a whole number from 1 to {MAX_SLOT_CHANGE}"
+            )
+        _tell(_app(outer, place), verb, {"count": int(what[0])}, **given)
 
 
 _resizing("grow", "Have each worker run COUNT more tasks at a time.")
-_resizing("shrink", "Have each worker run COUNT fewer tasks at a time; at least one.")
+_resizing("shrink", "Have each worker run COUNT fewer tasks at a time.")
 
 
 @workers.command("log-level")
-@click.argument("level", type=click.Choice(LEVELS, case_sensitive=False))
 @_order_options
+@words("what", "LEVEL", least=1, most=1)
+@servers
 @click.pass_obj
-def log_level(outer: Place, /, place: Place, level: str, **given: Any) -> None:
-    """Have workers log from a level on, until they are started again."""
-    _tell(_app(outer, place), "log-level", {"level": level.upper()}, **given)
+def log_level(outer: Place, /, place: Place, what: tuple[str, ...], **given: Any) -> None:
+    """Have workers log from a level on, until their restart."""
+    _tell(_app(outer, place), "log-level", {"level": what[0].upper()}, **given)
 
 
 @workers.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_order_options
+@_place
 @click.pass_obj
 def shutdown(outer: Place, /, place: Place, yes: bool, **given: Any) -> None:
-    """Stop workers as SIGTERM does: running tasks have the grace time to finish."""
+    """Stop workers as SIGTERM does.
+
+    Running tasks have the worker's grace time to finish.
+    """
     app = _app(outer, place)
     to = given["to"]
     if not yes:

@@ -184,4 +184,4 @@ def test_the_command_asks_and_refuses(project: Path) -> None:
 
 @pytest.mark.parametrize("words", [("grow", "0"), ("pause", "exchange", "x"), ("log-level", "loud")])
 def test_wrong_words_are_refused(words: tuple[str, ...]) -> None:
-    assert CliRunner().invoke(main, ["workers", *words]).exit_code == 2
+    assert CliRunner().invoke(main, ["workers", *words, "--broker", "redis://127.0.0.1:1/0"]).exit_code == 2
