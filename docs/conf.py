@@ -50,6 +50,8 @@ toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+highlight_language = "text"  # of blocks that name no language
+
 html_theme = "furo"
 html_title = f"gearmesh {release}"
 html_static_path = ["_site/static"]
