@@ -170,6 +170,8 @@ RABBITMQ = {
 #: Beginnings of names that stand outside ``names.py``: the scheduler's part of a lock, a key that memcached would
 #: refuse, and the prefix that settings may not use.
 ELSEWHERE = {"gearmesh:"}
+#: The queue that ``gearmesh verify`` uses and leaves empty, and the beginning of the echo tasks' names.
+VERIFY = {"gearmesh_verify", "gearmesh_"}
 #: The dashboard's cookie, and the HTTP headers that it reads and sends: they are in no broker or backend.
 HTTP = {"gearmesh_dashboard", "x-content-type-options", "x-forwarded-proto", "x-frame-options"}
 
@@ -513,7 +515,9 @@ def test_no_other_module_has_a_name_that_is_not_in_these_tables() -> None:
         for text in literals(path)
         if inside.fullmatch(text)
     }
-    assert found == AMQP_HEADERS | RABBITMQ | ELSEWHERE | HTTP | set(WORKER_SERIES) | set(QUEUE_SERIES)
+    assert found == AMQP_HEADERS | RABBITMQ | ELSEWHERE | VERIFY | HTTP | set(WORKER_SERIES) | set(
+        QUEUE_SERIES
+    )
 
 
 def test_no_lua_script_makes_a_name_by_itself() -> None:

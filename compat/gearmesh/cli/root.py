@@ -31,6 +31,7 @@ GROUPS: Final = {
         "periodic",
         "explain",
         "doctor",
+        "verify",
         "dashboard",
         "workers",
     ),
