@@ -68,7 +68,7 @@ def test_dev_takes_what_worker_takes() -> None:
     def options(name: str) -> set[str]:
         return {option for param in ALL[name].params for option in param.opts}
 
-    assert options("worker") - options("dev") == {"--with-scheduler"}
+    assert options("worker") - options("dev") == {"--with-scheduler", "--autoreload"}
     assert options("dev") <= options("worker")
 
 

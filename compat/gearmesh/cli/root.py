@@ -34,6 +34,7 @@ GROUPS: Final = {
         "verify",
         "dashboard",
         "workers",
+        "healthcheck",
     ),
     "Change": ("send", "revoke", "dead", "purge"),
     "Set up": ("config", "dynamodb", "stubs", "demo"),

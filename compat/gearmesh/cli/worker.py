@@ -133,8 +133,9 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(short_help="Run the tasks of an app.")
 @app_argument
 @click.option("--with-scheduler", is_flag=True, help="Also send the app's periodic tasks.")
+@click.option("--autoreload", is_flag=True, help="Start again when code here changes: for development.")
 @worker_options
-def worker(app: str, options: WorkerOptions) -> None:
+def worker(app: str, autoreload: bool, options: WorkerOptions) -> None:
     """Run the tasks of an app.
 
     At the first SIGINT or SIGTERM the worker takes no more tasks, finishes those that run and returns the others to
@@ -143,5 +144,9 @@ def worker(app: str, options: WorkerOptions) -> None:
     from gearmesh.worker.supervisor import run  # the other commands start without it
 
     set_up_logging(options.log_level or "INFO", options.log_format)
+    if autoreload:
+        from gearmesh.cli.reloading import reload_on_change
+
+        sys.exit(reload_on_change("--autoreload"))
     need_server(load_app(app, options.config, options.overrides), "worker")
     sys.exit(run(app, options))

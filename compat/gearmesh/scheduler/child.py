@@ -11,6 +11,7 @@ import sys
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
 from gearmesh.scheduler.scheduler import Scheduler
+from gearmesh.systemd import ServiceNotifier
 from gearmesh.worker.child import EXIT_CONFIG, options_of
 from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
@@ -64,7 +65,12 @@ def run(
     handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: end())
     if control is not None:
         follow(control, on_order, on_orphaned)
+    if control is None:
+        notifier = ServiceNotifier()
+        notifier.ready()
     done = scheduler.run(min(options.grace, MAX_GRACE_S))
+    if control is None:
+        notifier.stopping()
     app.close()
     return 0 if done else 1
 

@@ -18,9 +18,14 @@ from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.orders import Order
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "worker_name"]
 
 log = logging.getLogger("gearmesh.supervisor")
+
+
+def worker_name(options: WorkerOptions) -> str:
+    """Name the worker of this process, as people know it."""
+    return options.consumer_tag or f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Commands:
@@ -42,7 +47,7 @@ class Commands:
         monitor: Monitor,
         later: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.name = options.consumer_tag or f"{socket.gethostname()}:{os.getpid()}"
+        self.name = worker_name(options)
         self._options = options
         self._queues = queues
         self._fleet = fleet

@@ -1,13 +1,18 @@
-"""Knows what the processes of one ``gearmesh worker`` do, and tells those who ask: Prometheus and probes."""
+"""Knows what the processes of one ``gearmesh worker`` do, and tells Prometheus, probes and systemd."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from gearmesh.errors import ConfigError
+from gearmesh.health import BEAT_INTERVAL_S, HealthFile
 from gearmesh.metrics.report import Report
 from gearmesh.metrics.server import MetricsServer
 from gearmesh.metrics.totals import Totals
+from gearmesh.systemd import ServiceNotifier
+from gearmesh.units import counted
 from gearmesh.worker.child import resident
 from gearmesh.worker.options import WorkerOptions
 
@@ -19,12 +24,21 @@ class Monitor:
 
     Args:
         options: of the worker.
+        name: of the worker, for people.
+        on_ready: called when all processes consume, or no longer do.
 
     Raises:
         ConfigError: the port of the metrics is taken, or prometheus_client is not installed.
     """
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(
+        self, options: WorkerOptions, name: str = "", on_ready: Callable[[], None] = lambda: None
+    ) -> None:
+        self._health = HealthFile("worker", name)
+        self._notifier = ServiceNotifier()
+        self._on_ready = on_ready
+        self._was_ready = False
+        self._next_beat = 0.0
         self.totals = Totals()
         #: the number of processes that should run tasks
         self.expected = 1
@@ -51,13 +65,48 @@ class Monitor:
     def take(self, consumer: str, report: Report) -> None:
         """Take the report of a process."""
         self.totals.add(consumer, report)
+        self._look()
 
     def gone(self, consumer: str) -> None:
         """A process has ended, and has sent its last report."""
         self.totals.gone(consumer)
+        self._look()
+
+    def _look(self) -> None:
+        if self.ready is not self._was_ready:
+            self._was_ready = not self._was_ready
+            self._next_beat = 0.0
+            self._on_ready()
+
+    def beat(self, *, reached: bool, stopping: bool) -> float:
+        """Note for probes and systemd that the supervisor lives, and how the worker is.
+
+        Args:
+            reached: the supervisor reaches the broker.
+            stopping: the worker takes no more tasks.
+
+        Returns:
+            Seconds until it should be called again.
+        """
+        now = time.monotonic()
+        if now >= self._next_beat or stopping:
+            self._next_beat = now + min(BEAT_INTERVAL_S, self._notifier.interval_s)
+            ready = self.ready
+            reason = "it stops" if stopping else "" if reached else "the broker is unreachable"
+            if not reason and not ready:
+                reason = "not all of its processes consume"
+            self._health.write(ready=not reason, reason=reason)
+            if stopping:
+                self._notifier.stopping()
+            elif ready:
+                self._notifier.ready()
+            running = sum(report.running for report in list(self.totals.latest.values()))
+            self._notifier.alive(f"{reason or 'consuming'}; {counted(running, 'task')} running")
+        return max(0.0, self._next_beat - now)
 
     def close(self) -> None:
-        """Answer nobody any more. Before start, or twice, is fine."""
+        """Stop the answers, and remove the note. Before start, or twice, is fine."""
+        self._health.remove()
         if self._server is not None:
             self._server.stop()
 

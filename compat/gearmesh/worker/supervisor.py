@@ -21,7 +21,7 @@ from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
 from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
-from gearmesh.worker.commands import Commands
+from gearmesh.worker.commands import Commands, worker_name
 from gearmesh.worker.control_server import ControlServer
 from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.forked import handle_signals
@@ -65,7 +65,7 @@ class Supervisor:
         for queue in self._queues:
             app.config.check_queue(queue, reads=True)
         self._changed = threading.Event()
-        self._monitor = Monitor(options)
+        self._monitor = Monitor(options, worker_name(options), self._changed.set)
         self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set, self._monitor.totals)
         self._signals = self._logged = 0
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
@@ -170,4 +170,5 @@ class Supervisor:
             if self._signals and self._fleet.empty and all(each.empty for each in self._schedulers):
                 log.info("stopped")
                 return 2 if hopeless else 0
-            self._changed.wait(max(0.0, min(pause, self._max_wait)))
+            beat = self._monitor.beat(reached=self._heartbeater.reached, stopping=self._signals > 0)
+            self._changed.wait(max(0.0, min(pause, self._max_wait, beat)))

@@ -1,0 +1,104 @@
+"""Starts a command again whenever the code in the working directory changes: for development."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Reloader", "reload_on_change"]
+
+log = logging.getLogger("gearmesh.reload")
+
+#: Seconds between two looks at the files.
+LOOK_INTERVAL_S: Final = 0.5
+#: Files that are looked at.
+MAX_FILES: Final = 5000
+
+
+class Reloader:
+    """Runs a command, and starts it again when a file of Python changes, also if it has failed.
+
+    Args:
+        command: the words of the command.
+        folder: with the files; those in folders with a ``pyvenv.cfg``, or with names like ``.git``, do not count.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self._command = command
+        self._folder = folder
+        self._news = threading.Event()
+        self._ending = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Run until a signal ends it; the exit code of the last run."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        while True:
+            before = self._times()
+            # In a session of its own: this process passes signals on.
+            process = self._process = subprocess.Popen(self._command, start_new_session=True)
+            if self._ending:  # the signal came before there was a process
+                process.terminate()
+            changed = self._watch(process, before)
+            if self._ending:
+                return process.wait()
+            if changed:
+                log.warning("%s has changed: starting again", changed)
+                process.terminate()
+                process.wait()
+
+    def _watch(self, process: subprocess.Popen[bytes], before: dict[Path, int]) -> str:
+        """Wait for a change, and name the file; ``""``: a signal came."""
+        said = False
+        while not self._ending:
+            self._news.wait(LOOK_INTERVAL_S)
+            if process.poll() is not None and not said and not self._ending:
+                said = True
+                log.warning(
+                    "the command has ended with exit code %d; waiting for a change", process.returncode
+                )
+            now = self._times()
+            for path in sorted(now.keys() | before.keys()):
+                if now.get(path) != before.get(path):
+                    return str(path.relative_to(self._folder))
+        return ""
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._ending = True
+        self._news.set()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _times(self) -> dict[Path, int]:
+        found: dict[Path, int] = {}
+        for path in self._files():
+            try:
+                found[path] = path.stat().st_mtime_ns
+            except OSError:  # it goes away
+                continue
+            if len(found) >= MAX_FILES:
+                break
+        return found
+
+    def _files(self) -> Iterator[Path]:
+        for folder, folders, names in os.walk(self._folder):
+            folders[:] = [
+                name
+                for name in folders
+                if not name.startswith((".", "__")) and not Path(folder, name, "pyvenv.cfg").exists()
+            ]
+            yield from (Path(folder, name) for name in names if name.endswith(".py"))
+
+
+def reload_on_change(without: str) -> int:
+    """Run this very command without the option ``without``, again and again; an exit code."""
+    words = [word for word in sys.argv[1:] if word != without]
+    return Reloader([sys.executable, "-m", "gearmesh", *words], Path.cwd()).run()

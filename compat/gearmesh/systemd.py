@@ -1,0 +1,62 @@
+"""Tells systemd that a service is ready, lives and stops: datagrams to the socket that NOTIFY_SOCKET names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+__all__ = ["ServiceNotifier"]
+
+#: The share of systemd's watchdog time after which a service says that it lives.
+WATCHDOG_SHARE: Final = 1 / 3
+
+
+class ServiceNotifier:
+    """Sends systemd the state of this process; does nothing where systemd does not ask for it.
+
+    The variables are removed from the environment, so that programs which tasks start do not speak for the service.
+
+    Args:
+        environment: the process's.
+    """
+
+    def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
+        self._address = environment.pop("NOTIFY_SOCKET", "")
+        if self._address.startswith("@"):  # an abstract socket of Linux
+            self._address = "\0" + self._address[1:]
+        usec = environment.pop("WATCHDOG_USEC", "")
+        pid = environment.pop("WATCHDOG_PID", "")
+        #: seconds between two calls of :meth:`alive`; infinity: systemd has no watchdog for this process
+        self.interval_s = float("inf")
+        if self._address and usec.isdecimal() and pid in ("", str(os.getpid())):
+            self.interval_s = max(0.05, int(usec) / 1e6 * WATCHDOG_SHARE)
+        self._said: set[str] = set()
+
+    def ready(self) -> None:
+        """Say once that the service has started."""
+        self._once("READY=1")
+
+    def stopping(self) -> None:
+        """Say once that the service stops."""
+        self._once("STOPPING=1")
+
+    def alive(self, status: str = "") -> None:
+        """Say that the service lives, and in a few words what it does."""
+        text = " ".join(status.split())
+        self._send("WATCHDOG=1" + (f"\nSTATUS={text}" if text else ""))
+
+    def _once(self, state: str) -> None:
+        if state not in self._said:
+            self._said.add(state)
+            self._send(state)
+
+    def _send(self, state: str) -> None:
+        if not self._address:
+            return
+        # systemd that reads slowly, or is gone, must not hold up the service.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.setblocking(False)
+            notify.sendto(state.encode(), self._address)
