@@ -57,7 +57,7 @@ def test_help_of_each_command(words: str) -> None:
         if isinstance(param, click.Option):
             assert param.help, param.name
     names = {option for param in command.params for option in param.opts}
-    if words not in ("config", "dead", "demo", "dynamodb", "stubs", "stubs python", "workers"):
+    if words not in ("config", "dead", "demo", "dynamodb", "stubs", "stubs python", "workers", "healthcheck"):
         assert {"-A", "--app", "--config"} <= names
         assert "[MODULE:APP]" in done.output
     if "--log-level" in names:
