@@ -18,7 +18,6 @@ TO_REWRITE: dict[str, int] = {
     "glossary.md": 2,
     "protocol.md": 9,
     "pubsub.md": 3,
-    "redis.md": 29,
     "sqs.md": 4,
     "design.md": 7,
     "performance.md": 4,
