@@ -196,7 +196,7 @@ def test_aws(
 def test_every_example_is_listed_and_tested() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if (path / "README.md").exists()}
     listed = (EXAMPLES / "README.md").read_text("utf-8")
-    assert all(f"[{name}]({name})" in listed for name in folders)
+    assert all(f"[{name}]({name}/README.md)" in listed for name in folders)
     assert folders == {
         "quickstart",
         "workflows",
