@@ -47,6 +47,8 @@ _NOISY_LOGGERS: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
 class TaskFilter(logging.Filter):
     """Gives records ``task`` and ``uuid``: of the task that is running where they are made, else ``""``.
 
+    In a program with OpenTelemetry they have ``trace_id`` and ``span_id``, too, while a span is the present one.
+
     It belongs on a handler: a logger's filters do not see what its children log. What a record has
     already stays. Lets everything through. A thread that a task starts has the task's name only if it
     was started with the task's context (``contextvars.copy_context().run``).
@@ -58,6 +60,11 @@ class TaskFilter(logging.Filter):
             record.task = running.name if running is not None else ""
         if not hasattr(record, "uuid"):
             record.uuid = running.uuid if running is not None else ""
+        traces = sys.modules.get("opentelemetry.trace")
+        if traces is not None and not hasattr(record, "trace_id"):
+            span = traces.get_current_span().get_span_context()
+            if span.is_valid:
+                record.trace_id, record.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
         return True
 
 
