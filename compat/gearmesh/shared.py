@@ -36,3 +36,10 @@ class SharedByName(Generic[T]):
                 found = self._make(name)
                 self._objects[name] = found
             return found
+
+    def put(self, name: str, shared: T) -> None:
+        """Let others find this object by a name that is not in use. Raises ValueError if it is."""
+        with self._lock:
+            if name in self._objects:
+                raise ValueError(f"the name {name!r} is in use")
+            self._objects[name] = shared

@@ -182,6 +182,22 @@ class App:
     def config(self, config: Config) -> None:
         self._config = config
 
+    def reopen(self, config: Config | None) -> Config | None:
+        """Close what is open and use these settings from now on, as a test does that puts the app on another broker.
+
+        Args:
+            config: the settings; None: those that are configured when the app is used.
+
+        Returns the settings before, for another call.
+        """
+        before = self._config
+        self.close()
+        for part in (self._waiter, self._progress, self._revocations, self._backend):
+            part.pop()
+        self._config = config
+        self.closed = False
+        return before
+
     @property
     def eager(self) -> bool:
         """True if tasks run in the caller."""

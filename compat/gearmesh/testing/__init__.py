@@ -2,6 +2,9 @@
 
 They are public, and the project's own tests use the same ones:
 
+- ``plugin``: the pytest plugin, whose fixtures put an app on an in-memory broker. ``controlled_broker`` is that broker:
+  its clock stands still until the test moves it, and it loses replies or workers on demand. ``broker_kit`` is what a
+  test asks of it.
 - ``contracts``: the suites that a transport, a result backend or a lock must pass. A test class subclasses one and
   says how to open the thing.
 - ``peerproc``: ``PeerProcess`` starts a program that speaks the peer's protocol (``docs/howto/interop.md``) and talks

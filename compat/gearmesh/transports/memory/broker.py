@@ -63,6 +63,14 @@ class Broker:
         self._outcomes = BoundedDict[Token, list[Outcome]](MAX_REMEMBERED_BATCHES)
         self._rates = LocalRateLimiter()
 
+    def now_ns(self) -> int:
+        """The time by which delayed messages are due, unix ns. A test's broker has a clock of its own."""
+        return time.time_ns()
+
+    def due_ns(self, eta_ns: int, delay_ns: int) -> int:
+        """The time, by that clock, at which a message with this ETA is due, which is so far from now."""
+        return eta_ns
+
     # -- queues ---------------------------------------------------------------------------------------
 
     def queue(self, name: str) -> MemoryQueue:
@@ -127,7 +135,7 @@ class Broker:
 
         Returns the seconds until the next one is due, or None. The caller holds the lock.
         """
-        now_ns, now = time.time_ns(), time.monotonic()
+        now_ns, now = self.now_ns(), time.monotonic()
         while self._delayed and self._delayed[0][0] <= now_ns:
             _, _, name, message = heapq.heappop(self._delayed)
             self.queue(name).put(message)
@@ -181,8 +189,10 @@ class Broker:
 
     def _publish(self, publish: Publish) -> None:
         message = StoredMessage(publish.body, priority=publish.priority)
-        if publish.eta_ns > time.time_ns():
-            heapq.heappush(self._delayed, (publish.eta_ns, next(self._numbers), publish.queue, message))
+        delay_ns = publish.eta_ns - time.time_ns()
+        if delay_ns > 0:
+            due_ns = self.due_ns(publish.eta_ns, delay_ns)
+            heapq.heappush(self._delayed, (due_ns, next(self._numbers), publish.queue, message))
         else:
             self.queue(publish.queue).put(message)
 

@@ -23,6 +23,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     implements = base.Transport.implements.extend(
         asynchronous=False, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
     )
+    #: A test's broker raises Python's own, as the transports over a network do.
+    connection_errors = (*virtual.Transport.connection_errors, ConnectionError)
     channels: list[MemoryChannel]
 
     def __init__(self, client: Any, **kwargs: Any) -> None:

@@ -1,0 +1,211 @@
+"""The fixture ``gearmesh_broker``: what a test asks of its queues, and does to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gearmesh.app.app import App
+from gearmesh.app.task import Task
+from gearmesh.interfaces.commit import Commit
+from gearmesh.interfaces.observer import ObservedJob, TaskObserver
+from gearmesh.testing.controlled_broker import ControlledBroker
+from gearmesh.wire.codec import decode
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.types import load_args
+from gearmesh.worker.worker import Worker
+
+__all__ = ["BrokerKit", "EnqueuedCall"]
+
+#: Seconds within which the tasks of ``run_all`` must end.
+RUN_TIMEOUT_S: Final = 30.0
+#: Tasks after which ``run_all`` takes a workflow for endless.
+MAX_RUNS: Final = 10_000
+#: Seconds by which a delay may differ from the expected one: a test takes some time between the two.
+DELAY_TOLERANCE_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class EnqueuedCall:
+    """One message that no worker has taken.
+
+    Attributes:
+        task: the task's name. args: its arguments' values. queue: where it waits, or will.
+        delay: seconds until it is due by the test's clock; 0: it is.
+        signature: all of it.
+    """
+
+    task: str
+    args: tuple[Any, ...]
+    queue: str
+    delay: float
+    signature: Signature
+
+    def __str__(self) -> str:
+        when = f", due in {self.delay:.3g} s" if self.delay else ""
+        return f"{self.task}({', '.join(map(repr, self.args))}) in {self.queue!r}{when}"
+
+
+class _Ended(TaskObserver):
+    """Collects the names of tasks in the order in which they end."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def ended(self, begun: object, job: ObservedJob, commit: Commit) -> None:
+        self.names.append(job.sig.Name)
+
+
+class BrokerKit:
+    """The in-memory broker of one test, with the app that is on it.
+
+    Args:
+        app: the app under test, whose broker is ``broker``.
+        broker: the broker.
+    """
+
+    def __init__(self, app: App, broker: ControlledBroker) -> None:
+        self.app = app
+        self._broker = broker
+
+    # -- what waits -------------------------------------------------------------------------------------
+
+    def enqueued(self, task: Task[..., Any, Any] | str | None = None) -> list[EnqueuedCall]:
+        """The messages that no worker has taken, those that are due first; ``task``: only this one's."""
+        name = task.name if isinstance(task, Task) else task
+        found = []
+        for queue in self._broker.queues():
+            found += [_call(body, queue, 0.0) for body in self._broker.pending(queue, MAX_RUNS)]
+        now_ns = self._broker.now_ns()
+        for message in self._broker.delayed(MAX_RUNS):
+            delay = max(0.0, (message.eta_ns - now_ns) / 1e9)
+            found.append(_call(message.body, "", delay))
+        return [call for call in found if name in (None, call.task)]
+
+    def assert_enqueued(
+        self,
+        task: Task[..., Any, Any] | str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        count: int = 1,
+        queue: str | None = None,
+        delay: float | None = None,
+    ) -> list[EnqueuedCall]:
+        """Assert that so many calls of a task wait, and return them.
+
+        Args:
+            task: the task, or its name.
+            args, kwargs: its arguments as they were given to ``delay``; both None: any.
+            count: the expected number; 0: none.
+            queue: the queue in which they wait; None: any.
+            delay: seconds until they are due, give or take 5; None: any.
+
+        Raises:
+            AssertionError: it is another number; the text lists all messages.
+        """
+        want = None if args is None and kwargs is None else _expected(task, args or (), kwargs or {})
+        found = [
+            call
+            for call in self.enqueued(task)
+            if (want is None or call.args == want)
+            and (queue is None or call.queue == queue)
+            and (delay is None or abs(call.delay - delay) <= DELAY_TOLERANCE_S)
+        ]
+        if len(found) != count:
+            name = task.name if isinstance(task, Task) else task
+            shown = "" if want is None else f"({', '.join(map(repr, want))})"
+            waiting = "".join(f"\n  {call}" for call in self.enqueued()) or " none"
+            raise AssertionError(
+                f"{len(found)} calls of {name}{shown} are enqueued, expected {count}; all messages:{waiting}"
+            )
+        return found
+
+    # -- time and runs ----------------------------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock: what was delayed by at most so many seconds is due now."""
+        self._broker.move_clock(seconds)
+
+    def run_all(self, *, delayed: bool = False) -> list[str]:
+        """Run everything that waits, and all that follows, one task at a time, with a worker of its own.
+
+        Args:
+            delayed: move the clock to whatever is delayed, too, until nothing is left.
+
+        Returns the names of the tasks in the order in which they ended; a retry is an end, too.
+
+        Raises:
+            AssertionError: the tasks do not come to an end.
+        """
+        ended = _Ended()
+        while True:
+            queues = sorted({self.app.default_queue, *self._broker.queues()})
+            if any(self._count(queue) for queue in queues):
+                self._work(queues, ended)
+            elif not delayed or not self._broker.move_to_next():
+                return ended.names
+
+    def _work(self, queues: Sequence[str], ended: _Ended) -> None:
+        deadline = time.monotonic() + RUN_TIMEOUT_S
+        with Worker(self.app, queues, concurrency=1, observers=[ended]), self._broker.changed:
+            while any(self._count(queue) for queue in queues):
+                if len(ended.names) > MAX_RUNS or time.monotonic() > deadline:
+                    waiting = "".join(f"\n  {call}" for call in self.enqueued())
+                    raise AssertionError(
+                        f"after {len(ended.names)} tasks there are still some:{waiting or ' one runs'}"
+                    )
+                self._broker.changed.wait(0.1)
+
+    def _count(self, queue: str) -> int:
+        """The messages of a queue that wait or run."""
+        count = self._broker.count(queue)
+        return (count.pending or 0) + (count.held or 0)
+
+    # -- faults -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let the broker be unreachable inside of the ``with`` block."""
+        self._broker.set_away(True)
+        try:
+            yield
+        finally:
+            self._broker.set_away(False)
+
+    def lose_reply(self, count: int = 1) -> None:
+        """Let the broker take the next message, or outcome, and the connection break before the sender knows."""
+        self._broker.lose_replies(count)
+
+    def kill_worker(self, task: Task[..., Any, Any] | str) -> None:
+        """Let the worker die in the next run of a task: the function has run, and its outcome is lost.
+
+        The message is redelivered, as after a lease, so the function runs again.
+        """
+        self._broker.kill_worker_of(task.name if isinstance(task, Task) else task)
+
+    def dead(self) -> list[EnqueuedCall]:
+        """The dead letters of all queues."""
+        broker = self._broker
+        return [
+            _call(letter.body, queue, 0.0)
+            for queue in broker.queues()
+            for letter in broker.dead_letters(queue, MAX_RUNS)
+        ]
+
+
+def _call(body: bytes, queue: str, delay: float) -> EnqueuedCall:
+    sig = decode(body)
+    return EnqueuedCall(sig.Name, tuple(load_args(sig)), queue or sig.RoutingKey, delay, sig)
+
+
+def _expected(
+    task: Task[..., Any, Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """Arguments as a worker reads them, so that a tuple equals the list that it becomes."""
+    if isinstance(task, Task):
+        return tuple(load_args(Signature(Args=task.declaration.dump_args(args, kwargs))))
+    return tuple(args)
