@@ -1,7 +1,10 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [redis|amqp|celery|dynamodb|sqs|pubsub|producers] [--tasks 20000]
-        [--backlog 200000] [--rounds 3] [--only delay]
+    python tests/benchmarks/bench.py [suite|redis|amqp|celery|dynamodb|sqs|pubsub|producers] [--tasks 20000]
+        [--backlog 200000] [--rounds 3] [--only delay] [--write]
+
+``suite`` has all task queues take turns in one run, and says which of the project's targets are met; ``--write`` writes
+``docs/benchmarks``.
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """
@@ -30,11 +33,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
-from bench_dynamodb import bench as bench_dynamodb
 from bench_producers import ProducerBench
-from bench_pubsub import bench as bench_pubsub
 from bench_report import QUEUE, report
-from bench_sqs import SQSBench
 from tests.support.servers import ElasticMQServer, RabbitServer, RedisServer
 
 STAGE = "bench_stage"
@@ -203,22 +203,35 @@ def main() -> None:
     parser.add_argument(
         "broker",
         nargs="?",
-        choices=("redis", "amqp", "celery", "dynamodb", "sqs", "pubsub", "producers"),
+        choices=("suite", "redis", "amqp", "celery", "dynamodb", "sqs", "pubsub", "producers"),
         default="redis",
     )
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--backlog", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("delay",), help="of the Celery benchmark, publishing alone")
+    parser.add_argument("--write", action="store_true", help="of the suite, write docs/benchmarks")
     args = parser.parse_args()
+    if args.broker == "suite":
+        import suite
+
+        with RedisServer() as server:
+            suite.main(server.url, args.tasks, args.rounds, args.backlog, into_docs=args.write)
+        return
     if args.broker == "dynamodb":
+        from bench_dynamodb import bench as bench_dynamodb
+
         bench_dynamodb(args.tasks // 4, args.rounds)
         return
     if args.broker == "sqs":
+        from bench_sqs import SQSBench
+
         with ElasticMQServer() as elasticmq:
             SQSBench(elasticmq, args.tasks // 4, args.rounds).run()
         return
     if args.broker == "pubsub":
+        from bench_pubsub import bench as bench_pubsub
+
         bench_pubsub(args.tasks // 4, args.rounds)
         return
     with RedisServer() as server:

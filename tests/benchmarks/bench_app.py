@@ -11,3 +11,8 @@ app = App(broker=URL, backend=os.environ.get("GEARMESH_BENCH_BACKEND", URL))
 @app.task
 def add(a: int, b: int) -> int:
     return a + b
+
+
+@app.task
+def count(number: int) -> int:
+    return number

@@ -1,0 +1,106 @@
+"""The CPU time of redis-server for a task, beside the plain commands of a pipeline that do the same without safety."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from bench_report import QUEUE
+
+from gearmesh import App
+
+HERE = Path(__file__).parent
+STATE, MESSAGE = b"s" * 165, b"m" * 464
+
+
+@contextmanager
+def running_worker(url: str, app: App) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of ten threads that has run its first task."""
+    command = [
+        sys.executable,
+        "-m",
+        "gearmesh",
+        "worker",
+        "bench_app:app",
+        "-c",
+        "10",
+        "--log-level",
+        "WARNING",
+    ]
+    process = subprocess.Popen(command, cwd=HERE, env={**os.environ, "GEARMESH_BENCH_URL": url})
+    try:
+        app.remote("add", "int64", "int64", results="int64").delay(1, 2).get(timeout=30)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def until_empty(client: redis.Redis, count: int, since: float) -> float:
+    """Wait until no message is in the queue nor in a worker's hands; return tasks a second."""
+    held = b"gearmesh:{%b}:held:" % QUEUE.encode()
+    while client.llen(QUEUE) or any(client.hlen(key) for key in client.scan_iter(held + b"*", count=10**6)):
+        time.sleep(0.01)
+    return count / (time.perf_counter() - since)
+
+
+class RedisCost:
+    """Publishes and works in bulk, and takes the difference of INFO's CPU times."""
+
+    def __init__(self, url: str, tasks: int) -> None:
+        self.url, self.tasks = url, tasks
+        self.redis = redis.Redis.from_url(url)
+        self.app = App(broker=url, backend=url)
+        self.add = self.app.remote("add", "int64", "int64", results="int64")
+
+    def worker(self) -> object:
+        return running_worker(self.url, self.app)
+
+    def turn(self) -> dict[str, float]:
+        count = self.tasks
+        begin = self.spent()
+        for base in range(0, count, 1000):
+            self.app.publish_many([self.add.s(base + n, 2).set(queue="bench_stage") for n in range(1000)])
+        published = self.spent()
+        self.redis.rename("bench_stage", QUEUE)
+        self.until_worked(count)
+        worked = self.spent()
+        ids = [uuid.uuid4().hex for _ in range(count)]
+        for base in range(0, count, 250):
+            with self.redis.pipeline(transaction=False) as pipe:
+                for each in ids[base : base + 250]:
+                    pipe.set(each, STATE, ex=3600)
+                    pipe.rpush("bench_plain", MESSAGE)
+                pipe.execute()
+        plain = self.spent()
+        for base in range(0, count, 200):
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.lpop("bench_plain", 200)
+                for each in ids[base : base + 200]:
+                    pipe.set(each, STATE, ex=3600)
+                pipe.execute()
+        end = self.spent()
+        steps = {
+            "Redis' CPU, publish, µs": published - begin,
+            "Redis' CPU, work, µs": worked - published,
+            "Redis' CPU, plain commands: publish, µs": plain - worked,
+            "Redis' CPU, plain commands: work, µs": end - plain,
+        }
+        return {name: seconds / count * 1e6 for name, seconds in steps.items()}
+
+    def until_worked(self, count: int) -> None:
+        while self.redis.llen(QUEUE):
+            time.sleep(0.02)
+        time.sleep(0.2)  # what is held is settled by now
+
+    def spent(self) -> float:
+        """Seconds of CPU that redis-server has used."""
+        found = self.redis.info("cpu")
+        return float(found["used_cpu_user"] + found["used_cpu_sys"])

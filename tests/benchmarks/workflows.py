@@ -1,0 +1,56 @@
+"""A chord beside its plain tasks, and how the size of a backlog changes the rate."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+from bench_report import QUEUE
+from redis_cost import running_worker, until_empty
+
+from gearmesh import App, chord
+
+
+class Workflows:
+    """Sends chords and backlogs to one running worker."""
+
+    def __init__(self, url: str, members: int) -> None:
+        self.url, self.members = url, members
+        self.redis = redis.Redis.from_url(url)
+        self.app = App(broker=url, backend=url)
+        self.add = self.app.remote("add", "int64", "int64", results="int64")
+        self.count = self.app.remote("count", "int64", results="int64")
+
+    def worker(self) -> object:
+        return running_worker(self.url, self.app)
+
+    def turn(self) -> dict[str, float]:
+        start = time.perf_counter()
+        self.app.publish_many([self.add.s(n, 2) for n in range(self.members)])
+        until_empty(self.redis, self.members, start)
+        plain = time.perf_counter() - start
+        start = time.perf_counter()
+        result = chord([self.add.s(n, 2) for n in range(self.members)], self.count.si(7)).delay()
+        sent = time.perf_counter() - start
+        assert result.get(timeout=60) == 7
+        whole = time.perf_counter() - start
+        self.redis.flushall()
+        return {
+            "10,000 plain tasks, s": plain,
+            "chord of 10,000, s": whole,
+            "chord of 10,000: sending, s": sent,
+        }
+
+    def backlogs(self, many: int) -> dict[str, float]:
+        """Tasks a second of a backlog of 10,000 and of a large one."""
+        rates = {}
+        for name, count in (("backlog of 10,000, tasks/s", 10_000), ("backlog, tasks/s", many)):
+            for base in range(0, count, 10_000):
+                self.app.publish_many(
+                    [self.add.s(base + n, 2).set(queue="bench_stage") for n in range(10_000)]
+                )
+            start = time.perf_counter()
+            self.redis.rename("bench_stage", QUEUE)
+            rates[name] = until_empty(self.redis, count, start)
+            self.redis.flushall()
+        return rates
