@@ -141,6 +141,7 @@ QUEUE_KEYS = {
 #: method -> what it returns for a consumer named "me"
 QUEUE_KEYS_OF_A_CONSUMER = {
     "held": "gearmesh:{jobs}:held:me",
+    "history": "gearmesh:{jobs}:history:me",
     "arrived": "gearmesh:{jobs}:arrived:me",
 }
 

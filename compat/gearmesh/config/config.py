@@ -68,6 +68,7 @@ class Config:
             ``""``: that of the command line, else INFO. The library itself sets no level.
         machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``, or of each major
             version with a comma between. What it cannot take is refused before it is sent. ``""``: the newest.
+        history: workers write every few seconds how many tasks have ended, for the dashboard's charts.
         remote_control: workers listen for questions and orders on the broker, see :mod:`gearmesh.control`.
         no_unix_signals: accepted for Machinery's sake; the library handles no signals.
         redis: the section of Redis.
@@ -97,6 +98,7 @@ class Config:
     store_tracebacks: bool = True
     log_level: str = ""
     machinery_release: str = ""
+    history: bool = False
     remote_control: bool = False
     no_unix_signals: bool = False
     redis: sections.RedisConfig = field(default_factory=sections.RedisConfig)

@@ -237,6 +237,7 @@ _ROWS: Final = (
     _ours("send_concurrency", NUMBER, live=True),
     _ours("store_tracebacks", FLAG, live=True),
     _ours("log_level", LEVEL, live=True),
+    _ours("history", FLAG),
     _ours("remote_control", FLAG),
     _go("no_unix_signals", FLAG, idle="the library handles no signals; its commands always do"),
     _go("redis.read_timeout", MOMENTS),

@@ -7,13 +7,18 @@ may be missed. A step reads about ``count`` entries of the store, however many o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
 from gearmesh.interfaces.transport import DeadLetter, DelayedMessage
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["SupportsPaging", "SupportsStateWalk"]
+__all__ = ["HISTORY_BLOCK_MINUTES", "Minutes", "SupportsHistory", "SupportsPaging", "SupportsStateWalk"]
+
+#: Minutes that are kept together.
+HISTORY_BLOCK_MINUTES: Final = 60
+#: Minute of the Unix time -> outcome -> how many tasks ended so. "run_ms": milliseconds that they ran.
+Minutes = dict[int, dict[str, int]]
 
 
 @runtime_checkable
@@ -37,6 +42,17 @@ class SupportsPaging(Protocol):
 
     def walk_queues(self, cursor: str, count: int) -> tuple[str, set[str]]:
         """Take one step of a walk: the next cursor, and the queues that it found."""
+
+
+@runtime_checkable
+class SupportsHistory(Protocol):
+    """A channel whose broker keeps how many tasks of a queue ended in each minute of the last hours (Redis)."""
+
+    def add_history(self, queue: str, minute: int, counts: Mapping[str, int]) -> None:
+        """Add to the counts of a minute, by outcome. A repetition counts again."""
+
+    def history(self, queues: Sequence[str], start: int, end: int) -> dict[str, Minutes]:
+        """Read the minutes from ``start`` up to ``end``, without ``end``, of some queues."""
 
 
 @runtime_checkable

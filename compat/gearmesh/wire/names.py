@@ -124,6 +124,10 @@ class QueueKeys:
         """hash: fetch counter -> message, what ``consumer`` holds."""
         return f"{self.prefix}held:{consumer}"
 
+    def history(self, block: int) -> str:
+        """hash: "minute:outcome" -> how many tasks ended so; one for each hour, by the number of hours since 1970."""
+        return f"{self.prefix}history:{block}"
+
     def arrived(self, consumer: str) -> str:
         """list: what a blocking wait moved to ``consumer`` and it has not numbered yet."""
         return f"{self.prefix}arrived:{consumer}"

@@ -162,7 +162,7 @@ def main(argv: list[str]) -> int:
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
         app = load_for(setup["spec"], options, tell=False)
-        tally = Tally() if options.counts or app.config.remote_control else None
+        tally = Tally() if options.counts or app.config.remote_control or app.config.history else None
         app.broker_choice.index = setup["broker"]
         worker = Worker(
             app,

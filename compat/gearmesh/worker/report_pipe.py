@@ -25,6 +25,7 @@ class ReportPipe:
 
     def __init__(self) -> None:
         self._read_end, self.child_end = os.pipe()
+        self._thread: threading.Thread | None = None
 
     def started(self) -> None:
         """Close the child's end in this process, once the child has its own copy."""
@@ -46,4 +47,10 @@ class ReportPipe:
                         log.debug("a report of a worker process cannot be read: %s", exc)
             ended()
 
-        threading.Thread(target=read, name="gearmesh-reports", daemon=True).start()
+        self._thread = threading.Thread(target=read, name="gearmesh-reports", daemon=True)
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait, for ``timeout`` seconds at most, until the last report of a process that has ended was taken."""
+        if self._thread is not None:
+            self._thread.join(timeout)

@@ -26,6 +26,7 @@ from gearmesh.worker.control_server import ControlServer
 from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.heartbeater import Heartbeater
+from gearmesh.worker.history_writer import HistoryWriter
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.managed_process import KILL_DELAY_S, ChildProcess, ManagedProcess
@@ -77,6 +78,7 @@ class Supervisor:
         self._schedulers = [self._scheduler(spec)] if options.with_scheduler else []
         #: what other threads want to be done here
         self._todo: deque[Callable[[], None]] = deque()
+        self._history = HistoryWriter(app, self._monitor.totals) if app.config.history else None
         self._control: ControlServer | None = None
         if app.config.remote_control and supports_control(app.config):
             commands = Commands(options, self._queues, self._fleet, self._monitor, self._later)
@@ -104,11 +106,15 @@ class Supervisor:
             self._monitor.start()
             if self._control is not None:
                 self._control.start()
+            if self._history is not None:
+                self._history.start()
             self._heartbeater.start()
             return self._supervise()
         finally:
             if self._control is not None:
                 self._control.stop()
+            if self._history is not None:
+                self._history.stop()
             self._heartbeater.close()
             self._monitor.close()
             restore()

@@ -22,6 +22,8 @@ log = logging.getLogger("gearmesh.supervisor")
 
 #: A process that is killed within these seconds after an isolated job began was killed by that job.
 IMMEDIATE_DEATH_S = 0.2
+#: Seconds to wait for the last report of a process that has ended.
+LAST_REPORT_TIMEOUT_S = 1.0
 
 
 class WorkerChild(ChildProcess):
@@ -48,7 +50,7 @@ class WorkerChild(ChildProcess):
         self.overdue: list[int] = []
         self._oom_kills = oom_kills()
         self.scoreboard = Scoreboard.post(self.consumer, options.scoreboard_size)
-        reports = ReportPipe()
+        reports = self._reports = ReportPipe()
         setup = {
             "spec": spec,
             "options": dataclasses.asdict(options),
@@ -68,6 +70,11 @@ class WorkerChild(ChildProcess):
             reports.started()
         consumer = self.consumer
         reports.follow(lambda report: monitor.take(consumer, report), lambda: monitor.gone(consumer))
+
+    def close(self) -> None:
+        """Release what belonged to the process, once its last report was taken."""
+        super().close()
+        self._reports.join(LAST_REPORT_TIMEOUT_S)
 
     def guilty(self, code: int) -> bool:
         """Say whether a job brought the process down.

@@ -20,6 +20,7 @@ from gearmesh.transports.queue_order import picker_of
 from gearmesh.transports.redis.blocking_pop import BlockingPop
 from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.fetching import Fetcher
+from gearmesh.transports.redis.history import History
 from gearmesh.transports.redis.housekeeping import Housekeeping
 from gearmesh.transports.redis.inspection import Inspector
 from gearmesh.transports.redis.leases import Leases
@@ -96,6 +97,8 @@ class Channel(ConnectedChannel):
         self.pending_page, self.dead_page = pager.pending_page, pager.dead_page
         self.delayed_page, self.delayed_count = pager.delayed_page, pager.delayed_count
         self.walk_queues = pager.walk_queues
+        history = History(self)
+        self.add_history, self.history = history.add_history, history.history
 
     # -- kombu's side
 

@@ -12,6 +12,7 @@ from gearmesh.inspection.times import ns_of, span
 from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
+from gearmesh.web.history import chart_of
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskState
@@ -67,6 +68,7 @@ def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "peeks": desk.states.peeks_cheaply,
         "backend_error": backend_error,
         "totals": _totals(rows),
+        "chart": chart_of(desk, part),
     }
 
 

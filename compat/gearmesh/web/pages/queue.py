@@ -12,6 +12,7 @@ from gearmesh.inspection.message_search import messages_from
 from gearmesh.inspection.times import ns_of
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
+from gearmesh.web.history import chart_of
 from gearmesh.web.messages import MAX_ARGUMENT_CHARS, MessageRow, cut, message_row
 from gearmesh.web.pages.action import Refused
 from gearmesh.web.pages.overview import rows_of
@@ -88,6 +89,7 @@ def queue(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "abilities": abilities,
         "wanted": wanted,
         "ages": AGES,
+        "chart": chart_of(desk, [name]),
     }
     if not abilities.pages:
         return {**values, "rows": [], "paging": None, "searched": None}

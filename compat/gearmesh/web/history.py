@@ -1,0 +1,97 @@
+"""The charts of the last hour: how many tasks ended in each minute, and how many of them failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from gearmesh.interfaces.listing import Minutes, SupportsHistory
+from gearmesh.web.desk import Desk
+
+__all__ = ["MAX_QUEUES", "Bar", "Chart", "chart_of"]
+
+#: Minutes of a chart.
+CHART_MINUTES: Final = 60
+#: Queues whose history one chart adds up.
+MAX_QUEUES: Final = 20
+#: Height of a chart, in units of its drawing.
+CHART_HEIGHT: Final = 40
+#: Outcomes that are failures.
+FAILURES: Final = ("failed", "overdue", "lost")
+#: Words of the history that are no ends of tasks, or of which another one follows.
+NO_ENDS: Final = ("run_ms", "retried", "resumed")
+
+
+class Bar(NamedTuple):
+    """One minute: its place, and the heights of those that ended and of those that failed among them."""
+
+    x: int
+    ended: int
+    failed: int
+    ended_height: float
+    failed_height: float
+
+
+class Chart(NamedTuple):
+    """The last hour.
+
+    Attributes:
+        bars: one a minute, the oldest first.
+        ended, failed, retried: sums.
+        most: the tasks of the fullest minute.
+        mean_run_ms: the mean time that the tasks ran; None: none ended.
+        queues: how many queues were added up.
+        known: there is any history.
+    """
+
+    bars: list[Bar]
+    ended: int
+    failed: int
+    retried: int
+    most: int
+    mean_run_ms: float | None
+    queues: int
+    known: bool
+
+
+def chart_of(desk: Desk, queues: Sequence[str]) -> Chart | None:
+    """Draw the history of some queues together; None: the broker keeps none. Raises GearmeshError."""
+    names = list(queues)[:MAX_QUEUES]
+    end = int(time.time()) // 60 + 1
+    start = end - CHART_MINUTES
+
+    def ask(channel: Any) -> dict[str, Minutes] | None:
+        return channel.history(names, start, end) if isinstance(channel, SupportsHistory) else None
+
+    found = desk.broker.ask(("history", tuple(names), end), ask)
+    return None if found is None else _chart(found, start)
+
+
+def _chart(found: dict[str, Minutes], start: int) -> Chart:
+    words: list[dict[str, int]] = [{} for _ in range(CHART_MINUTES)]
+    for minutes in found.values():
+        for minute, counts in minutes.items():
+            own = words[minute - start]
+            for word, count in counts.items():
+                own[word] = own.get(word, 0) + count
+    ended = [sum(count for word, count in own.items() if word not in NO_ENDS) for own in words]
+    failed = [sum(own.get(word, 0) for word in FAILURES) for own in words]
+    most = max(ended, default=0)
+    scale = CHART_HEIGHT / most if most else 0.0
+    bars = [
+        Bar(x, count, bad, round(count * scale, 2), round(bad * scale, 2))
+        for x, (count, bad) in enumerate(zip(ended, failed, strict=True))
+    ]
+    runs = sum(ended) + sum(own.get("retried", 0) for own in words)
+    run_ms = sum(own.get("run_ms", 0) for own in words)
+    return Chart(
+        bars,
+        sum(ended),
+        sum(failed),
+        sum(own.get("retried", 0) for own in words),
+        most,
+        run_ms / runs if runs else None,
+        len(found),
+        any(words),
+    )

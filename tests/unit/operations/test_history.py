@@ -1,0 +1,116 @@
+"""The history of queues: what a worker writes, and what the dashboard draws of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from tests.unit.operations.conftest import Launch
+from tests.web.visitor import TOKEN
+
+from gearmesh import App
+from gearmesh.interfaces.listing import SupportsHistory
+from gearmesh.metrics.histogram import Histogram
+from gearmesh.metrics.report import Report, TaskCounts
+from gearmesh.metrics.series import RUN_BOUNDS_S
+from gearmesh.metrics.totals import Totals
+from gearmesh.testing.waiting import eventually
+from gearmesh.transports.registry import connect, open_connection
+from gearmesh.web import DashboardSettings
+from gearmesh.web.desk import Desk
+from gearmesh.web.history import chart_of
+from gearmesh.worker.history_writer import HistoryWriter
+
+
+@pytest.fixture
+def app(redis_url: str) -> Iterator[App]:
+    with App(redis_url, redis_url) as app:
+        yield app
+
+
+@pytest.fixture
+def desk(app: App) -> Iterator[Desk]:
+    desk = Desk(app, DashboardSettings(token=TOKEN))
+    yield desk
+    desk.close()
+
+
+def ended(totals: Totals, outcome: str, count: int, queue: str = "shop", run_s: float = 0.0) -> None:
+    run = Histogram()
+    if run_s:
+        run.observe(run_s, RUN_BOUNDS_S, count)
+    totals.add("c", Report(tasks=[TaskCounts("add", queue, outcome, count, run)]))
+
+
+def test_counts_are_added_by_minute(app: App) -> None:
+    with connect(app.config) as connection:
+        channel: Any = connection.default_channel
+        assert isinstance(channel, SupportsHistory)
+        for minute in (59, 60, 61, 61, 200):
+            channel.add_history("a{b}c", minute, {"succeeded": 2, "failed": 1})
+        assert channel.history(["a{b}c", "other"], 60, 200) == {
+            "a{b}c": {60: {"succeeded": 2, "failed": 1}, 61: {"succeeded": 4, "failed": 2}},
+            "other": {},
+        }
+
+
+def test_other_brokers_have_no_place_for_it() -> None:
+    with open_connection("memory://x") as connection:
+        assert not isinstance(connection.default_channel, SupportsHistory)
+
+
+def test_what_ends_is_written_once(app: App, desk: Desk) -> None:
+    totals = Totals()
+    writer = HistoryWriter(app, totals)
+    assert writer._write()
+    ended(totals, "succeeded", 5, run_s=0.1)
+    ended(totals, "failed", 2)
+    for _ in range(2):
+        assert writer._write()
+    ended(totals, "succeeded", 1)
+    ended(totals, "retried", 3, queue="b")
+    assert writer._write()
+    writer._disconnect()
+    chart = chart_of(desk, ["shop", "b", "c"])
+    assert chart is not None
+    assert (chart.ended, chart.failed, chart.retried, chart.queues) == (8, 2, 3, 3)
+    assert chart.mean_run_ms == pytest.approx(500 / 11)
+    assert len(chart.bars) == 60
+    assert max(bar.ended_height for bar in chart.bars) == 40
+
+
+def test_keys_expire_and_strangers_fields_do_no_harm(app: App, desk: Desk, redis_url: str) -> None:
+    writer = HistoryWriter(app, totals := Totals())
+    ended(totals, "succeeded", 1)
+    assert writer._write()
+    writer._disconnect()
+    with redis.Redis.from_url(redis_url) as client:
+        (key,) = client.keys("gearmesh:{shop}:history:*")  # type: ignore[misc]
+        assert 0 < int(client.ttl(key)) <= 3 * 3600  # type: ignore[arg-type]
+        client.hset(key, mapping={"x": "1", f"{int(time.time()) // 60}:odd": "y", "\xff:a": "2"})
+    chart = chart_of(desk, ["shop"])
+    assert chart is not None
+    assert chart.ended == 1
+
+
+def test_a_worker_writes_how_its_tasks_ended(launch: Launch, redis_url: str, project: Any) -> None:
+    text = (project / "shop.py").read_text()
+    (project / "shop.py").write_text(
+        text.replace("app = App(", "app = App(history=True, *(", 1).replace(")\n", "))\n", 1)
+    )
+    worker = launch("worker", "shop:app", "-c", "2")
+    with App(redis_url, redis_url) as app:
+        for result in [app.remote("add", "int64", "int64").delay(i, 1) for i in range(20)]:
+            result.get(timeout=60)
+        desk = Desk(app, DashboardSettings(token=TOKEN))
+        assert worker.end() == 0  # it writes the last ones as it ends
+
+        def drawn() -> int:
+            chart = chart_of(desk, ["machinery_tasks"])
+            return chart.ended if chart is not None else 0
+
+        eventually(lambda: drawn() == 20)
+        desk.close()
