@@ -171,8 +171,9 @@ RABBITMQ = {
 #: Beginnings of names that stand outside ``names.py``: the scheduler's part of a lock, a key that memcached would
 #: refuse, and the prefix that settings may not use.
 ELSEWHERE = {"gearmesh:"}
-#: The queue that ``gearmesh verify`` uses and leaves empty, and the beginning of the echo tasks' names.
-VERIFY = {"gearmesh_verify", "gearmesh_"}
+#: The queue that ``gearmesh verify`` uses and leaves empty, the beginning of the echo tasks' names, and the queue of
+#: copies for a shadow run.
+VERIFY = {"gearmesh_verify", "gearmesh_", "gearmesh_shadow"}
 #: The dashboard's cookie, and the HTTP headers that it reads and sends: they are in no broker or backend.
 HTTP = {"gearmesh_dashboard", "x-content-type-options", "x-forwarded-proto", "x-frame-options"}
 

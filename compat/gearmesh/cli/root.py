@@ -32,6 +32,8 @@ GROUPS: Final = {
         "explain",
         "doctor",
         "verify",
+        "shadow",
+        "cutover",
         "dashboard",
         "workers",
         "healthcheck",

@@ -1,0 +1,31 @@
+"""``gearmesh cutover``: the steps by which a task moves from Go to Python, and how to go back."""
+
+from __future__ import annotations
+
+import click
+
+from gearmesh.cli.apps import words
+from gearmesh.cli.common import Place, servers
+from gearmesh.errors import ConfigError
+from gearmesh.shadow.cutover import cutover_steps
+
+__all__ = ["cutover"]
+
+
+@click.command(short_help="Tell the steps that move a task from Go to Python.")
+@words("name", "TASK", least=1, most=1)
+@servers
+def cutover(name: tuple[str, ...], place: Place) -> None:
+    """Tell the steps that move TASK from Go to Python in this deployment, and how to go back. Changes nothing.
+
+    --queue is the queue that the Go workers of the task read; default: the app's.
+    """
+    with place.app() as app:
+        task = name[0]
+        if app.tasks and task not in app.tasks:
+            raise ConfigError(f"task is {task!r}, expected one of the app's: {', '.join(sorted(app.tasks))}")
+        for heading, text in cutover_steps(
+            task, app.config, place.spec or "MODULE:APP", place.queue or app.default_queue
+        ):
+            click.secho(heading, bold=True)
+            click.echo("\n".join(f"  {line}" for line in text.splitlines()))

@@ -1,0 +1,151 @@
+"""Copies a sample of a producer's calls to the shadow queue, without making the producer wait."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from gearmesh.app.app import App
+from gearmesh.config import Config
+from gearmesh.errors import ConfigError
+from gearmesh.interfaces.commit import Commit, Publish
+from gearmesh.interfaces.transport import SupportsInspection
+from gearmesh.transports.registry import connect
+from gearmesh.wire.codec import encode
+from gearmesh.wire.signature import Signature
+
+__all__ = ["SHADOW_QUEUE", "ShadowCopies", "copy_calls", "is_sampled"]
+
+#: The queue of the copies.
+SHADOW_QUEUE: Final = "gearmesh_shadow"
+#: Copies that wait in the producer; more are dropped.
+MAX_WAITING_COPIES: Final = 1000
+#: Copies that wait in the shadow queue, where no run takes them; more are dropped.
+MAX_QUEUED_COPIES: Final = 10_000
+#: Copies after which the shadow queue is counted again.
+COUNT_EVERY_COPIES: Final = 100
+#: Seconds for which the thread may need to send its last copies when it is stopped.
+STOP_TIMEOUT_S: Final = 5.0
+
+log = logging.getLogger("gearmesh.shadow")
+
+
+def is_sampled(uuid: str, sample: float) -> bool:
+    """Decide by the UUID if a call is in a sample of this share: each process decides alike."""
+    return zlib.crc32(uuid.encode()) < sample * 2**32
+
+
+def copy_calls(
+    app: App, tasks: Collection[str], sample: float = 0.1, *, shadow_queue: str = SHADOW_QUEUE
+) -> ShadowCopies:
+    """Copy a sample of an app's calls of these tasks to the shadow queue, from now on.
+
+    Args:
+        app: the producer's app.
+        tasks: names of tasks.
+        sample: the share of the calls, above 0, at most 1.
+        shadow_queue: the queue of the copies.
+
+    Raises:
+        ConfigError: ``sample`` is no such share.
+    """
+    if not 0 < sample <= 1:
+        raise ConfigError(f"sample is {sample!r}, expected a share above 0, at most 1")
+    copies = ShadowCopies(lambda: app.config, frozenset(tasks), sample, shadow_queue)
+    app.before_publish(copies.see)
+    return copies
+
+
+class ShadowCopies:
+    """The hook of one producer, and the thread that sends its copies. Safe in threads.
+
+    Args:
+        config: gives the producer's settings.
+        tasks: names of tasks. sample: the share of the calls. shadow_queue: the queue of the copies.
+    """
+
+    def __init__(
+        self, config: Callable[[], Config], tasks: frozenset[str], sample: float, shadow_queue: str
+    ) -> None:
+        self._config = config
+        self._tasks = tasks
+        self._sample = sample
+        self._queue = shadow_queue
+        self._waiting: queue.Queue[Signature | None] = queue.Queue(MAX_WAITING_COPIES)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._sent = 0
+        #: Copies that were dropped because too many waited, or the broker did not take them.
+        self.dropped = 0
+
+    @property
+    def waiting(self) -> int:
+        """Copies that are not on their way yet, as far as can be known beside the thread."""
+        return self._waiting.qsize()
+
+    def see(self, sig: Signature) -> None:
+        """Copy a signature that is about to be published, if it is in the sample. Never raises, never blocks."""
+        if sig.Name in self._tasks and is_sampled(sig.UUID, self._sample):
+            try:
+                self._waiting.put_nowait(_copy(sig, self._queue))
+            except queue.Full:
+                self.dropped += 1
+            self._start()
+
+    def close(self) -> None:
+        """Send what waits, and end the thread. Twice is fine."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._waiting.put(None)
+            thread.join(STOP_TIMEOUT_S)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="gearmesh-shadow-copies", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        config: Config = self._config()
+        first: Signature | None = self._waiting.get()
+        while first is not None:
+            try:
+                with connect(config) as connection:
+                    channel = connection.channel()
+                    while first is not None:
+                        self._send(channel, first)
+                        first = self._waiting.get()
+            except Exception as exc:  # the producer must not suffer from its shadow
+                self.dropped += 1
+                log.warning("copies of calls are not sent: %s", exc)
+                first = self._waiting.get()
+
+    def _send(self, channel: Any, sig: Signature) -> None:
+        if self._sent % COUNT_EVERY_COPIES == 0 and isinstance(channel, SupportsInspection):
+            waiting = channel.count(self._queue).pending or 0
+            if waiting >= MAX_QUEUED_COPIES:
+                self.dropped += 1
+                return
+        channel.commit([Commit(publishes=(Publish(self._queue, encode(sig)),))])
+        self._sent += 1
+
+
+def _copy(sig: Signature, shadow_queue: str) -> Signature:
+    """The same call without anything that follows it. Its UUID stays: by it the stored outcome is found."""
+    return sig.evolve(
+        RoutingKey=shadow_queue,
+        ETA=None,
+        GroupUUID="",
+        GroupTaskCount=0,
+        ChordCallback=None,
+        OnSuccess=None,
+        OnError=None,
+        RetryCount=0,
+        RetryTimeout=0,
+        IgnoreWhenTaskNotRegistered=False,
+    )

@@ -1,0 +1,168 @@
+"""One shadow run: consumes copies, runs trials, and compares them with the stored states."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from gearmesh.app.app import App
+from gearmesh.app.eager import error_text
+from gearmesh.errors import BackendError, ConfigError
+from gearmesh.shadow.comparison import Outcome, compare
+from gearmesh.shadow.copies import SHADOW_QUEUE
+from gearmesh.shadow.report import ShadowReport
+from gearmesh.shadow.trial import shadow_task
+from gearmesh.wire.signature import Signature
+from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, TaskState
+from gearmesh.worker.worker import Worker
+
+__all__ = ["ShadowRun"]
+
+#: Seconds between two reads of the states that are awaited.
+POLL_INTERVAL_S: Final = 0.02
+#: States that are read at once.
+MAX_READ_STATES: Final = 200
+#: Seconds for which the worker's own state is awaited.
+ANSWER_TIMEOUT_S: Final = 60.0
+
+
+class ShadowRun:
+    """Compares the Python version of some tasks with their real workers. A context manager.
+
+    While it runs, the app under test is on a broker and backend inside this process, so that nothing that a trial sends
+    or stores leaves it.
+
+    Args:
+        app: the app with the Python versions; its settings name the deployment's broker and backend.
+        tasks: names of its tasks.
+        report: gets the outcomes.
+        shadow_queue: the queue of the copies.
+        concurrency: trials at a time.
+        answer_timeout: seconds for which a final state is awaited.
+
+    Raises:
+        ConfigError: a task is not there, or the backend keeps no results.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        tasks: Collection[str],
+        report: ShadowReport,
+        *,
+        shadow_queue: str = SHADOW_QUEUE,
+        concurrency: int = 4,
+        answer_timeout: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        missing = sorted(set(tasks) - set(app.tasks))
+        if missing:
+            raise ConfigError(
+                f"tasks {', '.join(missing)} are not in the app, expected some of {sorted(app.tasks)}"
+            )
+        if not app.keeps_results:
+            raise ConfigError("the backend keeps no results, so there is nothing to compare with")
+        self._app = app
+        self._tasks = {name: app.tasks[name] for name in tasks}
+        self._report = report
+        self._queue = shadow_queue
+        self._concurrency = concurrency
+        self._answer_timeout = answer_timeout
+        self._lock = threading.Lock()
+        self._calls: dict[str, _Call] = {}
+        self._stop = threading.Event()
+
+    def __enter__(self) -> ShadowRun:
+        deployment = self._app.config
+        inside = f"memory://shadow-{uuid4().hex}"
+        self._before = self._app.reopen(
+            deployment.having({"broker": inside, "backend": inside, "lock": None})
+        )
+        self._reader = App(config=deployment)
+        self._copies = App(config=deployment.having({"backend": "null", "default_queue": self._queue}))
+        for task in self._tasks.values():
+            self._copies.register_task(shadow_task(self._copies, task, self._begin, self._done))
+        self._copies.on_error(self._unrunnable)
+        self._worker = Worker(self._copies, [self._queue], self._concurrency, task_log_limit=0).start()
+        self._thread = threading.Thread(target=self._compare_all, name="gearmesh-shadow", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._worker.stop()
+        self._stop.set()
+        self._thread.join()
+        for app in (self._copies, self._reader):
+            app.close()
+        self._app.reopen(self._before)
+
+    def wait(self, count: int | None, seconds: float | None) -> None:
+        """Wait until so many calls have ended here and there, or so many seconds have passed; None: no such bound."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while (count is None or self._report.ended < count) and (
+            deadline is None or time.monotonic() < deadline
+        ):
+            self._stop.wait(POLL_INTERVAL_S)
+
+    def _begin(self, uuid: str) -> None:
+        """Watch the state of a call whose trial begins: the real worker runs it at about the same time."""
+        with self._lock:
+            self._calls[uuid] = _Call(time.monotonic() + self._answer_timeout)
+
+    def _done(self, outcome: Outcome) -> None:
+        with self._lock:
+            call = self._calls.setdefault(outcome.uuid, _Call(0.0))
+            call.outcome = outcome
+            call.until = time.monotonic() + self._answer_timeout
+
+    def _unrunnable(self, sig: Signature, exc: BaseException) -> None:
+        """Count a call that the Python version does not take as one that crashed: a trial itself never raises."""
+        self._done(Outcome(sig.UUID, sig.Name, 0.0, None, error_text(exc), type(exc).__name__))
+
+    def _compare_all(self) -> None:
+        """Read the states of the calls until the run is over."""
+        while not self._stop.wait(POLL_INTERVAL_S):
+            with self._lock:
+                batch = list(self._calls)[:MAX_READ_STATES]
+            if not batch:
+                continue
+            try:
+                states = self._reader.states(batch)
+            except BackendError:
+                continue
+            now = time.monotonic()
+            with self._lock:
+                for uuid, state in zip(batch, states, strict=True):
+                    self._look(uuid, state, now)
+
+    def _look(self, uuid: str, state: TaskState | None, now: float) -> None:
+        """Compare a call if both ends are known. The caller holds the lock."""
+        call = self._calls.pop(uuid)
+        if state is not None and call.final is None:
+            if state.State in (SUCCESS, FAILURE):
+                call.final = state
+                call.took = None if call.begun is None else now - call.begun
+            elif state.State in (RECEIVED, STARTED) and call.begun is None:
+                call.begun = now
+        outcome = call.outcome
+        if outcome is not None and call.final is not None:
+            verdict, why = compare(outcome, call.final)
+            self._report.add(outcome.task, uuid, verdict, why, outcome.seconds, call.took)
+        elif outcome is not None and now > call.until:
+            self._report.add_unanswered(outcome.task)
+        else:
+            self._calls[uuid] = call  # behind the others, which are looked at first now
+
+
+@dataclass
+class _Call:
+    """One call: its trial, and its real run as it is seen. Times are monotonic seconds."""
+
+    until: float
+    outcome: Outcome | None = None
+    begun: float | None = None
+    final: TaskState | None = None
+    took: float | None = None

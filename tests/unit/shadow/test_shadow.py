@@ -1,0 +1,262 @@
+"""A shadow run beside a worker that stands in for Go: it finds planted differences and touches nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from gearmesh import App
+from gearmesh.cli import main
+from gearmesh.config import Config
+from gearmesh.errors import ConfigError
+from gearmesh.shadow import SHADOW_QUEUE, copy_calls
+from gearmesh.shadow.comparison import Outcome, compare
+from gearmesh.shadow.copies import is_sampled
+from gearmesh.shadow.cutover import cutover_steps
+from gearmesh.shadow.report import ShadowReport
+from gearmesh.shadow.run import ShadowRun
+from gearmesh.shadow.trial import in_shadow
+from gearmesh.testing.waiting import eventually
+from gearmesh.wire.codec import decode
+from gearmesh.wire.state import FAILURE, SUCCESS, TaskState
+from gearmesh.wire.types import result
+from gearmesh.worker import Worker
+
+CALLS = 2000
+#: Calls for which the Python version is wrong.
+PLANTED = {5, 700, 1999}
+
+
+def stand_in(url: str) -> App:
+    """The app of the worker that serves the tasks today."""
+    app = App(url, url)
+
+    @app.task
+    def price(n: int) -> str:
+        if n % 100 == 50:
+            raise ValueError(f"no price of {n}")
+        return f"{3 * n} EUR"
+
+    return app
+
+
+def python_version(url: str) -> App:
+    """The app with the new version. It sends a task and writes a progress, which must stay inside."""
+    app = App(url, url)
+    other = app.remote("other", "int64")
+
+    @app.task
+    def price(n: int) -> str:
+        assert in_shadow()
+        other.delay(n)
+        if n == 5:
+            return "0 EUR"
+        if n == 700:
+            raise RuntimeError("token=s3cret went wrong")
+        if n % 100 == 50:
+            raise ValueError(f"no price of {n}")
+        return f"{3 * n}.00 EUR" if n == 1999 else f"{3 * n} EUR"
+
+    return app
+
+
+def documents(url: str) -> dict[bytes, Any]:
+    """All keys of a Redis with their contents, but for the workers' and producers' records, and what they expire."""
+    with closing(redis.Redis.from_url(url)) as client:
+        found: dict[bytes, Any] = {}
+        for key in client.keys("*"):
+            if b":sent:" in key or b":consumers" in key or b":held:" in key:
+                continue
+            kind = client.type(key)
+            found[key] = (
+                client.get(key)
+                if kind == b"string"
+                else client.lrange(key, 0, -1)
+                if kind == b"list"
+                else kind
+            )
+        return found
+
+
+def test_planted_differences_are_found_and_nothing_is_touched(redis_url: str) -> None:
+    go = stand_in(redis_url)
+    with App(redis_url, redis_url) as producer, go, Worker(go, concurrency=4, task_log_limit=0):
+        copies = copy_calls(producer, ["price"], 1.0)
+        price = producer.remote("price", "int64", results="string")
+        sent = []
+        for start in range(0, CALLS, 500):
+            sent += producer.publish_many([price.s(n) for n in range(start, start + 500)])
+            eventually(lambda: not copies.waiting)
+        eventually(
+            lambda: all(state and state.final for state in producer.states([each.uuid for each in sent]))
+        )
+        copies.close()
+        assert copies.dropped == 0
+        before = documents(redis_url)
+        assert len(before.pop(SHADOW_QUEUE.encode())) == CALLS
+        report = ShadowReport(threshold=0.99, least=100)
+        with python_version(redis_url) as app:
+            with ShadowRun(app, ["price"], report) as run:
+                run.wait(CALLS, 100)
+            assert app.config.broker == redis_url
+        assert documents(redis_url) == before
+    found = report.tasks["price"]
+    assert (found.compared, found.agreed, found.differed, found.crashed) == (CALLS, CALLS - 3, 2, 1)
+    assert found.unanswered == 0
+    whys = dict(found.differences)
+    assert {whys[sent[n].uuid] for n in PLANTED} == {
+        "result 1 is '0 EUR' in Python, '15 EUR' of the worker",
+        "Python raised RuntimeError: token=*** went wrong; the worker succeeded",
+        "result 1 is '5997.00 EUR' in Python, '5997 EUR' of the worker",
+    }
+    assert report.ready("price")
+
+
+def test_a_call_that_python_does_not_take_has_crashed(redis_url: str) -> None:
+    go = stand_in(redis_url)
+    with App(redis_url, redis_url) as producer, go, Worker(go, concurrency=1, task_log_limit=0):
+        copies = copy_calls(producer, ["price"], 1.0)
+        producer.send_task("price", [1]).get(timeout=30)
+        copies.close()
+        report = ShadowReport(threshold=1.0, least=1)
+        with App(redis_url, redis_url) as app:
+
+            @app.task
+            def price(text: str) -> str:
+                return text
+
+            with ShadowRun(app, ["price"], report) as run:
+                run.wait(1, 60)
+    found = report.tasks["price"]
+    assert found.crashed == 1
+    assert "CallMismatch" in found.differences[0][1]
+    assert not report.ready("price")
+
+
+@pytest.fixture
+def project(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module with the Python version of a task."""
+    name = f"shadowed_{uuid4().hex[:8]}"
+    (tmp_path / f"{name}.py").write_text(
+        f"from gearmesh import App\napp = App({redis_url!r}, {redis_url!r})\n\n"
+        "@app.task\ndef double(n: int) -> int:\n    return 2 * n\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_the_command_says_ready(project: str, redis_url: str) -> None:
+    with App(redis_url, redis_url) as go:
+
+        @go.task
+        def double(n: int) -> int:
+            return n + n
+
+        copies = copy_calls(go, ["double"], 1.0)
+        with Worker(go, concurrency=1, task_log_limit=0):
+            for n in range(5):
+                double.delay(n).get(timeout=30)
+        copies.close()
+    args = [
+        "shadow",
+        f"{project}:app",
+        "--tasks",
+        "double",
+        "--count",
+        "5",
+        "--seconds",
+        "60",
+        "--least",
+        "5",
+    ]
+    done = CliRunner().invoke(main, [*args, "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)["double"]
+    assert (report["agreed"], report["compared"], report["ready"]) == (5, 5, True)
+    done = CliRunner().invoke(main, [*args[:-4], "--seconds", "0.1"])
+    assert done.exit_code == 1
+    assert "double: no copied call came" in done.output
+
+
+def test_the_command_tells_the_steps_of_the_cutover(project: str) -> None:
+    done = CliRunner().invoke(main, ["cutover", f"{project}:app", "double"])
+    assert done.exit_code == 0, done.output
+    headings = [line for line in done.output.splitlines() if not line.startswith("  ")]
+    assert headings == [
+        heading for heading, _ in cutover_steps("double", Config(broker="redis://a"), "", "q")
+    ]
+    assert f"gearmesh worker {project}:app -Q machinery_tasks" in done.output
+    done = CliRunner().invoke(main, ["cutover", f"{project}:app", "triple"])
+    assert (done.exit_code, "task is 'triple', expected one of the app's: double" in done.output) == (2, True)
+
+
+def test_the_producer_never_waits_and_never_fails() -> None:
+    url = f"memory://{uuid4().hex}"
+    with App(url, url) as app:
+        copies = copy_calls(app, ["a"], 1.0)
+        copies.close()
+        b, a = app.remote("b", "int64"), app.remote("a", "int64")
+        b.delay(1)
+        a.delay(2)
+        copies.close()
+        with closing(app_channel(app)) as channel:
+            (copy,) = channel.pending(SHADOW_QUEUE)
+    assert decode(copy).Args is not None
+    assert decode(copy).Name == "a"
+
+
+def app_channel(app: App) -> Any:
+    from gearmesh.transports.registry import connect
+
+    return connect(app.config).channel()
+
+
+@pytest.mark.parametrize("sample", [0, -1, 1.1])
+def test_a_sample_is_a_share(sample: float) -> None:
+    with App("memory://x") as app, pytest.raises(ConfigError, match="expected a share above 0"):
+        copy_calls(app, ["a"], sample)
+
+
+def test_a_sample_has_its_size_and_is_the_same_everywhere() -> None:
+    uuids = [f"task_{uuid4()}" for _ in range(20_000)]
+    share = sum(is_sampled(uuid, 0.1) for uuid in uuids) / len(uuids)
+    assert 0.08 < share < 0.12
+    assert all(is_sampled(uuid, 0.2) for uuid in uuids if is_sampled(uuid, 0.1))
+    assert all(is_sampled(uuid, 1.0) for uuid in uuids)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "expected"),
+    [
+        ((1,), (1,), ("agreed", "")),
+        ((1,), (2,), ("differed", "result 1 is 1 in Python, 2 of the worker")),
+        ((1,), (1, 1), ("differed", "Python gave 1 results, the worker 2")),
+        ((1,), (1.0,), ("differed", "result 1 is a int64 in Python, a float64 of the worker")),
+        ("boom", "boom", ("agreed", "")),
+        ("boom", "bang", ("differed", "both failed: Python with boom, the worker with bang")),
+        ("boom", (1,), ("crashed", "Python raised E: boom; the worker succeeded")),
+        ((1,), "password: hunter2", ("differed", "Python succeeded; the worker failed: password: ***")),
+    ],
+)
+def test_outcomes_are_compared(outcome: Any, state: Any, expected: tuple[str, str]) -> None:
+    def results(values: tuple[Any, ...]) -> Any:
+        return tuple(result("int64" if isinstance(value, int) else "float64", value) for value in values)
+
+    ours = Outcome("u", "t", 0.1, None if isinstance(outcome, str) else results(outcome), str(outcome), "E")
+    theirs = (
+        TaskState(TaskUUID="u", State=FAILURE, Error=state)
+        if isinstance(state, str)
+        else TaskState(TaskUUID="u", State=SUCCESS, Results=results(state))
+    )
+    assert compare(ours, theirs) == expected
