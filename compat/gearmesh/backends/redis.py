@@ -37,7 +37,7 @@ from gearmesh.wire.names import (
     revoked_channel,
     task_report,
 )
-from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
+from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["RedisBackend"]
 
@@ -82,7 +82,10 @@ class RedisBackend:
     # -- states
 
     def write(self, states: Sequence[TaskState]) -> None:
-        self._write([pack_state(state) for state in states])
+        if all(state.State == PENDING for state in states):
+            self._store_pending(states)
+        else:
+            self._write([pack_state(state) for state in states])
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
         self._write([(*pack_state(state), SUCCESS) for state in states])
@@ -90,6 +93,11 @@ class RedisBackend:
     def _write(self, packed: Sequence[Packed]) -> None:
         for part in chunks(packed, lambda parts: sum(map(len, parts))):
             self._store(part)
+
+    def _store_pending(self, states: Sequence[TaskState]) -> None:
+        """Store states of new tasks."""
+        with self._replicas.waited_for(self._redis) as client:
+            self._script.store_pending(client, states)
 
     def _store(self, packed: Sequence[Packed]) -> None:
         with self._replicas.waited_for(self._redis) as client:

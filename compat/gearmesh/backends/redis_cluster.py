@@ -13,9 +13,9 @@ from gearmesh.backends.redis import RedisBackend
 from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.commit_script import Entry
 from gearmesh.redis_client.runner import run, run_each
-from gearmesh.redis_client.state_text import Packed
+from gearmesh.redis_client.state_text import Packed, pack_state
 from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
-from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta
+from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["ClusterBackend"]
 
@@ -29,6 +29,9 @@ _FINAL_STATES = (SUCCESS.encode(), FAILURE.encode())
 
 class ClusterBackend(RedisBackend):
     """See :class:`gearmesh.interfaces.backend.Backend`."""
+
+    def _store_pending(self, states: Sequence[TaskState]) -> None:
+        self._write([pack_state(state) for state in states])
 
     def _store(self, packed: Sequence[Packed]) -> None:
         calls = [(state[0], [self._payload([Entry(states=(state,))])]) for state in packed]

@@ -29,6 +29,7 @@ from gearmesh.redis_client.runner import run
 from gearmesh.redis_client.state_text import Packed, pack_state
 from gearmesh.wire.codec import decode_group, decode_state, encode_group, encode_state
 from gearmesh.wire.names import DELAYED_TASKS, QueueKeys, chord_progress, chord_taker, publish_token
+from gearmesh.wire.state import TaskState
 
 __all__ = ["Batch", "CommitScript", "Entry", "payload_bytes"]
 
@@ -170,6 +171,10 @@ class CommitScript:
             outcomes = self._in_order(client, commits, token, atomic)
         self._replicas.wait(client, self._route(commits))
         return outcomes
+
+    def store_pending(self, client: redis.Redis, states: Sequence[TaskState]) -> None:
+        """Store states that are all PENDING."""
+        self._plain.store(client, states)
 
     def _in_order(
         self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool

@@ -70,14 +70,11 @@ class PlainCommits:
             start += len(chunk)
         return True
 
-    def store(self, client: Any, states: Sequence[TaskState]) -> bool:
-        """Store states if all are PENDING; else return False and do nothing."""
-        if not all(state.State == PENDING and state.TaskUUID for state in states):
-            return False
+    def store(self, client: Any, states: Sequence[TaskState]) -> None:
+        """Store states that are all PENDING."""
         rows = [(state.TaskUUID.encode(), pending_rest(state), b"") for state in states]
         for chunk in divided(rows, _row_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES):
             run(client, "publish", ["gearmesh"], self._publish_arguments(b"", chunk))
-        return True
 
     def _publish_arguments(self, place: bytes, rows: Sequence[_Called]) -> list[bytes]:
         arguments: list[bytes] = []
