@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gearmesh.app.app import App
 from gearmesh.web.broker_reader import BrokerReader
 from gearmesh.web.cache import AnswerCache
+from gearmesh.web.live_workers import LiveWorkers
 from gearmesh.web.masking import Masker
 from gearmesh.web.queue_directory import QueueDirectory
 from gearmesh.web.settings import DashboardSettings
@@ -32,6 +33,7 @@ class Desk:
     states: StateReader = field(init=False)
     walk: StateWalk = field(init=False)
     masker: Masker = field(init=False)
+    live_workers: LiveWorkers = field(init=False)
     #: of other servers: the schedulers' lock
     answers: AnswerCache = field(init=False, default_factory=AnswerCache)
 
@@ -40,6 +42,7 @@ class Desk:
         self.directory = QueueDirectory(self.app, self.broker, self.settings.queues)
         self.states = StateReader(self.app)
         self.walk = StateWalk(self.states)
+        self.live_workers = LiveWorkers(self.app)
         parameters = {
             name: [each.name for each in task.declaration.parameters] for name, task in self.app.tasks.items()
         }

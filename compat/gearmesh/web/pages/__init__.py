@@ -27,7 +27,7 @@ from gearmesh.web.pages.overview import overview
 from gearmesh.web.pages.periodic import periodic, run_now
 from gearmesh.web.pages.queue import look, queue
 from gearmesh.web.pages.task import revoke, task
-from gearmesh.web.pages.workers import workers
+from gearmesh.web.pages.workers import tell, workers
 
 __all__ = ["ACTIONS", "PAGES"]
 
@@ -51,4 +51,5 @@ ACTIONS: Final[dict[str, Callable[[Desk, Fields], Done | Mapping[str, Any]]]] = 
     "/dead/confirm": confirm,
     "/dead/take": take,
     "/periodic/run": run_now,
+    "/workers/tell": tell,
 }

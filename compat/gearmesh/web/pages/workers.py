@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from gearmesh.control.messages import VERBS
+from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.inspection.times import span
 from gearmesh.interfaces.transport import ConsumerReport
+from gearmesh.units import counted
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
+from gearmesh.web.live_workers import LiveWorker
 from gearmesh.web.messages import MessageRow, message_row
+from gearmesh.web.pages.action import Done, Refused
 from gearmesh.web.pages.overview import rows_of
 
-__all__ = ["workers"]
+__all__ = ["tell", "workers"]
 
 #: Queues whose consumers are listed.
 MAX_QUEUES: Final = 60
@@ -60,7 +66,17 @@ def workers(desk: Desk, query: Fields) -> Mapping[str, Any]:
         )
         rows = _rows(desk, found)
     counts = [row.counts for row in rows_of(desk, names, with_states=False)]
+    live: list[LiveWorker] = []
+    live_error = ""
+    try:
+        live = desk.live_workers.all(time.time())
+    except GearmeshError as exc:
+        live_error = str(exc)
     return {
+        "live_workers": live,
+        "live_error": live_error,
+        "live_asks": desk.live_workers.asks,
+        "told": _told(query),
         "abilities": abilities,
         "rows": rows,
         "counts": [count for count in counts if count.consumers or count.silent],
@@ -68,6 +84,39 @@ def workers(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "most": MAX_QUEUES,
         "lease": desk.app.config.lease,
     }
+
+
+def _told(query: Fields) -> str:
+    verb, count = query.text("told"), query.number("replies")
+    if verb not in VERBS:
+        return ""
+    return f"{verb}: {counted(count, 'worker')} replied."
+
+
+def tell(desk: Desk, form: Fields) -> Done | Mapping[str, Any]:
+    """Tell one worker, or all of them, something; before a worker stops, ask.
+
+    Raises:
+        Refused: the form asks for what cannot be done.
+        GearmeshError: the broker is unreachable, or a worker refuses.
+    """
+    verb, to = form.text("verb"), form.exact("to")
+    args: dict[str, str | int] = {}
+    if verb in ("pause", "resume"):
+        args = {"kind": form.text("kind"), "name": form.text("name")}
+    elif verb in ("grow", "shrink", "shutdown") and to:
+        args = {} if verb == "shutdown" else {"count": 1}
+    else:
+        raise Refused(f"the dashboard has no such order for a worker: {verb!r:.40}")
+    if verb == "shutdown" and form.text("sure") != "yes":
+        return {"template": "confirm_stop", "to": to}
+    try:
+        replies = desk.live_workers.tell(verb, args, [to] if to else [])
+    except ConfigError as exc:
+        raise Refused(str(exc)) from None
+    words = " ".join(f"{name}={value!r}" for name, value in args.items())
+    audit = f"told workers verb={verb!r} {words} to={to or 'all'!r} replies={len(replies)}"
+    return Done("/workers", audit, {"told": verb, "replies": str(len(replies))})
 
 
 def _rows(desk: Desk, found: list[tuple[str, list[ConsumerReport]]]) -> list[WorkerRow]:
