@@ -15,6 +15,7 @@ from tests.support.servers import RabbitServer, RedisServer
 
 from gearmesh.testing.peerproc import PeerProcess, python_peer
 
+from .matrix import matrix
 from .peers import Peers
 from .scenarios import Side
 
@@ -43,6 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
         Account.of(config).say(f"interop: {ways}, with the peer {Path(PEER[0]).name}")
     else:
         Account.of(config).say(f"interop: recordings and {ways} only, since GEARMESH_PEER is not set")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the matrix of scenarios under CI, or where GEARMESH_MATRIX is set."""
+    if not (os.environ.get("CI") or os.environ.get("GEARMESH_MATRIX")):
+        return
+    found = []
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            found.append((report.nodeid, outcome, reason.removeprefix("Skipped: ")))
+    for line in matrix(found):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
