@@ -65,6 +65,7 @@ class RedisBackend:
     #: Exceptions that mean "the server answered, and does not do it": a wrong database, a missing right.
     refusals = (ResponseError,)
     keeps = True
+    reads_where_it_hears = True
 
     def __init__(self, access: ConnectionSettings, *, expire: int) -> None:
         self.expire = expire

@@ -16,6 +16,7 @@ __all__ = [
     "Backend",
     "CountsMembers",
     "PaidByRead",
+    "ReadsWhereItHears",
     "SupportsClaims",
     "SupportsConditionalWrite",
     "SupportsProgress",
@@ -152,6 +153,15 @@ class PaidByRead(Protocol):
 
     #: Seconds between two reads for one who waits, at least, unless the caller chose an interval.
     min_poll_interval_s: float
+
+
+@runtime_checkable
+class ReadsWhereItHears(Protocol):
+    """A backend whose ``read`` the thread that calls a watch's ``wake`` may call, and whose announcements come after
+    what they announce (Redis')."""
+
+    #: True.
+    reads_where_it_hears: bool
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.backoff import OutageLog, reason_of
-from gearmesh.interfaces.backend import Backend, PaidByRead
+from gearmesh.interfaces.backend import Backend, PaidByRead, ReadsWhereItHears
 from gearmesh.results.wait_handle import EARLY_POLL_SHARE, MIN_POLL_INTERVAL_S, WaitHandle, pause_after
 from gearmesh.wire.state import TaskState
 
@@ -20,6 +20,11 @@ log = logging.getLogger("gearmesh.waiting")
 
 #: UUIDs in one backend read.
 MAX_UUIDS_PER_READ = 1000
+#: Announced UUIDs that the thread which hears of them reads itself; more are the poller's, which reads them together.
+MAX_UUIDS_READ_AT_ONCE = 16
+#: Seconds between two looks, at least, while results are announced: looks cost the caller's process the time in which a
+#: worker on the same machine could run the task.
+MIN_ANNOUNCED_INTERVAL_S = 0.005
 #: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many.
 THREAD_LINGER_S = 1.0
 #: Seconds that the backend may be unreachable before that is logged.
@@ -41,6 +46,11 @@ class ResultPoller:
     ) -> None:
         self._backend = backend
         self._clock = clock
+        self._reads_at_once = isinstance(backend, ReadsWhereItHears)
+        #: the last result that came was announced; a Go worker announces none
+        self._announced = False
+        #: held while states are given to handles, since two threads may have read the same
+        self._giving = threading.Lock()
         self._min_interval_s = backend.min_poll_interval_s if isinstance(backend, PaidByRead) else 0.0
         self._outage = OutageLog(log, lambda: f"result backend {shown}", clock)
         #: since when the backend is unreachable; None: it is not
@@ -90,15 +100,32 @@ class ResultPoller:
         return self._thread is not None
 
     def wake(self, uuids: Sequence[str]) -> None:
-        """These became final: ask for them now. Called from the backend's thread."""
+        """These became final: ask for them now. Called from the backend's thread.
+
+        That thread reads a few at once, which saves each waiter the time to wake the poller's.
+        """
+        heard: dict[WaitHandle, list[str]] = {}
         with self._changed:
-            now = self._clock()
             for uuid in uuids:
                 for handle in self._index.get(uuid, ()):
                     if uuid in handle.wanted or uuid in handle.upstream:
-                        handle._hot.add(uuid)
-                        if handle._due > now:
-                            self._schedule(handle, now)
+                        heard.setdefault(handle, []).append(uuid)
+        if not heard:
+            return
+        if self._reads_at_once and sum(map(len, heard.values())) <= MAX_UUIDS_READ_AT_ONCE:
+            self._announced = True
+            self._ask(list(heard.items()))
+        with self._changed:
+            now = self._clock()
+            for handle, some in heard.items():
+                if handle.over:
+                    self.remove(handle)
+                    continue
+                missing = [uuid for uuid in some if uuid in handle.wanted or uuid in handle.upstream]
+                if missing:
+                    handle._hot.update(missing)
+                    if handle._due > now:
+                        self._schedule(handle, now)
 
     # --- the thread ----------------------------------------------------------------------------
 
@@ -123,7 +150,8 @@ class ResultPoller:
                 if unsubscribe is None and (tried is None or self._clock() - tried > REWATCH_INTERVAL_S):
                     tried = self._clock()
                     unsubscribe = self._subscribe()
-                self._ask(due)
+                if self._ask(due):
+                    self._announced = False  # the look came before an announcement
                 self._put_back(handle for handle, _ in due)
         finally:
             with self._changed:  # after an unforeseen error too, the next waiter gets a thread
@@ -177,7 +205,8 @@ class ResultPoller:
             return handle.interval
         if handle._soon:
             return MIN_POLL_INTERVAL_S
-        pause = max(pause_after(now - handle._started), self._min_interval_s)
+        least = MIN_ANNOUNCED_INTERVAL_S if self._announced else self._min_interval_s
+        pause = max(pause_after(now - handle._started), least)
         return max(pause, 0.05) if handle.trouble else pause
 
     def _subscribe(self) -> Callable[[], None] | None:
@@ -196,7 +225,8 @@ class ResultPoller:
             fate = "get() waits until its timeout, or until the result backend is back"
             self._outage.failed(exc, fate, since=self._away_since)
 
-    def _ask(self, due: list[tuple[WaitHandle, list[str]]]) -> None:
+    def _ask(self, due: list[tuple[WaitHandle, list[str]]]) -> bool:
+        """Ask for the states of handles, and give them what is final; return True if any got news."""
         uuids = list(dict.fromkeys(itertools.chain.from_iterable(window for _, window in due)))
         states: dict[str, TaskState | None] = {}
         try:
@@ -208,19 +238,23 @@ class ResultPoller:
             for handle, _ in due:
                 handle.trouble = reason
             self._note_outage(exc)
-            return
+            return False
         except Exception as exc:
             if len(due) > 1:  # whose state is it that cannot be read?
-                for each in due:
-                    self._ask([each])
-                return
+                each_found = [self._ask([each]) for each in due]
+                return any(each_found)
             handle = due[0][0]
             handle.error, handle.over = exc, True
             handle.tell()
-            return
+            return False
         self._away_since = None
         self._outage.worked()
+        found = False
         for handle, window in due:
             handle.trouble = ""
-            if handle.take(states[uuid] for uuid in window):
+            with self._giving:
+                news = handle.take(states[uuid] for uuid in window)
+            if news:
+                found = True
                 handle.tell()
+        return found

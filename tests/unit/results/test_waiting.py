@@ -107,6 +107,67 @@ def test_python_commits_wake_at_once(app: App, backend: Counting) -> None:
     assert time.monotonic() - began < 25
 
 
+class Hearing(Counting):
+    """Is read by the thread that hears; says which thread reads, and when the poller has had its first look."""
+
+    reads_where_it_hears = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[str] = []
+        self.looked = threading.Event()
+        self.late = False
+
+    def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
+        self.readers.append(threading.current_thread().name)
+        states = super().read(uuids)
+        self.looked.set()
+        return [None] * len(uuids) if self.late else states
+
+
+def test_a_few_announced_results_are_read_by_the_thread_that_hears_of_them() -> None:
+    backend = Hearing()
+    with make_app(backend) as app:
+        handle = WaitHandle(["a", "b"], interval=30.0, notify=(over := threading.Event()).set)
+        app.result_poller.add(handle)
+        assert backend.looked.wait(60)
+        eventually(lambda: app.result_poller._announced is False and len(backend.readers) == 1)
+        for uuid in ("a", "b", "unknown"):
+            backend.write([done(uuid)])
+            app.result_poller.wake([uuid])
+        assert over.wait(60)
+        assert handle.over
+        assert [state.TaskUUID for state in handle.found] == ["a", "b"], "each once"
+        assert app.result_poller._announced
+        assert not app.result_poller._handles
+
+
+def test_what_an_announcement_comes_before_is_asked_for_again() -> None:
+    backend = Hearing()
+    with make_app(backend) as app:
+        handle = WaitHandle(["a"], interval=30.0, notify=(over := threading.Event()).set)
+        app.result_poller.add(handle)
+        assert backend.looked.wait(60)
+        backend.late = True
+        app.result_poller.wake(["a"])
+        backend.late = False
+        backend.write([done("a")])
+        app.result_poller.wake(["a"])
+        assert over.wait(60)
+        assert [state.TaskUUID for state in handle.found] == ["a"]
+
+
+def test_a_look_that_finds_what_was_not_announced_makes_looks_frequent_again() -> None:
+    """As of a Go worker, beside Python's."""
+    backend = Hearing()
+    backend._announces = False
+    with make_app(backend) as app:
+        app.result_poller._announced = True
+        after(0.05, lambda: backend.write([done("a", 7)]))
+        assert app.result("a").get(60) == 7
+        assert app.result_poller._announced is False
+
+
 def test_gos_results_are_found_by_asking(silent: tuple[App, Counting]) -> None:
     app, backend = silent
     after(0.3, lambda: backend.write([done("a", 7)]))
