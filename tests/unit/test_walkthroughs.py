@@ -25,6 +25,8 @@ from tests.unit.terminal import on_terminal
 
 from gearmesh.testing.waiting import eventually
 
+pytestmark = pytest.mark.timeout(600)  # commands of a busy machine
+
 PAGES = ("getting-started.md", "go.md", "cli.md")
 _FILE = re.compile(
     r"^<!-- file: (?P<path>\S+)(?: -->\n```python)?\n(?P<text>.*?)^(?:```|-->)$", re.MULTILINE | re.DOTALL
