@@ -89,7 +89,7 @@ def probe(*words: str) -> tuple[int, str]:
 
 
 def test_the_probe(temp: Path) -> None:
-    assert probe() == (1, "no worker or scheduler runs here")
+    assert probe() == (1, "no worker runs here")
     file = HealthFile("worker", "w1")
     file.write(ready=False, reason="the broker is unreachable")
     assert probe() == (0, "ok")
