@@ -1,6 +1,6 @@
 """Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
 
-    python tests/benchmarks/bench.py [suite|redis|amqp|celery|dynamodb|sqs|pubsub|producers] [--tasks 20000]
+    python tests/benchmarks/bench.py [suite|redis|amqp|celery|dynamodb|sqs|pubsub|producers|watched] [--tasks 20000]
         [--backlog 200000] [--rounds 3] [--only delay] [--write]
 
 ``suite`` has all task queues take turns in one run, and says which of the project's targets are met; ``--write`` writes
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument(
         "broker",
         nargs="?",
-        choices=("suite", "redis", "amqp", "celery", "dynamodb", "sqs", "pubsub", "producers"),
+        choices=("suite", "redis", "amqp", "celery", "dynamodb", "sqs", "pubsub", "producers", "watched"),
         default="redis",
     )
     parser.add_argument("--tasks", type=int, default=20_000)
@@ -241,6 +241,11 @@ def main() -> None:
             return
         if args.broker == "celery":
             CeleryBench(server.url, args.tasks, args.rounds, working=args.only is None).run()
+            return
+        if args.broker == "watched":
+            from bench_watched import WatchedBench
+
+            WatchedBench(server.url, args.tasks, args.rounds).run()
             return
         if args.broker == "producers":
             ProducerBench(server.url, args.tasks, args.rounds).run()

@@ -5,7 +5,11 @@ import os
 from gearmesh import App
 
 URL = os.environ["GEARMESH_BENCH_URL"]
-app = App(broker=URL, backend=os.environ.get("GEARMESH_BENCH_BACKEND", URL))
+app = App(
+    broker=URL,
+    backend=os.environ.get("GEARMESH_BENCH_BACKEND", URL),
+    history=os.environ.get("GEARMESH_BENCH_HISTORY") == "True",
+)
 
 
 @app.task

@@ -1,0 +1,168 @@
+"""Workers that are watched: with counts and history, and with the dashboard open; beside one that is not.
+
+The workers take turns in one run, in another order each time. On a machine with other work the rates of a run differ by
+a factor of two, so the CPU time of a task counts, too: the worker's, and that of Redis, which the dashboard also asks.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psutil
+import redis
+from bench_report import report
+
+from gearmesh import App
+from gearmesh.wire.names import QueueKeys
+
+HERE = Path(__file__).parent
+STAGE = "bench_stage"
+#: Seconds between two looks of a browser that has a page open.
+LOOK_INTERVAL_S = 2.0
+TOKEN = "a token of the benchmark"
+#: The ways, and the ratio to the first one that is aimed at.
+WAYS = {"plain": 1.0, "counted": 0.95, "looked_at": 0.97}
+
+
+class WatchedBench:
+    """Runs the same tasks on three workers of one Redis."""
+
+    def __init__(self, url: str, tasks: int, rounds: int) -> None:
+        self.url, self.tasks, self.rounds = url, tasks, rounds
+        self.redis = redis.Redis.from_url(url)
+        self.app = App(broker=url, backend=url)
+        self.add = self.app.remote("add", "int64", "int64", results="int64")
+        self.looking = threading.Event()
+        self.views = 0
+
+    def run(self) -> None:
+        rates: dict[str, list[float]] = {way: [] for way in WAYS}
+        costs: dict[str, list[float]] = {way: [] for way in WAYS}
+        with ExitStack() as stack:
+            workers = {way: stack.enter_context(self.worker(way)) for way in WAYS}
+            stack.enter_context(self.dashboard())
+            order = list(WAYS)
+            for number in range(self.rounds):
+                for way in order[number % 3 :] + order[: number % 3]:
+                    rate, cost = self.turn(way, workers[way])
+                    rates[way].append(rate)
+                    costs[way].append(cost)
+        for way, aim in WAYS.items():
+            paired = statistics.median(a / b for a, b in zip(rates[way], rates["plain"], strict=True))
+            cpu = statistics.median(b / a for a, b in zip(costs[way], costs["plain"], strict=True))
+            text = f"{statistics.median(rates[way]):,.0f} /s, {statistics.median(costs[way]):.1f} us of CPU a task"
+            report(way, text)
+            if way != "plain":
+                report("  to plain, rate and CPU", f"{paired:.2f}, {cpu:.2f} (aim {aim})")
+        report("page views meanwhile", str(self.views))
+
+    def turn(self, way: str, child: psutil.Process) -> tuple[float, float]:
+        """Tasks a second, and microseconds of CPU a task: of the worker and of Redis."""
+        for base in range(0, self.tasks, 1000):
+            self.app.publish_many([self.add.s(base + n, 2).set(queue=STAGE) for n in range(1000)])
+        if way == "looked_at":
+            self.looking.set()
+            time.sleep(0.2)
+        keys = QueueKeys(way)
+        before, start = self.cpu(child), time.perf_counter()
+        self.redis.rename(STAGE, way)
+        while self.redis.llen(way) or any(
+            self.redis.hlen(key) for key in self.redis.scan_iter(keys.held("*"))
+        ):
+            time.sleep(0.01)
+        took = time.perf_counter() - start
+        cost = (self.cpu(child) - before) / self.tasks * 1e6
+        self.looking.clear()
+        return self.tasks / took, cost
+
+    def cpu(self, child: psutil.Process) -> float:
+        """Seconds of CPU that the worker and Redis have used."""
+        info = self.redis.info("cpu")
+        times = child.cpu_times()
+        return float(info["used_cpu_user"] + info["used_cpu_sys"] + times.user + times.system)
+
+    @contextmanager
+    def worker(self, way: str) -> Iterator[psutil.Process]:
+        more = ["--metrics-port", "0", "--remote-control"] if way == "counted" else []
+        command = [
+            sys.executable,
+            "-m",
+            "gearmesh",
+            "worker",
+            "bench_app:app",
+            "-Q",
+            way,
+            "--log-level",
+            "ERROR",
+        ]
+        environment = {
+            **os.environ,
+            "GEARMESH_BENCH_URL": self.url,
+            "GEARMESH_BENCH_HISTORY": str(bool(more)),
+        }
+        process = subprocess.Popen([*command, *more], cwd=HERE, env=environment)
+        try:
+            self.add.s(1, 2).set(queue=way).delay().get(timeout=60)
+            (child,) = psutil.Process(process.pid).children()
+            yield child
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    @contextmanager
+    def dashboard(self) -> Iterator[None]:
+        """The dashboard, and browsers with three of its pages open, which look while :attr:`looking` is set."""
+        ended = threading.Event()
+        with tempfile.TemporaryDirectory() as folder:
+            token = Path(folder, "token")
+            token.write_text(TOKEN)
+            command = [
+                sys.executable,
+                "-m",
+                "gearmesh",
+                "dashboard",
+                "--broker",
+                self.url,
+                "--backend",
+                self.url,
+            ]
+            process = subprocess.Popen(
+                [*command, "--port", "0", "--token-file", str(token)], stderr=subprocess.PIPE, text=True
+            )
+            assert process.stderr is not None
+            base = next(line for line in process.stderr if "http://" in line).split()[-1]
+            paths = ("/", "/queue?name=looked_at", "/workers")
+            viewers = [threading.Thread(target=self.view, args=(base, path, ended)) for path in paths]
+            for viewer in viewers:
+                viewer.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                for viewer in viewers:
+                    viewer.join()
+                process.terminate()
+                process.wait(30)
+
+    def view(self, base: str, path: str, ended: threading.Event) -> None:
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        browser.open(f"{base}/sign-in", urlencode({"token": TOKEN}).encode()).read()
+        while not ended.is_set():
+            if self.looking.is_set():
+                browser.open(base + path).read()
+                self.views += 1
+                ended.wait(LOOK_INTERVAL_S)
+            else:
+                ended.wait(0.05)
