@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -240,8 +240,7 @@ def test_a_plugin_opens_its_scheme_beside_memory(monkeypatch: pytest.MonkeyPatch
         return open_connection("memory://plugin")
 
     point = SimpleNamespace(name="mine", load=lambda: opens)
-    for module in ("gearmesh.urls.parse", "gearmesh.transports.registry"):
-        monkeypatch.setattr(sys.modules[module], "entry_points", lambda **wanted: [point])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **wanted: [point])
     connection = open_connection("mine://x", consumer="me", options={"lease": 3})
     assert connection.as_uri() == "memory://plugin"
 

@@ -43,7 +43,7 @@ from gearmesh.results.async_result import AsyncResult, Result
 from gearmesh.results.composite import GroupResult
 from gearmesh.results.poller import ResultPoller
 from gearmesh.results.progress import Progress, ProgressBoard
-from gearmesh.transports.single_attempt import BrokerChoice
+from gearmesh.transports.broker_choice import BrokerChoice
 from gearmesh.urls import redact, redact_text, scheme_of
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.signature import Signature

@@ -22,8 +22,8 @@ from gearmesh.errors import GearmeshError, PublishError
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit
 from gearmesh.process_local import ProcessLocal
+from gearmesh.transports.broker_choice import BrokerChoice
 from gearmesh.transports.registry import connect
-from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.urls import redact
 from gearmesh.wire.state import GroupMeta, TaskState
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from gearmesh.backends.memory import MemoryBackend
@@ -75,6 +74,8 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
         return MemoryBackend(target.rest.strip("/"), expire=expire)
     if target.scheme == "null":
         return NullBackend(expire=expire)
+    from importlib.metadata import entry_points
+
     for point in entry_points(group="gearmesh.backends", name=target.scheme):
         backend: Backend = point.load()(url, expire=expire)
         return backend

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from gearmesh.config import RedisConfig
 from gearmesh.errors import ConfigError
 from gearmesh.interfaces.lock import Lock
@@ -42,6 +40,8 @@ def open_lock(
         return MemoryLock()
     if scheme == "memory" and isinstance(target, PlainTarget):
         return MemoryLock(target.rest.strip("/"))
+    from importlib.metadata import entry_points
+
     for point in entry_points(group="gearmesh.locks", name=scheme):
         lock: Lock = point.load()(url)
         return lock

@@ -8,6 +8,8 @@ The parts, in the order in which a connection is made and a message passes:
 ``registry``
     Makes a kombu connection from a broker URL or from an app's settings. A package of yours adds a scheme here by an
     entry point in the group ``gearmesh.transports``.
+``broker_choice``
+    Remembers which of several brokers a process uses.
 ``single_attempt``
     The connection itself. It tries each of several brokers once and raises, where kombu would sleep and repeat.
 ``redis``, ``amqp``, ``sqs``, ``pubsub``, ``memory``

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
-from typing import Any, Final, TypeGuard
-
-import kombu
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from gearmesh.config import Config, RedisConfig
 from gearmesh.errors import ConfigError
-from gearmesh.transports.single_attempt import BrokerChoice, BrokerEndpoint, SingleAttemptConnection
+from gearmesh.transports.broker_choice import BrokerChoice, BrokerEndpoint
 from gearmesh.transports.unacked import UnackedDeliveries, consumer_name
 from gearmesh.urls import AMQPTarget, PlainTarget, PubSubTarget, RedisTarget, SQSTarget, Target, parse, redact
 from gearmesh.wire.releases import ReleaseLimits, parse_releases
+
+if TYPE_CHECKING:
+    import kombu
 
 __all__ = ["connect", "message_check", "open_connection", "open_unacked", "release_limits"]
 
@@ -68,6 +68,10 @@ def connect(
         choice.index += 1
         return open_connection(url, consumer=consumer, options=settings)
     settings["master_only"] = True
+    from gearmesh.transports.single_attempt import (
+        SingleAttemptConnection,
+    )  # with kombu, which a program may never need
+
     return SingleAttemptConnection.to_one_of(
         [_endpoint(url, consumer, settings) for url in urls], choice, follows=follows
     )
@@ -153,6 +157,8 @@ def open_connection(
     target = parse(url, "broker")
     if _is_plugins(target):
         return _plugin(url, target, consumer, options or {})
+    from gearmesh.transports.single_attempt import SingleAttemptConnection
+
     return SingleAttemptConnection.to_one_of([_endpoint(url, consumer, options or {})])
 
 
@@ -196,6 +202,8 @@ def _is_plugins(target: Target) -> TypeGuard[PlainTarget]:
 def _plugin(
     url: str, target: PlainTarget, consumer: str | None, options: Mapping[str, Any]
 ) -> kombu.Connection:
+    from importlib.metadata import entry_points
+
     for point in entry_points(group="gearmesh.transports", name=target.scheme):
         connection: kombu.Connection = point.load()(url, consumer=consumer, options=options)
         return connection

@@ -18,9 +18,9 @@ from gearmesh.errors import ConfigError, GearmeshError, SoftLimitExceeded
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome
 from gearmesh.interfaces.observer import TaskObserver
 from gearmesh.scoreboard import Scoreboard
+from gearmesh.transports.broker_choice import BrokerChoice
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.registry import connect, open_unacked
-from gearmesh.transports.single_attempt import BrokerChoice
 from gearmesh.units import counted, duration, short_id
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
