@@ -87,7 +87,7 @@ $(STAMPS)/test: $(STAMPS)/demo
 
 # The site imports the optional parts as well, to show their API.
 $(STAMPS)/docs: $(STAMPS)/venv pyproject.toml
-	$(BIN)/pip install --quiet -e '.[celery,web]' --group docs
+	$(BIN)/pip install --quiet -e '.[celery,web,otel,metrics]' --group docs
 	@touch $@
 
 redis: $(STAMPS)/test
