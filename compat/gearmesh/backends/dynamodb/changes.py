@@ -138,7 +138,7 @@ def _execute(connection: Connection, statements: list[dict[str, Any]]) -> list[d
     None: it carried out none, since it takes no batch, or not this one.
     """
     try:
-        answer = connection.call("batch_execute_statement", Statements=statements)
+        answer = connection.call("batch_execute_statement", wanted="Responses", Statements=statements)
     except ItemTooLarge:
         return None
     except DynamoDBUnavailable as exc:

@@ -153,8 +153,13 @@ class Connection:
         self._pool: ThreadPoolExecutor | None = None
         _listen(client, self._heard)
 
-    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+    def call(self, operation: str, *, wanted: str = "", **request: Any) -> dict[str, Any]:
         """Call one of the client's methods.
+
+        Args:
+            operation: the method's name.
+            wanted: the field without which an answer says nothing; ``""``: there is none.
+            request: the method's parameters.
 
         Raises:
             DynamoDBUnavailable: it may be repeated later. boto3 has repeated it already, as its retry mode says.
@@ -164,7 +169,6 @@ class Connection:
         """
         try:
             answer: dict[str, Any] = getattr(self.client, operation)(**request)
-            return answer
         except ClientError as exc:
             error = exc.response.get("Error", {})
             code, text = error.get("Code", ""), error.get("Message", "")
@@ -177,6 +181,9 @@ class Connection:
             raise BackendError(f"DynamoDB: {exc}") from exc
         except BotoCoreError as exc:
             raise DynamoDBUnavailable(f"DynamoDB: {exc}") from exc
+        if wanted and wanted not in answer:
+            raise DynamoDBUnavailable(f"DynamoDB: the answer to {operation} has no {wanted}")
+        return answer
 
     def error(self, code: str, text: str, status: int = 400) -> Exception:
         """Return the exception for an error that DynamoDB answers."""

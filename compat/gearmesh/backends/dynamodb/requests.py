@@ -96,8 +96,9 @@ def _get_batch(connection: Connection, table: str, keys: list[Item], wanted: Map
     found: list[Item] = []
     pauses = Backoff(UNPROCESSED_PAUSE_S)
     while True:
-        answer = connection.call("batch_get_item", RequestItems={table: {"Keys": keys, **wanted}})
-        items: list[Item] = answer.get("Responses", {}).get(table, [])
+        request = {table: {"Keys": keys, **wanted}}
+        answer = connection.call("batch_get_item", wanted="Responses", RequestItems=request)
+        items: list[Item] = answer["Responses"].get(table, [])
         found += items
         # DynamoDB leaves keys out where the answer would be larger than 16 MB, and where it throttles.
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
@@ -213,10 +214,11 @@ def _write_batch(
     pauses = Backoff(UNPROCESSED_PAUSE_S)
     while True:
         try:
-            answer = connection.call("batch_write_item", RequestItems={table.name: requests})
+            request = {table.name: requests}
+            answer = connection.call("batch_write_item", wanted="UnprocessedItems", RequestItems=request)
         except ItemTooLarge:
             return _put_singly(connection, table, requests)
-        left: list[dict[str, Any]] = answer.get("UnprocessedItems", {}).get(table.name, [])
+        left: list[dict[str, Any]] = answer["UnprocessedItems"].get(table.name, [])
         if not left:
             return None
         pause_before_rest(connection, pauses, len(left), fruitful=len(left) < len(requests))
