@@ -190,6 +190,8 @@ def test_durable_queues_of_rabbitmq_survive_a_kill(make_rabbitmq: MakeRabbit, tm
         channel = connection.channel()
         channel.queue_declare("kept", durable=True, auto_delete=False)
         channel.basic_publish_confirm(amqp.Message("x", delivery_mode=2), routing_key="kept")
+    # RabbitMQ answers a declaration before the queue's name is on its way to the disk.
+    assert server.evaluate("mnesia:sync_log().") == "ok"
     pid, port = server.pid, server.port
     server.kill()
     with pytest.raises(RuntimeError, match="not running"):
