@@ -59,10 +59,10 @@ def writes_of(commands: Sequence[Command]) -> list[Write]:
     found = []
     for command in commands:
         if command.name in CHANGING:
-            words = [word.decode(errors="surrogateescape") for word in command.words]
-            write = write_of([command.name, *words[1:]])
-            if write is not None:
-                found.append(write)
+            _, *words = (word.decode(errors="surrogateescape") for word in command.words)
+            # We push several messages with one command, Go each with its own: the list is the same.
+            several = [[words[0], body] for body in words[1:]] if command.name == "RPUSH" else [words]
+            found += filter(None, (write_of([command.name, *some]) for some in several))
     return found
 
 
