@@ -2,8 +2,9 @@
 --
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)  6 grace (string)
 -- ARGV  1 consumer  2 first number  3 most messages  4 most bytes (one message always goes)
---       5 prefix of the "seen" keys
--- Returns msgpack: {messages, of each what "recovered" says, "0" for nothing (or false: nothing of any; recover.lua),
+--       5 prefix of the "seen" keys  6 "1": the client reads a list of texts quickly
+-- Returns, with "1", the messages if there is nothing else to tell: Redis' Lua would hash the packed text once more.
+-- Else msgpack: {messages, of each what "recovered" says, "0" for nothing (or false: nothing of any; recover.lua),
 --                   ms for which messages in the queue are left to others (0: none is)}
 --
 -- The messages that a blocking pop moved to "arrived" come first, so the order is the queue's.
@@ -62,7 +63,10 @@ for i, body in ipairs(taken) do
 end
 redis.call('HSET', KEYS[2], unpack(pairs_))
 
-if redis.call('EXISTS', KEYS[5]) == 0 then return cmsgpack.pack({taken, false, grace}) end
+if redis.call('EXISTS', KEYS[5]) == 0 then
+  if ARGV[6] == '1' and grace == 0 then return taken end
+  return cmsgpack.pack({taken, false, grace})
+end
 local lost = {}
 for i, body in ipairs(taken) do
   local said = redis.pcall('HGET', KEYS[5], redis.sha1hex(body))
