@@ -15,7 +15,16 @@ from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import TaskResult
 from gearmesh.wire.types import arg, dump, result
 
-__all__ = ["TO_PYTHON", "TO_WORKER", "WORKFLOW", "large_unsigned", "outcomes", "plain_values", "workflows"]
+__all__ = [
+    "PAUSE_S",
+    "TO_PYTHON",
+    "TO_WORKER",
+    "WORKFLOW",
+    "large_unsigned",
+    "outcomes",
+    "plain_values",
+    "workflows",
+]
 
 TO_WORKER: Final = "Python → worker"
 TO_PYTHON: Final = "worker → Python"
@@ -24,6 +33,8 @@ WORKFLOW: Final = "workflow"
 RETRY_MS: Final = 1000
 #: Seconds from now at which a delayed task is due.
 ETA_S: Final = 1.0
+#: Seconds in which there may be no news of the delayed tasks: their delay, and what a broker's clock adds.
+PAUSE_S: Final = 3.0
 #: Go: the largest unsigned value that old releases read.
 MAX_SAFE_UNSIGNED: Final = 2**63 - 1
 

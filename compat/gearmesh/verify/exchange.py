@@ -97,10 +97,14 @@ class Exchange:
                 self._uuids.append(uuid)
         return result
 
-    def wait(self, checks: Iterable[Check], least: float = 0.0) -> None:
-        """Wait until all tasks have ended, or until there was no news for the timeout, or ``least`` if it is longer."""
+    def wait(self, checks: Iterable[Check], pause: float = 0.0) -> None:
+        """Wait until all tasks have ended, or until there was no news for the timeout.
+
+        ``pause``: seconds for which there may be no news because tasks are delayed.
+        """
         awaited = {check.uuid for check in checks if check.uuid}
-        deadline = time.monotonic() + max(self._timeout, least)
+        patience = self._timeout + pause
+        deadline = time.monotonic() + patience
         while awaited and time.monotonic() < deadline:
             batch = sorted(awaited)
             for start in range(0, len(batch), MAX_READ_STATES):
@@ -109,7 +113,7 @@ class Exchange:
                         continue
                     before = self._states.get(state.TaskUUID)
                     if before is None or before.State != state.State:
-                        deadline = max(deadline, time.monotonic() + self._timeout)
+                        deadline = time.monotonic() + patience
                     self._states[state.TaskUUID] = state
                     if state.State in (SUCCESS, FAILURE):
                         awaited.discard(state.TaskUUID)

@@ -15,7 +15,7 @@ from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.ids import new_uuid
 from gearmesh.inspection.broker import channel_to, inspecting
 from gearmesh.verify.binding import delete_queue, queue_fault
-from gearmesh.verify.conformance import TO_WORKER, large_unsigned, outcomes, plain_values, workflows
+from gearmesh.verify.conformance import PAUSE_S, TO_WORKER, large_unsigned, outcomes, plain_values, workflows
 from gearmesh.verify.echo import PREFIX, echo_tasks, task_of_type
 from gearmesh.verify.exchange import Check, Exchange, rows_of
 from gearmesh.verify.report import DIFFERS, NOT_AVAILABLE, Report, Row
@@ -105,9 +105,9 @@ def _rows(app: App, exchange: Exchange, prefix: str) -> tuple[list[Row], list[st
 def _all(exchange: Exchange, prefix: str) -> list[Check]:
     """Send everything, part by part, and wait for each part."""
     checks: list[Check] = []
-    for part in (plain_values, outcomes, workflows, large_unsigned):
+    for part, pause in ((plain_values, 0.0), (outcomes, PAUSE_S), (workflows, 0.0), (large_unsigned, 0.0)):
         sent = part(exchange, prefix)
-        exchange.wait(sent)
+        exchange.wait(sent, pause)
         checks += sent
     return checks
 

@@ -70,20 +70,13 @@ def python_version(url: str) -> App:
 
 
 def documents(url: str) -> dict[bytes, Any]:
-    """All keys of a Redis with their contents, but for the workers' and producers' records, and what they expire."""
+    """All keys of a Redis with their contents, but for the records of workers and producers."""
     with closing(redis.Redis.from_url(url)) as client:
         found: dict[bytes, Any] = {}
         for key in client.keys("*"):
-            if b":sent:" in key or b":consumers" in key or b":held:" in key:
-                continue
-            kind = client.type(key)
-            found[key] = (
-                client.get(key)
-                if kind == b"string"
-                else client.lrange(key, 0, -1)
-                if kind == b"list"
-                else kind
-            )
+            if not key.startswith(b"gearmesh:"):
+                kind = client.type(key)
+                found[key] = client.get(key) if kind == b"string" else client.lrange(key, 0, -1)
         return found
 
 

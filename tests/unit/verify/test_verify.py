@@ -106,12 +106,12 @@ def test_a_task_that_lies_about_a_type_is_named(redis_url: str) -> None:
 
 def test_a_missing_task_is_not_available(redis_url: str) -> None:
     with echo_worker(redis_url, redis_url, skip=("two",)):
-        done = verify("--broker", redis_url, "--backend", redis_url, "--json", "--timeout", "1")
+        done = verify("--broker", redis_url, "--backend", redis_url, "--json", "--timeout", "3")
         left = [key for key in keys_of(redis_url) if b"task_" in key]
     assert done.exit_code == 0
     (row,) = [row for row in rows(done) if row["verdict"] != "agrees"]
     assert row["subject"] == "two results"
-    assert "no answer within 1 s (state PENDING); is the task registered" in row["detail"]
+    assert "no answer within 3 s (state PENDING); is the task registered" in row["detail"]
     assert left == []
 
 
