@@ -36,11 +36,11 @@ class ServiceNotifier:
         self._said: set[str] = set()
 
     def ready(self) -> None:
-        """Say once that the service has started."""
+        """Say that the service has started; a repetition after systemd has got it says nothing."""
         self._once("READY=1")
 
     def stopping(self) -> None:
-        """Say once that the service stops."""
+        """Say that the service stops; a repetition after systemd has got it says nothing."""
         self._once("STOPPING=1")
 
     def alive(self, status: str = "") -> None:
@@ -49,14 +49,15 @@ class ServiceNotifier:
         self._send("WATCHDOG=1" + (f"\nSTATUS={text}" if text else ""))
 
     def _once(self, state: str) -> None:
-        if state not in self._said:
+        if state not in self._said and self._send(state):
             self._said.add(state)
-            self._send(state)
 
-    def _send(self, state: str) -> None:
+    def _send(self, state: str) -> bool:
+        """Send a state; False if systemd has no room for it now, or is gone, which must not hold up the service."""
         if not self._address:
-            return
-        # systemd that reads slowly, or is gone, must not hold up the service.
+            return True
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.setblocking(False)
             notify.sendto(state.encode(), self._address)
+            return True
+        return False

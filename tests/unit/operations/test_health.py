@@ -67,6 +67,19 @@ def test_an_abstract_socket() -> None:
         assert listening.recv(100) == b"READY=1"
 
 
+def test_what_systemd_had_no_room_for_is_said_again(notify: socket.socket) -> None:
+    notifier = ServiceNotifier({"NOTIFY_SOCKET": notify.getsockname()})
+    sent = 0
+    while notifier._send("WATCHDOG=1"):
+        sent += 1
+    notifier.ready()
+    assert {notify.recv(100) for _ in range(sent)} == {b"WATCHDOG=1"}
+    for _ in range(2):
+        notifier.ready()
+    notifier.stopping()
+    assert [notify.recv(100) for _ in range(2)] == [b"READY=1", b"STOPPING=1"]
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -122,7 +135,7 @@ def test_a_service_that_hangs_and_one_that_is_gone(temp: Path) -> None:
 def test_a_worker_under_systemd(launch: Launch, notify: socket.socket, temp: Path) -> None:
     worker = launch(
         "worker", "shop:app", "--pool", "processes", "-c", "2",
-        NOTIFY_SOCKET=notify.getsockname(), WATCHDOG_USEC="300000", TMPDIR=str(temp),
+        NOTIFY_SOCKET=notify.getsockname(), WATCHDOG_USEC="3000000", TMPDIR=str(temp),
     )  # fmt: skip
     said: list[str] = []
     while "READY=1" not in said:
