@@ -20,6 +20,8 @@ __all__ = ["REPLY_TIMEOUT_S", "ControlClient"]
 
 #: Seconds to wait for replies.
 REPLY_TIMEOUT_S: Final = 1.0
+#: Seconds to wait for one more worker of a name, once all names have replied.
+LAST_REPLY_TIMEOUT_S: Final = 0.05
 
 
 class ControlClient:
@@ -74,8 +76,12 @@ class ControlClient:
         deadline = time.monotonic() + timeout
         found: dict[str, Reply] = {}
         wanted = len(request.to) if request.to else expected
-        while (left := deadline - time.monotonic()) > 0 and (wanted is None or len(found) < wanted):
-            body = line.receive(left)
+        while (left := deadline - time.monotonic()) > 0:
+            complete = wanted is not None and len(found) >= wanted
+            if complete and not request.to:
+                break
+            # Several workers may have one name, so those that are named may be more than their names.
+            body = line.receive(min(left, LAST_REPLY_TIMEOUT_S) if complete else left)
             if body is None:
                 break
             try:
@@ -83,8 +89,8 @@ class ControlClient:
             except RemoteProtocolError:  # another program's
                 continue
             if reply.id == request.id:
-                found[reply.worker] = reply
-        return [found[name] for name in sorted(found)]
+                found[reply.instance or reply.worker] = reply
+        return sorted(found.values(), key=lambda reply: (reply.worker, reply.instance))
 
     @contextmanager
     def _line(self) -> Iterator[ControlLine]:

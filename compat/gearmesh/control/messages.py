@@ -41,13 +41,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: of the request.
-        worker: the worker's name.
+        worker: the worker's name; several may have one.
+        instance: a name that no other worker has; ``""``: the worker's name is one.
         error: why it does nothing; ``""``: it has begun to do it.
         data: what it was asked for.
     """
 
     id: str
     worker: str
+    instance: str = ""
     error: str = ""
     data: dict[str, Any] = {}
 

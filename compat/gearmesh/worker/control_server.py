@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from contextlib import closing
 from typing import Final
 
@@ -37,6 +38,7 @@ class ControlServer:
     def __init__(self, app: App, commands: Commands) -> None:
         self._app = app
         self._commands = commands
+        self._instance = uuid.uuid4().hex
         self._service = Service("gearmesh-control", self._loop)
 
     def start(self) -> None:
@@ -84,7 +86,5 @@ class ControlServer:
         except ConfigError as exc:
             error = str(exc)
         if request.reply_to:
-            line.send(
-                msgspec.json.encode(Reply(id=request.id, worker=name, error=error, data=data)),
-                request.reply_to,
-            )
+            reply = Reply(id=request.id, worker=name, instance=self._instance, error=error, data=data)
+            line.send(msgspec.json.encode(reply), request.reply_to)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.unit.operations.conftest import TASKS, Command, Launch, run
 from gearmesh import App, ConfigError, GearmeshError
 from gearmesh.cli import main
 from gearmesh.control.client import ControlClient
-from gearmesh.control.line import open_line
+from gearmesh.control.line import ControlLine, open_line
 from gearmesh.control.messages import VERBS, Reply, check, decode_reply, decode_request
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.testing.waiting import eventually
@@ -67,6 +68,24 @@ def test_what_is_no_request_is_not_read(body: bytes) -> None:
     for decode in (decode_request, decode_reply):
         with pytest.raises(RemoteProtocolError):
             decode(body)
+
+
+def test_workers_of_one_name_are_several(redis_url: str) -> None:
+    with App(redis_url) as app, ExitStack() as stack:
+        lines = [stack.enter_context(closing(open_line(app.config, listens=True))) for _ in range(2)]
+
+        def answer(line: ControlLine, instance: str) -> None:
+            request = decode_request(line.receive(60) or b"")
+            reply = Reply(id=request.id, worker="web", instance=instance)
+            line.send(msgspec.json.encode(reply), request.reply_to)
+
+        threads = [threading.Thread(target=answer, args=pair) for pair in zip(lines, "ab", strict=True)]
+        for thread in threads:
+            thread.start()
+        replies = ControlClient(app).ask("ping", timeout=60)
+        for thread in threads:
+            thread.join()
+    assert [(reply.worker, reply.instance) for reply in replies] == [("web", "a"), ("web", "b")]
 
 
 def test_only_some_brokers_have_it() -> None:
