@@ -82,7 +82,8 @@ class ShadowRun:
             deployment.having({"broker": inside, "backend": inside, "lock": None})
         )
         self._reader = App(config=deployment)
-        self._copies = App(config=deployment.having({"backend": "null", "default_queue": self._queue}))
+        # Its default queue stays the deployment's: RabbitMQ binds a default queue with the key of all default tasks.
+        self._copies = App(config=deployment.having({"backend": "null"}))
         for task in self._tasks.values():
             self._copies.register_task(shadow_task(self._copies, task, self._begin, self._done))
         self._copies.on_error(self._unrunnable)

@@ -18,6 +18,7 @@ from gearmesh import App
 from gearmesh.cli import main
 from gearmesh.config import Config
 from gearmesh.errors import ConfigError
+from gearmesh.inspection.broker import channel_to
 from gearmesh.shadow import SHADOW_QUEUE, copy_calls
 from gearmesh.shadow.comparison import Outcome, compare
 from gearmesh.shadow.copies import is_sampled
@@ -135,6 +136,31 @@ def test_a_call_that_python_does_not_take_has_crashed(redis_url: str) -> None:
     assert not report.ready("price")
 
 
+def test_on_rabbitmq_the_shadow_queue_gets_the_copies_alone(amqp_url: str, redis_url: str) -> None:
+    with App(amqp_url, redis_url) as go, App(amqp_url, redis_url) as app:
+
+        @go.task
+        def double(n: int) -> int:
+            return 2 * n
+
+        app.task(double.plain)
+        copies = copy_calls(go, ["double"], 1.0)
+        with Worker(go, concurrency=1, task_log_limit=0):
+            assert [double.delay(n).get(timeout=30) for n in range(5)] == [0, 2, 4, 6, 8]
+            copies.close()
+            report = ShadowReport(threshold=1.0, least=5)
+            with ShadowRun(app, ["double"], report) as run:
+                run.wait(5, 60)
+                assert go.send_task("double", [7]).get(timeout=30) == 14
+                copies.close()
+                run.wait(6, 60)
+        assert report.tasks["double"].agreed == 6
+        app.send_task("double", [1])  # an app without the hook
+        with channel_to(app) as channel:
+            assert channel.count("machinery_tasks").pending == 1
+            assert channel.count(SHADOW_QUEUE).pending == 0
+
+
 @pytest.fixture
 def project(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A module with the Python version of a task."""
@@ -203,16 +229,10 @@ def test_the_producer_never_waits_and_never_fails() -> None:
         b.delay(1)
         a.delay(2)
         copies.close()
-        with closing(app_channel(app)) as channel:
+        with channel_to(app) as channel:
             (copy,) = channel.pending(SHADOW_QUEUE)
     assert decode(copy).Args is not None
     assert decode(copy).Name == "a"
-
-
-def app_channel(app: App) -> Any:
-    from gearmesh.transports.registry import connect
-
-    return connect(app.config).channel()
 
 
 @pytest.mark.parametrize("sample", [0, -1, 1.1])
