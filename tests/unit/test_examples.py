@@ -206,4 +206,6 @@ def test_every_example_is_listed_and_tested() -> None:
         "gcp",
         "aws",
         "stubs",
+        "migration",  # tests/unit/shadow/test_migration_example.py
+        "testing",  # tests/unit/testing/test_plugin.py
     }
