@@ -104,9 +104,12 @@ def write(figures: Figures, targets: list[Target], rounds: int) -> None:
         "",
         "The last run of `tox -e bench`, or `python tests/benchmarks/bench.py suite --write`: all task queues take",
         f"turns in each of {rounds} rounds, the values are medians of the rounds, a ratio is the median of theirs.",
-        "Ratios travel from machine to machine; rates do not.",
+        "Ratios travel from machine to machine; rates do not. On a machine that is busy with other work, as the load",
+        "average below may show, what waits for another process (a lone call, a round trip, a start) is more the",
+        "scheduler's time than the task queue's. `tests/contract/test_redis_cost.py` and the instruction counts in",
+        "[Performance](../why/performance.md) do not depend on it.",
         "",
-        f"{machine()}. {versions()}. [All figures](figures.json).",
+        f"{machine()}. {versions()}. All figures are in `figures.json` beside this page.",
         "",
         "## Targets",
         "",
@@ -140,7 +143,7 @@ def contenders(figures: Figures) -> list[str]:
         for name in figures.names()
         if name.endswith(": work, tasks/s")
     }
-    best = max(work.values(), default=0)
+    best = max(work, key=lambda each: work[each], default="")
     lines = [
         "`add(n, 2)` with its result kept. *Work* is a backlog that is there when the worker starts, between 90 % and",
         "10 % of it; *idle round trip* is one call after another, from the call to its result.",
@@ -153,10 +156,9 @@ def contenders(figures: Figures) -> list[str]:
             "delay() one by one, tasks/s", "delay() one by one, CPU of the caller, µs", "idle round trip p50, ms",
             "idle round trip p99, ms",
         )]  # fmt: skip
+        slower = figures.ratio(f"{best}: work, tasks/s", f"{name}: work, tasks/s") or 0
         calls, cpu, middle, tail = ("—" if cell is None else f"{cell:,.4g}" for cell in cells)
-        lines.append(
-            f"| {name} | {calls} | {work[name]:,.0f} | {best / work[name]:.1f} | {cpu} | {middle} / {tail} |"
-        )
+        lines.append(f"| {name} | {calls} | {work[name]:,.0f} | {slower:.1f} | {cpu} | {middle} / {tail} |")
     return lines
 
 
