@@ -37,7 +37,7 @@ class Reporter:
         self, descriptor: int, worker: Worker, tally: Tally | None, memory: Callable[[], int]
     ) -> None:
         os.set_inheritable(descriptor, False)
-        os.register_at_fork(after_in_child=lambda: os.close(descriptor))
+        os.register_at_fork(after_in_child=self._release)
         self._descriptor = descriptor
         self._worker = worker
         self._tally = tally
@@ -53,6 +53,12 @@ class Reporter:
     def stop(self) -> None:
         """Send the last report, if the supervisor takes it within a second, and end the thread."""
         self._service.stop(1.0)
+
+    def _release(self) -> None:
+        """Close the pipe in a forked process. Once: in a process that it forks, the number may be of another file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _loop(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # the supervisor is gone
