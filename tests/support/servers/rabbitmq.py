@@ -22,6 +22,9 @@ __all__ = ["RabbitServer", "find_rabbitmq"]
 _SCRIPTS = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
 _LISTED: Final = {"queues": "rabbit_amqqueue", "exchanges": "rabbit_exchange", "bindings": "rabbit_binding"}
 _ADVICE = "apt-get install rabbitmq-server"
+#: Milliseconds after which RabbitMQ publishes a message anew whose delay had ended when it was killed. Its own value is
+#: 3 minutes, perhaps in more than one of the delay queues that a message passes.
+_REPUBLISH_MS: Final = 20_000
 
 
 def find_rabbitmq() -> Path:
@@ -230,6 +233,9 @@ class RabbitServer(Server):
         (self.folder / "rabbitmq.conf").write_text("\n".join([*lines, *self._conf, ""]))
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         (self.folder / "env.conf").write_text("")
+        (self.folder / "advanced.config").write_text(
+            f"[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, {_REPUBLISH_MS}}}]}}].\n"
+        )
         return [str(self._sbin / "rabbitmq-server")]
 
     def _environment(self) -> dict[str, str]:
