@@ -1,4 +1,4 @@
-"""How long an import takes, and a worker from its start to its first result."""
+"""Times an import, and a worker from its start to its first result."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Figures:
 
 
 class Target(NamedTuple):
-    """What is aimed at, and what was measured (None: nothing was)."""
+    """One aim and the figure that the run has measured; None: it has measured nothing."""
 
     what: str
     found: float | None

@@ -294,7 +294,7 @@ def test_an_idle_worker_asks_180_times_an_hour(sqs_queues: Queues, redis_url: st
 def test_an_answer_that_leaves_messages_out_is_no_success(
     sqs_queues: Queues, make_app: Callable[..., App]
 ) -> None:
-    """Whether SQS has them is not known, so they are sent again."""
+    """SQS may have these messages or not, so the publisher sends them again."""
     queue = sqs_queues.make()
     client = sqs_queues.client()
     hollow = [(AWSResponse("", 200, {}, None), {"ResponseMetadata": {"HTTPStatusCode": 200}})]

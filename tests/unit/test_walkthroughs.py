@@ -36,7 +36,7 @@ _CONSOLE = re.compile(r"^(?P<before>[^\n]*)\n```console\n(?P<text>.*?)^```$", re
 #: The progress of ``--wait``, which is gone from the screen when the command ends.
 _PROGRESS = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h(?:\r?\x1b\[1A\x1b\[2K|\r?\n)?", re.DOTALL)
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-#: What may differ, and what stands for it.
+#: The texts that differ from run to run, and the word that the comparison puts in their place.
 _VARYING = [
     (re.compile(r"(task|group|chord)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), r"\1_UUID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),

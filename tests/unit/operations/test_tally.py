@@ -1,4 +1,4 @@
-"""Which end of a task a Commit makes known, and how it is counted."""
+"""A worker counts the ends of tasks by the Commits that make them known."""
 
 from __future__ import annotations
 

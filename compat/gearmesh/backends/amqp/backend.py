@@ -1,4 +1,4 @@
-"""RabbitMQ as a result backend. What the layout cannot do is told in docs/reference/amqp.md."""
+"""RabbitMQ as a result backend. docs/reference/amqp.md lists the limits of this layout."""
 
 from __future__ import annotations
 

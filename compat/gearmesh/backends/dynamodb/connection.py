@@ -158,7 +158,7 @@ class Connection:
 
         Args:
             operation: the method's name.
-            wanted: the field without which an answer says nothing; ``""``: there is none.
+            wanted: the field that the answer must have; ``""``: an answer may have any fields.
             request: the method's parameters.
 
         Raises:
