@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from bench_celery import CeleryBench
 from bench_producers import ProducerBench
 from bench_report import QUEUE, report
 from tests.support.servers import ElasticMQServer, RabbitServer, RedisServer
+from worker_process import worker_process
 
 STAGE = "bench_stage"
 
@@ -93,26 +93,10 @@ class Bench:
 
     @contextmanager
     def worker(self) -> Iterator[psutil.Process]:
-        here = str(Path(__file__).parent)
-        command = [
-            sys.executable,
-            "-m",
-            "gearmesh",
-            "worker",
-            "bench_app:app",
-            "-c",
-            "10",
-            "--log-level",
-            "WARNING",
-        ]
-        process = subprocess.Popen(command, cwd=here, env={**os.environ, "GEARMESH_BENCH_URL": self.url})
-        try:
+        with worker_process(self.url) as process:
             self.add.delay(1, 2).get(timeout=30)
             (child,) = psutil.Process(process.pid).children()
             yield child
-        finally:
-            process.terminate()
-            process.wait(30)
 
     def work(self, count: int) -> float:
         """Tasks a second from the moment they are all there until none is held or waiting."""

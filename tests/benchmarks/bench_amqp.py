@@ -16,6 +16,7 @@ import amqp
 import redis
 from bench_report import QUEUE, report
 from tests.support.servers import RabbitServer
+from worker_process import worker_process
 
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
@@ -169,14 +170,8 @@ class AMQPBench:
 
     @contextmanager
     def worker(self, url: str) -> Iterator[None]:
-        command = [sys.executable, "-m", "gearmesh", "worker", "bench_app:app", "-c", "10"]
-        environment = {**os.environ, "GEARMESH_BENCH_URL": url, "GEARMESH_BENCH_BACKEND": self.results}
-        process = subprocess.Popen([*command, "--log-level", "WARNING"], cwd=HERE, env=environment)
-        try:
+        with worker_process(url, GEARMESH_BENCH_BACKEND=self.results):
             yield
-        finally:
-            process.terminate()
-            process.wait(30)
 
     def latency(self) -> None:
         with self.fresh(self.results) as (app, vhost), self.worker(self.server.url_of(vhost)):

@@ -6,7 +6,6 @@ a factor of two, so the CPU time of a task counts, too: the worker's, and that o
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -23,11 +22,11 @@ from urllib.parse import urlencode
 import psutil
 import redis
 from bench_report import report
+from worker_process import worker_process
 
 from gearmesh import App
 from gearmesh.wire.names import QueueKeys
 
-HERE = Path(__file__).parent
 STAGE = "bench_stage"
 #: Seconds between two looks of a browser that has a page open.
 LOOK_INTERVAL_S = 2.0
@@ -96,30 +95,12 @@ class WatchedBench:
     @contextmanager
     def worker(self, way: str) -> Iterator[psutil.Process]:
         more = ["--metrics-port", "0", "--remote-control"] if way == "counted" else []
-        command = [
-            sys.executable,
-            "-m",
-            "gearmesh",
-            "worker",
-            "bench_app:app",
-            "-Q",
-            way,
-            "--log-level",
-            "ERROR",
-        ]
-        environment = {
-            **os.environ,
-            "GEARMESH_BENCH_URL": self.url,
-            "GEARMESH_BENCH_HISTORY": str(bool(more)),
-        }
-        process = subprocess.Popen([*command, *more], cwd=HERE, env=environment)
-        try:
+        history = str(bool(more))
+        options = ("-Q", way, *more)
+        with worker_process(self.url, *options, log_level="ERROR", GEARMESH_BENCH_HISTORY=history) as process:
             self.add.s(1, 2).set(queue=way).delay().get(timeout=60)
             (child,) = psutil.Process(process.pid).children()
             yield child
-        finally:
-            process.terminate()
-            process.wait(30)
 
     @contextmanager
     def dashboard(self) -> Iterator[None]:

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import redis
 from bench_report import QUEUE
+from worker_process import worker_process
 
 from gearmesh import App
 
-HERE = Path(__file__).parent
 STATE, MESSAGE = b"s" * 165, b"m" * 464
 
 
 @contextmanager
 def running_worker(url: str, app: App) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of ten threads that has run its first task."""
-    command = [
-        sys.executable,
-        "-m",
-        "gearmesh",
-        "worker",
-        "bench_app:app",
-        "-c",
-        "10",
-        "--log-level",
-        "WARNING",
-    ]
-    process = subprocess.Popen(command, cwd=HERE, env={**os.environ, "GEARMESH_BENCH_URL": url})
-    try:
+    with worker_process(url) as process:
         app.remote("add", "int64", "int64", results="int64").delay(1, 2).get(timeout=30)
         yield process
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def until_empty(client: redis.Redis, count: int, since: float) -> float:

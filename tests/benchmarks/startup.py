@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from worker_process import worker_process
 
 from gearmesh import App
 
-HERE = Path(__file__).parent
 CODE = "import time; start = time.perf_counter(); import gearmesh; print(time.perf_counter() - start)"
 
 
@@ -24,24 +23,11 @@ def ready_seconds(url: str) -> float:
     """Seconds from the start of ``gearmesh worker`` until a task that waited has its result."""
     app = App(broker=url, backend=url)
     result = app.remote("add", "int64", "int64", results="int64").delay(1, 2)
-    command = [
-        sys.executable,
-        "-m",
-        "gearmesh",
-        "worker",
-        "bench_app:app",
-        "-c",
-        "10",
-        "--log-level",
-        "WARNING",
-    ]
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=HERE, env={**os.environ, "GEARMESH_BENCH_URL": url})
     try:
-        while not result.ready():
-            time.sleep(0.002)
-        return time.perf_counter() - start
+        with worker_process(url):
+            while not result.ready():
+                time.sleep(0.002)
+            return time.perf_counter() - start
     finally:
-        process.terminate()
-        process.wait(30)
         app.close()
