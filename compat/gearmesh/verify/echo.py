@@ -11,7 +11,7 @@ from gearmesh.errors import RetryLater
 from gearmesh.types import GoType, Int64
 from gearmesh.wire.types import load
 
-__all__ = ["PREFIX", "echo_tasks", "task_of_type"]
+__all__ = ["PREFIX", "echo_tasks", "echoes", "outcomes", "task_of_type"]
 
 #: The beginning of the tasks' names.
 PREFIX: Final = "gearmesh_"
@@ -41,12 +41,13 @@ def echo_tasks(app: App, prefix: str = PREFIX, *, skip: Iterable[str] = ()) -> N
         skip: names, without the prefix, that are left out.
     """
     left_out = set(skip)
-    for name, fn in {**_echoes(), **_outcomes()}.items():
+    for name, fn in {**echoes(), **outcomes()}.items():
         if name not in left_out:
             app.task(name=f"{prefix}{name}")(fn)
 
 
-def _echoes() -> dict[str, Callable[..., Any]]:
+def echoes() -> dict[str, Callable[..., Any]]:
+    """Return a function for each Go type that gives its argument back, by the name of :func:`task_of_type`."""
     found = {"echo_bytes": _echo(bytes)}
     for name, python_type in _PYTHON_TYPES.items():
         one: Any = Annotated[python_type, GoType(name)]
@@ -63,7 +64,8 @@ def _echo(annotation: Any) -> Callable[[Any], Any]:
     return echo
 
 
-def _outcomes() -> dict[str, Callable[..., Any]]:
+def outcomes() -> dict[str, Callable[..., Any]]:
+    """Return functions with the other outcomes, made anew: ``retry_later`` remembers the keys that it has seen."""
     sent_away: set[str] = set()
 
     def add(*numbers: Int64) -> Int64:

@@ -6,23 +6,15 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import gearmesh
-from gearmesh import App, RetryLater
-from gearmesh.types import GoType, Int64
+from gearmesh import App
+from gearmesh.types import Int64
+from gearmesh.verify.echo import echoes, outcomes
 from gearmesh.wire.types import dump
 
 __all__ = ["Counter", "make_app", "task_functions"]
-
-_PYTHON_TYPES: dict[str, Any] = {
-    "bool": bool,
-    **dict.fromkeys(("int", "int8", "int16", "int32", "int64"), int),
-    **dict.fromkeys(("uint", "uint8", "uint16", "uint32", "uint64"), int),
-    "float32": float,
-    "float64": float,
-    "string": str,
-}
 
 
 class Counter:
@@ -72,7 +64,7 @@ def make_app(
 def task_functions(counter: Counter) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Names and functions, made anew for each app: ``retry_later`` remembers the keys that it has seen."""
     yield from _arithmetic(counter)
-    yield from _echoes()
+    yield from echoes().items()
     yield from _outcomes()
 
 
@@ -100,42 +92,9 @@ def _arithmetic(counter: Counter) -> Iterator[tuple[str, Callable[..., Any]]]:
         yield fn.__name__, fn
 
 
-def _echoes() -> Iterator[tuple[str, Callable[..., Any]]]:
-    for name, python_type in _PYTHON_TYPES.items():
-        one: Any = Annotated[python_type, GoType(name)]
-        yield f"echo_{name}", _echo(one)
-        yield f"echo_{name}s", _echo(list[one])
-    yield "echo_bytes", _echo(bytes)
-
-
-def _echo(annotation: Any) -> Callable[[Any], Any]:
-    def echo(value: Any) -> Any:
-        return value
-
-    echo.__annotations__ = {"value": annotation, "return": annotation}
-    return echo
-
-
 def _outcomes() -> Iterator[tuple[str, Callable[..., Any]]]:
-    sent_away: set[str] = set()
-
-    def two(number: Int64, text: str) -> tuple[Int64, str]:
-        return number, text
-
-    def fail(message: str) -> None:
-        raise RuntimeError(message)
-
-    def on_error(message: str, *more: str) -> str:
-        return "handled:" + ",".join((message, *more))
-
     def panic() -> None:
         raise RuntimeError("went wrong")
-
-    def retry_later(key: str, ms: Int64) -> str:
-        if key not in sent_away:
-            sent_away.add(key)
-            raise RetryLater(ms / 1000, "not yet")
-        return "done"
 
     def with_ctx(number: Int64) -> str:
         sig = gearmesh.current()
@@ -147,5 +106,8 @@ def _outcomes() -> Iterator[tuple[str, Callable[..., Any]]]:
         time.sleep(ms / 1000)
         return ms
 
-    for fn in (two, fail, on_error, panic, retry_later, with_ctx, sleep):
+    alike = outcomes()
+    for name in ("two", "fail", "on_error", "retry_later"):
+        yield name, alike[name]
+    for fn in (panic, with_ctx, sleep):
         yield fn.__name__, fn
