@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from tests.support.servers import RabbitServer, RedisServer
 
-from gearmesh import App, TaskFailed
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 
+from .crashes import DIED_ALONE, await_a_hard_limit, await_a_task_that_ends_its_process
 from .cut_storms import CutSite, CutStorm, weather
-from .producers import QUEUE, remote_tasks
+from .producers import QUEUE
 from .rough import Rough
 from .test_storm import seed_of_this_run
 
@@ -123,18 +123,9 @@ def test_a_task_that_ends_its_process(site: RabbitSite, rough: Rough) -> None:
     rough("threads")
     rough("processes", concurrency=2)
     site.ready(3)
-    with App(site.url(), site.backend) as app:
-        work = remote_tasks(app)["work"]
-        others = app.publish_many(work.s(f"other/{i}", 1) for i in range(200))
-        culprit = app.remote("die", "string").delay("culprit")
-        others += app.publish_many(work.s(f"other/{i}", 1) for i in range(200, 400))
-        with pytest.raises(TaskFailed, match="its process died 3 times while it ran alone"):
-            culprit.get(timeout=60)
-        for each in others:
-            each.get(timeout=60)
+    await_a_task_that_ends_its_process(site, others=400)
     (letter,) = site.letters()
-    assert letter.reason == "its process died 3 times while it ran alone"
-    assert 3 <= len(site.runs("culprit")) <= 4
+    assert letter.reason == DIED_ALONE
     again = sum(len(site.runs(f"other/{i}")) - 1 for i in range(400))
     assert again < 30, "only what ran beside it at its first death, or had not been committed, ran twice"
 
@@ -143,16 +134,7 @@ def test_a_task_that_ends_its_process(site: RabbitSite, rough: Rough) -> None:
 def test_a_hard_limit(site: RabbitSite, rough: Rough) -> None:
     rough("processes", "--hard-limit", "0.5", concurrency=2)
     site.ready(2)
-    with App(site.url(), site.backend) as app:
-        hang, work = app.remote("hang", "string"), remote_tasks(app)["work"]
-        mourn = app.remote("mourn", "string", "string")
-        result = hang.s("hang").on_error(mourn.s("mourner")).apply_async()
-        beside = app.publish_many(work.s(f"task/{i}", 50) for i in range(20))
-        with pytest.raises(TaskFailed, match=r"hard time limit of 0\.5 s exceeded"):
-            result.get(timeout=30)
-        for each in beside:
-            each.get(timeout=20)
-        eventually(lambda: site.runs("mourner"))
+    await_a_hard_limit(site)
     eventually(lambda: not site.open())
     assert [len(site.runs(key)) for key in ("hang", "mourner")] == [1, 1]
     assert [len(site.runs(f"task/{i}")) for i in range(20)] == [1] * 20

@@ -17,13 +17,14 @@ import pytest
 from tests.support.pubsub_project import PubSubProject
 from tests.support.servers import PubSubServer, RedisServer
 
-from gearmesh import App, TaskFailed
+from gearmesh import App
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 
+from ..crashes import DIED_ALONE, await_a_hard_limit, await_a_task_that_ends_its_process
 from ..cut_storms import CutSite, CutStorm, weather
 from ..nodes import Node
 from ..producers import QUEUE, go_signature, remote_tasks
@@ -203,34 +204,16 @@ def test_a_task_that_ends_its_process(site: PubSubSite, rough: Rough) -> None:
     rough("threads")
     rough("processes", concurrency=2)
     site.ready(2)
-    with App(site.url(), site.backend) as app:
-        work = remote_tasks(app)["work"]
-        others = app.publish_many(work.s(f"other/{i}", 1) for i in range(100))
-        culprit = app.remote("die", "string").delay("culprit")
-        others += app.publish_many(work.s(f"other/{i}", 1) for i in range(100, 200))
-        with pytest.raises(TaskFailed, match="its process died 3 times while it ran alone"):
-            culprit.get(timeout=60)
-        for each in others:
-            each.get(timeout=60)
+    await_a_task_that_ends_its_process(site, others=200)
     letters: list[DeadLetter] = []
     eventually(lambda: letters.extend(site.letters()) or letters)
-    assert [letter.reason for letter in letters] == ["its process died 3 times while it ran alone"]
-    assert 3 <= len(site.runs("culprit")) <= 4
+    assert [letter.reason for letter in letters] == [DIED_ALONE]
 
 
 @pytest.mark.timeout(120)
 def test_a_hard_limit(site: PubSubSite, rough: Rough) -> None:
     rough("processes", "--hard-limit", "0.5", concurrency=2)
     site.ready(1)
-    with App(site.url(), site.backend) as app:
-        hang, work = app.remote("hang", "string"), remote_tasks(app)["work"]
-        mourn = app.remote("mourn", "string", "string")
-        result = hang.s("hang").on_error(mourn.s("mourner")).apply_async()
-        beside = app.publish_many(work.s(f"task/{i}", 50) for i in range(20))
-        with pytest.raises(TaskFailed, match=r"hard time limit of 0\.5 s exceeded"):
-            result.get(timeout=30)
-        for each in beside:
-            each.get(timeout=20)
-        eventually(lambda: site.runs("mourner"))
+    await_a_hard_limit(site)
     assert [len(site.runs(key)) for key in ("hang", "mourner")] == [1, 1]
     assert not site.letters()
