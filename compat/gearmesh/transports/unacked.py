@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 from gearmesh.interfaces.commit import Delivery
 
-__all__ = ["UnackedDeliveries", "consumer_name"]
+__all__ = ["UnackedDeliveries", "consumer_name", "process_name"]
+
+
+def process_name(prefix: str = "") -> str:
+    """Name this process, as people know it: by ``prefix``, or else by its host and process id."""
+    return prefix or f"{socket.gethostname()}:{os.getpid()}"
 
 
 def consumer_name(prefix: str = "") -> str:
@@ -18,7 +23,7 @@ def consumer_name(prefix: str = "") -> str:
     Args:
         prefix: the part by which people know it; "": host name and process id.
     """
-    return f"{prefix or f'{socket.gethostname()}:{os.getpid()}'}:{uuid.uuid4().hex[:12]}"
+    return f"{process_name(prefix)}:{uuid.uuid4().hex[:12]}"
 
 
 class UnackedDeliveries:

@@ -7,25 +7,24 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from gearmesh import __version__
 from gearmesh.control.messages import check
 from gearmesh.logs import set_level
 from gearmesh.metrics.totals import Totals
+from gearmesh.transports.unacked import process_name
 from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.orders import Order
 
-__all__ = ["Commands", "worker_name"]
+__all__ = ["Commands"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
-
-def worker_name(options: WorkerOptions) -> str:
-    """Name the worker of this process, as people know it."""
-    return options.consumer_tag or f"{socket.gethostname()}:{os.getpid()}"
+#: Running tasks that one reply names.
+MAX_REPLY_TASKS: Final = 50
 
 
 class Commands:
@@ -47,7 +46,7 @@ class Commands:
         monitor: Monitor,
         later: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.name = worker_name(options)
+        self.name = process_name(options.consumer_tag or "")
         self._options = options
         self._queues = queues
         self._fleet = fleet
@@ -131,10 +130,6 @@ def _numbers(totals: Totals) -> dict[str, Any]:
         "ended": outcomes,
         "tasks": [
             {"uuid": task.uuid, "task": task.task, "queue": task.queue, "seconds": round(task.seconds, 3)}
-            for task in running[:MAX_SHOWN_TASKS]
+            for task in running[:MAX_REPLY_TASKS]
         ],
     }
-
-
-#: Running tasks that one reply names.
-MAX_SHOWN_TASKS = 50

@@ -19,9 +19,10 @@ from gearmesh.backoff import Backoff
 from gearmesh.control.line import supports_control
 from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
+from gearmesh.transports.unacked import process_name
 from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
-from gearmesh.worker.commands import Commands, worker_name
+from gearmesh.worker.commands import Commands
 from gearmesh.worker.control_server import ControlServer
 from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.forked import handle_signals
@@ -66,7 +67,7 @@ class Supervisor:
         for queue in self._queues:
             app.config.check_queue(queue, reads=True)
         self._changed = threading.Event()
-        self._monitor = Monitor(options, worker_name(options), self._changed.set)
+        self._monitor = Monitor(options, process_name(options.consumer_tag or ""), self._changed.set)
         self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set, self._monitor.totals)
         self._signals = self._logged = 0
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
