@@ -46,7 +46,7 @@ _WORKER: Mapping[str, Other] = {
     "retry twice": Other(_TYPED, {0: _failed("RuntimeError", "boom")}),
     "chain that breaks": Other(
         _PYTHON,
-        {0: _failed("TypeError", "_outcomes.<locals>.fail() takes 1 positional argument but 2 were given")},
+        {0: _failed("TypeError", "outcomes.<locals>.fail() takes 1 positional argument but 2 were given")},
     ),
     "too many arguments": Other(
         _PYTHON,
