@@ -203,6 +203,19 @@ def test_a_repeated_batch_leaves_out_what_was_taken_and_marks_the_rest() -> None
     assert all(entry["MessageAttributes"]["gearmesh.duplicate"] for entry in again)
 
 
+def test_a_repetition_without_some_callers_sends_the_others() -> None:
+    """SQS took the first message only; its caller waits no longer when the batch is sent again."""
+    boto = FakeBoto()
+    client = make_client(boto)
+    engine = CommitEngine(client, Deleter(client))
+    first, second = (Commit(publishes=(Publish("jobs", body),)) for body in (b"first", b"second"))
+    engine.commit([first], token=Token("me", 1))
+    boto.calls.clear()
+    engine.commit([second], token=Token("me", 1))
+    (sent,) = boto.of("send_message")
+    assert sent["MessageBody"] == "second"
+
+
 def test_nothing_is_sent_if_one_message_is_too_large() -> None:
     boto = FakeBoto(MaximumMessageSize="1024")
     client = make_client(boto)

@@ -142,26 +142,24 @@ class CommitEngine:
         marks: dict[int, Callable[[], None]] = {}
         kept: list[Unacked] = []
         of_batch = SentMessages() if token is None else self._client.sent.setdefault(token, SentMessages())
-        number = 0
         now_ns = time.time_ns()
         for i, commit in enumerate(commits):
-            first, number = number, number + len(commit.publishes)
             settle = commit.settle
             held = None if settle is None else find(settle.delivery)
             if settle is not None and (held is None or held.delivery.id in settled):
                 outcomes[i] = "lost"
                 continue
-            sent, first = (of_batch, first) if held is None else (held.sent, 0)
+            sent = of_batch if held is None else held.sent
             uuid = uuid_of(held.body) if held is not None and commit.publishes else ""
-            for n, publish in enumerate(commit.publishes, first):
-                if n in sent.taken:
+            for publish in commit.publishes:
+                if publish in sent.taken:
                     continue
                 message = self._outgoing(publish, now_ns, uuid)
-                if (commit.again or n in sent.tried) and not message.group:
+                if (commit.again or publish in sent.tried) and not message.group:
                     message.attributes[SQS_DUPLICATE] = "1"
-                sent.tried.add(n)
+                sent.tried.add(publish)
                 outgoing.append(message)
-                marks[id(message)] = partial(sent.taken.add, n)
+                marks[id(message)] = partial(sent.taken.add, publish)
             if settle is not None and held is not None and settle.how != "keep":
                 settled[held.delivery.id] = (i, settle, held)
             elif held is not None:
