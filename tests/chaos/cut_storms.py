@@ -129,7 +129,7 @@ def account(site: CutSite, sent: Sent, seed: int, cuts: list[float]) -> Report:
                 report.stuck.append(f"{key} is {states[key]}")
         if len(runs) > wanted:
             report.doubled[key] = runs
-            known = _explained(runs, site.runs(key, "end"), kills) or _forked(site, key, kills)
+            known = _explained(runs, site.runs(key, "end"), kills) or _sent_twice(site, key, kills)
             if not known and not _unconfirmed(sent, key, cuts):
                 report.unexplained[key] = runs
     for key, total in sent.chords.items():
@@ -159,14 +159,20 @@ def _unconfirmed(sent: Sent, key: str, cuts: list[float]) -> bool:
     return any(began <= cut <= ended + 2.0 for cut in cuts)
 
 
-def _forked(site: CutSite, key: str, kills: list[float]) -> bool:
-    """A chain goes on twice where a cut hit one of its steps, as long as the two run side by side."""
+def _sent_twice(site: CutSite, key: str, kills: list[float]) -> bool:
+    """A chain goes on twice, and a chord's callback is sent twice, where a cut hit the step or member before it."""
     flow, _, step = key.rpartition("/")
-    if not flow.startswith("chain/"):
+    if flow.startswith("chain/"):
+        number = int(step)
+        while number and len(site.runs(f"{flow}/{number - 1}")) > 1:
+            number -= 1  # the two go on side by side
+        before = site.runs(f"{flow}/{max(0, number - 1)}")[0].at
+        last = max(run.at for run in site.runs(f"{flow}/{number}"))
+    elif step == "fired":
+        # The member that begins last sends the callback, and nobody sends it sooner.
+        members = range(AppProducer.SIZE)
+        before = max(min(run.at for run in site.runs(f"{flow}/{number}")) for number in members)
+        last = max(run.at for run in site.runs(key))
+    else:
         return False
-    number = int(step)
-    while number and len(site.runs(f"{flow}/{number - 1}")) > 1:
-        number -= 1
-    before = site.runs(f"{flow}/{max(0, number - 1)}")[0]
-    last = max(run.at for run in site.runs(f"{flow}/{number}"))
-    return any(before.at <= kill <= last for kill in kills)
+    return any(before <= kill <= last for kill in kills)
