@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Final
 
 from gearmesh.app.app import App
@@ -22,6 +21,9 @@ MAX_TASKS_SHOWN: Final = 30
 
 def log_banner(app: App, options: WorkerOptions, queues: Sequence[str]) -> None:
     """Log the servers, queues and tasks of a starting worker at INFO, and probable mistakes at WARNING."""
+    # The supervisor starts its first process sooner if it does not import this before.
+    from importlib.metadata import version
+
     log.info(
         "gearmesh %s: broker %s, results %s",
         version("gearmesh"),

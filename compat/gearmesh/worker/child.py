@@ -18,7 +18,7 @@ from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_level, set_up_logging
 from gearmesh.metrics.tally import Tally
 from gearmesh.scoreboard import Scoreboard
-from gearmesh.worker.control import follow
+from gearmesh.worker.control import follow, wait_to_begin
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
@@ -159,11 +159,13 @@ def main(argv: list[str]) -> int:
     # It shows that this process lives: what tasks start, or fork, must not keep it open.
     os.set_inheritable(scoreboard.file, False)
     os.register_at_fork(after_in_child=scoreboard.close)
+    gc.freeze()  # else the collector walks through all modules while the app is loaded, over and over
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
         app = load_for(setup["spec"], options, tell=False)
+        gc.collect()
+        gc.freeze()
         tally = Tally() if options.counts or app.config.remote_control or app.config.history else None
-        app.broker_choice.index = setup["broker"]
         worker = Worker(
             app,
             options.queues,
@@ -183,6 +185,10 @@ def main(argv: list[str]) -> int:
         log.critical("%s", exc)
         return EXIT_CONFIG
     _tune()
+    broker = wait_to_begin(setup["control"])
+    if broker is None:
+        return 0
+    worker.use_broker(broker)
     reporter = Reporter(setup["reports"], worker, tally, resident)
     return Child(worker, options, scoreboard, setup["control"], reporter).run()
 
@@ -195,12 +201,12 @@ def options_of(given: dict[str, Any]) -> WorkerOptions:
 def _tune() -> None:
     """Settings of the whole process, which is ours alone.
 
-    The collector: what is loaded by now lives as long as the process, so it need not be looked at again; and a busy
-    worker makes and drops thousands of objects a batch and hardly any cycles, for which the default of 700 cost a
-    fifth of its time. The interpreter's lock: those who fetch and commit need it for moments, and waited 5 ms for each
-    behind quick tasks; 0.5 ms is worth 40% on a busy machine.
+    The collector: what is loaded by now lives as long as the process, so it need not be looked at again; what of it is
+    garbage is too little to search for it, which takes longer than to connect. And a busy worker makes and drops
+    thousands of objects a batch and hardly any cycles, for which the default of 700 cost a fifth of its time. The
+    interpreter's lock: those who fetch and commit need it for moments, and waited 5 ms for each behind quick tasks;
+    0.5 ms is worth 40% on a busy machine.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     sys.setswitchinterval(0.0005)

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 
-__all__ = ["ControlPipe", "follow"]
+__all__ = ["ControlPipe", "follow", "wait_to_begin"]
 
 #: An empty line is the order to stop.
 _STOP = b"\n"
@@ -32,6 +32,14 @@ class ControlPipe:
         """Close the child's end in this process, once the child has its own copy."""
         os.close(self.child_end)
 
+    def begin(self, broker: int) -> None:
+        """Let a child go on that waits in :func:`wait_to_begin`. This must come before all orders.
+
+        Args:
+            broker: the number of the broker to try first, of several.
+        """
+        self._write(b"%d\n" % broker)
+
     def stop(self) -> None:
         """Tell the child to stop; the second time, to stop at once. Nothing happens if it has ended."""
         self._write(_STOP)
@@ -49,6 +57,21 @@ class ControlPipe:
         self._unsent += line
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             self._unsent = self._unsent[os.write(self._write_end, self._unsent) :]
+
+
+def wait_to_begin(descriptor: int) -> int | None:
+    """Wait for the supervisor's first line, and leave what follows it to :func:`follow`.
+
+    Args:
+        descriptor: the child's end of the pipe.
+
+    Returns:
+        The number of the broker to try first; None: the supervisor has died, or has stopped before it came to that.
+    """
+    line = b""
+    while (character := os.read(descriptor, 1)) not in (b"", b"\n"):
+        line += character
+    return int(line) if character and line else None
 
 
 def follow(

@@ -17,7 +17,8 @@ class Fleet:
 
     Args:
         options: of the worker.
-        start: starts a process that runs tasks.
+        start: starts a process that runs tasks once it is told to begin.
+        broker: says which of several brokers a process shall try first.
         manage: makes the part that keeps one running, given a function that starts it.
     """
 
@@ -26,8 +27,10 @@ class Fleet:
         options: WorkerOptions,
         start: Callable[[], WorkerChild],
         manage: Callable[[Callable[[], WorkerChild]], WorkerProcess],
+        broker: Callable[[], int],
     ) -> None:
         self._start = start
+        self._broker = broker
         self._manage = manage
         self._order = Order()
         self._several = options.pool == "processes"
@@ -36,6 +39,8 @@ class Fleet:
         self._most = options.scoreboard_size
         count = options.concurrency if self._several else 1
         self._processes = [manage(self._begin) for _ in range(count)]
+        #: processes that were started and not told to begin
+        self._prepared: list[WorkerChild] = []
         #: processes that finish their tasks, and are not started again
         self._retiring: list[WorkerProcess] = []
 
@@ -51,6 +56,16 @@ class Fleet:
     def empty(self) -> bool:
         """True if no process runs."""
         return all(process.empty for process in (*self._processes, *self._retiring))
+
+    def prepare(self) -> None:
+        """Start the first processes, which load the app meanwhile and begin at the first :meth:`step`."""
+        while len(self._prepared) < len(self._processes):
+            self._prepared.append(self._start())
+
+    def discard(self) -> None:
+        """End those prepared processes that did not come to begin."""
+        while self._prepared:
+            self._prepared.pop().discard()
 
     def step(self, signals: int) -> float:
         """Do what is due, see :meth:`.ManagedProcess.step`."""
@@ -93,7 +108,8 @@ class Fleet:
             )
 
     def _begin(self) -> WorkerChild:
-        child = self._start()
+        child = self._prepared.pop() if self._prepared else self._start()
+        child.begin(self._broker())
         if self._order != Order():
             child.order(encode_order(self._order))
         return child

@@ -86,6 +86,11 @@ class ChildProcess:
         except ChildProcessError:  # it has ended
             return False
 
+    def begin(self, broker: int) -> None:
+        """See :meth:`.ControlPipe.begin`."""
+        self.started_at = time.monotonic()
+        self._control.begin(broker)
+
     def stop(self) -> None:
         """Tell the process to stop; the second time, to stop at once."""
         self._control.stop()

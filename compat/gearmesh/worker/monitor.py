@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gearmesh.errors import ConfigError
 from gearmesh.health import BEAT_INTERVAL_S, HealthFile
 from gearmesh.metrics.report import Report
-from gearmesh.metrics.server import MetricsServer
 from gearmesh.metrics.totals import Totals
 from gearmesh.systemd import ServiceNotifier
 from gearmesh.units import counted
 from gearmesh.worker.child import resident
 from gearmesh.worker.options import WorkerOptions
+
+if TYPE_CHECKING:
+    from gearmesh.metrics.server import MetricsServer
 
 __all__ = ["Monitor"]
 
@@ -114,6 +116,7 @@ class Monitor:
 def _server(monitor: Monitor, options: WorkerOptions) -> MetricsServer:
     try:
         from gearmesh.metrics.exporter import Exporter, exposition
+        from gearmesh.metrics.server import MetricsServer
     except ModuleNotFoundError as exc:
         raise ConfigError(
             f"--metrics-port needs the package {exc.name!r}: pip install 'gearmesh[metrics]'"

@@ -8,6 +8,7 @@ processes has one a slot, each a whole consumer.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import signal
 import threading
@@ -50,6 +51,7 @@ def run(spec: str, options: WorkerOptions) -> int:
         GearmeshError: the app can't be loaded, it has hard limits that the pool can't keep, or (unless
             ``wait_for_broker``) broker or backend can't be reached.
     """
+    gc.freeze()  # else the collector walks through all modules while the transport is loaded, over and over
     return Supervisor(load_for(spec, options), spec, options).run()
 
 
@@ -73,8 +75,9 @@ class Supervisor:
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
         self._fleet = Fleet(
             options,
-            lambda: WorkerChild(spec, each, self._changed.set, self._monitor, broker=app.broker_choice.index),
+            lambda: WorkerChild(spec, each, self._changed.set, self._monitor),
             lambda start: WorkerProcess(start, self._heartbeater, options.grace, self._monitor),
+            lambda: app.broker_choice.index,
         )
         self._schedulers = [self._scheduler(spec)] if options.with_scheduler else []
         #: what other threads want to be done here
@@ -100,6 +103,7 @@ class Supervisor:
         """Supervise until a signal ends it, and return an exit code."""
         restore = handle_signals((signal.SIGINT, signal.SIGTERM), self._on_signal)
         try:
+            self._fleet.prepare()  # they load the app while this process reaches the servers
             if not self._reach():
                 return 0
             sweep()
@@ -112,6 +116,7 @@ class Supervisor:
             self._heartbeater.start()
             return self._supervise()
         finally:
+            self._fleet.discard()
             if self._control is not None:
                 self._control.stop()
             if self._history is not None:

@@ -175,6 +175,10 @@ class Worker:
         """The number of deliveries that it holds."""
         return len(self._jobs)
 
+    def use_broker(self, index: int) -> None:
+        """Try this one of several brokers first. To be called before :meth:`start`."""
+        self._choice.use(index)
+
     def pause(self, queues: Sequence[str], tasks: Sequence[str]) -> None:
         """Begin no tasks of these queues and with these names, until another call says otherwise."""
         self._pauses.set(queues, tasks)

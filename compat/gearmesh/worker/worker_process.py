@@ -29,11 +29,12 @@ LAST_REPORT_TIMEOUT_S = 1.0
 class WorkerChild(ChildProcess):
     """One run of a worker process, with its scoreboard.
 
+    The process loads the app, and waits for :meth:`begin` before it connects to a server.
+
     Args:
         spec: of the app.
         on_exit: called when the process has ended.
         monitor: takes its reports.
-        broker: the index of the broker to try first, of several: the one that the supervisor uses.
     """
 
     def __init__(
@@ -42,8 +43,6 @@ class WorkerChild(ChildProcess):
         options: WorkerOptions,
         on_exit: Callable[[], None],
         monitor: Monitor,
-        *,
-        broker: int = 0,
     ) -> None:
         self.consumer = consumer_name(options.consumer_tag or "")
         #: Fetch counters of the jobs for which the process was killed at their hard limit.
@@ -55,7 +54,6 @@ class WorkerChild(ChildProcess):
             "spec": spec,
             "options": dataclasses.asdict(options),
             "consumer": self.consumer,
-            "broker": broker,
             "scoreboard": self.scoreboard.file,
             "reports": reports.child_end,
         }
@@ -70,6 +68,12 @@ class WorkerChild(ChildProcess):
             reports.started()
         consumer = self.consumer
         reports.follow(lambda report: monitor.take(consumer, report), lambda: monitor.gone(consumer))
+
+    def discard(self) -> None:
+        """End a process that did not begin."""
+        self.kill()
+        self.close()
+        self.scoreboard.close()
 
     def close(self) -> None:
         """Release what belonged to the process, once its last report was taken."""
