@@ -5,10 +5,13 @@ import os
 from gearmesh import App
 
 URL = os.environ["GEARMESH_BENCH_URL"]
+#: Of a worker that is watched: the settings that are on.
+WATCHED = os.environ.get("GEARMESH_BENCH_WATCHED", "").split(",")
 app = App(
     broker=URL,
     backend=os.environ.get("GEARMESH_BENCH_BACKEND", URL),
-    history=os.environ.get("GEARMESH_BENCH_HISTORY") == "True",
+    history="history" in WATCHED,
+    remote_control="control" in WATCHED,
 )
 
 

@@ -1,4 +1,4 @@
-"""Workers that are watched: with counts and history, and with the dashboard open; beside one that is not.
+"""Workers that are watched: with history, remote control, metrics, the dashboard open; beside one that is not.
 
 The workers take turns in one run, in another order each time. On a machine with other work the rates of a run differ by
 a factor of two, so the CPU time of a task counts, too: the worker's, and that of Redis, which the dashboard also asks.
@@ -32,11 +32,19 @@ STAGE = "bench_stage"
 LOOK_INTERVAL_S = 2.0
 TOKEN = "a token of the benchmark"
 #: The ways, and the ratio to the first one that is aimed at.
-WAYS = {"plain": 1.0, "counted": 0.95, "looked_at": 0.97}
+WAYS = {"plain": 1.0, "history": 0.95, "control": 0.95, "default": 0.95, "counted": 0.95, "looked_at": 0.97}
+#: Of each way, the settings that are on.
+ON = {
+    "history": "history",
+    "control": "control",
+    "default": "history,control",
+    "counted": "history,control",
+    "looked_at": "",
+}
 
 
 class WatchedBench:
-    """Runs the same tasks on three workers of one Redis."""
+    """Runs the same tasks on workers of one Redis, one for each way."""
 
     def __init__(self, url: str, tasks: int, rounds: int) -> None:
         self.url, self.tasks, self.rounds = url, tasks, rounds
@@ -54,7 +62,7 @@ class WatchedBench:
             stack.enter_context(self.dashboard())
             order = list(WAYS)
             for number in range(self.rounds):
-                for way in order[number % 3 :] + order[: number % 3]:
+                for way in order[number % len(order) :] + order[: number % len(order)]:
                     rate, cost = self.turn(way, workers[way])
                     rates[way].append(rate)
                     costs[way].append(cost)
@@ -94,10 +102,10 @@ class WatchedBench:
 
     @contextmanager
     def worker(self, way: str) -> Iterator[psutil.Process]:
-        more = ["--metrics-port", "0", "--remote-control"] if way == "counted" else []
-        history = str(bool(more))
-        options = ("-Q", way, *more)
-        with worker_process(self.url, *options, log_level="ERROR", GEARMESH_BENCH_HISTORY=history) as process:
+        more = ["--metrics-port", "0"] if way == "counted" else []
+        on = ON.get(way, "")
+        options = ("-Q", way, "-c", "10", *more)
+        with worker_process(self.url, *options, log_level="ERROR", GEARMESH_BENCH_WATCHED=on) as process:
             self.add.s(1, 2).set(queue=way).delay().get(timeout=60)
             (child,) = psutil.Process(process.pid).children()
             yield child

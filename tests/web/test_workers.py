@@ -102,4 +102,4 @@ def test_without_workers_that_listen(show: Show, app: App, redis_url: str) -> No
     text = show(app).get("/workers").text
     assert "say themselves what they are" in text
     with App(redis_url, redis_url) as other:
-        assert "--remote-control" in show(other).get("/workers").text
+        assert "--no-remote-control" in show(other).get("/workers").text

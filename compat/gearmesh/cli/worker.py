@@ -95,9 +95,9 @@ _options = decorators(
         "--metrics-host", default="127.0.0.1", show_default=True, help="Address for the metrics to listen on."
     ),
     click.option(
-        "--remote-control",
-        is_flag=True,
-        help="Listen for questions and orders on the broker, as the setting remote_control does.",
+        "--remote-control/--no-remote-control",
+        default=None,
+        help="Listen for questions and orders on the broker, or not; else as the setting remote_control says.",
     ),
     click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs."),
     server_options,

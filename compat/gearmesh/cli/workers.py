@@ -55,7 +55,7 @@ def workers(
 ) -> None:
     """List the Python workers that run, and what they do; or tell them something.
 
-    Workers listen if the setting remote_control is on, on Redis and RabbitMQ. Go's workers do not.
+    Workers on Redis and RabbitMQ listen, unless the setting remote_control is off. Go's workers do not.
     """
     ctx.obj = place
     if ctx.invoked_subcommand is not None:
@@ -221,7 +221,7 @@ def _end(app: App, replies: list[Reply]) -> None:
         hint = (
             ""
             if app.config.remote_control
-            else "; workers listen with --remote-control, or if the setting remote_control is on"
+            else "; with the setting remote_control off, only those listen that are started with --remote-control"
         )
         note(f"no Python worker of {app.masked_broker} replied{hint}", "yellow")
         click.get_current_context().exit(EXIT_NO_WORKER)

@@ -68,8 +68,9 @@ class Config:
             ``""``: that of the command line, else INFO. The library itself sets no level.
         machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``, or of each major
             version with a comma between. What it cannot take is refused before it is sent. ``""``: the newest.
-        history: workers write every few seconds how many tasks have ended, for the dashboard's charts.
-        remote_control: workers listen for questions and orders on the broker, see :mod:`gearmesh.control`.
+        history: workers on Redis write every few seconds how many tasks have ended, for the dashboard's charts.
+        remote_control: workers listen for questions and orders on the broker, see :mod:`gearmesh.control`; on Redis and
+            RabbitMQ.
         no_unix_signals: accepted for Machinery's sake; the library handles no signals.
         redis: the section of Redis.
         amqp: the section of RabbitMQ.
@@ -98,8 +99,8 @@ class Config:
     store_tracebacks: bool = True
     log_level: str = ""
     machinery_release: str = ""
-    history: bool = False
-    remote_control: bool = False
+    history: bool = True
+    remote_control: bool = True
     no_unix_signals: bool = False
     redis: sections.RedisConfig = field(default_factory=sections.RedisConfig)
     amqp: sections.AMQPConfig = field(default_factory=sections.AMQPConfig)

@@ -13,7 +13,7 @@ A request passes through these parts:
 
 Begin reading with ``messages.py``.
 
-A worker listens only if the setting ``remote_control`` is on. All users of the broker may then ask: they can send any
+A worker listens unless the setting ``remote_control`` is off. All users of the broker may then ask: they can send any
 task and delete any message as well, so a request has no signature of its own. What is paused is remembered on Redis, so
 that workers which start later know it; RabbitMQ has no place for it.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from gearmesh.config import Config
 from gearmesh.errors import ConfigError
-from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact
+from gearmesh.urls import AMQPTarget, RedisTarget, parse, redact, redact_text
 
-__all__ = ["ControlLine", "open_line", "supports_control"]
+__all__ = ["ControlLine", "is_controlled", "open_line", "supports_control"]
 
 
 class ControlLine(Protocol):
@@ -49,6 +51,11 @@ def supports_control(config: Config) -> bool:
     return isinstance(parse(config.brokers[0], "broker"), (RedisTarget, AMQPTarget))
 
 
+def is_controlled(config: Config) -> bool:
+    """True if this app's workers listen for requests: the setting is on, and the broker can carry them."""
+    return config.remote_control and supports_control(config)
+
+
 def open_line(config: Config, *, index: int = 0, listens: bool = False) -> ControlLine:
     """Connect to an app's broker.
 
@@ -58,20 +65,34 @@ def open_line(config: Config, *, index: int = 0, listens: bool = False) -> Contr
         listens: the line receives requests to all workers, as well as what is sent to its address.
 
     Raises:
-        ConfigError: workers cannot be asked over this broker.
+        ConfigError: workers cannot be asked over this broker, or it does not allow this user what that needs.
         Exception: one of the connection errors of the broker.
     """
     url = config.brokers[index % len(config.brokers)]
     target = parse(url, "broker")
     if isinstance(target, RedisTarget):
+        from redis.exceptions import NoPermissionError
+
         from gearmesh.control.redis_line import RedisLine
         from gearmesh.redis_client.connection_settings import ConnectionSettings
 
-        return RedisLine(ConnectionSettings(target, config.redis), listens=listens)
+        with _allowed(url, NoPermissionError):
+            return RedisLine(ConnectionSettings(target, config.redis), listens=listens)
     if isinstance(target, AMQPTarget):
+        from amqp import AccessRefused
+
         from gearmesh.control.amqp_line import AMQPLine
 
-        return AMQPLine(config.amqp.connection(target), listens=listens)
+        with _allowed(url, AccessRefused):
+            return AMQPLine(config.amqp.connection(target), listens=listens)
     raise ConfigError(
         f"workers on {redact(url)} cannot be asked or told: remote control needs Redis or RabbitMQ as the broker"
     )
+
+
+@contextmanager
+def _allowed(url: str, refusal: type[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except refusal as exc:
+        raise ConfigError(f"remote control is not allowed on {redact(url)}: {redact_text(str(exc))}") from exc

@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 
+from gearmesh.control.line import is_controlled
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_level, set_up_logging
 from gearmesh.metrics.tally import Tally
 from gearmesh.scoreboard import Scoreboard
 from gearmesh.worker.control import follow, wait_to_begin
 from gearmesh.worker.forked import handle_signals
+from gearmesh.worker.history_writer import keeps_history
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.orders import decode_order
@@ -165,7 +167,8 @@ def main(argv: list[str]) -> int:
         app = load_for(setup["spec"], options, tell=False)
         gc.collect()
         gc.freeze()
-        tally = Tally() if options.counts or app.config.remote_control or app.config.history else None
+        counts = options.counts or is_controlled(app.config) or keeps_history(app.config)
+        tally = Tally() if counts else None
         worker = Worker(
             app,
             options.queues,

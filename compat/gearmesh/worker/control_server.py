@@ -22,7 +22,7 @@ __all__ = ["ControlServer"]
 log = logging.getLogger("gearmesh.supervisor")
 
 #: Seconds after which the thread looks whether it has to end.
-STOP_CHECK_INTERVAL_S: Final = 1.0
+STOP_CHECK_INTERVAL_S: Final = 0.25
 #: Seconds between two attempts to connect, at most.
 MAX_PAUSE_S: Final = 30.0
 
@@ -56,6 +56,9 @@ class ControlServer:
                 line = open_line(self._app.config, index=self._app.broker_choice.index, listens=True)
                 with closing(line):
                     self._listen(line, backoff)
+            except ConfigError as exc:  # asking again would change nothing
+                log.info("%s; this worker hears no requests", exc)
+                return
             except (
                 Exception
             ) as exc:  # a server that is away, or that does not allow it: tasks run all the same

@@ -10,13 +10,15 @@ import kombu
 
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
+from gearmesh.config import Config
 from gearmesh.interfaces.listing import SupportsHistory
 from gearmesh.metrics.totals import Totals
 from gearmesh.service import Service
 from gearmesh.transports.registry import connect
+from gearmesh.urls import PlainTarget, RedisTarget, parse
 from gearmesh.worker.committer import close_quietly
 
-__all__ = ["HistoryWriter"]
+__all__ = ["HistoryWriter", "keeps_history"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
@@ -25,6 +27,12 @@ WRITE_INTERVAL_S: Final = 5.0
 
 #: Queue -> outcome -> how many.
 Ended = dict[str, dict[str, int]]
+
+
+def keeps_history(config: Config) -> bool:
+    """True if this app's workers write a history: the setting is on, and the broker may have a place for it."""
+    # A plugin's channel says itself if it has: no connection is made to a broker that is known to have none.
+    return config.history and isinstance(parse(config.brokers[0], "broker"), (RedisTarget, PlainTarget))
 
 
 class HistoryWriter:
@@ -61,7 +69,7 @@ class HistoryWriter:
                 pause = WRITE_INTERVAL_S
                 try:
                     if not self._write():
-                        log.info("no history is kept: this broker has no place for it")
+                        log.debug("no history is kept: this broker has no place for it")
                         return
                     backoff.reset()
                 except Exception as exc:  # it is away, or does not allow it: tasks run all the same

@@ -93,8 +93,8 @@ def load_for(spec: str, options: WorkerOptions, *, tell: bool = True) -> App:
     app = load_app(spec, options.config, options.overrides)
     if options.lease is not None:
         app.config = dataclasses.replace(app.config, lease=options.lease)
-    if options.remote_control:
-        app.config = dataclasses.replace(app.config, remote_control=True)
+    if options.remote_control is not None:
+        app.config = dataclasses.replace(app.config, remote_control=options.remote_control)
 
     def follow(config: Config) -> None:
         if options.log_level is None:

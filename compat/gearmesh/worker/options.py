@@ -52,7 +52,7 @@ class WorkerOptions:
         with_scheduler: run a scheduler, too, in a process of its own.
         metrics_port: the port of ``/metrics``, 0 for a free one; None: metrics are not served.
         metrics_host: the address that it listens on.
-        remote_control: listen for questions and orders on the broker; False: as the app's setting says.
+        remote_control: listen for questions and orders on the broker; None: as the app's setting says.
 
     Raises:
         ConfigError: naming the option, its value and what was expected.
@@ -80,7 +80,7 @@ class WorkerOptions:
     with_scheduler: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
-    remote_control: bool = False
+    remote_control: bool | None = None
 
     def __post_init__(self) -> None:
         self._expect("concurrency", self.concurrency >= 1, "1 or more")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
-from gearmesh.control.line import supports_control
+from gearmesh.control.line import is_controlled
 from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
 from gearmesh.transports.unacked import process_name
@@ -28,7 +28,7 @@ from gearmesh.worker.control_server import ControlServer
 from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.heartbeater import Heartbeater
-from gearmesh.worker.history_writer import HistoryWriter
+from gearmesh.worker.history_writer import HistoryWriter, keeps_history
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.managed_process import KILL_DELAY_S, ChildProcess, ManagedProcess
@@ -82,9 +82,9 @@ class Supervisor:
         self._schedulers = [self._scheduler(spec)] if options.with_scheduler else []
         #: what other threads want to be done here
         self._todo: deque[Callable[[], None]] = deque()
-        self._history = HistoryWriter(app, self._monitor.totals) if app.config.history else None
+        self._history = HistoryWriter(app, self._monitor.totals) if keeps_history(app.config) else None
         self._control: ControlServer | None = None
-        if app.config.remote_control and supports_control(app.config):
+        if is_controlled(app.config):
             commands = Commands(options, self._queues, self._fleet, self._monitor, self._later)
             commands.on_shutdown = self._shut_down
             self._control = ControlServer(app, commands)

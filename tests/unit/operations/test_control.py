@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
+import redis
 from click.testing import CliRunner
 from tests.unit.operations.conftest import TASKS, Command, Launch, run
 
-from gearmesh import App, ConfigError, GearmeshError
+from gearmesh import App, Config, ConfigError, GearmeshError
 from gearmesh.cli import main
 from gearmesh.control.client import ControlClient
-from gearmesh.control.line import ControlLine, open_line
+from gearmesh.control.line import ControlLine, is_controlled, open_line
 from gearmesh.control.messages import VERBS, Reply, check, decode_reply, decode_request
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.testing.waiting import eventually
+from gearmesh.worker.control_server import ControlServer
 
 FINE: dict[str, dict[str, Any]] = {
     "ping": {},
@@ -93,6 +96,29 @@ def test_only_some_brokers_have_it() -> None:
         ControlClient(app).ask("ping")
 
 
+def test_workers_of_some_brokers_listen_unless_the_setting_is_off() -> None:
+    for broker, listens in {"redis://h/0": True, "amqp://h/": True, "memory://x": False}.items():
+        assert is_controlled(Config(broker=broker)) is listens
+        assert not is_controlled(Config(broker=broker, remote_control=False))
+
+
+def test_a_user_who_may_use_no_channels(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("ACL", "SETUSER", "quiet", "on", ">hush", "~*", "+@all", "resetchannels")
+        try:
+            with App(redis_url.replace("//", "//quiet:hush@", 1)) as app:
+                with pytest.raises(ConfigError, match="not allowed on redis://") as raised:
+                    open_line(app.config, listens=True)
+                assert "hush" not in str(raised.value)
+                server = ControlServer(app, cast(Any, None))
+                with caplog.at_level(logging.INFO, "gearmesh.supervisor"):
+                    server.start()
+                    eventually(lambda: "this worker hears no requests" in caplog.text)
+                server.stop()
+        finally:
+            client.execute_command("ACL", "DELUSER", "quiet")
+
+
 def test_a_broker_that_is_away(free_port: int) -> None:
     with (
         App(f"redis://127.0.0.1:{free_port}/0") as app,
@@ -130,7 +156,7 @@ def status(app: App) -> dict[str, Any]:
 
 def started(app: App, launch: Launch, *words: str) -> Command:
     """A worker that consumes."""
-    command = launch("worker", "shop:app", "--remote-control", "--name", NAME, *words)
+    command = launch("worker", "shop:app", "--name", NAME, *words)
 
     def ready() -> bool:
         assert command.process.poll() is None, command.output
