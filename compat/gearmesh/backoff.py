@@ -70,6 +70,11 @@ class OutageLog:
         self._next_at = 0.0
         self._interval = REMINDER_S
 
+    @property
+    def lasts(self) -> bool:
+        """True while the server is unreachable, as far as the log says."""
+        return self._since is not None
+
     def failed(self, exc: BaseException | str, fate: str = "", since: float | None = None) -> None:
         """Log, at WARNING, that the server could not be reached, unless this outage is logged already.
 

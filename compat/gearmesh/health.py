@@ -29,7 +29,7 @@ class HealthNote(msgspec.Struct, kw_only=True):
 
     Attributes:
         pid: the process.
-        role: ``worker``.
+        role: ``worker`` or ``scheduler``.
         name: of the service.
         ready: it does its work.
         reason: why it is not ready.

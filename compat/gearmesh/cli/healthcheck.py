@@ -16,22 +16,30 @@ __all__ = ["healthcheck"]
 EXIT_UNHEALTHY = 1
 
 
-@click.command(short_help="Probe the workers of this machine.")
-@click.option("--ready", is_flag=True, help="They must do their work, too: consume, with the broker reached.")
-@click.option("--pid", type=click.IntRange(1), help="Only the worker whose supervisor is this process.")
+@click.command(short_help="Probe the workers and schedulers of this machine.")
+@click.option(
+    "--ready",
+    is_flag=True,
+    help="They must do their work, too: their servers are reached, and workers consume.",
+)
+@click.option(
+    "--pid",
+    type=click.IntRange(1),
+    help="Only the scheduler that is this process, or the worker whose supervisor is.",
+)
 @as_json
 def healthcheck(ready: bool, pid: int | None, json: bool) -> None:
-    """Probe the workers that run on this machine, as this user.
+    """Probe the workers and schedulers that run on this machine, as this user.
 
     Exit code 0: there is at least one, and all live. It reads what they note every 5 s, and asks no server: while the
-    broker is unreachable a worker lives, and is not ready.
+    broker is unreachable they live, and are not ready.
     """
     notes = [note for note in health_notes() if pid is None or note.pid == pid]
     faults = [(note, fault) for note in notes if (fault := _fault(note, ready=ready))]
     if json:
         print_json([_as_json(note) for note in notes])
     elif not notes:
-        click.echo("no worker runs here", err=True)
+        click.echo("no worker and no scheduler runs here", err=True)
     for note, fault in [] if json else faults:
         click.echo(f"{note.role} {note.name} (process {note.pid}): {fault}", err=True)
     if faults or not notes:

@@ -9,7 +9,8 @@ The way of a periodic task, from the clock to the broker:
 4. The **pool** (``pool.py``) has threads for what waits for a server. There the lock is taken first, so that one of
    several schedulers sends the firing, and then the app sends the task.
 
-``child.py`` runs a scheduler as a process: under a supervisor, or for the command.
+``child.py`` runs a scheduler as a process: under a supervisor, or for the command. ``monitor.py`` tells probes and
+systemd that its loop goes round.
 
 Begin with ``Scheduler`` and ``Timetable.look``.
 

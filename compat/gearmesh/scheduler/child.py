@@ -10,8 +10,10 @@ import sys
 
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
+from gearmesh.scheduler.monitor import SchedulerMonitor
 from gearmesh.scheduler.scheduler import Scheduler
 from gearmesh.systemd import ServiceNotifier
+from gearmesh.transports.unacked import process_name
 from gearmesh.worker.child import EXIT_CONFIG, options_of
 from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
@@ -46,7 +48,10 @@ def run(
     """
     app = load_for(spec, options, tell=tell)
     app.broker_choice.index = broker
-    scheduler = Scheduler(app)
+    monitor = SchedulerMonitor(
+        process_name(""), ServiceNotifier() if control is None else ServiceNotifier({})
+    )
+    scheduler = Scheduler(app, beat=monitor.beat)
     orders = 0
 
     def on_order() -> None:
@@ -65,12 +70,10 @@ def run(
     handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: end())
     if control is not None:
         follow(control, on_order, on_orphaned)
-    if control is None:
-        notifier = ServiceNotifier()
-        notifier.ready()
-    done = scheduler.run(min(options.grace, MAX_GRACE_S))
-    if control is None:
-        notifier.stopping()
+    try:
+        done = scheduler.run(min(options.grace, MAX_GRACE_S))
+    finally:
+        monitor.close()
     app.close()
     return 0 if done else 1
 

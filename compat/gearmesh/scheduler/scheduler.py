@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import uuid
 from collections import deque
@@ -41,13 +42,21 @@ class Scheduler:
         lock: None: the one that the app's settings name.
         clock: None: the machine's.
         threads: how many entries can wait for a server at a time.
+        beat: told at each turn of the loop why nothing can be sent now, or ``""``; returns seconds until it has to be
+            told again.
 
     Raises:
         ConfigError: the lock is wrong, or an entry's ``catch_up`` needs another one.
     """
 
     def __init__(
-        self, app: App, *, lock: Lock | None = None, clock: Clock | None = None, threads: int = 8
+        self,
+        app: App,
+        *,
+        lock: Lock | None = None,
+        clock: Clock | None = None,
+        threads: int = 8,
+        beat: Callable[[str], float] = lambda reason: math.inf,
     ) -> None:
         config = app.config
         self.app = app
@@ -66,6 +75,7 @@ class Scheduler:
         self._lock_outage = OutageLog(log, self._shown_lock)
         self._sending_outage = OutageLog(log, self._shown_servers)
         self._clock = clock or SystemClock()
+        self._beat = beat
         self._name = uuid.uuid4().hex
         self._numbers = 0
         self._timetable = Timetable()
@@ -146,13 +156,19 @@ class Scheduler:
                     self._log_missed(each)
                 for firing in firings:
                     self._queue(firing)
-                self._clock.wait(self._waker, pause)
+                self._clock.wait(self._waker, min(pause, self._beat(self._trouble())))
         except BaseException as exc:
             log.critical("the scheduler stops because of an error: %r", exc, exc_info=True)
             raise
         finally:
             unwatch()
             self._over.set()
+
+    def _trouble(self) -> str:
+        """Say why nothing can be sent now; ``""``: something can, as far as is known."""
+        if self._lock_outage.lasts:
+            return "the lock is unreachable"
+        return "the broker or the result backend is unreachable" if self._sending_outage.lasts else ""
 
     def _entries(self) -> tuple[dict[str, Periodic], dict[str, int]]:
         """Return the known entries, and up to when those with ``catch_up`` have been fired."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner
-from tests.unit.operations.conftest import SOURCE, Launch
+from tests.unit.operations.conftest import Launch
 
+from gearmesh import App
 from gearmesh.cli import main
 from gearmesh.health import HealthFile, HealthNote, health_notes
+from gearmesh.scheduler import Scheduler
+from gearmesh.scheduler.monitor import SchedulerMonitor
 from gearmesh.systemd import ServiceNotifier
 from gearmesh.testing.waiting import eventually
 
@@ -102,7 +102,7 @@ def probe(*words: str) -> tuple[int, str]:
 
 
 def test_the_probe(temp: Path) -> None:
-    assert probe() == (1, "no worker runs here")
+    assert probe() == (1, "no worker and no scheduler runs here")
     file = HealthFile("worker", "w1")
     file.write(ready=False, reason="the broker is unreachable")
     assert probe() == (0, "ok")
@@ -164,11 +164,48 @@ def test_code_that_changes_starts_the_worker_again(launch: Launch, project: Path
     assert worker.end() == 0
 
 
-def test_a_scheduler_says_that_it_is_ready(notify: socket.socket, project: Path) -> None:
-    words: list[Any] = [sys.executable, "-m", "gearmesh", "scheduler", "shop:app"]
-    environment = {**os.environ, "PYTHONPATH": SOURCE, "NOTIFY_SOCKET": notify.getsockname()}
-    with subprocess.Popen(words, cwd=project, env=environment, stderr=subprocess.DEVNULL) as process:
-        assert notify.recv(100) == b"READY=1"
-        process.terminate()
-        assert notify.recv(100) == b"STOPPING=1"
-        assert process.wait(60) == 0
+def test_a_scheduler_lives_and_says_so(launch: Launch, notify: socket.socket, temp: Path) -> None:
+    scheduler = launch(
+        "scheduler", "shop:app",
+        NOTIFY_SOCKET=notify.getsockname(), WATCHDOG_USEC="300000", TMPDIR=str(temp),
+    )  # fmt: skip
+    assert [notify.recv(100) for _ in range(3)] == [b"READY=1", *[b"WATCHDOG=1\nSTATUS=scheduling"] * 2]
+    assert probe("--ready", "--pid", str(scheduler.process.pid)) == (0, "ok")
+    (note,) = msgspec.json.decode(probe("--json")[1])
+    assert (note["role"], note["pid"]) == ("scheduler", scheduler.process.pid)
+    scheduler.process.terminate()
+    while notify.recv(100) != b"STOPPING=1":
+        pass
+    assert scheduler.process.wait(60) == 0
+    assert probe()[0] == 1
+
+
+def test_a_scheduler_whose_servers_are_away_lives_and_is_not_ready(temp: Path) -> None:
+    monitor = SchedulerMonitor("s1", ServiceNotifier({}))
+    assert 4 < monitor.beat("") <= 5
+    assert probe("--ready") == (0, "ok")
+    monitor.beat("the lock is unreachable")
+    assert probe() == (0, "ok")
+    assert probe("--ready") == (1, f"scheduler s1 (process {os.getpid()}): the lock is unreachable")
+    monitor.beat("")
+    assert probe("--ready") == (0, "ok")
+    monitor.close()
+    assert probe()[0] == 1
+
+
+def test_a_schedulers_loop_says_what_is_unreachable(redis_url: str) -> None:
+    told: list[str] = []
+
+    def beat(reason: str) -> float:
+        told.append(reason)
+        return 0.01
+
+    with App(redis_url) as app:
+        scheduler = Scheduler(app, beat=beat).start()
+        eventually(lambda: len(told) > 3)
+        scheduler._lock_outage.failed("no route")
+        eventually(lambda: told[-1] == "the lock is unreachable")
+        scheduler._lock_outage.worked()
+        scheduler._sending_outage.failed("no route")
+        eventually(lambda: told[-1] == "the broker or the result backend is unreachable")
+        assert scheduler.stop()
