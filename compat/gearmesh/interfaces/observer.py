@@ -49,11 +49,13 @@ class Flush(msgspec.Struct, frozen=True, gc=False):
         items: the Commits, each with the job that it belongs to; None: it belongs to no task that ran here.
         outcomes: one for each of them.
         seconds: the time that broker and backend took.
+        repeated: an earlier try had no answer: a delivery that is ``lost`` may have been settled by that one.
     """
 
     items: Sequence[tuple[Commit, ObservedJob | None]]
     outcomes: Sequence[Outcome]
     seconds: float
+    repeated: bool = False
 
 
 class TaskObserver:

@@ -36,6 +36,7 @@ class QueueCounts(msgspec.Struct, array_like=True, gc=False):
         dead: dead letters.
         wait: seconds from the delivery to the task's begin.
         late: seconds from the ETA to the task's begin, of tasks that have an ETA.
+        lost: deliveries that this process held too long, or lost with its connection, so that others get them.
     """
 
     queue: str
@@ -44,6 +45,7 @@ class QueueCounts(msgspec.Struct, array_like=True, gc=False):
     dead: int = 0
     wait: Histogram = msgspec.field(default_factory=Histogram)
     late: Histogram = msgspec.field(default_factory=Histogram)
+    lost: int = 0
 
 
 class RunningTask(msgspec.Struct, array_like=True, gc=False):

@@ -71,6 +71,12 @@ _ROWS: Final = (
         WAIT_BOUNDS_S,
     ),
     Series("gearmesh_redeliveries", "counter", ("queue",), "Deliveries that another consumer had lost."),
+    Series(
+        "gearmesh_lost_deliveries",
+        "counter",
+        ("queue",),
+        "Deliveries whose lease, visibility timeout or connection ended before this worker had settled them.",
+    ),
     Series("gearmesh_parked_messages", "counter", ("queue",), "Messages whose task is not registered here."),
     Series("gearmesh_dead_letters", "counter", ("queue",), "Messages that became dead letters."),
     Series("gearmesh_tasks_running", "gauge", (), "Tasks that run now."),

@@ -39,8 +39,12 @@ class Tally(TaskObserver):
             self._report.batches.observe(len(flush.items), BATCH_BOUNDS)
             self._report.flushes.observe(flush.seconds, FLUSH_BOUNDS_S)
             for (commit, job), outcome in zip(flush.items, flush.outcomes, strict=True):
-                if commit.settle is not None and (commit.settle.how in ("park", "dead")):
+                settle = commit.settle
+                if settle is not None and settle.how in ("park", "dead"):
                     self._count_removed(commit, outcome)
+                # A lost delivery that only shows a state is counted with the Commit that would have settled it.
+                if outcome == "lost" and settle is not None and settle.how != "keep" and not flush.repeated:
+                    self._queue(settle.delivery.queue).lost += 1
                 if job is None:
                     continue
                 word = outcome_of(commit, job, outcome)

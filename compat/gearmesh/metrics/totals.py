@@ -53,6 +53,7 @@ class Totals:
                 found.redelivered += counts.redelivered
                 found.parked += counts.parked
                 found.dead += counts.dead
+                found.lost += counts.lost
                 found.wait.add(counts.wait)
                 found.late.add(counts.late)
             self.batches.add(report.batches)

@@ -211,7 +211,7 @@ class Committer:
                 took = time.monotonic() - began
                 self._handle(items, outcomes, repeated=backoff.count > 0)
                 if self._observers is not None:
-                    self._observers.flushed(Flush(items, outcomes, took))
+                    self._observers.flushed(Flush(items, outcomes, took, backoff.count > 0))
                 if backoff.count:
                     self._events.stalled(False)
                 return

@@ -19,6 +19,7 @@ import gearmesh
 SOURCE = str(Path(gearmesh.__file__).parents[1])
 
 TASKS = """
+import os
 import time
 from gearmesh import App
 
@@ -35,6 +36,11 @@ def fail(text: str) -> None:
 @app.task
 def nap(seconds: float) -> None:
     time.sleep(seconds)
+
+@app.task
+def wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.01)
 """
 
 

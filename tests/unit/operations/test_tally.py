@@ -90,11 +90,22 @@ def test_counts_of_a_flush() -> None:
     assert report.tasks[0].run.count == 2
     assert report.tasks[0].run.total == pytest.approx(4, abs=0.01)
     (queue,) = report.queues
-    assert (queue.redelivered, queue.parked, queue.dead) == (1, 1, 2)
+    assert (queue.redelivered, queue.parked, queue.dead, queue.lost) == (1, 1, 2, 1)
     assert queue.wait.count == 3
     assert queue.late.total == pytest.approx(8, abs=0.1)
     assert (report.batches.total, report.flushes.total, report.stalls) == (7, 0.002, 1)
     assert tally.take() == Report()
+
+
+def test_lost_deliveries_are_counted_once() -> None:
+    tally, job = Tally(), Ended()
+    shown = Commit(settle=Settle(job.delivery, "keep"))  # type: ignore[arg-type]
+    back = Commit(settle=Settle(job.delivery, "head"))  # type: ignore[arg-type]
+    tally.flushed(Flush([(shown, None), (commit(job, SUCCESS), job), (back, job)], ["lost"] * 3, 0.1))
+    tally.flushed(Flush([(commit(job, SUCCESS), job)], ["lost"], 0.1, repeated=True))  # the first try did it
+    totals = Totals()
+    totals.add("a", decode_report(encode_report(tally.take())))
+    assert totals.queues["q"].lost == 2
 
 
 def test_totals_never_fall() -> None:
