@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from tests.support.servers import RedisServer
 from gearmesh import App
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.servers import Server
 
 from .harness import Report, Run, Site, Storm
 from .producers import AppProducer, Sent
 from .test_storm import settled
 
 __all__ = ["CutSite", "CutStorm", "weather"]
+
+#: Lines of a broker's log that may tell why a message is lost.
+_TELLING = re.compile("error|warn|exception|fail|timeout|timed out|restored|started in", re.IGNORECASE)
 
 #: Seconds: what had ended so long before a cut must have been acknowledged.
 UNCOMMITTED = 10.0
@@ -30,20 +35,30 @@ class CutSite(Site):
 
     Args:
         folder: for the workers' logs.
-        port: the broker's.
+        far: the broker.
         counter: where tasks leave their marks, and states are.
     """
 
-    def __init__(self, folder: Path, port: int, counter: RedisServer) -> None:
+    def __init__(self, folder: Path, far: Server, counter: RedisServer) -> None:
         super().__init__(folder, counter, counter)
-        self._port = port
+        self._far = far
         self.backend = counter.url_of(1)
         self.broker = redis.Redis(host="127.0.0.1", port=counter.port, db=1)
 
     def proxy(self) -> Proxy:
-        proxy = self._stack.enter_context(Proxy(self._port))
+        proxy = self._stack.enter_context(Proxy(self._far.port))
         self.proxies.append(proxy)
         return proxy
+
+    def show_trails(self, uuids: Mapping[str, str]) -> None:
+        """Print the workers' log lines of some tasks, by their marks, and the broker's complaints."""
+        for key, uuid in uuids.items():
+            print(f"--- {key}: {self.states([uuid])}, runs {self.runs(key)}, ends {self.runs(key, 'end')}")
+            for node in self.nodes:
+                lines = node.log.read_text(errors="replace").splitlines()
+                print(*(f"{node.log.name} {line}" for line in lines if uuid in line), sep="\n")
+        print("--- the broker")
+        print(*filter(_TELLING.search, self._far.log().decode(errors="replace").splitlines()), sep="\n")
 
     @abstractmethod
     def letters(self) -> list[DeadLetter]:
@@ -109,6 +124,8 @@ def weather(
     try:
         report.check()
     except AssertionError:
+        print("kills", sorted(site.killed().items()), "cuts", faults.cuts)
+        site.show_trails({key: sent.tasks[key] for key in (*report.lost, *report.unexplained)})
         site.show_logs()
         raise
 

@@ -29,7 +29,7 @@ class RabbitSite(CutSite):
     """With RabbitMQ as the broker; states are in a Redis that no fault touches."""
 
     def __init__(self, folder: Path, rabbit: RabbitServer, counter: RedisServer) -> None:
-        super().__init__(folder, rabbit.port, counter)
+        super().__init__(folder, rabbit, counter)
         self.rabbit = rabbit
 
     def url(self, proxy: Proxy | None = None) -> str:

@@ -44,7 +44,7 @@ class PubSubSite(CutSite):
     def __init__(
         self, folder: Path, emulator: PubSubServer, counter: RedisServer, patch: pytest.MonkeyPatch
     ) -> None:
-        super().__init__(folder, emulator.port, counter)
+        super().__init__(folder, emulator, counter)
         self.emulator = emulator
         self._patch = patch
         patch.setenv("PUBSUB_EMULATOR_HOST", emulator.address)

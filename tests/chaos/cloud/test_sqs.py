@@ -41,7 +41,7 @@ class SQSSite(CutSite):
     """With SQS as the broker; states are in a Redis that no fault touches."""
 
     def __init__(self, folder: Path, server: ElasticMQServer, counter: RedisServer) -> None:
-        super().__init__(folder, server.port, counter)
+        super().__init__(folder, server, counter)
         self.sqs = server
         quick = BotoConfig(
             connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1, "mode": "standard"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 
@@ -22,6 +23,9 @@ queues-storage {{ enabled = {durable}, path = "{folder}/queues.conf" }}
 messages-storage {{ enabled = {durable}, uri = "jdbc:h2:{folder}/messages;WRITE_DELAY=0" }}
 aws {{ region = us-east-1, accountId = 000000000000 }}
 """
+_CREATED = re.compile(rb"Creating queue CreateQueueData\(([^,]+),")
+_DELETED = re.compile(rb"Deleting queue (\S+)")
+_RESTORED = re.compile(rb"Restored \d+ messages in queue (\S+)")
 
 
 class ElasticMQServer(Server):
@@ -68,4 +72,12 @@ class ElasticMQServer(Server):
             return True
         except OSError:
             return False
-        return True
+        return not self._durable or self._queues() <= set(_RESTORED.findall(self.log(offset)))
+
+    def _queues(self) -> set[bytes]:
+        """Return the names of the queues that were ever created and not deleted since.
+
+        ElasticMQ serves before it has read them from its disk: until then its clients are told that they do not exist.
+        """
+        log = self.log()
+        return set(_CREATED.findall(log)) - set(_DELETED.findall(log))
