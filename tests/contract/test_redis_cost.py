@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from gearmesh import App, chord
-from gearmesh.interfaces.commit import Commit, Settle
+from gearmesh.interfaces.commit import ChordCheck, Commit, Settle
 from gearmesh.transports.registry import connect
 from gearmesh.wire.codec import decode
 from gearmesh.wire.state import SUCCESS, TaskState
@@ -25,6 +25,7 @@ MOST = {
     "fetch": (1, 8),
     "settle": (1, 2 * BATCH + 3),
     "chord": (2, BATCH + 7),
+    "members": (2, 3 * BATCH + 10),
 }
 #: A part by which a number may be exceeded.
 ROOM = 0.1
@@ -74,8 +75,13 @@ def test_commands_and_calls_of_scripts_of_a_task(
         within("settle", cost(lambda: channel.commit(commits)))
         members = [add.s(n, 2) for n in range(BATCH)]
         within("chord", cost(lambda: chord(members, add.si(1, 2)).delay()))
+        taken = channel.fetcher.fetch("machinery_tasks", BATCH)
+        commits = [succeeded(message) for message in taken]
+        within("members", cost(lambda: channel.commit(commits)))
 
 
 def succeeded(message: object) -> Commit:
-    state = TaskState(TaskUUID=decode(message.body).UUID, State=SUCCESS, Results=())  # type: ignore[attr-defined]
-    return Commit(states=(state,), settle=Settle(message.delivery))  # type: ignore[attr-defined]
+    sig = decode(message.body)  # type: ignore[attr-defined]
+    state = TaskState(TaskUUID=sig.UUID, State=SUCCESS, Results=())
+    check = ChordCheck(sig.GroupUUID, sig.GroupTaskCount) if sig.ChordCallback else None
+    return Commit(states=(state,), settle=Settle(message.delivery), chord=check)  # type: ignore[attr-defined]

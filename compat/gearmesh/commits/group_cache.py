@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from gearmesh.bounded_dict import BoundedDict
+from gearmesh.errors import RemoteProtocolError
+from gearmesh.wire.gotime import parse
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["CachedGroup", "GroupCache", "leading"]
@@ -24,8 +26,8 @@ class CachedGroup:
         self.uuid = meta.GroupUUID
         self.members = meta.TaskUUIDs
         self.known = 0
-        #: monotonic time
-        self.touched_at = float("-inf")
+        #: monotonic time since when its keys have their full life
+        self.touched_at = time.monotonic() - _age_s(meta)
 
 
 class GroupCache:
@@ -34,8 +36,8 @@ class GroupCache:
     Args:
         load: reads the meta of a group's UUID; None if it is not stored (any more). Its errors go through.
         touch: lets the keys of these UUIDs live ``expire`` seconds from now; None: nothing is touched.
-        expire: seconds. Members and meta are touched at the first look and then ten times in that span,
-            so that a chord may take longer than its states live. (Go's cannot.)
+        expire: seconds. Members and meta are touched ten times in that span, and not at the first look at a group that
+            was sent just now, so that a chord may take longer than its states live. (Go's cannot.)
         max_groups: the number of groups remembered.
     """
 
@@ -107,6 +109,15 @@ class GroupCache:
         if self._touch is not None and now - group.touched_at > self._touch_interval_s:
             self._touch((group.uuid, *group.members))
             group.touched_at = now
+
+
+def _age_s(meta: GroupMeta) -> float:
+    """Return the seconds since the group was sent, with the states of its members; infinity if there is no telling."""
+    try:
+        age = (time.time_ns() - parse(meta.CreatedAt)) / 1e9
+    except RemoteProtocolError:
+        return float("inf")
+    return age if age >= 0 else float("inf")  # the sender's clock is ahead of this one
 
 
 def leading(states: Sequence[TaskState | None]) -> int:

@@ -23,7 +23,7 @@ from gearmesh.interfaces.commit import (
     heads_last,
 )
 from gearmesh.redis_client.chunks import chunks
-from gearmesh.redis_client.plain_commits import PlainCommits, SettledRows
+from gearmesh.redis_client.plain_commits import PlainCommits, Sorted
 from gearmesh.redis_client.replicas import Replicas
 from gearmesh.redis_client.runner import run
 from gearmesh.redis_client.state_text import Packed, pack_state
@@ -84,6 +84,7 @@ class Batch(NamedTuple):
         route: the key in whose slot all keys of the call are.
         token: the key of the producer's token and the place of this call among its calls, or two empty texts.
         more: the optional values at the payload's end, see the script.
+        ended: about how many members of groups have ended by other calls, beside those of the entries.
     """
 
     entries: Sequence[Packed]
@@ -91,6 +92,7 @@ class Batch(NamedTuple):
     route: str = "gearmesh"
     token: tuple[str, str] = ("", "")
     more: tuple[Any, ...] = ()
+    ended: int = 0
 
 
 def _pack_trigger(trigger: Trigger) -> tuple[Any, ...]:
@@ -183,17 +185,16 @@ class CommitScript:
             if self._plain.publish(client, commits, token=token, atomic=atomic):
                 return ["done"] * len(commits)
         else:
-            plain, others = self._plain.sort_out(commits, atomic)
-            if plain:
-                return self._mixed(client, commits, plain, others, atomic)
+            places = self._plain.sort_out(commits, atomic)
+            if places.plain:
+                return self._mixed(client, commits, places, atomic)
         return self._all_kinds(client, commits, token, atomic)
 
     def _mixed(
         self,
         client: redis.Redis,
         commits: Sequence[Commit],
-        plain: dict[str, SettledRows],
-        others: list[int],
+        sorted_out: Sorted,
         atomic: bool,
     ) -> list[Outcome]:
         """Settle plain deliveries by their own script, and the others before, since they may show the same tasks."""
@@ -201,35 +202,45 @@ class CommitScript:
 
         def carry_out(places: list[int]) -> None:
             some = [commits[place] for place in places]
-            for place, outcome in zip(places, self._all_kinds(client, some, None, atomic), strict=True):
+            done = self._all_kinds(client, some, None, atomic, ended=len(commits))
+            for place, outcome in zip(places, done, strict=True):
                 outcomes[place] = outcome
 
-        if others:
-            carry_out(others)
+        if sorted_out.others:
+            carry_out(sorted_out.others)
         unsettled: list[int] = []
-        for held, (places, rows) in plain.items():
+        for held, (places, rows) in sorted_out.plain.items():
             codes = self._plain.settle(client, held, rows, atomic)
             if codes.strip("1"):
                 for place, code in zip(places, codes, strict=True):
                     if code == "0":
                         outcomes[place] = "lost"
                 unsettled += [place for place, code in zip(places, codes, strict=True) if code == "?"]
-        if unsettled:
-            carry_out(unsettled)
+        if unsettled or sorted_out.asking:
+            carry_out([*unsettled, *sorted_out.asking])
         return outcomes
 
     def _all_kinds(
-        self, client: redis.Redis, commits: Sequence[Commit], token: Token | None, atomic: bool
+        self,
+        client: redis.Redis,
+        commits: Sequence[Commit],
+        token: Token | None,
+        atomic: bool,
+        ended: int = 0,
     ) -> list[Outcome]:
-        """Carry out Commits of any kinds by the commit script."""
+        """Carry out Commits of any kinds by the commit script.
+
+        Args:
+            ended: about how many members of groups have ended since a Commit has asked if they are complete.
+        """
         entries = [self._entry(c, atomic) for c in commits]
         if len(entries) == 1:
-            return self._call(client, commits, entries, atomic, token=token)
+            return self._call(client, commits, entries, atomic, token=token, ended=ended)
         outcomes: list[Outcome] = []
         for chunk in chunks(entries, payload_bytes):
             start = len(outcomes)
             part = commits[start : start + len(chunk)]
-            outcomes += self._call(client, part, chunk, atomic, token=token, start=start)
+            outcomes += self._call(client, part, chunk, atomic, token=token, start=start, ended=ended)
         return outcomes
 
     def _entry(self, commit: Commit, atomic: bool) -> Packed:
@@ -285,6 +296,7 @@ class CommitScript:
         *,
         token: Token | None = None,
         start: int = 0,
+        ended: int = 0,
     ) -> list[Outcome]:
         groups: list[CachedGroup] = []
         if atomic and any(commit.chord is not None for commit in commits):
@@ -294,7 +306,7 @@ class CommitScript:
         if token is not None:  # a batch that needs several calls repeats call by call
             key = publish_token(route, token.producer)
             place = f"{token.seq:016d}.{start:09d}"  # text that sorts in the order of the producer's calls
-        answer, problems = self._run(client, Batch(entries, groups, route, (key, place)))
+        answer, problems = self._run(client, Batch(entries, groups, route, (key, place), ended=ended))
         if answer is None or not answer.strip("1"):
             return ["done"] * len(commits)
         outcomes = [_OUTCOMES.get(code, "done") for code in answer]
@@ -303,7 +315,9 @@ class CommitScript:
             outcomes[i] = self._dead_letter(client, commits[i], why)
         again = [i for i, code in enumerate(answer) if code == "m"]
         if again:
-            more = self._call(client, [commits[i] for i in again], [entries[i] for i in again], atomic)
+            more = self._call(
+                client, [commits[i] for i in again], [entries[i] for i in again], atomic, ended=ended
+            )
             for i, outcome in zip(again, more, strict=True):
                 outcomes[i] = outcome
         return outcomes
@@ -380,7 +394,8 @@ class CommitScript:
             rewritten = [_in_one_form(client, key, kind) for key, kind in odd]
             left = [place for i, place in enumerate(left) if codes[i] in "so"]
             more = (*batch.more, *(None,) * (3 - len(batch.more)), not any(rewritten))
-            again = Batch([batch.entries[place] for place in left], batch.groups, batch.route, more=more)
+            entries = [batch.entries[place] for place in left]
+            again = Batch(entries, batch.groups, batch.route, more=more, ended=batch.ended)
             codes, reasons, odd = self._once(client, again)
             for i, place in enumerate(left):
                 result[place] = codes[i]
@@ -390,11 +405,11 @@ class CommitScript:
 
     def _once(self, client: Any, batch: Batch) -> tuple[str, dict[int, str], list[tuple[str, str]]]:
         """Call the script once; return its codes, the reason of each "e" by place, and documents in another form."""
-        entries, groups, route, token, more = batch
+        entries, groups, route, token, more, ended = batch
         windows = []
         for group in groups:
             first = group.known
-            window = group.members[first : first + len(entries) + 16]
+            window = group.members[first : first + ended + len(entries) + 16]
             windows.append((chord_progress(group.uuid), len(group.members), first, window))
         payload = (*token, self.expire, entries, windows, self._delayed, self._announce, *more)
         answer = run(client, "commit", [route], [msgpack.packb(payload, use_bin_type=False)])

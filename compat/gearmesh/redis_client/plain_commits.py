@@ -8,14 +8,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gearmesh.batching import divided
-from gearmesh.interfaces.commit import Commit, Delivery, Token
+from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Token
 from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run
 from gearmesh.redis_client.state_text import PLAIN_TEXT, pending_rest
 from gearmesh.wire.names import publish_token
 from gearmesh.wire.state import PENDING, SUCCESS, ZERO_TIME, TaskState
 
-__all__ = ["MIN_SETTLED", "PlainCommits", "SettledRows"]
+__all__ = ["MIN_SETTLED", "PlainCommits", "SettledRows", "Sorted"]
 
 #: Milliseconds for which Redis remembers a producer's last batch.
 TOKEN_TTL_MS: Final = 600_000
@@ -37,6 +37,21 @@ class SettledRows(NamedTuple):
 
     places: list[int]
     rows: list[_Settled]
+
+
+class Sorted(NamedTuple):
+    """The places of Commits by how they are carried out, in this order.
+
+    Attributes:
+        others: by ``commit.lua``.
+        plain: by ``settle.lua``; by the key that holds their deliveries.
+        asking: by ``commit.lua``, after the plain ones: the last member of each chord's group, which asks for all of
+            them if the group is complete. It is not settled before it has asked: if this process dies, it comes back.
+    """
+
+    others: list[int]
+    plain: dict[str, SettledRows]
+    asking: list[int]
 
 
 class PlainCommits:
@@ -89,15 +104,16 @@ class PlainCommits:
 
     # -- tasks that have succeeded
 
-    def sort_out(self, commits: Sequence[Commit], atomic: bool) -> tuple[dict[str, SettledRows], list[int]]:
-        """Return the Commits that :meth:`settle` can carry out, by the key that holds their deliveries, and the places
-        of the others."""
+    def sort_out(self, commits: Sequence[Commit], atomic: bool) -> Sorted:
+        """Say which Commits :meth:`settle` can carry out."""
         found: dict[str, SettledRows] = {}
         others: list[int] = []
+        last = _last_members(commits) if atomic else {}
         queue = consumer = ""
         into: SettledRows | None = None
         for place, commit in enumerate(commits):
-            row = _settled(commit, atomic)
+            chord = commit.chord
+            row = None if chord is not None and last.get(chord, place) == place else _settled(commit, atomic)
             if row is None:
                 others.append(place)
                 continue
@@ -112,7 +128,10 @@ class PlainCommits:
             for held in few:
                 others += found.pop(held).places
             others.sort()
-        return found, others
+        if not last or not found:
+            return Sorted(others, found, [])
+        asking = set(last.values())
+        return Sorted([place for place in others if place not in asking], found, sorted(asking))
 
     def settle(self, client: Any, held: str, rows: Sequence[_Settled], atomic: bool) -> str:
         """Settle deliveries that one consumer holds of one queue; return a code for each, see ``settle.lua``."""
@@ -157,6 +176,11 @@ def _called(commits: Sequence[Commit], atomic: bool) -> list[_Called] | None:
     return rows or None
 
 
+def _last_members(commits: Sequence[Commit]) -> dict[ChordCheck, int]:
+    """Return the place of each chord's last member among these Commits."""
+    return {commit.chord: place for place, commit in enumerate(commits) if commit.chord is not None}
+
+
 def _settled(commit: Commit, atomic: bool) -> _Settled | None:
     """Return the row of a Commit that acknowledges a first delivery, with SUCCESS or no state; None: it is another."""
     settle = commit.settle
@@ -164,7 +188,6 @@ def _settled(commit: Commit, atomic: bool) -> _Settled | None:
         settle is None
         or settle.how != "ack"
         or commit.publishes
-        or commit.chord is not None
         or commit.trigger is not None
         or settle.delivery.redelivered
     ):

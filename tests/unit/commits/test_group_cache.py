@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gearmesh.commits import group_cache as module
 from gearmesh.commits.group_cache import GroupCache
+from gearmesh.wire.gotime import format_ns
 from gearmesh.wire.state import GroupMeta
 
 
@@ -77,13 +79,32 @@ def test_progress_never_goes_back_and_a_finished_group_is_forgotten() -> None:
 
 def test_a_group_s_keys_are_kept_alive_ten_times_in_their_life(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now, time_ns=time.time_ns))
     store = Store(expire=60)
     for step in range(60):
         now = 1000.0 + step
         store.groups.get("a")
     assert store.touched[0] == ("a", "a0", "a1"), "at the first look, and the meta with its members"
     assert len(store.touched) == 9
+
+
+@pytest.mark.parametrize(
+    ("created", "touched"),
+    [
+        pytest.param(lambda: format_ns(time.time_ns()), False, id="now"),
+        pytest.param(lambda: format_ns(time.time_ns() - 370 * 10**9), True, id="a tenth of its life ago"),
+        pytest.param(lambda: format_ns(time.time_ns() + 60 * 10**9), True, id="by a clock that is ahead"),
+        pytest.param(lambda: "no time", True, id="unknown"),
+    ],
+)
+def test_the_first_look_touches_no_group_that_was_sent_just_now(
+    created: Callable[[], str], touched: bool
+) -> None:
+    seen: list[Sequence[str]] = []
+    sent = GroupMeta(GroupUUID="a", TaskUUIDs=("a0",), CreatedAt=created())
+    groups = GroupCache(lambda uuid: sent, seen.append, 3600)
+    groups.get("a")
+    assert seen == ([("a", "a0")] if touched else [])
 
 
 def test_a_group_that_is_forgotten_begins_anew() -> None:

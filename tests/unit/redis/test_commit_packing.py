@@ -547,6 +547,28 @@ def test_the_window_goes_on_behind_the_members_known_to_be_final() -> None:
     assert metas.loaded == ["a"], "the group's members are read once"
 
 
+def test_the_last_of_many_members_asks_for_all_of_them_once_they_are_settled() -> None:
+    metas = Metas(a=1000, b=1000)
+    client: Any = Recorder("1" * 38, Answer("1c", known=[20, 1000]))
+    commits = [member("ab"[n % 2], 1000, n) for n in range(40)]
+    outcomes = script(groups=metas.groups).commit(client, commits, atomic=True)
+    assert outcomes == ["done"] * 39 + ["complete"]
+    plain, asking = client.calls
+    assert [entry.id for entry in plain.entries] == [b"%d" % n for n in range(38)]
+    assert [(entry.id, entry.group) for entry in asking.entries] == [(b"38", 1), (b"39", 2)]
+    assert {len(window) for _, _, _, window in asking.groups} == {40 + 2 + 16}, (
+        "as many as have ended, and some"
+    )
+
+
+def test_a_member_that_the_short_script_cannot_settle_asks_before_the_last_one() -> None:
+    metas = Metas(a=1000)
+    client: Any = Recorder("1", "1?" + "1" * 17)
+    commits = [again(50), *(member("a", 1000, n) for n in range(20))]
+    script(groups=metas.groups).commit(client, commits, atomic=True)
+    assert [[entry.id for entry in call.entries] for call in client.calls[::2]] == [[b"50"], [b"1", b"19"]]
+
+
 def test_a_finished_group_is_forgotten() -> None:
     metas = Metas(a=2)
     client: Any = Recorder(Answer("c", known=[2]))

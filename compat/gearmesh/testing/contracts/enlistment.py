@@ -168,6 +168,27 @@ class EnlistmentContract(TransportFixtures):
         assert here.verbs.commit(commits) == ["lost", "lost"]
         assert here.waiting(f"{queue}_callback") == []
 
+    def test_members_of_two_consumers_in_batches_complete_the_chord_once(
+        self, tap: OpenTap, here: Tap, backend: Backend, queue: str
+    ) -> None:
+        uuids = tuple(f"task_{uuid4().hex}" for _ in range(60))
+        meta = GroupMeta(GroupUUID=f"group_{uuid4().hex}", TaskUUIDs=uuids, CreatedAt=CREATED)
+        backend.create_group(meta)
+        backend.write([make_state(uuid) for uuid in uuids])
+        there = tap(queue)
+        assert there.verbs.enlist(backend) is True
+        chord = ChordCheck(meta.GroupUUID, len(uuids))
+        commits = [
+            Commit(states=(make_state(uuid, SUCCESS),), chord=chord, settle=Settle(delivery))
+            for uuid, delivery in zip(
+                uuids[::2] + uuids[1::2], _held(here, queue, 30) + _held(there, queue, 30), strict=True
+            )
+        ]
+        assert here.verbs.commit(commits[:30]) == ["done"] * 30
+        assert there.verbs.commit(commits[30:]) == ["done"] * 29 + ["complete"]
+        assert all(state is not None and state.success for state in backend.read(uuids))
+        assert there.verbs.commit(commits[30:]) == ["lost"] * 29 + ["complete"], "the last one is still held"
+
     def test_racing_for_one_chord(self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str) -> None:
         racers = 8
         taps = [tap(queue, prefetch=1) for _ in range(racers)]
