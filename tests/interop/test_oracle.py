@@ -10,20 +10,28 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import bson
+import msgspec
 import pytest
+from bson import json_util
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import missing
 from tests.support.servers import ServerMissing
 
+from gearmesh.wire.codec import encode_state
+from gearmesh.wire.state import TaskResult, TaskState
+from gearmesh.wire.typenames import TYPES
+
 from .oracle.documents import Documents
-from .oracle.fuzz import Difference, compare, fuzz, smallest
+from .oracle.fuzz import Difference, compare, fuzz, fuzz_stored, smallest
 from .oracle.process import Case, Oracle, build
 from .oracle.specs import cron_cases, due
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Cases of a run of CI, and the bound within which a planted difference is found.
 CI_CASES = 100_000
+CI_STORED_CASES = 20_000
 MAX_PLANTED_CASES = 10_000
 #: Specs of a run of CI; each is looked for three times.
 CRON_CASES = 5_000
@@ -40,6 +48,7 @@ def _built() -> None:
     """Skip without Go; under CI it must be there."""
     try:
         build()
+        build("stores")
     except ServerMissing as exc:
         missing(exc)
         raise
@@ -199,6 +208,50 @@ def test_go_and_python_agree_about_arguments(oracle: Oracle, batch: list[tuple[s
     cases = [Case(b"A", f"{kind}\0{json.dumps(value)}".encode()) for kind, value in batch]
     found = [compare(case, go) for case, go in zip(cases, oracle.ask(cases), strict=True)]
     assert [str(each) for each in found if each is not None] == []
+
+
+# --- MongoDB and DynamoDB ------------------------------------------------------------------------
+
+
+def test_the_oracle_writes_mongodbs_values_as_machinery_did() -> None:
+    recorded = json.loads((GOLDEN / "results_mongodb.json").read_text())["cases"]
+    cases = [
+        (case["arg_type"], case["arg"], case["stored"]["results"])
+        for case in recorded
+        if case.get("arg_type") in TYPES and (case.get("stored") or {}).get("results")
+    ]
+    assert len(cases) > 20
+    states = [
+        TaskState(
+            TaskUUID="t",
+            State="SUCCESS",
+            Results=(TaskResult(kind, msgspec.Raw(json.dumps(value).encode())),),
+        )
+        for kind, value, _ in cases
+    ]
+    with Oracle(folder="stores") as oracle:
+        answers = oracle.ask([Case(b"W", encode_state(state)) for state in states])
+    for (kind, value, results), answer in zip(cases, answers, strict=True):
+        assert answer.kind == b"=", (kind, value, answer)
+        assert bson.decode(answer.text)["results"] == json_util.loads(json.dumps(results)), (kind, value)
+
+
+def test_go_and_python_agree_about_what_mongodb_and_dynamodb_keep(note: Callable[[str, str], None]) -> None:
+    with Oracle(folder="stores") as oracle:
+        report = fuzz_stored(oracle, SEED, CI_STORED_CASES, until=3)
+    note("fuzz, MongoDB and DynamoDB", f"seed {SEED}: {report}")
+    found = "\n".join(map(str, report.differences))
+    assert not report.differences, f"GEARMESH_FUZZ_SEED={SEED}\n{found}"
+    assert report.cases == CI_STORED_CASES
+    assert report.read > 0.9 * CI_STORED_CASES
+
+
+@pytest.mark.parametrize("plant", ["ms", "base64", "comma", "number"])
+def test_a_planted_difference_in_a_store_is_found(plant: str, note: Callable[[str, str], None]) -> None:
+    with Oracle(plant, "stores") as oracle:
+        report = fuzz_stored(oracle, 1, MAX_PLANTED_CASES)
+    assert report.differences, f"not found in {report.cases} cases"
+    note(f"fuzz, planted {plant}", f"found in {report.cases:,} cases")
 
 
 # --- cron ----------------------------------------------------------------------------------------

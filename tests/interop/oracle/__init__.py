@@ -1,7 +1,9 @@
-"""An oracle: a small Go program, standard library only, that reads and writes Machinery's documents.
+"""Oracles: small Go programs that read and write Machinery's documents.
 
-``main.go`` has structs that are written from docs/reference/protocol.md, so what Go's ``encoding/json`` does with them
-is the truth about bytes. ``process`` builds and runs it, ``documents`` makes inputs from a seed, and ``fuzz`` gives the
-same inputs to both languages and compares. ``python -m tests.interop.oracle --cases 2000000`` (``tox -e fuzz``) is the
-long form.
+``main.go``, standard library only, has structs that are written from docs/reference/protocol.md, so what Go's
+``encoding/json`` does with them is the truth about bytes. ``stores`` does the same for MongoDB's documents, with
+MongoDB's driver for Go, and for DynamoDB's items. ``cron`` asks robfig/cron when a spec is due.
+
+``process`` builds and runs them; ``documents``, ``stored`` and ``specs`` make inputs from a seed; and ``fuzz`` gives
+the same inputs to both languages and compares. ``tox -e fuzz`` is the long form, with 2,000,000 cases.
 """

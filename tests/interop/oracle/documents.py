@@ -101,23 +101,25 @@ class Documents:
 
     # --- parts ----------------------------------------------------------------------------------
 
-    def _chance(self, share: float) -> bool:
+    def chance(self, share: float) -> bool:
+        """True in this share of calls."""
         return self._random.random() < share
 
-    def _text(self) -> str:
-        if self._chance(0.5):
+    def text(self) -> str:
+        """A text, every second one with characters that are written in their own way."""
+        if self.chance(0.5):
             return "".join(self._random.choices(_PIECES, k=self._random.randrange(1, 6)))
         return self._random.choice(("", "add", "machinery_tasks", "task_1"))
 
     def _octets(self) -> bytes:
         text = "".join(self._random.choices(_PIECES, k=self._random.randrange(12))).encode()
-        if self._chance(0.4):
+        if self.chance(0.4):
             at = self._random.randrange(len(text) + 1)
             text = text[:at] + self._random.randbytes(self._random.randrange(1, 4)) + text[at:]
         return text
 
     def _bits(self, size: int) -> bytes:
-        if self._chance(0.5):
+        if self.chance(0.5):
             return self._random.randbytes(size)
         number = self._random.choice(
             (1.0, 1e21, 1e-6, 9.999999e-7, 1e20, 123456789.0, 0.1)
@@ -126,9 +128,9 @@ class Documents:
         return packed
 
     def _string(self) -> bytes:
-        if self._chance(0.2):
+        if self.chance(0.2):
             return self._random.choice(_LITERALS)
-        return json.dumps(self._text(), ensure_ascii=self._chance(0.3)).encode()
+        return json.dumps(self.text(), ensure_ascii=self.chance(0.3)).encode()
 
     def _any(self, depth: int = 0) -> bytes:
         kind = self._random.randrange(10)
@@ -145,31 +147,31 @@ class Documents:
         return b"{" + self._comma().join(pairs) + b"}"
 
     def _comma(self) -> bytes:
-        return b"," if self._chance(0.9) else self._random.choice((b" , ", b",\n", b"\t,"))
+        return b"," if self.chance(0.9) else self._random.choice((b" , ", b",\n", b"\t,"))
 
     def _colon(self) -> bytes:
-        return b":" if self._chance(0.9) else self._random.choice((b" : ", b":\r\n", b"\t:"))
+        return b":" if self.chance(0.9) else self._random.choice((b" : ", b":\r\n", b"\t:"))
 
     # --- documents as nobody should write them ---------------------------------------------------
 
     def _object(self, fields: dict[str, str], depth: int = 0) -> bytes:
         names = list(fields)
-        if self._chance(0.7):
+        if self.chance(0.7):
             names = self._random.sample(names, self._random.randrange(1, len(names) + 1))
-        if self._chance(0.15):
+        if self.chance(0.15):
             names.append(self._random.choice(names))
         pairs = [self._name(name) + self._colon() + self._value(fields[name], depth) for name in names]
-        if self._chance(0.1):
+        if self.chance(0.1):
             pairs.insert(self._random.randrange(len(pairs) + 1), self._string() + b":" + self._any())
         text = b"{" + self._comma().join(pairs) + b"}"
-        if not depth and self._chance(0.05):
+        if not depth and self.chance(0.05):
             text = self._random.choice((b" ", b"\n", b"\xef\xbb\xbf", b"\x0b")) + text
-        if not depth and self._chance(0.05):
+        if not depth and self.chance(0.05):
             text += self._random.choice((b" ", b"x", b"{}", b"]", b"\0"))
         return text
 
     def _name(self, name: str) -> bytes:
-        if self._chance(0.92):
+        if self.chance(0.92):
             return b'"' + name.encode() + b'"'
         way = self._random.randrange(5)
         changed = (
@@ -179,12 +181,12 @@ class Documents:
             name.replace("s", "ſ"),
             name.replace("K", "\u212a"),
         )[way]
-        return json.dumps(changed, ensure_ascii=self._chance(0.3)).encode()
+        return json.dumps(changed, ensure_ascii=self.chance(0.3)).encode()
 
     def _value(self, kind: str, depth: int) -> bytes:
-        if self._chance(WRONG_SHARE):
-            return self._any() if self._chance(0.8) else self._random.choice(_BAD)
-        if self._chance(0.05):
+        if self.chance(WRONG_SHARE):
+            return self._any() if self.chance(0.8) else self._random.choice(_BAD)
+        if self.chance(0.05):
             return b"null"
         if kind == "text":
             return self._string()
@@ -209,15 +211,15 @@ class Documents:
             return json.dumps(self._random.choice(_TYPES)).encode()
         if kind == "any":
             return self._any()
-        if depth >= MAX_DEPTH or self._chance(0.6):
+        if depth >= MAX_DEPTH or self.chance(0.6):
             return b"null" if kind == "signature" else self._random.choice((b"[]", b"null", b"[null]"))
         below = self._object(_SIGNATURE, depth + 1)
         return below if kind == "signature" else b"[" + below + b"]"
 
     def _time(self) -> str:
-        if self._chance(0.02):
+        if self.chance(0.02):
             return self._random.choice(_TIMES)
-        if self._chance(0.5):
+        if self.chance(0.5):
             return self._random.choice(_TIMES[:3])
         return format_ns(self._random.randrange(-(2**62), 2**62), self._random.choice((0, 3600, -19800)))
 
@@ -259,38 +261,39 @@ class Documents:
         pick = self._random.randrange
         below = tuple(self._signature(depth + 1) for _ in range(pick(2))) if depth < MAX_DEPTH else ()
         return Signature(
-            UUID=self._text(),
-            Name=self._text(),
-            RoutingKey=self._text(),
-            ETA=format_ns(self._random.randrange(2**62)) if self._chance(0.2) else None,
-            GroupUUID=self._text(),
+            UUID=self.text(),
+            Name=self.text(),
+            RoutingKey=self.text(),
+            ETA=format_ns(self._random.randrange(2**62)) if self.chance(0.2) else None,
+            GroupUUID=self.text(),
             GroupTaskCount=pick(100),
             Args=tuple(self._arg() for _ in range(pick(4))),
-            Headers={self._text(): self._plain() for _ in range(pick(3))},
+            Headers={self.text(): self._plain() for _ in range(pick(3))},
             Priority=pick(256),
-            Immutable=self._chance(0.5),
+            Immutable=self.chance(0.5),
             RetryCount=pick(5),
             RetryTimeout=pick(100),
             OnSuccess=below or None,
-            ChordCallback=self._signature(depth + 1) if depth < 2 and self._chance(0.1) else None,
+            ChordCallback=self._signature(depth + 1) if depth < 2 and self.chance(0.1) else None,
         )
 
     def _plain(self) -> msgspec.Raw:
-        return dump("string", self._text())
+        return dump("string", self.text())
 
     def _arg(self) -> Arg:
         type = self._random.choice(_TYPES)
-        return Arg(self._text(), type, dump(type, self._python(type)))
+        return Arg(self.text(), type, dump(type, self.value(type)))
 
-    def _python(self, type: str) -> Any:
+    def value(self, type: str) -> Any:
+        """A value of a type."""
         if type in ("[]byte", "[]uint8"):
             return self._random.randbytes(self._random.randrange(6))
         if type.startswith("[]"):
-            return [self._python(type[2:]) for _ in range(self._random.randrange(4))]
+            return [self.value(type[2:]) for _ in range(self._random.randrange(4))]
         if type == "string":
-            return self._text()
+            return self.text()
         if type == "bool":
-            return self._chance(0.5)
+            return self.chance(0.5)
         if type.startswith("float"):
             return struct.unpack(
                 "<f", struct.pack("<f", self._random.gauss(0, 1) * 10.0 ** self._random.randrange(-20, 20))
@@ -304,23 +307,23 @@ class Documents:
 
     def _written_state(self) -> bytes:
         results = None
-        if self._chance(0.7):
+        if self.chance(0.7):
             kinds = [self._random.choice(_TYPES) for _ in range(self._random.randrange(3))]
-            results = tuple(TaskResult(kind, dump(kind, self._python(kind))) for kind in kinds)
+            results = tuple(TaskResult(kind, dump(kind, self.value(kind))) for kind in kinds)
         return encode_state(
             TaskState(
-                TaskUUID=self._text(),
-                TaskName=self._text(),
+                TaskUUID=self.text(),
+                TaskName=self.text(),
                 State="SUCCESS",
                 Results=results,
-                Error=self._text(),
+                Error=self.text(),
             )
         )
 
     def _written_group(self) -> bytes:
-        uuids = tuple(self._text() for _ in range(self._random.randrange(4)))
+        uuids = tuple(self.text() for _ in range(self._random.randrange(4)))
         return encode_group(
-            GroupMeta(GroupUUID=self._text(), TaskUUIDs=uuids, ChordTriggered=self._chance(0.5))
+            GroupMeta(GroupUUID=self.text(), TaskUUIDs=uuids, ChordTriggered=self.chance(0.5))
         )
 
     # --- arguments -------------------------------------------------------------------------------
@@ -328,18 +331,18 @@ class Documents:
     def _argument(self) -> Case:
         type = (
             self._random.choice(_TYPES)
-            if self._chance(0.97)
+            if self.chance(0.97)
             else self._random.choice(("str", "byte", "[][]int", ""))
         )
         way = self._random.randrange(4)
         if way == 0 and type in TYPES:
-            value = bytes(dump(type, self._python(type)))
+            value = bytes(dump(type, self.value(type)))
         elif way == 1:
             value = self._random.choice(_NUMBERS)
         elif way == 2 and type.startswith("[]"):
             count = self._random.randrange(4)
             value = b"[" + b",".join(self._random.choice(_NUMBERS) for _ in range(count)) + b"]"
-            if self._chance(0.3):
+            if self.chance(0.3):
                 value = self._base64()
         else:
             value = self._any()
@@ -347,7 +350,7 @@ class Documents:
 
     def _base64(self) -> bytes:
         text = base64.b64encode(self._random.randbytes(self._random.randrange(8)))
-        if self._chance(0.4):
+        if self.chance(0.4):
             at = self._random.randrange(len(text) + 1)
             text = (
                 text[:at]

@@ -17,8 +17,19 @@ from gearmesh.wire.types import dump, load
 
 from .documents import Documents
 from .process import Answer, Case, Oracle
+from .stored import StoredDocuments, expected, understood
 
-__all__ = ["BATCH_CASES", "Difference", "Report", "compare", "fuzz", "python", "smallest"]
+__all__ = [
+    "BATCH_CASES",
+    "Difference",
+    "Report",
+    "compare",
+    "compare_stored",
+    "fuzz",
+    "fuzz_stored",
+    "python",
+    "smallest",
+]
 
 #: Cases of one exchange with the oracle.
 BATCH_CASES: Final = 2000
@@ -59,8 +70,22 @@ class Report(NamedTuple):
 
 
 def fuzz(oracle: Oracle, seed: int, cases: int, *, until: int = 1) -> Report:
-    """Compare ``cases`` cases; end early after ``until`` differences."""
-    documents = Documents(seed)
+    """Compare ``cases`` cases of messages, states as JSON, arguments; end early after ``until`` differences."""
+    return _fuzz(oracle, Documents(seed), cases, compare, until)
+
+
+def fuzz_stored(oracle: Oracle, seed: int, cases: int, *, until: int = 1) -> Report:
+    """Compare ``cases`` cases of MongoDB's documents and DynamoDB's items; the oracle is that of ``stores``."""
+    return _fuzz(oracle, StoredDocuments(seed), cases, compare_stored, until)
+
+
+def _fuzz(
+    oracle: Oracle,
+    documents: Documents | StoredDocuments,
+    cases: int,
+    compare: Callable[[Case, Answer], Difference | None],
+    until: int,
+) -> Report:
     differences: list[Difference] = []
     begun, begun_cpu = time.monotonic(), time.process_time()
     done = read = 0
@@ -84,6 +109,14 @@ def compare(case: Case, go: Answer) -> Difference | None:
     ours = python(case)
     same = go == ours if go.kind == b"=" else ours.kind == b"-"
     return None if same else Difference(case, go, ours)
+
+
+def compare_stored(case: Case, go: Answer) -> Difference | None:
+    """The difference, if what one language has written is not what the other reads, or only one of them refuses it."""
+    wanted = expected(case)
+    found = understood(case, go)
+    same = found == wanted if go.kind == b"=" else go.kind == wanted.kind == b"-"
+    return None if same else Difference(case, go if go.kind != b"=" else found, wanted)
 
 
 def python(case: Case) -> Answer:

@@ -23,7 +23,7 @@ _SOURCE = Path(__file__).parent
 class Case(NamedTuple):
     """One request: ``S``, ``T``, ``G`` for a signature, state or group; ``A`` for an argument (type, NUL, JSON); ``s``,
     ``d``, ``f`` for a text, a float64 and a float32 to be written; ``C`` for a cron spec (spec, NUL, zone, NUL, unix
-    seconds)."""
+    seconds). The oracle of ``stores`` has verbs of its own, see ``stored.py``."""
 
     verb: bytes
     data: bytes
@@ -40,7 +40,7 @@ def build(folder: str = ".") -> str:
     """The path of a program, which is built once for each version of its source.
 
     Args:
-        folder: of the program; ``cron`` needs robfig/cron, which Go downloads.
+        folder: of the program; ``cron`` needs robfig/cron, and ``stores`` MongoDB's driver, which Go downloads.
 
     Raises:
         ServerMissing: there is no Go, or it cannot build the program.
@@ -71,7 +71,7 @@ class Oracle:
     """The running program.
 
     Args:
-        plant: changes one thing in it on purpose, see main.go.
+        plant: changes one thing in it on purpose, see the program's main.go.
         folder: see :func:`build`.
     """
 
