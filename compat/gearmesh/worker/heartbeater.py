@@ -28,6 +28,7 @@ from gearmesh.transports.registry import connect
 from gearmesh.units import counted
 from gearmesh.wire.codec import decode
 from gearmesh.worker.committer import close_quietly
+from gearmesh.worker.history_writer import HistoryWriter
 from gearmesh.worker.job import Job
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.runner import Runner
@@ -74,6 +75,7 @@ class Heartbeater:
     Args:
         on_change: called when a death is settled, and when the broker is lost.
         totals: count what happens here; None: nobody wants counts.
+        history: writes over this connection; None: no history is kept.
     """
 
     def __init__(
@@ -82,9 +84,12 @@ class Heartbeater:
         queues: Sequence[str],
         limits: Limits,
         on_change: Callable[[], None],
+        *,
         totals: Totals | None = None,
+        history: HistoryWriter | None = None,
     ) -> None:
         self._totals = totals or Totals()
+        self._history = history
         self._app = app
         self._queues = queues
         self._limits = limits
@@ -152,7 +157,10 @@ class Heartbeater:
                     next_look = time.monotonic() + self._channel.reap(self._queues)
                 self.reached = True
                 backoff.reset()
-                self._wake.wait(max(0.0, min(next_beat, next_look) - time.monotonic()))
+                pause = min(next_beat, next_look) - time.monotonic()
+                if self._history is not None:
+                    pause = min(pause, self._history.step(self._channel, self._errors()))
+                self._wake.wait(max(0.0, pause))
             except self._errors() as exc:
                 if self.reached:
                     self._totals.reconnecting()
@@ -168,6 +176,11 @@ class Heartbeater:
                 log.critical("heartbeats: %r", exc, exc_info=True)
                 self._disconnect()
                 self._wake.wait(backoff.next())
+        if self._history is not None and self._channel is not None and self.reached:
+            try:
+                self._history.write(self._channel)
+            except Exception as exc:  # it is away, or does not allow it: the worker ends all the same
+                log.debug("the last seconds of the history are not written: %s", exc)
         self._disconnect()
 
     def _beat(self) -> None:

@@ -70,7 +70,11 @@ class Supervisor:
             app.config.check_queue(queue, reads=True)
         self._changed = threading.Event()
         self._monitor = Monitor(options, process_name(options.consumer_tag or ""), self._changed.set)
-        self._heartbeater = Heartbeater(app, self._queues, limits, self._changed.set, self._monitor.totals)
+        totals = self._monitor.totals
+        history = HistoryWriter(totals) if keeps_history(app.config) else None
+        self._heartbeater = Heartbeater(
+            app, self._queues, limits, self._changed.set, totals=totals, history=history
+        )
         self._signals = self._logged = 0
         each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
         self._fleet = Fleet(
@@ -82,7 +86,6 @@ class Supervisor:
         self._schedulers = [self._scheduler(spec)] if options.with_scheduler else []
         #: what other threads want to be done here
         self._todo: deque[Callable[[], None]] = deque()
-        self._history = HistoryWriter(app, self._monitor.totals) if keeps_history(app.config) else None
         self._control: ControlServer | None = None
         if is_controlled(app.config):
             commands = Commands(options, self._queues, self._fleet, self._monitor, self._later)
@@ -111,16 +114,12 @@ class Supervisor:
             self._monitor.start()
             if self._control is not None:
                 self._control.start()
-            if self._history is not None:
-                self._history.start()
             self._heartbeater.start()
             return self._supervise()
         finally:
             self._fleet.discard()
             if self._control is not None:
                 self._control.stop()
-            if self._history is not None:
-                self._history.stop()
             self._heartbeater.close()
             self._monitor.close()
             restore()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tests.unit.operations.conftest import Launch
 from tests.web.visitor import TOKEN
 
 from gearmesh import App, Config
-from gearmesh.interfaces.listing import SupportsHistory
+from gearmesh.interfaces.listing import Minutes, SupportsHistory
 from gearmesh.metrics.histogram import Histogram
 from gearmesh.metrics.report import Report, TaskCounts
 from gearmesh.metrics.series import RUN_BOUNDS_S
@@ -36,6 +36,12 @@ def desk(app: App) -> Iterator[Desk]:
     desk = Desk(app, DashboardSettings(token=TOKEN))
     yield desk
     desk.close()
+
+
+@pytest.fixture
+def channel(app: App) -> Iterator[Any]:
+    with connect(app.config) as connection:
+        yield connection.default_channel
 
 
 def ended(totals: Totals, outcome: str, count: int, queue: str = "shop", run_s: float = 0.0) -> None:
@@ -75,18 +81,17 @@ def test_a_worker_keeps_one_where_the_broker_has_a_place_for_it() -> None:
         assert not keeps_history(Config(broker=broker, history=False))
 
 
-def test_what_ends_is_written_once(app: App, desk: Desk) -> None:
+def test_what_ends_is_written_once(channel: Any, desk: Desk) -> None:
     totals = Totals()
-    writer = HistoryWriter(app, totals)
-    assert writer._write()
+    writer = HistoryWriter(totals)
+    writer.write(channel)
     ended(totals, "succeeded", 5, run_s=0.1)
     ended(totals, "failed", 2)
     for _ in range(2):
-        assert writer._write()
+        writer.write(channel)
     ended(totals, "succeeded", 1)
     ended(totals, "retried", 3, queue="b")
-    assert writer._write()
-    writer._disconnect()
+    writer.write(channel)
     chart = chart_of(desk, ["shop", "b", "c"])
     assert chart is not None
     assert (chart.ended, chart.failed, chart.retried, chart.queues) == (8, 2, 3, 3)
@@ -95,11 +100,45 @@ def test_what_ends_is_written_once(app: App, desk: Desk) -> None:
     assert max(bar.ended_height for bar in chart.bars) == 40
 
 
-def test_keys_expire_and_strangers_fields_do_no_harm(app: App, desk: Desk, redis_url: str) -> None:
-    writer = HistoryWriter(app, totals := Totals())
+class Refusing:
+    """A channel whose Redis does not allow it, or is away."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked = 0
+
+    def add_history(self, queue: str, minute: int, counts: Mapping[str, int]) -> None:
+        self.asked += 1
+        raise self.error
+
+    def history(self, queues: Sequence[str], start: int, end: int) -> dict[str, Minutes]:
+        raise self.error
+
+
+def test_a_broker_that_refuses_it_is_asked_ever_less(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("gearmesh.worker.history_writer.time.monotonic", lambda: now)
+    writer, refusing = HistoryWriter(totals := Totals()), Refusing(RuntimeError("NOPERM"))
+    pauses = []
+    for _ in range(4):
+        ended(totals, "succeeded", 1)
+        now += writer.step(refusing, (OSError,))
+        pauses.append(writer.step(refusing, (OSError,)))
+    assert (pauses, refusing.asked) == ([5.0, 10.0, 20.0, 40.0], 4)
+    assert "the history of queues is not written: NOPERM" in caplog.text
+    refusing.error = ConnectionResetError("gone")
     ended(totals, "succeeded", 1)
-    assert writer._write()
-    writer._disconnect()
+    now += writer.step(refusing, (OSError,))
+    with pytest.raises(ConnectionResetError):
+        writer.step(refusing, (OSError,))
+
+
+def test_keys_expire_and_strangers_fields_do_no_harm(channel: Any, desk: Desk, redis_url: str) -> None:
+    writer = HistoryWriter(totals := Totals())
+    ended(totals, "succeeded", 1)
+    writer.write(channel)
     with redis.Redis.from_url(redis_url) as client:
         (key,) = client.keys("gearmesh:{shop}:history:*")  # type: ignore[misc]
         assert 0 < int(client.ttl(key)) <= 3 * 3600  # type: ignore[arg-type]
