@@ -104,8 +104,13 @@ class SQSStorm(CutStorm):
         # An ElasticMQ that is told to stop still accepts messages for half a second, and keeps none of them: two plain
         # boto3 clients, one that sends and one that receives, show it. One that is killed keeps all.
         self._sqs.kill()
+        # One that starts tells its clients that their queues do not exist, until it has read them from its disk.
+        for proxy in self._site.proxies:
+            proxy.refuse()
         time.sleep(self._random.choice((0.0, VISIBILITY_S + 1.0)))
         self._sqs.start()
+        for proxy in self._site.proxies:
+            proxy.allow()
         # All that ends in the meantime waits for its acknowledgement, and loses its visibility timeout.
         moment = began
         while moment < time.monotonic():
