@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 import click
@@ -13,6 +13,7 @@ import click
 from gearmesh.cli.apps import words
 from gearmesh.cli.common import Place, need_results, servers
 from gearmesh.cli.ids import full_ids
+from gearmesh.cli.output import note
 from gearmesh.explain.lookup import look_up
 from gearmesh.explain.story import story_of
 from gearmesh.explain.text import explain as explained
@@ -21,28 +22,41 @@ from gearmesh.urls import scheme_of
 __all__ = ["explain"]
 
 _UUID: Final = re.compile(r"(task|group|chord)_[0-9a-f-]{4,}")
+#: The beginnings of a message, a state or a list of them; a file of that name is read all the same.
+_DOCUMENT_STARTS: Final = ("{", "[")
+#: Characters of an argument that an error shows.
+MAX_SHOWN_CHARS: Final = 60
 #: Bytes of an input; a longer one is no message, and would take minutes.
 MAX_INPUT_BYTES: Final = 32 * 1024 * 1024
 
 
 @click.command(short_help="Say what a message, a state or a log line is.")
-@words("what", "[FILE|-|UUID]", most=1)
+@words("what", "[FILE|-|MESSAGE|UUID]", most=1)
 @servers
 def explain(what: tuple[str, ...], place: Place) -> None:
     """Say in words what something of Machinery's is: a message, a task state, a group's meta, a dump of a queue (of
     redis-cli, MONITOR, RabbitMQ's management page, SQS, --json), or lines of a Go worker's log. It tells which workflow
     it belongs to, what Go does with it, what Python does, and what is wrong with it, by the byte. Without FILE, or with
-    -, it reads standard input.
+    -, it reads standard input. An argument that begins with { or [ is the message itself.
 
     With a UUID, look the task, group or chord up in broker and backend (-A, --broker, --backend), and tell where it is
     and where its workflow stands. --queue names a queue to look into, too.
 
-    Exit code 1: something is wrong with the input, or nothing is known of the UUID.
+    Exit code 1: something is wrong with the input, there is none, or nothing is known of the UUID.
     """
     word = what[0] if what else "-"
-    if word != "-" and not Path(word).exists() and (_UUID.fullmatch(word) or place.spec or place.broker):
+    if word == "-" or os.path.exists(word):  # False, too, for a text that is too long to be a name
+        data = _input(word)
+    elif word.lstrip().startswith(_DOCUMENT_STARTS):
+        data = os.fsencode(word)
+    elif _UUID.fullmatch(word) or place.spec or place.broker:
         sys.exit(_tell(word, place))
-    text, faults = explained(_input(word))
+    else:
+        data = _input(word)
+    if word == "-" and not data.strip():
+        note("Nothing came in: is the queue empty?", "yellow")
+        sys.exit(1)
+    text, faults = explained(data)
     click.echo(text, nl=False)
     sys.exit(faults > 0)
 
@@ -58,7 +72,8 @@ def _input(word: str) -> bytes:
                 data = file.read(MAX_INPUT_BYTES + 1)
         except OSError as exc:
             hint = "" if "/" in word or "." in word else "; to look up a UUID, say where: -A MODULE:APP"
-            raise click.UsageError(f"cannot read {word!r}: {exc.strerror}{hint}") from None
+            shown = word if len(word) <= MAX_SHOWN_CHARS else word[:MAX_SHOWN_CHARS] + "…"
+            raise click.UsageError(f"cannot read {shown!r}: {exc.strerror}{hint}") from None
     if len(data) > MAX_INPUT_BYTES:
         raise click.UsageError(
             f"the input is longer than {MAX_INPUT_BYTES // 1024**2} MiB: cut a part out of it"

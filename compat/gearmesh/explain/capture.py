@@ -89,7 +89,8 @@ def pieces(data: bytes, label: str = "", before: list[str] | None = None) -> lis
     except RemoteProtocolError:
         return _not_json(data, label, told)
     rest = data[end:].strip(_SPACE)
-    if rest and _is_lines(rest):
+    # The number with which a line of MONITOR or a row of redis-cli begins is a JSON document as well.
+    if rest and (_is_lines(rest) or _known_line(data.lstrip(_SPACE).split(b"\n", 1)[0])):
         return list(_lines(data))
     root = read_spans(data)
     if root.items is not None and not rest:

@@ -100,6 +100,20 @@ def test_the_bytes_inside_come_out_as_they_are(name: str) -> None:
         assert found[0].body == GOOD.encode()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'1732194241.875 [0 127.0.0.1:5] "RPUSH" "images" "{QUOTED}"',
+        f'\r\n1732194241.875 [0 unix:/run/redis] "RPUSH" "images" "{QUOTED}"\r\n',
+        f'1) "{QUOTED}"',
+    ],
+    ids=["monitor", "monitor_socket", "redis_cli"],
+)
+def test_one_line_alone_is_known(line: str) -> None:
+    (found,) = pieces(line.encode())
+    assert (found.kind, found.body) == ("signature", GOOD.encode())
+
+
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_bytes_are_explained(data: bytes) -> None:
     text, faults = explain(data)

@@ -52,6 +52,27 @@ def test_standard_input() -> None:
     assert call("-", input=GOOD).output == told.output
 
 
+def test_nothing_comes_in() -> None:
+    for nothing in ("", "\n"):
+        told = call(input=nothing)
+        assert (told.exit_code, told.output) == (1, "Nothing came in: is the queue empty?\n")
+
+
+def test_a_message_as_an_argument(tmp_path: Path) -> None:
+    told = call(GOOD)
+    assert (told.exit_code, told.output) == (0, call(input=GOOD).output)
+    listed = call(f" [{GOOD},{GOOD}]", "--broker", "redis://127.0.0.1:1")
+    assert (listed.exit_code, listed.output[:25]) == (0, "The input has 2 messages.")
+    (tmp_path / "{}").write_text(GOOD)
+    assert call("{}").output == told.output
+
+
+def test_a_long_argument_that_is_no_message() -> None:
+    told = call("x" * 5000)
+    assert told.exit_code == 2
+    assert f"cannot read '{'x' * 60}…': File name too long" in told.output
+
+
 def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "captured").write_text(GOOD[:50])
     told = call("captured")
