@@ -29,7 +29,8 @@ PAGES = (
     "README.md",
     *(str(page.relative_to(ROOT)) for page in page_paths() if page.parent.name in ("start", "howto")),
 )
-REDIS = "redis://localhost:6379/0"
+#: In any database.
+REDIS = re.compile(r"redis://localhost:6379/\d")
 
 _FENCE = re.compile(
     r"(?P<before>[^\n]*)\n+```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -94,7 +95,7 @@ def instrumented(start: int, code: str) -> str:
 
 def run(block: tuple[int, str], page: str, url: str, namespace: dict[str, Any]) -> None:
     """Execute one block in ``namespace``, on ``url`` in place of Redis."""
-    code = instrumented(*block).replace(REDIS, url)
+    code = REDIS.sub(url, instrumented(*block))
     exec(compile(code, str(ROOT / page), "exec"), namespace)
 
 
