@@ -40,6 +40,15 @@ class PubSubProject:
         self.api._make(self.api._stubs.create_subscription, wanted, wanted.name)
         return self.url(subscription)
 
+    def topics(self) -> list[str]:
+        """The names of the topics."""
+        from google.cloud.pubsub_v1 import PublisherClient
+
+        with PublisherClient() as client:
+            return sorted(
+                each.name.rpartition("/")[2] for each in client.list_topics(project=f"projects/{self.name}")
+            )
+
     def publish(self, queue: str, *bodies: bytes, **attributes: str) -> list[str]:
         """Publish as another program would; return the messages' ids."""
         messages = [types_of("PubsubMessage")(data=body, attributes=attributes) for body in bodies]

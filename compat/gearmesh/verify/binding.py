@@ -1,21 +1,27 @@
-"""Asks RabbitMQ about a queue before anything is declared: a declaration would repair what is wrong."""
+"""Asks the broker about a queue before anything is declared: a declaration would repair what is wrong."""
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from amqp.basic_message import Message
 from amqp.connection import Connection as RawConnection
 from amqp.exceptions import AMQPError, NotFound
 
 from gearmesh.app.app import App
-from gearmesh.urls import AMQPTarget, parse
+from gearmesh.errors import ConfigError
+from gearmesh.urls import AMQPTarget, PubSubTarget, SQSTarget, parse
+from gearmesh.wire.names import sqs_dead_letters
+
+if TYPE_CHECKING:
+    from gearmesh.transports.sqs.client import SQSClient
 
 __all__ = ["delete_queue", "queue_fault"]
 
 
 def queue_fault(app: App, queue: str, probe: bytes) -> str:
-    """Say what is wrong with the queue that a Go worker is said to consume; ``""``: nothing, or it is no RabbitMQ.
+    """Say what is wrong with the queue that a Go worker is said to consume; ``""``: nothing that this broker tells.
 
     Args:
         app: names the broker, the exchange and the binding key.
@@ -23,6 +29,10 @@ def queue_fault(app: App, queue: str, probe: bytes) -> str:
         probe: a signature for that queue. It is published, once, if the queue can get it.
     """
     target = parse(app.config.brokers[0], "broker")
+    if isinstance(target, SQSTarget):
+        if _sqs(app, target).queues.find(queue) is None:
+            return f"queue {queue!r} does not exist on {app.masked_broker}"
+        return ""
     if not isinstance(target, AMQPTarget):
         return ""
     with _connected(target) as connection:
@@ -62,12 +72,36 @@ def _is_bound(connection: RawConnection, exchange: str, key: str, probe: bytes) 
 
 
 def delete_queue(app: App, queue: str) -> None:
-    """Delete a queue of a run, on RabbitMQ. One that does not exist is fine."""
+    """Delete a queue that was made for a run, on brokers that keep empty ones. One that does not exist is fine.
+
+    Raises:
+        GearmeshError: the broker refuses, or is away.
+    """
     target = parse(app.config.brokers[0], "broker")
     if isinstance(target, AMQPTarget):
         with _connected(target) as connection:
-            channel: Any = connection.channel()
-            channel.queue_delete(queue)
+            raw: Any = connection.channel()
+            raw.queue_delete(queue)
+    elif isinstance(target, SQSTarget):
+        client = _sqs(app, target)
+        for name in (queue, sqs_dead_letters(queue)):
+            if (found := client.queues.find(name)) is not None:
+                client.call("delete_queue", QueueUrl=found.url)
+    elif isinstance(target, PubSubTarget):
+        from gearmesh.transports.pubsub.addresses import Addresses
+        from gearmesh.transports.pubsub.api import PubSubAPI
+
+        addresses = Addresses(target.project)
+        with suppress(ConfigError):  # the run has ended before it was made
+            PubSubAPI(addresses, app.config.gcppubsub.client).delete(
+                addresses.topic(queue), addresses.subscription(queue)
+            )
+
+
+def _sqs(app: App, target: SQSTarget) -> SQSClient:
+    from gearmesh.transports.sqs.client import client_of  # boto3 is an extra
+
+    return client_of(target, app.config.sqs)
 
 
 def _connected(target: AMQPTarget) -> RawConnection:

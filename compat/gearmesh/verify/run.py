@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from gearmesh.app.app import App
 from gearmesh.config import Config
@@ -30,6 +30,8 @@ __all__ = ["QUEUE", "verify"]
 QUEUE: Final = "gearmesh_verify"
 #: Tasks that the run's own worker runs at a time.
 OWN_CONCURRENCY: Final = 4
+#: Settings with which SQS and Pub/Sub get the queue of the run's own worker.
+CREATING: Final[Mapping[str, Any]] = {"sqs": {"create_queues": True}, "gcppubsub": {"create": True}}
 
 log = logging.getLogger("gearmesh.verify")
 
@@ -64,7 +66,10 @@ def verify(
         echo_tasks(app, prefix)
         exchange = Exchange(app, own_queue, timeout)
         _need_empty(app, queue)
-        rows, left = _rows(app, exchange, prefix)
+        # The queue of the run's own worker is made where the broker makes none by itself; the workers' one never is.
+        with App(config=app.config.having(CREATING, origin=COMMAND_LINE)) as own:
+            echo_tasks(own, prefix)
+            rows, left = _rows(app, own, exchange, prefix)
         return Report(
             broker=app.masked_broker,
             backend=app.masked_backend,
@@ -85,19 +90,22 @@ def _need_empty(app: App, queue: str) -> None:
         )
 
 
-def _rows(app: App, exchange: Exchange, prefix: str) -> tuple[list[Row], list[str]]:
+def _rows(app: App, own: App, exchange: Exchange, prefix: str) -> tuple[list[Row], list[str]]:
     orphan = app.config.amqp.binding_key
     left: list[str] = []
     try:
         fault = _fault(app, exchange, prefix)
         if fault is not None:
             return [fault, *_unavailable(fault.detail)], left
-        with _own_worker(app, exchange.own_queue):
+        with _own_worker(own, exchange.own_queue):
             checks = _all(exchange, prefix)
         return rows_of(checks, exchange.judge), left
     finally:
         left += exchange.clean()
-        delete_queue(app, exchange.own_queue)
+        try:
+            delete_queue(app, exchange.own_queue)
+        except GearmeshError as exc:
+            left.append(f"queue {exchange.own_queue}: {exc}")
         if orphan != app.default_queue:
             log.debug("Go may have declared the queue %s", orphan)
 

@@ -188,6 +188,10 @@ class _Stubs:
             "Subscriber/GetSubscription", "GetSubscriptionRequest", subscription
         )
         self.create_subscription = self._method("Subscriber/CreateSubscription", "Subscription", subscription)
+        self.delete_topic = self._method("Publisher/DeleteTopic", "DeleteTopicRequest", empty)
+        self.delete_subscription = self._method(
+            "Subscriber/DeleteSubscription", "DeleteSubscriptionRequest", empty
+        )
 
     def _method(self, name: str, request: str, response: Any) -> Any:
         return self._channel.unary_unary(
@@ -332,6 +336,12 @@ class PubSubAPI:
             if subscription:
                 wanted = types_of("Subscription")(name=subscription, topic=topic)
                 self._make(self._stubs.create_subscription, wanted, subscription)
+
+    def delete(self, topic: str, subscription: str) -> None:
+        """Delete a subscription and its topic. Raises ConfigError, PubSubUnavailable."""
+        request = types_of("DeleteSubscriptionRequest")(subscription=subscription)
+        self._wait(self._stubs.delete_subscription, request, "subscription", subscription)
+        self._wait(self._stubs.delete_topic, types_of("DeleteTopicRequest")(topic=topic), "topic", topic)
 
     def error(self, exc: Any, about: str) -> Exception:
         """Say in gearmesh's words what a call's error means."""
