@@ -16,6 +16,7 @@ import click
 __all__ = ["app_argument", "app_option", "chosen_app", "complete_app", "first_word_is_app", "words"]
 
 _SPEC: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+_MODULE: Final = re.compile(r"[^\W\d][\w.]*")
 #: Finds the usual line that makes an app in a module: not indented, with or without an annotation.
 _MAKES_APP: Final = re.compile(r"^(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)?App\(", re.MULTILINE)
 #: Folders and files that completion looks into before it gives up; a shell must not wait.
@@ -82,10 +83,13 @@ def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     return argument(app_option("The app, in place of the argument; APP is 'app' if left out.")(collected))
 
 
-def first_word_is_app(words: Sequence[str]) -> bool:
-    """True if the first word has the form MODULE:APP, and the module exists and is not Python's own."""
+def first_word_is_app(words: Sequence[str], *, module_is_enough: bool = False) -> bool:
+    """True if the first word has the form MODULE:APP, and the module exists and is not Python's own.
+
+    ``module_is_enough``: the word may be the MODULE alone, as with ``-A``.
+    """
     word = words[0]
-    if not _SPEC.fullmatch(word):
+    if not _SPEC.fullmatch(word) and not (module_is_enough and _MODULE.fullmatch(word)):
         return False
     module = word.partition(":")[0].partition(".")[0]
     return (
@@ -115,7 +119,9 @@ def words(
         @wraps(command)
         def collected(*args: Any, **given: Any) -> Any:
             said = list(given.pop(name or "words"))
-            if said and has_app(said):
+            # A command with a fixed number of arguments has no other meaning for one before them.
+            surplus = least == most and len(said) == least + 1
+            if said and (has_app(said) or (surplus and first_word_is_app(said, module_is_enough=True))):
                 given["spec"] = chosen_app(said.pop(0), given["spec"])
             if len(said) < least:
                 raise click.UsageError(f"Missing argument '{metavar}'.")

@@ -7,7 +7,7 @@ import click
 from gearmesh.cli.apps import words
 from gearmesh.cli.common import Place, servers
 from gearmesh.errors import ConfigError
-from gearmesh.shadow.cutover import cutover_steps
+from gearmesh.shadow.cutover import MACHINERY_QUEUE, cutover_steps, own_queue
 
 __all__ = ["cutover"]
 
@@ -18,14 +18,20 @@ __all__ = ["cutover"]
 def cutover(name: tuple[str, ...], place: Place) -> None:
     """Tell the steps that move TASK from Go to Python in this deployment, and how to go back. Changes nothing.
 
-    --queue is the queue that the Go workers of the task read; default: the app's.
+    --queue is the queue that the Go workers of the task read. It can be left out if the app's default queue is
+    Machinery's, machinery_tasks.
     """
     with place.app() as app:
         task = name[0]
         if app.tasks and task not in app.tasks:
             raise ConfigError(f"task is {task!r}, expected one of the app's: {', '.join(sorted(app.tasks))}")
-        for heading, text in cutover_steps(
-            task, app.config, place.spec or "MODULE:APP", place.queue or app.default_queue
-        ):
+        if place.queue is None and app.default_queue != MACHINERY_QUEUE:
+            raise click.UsageError(
+                f"which queue do the Go workers of {task!r} read? The app's default queue is {app.default_queue!r}, "
+                f"Machinery's is {MACHINERY_QUEUE!r}: give --queue NAME"
+            )
+        queue = place.queue or MACHINERY_QUEUE
+        own = own_queue(app.tasks[task].options.queue if app.tasks else None, app.default_queue, queue)
+        for heading, text in cutover_steps(task, app.config, place.spec or "MODULE:APP", queue, own):
             click.secho(heading, bold=True)
             click.echo("\n".join(f"  {line}" for line in text.splitlines()))

@@ -22,7 +22,7 @@ from gearmesh.inspection.broker import channel_to
 from gearmesh.shadow import SHADOW_QUEUE, copy_calls
 from gearmesh.shadow.comparison import Outcome, compare
 from gearmesh.shadow.copies import is_sampled
-from gearmesh.shadow.cutover import cutover_steps
+from gearmesh.shadow.cutover import cutover_steps, own_queue
 from gearmesh.shadow.report import ShadowReport
 from gearmesh.shadow.run import ShadowRun
 from gearmesh.shadow.trial import in_shadow
@@ -167,7 +167,8 @@ def project(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     name = f"shadowed_{uuid4().hex[:8]}"
     (tmp_path / f"{name}.py").write_text(
         f"from gearmesh import App\napp = App({redis_url!r}, {redis_url!r})\n\n"
-        "@app.task\ndef double(n: int) -> int:\n    return 2 * n\n"
+        "@app.task\ndef double(n: int) -> int:\n    return 2 * n\n\n"
+        f"own = App({redis_url!r}, {redis_url!r}, default_queue='images_python')\nown.task(double.plain)\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -213,11 +214,49 @@ def test_the_command_tells_the_steps_of_the_cutover(project: str) -> None:
     assert done.exit_code == 0, done.output
     headings = [line for line in done.output.splitlines() if not line.startswith("  ")]
     assert headings == [
-        heading for heading, _ in cutover_steps("double", Config(broker="redis://a"), "", "q")
+        heading
+        for heading, _ in cutover_steps(
+            "double", Config(broker="redis://a"), "", "machinery_tasks", "python_tasks"
+        )
     ]
-    assert f"gearmesh worker {project}:app -Q machinery_tasks" in done.output
+    assert f"gearmesh worker {project}:app -Q machinery_tasks,python_tasks" in done.output
+    assert CliRunner().invoke(main, ["cutover", project, "double"]).output == done.output.replace(
+        f"{project}:app", project
+    )
     done = CliRunner().invoke(main, ["cutover", f"{project}:app", "triple"])
     assert (done.exit_code, "task is 'triple', expected one of the app's: double" in done.output) == (2, True)
+
+
+def test_the_queue_of_go_is_asked_for_where_the_app_does_not_say_it(
+    project: str,
+) -> None:
+    words = ["cutover", f"{project}:own", "double"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert (
+        "which queue do the Go workers of 'double' read? The app's default queue is 'images_python'"
+        in done.output
+    )
+    done = CliRunner().invoke(main, [*words, "--queue", "images"])
+    assert done.exit_code == 0, done.output
+    assert f"gearmesh worker {project}:own -Q images,images_python\n" in done.output
+    assert f"gearmesh worker {project}:own -Q images_python\n" in done.output
+
+
+@pytest.mark.parametrize(
+    ("of_task", "of_app", "go_queue", "own"),
+    [
+        (None, "machinery_tasks", "machinery_tasks", "python_tasks"),
+        (None, "shop", "machinery_tasks", "shop"),
+        ("pictures", "shop", "machinery_tasks", "pictures"),
+        ("images", "shop", "images", "shop"),
+        (None, "python_tasks", "python_tasks", "python_tasks_python"),
+    ],
+)
+def test_python_gets_a_queue_that_is_not_of_go(
+    of_task: str | None, of_app: str, go_queue: str, own: str
+) -> None:
+    assert own_queue(of_task, of_app, go_queue) == own
 
 
 def test_the_producer_never_waits_and_never_fails() -> None:
