@@ -55,9 +55,11 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
         redis.exceptions.ResponseError: any other error of the script or its keys.
     """
     text, sha = source(name)
-    if isinstance(client, Cluster) and (guard := client.guard(keys[0])) is not None:
+    # The class first: isinstance() of another one asks redis-py's protocols, which takes longer than to make the call.
+    kept = type(client) is TypeCheckingRedis
+    if not kept and isinstance(client, Cluster) and (guard := client.guard(keys[0])) is not None:
         keys = [*keys, guard]
-    ask = client.ask if isinstance(client, TypeCheckingRedis) else client.execute_command
+    ask = client.ask if kept else client.execute_command
     try:
         try:
             return ask("EVALSHA", sha, len(keys), *keys, *args)
