@@ -40,6 +40,9 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between two checks whether jobs should be given back.
 GIVE_BACK_INTERVAL_S = 1.0
+#: Seconds after which the committer is told that jobs run, if they still do. Most have ended by then, and their Commit
+#: wakes it; told at once, it would take the interpreter's lock from the thread that is to run the job.
+WATCH_DELAY_S = 0.025
 #: Seconds between two questions whether the intake may fetch again.
 MAY_TAKE_POLL_INTERVAL_S = 0.1
 
@@ -98,6 +101,8 @@ class Intake:
         self._losses = 0
         self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), scoreboard)
         self._fresh: list[Job] = []
+        #: the executor has got jobs since the committer was told last
+        self._unwatched = False
         #: jobs of limited rate, with their messages, not asked for yet
         self._rated: list[tuple[Job, bytes]] = []
         self._duplicates = DuplicateHold(jobs)
@@ -167,6 +172,7 @@ class Intake:
                 return
             finally:
                 self._channel = None
+                self._watch()
         self.ready.set()
 
     def _consume(self, connection: kombu.Connection, backoff: Backoff) -> None:
@@ -201,15 +207,17 @@ class Intake:
                     consumer.consume() if taking else consumer.cancel()
                 if self._pauses.queues != self._paused:
                     self._pause(consumer, taking=taking)
+                longest = GIVE_BACK_INTERVAL_S if taking else MAY_TAKE_POLL_INTERVAL_S
                 try:
                     connection.drain_events(
-                        timeout=self._duplicates.pause(GIVE_BACK_INTERVAL_S)
-                        if taking
-                        else MAY_TAKE_POLL_INTERVAL_S
+                        timeout=self._duplicates.pause(
+                            min(longest, WATCH_DELAY_S) if self._unwatched else longest
+                        )
                     )
                 except TimeoutError:
                     pass
                 finally:
+                    self._watch()
                     if self._submit_fresh():  # whatever broke since, the broker is there
                         backoff.reset()
                 backoff.reset()
@@ -303,8 +311,15 @@ class Intake:
             put_back(fresh, self._committer)
         else:
             self._executor.submit(fresh)
-        self._committer.watch_jobs()
+        self._unwatched = True
         return True
+
+    def _watch(self) -> None:
+        """Tell the committer that jobs run which were submitted before, if they still do."""
+        if self._unwatched:
+            self._unwatched = False
+            if self._jobs:
+                self._committer.watch_jobs()
 
     def _receive(self, message: Any) -> None:
         delivery = message.delivery
