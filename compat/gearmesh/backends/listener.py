@@ -81,7 +81,7 @@ class Listener:
                         pauses.reset()
                         if ended.is_set():
                             break
-                        self._announcer.announce(uuids)
+                        self._announcer.tell(uuids)
             except Exception as exc:  # no error may end this thread: all watches would hear nothing more
                 if not ended.is_set():
                     pauses.log(log, f"{self._subject}: the subscription is interrupted", exc)
