@@ -53,8 +53,10 @@ class Fetcher:
             return delivered
         if self.unsure:
             delivered = self.reclaim_unknown() or delivered
-        for queue, share in self._order.turn(self._channel.active_queues, self._channel.qos.credit()):
-            credit = self._channel.qos.credit()
+        # What is settled meanwhile makes room for the next turn: in this one it would go to a queue that comes later.
+        room = self._channel.qos.credit()
+        for queue, share in self._order.turn(self._channel.active_queues, room):
+            credit = min(room, self._channel.qos.credit())
             if credit <= 0:
                 break
             if queue not in self._channel.ready:
@@ -68,6 +70,7 @@ class Fetcher:
             self._channel.faults.over(_taking(queue))
             if len(taken) < most:
                 self._channel.ready.discard(queue)
+            room -= len(taken)
             self.undelivered.extend(taken)
             delivered = self._deliver() or delivered
             if self.undelivered:
