@@ -9,7 +9,7 @@ import click
 
 from gearmesh.cli.apps import words
 from gearmesh.cli.common import Place, as_json, count_option, need_server, seconds_option, servers
-from gearmesh.cli.output import console, print_json
+from gearmesh.cli.output import console, note, print_json
 from gearmesh.errors import ConfigError
 from gearmesh.shadow.copies import SHADOW_QUEUE
 from gearmesh.shadow.report import ShadowReport
@@ -22,7 +22,7 @@ __all__ = ["shadow"]
 @click.command(short_help="Compare the Python version of a task with Go's.")
 @click.option("--tasks", required=True, metavar="NAMES", help="The tasks, with commas between.")
 @click.option("--shadow-queue", default=SHADOW_QUEUE, show_default=True, help="Queue of the copied calls.")
-@count_option("--count", default=1000, help="End after so many calls.")
+@count_option("--count", default=1000, help="End after about so many calls.")
 @seconds_option("--seconds", "End after this time, whatever the count is.", least=0.1)
 @click.option(
     "--threshold",
@@ -66,6 +66,7 @@ def shadow(
             ShadowRun(app, names, report, shadow_queue=shadow_queue, concurrency=concurrency) as run,
             suppress(KeyboardInterrupt),
         ):
+            note(f"waiting for copies in {shadow_queue}; Ctrl-C ends the run with its report")
             run.wait(count, seconds)
     if json:
         print_json(report.to_builtins())

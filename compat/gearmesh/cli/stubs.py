@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, cast
 
 import click
+import msgspec
 
 from gearmesh.cli.apps import app_argument
 from gearmesh.cli.common import config_file, decorators
@@ -69,8 +70,15 @@ def go(
 @stubs.command(short_help="Typed remotes for the tasks of a Go program.")
 @click.argument("manifest", required=False, metavar="[MANIFEST]")
 @click.option("--from-go", "folder", metavar="DIR", help="Read a folder of Go code, by Go's own parser.")
+@click.option(
+    "--queue",
+    metavar="NAME",
+    help="Queue of the tasks for which the manifest or the Go code names none; default: the sending app's.",
+)
 @_where
-def python(manifest: str | None, folder: str | None, output: str | None, check: str | None) -> None:
+def python(
+    manifest: str | None, folder: str | None, queue: str | None, output: str | None, check: str | None
+) -> None:
     """Write a Python module with typed remotes: for the tasks of MANIFEST (as 'gearmesh tasks --json' prints it; - for
     standard input), or for those that the Go code in DIR registers."""
     if (manifest is None) == (folder is None):
@@ -84,6 +92,8 @@ def python(manifest: str | None, folder: str | None, output: str | None, check: 
         assert manifest is not None
         tasks = of_json(_read(manifest), manifest)
         source = "a manifest" if manifest == "-" else Path(manifest).name
+    if queue is not None:
+        tasks = [msgspec.structs.replace(task, queue=task.queue or queue) for task in tasks]
     _write(python_code(tasks, source=source), output, check)
 
 

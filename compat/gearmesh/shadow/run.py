@@ -61,7 +61,8 @@ class ShadowRun:
         missing = sorted(set(tasks) - set(app.tasks))
         if missing:
             raise ConfigError(
-                f"tasks {', '.join(missing)} are not in the app, expected some of {sorted(app.tasks)}"
+                f"tasks {', '.join(missing)} are not in the app, expected some of {sorted(app.tasks)}; "
+                "a shadow run needs the name of the Go task"
             )
         if not app.keeps_results:
             raise ConfigError("the backend keeps no results, so there is nothing to compare with")

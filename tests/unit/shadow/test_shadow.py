@@ -206,7 +206,11 @@ def test_the_command_says_ready(project: str, redis_url: str) -> None:
     assert (report["agreed"], report["compared"], report["ready"]) == (5, 5, True)
     done = CliRunner().invoke(main, [*args[:-4], "--seconds", "0.1"])
     assert done.exit_code == 1
+    assert "waiting for copies in gearmesh_shadow" in done.output
     assert "double: no copied call came" in done.output
+    done = CliRunner().invoke(main, ["shadow", project, "--tasks", "triple"])
+    assert done.exit_code == 2
+    assert "a shadow run needs the name of the Go task" in done.output
 
 
 def test_the_command_tells_the_steps_of_the_cutover(project: str) -> None:

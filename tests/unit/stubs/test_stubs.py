@@ -391,6 +391,14 @@ def test_remotes_are_tasks_of_the_app(tmp_path: Path) -> None:
         assert sent.state == "PENDING"
 
 
+def test_a_queue_for_the_tasks_that_name_none(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(MANIFEST))
+    told = call("python", str(tmp_path / "m.json"), "--queue", "machinery_tasks")
+    assert told.exit_code == 0, told.output
+    assert 'app.remote(_go_resize, name="go.resize", queue="images"' in told.output
+    assert 'app.remote(_any, name="any", queue="machinery_tasks")' in told.output
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
