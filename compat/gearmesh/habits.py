@@ -7,30 +7,51 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+from gearmesh.errors import TaskError
+
 __all__ = [
     "APP",
     "CALL",
     "CONTEXT",
     "DECLARATION",
     "MODULE",
+    "MODULES",
     "NODE",
+    "PERIODIC",
     "RESULT",
+    "REVOKE",
     "TASK",
+    "WAIT",
+    "CeleryModules",
     "answer",
     "one_of",
+    "refuse",
+    "refuse_keywords",
     "unknown_option",
 ]
 
 #: Names of Celery's package.
 MODULE: Final = {
     "Celery": "use gearmesh.App",
+    "ChordError": "use gearmesh.ChordMemberFailed",
+    "EagerResult": "task.apply() gives a gearmesh.AsyncResult",
     "Ignore": "return from the task; its state is SUCCESS",
+    "NotRegistered": "a task that no worker knows is parked and tried again; see the command gearmesh parked",
+    "OperationalError": "use gearmesh.PublishError for a broker and gearmesh.BackendError for a result backend",
+    "Queue": "name the queue: queue='…', and the worker's --queues",
+    "Reject": "raise gearmesh.RetryLater(seconds) to run again, or any other exception to fail",
+    "ResultSet": "make a group, whose result is a set: group(…).delay()",
     "MaxRetriesExceededError": "a task without retries left fails with the exception of its last try",
     "SoftTimeLimitExceeded": "use gearmesh.SoftLimitExceeded",
+    "TaskRevokedError": "use gearmesh.TaskFailed, whose error is 'revoked'",
     "TimeLimitExceeded": "use gearmesh.HardLimitExceeded",
     "TimeoutError": "use gearmesh.ResultTimeout",
+    "WorkerLostError": "a task whose worker is lost is run again",
+    "before_task_publish": "use before_publish of the App",
+    "bootsteps": "a worker has no boot steps: use before_task, after_task and before_consume of the App",
     "crontab": "use app.periodic('*/5 * * * *', signature), or '@every 90s'",
     "get_task_logger": "use logging.getLogger",
+    "schedule": "use app.periodic('@every 90s', signature)",
     "schedules": "use app.periodic(spec, signature)",
     "signals": "use before_task, after_task, on_error and before_publish of the App",
     "Signature": "use gearmesh.TaskSignature",
@@ -40,9 +61,32 @@ MODULE: Final = {
     "maybe_signature": "use gearmesh.signature(task)",
     "states": "a state is text: 'PENDING', 'RECEIVED', 'STARTED', 'RETRY', 'SUCCESS' or 'FAILURE'",
     "subtask": "use task.s(…)",
+    "task_failure": "use on_error of the App",
+    "task_postrun": "use after_task of the App",
+    "task_prerun": "use before_task of the App",
+    "task_retry": "the worker logs each retry",
+    "task_revoked": "the error of a revoked task's result is 'revoked'",
+    "task_success": "use task.s(…).on_success(other.s()), or after_task of the App",
+    "worker_process_init": "open a pool at its first use, which is in the process that uses it",
+    "worker_process_shutdown": "close a pool by atexit",
+    "worker_ready": "the worker logs when it is ready; see the command gearmesh healthcheck --ready",
     "uuid": "an id is made when something is sent; task_id= gives another",
     "xmap": "use task.map(values)",
     "xstarmap": "use task.starmap(calls)",
+}
+
+#: Modules of Celery's package, by their names without the package's.
+MODULES: Final = {
+    "bootsteps": MODULE["bootsteps"],
+    "canvas": "use gearmesh.chain, group, chord and signature",
+    "contrib": "tests run with App(broker='eager'), or with the fixture gearmesh_app",
+    "exceptions": "use gearmesh.SoftLimitExceeded, ResultTimeout, TaskFailed, ChordMemberFailed or RetryRequested",
+    "result": "use gearmesh.AsyncResult and GroupResult, by app.AsyncResult(id) and app.GroupResult(id)",
+    "schedules": "use app.periodic('*/5 * * * *', signature), or '@every 90s'",
+    "signals": MODULE["signals"],
+    "states": MODULE["states"],
+    "task": "use gearmesh.task, or @app.task",
+    "utils": "use logging.getLogger in place of get_task_logger",
 }
 
 #: Attributes of Celery's app.
@@ -65,7 +109,7 @@ APP: Final = {
     "steps": "a worker has no boot steps: use before_task, after_task and before_consume",
     "timezone": "a periodic task has its time zone in tz= or in its spec",
     "user_options": "a worker's options are those of gearmesh worker --help",
-    "control": "use the commands gearmesh queues, revoke and purge; app.revoke(uuid) revokes from code",
+    "control": "use the commands gearmesh workers, queues, revoke and purge; app.revoke(uuid) revokes from code",
     "events": "there are no events on Machinery's wire; the worker logs each task",
     "log": "use the logging module; gearmesh logs under 'gearmesh'",
     "main": "an App has no name: a task's name is its function's",
@@ -96,6 +140,7 @@ RESULT: Final = {
     "children": "a state on Machinery's wire does not name the tasks that follow; keep what apply_async returns",
     "collect": "keep what apply_async returns: a group's result is iterable",
     "date_done": "a state on Machinery's wire keeps no time of its end",
+    "get_leaf": "use get(): a chain's result is that of its last step",
     "graph": "a state on Machinery's wire does not name the tasks that follow",
     "iter_native": "use as_completed()",
     "join_native": "use join()",
@@ -114,19 +159,29 @@ RESULT: Final = {
 #: Attributes of Celery's tasks.
 TASK: Final = {
     "acks_late": "a message is always acknowledged after its task has ended",
+    "apply_async_on_commit": "use transaction.on_commit(lambda: task.apply_async(…))",
     "backend": "use task.app.backend",
     "before_start": "use before_task of the App",
+    "delay_on_commit": "use transaction.on_commit(lambda: task.delay(…))",
+    "eta": "use self.request.eta",
+    "expires": "use self.request.expires",
+    "headers": "use self.request.headers",
+    "id": "use self.request.id",
     "on_failure": "use on_error of the App",
     "on_retry": "the worker logs each retry",
     "on_success": "use task.s(…).on_success(other.s()), or after_task of the App",
+    "progress": "use self.request.progress(done, total, note)",
     "rate_limit": "use task.pause, the seconds between two starts",
     "replace": "a message cannot be replaced on Machinery's wire: send the other task and return",
+    "retries": "use self.request.retries",
+    "revoked": "use self.request.revoked",
     "run": "call the task itself, or task.fn",
     "signature": "use task.s(…)",
     "subtask": "use task.s(…)",
     "time_limit": "use task.hard_limit",
     "soft_time_limit": "use task.soft_limit",
-    "update_state": "use current().progress(done, total, note)",
+    "update_state": "use self.request.progress(done, total, note), or current().progress(…)",
+    "uuid": "use self.request.uuid",
 }
 
 #: Attributes of Celery's ``self.request``.
@@ -182,9 +237,41 @@ DECLARATION: Final = {
     "send_events": "there are no events on Machinery's wire; the worker logs each task",
     "serializer": "messages are Machinery's JSON, as Go reads it",
     "store_errors_even_if_ignored": "every failure is stored",
-    "throws": "use retry=Retry(not_on=(…)), or on_error of the App",
+    "throws": "leave it out, or name exceptions that are not retried by dont_autoretry_for=(…)",
     "track_started": "STARTED is written for every task that runs for longer than 50 ms",
     "typing": "arguments are always checked",
+}
+
+#: Arguments of Celery's ``revoke`` that mean nothing here.
+REVOKE: Final = {
+    "destination": "all workers of the result backend obey a revocation",
+    "reply": "a revocation is stored, no worker replies to it",
+    "signal": "leave it out: a running task is interrupted in any case, by SoftLimitExceeded",
+    "terminate": "leave it out: a running task is interrupted in any case",
+    "wait": "leave it out; result.wait(timeout) waits for the task's end",
+}
+
+#: Arguments of Celery's ``get`` that mean nothing here.
+WAIT: Final = {
+    "disable_sync_subtasks": "leave it out: a task may wait for another one",
+    "follow_parents": "leave it out: a chain's result looks at all its steps",
+    "no_ack": "leave it out: a result is kept until it expires",
+    "on_message": "use result.progress",
+}
+
+#: Options of Celery's periodic entries.
+PERIODIC: Final = {
+    "args": "give them to the signature: task.s(…)",
+    "enable_utc": "use tz='UTC'",
+    "kwargs": "give them to the signature: task.s(…)",
+    "options": "give them to the signature: task.s(…).set(queue=…, expires=…)",
+    "relative": "'@every 90s' counts from the start of the scheduler",
+    "schedule": "it is the first argument: app.periodic('*/5 * * * *', signature)",
+    "timezone": "use tz=",
+    **dict.fromkeys(
+        ("countdown", "expires", "headers", "priority", "queue"),
+        "give it to the signature: task.s(…).set(queue=…, expires=…)",
+    ),
 }
 
 #: Options of Celery's calls that mean nothing here, beside those of :data:`DECLARATION`.
@@ -203,6 +290,20 @@ CALL: Final = {
     "stamps": "use headers={…}, which travel with the task",
     "time_limit": "limits are the task's: @app.task(hard_limit=…)",
 }
+
+
+class CeleryModules:
+    """The last of Python's finders: ``from gearmesh.schedules import crontab`` names gearmesh's word."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Refuse a module that Celery's package has and gearmesh's has not; no other concerns it.
+
+        Raises:
+            ModuleNotFoundError: with a sentence.
+        """
+        package, _, name = fullname.partition(".")
+        if package == "gearmesh" and name in MODULES:
+            raise ModuleNotFoundError(f"gearmesh has no module {fullname!r}: {MODULES[name]}", name=fullname)
 
 
 def answer(table: Mapping[str, str], thing: str, name: str, known: Iterable[str]) -> str:
@@ -231,6 +332,17 @@ def refuse(table: Mapping[str, str], thing: str, owner: object, name: str) -> No
         object.__getattribute__(owner, name)
     # Without obj: Python's traceback would repeat the suggestion.
     raise AttributeError(answer(table, thing, name, dir(kind)), name=name)
+
+
+def refuse_keywords(table: Mapping[str, str], thing: str, given: Iterable[str]) -> None:
+    """Refuse the keyword arguments that ``thing`` does not have, such as those that Celery's has.
+
+    Raises:
+        TaskError: there is one.
+    """
+    for name in given:
+        hint = f": {table[name]}" if name in table else ""
+        raise TaskError(f"{thing} has no argument {name!r}{hint}")
 
 
 def unknown_option(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from gearmesh.app.canvas import AnyNode, Node, TaskSignature
 from gearmesh.app.conf import Conf, refuse_celery_names
@@ -35,7 +35,7 @@ from gearmesh.config.watch import Watch
 from gearmesh.declarations.annotations import of_stub, of_types, renamed
 from gearmesh.declarations.declaration import Declaration
 from gearmesh.errors import BackendError, ConfigError, NoBackend, TaskError
-from gearmesh.habits import APP, refuse
+from gearmesh.habits import APP, PERIODIC, REVOKE, refuse, refuse_keywords
 from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.observer import TaskObserver
 from gearmesh.process_local import ProcessLocal
@@ -573,6 +573,7 @@ class App:
         name: str | None = None,
         tz: str | None = None,
         catch_up: CatchUp = None,
+        **unknown: NoReturn,
     ) -> Periodic:
         """Have something sent again and again: ``app.periodic("*/5 * * * *", add.s(1, 2), name="sums")``.
 
@@ -594,6 +595,7 @@ class App:
             ConfigError: spec, name, zone or ``catch_up`` is wrong.
             TaskError, LocalProtocolError: it cannot be sent, or Go could not read it.
         """
+        refuse_keywords(PERIODIC, "App.periodic", unknown)
         return self._periodics.add(spec, what, name, tz, catch_up)
 
     @property
@@ -702,7 +704,9 @@ class App:
 
     # --- running tasks -------------------------------------------------------------------------
 
-    def revoke(self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S) -> None:
+    def revoke(
+        self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S, **unknown: NoReturn
+    ) -> None:
         """Call off tasks by their UUIDs, wherever they are; at once for all gearmesh workers of this backend.
 
         One that has not started is not run: its state becomes FAILURE with the error ``"revoked"`` when a worker comes
@@ -719,12 +723,15 @@ class App:
             TaskError: an argument is wrong.
             BackendError: the backend cannot be reached, or does not keep revocations.
         """
+        refuse_keywords(REVOKE, "App.revoke", unknown)
         with self.reached_backend():
             self.revocations.revoke(uuids, lasts)
 
-    async def arevoke(self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S) -> None:
+    async def arevoke(
+        self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S, **unknown: NoReturn
+    ) -> None:
         """:meth:`revoke` without blocking the event loop."""
-        await asyncio.to_thread(lambda: self.revoke(*uuids, lasts=lasts))
+        await asyncio.to_thread(lambda: self.revoke(*uuids, lasts=lasts, **unknown))
 
     @property
     def revocations(self) -> Revocations:

@@ -81,7 +81,7 @@ class Conf(Mapping[str, Any]):
             return self._config.value(path)
         if path in type(self._config).__dataclass_fields__:
             return getattr(self._config, path)
-        raise AttributeError(answer(ANSWERS, "app.conf", name, (*CELERY_NAMES, *SETTINGS)))
+        raise AttributeError(_unknown(name))
 
     def _refuse(self, name: str, value: Any = None) -> None:
         raise ConfigError(_unwritable(name))
@@ -125,10 +125,17 @@ def _argument(path: str) -> str:
     return f"App({section}={{{field!r}: …}})" if section else f"App({path}=…)"
 
 
+def _unknown(name: str) -> str:
+    """The error for a setting that is neither gearmesh's nor Celery's."""
+    return answer(ANSWERS, "app.conf", name, (*CELERY_NAMES, *SETTINGS))
+
+
 def _unwritable(name: str) -> str:
     """The error for code that sets a setting: it names the way to give it here, or says that there is none."""
     if name in ANSWERS:
         return f"app.conf.{name} cannot be set: {ANSWERS[name]}"
     path = CELERY_NAMES.get(name, name)
+    if path not in SETTINGS and path not in Config.__dataclass_fields__:
+        return _unknown(name)
     how = _argument(path) if path in SETTINGS else "App(…)"
     return f"app.conf.{name} cannot be set: give it to {how}, or to Config.load(file), before the app is used"

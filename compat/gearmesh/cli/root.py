@@ -79,11 +79,55 @@ CELERY_COMMANDS: Final = {
     "call": "'gearmesh send'",
     "control": "'gearmesh workers', or 'gearmesh revoke'",
     "events": "the worker's log: it has a line for each task",
+    "flower": "'gearmesh dashboard'",
     "inspect": "'gearmesh workers', 'queues', 'pending', 'tasks' or 'doctor'",
     "multi": "a service manager such as systemd, one 'gearmesh worker' a service",
     "report": "'gearmesh doctor' or 'gearmesh config show'",
     "shell": "python",
     "status": "'gearmesh workers', 'gearmesh queues' or 'gearmesh doctor'",
+}
+
+
+_SERVICE: Final = "use a service manager such as systemd"
+_NO_EVENTS: Final = "a worker sends no events; 'gearmesh workers --tasks' asks it"
+_NO_PREFETCH: Final = "leave it out: a worker holds one message a slot"
+_NO_STATE: Final = "leave it out: the result backend keeps revocations"
+_NO_FILE: Final = "leave it out: a scheduler keeps no file"
+_NO_GOSSIP: Final = "leave it out: workers send each other no messages"
+_LOG: Final = "redirect the log, which is written to stderr"
+_ENTRIES: Final = "entries are those of app.periodic(spec, signature)"
+#: Options of Celery's commands, by command, and gearmesh's way to do the same.
+CELERY_OPTIONS: Final = {
+    "worker": {
+        "-P": "use --pool threads, asyncio or processes (Celery's prefork)",
+        **dict.fromkeys(("-B", "--beat"), "use --with-scheduler"),
+        **dict.fromkeys(("-n", "--hostname"), "use --name"),
+        **dict.fromkeys(("-E", "--events", "--task-events"), _NO_EVENTS),
+        **dict.fromkeys(("-O", "--optimization", "--prefetch-multiplier"), _NO_PREFETCH),
+        **dict.fromkeys(("-I", "--include"), "use App(include=[…])"),
+        **dict.fromkeys(("-X", "--exclude-queues"), "use -Q with the queues to read"),
+        **dict.fromkeys(("-D", "--detach", "--pidfile"), _SERVICE),
+        **dict.fromkeys(("-f", "--logfile"), _LOG),
+        **dict.fromkeys(("-S", "--statedb"), _NO_STATE),
+        **dict.fromkeys(("-s", "--schedule"), _NO_FILE),
+        **dict.fromkeys(("--without-gossip", "--without-mingle"), _NO_GOSSIP),
+        "--autoscale": "use -c for the tasks at a time; 'gearmesh workers grow N' changes it while a worker runs",
+        "--purge": "use the command 'gearmesh purge'",
+        "--soft-time-limit": "use --soft-limit",
+        "--time-limit": "use --hard-limit, with --pool processes",
+        "--without-heartbeat": "leave it out: heartbeats keep a worker's tasks",
+    },
+    "purge": {
+        **dict.fromkeys(("-f", "--force"), "use --yes"),
+        **dict.fromkeys(("-Q", "--queues"), "name the queue as the last argument"),
+    },
+    "scheduler": {
+        **dict.fromkeys(("-S", "--scheduler"), _ENTRIES),
+        **dict.fromkeys(("-s", "--schedule"), _NO_FILE),
+        **dict.fromkeys(("-D", "--detach", "--pidfile"), _SERVICE),
+        **dict.fromkeys(("-f", "--logfile"), _LOG),
+        "--max-interval": "leave it out: a scheduler sleeps until an entry is due",
+    },
 }
 
 
@@ -132,6 +176,12 @@ class _Commands(click.Group):
                 raise
             click.secho(f"error: {redact_text(str(error))}", fg="red", err=True)
             ctx.exit(EXIT_ERROR)
+        except click.NoSuchOption as error:
+            command = error.ctx.info_name if error.ctx is not None else None
+            hint = CELERY_OPTIONS.get(command or "", {}).get(error.option_name)
+            if hint is None:
+                raise
+            raise click.UsageError(f"No such option {error.option_name!r}: {hint}.", error.ctx) from None
         except KeyboardInterrupt:
             click.echo(err=True)  # the terminal shows ^C
             ctx.exit(EXIT_INTERRUPTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -27,6 +27,14 @@ from gearmesh.worker.options import POOLS, WorkerOptions
 __all__ = ["worker", "worker_options"]
 
 
+#: Celery's pools, and gearmesh's way to do the same.
+CELERY_POOLS: Final = {
+    **dict.fromkeys(("eventlet", "gevent"), "--pool asyncio, with 'async def' tasks"),
+    "prefork": "--pool processes",
+    "solo": "-c 1",
+}
+
+
 def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, int] | None:
     """Queues and their weights; 1 for a queue without one."""
     weights: dict[str, int] = {}
@@ -42,11 +50,24 @@ def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
     return weights or None
 
 
+class _Pool(click.Choice):  # type: ignore[type-arg]
+    """One of the pools; for one of Celery's the error names gearmesh's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click. Raises BadParameter."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            if value not in CELERY_POOLS:
+                raise
+            self.fail(f"{error.message} Use {CELERY_POOLS[value]}.", param, ctx)
+
+
 _options = decorators(
     count_option("-c", "--concurrency", default=10, help="Tasks that run at the same time."),
     click.option(
         "--pool",
-        type=click.Choice(POOLS),
+        type=_Pool(POOLS),
         default="threads",
         show_default=True,
         help="Where tasks run. asyncio: 'async def' tasks on one loop; processes: one task in each process.",

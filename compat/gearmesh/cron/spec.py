@@ -46,7 +46,7 @@ def parse(spec: str, zone: tzinfo | None = None) -> Schedule:
         ConfigError: the message names the spec, its fault and what was expected.
     """
     if not isinstance(spec, str):
-        raise ConfigError(f"spec is {spec!r:.80}, expected text such as '*/5 * * * *'")
+        raise ConfigError(f"spec is {spec!r:.80}, expected text such as '*/5 * * * *' or '@every 5s'")
     try:
         return _parse(spec, zone)
     except ValueError as exc:

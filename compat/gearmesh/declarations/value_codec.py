@@ -134,7 +134,7 @@ def of_annotation(annotation: Any) -> ValueCodec:
         pass
     if get_origin(bare) in _LISTS:
         return _list_slot(bare, shown)
-    raise TaskError(f"annotation {shown} has no Go type, {_EXPECTED}")
+    raise TaskError(f"annotation {shown} has no Go type, {_EXPECTED}, such as Json[{shown}]")
 
 
 def results_of(annotation: Any) -> tuple[ValueCodec, ...] | None:
@@ -191,9 +191,14 @@ def _integer_writer(go: str) -> Callable[[Any], msgspec.Raw]:
 
 def _list_slot(bare: Any, shown: str) -> ValueCodec:
     (element,) = get_args(bare) or (Any,)
-    inner = of_annotation(element)
+    try:
+        inner = of_annotation(element)
+    except TaskError:  # it would name the element only
+        inner = ANY
     if not inner.go or f"[]{inner.go}" not in wire.TYPES:
-        raise TaskError(f"annotation {shown} has no Go type, expected list[…] of bool, int, float or str")
+        raise TaskError(
+            f"annotation {shown} has no Go type, expected list[…] of bool, int, float or str, or Json[{shown}]"
+        )
     slot = _slot(f"[]{inner.go}", shown)
     if inner.go == "uint8":  # on the wire base64, as bytes are
         return slot.packing(None, list, shown)

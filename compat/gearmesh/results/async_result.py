@@ -21,7 +21,7 @@ from gearmesh.errors import (
     TaskError,
     TaskFailed,
 )
-from gearmesh.habits import RESULT, one_of, refuse
+from gearmesh.habits import RESULT, REVOKE, WAIT, one_of, refuse, refuse_keywords
 from gearmesh.results.client import ResultClient
 from gearmesh.results.failures import FailureDetails, read_record
 from gearmesh.results.progress import Progress
@@ -147,7 +147,7 @@ class Result(ABC, Generic[T_co]):
         """Remove its states from the backend. Those of tasks that have not run come again."""
         self.app.forget([task.uuid for task in self.tasks])
 
-    def revoke(self, *, terminate: Literal[True] = True) -> None:
+    def revoke(self, *, terminate: Literal[True] = True, **unknown: NoReturn) -> None:
         """Call off all its tasks that have not ended, see :meth:`gearmesh.App.revoke`.
 
         Args:
@@ -157,6 +157,7 @@ class Result(ABC, Generic[T_co]):
             TaskError: ``terminate`` is False.
             BackendError: the backend cannot be reached, or does not keep revocations.
         """
+        refuse_keywords(REVOKE, "revoke", unknown)
         if terminate is not True:
             raise TaskError(
                 f"revoke: terminate is {terminate!r}, expected True: a running task is interrupted in any case"
@@ -176,7 +177,12 @@ class Result(ABC, Generic[T_co]):
     @overload
     def get(self, timeout: float | None = None, interval: float | None = None, *, propagate: bool) -> Any: ...
     def get(
-        self, timeout: float | None = None, interval: float | None = None, *, propagate: bool = True
+        self,
+        timeout: float | None = None,
+        interval: float | None = None,
+        *,
+        propagate: bool = True,
+        **unknown: NoReturn,
     ) -> Any:
         """Wait for the value: None for a task that returns nothing, a tuple for several results.
 
@@ -192,6 +198,7 @@ class Result(ABC, Generic[T_co]):
             NoBackend: the app keeps no results.
             RemoteProtocolError: what is stored cannot be read.
         """
+        refuse_keywords(WAIT, "get", unknown)
         if not propagate:
             return self._unraised(timeout, interval)
         self._wait(timeout, interval)

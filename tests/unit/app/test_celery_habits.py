@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,6 +32,7 @@ from gearmesh import (
     group,
     signature,
 )
+from gearmesh.habits import MODULE, MODULES, PERIODIC, REVOKE, TASK, WAIT
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.codec import encode
 from gearmesh.wire.names import EXPIRES_HEADER
@@ -289,7 +291,7 @@ def test_conf(app: App, url: str) -> None:
         _ = app.conf.task_serializer
     with pytest.raises(AttributeError, match="did you mean 'result_expires'"):
         _ = app.conf.result_expire
-    with pytest.raises(AttributeError, match="an App has no 'control': use the commands gearmesh queues"):
+    with pytest.raises(AttributeError, match="an App has no 'control': use the commands gearmesh workers"):
         _ = app.control
     with pytest.raises(
         ConfigError, match=r"exchange cannot be set: give it to App\(amqp=\{'exchange': …\}\)"
@@ -651,3 +653,100 @@ def test_a_name_that_is_taken_is_shown_with_its_module(app: App) -> None:
 def test_names_to_import() -> None:
     with pytest.raises(ImportError, match=r"gearmesh has no 'crontab': use app\.periodic"):
         from gearmesh import crontab  # type: ignore[attr-defined]  # noqa: F401
+
+
+@pytest.mark.parametrize("name", MODULE)
+def test_a_name_of_celerys_package_is_one_sentence(name: str) -> None:
+    with pytest.raises(ImportError) as caught:
+        getattr(gearmesh, name)
+    assert str(caught.value) == f"gearmesh has no {name!r}: {MODULE[name]}"
+
+
+@pytest.mark.parametrize("name", [*MODULES, "utils.log"])
+def test_a_module_of_celerys_package_is_one_sentence(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError) as caught:
+        import_module(f"gearmesh.{name}")
+    name = name.removesuffix(".log")
+    assert str(caught.value) == f"gearmesh has no module 'gearmesh.{name}': {MODULES[name]}"
+
+
+def test_other_modules_are_missing_as_usual() -> None:
+    for name in ("gearmesh.nothing", "gearmesh_schedules", "schedules"):
+        with pytest.raises(ModuleNotFoundError, match=f"^No module named '{name}'$"):
+            import_module(name)
+    assert [type(finder).__name__ for finder in sys.meta_path].count("CeleryModules") == 1
+
+
+@pytest.mark.parametrize("name", TASK)
+def test_a_name_of_celerys_task_is_one_sentence(name: str) -> None:
+    task = App("memory://habits").task(lambda: None, name="note")
+    with pytest.raises(AttributeError) as caught:
+        getattr(task, name)
+    assert str(caught.value) == f"task 'note' has no {name!r}: {TASK[name]}"
+
+
+@pytest.mark.parametrize("name", [*REVOKE, "nothing"])
+def test_an_argument_of_celerys_revoke_is_one_sentence(name: str) -> None:
+    app = App("memory://habits", "memory://habits")
+    sentence = f": {REVOKE[name]}" if name in REVOKE else ""
+    with pytest.raises(TaskError) as caught:
+        app.revoke("task_x", **{name: True})  # type: ignore[arg-type]
+    assert str(caught.value) == f"App.revoke has no argument {name!r}{sentence}"
+    if name == "terminate":
+        return  # a result takes True
+    with pytest.raises(TaskError) as caught:
+        app.result("task_x").revoke(**{name: True})
+    assert str(caught.value) == f"revoke has no argument {name!r}{sentence}"
+
+
+@pytest.mark.parametrize("name", WAIT)
+def test_an_argument_of_celerys_get_is_one_sentence(name: str) -> None:
+    app = App("memory://habits", "memory://habits")
+    with pytest.raises(TaskError) as caught:
+        app.result("task_x").get(timeout=0, **{name: True})
+    assert str(caught.value) == f"get has no argument {name!r}: {WAIT[name]}"
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+def test_an_option_of_celerys_beat_is_one_sentence(name: str) -> None:
+    app = App("memory://habits")
+    task = app.task(lambda: None, name="note")
+    with pytest.raises(TaskError) as caught:
+        app.periodic("@daily", task.s(), **{name: "x"})  # type: ignore[arg-type]
+    assert str(caught.value) == f"App.periodic has no argument {name!r}: {PERIODIC[name]}"
+    assert not app.periodics.entries
+
+
+@pytest.mark.parametrize("spec", [5.0, timedelta(seconds=5)])
+def test_a_schedule_in_seconds(spec: Any) -> None:
+    app = App("memory://habits")
+    with pytest.raises(ConfigError, match=r"expected text such as '\*/5 \* \* \* \*' or '@every 5s'$"):
+        app.periodic(spec, app.task(lambda: None, name="note").s())
+
+
+def test_a_setting_that_there_is_not(app: App) -> None:
+    with pytest.raises(ConfigError, match=r"^app\.conf has no 'nonsense'$"):
+        app.conf.nonsense = 1
+    with pytest.raises(
+        ConfigError, match=r"app\.conf has no 'results_expire'; did you mean 'result_expires'"
+    ):
+        app.conf.results_expire = 1
+    with pytest.raises(ConfigError, match=r"app\.conf\.redis cannot be set: give it to App\(…\)"):
+        app.conf.redis = {}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (int | None, r"annotation int \| None has no Go type, .* such as Json\[int \| None\]$"),
+        (datetime, r"such as Json\[datetime\]$"),
+        (list, r"such as Json\[list\]$"),
+        (list[dict[str, int]], r"annotation list\[.*, or Json\[list\[dict\[str, int\]\]\]$"),
+    ],
+)
+def test_an_annotation_that_needs_json(annotation: Any, said: str) -> None:
+    def note(value: Any) -> None: ...
+
+    note.__annotations__["value"] = annotation
+    with pytest.raises(TaskError, match=said):
+        App("memory://habits").task(note)
