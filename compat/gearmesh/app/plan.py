@@ -143,7 +143,7 @@ class Plan:
             return None
         uuid = f"task_{new_uuid()}"
         self.messages.append(EncodedMessage(uuid, form.name, form.routing_key, form.fill(uuid, values)))
-        return AsyncResult(uuid, self.app, task.declaration)
+        return AsyncResult(uuid, self.app, task.declaration, sent_ns=self.now_ns)
 
     def _node(self, node: AnyNode, then: _Continuation, tag: _GroupBuild | None, place: _Position) -> Planned:
         if node.app is not self.app and node.app is not self.app.twin_of:

@@ -35,6 +35,9 @@ __all__ = ["AsyncResult", "Result", "Typed", "check_interval"]
 
 T_co = TypeVar("T_co", covariant=True)
 
+#: Nanoseconds from the begin of a call of a task in which no worker runs it and tells of its end.
+FRESH_NS = 500_000
+
 log = logging.getLogger("gearmesh.waiting")
 
 #: Seconds that a caller waits for a task that no worker has taken, until that is logged.
@@ -275,7 +278,7 @@ class Result(ABC, Generic[T_co]):
         if timeout is not None and timeout <= 0:
             yield partial(poller.look, handle)
         else:
-            poller.add(handle)
+            poller.add(handle, fresh=len(self.tasks) == 1 and self.tasks[0]._fresh)
             try:
                 yield from self._pauses(handle, timeout)
             finally:
@@ -359,6 +362,7 @@ class AsyncResult(Result[T_co]):
         declaration: how its results are typed; None: as the app's task of that name says.
         name: the task's, where it is known.
         in_chord: its failure ends a chord.
+        sent_ns: when this process began to send the task (unix ns); 0: another process did, or it is not known.
 
     Attributes:
         name: the task's name; ``""`` where it is not known.
@@ -372,6 +376,7 @@ class AsyncResult(Result[T_co]):
         *,
         name: str = "",
         in_chord: bool = False,
+        sent_ns: int = 0,
     ) -> None:
         if app is None:
             raise TaskError(f"AsyncResult({uuid!r}) has no app: use app.AsyncResult(uuid)")
@@ -380,6 +385,7 @@ class AsyncResult(Result[T_co]):
         self.name = name or (declaration.name if declaration else "")
         self._declaration = declaration
         self._in_chord = in_chord
+        self._sent_ns = sent_ns
         self._final: TaskState | None = None
         self._state = PENDING
         self._details: FailureDetails | None = None
@@ -446,6 +452,11 @@ class AsyncResult(Result[T_co]):
             BackendError: the backend cannot be reached.
         """
         return self.app.reports((self.uuid,))[0]
+
+    @property
+    def _fresh(self) -> bool:
+        """True if this process began to send the task so short a time ago that hardly a worker can have run it."""
+        return 0 <= time.time_ns() - self._sent_ns < FRESH_NS
 
     @property
     def _succeeded(self) -> bool:

@@ -25,6 +25,9 @@ MAX_UUIDS_READ_AT_ONCE = 16
 #: Seconds between two looks, at least, while results are announced: looks cost the caller's process the time in which a
 #: worker on the same machine could run the task.
 MIN_ANNOUNCED_INTERVAL_S = 0.005
+#: Seconds before the first look for a task that was sent just now, where results are announced: as long as the trip of
+#: a quick task. A look in that time finds nothing, and takes the interpreter's lock from the thread that hears.
+FRESH_LOOK_DELAY_S = 0.002
 #: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many.
 THREAD_LINGER_S = 1.0
 #: Seconds that the backend may be unreachable before that is logged.
@@ -49,6 +52,8 @@ class ResultPoller:
         self._reads_at_once = isinstance(backend, ReadsWhereItHears)
         #: the last result that came was announced; a Go worker announces none
         self._announced = False
+        #: an announcement has come since the thread began
+        self._hears = False
         #: held while states are given to handles, since two threads may have read the same
         self._giving = threading.Lock()
         self._min_interval_s = backend.min_poll_interval_s if isinstance(backend, PaidByRead) else 0.0
@@ -63,10 +68,16 @@ class ResultPoller:
         self._order = itertools.count()
         self._closed = False
 
-    def add(self, handle: WaitHandle) -> None:
-        """Begin to look; the first look is now. Starts the thread if there is none."""
+    def add(self, handle: WaitHandle, *, fresh: bool = False) -> None:
+        """Begin to look; the first look is now. Starts the thread if there is none.
+
+        Args:
+            fresh: the task was sent just now; the first look is a little later if its end will be heard of.
+        """
         with self._changed:
             handle._started = handle._due = handle._regular = self._clock()
+            if fresh and self._hears and self._announced:
+                handle._due = handle._regular = handle._started + FRESH_LOOK_DELAY_S
             handle._indexed = handle.uuids()
             self._handles.add(handle)
             for uuid in handle._indexed:
@@ -113,7 +124,7 @@ class ResultPoller:
         if not heard:
             return
         if self._reads_at_once and sum(map(len, heard.values())) <= MAX_UUIDS_READ_AT_ONCE:
-            self._announced = True
+            self._announced = self._hears = True
             self._ask(list(heard.items()))
         with self._changed:
             now = self._clock()
@@ -171,7 +182,7 @@ class ResultPoller:
                     idle_since = now if idle_since is None else idle_since
                     left = idle_since + THREAD_LINGER_S - now
                     if left <= 0 or self._closed:
-                        self._thread, self._closed = None, False
+                        self._thread, self._closed, self._hears = None, False, False
                         return None
                     self._changed.wait(left)
                     continue

@@ -142,6 +142,39 @@ def test_a_few_announced_results_are_read_by_the_thread_that_hears_of_them() -> 
         assert not app.result_poller._handles
 
 
+def test_a_task_that_was_sent_just_now_is_heard_of_and_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller, "FRESH_LOOK_DELAY_S", 60.0)
+    monkeypatch.setattr(poller, "THREAD_LINGER_S", 60.0)
+    backend = Hearing()
+    backend._announces = False  # the test does
+    with make_app(backend) as app:
+
+        def trip(uuid: str, *, fresh: bool) -> tuple[bool, int]:
+            """True if the first look was at once, and the reads until the end of the task was heard of."""
+            backend.reads.clear()
+            backend.looked.clear()
+            handle = WaitHandle([uuid], interval=30.0, notify=(over := threading.Event()).set)
+            app.result_poller.add(handle, fresh=fresh)
+            at_once = handle._regular == handle._started
+            if at_once:
+                assert backend.looked.wait(60)
+            backend.write([done(uuid)])
+            app.result_poller.wake([uuid])
+            assert over.wait(60)
+            return at_once, len(backend.reads)
+
+        assert trip("a", fresh=True) == (True, 2), "no announcement has come yet"
+        assert trip("b", fresh=True) == (False, 1)
+
+
+def test_a_result_is_fresh_for_half_a_millisecond() -> None:
+    with make_app(Counting()) as app:
+        now = time.time_ns()
+        assert not AsyncResult("a", app)._fresh
+        assert not AsyncResult("a", app, sent_ns=now - 10**9)._fresh
+        assert not AsyncResult("a", app, sent_ns=now + 10**12)._fresh, "the clock was set back"
+
+
 def test_what_an_announcement_comes_before_is_asked_for_again() -> None:
     backend = Hearing()
     with make_app(backend) as app:
