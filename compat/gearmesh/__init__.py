@@ -13,7 +13,6 @@
     add.delay(1, 2).get(timeout=5)
 """
 
-import sys as _sys
 from typing import TYPE_CHECKING
 
 from gearmesh.app.app import App
@@ -44,7 +43,6 @@ from gearmesh.errors import (
     TaskFailed,
 )
 from gearmesh.habits import MODULE as _CELERY_NAMES
-from gearmesh.habits import CeleryModules as _CeleryModules
 from gearmesh.results.async_result import AsyncResult, Result, Typed
 from gearmesh.results.composite import ChainResult, ChordResult, GroupResult
 from gearmesh.results.progress import Progress
@@ -136,8 +134,3 @@ if not TYPE_CHECKING:  # a checker knows by itself which names there are
             # As an AttributeError, "from gearmesh import Celery" would lose the sentence.
             raise ImportError(f"gearmesh has no {name!r}: {_CELERY_NAMES[name]}", name=name)
         raise AttributeError(f"module 'gearmesh' has no attribute {name!r}")
-
-
-# Behind Python's own finders: it is asked only for a module that is not there.
-if not any(type(_finder).__name__ == _CeleryModules.__name__ for _finder in _sys.meta_path):
-    _sys.meta_path.append(_CeleryModules())

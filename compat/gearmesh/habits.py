@@ -15,14 +15,12 @@ __all__ = [
     "CONTEXT",
     "DECLARATION",
     "MODULE",
-    "MODULES",
     "NODE",
     "PERIODIC",
     "RESULT",
     "REVOKE",
     "TASK",
     "WAIT",
-    "CeleryModules",
     "answer",
     "one_of",
     "refuse",
@@ -73,20 +71,6 @@ MODULE: Final = {
     "uuid": "an id is made when something is sent; task_id= gives another",
     "xmap": "use task.map(values)",
     "xstarmap": "use task.starmap(calls)",
-}
-
-#: Modules of Celery's package, by their names without the package's.
-MODULES: Final = {
-    "bootsteps": MODULE["bootsteps"],
-    "canvas": "use gearmesh.chain, group, chord and signature",
-    "contrib": "tests run with App(broker='eager'), or with the fixture gearmesh_app",
-    "exceptions": "use gearmesh.SoftLimitExceeded, ResultTimeout, TaskFailed, ChordMemberFailed or RetryRequested",
-    "result": "use gearmesh.AsyncResult and GroupResult, by app.AsyncResult(id) and app.GroupResult(id)",
-    "schedules": "use app.periodic('*/5 * * * *', signature), or '@every 90s'",
-    "signals": MODULE["signals"],
-    "states": MODULE["states"],
-    "task": "use gearmesh.task, or @app.task",
-    "utils": "use logging.getLogger in place of get_task_logger",
 }
 
 #: Attributes of Celery's app.
@@ -290,20 +274,6 @@ CALL: Final = {
     "stamps": "use headers={…}, which travel with the task",
     "time_limit": "limits are the task's: @app.task(hard_limit=…)",
 }
-
-
-class CeleryModules:
-    """The last of Python's finders: ``from gearmesh.schedules import crontab`` names gearmesh's word."""
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Refuse a module that Celery's package has and gearmesh's has not; no other concerns it.
-
-        Raises:
-            ModuleNotFoundError: with a sentence.
-        """
-        package, _, name = fullname.partition(".")
-        if package == "gearmesh" and name in MODULES:
-            raise ModuleNotFoundError(f"gearmesh has no module {fullname!r}: {MODULES[name]}", name=fullname)
 
 
 def answer(table: Mapping[str, str], thing: str, name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,7 +31,7 @@ from gearmesh import (
     group,
     signature,
 )
-from gearmesh.habits import MODULE, MODULES, PERIODIC, REVOKE, TASK, WAIT
+from gearmesh.habits import MODULE, PERIODIC, REVOKE, TASK, WAIT
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.codec import encode
 from gearmesh.wire.names import EXPIRES_HEADER
@@ -660,21 +659,6 @@ def test_a_name_of_celerys_package_is_one_sentence(name: str) -> None:
     with pytest.raises(ImportError) as caught:
         getattr(gearmesh, name)
     assert str(caught.value) == f"gearmesh has no {name!r}: {MODULE[name]}"
-
-
-@pytest.mark.parametrize("name", [*MODULES, "utils.log"])
-def test_a_module_of_celerys_package_is_one_sentence(name: str) -> None:
-    with pytest.raises(ModuleNotFoundError) as caught:
-        import_module(f"gearmesh.{name}")
-    name = name.removesuffix(".log")
-    assert str(caught.value) == f"gearmesh has no module 'gearmesh.{name}': {MODULES[name]}"
-
-
-def test_other_modules_are_missing_as_usual() -> None:
-    for name in ("gearmesh.nothing", "gearmesh_schedules", "schedules"):
-        with pytest.raises(ModuleNotFoundError, match=f"^No module named '{name}'$"):
-            import_module(name)
-    assert [type(finder).__name__ for finder in sys.meta_path].count("CeleryModules") == 1
 
 
 @pytest.mark.parametrize("name", TASK)
