@@ -113,6 +113,16 @@ def test_an_app_by_name(redis_url: str, tmp_path: Path, monkeypatch: pytest.Monk
     sys.modules.pop("cli_shop")
 
 
+def test_an_app_without_servers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cli_bare.py").write_text("from gearmesh import App\n\napp = App()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    shown = gearmesh("result", "-A", "cli_bare", "task_1")
+    assert shown.exit_code == 2
+    assert "error: app 'cli_bare' names no broker and no backend: give --backend URL, RESULT" in shown.stderr
+    sys.modules.pop("cli_bare")
+
+
 @pytest.mark.parametrize(
     ("args", "problem"),
     [

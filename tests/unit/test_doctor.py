@@ -240,6 +240,15 @@ def test_a_queue_of_which_nothing_is_known(redis_url: str, app: str) -> None:
     assert found(findings, "note", "queue 'machinery_tasks'") == []
 
 
+def test_a_message_that_go_sent_without_a_queue(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("", b'{"UUID":"task_1","Name":"pack","RoutingKey":""}')
+    code, findings = doctor("--broker", redis_url, "--backend", redis_url)
+    assert code == 1
+    (text,) = found(findings, "problem", "broker redis")
+    assert text.startswith("1 message in the list with the empty name, which no worker reads")
+
+
 def test_parked_messages(redis_url: str) -> None:
     with App(redis_url, redis_url) as app, Worker(app), open_connection(redis_url) as connection:
         app.remote("nobody").delay()

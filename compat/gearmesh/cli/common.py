@@ -133,8 +133,12 @@ class Place(NamedTuple):
                 return app
         said = _source(self.config, **typed).said.get("backend")
         if said is None:
+            app_names_none = (
+                f"app {self.spec!r} names no broker and no backend" if self.spec else "no backend"
+            )
+            option = "" if self.spec else " -A MODULE:APP,"
             raise ConfigError(
-                f"no backend: give --backend URL, -A MODULE:APP, RESULT_BACKEND in the environment, or {_NOWHERE}"
+                f"{app_names_none}: give --backend URL,{option} RESULT_BACKEND in the environment, or {_NOWHERE}"
             )
         source = _source(self.config, **{**typed, "broker": "eager", "backend": said.value})
         app = App(config=Config.of(source))

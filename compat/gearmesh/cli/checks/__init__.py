@@ -14,7 +14,7 @@ from gearmesh.cli.checks.dynamodb import dynamodb_permissions, dynamodb_tables
 from gearmesh.cli.checks.pubsub import subscriptions
 from gearmesh.cli.checks.queues import no_tasks, parked_messages, unknown_queues, unserved_queues
 from gearmesh.cli.checks.rabbitmq import double_bindings, orphan_queue
-from gearmesh.cli.checks.redis import clock, eviction, persistence
+from gearmesh.cli.checks.redis import clock, eviction, nameless_queue, persistence
 from gearmesh.cli.checks.releases import releases
 from gearmesh.cli.checks.schedules import schedules
 from gearmesh.cli.checks.servers import backend_answers, brokers_answer, lock_answers
@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     unknown_queues,
     unserved_queues,
     parked_messages,
+    nameless_queue,
     schedules,
     releases,
     clock,

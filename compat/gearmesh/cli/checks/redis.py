@@ -11,9 +11,10 @@ import redis
 from gearmesh.cli.checks.base import Case, Finding
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
+from gearmesh.units import counted
 from gearmesh.urls import RedisTarget, parse, redact
 
-__all__ = ["clock", "eviction", "persistence"]
+__all__ = ["clock", "eviction", "nameless_queue", "persistence"]
 
 #: Seconds between two clocks from which on the difference is a note, and from which on it is a problem.
 CLOCK_NOTE_S: Final = 1.0
@@ -70,6 +71,32 @@ def persistence(case: Case) -> Iterator[Finding]:
                 about,
                 "keeps nothing on disk: a restart loses all messages",
                 "CONFIG SET appendonly yes, and the same in redis.conf; or accept the risk.",
+            )
+
+
+def nameless_queue(case: Case) -> Iterator[Finding]:
+    """Find messages in the list with the empty name: Go sends there without a RoutingKey and a DefaultQueue."""
+    for url in case.config.brokers:
+        target = parse(url, "broker")
+        if not isinstance(target, RedisTarget):
+            continue
+        client = ConnectionSettings(target, case.config.redis).client()
+        try:
+            count = int(client.llen(""))
+        except redis.ResponseError:  # it is not a list, or this user may not ask
+            continue
+        except CONNECTION_ERRORS:  # a check in servers.py reports it
+            continue
+        finally:
+            hang_up(client)
+        if count:
+            yield Finding(
+                "problem",
+                f"broker {redact(url)}",
+                f"{counted(count, 'message')} in the list with the empty name, which no worker reads: "
+                "the sender set no RoutingKey, and has no DefaultQueue",
+                "Set RoutingKey in the Go code. redis-cli LRANGE '' 0 9 shows the messages, "
+                "and RENAMENX '' QUEUE moves them to an empty queue.",
             )
 
 
