@@ -177,14 +177,16 @@ def _unconfirmed(sent: Sent, key: str, cuts: list[float]) -> bool:
 
 
 def _sent_twice(site: CutSite, key: str, kills: list[float]) -> bool:
-    """A chain goes on twice, and a chord's callback is sent twice, where a cut hit the step or member before it."""
+    """A chain goes on twice, and a chord's callback is sent twice, where a cut hit a step or member before it.
+
+    The second copy of a step that has ended does not run it, and so may overtake the first: the cut lies further back
+    than the first step that ran twice.
+    """
     flow, _, step = key.rpartition("/")
     if flow.startswith("chain/"):
-        number = int(step)
-        while number and len(site.runs(f"{flow}/{number - 1}")) > 1:
-            number -= 1  # the two go on side by side
-        before = site.runs(f"{flow}/{max(0, number - 1)}")[0].at
-        last = max(run.at for run in site.runs(f"{flow}/{number}"))
+        steps = [site.runs(f"{flow}/{number}") for number in range(int(step) + 1)]
+        before = steps[0][0].at
+        last = max(run.at for run in next(runs for runs in steps if len(runs) > 1))
     elif step == "fired":
         # The member that begins last sends the callback, and nobody sends it sooner.
         members = range(AppProducer.SIZE)
