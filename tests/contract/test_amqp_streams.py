@@ -235,7 +235,8 @@ def test_a_batch_that_dies_with_rabbitmq_is_sent_again(
 
         monkeypatch.setattr(publisher, "_await_all", die)
         app.publish_many([task.s(n) for n in range(3)])
-    eventually(lambda: found(url) == [(n, True) for n in range(3)])
+    # The purge may not have reached the disk either: then the first copies are there again.
+    eventually(lambda: {(n, True) for n in range(3)} <= set(found(url)))
 
 
 def away() -> None:
