@@ -74,6 +74,16 @@ class ElasticMQServer(Server):
             return False
         return not self._durable or self._queues() <= set(_RESTORED.findall(self.log(offset)))
 
+    @property
+    def stores(self) -> bool:
+        """False once its writer of messages has failed: ElasticMQ then goes on, and keeps nothing for the next start.
+
+        The writer reads a list of receipts that another thread changes. It is started anew without its queues, and
+        answers that all is stored.
+        """
+        last_start = self.log().rpartition(b" started in ")[2]
+        return b"ConcurrentModificationException" not in last_start
+
     def _queues(self) -> set[bytes]:
         """Return the names of the queues that were ever created and not deleted since.
 
