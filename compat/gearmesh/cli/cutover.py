@@ -7,7 +7,8 @@ import click
 from gearmesh.cli.apps import words
 from gearmesh.cli.common import Place, servers
 from gearmesh.errors import ConfigError
-from gearmesh.shadow.cutover import MACHINERY_QUEUE, cutover_steps, own_queue
+from gearmesh.shadow.cutover import cutover_steps, own_queue
+from gearmesh.wire.names import DEFAULT_QUEUE
 
 __all__ = ["cutover"]
 
@@ -25,12 +26,12 @@ def cutover(name: tuple[str, ...], place: Place) -> None:
         task = name[0]
         if app.tasks and task not in app.tasks:
             raise ConfigError(f"task is {task!r}, expected one of the app's: {', '.join(sorted(app.tasks))}")
-        if place.queue is None and app.default_queue != MACHINERY_QUEUE:
+        if place.queue is None and app.default_queue != DEFAULT_QUEUE:
             raise click.UsageError(
                 f"which queue do the Go workers of {task!r} read? The app's default queue is {app.default_queue!r}, "
-                f"Machinery's is {MACHINERY_QUEUE!r}: give --queue NAME"
+                f"Machinery's is {DEFAULT_QUEUE!r}: give --queue NAME"
             )
-        queue = place.queue or MACHINERY_QUEUE
+        queue = place.queue or DEFAULT_QUEUE
         own = own_queue(app.tasks[task].options.queue if app.tasks else None, app.default_queue, queue)
         for heading, text in cutover_steps(task, app.config, place.spec or "MODULE:APP", queue, own):
             click.secho(heading, bold=True)

@@ -42,7 +42,7 @@ def explain(what: tuple[str, ...], place: Place) -> None:
     With a UUID, look the task, group or chord up in broker and backend (-A, --broker, --backend), and tell where it is
     and where its workflow stands. --queue names a queue to look into, too.
 
-    Exit code 1: something is wrong with the input, there is none, or nothing is known of the UUID.
+    The exit code is 1 if the input is wrong or empty, or if nothing is known of the UUID.
     """
     word = what[0] if what else "-"
     if word == "-" or os.path.exists(word):  # False, too, for a text that is too long to be a name

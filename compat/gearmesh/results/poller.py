@@ -69,7 +69,7 @@ class ResultPoller:
         self._closed = False
 
     def add(self, handle: WaitHandle, *, fresh: bool = False) -> None:
-        """Begin to look; the first look is now. Starts the thread if there is none.
+        """Look for the results of a handle, now and from time to time. Start the thread if there is none.
 
         Args:
             fresh: the task was sent just now; the first look is a little later if its end will be heard of.

@@ -15,7 +15,7 @@ class SchedulerMonitor:
 
     Args:
         name: of the process, for people.
-        notifier: systemd's; under a supervisor one that has nobody to tell.
+        notifier: tells systemd; under a supervisor it tells nobody.
     """
 
     def __init__(self, name: str, notifier: ServiceNotifier) -> None:

@@ -6,10 +6,8 @@ from typing import Final
 
 from gearmesh.config import Config
 
-__all__ = ["MACHINERY_QUEUE", "cutover_steps", "own_queue"]
+__all__ = ["cutover_steps", "own_queue"]
 
-#: The default queue of a Machinery configuration that names none.
-MACHINERY_QUEUE: Final = "machinery_tasks"
 #: The queue that Python gets where its app names none but Go's.
 PYTHON_QUEUE: Final = "python_tasks"
 

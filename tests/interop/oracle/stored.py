@@ -42,7 +42,7 @@ _PARSED: Final = {
     '{"x":"<"}': '{"x":"\\u003c"}',
     '{"n":{"z":1e3,"é":-0.5}}': '{"n":{"z":1000,"é":-0.5}}',
 }
-#: How MongoDB's backend has BSON read.
+#: MongoDB's backend reads BSON with these options.
 _CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )
@@ -197,7 +197,7 @@ def expected(case: Case) -> Answer:
 
 
 def understood(case: Case, go: Answer) -> Answer:
-    """What Go said; of what it wrote, Python's reading. ``!``: Python fell over it."""
+    """Return Go's answers, with its documents as Python reads them. ``!``: Python could not read it."""
     read = _READ.get(case.verb)
     if read is None or go.kind != b"=":
         return go
@@ -264,7 +264,7 @@ def _for_item(data: bytes) -> bytes:
 
 
 def _printed(result: TaskResult) -> TaskResult:
-    """What is left of a result after ``%v``: no nil slice, and texts in pieces."""
+    """Return a result as ``%v`` leaves it: without nil slices, and with texts in pieces."""
     if not is_slice(result.Type):
         return result
     if bytes(result.Value) == b"null":

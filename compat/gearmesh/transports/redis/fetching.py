@@ -53,7 +53,7 @@ class Fetcher:
             return delivered
         if self.unsure:
             delivered = self.reclaim_unknown() or delivered
-        # What is settled meanwhile makes room for the next turn: in this one it would go to a queue that comes later.
+        # Tasks that end meanwhile make room for the next turn: in this one, a queue that comes later would get it.
         room = self._channel.qos.credit()
         for queue, share in self._order.turn(self._channel.active_queues, room):
             credit = min(room, self._channel.qos.credit())
