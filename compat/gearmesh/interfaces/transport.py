@@ -18,6 +18,7 @@ from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 __all__ = [
     "Channel",
     "ConsumerReport",
+    "CountsReaped",
     "DeadLetter",
     "DelayedMessage",
     "DeletedCallback",
@@ -273,6 +274,14 @@ class Channel(Protocol):
 
     def wake(self) -> None:
         """End a ``drain_events`` that waits in another thread; it raises ``TimeoutError`` there."""
+
+
+@runtime_checkable
+class CountsReaped(Protocol):
+    """A channel that counts what its reaper returns (Redis); on other brokers the broker itself returns it."""
+
+    def take_reaped(self) -> dict[str, int]:
+        """Return the number of deliveries, by queue, that :meth:`Channel.reap` has recovered since the last call."""
 
 
 @runtime_checkable

@@ -82,6 +82,7 @@ class Exporter(Collector):
             families.add("gearmesh_task_late_seconds", met.late, queue)
             families.add("gearmesh_redeliveries", met.redelivered, queue)
             families.add("gearmesh_lost_deliveries", met.lost, queue)
+            families.add("gearmesh_reaped_deliveries", met.reaped, queue)
             families.add("gearmesh_parked_messages", met.parked, queue)
             families.add("gearmesh_dead_letters", met.dead, queue)
         families.add("gearmesh_commit_batch_size", totals.batches)

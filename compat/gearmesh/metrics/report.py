@@ -37,6 +37,7 @@ class QueueCounts(msgspec.Struct, array_like=True, gc=False):
         wait: seconds from the delivery to the task's begin.
         late: seconds from the ETA to the task's begin, of tasks that have an ETA.
         lost: deliveries that this process held too long, or lost with its connection, so that others get them.
+        reaped: deliveries of silent workers that this process has returned to the queue.
     """
 
     queue: str
@@ -46,6 +47,7 @@ class QueueCounts(msgspec.Struct, array_like=True, gc=False):
     wait: Histogram = msgspec.field(default_factory=Histogram)
     late: Histogram = msgspec.field(default_factory=Histogram)
     lost: int = 0
+    reaped: int = 0
 
 
 class RunningTask(msgspec.Struct, array_like=True, gc=False):

@@ -77,6 +77,12 @@ _ROWS: Final = (
         ("queue",),
         "Deliveries whose lease, visibility timeout or connection ended before this worker had settled them.",
     ),
+    Series(
+        "gearmesh_reaped_deliveries",
+        "counter",
+        ("queue",),
+        "Deliveries of other workers, silent for a lease, that this worker has returned to the queue.",
+    ),
     Series("gearmesh_parked_messages", "counter", ("queue",), "Messages whose task is not registered here."),
     Series("gearmesh_dead_letters", "counter", ("queue",), "Messages that became dead letters."),
     Series("gearmesh_tasks_running", "gauge", (), "Tasks that run now."),

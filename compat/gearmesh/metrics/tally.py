@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.interfaces.commit import Commit, Outcome
@@ -56,9 +57,11 @@ class Tally(TaskObserver):
         with self._lock:
             self._report.stalls += 1
 
-    def take(self) -> Report:
-        """Return what was counted since the last call."""
+    def take(self, reaped: Mapping[str, int] | None = None) -> Report:
+        """Return what was counted since the last call, with deliveries that were reaped, by queue."""
         with self._lock:
+            for queue, count in (reaped or {}).items():
+                self._queue(queue).reaped += count
             report, tasks, queues = self._report, self._tasks, self._queues
             self._begin()
         report.tasks, report.queues = list(tasks.values()), list(queues.values())

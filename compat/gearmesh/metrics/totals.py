@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from gearmesh.metrics.histogram import Histogram
@@ -54,6 +54,7 @@ class Totals:
                 found.parked += counts.parked
                 found.dead += counts.dead
                 found.lost += counts.lost
+                found.reaped += counts.reaped
                 found.wait.add(counts.wait)
                 found.late.add(counts.late)
             self.batches.add(report.batches)
@@ -87,6 +88,13 @@ class Totals:
         """Count deliveries of dead processes that were returned."""
         with self._lock:
             self.recovered += count
+
+    def reaped(self, counts: Mapping[str, int]) -> None:
+        """Count deliveries of silent workers, by queue, that the supervisor has returned."""
+        with self._lock:
+            for queue, count in counts.items():
+                found = self.queues.setdefault(self._label(queue), QueueCounts(queue))
+                found.reaped += count
 
     def answered(self, seconds: float) -> None:
         """Count an answer of the broker that took so long."""

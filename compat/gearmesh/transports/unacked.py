@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable
 
 from gearmesh.interfaces.commit import Delivery
@@ -44,6 +46,21 @@ class UnackedDeliveries:
         self.losses = 0
         #: Ends the wait of the channel that fetches; None: no channel fetches.
         self.wake: Callable[[], None] | None = None
+        self._reaped: Counter[str] = Counter()
+        self._reaped_lock = threading.Lock()
+
+    def count_reaped(self, queue: str, count: int) -> None:
+        """Count deliveries of silent consumers that a channel of this consumer has returned to their queue."""
+        with self._reaped_lock:
+            self._reaped[queue] += count
+
+    def take_reaped(self) -> dict[str, int]:
+        """Return what :meth:`count_reaped` has counted since the last call, by queue."""
+        if not self._reaped:
+            return {}
+        with self._reaped_lock:
+            reaped, self._reaped = self._reaped, Counter()
+        return dict(reaped)
 
     def orphaned(self, id: int) -> bool:
         """True if the delivery was lost with its connection, so that the broker redelivers its message."""

@@ -20,7 +20,7 @@ from gearmesh.backoff import MAX_RETRY_DELAY_S, Backoff
 from gearmesh.commits.flusher import Flusher
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.commit import Commit, Delivery
-from gearmesh.interfaces.transport import RedeliversOnDisconnect
+from gearmesh.interfaces.transport import CountsReaped, RedeliversOnDisconnect
 from gearmesh.metrics.report import TaskCounts
 from gearmesh.metrics.totals import Totals
 from gearmesh.service import Service
@@ -154,7 +154,7 @@ class Heartbeater:
                     self._beat()
                 self._settle()
                 if time.monotonic() >= next_look:
-                    next_look = time.monotonic() + self._channel.reap(self._queues)
+                    next_look = time.monotonic() + self._reap()
                 self.reached = True
                 backoff.reset()
                 pause = min(next_beat, next_look) - time.monotonic()
@@ -199,6 +199,14 @@ class Heartbeater:
                     "other workers take over what it holds when its lease, or its connection, ends",
                     extra={"consumer": consumer},
                 )
+
+    def _reap(self) -> float:
+        """Recover the deliveries of silent workers; seconds until the next look."""
+        try:
+            return float(self._channel.reap(self._queues))
+        finally:
+            if isinstance(self._channel, CountsReaped):
+                self._totals.reaped(self._channel.take_reaped())
 
     def _settle(self) -> None:
         while self._deaths:

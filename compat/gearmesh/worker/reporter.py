@@ -76,7 +76,7 @@ class Reporter:
             line = line[os.write(self._descriptor, line) :]
 
     def _now(self) -> Report:
-        report = Report() if self._tally is None else self._tally.take()
+        report = Report() if self._tally is None else self._tally.take(self._worker.take_reaped())
         worker, now = self._worker, time.monotonic()
         running = worker.running()
         report.ready = worker.ready.is_set()

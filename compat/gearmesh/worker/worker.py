@@ -175,6 +175,10 @@ class Worker:
         """The number of deliveries that it holds."""
         return len(self._jobs)
 
+    def take_reaped(self) -> dict[str, int]:
+        """Return how many deliveries of silent workers it has returned to each queue since the last call."""
+        return self._unacked.take_reaped()
+
     def use_broker(self, index: int) -> None:
         """Try this one of several brokers first. To be called before :meth:`start`."""
         self._choice.use(index)

@@ -25,7 +25,12 @@ from gearmesh.metrics.series import OUTCOMES, WORKER_SERIES
 from gearmesh.metrics.server import MetricsServer
 from gearmesh.metrics.tally import Tally
 from gearmesh.metrics.totals import Totals
+from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
+from gearmesh.transports.registry import open_connection
+from gearmesh.wire.codec import encode
+from gearmesh.wire.names import DEFAULT_QUEUE as QUEUE
+from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import SUCCESS
 
 
@@ -144,6 +149,32 @@ def test_a_worker_of_processes(launch: Launch, project: Path, redis_url: str, fr
     assert outcomes <= set(OUTCOMES)
     assert not any("unknown" in json.dumps(labels) for _, labels in found)
     assert worker.end() == 0
+
+
+def test_what_silent_workers_held_is_counted(
+    launch: Launch, project: Path, redis_url: str, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker takes three messages and sends no heartbeat: this one returns them, and counts them once."""
+    monkeypatch.setenv("GEARMESH_LEASE", "1")
+    silent = Tap(open_connection(redis_url), (QUEUE,), 3)
+    silent.publish(
+        QUEUE, *(encode(Signature(UUID=f"task_{n}", Name="unknown", RoutingKey=QUEUE)) for n in range(3))
+    )
+    silent.take(3)
+    worker = launch("worker", "shop:app", "--metrics-port", str(free_port), "--no-remote-control")
+    name = ("gearmesh_reaped_deliveries_total", (("queue", QUEUE),))
+
+    def counted() -> float:
+        try:
+            return samples(get(free_port, "/metrics")).get(name, 0.0)
+        except OSError:
+            assert worker.process.poll() is None, worker.output
+            return 0.0
+
+    eventually(lambda: counted() >= 3, what="the count of reaped deliveries")
+    assert counted() == 3
+    assert worker.end() == 0
+    silent.close()
 
 
 def test_a_port_that_is_taken_is_an_error(launch: Launch, server: MetricsServer) -> None:

@@ -228,6 +228,9 @@ class Channel(ConnectedChannel):
     def reap(self, queues: Sequence[str]) -> float:
         return self._reaper.look(queues)
 
+    def take_reaped(self) -> dict[str, int]:
+        return self.unacked.take_reaped()
+
     def put_back_all(self) -> int:
         """Return all deliveries that this channel's consumer holds, and take it off the list of consumers."""
         self.fetcher.undelivered.clear()

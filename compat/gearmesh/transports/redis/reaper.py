@@ -116,4 +116,5 @@ class Reaper:
     def _report(self, queue: str, consumer: str, count: int, why: str) -> None:
         if count > 0:
             log.warning("consumer %s %s: returned %d of its messages to %s", consumer, why, count, queue)
+            self._channel.unacked.count_reaped(queue, count)
             self._channel.ready.add(queue)
