@@ -119,7 +119,7 @@ class ResultTimeout(ResultError, TimeoutError):
 
 
 class TaskFailed(ResultError):
-    """The task's state is FAILURE.
+    """The task whose result was asked for has ended with FAILURE.
 
     Attributes:
         uuid: the task's UUID.

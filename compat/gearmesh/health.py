@@ -25,7 +25,7 @@ MAX_BEAT_AGE_S: Final = 30.0
 
 
 class HealthNote(msgspec.Struct, kw_only=True):
-    """A note.
+    """Says that a service lives, and whether it is ready, for probes to read.
 
     Attributes:
         pid: the process.
@@ -55,7 +55,7 @@ class HealthNote(msgspec.Struct, kw_only=True):
 
 
 class HealthFile:
-    """The note of this process. Nothing is written where there is no safe folder for it.
+    """Writes the note of this process about its health. Nothing is written where there is no safe folder for it.
 
     Args:
         role, name: see :class:`HealthNote`.

@@ -45,7 +45,7 @@ _NOISY_LOGGERS: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
 
 
 class TaskFilter(logging.Filter):
-    """Gives records ``task`` and ``uuid``: of the task that is running where they are made, else ``""``.
+    """Adds ``task`` and ``uuid`` to each record: of the task that is running where it is made, else ``""``.
 
     In a program with OpenTelemetry they have ``trace_id`` and ``span_id``, too, while a span is the present one.
 
@@ -107,7 +107,9 @@ def _in_colour(stream: TextIO) -> bool:
 
 
 class HumanFormatter(logging.Formatter):
-    """``2026-11-21 13:03:41.337 INFO    worker: succeeded in 12.3 ms  task=add uuid=task_…``
+    """Formats a record for people.
+
+    ``2026-11-21 13:03:41.337 INFO    worker: succeeded in 12.3 ms  task=add uuid=task_…``
 
     Times are local. Loggers of gearmesh are shown without ``gearmesh.``.
 
@@ -133,7 +135,10 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (RFC 3339, local with its offset), level, logger, message, the record's fields, error."""
+    """Formats a record as one JSON object a line.
+
+    It has the time (RFC 3339, local with its offset), level, logger, message, the record's fields, and the error.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         local = datetime.fromtimestamp(record.created).astimezone()

@@ -26,7 +26,7 @@ DEAD_SCOREBOARD_TTL_S = 86400.0
 
 
 class Scoreboard:
-    """Memory shared by two processes, with the fetch counters of running jobs, a deadline, and evidence.
+    """Keeps in shared memory what a worker process runs, so that its supervisor can read it after the process died.
 
     A child writes a number as it begins a job and another as it ends: no call, nothing to read for the supervisor
     until it wants to know. What lies here survives the child's death, whatever it died of.
@@ -133,7 +133,7 @@ class Scoreboard:
 
 
 class CrashReport(NamedTuple):
-    """The report that a dead process left.
+    """Says which deliveries a process ran when it died, and whether one of them is to blame.
 
     Attributes:
         running: fetch counters of what it ran.

@@ -68,7 +68,7 @@ _NAME = re.compile(r"(?!(?:eager|memory|null)$)[A-Za-z_][\w.]*")
 
 
 class App:
-    """Tasks, a broker and a result backend. Safe in threads and after a fork; nothing is global.
+    """Knows its tasks, its broker and its result backend. Safe in threads and after a fork; nothing is global.
 
     Args:
         broker: URL of where messages wait; ``"eager"`` runs tasks in the caller. None: as ``config`` says;

@@ -86,7 +86,8 @@ class SendableTask(Protocol):
 
 
 class Node(Workflow, ABC, Generic[R_co]):
-    """A part of a workflow. Never changed: every method that changes returns a copy."""
+    """A part of a workflow: a signature, chain, group or chord. Never changed: every method that changes returns a
+    copy."""
 
     __slots__ = ()
 

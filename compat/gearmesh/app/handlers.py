@@ -18,7 +18,8 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 
 class Handlers:
-    """Handlers of one app. What one raises is logged, and changes nothing for the task or the others.
+    """Calls the user's functions before and after the tasks of one app. What one raises is logged, and changes nothing
+    for the task or the others.
 
     Each kind may have several, called in the order of their registration, in the thread that runs the task (for
     ``async def`` tasks that of their event loop: a handler should be quick). :func:`gearmesh.current` works in those

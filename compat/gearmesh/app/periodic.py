@@ -33,7 +33,8 @@ FIRED_RECORD_EXTRA_TTL_S = 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """One entry: what is sent, and when. Made by :meth:`App.periodic`, and checked there.
+    """One periodic task: the signature that a scheduler sends, and its schedule. Made by :meth:`App.periodic`, and
+    checked there.
 
     Attributes:
         name: unique in its app, and part of the lock's key, as ``spec`` is.
@@ -85,7 +86,7 @@ class Periodic:
 
 
 class Periodics:
-    """The entries of one app, by name. Safe in threads.
+    """Holds the periodic tasks of one app, by name. Safe in threads.
 
     Args:
         plan: makes the plan of a workflow or signature, without sending it.

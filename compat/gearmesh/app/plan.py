@@ -93,7 +93,7 @@ Planned = tuple[list[PlannedMessage], Result[Any]]
 
 
 class Plan:
-    """Everything that sending some workflows at ``now_ns`` takes.
+    """Holds the signatures, group metas and states of some workflows before the first byte is sent.
 
     Attributes:
         messages: to publish, in order.

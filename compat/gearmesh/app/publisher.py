@@ -41,7 +41,7 @@ FIRST_RETRY_DELAY_S = 0.05
 
 
 class Publisher:
-    """Sends Commits that settle nothing. Safe in threads and after a fork.
+    """Sends an app's calls in batches, and repeats a batch whose answer was lost. Safe in threads and after a fork.
 
     A batch whose outcome is unknown (the connection broke before the answer) is repeated on a new connection until
     ``config.publish_timeout``. Redis takes it once, by its token; RabbitMQ may have what it has not confirmed twice.

@@ -31,7 +31,8 @@ Told = Callable[[set[str]], object]
 
 
 class Revocations:
-    """The service. Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
+    """Keeps the UUIDs of revoked tasks in memory, as the backend announces them. Make one a process (see
+    :class:`~gearmesh.process_local.ProcessLocal`).
 
     Attributes:
         active: False while :meth:`revoked` could only say no, so that who is in a hurry need not call it.

@@ -46,7 +46,7 @@ A3 = TypeVar("A3")
 
 
 class Task(Generic[P, R, C]):
-    """Made by ``@app.task`` or ``app.remote``.
+    """A function that workers run by its name; ``@app.task`` and ``app.remote`` make it.
 
     Attributes:
         name: as it is on the wire.

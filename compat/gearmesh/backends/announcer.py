@@ -13,7 +13,8 @@ logger = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Tells any number of watches. A slow or failing one disturbs neither the caller nor the others."""
+    """Wakes the callers that watch some UUIDs when one of these tasks has ended. A slow or failing one disturbs neither
+    the caller nor the others."""
 
     def __init__(self) -> None:
         self._watches: tuple[_Watch, ...] = ()

@@ -54,7 +54,7 @@ _GLOB: Final = re.compile(r"[*?\[\]\\]")
 
 
 class RedisBackend:
-    """See :class:`gearmesh.interfaces.backend.Backend`.
+    """Keeps states and groups on one Redis server; a :class:`gearmesh.interfaces.backend.Backend`.
 
     Args:
         access: the address of the Redis, and the settings of connections to it.

@@ -28,7 +28,7 @@ _FINAL_STATES = (SUCCESS.encode(), FAILURE.encode())
 
 
 class ClusterBackend(RedisBackend):
-    """See :class:`gearmesh.interfaces.backend.Backend`."""
+    """Keeps states and groups on the nodes of a Redis cluster; a :class:`gearmesh.interfaces.backend.Backend`."""
 
     def _store_pending(self, states: Sequence[TaskState]) -> None:
         self._write([pack_state(state) for state in states])

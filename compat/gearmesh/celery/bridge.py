@@ -80,7 +80,7 @@ def _read(conf: Any) -> _Settings:
 
 
 class Bridge:
-    """The bridge of one app, see :func:`.setup.bridge_of`. Safe in threads and after a fork.
+    """Joins one Celery app to Machinery's programs, see :func:`.setup.bridge_of`. Safe in threads and after a fork.
 
     Attributes:
         celery: the Celery app.

@@ -37,7 +37,7 @@ HIDDEN_STATE_TIMEOUT_S: Final = 2.0
 
 
 class Chords:
-    """The chords of one app. Safe in threads.
+    """Completes the chords of one Celery app. Safe in threads.
 
     Args:
         bridge: the app's.

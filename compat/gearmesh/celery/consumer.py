@@ -18,7 +18,7 @@ log = logging.getLogger("gearmesh.celery")
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """``worker_consumer = "gearmesh.celery:Consumer"``.
+    """Lets a Celery worker park what it cannot run: ``worker_consumer = "gearmesh.celery:Consumer"``.
 
     The worker parks a message whose task is not registered in it, so that another worker can take it: it returns to the
     queue's tail at once, then after growing pauses, and becomes a dead letter at the end. A message that cannot be read

@@ -18,7 +18,7 @@ GoTasks = Mapping[str, "GoTask | str | Mapping[str, Any]"]
 
 @dataclass(frozen=True)
 class GoTask:
-    """A task that Go runs.
+    """Names a task that a Celery app sends to Go, with its types.
 
     Attributes:
         queue: the queue that Go workers read.

@@ -43,7 +43,7 @@ def _is_control(char: str) -> bool:
 
 
 class Cell(NamedTuple):
-    """One value of a row.
+    """Holds one value of a table, and how it is drawn.
 
     Attributes:
         text: for people at a terminal.
@@ -62,7 +62,7 @@ Grid = list[list[Cell]]
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """Describes a column of a table: its heading, and how its cells are drawn.
 
     Attributes:
         heading: its name.
@@ -85,7 +85,7 @@ class Column:
 
 
 class Table:
-    """Rows under headings.
+    """Draws rows under headings, in the width of the terminal.
 
     Args:
         columns: from left to right. Free text belongs at the end.

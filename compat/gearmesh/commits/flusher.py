@@ -47,7 +47,8 @@ class _Step(msgspec.Struct, gc=False):
 
 
 class Flusher:
-    """One flush is one script where broker and backend are one Redis; else states, publishes, settle.
+    """Carries out Commits through one channel and one backend: in one step if both are one Redis, else one after
+    another.
 
     Belongs to the channel's thread.
     """

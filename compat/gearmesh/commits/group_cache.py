@@ -31,7 +31,8 @@ class CachedGroup:
 
 
 class GroupCache:
-    """Remembers the groups used last. Safe in threads, not across a fork.
+    """Remembers the groups used last, and how many of their leading members are final. Safe in threads, not across a
+    fork.
 
     Args:
         load: reads the meta of a group's UUID; None if it is not stored (any more). Its errors go through.

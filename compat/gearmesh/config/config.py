@@ -39,7 +39,7 @@ _SQS_QUEUE: Final = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(?:\.fifo)?")
 
 @dataclass(frozen=True, kw_only=True, repr=False)  # no slots: properties that every call asks for are cached
 class Config:
-    """The settings of an app. Change one with ``dataclasses.replace``; ``repr`` shows no password.
+    """Holds all settings of an app. Change one with ``dataclasses.replace``; ``repr`` shows no password.
 
     :meth:`load` makes one from a file, the environment and keywords.
 

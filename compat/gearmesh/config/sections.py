@@ -198,7 +198,7 @@ class DynamoDBConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PubSubConfig:
-    """Settings of Google Pub/Sub.
+    """Our settings of Google Pub/Sub, and Machinery's.
 
     Attributes:
         max_extension: seconds for which the lease of a message is extended while its task runs; 0: as long as it runs.

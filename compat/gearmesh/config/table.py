@@ -29,7 +29,7 @@ _FLAGS: Final = {
 
 
 class Kind(NamedTuple):
-    """One kind of value.
+    """Describes one kind of value: how a text is read, and which values fit.
 
     Attributes:
         expected: the words with which an error says what was expected.
@@ -137,7 +137,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting.
+    """Describes one setting: its place in a Config, its kind, and its names.
 
     Attributes:
         path: its place in a Config.

@@ -20,7 +20,7 @@ ANSWER_TIMEOUT_S: Final = 15.0
 
 
 class AMQPLine:
-    """See :class:`gearmesh.control.line.ControlLine`.
+    """Carries requests and replies over RabbitMQ; a :class:`gearmesh.control.line.ControlLine`.
 
     Args:
         options: of ``amqp.Connection``.

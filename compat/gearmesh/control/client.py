@@ -25,7 +25,8 @@ LAST_REPLY_TIMEOUT_S: Final = 0.05
 
 
 class ControlClient:
-    """Asks the workers of an app's broker. Safe in threads: each question has a connection of its own.
+    """Asks the workers of an app's broker, and collects their replies. Safe in threads: each question has a connection
+    of its own.
 
     Args:
         app: names the broker.

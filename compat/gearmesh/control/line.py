@@ -14,7 +14,7 @@ __all__ = ["ControlLine", "is_controlled", "open_line", "supports_control"]
 
 
 class ControlLine(Protocol):
-    """One connection to the broker, for one thread.
+    """Carries requests to all workers, and their replies, over one connection; for one thread.
 
     Attributes:
         connection_errors: raised by all methods while the broker is unreachable. A line that has raised one is over:

@@ -19,7 +19,7 @@ MAX_NAME_CHARS: Final = 500
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request.
+    """Asks workers to do something, or to report something: a verb with its arguments.
 
     Attributes:
         id: a new one for each request.
@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of one worker.
+    """Holds the reply of one worker to a request.
 
     Attributes:
         id: of the request.
@@ -55,7 +55,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verb(NamedTuple):
-    """A verb that workers know.
+    """Describes a verb that workers know, with its arguments.
 
     Attributes:
         args: the check of each argument: a sentence about what was expected, and a function.

@@ -18,7 +18,7 @@ MAX_PAUSED: Final = 1000
 
 
 class RedisLine:
-    """See :class:`gearmesh.control.line.ControlLine`.
+    """Carries requests and replies over Redis; a :class:`gearmesh.control.line.ControlLine`.
 
     Args:
         access: the server, and how connections to it are made.

@@ -26,7 +26,7 @@ _EXPECTED = (
 
 
 class ValueCodec(msgspec.Struct, frozen=True):
-    """One parameter or one result.
+    """Converts values of one parameter or one result between Python and the wire.
 
     Attributes:
         go: the Go type it is written as; "" for one that takes what comes (not annotated).

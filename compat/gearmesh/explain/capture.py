@@ -62,7 +62,7 @@ _COMMAND: Final = re.compile(
 
 
 class Piece(msgspec.Struct, kw_only=True):
-    """One thing that was captured.
+    """Holds one document or one line of a text that a user has captured.
 
     Attributes:
         body: the bytes of the document; None: there is none, as in a log line.

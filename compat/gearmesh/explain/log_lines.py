@@ -18,7 +18,7 @@ _UUID: Final = r"(?P<uuid>\S+)"
 
 
 class LogLine(NamedTuple):
-    """The meaning of a line.
+    """Says what one line of a log means.
 
     Attributes:
         text: the meaning, in sentences.

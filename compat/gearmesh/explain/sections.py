@@ -8,7 +8,7 @@ __all__ = ["Sections"]
 
 
 class Sections:
-    """All that is said about one document.
+    """Holds all that is explained about one document.
 
     Attributes:
         headline: one sentence that says what it is.

@@ -22,7 +22,7 @@ SLICE_BYTES: Final = 2_000_000
 
 
 class FoundMessage(NamedTuple):
-    """A message and its place.
+    """Holds a message that was found, and the place where it is.
 
     Attributes:
         body: the original bytes.
@@ -38,7 +38,8 @@ class FoundMessage(NamedTuple):
 
 
 class MessageSearch(NamedTuple):
-    """The outcome of a search. ``looked_at``: messages; ``whole``: False if there were more than are looked at."""
+    """Holds the messages that a search has found, and what it left out. ``looked_at``: messages; ``whole``: False if
+    there were more than are looked at."""
 
     found: FoundMessage | None
     looked_at: int

@@ -96,7 +96,7 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """A message to send.
+    """Holds a message that a Commit sends, with its queue.
 
     Attributes:
         queue: the name of the queue, on RabbitMQ the routing key.

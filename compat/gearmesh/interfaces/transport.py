@@ -118,7 +118,7 @@ class ParkedMessage(msgspec.Struct, frozen=True):
 
 
 class ConsumerReport(msgspec.Struct, frozen=True):
-    """A consumer of one queue.
+    """Says what one consumer of a queue holds, and when it last sent a heartbeat.
 
     Attributes:
         name: the consumer's.

@@ -49,7 +49,7 @@ _KINDS: dict[str, Any] = {
 
 
 class Exporter(Collector):
-    """A collector of prometheus_client's, for the totals of one worker.
+    """Gives the totals of one worker to prometheus_client, as one of its collectors.
 
     Args:
         totals: of the supervisor.

@@ -60,7 +60,8 @@ class RunningTask(msgspec.Struct, array_like=True, gc=False):
 
 
 class Report(msgspec.Struct, omit_defaults=True, gc=False):
-    """The report of one process. Counts are those since its last report.
+    """Holds what one process of a worker has counted since its last report, and what it runs. Counts are those since
+    its last report.
 
     Attributes:
         ready: it consumes.

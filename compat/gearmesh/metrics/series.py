@@ -36,7 +36,7 @@ BATCH_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 512)
 
 
 class Series(NamedTuple):
-    """One metric.
+    """Describes one metric: its name, kind, labels and meaning.
 
     Attributes:
         name: without ``_total``, which prometheus_client adds to a counter.

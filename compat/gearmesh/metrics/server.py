@@ -22,7 +22,7 @@ Answer = Callable[[str], tuple[int, bytes, str]]
 
 
 class MetricsServer:
-    """A small HTTP server.
+    """Serves the metrics and probes over HTTP.
 
     Args:
         host, port: the address to listen on; port 0 takes a free one.

@@ -19,7 +19,8 @@ __all__ = ["Tally", "outcome_of"]
 
 
 class Tally(TaskObserver):
-    """Counts since the last report. The committer's thread adds, and another one takes.
+    """Counts how the tasks of one process end, until the next report. The committer's thread adds, and another one
+    takes.
 
     All names in it are those of registered tasks and of queues that the worker reads.
     """

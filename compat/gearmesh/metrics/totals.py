@@ -18,7 +18,8 @@ MAX_NAMES: Final = 1000
 
 
 class Totals:
-    """Adds the reports of processes up. Counts never fall: those of a process that is gone stay. Safe in threads.
+    """Adds up the reports of all processes of a worker. Counts never fall: those of a process that is gone stay. Safe
+    in threads.
 
     Attributes:
         tasks: by task, queue and outcome.

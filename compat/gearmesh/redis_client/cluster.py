@@ -220,7 +220,7 @@ class Cluster(CoreCommands):  # type: ignore[misc]
 
 
 class Pipeline(CoreCommands):  # type: ignore[misc]
-    """Collects commands for several nodes. A context manager, as redis-py's is."""
+    """Collects commands for several nodes of a Redis cluster. A context manager, as redis-py's is."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -53,7 +53,8 @@ _DOCUMENTS = {"state": "TaskState", "group": "GroupMeta"}
 
 
 class Entry(NamedTuple):
-    """An entry by its names. A Commit's entry is a plain tuple in this order, since every task makes one.
+    """Describes one entry of ``commit.lua``'s payload by the names of its parts. A Commit's entry is a plain tuple in
+    this order, since every task makes one.
 
     Attributes:
         held: key of the hash in which the consumer holds the delivery; "": the entry settles nothing.

@@ -128,32 +128,32 @@ class _ViaSentinels:
 
 
 class Connection(_Conditions, redis.Connection):
-    """TCP."""
+    """Connects to Redis over TCP."""
 
 
 class SSLConnection(_Conditions, redis.SSLConnection):
-    """TLS."""
+    """Connects to Redis over TLS."""
 
 
 class UnixConnection(_Conditions, redis.UnixDomainSocketConnection):
-    """A socket file."""
+    """Connects to Redis through a socket file."""
 
 
 class NodeConnection(_Conditions, redis.Connection):
-    """TCP, to a node of a cluster."""
+    """Connects to a node of a Redis cluster over TCP."""
 
     follows = True
 
 
 class SSLNodeConnection(_Conditions, redis.SSLConnection):
-    """TLS, to a node of a cluster."""
+    """Connects to a node of a Redis cluster over TLS."""
 
     follows = True
 
 
 class SentinelConnection(_ViaSentinels, Connection):
-    """TCP, to the master that sentinels name."""
+    """Connects over TCP to the Redis master that sentinels name."""
 
 
 class SentinelSSLConnection(_ViaSentinels, SSLConnection):
-    """TLS, to the master that sentinels name."""
+    """Connects over TLS to the Redis master that sentinels name."""

@@ -354,7 +354,7 @@ class Typed(NamedTuple):
 
 
 class AsyncResult(Result[T_co]):
-    """The result of one task.
+    """Reads the state of one task, and waits for its result.
 
     Args:
         uuid: the task's id.

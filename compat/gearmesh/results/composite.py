@@ -20,7 +20,7 @@ M_co = TypeVar("M_co", covariant=True)
 
 
 class ResultSet(Result[T_co], Generic[T_co, M_co]):
-    """Several results.
+    """Waits for several results together.
 
     Attributes:
         results: its members, in the order in which they were written.

@@ -34,7 +34,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Reads the machine's clocks."""
+    """Reads the wall clock and the steady clock of this machine."""
 
     def now(self) -> Now:
         while True:

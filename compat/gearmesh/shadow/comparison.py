@@ -23,7 +23,7 @@ _SECRETS: Final = re.compile(
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The end of a trial.
+    """Says how a trial ended, compared with the real run.
 
     Attributes:
         uuid: the call's. task: its name.

@@ -16,7 +16,7 @@ MAX_KEPT_DIFFERENCES: Final = 10
 
 
 class TaskReport(msgspec.Struct):
-    """The counts of one task.
+    """Counts how often one task agreed with its real worker.
 
     Attributes:
         agreed, differed, crashed: calls by verdict. ``crashed``: Python raised, and the worker did not.
@@ -43,7 +43,7 @@ class TaskReport(msgspec.Struct):
 
 
 class ShadowReport:
-    """Reports of all tasks. Safe in threads.
+    """Collects the reports of all tasks of a shadow run. Safe in threads.
 
     Args:
         threshold: the share of calls that must agree. least: calls that must have been compared.

@@ -21,7 +21,7 @@ Packing = Literal["", "json", "msgpack"]
 
 
 class ResultSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One result.
+    """Describes one result of a task by its type.
 
     Attributes:
         type: its Go type; None: not known.
@@ -61,7 +61,7 @@ class ArgumentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One task.
+    """Describes one task, in either language: its name, arguments and results.
 
     Attributes:
         task: its name.

@@ -38,7 +38,8 @@ class PeerDied(PeerError):
 
 
 class PeerTimeout(PeerError):
-    """No answer came in time. The peer is ended, since a late answer would be taken for that of the next request."""
+    """The peer's answer did not come in time. The peer is ended, since a late answer would be taken for that of the
+    next request."""
 
 
 def python_peer(*flags: str) -> list[str]:

@@ -27,7 +27,7 @@ class _Begun(NamedTuple):
 
 
 class TracedRuns(TaskObserver):
-    """An observer of tasks (``app.observers``).
+    """Runs each task inside a consumer span; an observer of tasks (``app.observers``).
 
     The span's parent is the one that sent the message. A retry is a span of the same trace: the try before it has
     sent it.

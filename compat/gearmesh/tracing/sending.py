@@ -25,7 +25,7 @@ MAX_NESTED_LEVELS: Final = 50
 
 
 class TracedSending:
-    """A hook before each publish (``app.before_publish``).
+    """Makes a producer span for each message; a hook before each publish (``app.before_publish``).
 
     Args:
         tracer: makes the spans.

@@ -21,7 +21,7 @@ _REGION: Final = re.compile(r"dynamodb[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.",
 
 @dataclass(frozen=True, slots=True)
 class DynamoDBTarget:
-    """One DynamoDB.
+    """The region or endpoint of a DynamoDB.
 
     Attributes:
         region: the AWS region; ``""``: that of the environment, as for every AWS client.

@@ -19,7 +19,7 @@ _DATABASE_NAME: Final = re.compile(r"[^/\\. \"$*<>:|?\0]{1,63}")
 
 @dataclass(frozen=True, slots=True)
 class MemcacheTarget:
-    """Memcache servers.
+    """The addresses of the memcached servers of one URL.
 
     Attributes:
         servers: ``(host, port)``, or the path of a Unix socket with port 0. The order is the URL's, and a server may

@@ -37,7 +37,7 @@ CLEANING_S: Final = 1.0
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One state that is awaited.
+    """Awaits one state, and says what it must be.
 
     Attributes:
         direction, subject: its row. uuid: the task's; ``""``: it could not be sent, for the reason in ``refused``.

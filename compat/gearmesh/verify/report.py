@@ -18,7 +18,7 @@ NOT_AVAILABLE: Final = "not available"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One subject in one direction.
+    """Says whether one subject passed in one direction.
 
     Attributes:
         direction: ``Python → worker``, ``worker → Python``, ``workflow`` or ``queue``.
@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows of a run.
+    """Holds the verdicts of a run of ``verify``, a row each.
 
     Attributes:
         broker, backend: without passwords. queue: the queue of the workers. seconds: how long it took.

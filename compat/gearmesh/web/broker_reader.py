@@ -61,7 +61,7 @@ _NAMES = {
 
 
 class BrokerReader:
-    """The broker of an app. Safe in threads.
+    """Reads queues and messages from the broker of an app, for the pages. Safe in threads.
 
     Args:
         app: names the broker.

@@ -18,7 +18,8 @@ MAX_ANSWERS: Final = 200
 
 
 class AnswerCache:
-    """Answers by key. One question is asked at a time, and an error is an answer, too.
+    """Keeps each answer of a server for a second, by its key. One question is asked at a time, and an error is an
+    answer, too.
 
     Args:
         clock: monotonic seconds.

@@ -19,7 +19,7 @@ __all__ = ["Desk"]
 
 @dataclass
 class Desk:
-    """The parts of one dashboard. Everything here is safe in threads.
+    """Holds the readers and settings that the pages of one dashboard use. Everything here is safe in threads.
 
     Attributes:
         app: the app whose servers are shown.

@@ -54,7 +54,7 @@ HEADERS: Final = {
 
 
 class Viewer(NamedTuple):
-    """The user of a request.
+    """Says which user sent a request, and what this user may do.
 
     Attributes:
         user: the name; ``""``: nobody has signed in.
@@ -76,7 +76,7 @@ def route_path(scope: Scope) -> str:
 
 
 class Guard:
-    """ASGI middleware.
+    """Signs users in and checks every request: an ASGI middleware.
 
     Args:
         app: the routes. They find a :class:`Viewer` in ``request.state.viewer``, and the checked fields of a form in

@@ -34,7 +34,7 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """The last hour.
+    """Holds the chart of the last hour, one bar a minute.
 
     Attributes:
         bars: one a minute, the oldest first.

@@ -32,7 +32,7 @@ class LiveTask(NamedTuple):
 
 
 class LiveWorker(NamedTuple):
-    """A worker that has replied.
+    """Holds what a worker has replied: its version, its pool and its running tasks.
 
     Attributes:
         name: its name.

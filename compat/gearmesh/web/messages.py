@@ -21,7 +21,7 @@ MAX_PAYLOAD_CHARS: Final = 200_000
 
 
 class MessageRow(NamedTuple):
-    """A message in a list.
+    """Holds what a list of messages shows of one message.
 
     Attributes:
         uuid: of the task; ``""`` if the message cannot be read.

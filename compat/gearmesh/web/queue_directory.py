@@ -25,7 +25,8 @@ MAX_QUEUES: Final = 2000
 
 
 class QueueDirectory:
-    """The names of queues. Each page view continues the walk for a moment, so that its work is bounded.
+    """Finds the names of the queues that the dashboard shows. Each page view continues the walk for a moment, so that
+    its work is bounded.
 
     Args:
         app: its queues are always there.

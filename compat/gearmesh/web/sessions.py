@@ -18,7 +18,7 @@ MAX_COOKIE_CHARS: Final = 2000
 
 
 class Session(NamedTuple):
-    """One browser's session.
+    """Holds the session of one browser: the user, and when it ends.
 
     Attributes:
         user: the name of the user, for the audit log.

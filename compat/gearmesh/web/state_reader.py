@@ -33,7 +33,7 @@ _NAMES: Final = {
 
 
 class StateReader:
-    """The result backend of an app. Safe in threads.
+    """Reads states and groups from the result backend of an app, for the pages. Safe in threads.
 
     Args:
         app: names the backend.

@@ -62,7 +62,7 @@ class FailedTask(NamedTuple):
 
 
 class FoundGroup(NamedTuple):
-    """A group, without its members. ``created``: unix ns; 0: not known."""
+    """Holds what a walk notes of a group, without its members. ``created``: unix ns; 0: not known."""
 
     created: int
     uuid: str
@@ -186,7 +186,8 @@ class StateWalk:
 
 
 class StateSearch(NamedTuple):
-    """A part of a search. ``cursor``: continues it; ``""``: all was looked at."""
+    """Holds the hits of one step of a search, and where the next step begins. ``cursor``: continues it; ``""``: all was
+    looked at."""
 
     found: list[TaskState]
     looked_at: int

@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """A workflow in pixels. ``left_out``: signatures that did not fit."""
+    """Holds a workflow as boxes and lines, in pixels. ``left_out``: signatures that did not fit."""
 
     width: int
     height: int

@@ -91,7 +91,7 @@ def slot_tag(queue: str, what: str = "queue name") -> str:
 
 
 class QueueKeys:
-    """The keys around one queue."""
+    """Builds the names of the Redis keys around one queue."""
 
     def __init__(self, queue: str) -> None:
         tag = slot_tag(queue)

@@ -26,7 +26,7 @@ _NULL = msgspec.Raw(b"null")
 
 
 class Arg(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """One argument.
+    """One argument of a call, with the name of its Go type.
 
     ``Name`` is for people and usually empty. ``Type`` is one of :data:`gearmesh.wire.types.TYPES`
     when Go can read it. ``Value`` is canonical JSON text: what Go writes after having read it
@@ -43,7 +43,7 @@ class Arg(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown_fields=True):
-    """One task call. Change it with :meth:`evolve`; it is never assigned to.
+    """One call of a task, as it travels in a message. Change it with :meth:`evolve`; it is never assigned to.
 
     Attributes:
         UUID: ``task_<uuid4>`` or ``chord_<uuid4>``; ``""`` is filled in when it is sent.

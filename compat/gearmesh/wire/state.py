@@ -80,7 +80,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unkn
 
 
 class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The members of a group.
+    """Lists the UUIDs of a group's members, and says whether its chord was triggered.
 
     Attributes:
         GroupUUID: the group. TaskUUIDs: its members in order (``null`` is read as none).

@@ -41,7 +41,7 @@ MEMORY_CHECK_INTERVAL_S = 0.1
 
 
 class Child:
-    """Runs the worker, and stops it when the supervisor or a signal says so.
+    """Runs the worker inside a supervised process, and stops it when the supervisor or a signal says so.
 
     The supervisor's first order stops the worker, its second one stops it at once. A signal to this process does as the
     first order does, however often it comes: one that is sent to the whole process group, as systemd does, arrives here

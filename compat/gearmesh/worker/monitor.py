@@ -22,7 +22,7 @@ __all__ = ["Monitor"]
 
 
 class Monitor:
-    """Adds up the reports of worker processes. Safe in threads.
+    """Adds up the reports of a worker's processes, and answers Prometheus and probes. Safe in threads.
 
     Args:
         options: of the worker.

@@ -15,7 +15,7 @@ log = logging.getLogger("gearmesh.worker")
 
 
 class Observers:
-    """The observers of one worker.
+    """Calls the observers of one worker, and logs what they raise.
 
     Args:
         observers: any number; those that override neither ``begins`` nor ``ended`` cost a task nothing.

@@ -24,7 +24,7 @@ POOLS: Final = ("threads", "asyncio", "processes")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerOptions:
-    """Settings of one ``gearmesh worker``.
+    """Holds the settings of one ``gearmesh worker``.
 
     Attributes:
         concurrency: tasks that run at a time; 1 or more. With the pool ``"processes"``, so many processes.

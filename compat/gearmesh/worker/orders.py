@@ -8,7 +8,7 @@ __all__ = ["Order", "decode_order", "encode_order"]
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An order. None leaves something as it is.
+    """Tells the processes of a worker what to change while they run. None leaves something as it is.
 
     Attributes:
         queues, tasks: names that are paused from now on, and no others.

@@ -15,7 +15,8 @@ PAUSED_TASK_DELAY_S: Final = 30.0
 
 
 class Pauses:
-    """Paused queues and tasks. One thread sets them, others read: each set is replaced as a whole.
+    """Knows the queues and tasks of which a worker begins none at present. One thread sets them, others read: each set
+    is replaced as a whole.
 
     Attributes:
         queues: names of paused queues.

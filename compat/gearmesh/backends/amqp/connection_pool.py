@@ -51,7 +51,7 @@ _STATE_PROPERTIES: Final = {"content_type": "application/json", "delivery_mode":
 
 
 class FetchedState(NamedTuple):
-    """An answer to basic.get.
+    """Holds RabbitMQ's answer to a basic.get on a queue of states.
 
     Attributes:
         tag: of the message, for :meth:`ResultChannel.basic_ack`; 0: there was none.
@@ -64,7 +64,7 @@ class FetchedState(NamedTuple):
 
 
 class StateMessage(NamedTuple):
-    """A message to publish.
+    """Holds a state's bytes, and the queue or exchange that they are published to.
 
     Attributes:
         declare: called with the channel before any is published; must not wait.

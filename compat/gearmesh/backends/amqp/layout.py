@@ -22,7 +22,7 @@ _MAX_INT32: Final = (1 << 31) - 1
 
 
 class Layout:
-    """The declarations of one backend.
+    """Declares the queues and exchanges of one result backend in RabbitMQ.
 
     Args:
         exchange, exchange_type: as in :class:`~gearmesh.config.AMQPConfig`.

@@ -56,7 +56,8 @@ _TASK_PREFIX: Final = "task_"
 
 
 class DynamoDBBackend:
-    """See :class:`gearmesh.interfaces.backend.Backend`. It can't announce final states: DynamoDB does not.
+    """Keeps states and groups in two DynamoDB tables; a :class:`gearmesh.interfaces.backend.Backend`. It can't announce
+    final states: DynamoDB does not.
 
     Args:
         target: the DynamoDB.

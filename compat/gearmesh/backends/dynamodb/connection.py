@@ -132,7 +132,7 @@ class ThrottleLog:
 
 
 class Connection:
-    """Safe in threads; belongs to one process.
+    """Sends requests to DynamoDB, for all threads of one process.
 
     Args:
         client: boto3's.

@@ -53,7 +53,7 @@ class KeyedTable:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The condition of a write.
+    """A condition by which DynamoDB decides whether it writes an item.
 
     Attributes:
         text: DynamoDB's condition expression, with ``#Name`` for attributes and ``:name`` for values.

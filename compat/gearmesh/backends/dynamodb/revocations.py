@@ -33,7 +33,7 @@ Wake = Callable[[dict[str, float]], None]
 
 
 class DynamoDBRevocations:
-    """See :class:`gearmesh.interfaces.backend.SupportsRevocation`.
+    """Keeps the UUIDs of revoked tasks in DynamoDB, for :class:`gearmesh.interfaces.backend.SupportsRevocation`.
 
     Args:
         connection: gives this process's connection.

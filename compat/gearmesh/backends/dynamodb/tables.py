@@ -32,7 +32,7 @@ _DEFAULTS: Final = DynamoDBConfig()
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """The state of one table.
+    """Says whether a DynamoDB table exists and fits.
 
     Attributes:
         status: DynamoDB's word: ACTIVE, CREATING, …; ``""``: there is no such table.

@@ -51,7 +51,8 @@ def _triggered_by(body: bytes) -> str:
 
 
 class MemcacheBackend:
-    """See :class:`gearmesh.interfaces.backend.Backend`. It can't announce, and keeps no revocations.
+    """Keeps states and groups in memcached; a :class:`gearmesh.interfaces.backend.Backend`. It can't announce, and
+    keeps no revocations.
 
     memcached forgets what it has no room for, the least used first, and all of it when it ends.
 

@@ -34,7 +34,7 @@ def too_large(exc: MemcacheServerError) -> bool:
 
 
 class MemcacheServer:
-    """Connections to one server. Safe in threads; belongs to one process.
+    """Keeps the connections of one process to one memcached. Safe in threads; belongs to one process.
 
     Args:
         address: ``(host, port)``, or the path of a Unix socket with port 0.
@@ -89,7 +89,7 @@ class MemcacheServer:
 
 
 class Servers:
-    """All servers of one URL.
+    """Finds the memcached on which a key is, among all servers of one URL.
 
     Args:
         addresses: in the URL's order, which decides where a key is.

@@ -47,7 +47,8 @@ LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class MongoBackend:
-    """See :class:`gearmesh.interfaces.backend.Backend`. It can't announce final states.
+    """Keeps states and groups in two MongoDB collections; a :class:`gearmesh.interfaces.backend.Backend`. It can't
+    announce final states.
 
     Args:
         url: as MongoDB's drivers understand it.

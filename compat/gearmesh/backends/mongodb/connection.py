@@ -50,7 +50,7 @@ _CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 
 
 class Connection:
-    """Safe in threads; belongs to one process. Nothing is connected before it is used.
+    """Connects all threads of one process to a MongoDB deployment. Nothing is connected before it is used.
 
     Args:
         url: as MongoDB's drivers understand it.

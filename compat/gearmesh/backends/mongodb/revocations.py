@@ -25,8 +25,9 @@ Wake = Callable[[dict[str, float]], None]
 
 
 class Revoked:
-    """See :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so each watch
-    looks again and again.
+    """Keeps the UUIDs of revoked tasks in a MongoDB collection, for
+    :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so each watch looks
+    again and again.
 
     Args:
         table: gives this process's collection: ``{_id: UUID, delete_at: its end, at: when, by the server's clock}``.

@@ -11,7 +11,8 @@ __all__ = ["BackendContract"]
 
 
 class BackendContract(StateContract, GroupContract, AnnouncementContract, OptionalMethodsContract):
-    """Tests of a result backend. Subclass it in a test module and provide a fixture.
+    """Tests that a result backend keeps what apps and workers rely on. Subclass it in a test module and provide a
+    fixture.
 
     ``open_backend``: a function ``(*, expire=3600)`` that opens the backend on a store without states, the same store
     for each call in one test.

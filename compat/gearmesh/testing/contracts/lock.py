@@ -21,7 +21,7 @@ HOUR = 3600 * SECOND
 
 
 class LockContract:
-    """Tests of a lock. Subclass it in a test module and provide a fixture.
+    """Tests that a lock keeps what schedulers rely on. Subclass it in a test module and provide a fixture.
 
     ``open_lock``: a function ``()`` that opens the lock on a store without keys, the same store for each call in one
     test.

@@ -74,7 +74,7 @@ def race(racers: int, run: Callable[[int], R]) -> list[R]:
 
 
 class BackendFixtures:
-    """Fixtures of the backend contract. A subclass provides :meth:`open_backend`, and sets what differs."""
+    """Gives the fixtures of the backend contract. A subclass provides :meth:`open_backend`, and sets what differs."""
 
     #: False for a backend on which Machinery does not copy CreatedAt and TaskName from the stored state.
     merges = True

@@ -197,7 +197,8 @@ class Hold(Protocol):
 
 
 class TransportFixtures:
-    """Fixtures of the transport contract. A subclass provides :meth:`connect`, and :meth:`enlistable` if it can."""
+    """Gives the fixtures of the transport contract. A subclass provides :meth:`connect`, and :meth:`enlistable` if it
+    can."""
 
     #: The size of the large bodies that are sent; smaller where the broker has a limit.
     large_body_bytes = 2 << 20

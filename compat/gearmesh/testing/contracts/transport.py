@@ -22,7 +22,8 @@ class TransportContract(
     InspectionContract,
     PlainKombuContract,
 ):
-    """Tests of a transport. Subclass it in a test module and provide two fixtures.
+    """Tests that a transport keeps what workers and apps rely on. Subclass it in a test module and provide two
+    fixtures.
 
     ``connect``: a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to a broker without
     messages, the same broker for each call in one test. The transport must know the option ``lease`` (seconds).

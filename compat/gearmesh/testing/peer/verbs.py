@@ -43,7 +43,8 @@ _SURROGATE = re.compile(
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request. Signatures keep their text, so that number literals arrive as they were written."""
+    """Holds one request of the interop suite. Signatures keep their text, so that number literals arrive as they were
+    written."""
 
     Op: str = ""
     Sig: msgspec.Raw = _NULL
@@ -88,7 +89,7 @@ class Sent:
 
 
 class Peer:
-    """Answers requests for an app. Requests come one after another.
+    """Answers the requests of the interop suite for an app. Requests come one after another.
 
     Args:
         app: sends the tasks and reads the states.

@@ -37,7 +37,8 @@ _MAX_CACHED_PROPERTIES: Final = 256
 
 
 class Channel(pyamqp.Channel):  # type: ignore[misc]
-    """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
+    """Gives one thread access to RabbitMQ: a kombu channel with the verbs of
+    :class:`gearmesh.interfaces.transport.Channel`.
 
     kombu forces this class; the objects that it holds do the work: a :class:`~.dispatch.Dispatcher`, a
     :class:`~.commit_engine.CommitEngine`, an :class:`~.inspection.Inspector` and

@@ -55,7 +55,7 @@ MAX_WAIT_S: Final = 1e8
 
 
 class CommitEngine:
-    """Carries out Commits for one channel; see :class:`gearmesh.interfaces.transport.Channel` for the verbs.
+    """Carries out Commits on RabbitMQ for one channel; see :class:`gearmesh.interfaces.transport.Channel`.
 
     Args:
         link: the connection of the channel.

@@ -41,7 +41,7 @@ _CONNECTION_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"
 
 
 class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
-    """See the module.
+    """Owns one socket to RabbitMQ, which other threads may write to as well.
 
     Args:
         options: the transport's options.

@@ -30,7 +30,7 @@ _REFUSALS: Final = (PreconditionFailed, AccessRefused, ResourceLocked)
 
 
 class Declarer:
-    """The declarations of one connection. Used under the connection's lock."""
+    """Declares queues and bindings once a connection, on a channel of its own. Used under the connection's lock."""
 
     def __init__(self, link: ConnectionPort, topology: Topology) -> None:
         self._link = link

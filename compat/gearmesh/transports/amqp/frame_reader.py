@@ -43,7 +43,7 @@ class _Incoming:
 
 
 class FrameReader:
-    """One connection's. Used under its link's lock."""
+    """Cuts the bytes of one connection into frames and whole deliveries. Used under its link's lock."""
 
     def __init__(self) -> None:
         self._data = b""

@@ -169,7 +169,7 @@ class Writer:
 
 
 class Delivered(NamedTuple):
-    """basic.deliver, without the message."""
+    """Holds the fields of a basic.deliver frame, without the message."""
 
     consumer_tag: str
     tag: int

@@ -29,7 +29,7 @@ def digest_of(id: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class Unacked:
-    """One delivery: the message, and how it can be settled.
+    """Holds a delivery of RabbitMQ with its message and its delivery tag.
 
     ``tags`` is None while it is orphaned: the channel that delivered it is gone, RabbitMQ will deliver it again.
     ``tag`` is RabbitMQ's number of the delivery on that channel, ``source`` the consumer tag there.
@@ -46,7 +46,8 @@ class Unacked:
 
 
 class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
-    """With the messages themselves. Found by the consumer's name in the whole process; see :data:`UNACKED_BY_CONSUMER`.
+    """Records the unacked deliveries of one consumer of RabbitMQ, with their messages. Found by the consumer's name in
+    the whole process; see :data:`UNACKED_BY_CONSUMER`.
 
     Anybody in this process who knows a delivery can settle it. In another process nobody can: there, RabbitMQ
     itself takes back what a dead one held.

@@ -62,7 +62,8 @@ class Unacked:
 
 
 class MemoryQueue:
-    """The messages of one queue. The broker's lock guards every call; nothing here locks.
+    """Holds the waiting, unacked, parked and dead messages of one queue. The broker's lock guards every call; nothing
+    here locks.
 
     Iteration gives the waiting messages in the order in which consumers get them; ``len()`` counts these.
     """

@@ -14,7 +14,8 @@ __all__ = ["Transport"]
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
-    """A kombu transport. The transport option ``broker`` names a :class:`Broker` to use, whatever the URL says."""
+    """Connects kombu to a broker in the memory of this process. The transport option ``broker`` names a :class:`Broker`
+    to use, whatever the URL says."""
 
     Channel = MemoryChannel
     can_parse_url = True

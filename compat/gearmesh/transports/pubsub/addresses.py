@@ -17,7 +17,7 @@ _FULL: Final = re.compile(r"projects/[^/]+/(topics|subscriptions)/[^/]+")
 
 
 class Addresses:
-    """The topics and subscriptions of an app.
+    """Knows the topic to which each queue of an app is sent, and the subscription through which it is read.
 
     The default queue is read through the subscription of the broker URL, as by Go. Every other queue is read through
     the subscription that has the queue's own name; Go cannot read it through this URL.

@@ -97,7 +97,7 @@ class SubscriptionSettings:
 
 
 class Call:
-    """A request. ``str()`` names what it is about.
+    """Holds a request to Pub/Sub that may still be on its way. ``str()`` names what it is about.
 
     One that is not started is made by :meth:`result`, in the calling thread, which costs less than a request on its
     way does.

@@ -70,7 +70,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
 
 @dataclass(eq=False)
 class Subscription:
-    """One queue that a channel consumes from.
+    """Links a kombu consumer to the Pub/Sub subscription of its queue.
 
     Attributes:
         queue: its name.
@@ -90,7 +90,8 @@ class Subscription:
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
-    """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
+    """Gives one thread access to Pub/Sub: a kombu channel with the verbs of
+    :class:`gearmesh.interfaces.transport.Channel`.
 
     kombu forces this class; the objects that it holds do the work: a :class:`~.puller.Puller` for each queue, a
     :class:`~.receiver.Receiver`, a :class:`~.commit_engine.CommitEngine`, a :class:`~.leases.LeaseKeeper` and an

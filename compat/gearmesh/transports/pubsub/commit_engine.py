@@ -47,7 +47,7 @@ TAIL_PAUSE_S: Final = 1
 
 
 class CommitEngine:
-    """Carries out Commits for one channel; see :class:`gearmesh.interfaces.transport.Channel` for the verbs.
+    """Carries out Commits on Pub/Sub for one channel; see :class:`gearmesh.interfaces.transport.Channel`.
 
     Args:
         api: Pub/Sub.

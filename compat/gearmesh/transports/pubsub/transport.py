@@ -30,7 +30,8 @@ _EXCHANGES = SharedByName(_Exchanges)
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
-    """``gcppubsub://PROJECT/SUBSCRIPTION`` as Machinery uses it. See :class:`.channel.Channel` for the options."""
+    """Connects kombu to Google Pub/Sub: ``gcppubsub://PROJECT/SUBSCRIPTION`` as Machinery uses it. See
+    :class:`.channel.Channel` for the options."""
 
     Channel = PubSubChannel
     can_parse_url = True

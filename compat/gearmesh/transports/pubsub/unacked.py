@@ -19,7 +19,7 @@ __all__ = ["UNACKED_BY_CONSUMER", "PubSubUnackedDeliveries", "Unacked", "journal
 
 
 class Unacked(msgspec.Struct, eq=False, gc=False):
-    """One delivery: the message, and what Pub/Sub needs to settle it.
+    """Holds a delivery of Pub/Sub with its message and its ack id.
 
     Times are of the monotonic clock. ``given`` is False until a consumer's callback has got the message.
     """
@@ -38,8 +38,8 @@ class Unacked(msgspec.Struct, eq=False, gc=False):
 
 
 class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
-    """With the messages themselves. Found by the consumer's name in the whole process; see
-    :data:`UNACKED_BY_CONSUMER`."""
+    """Records the unacked deliveries of one consumer of Pub/Sub, with their messages. Found by the consumer's name in
+    the whole process; see :data:`UNACKED_BY_CONSUMER`."""
 
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)

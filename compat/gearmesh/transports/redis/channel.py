@@ -39,7 +39,8 @@ CLOSE_TIMEOUT_S = 1.0
 
 
 class Channel(ConnectedChannel):
-    """A kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
+    """Gives one thread access to Redis: a kombu channel with the verbs of
+    :class:`gearmesh.interfaces.transport.Channel`.
 
     kombu forces this class; the work is done by the objects that it holds: a :class:`~.fetching.Fetcher`, the
     :class:`~.leases.Leases`, an :class:`~.inspection.Inspector`, its :class:`~.housekeeping.Housekeeping` and, for each

@@ -18,7 +18,7 @@ _LISTS: Final = "lists:"
 
 
 class Pager:
-    """The verbs of :class:`gearmesh.interfaces.listing.SupportsPaging`."""
+    """Reads messages from any position, for :class:`gearmesh.interfaces.listing.SupportsPaging`."""
 
     def __init__(self, channel: ConnectedChannel, inspector: Inspector) -> None:
         self._channel = channel

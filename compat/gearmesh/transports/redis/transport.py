@@ -31,7 +31,7 @@ _WRONG_MODE = {
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]
-    """``redis://`` as Machinery uses it. Use it with ``kombu.Connection(transport=Transport)``."""
+    """Connects kombu to Redis, in Machinery's layout. Use it with ``kombu.Connection(transport=Transport)``."""
 
     Channel = Channel
     #: what a server that this is for says of itself
@@ -114,7 +114,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
 
 class ClusterTransport(Transport):
-    """The same in a Redis cluster. Its channels need the option ``access``."""
+    """Connects kombu to a Redis cluster, in Machinery's layout. Its channels need the option ``access``."""
 
     Channel = ClusterChannel
     mode = "cluster"

@@ -35,7 +35,7 @@ Callback = Callable[[Message], object]
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
-    """One thread's access to SQS.
+    """Gives one thread access to SQS: a kombu channel with the verbs of :class:`gearmesh.interfaces.transport.Channel`.
 
     kombu forces this class; the objects that it holds do the work: a :class:`~.receiver.Receiver`, a
     :class:`~.commit_engine.CommitEngine` and an :class:`~.inspection.Inspector`.

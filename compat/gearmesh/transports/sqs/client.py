@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 class SQSClient:
-    """Sends requests to SQS. Safe in threads; belongs to one process.
+    """Sends the requests of one process to SQS, several at a time. Safe in threads; belongs to one process.
 
     Args:
         target: the address of the queues.

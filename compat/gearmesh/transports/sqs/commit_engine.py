@@ -118,7 +118,7 @@ class MessageReturner:
 
 
 class CommitEngine:
-    """Carries out Commits for one channel; see :class:`gearmesh.interfaces.transport.Channel` for the verb.
+    """Carries out Commits on SQS for one channel; see :class:`gearmesh.interfaces.transport.Channel`.
 
     Args:
         client: sends the requests, and finds the queues.

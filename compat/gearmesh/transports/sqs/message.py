@@ -64,7 +64,7 @@ class _Fields(msgspec.Struct):
 
 
 class OutgoingMessage(msgspec.Struct, gc=False):
-    """One message to send.
+    """Holds one message that is sent to SQS.
 
     Attributes:
         queue: the queue.

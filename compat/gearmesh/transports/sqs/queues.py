@@ -34,7 +34,7 @@ class Requests(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SQSQueue:
-    """One queue, by its attributes.
+    """Holds the URL and the attributes of one SQS queue.
 
     Attributes:
         name: its name.

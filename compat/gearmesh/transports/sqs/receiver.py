@@ -67,7 +67,7 @@ class ReceiveSettings:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """A consumer of one queue.
+    """Links a kombu consumer to its SQS queue.
 
     Attributes:
         tag: kombu's consumer tag.

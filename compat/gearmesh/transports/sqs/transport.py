@@ -20,8 +20,8 @@ __all__ = ["Transport"]
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
-    """A kombu transport. The option ``target`` is the :class:`~gearmesh.urls.SQSTarget` of the queues; the others are
-    described at :class:`.channel.Channel`."""
+    """Connects kombu to Amazon SQS. The option ``target`` is the :class:`~gearmesh.urls.SQSTarget` of the queues; the
+    others are described at :class:`.channel.Channel`."""
 
     Channel = SQSChannel
     can_parse_url = True

@@ -32,7 +32,7 @@ class VisibilityGuard(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Unacked:
-    """One delivery: the message, and how it can be settled.
+    """Holds a delivery of SQS with its message and its receipt handle.
 
     Attributes:
         delivery: the delivery.
@@ -67,8 +67,8 @@ class Unacked:
 
 
 class SQSUnackedDeliveries(unacked.UnackedDeliveries):
-    """Records the deliveries with their receipt handles. Found by the consumer's name in the whole process; see
-    :data:`UNACKED_BY_CONSUMER`.
+    """Records the unacked deliveries of one consumer of SQS, with their receipt handles. Found by the consumer's name
+    in the whole process; see :data:`UNACKED_BY_CONSUMER`.
 
     Each part of this process that knows a delivery can settle it. Of other processes only the supervisor can, by the
     journal; else the message comes back when its visibility timeout is over.

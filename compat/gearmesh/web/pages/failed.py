@@ -24,7 +24,7 @@ STATES: Final = ("FAILURE", "SUCCESS", "RETRY", "STARTED", "RECEIVED", "PENDING"
 
 
 class TaskRow(NamedTuple):
-    """A task in a list."""
+    """Holds what a list of tasks shows of one task."""
 
     uuid: str
     name: str

@@ -25,7 +25,8 @@ NO_STATE: Final = "no state"
 
 
 class GroupProgress(NamedTuple):
-    """The progress of a group. ``counted``: the members whose states were read, the first ones."""
+    """Says how many members of a group have ended, and how. ``counted``: the members whose states were read, the first
+    ones."""
 
     states: dict[str, int]
     counted: int
@@ -38,7 +39,7 @@ class GroupProgress(NamedTuple):
 
 
 class GroupRow(NamedTuple):
-    """A group in the list."""
+    """Holds what the list of groups shows of one group."""
 
     group: FoundGroup
     created: Moment

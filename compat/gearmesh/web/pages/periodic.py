@@ -23,7 +23,8 @@ __all__ = ["periodic", "run_now"]
 
 
 class PeriodicRow(NamedTuple):
-    """An entry of the plan. ``last``: when it was due the last time that a scheduler sent it."""
+    """Holds what the page of periodic tasks shows of one entry. ``last``: when it was due the last time that a
+    scheduler sent it."""
 
     name: str
     spec: str

@@ -33,13 +33,13 @@ class Anything(msgspec.Struct, frozen=True):
 
 
 class Map(msgspec.Struct, frozen=True):
-    """``map[string]interface{}``."""
+    """The Go type ``map[string]interface{}``."""
 
     go: str
 
 
 class ListOf(msgspec.Struct, frozen=True):
-    """A slice."""
+    """A Go slice of one type."""
 
     go: str
     element: Shape
