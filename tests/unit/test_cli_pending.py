@@ -84,6 +84,27 @@ def test_a_delivered_task_names_its_silent_consumer(holder: Tap, call: Callable[
     )
 
 
+def test_the_story_of_a_task_whose_consumer_is_silent(
+    holder: Tap, call: Callable[..., Result], redis_url: str
+) -> None:
+    told = " ".join(
+        call("explain", "task_held", "--broker", redis_url, "--backend", redis_url).stdout.split()
+    )
+    told = re.sub(r"\b[2-9]\d s ago", "N s ago", told)
+    assert (
+        f"Its message was delivered from queue {QUEUE} to the consumer {holder.name}, which was last heard of N s ago: "
+        "its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes over "
+        "what it holds after a lease" in told
+    )
+    assert "runs it or is about to" not in told
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(QueueKeys(QUEUE).consumers, holder.name, 0)
+    dead = " ".join(
+        call("explain", "task_held", "--broker", redis_url, "--backend", redis_url).stdout.split()
+    )
+    assert f"the consumer {holder.name}, which is known to be dead: its process has ended." in dead
+
+
 def test_the_doctor_finds_a_silent_consumer_that_holds_messages(
     holder: Tap, call: Callable[..., Result]
 ) -> None:

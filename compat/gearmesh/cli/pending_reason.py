@@ -10,8 +10,9 @@ from gearmesh.app.app import App
 from gearmesh.cli.common import Place
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.inspection.broker import channel_to, inspecting, known_queues, queue_of
+from gearmesh.inspection.consumers import last_heard, silence_of
 from gearmesh.inspection.messages import signature_of
-from gearmesh.inspection.times import age, span
+from gearmesh.inspection.times import age
 from gearmesh.interfaces.backend import SupportsRevocation
 from gearmesh.interfaces.transport import (
     ConsumerReport,
@@ -23,12 +24,10 @@ from gearmesh.units import counted
 from gearmesh.urls import scheme_of
 from gearmesh.wire.state import PENDING, TaskState
 
-__all__ = ["OVERDUE_LEASE_SHARE", "about_consumer", "pending_reasons"]
+__all__ = ["about_consumer", "pending_reasons"]
 
 #: Messages of a queue, and delayed messages, among which tasks are looked for.
 MAX_SEARCHED: Final = 10_000
-#: Part of a lease after which a consumer has missed a heartbeat: they come three times a lease.
-OVERDUE_LEASE_SHARE: Final = 0.4
 #: Before the reason of a revoked task, which says where its message is.
 _REVOKED: Final = (
     "it is revoked and will not run: the gearmesh worker that gets its message makes it FAILURE with the error "
@@ -147,27 +146,14 @@ def _readers(consumers: Sequence[ConsumerReport], count: QueueCounts) -> str:
         return f"{counted(count.consumers, 'worker')} {'consumes' if one else 'consume'} that queue{holding}"
     if not count.silent:
         return "no gearmesh worker consumes that queue"
-    silent = ", ".join(f"{each.name} {_silence(each.silent_s)}" for each in consumers)
+    silent = ", ".join(f"{each.name} {last_heard(each)}" for each in consumers)
     return (
         f"no worker of that queue gives a sign of life: consumer {silent}; they are stopped, frozen or dead"
     )
 
 
-def _silence(seconds: float | None) -> str:
-    if seconds is None:
-        return "has sent no heartbeat yet"
-    return "is known to be dead" if seconds == float("inf") else f"was last heard of {span(seconds)} ago"
-
-
 def about_consumer(consumer: ConsumerReport, lease: float) -> str:
     """``consumer x, which holds 2 messages and was last heard of 40 s ago: …``."""
-    silent_s = consumer.silent_s
-    if silent_s is None or silent_s <= lease * OVERDUE_LEASE_SHARE:
-        conclusion = "it has not begun to run this task"
-    else:
-        conclusion = (
-            "its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes "
-            f"over what it holds after a lease ({lease:g} s)"
-        )
+    conclusion = silence_of(consumer, lease) or "it has not begun to run this task"
     holds = counted(len(consumer.bodies), "message")
-    return f"consumer {consumer.name}, which holds {holds} and {_silence(silent_s)}: {conclusion}"
+    return f"consumer {consumer.name}, which holds {holds} and {last_heard(consumer)}: {conclusion}"

@@ -10,6 +10,7 @@ import msgspec
 from gearmesh.app.app import App
 from gearmesh.errors import GearmeshError
 from gearmesh.inspection.broker import channel_to, known_queues
+from gearmesh.inspection.consumers import last_heard, silence_of
 from gearmesh.inspection.messages import signature_of
 from gearmesh.interfaces.backend import SupportsRevocation
 from gearmesh.interfaces.transport import SupportsConsumerListing, SupportsInspection, SupportsParkedListing
@@ -37,6 +38,7 @@ class LocatedMessage(msgspec.Struct, frozen=True, kw_only=True):
         queue: its queue.
         position: of a waiting one: how many messages are before it.
         consumer: of a delivered one: the consumer that has it.
+        silence: of a delivered one: why its consumer is silent, in words; ``""``: it is not.
         at_ns: of a delayed one the moment at which it is due, of a dead one that of its last death; unix nanoseconds.
         reason: of a dead one; of a parked one the reason why it is parked.
     """
@@ -46,6 +48,7 @@ class LocatedMessage(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     position: int = 0
     consumer: str = ""
+    silence: str = ""
     at_ns: int | None = None
     reason: str = ""
 
@@ -141,7 +144,7 @@ def _search(app: App, found: Lookup, queues: Sequence[str]) -> None:
                 "this broker shows a message only by delivering it, so waiting, delayed and delivered messages were "
                 "not searched"
             )
-        for one in _messages(channel, names, delayed=channel.lists_delayed):
+        for one in _messages(channel, names, app.config.lease):
             if len(found.messages) < MAX_FOUND_MESSAGES and _concerns(one.sig, found.uuid):
                 found.messages.append(one)
         for queue in {one.queue for one in found.messages if one.place == "waiting"}:
@@ -154,8 +157,9 @@ def _concerns(sig: Signature, uuid: str) -> bool:
     return any(uuid in (one.UUID, one.GroupUUID) for _, one in sig.walk())
 
 
-def _messages(channel: Any, queues: Iterable[str], *, delayed: bool) -> Iterator[LocatedMessage]:
+def _messages(channel: Any, queues: Iterable[str], lease: float) -> Iterator[LocatedMessage]:
     """All messages of a broker that can be seen without taking them."""
+    delayed = channel.lists_delayed
     if delayed:
         for entry in channel.delayed(MAX_SEARCHED_MESSAGES):
             sig = signature_of(entry.body)
@@ -166,9 +170,16 @@ def _messages(channel: Any, queues: Iterable[str], *, delayed: bool) -> Iterator
                 yield LocatedMessage(sig=signature_of(body), place="waiting", queue=queue, position=position)
         if isinstance(channel, SupportsConsumerListing):
             for consumer in channel.consumers(queue):
+                silence = silence_of(consumer, lease)
+                if silence:
+                    silence = f"{last_heard(consumer)}: {silence}"
                 for body in consumer.bodies:
                     yield LocatedMessage(
-                        sig=signature_of(body), place="delivered", queue=queue, consumer=consumer.name
+                        sig=signature_of(body),
+                        place="delivered",
+                        queue=queue,
+                        consumer=consumer.name,
+                        silence=silence,
                     )
         if delayed and isinstance(channel, SupportsParkedListing):
             for parked in channel.parked(queue, MAX_SEARCHED_MESSAGES):

@@ -134,10 +134,8 @@ def _place(found: Lookup, one: LocatedMessage, now_ns: int) -> str:
         read = "" if readers is None else f"; {counted(readers, 'gearmesh worker')} of that queue"
         return f"{who} waits in queue {one.queue}, behind {counted(one.position, 'message')}{read}."
     if one.place == "delivered":
-        return (
-            f"{who} was delivered from queue {one.queue} to the consumer {one.consumer}, which runs it or "
-            "is about to."
-        )
+        doing = one.silence or "runs it or is about to"
+        return f"{who} was delivered from queue {one.queue} to the consumer {one.consumer}, which {doing}."
     if one.place == "delayed":
         return f"{who} is delayed until it is due, {age(one.at_ns or 0, now_ns)}, and goes to queue {one.queue} then."
     if one.place == "parked":

@@ -7,6 +7,7 @@ words:
 - ``messages``: takes a message apart for people and for scripts.
 - ``message_search``: finds a task's message by its UUID, with bounded work.
 - ``dead_letters``: walks through a queue's dead letters in parts, and makes the states of those that run again PENDING.
+- ``consumers``: says how a consumer is, by its heartbeats.
 - ``times``: writes times for people and for scripts.
 
 Begin with ``broker``. Nothing here may print, ask a question, know a terminal or a browser, or change a server without

@@ -16,6 +16,7 @@ import msgspec
 from gearmesh.interfaces.commit import Commit, Delivery, Outcome, Settle, Token
 
 __all__ = [
+    "OVERDUE_LEASE_SHARE",
     "Channel",
     "ConsumerReport",
     "CountsReaped",
@@ -35,6 +36,9 @@ __all__ = [
 
 #: Content type of a kombu message whose body is a Machinery signature, sent and read as raw bytes.
 SIGNATURE_CONTENT_TYPE = "application/x-machinery"
+
+#: Part of a lease after which a heartbeat is overdue: they come three times a lease.
+OVERDUE_LEASE_SHARE = 0.4
 
 #: Takes the bytes of messages that were deleted.
 DeletedCallback = Callable[[list[bytes]], None]
@@ -130,6 +134,10 @@ class ConsumerReport(msgspec.Struct, frozen=True):
     name: str
     bodies: list[bytes]
     silent_s: float | None
+
+    def is_silent(self, lease: float) -> bool:
+        """True if it has missed a heartbeat, or is known to be dead. ``lease``: seconds."""
+        return (self.silent_s or 0.0) > lease * OVERDUE_LEASE_SHARE
 
 
 class RateRequest(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
@@ -18,6 +19,7 @@ from gearmesh.shadow.report import ShadowReport
 from gearmesh.shadow.trial import shadow_task
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, TaskState
+from gearmesh.worker.task_log import without_lines_of
 from gearmesh.worker.worker import Worker
 
 __all__ = ["ShadowRun"]
@@ -88,6 +90,8 @@ class ShadowRun:
         for task in self._tasks.values():
             self._copies.register_task(shadow_task(self._copies, task, self._begin, self._done))
         self._copies.on_error(self._unrunnable)
+        self._quiet = ExitStack()
+        self._quiet.enter_context(without_lines_of(self._copies.tasks))  # what fails here is in the report
         self._worker = Worker(self._copies, [self._queue], self._concurrency, task_log_limit=0).start()
         self._thread = threading.Thread(target=self._compare_all, name="gearmesh-shadow", daemon=True)
         self._thread.start()
@@ -95,6 +99,7 @@ class ShadowRun:
 
     def __exit__(self, *exc: object) -> None:
         self._worker.stop()
+        self._quiet.close()
         self._stop.set()
         self._thread.join()
         for app in (self._copies, self._reader):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from gearmesh.results.failures import user_traceback
@@ -13,7 +14,7 @@ from gearmesh.units import counted, duration
 from gearmesh.wire.signature import Signature
 from gearmesh.worker.job import Job
 
-__all__ = ["TaskLog", "about"]
+__all__ = ["TaskLog", "about", "without_lines_of"]
 
 log = logging.getLogger("gearmesh.worker")
 
@@ -199,6 +200,20 @@ class TaskLog:
 def about(sig: Signature) -> dict[str, str]:
     """Return the fields by which a log record names its task."""
     return {"task": sig.Name, "uuid": sig.UUID}
+
+
+@contextmanager
+def without_lines_of(tasks: Collection[str]) -> Iterator[None]:
+    """Log no line about these tasks inside the block: a command that runs them reports their outcomes itself."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return getattr(record, "task", None) not in tasks
+
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
 
 
 def _shown(error: BaseException) -> str:

@@ -90,7 +90,7 @@ def test_both_sides_agree_on_rabbitmq(amqp_url: str, redis_url: str) -> None:
     assert not [key for key in keys_of(redis_url) if b"task_" in key or b"group_" in key]
 
 
-def test_a_task_that_lies_about_a_type_is_named(redis_url: str) -> None:
+def test_a_task_that_lies_about_a_type_is_named(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     with echo_worker(redis_url, redis_url, lies=True):
         done = verify("--broker", redis_url, "--backend", redis_url, "--json")
     assert done.exit_code == 1
@@ -102,6 +102,9 @@ def test_a_task_that_lies_about_a_type_is_named(redis_url: str) -> None:
     )
     assert "reflect: Call using float64 as type int64" in wrong["worker → Python", "int64"]
     assert len(wrong) == 2
+    assert [record.getMessage() for record in caplog.records] == [], (
+        "the report says it, and no log line does"
+    )
 
 
 def test_a_missing_task_is_not_available(redis_url: str) -> None:

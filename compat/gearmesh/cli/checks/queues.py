@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from gearmesh.cli.checks.base import Case, Finding
-from gearmesh.cli.pending_reason import OVERDUE_LEASE_SHARE, about_consumer
+from gearmesh.cli.pending_reason import about_consumer
 from gearmesh.errors import GearmeshError
 from gearmesh.inspection.broker import inspecting, is_unknown, known_queues
 from gearmesh.inspection.messages import message_text
@@ -97,7 +97,7 @@ def unserved_queues(case: Case) -> Iterator[Finding]:
             for count in counts
             if isinstance(channel, SupportsConsumerListing)
             for each in channel.consumers(count.queue)
-            if each.bodies and (each.silent_s or 0.0) > case.config.lease * OVERDUE_LEASE_SHARE
+            if each.bodies and each.is_silent(case.config.lease)
         ]
     for queue, consumer in silent:
         yield Finding(

@@ -23,7 +23,6 @@ from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import crash_report
 from gearmesh.transports.redis.connection import ConnectedChannel
 from gearmesh.transports.redis.message import target_queue
-from gearmesh.transports.redis.reaper import OVERDUE_LEASE_SHARE
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import PREFIX, queue_of
 
@@ -110,36 +109,32 @@ class Inspector:
                 pipe.llen(keys.arrived(consumer))
             held = sum(pipe.execute())
         silent = sum(
-            self._silent(name, beat, watched.get(name, b""), _silence(beat, now))
+            ConsumerReport("", [], _silent_s(name, beat, watched.get(name, b""), now)).is_silent(
+                self._channel.lease
+            )
             for name, beat in consumers.items()
         )
         counts = {"pending": pending, "held": held, "aside": aside, "dead": dead, "silent": silent}
         return QueueCounts(queue=queue, consumers=len(consumers) - silent, **counts)
 
-    def _silent(self, consumer: bytes, beat: bytes, watched: bytes, silence: float | None) -> bool:
-        """True for a consumer that is known to be dead, or has missed its heartbeats.
-
-        ``watched``: its heartbeat counter, and for how many ms others saw it stand still; see ``watch.lua``.
-        """
-        if crash_report(consumer) is not None:
-            return True
-        counter, _, ms = watched.partition(b" ")
-        seen = int(ms) / 1000 if counter == beat and ms.isdigit() else 0.0
-        return max(seen, silence or 0.0) > self._channel.lease * OVERDUE_LEASE_SHARE
-
     def consumers(self, queue: str) -> list[ConsumerReport]:
         keys = self._channel.keys(queue)
         with self._channel.redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.consumers)
+            pipe.hgetall(keys.watched)
             pipe.time()
-            beats, now = pipe.execute()
+            beats, watched, now = pipe.execute()
             names = sorted(beats)
             for name in names:
                 pipe.hvals(keys.held(name.decode()))
                 pipe.lrange(keys.arrived(name.decode()), 0, -1)
             bodies = pipe.execute()
         return [
-            ConsumerReport(name.decode(), [*held, *arrived], _silence(beats[name], now))
+            ConsumerReport(
+                name.decode(),
+                [*held, *arrived],
+                _silent_s(name, beats[name], watched.get(name, b""), now),
+            )
             for name, held, arrived in zip(names, bodies[::2], bodies[1::2], strict=True)
         ]
 
@@ -224,12 +219,23 @@ def letter_of(queue: str, row: Mapping[bytes, bytes]) -> DeadLetter:
     )
 
 
-def _silence(beat: bytes, now: tuple[int, int]) -> float | None:
-    """Seconds since a consumer's last heartbeat, by its counter and the server's time; see :class:`ConsumerReport`."""
+def _silent_s(consumer: bytes, beat: bytes, watched: bytes, now: tuple[int, int]) -> float | None:
+    """Seconds since a consumer's last heartbeat, see :class:`ConsumerReport`.
+
+    Args:
+        consumer: its name.
+        beat: its heartbeat counter.
+        watched: a heartbeat counter of it, and for how many ms others saw that one stand still; see ``watch.lua``.
+        now: the server's time.
+    """
     counter = int(beat)
-    if counter == 0:
+    if counter == 0 or crash_report(consumer) is not None:
         return float("inf")
-    return max(0.0, now[0] + now[1] / 1e6 - counter / 1000) if counter > FIRST_BEAT_MS else None
+    watched_counter, _, ms = watched.partition(b" ")
+    seen = int(ms) / 1000 if watched_counter == beat and ms.isdigit() else None
+    if counter > FIRST_BEAT_MS:
+        return max(seen or 0.0, now[0] + now[1] / 1e6 - counter / 1000)
+    return seen
 
 
 def _first_met(seen: bytes) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgpack
 
+from gearmesh.interfaces.transport import OVERDUE_LEASE_SHARE
 from gearmesh.redis_client.runner import run
 from gearmesh.scoreboard import crash_report
 from gearmesh.transports.redis.connection import ConnectedChannel
@@ -21,8 +22,6 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Part of a lease by which others must know less of a silence for it to be told to them: few writes, whoever watches.
 REPORT_STEP_LEASE_SHARE = 0.05
-#: Part of a lease after which a heartbeat is overdue: they come three times a lease.
-OVERDUE_LEASE_SHARE = 0.4
 #: Part of a lease between two looks from then on. What was seen since the last look is lost with a connection.
 OVERDUE_POLL_LEASE_SHARE = 0.03
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from gearmesh.control.messages import VERBS
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.inspection.times import span
-from gearmesh.interfaces.transport import ConsumerReport
+from gearmesh.interfaces.transport import OVERDUE_LEASE_SHARE, ConsumerReport
 from gearmesh.units import counted
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
@@ -24,8 +24,6 @@ __all__ = ["tell", "workers"]
 MAX_QUEUES: Final = 60
 #: Messages of one worker that are shown.
 MAX_SHOWN_MESSAGES: Final = 20
-#: Seconds of silence after which a worker is no longer called alive; heartbeats come three times a lease.
-OVERDUE_LEASE_SHARE: Final = 0.4
 
 
 class HeldMessage(NamedTuple):

@@ -1,0 +1,31 @@
+"""Says in words how a consumer is, from the heartbeats that its broker knows."""
+
+from __future__ import annotations
+
+from gearmesh.inspection.times import span
+from gearmesh.interfaces.transport import ConsumerReport
+
+__all__ = ["last_heard", "silence_of"]
+
+
+def last_heard(consumer: ConsumerReport) -> str:
+    """``was last heard of 40 s ago``."""
+    seconds = consumer.silent_s
+    if seconds is None:
+        return "has sent no heartbeat yet"
+    return "is known to be dead" if seconds == float("inf") else f"was last heard of {span(seconds)} ago"
+
+
+def silence_of(consumer: ConsumerReport, lease: float) -> str:
+    """Conclude why a consumer is silent and what becomes of its deliveries; ``""``: it is not silent.
+
+    ``lease``: seconds.
+    """
+    if not consumer.is_silent(lease):
+        return ""
+    cause = (
+        "its process has ended"
+        if consumer.silent_s == float("inf")
+        else "its process is stopped, frozen or dead, or cannot reach the broker"
+    )
+    return f"{cause}. Another worker of the queue takes over what it holds after a lease ({lease:g} s)"
