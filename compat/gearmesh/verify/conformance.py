@@ -131,7 +131,9 @@ def workflows(exchange: Exchange, prefix: str) -> list[Check]:
 
     steps = chain(add.s(1, 2), add.s(3).set(queue=own), add.s(4), add.s(5).set(queue=own))
     last = exchange.send_workflow(steps)
-    expect("chain worker, Python, worker, Python", last.tasks[-1].uuid, "1 + 2, + 3, + 4, + 5", 15)
+    # Each step: of a chain that breaks, the report shows the step that broke it.
+    for step, value in zip(last.tasks, (3, 6, 10, 15), strict=True):
+        expect("chain worker, Python, worker, Python", step.uuid, "1 + 2, + 3, + 4, + 5", value)
     members = exchange.send_workflow(group(add.s(n, 1) for n in range(4)))
     for n, member in enumerate(members.tasks):
         expect("group on the workers", member.uuid, f"{n} + 1", n + 1)

@@ -29,17 +29,17 @@ QUEUE = "gearmesh_verify"
 
 @contextmanager
 def echo_worker(
-    broker: str, backend: str, *, key: str = QUEUE, lies: bool = False, skip: tuple[str, ...] = ()
+    broker: str, backend: str, *, key: str = QUEUE, lies: str = "", skip: tuple[str, ...] = ()
 ) -> Iterator[None]:
-    """A deployment's worker with the echo tasks. ``lies``: one of them returns another type than it was given."""
+    """A deployment's worker with the echo tasks. ``lies``: the one that returns another type than it should."""
     settings: Any = {"default_queue": QUEUE, "amqp": {"binding_key": key}}
     with App(broker, backend, **settings) as app:
-        echo_tasks(app, skip=(*skip, *(["echo_int64"] if lies else [])))
+        echo_tasks(app, skip=(*skip, lies))
         if lies:
 
-            @app.task(name="gearmesh_echo_int64")
-            def echo_int64(value: Int64) -> float:
-                return float(value)
+            @app.task(name=f"gearmesh_{lies}")
+            def lying(*numbers: Int64) -> float:
+                return float(sum(numbers))
 
         with Worker(app, concurrency=4, task_log_limit=0):
             yield
@@ -91,7 +91,7 @@ def test_both_sides_agree_on_rabbitmq(amqp_url: str, redis_url: str) -> None:
 
 
 def test_a_task_that_lies_about_a_type_is_named(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    with echo_worker(redis_url, redis_url, lies=True):
+    with echo_worker(redis_url, redis_url, lies="echo_int64"):
         done = verify("--broker", redis_url, "--backend", redis_url, "--json")
     assert done.exit_code == 1
     wrong = {
@@ -105,6 +105,14 @@ def test_a_task_that_lies_about_a_type_is_named(redis_url: str, caplog: pytest.L
     assert [record.getMessage() for record in caplog.records] == [], (
         "the report says it, and no log line does"
     )
+
+
+def test_a_chain_that_breaks_shows_the_step_that_broke_it(redis_url: str) -> None:
+    with echo_worker(redis_url, redis_url, lies="add"):
+        done = verify("--broker", redis_url, "--backend", redis_url, "--json", "--timeout", "2")
+    (row,) = [row for row in rows(done) if row["subject"].startswith("chain")]
+    assert (row["verdict"], row["checked"]) == ("differs", 4)
+    assert row["detail"] == "sent 1 + 2, + 3, + 4, + 5: got float64 3.0, expected int64 3"
 
 
 def test_a_missing_task_is_not_available(redis_url: str) -> None:
