@@ -8,6 +8,8 @@ names is no error: each part of the navigation ends with a pattern that takes it
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING
 
 from pygments.lexers.special import TextLexer
@@ -95,7 +97,18 @@ def drop_empty_patterns(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = "\n".join(line for line in source[0].split("\n") if wanted(line))
 
 
+def list_classes(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the list of all classes where a page asks for it."""
+    if "<!-- classes -->" in source[0]:
+        script = run_path(str(Path(__file__).parents[1] / "scripts" / "class_list.py"))
+        source[0] = source[0].replace("<!-- classes -->", script["class_list"]())
+
+
 def setup(app: Sphinx) -> None:
-    """Adjust the navigation, and show Mermaid's diagrams as text: its script would come from elsewhere."""
+    """Adjust the navigation, list the classes, and show Mermaid's diagrams as text.
+
+    Mermaid's script would come from elsewhere.
+    """
     app.connect("source-read", drop_empty_patterns)
+    app.connect("source-read", list_classes)
     app.add_lexer("mermaid", TextLexer)

@@ -51,8 +51,24 @@ def class_list() -> str:
     for folder, rows in sorted(folders.items()):
         title = "Beside the folders" if folder == "." else f"`{folder}`"
         lines = [f"| `{row.name}` | `{row.path.name}` | {_cell(row.sentence)} |" for row in rows]
-        parts.append("\n".join((f"### {title}\n", "| class | file | |", "|---|---|---|", *lines)))
+        parts.append(
+            "\n".join(
+                (f"### {title}\n", f"{_purpose(folder)}\n", "| class | file | |", "|---|---|---|", *lines)
+            )
+        )
     return "\n\n".join(parts)
+
+
+def _purpose(folder: str) -> str:
+    """The first sentence of the folder's ``__init__``."""
+    if folder == ".":
+        return "These modules import none of the folders below."
+    tree = ast.parse((PACKAGE / folder / "__init__.py").read_text("utf-8"))
+    return first_sentence(re.sub(r"^gearmesh[.\w]*: (\w)", _upper, ast.get_docstring(tree) or ""))
+
+
+def _upper(match: re.Match[str]) -> str:
+    return match[1].upper()
 
 
 def _cell(text: str) -> str:

@@ -1,20 +1,24 @@
-"""The glossary and the state machines name classes, functions and files; each of them is in the source."""
+"""The glossary has the words that users meet, each class says what it does, and the pages name what is there."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from runpy import run_path
 
 import pytest
-from tests.support.pages import page_path
+from tests.support.pages import ROOT, page_path
 
 import gearmesh
+from gearmesh.interfaces.transport import QueueCounts
+from gearmesh.wire import state
 
 PACKAGE = Path(gearmesh.__file__).parent
-PAGES = ("glossary.md", "state_machines.md")
+PAGES = ("names.md", "state_machines.md")
 TRANSPORTS = ("redis", "amqp", "memory")
 
 
@@ -71,3 +75,49 @@ def test_each_class_and_function_that_a_page_names_is_there(page: str) -> None:
     assert qualified | classes
     assert sorted(qualified - members) == []
     assert sorted(classes - names) == []
+
+
+def terms() -> dict[str, str]:
+    """The terms of the glossary, each with its meaning. A row may have several terms: ``acknowledge, ack``."""
+    rows = [
+        line.strip("|").split("|")
+        for line in page_path("glossary.md").read_text("utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| term |")
+    ]
+    return {term.strip(): meaning.strip() for name, meaning, _ in rows for term in name.split(",")}
+
+
+def test_the_glossary_is_in_alphabetical_order() -> None:
+    text = page_path("glossary.md").read_text("utf-8")
+    names = re.findall(r"^\| ([^|]+?) \|", text, re.MULTILINE)[1:]
+    assert names == sorted(names, key=str.lower)
+    assert len({name.lower() for name in names}) >= len(names) - 1  # PENDING and pending
+
+
+def test_a_meaning_is_short() -> None:
+    assert {term: meaning for term, meaning in terms().items() if len(meaning.split()) > 45} == {}
+    assert {term for term, meaning in terms().items() if not meaning.endswith(".")} == set()
+
+
+def test_the_glossary_has_the_words_that_users_meet() -> None:
+    states = {
+        getattr(state, name) for name in ("PENDING", "RECEIVED", "STARTED", "RETRY", "SUCCESS", "FAILURE")
+    }
+    # The columns of "gearmesh queues" under the names that people see.
+    shown = {"aside": "parked message", "dead": "dead letter", "consumers": "consumer", "silent": "heartbeat"}
+    columns = {shown.get(field, field) for field in QueueCounts.__struct_fields__}
+    first = page_path("what-it-is.md").read_text("utf-8").partition("## Words")[2].partition("\n## ")[0]
+    words = set(re.findall(r"^\| ([^|]+?) \|", first, re.MULTILINE)) - {"word"}
+    assert words
+    assert (states | columns | words) - set(terms()) == set()
+
+
+def test_each_class_says_what_it_does() -> None:
+    rows = list(run_path(str(ROOT / "scripts" / "class_list.py"))["classes"]())
+    assert len(rows) > 500
+    count = Counter(row.sentence for row in rows)
+    assert {
+        f"{row.path} {row.name}": row.sentence
+        for row in rows
+        if len(row.sentence.split()) < 4 or row.sentence.startswith("See ") or count[row.sentence] > 1
+    } == {}
