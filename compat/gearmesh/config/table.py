@@ -204,7 +204,7 @@ def _text(value: str) -> str | None:
     return value or None  # Go: "" is the default
 
 
-_POOL: Final = "connections here are few, and kept"
+_POOL: Final = "gearmesh needs few connections, and keeps them open"
 
 _ROWS: Final = (
     _go("broker", TEXT, role="broker"),
