@@ -141,38 +141,65 @@ class Suite:
         middle = f"{PREFORK}: idle round trip p50, ms"
         go, most, least = "RabbitMQ: Machinery", False, True
         return [
-            Target("work `add`, Redis, one process, × Machinery", ratio(work, rate(MACHINERY)), 10, least, ".1f"),
-            Target("… × Celery prefork 2", ratio(work, rate(PREFORK)), 80, least, ".0f"),
-            Target("… × dramatiq 2 × 8", ratio(work, rate(DRAMATIQ)), 20, least, ".1f"),
-            Target("Redis' CPU a task, publish + work, µs", spent, 12, most, ".1f"),
-            Target("… × plain commands", spent / floor if spent and floor else None, 2, most, ".2f"),
-            Target("`delay()` one by one / redis-py SET", ratio("delay()", "redis-py SET"), 0.8, least, ".2f"),
-            Target("… place among the Python contenders", first(GEARMESH), 1, most, ".0f"),
-            Target("10 threads of `delay()` / one", ratio("10 threads", "delay()"), 5, least, ".2f"),
-            Target("50 coroutines / `publish_many`", ratio("50 coroutines", "batches"), 0.5, least, ".2f"),
-            Target("idle round trip p50, ms", median(trip), 1.0, most, ".2f"),
-            Target("idle round trip p99, ms", median(tail), 3.0, most, ".2f"),
-            Target("idle round trip p50 / Celery's", ratio(trip, middle), 0.4, most, ".2f"),
             Target(
-                "RabbitMQ, `delay()` one by one, results in Redis, /s",
+                "tasks a second of one worker process on Redis, multiple of Machinery's",
+                ratio(work, rate(MACHINERY)), 10, least, ".1f",
+            ),
+            Target(
+                "the same, multiple of Celery's (prefork, 2 processes)",
+                ratio(work, rate(PREFORK)), 80, least, ".0f",
+            ),
+            Target(
+                "the same, multiple of dramatiq's (2 processes of 8 threads)",
+                ratio(work, rate(DRAMATIQ)), 20, least, ".1f",
+            ),
+            Target("CPU time of Redis for one task, from the call to the result, µs", spent, 12, most, ".1f"),
+            Target(
+                "the same, multiple of the plain commands' (`SET`, `RPUSH`, `LPOP`, `SET`)",
+                spent / floor if spent and floor else None, 2, most, ".2f",
+            ),
+            Target(
+                "`delay()` calls a second of one thread, share of redis-py's `SET`",
+                ratio("delay()", "redis-py SET"), 0.8, least, ".2f",
+            ),
+            Target("the same, place among the Python task queues (1: the fastest)", first(GEARMESH), 1, most, ".0f"),
+            Target(
+                "`delay()` calls a second of 10 threads, multiple of one thread's",
+                ratio("10 threads", "delay()"), 5, least, ".2f",
+            ),
+            Target(
+                "`adelay()` calls a second of 50 coroutines, share of `publish_many()`'s",
+                ratio("50 coroutines", "batches"), 0.5, least, ".2f",
+            ),
+            Target("round trip on an idle worker, p50, ms", median(trip), 1.0, most, ".2f"),
+            Target("round trip on an idle worker, p99, ms", median(tail), 3.0, most, ".2f"),
+            Target("round trip on an idle worker, p50, share of Celery's", ratio(trip, middle), 0.4, most, ".2f"),
+            Target(
+                "RabbitMQ: `delay()` calls a second of one thread, results in Redis",
                 median("RabbitMQ: delay(), results in Redis"), 3000, least, ",.0f",
             ),
             Target(
-                "chord of 10,000 / its plain tasks",
+                "time for a chord of 10,000 tasks, multiple of the time for 10,000 plain tasks",
                 ratio("chord of 10,000, s", "10,000 plain tasks, s"), 1.5, most, ".2f",
             ),
-            Target("RabbitMQ: work, × Machinery", ratio("RabbitMQ: work", f"{go}: work"), 7, least, ".1f"),
             Target(
-                "RabbitMQ: publish with confirms, × Machinery",
+                "RabbitMQ: tasks a second of one worker process, multiple of Machinery's",
+                ratio("RabbitMQ: work", f"{go}: work"), 7, least, ".1f",
+            ),
+            Target(
+                "RabbitMQ: messages a second with confirms, multiple of Machinery's",
                 ratio(many, f"{go}: publish"), 6, least, ".1f",
             ),
-            Target("… of what RabbitMQ takes", ratio(many, "RabbitMQ: what it takes"), 0.9, least, ".2f"),
             Target(
-                f"backlog of {self.backlog:,} / of 10,000, tasks/s",
+                "the same, share of what RabbitMQ takes when the messages are ready-made",
+                ratio(many, "RabbitMQ: what it takes"), 0.9, least, ".2f",
+            ),
+            Target(
+                f"tasks a second with {self.backlog:,} in the queue, share of those with 10,000",
                 ratio("backlog, tasks/s", "backlog of 10,000, tasks/s"), 0.95, least, ".2f",
             ),
-            Target("`import gearmesh`, s", median("import gearmesh, s"), 0.12, most, ".3f"),
-            Target("worker: start to first result, s", median(READY), 0.3, most, ".2f"),
+            Target("time of `import gearmesh`, s", median("import gearmesh, s"), 0.12, most, ".3f"),
+            Target("time from the start of a worker to its first result, s", median(READY), 0.3, most, ".2f"),
         ]  # fmt: skip
 
 

@@ -29,6 +29,42 @@ PACKAGES = (
     "arq",
     "rq",
 )
+#: Ends of the names of figures that the table of the task queues has.
+IN_THE_TABLE = (
+    ": work, tasks/s",
+    ": delay() one by one, tasks/s",
+    ": delay() one by one, CPU of the caller, µs",
+    ": idle round trip p50, ms",
+    ": idle round trip p99, ms",
+)
+#: Names on the page of figures whose own names are short.
+PLAIN_NAMES = {
+    "Machinery, 10 goroutines: publish, 10 goroutines": "Machinery: calls in 10 goroutines",
+    "redis-py SET": "redis-py, for comparison: `SET`, one by one",
+    "delay()": "gearmesh: `delay()`, one by one",
+    "10 threads": "gearmesh: `delay()` in 10 threads",
+    "one adelay() after another": "gearmesh: `await adelay()`, one by one",
+    "50 coroutines": "gearmesh: `await adelay()` in 50 coroutines",
+    "batches": "gearmesh: `publish_many()`",
+    "Redis' CPU, publish": "CPU time of Redis to take a message from gearmesh",
+    "Redis' CPU, work": "CPU time of Redis while gearmesh runs a task",
+    "Redis' CPU, plain commands: publish": "CPU time of Redis for `SET` and `RPUSH`, for comparison",
+    "Redis' CPU, plain commands: work": "CPU time of Redis for `LPOP` and `SET`, for comparison",
+    "10,000 plain tasks": "gearmesh: time to send and run 10,000 tasks",
+    "chord of 10,000": "gearmesh: time to send and run a chord of 10,000 tasks",
+    "chord of 10,000: sending": "gearmesh: time to send a chord of 10,000 tasks",
+    "backlog of 10,000": "gearmesh: work with 10,000 tasks in the queue",
+    "backlog": "gearmesh: work with a large number of tasks in the queue",
+    "RabbitMQ: what it takes": "RabbitMQ, for comparison: ready-made messages with confirms",
+    "RabbitMQ: publish_many, no results": "RabbitMQ: gearmesh's `publish_many()`, without results",
+    "RabbitMQ: delay(), results in Redis": "RabbitMQ: gearmesh's `delay()`, one by one, results in Redis",
+    "RabbitMQ: delay(), no results": "RabbitMQ: gearmesh's `delay()`, one by one, without results",
+    "RabbitMQ: work": "RabbitMQ: gearmesh's work",
+    "RabbitMQ: Machinery: work": "RabbitMQ: Machinery's work",
+    "RabbitMQ: Machinery: publish": "RabbitMQ: Machinery's publishing",
+    "import gearmesh": "time of `import gearmesh`",
+    "worker: start to first result": "time from the start of a gearmesh worker to its first result",
+}
 
 
 class Figures:
@@ -102,18 +138,31 @@ def write(figures: Figures, targets: list[Target], rounds: int) -> None:
     lines = [
         "# Benchmarks",
         "",
-        "The last run of `tox -e bench`, or `python tests/benchmarks/bench.py suite --write`: all task queues take",
-        f"turns in each of {rounds} rounds, the values are medians of the rounds, a ratio is the median of theirs.",
-        "Ratios travel from machine to machine; rates do not. On a machine that is busy with other work, as the load",
-        "average below may show, what waits for another process (a lone call, a round trip, a start) is more the",
-        "scheduler's time than the task queue's. `tests/contract/test_redis_cost.py` and the instruction counts in",
-        "[Performance](../why/performance.md) do not depend on it.",
+        "`tox -e bench` measures gearmesh beside other task queues. This page shows the last run, as",
+        "`python tests/benchmarks/bench.py suite --write` has written it.",
         "",
-        f"{machine()}. {versions()}. All figures are in `figures.json` beside this page.",
+        f"The run had {rounds} rounds. In each round, all task queues were measured one after another. Each number is",
+        "the median of the rounds. A ratio was computed in each round, and the page shows the median of these ratios.",
+        "",
+        "Ratios are similar on other machines; rates and times are not. If other programs use the CPU during a run,",
+        "each process waits longer for its turn. Single calls, round trips and starts then look slower than they are.",
+        "The load average shows this: it is the mean number of processes that wanted to run. The instruction counts",
+        "in [Performance](../why/performance.md) do not depend on other programs.",
+        "",
+        "| | |",
+        "|---|---|",
+        *machine(),
+        f"| software | {versions()} |",
+        f"| rounds | {rounds} |",
+        "",
+        "All figures of all rounds are in `figures.json` beside this page.",
         "",
         "## Targets",
         "",
-        "| | aimed at | measured | |",
+        "The project has set itself these targets. A *multiple* of 2 means twice as much, and a *share* of 0.5 means",
+        "half as much. *The same* means the quantity of the row above, compared with something else.",
+        "",
+        "| measured | target | found | |",
         "|---|---|---|---|",
     ]
     for target in targets:
@@ -127,13 +176,31 @@ def write(figures: Figures, targets: list[Target], rounds: int) -> None:
         *contenders(figures),
         "",
         *pictures,
-        "## All medians",
+        "## More figures",
+        "",
+        "*One by one* means that a single thread makes the next call when the one before has returned.",
         "",
     ]
-    lines += ["| | |", "|---|---|"]
+    lines += ["| measured | median | unit |", "|---|---|---|"]
     for name in figures.names():
-        lines.append(f"| {name} | {figures.median(name):,.4g} |")
+        if name.endswith(IN_THE_TABLE):
+            continue
+        what, unit = described(name)
+        lines.append(f"| {what} | {number(figures.median(name) or 0)} | {unit} |")
     (DOCS / "index.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def described(name: str) -> tuple[str, str]:
+    """Return a figure's name for the page, and its unit; a name without a unit is that of a rate."""
+    what, _, unit = name.rpartition(", ")
+    if unit not in ("tasks/s", "s", "ms", "µs"):
+        what, unit = name, "a second"
+    return PLAIN_NAMES.get(what, what), "tasks a second" if unit == "tasks/s" else unit
+
+
+def number(value: float) -> str:
+    """Write a number with three or four digits that count, and never with an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def contenders(figures: Figures) -> list[str]:
@@ -145,20 +212,24 @@ def contenders(figures: Figures) -> list[str]:
     }
     best = max(work, key=lambda each: work[each], default="")
     lines = [
-        "`add(n, 2)` with its result kept. *Work* is a backlog that is there when the worker starts, between 90 % and",
-        "10 % of it; *idle round trip* is one call after another, from the call to its result.",
+        "Every task queue ran the task `add(n, 2)` on the same Redis and stored its results there.",
         "",
-        "| | call one by one, /s | work, /s | × slower | CPU of a call, µs | idle round trip p50 / p99, ms |",
+        "- **work**: tasks that one worker runs in a second. The queue is full when the worker starts. The time is",
+        "  measured from 90 % to 10 % of the queue.",
+        f"- **times slower**: the work of {best}, divided by the work of this row.",
+        "- **calls**: calls in a second of a single thread, which makes them one after another.",
+        "- **CPU**: the CPU time that the caller's process needs for one of these calls, in µs.",
+        "- **round trip**: ms from a call to its result, while the worker has nothing else to do. Half of the calls",
+        "  are faster than the first number (p50), and 99 of 100 are faster than the second one (p99).",
+        "",
+        "| | work, tasks/s | times slower | calls/s | CPU, µs | round trip p50 / p99, ms |",
         "|---|---|---|---|---|---|",
     ]
     for name in sorted(work, key=lambda each: -work[each]):
-        cells = [figures.median(f"{name}: {what}") for what in (
-            "delay() one by one, tasks/s", "delay() one by one, CPU of the caller, µs", "idle round trip p50, ms",
-            "idle round trip p99, ms",
-        )]  # fmt: skip
+        cells = [figures.median(f"{name}{what}") for what in IN_THE_TABLE[1:]]
         slower = figures.ratio(f"{best}: work, tasks/s", f"{name}: work, tasks/s") or 0
-        calls, cpu, middle, tail = ("—" if cell is None else f"{cell:,.4g}" for cell in cells)
-        lines.append(f"| {name} | {calls} | {work[name]:,.0f} | {slower:.1f} | {cpu} | {middle} / {tail} |")
+        calls, cpu, middle, tail = ("—" if cell is None else number(cell) for cell in cells)
+        lines.append(f"| {name} | {work[name]:,.0f} | {slower:.1f} | {calls} | {cpu} | {middle} / {tail} |")
     return lines
 
 
@@ -173,8 +244,8 @@ def draw(figures: Figures) -> list[str]:
     lines = []
     for file, suffix, title in (
         ("work", ": work, tasks/s", "Tasks a second of one worker (logarithmic)"),
-        ("calls", ": delay() one by one, tasks/s", "Calls a second, one by one (logarithmic)"),
-        ("trips", ": idle round trip p50, ms", "Idle round trip, ms, median (logarithmic)"),
+        ("calls", ": delay() one by one, tasks/s", "Calls a second of one thread (logarithmic)"),
+        ("trips", ": idle round trip p50, ms", "Round trip on an idle worker, median, ms (logarithmic)"),
     ):
         found = {
             name.removesuffix(suffix): figures.median(name) or 0
@@ -200,7 +271,8 @@ def draw(figures: Figures) -> list[str]:
     return lines
 
 
-def machine() -> str:
+def machine() -> list[str]:
+    """Return the rows of the table that describe the day and the machine."""
     model = platform.processor() or platform.machine()
     for line in (
         Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -210,8 +282,11 @@ def machine() -> str:
             break
     load = os.getloadavg()[2]
     day = time.strftime("%Y-%m-%d")
-    cores = f"{os.cpu_count()} cores ({model}), which also run the servers"
-    return f"{day}, {cores}; load average of the last 15 minutes {load:.1f}"
+    return [
+        f"| day | {day} |",
+        f"| machine | {os.cpu_count()} cores ({model}), which also ran the servers |",
+        f"| load average of the last 15 minutes | {load:.1f} |",
+    ]
 
 
 def versions() -> str:
