@@ -8,11 +8,13 @@ import random
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from .fuzz import Report, fuzz, fuzz_stored, smallest
+from .fuzz import Report, fuzz, fuzz_made, fuzz_stored, smallest
 from .process import Oracle, build
 
 #: The share of cases that are documents of MongoDB and items of DynamoDB.
 STORED_SHARE = 0.2
+#: The share of cases that are items of DynamoDB made by hand.
+MADE_SHARE = 0.1
 
 
 def main() -> int:
@@ -24,7 +26,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
-    for folder in (".", "stores"):
+    for folder in (".", "stores", "items"):
         build(folder)  # once, before the processes ask for it
     share = -(-given.cases // given.processes)
     print(f"fuzz: {given.cases:,} cases from seed {given.seed}, in {given.processes} processes", flush=True)
@@ -42,18 +44,22 @@ def main() -> int:
 
 def run(seed: int, cases: int) -> Report:
     """One process's share, with the differences of messages made small."""
-    stored_cases = int(cases * STORED_SHARE)
-    with Oracle() as oracle, Oracle(folder="stores") as stores:
-        report = fuzz(oracle, seed, cases - stored_cases, until=5)
-        stored = fuzz_stored(stores, seed, stored_cases, until=5)
+    stored_cases, made_cases = int(cases * STORED_SHARE), int(cases * MADE_SHARE)
+    with Oracle() as oracle, Oracle(folder="stores") as stores, Oracle(folder="items") as made:
+        report = fuzz(oracle, seed, cases - stored_cases - made_cases, until=5)
         small = [smallest(oracle, each) for each in report.differences]
-        return Report(
-            report.cases + stored.cases,
-            report.seconds + stored.seconds,
-            report.cpu_s + stored.cpu_s,
-            report.read + stored.read,
-            small + stored.differences,
+        reports = (
+            report._replace(differences=small),
+            fuzz_stored(stores, seed, stored_cases, until=5),
+            fuzz_made(made, seed, made_cases, until=5),
         )
+    return Report(
+        sum(each.cases for each in reports),
+        sum(each.seconds for each in reports),
+        sum(each.cpu_s for each in reports),
+        sum(each.read for each in reports),
+        [difference for each in reports for difference in each.differences],
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from gearmesh.wire.gojson.write import quote
 from gearmesh.wire.types import dump, load
 
 from .documents import Documents
+from .made_items import MadeItems, difference_of
 from .process import Answer, Case, Oracle
 from .stored import StoredDocuments, expected, understood
 
@@ -24,8 +25,10 @@ __all__ = [
     "Difference",
     "Report",
     "compare",
+    "compare_made",
     "compare_stored",
     "fuzz",
+    "fuzz_made",
     "fuzz_stored",
     "python",
     "smallest",
@@ -79,9 +82,14 @@ def fuzz_stored(oracle: Oracle, seed: int, cases: int, *, until: int = 1) -> Rep
     return _fuzz(oracle, StoredDocuments(seed), cases, compare_stored, until)
 
 
+def fuzz_made(oracle: Oracle, seed: int, cases: int, *, until: int = 1) -> Report:
+    """Compare ``cases`` items of DynamoDB that neither language has written; the oracle is that of ``items``."""
+    return _fuzz(oracle, MadeItems(seed), cases, compare_made, until)
+
+
 def _fuzz(
     oracle: Oracle,
-    documents: Documents | StoredDocuments,
+    documents: Documents | StoredDocuments | MadeItems,
     cases: int,
     compare: Callable[[Case, Answer], Difference | None],
     until: int,
@@ -117,6 +125,12 @@ def compare_stored(case: Case, go: Answer) -> Difference | None:
     found = understood(case, go)
     same = found == wanted if go.kind == b"=" else go.kind == wanted.kind == b"-"
     return None if same else Difference(case, go if go.kind != b"=" else found, wanted)
+
+
+def compare_made(case: Case, go: Answer) -> Difference | None:
+    """The difference, if Python reads an item in another way than Go does, or fails at one."""
+    ours = difference_of(case, go)
+    return None if ours is None else Difference(case, go, ours)
 
 
 def python(case: Case) -> Answer:

@@ -1,6 +1,6 @@
 // Command oracle reads and writes Machinery's documents with Go's standard library, for differential tests.
 //
-// Its structs are written from docs/protocol.md, and its reading of arguments from section 3 of that page and from the
+// Its structs are written from docs/reference/protocol.md, and its reading of arguments from section 3 of that page and from the
 // recordings in tests/golden; none of it is Machinery's code.
 package main
 
@@ -15,10 +15,10 @@ import (
 	"math"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"gearmesh/oracle/frames"
+	"gearmesh/oracle/protocol"
 )
 
 // Arg is an argument (2.2).
@@ -51,33 +51,6 @@ type Signature struct {
 	IgnoreWhenTaskNotRegistered bool
 }
 
-// Result is one returned value (4.1).
-type Result struct {
-	Type  string
-	Value any
-}
-
-// State is a task state (4.1).
-type State struct {
-	TaskUUID  string
-	TaskName  string
-	State     string
-	Results   []*Result
-	Error     string
-	CreatedAt time.Time
-	TTL       int64
-}
-
-// Group is a group meta (4.6).
-type Group struct {
-	GroupUUID      string
-	TaskUUIDs      []string
-	ChordTriggered bool
-	Lock           bool
-	CreatedAt      time.Time
-	TTL            int64
-}
-
 var plant = flag.String("plant", "", "change one thing, to see that it is found: b, 2028, amp, exponent, wrap, repeat")
 
 func main() {
@@ -92,7 +65,7 @@ func answer(verb byte, data []byte) frames.Answer {
 	case 'S':
 		text, err = again(data, new(Signature))
 	case 'T':
-		state := new(State)
+		state := new(protocol.State[any])
 		text, err = again(data, state)
 		for _, result := range state.Results {
 			if result == nil && err == nil {
@@ -100,7 +73,7 @@ func answer(verb byte, data []byte) frames.Answer {
 			}
 		}
 	case 'G':
-		group := new(Group)
+		group := new(protocol.Group)
 		if text, err = again(data, group); err == nil && group.TaskUUIDs == nil {
 			group.TaskUUIDs = []string{} // null and [] mean the same (4.6), and Python writes []
 			text, err = json.Marshal(group)
@@ -151,23 +124,10 @@ func planted(text []byte) []byte {
 	return text
 }
 
-var kinds = map[string]reflect.Type{
-	"bool": reflect.TypeOf(false), "string": reflect.TypeOf(""),
-	"int": reflect.TypeOf(int(0)), "int8": reflect.TypeOf(int8(0)), "int16": reflect.TypeOf(int16(0)),
-	"int32": reflect.TypeOf(int32(0)), "int64": reflect.TypeOf(int64(0)),
-	"uint": reflect.TypeOf(uint(0)), "uint8": reflect.TypeOf(uint8(0)), "uint16": reflect.TypeOf(uint16(0)),
-	"uint32": reflect.TypeOf(uint32(0)), "uint64": reflect.TypeOf(uint64(0)), "byte": nil,
-	"float32": reflect.TypeOf(float32(0)), "float64": reflect.TypeOf(float64(0)),
-}
-
 // readArgument reads a JSON value as an argument of a type (section 3), and writes what the task would get.
 func readArgument(name string, raw []byte) frames.Answer {
-	element, isSlice := strings.CutPrefix(name, "[]")
-	kind, known := kinds[element]
-	if element == "byte" && isSlice {
-		kind, known = reflect.TypeOf(uint8(0)), true
-	}
-	if !known || kind == nil {
+	kind, isSlice, known := protocol.KindOf(name)
+	if !known {
 		return frames.Answer{Kind: frames.Error, Text: []byte(name + " is not one of supported types")}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
@@ -228,7 +188,7 @@ func readSlice(kind reflect.Type, node any, mangled *bool) (reflect.Value, error
 		// 3.3: a number is the bytes of its text.
 		return readOctets(kind, []byte(v.String()))
 	case string:
-		if !unsigned(kind) {
+		if !protocol.Unsigned(kind) {
 			return readOctets(kind, []byte(v))
 		}
 		octets, err := base64.StdEncoding.DecodeString(v) // 3.3
@@ -250,16 +210,12 @@ func readSlice(kind reflect.Type, node any, mangled *bool) (reflect.Value, error
 func readOctets(kind reflect.Type, octets []byte) (reflect.Value, error) {
 	slice := reflect.MakeSlice(reflect.SliceOf(kind), 0, 0)
 	for _, octet := range octets {
-		if !unsigned(kind) {
+		if !protocol.Unsigned(kind) {
 			return slice, fmt.Errorf("%v is not %v", octet, kind)
 		}
 		slice = reflect.Append(slice, reflect.ValueOf(octet).Convert(kind))
 	}
 	return slice, nil
-}
-
-func unsigned(kind reflect.Type) bool {
-	return kind.Kind() >= reflect.Uint && kind.Kind() <= reflect.Uint64
 }
 
 func readScalar(kind reflect.Type, node any, mangled *bool) (reflect.Value, error) {
@@ -293,7 +249,7 @@ func readScalar(kind reflect.Type, node any, mangled *bool) (reflect.Value, erro
 		}
 		*mangled = *mangled || (found.OverflowInt(value) && *plant != "wrap") // 3.5: it wraps
 		found.SetInt(value)
-	case unsigned(kind):
+	case protocol.Unsigned(kind):
 		value, err := strconv.ParseUint(number.String(), 10, 64)
 		if err != nil {
 			return found, err

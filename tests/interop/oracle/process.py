@@ -23,7 +23,8 @@ _SOURCE = Path(__file__).parent
 class Case(NamedTuple):
     """One request: ``S``, ``T``, ``G`` for a signature, state or group; ``A`` for an argument (type, NUL, JSON); ``s``,
     ``d``, ``f`` for a text, a float64 and a float32 to be written; ``C`` for a cron spec (spec, NUL, zone, NUL, unix
-    seconds). The oracle of ``stores`` has verbs of its own, see ``stored.py``."""
+    seconds). The oracles of ``stores`` and ``items`` have verbs of their own, see ``stored.py`` and
+    ``made_items.py``."""
 
     verb: bytes
     data: bytes
@@ -40,13 +41,15 @@ def build(folder: str = ".") -> str:
     """The path of a program, which is built once for each version of its source.
 
     Args:
-        folder: of the program; ``cron`` needs robfig/cron, and ``stores`` MongoDB's driver, which Go downloads.
+        folder: of the program; ``cron`` needs robfig/cron, ``stores`` MongoDB's driver, ``items`` a part of the AWS
+            SDK. Go downloads these.
 
     Raises:
         ServerMissing: there is no Go, or it cannot build the program.
     """
     source = _SOURCE / folder
-    files = sorted({*source.glob("*.go"), *source.glob("go.*"), *(_SOURCE / "frames").glob("*.go")})
+    shared = {file for package in ("frames", "protocol") for file in (_SOURCE / package).glob("*.go")}
+    files = sorted({*source.glob("*.go"), *source.glob("go.*"), *shared})
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
     program = cache_folder() / f"oracle-{source.name}-{digest}"
     if not program.exists():

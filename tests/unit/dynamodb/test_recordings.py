@@ -271,3 +271,29 @@ def test_a_failure_keeps_no_results() -> None:
         "TTL": {"N": "77"},
     }
     assert change.removed == (DYNAMODB_EXPIRES,)
+
+
+# --- items as nobody writes them: the oracle in tests/interop/oracle/items has more of these ------
+
+
+def test_capitals_in_names_do_not_matter() -> None:
+    result = {"type": {"S": "int64"}, "VALUE": {"N": "3"}}
+    item = {"taskuuid": {"S": "task_x"}, "STATE": {"S": SUCCESS}, "results": {"L": [{"M": result}]}}
+    state = state_of(item)
+    assert (state.TaskUUID, state.State) == ("task_x", SUCCESS)
+    assert state.Results is not None
+    assert [(each.Type, bytes(each.Value)) for each in state.Results] == [("int64", b"3")]
+    assert group_of({"groupUUID": {"S": "group_x"}, "lock": {"BOOL": True}}).Lock
+
+
+def test_a_set_of_members_and_a_number_as_a_text() -> None:
+    assert group_of({"TaskUUIDs": {"SS": ["a", "b"]}}).TaskUUIDs == ("a", "b")
+    assert state_of({"TaskName": {"N": "5"}}).TaskName == "5"
+
+
+@pytest.mark.parametrize("value", [{"N": "12"}, {"S": "ab"}])
+def test_a_value_of_another_type_is_no_list_of_bytes(value: Any) -> None:
+    """The reader of JSON takes a number for the bytes of its text, as Go does; Go's reader of DynamoDB does not."""
+    read = from_attribute({"M": {"Type": {"S": "[]uint64"}, "Value": value}})
+    with pytest.raises(GearmeshError):
+        types.load(read.Type, read.Value)

@@ -17,7 +17,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gearmesh.backends.dynamodb.values import AttributeValue, from_attribute, to_attribute
+from gearmesh.backends.dynamodb.values import (
+    AttributeValue,
+    field_of,
+    from_attribute,
+    text_of,
+    to_attribute,
+)
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError, Unstorable
 from gearmesh.wire.gojson.write import unicode
 from gearmesh.wire.gotime import canonical, format_ns, is_canonical
@@ -195,16 +201,16 @@ def changes_of(
 
 def state_of(item: Mapping[str, AttributeValue]) -> TaskState:
     """Return the state in an item, by Go or by gearmesh."""
-    state, results = _text(item.get("State")), _elements(item.get("Results"))
+    state, results = text_of(field_of(item, "State")), _elements(field_of(item, "Results"))
     if results is None and state == SUCCESS:
         results = []  # Go: stores nothing for a task that returns nothing
     return TaskState(
-        TaskUUID=_text(item.get("TaskUUID")),
-        TaskName=_text(item.get("TaskName")),
+        TaskUUID=text_of(field_of(item, "TaskUUID")),
+        TaskName=text_of(field_of(item, "TaskName")),
         State=state,
         Results=None if results is None else tuple([from_attribute(each) for each in results]),
-        Error=_text(item.get("Error")),
-        CreatedAt=_moment(item.get("CreatedAt")),
+        Error=text_of(field_of(item, "Error")),
+        CreatedAt=_moment(field_of(item, "CreatedAt")),
     )
 
 
@@ -221,8 +227,13 @@ def _result(uuid: str, result: TaskResult) -> AttributeValue:
 
 
 def _elements(value: AttributeValue | None) -> list[AttributeValue] | None:
-    found = (value or {}).get("L")
-    return found if isinstance(found, list) else None
+    """Return the elements of a list, or of a set, which no Machinery writes and Go's reader takes."""
+    for kind, found in (value or {}).items():
+        if kind == "L":
+            return list(found)
+        if kind in ("SS", "NS"):
+            return [{kind[0]: each} for each in found]
+    return None
 
 
 def _clean(text: str) -> str:
@@ -233,14 +244,9 @@ def _time(text: str) -> str:
     return text or ZERO_TIME  # Go: an empty time cannot be read
 
 
-def _text(value: AttributeValue | None) -> str:
-    found = value.get("S") if value else None
-    return found if isinstance(found, str) else ""
-
-
 def _moment(value: AttributeValue | None) -> str:
     """Read a time as Go does: text, or unix seconds; the zero time for what Go refuses."""
-    text = _text(value) or ZERO_TIME
+    text = text_of(value) or ZERO_TIME
     try:
         if value and "N" in value:
             return format_ns(_number(value) * 1_000_000_000)
@@ -266,19 +272,19 @@ def group_item(meta: GroupMeta, until: int) -> Item:
 
 def group_of(item: Mapping[str, AttributeValue]) -> GroupMeta:
     """Return the group in an item, by Go or by gearmesh."""
-    members = _elements(item.get("TaskUUIDs"))
+    members = _elements(field_of(item, "TaskUUIDs"))
     return GroupMeta(
-        GroupUUID=_text(item.get("GroupUUID")),
-        TaskUUIDs=tuple(map(_text, members or ())),
-        ChordTriggered=(item.get("ChordTriggered") or {}).get("BOOL") is True,
-        Lock=(item.get("Lock") or {}).get("BOOL") is True,
-        CreatedAt=_moment(item.get("CreatedAt")),
+        GroupUUID=text_of(field_of(item, "GroupUUID")),
+        TaskUUIDs=tuple(map(text_of, members or ())),
+        ChordTriggered=(field_of(item, "ChordTriggered") or {}).get("BOOL") is True,
+        Lock=(field_of(item, "Lock") or {}).get("BOOL") is True,
+        CreatedAt=_moment(field_of(item, "CreatedAt")),
     )
 
 
 def triggered_by(item: Mapping[str, AttributeValue]) -> str:
     """Return the member that took a group's trigger; ``""``: Go did, or nobody."""
-    return _text(item.get(DYNAMODB_TRIGGERED_BY))
+    return text_of(item.get(DYNAMODB_TRIGGERED_BY))
 
 
 # -- sizes

@@ -24,7 +24,7 @@ from gearmesh.wire.state import TaskResult
 from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
 from gearmesh.wire.types import dump, load
 
-__all__ = ["AttributeValue", "from_attribute", "to_attribute"]
+__all__ = ["AttributeValue", "field_of", "from_attribute", "text_of", "to_attribute"]
 
 #: A value as DynamoDB's API has it: one type's letters, and the value.
 AttributeValue = Mapping[str, Any]
@@ -65,7 +65,7 @@ def from_attribute(element: AttributeValue) -> TaskResult:
     can be read, and a caller that wants the value gets an error.
     """
     fields = element.get("M") or {}
-    type, value = _text(fields.get("Type")), fields.get("Value") or {"NULL": True}
+    type, value = text_of(field_of(fields, "Type")), field_of(fields, "Value") or {"NULL": True}
     if type == "int64" and (number := value.get("N", "")).isdigit():
         return TaskResult(type, msgspec.Raw(number.encode()))
     if type in TYPES:
@@ -73,12 +73,22 @@ def from_attribute(element: AttributeValue) -> TaskResult:
             return TaskResult(type, _read(type, value))
         except (GearmeshError, ValueError):
             pass
-    return TaskResult(type, msgspec.Raw(_json(value)))
+    return TaskResult(type, msgspec.Raw(_unreadable(type, value)))
 
 
-def _text(value: AttributeValue | None) -> str:
-    text = (value or {}).get("S")
-    return text if isinstance(text, str) else ""
+def field_of(fields: Mapping[str, AttributeValue], name: str) -> AttributeValue | None:
+    """Return an attribute; None: there is none. Go: capitals in its name do not matter."""
+    found = fields.get(name)
+    if found is None and name not in fields:
+        lower = name.lower()
+        found = next((value for other, value in fields.items() if other.lower() == lower), None)
+    return found
+
+
+def text_of(value: AttributeValue | None) -> str:
+    """Return a string; ``""``: it is none. Go: a number is the text of its digits."""
+    found = (value.get("S") or value.get("N")) if value else None
+    return found if isinstance(found, str) else ""
 
 
 # -- writing
@@ -114,6 +124,8 @@ def _read(type: str, value: AttributeValue) -> msgspec.Raw:
     if "S" in value:
         return _slice_of_text(type, value["S"])
     (kind, elements), *_ = value.items()
+    if kind == "M" and not elements:
+        return dump(type, [])  # Go: a map without entries has no elements
     if kind == "L":
         return dump(type, [_scalar(element(type), each) for each in elements])
     if kind in ("SS", "NS"):  # sets, which no Machinery writes and Go's reader takes
@@ -127,6 +139,8 @@ def _slice_of_text(type: str, text: str) -> msgspec.Raw:
     Go: ``%v`` joins the elements with spaces, so strings that hold spaces fall apart here, and an empty slice looks
     like one empty string. Bytes may also be base64, which Go's reader takes.
     """
+    if not text:
+        return dump(type, b"" if type in BYTES else [])  # Go: a text without characters has no elements
     if text.startswith("[") and text.endswith("]"):
         inner = text[1:-1]
         parts = inner.split(" ") if inner else []
@@ -156,6 +170,22 @@ def _scalar(type: str, value: AttributeValue) -> Any:
         if type in INTEGERS and kind == "N" and (number := float(given)).is_integer():
             return int(number)  # DynamoDB may print 1E+2
     raise LocalProtocolError(f"{value!r:.80} is no {type}")
+
+
+def _unreadable(type: str, value: AttributeValue) -> bytes:
+    """Return JSON of a value that is not of its type: Go's, unless readers would take that for a value of the type.
+
+    Go: a number, and a text, are a list of bytes for a reader of JSON, but not for one of DynamoDB.
+    """
+    text = _json(value)
+    if type in TYPES:
+        try:
+            load(type, msgspec.Raw(text))
+        except (GearmeshError, ValueError):
+            return text
+        (kind, _), *_ = value.items()
+        return b"{%s:%s}" % (quote(kind), text)
+    return text
 
 
 def _json(value: AttributeValue) -> bytes:

@@ -44,10 +44,10 @@ func readDocument(data []byte) ([]byte, error) {
 		CreatedAt: found.CreatedAt.UTC(),
 	}
 	if found.Results != nil {
-		state.Results = []Result{}
+		state.Results = []*Result{}
 	}
 	for _, each := range found.Results {
-		state.Results = append(state.Results, Result{each.Type, read(each.Type, each.Value)})
+		state.Results = append(state.Results, &Result{Type: each.Type, Value: read(each.Type, each.Value)})
 	}
 	return json.Marshal(state)
 }

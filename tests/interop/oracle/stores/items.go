@@ -41,7 +41,7 @@ func readItem(data []byte) ([]byte, error) {
 	for _, each := range item["Results"].L {
 		result := Item(each.M)
 		name := result.text("Type")
-		state.Results = append(state.Results, Result{name, readAttribute(name, result["Value"])})
+		state.Results = append(state.Results, &Result{Type: name, Value: readAttribute(name, result["Value"])})
 	}
 	return json.Marshal(state)
 }

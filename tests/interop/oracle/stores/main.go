@@ -8,38 +8,18 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"time"
 
 	"gearmesh/oracle/frames"
+	"gearmesh/oracle/protocol"
 	"go.mongodb.org/mongo-driver/bson"
 )
 
-// Result is one returned value (4.1), as JSON has it.
-type Result struct {
-	Type  string
-	Value json.RawMessage
-}
-
-// State is a task state (4.1), as JSON has it.
-type State struct {
-	TaskUUID  string
-	TaskName  string
-	State     string
-	Results   []Result
-	Error     string
-	CreatedAt time.Time
-	TTL       int64
-}
-
-// Group is a group meta (4.6).
-type Group struct {
-	GroupUUID      string
-	TaskUUIDs      []string
-	ChordTriggered bool
-	Lock           bool
-	CreatedAt      time.Time
-	TTL            int64
-}
+// Result, State and Group are as JSON has them.
+type (
+	Result = protocol.Result[json.RawMessage]
+	State  = protocol.State[json.RawMessage]
+	Group  = protocol.Group
+)
 
 var plant = flag.String("plant", "", "change one thing, to see that it is found: ms, base64, comma, number")
 

@@ -10,32 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"gearmesh/oracle/protocol"
 	"go.mongodb.org/mongo-driver/bson"
 	"go.mongodb.org/mongo-driver/bson/primitive"
 )
 
-var kinds = map[string]reflect.Type{
-	"bool": reflect.TypeOf(false), "string": reflect.TypeOf(""),
-	"int": reflect.TypeOf(int(0)), "int8": reflect.TypeOf(int8(0)), "int16": reflect.TypeOf(int16(0)),
-	"int32": reflect.TypeOf(int32(0)), "int64": reflect.TypeOf(int64(0)),
-	"uint": reflect.TypeOf(uint(0)), "uint8": reflect.TypeOf(uint8(0)), "uint16": reflect.TypeOf(uint16(0)),
-	"uint32": reflect.TypeOf(uint32(0)), "uint64": reflect.TypeOf(uint64(0)),
-	"float32": reflect.TypeOf(float32(0)), "float64": reflect.TypeOf(float64(0)),
-}
-
-// kindOf gives the type with a name of section 3; for a slice that of its elements.
-func kindOf(name string) (kind reflect.Type, isSlice bool, known bool) {
-	element, isSlice := strings.CutPrefix(name, "[]")
-	if isSlice && element == "byte" {
-		element = "uint8"
-	}
-	kind, known = kinds[element]
-	return kind, isSlice, known
-}
-
 // typed gives the value that a task has returned, from the JSON of its result.
-func typed(result Result) (any, error) {
-	kind, isSlice, known := kindOf(result.Type)
+func typed(result *Result) (any, error) {
+	kind, isSlice, known := protocol.KindOf(result.Type)
 	if !known {
 		return nil, fmt.Errorf("%s is not one of supported types", result.Type)
 	}
@@ -51,7 +33,7 @@ func typed(result Result) (any, error) {
 
 // read gives the JSON of a stored value as its type has it; of one that is not of its type, the JSON that it is.
 func read(name string, value any) json.RawMessage {
-	kind, isSlice, known := kindOf(name)
+	kind, isSlice, known := protocol.KindOf(name)
 	if known {
 		var found reflect.Value
 		var ok bool
@@ -73,10 +55,6 @@ func read(name string, value any) json.RawMessage {
 	return text
 }
 
-func unsigned(kind reflect.Type) bool {
-	return kind.Kind() >= reflect.Uint && kind.Kind() <= reflect.Uint64
-}
-
 func readSlice(kind reflect.Type, value any) (reflect.Value, bool) {
 	slice := reflect.MakeSlice(reflect.SliceOf(kind), 0, 0)
 	octets := []byte(nil)
@@ -89,7 +67,7 @@ func readSlice(kind reflect.Type, value any) (reflect.Value, bool) {
 			coding = base64.URLEncoding
 		}
 		decoded, err := coding.DecodeString(v)
-		if err != nil || !unsigned(kind) {
+		if err != nil || !protocol.Unsigned(kind) {
 			return slice, false
 		}
 		octets = decoded
@@ -140,7 +118,7 @@ func readScalar(kind reflect.Type, value any) (reflect.Value, bool) {
 	if !ok {
 		return found, false
 	}
-	if unsigned(kind) {
+	if protocol.Unsigned(kind) {
 		number, err := strconv.ParseUint(text, 10, kind.Bits())
 		found.SetUint(number)
 		return found, err == nil
