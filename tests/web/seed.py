@@ -10,6 +10,7 @@ from uuid import UUID
 
 from gearmesh import App
 from gearmesh.interfaces.commit import Commit, Publish
+from gearmesh.interfaces.listing import SupportsHistory
 from gearmesh.results.failures import FailureDetails, record_of
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.transports.registry import connect
@@ -102,6 +103,8 @@ def seed(app: App, *, waiting: int = 120) -> Seeded:
         bodies = [(sig.RoutingKey, encode(sig), 0) for sig in [*items, member, chain]]
         bodies += [(sig.RoutingKey, encode(sig), eta) for sig, eta in later]
         channel.commit([Commit(publishes=(Publish(queue, body, eta_ns=eta),)) for queue, body, eta in bodies])
+        if isinstance(channel, SupportsHistory):
+            remember(channel, now)
     states: list[TaskState] = []
     for number, sig in enumerate([*items, member, chain], 1):
         states.append(pending(sig, now - (400 - number) * SECOND_NS))
@@ -148,6 +151,18 @@ def seed(app: App, *, waiting: int = 120) -> Seeded:
     return Seeded(
         items[4].UUID, uuid_of(1001), uuid_of(1100), group, members[-1], chain.UUID, later[0][0].UUID
     )
+
+
+def remember(channel: SupportsHistory, now: int) -> None:
+    """What workers would have written in the last hour: a busy queue with a bad quarter, and a quiet one."""
+    minute = now // SECOND_NS // 60
+    for ago in range(1, 60):
+        ended = 900 + 37 * (ago * 7 % 23)
+        failed = 160 if 12 < ago < 27 else ago % 3
+        counts = {"succeeded": ended - failed, "failed": failed, "retried": failed // 2, "run_ms": 12 * ended}
+        channel.add_history("shop", minute - ago, counts)
+        if ago % 9 == 0:
+            channel.add_history("photos", minute - ago, {"succeeded": 4, "run_ms": 9000})
 
 
 def pending(sig: Signature, at_ns: int) -> TaskState:

@@ -87,7 +87,7 @@ def test_retrying_and_deleting_dead_letters(open_desk: Any, redis_url: str) -> N
         page.get_by_label("Reason contains").fill("timed out")
         page.get_by_role("button", name="Filter").click()
         page.wait_for_url("**reason=timed**")
-        page.get_by_label("Which").select_option("reason")
+        page.get_by_label("Which").select_option("filter")
         page.get_by_role("button", name="Delete…").click()
         asked = page.locator("h1").inner_text()
         assert asked in ("Delete 23 dead letters?", "Delete 22 dead letters?", "Delete 21 dead letters?")

@@ -136,7 +136,17 @@ def test_go_celery_and_python_side_by_side(
         stack.enter_context(PeerProcess([*PEER, *go, "-only", "multiply,fail"]))
         stack.enter_context(
             CeleryProcess(
-                "worker", "-l", "INFO", "-c", "1", "-P", "threads", broker=redis_url, backend=redis_url
+                "worker",
+                "-Q",
+                "shop",
+                "-l",
+                "INFO",
+                "-c",
+                "1",
+                "-P",
+                "threads",
+                broker=redis_url,
+                backend=redis_url,
             )
         )
         app = stack.enter_context(make_app(redis_url, redis_url, default_queue="shop"))
@@ -145,7 +155,7 @@ def test_go_celery_and_python_side_by_side(
             app.remote("python_fail").delay(),
             app.remote("multiply", "int64", "int64").delay(3, 4),
             app.remote("fail", "string").delay("go says no"),
-            app.remote("add", "int64", "int64").s(5, 6).set(queue="celery").delay(),
+            app.remote("add", "int64", "int64").delay(5, 6),
         ]
         for result in sent:
             result.wait(timeout=60)
@@ -165,7 +175,7 @@ def test_go_celery_and_python_side_by_side(
             assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
         states = [_text(page, base, f"/task?id={result.id}") for result in sent]
         page.context.close()
-    for name in ("python_add", "multiply", "add", "celery", "shop"):
+    for name in ("python_add", "multiply", "add", "shop"):
         assert name in overview, name
     assert "python-worker" in workers
     assert "Go workers are not listed" in workers

@@ -155,7 +155,7 @@ def plant(app: App, evil: str, number: int) -> dict[str, str]:
         "asked": f"/queue?name={quoted}&task={quoted}&text={quoted}&state={quoted}&age={quoted}",
         "asked task": f"/task?id={quoted}",
         "asked group": f"/group?id={quoted}",
-        "asked dead": f"/dead?queue={quoted}&reason={quoted}&retried={quoted}",
+        "asked dead": f"/dead?queue={quoted}&reason={quoted}&task={quoted}&text={quoted}&age={quoted}&retried={quoted}",
         "asked failed": f"/failed?task={quoted}&reason={quoted}&state={quoted}&cursor=",
         "asked periodic": f"/periodic?sent={quoted}",
         "asked live": f"/?live={quoted}&{quoted}={quoted}",
@@ -189,7 +189,9 @@ def test_markup_is_text_on_every_page(show: Show) -> None:
             for name in ("queue", "waiting", "failure", "dead", "group"):
                 assert beginning in shown[name].replace("\u0000", "").replace("\ufffd", ""), (evil, name)
             assert "1337" not in "".join(shown.values())
-            confirmed(visitor, csrf, {"scope": "reason", "reason": evil, "queue": evil})
+            confirmed(
+                visitor, csrf, {"scope": "filter", "reason": evil, "task": evil, "text": evil, "queue": evil}
+            )
             confirmed(visitor, csrf, {"id": evil, "queue": evil})
             confirmed(visitor, csrf, {"how": evil})
         for path in ("/", "/failed", "/delayed", "/groups", "/periodic", "/dead"):

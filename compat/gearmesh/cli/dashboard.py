@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -16,6 +17,8 @@ from gearmesh.errors import ConfigError
 from gearmesh.logs import set_up_logging
 
 __all__ = ["dashboard"]
+
+log = logging.getLogger("gearmesh.dashboard")
 
 #: The environment variable with the token; a command line would show it to all users of the machine.
 TOKEN_VARIABLE: Final = "GEARMESH_DASHBOARD_TOKEN"
@@ -89,8 +92,10 @@ def dashboard(place: Place, **given: Any) -> None:
         queues=(*_listed(given["more"]), *filter(None, [place.queue])),
     )
     root = given["root_path"].strip("/")
+    announce = log.info if given["log_format"] == "json" else note
     with app:
-        serve(Dashboard(app, settings, root_path=f"/{root}" if root else ""), given["host"], given["port"])
+        pages = Dashboard(app, settings, root_path=f"/{root}" if root else "")
+        serve(pages, given["host"], given["port"], announce)
 
 
 def _token(file: str | None) -> str:

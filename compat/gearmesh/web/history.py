@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from gearmesh.interfaces.listing import Minutes, SupportsHistory
 from gearmesh.web.desk import Desk
 
-__all__ = ["MAX_QUEUES", "Bar", "Chart", "chart_of"]
+__all__ = ["MAX_QUEUES", "Bar", "Chart", "Charts", "chart_of", "charts_of"]
 
 #: Minutes of a chart.
 CHART_MINUTES: Final = 60
@@ -17,6 +17,8 @@ CHART_MINUTES: Final = 60
 MAX_QUEUES: Final = 20
 #: Height of a chart, in units of its drawing.
 CHART_HEIGHT: Final = 40
+#: Height of a bar that stands for anything, in the same units.
+MIN_HEIGHT: Final = 1.0
 #: Outcomes that are failures.
 FAILURES: Final = ("failed", "overdue", "lost")
 #: Words of the history that are no ends of tasks, or of which another one follows.
@@ -43,6 +45,7 @@ class Chart(NamedTuple):
         mean_run_ms: the mean time that the tasks ran; None: none ended.
         queues: how many queues were added up.
         known: there is any history.
+        ended_path, failed_path: the bars as paths of SVG, for a small drawing.
     """
 
     bars: list[Bar]
@@ -53,10 +56,25 @@ class Chart(NamedTuple):
     mean_run_ms: float | None
     queues: int
     known: bool
+    ended_path: str
+    failed_path: str
+
+
+class Charts(NamedTuple):
+    """The last hour of some queues together, and of each of them."""
+
+    together: Chart
+    by_queue: dict[str, Chart]
 
 
 def chart_of(desk: Desk, queues: Sequence[str]) -> Chart | None:
     """Draw the history of some queues together; None: the broker keeps none. Raises GearmeshError."""
+    charts = charts_of(desk, queues)
+    return None if charts is None else charts.together
+
+
+def charts_of(desk: Desk, queues: Sequence[str]) -> Charts | None:
+    """Draw the history of some queues, together and apart; None: the broker keeps none. Raises GearmeshError."""
     names = list(queues)[:MAX_QUEUES]
     end = int(time.time()) // 60 + 1
     start = end - CHART_MINUTES
@@ -65,12 +83,16 @@ def chart_of(desk: Desk, queues: Sequence[str]) -> Chart | None:
         return channel.history(names, start, end) if isinstance(channel, SupportsHistory) else None
 
     found = desk.broker.ask(("history", tuple(names), end), ask)
-    return None if found is None else _chart(found, start)
+    if found is None:
+        return None
+    return Charts(
+        _chart(list(found.values()), start), {name: _chart([own], start) for name, own in found.items()}
+    )
 
 
-def _chart(found: dict[str, Minutes], start: int) -> Chart:
+def _chart(found: Sequence[Minutes], start: int) -> Chart:
     words: list[dict[str, int]] = [{} for _ in range(CHART_MINUTES)]
-    for minutes in found.values():
+    for minutes in found:
         for minute, counts in minutes.items():
             own = words[minute - start]
             for word, count in counts.items():
@@ -78,9 +100,8 @@ def _chart(found: dict[str, Minutes], start: int) -> Chart:
     ended = [sum(count for word, count in own.items() if word not in NO_ENDS) for own in words]
     failed = [sum(own.get(word, 0) for word in FAILURES) for own in words]
     most = max(ended, default=0)
-    scale = CHART_HEIGHT / most if most else 0.0
     bars = [
-        Bar(x, count, bad, round(count * scale, 2), round(bad * scale, 2))
+        Bar(x, count, bad, _height(count, most), _height(bad, most))
         for x, (count, bad) in enumerate(zip(ended, failed, strict=True))
     ]
     runs = sum(ended) + sum(own.get("retried", 0) for own in words)
@@ -94,4 +115,15 @@ def _chart(found: dict[str, Minutes], start: int) -> Chart:
         run_ms / runs if runs else None,
         len(found),
         any(words),
+        _path((bar.x, bar.ended_height) for bar in bars),
+        _path((bar.x, bar.failed_height) for bar in bars),
     )
+
+
+def _height(count: int, most: int) -> float:
+    """The height of a bar: one failure among thousands is still to be seen."""
+    return round(max(CHART_HEIGHT * count / most, MIN_HEIGHT), 2) if count > 0 else 0.0
+
+
+def _path(bars: Iterable[tuple[int, float]]) -> str:
+    return "".join(f"M{x} {CHART_HEIGHT}v-{height:g}h.8v{height:g}z" for x, height in bars if height)

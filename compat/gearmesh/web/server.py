@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
+from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
@@ -21,13 +21,14 @@ STOP_S: Final = 1
 MAX_REQUESTS: Final = 200
 
 
-def serve(dashboard: Dashboard, host: str, port: int) -> None:
+def serve(dashboard: Dashboard, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         dashboard: the app.
         host: an address, or the name of one.
-        port: 0: any that is free; the address is printed.
+        port: 0: any that is free.
+        announce: takes a line with the address.
 
     Raises:
         GearmeshError: the address cannot be used.
@@ -41,7 +42,7 @@ def serve(dashboard: Dashboard, host: str, port: int) -> None:
         except OSError as exc:
             raise GearmeshError(f"dashboard: {host}:{port} cannot be used: {exc.strerror or exc}") from exc
         shown = f"[{host}]" if ":" in host else host
-        print(f"dashboard: http://{shown}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+        announce(f"dashboard: http://{shown}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             dashboard,
             log_config=None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from gearmesh.app.unique import release_claims
@@ -10,8 +12,11 @@ from gearmesh.inspection.dead_letters import begin_anew
 from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
+from gearmesh.web.masking import Masker
 from gearmesh.web.messages import MessageRow, cut, message_row
 from gearmesh.web.pages.action import Done, Refused
+from gearmesh.web.pages.ages import AGE_TEXTS
+from gearmesh.web.pages.letter_filter import LetterFilter
 from gearmesh.web.pages.overview import rows_of
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
 from gearmesh.web.times import Moment, moment_of_unix
@@ -20,6 +25,8 @@ __all__ = ["confirm", "dead", "take"]
 
 #: Dead letters of one read, in a search and in an action.
 BATCH_LETTERS: Final = 500
+#: Seconds that a view of a search takes at most.
+SEARCH_BUDGET_S: Final = 0.15
 #: Dead letters that a view of a search looks at; those that an action looks at.
 MAX_SEARCHED_LETTERS: Final = 5000
 MAX_TAKEN_LETTERS: Final = 100_000
@@ -49,21 +56,26 @@ def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
     total = next((each.dead for each in with_dead if each.queue == name), None)
     if total is None:
         total = rows_of(desk, [name], with_states=False)[0].counts.dead
-    reason, start = query.text("reason"), query.number("start")
+    wanted, start = LetterFilter.of(query), query.number("start")
     hidden = not abilities.pages and (total or 0) > MAX_DELIVERED_LETTERS
     letters: list[DeadLetter] = []
     looked_at = 0
     if not hidden and total:
         letters, looked_at = desk.broker.ask(
-            ("dead", name, reason, start),
-            lambda channel: _page(channel, name, reason, start, abilities.pages),
+            ("dead", name, wanted, start),
+            lambda channel: (
+                _search(channel, name, partial(wanted.fits, masker=desk.masker), start, abilities.pages)
+                if any(wanted)
+                else _first(channel, name, start, abilities.pages)
+            ),
         )
     shown = [_row(desk, each) for each in letters]
     return {
         "queue": name,
         "queues": with_dead,
         "total": total,
-        "reason": reason,
+        "wanted": wanted,
+        "ages": AGE_TEXTS,
         "hidden": hidden,
         "uncounted": total is None,
         "cut": len(desk.directory.names()) > MAX_LISTED_QUEUES,
@@ -72,8 +84,8 @@ def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "abilities": abilities,
         "rows": shown,
         "looked_at": looked_at,
-        "searched_all": not reason or looked_at < MAX_SEARCHED_LETTERS,
-        "paging": paging(query, len(shown), None if reason else total),
+        "searched_all": not any(wanted) or looked_at >= (total or 0),
+        "paging": paging(query, len(shown), None if any(wanted) else total),
         "retried": query.number("retried", -1),
         "dropped": query.number("dropped", -1),
     }
@@ -85,41 +97,51 @@ def _row(desk: Desk, letter: DeadLetter) -> LetterRow:
     return LetterRow(letter.id, row, reason, letter.count, moment_of_unix(letter.last))
 
 
-def _page(channel: Any, name: str, reason: str, start: int, pages: bool) -> tuple[list[DeadLetter], int]:
-    """Dead letters from a position on, and how many were looked at for them."""
+def _first(channel: Any, name: str, start: int, pages: bool) -> tuple[list[DeadLetter], int]:
+    """The dead letters from a position on, and how many were looked at for them."""
+    if pages:
+        return channel.dead_page(name, start, PAGE_ROWS), PAGE_ROWS
+    letters = channel.dead_letters(name, MAX_DELIVERED_LETTERS)
+    return letters[start : start + PAGE_ROWS], len(letters)
+
+
+def _search(
+    channel: Any, name: str, fits: Callable[[DeadLetter], bool], start: int, pages: bool
+) -> tuple[list[DeadLetter], int]:
+    """The fitting dead letters, without the first ``start`` of them, and how many were looked at for them."""
     if not pages:
         letters = channel.dead_letters(name, MAX_DELIVERED_LETTERS)
-        fitting = [each for each in letters if reason in each.reason]
-        return fitting[start : start + PAGE_ROWS], len(letters)
-    if not reason:
-        return channel.dead_page(name, start, PAGE_ROWS), PAGE_ROWS
+        return [each for each in letters if fits(each)][start : start + PAGE_ROWS], len(letters)
     found: list[DeadLetter] = []
     skipped = looked_at = 0
-    while looked_at < MAX_SEARCHED_LETTERS and len(found) < PAGE_ROWS:
+    until = time.monotonic() + SEARCH_BUDGET_S
+    while looked_at < MAX_SEARCHED_LETTERS and len(found) < PAGE_ROWS and time.monotonic() < until:
         part = channel.dead_page(name, looked_at, BATCH_LETTERS)
         for letter in part:
-            if reason in letter.reason:
+            if fits(letter):
                 skipped += 1
                 if skipped > start:
                     found.append(letter)
-        looked_at += BATCH_LETTERS
+        looked_at += len(part)
         if len(part) < BATCH_LETTERS:
             break
     return found[:PAGE_ROWS], looked_at
 
 
 class _Choice(NamedTuple):
-    """The dead letters that a form chooses: by ids, by a reason, or all of the queue."""
+    """The dead letters that a form chooses: by ids, by the conditions of a filter, or all of the queue."""
 
     queue: str
     ids: frozenset[str]
-    reason: str
+    wanted: LetterFilter
     everything: bool
     retry: bool
 
-    def has(self, letter: DeadLetter) -> bool:
+    def has(self, letter: DeadLetter, masker: Masker) -> bool:
         return (
-            self.everything or letter.id in self.ids or (self.reason != "" and self.reason in letter.reason)
+            self.everything
+            or letter.id in self.ids
+            or (any(self.wanted) and self.wanted.fits(letter, masker))
         )
 
 
@@ -130,15 +152,15 @@ def _choice(form: Fields) -> _Choice:
         raise Refused(f"how is {how!r}, expected retry or drop")
     choice = _Choice(
         form.exact("queue"),
-        frozenset(form.all("id")) if scope not in ("reason", "all") else frozenset(),
-        form.text("reason") if scope == "reason" else "",
+        frozenset(form.all("id")) if scope not in ("filter", "all") else frozenset(),
+        LetterFilter.of(form) if scope == "filter" else LetterFilter(),
         scope == "all",
         how == "retry",
     )
     if not choice.queue:
         raise Refused("no queue is named")
-    if not (choice.ids or choice.reason or choice.everything):
-        raise Refused("no dead letters are chosen: tick some, or choose all with this reason")
+    if not (choice.ids or any(choice.wanted) or choice.everything):
+        raise Refused("no dead letters are chosen: tick some, or choose all that fit the filter")
     return choice
 
 
@@ -150,15 +172,19 @@ def _count(desk: Desk, choice: _Choice) -> int:
         count = desk.broker.change(lambda channel: channel.count(choice.queue).dead)
         return int(count or 0)
     parts = desk.broker.change(
-        lambda channel: [len(part) for part in _chosen(channel, choice, removes=False)]
+        lambda channel: [len(part) for part in _chosen(channel, choice, desk.masker, removes=False)]
     )
     return sum(parts)
 
 
-def _chosen(channel: Any, choice: _Choice, *, removes: bool) -> Iterator[Sequence[DeadLetter]]:
+def _chosen(
+    channel: Any, choice: _Choice, masker: Masker, *, removes: bool
+) -> Iterator[Sequence[DeadLetter]]:
     """The chosen dead letters in parts. ``removes``: the caller removes a part before it asks for the next one."""
     if not hasattr(channel, "dead_page"):
-        letters = [each for each in channel.dead_letters(choice.queue, MAX_TAKEN_LETTERS) if choice.has(each)]
+        letters = [
+            each for each in channel.dead_letters(choice.queue, MAX_TAKEN_LETTERS) if choice.has(each, masker)
+        ]
         size = channel.dead_batch
         for start in range(0, len(letters), size):
             yield letters[start : start + size]
@@ -170,7 +196,7 @@ def _chosen(channel: Any, choice: _Choice, *, removes: bool) -> Iterator[Sequenc
         if not part:
             return
         # One that is retried and dies at once comes in again at the end, behind all that were there.
-        chosen = [each for each in part[: there - looked_at] if choice.has(each)]
+        chosen = [each for each in part[: there - looked_at] if choice.has(each, masker)]
         looked_at += len(part)
         if chosen:
             yield chosen
@@ -183,6 +209,7 @@ def confirm(desk: Desk, form: Fields) -> Mapping[str, Any]:
     return {
         "template": "confirm",
         "choice": choice,
+        "age_texts": dict(AGE_TEXTS),
         "ids": sorted(choice.ids),
         "scope": form.text("scope"),
         "count": _count(desk, choice),
@@ -195,7 +222,7 @@ def take(desk: Desk, form: Fields) -> Done:
 
     def act(channel: Any) -> int:
         taken = 0
-        for part in _chosen(channel, choice, removes=True):
+        for part in _chosen(channel, choice, desk.masker, removes=True):
             if choice.retry:
                 begin_anew(desk.app, part)
             taken += channel.take_dead(choice.queue, [each.id for each in part], retry=choice.retry)
@@ -209,8 +236,8 @@ def take(desk: Desk, form: Fields) -> Done:
     which = (
         "all"
         if choice.everything
-        else f"reason={choice.reason!r}"
-        if choice.reason
+        else " ".join(f"{name}={value!r}" for name, value in choice.wanted._asdict().items() if value)
+        if any(choice.wanted)
         else f"ids={len(choice.ids)}"
     )
     return Done(

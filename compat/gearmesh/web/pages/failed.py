@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from gearmesh.inspection.times import ns_of
 from gearmesh.interfaces.backend import Backend
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
 from gearmesh.web.messages import cut
+from gearmesh.web.pages.ages import AGE_TEXTS, fits_age
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
 from gearmesh.web.state_walk import reason_of, search_states
 from gearmesh.web.times import Moment, moment, moment_of_text
@@ -44,6 +46,8 @@ def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "task": query.text("task"),
         "reason": query.text("reason"),
         "text": query.text("text"),
+        "age": query.text("age"),
+        "ages": AGE_TEXTS,
         "chosen": query.text("state") or "FAILURE",
         "search": None,
         "summary": None,
@@ -53,7 +57,7 @@ def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
     }
     if not desk.states.walks:
         return values
-    if any(query.text(name) for name in ("task", "reason", "text", "state")) or query.text("cursor"):
+    if any(query.text(name) for name in ("task", "reason", "text", "state", "age")) or query.text("cursor"):
         return {**values, **_search(desk, query)}
     summary = desk.walk.look()
     start = query.number("start")
@@ -88,12 +92,13 @@ def _masked(desk: Desk, reasons: Counter[tuple[str, str]]) -> list[tuple[str, st
 def _search(desk: Desk, query: Fields) -> Mapping[str, Any]:
     """One part of a search through all states; its cursor goes on with it."""
     task, reason, text = query.text("task"), query.text("reason"), query.text("text").lower()
-    wanted = query.text("state") or "FAILURE"
+    wanted, age = query.text("state") or "FAILURE", query.text("age")
     masker = desk.masker
 
     def fits(state: TaskState) -> bool:
         return (
             state.State == wanted
+            and fits_age(age, ns_of(state.CreatedAt))
             and (not task or task.lower() in state.TaskName.lower())
             and (not reason or masker.text(reason_of(state.Error)) == reason)
             and (not text or text in masker.text(state.Error).lower() or text == state.TaskUUID)
@@ -104,7 +109,7 @@ def _search(desk: Desk, query: Fields) -> Mapping[str, Any]:
     def ask(backend: Backend) -> Any:
         return search_states(backend, fits, cursor, PAGE_ROWS)
 
-    search = desk.states.ask(("search", task, reason, text, wanted, cursor), ask)
+    search = desk.states.ask(("search", task, reason, text, wanted, age, cursor), ask)
     return {
         "search": search,
         "rows": [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gearmesh.errors import BackendError
 from gearmesh.inspection.messages import signature_of
@@ -12,12 +13,30 @@ from gearmesh.inspection.times import ns_of, span
 from gearmesh.interfaces.transport import QueueCounts
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
-from gearmesh.web.history import chart_of
+from gearmesh.web.history import charts_of
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
 from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import TaskState
+from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, RETRY, STARTED, SUCCESS, TaskState
 
-__all__ = ["QueueRow", "overview", "rows_of"]
+__all__ = ["QueueRow", "TaskRow", "overview", "rows_of", "task_rows"]
+
+
+#: States in the order of a task's life, the columns of the table of tasks.
+STATES: Final = (PENDING, RECEIVED, STARTED, RETRY, SUCCESS, FAILURE)
+#: Names of tasks in the table, those with most tasks.
+MAX_SHOWN_TASKS: Final = 20
+
+
+class TaskRow(NamedTuple):
+    """The tasks of one name: how many there are in each of :data:`STATES`, and the share of those that failed.
+
+    Attributes:
+        failed_share: failures in percent of the tasks that have ended; None: none has.
+    """
+
+    name: str
+    counts: list[int]
+    failed_share: float | None
 
 
 class QueueRow(NamedTuple):
@@ -55,6 +74,7 @@ def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
     delayed = (
         desk.broker.ask("delayed count", lambda channel: channel.delayed_count()) if abilities.pages else None
     )
+    charts = charts_of(desk, part)
     return {
         "rows": rows,
         "paging": paging(query, len(part), len(names)),
@@ -68,8 +88,25 @@ def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "peeks": desk.states.peeks_cheaply,
         "backend_error": backend_error,
         "totals": _totals(rows),
-        "chart": chart_of(desk, part),
+        "chart": charts.together if charts else None,
+        "charts": charts.by_queue if charts else {},
+        "tasks": task_rows(summary.names) if summary else [],
+        "all_states": STATES,
     }
+
+
+def task_rows(names: Mapping[tuple[str, str], int]) -> list[TaskRow]:
+    """A row for each name of a task, those with most tasks first."""
+    by_name: dict[str, Counter[str]] = {}
+    for (name, state), count in names.items():
+        by_name.setdefault(name, Counter())[state] += count
+    most = sorted(by_name.items(), key=lambda each: (-each[1].total(), each[0]))[:MAX_SHOWN_TASKS]
+    rows = []
+    for name, counts in most:
+        ended = counts[SUCCESS] + counts[FAILURE]
+        share = 100 * counts[FAILURE] / ended if ended else None
+        rows.append(TaskRow(name, [counts[state] for state in STATES], share))
+    return rows
 
 
 def rows_of(desk: Desk, names: list[str], *, with_states: bool = True) -> list[QueueRow]:

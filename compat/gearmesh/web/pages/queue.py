@@ -15,6 +15,7 @@ from gearmesh.web.forms import Fields
 from gearmesh.web.history import chart_of
 from gearmesh.web.messages import MAX_ARGUMENT_CHARS, MessageRow, cut, message_row
 from gearmesh.web.pages.action import Refused
+from gearmesh.web.pages.ages import AGE_TEXTS, fits_age
 from gearmesh.web.pages.overview import rows_of
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
 from gearmesh.web.times import Moment, moment_of_text
@@ -24,20 +25,13 @@ __all__ = ["look", "queue"]
 
 #: Messages that one view of a search looks at, and the seconds that it takes at most.
 MAX_SEARCHED_MESSAGES: Final = 10_000
+#: Messages that it looks at in any case, however slow the machine is.
+MIN_SEARCHED_MESSAGES: Final = 200
 SEARCH_BUDGET_S: Final = 0.15
 #: Messages that RabbitMQ delivers and takes back for one look.
 MAX_PEEKED_MESSAGES: Final = 50
 #: Messages whose states are read at a time.
 STATES_BATCH: Final = 200
-#: Choices of the age: seconds, and if a message is to be younger.
-AGES: Final = {
-    "under-1m": (60, True),
-    "under-1h": (3600, True),
-    "under-1d": (86400, True),
-    "over-1m": (60, False),
-    "over-1h": (3600, False),
-    "over-1d": (86400, False),
-}
 
 
 class WaitingMessage(NamedTuple):
@@ -69,11 +63,7 @@ class _Wanted(NamedTuple):
     def fits_state(self, state: TaskState | None) -> bool:
         if self.state and (state is None or state.State != self.state):
             return False
-        if self.age not in AGES:
-            return True
-        sent = ns_of(state.CreatedAt) if state else None
-        seconds, younger = AGES[self.age]
-        return sent is not None and (time.time_ns() - sent < seconds * 1e9) == younger
+        return fits_age(self.age, ns_of(state.CreatedAt) if state else None)
 
 
 def queue(desk: Desk, query: Fields) -> Mapping[str, Any]:
@@ -88,7 +78,7 @@ def queue(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "row": row,
         "abilities": abilities,
         "wanted": wanted,
-        "ages": AGES,
+        "ages": AGE_TEXTS,
         "chart": chart_of(desk, [name]),
     }
     if not abilities.pages:
@@ -133,7 +123,8 @@ def _search(
             if len(batch) >= (STATES_BATCH if wanted.needs_states else PAGE_ROWS):
                 found += _fitting(desk, batch, wanted)
                 batch = []
-            if len(found) >= PAGE_ROWS or time.monotonic() > until:
+            enough = position + 1 - start >= MIN_SEARCHED_MESSAGES and time.monotonic() > until
+            if len(found) >= PAGE_ROWS or enough:
                 ended = False
                 break
         found += _fitting(desk, batch, wanted)

@@ -10,6 +10,7 @@ from gearmesh.inspection.broker import queue_of
 from gearmesh.inspection.message_search import FoundMessage, MessageSearch, find_message
 from gearmesh.inspection.messages import signature_of
 from gearmesh.interfaces.backend import SupportsRevocation
+from gearmesh.units import counted
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
 from gearmesh.web.messages import MAX_PAYLOAD_CHARS, argument_rows, cut, header_rows, payload_text
@@ -90,7 +91,9 @@ def _place(found: FoundMessage | None) -> str:
         return ""
     detail = found.detail
     return {
-        "waiting": f"waits in queue {found.queue} behind {detail} messages",
+        "waiting": f"waits in queue {found.queue} behind {counted(int(detail), 'message')}"
+        if found.place == "waiting"
+        else "",
         "unacked": f"was delivered from queue {found.queue} to {detail}, which has not settled it",
         "delayed": f"waits for its ETA, {moment(int(detail)).text}" if found.place == "delayed" else "",
         "parked": f"is parked for queue {found.queue}",

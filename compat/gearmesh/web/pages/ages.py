@@ -1,0 +1,35 @@
+"""The choices of a time in the filters of pages: in the last hour, over a day ago, and so on."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+__all__ = ["AGES", "AGE_TEXTS", "fits_age"]
+
+#: Choices of the age: seconds, and if it is to be younger.
+AGES: Final = {
+    "under-1m": (60, True),
+    "under-1h": (3600, True),
+    "under-1d": (86400, True),
+    "over-1m": (60, False),
+    "over-1h": (3600, False),
+    "over-1d": (86400, False),
+}
+#: The words of each choice, in the order of the list.
+AGE_TEXTS: Final = (
+    ("under-1m", "in the last minute"),
+    ("under-1h", "in the last hour"),
+    ("under-1d", "in the last day"),
+    ("over-1m", "over a minute ago"),
+    ("over-1h", "over an hour ago"),
+    ("over-1d", "over a day ago"),
+)
+
+
+def fits_age(choice: str, at_ns: int | None) -> bool:
+    """True if a time, in unix nanoseconds, is as old as ``choice`` asks; an unknown choice asks for nothing."""
+    if choice not in AGES:
+        return True
+    seconds, younger = AGES[choice]
+    return at_ns is not None and (time.time_ns() - at_ns < seconds * 1e9) == younger

@@ -1,0 +1,60 @@
+"""The conditions by which the page of dead letters shows, retries and deletes some of a queue's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gearmesh.inspection.times import ns_of_unix
+from gearmesh.interfaces.transport import DeadLetter
+from gearmesh.web.forms import Fields
+from gearmesh.web.masking import Masker
+from gearmesh.web.messages import MAX_ARGUMENT_CHARS, message_row
+from gearmesh.web.pages.ages import AGES, fits_age
+
+__all__ = ["LetterFilter"]
+
+
+class LetterFilter(NamedTuple):
+    """Dead letters by what a page shows of them; empty conditions are none. Hidden values fit nothing.
+
+    Attributes:
+        reason: a part of the reason.
+        task: a part of the task's name.
+        text: a part of the arguments, or a whole UUID.
+        age: when it was dead-lettered the last time, a choice of :data:`~.ages.AGES`.
+    """
+
+    reason: str = ""
+    task: str = ""
+    text: str = ""
+    age: str = ""
+
+    @classmethod
+    def of(cls, fields: Fields) -> LetterFilter:
+        """Read it from a query or a form."""
+        age = fields.text("age")
+        return cls(
+            fields.text("reason"), fields.text("task"), fields.text("text"), age if age in AGES else ""
+        )
+
+    def fits(self, letter: DeadLetter, masker: Masker) -> bool:
+        """True if a dead letter fulfils all conditions."""
+        if self.reason and self.reason.lower() not in masker.text(letter.reason).lower():
+            return False
+        if not fits_age(self.age, ns_of_unix(letter.last)):
+            return False
+        if not self.task and not self.text:
+            return True
+        row = message_row(letter.body, masker, MAX_ARGUMENT_CHARS)
+        return (not self.task or self.task.lower() in row.task.lower()) and (
+            not self.text or self.text.lower() in row.arguments.lower() or self.text == row.uuid
+        )
+
+    def words(self) -> list[tuple[str, str]]:
+        """The conditions for people: what is asked, and of what."""
+        found = (
+            ("the reason contains", self.reason),
+            ("the task's name contains", self.task),
+            ("the arguments contain, or the UUID is", self.text),
+        )
+        return [(what, value) for what, value in found if value]
