@@ -97,7 +97,7 @@ class ChordBusy(BackendError):
 
 
 class Unstorable(BackendError):
-    """The backend can never take this state, or group meta, as it is. A worker makes it the task's FAILURE.
+    """The backend can never take this state, or group meta, as it is. The worker then stores a FAILURE with the reason.
 
     Attributes:
         uuid: the task's, or the group's.
@@ -177,8 +177,8 @@ class RetryRequested(GearmeshError):
     """Raised by ``task.retry()``: run this task again, as one of its retries.
 
     Attributes:
-        error: the exception with which the task fails if no retry is left; None: this one.
-        seconds: until the next try; None: as the task's retry policy says.
+        error: the exception with which the task fails if no retry is left; None: with this RetryRequested.
+        seconds: seconds until the next try; None: the task's retry policy decides.
     """
 
     def __init__(self, error: BaseException | None = None, seconds: float | None = None) -> None:
@@ -195,7 +195,7 @@ class SoftLimitExceeded(LimitExceeded):
     """Raised in a task that runs for longer than its soft limit, or that was revoked. It may clean up, then re-raise.
 
     Args:
-        limit: seconds; None: for another reason.
+        limit: the limit in seconds; None: the task was interrupted for another reason.
         message: the reason.
     """
 

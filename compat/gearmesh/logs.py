@@ -45,12 +45,12 @@ _NOISY_LOGGERS: Final = ("amqp", "asyncio", "kombu", "pymongo", "redis")
 
 
 class TaskFilter(logging.Filter):
-    """Adds ``task`` and ``uuid`` to each record: of the task that is running where it is made, else ``""``.
+    """Adds ``task`` and ``uuid`` to each record: those of the task that makes the record, or ``""`` outside of tasks.
 
-    In a program with OpenTelemetry they have ``trace_id`` and ``span_id``, too, while a span is the present one.
+    If the program uses OpenTelemetry and a span is active, records get ``trace_id`` and ``span_id``, too.
 
-    It belongs on a handler: a logger's filters do not see what its children log. What a record has
-    already stays. Lets everything through. A thread that a task starts has the task's name only if it
+    Put it on a handler, because a logger's filters do not see the records of its children. The filter drops no record,
+    and does not change a field that a record already has. A thread that a task starts has the task's name only if it
     was started with the task's context (``contextvars.copy_context().run``).
     """
 

@@ -1,8 +1,8 @@
 """Annotations that say which Go type an argument or a result has.
 
 Plain annotations need none of these: ``int`` is int64, ``float`` float64, ``str`` string, ``bytes``
-[]byte, ``bool`` bool, ``list[T]`` a slice. To a type checker the names here are what they carry
-(``Int8`` is ``int``, ``Json[T]`` is ``T``)::
+[]byte, ``bool`` bool, ``list[T]`` a slice. A type checker sees the Python type behind each name: ``int`` for ``Int8``,
+``T`` for ``Json[T]``::
 
     @app.task
     def resize(image: bytes, width: Uint16, tags: Json[dict[str, str]]) -> tuple[bytes, Uint32]: ...
@@ -61,7 +61,7 @@ Uint64: TypeAlias = Annotated[int, GoType("uint64")]
 Float32: TypeAlias = Annotated[float, GoType("float32")]
 Float64: TypeAlias = Annotated[float, GoType("float64")]
 
-#: A value of type T (anything msgspec can encode: dict, dataclass, Struct…) as JSON in a string.
+#: A value of type T as JSON in a string. msgspec must be able to encode T, such as a dict, a dataclass or a Struct.
 Json: TypeAlias = Annotated[T, Packed("json")]
-#: The same as MessagePack in a []byte.
+#: A value of type T, as for Json, but as MessagePack in a []byte.
 Msgpack: TypeAlias = Annotated[T, Packed("msgpack")]

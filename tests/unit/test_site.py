@@ -111,6 +111,19 @@ def test_pictures_have_a_text(site: dict[Path, Page]) -> None:
     assert {str(page.path): page.without_text for page in site.values() if page.without_text} == {}
 
 
+def test_docstrings_of_properties_are_whole(site: dict[Path, Page]) -> None:
+    """Napoleon takes the words before a colon in the first line of a property's docstring for its type."""
+    field = re.compile(r"<dt[^>]*>Type<.*?</dt>\s*<dd[^>]*>(.*?)</dd>", re.DOTALL)
+    types = {
+        f"{path.name}: {' '.join(re.sub('<[^>]*>', '', kind).split())}"
+        for path in site
+        if path.parent.name == "api"
+        for kind in field.findall(path.read_text("utf-8"))
+    }
+    assert len(types) > 10
+    assert {kind for kind in types if re.search(r": [A-Z][a-z]+ [a-z]", kind)} == set()
+
+
 def test_each_page_is_in_the_navigation() -> None:
     text = (DOCS / "index.md").read_text("utf-8") + (DOCS / "reference/api/index.md").read_text("utf-8")
     lines = {

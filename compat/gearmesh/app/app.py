@@ -71,17 +71,17 @@ class App:
     """Knows its tasks, its broker and its result backend. Safe in threads and after a fork; nothing is global.
 
     Args:
-        broker: URL of where messages wait; ``"eager"`` runs tasks in the caller. None: as ``config`` says;
-            without a ``config``, all that is not given here is as :meth:`Config.load
-            <gearmesh.config.Config.load>` finds it: in the file that ``gearmesh --config`` or the
-            variable GEARMESH_CONFIG names, in Machinery's environment variables, and last in the
-            Redis that ``gearmesh dev`` runs in the working directory.
-        backend: URL of where results live; None: ``"eager"`` for an eager broker (kept in this
-            process), else ``"null"``: none are kept.
-        config: all settings at once; the others here win over it.
+        broker: URL of the broker, which keeps the messages; ``"eager"`` runs tasks in the caller. None: the broker of
+            ``config``. If there is no ``config`` either, :meth:`Config.load <gearmesh.config.Config.load>` finds all
+            settings that are not given here: in Machinery's environment variables, in the file that
+            ``gearmesh --config`` or the variable GEARMESH_CONFIG names, and last in the Redis that ``gearmesh dev``
+            runs in the working directory.
+        backend: URL of the result backend. None: ``"null"``, which keeps no results; with the broker ``"eager"``, this
+            process keeps them.
+        config: all settings in one object. The other arguments win over it.
         include: modules with tasks of :func:`gearmesh.task`, which are imported and bound to this app.
         settings: any field of :class:`~gearmesh.config.Config`: default_queue, results_expire_in, lock, …;
-            a section may be a mapping of what is to differ in it.
+            a section may be a mapping with only the settings to change.
 
     Raises:
         ConfigError: a setting or URL is wrong. A missing broker raises NoBroker when the app is used.
@@ -119,7 +119,7 @@ class App:
         #: :meth:`close` was called.
         self.closed = False
         self.handlers = Handlers()
-        #: See the life of the tasks in its workers, each of which reads this list when it is made.
+        #: The observers of the app's workers. Each worker reads this list when it is made.
         self.observers: list[TaskObserver] = []
         self._config_watch = ProcessLocal(
             lambda: Watch(lambda: self.config, functools.partial(setattr, self, "config"))
@@ -173,7 +173,7 @@ class App:
 
     @property
     def config(self) -> Config:
-        """The settings in use. To be set before the app is used: what is open stays as it is."""
+        """The settings in use. Set them before the app is used, because open connections do not change."""
         if self._config is None:  # the app was made where there was no broker, and is used
             self._config = _config(None, self._given)
         return self._config
@@ -183,12 +183,12 @@ class App:
         self._config = config
 
     def reopen(self, config: Config | None) -> Config | None:
-        """Close what is open and use these settings from now on, as a test does that puts the app on another broker.
+        """Close all connections and use these settings from now on, for a test that gives the app another broker.
 
         Args:
             config: the settings; None: those that are configured when the app is used.
 
-        Returns the settings before, for another call.
+        Returns the earlier settings, which you can pass to another call.
         """
         before = self._config
         self.close()
@@ -204,12 +204,12 @@ class App:
         return self.config.eager
 
     def check_queue(self, queue: str) -> None:
-        """Raises ConfigError if messages cannot be sent to a queue of this name, since it is something else's."""
+        """Raise ConfigError if a queue cannot have this name, because something else has it."""
         self.config.check_queue(queue)
 
     @property
     def has_broker(self) -> bool:
-        """A broker is configured, in code, in the environment, in a file, or by ``gearmesh dev``."""
+        """True if code, the environment, a file or ``gearmesh dev`` names a broker."""
         try:
             return bool(self.config.broker)
         except NoBroker:
@@ -237,14 +237,14 @@ class App:
     def watch_config(self, then: Callable[[Config], object] | None = None, *, tell: bool = True) -> None:
         """Read the config's layers again every 10 s, and use what can change while running.
 
-        That is ``default_queue`` (of what is sent), ``publish_timeout``, ``send_concurrency`` and, in a worker's
-        process, ``log_level``. Of all else a warning says that it counts from the next start on.
-        An app whose Config was loaded with ``watch=True`` does so by itself, in each process, when it first
-        sends or works there. Ends with :meth:`close`.
+        These are ``default_queue`` (for tasks that are sent), ``publish_timeout``, ``send_concurrency`` and, in a
+        worker's process, ``log_level``. If another setting has changed, a warning says that the change takes effect at
+        the next start. If the Config was loaded with ``watch=True``, the app watches by itself: each process begins
+        when it first sends or works. :meth:`close` ends it.
 
         Args:
             then: called with the Config in use after each change.
-            tell: False logs what was found at DEBUG only, where another process says it.
+            tell: False: log changes at DEBUG only, because another process logs them.
         """
         watch = self._config_watch.get()
         if then is not None:
@@ -254,14 +254,14 @@ class App:
 
     @property
     def conf(self) -> Conf:
-        """The settings, by Celery's names or gearmesh's, to be read: ``app.conf.result_expires``."""
+        """The settings, to read by Celery's names or gearmesh's, as in ``app.conf.result_expires``."""
         return Conf(self.config)
 
     # --- tasks ---------------------------------------------------------------------------------
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any, Any]]:
-        """The tasks that are here, by name."""
+        """The app's own tasks, by name."""
         self._finish_includes()
         return MappingProxyType(self._tasks)
 
@@ -272,12 +272,12 @@ class App:
 
     @property
     def default_routing_key(self) -> str:
-        """The RoutingKey of their signatures."""
+        """The RoutingKey of tasks that name no queue."""
         return self.config.default_routing_key
 
     @property
     def task(self) -> TaskDecorator:
-        """Makes a function a task: ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
+        """Makes a function a task, as ``@app.task`` or ``@app.task(name=…, queue=…, retry_count=…)``.
 
         See :class:`~gearmesh.app.decorator.TaskDecorator`.
         """
@@ -294,12 +294,12 @@ class App:
     def include(self, *modules: str) -> None:
         """Import modules and bind their tasks of :func:`gearmesh.task` to this app. Including one twice is fine.
 
-        A module that imports the module which is just making this app is imported once that is complete: when a
-        worker starts, or :attr:`tasks` is read.
+        A module may import the module that makes this app. If that one is not complete yet, the app imports the module
+        later: when a worker starts, or when :attr:`tasks` is read.
 
         Raises:
             TaskError: a task belongs to another app, or its name is taken.
-            ImportError: a module is not there. What a module raises goes through.
+            ImportError: a module does not exist. An exception that a module raises reaches the caller.
         """
         self._to_include += include(self, modules)
 
@@ -333,20 +333,23 @@ class App:
     def remote(
         self, *given: Any, name: str | None = None, results: Any = Any, **options: Unpack[TaskOptions]
     ) -> Task[..., Any, Any]:
-        """A task that is not here, to be sent: ``app.remote("resize", "[]byte", "uint16")``.
+        """Declare a task that another program runs, to send it: ``app.remote("resize", "[]byte", "uint16")``.
 
-        Or by a function that has its parameters and results, whose body never runs; so a type checker checks the
-        calls, and arguments can be given by name. It can be a decorator, too::
+        Or pass a function with the task's parameters and results, also as a decorator. Its body never runs. A type
+        checker then checks the calls, and arguments can be given by name::
 
             @app.remote
             def resize(image: bytes, width: Uint16 = 640) -> bytes:
                 raise NotImplementedError
 
         Args:
-            name: as it is registered where it runs; of a function, its ``__name__`` if not given.
-            stub: the function. Its defaults are sent where an argument is left out, since Go has none.
-            arg_types: Go type names or annotations; none: by the values. ``"...int64"``: variadic.
-            results: a type, or several in a tuple; ``()``: none; not given: not known.
+            name: the name under which the other program has registered it. For a function the default is its
+                ``__name__``.
+            stub: the function. If a call leaves out an argument, gearmesh sends its default, since Go has no defaults.
+            arg_types: Go type names or annotations. If there are none, the values decide. ``"...int64"`` as the last:
+                any number of int64.
+            results: the type of the result, or a tuple of several; ``()``: the task returns nothing; not given:
+                unknown.
             options: see :class:`~gearmesh.app.options.TaskOptions`.
 
         Raises:
@@ -379,8 +382,8 @@ class App:
     def before_publish(self, hook: Hook) -> Hook:
         """Register a function that is called with each signature before it is published.
 
-        It may return a changed one (not another UUID or group); None leaves it. What it raises
-        stops the publish. Hooks run in the order of registration. Also usable as a decorator.
+        It may return a changed signature (with the same UUID and group), or None to leave it as it is. If it raises,
+        nothing is published. Hooks run in the order of registration. Also usable as a decorator.
         """
         self._outbox.hooks.append(hook)
         return hook
@@ -392,32 +395,33 @@ class App:
     def on_error(self, handler: H) -> H:
         """Register a function that a worker calls with (signature, exception) when a task has failed for good.
 
-        Not when it will be tried again, nor for a revoked one. Also usable as a decorator, as are the other handlers;
-        what they raise is logged and changes nothing, see :class:`~gearmesh.app.handlers.Handlers`.
+        The worker does not call it if the task will be tried again, or was revoked. This method and those for the other
+        handlers can be decorators. The worker logs what a handler raises, and goes on; see
+        :class:`~gearmesh.app.handlers.Handlers`.
 
         Raises:
-            TaskError: it is no plain function of two arguments.
+            TaskError: it is not a plain function of two arguments.
         """
         return self.handlers.on_error(handler)
 
     def before_task(self, handler: H) -> H:
         """Register a function that a worker calls with the signature before each call of a task.
 
-        Go: not for a task whose arguments cannot be read.
+        Go: the worker does not call it for a task whose arguments cannot be read.
         """
         return self.handlers.before_task(handler)
 
     def after_task(self, handler: H) -> H:
         """Register a function that a worker calls with the signature after each call, whatever came of it.
 
-        Go: after the error handler, too.
+        Go: the worker calls it for a failed call as well, after the error handler.
         """
         return self.handlers.after_task(handler)
 
     def before_consume(self, handler: H) -> H:
-        """Register a function that a worker calls before it takes tasks; while it returns false, none are taken.
+        """Register a function that a worker calls before it takes tasks. While it returns false, the worker takes none.
 
-        It is called with the worker if it has a parameter, about ten times a second while it says no.
+        If it has a parameter, it gets the worker. While it returns false, the worker calls it about ten times a second.
         """
         return self.handlers.before_consume(handler)
 
@@ -492,7 +496,7 @@ class App:
         return twin
 
     def publish_many(self, nodes: Iterable[Node[S]], **options: Unpack[OptionSet]) -> list[S]:
-        """Send many signatures or workflows in batches, much faster than one by one; in order.
+        """Send many signatures or workflows in batches and in order, which is much faster than one by one.
 
         All are checked before the first is sent. Raises as :meth:`send`.
         """
@@ -511,9 +515,9 @@ class App:
     @overload
     async def asend(self, what: Signature, options: Options = NOTHING) -> Result[Any]: ...
     async def asend(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
-        """:meth:`send` without blocking the event loop. A single task is planned in it, a workflow in a thread.
+        """:meth:`send` without blocking the event loop. A single task is prepared in the loop, a workflow in a thread.
 
-        Of a call that is cancelled, nothing is sent if it was not on its way yet.
+        If the call is cancelled before its message is on the way, nothing is sent.
         """
         if not isinstance(what, (TaskSignature, Signature)):
             return await asyncio.to_thread(self.send, what, options)
@@ -529,7 +533,7 @@ class App:
         """Send the signature of one task, which is quicker than :meth:`send`. Raises as that does.
 
         Args:
-            should_retry: decides whether to try again after an error; None: until ``publish_timeout`` is over.
+            should_retry: decides whether to try again after an error; None: try until ``publish_timeout`` is over.
         """
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
@@ -578,8 +582,8 @@ class App:
         """Have something sent again and again: ``app.periodic("*/5 * * * *", add.s(1, 2), name="sums")``.
 
         It is checked now and sent by schedulers (``gearmesh scheduler``, or a worker with ``--with-scheduler``),
-        each time with ids of its own. Of several schedulers that share a lock (the setting ``lock``), Go's among them,
-        one sends it.
+        each time with ids of its own. If several schedulers share a lock (the setting ``lock``), Go's among them, one
+        of them sends it.
 
         Args:
             spec: five fields, ``@daily`` and the like, or ``@every 90s``, by the rules of Go's robfig/cron; see
@@ -588,8 +592,9 @@ class App:
             what: a signature (also of a remote task), a chain, group or chord; or a signature as it is on the wire.
             name: unique in the app; together with the spec it is the name of the lock. None: the task's name.
             tz: the zone's name, in place of the prefix.
-            catch_up: what is sent of that which was due while no scheduler ran, or none could send: the last so many,
-                those of the last so long (a timedelta), or (None, 0) nothing. It takes a lock that outlives schedulers.
+            catch_up: the runs to send afterwards, if no scheduler ran or could send when they were due. A number: at
+                most so many, the latest. A timedelta: those of that time. None or 0: no run. This needs a ``lock`` on a
+                server, which remembers the last run.
 
         Raises:
             ConfigError: spec, name, zone or ``catch_up`` is wrong.
@@ -636,7 +641,7 @@ class App:
 
     @contextmanager
     def reached_backend(self) -> Iterator[Backend]:
-        """The backend, for a block in which what breaks the way to it is raised as BackendError."""
+        """The backend, for a ``with`` block. If its connection fails in the block, BackendError is raised."""
         backend = self.backend
         try:
             yield backend
@@ -653,7 +658,10 @@ class App:
     @overload
     def result(self, task_uuid: str, task: str = "") -> AsyncResult[Any]: ...
     def result(self, task_uuid: str, task: Task[..., Any, Any] | str = "") -> AsyncResult[Any]:
-        """The result of a task by its UUID; with the task, or its name, if it is known: so results are typed."""
+        """The result of a task by its UUID.
+
+        Pass the task or its name, too, if you know it: it decides the Python types of the value.
+        """
         if isinstance(task, str):
             return AsyncResult(task_uuid, self, name=task)
         return AsyncResult(task_uuid, self, task.declaration)
@@ -676,7 +684,7 @@ class App:
         return GroupResult(group_id, [self.result(uuid) for uuid in meta.TaskUUIDs], self)
 
     def states(self, uuids: Sequence[str]) -> list[TaskState | None]:
-        """Stored states in the order of ``uuids``; None for one that is not there (any more).
+        """Stored states in the order of ``uuids``; None for a state that is not stored (any more).
 
         Raises:
             BackendError: the backend cannot be reached.
@@ -707,17 +715,17 @@ class App:
     def revoke(
         self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S, **unknown: NoReturn
     ) -> None:
-        """Call off tasks by their UUIDs, wherever they are; at once for all gearmesh workers of this backend.
+        """Revoke tasks by their UUIDs. This holds at once for all gearmesh workers of this backend.
 
-        One that has not started is not run: its state becomes FAILURE with the error ``"revoked"`` when a worker comes
-        to it. One that runs is told to end as by its soft time limit, and is FAILURE in the same way if it does not
-        succeed all the same. A revoked task is not tried again, and nothing follows it: neither OnError signatures
-        nor error handlers hear of it, and a chord it belongs to never fires. What has ended stays as it is.
-        Go does not know of revocations: a Go worker runs the task if it gets it.
+        If a task has not started, no worker runs it: the worker that receives it stores a FAILURE with the error
+        ``"revoked"``. If it runs, its worker interrupts it, as at a soft time limit. Unless it succeeds all the same,
+        it becomes the same FAILURE. A revoked task is not tried again, and nothing follows it: no OnError signatures
+        and no error handlers, and a chord that it belongs to never fires. A task that has ended stays as it is. Go does
+        not know revocations: a Go worker that receives the task runs it.
 
         Args:
-            uuids: of tasks; it does not matter whether they are known.
-            lasts: seconds (or a timedelta) for which it is remembered: longer than the tasks may wait.
+            uuids: the UUIDs of tasks, known or unknown.
+            lasts: seconds (or a timedelta) for which workers remember it. Choose a time longer than the tasks may wait.
 
         Raises:
             TaskError: an argument is wrong.
@@ -749,7 +757,7 @@ class App:
         return self._waiter.get()
 
     def exception_of(self, uuid: str) -> Exception | None:
-        """The exception with which a task failed in this process, as tasks of an eager app do; None: it did not."""
+        """The exception with which a task of an eager app failed in this process; None if it did not fail here."""
         return self._outbox.exception_of(uuid)
 
     def require_results(self) -> None:
@@ -758,7 +766,7 @@ class App:
             raise NoBackend(f"the app keeps no results (backend {self.masked_backend!r})")
 
     def declaration_of(self, name: str) -> Declaration:
-        """The declaration of a task or remote task; of an unknown name, one that takes all types."""
+        """The declaration of a task or remote task. For an unknown name it is one that takes all types."""
         task = self._tasks.get(name)
         return task.declaration if task else self._remotes.get(name) or Declaration(name)
 

@@ -102,8 +102,8 @@ class Node(Workflow, ABC, Generic[R_co]):
 
         Args:
             change: called with the signature, ``first`` and ``last``.
-            first: the whole workflow begins with this node.
-            last: the whole workflow ends with this node.
+            first: True if the whole workflow begins with this node.
+            last: True if the whole workflow ends with this node.
         """
 
     @overload
@@ -130,13 +130,15 @@ class Node(Workflow, ABC, Generic[R_co]):
             refuse(NODE, one_of(type(self)), self, name)
 
     def with_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Self:
-        """A copy whose first task, or first tasks, get these arguments in front of their own, as in Celery.
+        """A copy whose first task gets these arguments in front of its own, as in Celery.
+
+        If the workflow begins with a group, each of its members gets them.
 
         Args:
-            kwargs: by name; they win over those that it has.
+            kwargs: arguments by name. They replace those of the same name.
 
         Raises:
-            TaskError: a first task is one of ``si``, which takes no more arguments.
+            TaskError: a first task was made with ``si``, so it takes no more arguments.
         """
         if not args and not kwargs:
             return self
@@ -157,15 +159,18 @@ class Node(Workflow, ABC, Generic[R_co]):
         return followed.mapped(lambda sig, first, last: sig.with_defaults(given if first else later))
 
     def on_success(self, *nodes: AnyNode) -> Self:
-        """A copy that is followed by these too when it succeeds: they follow its last task.
+        """A copy in which these nodes run as well after its last task, if that succeeds.
 
         Raises:
-            TaskError: it ends with a group, which only one task can follow, as in ``chord(header, body)``.
+            TaskError: it ends with a group. Only one task can follow a group: write ``chord(header, body)``.
         """
         return self._followed(options_of("workflow", {"on_success": nodes}))
 
     def on_error(self, *nodes: AnyNode) -> Self:
-        """A copy each task of which is followed by these too when it fails; they get the error's text first."""
+        """A copy in which these nodes run as well if one of its tasks fails.
+
+        The error's text is put in front of their arguments.
+        """
         return self._followed(options_of("workflow", {"on_error": nodes}))
 
     def _followed(self, options: Options) -> Self:
@@ -178,14 +183,17 @@ class Node(Workflow, ABC, Generic[R_co]):
     def apply_async(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> R_co:
-        """Send it. Options of a workflow's parts win over these, see :meth:`set`; these win over a single signature's.
+        """Send it with these options.
+
+        A single signature: these options win over its own. A workflow: the options of its parts win over these, see
+        :meth:`set`.
 
         Args:
-            args: put in front of the first task's arguments, or the first tasks'.
-            kwargs: by name; they win over those that it has.
+            args: are put in front of the arguments of the first task, or of each task with which the workflow begins.
+            kwargs: arguments by name. They replace those of the same name.
 
         Raises:
-            TaskError, LocalProtocolError: something cannot be sent; nothing was.
+            TaskError, LocalProtocolError: a task cannot be sent. Then nothing was sent.
             PublishError: the broker did not take it in time.
         """
         return self._sent_by(self.app, args, kwargs, options)
@@ -193,7 +201,7 @@ class Node(Workflow, ABC, Generic[R_co]):
     def apply(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> R_co:
-        """Run all of it here and now, through the same JSON as on the wire; see :meth:`Task.apply`.
+        """Run the whole workflow in this process and at once; see :meth:`Task.apply`.
 
         Raises:
             TaskError: a task is remote, or the call does not fit.
@@ -215,7 +223,7 @@ class Node(Workflow, ABC, Generic[R_co]):
         return self.with_args(args, kwargs)._followed(given), given.without_successors()
 
     def delay(self, *args: Any, **kwargs: Any) -> R_co:
-        """Send it, with these arguments in front of the first task's, or the first tasks'."""
+        """Send it, with these arguments in front of those of the first task; see :meth:`with_args`."""
         return self.apply_async(args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R_co:
@@ -225,7 +233,7 @@ class Node(Workflow, ABC, Generic[R_co]):
     def clone(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> Self:
-        """A copy with more arguments, as :meth:`delay` puts them, and with these options."""
+        """A copy with these options, and with these arguments in front; see :meth:`with_args`."""
         node = self.with_args(args, kwargs)
         return node.set(**options) if options else node
 
@@ -246,10 +254,10 @@ AnyNode: TypeAlias = "Node[Any]"
 
 
 class TaskSignature(Node[AsyncResult[V_co]]):
-    """One call of a task, to be sent or to be a part of a workflow. Never changed.
+    """One call of a task, which you can send or make a part of a workflow. No method changes it.
 
-    Its arguments are checked when it is sent: where it stands decides what is put in front of
-    them (``on_error``: the error's text) or appended (the results of the step before).
+    The app checks its arguments when it sends it, because others may be added: in a chain the results of the step
+    before are appended, and in ``on_error`` the error's text is put in front.
     """
 
     __slots__ = ("args", "kwargs", "options", "task")
@@ -283,7 +291,7 @@ class TaskSignature(Node[AsyncResult[V_co]]):
 
     @property
     def immutable(self) -> bool:
-        """True if it wants no results of what ran before it."""
+        """True if it takes no results from the step before."""
         return bool(self.options.immutable)
 
     def mapped(self, change: Change, first: bool = True, last: bool = True) -> Self:
@@ -296,14 +304,14 @@ class TaskSignature(Node[AsyncResult[V_co]]):
         return type(self)(self.task, (*args, *self.args), {**self.kwargs, **kwargs}, self.options)
 
     def with_defaults(self, options: Options) -> Self:
-        """A copy with these options where it has none of its own."""
+        """A copy to which these options are added. Its own options win over them."""
         if options is NOTHING:
             return self
         own = self.options.over(options.without_successors())
         return type(self)(self.task, self.args, self.kwargs, own)
 
     def followed_by(self, success: Sequence[AnyNode], error: Sequence[AnyNode]) -> Self:
-        """A copy with these added to its ``on_success`` and its ``on_error``."""
+        """A copy with these nodes added to its ``on_success`` and its ``on_error``."""
         if not success and not error:
             return self
         more: dict[str, Any] = {}
@@ -314,7 +322,7 @@ class TaskSignature(Node[AsyncResult[V_co]]):
         return self.set(**more)
 
     def set(self, **options: Unpack[OptionSet]) -> Self:
-        """A copy with these options. Raises TaskError or LocalProtocolError for what cannot be sent."""
+        """A copy with these options. Raises TaskError or LocalProtocolError for an option that cannot be sent."""
         given = options_of(self.task.name, dict(options))
         return type(self)(self.task, self.args, self.kwargs, given.over(self.options))
 
@@ -337,7 +345,7 @@ class TaskSignature(Node[AsyncResult[V_co]]):
 
 
 class Chain(Node[ChainResult[T_co]]):
-    """Steps that run one after another, each with the results of the one before appended."""
+    """Steps that run one after another. Each gets the results of the step before, after its own arguments."""
 
     __slots__ = ("steps",)
 
@@ -403,7 +411,7 @@ class Group(Node[GroupResult[T]]):
 
 
 class Chord(Node[ChordResult[T_co]]):
-    """A group, and a body that runs once all members have succeeded, with all their results appended."""
+    """A group and a body. The body runs once all members have succeeded, and gets their results."""
 
     __slots__ = ("body", "header")
 
@@ -444,7 +452,7 @@ def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain[Any] | Chord[Any]: ...
 def chain(*steps: AnyNode | Iterable[AnyNode]) -> Chain[Any] | Chord[Any]:
     """Run steps one after another: ``chain(a, b)``, ``chain([a, b])``, ``a | b``.
 
-    A group that something follows is a chord.
+    A group with a step after it becomes a chord.
 
     Raises:
         TaskError: there are no steps, or two groups follow one another.
@@ -471,10 +479,9 @@ def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = 
     """Run members at the same time: ``group(a, b)``, ``group([a, b])``.
 
     Args:
-        send_concurrency: how many connections send the members. Machinery sends each member by
-            itself and limits how many at a time; here they go in batches of 256, so one connection
-            (0 or 1) is right unless the broker is far away. None: as the app's config says. With
-            more than one the members' order in the queue is not theirs in the group.
+        send_concurrency: the number of connections that send the members. gearmesh sends batches of 256 members, so one
+            connection (0 or 1) is enough unless the broker is far away. With more connections the members may be queued
+            in another order than in the group. None: the app's setting.
 
     Raises:
         TaskError: there are no members.
@@ -517,8 +524,8 @@ def chord(
     """Run ``header`` as a group and then ``body``: ``chord(header, body).delay()`` or ``chord(header)(body)``.
 
     The body gets every member's results as arguments of its own, in the members' order: it is
-    usually declared with ``*args``. With ``si`` it gets none. ``chord(header, body)`` is sent by ``delay()``, by
-    ``apply_async()`` or by a call; ``chord(header)(body)`` is sent at once, as in Celery.
+    usually declared with ``*args``. If the body was made with ``task.si(…)``, it gets no results. ``delay()``,
+    ``apply_async()`` or a call sends ``chord(header, body)``. ``chord(header)(body)`` is sent at once, as in Celery.
 
     Raises:
         TaskError: the header is empty, or the body is a group.

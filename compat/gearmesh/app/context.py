@@ -26,8 +26,8 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
     Attributes:
         signature: as it was received.
         app: the app that runs it.
-        reported: it has told of its progress.
-        handled: handlers were told that it begins.
+        reported: True if it has reported its progress.
+        handled: True if the handlers of ``before_task`` were called.
     """
 
     signature: Signature
@@ -61,42 +61,43 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
 
     @property
     def retries(self) -> int:
-        """The number of retries used so far; 0 also if the sender gave the message more than the task declares."""
+        """The number of retries used so far. It is 0 while the message has more left than the task declares."""
         task = self.app.tasks.get(self.signature.Name)
         allowed = task.options.retry_count if task is not None else None
         return max(0, (allowed or 0) - self.signature.RetryCount)
 
     @property
     def eta(self) -> str | None:
-        """The ETA of this try, RFC 3339: no worker runs it earlier. None: the message has no ETA."""
+        """The time before which no worker runs this try, as RFC 3339; None if the message has no ETA."""
         return self.signature.ETA
 
     @property
     def expires(self) -> datetime | None:
-        """The time after which workers do not start this task; None: it does not expire."""
+        """The time after which workers do not start this task; None if it does not expire."""
         at = expiry_ns(self.signature)
         return None if at is None else datetime.fromtimestamp(at / 1e9, timezone.utc)
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """Its headers as Python values; empty where it has none."""
+        """Its headers as Python values; empty if it has none."""
         return {name: msgspec.json.decode(raw) for name, raw in (self.signature.Headers or {}).items()}
 
     @property
     def revoked(self) -> bool:
-        """True once the task was revoked: it should end soon. Asks no server."""
+        """True once the task was revoked. It should then end soon. This asks no server."""
         return bool(self.app.revocations.revoked((self.signature.UUID,)))
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Tell how far it is, for who looks at ``AsyncResult.progress``. Never waits, never raises for a server.
+        """Report how far the task is. Callers read the report as ``AsyncResult.progress``.
 
-        Written at once and then at most ten times a second; what was told last is written before the task ends.
-        Where the backend can't keep it, it is dropped. Go does not see it.
+        This neither waits for a server nor raises if one is unreachable. The process writes the first report at once,
+        and further ones at most ten times a second. It writes the last report before the task ends. If the backend
+        cannot keep reports, it writes none. Go does not see them.
 
         Args:
             done: how much is done, in the task's own unit; 0 or more.
             total: how much there is to do; None: not known.
-            note: for people.
+            note: a text for people.
 
         Raises:
             TaskError: an argument is wrong.
@@ -110,7 +111,9 @@ RUNNING: ContextVar[TaskContext] = ContextVar("gearmesh.running")
 
 
 def current() -> TaskContext:
-    """The task that is running in this thread or coroutine, and in what they start with their context.
+    """The task that is running in this thread or coroutine.
+
+    A thread or coroutine that the task starts knows the task if it runs in a copy of the task's context.
 
     Raises:
         TaskError: no task is running here.

@@ -25,10 +25,11 @@ R = TypeVar("R")
 
 
 class TaskDecorator:
-    """``@app.task``, ``@app.task(…)``, and ``@gearmesh.task`` of no app yet: makes a function a task.
+    """Makes a function a task: ``@app.task``, ``@app.task(…)``, or ``@gearmesh.task``.
 
     The function stays callable as it is. Its annotations decide the Go types of arguments and results, see
-    :mod:`gearmesh.types`; the value decides the type of what is not annotated.
+    :mod:`gearmesh.types`. Without an annotation the value decides. A task of ``@gearmesh.task`` gets its app later,
+    from ``App(include=…)``.
     """
 
     def __init__(

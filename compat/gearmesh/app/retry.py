@@ -31,15 +31,15 @@ class Retry:
     """A policy for a failing task: ``@app.task(retry=Retry(max=5, on=(IOError,)))``.
 
     Attributes:
-        max: how many tries after the first; 0: none. It is the RetryCount of what is sent from here unless the
-            call gives ``retry_count``; on a worker what came over the wire counts.
+        max: the number of retries; 0: none. The sender writes it into RetryCount, unless the call gives
+            ``retry_count``. A worker goes by the RetryCount of the message.
         backoff: how pauses grow: ``"fibonacci"`` 1, 2, 3, 5, 8 …, ``"exponential"`` 1, 2, 4, 8 …, ``"constant"``;
             each times ``first``.
         jitter: a pause is a random part, between one half and all, of what the backoff says.
         on: exceptions that are tried again; all others fail at once.
-        not_on: exceptions that are not, though they are in ``on``.
+        not_on: exceptions that are not tried again, although ``on`` includes them.
         first: seconds of the first pause; 0.001 or more.
-        most: seconds that no pause exceeds; from ``first`` to 1e9.
+        most: the longest pause in seconds; from ``first`` to 1e9.
 
     Raises:
         TaskError: naming the setting, its value and what was expected.
@@ -72,7 +72,7 @@ class Retry:
         )
 
     def pause(self, step: int) -> float:
-        """Seconds before try number ``step`` + 1 after the first (``step`` from 0), without jitter."""
+        """Seconds of pause number ``step``, without jitter. Pause 0 is before the first retry."""
         if self.backoff == "constant":
             return self.first
         if step >= MAX_BACKOFF_STEPS:
@@ -81,10 +81,11 @@ class Retry:
         return min(self.first * factor, self.most)
 
     def step(self, count: int, timeout: int) -> int:
-        """The number of the next pause, from the retries left and the seconds of the last pause on the wire.
+        """The number of the next pause.
 
-        That is the number of tries used up if the two agree with this policy. Otherwise (another ``retry_count``
-        was given, or Go did a try) it is the first pause longer than the last one.
+        If ``count`` (the retries left) and ``timeout`` (the seconds of the last pause) fit this policy, it is the
+        number of retries used. Otherwise the call gave another ``retry_count``, or Go did a retry: then it is the
+        number of the first pause that is longer than the last one.
         """
         used = self.max - count
         if used >= 0 and timeout == (self.on_wire(used - 1) if used else 0):
@@ -98,11 +99,11 @@ class Retry:
         return math.ceil(self.pause(step))
 
     def jittered(self, seconds: float, chance: float) -> float:
-        """The pause to be made: ``chance`` is from 0 up to 1."""
+        """The seconds of a pause with jitter; ``chance`` is a random number from 0 up to 1."""
         return seconds * (0.5 + chance / 2) if self.jitter else seconds
 
     def again(self, sig: Signature, now_ns: int, chance: float) -> Signature:
-        """The signature for one more try. The caller has seen that RetryCount is above 0."""
+        """The signature for one more try. The caller must have checked that RetryCount is above 0."""
         step = self.step(sig.RetryCount, sig.RetryTimeout)
         delay = self.jittered(self.pause(step), chance)
         return workflow.retried_after(sig, now_ns, int(delay * 1e9), self.on_wire(step))

@@ -50,17 +50,17 @@ class Task(Generic[P, R, C]):
 
     Attributes:
         name: as it is on the wire.
-        app: the app it belongs to; one that ``gearmesh.task`` has made gets it later.
-        fn: the function as workers call it; None for a task that is not here.
-        bound: the function's first parameter is the task.
-        is_async: the function is a coroutine function.
+        app: the app it belongs to. A task of ``@gearmesh.task`` gets it later, from ``App(include=…)``.
+        fn: the function as workers call it; None for a remote task.
+        bound: True if the function's first parameter is the task.
+        is_async: True if the function is a coroutine function.
         declaration: its parameters and results.
-        options: how it is sent where nothing else is said.
+        options: the options with which it is sent, unless a call gives others.
         retry_policy: which of its failures are tried again, and when; None: all of them, by Go's rule.
         soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
         hard_limit: seconds after which it is ended; None: the worker's default.
-        pause: seconds between the starts of two runs (its ``rate``), on Redis over all workers of a queue; None: no
-            limit.
+        pause: seconds between the starts of two runs, from its ``rate``. On Redis this holds for all workers of a queue
+            together, elsewhere for each process. None: no limit.
         unique_for: seconds for which the same call is not queued again; None: it always is.
     """
 
@@ -124,9 +124,9 @@ class Task(Generic[P, R, C]):
 
     @property
     def request(self) -> TaskContext:
-        """The call of this task that is running here: its id, headers, tries and times.
+        """The call of this task that is running here, with its id, headers, retries and times.
 
-        Where the function is called directly, as tests do, it is a call with the id ``""`` and no retries.
+        If the function is called directly, as in a test, it is a call with the id ``""`` and no retries.
         """
         running = RUNNING.get(None)
         if running is not None and running.name == self.name:
@@ -149,11 +149,11 @@ class Task(Generic[P, R, C]):
         Args:
             exc: the error with which the task fails when no retry is left; None: the exception being handled.
             countdown: seconds (or a timedelta) until the next try; None: as the retry policy says.
-            max_retries: fail if so many retries were used; None: the number that the message carries decides.
+            max_retries: fail if this number of retries was used; None: the number that the message carries decides.
 
         Raises:
             RetryRequested: always, for the worker.
-            TaskError: the function was called directly and there is no ``exc``; else that is raised.
+            TaskError: the function was called directly, and there is no ``exc``. If there is one, it is raised instead.
         """
         error = exc if exc is not None else sys.exc_info()[1]
         request = RUNNING.get(None)
@@ -167,9 +167,10 @@ class Task(Generic[P, R, C]):
     def apply(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> AsyncResult[R]:
-        """Run it here and now, through the same JSON as on the wire, with no broker and no worker.
+        """Run the task in this process at once, without a broker or a worker.
 
-        Retries run at once. The result is that of an app whose broker and backend are ``eager``.
+        Arguments and results are encoded and decoded as on the wire. Retries run at once. The result is that of an app
+        with the broker ``eager``.
         """
         return TaskSignature(self, tuple(args), kwargs).apply(**options)
 
@@ -189,9 +190,10 @@ class Task(Generic[P, R, C]):
         )
 
     def call(self, values: list[Any]) -> tuple[TaskResult, ...]:
-        """Run the function on what :attr:`read_args` gave. Raises what it raises, and LocalProtocolError.
+        """Run the function on the values that :attr:`read_args` returned.
 
-        A coroutine function gets an event loop of its own; use :meth:`acall` where there is one.
+        Raises what the function raises, and LocalProtocolError if a result does not fit its Go type. A coroutine
+        function gets an event loop of its own; use :meth:`acall` if a loop is already running.
         """
         if self.is_async:
             return asyncio.run(self.acall(values))
@@ -204,7 +206,10 @@ class Task(Generic[P, R, C]):
         return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
 
     def template(self, routing_key: str) -> SignatureTemplate | None:
-        """Its encoded signature on one queue, with gaps for UUID and arguments; None: a parameter takes any type."""
+        """The task's encoded signature for one queue, with gaps for the UUID and the arguments.
+
+        It is None if a parameter takes any type.
+        """
         key = (routing_key, self.name, self.declaration)
         made, template = self._template
         if made is None or made[:2] != key[:2] or made[2] is not key[2]:
@@ -230,12 +235,12 @@ class Task(Generic[P, R, C]):
     def s(self, *args: Any, **kwargs: Any) -> TaskSignature[Any]:
         """This task with arguments, to be a part of a workflow or to be sent later.
 
-        Results of what runs before it are appended to the arguments.
+        The results of the step before are appended to the arguments.
         """
         return TaskSignature(self, args, kwargs)
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> TaskSignature[R]:
-        """As :meth:`s`, but it wants no results of what runs before it."""
+        """As :meth:`s`, but it does not get the results of the step before."""
         return TaskSignature(self, args, kwargs, _IMMUTABLE)
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
@@ -264,7 +269,7 @@ class Task(Generic[P, R, C]):
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """:meth:`delay` without blocking the event loop.
 
-        Of a call that is cancelled, nothing is sent if it was not on its way yet.
+        If the call is cancelled before its message is on the way, nothing is sent.
         """
         result: AsyncResult[R] = await self.app.asend_call(TaskSignature(self, args, kwargs))
         return result
@@ -306,7 +311,7 @@ def signature(
 ) -> Any:
     """A task's signature, as ``task.s(…)`` makes one; or a copy of a signature or workflow, as ``clone`` makes one.
 
-    A task by its name alone has no app: that is :meth:`App.signature <gearmesh.App.signature>`.
+    If you have only the name of a task, use :meth:`App.signature <gearmesh.App.signature>`.
 
     Raises:
         TaskError: it is neither a task nor a signature.

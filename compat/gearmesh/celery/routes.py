@@ -22,8 +22,8 @@ class GoTask:
 
     Attributes:
         queue: the queue that Go workers read.
-        args: Go type names or annotations, one a parameter; ``"...int64"`` as the last is variadic. Empty: the
-            types follow from the values.
+        args: Go type names or annotations, one for each parameter. If the last is ``"...int64"``, the task takes any
+            number of int64. Empty: the types follow from the values.
         retry_count: how often a Go worker retries it; 0: never.
     """
 

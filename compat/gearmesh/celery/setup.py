@@ -35,9 +35,10 @@ def configure(
     queue: str | None = None,
     **options: Any,
 ) -> None:
-    """Make a Celery app one of Machinery's programs. Before its first task is sent.
+    """Let a Celery app exchange tasks with Machinery's programs.
 
-    Settings that are made later count as well, until the app is used. A second call replaces the first.
+    Call this before the app sends its first task. Settings that are made later count as well, until the app is used. A
+    second call replaces the first.
 
     Args:
         app: the Celery app.

@@ -44,30 +44,32 @@ class Config:
     :meth:`load` makes one from a file, the environment and keywords.
 
     Attributes:
-        broker: URL of the server where messages wait; see :func:`gearmesh.urls.parse` for the forms.
+        broker: URL of the server that keeps the messages; see :func:`gearmesh.urls.parse` for the forms.
         backend: URL of the server that keeps states and results; ``"null"`` keeps none, and waiting is an error.
-        lock: URL of the lock among schedulers; None: this process is the only one.
+        lock: URL of the lock that schedulers share; None: they use no lock, so run only one scheduler.
         lock_executable: base name of the Go program whose schedulers share the lock, a part of its keys;
             ``""``: none does.
         lock_machinery: the version of Machinery with which that program is built, 1 or 2.
-        multiple_broker_separator: splits ``broker`` into several URLs, tried in turn; ``""``: it is one.
+        multiple_broker_separator: the text that splits ``broker`` into several URLs, which are tried in turn; ``""``:
+            ``broker`` is one URL.
             Neither ``@`` nor ``:`` nor ``/`` may be in it.
         default_queue: the queue of tasks that name none, and the one that a worker reads by default.
-        results_expire_in: seconds from its last write that a state lives; 0 means 3600.
+        results_expire_in: seconds for which a state is kept after its last write; 0 means 3600.
         delayed_tasks_key: Redis key of the delayed tasks, shared with Go.
         lease: seconds for which a worker may be silent before its deliveries are recovered; above 0.
         publish_timeout: seconds for which a publish is retried while the broker is unreachable;
             0: it is tried once.
         delayed_poll: seconds between two reads of the delayed tasks; above 0.
-        unregistered_max_age: seconds for which a message with a name not registered here is offered
-            to other workers before it is a dead letter; 0: it is one at once.
+        unregistered_max_age: seconds for which a worker leaves a message of an unregistered task to other workers. Then
+            it becomes a dead letter; 0: at once.
         send_concurrency: the number of connections that send a group's members; 0 or 1: one, in batches.
-        store_tracebacks: the traceback of a failed task is stored beside its state, without passwords of URLs;
-            False: only the exception's type is, since lines of code and messages may hold other secrets.
-        log_level: of the commands that run until they are stopped: ``"DEBUG"`` to ``"CRITICAL"``;
-            ``""``: that of the command line, else INFO. The library itself sets no level.
+        store_tracebacks: True: the worker stores the traceback of a failed task beside its state, without passwords of
+            URLs. False: it stores only the exception's type, because lines of code and messages may hold other secrets.
+        log_level: the log level of ``worker``, ``scheduler`` and ``dev``, from ``"DEBUG"`` to ``"CRITICAL"``; ``""``:
+            that of the command line, else INFO. The library itself sets no level.
         machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``, or of each major
-            version with a comma between. What it cannot take is refused before it is sent. ``""``: the newest.
+            version with a comma between. gearmesh refuses to send a message that this release cannot handle. ``""``:
+            the newest release.
         history: workers on Redis write every few seconds how many tasks have ended, for the dashboard's charts.
         remote_control: workers listen for questions and orders on the broker, see :mod:`gearmesh.control`; on Redis and
             RabbitMQ.
@@ -76,7 +78,7 @@ class Config:
         amqp: the section of RabbitMQ.
         mongodb: the section of MongoDB.
         sqs, dynamodb, gcppubsub: the sections of hosted services.
-        source: the layers of the values; no part of the value. None: from code.
+        source: the places that the values come from. Comparisons of Configs ignore it. None: all are from code.
 
     Raises:
         ConfigError: the message names the setting, its value and what was expected.
@@ -138,7 +140,7 @@ class Config:
         watch: bool = False,
         **overrides: Any,
     ) -> Self:
-        """Read settings from keywords, the environment and a file, of which the first one wins.
+        """Read settings. A keyword wins over the environment, and the environment over the file.
 
         If none of them names a broker, it is the Redis that ``gearmesh dev`` runs in the working
         directory. :meth:`origin` tells where a value comes from.
@@ -148,7 +150,7 @@ class Config:
             env: environment variables, by Machinery's names; None: this process's; ``{}``: none.
             watch: an App with this Config reads the file again every 10 s, see :meth:`App.watch_config
                 <gearmesh.app.app.App.watch_config>`.
-            overrides: fields of this class; a section may be a mapping of what is to differ in it.
+            overrides: fields of this class; a section may be a mapping with only the settings to change.
 
         Raises:
             ConfigError: the message names file, line or variable, the setting, its value and what was expected.
@@ -160,7 +162,7 @@ class Config:
 
     @classmethod
     def of(cls, source: Source) -> Self:
-        """Make a Config of a source's values, over its base or the defaults. Raises ConfigError, NoBroker."""
+        """Make a Config from a source. Its base, or the defaults, fill in the rest. Raises ConfigError, NoBroker."""
         values = source.values()
         if "broker" not in values:
             raise NoBroker(
@@ -176,10 +178,10 @@ class Config:
         return cls(**plain, source=source)
 
     def having(self, given: Mapping[str, Any], *, origin: str = KEYWORD) -> Config:
-        """A copy with some settings changed, which are given as to :meth:`load`.
+        """A copy with some settings changed.
 
         Args:
-            given: settings, which win over all others.
+            given: settings, as for the keywords of :meth:`load`. They win over all others.
             origin: the place that :meth:`origin` names for them.
 
         Raises:
@@ -248,9 +250,9 @@ class Config:
 
     @cached_property
     def default_routing_key(self) -> str:
-        """The RoutingKey of signatures that name no queue: the one that leads to the default queue.
+        """The RoutingKey of signatures that name no queue. It leads to the default queue.
 
-        Go: on RabbitMQ with a direct exchange it is the BindingKey; everywhere else the queue's name.
+        As in Go, it is the BindingKey on RabbitMQ with a direct exchange, and the queue's name everywhere else.
         """
         amqp = self.amqp
         if amqp.exchange_type == "direct" and amqp.binding_key and self._on_rabbitmq:
@@ -304,7 +306,7 @@ class Config:
         return shown(SETTINGS[path], value)
 
     def check_queue(self, queue: str, called: str = "queue", *, reads: bool = False) -> None:
-        """Refuse a queue whose name the broker uses for another thing: the two would spoil each other.
+        """Refuse a queue if the broker uses its name for something else.
 
         Args:
             queue: its name.

@@ -18,7 +18,7 @@ __all__ = ["Flush", "ObservedJob", "TaskObserver"]
 
 
 class ObservedJob(Protocol):
-    """A delivery in a worker's hands. Times are the monotonic clock's; 0.0: not yet.
+    """A delivery that a worker holds. Times are of the monotonic clock; 0.0: it has not happened yet.
 
     Attributes:
         sig: its signature.
@@ -47,9 +47,9 @@ class Flush(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         items: the Commits, each with the job that it belongs to; None: it belongs to no task that ran here.
-        outcomes: one for each of them.
+        outcomes: the outcome of each item, in the same order.
         seconds: the time that broker and backend took.
-        repeated: an earlier try had no answer: a delivery that is ``lost`` may have been settled by that one.
+        repeated: True if an earlier try got no answer. It may have settled a delivery that is ``lost`` now.
     """
 
     items: Sequence[tuple[Commit, ObservedJob | None]]
@@ -59,17 +59,29 @@ class Flush(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskObserver:
-    """Sees the life of tasks, and does nothing; an observer overrides methods. What one raises is logged."""
+    """Sees the life of tasks in a worker, and does nothing itself.
+
+    Override the methods that you need. The worker logs what an observer raises, and goes on.
+    """
 
     def begins(self, job: ObservedJob) -> object:
-        """A job is about to run, in the thread or the asyncio task of this call. What this returns, ``ended`` gets."""
+        """A job is about to run, in the thread or the asyncio task of this call.
+
+        The worker passes the returned value to :meth:`ended`.
+        """
         return None
 
     def ended(self, begun: object, job: ObservedJob, commit: Commit) -> None:
-        """The job is over, in the same thread or asyncio task, and ``commit`` will be flushed."""
+        """The job has ended, in the same thread or asyncio task.
+
+        The worker will send ``commit``, which holds the job's changes, to the servers.
+        """
 
     def flushed(self, flush: Flush) -> None:
-        """Commits have been flushed. The committer's thread calls this, so it should take microseconds a Commit."""
+        """The worker has sent Commits to the servers.
+
+        The thread that commits calls this, so be quick: some microseconds for each Commit.
+        """
 
     def stalled(self) -> None:
         """Commits have begun to wait for a server that is unreachable."""

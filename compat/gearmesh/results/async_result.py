@@ -45,7 +45,7 @@ PENDING_WARNING_S: Final = 60.0
 
 
 class Result(ABC, Generic[T_co]):
-    """The result of one task or of a workflow. A subclass says which tasks decide it, and what its value is.
+    """The result of one task or of a workflow. Each subclass says which tasks end it, and what its value is.
 
     Attributes:
         app: reads the states; an :class:`~gearmesh.App`.
@@ -56,7 +56,7 @@ class Result(ABC, Generic[T_co]):
     @property
     @abstractmethod
     def finals(self) -> Sequence[AsyncResult[Any]]:
-        """The tasks whose values this result is made of."""
+        """The tasks whose values make up the value of this result."""
 
     @property
     def upstream(self) -> Sequence[AsyncResult[Any]]:
@@ -71,12 +71,15 @@ class Result(ABC, Generic[T_co]):
 
     @property
     def tasks(self) -> tuple[AsyncResult[Any], ...]:
-        """Every task of it, in the order in which they were written."""
+        """All its tasks, in the order in which the program wrote them."""
         return (*self.upstream, *self.finals)
 
     @property
     def state(self) -> str:
-        """FAILURE once any task failed, SUCCESS with its value, STARTED when any is done; or PENDING."""
+        """FAILURE once a task has failed, SUCCESS once the value is there, else STARTED or PENDING.
+
+        It is STARTED once one of the tasks has ended.
+        """
         self._refresh()
         if any(task._failed for task in self.tasks):
             return FAILURE
@@ -94,7 +97,7 @@ class Result(ABC, Generic[T_co]):
     def exception_type(self) -> str | None:
         """The class of the exception that ended it, ``KeyError`` or ``shop.errors.OutOfStock``; None if none did (yet).
 
-        None too for a failure in Go, and where a worker was killed.
+        It is also None if the task failed in Go, or if its worker was killed.
         """
         return self._detail("exception_type")
 
@@ -102,7 +105,8 @@ class Result(ABC, Generic[T_co]):
     def traceback(self) -> str | None:
         """The traceback of the exception that ended it, as the worker's Python printed it; None if none did (yet).
 
-        None too for a failure in Go, where a worker was killed, and where the setting ``store_tracebacks`` is off.
+        It is also None if the task failed in Go, if its worker was killed, or if the setting ``store_tracebacks`` is
+        off.
         """
         return self._detail("traceback")
 
@@ -147,7 +151,7 @@ class Result(ABC, Generic[T_co]):
         return self.state == FAILURE
 
     def forget(self) -> None:
-        """Remove its states from the backend. Those of tasks that have not run come again."""
+        """Remove its states from the backend. A task that has not ended writes its state again."""
         self.app.forget([task.uuid for task in self.tasks])
 
     def revoke(self, *, terminate: Literal[True] = True, **unknown: NoReturn) -> None:
@@ -190,14 +194,15 @@ class Result(ABC, Generic[T_co]):
         """Wait for the value: None for a task that returns nothing, a tuple for several results.
 
         Args:
-            timeout: seconds; None waits for ever, zero looks once.
-            interval: seconds between two looks; None: from 1 ms, growing with the time waited to 500 ms.
+            timeout: seconds; None waits without limit, zero looks once.
+            interval: seconds between two looks at the backend; None: 1 ms at first, then longer with the time waited,
+                up to 500 ms.
             propagate: False returns the TaskFailed of a failure instead of raising it. A group's result waits for all
                 members then, and its list has a TaskFailed in the place of each that failed.
 
         Raises:
             TaskFailed: it failed; ChordMemberFailed if a chord's member did.
-            ResultTimeout: nothing final in time.
+            ResultTimeout: the task has not ended in time.
             NoBackend: the app keeps no results.
             RemoteProtocolError: what is stored cannot be read.
         """
@@ -358,10 +363,10 @@ class AsyncResult(Result[T_co]):
 
     Args:
         uuid: the task's id.
-        app: where its state is kept.
+        app: the app that reads its state.
         declaration: how its results are typed; None: as the app's task of that name says.
         name: the task's, where it is known.
-        in_chord: its failure ends a chord.
+        in_chord: True if its failure ends a chord.
         sent_ns: when this process began to send the task (unix ns); 0: another process did, or it is not known.
 
     Attributes:
@@ -432,7 +437,7 @@ class AsyncResult(Result[T_co]):
 
     @property
     def state(self) -> str:
-        """PENDING, RECEIVED, STARTED, RETRY, SUCCESS or FAILURE; PENDING too where nothing is stored."""
+        """PENDING, RECEIVED, STARTED, RETRY, SUCCESS or FAILURE. If no state is stored, it is PENDING."""
         self._refresh()
         return self._final.State if self._final else self._state
 
@@ -446,7 +451,9 @@ class AsyncResult(Result[T_co]):
 
     @property
     def progress(self) -> Progress | None:
-        """The last report of ``current().progress(…)`` in the task; None: there is none, or the backend cannot keep it.
+        """The last report of ``current().progress(…)`` in the task.
+
+        It is None if there is no report, or if the backend cannot keep reports.
 
         Raises:
             BackendError: the backend cannot be reached.

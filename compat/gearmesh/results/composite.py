@@ -106,7 +106,7 @@ class GroupResult(ResultSet[list[T], T]):
 
     @classmethod
     def restore(cls, id: str, app: ResultClient | None = None) -> GroupResult[Any]:
-        """Celery's way to :meth:`App.GroupResult <gearmesh.App.GroupResult>`.
+        """The same as :meth:`App.GroupResult <gearmesh.App.GroupResult>`, under Celery's name.
 
         Raises:
             TaskError: there is no ``app``, or no group of that UUID is stored (any more).
@@ -160,14 +160,14 @@ class GroupResult(ResultSet[list[T], T]):
 
 
 class ChainResult(ResultSet[T_co, Any]):
-    """The results of a chain's steps; ``get()`` gives the last one's, or raises what ended the chain."""
+    """The results of a chain's steps; ``get()`` returns that of the last step, or raises the chain's error."""
 
     def __repr__(self) -> str:
         return f"<ChainResult of {len(self.results)}, last {self.results[-1]!r}>"
 
     @property
     def id(self) -> str:
-        """The id of the last step, as Celery has it: a task's, or a group's."""
+        """The id of the last step, as in Celery. It is the id of a task or of a group."""
         return cast("AsyncResult[Any] | GroupResult[Any]", self.results[-1]).id
 
     @property
@@ -187,10 +187,12 @@ class ChainResult(ResultSet[T_co, Any]):
 class ChordResult(ResultSet[T_co, Any]):
     """The result of a chord's body; ``get()`` raises ChordMemberFailed as soon as a member has failed.
 
-    Go: a caller of Machinery's gets nothing and no error there.
+    Go: a caller that uses Machinery gets neither a value nor an error in this case.
 
     Attributes:
-        header: the members' results. body: the body's. ``results`` are the members.
+        header: the results of the members, as one group.
+        body: the result of the body.
+        results: the results of the members, one by one.
     """
 
     def __init__(self, header: GroupResult[Any], body: Result[T_co], app: ResultClient) -> None:
@@ -208,7 +210,7 @@ class ChordResult(ResultSet[T_co, Any]):
 
     @property
     def id(self) -> str:
-        """The id of the body, as Celery has it; :attr:`uuid` is the header's."""
+        """The id of the body, as in Celery; :attr:`uuid` is that of the header."""
         return cast("AsyncResult[Any] | GroupResult[Any]", self.body).id
 
     @property

@@ -30,9 +30,9 @@ class Progress(msgspec.Struct, frozen=True):
 
     Attributes:
         done: how much is done, in the task's own unit.
-        total: how much there is to do; None: it did not say.
-        note: its words; ``""`` if there were none.
-        at: when it was told, unix seconds by the worker's clock.
+        total: how much there is to do; None: the task did not say.
+        note: the task's note, for people; ``""``: it gave none.
+        at: when the task reported, in Unix seconds by the worker's clock.
     """
 
     done: float

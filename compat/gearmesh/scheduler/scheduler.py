@@ -33,20 +33,21 @@ SECOND_NS = 10**9
 class Scheduler:
     """Sends an app's periodic tasks when they are due, until it is stopped.
 
-    Of several schedulers with the same lock one sends each. First the lock, then the message, as in Go: where a
-    scheduler dies in between, that one is not sent. While lock or broker is away, what is due is kept until it is due
-    again (or for as long as its ``catch_up`` says); what becomes too old is logged as an error.
+    If several schedulers share a lock, one of them sends each run. A scheduler first takes the lock and then sends, as
+    in Go. If it dies in between, this run is not sent. While the lock or the broker is unreachable, the scheduler keeps
+    a due run until the task is due again (or for as long as its ``catch_up`` says). It logs an error for each run that
+    becomes too old.
 
     Args:
-        app: whose entries; such as are added later are taken up.
-        lock: None: the one that the app's settings name.
-        clock: None: the machine's.
-        threads: how many entries can wait for a server at a time.
-        beat: told at each turn of the loop why nothing can be sent now, or ``""``; returns seconds until it has to be
-            told again.
+        app: the app with the entries. The scheduler also sends entries that are added later.
+        lock: the lock; None: that of the app's settings.
+        clock: the clock; None: that of the machine.
+        threads: the number of entries that can wait for a server at a time.
+        beat: a function that each turn of the loop calls with the reason why nothing can be sent now (``""``: none). It
+            returns the seconds until the next call.
 
     Raises:
-        ConfigError: the lock is wrong, or an entry's ``catch_up`` needs another one.
+        ConfigError: the lock is wrong, or an entry's ``catch_up`` needs another lock.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Scheduler:
     def stop(self, timeout: float = 10.0) -> bool:
         """Stop: no entry becomes due any more, and firings that are being sent have ``timeout`` seconds.
 
-        Returns False if some of it could not be sent, which is logged. Before :meth:`start`, or twice, is fine.
+        Returns False if a firing could not be sent, which it logs. You may call it before :meth:`start`, and twice.
         """
         self.end()
         if self._thread not in (None, threading.current_thread()):

@@ -51,7 +51,7 @@ def copy_calls(
         shadow_queue: the queue of the copies.
 
     Raises:
-        ConfigError: ``sample`` is no such share.
+        ConfigError: ``sample`` is not above 0, or is above 1.
     """
     if not 0 < sample <= 1:
         raise ConfigError(f"sample is {sample!r}, expected a share above 0, at most 1")

@@ -20,7 +20,10 @@ _IN_SHADOW: Final[ContextVar[bool]] = ContextVar("in_shadow", default=False)
 
 
 def in_shadow() -> bool:
-    """True inside of a trial: a task asks it before it does what must not happen twice."""
+    """True while a shadow run tries a task.
+
+    A task calls it before it does something that must not happen twice.
+    """
     return _IN_SHADOW.get()
 
 

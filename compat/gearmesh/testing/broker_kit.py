@@ -33,9 +33,11 @@ class EnqueuedCall:
     """One message that no worker has taken.
 
     Attributes:
-        task: the task's name. args: its arguments' values. queue: where it waits, or will.
-        delay: seconds until it is due by the test's clock; 0: it is.
-        signature: all of it.
+        task: the name of the task.
+        args: the values of the arguments.
+        queue: the queue in which the message waits, or to which it will go when it is due.
+        delay: seconds until the message is due by the test's clock; 0: it is due now.
+        signature: the whole message.
     """
 
     task: str
@@ -74,7 +76,10 @@ class BrokerKit:
     # -- what waits -------------------------------------------------------------------------------------
 
     def enqueued(self, task: Task[..., Any, Any] | str | None = None) -> list[EnqueuedCall]:
-        """The messages that no worker has taken, those that are due first; ``task``: only this one's."""
+        """The messages that no worker has taken: first those that are due, then the delayed ones.
+
+        With ``task`` it returns only the messages of that task.
+        """
         name = task.name if isinstance(task, Task) else task
         found = []
         for queue in self._broker.queues():
@@ -95,17 +100,17 @@ class BrokerKit:
         queue: str | None = None,
         delay: float | None = None,
     ) -> list[EnqueuedCall]:
-        """Assert that so many calls of a task wait, and return them.
+        """Assert that ``count`` calls of a task wait, and return them.
 
         Args:
             task: the task, or its name.
-            args, kwargs: its arguments as they were given to ``delay``; both None: any.
+            args, kwargs: the arguments as they were given to ``delay``. If both are None, any arguments match.
             count: the expected number; 0: none.
             queue: the queue in which they wait; None: any.
             delay: seconds until they are due, give or take 5; None: any.
 
         Raises:
-            AssertionError: it is another number; the text lists all messages.
+            AssertionError: another number of calls waits; the text lists all messages.
         """
         want = None if args is None and kwargs is None else _expected(task, args or (), kwargs or {})
         found = [
@@ -127,14 +132,14 @@ class BrokerKit:
     # -- time and runs ----------------------------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Move the clock: what was delayed by at most so many seconds is due now."""
+        """Move the test's clock. Messages that are due within ``seconds`` become due now."""
         self._broker.move_clock(seconds)
 
     def run_all(self, *, delayed: bool = False) -> list[str]:
         """Run everything that waits, and all that follows, one task at a time, with a worker of its own.
 
         Args:
-            delayed: move the clock to whatever is delayed, too, until nothing is left.
+            delayed: True: also move the clock to each delayed message and run it, until no message is left.
 
         Returns the names of the tasks in the order in which they ended; a retry is an end, too.
 
@@ -177,7 +182,10 @@ class BrokerKit:
             self._broker.set_away(False)
 
     def lose_reply(self, count: int = 1) -> None:
-        """Let the broker take the next message, or outcome, and the connection break before the sender knows."""
+        """Let the broker accept the next message or outcome, but lose its reply.
+
+        The connection breaks before the sender learns that the broker has accepted it.
+        """
         self._broker.lose_replies(count)
 
     def kill_worker(self, task: Task[..., Any, Any] | str) -> None:

@@ -78,7 +78,7 @@ class Proxy(Startable):
         self.start()
 
     def start(self) -> None:
-        """Accept connections; do nothing if it does already, or was closed."""
+        """Begin to accept connections. Do nothing if the proxy already accepts them, or was closed."""
         with self._lock:
             if self._listener is not None or self._closed:
                 return
@@ -94,8 +94,8 @@ class Proxy(Startable):
     def lose_replies(self, count: int = 1, match: bytes = b"") -> None:
         """Lose the next ``count`` replies: the server has acted, and the connection ends before the client hears of it.
 
-        ``match``: only replies to requests with these bytes in them (e.g. ``b"EVALSHA"``), sent since
-        the connection's last reply. A ``count`` of 0 stops it.
+        With ``match`` the proxy loses a reply only if the request contains these bytes (e.g. ``b"EVALSHA"``). The
+        request is all that the client has sent since the connection's last reply. A ``count`` of 0 stops it.
         """
         with self._lock:
             self._to_lose, self._match = count, match

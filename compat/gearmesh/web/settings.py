@@ -40,7 +40,7 @@ class DashboardSettings:
         authorize: names the user of a request, where the dashboard is mounted in an app that knows its users.
         allow_actions: False: the dashboard changes nothing, whatever a user sends.
         mask: parts of names, in any letter case; the values under such names are hidden on every page.
-        allow_http: let the browser keep the session without TLS, on other hosts than this one.
+        allow_http: let users sign in without TLS from other machines. On this machine they can in any case.
         queues: names of queues to show beside those that the app and the broker name.
 
     Raises:

@@ -62,16 +62,20 @@ class Worker:
         queues: names of the queues to read; None: the app's default queue.
         queue_order: ``"fair"``, ``"strict"``, or a weight for each queue; see :class:`~.options.WorkerOptions`.
         concurrency: how many tasks run at a time; at least 1.
-        consumer: the name to consume under; None: a fresh one. It must be unique to this incarnation.
+        consumer: the name under which it consumes; None: a new name. No other worker may use the name, before or after
+            this one.
         heartbeats: False if another process sends them.
         pool: ``"threads"``, or ``"asyncio"``: ``async def`` tasks on one loop, others in at most 8 threads.
-        soft_limit: seconds after which tasks that say nothing themselves are told to end, by
-            :exc:`~gearmesh.errors.SoftLimitExceeded`; None or 0: never.
-        hard_limit: seconds after which such a task's process is killed; processes only.
-        max_tasks: :attr:`worn_out` is set when so many have begun; None: never.
-        task_log_limit: tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`; 0: all.
-        scoreboard: where what runs is shown to a supervisor; with the pool ``"processes"``, which it makes.
-        observers: see the life of tasks, beside those of the app.
+        soft_limit: the soft limit in seconds of tasks that set none. A task that runs longer gets a
+            :exc:`~gearmesh.errors.SoftLimitExceeded`. None or 0: no limit.
+        hard_limit: the hard limit in seconds of tasks that set none, at which the process is killed; only with the pool
+            ``"processes"``.
+        max_tasks: the number of tasks after which the worker sets :attr:`worn_out`; None: never.
+        task_log_limit: the number of tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`;
+            0: all.
+        scoreboard: the memory in which the worker shows its supervisor which tasks run. The pool ``"processes"`` needs
+            it, and the supervisor makes it.
+        observers: observers of this worker, beside those of the app.
 
     Raises:
         ConfigError: an argument is wrong, or a task has a hard limit, which this pool can't keep.
@@ -184,12 +188,12 @@ class Worker:
         self._choice.use(index)
 
     def pause(self, queues: Sequence[str], tasks: Sequence[str]) -> None:
-        """Begin no tasks of these queues and with these names, until another call says otherwise."""
+        """Begin no task that is in one of these queues or has one of these names, until the next call."""
         self._pauses.set(queues, tasks)
         self._intake.fetch_if_room()
 
     def resize(self, slots: int) -> None:
-        """Run so many tasks at a time from now on; see :meth:`.Executor.resize`."""
+        """Run ``slots`` tasks at a time from now on; see :meth:`.Executor.resize`."""
         self._executor.resize(slots)
         self._intake.fetch_if_room()
 
@@ -226,7 +230,7 @@ class Worker:
         """Work until :meth:`stop` is called by another thread or a signal handler.
 
         Raises:
-            Exception: what ended the intake, should anything but a lost connection do so.
+            Exception: the error that ended the intake, if it was not a lost connection.
         """
         self.start(timeout=None)
         self._over.wait()
@@ -237,8 +241,8 @@ class Worker:
         """Fetch nothing more, finish the running tasks, and give back the others. Stopping twice is fine.
 
         Args:
-            timeout: seconds for running tasks to end. What runs longer goes back to its queue and is run again
-                elsewhere; its thread here can't commit any more.
+            timeout: seconds for running tasks to end. A task that runs longer goes back to its queue, and another
+                worker runs it again. Its thread here can't commit any more.
 
         Returns:
             True if everything ended in time.
@@ -297,9 +301,11 @@ class Worker:
         )
 
     def leave(self) -> None:
-        """Return all unacked deliveries to their queues at once, and log the summary of what was not logged one by one.
+        """Return all unacked deliveries to their queues at once, and log the summary of the tasks.
 
-        Tasks that run on can't commit any more.
+        The summary counts the tasks that got no log lines of their own.
+
+        Tasks that are still running can't commit any more.
         """
         connection = self._connections()()
         try:
