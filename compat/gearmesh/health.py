@@ -34,6 +34,7 @@ class HealthNote(msgspec.Struct, kw_only=True):
         ready: it does its work.
         reason: why it is not ready.
         at: monotonic seconds.
+        began: when the process began, see :func:`_began`; "": not known.
     """
 
     pid: int
@@ -42,6 +43,7 @@ class HealthNote(msgspec.Struct, kw_only=True):
     ready: bool
     reason: str = ""
     at: float
+    began: str = ""
 
     @property
     def age_s(self) -> float:
@@ -64,6 +66,7 @@ class HealthFile:
     def __init__(self, role: str, name: str) -> None:
         self._role = role
         self._name = name
+        self._began = _began(os.getpid())
         folder = _folder(make=True)
         self._path = None if folder is None else folder / f"{role}-{os.getpid()}"
 
@@ -78,6 +81,7 @@ class HealthFile:
             ready=ready,
             reason=reason,
             at=time.monotonic(),
+            began=self._began,
         )
         draft = self._path.with_suffix(".draft")
         with contextlib.suppress(OSError):  # no space: a probe then finds the note too old
@@ -101,11 +105,25 @@ def health_notes() -> list[HealthNote]:
                 continue
             with contextlib.suppress(OSError, msgspec.DecodeError):
                 note = msgspec.json.decode(path.read_bytes(), type=HealthNote)
-                if _exists(note.pid):
+                if _exists(note.pid) and note.began in ("", _began(note.pid)):
                     found.append(note)
                 else:
                     path.unlink(missing_ok=True)
     return found
+
+
+def _began(pid: int) -> str:
+    """The moment at which a process began, as Linux counts it; "": not known.
+
+    A service that was killed leaves its note, and its process id may be of another program by now.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    # The name, in parentheses, may contain anything; the 20th field behind it is the time.
+    fields = stat.rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
 
 
 def _exists(pid: int) -> bool:

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -19,6 +20,10 @@ from gearmesh.worker.managed_process import KILL_DELAY_S
 DEPLOY = Path(__file__).parents[3] / "deploy"
 UNITS = sorted(DEPLOY.glob("systemd/*.service"))
 MANIFESTS = sorted(DEPLOY.glob("kubernetes/*.yaml"))
+
+
+#: The version whose schemas the manifests must fit.
+KUBERNETES = "1.29"
 
 
 def unit(path: Path) -> configparser.ConfigParser:
@@ -109,6 +114,21 @@ def test_manifests(path: Path) -> None:
                 assert probe["httpGet"]["port"] in ports
 
 
+def test_kubernetes_takes_the_manifests() -> None:
+    """Each field is in Kubernetes' own schemas of this version, with the type that it has there."""
+    checked = set()
+    for path in MANIFESTS:
+        for document in documents(path):
+            if document["apiVersion"] != "keda.sh/v1alpha1":
+                kubernetes_validate.validate(document, KUBERNETES, strict=True)
+                checked.add(document["kind"])
+    assert checked == {"Deployment", "PodDisruptionBudget", "Service"}
+    document["spec"]["replica"] = 2  # a misspelt field
+    document.update(apiVersion="apps/v1", kind="Deployment")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
 def test_the_scaler_scales_what_there_is() -> None:
     names = {
         each["metadata"]["name"]
@@ -116,8 +136,13 @@ def test_the_scaler_scales_what_there_is() -> None:
         for each in documents(path)
         if each["kind"] == "Deployment"
     }
-    for scaled in documents(DEPLOY / "kubernetes/keda.yaml"):
+    # KEDA refuses a second scaler of the same deployment, so each broker has a file of its own.
+    for broker in ("redis", "rabbitmq"):
+        (scaled,) = documents(DEPLOY / f"kubernetes/keda-{broker}.yaml")
         assert scaled["spec"]["scaleTargetRef"]["name"] in names
+        (trigger,) = scaled["spec"]["triggers"]
+        assert trigger["type"] == broker
+        assert all(isinstance(value, str) for value in trigger["metadata"].values())
 
 
 def test_the_image_runs_as_nobody_special() -> None:

@@ -128,6 +128,10 @@ def test_a_service_that_hangs_and_one_that_is_gone(temp: Path) -> None:
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(note, pid=2**22 + 1)))
     assert health_notes() == []
     assert not path.exists()
+    # The process id of a service that was killed is now of another program: of this test.
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(note, began="1")))
+    assert probe() == (1, "no worker and no scheduler runs here")
+    assert not path.exists()
     path.write_bytes(b"nonsense")
     assert health_notes() == []
 
