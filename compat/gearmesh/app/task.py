@@ -57,8 +57,8 @@ class Task(Generic[P, R, C]):
         declaration: its parameters and results.
         options: the options with which it is sent, unless a call gives others.
         retry_policy: which of its failures are tried again, and when; None: all of them, by Go's rule.
-        soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
-        hard_limit: seconds after which it is ended; None: the worker's default.
+        soft_limit: seconds after which its worker interrupts it; None: the worker's default; 0: never.
+        hard_limit: seconds after which its process is killed; None: the worker's default.
         pause: seconds between the starts of two runs, from its ``rate``. On Redis this holds for all workers of a queue
             together, elsewhere for each process. None: no limit.
         unique_for: seconds for which the same call is not queued again; None: it always is.
@@ -147,7 +147,7 @@ class Task(Generic[P, R, C]):
         """Try the running call again, as one of its retries: ``raise self.retry(exc=exc, countdown=5)``.
 
         Args:
-            exc: the error with which the task fails when no retry is left; None: the exception being handled.
+            exc: the error with which the task fails if no retry is left; None: the exception that is being handled.
             countdown: seconds (or a timedelta) until the next try; None: as the retry policy says.
             max_retries: fail if this number of retries was used; None: the number that the message carries decides.
 

@@ -155,10 +155,10 @@ class Result(ABC, Generic[T_co]):
         self.app.forget([task.uuid for task in self.tasks])
 
     def revoke(self, *, terminate: Literal[True] = True, **unknown: NoReturn) -> None:
-        """Call off all its tasks that have not ended, see :meth:`gearmesh.App.revoke`.
+        """Revoke all its tasks that have not ended; see :meth:`gearmesh.App.revoke`.
 
         Args:
-            terminate: Celery's flag. True only, since a running task is interrupted in any case.
+            terminate: Celery's flag. It can only be True, because the worker interrupts a running task in any case.
 
         Raises:
             TaskError: ``terminate`` is False.
@@ -364,8 +364,8 @@ class AsyncResult(Result[T_co]):
     Args:
         uuid: the task's id.
         app: the app that reads its state.
-        declaration: how its results are typed; None: as the app's task of that name says.
-        name: the task's, where it is known.
+        declaration: the types of its results; None: those of the app's task of that name.
+        name: the task's name, if it is known.
         in_chord: True if its failure ends a chord.
         sent_ns: when this process began to send the task (unix ns); 0: another process did, or it is not known.
 

@@ -58,8 +58,8 @@ class Dashboard:
     Args:
         app: the app whose broker and result backend are shown.
         settings: who may see it, and what they may do.
-        root_path: the path at which a reverse proxy serves it, such as ``/ops``; a proxy may strip it or not. A
-            framework that mounts the dashboard says the path itself.
+        root_path: the path at which a reverse proxy serves it, such as ``/ops``. The proxy may strip this path or pass
+            it on. A framework that mounts the dashboard passes the path by itself.
     """
 
     def __init__(self, app: App, settings: DashboardSettings, *, root_path: str = "") -> None:

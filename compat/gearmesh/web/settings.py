@@ -34,12 +34,12 @@ class DashboardSettings:
     """Says who may see a dashboard, and what they may do.
 
     Attributes:
-        token: users sign in with it; ``""``: nobody does. At least 16 characters.
-        auth_header: the header in which a reverse proxy names the user; ``""``: none does.
+        token: the token with which users sign in, of at least 16 characters; ``""``: no user can sign in with a token.
+        auth_header: the header in which a reverse proxy names the user; ``""``: no proxy does.
         trusted_proxies: addresses or networks from which :attr:`auth_header` and X-Forwarded-Proto are believed.
-        authorize: names the user of a request, where the dashboard is mounted in an app that knows its users.
+        authorize: a function that names the user of a request, if the dashboard is part of an app that knows its users.
         allow_actions: False: the dashboard changes nothing, whatever a user sends.
-        mask: parts of names, in any letter case; the values under such names are hidden on every page.
+        mask: parts of names, in any letter case. Every page hides the values under such names.
         allow_http: let users sign in without TLS from other machines. On this machine they can in any case.
         queues: names of queues to show beside those that the app and the broker name.
 
