@@ -230,16 +230,21 @@ class AppProducer:
 
     def _chain(self, key: str) -> None:
         step = self._tasks["step"]
+        began = time.monotonic()
         result = chain(step.s(key, 0), *(step.s(key) for _ in range(self.SIZE - 1))).apply_async()
         for number, task in enumerate(result.tasks):
             self.sent.tasks[f"{key}/{number}"] = task.uuid
+            self.sent.sending[f"{key}/{number}"] = began, time.monotonic()
 
     def _chord(self, key: str) -> None:
         member = self._tasks["member"]
+        began = time.monotonic()
         result = chord(
             [member.s(key, number) for number in range(self.SIZE)], self._tasks["fire"].s(key)
         ).apply_async()
         for number, task in enumerate(result.header.tasks):
             self.sent.tasks[f"{key}/{number}"] = task.uuid
         self.sent.tasks[f"{key}/fired"] = result.body.tasks[0].uuid
+        for mark in (*(f"{key}/{number}" for number in range(self.SIZE)), f"{key}/fired"):
+            self.sent.sending[mark] = began, time.monotonic()
         self.sent.chords[f"{key}/fired"] = sum(range(self.SIZE))

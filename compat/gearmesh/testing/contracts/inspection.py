@@ -158,12 +158,14 @@ class InspectionContract(TransportFixtures):
             taker.settle(*taker.take(2), how="park")
             gone = time.time()
             parked, one = producer.parked(queue), producer.parked(queue, 1)
-            if pause > 0.5 and len(parked) == 2 and time.time() < gone + pause / 2:
+            looked = time.time()
+            if pause > 0.5 and len(parked) == 2 and looked < gone + pause / 2:
                 break  # else this machine looked so late that they may have come back: now for twice as long
         assert sorted(each.body for each in parked) == sorted(bodies)
         until = [each.until or 0.0 for each in parked]
         assert until == sorted(until)
-        assert began < until[0] <= until[1] < gone + pause + 1
+        # A broker that keeps a message for a pause says when it returns at the latest; such pauses are rounded up.
+        assert began < until[0] <= until[1] < looked + pause * 1.3
         assert all(each.since and began - 1 < each.since < time.time() for each in parked)
         assert len(one) == 1
         assert producer.parked(f"{queue}_other") == []
