@@ -29,7 +29,10 @@ __all__ = ["EncodedMessage", "Plan", "PlannedMessage"]
 
 
 class EncodedMessage(msgspec.Struct, frozen=True, gc=False):
-    """A signature as bytes, to publish not before ``eta_ns`` (unix ns; 0: now), and what else is to be known of it."""
+    """A signature as bytes, to publish not before ``eta_ns`` (unix ns; 0: now), and what else is to be known of it.
+
+    ``new_uuid``: its UUID was made for this call, and no state is stored under it before the message is sent.
+    """
 
     uuid: str
     name: str
@@ -37,6 +40,7 @@ class EncodedMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     eta_ns: int = 0
     priority: int = 0
+    new_uuid: bool = False
 
     @property
     def sig(self) -> Signature:
@@ -142,7 +146,9 @@ class Plan:
         if form is None or values is None:
             return None
         uuid = f"task_{new_uuid()}"
-        self.messages.append(EncodedMessage(uuid, form.name, form.routing_key, form.fill(uuid, values)))
+        body = form.fill(uuid, values)
+        new = task.unique_for is None  # else its PENDING state is stored before it is sent
+        self.messages.append(EncodedMessage(uuid, form.name, form.routing_key, body, new_uuid=new))
         return AsyncResult(uuid, self.app, task.declaration, sent_ns=self.now_ns)
 
     def _node(self, node: AnyNode, then: _Continuation, tag: _GroupBuild | None, place: _Position) -> Planned:

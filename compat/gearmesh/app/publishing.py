@@ -133,7 +133,7 @@ def _commit(message: EncodedMessage, created: str | None) -> Commit:
     if created is None:
         return Commit(publishes=(publish,))
     state = TaskState(TaskUUID=message.uuid, TaskName=message.name, State=PENDING, CreatedAt=created)
-    return Commit(states=(state,), publishes=(publish,))
+    return Commit(states=(state,), publishes=(publish,), new_uuid=message.new_uuid)
 
 
 def ready(sig: Signature, queue: str, now_ns: int) -> PlannedMessage:

@@ -174,6 +174,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         again: the task had ended before, so what is sent now may have been sent then.
         fresh: a stored final state of a task that is to be PENDING is left over from an earlier run under the same
             UUID.
+        new_uuid: it is PENDING and one message for now of a task whose UUID was made for this call, so a stored state
+            shows that the Commit was carried out before.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -184,6 +186,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trigger: Trigger | None = None
     again: bool = False
     fresh: bool = False
+    new_uuid: bool = False
 
 
 def heads_last(commit: Commit) -> tuple[int, int]:

@@ -10,7 +10,7 @@ From the address to the outcome, in the order in which a Commit passes through:
 - ``wrong_type``: names the key when Redis complains of its type.
 - ``runner``: runs a script of ``lua/`` by its SHA-1, and loads it where the server does not know it.
 - ``plain_commits``: carries out the ordinary Commits, calls of tasks and tasks that have succeeded, by
-  ``lua/publish.lua`` and ``lua/settle.lua``, which take the server a fraction of the time.
+  ``lua/call.lua``, ``lua/publish.lua`` and ``lua/settle.lua``, which take the server a fraction of the time.
 - ``state_text``: cuts a state's document into the texts that the scripts put together; ``chunks``: bounds a call.
 - ``commit_script``: packs all other Commits for ``lua/commit.lua`` and reads the outcomes.
 - ``cluster_commits``: does the same in a cluster, where messages to other slots go through an outbox.

@@ -7,7 +7,9 @@ connection: the next one may find the master.
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import time
 from typing import Any, Final
 
@@ -56,6 +58,10 @@ MASTER_CHECK_INTERVAL_S: Final = 1.0
 _CONDITIONS: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
 
 
+#: Bytes of an answer that a connection reads at once.
+MAX_READ_BYTES: Final = 65_536
+
+
 class _Conditions:
     #: It leads to a node of a cluster, and its user follows redirections.
     follows = False
@@ -64,6 +70,11 @@ class _Conditions:
         sock = super()._connect()  # type: ignore[misc]
         OWN_SOCKETS.add(sock)
         return sock
+
+    def exchange(self, command: bytes) -> Any:
+        """Send a packed command and return its answer, over a connection that no other thread uses."""
+        self.send_packed_command((command,))  # type: ignore[attr-defined]
+        return self.read_response()
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -127,7 +138,73 @@ class _ViaSentinels:
         self._confirmed = time.monotonic()
 
 
-class Connection(_Conditions, redis.Connection):
+class _AnswerSocket(socket.socket):
+    """Gives bytes that :meth:`_Direct.exchange` has read, but not understood, to redis-py."""
+
+    unread = b""
+
+    def recv(self, size: int, *flags: int) -> bytes:
+        if self.unread:
+            data, self.unread = self.unread[:size], self.unread[size:]
+            return data
+        return super().recv(size, *flags)
+
+    def recv_into(self, buffer: Any, *args: int) -> int:
+        if self.unread:
+            data = self.recv(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        return super().recv_into(buffer, *args)
+
+
+_receive = socket.socket.recv  # without the detour by _AnswerSocket's, which has nothing then
+
+
+class _Direct(_Conditions):
+    """Writes a command to the socket and reads a short answer by itself: redis-py would need as long for both as Redis
+    for a script. redis-py reads any other answer.
+    """
+
+    _sock: Any
+    next_health_check: Any
+
+    def _connect(self) -> Any:
+        made = super()._connect()
+        timeout = made.gettimeout()
+        sock = _AnswerSocket(made.family, made.type, made.proto, fileno=made.detach())
+        sock.settimeout(timeout)
+        OWN_SOCKETS.add(sock)
+        return sock
+
+    def exchange(self, command: bytes) -> Any:
+        sock = self._sock
+        if (
+            sock is None or time.monotonic() > self.next_health_check
+        ):  # redis-py connects, or sends a PING before
+            return super().exchange(command)
+        try:
+            try:
+                sent = os.write(sock.fileno(), command)  # send() would ask before whether there is room
+            except BlockingIOError:
+                sent = 0
+            if sent < len(command):
+                sock.sendall(memoryview(command)[sent:])
+            answer = _receive(sock, MAX_READ_BYTES)
+        except BaseException as exc:
+            self.disconnect()  # type: ignore[attr-defined]
+            if not isinstance(exc, OSError):
+                raise
+            kind = exceptions.TimeoutError if isinstance(exc, TimeoutError) else exceptions.ConnectionError
+            raise kind(f"Redis at {self._host_error()} did not answer: {exc}") from exc  # type: ignore[attr-defined]
+        if answer.startswith(b"$"):
+            size, _, text = answer[1:].partition(b"\r\n")
+            if size.isdigit() and len(text) == int(size) + 2:
+                return text[:-2]
+        sock.unread = answer
+        return self.read_response()
+
+
+class Connection(_Direct, redis.Connection):
     """Connects to Redis over TCP."""
 
 
@@ -135,7 +212,7 @@ class SSLConnection(_Conditions, redis.SSLConnection):
     """Connects to Redis over TLS."""
 
 
-class UnixConnection(_Conditions, redis.UnixDomainSocketConnection):
+class UnixConnection(_Direct, redis.UnixDomainSocketConnection):
     """Connects to Redis through a socket file."""
 
 
@@ -151,7 +228,7 @@ class SSLNodeConnection(_Conditions, redis.SSLConnection):
     follows = True
 
 
-class SentinelConnection(_ViaSentinels, Connection):
+class SentinelConnection(_ViaSentinels, _Conditions, redis.Connection):
     """Connects over TCP to the Redis master that sentinels name."""
 
 

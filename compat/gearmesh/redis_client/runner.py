@@ -19,6 +19,7 @@ __all__ = ["run", "run_each", "source"]
 #: The types of the scripts' keys, in their order.
 KEY_TYPES: Final = {
     "beat": ("hash",),
+    "call": ("list", "string"),
     "dead": ("zset", "list"),
     "due": ("zset",),
     "fetch": ("list", "hash", "list", "hash", "hash", "string"),

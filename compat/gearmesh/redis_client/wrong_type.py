@@ -75,13 +75,12 @@ class TypeCheckingRedis(redis.Redis):
         connection: Any = self.connection
         if connection is None or (_MOVES and connection.should_reconnect()):
             return super().execute_command(*command)  # type: ignore[no-untyped-call]
-        parts = [b"*%d\r\n" % len(command)]
+        parts = []
         for each in command:
-            data = each if isinstance(each, bytes) else str(each).encode()
+            data = each if type(each) is bytes else str(each).encode()
             parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
         try:
-            connection.send_packed_command((b"".join(parts),))
-            return connection.read_response()
+            return connection.exchange(b"*%d\r\n%b" % (len(command), b"".join(parts)))
         except CONNECTION_ERRORS:
             connection.disconnect()
             raise

@@ -1,0 +1,174 @@
+"""A lone call on Redis: sent once whatever becomes of its answer, and the bytes on its connection."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis import exceptions
+from tests.support.servers import RedisServer
+
+from gearmesh import App
+from gearmesh.errors import PublishError
+from gearmesh.redis_client.connections import CONNECTION_ERRORS, Connection
+from gearmesh.redis_client.wrong_type import TypeCheckingRedis
+from gearmesh.testing.proxy import Proxy
+from gearmesh.wire.state import PENDING, SUCCESS, TaskState
+
+QUEUE = "machinery_tasks"
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def test_a_call_whose_answer_is_lost_is_sent_once(
+    redis_server: RedisServer, redis_url: str, client: redis.Redis
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        url = redis_url.replace(f":{redis_server.port}/", f":{proxy.port}/")
+        with App(broker=url, backend=redis_url) as app:
+            add = app.remote("add", "int64", "int64", results="int64")
+            add.delay(1, 2)
+            proxy.lose_replies(2, b"EVALSHA")
+            result = add.delay(3, 4)
+            assert proxy.lost == 2
+            assert client.llen(QUEUE) == 2
+            assert result.state == PENDING
+
+
+def test_a_repeated_call_leaves_the_state_of_a_quick_worker(redis_url: str, client: redis.Redis) -> None:
+    with App(broker=redis_url, backend=redis_url) as app:
+        add = app.remote("add", "int64", "int64", results="int64")
+        publisher, commits = app._publisher, []
+        send, publisher.send = publisher.send, lambda some, **how: commits.extend(some)  # type: ignore[method-assign]
+        result = add.delay(1, 2)
+        assert commits[0].new_uuid
+        send(commits)
+        app.backend.write([TaskState(TaskUUID=result.uuid, State=SUCCESS, Results=())])
+        send(commits)
+        assert client.llen(QUEUE) == 1
+        assert result.state == SUCCESS
+
+
+def test_a_key_that_is_no_list_is_named_and_nothing_is_stored(redis_url: str, client: redis.Redis) -> None:
+    client.set(QUEUE, "precious")
+    with (
+        App(broker=redis_url, backend=redis_url) as app,
+        pytest.raises(PublishError, match=f"{QUEUE}.* is a string"),
+    ):
+        app.remote("add", "int64", "int64", results="int64").delay(1, 2)
+    assert client.keys() == [QUEUE.encode()]
+
+
+@pytest.fixture
+def kept(redis_server: RedisServer) -> Iterator[TypeCheckingRedis]:
+    pool = redis.ConnectionPool(
+        connection_class=Connection, port=redis_server.port, health_check_interval=25, socket_timeout=5
+    )
+    with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
+        kept.ping()
+        yield kept
+    pool.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ("'1'", b"1"),
+        ("''", b""),
+        ("false", None),
+        ("12", 12),
+        ("{1, '2'}", [1, b"2"]),
+        (r"'a\r\nb\r\n'", b"a\r\nb\r\n"),
+        ("string.rep('a', 200000)", b"a" * 200_000),
+        (r"string.rep('\r\n', 100000)", b"\r\n" * 100_000),
+        ("redis.status_reply('FINE')", b"FINE"),
+    ],
+)
+def test_any_answer_is_read_whole(kept: TypeCheckingRedis, value: str, answer: object) -> None:
+    for _ in range(3):
+        assert kept.ask("EVAL", f"return {value}", 0) == answer
+    assert kept.ask("EVAL", "return '1'", 0) == b"1"
+
+
+def test_an_error_is_raised_and_the_connection_stays(kept: TypeCheckingRedis) -> None:
+    socket_before = kept.connection._sock  # type: ignore[union-attr]
+    with pytest.raises(exceptions.ResponseError, match="no good"):
+        kept.ask("EVAL", "return redis.error_reply('ERR no good')", 0)
+    with pytest.raises(exceptions.NoScriptError):
+        kept.ask("EVALSHA", "0" * 40, 0)
+    assert kept.ask("EVAL", "return '1'", 0) == b"1"
+    assert kept.connection._sock is socket_before  # type: ignore[union-attr]
+
+
+def test_a_large_command_is_written_whole(kept: TypeCheckingRedis) -> None:
+    text = b"x" * 20_000_000
+    assert kept.ask("EVAL", "return #ARGV[1]", 0, text) == len(text)
+
+
+def _answer_in_pieces(listener: socket.socket, pieces: list[bytes]) -> None:
+    """Accept one connection, answer OK to all that redis-py says at its begin, and then with ``pieces``."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(10)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while b"EVALSHA" not in (data := connection.recv(65_536)):
+            connection.sendall(b"+PONG\r\n" if b"PING" in data else b"+OK\r\n" * data.count(b"*"))
+        for piece in pieces:
+            connection.sendall(piece)
+            threading.Event().wait(0.01)  # so that the pieces travel apart, if they can
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer"),
+    [
+        ([b"$1\r\n1\r\n"], b"1"),
+        ([b"$", b"1\r", b"\n1\r\n"], b"1"),
+        ([b"$12\r\nabc\r\n", b"defghij\r\n"], b"abc\r\ndefghij"),
+        ([b"$3\r\nabc"], None),
+        ([b""], None),
+    ],
+)
+def test_an_answer_in_pieces(pieces: list[bytes], answer: bytes | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=_answer_in_pieces, args=(listener, pieces))
+        server.start()
+        pool = redis.ConnectionPool(
+            connection_class=Connection, port=listener.getsockname()[1], protocol=2, socket_timeout=5,
+            health_check_interval=25,
+        )  # fmt: skip
+        with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
+            kept.ping()
+            if answer is None:  # the server ends the connection in the middle
+                with pytest.raises(CONNECTION_ERRORS):
+                    kept.ask("EVALSHA", "0" * 40, 0)
+                assert kept.connection._sock is None  # type: ignore[union-attr]
+            else:
+                assert kept.ask("EVALSHA", "0" * 40, 0) == answer
+        pool.disconnect()
+        server.join()
+
+
+def test_a_server_that_is_silent_is_named_and_the_connection_ends(
+    redis_server: RedisServer, client: redis.Redis
+) -> None:
+    pool = redis.ConnectionPool(
+        connection_class=Connection, port=redis_server.port, socket_timeout=0.2, health_check_interval=25
+    )
+    with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
+        kept.ping()
+        client.client_pause(600_000, all=False)
+        try:
+            with pytest.raises(exceptions.TimeoutError, match=str(redis_server.port)):
+                kept.ask("EVAL", "return '1'", 0)
+        finally:
+            client.client_unpause()
+        assert kept.connection._sock is None  # type: ignore[union-attr]
+        assert kept.ask("EVAL", "return '1'", 0) == b"1"
+    pool.disconnect()
