@@ -65,6 +65,8 @@ class Config:
         send_concurrency: the number of connections that send a group's members; 0 or 1: one, in batches.
         store_tracebacks: True: the worker stores the traceback of a failed task beside its state, without passwords of
             URLs. False: it stores only the exception's type, because lines of code and messages may hold other secrets.
+        store_failed_messages: True: the worker stores the message of a failed task, if it has at most 16 KiB, with the
+            traceback, so that the dashboard can show its arguments and send it again. False: it stores no message.
         log_level: the log level of ``worker``, ``scheduler`` and ``dev``, from ``"DEBUG"`` to ``"CRITICAL"``; ``""``:
             that of the command line, else INFO. The library itself sets no level.
         machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``, or of each major
@@ -99,6 +101,7 @@ class Config:
     unregistered_max_age: float = 86400.0
     send_concurrency: int = 0
     store_tracebacks: bool = True
+    store_failed_messages: bool = True
     log_level: str = ""
     machinery_release: str = ""
     history: bool = True

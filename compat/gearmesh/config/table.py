@@ -236,6 +236,7 @@ _ROWS: Final = (
     _ours("unregistered_max_age", MOMENTS),
     _ours("send_concurrency", NUMBER, live=True),
     _ours("store_tracebacks", FLAG, live=True),
+    _ours("store_failed_messages", FLAG, live=True),
     _ours("log_level", LEVEL, live=True),
     _ours("history", FLAG),
     _ours("remote_control", FLAG),

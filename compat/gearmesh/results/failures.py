@@ -1,4 +1,4 @@
-"""The failure record: the exception's type and traceback of a failed task, stored beside the state that Go reads.
+"""The failure record: a failed task's exception, traceback and message, stored beside the state that Go reads.
 
 Go's TaskState has room for the error's text only. The record is a second state under a name that Go never asks for
 (see :func:`gearmesh.wire.names.failure_record`). It is written together with the FAILURE that it belongs to, expires
@@ -15,12 +15,16 @@ from typing import Final
 
 import msgspec
 
+from gearmesh.errors import GearmeshError
 from gearmesh.urls import redact_text
+from gearmesh.wire.codec import encode
 from gearmesh.wire.gojson.write import unicode
 from gearmesh.wire.names import failure_record
+from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import FAILURE, TaskState
 
 __all__ = [
+    "MAX_MESSAGE_BYTES",
     "MAX_TRACEBACK_BYTES",
     "FailureDetails",
     "details_of",
@@ -32,6 +36,8 @@ __all__ = [
 
 #: A longer traceback loses its middle: a quarter of this is its beginning, the rest its end, where the error is.
 MAX_TRACEBACK_BYTES: Final = 16 * 1024
+#: A longer message of a failed task is not stored.
+MAX_MESSAGE_BYTES: Final = 16 * 1024
 #: Passwords are looked for in so much of a traceback.
 MAX_SEARCHED_BYTES: Final = 16 * MAX_TRACEBACK_BYTES
 #: A type's name is cut here.
@@ -48,16 +54,28 @@ class FailureDetails(msgspec.Struct, frozen=True):
         traceback: the traceback as Python prints it, from the task's own code on, without passwords of URLs;
             ``""`` where there is none, or the setting ``store_tracebacks`` is off.
         digest: of the error text that it belongs to.
+        message: the signature as it was run last, as JSON; ``""`` where it is longer than
+            :data:`MAX_MESSAGE_BYTES`, or the setting ``store_failed_messages`` is off.
     """
 
     exception_type: str
     traceback: str = ""
     digest: str = ""
+    message: str = ""
 
 
-def details_of(exc: BaseException, *, tracebacks: bool = True) -> FailureDetails:
-    """Describe an exception. ``tracebacks``: False leaves the traceback out. Never raises."""
-    return FailureDetails(type_name(exc), _text_of(exc) if tracebacks else "")
+def details_of(
+    exc: BaseException, *, tracebacks: bool = True, sig: Signature | None = None
+) -> FailureDetails:
+    """Describe an exception. Never raises.
+
+    Args:
+        exc: the exception.
+        tracebacks: False leaves the traceback out.
+        sig: the signature whose task raised it, to be kept as well; None: it is not.
+    """
+    message = "" if sig is None else _message_of(sig)
+    return FailureDetails(type_name(exc), _text_of(exc) if tracebacks else "", message=message)
 
 
 def record_of(uuid: str, error: str, details: FailureDetails) -> TaskState:
@@ -112,6 +130,14 @@ def _text_of(exc: BaseException) -> str:
     # Half of a password is not recognised as one, so the cut that comes before the search splits no word.
     searched = _shortened(unicode(text), MAX_SEARCHED_BYTES, between_words=True)
     return _shortened(redact_text(searched), MAX_TRACEBACK_BYTES)
+
+
+def _message_of(sig: Signature) -> str:
+    try:
+        body = encode(sig)
+        return body.decode() if len(body) <= MAX_MESSAGE_BYTES else ""
+    except (GearmeshError, UnicodeDecodeError):
+        return ""
 
 
 def _shortened(text: str, limit: int, *, between_words: bool = False) -> str:

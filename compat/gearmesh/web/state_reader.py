@@ -97,6 +97,17 @@ class StateReader:
         uuid = failure_record(state.TaskUUID)
         return read_record(self.states([uuid]).get(uuid), state.Error)
 
+    def failures(self, states: Sequence[TaskState]) -> dict[str, FailureDetails]:
+        """Read what :meth:`failure` tells of several failed tasks, by UUID, in one round trip."""
+        names = {state.TaskUUID: failure_record(state.TaskUUID) for state in states if state.Error}
+        records = self.listed(list(names.values()))
+        read = {
+            state.TaskUUID: read_record(records.get(names[state.TaskUUID]), state.Error)
+            for state in states
+            if state.TaskUUID in names
+        }
+        return {uuid: details for uuid, details in read.items() if details is not None}
+
     def progress(self, uuid: str) -> Progress | None:
         """The last progress report of a task; None if there is none."""
         return self.ask(("progress", uuid), lambda backend: self._app.progress.read([uuid]))[0]

@@ -194,10 +194,23 @@ class StateSearch(NamedTuple):
     cursor: str
 
 
-def search_states(backend: Backend, fits: Callable[[TaskState], bool], cursor: str, most: int) -> StateSearch:
+def search_states(
+    backend: Backend,
+    fits: Callable[[TaskState], bool],
+    cursor: str,
+    most: int,
+    narrow: Callable[[list[TaskState]], list[TaskState]] = lambda states: states,
+) -> StateSearch:
     """Search states from a cursor on, for a bounded time, until ``most`` are found.
 
     A step's finds are kept whole, so there may be some more than ``most``.
+
+    Args:
+        backend: the backend.
+        fits: says if a state is wanted.
+        cursor: where an earlier search ended; ``""``: at the beginning.
+        most: the number of finds.
+        narrow: keeps some of the fitting states of a step, by what only a further look at the backend tells.
     """
     assert isinstance(backend, SupportsStateWalk)
     until = time.monotonic() + 2 * VIEW_BUDGET_S
@@ -207,6 +220,6 @@ def search_states(backend: Backend, fits: Callable[[TaskState], bool], cursor: s
         cursor, part = backend.walk_states(cursor, STEP_STATES)
         states = [each for each in part if isinstance(each, TaskState)]
         looked_at += len(states)
-        found += [state for state in states if fits(state)]
+        found += narrow([state for state in states if fits(state)])
         if not cursor or len(found) >= most or time.monotonic() >= until:
             return StateSearch(found, looked_at, cursor)

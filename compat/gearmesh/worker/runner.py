@@ -287,7 +287,9 @@ class Runner:
             self._handlers.failed(sig, exc)
         own = [TaskState(TaskUUID=sig.UUID, State=FAILURE, Error=error)]
         if exc is not None and recorded and self._backend.keeps:
-            details = details_of(exc, tracebacks=self._app.config.store_tracebacks)
+            config = self._app.config
+            kept = sig if config.store_failed_messages else None
+            details = details_of(exc, tracebacks=config.store_tracebacks, sig=kept)
             own.insert(0, record_of(sig.UUID, error, details))  # readers of the FAILURE find it
         states, publishes = self.outgoing(workflow.after_failure(sig, error))
         settle = Settle(job.delivery, "leave" if self._is_left(sig) else "ack")

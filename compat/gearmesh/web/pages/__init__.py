@@ -26,6 +26,7 @@ from gearmesh.web.pages.groups import group, groups
 from gearmesh.web.pages.overview import overview
 from gearmesh.web.pages.periodic import periodic, run_now
 from gearmesh.web.pages.queue import look, queue
+from gearmesh.web.pages.retry_failed import confirm_failed, retry_failed
 from gearmesh.web.pages.task import revoke, task
 from gearmesh.web.pages.workers import tell, workers
 
@@ -48,6 +49,8 @@ PAGES: Final[dict[str, tuple[str, Callable[[Desk, Fields], Mapping[str, Any]]]]]
 ACTIONS: Final[dict[str, Callable[[Desk, Fields], Done | Mapping[str, Any]]]] = {
     "/queue/look": look,
     "/task/revoke": revoke,
+    "/failed/confirm": confirm_failed,
+    "/failed/retry": retry_failed,
     "/dead/confirm": confirm,
     "/dead/take": take,
     "/periodic/run": run_now,

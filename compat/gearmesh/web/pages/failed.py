@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gearmesh.inspection.times import ns_of
 from gearmesh.interfaces.backend import Backend
 from gearmesh.web.desk import Desk
 from gearmesh.web.forms import Fields
-from gearmesh.web.messages import cut
-from gearmesh.web.pages.ages import AGE_TEXTS, fits_age
+from gearmesh.web.messages import cut, message_row
+from gearmesh.web.pages.ages import AGE_TEXTS
+from gearmesh.web.pages.failed_filter import FailedFilter
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
-from gearmesh.web.state_walk import reason_of, search_states
-from gearmesh.web.times import Moment, moment, moment_of_text
-from gearmesh.wire.state import TaskState
+from gearmesh.web.state_walk import FailedTask, search_states
+from gearmesh.web.times import Moment, moment_of_text
+from gearmesh.wire.gotime import format_ns
+from gearmesh.wire.state import FAILURE, TaskState
 
 __all__ = ["failed"]
 
@@ -26,13 +27,20 @@ STATES: Final = ("FAILURE", "SUCCESS", "RETRY", "STARTED", "RECEIVED", "PENDING"
 
 
 class TaskRow(NamedTuple):
-    """Holds what a list of tasks shows of one task."""
+    """Holds what a list of tasks shows of one task.
+
+    Attributes:
+        arguments: as a line; ``""`` where the message of a failed task is not stored.
+        kept: its message is stored, so the dashboard can send it again.
+    """
 
     uuid: str
     name: str
     state: str
     created: Moment
     error: str
+    arguments: str = ""
+    kept: bool = False
 
 
 def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
@@ -43,12 +51,10 @@ def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "states_name": desk.states.name,
         "walk": desk.walk,
         "states": STATES,
-        "task": query.text("task"),
-        "reason": query.text("reason"),
-        "text": query.text("text"),
-        "age": query.text("age"),
+        "wanted": FailedFilter.of(query),
         "ages": AGE_TEXTS,
-        "chosen": query.text("state") or "FAILURE",
+        "retried": query.number("retried", -1),
+        "without": query.number("without"),
         "search": None,
         "summary": None,
         "reasons": [],
@@ -57,7 +63,9 @@ def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
     }
     if not desk.states.walks:
         return values
-    if any(query.text(name) for name in ("task", "reason", "text", "state", "age")) or query.text("cursor"):
+    if any(query.text(name) for name in ("task", "reason", "text", "args", "state", "age")) or query.text(
+        "cursor"
+    ):
         return {**values, **_search(desk, query)}
     summary = desk.walk.look()
     start = query.number("start")
@@ -67,16 +75,7 @@ def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
         **values,
         "summary": summary,
         "reasons": _masked(desk, summary.reasons),
-        "rows": [
-            TaskRow(
-                each.uuid,
-                each.name,
-                "FAILURE",
-                moment(each.created or None),
-                cut(desk.masker.text(each.error)),
-            )
-            for each in part
-        ],
+        "rows": _latest(desk, part),
         "paging": paging(query, len(part), len(latest)),
     }
 
@@ -89,37 +88,56 @@ def _masked(desk: Desk, reasons: Counter[tuple[str, str]]) -> list[tuple[str, st
     ]
 
 
+def _latest(desk: Desk, part: Sequence[FailedTask]) -> list[TaskRow]:
+    """Rows of the latest failures, as they are stored by now; one that is gone stays as the walk has seen it."""
+    states = desk.states.listed([each.uuid for each in part])
+    seen = [
+        states.get(each.uuid)
+        or TaskState(
+            TaskUUID=each.uuid,
+            TaskName=each.name,
+            State=FAILURE,
+            Error=each.error,
+            CreatedAt=format_ns(each.created),
+        )
+        for each in part
+    ]
+    return _rows(desk, seen)
+
+
+def _rows(desk: Desk, states: Sequence[TaskState]) -> list[TaskRow]:
+    masker = desk.masker
+    kept = desk.states.failures([state for state in states if state.State == FAILURE])
+    rows = []
+    for state in states:
+        details = kept.get(state.TaskUUID)
+        message = details.message if details else ""
+        rows.append(
+            TaskRow(
+                state.TaskUUID,
+                state.TaskName,
+                state.State,
+                moment_of_text(state.CreatedAt),
+                cut(masker.text(state.Error)),
+                message_row(message.encode(), masker).arguments if message else "",
+                bool(message),
+            )
+        )
+    return rows
+
+
 def _search(desk: Desk, query: Fields) -> Mapping[str, Any]:
     """One part of a search through all states; its cursor goes on with it."""
-    task, reason, text = query.text("task"), query.text("reason"), query.text("text").lower()
-    wanted, age = query.text("state") or "FAILURE", query.text("age")
-    masker = desk.masker
+    wanted, cursor, masker = FailedFilter.of(query), query.text("cursor"), desk.masker
 
-    def fits(state: TaskState) -> bool:
-        return (
-            state.State == wanted
-            and fits_age(age, ns_of(state.CreatedAt))
-            and (not task or task.lower() in state.TaskName.lower())
-            and (not reason or masker.text(reason_of(state.Error)) == reason)
-            and (not text or text in masker.text(state.Error).lower() or text == state.TaskUUID)
-        )
-
-    cursor = query.text("cursor")
+    def narrow(states: list[TaskState]) -> list[TaskState]:
+        if not wanted.args:
+            return states
+        kept = desk.states.failures(states)
+        return [each for each in states if wanted.fits_message(kept.get(each.TaskUUID), masker)]
 
     def ask(backend: Backend) -> Any:
-        return search_states(backend, fits, cursor, PAGE_ROWS)
+        return search_states(backend, lambda state: wanted.fits(state, masker), cursor, PAGE_ROWS, narrow)
 
-    search = desk.states.ask(("search", task, reason, text, wanted, age, cursor), ask)
-    return {
-        "search": search,
-        "rows": [
-            TaskRow(
-                each.TaskUUID,
-                each.TaskName,
-                each.State,
-                moment_of_text(each.CreatedAt),
-                cut(masker.text(each.Error)),
-            )
-            for each in search.found
-        ],
-    }
+    search = desk.states.ask(("search", wanted, cursor), ask)
+    return {"search": search, "rows": _rows(desk, search.found)}

@@ -45,8 +45,11 @@ def task(desk: Desk, query: Fields) -> Mapping[str, Any]:
     group = desk.states.group(uuid) if uuid and state is None else None
     search = _find(desk, uuid, state) if uuid else None
     found = search.found if search else None
-    sig = signature_of(found.body) if found else None
     failure = desk.states.failure(state) if state else None
+    # Of a failed task the worker has kept the message.
+    kept = failure.message.encode() if failure and not found else b""
+    body = found.body if found else kept
+    sig = signature_of(body) if body else None
     progress = desk.states.progress(uuid) if state is not None else None
     return {
         "id": uuid,
@@ -61,11 +64,13 @@ def task(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "search": search,
         "found": found,
         "place": _place(found),
+        "kept": bool(kept),
+        "retriable": bool(kept) and state is not None and state.State == FAILURE,
         "signature": sig,
         "known": uuid and (state is not None or sig is not None),
         "arguments": argument_rows(sig, desk.masker) if sig else [],
         "headers": header_rows(sig, desk.masker) if sig else [],
-        "payload": cut(payload_text(found.body, desk.masker), MAX_PAYLOAD_CHARS) if found else "",
+        "payload": cut(payload_text(body, desk.masker), MAX_PAYLOAD_CHARS) if body else "",
         "drawing": _drawing(desk, sig) if sig else None,
         "abilities": desk.broker.abilities(),
         "states_name": desk.states.name,
@@ -144,8 +149,12 @@ def _drawing(desk: Desk, sig: Signature) -> Any:
 def payload(desk: Desk, query: Fields) -> str:
     """The whole message of a task, masked; ``""`` if it is not found."""
     uuid = query.text("id")[:MAX_UUID_CHARS]
-    search = _find(desk, uuid, desk.states.states([uuid]).get(uuid)) if uuid else None
-    return payload_text(search.found.body, desk.masker) if search and search.found else ""
+    state = desk.states.states([uuid]).get(uuid) if uuid else None
+    search = _find(desk, uuid, state) if uuid else None
+    if search and search.found:
+        return payload_text(search.found.body, desk.masker)
+    failure = desk.states.failure(state) if state else None
+    return payload_text(failure.message.encode(), desk.masker) if failure and failure.message else ""
 
 
 def revoke(desk: Desk, form: Fields) -> Done:

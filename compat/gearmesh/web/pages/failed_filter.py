@@ -1,0 +1,72 @@
+"""The conditions by which the page of failed tasks searches, and by which it retries some."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gearmesh.inspection.times import ns_of
+from gearmesh.results.failures import FailureDetails
+from gearmesh.web.forms import Fields
+from gearmesh.web.masking import Masker
+from gearmesh.web.messages import MAX_ARGUMENT_CHARS, message_row
+from gearmesh.web.pages.ages import AGES, fits_age
+from gearmesh.web.state_walk import reason_of
+from gearmesh.wire.state import FAILURE, TaskState
+
+__all__ = ["FailedFilter"]
+
+
+class FailedFilter(NamedTuple):
+    """Tasks by their states, and failed ones by the messages that their workers kept. Hidden values fit nothing.
+
+    Attributes:
+        state: the state, ``FAILURE`` unless another one is chosen.
+        task: a part of the task's name.
+        text: a part of the error, or a whole UUID.
+        args: a part of the arguments, of failed tasks only.
+        reason: the whole reason, as the page groups failures.
+        age: when the task was sent, a choice of :data:`~.ages.AGES`.
+    """
+
+    state: str = FAILURE
+    task: str = ""
+    text: str = ""
+    args: str = ""
+    reason: str = ""
+    age: str = ""
+
+    @classmethod
+    def of(cls, fields: Fields) -> FailedFilter:
+        """Read it from a query or a form."""
+        age = fields.text("age")
+        return cls(
+            fields.text("state") or FAILURE,
+            fields.text("task"),
+            fields.text("text"),
+            fields.text("args"),
+            fields.text("reason"),
+            age if age in AGES else "",
+        )
+
+    def fits(self, state: TaskState, masker: Masker) -> bool:
+        """True if a state fulfils all conditions but that on arguments."""
+        return (
+            state.State == self.state
+            and fits_age(self.age, ns_of(state.CreatedAt))
+            and (not self.task or self.task.lower() in state.TaskName.lower())
+            and (not self.reason or masker.text(reason_of(state.Error)) == self.reason)
+            and (
+                not self.text
+                or self.text.lower() in masker.text(state.Error).lower()
+                or self.text == state.TaskUUID
+            )
+        )
+
+    def fits_message(self, details: FailureDetails | None, masker: Masker) -> bool:
+        """True if the message that a worker kept fulfils the condition on arguments."""
+        if not self.args:
+            return True
+        if details is None or not details.message:
+            return False
+        row = message_row(details.message.encode(), masker, MAX_ARGUMENT_CHARS)
+        return self.args.lower() in row.arguments.lower()
