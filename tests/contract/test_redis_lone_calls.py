@@ -12,6 +12,7 @@ from redis import exceptions
 from tests.support.servers import RedisServer
 
 from gearmesh import App
+from gearmesh.backends.registry import open_backend
 from gearmesh.errors import PublishError
 from gearmesh.redis_client.connections import CONNECTION_ERRORS, Connection
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
@@ -64,6 +65,22 @@ def test_a_key_that_is_no_list_is_named_and_nothing_is_stored(redis_url: str, cl
     ):
         app.remote("add", "int64", "int64", results="int64").delay(1, 2)
     assert client.keys() == [QUEUE.encode()]
+
+
+def test_a_read_over_a_kept_connection_that_the_server_has_closed(
+    redis_url: str, client: redis.Redis
+) -> None:
+    backend = open_backend(redis_url, expire=60)
+    state = TaskState(TaskUUID="task_1", TaskName="add", State=PENDING, CreatedAt="2026-01-01T00:00:00Z")
+    try:
+        for _ in range(3):
+            backend.write([state])
+            assert backend.read(["task_1", "task_none"]) == [state, None]
+            for each in client.client_list(_type="normal"):
+                if each["id"] != str(client.client_id()):
+                    client.client_kill_filter(_id=each["id"])
+    finally:
+        backend.close()
 
 
 @pytest.fixture

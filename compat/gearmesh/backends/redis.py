@@ -22,10 +22,11 @@ from gearmesh.redis_client.chunks import batches, chunks
 from gearmesh.redis_client.commit_script import CommitScript, Entry
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
+from gearmesh.redis_client.kept_clients import KeptClients
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.redis_client.scanning import scan_step
 from gearmesh.redis_client.state_text import Packed, pack_state
-from gearmesh.redis_client.wrong_type import WrongType
+from gearmesh.redis_client.wrong_type import TypeCheckingRedis, WrongType
 from gearmesh.wire.codec import decode_group, decode_state, encode_group
 from gearmesh.wire.names import (
     REVOKED,
@@ -71,6 +72,7 @@ class RedisBackend:
         self.expire = expire
         self.db = access.db
         self._redis: Any = access.client()
+        self._kept = KeptClients(self._redis) if type(self._redis) is TypeCheckingRedis else None
         self._replicas = access.replicas
         self._listener = _listener(self._redis, done_channel(self.db))
         self._revocations = _listener(self._redis, revoked_channel(self.db), self._all_revoked)
@@ -97,6 +99,9 @@ class RedisBackend:
 
     def _store_pending(self, states: Sequence[TaskState]) -> None:
         """Store states of new tasks."""
+        if self._kept is not None and not self._replicas.number:
+            self._kept.call(lambda client: self._script.store_pending(client, states))
+            return
         with self._replicas.waited_for(self._redis) as client:
             self._script.store_pending(client, states)
 
@@ -107,12 +112,19 @@ class RedisBackend:
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         result: list[TaskState | None] = []
         for part in batches(uuids):
-            bodies = self._redis.mget(part)
+            bodies = self._mget(part)
             result += [
                 None if body is None else state_from(uuid, body)
                 for uuid, body in zip(part, bodies, strict=True)
             ]
         return result
+
+    def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        if self._kept is None:
+            found: list[bytes | None] = self._redis.mget(keys)
+        else:
+            found = self._kept.call(lambda client: client.ask("MGET", *keys))
+        return found
 
     def find_uuids(self, prefix: str, limit: int) -> list[str]:
         pattern = _GLOB.sub(r"\\\g<0>", prefix) + "*"
@@ -258,6 +270,8 @@ class RedisBackend:
     def close(self) -> None:
         self._listener.close()
         self._revocations.close()
+        if self._kept is not None:
+            self._kept.close()
         with contextlib.suppress(*CONNECTION_ERRORS):
             # Not the connections in use: the listener closes its own when it sees that it is over.
             hang_up(self._redis)

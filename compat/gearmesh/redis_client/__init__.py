@@ -8,6 +8,7 @@ From the address to the outcome, in the order in which a Commit passes through:
 - ``sentinels``: asks sentinels where the master is.
 - ``cluster``: a client that sends each command to the node that has its key.
 - ``wrong_type``: names the key when Redis complains of its type.
+- ``kept_clients``: lends clients with a connection of their own, for what a caller awaits.
 - ``runner``: runs a script of ``lua/`` by its SHA-1, and loads it where the server does not know it.
 - ``plain_commits``: carries out the ordinary Commits, calls of tasks and tasks that have succeeded, by
   ``lua/call.lua``, ``lua/publish.lua`` and ``lua/settle.lua``, which take the server a fraction of the time.

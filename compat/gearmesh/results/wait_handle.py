@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from typing import Any
 
+from gearmesh.wakeup import Wakeup
 from gearmesh.wire.state import TaskState
 
 __all__ = [
@@ -141,12 +141,11 @@ class WaitHandle:
 
 def take_steps(steps: Steps) -> Iterator[Any]:
     """Wait and call in this thread as ``steps`` say, and yield the others."""
-    news = threading.Event()
+    news = Wakeup()
     with closing(steps(news.set)) as todo:
         for step in todo:
             if step is None or isinstance(step, float):
                 news.wait(step)
-                news.clear()
             elif callable(step):
                 step()
             else:

@@ -18,6 +18,7 @@ from gearmesh.interfaces.backend import Backend
 from gearmesh.interfaces.commit import Commit, Outcome, Settle
 from gearmesh.interfaces.observer import Flush
 from gearmesh.service import Service
+from gearmesh.wakeup import Wakeup
 from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, TaskState
 from gearmesh.worker.events import WorkerEvents
@@ -72,7 +73,7 @@ class Committer:
         self._events = WorkerEvents()
         self._items: deque[Item] = deque()
         self._busy: list[Item] = []
-        self._news = threading.Event()
+        self._news = Wakeup()
         #: True: a thread that added a Commit has set the event, and the loop has not cleared it since
         self._told = False
         self._retry_now = threading.Event()

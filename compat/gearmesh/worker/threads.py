@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, MutableSequence, Sequence
+from queue import SimpleQueue
 
 from gearmesh.errors import ConfigError
 from gearmesh.interfaces.commit import Commit
@@ -50,7 +51,8 @@ class ThreadExecutor:
         self._done = done
         self._waiting: deque[Job] = deque()
         self._lock = threading.Lock()
-        self._work = threading.Semaphore(0)
+        #: a semaphore in C: a thread takes one item to go on
+        self._work: SimpleQueue[None] = SimpleQueue()
         self._idle = 0
         self._coming = 0
         #: task name -> mean seconds it runs, the last runs weighing most; not followed below QUICK
@@ -159,7 +161,7 @@ class ThreadExecutor:
         self._closing = True
         self.resume()
         for _ in self._threads:
-            self._work.release()
+            self._work.put(None)
 
     def join(self, timeout: float) -> bool:
         """Wait for running jobs; True if all ended within ``timeout`` seconds."""
@@ -182,7 +184,8 @@ class ThreadExecutor:
                 count = min(self._idle, len(self._waiting))
                 self._idle -= count
                 self._coming += count
-            self._work.release(count) if count else None
+            for _ in range(count):
+                self._work.put(None)
 
     def _wake_one(self) -> None:
         if self._coming or not self._idle:
@@ -192,7 +195,7 @@ class ThreadExecutor:
                 return
             self._coming += 1
             self._idle -= 1
-        self._work.release()
+        self._work.put(None)
 
     def _rest(self, woken: bool) -> bool:
         """Sleep until woken, unless a job waits and no other thread is awake for it; True if it slept."""
@@ -203,7 +206,7 @@ class ThreadExecutor:
             if self._closing or (self._waiting and self._idle == self._alive - 1):
                 return False
             self._idle += 1
-        self._work.acquire()
+        self._work.get()
         return True
 
     def _loop(self, me: int) -> None:

@@ -30,6 +30,8 @@ class BlockingPop:
         #: a wait whose reply has not come by then (monotonic) never will: the connection is half-open
         self.overdue_at = float("inf")
         self._replies = 0
+        #: the wait as it is sent, and its seconds
+        self._packed: tuple[float, list[bytes]] = (0.0, [])
 
     @property
     def armed(self) -> bool:
@@ -38,20 +40,24 @@ class BlockingPop:
     def arm(self, seconds: float) -> None:
         """Wait for a message. The same write registers the consumer, so that it can be reaped while it waits."""
         self._follow()
-        keys = self.channel.keys(self.queue)
-        consumer = self.channel.consumer
         self._replies = 2
         self.overdue_at = time.monotonic() + seconds + 15
         self.channel.unacked.waiting(self.queue)  # forgets those that are over
         self.channel.unacked.waits.add((self.overdue_at, self.queue))
-        self.connection.send_packed_command(
-            self.connection.pack_commands(
-                [
-                    ("HINCRBY", keys.consumers, consumer, 1),
-                    ("BLMOVE", self.queue, keys.arrived(consumer), "LEFT", "RIGHT", f"{seconds:.3f}"),
-                ]
-            )
+        if self._packed[0] != seconds:
+            self._packed = seconds, self._pack(seconds)
+        self.connection.send_packed_command(self._packed[1])
+
+    def _pack(self, seconds: float) -> list[bytes]:
+        """Pack a wait. Each is sent while a task waits for the interpreter's lock, so it is packed once."""
+        keys, consumer = self.channel.keys(self.queue), self.channel.consumer
+        packed: list[bytes] = self.connection.pack_commands(
+            [
+                ("HINCRBY", keys.consumers, consumer, 1),
+                ("BLMOVE", self.queue, keys.arrived(consumer), "LEFT", "RIGHT", f"{seconds:.3f}"),
+            ]
         )
+        return packed
 
     def _follow(self) -> None:
         """Connect to the server that has the queue now."""

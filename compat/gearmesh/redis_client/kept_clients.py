@@ -1,0 +1,54 @@
+"""Clients with a connection of their own, kept for the next call."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from gearmesh.process_local import ProcessLocal
+from gearmesh.redis_client.connections import CONNECTION_ERRORS
+
+__all__ = ["KeptClients"]
+
+T = TypeVar("T")
+
+
+class KeptClients:
+    """Lends clients to threads that have something to ask at once: a pool looks at a connection's socket before each
+    command, and redis-py takes as long for a pool's command as for the command itself.
+
+    Args:
+        client: the client with a pool, of which a kept one takes its connection.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._idle: ProcessLocal[deque[Any]] = ProcessLocal(deque)
+
+    def call(self, call: Callable[[Any], T]) -> T:
+        """Call ``call(client)``, and once more with the pool's client if the server had closed the kept connection. So
+        the call has to be one that may be repeated."""
+        idle = self._idle.get()
+        try:
+            kept = idle.pop()
+        except IndexError:
+            kept = self._client.client()
+        try:
+            answer = call(kept)
+        except CONNECTION_ERRORS:
+            kept.close()
+            return call(self._client)
+        except BaseException:
+            kept.close()
+            raise
+        idle.append(kept)
+        return answer
+
+    def close(self) -> None:
+        """Give the connections that are not in use back to the pool."""
+        idle = self._idle.get()
+        while idle:
+            with suppress(IndexError):
+                idle.pop().close()
