@@ -191,7 +191,7 @@ class Suite:
                 ratio(many, f"{go}: publish"), 6, least, ".1f",
             ),
             Target(
-                "the same, share of what RabbitMQ takes when the messages are ready-made",
+                "the same, share of a bare client's, which sends prepared messages",
                 ratio(many, "RabbitMQ: what it takes"), 0.9, least, ".2f",
             ),
             Target(

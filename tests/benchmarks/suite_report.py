@@ -55,7 +55,7 @@ PLAIN_NAMES = {
     "chord of 10,000: sending": "gearmesh: time to send a chord of 10,000 tasks",
     "backlog of 10,000": "gearmesh: work with 10,000 tasks in the queue",
     "backlog": "gearmesh: work with a large number of tasks in the queue",
-    "RabbitMQ: what it takes": "RabbitMQ, for comparison: ready-made messages with confirms",
+    "RabbitMQ: what it takes": "RabbitMQ, for comparison: a bare client sends prepared messages, with confirms",
     "RabbitMQ: publish_many, no results": "RabbitMQ: gearmesh's `publish_many()`, without results",
     "RabbitMQ: delay(), results in Redis": "RabbitMQ: gearmesh's `delay()`, one by one, results in Redis",
     "RabbitMQ: delay(), no results": "RabbitMQ: gearmesh's `delay()`, one by one, without results",
