@@ -119,8 +119,11 @@ def seed(app: App, *, waiting: int = 120) -> Seeded:
         error = f"no stock for item {1701 + number}" if number % 4 else "timed out, token=abc123"
         last = TaskState(TaskUUID=uuid, State=FAILURE, Error=error)
         states += [first, last]
-        if number == 1:
-            states.append(record_of(uuid, error, FailureDetails("shop.errors.OutOfStock", TRACEBACK)))
+        if number % 5:  # those of a Go worker have no record
+            args = (arg("string", f"user-{number}"), arg("int64", 1701 + number))
+            sig = Signature(UUID=uuid, Name="reserve", RoutingKey="shop", Args=args)
+            details = FailureDetails("shop.errors.OutOfStock", TRACEBACK, message=encode(sig).decode())
+            states.append(record_of(uuid, error, details))
     for number in range(60):
         uuid = uuid_of(1100 + number)
         result = (TaskResult("int64", arg("int64", number).Value),)

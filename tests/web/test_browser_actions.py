@@ -63,13 +63,43 @@ def test_finding_failed_tasks(open_desk: Any, redis_url: str) -> None:
         assert rows(page) == 1
         page.get_by_role("link", name="reserve").click()
         page.wait_for_selector("h1:has-text('Task task_')")
-        assert "shop.errors.OutOfStock" in page.locator("pre").inner_text()
+        assert "shop.errors.OutOfStock" in page.get_by_label("Traceback").inner_text()
         assert rows(desk.go("/failed?state=SUCCESS&task=add")) >= 50
         assert "abc123" not in desk.go("/failed?text=timed").content()
         # The field of every page finds a task.
         page.get_by_placeholder("task UUID").fill(desk.seeded.waiting)
         page.keyboard.press("Enter")
         page.wait_for_selector("text=waits in queue shop")
+
+
+def test_retrying_failed_tasks(open_desk: Any, redis_url: str) -> None:
+    with open_desk(redis_url) as desk:
+        page = desk.go("/failed")
+        boxes = page.locator("input[type=checkbox][name=id]")
+        assert boxes.count() == 24, "six of them, and the one of the group, left no message"
+        boxes.nth(0).check()
+        boxes.nth(5).check()
+        # The list stays as it is while the numbers above it are loaded again, and keeps the ticks.
+        with page.expect_response(lambda answer: "/failed" in answer.url):
+            pass
+        page.get_by_role("button", name="Retry…").click()
+        assert page.locator("h1").inner_text() == "Retry 2 failed tasks?"
+        page.locator("#confirm").click()
+        page.wait_for_selector(".done:has-text('2 tasks are sent once more')")
+        desk.go("/failed?args=user-27")
+        assert rows(page) == 1
+        page.get_by_role("link", name="reserve").click()
+        page.wait_for_selector("text=kept this copy")
+        assert "user-27" in page.locator("#payload").inner_text()
+        page.get_by_role("button", name="Retry…").click()
+        page.locator("#confirm").click()
+        page.wait_for_selector(".done:has-text('1 task is sent once more')")
+        desk.go("/failed?task=reserve&text=stock")
+        left = rows(page)
+        page.get_by_label("Which").select_option("filter")
+        page.get_by_role("button", name="Retry…").click()
+        assert f"Retry {left - 4} failed tasks?" in page.locator("h1").inner_text()
+        assert "cannot be retried" in page.locator("main").inner_text()
 
 
 def test_retrying_and_deleting_dead_letters(open_desk: Any, redis_url: str) -> None:

@@ -136,7 +136,9 @@ def plant(app: App, evil: str, number: int) -> dict[str, str]:
         [
             *first,
             TaskState(TaskUUID=failed, State=FAILURE, Error=evil),
-            record_of(failed, evil, FailureDetails(evil, evil)),
+            record_of(
+                failed, evil, FailureDetails(evil, evil, message=encode(sig.evolve(UUID=failed)).decode())
+            ),
             TaskState(
                 TaskUUID=done, State=SUCCESS, Results=(TaskResult("string", arg("string", evil).Value),)
             ),
@@ -156,7 +158,7 @@ def plant(app: App, evil: str, number: int) -> dict[str, str]:
         "asked task": f"/task?id={quoted}",
         "asked group": f"/group?id={quoted}",
         "asked dead": f"/dead?queue={quoted}&reason={quoted}&task={quoted}&text={quoted}&age={quoted}&retried={quoted}",
-        "asked failed": f"/failed?task={quoted}&reason={quoted}&state={quoted}&cursor=",
+        "asked failed": f"/failed?task={quoted}&reason={quoted}&args={quoted}&age={quoted}&state={quoted}&cursor=",
         "asked periodic": f"/periodic?sent={quoted}",
         "asked live": f"/?live={quoted}&{quoted}={quoted}",
         "sign in": f"/sign-in?next={quoted}",
@@ -165,10 +167,11 @@ def plant(app: App, evil: str, number: int) -> dict[str, str]:
 
 def confirmed(visitor: Visitor, csrf: str, fields: dict[str, str]) -> None:
     """Send a form of odd fields; the answer has the dashboard's own elements only."""
-    answer = visitor.post("/dead/confirm", {"csrf": csrf, "queue": "q", "how": "drop", "id": "x", **fields})
-    reader = Reader()
-    reader.feed(answer.text)
-    assert {tag for tag, _ in reader.elements} <= ELEMENTS, fields
+    for path in ("/dead/confirm", "/failed/confirm"):
+        answer = visitor.post(path, {"csrf": csrf, "queue": "q", "how": "drop", "id": "x", **fields})
+        reader = Reader()
+        reader.feed(answer.text)
+        assert {tag for tag, _ in reader.elements} <= ELEMENTS, (path, fields)
 
 
 def test_markup_is_text_on_every_page(show: Show) -> None:
@@ -190,7 +193,9 @@ def test_markup_is_text_on_every_page(show: Show) -> None:
                 assert beginning in shown[name].replace("\u0000", "").replace("\ufffd", ""), (evil, name)
             assert "1337" not in "".join(shown.values())
             confirmed(
-                visitor, csrf, {"scope": "filter", "reason": evil, "task": evil, "text": evil, "queue": evil}
+                visitor,
+                csrf,
+                {"scope": "filter", "reason": evil, "task": evil, "text": evil, "args": evil, "queue": evil},
             )
             confirmed(visitor, csrf, {"id": evil, "queue": evil})
             confirmed(visitor, csrf, {"how": evil})
