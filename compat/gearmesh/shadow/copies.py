@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 import zlib
 from collections.abc import Callable, Collection
 from typing import Any, Final
@@ -26,6 +27,10 @@ SHADOW_QUEUE: Final = "gearmesh_shadow"
 MAX_WAITING_COPIES: Final = 1000
 #: Copies that wait in the shadow queue, where no run takes them; more are dropped.
 MAX_QUEUED_COPIES: Final = 10_000
+#: Seconds for which a copy waits for others, and at most so many are sent at once: the call goes first, and the
+#: thread seldom takes a turn of the interpreter from the caller.
+LINGER_S: Final = 0.02
+MAX_BATCH_COPIES: Final = 100
 #: Copies after which the shadow queue is counted again.
 COUNT_EVERY_COPIES: Final = 100
 #: Seconds for which the thread may need to send its last copies when it is stopped.
@@ -79,6 +84,8 @@ class ShadowCopies:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._sent = 0
+        #: Sent copies from which on the shadow queue is counted once more.
+        self._counts_at = 0
         #: Copies that were dropped because too many waited, or the broker did not take them.
         self.dropped = 0
 
@@ -112,27 +119,44 @@ class ShadowCopies:
 
     def _run(self) -> None:
         config: Config = self._config()
-        first: Signature | None = self._waiting.get()
-        while first is not None:
+        batch, ended = self._next_batch()
+        while batch:
             try:
                 with connect(config) as connection:
                     channel = connection.channel()
-                    while first is not None:
-                        self._send(channel, first)
-                        first = self._waiting.get()
+                    while batch:
+                        self._send(channel, batch)
+                        batch, ended = ([], True) if ended else self._next_batch()
             except Exception as exc:  # the producer must not suffer from its shadow
-                self.dropped += 1
+                self.dropped += len(batch)
                 log.warning("copies of calls are not sent: %s", exc)
-                first = self._waiting.get()
+                batch, ended = ([], True) if ended else self._next_batch()
 
-    def _send(self, channel: Any, sig: Signature) -> None:
-        if self._sent % COUNT_EVERY_COPIES == 0 and isinstance(channel, SupportsInspection):
+    def _next_batch(self) -> tuple[list[Signature], bool]:
+        """Wait for copies, and return those that came within a moment, and True if the thread is to end after them."""
+        batch: list[Signature] = []
+        copy = self._waiting.get()
+        if copy is not None and not self._waiting.qsize():
+            time.sleep(LINGER_S)
+        while copy is not None:
+            batch.append(copy)
+            if len(batch) == MAX_BATCH_COPIES:
+                return batch, False
+            try:
+                copy = self._waiting.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _send(self, channel: Any, batch: list[Signature]) -> None:
+        if self._sent >= self._counts_at and isinstance(channel, SupportsInspection):
             waiting = channel.count(self._queue).pending or 0
             if waiting >= MAX_QUEUED_COPIES:
-                self.dropped += 1
+                self.dropped += len(batch)
                 return
-        channel.commit([Commit(publishes=(Publish(self._queue, encode(sig)),))])
-        self._sent += 1
+            self._counts_at = self._sent + COUNT_EVERY_COPIES
+        channel.commit([Commit(publishes=tuple([Publish(self._queue, encode(sig)) for sig in batch]))])
+        self._sent += len(batch)
 
 
 def _copy(sig: Signature, shadow_queue: str) -> Signature:
