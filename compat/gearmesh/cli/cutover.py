@@ -7,7 +7,7 @@ import click
 from gearmesh.cli.apps import words
 from gearmesh.cli.common import Place, servers
 from gearmesh.errors import ConfigError
-from gearmesh.shadow.cutover import cutover_steps, own_queue
+from gearmesh.shadow.cutover import Move, cutover_steps, own_queue
 from gearmesh.wire.names import DEFAULT_QUEUE
 
 __all__ = ["cutover"]
@@ -33,6 +33,6 @@ def cutover(name: tuple[str, ...], place: Place) -> None:
             )
         queue = place.queue or DEFAULT_QUEUE
         own = own_queue(app.tasks[task].options.queue if app.tasks else None, app.default_queue, queue)
-        for heading, text in cutover_steps(task, app.config, place.spec or "MODULE:APP", queue, own):
+        for heading, text in cutover_steps(Move(task, place.spec or "MODULE:APP", queue, own), app.config):
             click.secho(heading, bold=True)
             click.echo("\n".join(f"  {line}" for line in text.splitlines()))

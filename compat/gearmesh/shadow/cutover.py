@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from gearmesh.config import Config
+from gearmesh.urls import SQSTarget, parse
+from gearmesh.wire.names import DEFAULT_QUEUE
 
-__all__ = ["cutover_steps", "own_queue"]
+__all__ = ["Move", "cutover_steps", "own_queue"]
 
 #: The queue that Python gets where its app names none but Go's.
 PYTHON_QUEUE: Final = "python_tasks"
+
+#: A heading, and the text below it.
+Step = tuple[str, str]
+
+
+class Move(NamedTuple):
+    """One task that moves.
+
+    Attributes:
+        task: the task's name.
+        spec: the app as ``MODULE:APP``.
+        queue: the queue that the Go workers of the task read.
+        own: the queue that only Python reads.
+    """
+
+    task: str
+    spec: str
+    queue: str
+    own: str
 
 
 def own_queue(of_task: str | None, of_app: str, go_queue: str) -> str:
@@ -19,39 +40,82 @@ def own_queue(of_task: str | None, of_app: str, go_queue: str) -> str:
         of_task: the queue of the task's declaration. of_app: the app's default queue.
         go_queue: the queue that the Go workers of the task read.
     """
-    named = [queue for queue in (of_task, of_app, PYTHON_QUEUE) if queue and queue != go_queue]
+    gos = (go_queue, DEFAULT_QUEUE)  # Go workers read Machinery's default queue
+    named = [queue for queue in (of_task, of_app, PYTHON_QUEUE) if queue and queue not in gos]
     return named[0] if named else f"{go_queue}_python"
 
 
-def cutover_steps(task: str, config: Config, spec: str, queue: str, own: str) -> list[tuple[str, str]]:
-    """The steps for one task, in order: (heading, text). The last two say how to go back.
+def cutover_steps(move: Move, config: Config) -> list[Step]:
+    """The steps for one task, in order: (heading, text). The last ones say how to go back.
+
+    On a broker that delivers a message to any worker and hides it from the others for a while, workers that know
+    different tasks do not share a queue: there the callers move first.
 
     Args:
-        task: the task's name.
+        move: the task and its queues.
         config: the app's settings.
-        spec: the app as ``MODULE:APP``.
-        queue: the queue that the Go workers of the task read. own: the queue that only Python reads.
     """
-    unknown = (
-        "RabbitMQ gives each worker its turn, so a message for another task reaches a worker that knows it after a few "
-        "tries"
-        if config.on_rabbitmq
-        else "A worker that meets the name of a task it does not know leaves the message to the others"
+    broker = config.brokers[0].partition("://")[0].lower()
+    if config.on_sqs or broker == "gcppubsub":
+        return [_before(move, config), *_callers_first(move, config)]
+    return [_before(move, config), *_workers_first(move, config)]
+
+
+def _before(move: Move, config: Config) -> Step:
+    task, spec, queue, own = move
+    lines = [
+        f"Run 'gearmesh shadow {spec} --tasks {task}' until it says ready to switch; no worker of {spec} is needed "
+        "for it.",
+        "Keep the code of the Go task: you need it to go back.",
+    ]
+    default = config.default_queue
+    if default not in (queue, DEFAULT_QUEUE):
+        lines.append(
+            f"This app's default queue is {default}. Set default_queue to the DefaultQueue of the Go service, such as "
+            f'{queue}, and queue="{own}" for the tasks of this app: a task that follows another one (OnSuccess, '
+            "OnError, the callback of a chord) and has no RoutingKey goes to the default queue of the worker that ran "
+            f"the one before. Python would send those of Go to {default}, which no Go worker reads."
+        )
+        if config.on_rabbitmq and config.amqp.binding_key != default:
+            lines.append(
+                f"On RabbitMQ it is worse: {default} is bound with the key {config.amqp.binding_key!r} of Go's default "
+                "tasks, and gets a copy of each. They would run twice."
+            )
+    return "Before", "\n".join(lines)
+
+
+def _callers(own: str) -> str:
+    return (
+        f'Callers in Go: RoutingKey: "{own}". Callers in Python: @app.task(queue="{own}") or '
+        f'app.remote(…, queue="{own}").'
     )
-    callers = (
-        f"Callers in Python whose app has the default queue {own} send there if they name no other queue."
-        if config.default_queue == own
-        else f'Callers in Python: @app.task(queue="{own}") or app.remote(…, queue="{own}").'
-    )
+
+
+def _workers_first(move: Move, config: Config) -> list[Step]:
+    """The callers do not change at first: Go and Python workers share Go's queue."""
+    task, spec, queue, own = move
+    if config.on_rabbitmq:
+        unknown = (
+            "A Python worker puts a message of another task back, and so does Go from step 2 on. RabbitMQ gives each "
+            "its turn, so a worker that knows the task gets it, mostly within a second"
+        )
+        listed = f"'gearmesh pending -A {spec} {queue}' shows no {task}"
+        emptied = (
+            f"When 'gearmesh queues -A {spec} {own}' shows 0 pending for {own}, and your longest ETA or retry delay "
+            "has passed (RabbitMQ does not list delayed messages)"
+        )
+    else:
+        unknown = "A worker that meets the name of a task it does not know leaves the message to the others"
+        listed = (
+            f"'gearmesh pending -A {spec} {queue}' and 'gearmesh delayed -A {spec} {queue}' show no {task}"
+        )
+        emptied = (
+            f"When 'gearmesh queues -A {spec} {own}' shows 0 pending, held, parked and delayed for {own}"
+        )
     return [
         (
-            "Before",
-            f"Run 'gearmesh shadow {spec} --tasks {task}' until it says ready to switch; no worker of {spec} is needed "
-            "for it.\nKeep the code of the Go task: you need it to go back.",
-        ),
-        (
             "1. Add Python workers",
-            f"gearmesh worker {spec} -Q {queue},{own}\nNow Go and Python take {task} in turns. {unknown}, so nothing "
+            f"gearmesh worker {spec} -Q {queue},{own}\nNow Go and Python take {task} in turns. {unknown}: nothing "
             f"is lost.\nWatch 'gearmesh queues -A {spec} {queue}' and the failures of both logs.",
         ),
         (
@@ -63,15 +127,14 @@ def cutover_steps(task: str, config: Config, spec: str, queue: str, own: str) ->
         ),
         (
             f"3. Send it to {own}",
-            f'Callers in Go: RoutingKey: "{own}". {callers} The workers of step 1 read it already.\n'
+            f"{_callers(own)} The workers of step 1 read it already.\n"
             f"If all tasks of {queue} have moved: stop its Go workers instead, and you are done.",
         ),
         (
             f"4. Drop {queue}",
-            f"Keep {queue} in -Q until 'gearmesh pending -A {spec} {queue}' and 'gearmesh delayed -A {spec} {queue}' "
-            f"show no {task}, and your longest ETA or retry delay has passed. Then: gearmesh worker {spec} -Q {own}\n"
-            "A message that comes later makes the Go workers put it back in a loop, with a log line each time. The "
-            f"cure: a Python worker on {queue}, or the task registered in Go.",
+            f"Keep {queue} in -Q until {listed}, and your longest ETA or retry delay has passed. Then: gearmesh worker "
+            f"{spec} -Q {own}\nA message that comes later makes the Go workers put it back in a loop, with a log line "
+            f"each time. The cure: a Python worker on {queue}, or the task registered in Go.",
         ),
         (
             "To go back before step 3",
@@ -81,7 +144,53 @@ def cutover_steps(task: str, config: Config, spec: str, queue: str, own: str) ->
         (
             "To go back after step 3",
             f"Register {task!r} in Go again and deploy it. Let the callers send to {queue} again: remove RoutingKey"
-            f" in Go; in Python, queue=\"{queue}\".\nWhen 'gearmesh queues -A {spec} {own}' shows 0 pending, held, "
-            f"parked and delayed for {own}, stop the Python worker. Go workers do not read that queue.",
+            f' in Go; in Python, queue="{queue}".\n{emptied}, stop the Python worker. Go workers do not read that '
+            "queue.",
+        ),
+    ]
+
+
+def _callers_first(move: Move, config: Config) -> list[Step]:
+    """Go keeps the task until no caller sends it there any more."""
+    task, spec, queue, own = move
+    on_sqs = isinstance(parse(config.brokers[0], "broker"), SQSTarget)
+    make = (
+        f"Make the queue {own}, with a redrive policy (docs/reference/sqs.md, or GEARMESH_SQS_CREATE_QUEUES=true for "
+        "this worker)."
+        if on_sqs
+        else f"Make the topic and the subscription of {own} (docs/reference/pubsub.md)."
+    )
+    later = (
+        "A message that comes later is hidden by each Go worker that meets it for the queue's visibility timeout, and "
+        "each time counts as a receive: after maxReceiveCount SQS moves it to the dead-letter queue."
+        if on_sqs
+        else "A message that comes later is returned by the Go workers at once, again and again."
+    )
+    return [
+        (
+            "1. Add Python workers",
+            f"{make} Then: gearmesh worker {spec} -Q {own}\nLet no Python worker read {queue}: workers that know "
+            "different tasks would take each other's messages, and each of these comes back late.",
+        ),
+        (
+            f"2. Send it to {own}",
+            f"{_callers(own)} Begin with one caller, and watch 'gearmesh queues -A {spec} {own}' and the worker's "
+            f"failures. Go serves {task} to all others meanwhile.",
+        ),
+        (
+            "3. Take the task out of Go",
+            f"Wait until no caller sends {task} to {queue} any more, and your longest ETA or retry delay has passed. "
+            f"Then remove {task!r} from RegisterTasks in the Go service and deploy it.\n{later} The cure: the task "
+            "registered in Go.",
+        ),
+        (
+            "To go back before step 3",
+            f'Let the callers send to {queue} again: remove RoutingKey in Go; in Python, queue="{queue}".\nWhen '
+            f"'gearmesh queues -A {spec} {own}' shows 0 pending and held for {own}, and your longest ETA or retry "
+            "delay has passed, stop the Python worker. Go workers do not read that queue.",
+        ),
+        (
+            "To go back after step 3",
+            f"Register {task!r} in Go again and deploy it. Then go on as above.",
         ),
     ]

@@ -513,9 +513,10 @@ def test_the_first_meeting_puts_it_at_the_tail_at_once(engine: Engine, broker: B
 
 
 @pytest.mark.parametrize(
-    ("rounds", "seconds"), [(0, 0.05), (1, 0.1), (5, 1.6), (9, 25.6), (10, 30.0), (16, 30.0), (4000, 30.0)]
+    ("rounds", "seconds"),
+    [(0, 0.05), (1, 0.05), (16, 0.05), (17, 0.1), (21, 1.6), (25, 25.6), (26, 30.0), (4000, 30.0)],
 )
-def test_each_further_meeting_doubles_its_wait_up_to_half_a_minute(
+def test_after_sixteen_short_waits_each_doubles_up_to_half_a_minute(
     engine: Engine, broker: Broker, rounds: int, seconds: float
 ) -> None:
     assert aside(engine, f"{NOW_MS - 1000} {rounds}") == "done"

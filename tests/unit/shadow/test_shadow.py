@@ -22,7 +22,7 @@ from gearmesh.inspection.broker import channel_to
 from gearmesh.shadow import SHADOW_QUEUE, copy_calls
 from gearmesh.shadow.comparison import Outcome, compare
 from gearmesh.shadow.copies import is_sampled
-from gearmesh.shadow.cutover import cutover_steps, own_queue
+from gearmesh.shadow.cutover import Move, cutover_steps, own_queue
 from gearmesh.shadow.report import ShadowReport
 from gearmesh.shadow.run import ShadowRun
 from gearmesh.shadow.trial import in_shadow
@@ -220,7 +220,7 @@ def test_the_command_tells_the_steps_of_the_cutover(project: str) -> None:
     assert headings == [
         heading
         for heading, _ in cutover_steps(
-            "double", Config(broker="redis://a"), "", "machinery_tasks", "python_tasks"
+            Move("double", "", "machinery_tasks", "python_tasks"), Config(broker="redis://a")
         )
     ]
     assert f"gearmesh worker {project}:app -Q machinery_tasks,python_tasks" in done.output
@@ -245,6 +245,42 @@ def test_the_queue_of_go_is_asked_for_where_the_app_does_not_say_it(
     assert done.exit_code == 0, done.output
     assert f"gearmesh worker {project}:own -Q images,images_python\n" in done.output
     assert f"gearmesh worker {project}:own -Q images_python\n" in done.output
+    assert "Python would send those of Go to images_python, which no Go worker reads" in done.output
+
+
+def steps_on(broker: str, **settings: Any) -> dict[str, str]:
+    move = Move("double", "shop:app", "machinery_tasks", "python_tasks")
+    return dict(cutover_steps(move, Config(broker=broker, **settings)))
+
+
+def test_a_default_queue_of_python_s_own_is_the_first_thing_to_mend() -> None:
+    own = {"default_queue": "python_tasks"}
+    assert "default queue" not in steps_on("amqp://a")["Before"]
+    assert "They would run twice" not in steps_on("redis://a", **own)["Before"]
+    told = steps_on("amqp://a", **own)["Before"]
+    assert (
+        'Set default_queue to the DefaultQueue of the Go service, such as machinery_tasks, and queue="'
+        in told
+    )
+    assert (
+        "python_tasks is bound with the key 'machinery_task' of Go's default tasks, and gets a copy" in told
+    )
+
+
+def test_the_steps_name_no_command_that_the_broker_refuses() -> None:
+    redis, rabbit = steps_on("redis://a"), steps_on("amqp://a")
+    sqs = steps_on("https://sqs.eu-central-1.amazonaws.com/123456789012")
+    pubsub = steps_on("gcppubsub://project/subscription")
+    assert "gearmesh delayed" in redis["4. Drop machinery_tasks"]
+    for steps in (rabbit, sqs, pubsub):
+        assert "gearmesh delayed" not in "".join(steps.values())
+    assert "gearmesh pending" in rabbit["4. Drop machinery_tasks"]
+    for steps in (sqs, pubsub):
+        assert "gearmesh pending" not in "".join(steps.values())
+        assert "gearmesh worker shop:app -Q python_tasks\n" in steps["1. Add Python workers"]
+        assert list(steps)[2:4] == ["2. Send it to python_tasks", "3. Take the task out of Go"]
+    assert "maxReceiveCount" in sqs["3. Take the task out of Go"]
+    assert "the topic and the subscription" in pubsub["1. Add Python workers"]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +291,8 @@ def test_the_queue_of_go_is_asked_for_where_the_app_does_not_say_it(
         ("pictures", "shop", "machinery_tasks", "pictures"),
         ("images", "shop", "images", "shop"),
         (None, "python_tasks", "python_tasks", "python_tasks_python"),
+        (None, "machinery_tasks", "images", "python_tasks"),
+        ("machinery_tasks", "shop", "images", "shop"),
     ],
 )
 def test_python_gets_a_queue_that_is_not_of_go(

@@ -48,8 +48,10 @@ _MORE_ROUTING_KEYS_HEADER: Final = "CC"
 #: RabbitMQ's headers that must not travel on: it would see a message go in circles.
 _DEATH_HEADERS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
-#: Seconds for which a message of an unknown task is parked the second time it is met; doubles up to the second number.
-MIN_PARK_S, MAX_PARK_S = 0.05, 30.0
+#: Seconds for which a message of an unknown task is parked from the second time on that it is met; after so many rounds
+#: they double, up to the last number. RabbitMQ serves consumers in turn, and a worker has up to eight of a queue, so
+#: a Go worker that knows the task may get its turn late.
+MIN_PARK_S, SHORT_PARK_ROUNDS, MAX_PARK_S = 0.05, 16, 30.0
 #: Seconds for which a message is parked at most, three years; RabbitMQ allows ten.
 MAX_WAIT_S: Final = 1e8
 
@@ -223,7 +225,7 @@ class CommitEngine:
         headers[PARKED_HEADER] = f"{first} {turn + 1}"
         if turn < 0:
             return self._copy(held, queue, headers)
-        return self._returning_copy(held, queue, headers, min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(turn, 16)))
+        return self._returning_copy(held, queue, headers, _park_s(turn))
 
     def _dead_letter(
         self, held: Unacked, queue: str, headers: dict[str, Any], reason: str, now: int
@@ -299,6 +301,10 @@ class CommitEngine:
         if nacks and link is self.link:
             tags.channel.barrier()
         return True
+
+
+def _park_s(turn: int) -> float:
+    return min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(max(0, turn - SHORT_PARK_ROUNDS), 16))
 
 
 def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:
