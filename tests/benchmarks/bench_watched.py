@@ -30,6 +30,8 @@ from gearmesh.wire.names import QueueKeys
 STAGE = "bench_stage"
 #: Seconds between two looks of a browser that has a page open.
 LOOK_INTERVAL_S = 2.0
+#: Seconds for which only the dashboard asks Redis.
+MEASURED_VIEWS_S = 10.0
 TOKEN = "a token of the benchmark"
 #: The ways, and the ratio to the first one that is aimed at.
 WAYS = {"plain": 1.0, "history": 0.95, "control": 0.95, "default": 0.95, "counted": 0.95, "looked_at": 0.97}
@@ -66,14 +68,32 @@ class WatchedBench:
                     rate, cost = self.turn(way, workers[way])
                     rates[way].append(rate)
                     costs[way].append(cost)
+            view_ms = self.view_cost()
         for way, aim in WAYS.items():
+            low = statistics.quantiles(costs[way], n=4)[0]
             paired = statistics.median(a / b for a, b in zip(rates[way], rates["plain"], strict=True))
             cpu = statistics.median(b / a for a, b in zip(costs[way], costs["plain"], strict=True))
-            text = f"{statistics.median(rates[way]):,.0f} /s, {statistics.median(costs[way]):.1f} us of CPU a task"
+            cost_us = f"{statistics.median(costs[way]):.1f} us of CPU a task (lower quartile {low:.1f})"
+            text = f"{statistics.median(rates[way]):,.0f} /s, {cost_us}"
             report(way, text)
             if way != "plain":
                 report("  to plain, rate and CPU", f"{paired:.2f}, {cpu:.2f} (aim {aim})")
         report("page views meanwhile", str(self.views))
+        report("a page view, CPU of Redis", f"{view_ms:.1f} ms")
+        report("three open pages, of Redis' core", f"{view_ms * 3 / LOOK_INTERVAL_S / 10:.2f}%")
+
+    def view_cost(self) -> float:
+        """Milliseconds of Redis' CPU for one page view, while no task runs."""
+
+        def used() -> float:
+            info = self.redis.info("cpu")
+            return float(info["used_cpu_user"] + info["used_cpu_sys"])
+
+        views, before = self.views, used()
+        self.looking.set()
+        time.sleep(MEASURED_VIEWS_S)
+        self.looking.clear()
+        return (used() - before) / max(1, self.views - views) * 1000
 
     def turn(self, way: str, child: psutil.Process) -> tuple[float, float]:
         """Tasks a second, and microseconds of CPU a task: of the worker and of Redis."""

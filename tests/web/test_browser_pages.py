@@ -44,6 +44,9 @@ def test_screens(open_desk: Any, redis_url: str, scheme: str) -> None:
                 )
                 assert wide <= 0, f"{name} is {wide} px too wide"
                 if folder:
+                    # As high as the page: what stays at the window's edge is then at the page's end.
+                    height = page.evaluate("document.documentElement.scrollHeight")
+                    page.set_viewport_size({**size, "height": height})
                     page.screenshot(path=Path(folder, f"{name}-{width}-{scheme}.png"), full_page=True)
             if scheme == "dark" and name in ("overview", "workflow", "failed", "dead", "group"):
                 found = Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
