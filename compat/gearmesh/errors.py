@@ -125,8 +125,8 @@ class TaskFailed(ResultError):
         uuid: the task's UUID.
         error: the error text as stored, which may be Go's.
         name: the task's name; ``""`` where it is not known.
-        exception_type: the class of the exception in the worker: ``KeyError``, or ``shop.errors.OutOfStock`` outside of
-            builtins; ``""`` where it is not known, as for a failure in Go.
+        exception_type: the class of the exception in the worker, such as ``KeyError``. If it is not a built-in class,
+            its module is in front: ``shop.errors.OutOfStock``. ``""``: it is not known, as for a failure in Go.
         traceback: the worker's traceback as Python prints it; ``""`` where it is not known.
     """
 

@@ -186,7 +186,7 @@ class App:
         """Close all connections and use these settings from now on, for a test that gives the app another broker.
 
         Args:
-            config: the settings; None: those that are configured when the app is used.
+            config: the settings; None: the app finds its settings anew when it is next used.
 
         Returns the earlier settings, which you can pass to another call.
         """
@@ -204,7 +204,7 @@ class App:
         return self.config.eager
 
     def check_queue(self, queue: str) -> None:
-        """Raise ConfigError if a queue cannot have this name, because something else has it."""
+        """Raise ConfigError if the broker uses this name for something else than a queue of tasks."""
         self.config.check_queue(queue)
 
     @property
@@ -294,8 +294,8 @@ class App:
     def include(self, *modules: str) -> None:
         """Import modules and bind their tasks of :func:`gearmesh.task` to this app. Including one twice is fine.
 
-        A module may import the module that makes this app. If that one is not complete yet, the app imports the module
-        later: when a worker starts, or when :attr:`tasks` is read.
+        A module with tasks may import the module that makes this app. If the app's module is still being imported at
+        that moment, the app imports the module with tasks later: when a worker starts, or when :attr:`tasks` is read.
 
         Raises:
             TaskError: a task belongs to another app, or its name is taken.
@@ -346,8 +346,8 @@ class App:
             name: the name under which the other program has registered it. For a function the default is its
                 ``__name__``.
             stub: the function. If a call leaves out an argument, gearmesh sends its default, since Go has no defaults.
-            arg_types: Go type names or annotations. If there are none, the values decide. ``"...int64"`` as the last:
-                any number of int64.
+            arg_types: Go type names or annotations. If you give none, the types follow from the values. If the last is
+                ``"...int64"``, the task takes any number of int64.
             results: the type of the result, or a tuple of several; ``()``: the task returns nothing; not given:
                 unknown.
             options: see :class:`~gearmesh.app.options.TaskOptions`.
@@ -389,7 +389,7 @@ class App:
         return hook
 
     def outgoing(self, sig: Signature) -> Signature:
-        """The signature after all hooks. For code that publishes on the app's behalf."""
+        """The signature as all hooks of :meth:`before_publish` leave it."""
         return self._outbox.outgoing(sig)
 
     def on_error(self, handler: H) -> H:
@@ -407,14 +407,14 @@ class App:
     def before_task(self, handler: H) -> H:
         """Register a function that a worker calls with the signature before each call of a task.
 
-        Go: the worker does not call it for a task whose arguments cannot be read.
+        As in Go, the worker does not call it if it cannot read the task's arguments.
         """
         return self.handlers.before_task(handler)
 
     def after_task(self, handler: H) -> H:
         """Register a function that a worker calls with the signature after each call, whatever came of it.
 
-        Go: the worker calls it for a failed call as well, after the error handler.
+        As in Go, the worker calls it after a failed call as well. If there is an error handler, it comes first.
         """
         return self.handlers.after_task(handler)
 
@@ -530,7 +530,7 @@ class App:
         return await asyncio.to_thread(lambda: self.publish_many(nodes, **options))
 
     def send_call(self, call: TaskSignature[R], should_retry: RetryDecider | None = None) -> AsyncResult[R]:
-        """Send the signature of one task, which is quicker than :meth:`send`. Raises as that does.
+        """Send the signature of one task, which is quicker than :meth:`send`. Raises what :meth:`send` raises.
 
         Args:
             should_retry: decides whether to try again after an error; None: try until ``publish_timeout`` is over.
@@ -581,9 +581,9 @@ class App:
     ) -> Periodic:
         """Have something sent again and again: ``app.periodic("*/5 * * * *", add.s(1, 2), name="sums")``.
 
-        It is checked now and sent by schedulers (``gearmesh scheduler``, or a worker with ``--with-scheduler``),
-        each time with ids of its own. If several schedulers share a lock (the setting ``lock``), Go's among them, one
-        of them sends it.
+        It is checked now and sent by schedulers (``gearmesh scheduler``, or a worker with ``--with-scheduler``), each
+        time with ids of its own. Several schedulers may share a lock (the setting ``lock``), also with schedulers in
+        Go. Then one of them sends each run.
 
         Args:
             spec: five fields, ``@daily`` and the like, or ``@every 90s``, by the rules of Go's robfig/cron; see
@@ -592,9 +592,9 @@ class App:
             what: a signature (also of a remote task), a chain, group or chord; or a signature as it is on the wire.
             name: unique in the app; together with the spec it is the name of the lock. None: the task's name.
             tz: the zone's name, in place of the prefix.
-            catch_up: the runs to send afterwards, if no scheduler ran or could send when they were due. A number: at
-                most so many, the latest. A timedelta: those of that time. None or 0: no run. This needs a ``lock`` on a
-                server, which remembers the last run.
+            catch_up: the runs to send afterwards, if no scheduler ran or could send when they were due. A number: the
+                latest runs, at most so many. A timedelta: the runs that were due within that time before now. None or
+                0: no run. This needs a ``lock`` on a server, which remembers the last run.
 
         Raises:
             ConfigError: spec, name, zone or ``catch_up`` is wrong.
@@ -718,10 +718,10 @@ class App:
         """Revoke tasks by their UUIDs. This holds at once for all gearmesh workers of this backend.
 
         If a task has not started, no worker runs it: the worker that receives it stores a FAILURE with the error
-        ``"revoked"``. If it runs, its worker interrupts it, as at a soft time limit. Unless it succeeds all the same,
-        it becomes the same FAILURE. A revoked task is not tried again, and nothing follows it: no OnError signatures
-        and no error handlers, and a chord that it belongs to never fires. A task that has ended stays as it is. Go does
-        not know revocations: a Go worker that receives the task runs it.
+        ``"revoked"``. If it runs, its worker interrupts it, as at a soft time limit. Unless the task succeeds all the
+        same, its state becomes the same FAILURE. A revoked task is not tried again, and nothing follows it: no OnError
+        signatures and no error handlers, and a chord that it belongs to never fires. A task that has ended stays as it
+        is. Go does not know revocations: a Go worker that receives the task runs it.
 
         Args:
             uuids: the UUIDs of tasks, known or unknown.

@@ -523,9 +523,9 @@ def chord(
 ) -> Chord[Any] | _Header:
     """Run ``header`` as a group and then ``body``: ``chord(header, body).delay()`` or ``chord(header)(body)``.
 
-    The body gets every member's results as arguments of its own, in the members' order: it is
-    usually declared with ``*args``. If the body was made with ``task.si(…)``, it gets no results. ``delay()``,
-    ``apply_async()`` or a call sends ``chord(header, body)``. ``chord(header)(body)`` is sent at once, as in Celery.
+    The body gets every member's results as arguments of its own, in the members' order: it is usually declared with
+    ``*args``. If the body was made with ``task.si(…)``, it gets no results. ``chord(header, body)`` is only built: to
+    send it, call it, or its ``delay()`` or ``apply_async()``. ``chord(header)(body)`` is sent at once, as in Celery.
 
     Raises:
         TaskError: the header is empty, or the body is a group.

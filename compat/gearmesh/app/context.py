@@ -26,13 +26,13 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
     Attributes:
         signature: as it was received.
         app: the app that runs it.
-        reported: True if it has reported its progress.
-        handled: True if the handlers of ``before_task`` were called.
     """
 
     signature: Signature
     app: TaskHost
+    #: The task has reported its progress.
     reported: bool = False
+    #: The worker has called the handlers of ``before_task``.
     handled: bool = False
 
     def __repr__(self) -> str:
@@ -61,7 +61,11 @@ class TaskContext(msgspec.Struct, eq=False, gc=False):
 
     @property
     def retries(self) -> int:
-        """The number of retries used so far. It is 0 while the message has more left than the task declares."""
+        """The number of retries used so far.
+
+        This is the task's own ``retry_count``, minus the retries that the message has left. If the call gave a higher
+        ``retry_count``, it stays 0 until the message has fewer left than the task declares.
+        """
         task = self.app.tasks.get(self.signature.Name)
         allowed = task.options.retry_count if task is not None else None
         return max(0, (allowed or 0) - self.signature.RetryCount)

@@ -33,9 +33,9 @@ class Retry:
     Attributes:
         max: the number of retries; 0: none. The sender writes it into RetryCount, unless the call gives
             ``retry_count``. A worker goes by the RetryCount of the message.
-        backoff: how pauses grow: ``"fibonacci"`` 1, 2, 3, 5, 8 …, ``"exponential"`` 1, 2, 4, 8 …, ``"constant"``;
-            each times ``first``.
-        jitter: a pause is a random part, between one half and all, of what the backoff says.
+        backoff: how pauses grow: ``"fibonacci"`` (1, 2, 3, 5, 8 …), ``"exponential"`` (1, 2, 4, 8 …) or ``"constant"``.
+            ``first`` multiplies these numbers.
+        jitter: True: each pause is a random share, between one half and all, of the pause that the backoff gives.
         on: exceptions that are tried again; all others fail at once.
         not_on: exceptions that are not tried again, although ``on`` includes them.
         first: seconds of the first pause; 0.001 or more.
@@ -84,8 +84,8 @@ class Retry:
         """The number of the next pause.
 
         If ``count`` (the retries left) and ``timeout`` (the seconds of the last pause) fit this policy, it is the
-        number of retries used. Otherwise the call gave another ``retry_count``, or Go did a retry: then it is the
-        number of the first pause that is longer than the last one.
+        number of retries used. If they do not fit, the call gave another ``retry_count``, or a Go worker did a retry.
+        Then it is the number of the first pause that is longer than the last one.
         """
         used = self.max - count
         if used >= 0 and timeout == (self.on_wire(used - 1) if used else 0):

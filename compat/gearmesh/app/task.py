@@ -52,16 +52,13 @@ class Task(Generic[P, R, C]):
         name: as it is on the wire.
         app: the app it belongs to. A task of ``@gearmesh.task`` gets it later, from ``App(include=…)``.
         fn: the function as workers call it; None for a remote task.
-        bound: True if the function's first parameter is the task.
-        is_async: True if the function is a coroutine function.
-        declaration: its parameters and results.
-        options: the options with which it is sent, unless a call gives others.
-        retry_policy: which of its failures are tried again, and when; None: all of them, by Go's rule.
+        retry_policy: which of its failures are tried again, and when. None: all of them, with Fibonacci pauses, as in
+            Go.
         soft_limit: seconds after which its worker interrupts it; None: the worker's default; 0: never.
         hard_limit: seconds after which its process is killed; None: the worker's default.
         pause: seconds between the starts of two runs, from its ``rate``. On Redis this holds for all workers of a queue
             together, elsewhere for each process. None: no limit.
-        unique_for: seconds for which the same call is not queued again; None: it always is.
+        unique_for: seconds for which the same call is not queued again; None: every call is queued.
     """
 
     def __init__(
@@ -84,13 +81,17 @@ class Task(Generic[P, R, C]):
             self.app = app
         #: declared without an app
         self.late = app is None
+        #: The function's first parameter is the task.
         self.bound = bind
         #: the function that was decorated
         self.plain = fn
         self.fn: Callable[..., C] | None = functools.partial(fn, self) if bind and fn is not None else fn  # type: ignore[arg-type]
         self.name = declaration.name
+        #: The function is a coroutine function.
         self.is_async = inspect.iscoroutinefunction(fn)
+        #: The task's parameters and results.
         self.declaration = declaration
+        #: The options with which it is sent, unless a call gives others.
         self.options = options
         self.retry_policy = retry
         self.soft_limit = soft_limit
@@ -169,8 +170,8 @@ class Task(Generic[P, R, C]):
     ) -> AsyncResult[R]:
         """Run the task in this process at once, without a broker or a worker.
 
-        Arguments and results are encoded and decoded as on the wire. Retries run at once. The result is that of an app
-        with the broker ``eager``.
+        Arguments and results are encoded and decoded as on the wire. Retries run at once. The method returns a
+        result as an app with the broker ``eager`` does.
         """
         return TaskSignature(self, tuple(args), kwargs).apply(**options)
 

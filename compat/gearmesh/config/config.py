@@ -47,8 +47,8 @@ class Config:
         broker: URL of the server that keeps the messages; see :func:`gearmesh.urls.parse` for the forms.
         backend: URL of the server that keeps states and results; ``"null"`` keeps none, and waiting is an error.
         lock: URL of the lock that schedulers share; None: they use no lock, so run only one scheduler.
-        lock_executable: base name of the Go program whose schedulers share the lock, a part of its keys;
-            ``""``: none does.
+        lock_executable: base name of the Go program whose schedulers share the lock; the keys of the lock contain it.
+            ``""``: no Go program shares it.
         lock_machinery: the version of Machinery with which that program is built, 1 or 2.
         multiple_broker_separator: the text that splits ``broker`` into several URLs, which are tried in turn; ``""``:
             ``broker`` is one URL.
@@ -69,9 +69,9 @@ class Config:
             traceback, so that the dashboard can show its arguments and send it again. False: it stores no message.
         log_level: the log level of ``worker``, ``scheduler`` and ``dev``, from ``"DEBUG"`` to ``"CRITICAL"``; ``""``:
             that of the command line, else INFO. The library itself sets no level.
-        machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``, or of each major
-            version with a comma between. gearmesh refuses to send a message that this release cannot handle. ``""``:
-            the newest release.
+        machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``. If both major
+            versions are in use, name the lowest of each: ``"v1.10.6,v2.0.10"``. gearmesh refuses to send a message that
+            this release cannot handle. ``""``: the newest release.
         history: workers on Redis write every few seconds how many tasks have ended, for the dashboard's charts.
         remote_control: workers listen for questions and orders on the broker, see :mod:`gearmesh.control`; on Redis and
             RabbitMQ.
@@ -165,7 +165,10 @@ class Config:
 
     @classmethod
     def of(cls, source: Source) -> Self:
-        """Make a Config from a source. Its base, or the defaults, fill in the rest. Raises ConfigError, NoBroker."""
+        """Make a Config from a source. Settings that it does not have come from its base, or are the defaults.
+
+        Raises ConfigError, NoBroker.
+        """
         values = source.values()
         if "broker" not in values:
             raise NoBroker(
@@ -185,7 +188,7 @@ class Config:
 
         Args:
             given: settings, as for the keywords of :meth:`load`. They win over all others.
-            origin: the place that :meth:`origin` names for them.
+            origin: the text that :meth:`origin` returns for these settings.
 
         Raises:
             ConfigError: as :meth:`load`.
@@ -292,7 +295,7 @@ class Config:
 
     @property
     def expire(self) -> int:
-        """``results_expire_in`` with zero resolved; always above 0."""
+        """The setting ``results_expire_in`` in seconds, or 3600 if it is 0."""
         return self.results_expire_in or DEFAULT_EXPIRE_S  # Go: ResultsExpireIn 0 is the default
 
     def __repr__(self) -> str:

@@ -88,7 +88,7 @@ class AMQPConfig:
         binding_key: the key that binds the default queue.
         prefetch_count: the number of unacked deliveries of a Go worker; 0: no limit. gearmesh's workers ignore it.
         auto_delete: RabbitMQ deletes a queue with its last consumer.
-        delayed_queue: name of the one queue for delayed messages; ``""``: the delay queues that all share.
+        delayed_queue: name of the one queue for delayed messages; ``""``: they wait in gearmesh's delay queues.
         delay_steps: without effect; it rounded delays when each duration had a queue.
         heartbeat: seconds; RabbitMQ gives up a connection that was silent for two to three times as long.
             0: never.

@@ -49,7 +49,8 @@ class Flush(msgspec.Struct, frozen=True, gc=False):
         items: the Commits, each with the job that it belongs to; None: it belongs to no task that ran here.
         outcomes: the outcome of each item, in the same order.
         seconds: the time that broker and backend took.
-        repeated: True if an earlier try got no answer. It may have settled a delivery that is ``lost`` now.
+        repeated: True if an earlier try got no answer. That try may have settled some of the deliveries: their outcome
+            is now ``lost``.
     """
 
     items: Sequence[tuple[Commit, ObservedJob | None]]

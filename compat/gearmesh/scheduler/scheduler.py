@@ -43,8 +43,8 @@ class Scheduler:
         lock: the lock; None: that of the app's settings.
         clock: the clock; None: that of the machine.
         threads: the number of entries that can wait for a server at a time.
-        beat: a function that each turn of the loop calls with the reason why nothing can be sent now (``""``: none). It
-            returns the seconds until the next call.
+        beat: a function that the scheduler calls in each turn of its loop. The argument says why nothing can be sent
+            now; ``""``: sending works. The function returns the seconds until the next call.
 
     Raises:
         ConfigError: the lock is wrong, or an entry's ``catch_up`` needs another lock.

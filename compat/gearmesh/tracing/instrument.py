@@ -25,7 +25,7 @@ def instrument(app: App, *, tracer_provider: TracerProvider | None = None, jaege
         app: the app.
         tracer_provider: makes the tracer; None: the program's own provider.
         jaeger: write the header of Jaeger's clients into all messages, for Go programs that know no other. gearmesh
-        always reads this header. If a task came with it, gearmesh also writes it into the tasks that follow.
+            always reads this header. If a task came with it, gearmesh also writes it into the tasks that follow.
 
     Raises:
         ConfigError: the app is traced already.

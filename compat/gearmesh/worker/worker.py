@@ -70,7 +70,7 @@ class Worker:
             :exc:`~gearmesh.errors.SoftLimitExceeded`. None or 0: no limit.
         hard_limit: the hard limit in seconds of tasks that set none, at which the process is killed; only with the pool
             ``"processes"``.
-        max_tasks: the number of tasks after which the worker sets :attr:`worn_out`; None: never.
+        max_tasks: the number of tasks after which the worker begins no more and sets its event ``worn_out``; None: never.
         task_log_limit: the number of tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`;
             0: all.
         scoreboard: the memory in which the worker shows its supervisor which tasks run. The pool ``"processes"`` needs
@@ -119,9 +119,8 @@ class Worker:
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._scoreboard = scoreboard
-        #: Set when it should be replaced; it has begun its last task.
-        self.worn_out = threading.Event()
-        self._left = max_tasks
+        #: An event that is set once the worker has begun its last task, and should be replaced. self.worn_out =
+        #: threading.Event() self._left = max_tasks
         run: Callable[[Job], Commit] = seen_by.around(runner.run)
         arun: Callable[[Job], Awaitable[Commit]] = seen_by.around_async(runner.arun)
         if pool != "processes":
@@ -180,7 +179,7 @@ class Worker:
         return len(self._jobs)
 
     def take_reaped(self) -> dict[str, int]:
-        """Return how many deliveries of silent workers it has returned to each queue since the last call."""
+        """Return, by queue, how many deliveries of silent workers it has put back since the last call."""
         return self._unacked.take_reaped()
 
     def use_broker(self, index: int) -> None:
@@ -329,7 +328,7 @@ class Worker:
             self._task_log.close()
 
     def beat(self) -> None:
-        """Send heartbeats from now on, in place of the process that did; they end with :meth:`stop`."""
+        """Send this worker's heartbeats from now on, until :meth:`stop`. Before, another process sent them."""
 
         connect = self._connections()
 

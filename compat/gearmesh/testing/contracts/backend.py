@@ -14,8 +14,8 @@ class BackendContract(StateContract, GroupContract, AnnouncementContract, Option
     """Tests that a result backend keeps what apps and workers rely on. Subclass it in a test module and provide a
     fixture.
 
-    ``open_backend``: a function ``(*, expire=3600)`` that opens the backend on a store without states, the same store
-    for each call in one test.
+    ``open_backend`` is a function ``(*, expire=3600)`` that opens the backend on an empty store. All calls in one test
+    open the same store.
 
     The class attributes say what the backend cannot do: ``merges``, ``digits``, ``largest``, ``large``, ``each``,
     ``lacks`` and ``unstorable``; see :class:`~.store.BackendFixtures`.

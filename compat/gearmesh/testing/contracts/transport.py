@@ -25,12 +25,14 @@ class TransportContract(
     """Tests that a transport keeps what workers and apps rely on. Subclass it in a test module and provide two
     fixtures.
 
-    ``connect``: a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to a broker without
-    messages, the same broker for each call in one test. The transport must know the option ``lease`` (seconds).
-    ``enlistable``: a backend without states that the transport's ``enlist`` accepts. The default is None: no backend.
-    The old name of this fixture, ``fusable``, works for one release more.
+    ``connect`` is a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to an empty broker. All
+    calls in one test connect to the same broker. The transport must know the option ``lease`` (seconds).
+
+    ``enlistable`` is an empty backend that the transport's ``enlist`` accepts. The default is None: no backend. The old
+    name of this fixture, ``fusable``, works for one release more.
 
     The channel's attributes say which tests are skipped, or demand less: ``supports_priority`` (False if missing),
-    ``counts_losses``, ``lists_delayed``, ``lists_pending`` (a fixture ``look`` then reads what waits), ``keeps_order``,
-    ``records_crashes`` and ``publishes_once``; see :class:`gearmesh.interfaces.transport.Channel`.
+    ``counts_losses``, ``lists_delayed``, ``lists_pending``, ``keeps_order``, ``records_crashes`` and
+    ``publishes_once``; see :class:`gearmesh.interfaces.transport.Channel`. If ``lists_pending`` is False, provide a
+    third fixture, ``look``: a function that takes the name of a queue, and returns the bodies of its waiting messages.
     """
