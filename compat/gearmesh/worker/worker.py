@@ -119,8 +119,9 @@ class Worker:
         )
         self._limits = Limits(app.tasks, soft_limit, hard_limit)
         self._scoreboard = scoreboard
-        #: An event that is set once the worker has begun its last task, and should be replaced. self.worn_out =
-        #: threading.Event() self._left = max_tasks
+        #: An event that is set once the worker has begun its last task, and should be replaced.
+        self.worn_out = threading.Event()
+        self._left = max_tasks
         run: Callable[[Job], Commit] = seen_by.around(runner.run)
         arun: Callable[[Job], Awaitable[Commit]] = seen_by.around_async(runner.arun)
         if pool != "processes":
