@@ -104,8 +104,8 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
                 level="fault",
                 text=f"the field {name} comes twice, first at byte {seen[name].at}",
                 go=(
-                    "takes the last one of numbers and texts, and reads objects and lists over the first ones, "
-                    "which may mix both"
+                    "takes the last one if it is a number or a text; an object or a list it reads into the first one, "
+                    "so the result may be a mix of both"
                 ),
                 python="reads it as Go does; other programs may not",
                 start=entry.at,
@@ -137,8 +137,10 @@ def _missing(missing: list[str], seen: list[str]) -> str:
         return f"{', '.join(missing)} are missing; Machinery v1.6 and older do not write them"
     if len(missing) == 1:
         return f"the field {missing[0]} is missing"
+    if not seen:
+        return "all fields are missing"
     if len(missing) > len(seen) + 1:
-        return f"all fields are missing but {', '.join(seen)}"
+        return f"it has only {', '.join(seen)}; all other fields are missing"
     return f"these fields are missing: {', '.join(missing)}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from gearmesh.config.sections import AMQPConfig
 from gearmesh.errors import ProtocolError
 from gearmesh.explain.fields import short_path
 from gearmesh.explain.findings import Finding
@@ -32,6 +33,8 @@ UNREADABLE_PYTHON = (
     "A gearmesh worker makes it a dead letter with its bytes and the reason: 'gearmesh dead list' shows it. The "
     "worker goes on with the other messages."
 )
+#: Go: the routing key of messages for the default queue, where no other one is set.
+_DEFAULT_BINDING_KEY = AMQPConfig().binding_key
 #: Retries whose pauses are listed.
 MAX_LISTED_PAUSES = 6
 
@@ -52,10 +55,16 @@ def describe_signature(sig: Signature, *, broken_args: bool) -> Sections:
     return told
 
 
+def _queue(routing_key: str) -> str:
+    if routing_key == _DEFAULT_BINDING_KEY:
+        return f"{routing_key} (on RabbitMQ the routing key of the default queue)"
+    return routing_key or "none named: that of the program that sends it on"
+
+
 def _facts(sig: Signature) -> Iterator[tuple[str, str]]:
     yield "call", call_text(sig)
     yield "UUID", sig.UUID or "none"
-    yield "queue", sig.RoutingKey or "none named: that of the program that sends it on"
+    yield "queue", _queue(sig.RoutingKey)
     if sig.ETA is not None:
         yield "not before", sig.ETA
     if sig.RetryCount > 0:

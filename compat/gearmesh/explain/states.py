@@ -105,8 +105,8 @@ def _moment(text: str) -> str:
     if text != ZERO_TIME:
         return text
     return (
-        "not known: only PENDING brings the time and the task's name, and this backend does not copy them, "
-        "or that state had expired"
+        "not known: only the state PENDING has the time and the task's name. This backend does not copy them to later "
+        "states, or PENDING had expired"
     )
 
 

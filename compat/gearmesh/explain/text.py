@@ -198,6 +198,10 @@ def _unknown(data: bytes, root: Span) -> Sections:
         told.python.append(
             "As a message, a gearmesh worker parks it, and makes it a dead letter after a day."
         )
+        nothing = (
+            "it has neither the Name of a message nor the TaskUUID of a state nor the GroupUUID of a group"
+        )
+        findings = [Finding(level="fault", text=nothing), *findings]
     told.findings = findings
     told.data = data
     return told

@@ -34,7 +34,7 @@ _MEANT: Final = {
     "rune": "int32",
 }
 _PYTHON_FAILS: Final = (
-    "does not call the task. It stores a FAILURE of that kind, without a retry, and goes on"
+    "does not call the task. It stores FAILURE with an error that says this, without a retry, and goes on"
 )
 _GO_FAILS: Final = (
     "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and its "
@@ -97,8 +97,8 @@ def check_result(type: Span | None, value: Span | None, data: bytes, where: str)
                 start=at.start if at else None,
                 end=at.end if at else None,
                 where=f"{where}.{'Value' if name in TYPES else 'Type'}",
-                go=f"a caller's Get returns an error: {exc}",
-                python="get() raises an error with the same text",
+                go=f"returns an error from a caller's Get: {exc}",
+                python="raises an error with the same text from get()",
             )
         ]
     return []
@@ -148,7 +148,7 @@ def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str
                 start, end, odd, path = item.start, item.end, one, f"{where}[{index}]"
                 break
     if reason.startswith("reflect: call of"):
-        go = f"the whole worker process ends with a panic: {reason}"
+        go = f"panics, which ends the whole worker process: {reason}"
     elif is_slice(name) and path == where:
         go = _GO_FAILS.format(reason)
     elif kind in INTEGERS and (number := wrapped(kind, odd)) is not None:

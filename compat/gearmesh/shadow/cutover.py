@@ -97,7 +97,7 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
     if config.on_rabbitmq:
         unknown = (
             "A Python worker puts a message of another task back, and so does Go from step 2 on. RabbitMQ gives each "
-            "its turn, so a worker that knows the task gets it, mostly within a second"
+            "its turn, so a worker that knows the task gets it: mostly within a second, a few later"
         )
         listed = f"'gearmesh pending -A {spec} {queue}' shows no {task}"
         emptied = (
@@ -115,8 +115,8 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
     return [
         (
             "1. Add Python workers",
-            f"gearmesh worker {spec} -Q {queue},{own}\nNow Go and Python take {task} in turns. {unknown}: nothing "
-            f"is lost.\nWatch 'gearmesh queues -A {spec} {queue}' and the failures of both logs.",
+            f"gearmesh worker {spec} -Q {queue},{own}\nNow Go and Python take {task} in turns. {unknown}. "
+            f"Nothing is lost.\nWatch 'gearmesh queues -A {spec} {queue}' and the failures of both logs.",
         ),
         (
             "2. Take the task out of Go",
