@@ -9,7 +9,7 @@
     │   └── RemoteProtocolError  what came in is wrong
     ├── TaskError                a task's declaration or call is wrong    (also TypeError)
     ├── PublishError             a publish did not happen, or we can't know
-    ├── LockError                a scheduler's lock holds what is none
+    ├── LockError                the key of a lock holds no lock
     ├── BackendError             a state could not be read or written
     │   ├── ChordBusy            another holder has the chord trigger; try again soon
     │   └── Unstorable           the backend will never take this state
@@ -24,7 +24,7 @@
         ├── SoftLimitExceeded    raised in the task, which may clean up
         └── HardLimitExceeded    its process was killed
 
-Messages name the thing, the value and what was expected. None carries a password.
+Messages name the thing, the value and what was expected. No message contains a password.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class NoBackend(ResultError):
 class RetryLater(GearmeshError):
     """Raise inside a task to have it run again after ``delay``; its retry count stays as it is.
 
-    Go: ``tasks.NewErrRetryTaskLater``.
+    Machinery has this as ``tasks.NewErrRetryTaskLater``.
 
     Args:
         delay: seconds (int or float), or a timedelta; zero runs it again at once.

@@ -187,7 +187,7 @@ class ChainResult(ResultSet[T_co, Any]):
 class ChordResult(ResultSet[T_co, Any]):
     """The result of a chord's body; ``get()`` raises ChordMemberFailed as soon as a member has failed.
 
-    Go: a caller that uses Machinery gets neither a value nor an error in this case.
+    A caller in Go gets neither a value nor an error in this case.
 
     Attributes:
         header: the results of the members, as one group.

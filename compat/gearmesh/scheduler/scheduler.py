@@ -114,9 +114,9 @@ class Scheduler:
         self._waker.wake()
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """Stop: no entry becomes due any more, and firings that are being sent have ``timeout`` seconds.
+        """Stop: begin no further run. Runs that are being sent have ``timeout`` seconds to be sent.
 
-        Returns False if a firing could not be sent, which it logs. You may call it before :meth:`start`, and twice.
+        Returns False, and logs this, if a run could not be sent. You may call it before :meth:`start`, and twice.
         """
         self.end()
         if self._thread not in (None, threading.current_thread()):
@@ -129,7 +129,7 @@ class Scheduler:
         return done
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all due firings are sent or given up; False if that took longer than ``timeout`` seconds."""
+        """Wait until all due runs are sent or given up; False if that took longer than ``timeout`` seconds."""
         return self._pool.drain(timeout)
 
     def __enter__(self) -> Scheduler:
