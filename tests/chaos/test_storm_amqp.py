@@ -124,7 +124,7 @@ def test_a_task_that_ends_its_process(site: RabbitSite, rough: Rough) -> None:
     rough("processes", concurrency=2)
     site.ready(3)
     await_a_task_that_ends_its_process(site, others=400)
-    (letter,) = site.letters()
+    (letter,) = eventually(site.letters)
     assert letter.reason == DIED_ALONE
     again = sum(len(site.runs(f"other/{i}")) - 1 for i in range(400))
     assert again < 30, "only what ran beside it at its first death, or had not been committed, ran twice"

@@ -265,7 +265,7 @@ class Committer:
                         self._events.removed(commit.settle.delivery, outcome)
                 if outcome == "lost" and job is not None and not repeated:
                     log.warning(
-                        "its lease was lost while it ran: its result is not written, and another worker runs it",
+                        "its lease was lost while it ran, so another worker runs it again",
                         extra=about(job.sig),
                     )
         if again:
