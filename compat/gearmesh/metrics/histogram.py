@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import msgspec
@@ -27,6 +27,23 @@ class Histogram(msgspec.Struct, gc=False):
             self.counts = [0] * (len(bounds) + 1)
         self.counts[bisect_left(bounds, value)] += times
         self.total += value * times
+
+    def observe_all(self, values: list[float], bounds: Sequence[float]) -> None:
+        """Count values, which are sorted here."""
+        if not values:
+            return
+        if not self.counts:
+            self.counts = [0] * (len(bounds) + 1)
+        values.sort()
+        counts, before = self.counts, 0
+        for bucket, bound in enumerate(bounds):
+            if before == len(values):
+                break
+            upto = bisect_right(values, bound, before)
+            counts[bucket] += upto - before
+            before = upto
+        counts[-1] += len(values) - before
+        self.total += sum(values)
 
     def add(self, other: Histogram) -> None:
         """Count all values of another histogram with the same bounds, too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.interfaces.commit import Commit, Outcome
@@ -40,6 +40,7 @@ class Tally(TaskObserver):
         with self._lock:
             self._report.batches.observe(len(flush.items), BATCH_BOUNDS)
             self._report.flushes.observe(flush.seconds, FLUSH_BOUNDS_S)
+            ends: dict[tuple[str, str, str], list[ObservedJob]] = {}
             for (commit, job), outcome in zip(flush.items, flush.outcomes, strict=True):
                 settle = commit.settle
                 if settle is not None and settle.how in ("park", "dead"):
@@ -51,7 +52,13 @@ class Tally(TaskObserver):
                     continue
                 word = outcome_of(commit, job, outcome)
                 if word:
-                    self._count_end(job, word, clock_offset_s)
+                    key = (job.sig.Name, job.delivery.queue, word)
+                    if key in ends:
+                        ends[key].append(job)
+                    else:
+                        ends[key] = [job]
+            for (name, queue, word), jobs in ends.items():
+                self._count_ends(name, queue, word, jobs, clock_offset_s)
 
     def stalled(self) -> None:
         """Count a time at which Commits began to wait."""
@@ -68,24 +75,27 @@ class Tally(TaskObserver):
         report.tasks, report.queues = list(tasks.values()), list(queues.values())
         return report
 
-    def _count_end(self, job: ObservedJob, outcome: str, clock_offset_s: float) -> None:
-        sig, queue = job.sig, job.delivery.queue
-        key = (sig.Name, queue, outcome)
+    def _count_ends(
+        self, name: str, queue: str, outcome: str, jobs: Sequence[ObservedJob], clock_offset_s: float
+    ) -> None:
+        """Count the ends of tasks of one name, from one queue, all at once: every task passes here."""
+        key = (name, queue, outcome)
         found = self._tasks.get(key)
         if found is None:
-            found = self._tasks[key] = TaskCounts(sig.Name, queue, outcome)
-        found.count += 1
-        began = job.started_at
-        if not began:
+            found = self._tasks[key] = TaskCounts(name, queue, outcome)
+        found.count += len(jobs)
+        begun = [job for job in jobs if job.started_at]
+        if not begun:
             return
-        if job.ended_at and not job.ended_before:
-            found.run.observe(job.ended_at - began, RUN_BOUNDS_S)
+        runs = [job.ended_at - job.started_at for job in begun if job.ended_at and not job.ended_before]
+        found.run.observe_all(runs, RUN_BOUNDS_S)
         counts = self._queue(queue)
-        counts.wait.observe(began - job.received_at, WAIT_BOUNDS_S)
-        if job.delivery.redelivered:
-            counts.redelivered += 1
-        if sig.ETA is not None:
-            counts.late.observe(max(0.0, began + clock_offset_s - parse(sig.ETA) / 1e9), WAIT_BOUNDS_S)
+        counts.wait.observe_all([job.started_at - job.received_at for job in begun], WAIT_BOUNDS_S)
+        counts.redelivered += len([job for job in begun if job.delivery.redelivered])
+        for job in begun:
+            if job.sig.ETA is not None:
+                late = job.started_at + clock_offset_s - parse(job.sig.ETA) / 1e9
+                counts.late.observe(max(0.0, late), WAIT_BOUNDS_S)
 
     def _count_removed(self, commit: Commit, outcome: Outcome) -> None:
         settle = commit.settle

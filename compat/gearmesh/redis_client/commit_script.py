@@ -166,7 +166,7 @@ class CommitScript:
         Args:
             atomic: write states and trigger chords in the same step, since they are in this database.
         """
-        if len(commits) > 1 and any(c.settle is not None and c.settle.how == "head" for c in commits):
+        if len(commits) > 1 and [c for c in commits if c.settle is not None and c.settle.how == "head"]:
             order = sorted(range(len(commits)), key=lambda i: heads_last(commits[i]))
             sent = self._in_order(client, [commits[i] for i in order], token, atomic)
             outcomes = [outcome for _, outcome in sorted(zip(order, sent, strict=True))]

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gearmesh.app.revocations import REVOKED_ERROR
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Settle, Trigger
@@ -142,3 +144,19 @@ def test_a_histogram_counts_as_prometheus_does() -> None:
         histogram.observe(value, (1, 2))
     assert histogram.cumulative((1, 2)) == [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)]
     assert histogram.total == 12.5
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 4) | st.sampled_from([0.0, 0.5, 1.0, 2.0]), max_size=20), max_size=4),
+    st.just((0.5, 1.0, 2.0)),
+)
+def test_values_counted_together_are_those_counted_one_by_one(
+    batches: list[list[float]], bounds: tuple[float, ...]
+) -> None:
+    together, alone = Histogram(), Histogram()
+    for values in batches:
+        for value in values:
+            alone.observe(value, bounds)
+        together.observe_all(list(values), bounds)
+    assert together.counts == alone.counts
+    assert together.total == pytest.approx(alone.total)
