@@ -196,6 +196,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("delay",), help="of the Celery benchmark, publishing alone")
     parser.add_argument("--write", action="store_true", help="of the suite, write docs/benchmarks")
     args = parser.parse_args()
+    if path := os.environ.get("PYTHONPATH"):  # workers and other clients start in other folders
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     if args.broker == "suite":
         import suite
 

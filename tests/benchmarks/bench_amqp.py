@@ -139,6 +139,19 @@ class AMQPBench:
                     connection.drain_events(timeout=30)
                 return sent / (time.perf_counter() - start)
 
+    def alone(self, count: int) -> float:
+        """One persistent message after another, each confirmed, by a bare client: nobody who waits can be quicker."""
+        with self.fresh("null") as (app, vhost):
+            publish(app, 1)
+            host = f"127.0.0.1:{self.server.port}"
+            with amqp.Connection(host, virtual_host=vhost, confirm_publish=True) as connection:
+                channel = connection.channel()
+                start = time.perf_counter()
+                for _ in range(count):
+                    message = amqp.Message(b"m" * 464, delivery_mode=2)
+                    channel.basic_publish_confirm(message, "machinery_exchange", "machinery_task")
+                return count / (time.perf_counter() - start)
+
     def one_by_one(self, app: App, count: int) -> float:
         add = app.remote("add", "int64", "int64", results="int64")
         add.delay(0, 0)

@@ -23,3 +23,8 @@ def add(a: int, b: int) -> int:
 @app.task
 def count(number: int) -> int:
     return number
+
+
+@app.task
+def length(text: str) -> int:
+    return len(text)

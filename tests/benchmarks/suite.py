@@ -17,6 +17,7 @@ import redis
 from bench_amqp import AMQPBench, publish
 from bench_producers import ProducerBench
 from bench_report import report
+from breadth import Breadth
 from contender import CONTENDERS, Broken, Contender, Machinery
 from redis_cost import RedisCost
 from startup import import_seconds, ready_seconds
@@ -44,6 +45,7 @@ class Suite:
         self.producers()
         self.redis_cost()
         self.workflows()
+        self.breadth()
         self.rabbit()
         for _ in range(self.rounds):
             self.figures.add("import gearmesh, s", import_seconds())
@@ -104,6 +106,12 @@ class Suite:
             for name, value in flows.backlogs(self.backlog).items():
                 self.figures.add(name, value)
 
+    def breadth(self) -> None:
+        breadth = Breadth(self.url, self.tasks)
+        for _ in range(self.rounds):
+            for name, value in breadth.turn().items():
+                self.figures.add(name, value)
+
     def rabbit(self) -> None:
         try:
             server = RabbitServer()
@@ -117,6 +125,7 @@ class Suite:
                 self.figures.add("RabbitMQ: what it takes", bench.limit())
                 with bench.fresh("null") as (app, _):
                     self.figures.add("RabbitMQ: publish_many, no results", publish(app, self.tasks))
+                self.figures.add("RabbitMQ: one message after another by a bare client", bench.alone(500))
                 with bench.fresh(self.url) as (app, _):
                     self.figures.add("RabbitMQ: delay(), results in Redis", bench.one_by_one(app, 500))
                 with bench.fresh("null") as (app, _):
