@@ -177,7 +177,8 @@ class RetryRequested(GearmeshError):
     """Raised by ``task.retry()``: run this task again, as one of its retries.
 
     Attributes:
-        error: the exception with which the task fails if no retry is left; None: with this RetryRequested.
+        error: the exception with which the task fails if no retry is left. None: the task fails with this
+            RetryRequested.
         seconds: seconds until the next try; None: the task's retry policy decides.
     """
 
@@ -204,7 +205,7 @@ class SoftLimitExceeded(LimitExceeded):
 
 
 class HardLimitExceeded(LimitExceeded):
-    """The process of a task that ran for longer than its hard limit of ``limit`` seconds was killed."""
+    """A task ran for longer than its hard limit of ``limit`` seconds, so its process was killed."""
 
     def __init__(self, limit: float) -> None:
         super().__init__(f"hard time limit of {limit:g} s exceeded")

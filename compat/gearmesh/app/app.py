@@ -84,7 +84,7 @@ class App:
             a section may be a mapping with only the settings to change.
 
     Raises:
-        ConfigError: a setting or URL is wrong. A missing broker raises NoBroker when the app is used.
+        ConfigError: a setting or URL is wrong. If nothing names a broker, you get this error when you use the app.
     """
 
     #: The app whose tasks this one runs in the caller; None: it stands for none but itself.
@@ -237,10 +237,11 @@ class App:
     def watch_config(self, then: Callable[[Config], object] | None = None, *, tell: bool = True) -> None:
         """Read the config's layers again every 10 s, and use what can change while running.
 
-        These are ``default_queue`` (for tasks that are sent), ``publish_timeout``, ``send_concurrency`` and, in a
-        worker's process, ``log_level``. If another setting has changed, a warning says that the change takes effect at
-        the next start. If the Config was loaded with ``watch=True``, the app watches by itself: each process begins
-        when it first sends or works. :meth:`close` ends it.
+        These are ``default_queue`` (for tasks that are sent), ``publish_timeout``, ``send_concurrency``,
+        ``store_tracebacks``, ``store_failed_messages`` and, in a worker's process, ``log_level``. If another setting
+        has changed, a warning says that the change takes effect at the next start. If the Config was loaded with
+        ``watch=True``, the app watches by itself: each process begins when it first sends or works. :meth:`close` ends
+        it.
 
         Args:
             then: called with the Config in use after each change.
@@ -594,7 +595,7 @@ class App:
             tz: the zone's name, in place of the prefix.
             catch_up: the runs to send afterwards, if no scheduler ran or could send when they were due. A number: the
                 latest runs, at most so many. A timedelta: the runs that were due within that time before now. None or
-                0: no run. This needs a ``lock`` on a server, which remembers the last run.
+                0: no run. Anything else needs a ``lock`` on a server, because the lock remembers the last run.
 
         Raises:
             ConfigError: spec, name, zone or ``catch_up`` is wrong.

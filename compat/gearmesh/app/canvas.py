@@ -256,8 +256,8 @@ AnyNode: TypeAlias = "Node[Any]"
 class TaskSignature(Node[AsyncResult[V_co]]):
     """One call of a task, which you can send or make a part of a workflow. No method changes it.
 
-    The app checks its arguments when it sends it, because others may be added: in a chain the results of the step
-    before are appended, and in ``on_error`` the error's text is put in front.
+    The app checks the arguments only when it sends the signature, because more arguments may come to it: in a chain the
+    results of the step before are appended, and in ``on_error`` the error's text is put in front.
     """
 
     __slots__ = ("args", "kwargs", "options", "task")

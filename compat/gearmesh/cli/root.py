@@ -63,7 +63,7 @@ Exit codes:
     2  wrong usage or setting, an app that cannot be imported, or a server
        that is unreachable or refuses
     3  send --wait: the task had not ended in time
-  130  Ctrl-C (worker, scheduler and dev stop in order: 0)
+  130  Ctrl-C (worker, scheduler and dev stop cleanly: 0)
 
 Shell completion: see docs/reference/cli.md, or for bash:
 eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"

@@ -11,8 +11,9 @@ __all__ = ["BackendContract"]
 
 
 class BackendContract(StateContract, GroupContract, AnnouncementContract, OptionalMethodsContract):
-    """Tests that a result backend keeps what apps and workers rely on. Subclass it in a test module and provide a
-    fixture.
+    """A suite of tests for a result backend: it must do all that apps and workers rely on.
+
+    Subclass it in a test module and provide a fixture.
 
     ``open_backend`` is a function ``(*, expire=3600)`` that opens the backend on an empty store. All calls in one test
     open the same store.

@@ -21,7 +21,9 @@ HOUR = 3600 * SECOND
 
 
 class LockContract:
-    """Tests that a lock keeps what schedulers rely on. Subclass it in a test module and provide a fixture.
+    """A suite of tests for a lock: it must do all that schedulers rely on.
+
+    Subclass it in a test module and provide a fixture.
 
     ``open_lock``: a function ``()`` that opens the lock on a store without keys, the same store for each call in one
     test.

@@ -22,8 +22,9 @@ class TransportContract(
     InspectionContract,
     PlainKombuContract,
 ):
-    """Tests that a transport keeps what workers and apps rely on. Subclass it in a test module and provide two
-    fixtures.
+    """A suite of tests for a transport: it must do all that workers and apps rely on.
+
+    Subclass it in a test module and provide two fixtures.
 
     ``connect`` is a function ``(consumer=None, **options)`` that returns a ``kombu.Connection`` to an empty broker. All
     calls in one test connect to the same broker. The transport must know the option ``lease`` (seconds).
