@@ -114,6 +114,19 @@ def test_copies_in_a_custom_queue_give_its_binding_away(used: str) -> None:
         assert [go.basic_get("mine").body for _ in range(4)] == [b"0", b"1", b"2", b"3"], "nothing was moved"
 
 
+def test_a_default_queue_beside_machinery_s_needs_a_key_of_its_own(used: str) -> None:
+    words = ("doctor", "--json", "--broker", used)
+
+    def notes(**env: str) -> list[str]:
+        done = CliRunner().invoke(main, words, env={"DEFAULT_QUEUE": "python_tasks", **env})
+        return found(json.loads(done.output), "note", "queue 'python_tasks'")
+
+    (text,) = notes()
+    assert "is bound with 'machinery_task'. 'machinery_tasks' is there, too" in text
+    assert notes(AMQP_BINDING_KEY="python_tasks") == []
+    assert notes(DEFAULT_QUEUE="machinery_tasks") == []
+
+
 def test_the_management_api_lists_all_bindings(make_rabbitmq: Callable[..., RabbitServer]) -> None:
     port = free_port()
     conf = ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {port}"]

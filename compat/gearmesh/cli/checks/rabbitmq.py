@@ -13,10 +13,11 @@ from urllib.request import Request, urlopen
 
 import amqp
 
-from gearmesh.cli.checks.base import Case, Finding
+from gearmesh.cli.checks.base import Case, Finding, Level
 from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse, redact
 from gearmesh.urls.addresses import bracketed, shown_address
+from gearmesh.wire.names import DEFAULT_QUEUE
 
 __all__ = ["double_bindings", "orphan_queue"]
 
@@ -78,6 +79,8 @@ def double_bindings(case: Case) -> Iterator[Finding]:
             yield Finding("problem", f"management API {redact(api)}", f"cannot be asked: {exc}")
             bound = None
         if bound is None:
+            if _is_gos_default(case, channel):
+                yield _shared_key(case, url, "note", "if Go workers use it")
             bound = [queue for queue in case.queues if _has_copies(channel, queue, config.amqp.binding_key)]
             if not api:
                 looked = (
@@ -93,6 +96,9 @@ def double_bindings(case: Case) -> Iterator[Finding]:
         for queue in bound:
             if queue in (case.app.default_queue, config.amqp.binding_key):
                 continue
+            if queue == DEFAULT_QUEUE:
+                yield _shared_key(case, url, "problem", "which Go workers use")
+                continue
             command = (
                 f"rabbitmqadmin delete binding source={config.amqp.exchange} destination_type=queue "
                 f"destination={queue} properties_key={config.amqp.binding_key}"
@@ -105,6 +111,31 @@ def double_bindings(case: Case) -> Iterator[Finding]:
                 f"{command}. It comes back whenever a Go worker starts on that queue, or a Go program lists "
                 f"its pending tasks: give that Go worker {queue!r} as BindingKey as well as DefaultQueue.",
             )
+
+
+def _is_gos_default(case: Case, channel: Any) -> bool:
+    """True if Machinery's default queue is there, and the app has another one."""
+    if case.app.default_queue == DEFAULT_QUEUE or case.config.amqp.binding_key == case.app.default_queue:
+        return False
+    try:
+        channel.queue_declare(DEFAULT_QUEUE, passive=True)
+    except amqp.NotFound:
+        return False
+    return True
+
+
+def _shared_key(case: Case, url: str, level: Level, who: str) -> Finding:
+    """Two default queues with one key: the app's own, and Machinery's."""
+    mine, key = case.app.default_queue, case.config.amqp.binding_key
+    return Finding(
+        level,
+        f"queue {mine!r} of {redact(url)}",
+        f"is the app's default queue, so it is bound with {key!r}. {DEFAULT_QUEUE!r} is there, too: {who}, with the "
+        "same BindingKey, each queue gets a copy of each default task, which then runs twice",
+        f"Set amqp.binding_key to {mine!r}, or default_queue to {DEFAULT_QUEUE!r}. Then remove the binding that is "
+        f"left: rabbitmqadmin delete binding source={case.config.amqp.exchange} destination_type=queue "
+        f"destination={mine} properties_key={key}",
+    )
 
 
 def _has_copies(channel: Any, queue: str, key: str) -> bool:
