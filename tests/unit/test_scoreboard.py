@@ -16,6 +16,7 @@ import pytest
 
 from gearmesh import scoreboard as boards
 from gearmesh.scoreboard import CrashReport, Scoreboard, crash_report, sweep
+from gearmesh.testing.waiting import eventually
 
 #: A process that inherits a board, does as told, and waits to be ended.
 CHILD = """
@@ -210,6 +211,8 @@ def test_what_a_task_forks_does_not_pass_for_it(child: Callable[..., subprocess.
     board.close(keep=True)
     kill(process)
     try:
+        # The forked process may not have run yet: it lets go first of all.
+        eventually(lambda: crash_report(b"here:1:abc") is not None, what="the forked process to let go")
         assert crash_report(b"here:1:abc") == CrashReport([42], certain=False)
     finally:
         for each in forked:

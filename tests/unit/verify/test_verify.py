@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -102,9 +103,8 @@ def test_a_task_that_lies_about_a_type_is_named(redis_url: str, caplog: pytest.L
     )
     assert "reflect: Call using float64 as type int64" in wrong["worker → Python", "int64"]
     assert len(wrong) == 2
-    assert [record.getMessage() for record in caplog.records] == [], (
-        "the report says it, and no log line does"
-    )
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == [], "the report says it, and no log line does"
 
 
 def test_a_chain_that_breaks_shows_the_step_that_broke_it(redis_url: str) -> None:
