@@ -13,7 +13,6 @@ from pathlib import Path
 from runpy import run_path
 from typing import TYPE_CHECKING
 
-from pygments.lexers.special import TextLexer
 from sphinx.util.matching import patfilter
 
 import gearmesh
@@ -109,10 +108,6 @@ def list_classes(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Adjust the navigation, list the classes, and show Mermaid's diagrams as text.
-
-    Mermaid's script would come from elsewhere.
-    """
+    """Adjust the navigation, and list the classes."""
     app.connect("source-read", drop_empty_patterns)
     app.connect("source-read", list_classes)
-    app.add_lexer("mermaid", TextLexer)
