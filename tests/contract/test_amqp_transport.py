@@ -22,6 +22,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp import heartbeat
+from gearmesh.transports.amqp.commit_engine import SHORT_PARK_ROUNDS
 from gearmesh.transports.amqp.topology import RUNGS_MS, round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -41,6 +42,8 @@ def _connect_to(url: str, **more: Any) -> Connect:
 
 
 class TestAMQPTransport(TransportContract):
+    short_parks = SHORT_PARK_ROUNDS
+
     @pytest.fixture
     def connect(self, amqp_url: str) -> Connect:
         return _connect_to(amqp_url)

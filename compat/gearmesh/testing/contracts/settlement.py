@@ -125,7 +125,7 @@ class SettlementContract(TransportFixtures):
         assert here.waiting(queue) == [*others, b"unknown"], "the first time: to the tail, at once"
         here.start()
         here.settle(*here.take(len(others)))
-        for pause in (0.05, 0.1, 0.2):
+        for pause in (*[0.05] * self.short_parks, 0.05, 0.1, 0.2):
             (message,) = here.take(1)
             assert message.body == unknown.body
             started = time.monotonic()

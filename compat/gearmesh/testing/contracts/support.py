@@ -202,6 +202,8 @@ class TransportFixtures:
 
     #: The size of the large bodies that are sent; smaller where the broker has a limit.
     large_body_bytes = 2 << 20
+    #: How often a message of an unknown task waits for the shortest time before its waits double.
+    short_parks = 0
 
     @pytest.fixture
     def connect(self) -> Connect:

@@ -30,6 +30,7 @@ __all__ = [
     "DEAD_REASON_HEADER",
     "LOST_HEADER",
     "PARKED_HEADER",
+    "SHORT_PARK_ROUNDS",
     "CommitEngine",
     "first_met",
 ]
