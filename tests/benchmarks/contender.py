@@ -139,13 +139,15 @@ class Contender:
     def _slope(self, client: redis.Redis) -> float:
         """Tasks a second while the backlog goes from 90 % to 10 %, so that starting does not count."""
         began: tuple[float, int] | None = None
+        before = time.perf_counter(), self._tasks
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             left, now = int(self._module.waiting(client)), time.perf_counter()
             if began is None and left < self._tasks * 0.9:
-                began = now, left
+                began = (now, left) if left > self._tasks * 0.1 else before  # all of it between two looks
             if began is not None and left <= self._tasks * 0.1:
                 return (began[1] - left) / (now - began[0])
+            before = now, left
             time.sleep(0.005)
         raise Broken(f"its worker did not work off {self._tasks} tasks in {PATIENCE_S} s")
 
