@@ -155,8 +155,7 @@ def _callers_first(move: Move, config: Config) -> list[Step]:
     task, spec, queue, own = move
     on_sqs = isinstance(parse(config.brokers[0], "broker"), SQSTarget)
     make = (
-        f"Make the queue {own}, with a redrive policy (docs/reference/sqs.md, or GEARMESH_SQS_CREATE_QUEUES=true for "
-        "this worker)."
+        f"Make the queue {own}, with a redrive policy (docs/reference/sqs.md), or set sqs.create_queues in the app."
         if on_sqs
         else f"Make the topic and the subscription of {own} (docs/reference/pubsub.md)."
     )
