@@ -555,7 +555,9 @@ class App:
             return await asyncio.to_thread(self.send_call, call)
         plan = Plan(self, time.time_ns())
         result = plan.add_one(call)
-        await self._apublish(plan)
+        if self.config.watched:
+            self.watch_config()
+        await self._outbox.asend(plan)
         return result
 
     async def _apublish(self, plan: Plan) -> None:

@@ -115,7 +115,6 @@ class Plan:
         self.connections = 1
         self._routing_key = app.config.default_routing_key
         self._defaults = defaults
-        self._later = defaults.without_time()
 
     def add(self, node: AnyNode) -> Result[Any]:
         """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
@@ -170,7 +169,9 @@ class Plan:
     ) -> tuple[PlannedMessage, AsyncResult[Any]]:
         """One task's signature, with all that follows it."""
         task = node.task
-        options = node.options.over(self._defaults if place.first else self._later).over(task.options)
+        options = node.options.over(self._defaults if place.first else self._defaults.without_time()).over(
+            task.options
+        )
         if options.countdown_ns is not None and not place.first:
             raise TaskError(
                 f"task {task.name!r}: countdown, but something runs before it and the wire has moments only; "
