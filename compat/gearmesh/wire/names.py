@@ -11,6 +11,8 @@ from functools import lru_cache
 
 from gearmesh.errors import ConfigError
 
+#: Go: what a program uses that sets no other name. ``config``, which imports nothing of ``wire``, has both as defaults;
+#: tests/unit/test_server_side_names.py compares them.
 DEFAULT_QUEUE = "machinery_tasks"
 DELAYED_TASKS = "delayed_tasks"
 #: Go: one mutex for all chords of a server, held while a GroupMeta is changed.

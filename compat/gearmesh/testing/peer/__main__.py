@@ -16,6 +16,7 @@ from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_up_logging
 from gearmesh.testing.peer.tasks import Counter, make_app
 from gearmesh.testing.peer.verbs import Peer
+from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS
 from gearmesh.worker import Worker
 
 #: Seconds that a worker may take to stop once its input is closed.
@@ -34,11 +35,11 @@ def flags() -> argparse.ArgumentParser:
     flag("backend", "result backend URL; empty: the broker's")
     flag("lock", "lock URL; empty: this process only")
     flag("lock-executable", "base name of the Go program that shares the lock")
-    flag("queue", "default queue", "machinery_tasks")
+    flag("queue", "default queue", DEFAULT_QUEUE)
     flag("custom-queue", "queue the worker reads instead of the default queue")
     flag("concurrency", "tasks at a time", 10, int)
     flag("expire", "seconds that results live", 3600, int)
-    flag("delayed-queue", "Redis: key of the delayed tasks", "delayed_tasks")
+    flag("delayed-queue", "Redis: key of the delayed tasks", DELAYED_TASKS)
     flag("sep", "separator of several broker URLs")
     flag("only", "register these tasks only, separated by commas")
     flag("skip", "do not register these")
