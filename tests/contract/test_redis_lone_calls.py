@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -85,9 +86,7 @@ def test_a_read_over_a_kept_connection_that_the_server_has_closed(
 
 @pytest.fixture
 def kept(redis_server: RedisServer) -> Iterator[TypeCheckingRedis]:
-    pool = redis.ConnectionPool(
-        connection_class=Connection, port=redis_server.port, health_check_interval=25, socket_timeout=5
-    )
+    pool = _pool(redis_server.port)
     with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
         kept.ping()
         yield kept
@@ -129,17 +128,24 @@ def test_a_large_command_is_written_whole(kept: TypeCheckingRedis) -> None:
     assert kept.ask("EVAL", "return #ARGV[1]", 0, text) == len(text)
 
 
-def _answer_in_pieces(listener: socket.socket, pieces: list[bytes]) -> None:
-    """Accept one connection, answer OK to all that redis-py says at its begin, and then with ``pieces``."""
+def _answer_in_pieces(
+    listener: socket.socket, pieces: list[bytes], over: threading.Event | None = None
+) -> None:
+    """Accept one connection, answer OK to all that redis-py says at its begin, and then with ``pieces``.
+
+    ``over``: awaited before the connection ends.
+    """
     connection, _ = listener.accept()
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while b"EVALSHA" not in (data := connection.recv(65_536)):
             connection.sendall(b"+PONG\r\n" if b"PING" in data else b"+OK\r\n" * data.count(b"*"))
         for piece in pieces:
             connection.sendall(piece)
             threading.Event().wait(0.01)  # so that the pieces travel apart, if they can
+        if over is not None:
+            over.wait(30)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +162,7 @@ def test_an_answer_in_pieces(pieces: list[bytes], answer: bytes | None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=_answer_in_pieces, args=(listener, pieces))
         server.start()
-        pool = redis.ConnectionPool(
-            connection_class=Connection, port=listener.getsockname()[1], protocol=2, socket_timeout=5,
-            health_check_interval=25,
-        )  # fmt: skip
+        pool = _pool(listener.getsockname()[1], protocol=2)
         with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
             kept.ping()
             if answer is None:  # the server ends the connection in the middle
@@ -172,20 +175,25 @@ def test_an_answer_in_pieces(pieces: list[bytes], answer: bytes | None) -> None:
         server.join()
 
 
-def test_a_server_that_is_silent_is_named_and_the_connection_ends(
-    redis_server: RedisServer, client: redis.Redis
-) -> None:
-    pool = redis.ConnectionPool(
-        connection_class=Connection, port=redis_server.port, socket_timeout=0.2, health_check_interval=25
+def test_a_server_that_is_silent_is_named_and_the_connection_ends() -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=_answer_in_pieces, args=(listener, [], over))
+        server.start()
+        port = listener.getsockname()[1]
+        pool = _pool(port, protocol=2)
+        with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
+            kept.ping()
+            kept.connection._sock.settimeout(0.05)  # type: ignore[union-attr]
+            with pytest.raises(exceptions.TimeoutError, match=str(port)):
+                kept.ask("EVALSHA", "0" * 40, 0)
+            assert kept.connection._sock is None  # type: ignore[union-attr]
+        over.set()
+        pool.disconnect()
+        server.join()
+
+
+def _pool(port: int, **options: Any) -> redis.ConnectionPool:
+    return redis.ConnectionPool(
+        connection_class=Connection, port=port, socket_timeout=30, health_check_interval=25, **options
     )
-    with TypeCheckingRedis(connection_pool=pool, single_connection_client=True) as kept:
-        kept.ping()
-        client.client_pause(600_000, all=False)
-        try:
-            with pytest.raises(exceptions.TimeoutError, match=str(redis_server.port)):
-                kept.ask("EVAL", "return '1'", 0)
-        finally:
-            client.client_unpause()
-        assert kept.connection._sock is None  # type: ignore[union-attr]
-        assert kept.ask("EVAL", "return '1'", 0) == b"1"
-    pool.disconnect()
