@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -20,6 +22,10 @@ __all__ = ["check_fields", "field_of", "short_path"]
 MAX_FINDINGS: Final = 50
 #: Characters of a field's path.
 MAX_PATH_CHARS: Final = 120
+#: Characters of a name that is compared with Go's names.
+MAX_NAME_CHARS: Final = 40
+#: From 0 to 1: how much alike a name and Go's name have to be for "perhaps … is meant".
+NAME_LIKENESS: Final = 0.85
 #: Letters outside of ASCII that Go takes for an s and a k in a field's name.
 _FOLD: Final = {0x17F: "s", 0x212A: "k"}
 #: Fields that Machinery v1.6 does not write.
@@ -78,15 +84,7 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
         found = field_of(level.shape, entry.name)
         where = level.path + entry.name
         if found is None:
-            yield Finding(
-                level="note",
-                text=f"{entry.name!r} is not a field of Machinery's",
-                go="skips it; it is gone when Go sends this on, as in a retry",
-                python="skips it, too",
-                start=entry.at,
-                end=entry.value.end,
-                where=where,
-            )
+            yield _unknown(entry, where, _meant(level, entry.name))
             continue
         name, shape = found
         where = level.path + name
@@ -95,6 +93,7 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
                 level="note",
                 text=f"the field {name} is spelt {entry.name!r}",
                 go="reads it all the same, and spells it properly when it sends this on",
+                python="does the same",
                 start=entry.at,
                 end=entry.value.end,
                 where=where,
@@ -124,6 +123,31 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
             end=level.span.end,
             where=level.path.rstrip("."),
         )
+
+
+def _unknown(entry: FieldSpan, where: str, meant: str) -> Finding:
+    """The finding about a name that Go skips. ``meant``: the missing field that it seems to stand for; ``""``: none."""
+    text = f"{entry.name!r} is not a field of Machinery's"
+    return Finding(
+        level="fault" if meant else "note",
+        text=f"{text}; perhaps {meant} is meant" if meant else text,
+        go=(f"skips it, and takes {meant} for missing" if meant else "skips it")
+        + "; it is gone when Go sends this on, as in a retry",
+        python="skips it, too",
+        start=entry.at,
+        end=entry.value.end,
+        where=where,
+    )
+
+
+def _meant(level: _Level, name: str) -> str:
+    """The field that a name seems to stand for, as ``RoutingKey`` for ``routing_key``, if the document lacks it."""
+    if len(name) > MAX_NAME_CHARS:
+        return ""
+    plain = re.sub("[^a-z]", "", name.lower())
+    fields = {key.lower(): field for key, (field, _) in level.shape.fields.items()}
+    close = difflib.get_close_matches(plain, fields, n=1, cutoff=NAME_LIKENESS)
+    return fields[close[0]] if close and level.span.find(fields[close[0]]) is None else ""
 
 
 def _has(shape: StructOf, name: str) -> bool:

@@ -12,7 +12,7 @@ from gearmesh.explain.fields import short_path
 from gearmesh.explain.findings import Finding
 from gearmesh.explain.sections import Sections
 from gearmesh.explain.spans import Span
-from gearmesh.explain.tree import call_text, draw
+from gearmesh.explain.tree import call_text, draw, why_never
 from gearmesh.explain.values import check_arg, show_value
 from gearmesh.units import counted
 from gearmesh.wire import gotime
@@ -58,7 +58,9 @@ def describe_signature(sig: Signature, *, broken_args: bool) -> Sections:
 def _queue(routing_key: str) -> str:
     if routing_key == _DEFAULT_BINDING_KEY:
         return f"{routing_key} (on RabbitMQ the routing key of the default queue)"
-    return routing_key or "none named: that of the program that sends it on"
+    return (
+        routing_key or "none named; a worker that sends it on, as in a retry, fills in its own default queue"
+    )
 
 
 def _facts(sig: Signature) -> Iterator[tuple[str, str]]:
@@ -70,7 +72,12 @@ def _facts(sig: Signature) -> Iterator[tuple[str, str]]:
     if sig.RetryCount > 0:
         yield "retries", f"{sig.RetryCount} left, {_pauses(sig)}"
     if sig.GroupUUID:
-        yield "group", f"{sig.GroupUUID}, of {counted(sig.GroupTaskCount, 'member')}"
+        count = sig.GroupTaskCount
+        yield (
+            "group",
+            f"{sig.GroupUUID}, "
+            + (f"of {counted(count, 'member')}" if count > 0 else f"with GroupTaskCount {count}"),
+        )
     if sig.Headers:
         yield "headers", ", ".join(f"{key}: {show_value(value)}" for key, value in sig.Headers.items())
     if sig.Priority:
@@ -96,8 +103,11 @@ def _pauses(sig: Signature) -> str:
 
 def _workflow(sig: Signature) -> str:
     parts = []
-    if sig.GroupUUID:
-        parts.append("a member of a chord" if sig.ChordCallback is not None else "a member of a group")
+    if sig.ChordCallback is not None:
+        never = why_never(sig)
+        parts.append(f"a callback that is never sent, since {never}" if never else "a member of a chord")
+    elif sig.GroupUUID:
+        parts.append("a member of a group")
     steps = 0
     one: Signature | None = sig
     while one is not None and one.OnSuccess:
@@ -113,16 +123,18 @@ def _workflow(sig: Signature) -> str:
 
 
 def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
-    queue = f"queue {sig.RoutingKey!r}" if sig.RoutingKey else "the queue that it is in"
+    if not sig.Name:
+        yield from _without_name(sig)
+        return
+    queue = f"queue {sig.RoutingKey!r}" if sig.RoutingKey else "the queue where it is"
     if broken_args:
         yield (
-            f"A Go worker of {queue} that has registered {sig.Name!r} reads its arguments first. What "
-            "it makes of them "
-            "is said below."
+            f'A Go worker of {queue} that has registered {sig.Name!r} reads the arguments first. "What is wrong" '
+            "says what it makes of them."
         )
     else:
         yield (
-            f"A Go worker of {queue} that has registered {sig.Name!r} runs it and stores RECEIVED, STARTED, and then "
+            f"A Go worker of {queue} runs it if it has registered {sig.Name!r}, and stores RECEIVED, STARTED, and then "
             "SUCCESS with the results or FAILURE with the error."
         )
     if sig.IgnoreWhenTaskNotRegistered:
@@ -140,6 +152,16 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
         yield "Go looks at ETA when it sends a message, not when it runs one: once this is in a queue, it is run."
     if not broken_args:
         yield from _what_follows(sig)
+
+
+def _without_name(sig: Signature) -> Iterator[str]:
+    if sig.IgnoreWhenTaskNotRegistered:
+        yield "No worker registers an empty name, so each one that gets the message drops it, without a state."
+    else:
+        yield (
+            "No worker registers an empty name, so each one that gets the message puts it back at once. It goes round "
+            "for ever, until somebody removes it from the queue."
+        )
 
 
 def _what_follows(sig: Signature) -> Iterator[str]:
@@ -163,7 +185,10 @@ def _what_follows(sig: Signature) -> Iterator[str]:
     if errors:
         names = ", ".join(repr(child.Name) for child in errors)
         yield f"After FAILURE it sends {names}, with the error's text as the first argument."
-    if sig.GroupUUID and sig.ChordCallback is not None:
+    never = why_never(sig)
+    if never and sig.ChordCallback is not None:
+        yield f"The callback {sig.ChordCallback.Name!r} is never sent, since {never}."
+    elif sig.ChordCallback is not None:
         given = (
             "without results, since the callback is Immutable"
             if sig.ChordCallback.Immutable
@@ -177,21 +202,24 @@ def _what_follows(sig: Signature) -> Iterator[str]:
 
 
 def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
-    yield (
-        "A gearmesh worker of the same queue reads its arguments first, too, and more strictly: see below."
-        if broken_args
-        else "A gearmesh worker of the same queue does the same."
-    )
-    if sig.GroupUUID and sig.ChordCallback is not None and not broken_args:
+    if sig.Name:
+        yield (
+            'A gearmesh worker of the same queue reads the arguments first, too, and more strictly: see "What is '
+            'wrong".'
+            if broken_args
+            else "A gearmesh worker of the same queue does the same."
+        )
+    if sig.ChordCallback is not None and not why_never(sig) and sig.Name and not broken_args:
         yield "If a member fails, get() raises ChordMemberFailed as soon as it has."
     if sig.IgnoreWhenTaskNotRegistered:
         yield "A worker that has not registered the name drops the message, too."
     else:
+        who = "A worker that has not registered the name" if sig.Name else "A gearmesh worker"
         yield (
-            "A worker that has not registered the name puts the message back once, then parks it for 50 ms to 30 s "
+            f"{who} puts the message back once, then parks it for 50 ms to 30 s "
             "each time, and makes it a dead letter after a day."
         )
-    if sig.Headers and EXPIRES_HEADER in sig.Headers:
+    if sig.Headers and EXPIRES_HEADER in sig.Headers and _is_time(sig.Headers[EXPIRES_HEADER]):
         yield (
             f"It is not started after the time in the header {EXPIRES_HEADER}, and is FAILURE 'expired' "
             "then. Go does "
@@ -209,7 +237,8 @@ def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Findi
     broken = False
     while todo:
         span, path = todo.pop()
-        found += _check_args(span, data, path)
+        name = _text(span, "Name")
+        found += (_of_call(one, name, path) for one in _check_args(span, data, path))
         if not path:
             broken = any(one.level == "fault" for one in found)
             found += _check_top(sig, root)
@@ -234,13 +263,24 @@ def _check_args(span: Span, data: bytes, path: str) -> Iterator[Finding]:
         yield from check_arg(arg.find("Type"), arg.find("Value"), data, f"{path}Args[{index}]")
 
 
+def _of_call(finding: Finding, name: str, path: str) -> Finding:
+    """The finding about an argument, in the words of its call: of a later step, or of one without a name."""
+    if not name:
+        go = "never reads it, since no worker runs a task without a name"
+        return msgspec.structs.replace(finding, go=go, python="does not either")
+    if not path:
+        return finding
+    go, python = (text.replace("the task", repr(name)) for text in (finding.go, finding.python))
+    return msgspec.structs.replace(finding, go=go, python=python)
+
+
 def _check_top(sig: Signature, root: Span) -> Iterator[Finding]:
     if not sig.UUID:
         yield _about(
             root,
             "UUID",
-            "the message has no UUID; a sender fills it in",
-            "stores its states under an empty name, where nobody finds them",
+            "the message has no UUID; its sender should have filled it in",
+            "stores its states under an empty name, where nobody finds them" if sig.Name else "",
         )
     if sig.Headers and EXPIRES_HEADER in sig.Headers and not _is_time(sig.Headers[EXPIRES_HEADER]):
         headers = root.find("Headers")
@@ -248,8 +288,8 @@ def _check_top(sig: Signature, root: Span) -> Iterator[Finding]:
         yield Finding(
             level="fault",
             text=(
-                f"the header {EXPIRES_HEADER} is {show_value(sig.Headers[EXPIRES_HEADER])}, which is no RFC "
-                "3339 time in a text"
+                f"the header {EXPIRES_HEADER} is {show_value(sig.Headers[EXPIRES_HEADER])}, which is not a JSON "
+                "string with an RFC 3339 time"
             ),
             start=at.start if at else None,
             end=at.end if at else None,
@@ -276,9 +316,13 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
         yield _about(
             span,
             "Name",
-            "the name of the task is empty, and no worker can register that",
-            "puts it back over and over, as it does with every name that it does not know",
-            "parks it, and makes it a dead letter after a day",
+            "the name of the task is empty, and no worker registers that",
+            "drops it"
+            if _true(span, "IgnoreWhenTaskNotRegistered")
+            else "puts it back over and over, as it does with every name that it does not know",
+            "drops it, too"
+            if _true(span, "IgnoreWhenTaskNotRegistered")
+            else "parks it, and makes it a dead letter after a day",
             path,
         )
     if has_callback and not group:
@@ -359,6 +403,11 @@ def _about(
 def _text(span: Span, field: str) -> str:
     value = span.find(field)
     return str(value.scalar) if value is not None and isinstance(value.scalar, str) else ""
+
+
+def _true(span: Span, field: str) -> bool:
+    value = span.find(field)
+    return value is not None and value.scalar is True
 
 
 def _number(span: Span, field: str) -> int:

@@ -40,8 +40,11 @@ _MEANING: Final = {
 _RECORD_PREFIX: Final = failure_record("")
 
 
-def describe_state(state: TaskState) -> Sections:
-    """Say what a state is and what a reader of either language gets from it."""
+def describe_state(state: TaskState, *, broken_results: bool = False) -> Sections:
+    """Say what a state is and what a reader of either language gets from it.
+
+    ``broken_results``: one of its results cannot be read.
+    """
     if state.TaskUUID.startswith(_RECORD_PREFIX):
         return _describe_record(state)
     task = f" {state.TaskName!r}" if state.TaskName else ""
@@ -50,7 +53,10 @@ def describe_state(state: TaskState) -> Sections:
     meaning = _MEANING.get(state.State)
     if meaning:
         told.facts.append(("meaning", meaning))
-    if state.State == SUCCESS:
+    if state.State == SUCCESS and broken_results:
+        told.go.append('A Go caller\'s Get reads the results, and returns the error under "What is wrong".')
+        told.python.append("A gearmesh caller's get() raises an error with the same text.")
+    elif state.State == SUCCESS:
         told.go.append(f"A Go caller's Get returns {_returned(state)}.")
         told.python.append("A gearmesh caller's get() returns the same values.")
     elif state.State == FAILURE:

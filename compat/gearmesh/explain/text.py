@@ -102,15 +102,18 @@ def _readable(kind: str, data: bytes, root: Span) -> Sections:
             told.findings = found
         elif kind == "state":
             state = decode_state(data)
-            told = describe_state(state)
-            told.findings = list(check_state(state, root, data))
+            found = list(check_state(state, root, data))
+            broken = any(one.level == "fault" and one.where.startswith("Results[") for one in found)
+            told = describe_state(state, broken_results=broken)
+            told.findings = found
         else:
             meta = decode_group(data)
             told = describe_group(meta)
             told.findings = list(check_group(meta, root, data))
     except RemoteProtocolError as exc:
-        told = _refused(kind)
-        told.findings = list(_nulls(root)) or [Finding(level="fault", text=f"it cannot be read: {exc}")]
+        nulls = list(_nulls(root))
+        told = _with_nulls() if nulls else _refused(kind)
+        told.findings = nulls or [Finding(level="fault", text=f"it cannot be read: {exc}")]
     return told
 
 
@@ -127,6 +130,15 @@ def _nulls(root: Span) -> Iterator[Finding]:
                 go="reads it, and panics as soon as the result is looked at",
                 python="refuses the state",
             )
+
+
+def _with_nulls() -> Sections:
+    told = Sections("This is a state that Go reads and gearmesh does not.")
+    told.go.append(
+        "A Go caller's Get reads the state, and panics as soon as it looks at the result that is null."
+    )
+    told.python.append("A gearmesh caller gets an error that names the key and the reason.")
+    return told
 
 
 def _refused(kind: str) -> Sections:
@@ -184,6 +196,16 @@ def _unknown(data: bytes, root: Span) -> Sections:
         told = Sections("This is null. As a message, it is read as an empty one.")
         told.go.append("A Go worker reads null as a message without a name, and puts it back over and over.")
         told.python.append("A gearmesh worker parks it, and makes it a dead letter after a day.")
+        told.findings = [
+            Finding(
+                level="fault",
+                text="null is a message without a name, and no worker registers an empty name",
+                start=root.start,
+                end=root.end,
+                go="puts it back over and over, and never runs it, until somebody removes it from the queue",
+                python="makes it a dead letter after a day",
+            )
+        ]
         told.data = data
         return told
     told = Sections("This is JSON, but no document of Machinery's.")

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from gearmesh.explain.values import show_value
 from gearmesh.wire.signature import Signature
 
-__all__ = ["call_text", "draw"]
+__all__ = ["call_text", "draw", "why_never"]
 
 #: Lines of a tree; a chain may have thousands of steps.
 MAX_TREE_LINES: Final = 40
@@ -34,6 +34,15 @@ def call_text(sig: Signature, added: str = "", *, first: bool = False) -> str:
     if added:
         args.insert(0 if first else len(args), f"+ {added}")
     return f"{sig.Name or '(no name)'}({', '.join(args)})"
+
+
+def why_never(sig: Signature) -> str:
+    """The reason for which a message's ChordCallback is never sent; ``""``: it may be, or there is none."""
+    if sig.ChordCallback is None:
+        return ""
+    if not sig.GroupUUID:
+        return "GroupUUID is empty"
+    return f"GroupTaskCount is {sig.GroupTaskCount}" if sig.GroupTaskCount <= 0 else ""
 
 
 def draw(sig: Signature, states: Mapping[str, str] | None = None) -> list[str]:
@@ -78,12 +87,13 @@ def _below(sig: Signature) -> list[_Branch]:
     found += [_Branch(one, "on failure ", "the error's text", True) for one in sig.OnError or ()]
     callback = sig.ChordCallback
     if callback is not None:
+        never = why_never(sig)
         members = f"all {sig.GroupTaskCount} members" if sig.GroupTaskCount > 1 else "all members"
         found.append(
             _Branch(
                 callback,
-                f"when {members} have succeeded ",
-                "" if callback.Immutable else "the results of all",
+                f"never, since {never}: " if never else f"when {members} have succeeded ",
+                "" if callback.Immutable or never else "the results of all",
             )
         )
     return found
