@@ -20,6 +20,8 @@ The parts, in the order in which captured bytes pass through them:
     reads arguments and results as Go does, and says where Python reads them otherwise.
 ``signatures``, ``states``
     say what a message, a task state and a group meta are, and find what their fields do not allow.
+``aftermath``
+    says what becomes of a Go worker that refuses a message, or panics.
 ``tree``
     draws what follows a message: chains, chords, error callbacks.
 ``log_lines``

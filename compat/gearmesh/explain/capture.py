@@ -70,6 +70,7 @@ class Piece(msgspec.Struct, kw_only=True):
         before: sentences about what was around it.
         label: its place in the input: ``line 3``, ``element 2``; ``""``: it is the input.
         log: what is known of a log line.
+        unread: the error of a Go caller that reads this from where it was found; ``""``: none, or none is known.
     """
 
     body: bytes | None = None
@@ -77,6 +78,7 @@ class Piece(msgspec.Struct, kw_only=True):
     before: list[str] = []
     label: str = ""
     log: LogLine | None = None
+    unread: str = ""
 
 
 def pieces(data: bytes, label: str = "", before: list[str] | None = None) -> list[Piece]:
@@ -109,7 +111,10 @@ def _object(root: Span, data: bytes, label: str, told: list[str]) -> list[Piece]
         found: list[Piece] = []
         for index, envelope in enumerate(inside):
             place = label if len(inside) == 1 else f"{label}, part {index + 1}".lstrip(", ")
-            found += pieces(envelope.body, place, [*told, envelope.text])
+            opened = pieces(envelope.body, place, [*told, envelope.text])
+            for piece in opened:
+                piece.unread = piece.unread or envelope.unread
+            found += opened
         if found:
             return found
     return [Piece(body=data, kind=kind, before=told, label=label)]
@@ -134,6 +139,8 @@ def kind_of(data: bytes, root: Span | None = None) -> str:
         names = {name.decode().lower() for name in _NAME.findall(data)}
     if root is not None and root.entries == []:
         return "signature"
+    if root is not None and "_id" in names:  # MongoDB's; Machinery's own documents have no such field
+        return "unknown"
     if "taskuuids" in names or "chordtriggered" in names:
         return "group"
     if names & _DECIDING["state"] and not names & {"uuid", "args", "routingkey"}:
@@ -244,11 +251,14 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
     key = words[1].decode(errors="replace") if len(words) > 1 else ""
     body = next((word for word in words[2:] if word.lstrip()[:1] == b"{"), None)
     if verb == "RPUSH":
-        text = f"A client puts a message at the end of the queue {key!r}."
+        text = f"A client or worker puts a message at the end of the queue {key!r}."
     elif verb == "LPUSH":
-        text = f"A client puts a message at the head of the queue {key!r}."
+        text = f"A client or worker puts a message at the head of the queue {key!r}."
     elif verb == "ZADD":
-        text = f"A client puts a message among the delayed ones in {key!r}, to be moved to its queue when it is due."
+        text = (
+            f"A client or worker puts a message among the delayed ones in {key!r}, to be moved to its queue when it is "
+            "due."
+        )
     elif verb == "ZREM":
         text = (
             f"A worker takes a message that is due from the delayed ones in {key!r}; if ZREM answers 1, it "
@@ -258,7 +268,10 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
         seconds = next((word.decode() for word in words[2:] if word.isdigit()), "")
         text = f"A client or worker stores this under {key!r}" + (f", for {seconds} s." if seconds else ".")
     elif verb in ("SET", "SETNX") and key == "TriggerChordMutex":
-        text = "A Go worker takes the mutex under which a chord's trigger is taken."
+        text = (
+            "A Go worker takes the lock that it holds while it sets ChordTriggered, so that only one worker sends a "
+            "chord's callback."
+        )
     elif verb in ("GET", "MGET"):
         keys = ", ".join(word.decode(errors="replace") for word in words[1:4])
         more = f" and {len(words) - 4} more" if len(words) > 4 else ""
@@ -266,7 +279,9 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
     elif verb == "BLPOP":
         text = f"A Go worker waits for a message of the queue {key!r}; what it takes is nowhere else from then on."
     elif verb.startswith("EVAL"):
-        text = "A client runs a script; Go's releases the mutex of a chord's trigger."
+        text = "A client or worker runs a script. If it is Go's, it releases the lock of a chord's trigger."
+    elif verb == "DEL" and key == "TriggerChordMutex":
+        text = "Go's script releases the lock of a chord's trigger."
     else:
         text = f"The command {verb} {key}."
     told = [*filter(None, [seen]), text]

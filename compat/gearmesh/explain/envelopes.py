@@ -12,32 +12,41 @@ import msgspec
 from gearmesh.explain.spans import Span
 from gearmesh.wire import gotime
 from gearmesh.wire.gojson.depth import shallow
+from gearmesh.wire.state import ZERO_TIME
 
 __all__ = ["Envelope", "from_base64", "unwrap"]
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{16,}={0,2}\s*")
-#: Fields of a document in MongoDB's notation, and Go's names for them.
-_MONGO: Final = {
-    "_id": "",
-    "state": "State",
-    "task_name": "TaskName",
-    "results": "Results",
-    "error": "Error",
-    "created_at": "CreatedAt",
-    "task_uuids": "TaskUUIDs",
-    "chord_triggered": "ChordTriggered",
-    "lock": "Lock",
-}
+#: Fields of MongoDB's documents, Go's names for them, and what a missing one is.
+_MONGO_STATE: Final[tuple[tuple[str, str, Any], ...]] = (
+    ("_id", "TaskUUID", ""),
+    ("task_name", "TaskName", ""),
+    ("state", "State", ""),
+    ("results", "Results", None),
+    ("error", "Error", ""),
+    ("created_at", "CreatedAt", ZERO_TIME),
+    ("ttl", "TTL", 0),
+)
+_MONGO_GROUP: Final[tuple[tuple[str, str, Any], ...]] = (
+    ("_id", "GroupUUID", ""),
+    ("task_uuids", "TaskUUIDs", None),
+    ("chord_triggered", "ChordTriggered", False),
+    ("lock", "Lock", False),
+    ("created_at", "CreatedAt", ZERO_TIME),
+    ("ttl", "TTL", 0),
+)
 
 
 class Envelope(NamedTuple):
     """A document without what was around it.
 
     ``text`` says in a sentence what that was; ``body`` are the document's bytes, to which all positions refer.
+    ``unread`` is the error of a Go caller that cannot read the document's results from there; ``""``: none is known.
     """
 
     text: str
     body: bytes
+    unread: str = ""
 
 
 def from_base64(data: bytes) -> bytes | None:
@@ -90,7 +99,9 @@ def _kombu(root: Span, _data: bytes) -> list[Envelope]:
     headers = root.find("headers")
     task = _str(headers.find("task")) if headers is not None else ""
     about = (
-        f" It is Celery's, a call of {task!r}: neither Machinery nor a gearmesh worker reads it."
+        f" It is Celery's, a call of {task!r}: neither Machinery nor a gearmesh worker can run it. On RabbitMQ a "
+        "worker gets what is inside of the envelope, as explained below; positions are those of what is inside. On "
+        "Redis it gets the envelope, a message without a Name, which a Go worker puts back over and over."
         if task
         else ""
     )
@@ -194,21 +205,40 @@ def _mongodb(root: Span, data: bytes) -> list[Envelope]:
     plain = _python(root, data)
     if not isinstance(plain, dict):
         return []
-    group = "task_uuids" in names
-    said: dict[str, Any] = {"GroupUUID" if group else "TaskUUID": plain["_id"]}
-    for name, value in plain.items():
-        if _MONGO.get(name):
-            said[_MONGO[name]] = _extended(value)
+    fields = _MONGO_GROUP if "task_uuids" in names else _MONGO_STATE
+    # A field that the document lacks is zero, empty or null, as for Go.
+    said = {name: _extended(plain[key]) if key in plain else default for key, name, default in fields}
+    unread = ""
     if isinstance(said.get("Results"), list):
-        said["Results"] = [
-            {"Type": one.get("type"), "Value": one.get("value")}
-            for one in said["Results"]
-            if isinstance(one, dict)
-        ]
-    body = msgspec.json.encode(said)
-    return [
-        Envelope("A document of MongoDB; positions are those of the JSON document that it stands for.", body)
-    ]
+        rows = [one for one in plain["results"] if isinstance(one, dict)]
+        unread = next(filter(None, (_unread(one.get("type"), one.get("value")) for one in rows)), "")
+        said["Results"] = [_result(one.get("type"), one.get("value")) for one in rows]
+    text = "A document of MongoDB; positions are those of the JSON document that it stands for."
+    return [Envelope(text, msgspec.json.encode(said), unread)]
+
+
+def _result(type: Any, value: Any) -> dict[str, Any]:
+    """One result as Machinery has it. What Go has stored with the type ``json`` was a text."""
+    plain = _extended(value)
+    if type == "json":
+        return {"Type": "string", "Value": msgspec.json.encode(plain).decode()}
+    return {"Type": type, "Value": plain}
+
+
+def _unread(type: Any, value: Any) -> str:
+    """The reason for which Go cannot read a result from MongoDB, which it may have stored itself; ``""``: it can."""
+    if type == "json":
+        return "json is not one of supported types"
+    kind = str(type).removeprefix("[]")
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, dict):
+            continue
+        if "$binary" in one:
+            return f"Go stores a {type} as binary data, which it cannot read"
+        number = next((one[key] for key in ("$numberInt", "$numberLong") if key in one), None)
+        if number is not None and ("$numberInt" in one or kind.startswith("uint")):
+            return f"{number} is not {kind}"
+    return ""
 
 
 def _extended(value: Any) -> Any:

@@ -117,8 +117,8 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
     if missing and seen and level.shape.go not in ("Arg", "TaskResult"):
         yield Finding(
             level="note",
-            text=_missing(missing, list(seen)),
-            go="reads a missing field as zero, empty or null",
+            text=_missing(missing, list(seen), level.path.rstrip(".") or "the document"),
+            go="reads a missing field as zero, empty or null" + _without(missing, level),
             start=level.span.start,
             end=level.span.end,
             where=level.path.rstrip("."),
@@ -155,17 +155,25 @@ def _has(shape: StructOf, name: str) -> bool:
     return field is not None and field[0] == name
 
 
-def _missing(missing: list[str], seen: list[str]) -> str:
-    """The sentence about missing fields, by the shorter list."""
+def _without(missing: list[str], level: _Level) -> str:
+    """The consequence of the fields that a later step lacks."""
+    if level.shape.go != "Signature" or not level.path or "RoutingKey" not in missing:
+        return ""
+    retries = ", without retries" if "RetryCount" in missing else ""
+    return f", so this step goes to the default queue of the worker that sends it{retries}"
+
+
+def _missing(missing: list[str], seen: list[str], subject: str) -> str:
+    """The sentence about missing fields, by the shorter list. ``subject``: the object that lacks them."""
     if set(missing) == _SINCE_V1_7:
-        return f"{', '.join(missing)} are missing; Machinery v1.6 and older do not write them"
+        return f"{', '.join(missing)} are missing in {subject}; Machinery v1.6 and older do not write them"
     if len(missing) == 1:
-        return f"the field {missing[0]} is missing"
+        return f"the field {missing[0]} is missing in {subject}"
     if not seen:
-        return "all fields are missing"
+        return f"all fields are missing in {subject}"
     if len(missing) > len(seen) + 1:
-        return f"it has only {', '.join(seen)}; all other fields are missing"
-    return f"these fields are missing: {', '.join(missing)}"
+        return f"{subject} has only {', '.join(seen)}; all other fields are missing"
+    return f"these fields are missing in {subject}: {', '.join(missing)}"
 
 
 def _check_value(value: Span, shape: Shape, where: str, nested: list[_Level], name: str) -> Iterator[Finding]:
@@ -199,7 +207,8 @@ def _mismatch(value: Span, shape: Shape, name: str | None, where: str = "") -> F
         return Finding(
             level="fault",
             text=f"Go cannot read {_kind(value)} as {_expected(shape)}"
-            + (f", which {name} is" if name else ""),
+            + (f", which {name} is" if name else "")
+            + _written_with_a_point(value, shape),
             start=value.start,
             end=value.end,
             where=where,
@@ -207,6 +216,13 @@ def _mismatch(value: Span, shape: Shape, name: str | None, where: str = "") -> F
             python="refuses the whole document, too",
         )
     return None
+
+
+def _written_with_a_point(value: Span, shape: Shape) -> str:
+    """Say what is wrong with ``2.0`` and ``1e2``, which are whole numbers to the eye."""
+    text = getattr(value.scalar, "text", "")
+    whole = _expected(shape).startswith("a whole number")
+    return ": it has a point or an exponent" if whole and set(text) & set(".eE") else ""
 
 
 def _kind(value: Span) -> str:

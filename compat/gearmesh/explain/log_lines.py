@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from gearmesh.explain.aftermath import AFTER_ERROR
+
 __all__ = ["LogLine", "log_line"]
 
 _ANSI: Final = re.compile(rb"\x1b\[[0-9;]*m")
@@ -72,7 +74,8 @@ _LINES: Final = (
         r"Processed task " + _UUID + r"\. Results = (?P<results>.*)",
         "The task {uuid} has ended with SUCCESS; its results are {results}.",
         "What follows (OnSuccess, a chord's callback) is sent after this line.",
-        "A gearmesh worker stores the state and sends what follows in one step, on one Redis.",
+        "A gearmesh worker stores the state and sends what follows in one step, if the broker and the backend are the "
+        "same Redis.",
     ),
     _known(
         r"Failed processing task " + _UUID + r"\. Error = (?P<error>.*)",
@@ -85,7 +88,7 @@ _LINES: Final = (
         "The task {uuid} returned an error and will be tried again in {seconds} s. It keeps its UUID.",
             "The message is sent again with an ETA. On RabbitMQ it waits in a queue of its own, which "
             "expires after twice "
-        "the delay, and a short retry can get lost there.",
+        "the delay. If the delay is below a second, the message can get lost with that queue.",
     ),
     _known(
         r"Task not registered with this worker\. Requeuing(?:: (?P<again>true|false) with)? message: (?P<body>.*)",
@@ -98,17 +101,16 @@ _LINES: Final = (
     _known(
         r"Could not unmarshal '(?P<body>.*)' into a task signature: (?P<reason>.*)",
         "The worker cannot read a message: {reason}",
-            "On Redis the message is gone, and the consumer starts anew. On RabbitMQ the message is "
+            "On Redis the message is gone. On RabbitMQ the message is "
             "rejected, and gone unless "
-        "the queue has a dead letter exchange.",
-        "A gearmesh worker makes it a dead letter with its bytes.",
+        f"the queue has a dead letter exchange. {AFTER_ERROR}.",
+        "A gearmesh worker makes it a dead letter with its bytes: see 'gearmesh dead list'.",
     ),
     _known(
         r"Broker failed with error: (?P<error>.*)",
         "The consumer has stopped with an error: {error}",
-            "It starts anew after a growing pause. The cause is a lost connection, a message or an "
-            "argument that cannot be "
-        "read, or a state that could not be stored. Of what it had fetched from Redis, some tasks may be lost.",
+            "The cause is a lost connection, a message or an argument that cannot be read, or a state that could "
+            f"not be stored. {AFTER_ERROR}.",
         "A gearmesh worker goes on with the next message, and reconnects by itself.",
     ),
     _known(r"Retrying in (?P<seconds>\S+) seconds", "The worker connects again in {seconds} s."),
@@ -116,15 +118,15 @@ _LINES: Final = (
         r"Set state to '(?P<state>\w+)' for task " + _UUID + r" returned error: (?P<error>.*)",
         "The state {state} of the task {uuid} could not be stored: {error}",
         (
-            "The task is not run, or not retried, and its message is not put back. A caller waits until "
-            "its own time is up."
+            "The task is not run, or not retried, and its message is not put back. A caller's GetWithTimeout ends "
+            "with its timeout, and Get waits for ever."
         ),
         "A gearmesh worker waits for the result backend and stores the state then.",
     ),
     _known(
         r"Reflect task args error: (?P<error>.*)",
         "An argument of a task could not be read: {error}",
-        "The task is FAILURE with this text, without a retry, and the consumer starts anew.",
+        f"The task is FAILURE with this text, without a retry. {AFTER_ERROR}.",
         "A gearmesh worker stores the same FAILURE and goes on.",
     ),
     _known(

@@ -8,6 +8,7 @@ import msgspec
 
 from gearmesh.config.sections import AMQPConfig
 from gearmesh.errors import ProtocolError
+from gearmesh.explain.aftermath import AFTER_ERROR, PROCESS_ENDS
 from gearmesh.explain.fields import short_path
 from gearmesh.explain.findings import Finding
 from gearmesh.explain.sections import Sections
@@ -24,14 +25,14 @@ from gearmesh.wire.types import load
 __all__ = ["UNREADABLE_GO", "UNREADABLE_PYTHON", "check_signature", "describe_signature"]
 
 UNREADABLE_GO = (
-    "A Go worker cannot read it. On Redis it has taken the message off the list by then, so it is gone, and its "
-    "consumer starts anew; in many releases tasks that it had fetched are lost with it. On RabbitMQ it rejects the "
-    "message, which is gone unless the queue has a dead letter exchange. No state is stored, so a caller waits until "
-    "its own time is up."
+    "A Go worker cannot read it. On Redis the message is gone, since the worker has taken it off the list by then. On "
+    "RabbitMQ the worker rejects it, and it is gone unless the queue has a dead letter exchange. "
+    f"{AFTER_ERROR}. No state is stored: a caller's GetWithTimeout ends with its timeout, and Get waits for ever."
 )
 UNREADABLE_PYTHON = (
-    "A gearmesh worker makes it a dead letter with its bytes and the reason: 'gearmesh dead list' shows it. The "
-    "worker goes on with the other messages."
+    "A gearmesh worker makes it a dead letter with its bytes and the reason, and goes on with the other messages. "
+    "'gearmesh dead list' shows it, 'gearmesh dead show ID' prints its bytes, 'gearmesh dead drop ID' deletes it. "
+    "'gearmesh dead retry ID' would put it back as it is, so correct the sender, and send the task again."
 )
 #: Go: the routing key of messages for the default queue, where no other one is set.
 _DEFAULT_BINDING_KEY = AMQPConfig().binding_key
@@ -57,7 +58,7 @@ def describe_signature(sig: Signature, *, broken_args: bool) -> Sections:
 
 def _queue(routing_key: str) -> str:
     if routing_key == _DEFAULT_BINDING_KEY:
-        return f"{routing_key} (on RabbitMQ the routing key of the default queue)"
+        return f"on RabbitMQ the default queue, whose routing key is {routing_key}; elsewhere {routing_key}"
     return (
         routing_key or "none named; a worker that sends it on, as in a retry, fills in its own default queue"
     )
@@ -113,7 +114,10 @@ def _workflow(sig: Signature) -> str:
     while one is not None and one.OnSuccess:
         steps += 1
         one = next((child for child in one.OnSuccess if child is not None), None)
-    if steps:
+    after = len(sig.OnSuccess or ())
+    if after > 1:
+        parts.append(f"{after} calls after a success")
+    elif steps:
         parts.append(f"a chain with {counted(steps, 'step')} after this one")
     if sig.OnError:
         parts.append(f"{counted(len(sig.OnError), 'call')} if it fails for good")
@@ -140,8 +144,8 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
     if sig.IgnoreWhenTaskNotRegistered:
         yield (
             "A worker that has not registered the name drops the message, without a state. On "
-            "RabbitMQ, v1.7 to v1.10 "
-            "and v2 up to v2.0.13 neither acknowledge nor reject it, and stand still after as many as their prefetch."
+            "RabbitMQ, v1.7 to v1.10 and v2 up to v2.0.13 neither acknowledge nor reject it: a worker that holds as "
+            "many such messages as its prefetch count gets no more messages."
         )
     else:
         yield (
@@ -373,7 +377,7 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
                     start=item.start,
                     end=item.end,
                     where=f"{path}{name}[{index}]",
-                    go=f"panics outside of the task once it {when}, which ends the whole worker process",
+                    go=f"panics outside of the task once it {when}, {PROCESS_ENDS}",
                     python="passes over it",
                 )
 

@@ -123,8 +123,8 @@ def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
             root,
             "State",
             f"{state.State!r} is not a state of Machinery's: expected {', '.join(_MEANING)}",
-            "takes it for a task that has not ended, so a caller waits until its own time is up",
-            "does the same",
+            "takes it for a task that has not ended: GetWithTimeout ends with its timeout, and Get waits for ever",
+            "takes it for a task that has not ended, too, so get() goes on waiting",
         )
     if not state.TaskUUID:
         yield _about(
@@ -176,20 +176,22 @@ def describe_group(meta: GroupMeta) -> Sections:
             "callback",
             "sent, or about to be: all members had ended, and one worker took the trigger"
             if meta.ChordTriggered
+            else "never sent, since the group has no members"
+            if not meta.TaskUUIDs
             else "not sent: a member has not ended or has failed, or the group has no callback",
         )
     )
     if meta.Lock:
         told.facts.append(("locked", "yes: on Memcache, a worker takes the trigger just now"))
-    told.facts.append(("sent", _moment(meta.CreatedAt)))
+    told.facts.append(("created", _moment(meta.CreatedAt)))
     told.go.append(
         "A Go worker that ends a member of a chord reads this meta and the states of all members. Once "
         "all have ended, "
         "it sets ChordTriggered and sends the callback, unless a member failed."
     )
     told.python.append(
-        "A gearmesh worker does the same in one step, and keeps the meta and the states alive while "
-        "members still end."
+        "A gearmesh worker does the same in one step. Each member that ends renews the expiry of the meta and of the "
+        "members' states."
     )
     return told
 
@@ -223,7 +225,9 @@ def check_group(meta: GroupMeta, root: Span, _data: bytes) -> Iterator[Finding]:
                 start=item.start,
                 end=item.end,
                 where=f"TaskUUIDs[{index}]",
-                go="counts it as two members" if uuid else "waits for a state that nobody writes",
+                go="counts it as two members; if the number of UUIDs is not GroupTaskCount, the callback is never sent"
+                if uuid
+                else "waits for a state that nobody writes",
                 python="does the same",
             )
         seen.add(uuid)

@@ -40,7 +40,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 def explain(data: bytes) -> tuple[str, int]:
     """The explanation of captured bytes, and the number of faults in them."""
     if not data.strip():
-        return rendered(_empty()), 1
+        return rendered(_empty(data)), 1
     found = pieces(data)
     shown = [_explained(piece) for piece in found[:MAX_DOCUMENTS]]
     total = sum(faults(part) for part in shown if isinstance(part, Sections))
@@ -148,8 +148,14 @@ def _refused(kind: str) -> Sections:
         told.python.append(UNREADABLE_PYTHON)
     else:
         told.go.append(
-            "A Go caller's Get returns an error, or waits for ever; a worker that looks at its group "
-            "stops with an error."
+            "A Go caller asks again and again: Get waits for ever, and GetWithTimeout ends with its timeout."
+            if kind == "state"
+            else "A Go caller's Get does not read it: it asks for the members' states."
+        )
+        group = "the same group" if kind == "state" else "the group"
+        told.go.append(
+            f"A Go worker that ends a member of {group} cannot see if the group is complete, and its consumer stops "
+            "with an error. If that was the last member, the callback is never sent."
         )
         told.python.append("A gearmesh caller gets an error that names the key and the reason.")
     return told
@@ -163,7 +169,11 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
     if kind == "unknown":
         told.headline = "This is no JSON, so if it is a message, it cannot be read."
     if reason == "unexpected EOF":
-        text = f"the text ends in the middle, after {counted(len(data), 'byte')}: it was cut off"
+        noun = "document" if kind == "unknown" else _NOUNS[kind]
+        text = (
+            f"the text ends in the middle, after {counted(len(data), 'byte')}: either the {noun} was cut off, or only "
+            "this copy of it. Compare it with the one on the server"
+        )
     elif data.startswith(_BOM):
         text = "the text begins with a byte order mark (EF BB BF), which is not JSON"
         at = 0
@@ -188,6 +198,8 @@ def _hint(data: bytes, at: int) -> str:
         return "; there is a comma too many before it"
     if byte and byte < b" ":
         return "; control characters in a text have to be escaped"
+    if b"\\\\" in data and _is_json(data.replace(b"\\\\", b"\\")):
+        return "; all backslashes are doubled. If only this copy has them so, as MONITOR writes them, undo that first"
     return ""
 
 
@@ -229,8 +241,9 @@ def _unknown(data: bytes, root: Span) -> Sections:
     return told
 
 
-def _empty() -> Sections:
-    told = Sections("This is empty: there is no byte but white space.")
+def _empty(data: bytes) -> Sections:
+    size = f"{counted(len(data), 'byte')}, all white space" if data else "0 bytes"
+    told = Sections(f"This is empty: {size}.")
     told.go.append(UNREADABLE_GO)
     told.python.append(UNREADABLE_PYTHON)
     told.findings = [Finding(level="fault", text="a document is expected", go="says: EOF")]
@@ -242,13 +255,19 @@ def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
     rest = data[end:].strip(b" \t\n\r")
     if rest:
         start = data.index(rest, end)
+        second = rest[:1] == b"{" and _is_json(rest)
+        size = counted(len(rest), "byte")
         yield Finding(
             level="fault",
-            text=f"{counted(len(rest), 'byte')} behind the document",
+            text=f"a second document follows, of {size}"
+            if second
+            else f"{size} of something else follow the document",
             start=start,
             end=start + len(rest),
-            go="does not look at them, and they are gone when it sends this on",
-            python="does not look at them either",
+            go="reads the first document only; what follows is gone when Go sends this on",
+            python="reads the first one only, too, so send the second one by itself"
+            if second
+            else "reads the document only, too",
         )
     for span in root.strings():
         if "\ufffd" not in str(span.scalar):
@@ -277,8 +296,31 @@ def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
             )
 
 
+def _is_json(data: bytes) -> bool:
+    try:
+        read(data)
+    except RemoteProtocolError:
+        return False
+    return True
+
+
 def _explained(piece: Piece) -> Sections | None:
-    return None if piece.body is None else explain_document(piece.body, piece.kind)
+    if piece.body is None:
+        return None
+    told = explain_document(piece.body, piece.kind)
+    if piece.unread:
+        told.go = [f"A Go caller's Get returns an error: {piece.unread}."]
+        told.findings.insert(
+            0,
+            Finding(
+                level="fault",
+                text="Go cannot read a result of this type back from MongoDB, even if it has stored it itself",
+                where="Results",
+                go=f"returns an error from a caller's Get: {piece.unread}",
+                python="reads it",
+            ),
+        )
+    return told
 
 
 def _piece_text(piece: Piece, told: Sections | None) -> str:

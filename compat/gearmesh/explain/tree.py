@@ -82,7 +82,7 @@ def _one(branch: _Branch, states: Mapping[str, str]) -> str:
 
 
 def _below(sig: Signature) -> list[_Branch]:
-    results = "" if sig.Immutable else "its results"
+    results = "" if sig.Immutable else f"the results of {sig.Name}"
     found = [_Branch(one, "then ", results) for one in sig.OnSuccess or ()]
     found += [_Branch(one, "on failure ", "the error's text", True) for one in sig.OnError or ()]
     callback = sig.ChordCallback

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from gearmesh.errors import RemoteProtocolError
+from gearmesh.explain.aftermath import AFTER_ERROR, PROCESS_ENDS
 from gearmesh.explain.findings import Finding
 from gearmesh.explain.spans import Span
 from gearmesh.wire.gojson.canonical import canonical
@@ -37,9 +38,8 @@ _PYTHON_FAILS: Final = (
     "does not call the task. It stores FAILURE with an error that says this, without a retry, and goes on"
 )
 _GO_FAILS: Final = (
-    "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and its "
-    "consumer starts "
-    "anew; a v2 worker on Redis never comes back from that"
+    "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and the "
+    f"message is gone. {AFTER_ERROR}"
 )
 
 
@@ -148,7 +148,7 @@ def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str
                 start, end, odd, path = item.start, item.end, one, f"{where}[{index}]"
                 break
     if reason.startswith("reflect: call of"):
-        go = f"panics, which ends the whole worker process: {reason}"
+        go = f"panics ({reason}), {PROCESS_ENDS}"
     elif is_slice(name) and path == where:
         go = _GO_FAILS.format(reason)
     elif kind in INTEGERS and (number := wrapped(kind, odd)) is not None:
@@ -162,13 +162,23 @@ def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str
         go = _GO_FAILS.format(reason)
     return Finding(
         level="fault",
-        text=f"{show_value(odd)} is not {_article(kind if is_slice(name) and path != where else name)}",
+        text=f"{show_value(odd)} is not {_expected(kind if is_slice(name) and path != where else name, odd)}",
         start=start,
         end=end,
         where=path,
         go=go,
         python=_PYTHON_FAILS,
     )
+
+
+def _expected(kind: str, odd: bytes) -> str:
+    """The type that a value is not, and why: ``an int8: it is a text``. Only a number that is outside has the range."""
+    if kind not in INTEGERS or odd.removeprefix(b"-").isdigit():
+        return _article(kind)
+    article = _article(kind).partition(" (")[0]
+    if odd.startswith(b'"'):
+        return f"{article}: it is a text"
+    return f"{article}: it has a point or an exponent" if odd[:1] in b"-0123456789" else article
 
 
 def _scalar_text(item: Span) -> bytes:

@@ -52,7 +52,8 @@ def test_commands_of_redis(name: str) -> None:
     commands = list(dict.fromkeys(recorded.get("redis_commands", ())))
     for key in ("pending_default", "pending_other", "delayed"):
         commands += [msgspec.json.encode(sig).decode() for sig in recorded.get(key, {}).get("Sigs") or ()]
-    check(f"redis/{name}", together([(f"command {n}", line.encode()) for n, line in enumerate(commands, 1)]))
+    text = together([(f"command {n}", line.encode()) for n, line in enumerate(commands, 1)])
+    check(f"redis/{name}", text or "The recording has no commands.\n")
 
 
 @pytest.mark.parametrize(
