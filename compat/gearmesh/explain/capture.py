@@ -111,6 +111,9 @@ def _object(root: Span, data: bytes, label: str, told: list[str]) -> list[Piece]
         found: list[Piece] = []
         for index, envelope in enumerate(inside):
             place = label if len(inside) == 1 else f"{label}, part {index + 1}".lstrip(", ")
+            if envelope.is_message:
+                found.append(Piece(body=data, kind="signature", before=[*told, envelope.text], label=place))
+                continue
             opened = pieces(envelope.body, place, [*told, envelope.text])
             for piece in opened:
                 piece.unread = piece.unread or envelope.unread

@@ -42,11 +42,13 @@ class Envelope(NamedTuple):
 
     ``text`` says in a sentence what that was; ``body`` are the document's bytes, to which all positions refer.
     ``unread`` is the error of a Go caller that cannot read the document's results from there; ``""``: none is known.
+    ``is_message``: a worker takes ``body`` for a message, and does not look inside.
     """
 
     text: str
     body: bytes
     unread: str = ""
+    is_message: bool = False
 
 
 def from_base64(data: bytes) -> bytes | None:
@@ -90,7 +92,7 @@ def _ours(root: Span, data: bytes) -> list[Envelope]:
     return []
 
 
-def _kombu(root: Span, _data: bytes) -> list[Envelope]:
+def _kombu(root: Span, data: bytes) -> list[Envelope]:
     body, properties = root.find("body"), root.find("properties")
     if body is None or properties is None or properties.entries is None or root.find("content-type") is None:
         return []
@@ -98,16 +100,16 @@ def _kombu(root: Span, _data: bytes) -> list[Envelope]:
     text = _str(body)
     headers = root.find("headers")
     task = _str(headers.find("task")) if headers is not None else ""
-    about = (
-        f" It is Celery's, a call of {task!r}: neither Machinery nor a gearmesh worker can run it. On RabbitMQ a "
-        "worker gets what is inside of the envelope, as explained below; positions are those of what is inside. On "
-        "Redis it gets the envelope, a message without a Name, which a Go worker puts back over and over."
-        if task
-        else ""
-    )
+    if task:
+        about = (
+            f"An envelope of kombu's with a call of Celery's task {task!r}: neither Machinery nor a gearmesh worker "
+            "can run it, so give Celery a queue of its own. A worker on Redis reads the envelope itself as a message:"
+        )
+        return [Envelope(about, data, is_message=True)]
+    kind = ", in base64" if encoded else ""
     return [
         Envelope(
-            f"In an envelope of kombu's{', in base64' if encoded else ''}.{about}",
+            f"In an envelope of kombu's{kind}; positions are those of what is inside.",
             _base64(text) if encoded else text.encode(),
         )
     ]

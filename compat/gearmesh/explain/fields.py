@@ -16,12 +16,14 @@ from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Shape, StructOf
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["check_fields", "field_of", "short_path"]
+__all__ = ["MIXED", "check_fields", "field_of", "short_path"]
 
 #: Findings of one document that are told; a broken dump could have millions.
 MAX_FINDINGS: Final = 50
 #: Characters of a field's path.
 MAX_PATH_CHARS: Final = 120
+#: The outcome for a field that comes twice.
+MIXED: Final = "the result may be a mix of both"
 #: Characters of a name that is compared with Go's names.
 MAX_NAME_CHARS: Final = 40
 #: From 0 to 1: how much alike a name and Go's name have to be for "perhaps … is meant".
@@ -104,7 +106,7 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
                 text=f"the field {name} comes twice, first at byte {seen[name].at}",
                 go=(
                     "takes the last one if it is a number or a text; an object or a list it reads into the first one, "
-                    "so the result may be a mix of both"
+                    f"so {MIXED}"
                 ),
                 python="reads it as Go does; other programs may not",
                 start=entry.at,

@@ -109,8 +109,8 @@ _LINES: Final = (
     _known(
         r"Broker failed with error: (?P<error>.*)",
         "The consumer has stopped with an error: {error}",
-            "The cause is a lost connection, a message or an argument that cannot be read, or a state that could "
-            f"not be stored. {AFTER_ERROR}.",
+            "If the connection was lost, the consumer starts anew, with growing pauses. If a message or an argument "
+            f"could not be read, or a state not be stored, the message is not run again. {AFTER_ERROR}.",
         "A gearmesh worker goes on with the next message, and reconnects by itself.",
     ),
     _known(r"Retrying in (?P<seconds>\S+) seconds", "The worker connects again in {seconds} s."),

@@ -380,6 +380,16 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
                     go=f"panics outside of the task once it {when}, {PROCESS_ENDS}",
                     python="passes over it",
                 )
+            elif name == "OnSuccess" and _true(item, "Immutable") and not _true(span, "Immutable"):
+                yield Finding(
+                    level="note",
+                    text=f"{_called(item)} is Immutable, and gets the results of {_called(span)} all the same",
+                    start=item.start,
+                    end=item.end,
+                    where=f"{path}{name}[{index}]",
+                    go="looks at Immutable of the message that has run, and not of the one that follows",
+                    python="does the same",
+                )
 
 
 def _about(
@@ -407,6 +417,10 @@ def _about(
 def _text(span: Span, field: str) -> str:
     value = span.find(field)
     return str(value.scalar) if value is not None and isinstance(value.scalar, str) else ""
+
+
+def _called(span: Span) -> str:
+    return repr(_text(span, "Name")) if _text(span, "Name") else "a task without a name"
 
 
 def _true(span: Span, field: str) -> bool:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import msgspec
+
 from gearmesh.errors import RemoteProtocolError
 from gearmesh.explain.capture import Piece, pieces
-from gearmesh.explain.fields import check_fields
+from gearmesh.explain.fields import MIXED, check_fields
 from gearmesh.explain.findings import Finding, excerpt, place_of
 from gearmesh.explain.log_lines import LogLine
 from gearmesh.explain.sections import Sections
@@ -86,11 +88,20 @@ def explain_document(data: bytes, kind: str) -> Sections:
         told.findings = findings
     else:
         told = _readable(kind, data, root)
+        if told.facts:
+            findings = [_with_outcome(one) for one in findings]
         told.findings = [*told.findings, *findings]
     told.findings += _of_text(data, root, end)
     told.findings.sort(key=lambda finding: (finding.level != "fault", finding.start or 0))
     told.data = data
     return told
+
+
+def _with_outcome(finding: Finding) -> Finding:
+    """The finding about a repeated field of a document that is read: the facts are of what comes out."""
+    if not finding.go.endswith(MIXED):
+        return finding
+    return msgspec.structs.replace(finding, go=f"{finding.go}. All that is said above is about that result")
 
 
 def _readable(kind: str, data: bytes, root: Span) -> Sections:
