@@ -233,12 +233,12 @@ def _unread(type: Any, value: Any) -> str:
         return "json is not one of supported types"
     kind = str(type).removeprefix("[]")
     for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, dict):
-            continue
-        if "$binary" in one:
+        # A plain number, in the relaxed notation, does not tell how many bits are stored.
+        typed = one if isinstance(one, dict) else {"": one} if isinstance(one, int) else {}
+        if "$binary" in typed:
             return f"Go stores a {type} as binary data, which it cannot read"
-        number = next((one[key] for key in ("$numberInt", "$numberLong") if key in one), None)
-        if number is not None and ("$numberInt" in one or kind.startswith("uint")):
+        number = next((typed[key] for key in ("$numberInt", "$numberLong", "") if key in typed), None)
+        if number is not None and ("$numberInt" in typed or kind.startswith("uint")):
             return f"{number} is not {kind}"
     return ""
 

@@ -115,3 +115,40 @@ def test_positions_are_of_the_bytes_that_are_named() -> None:
     data = changed('"RetryCount":2', '"RetryCount":"2"')
     at = data.index(b'"2"')
     assert f"bytes {at} to {at + 2}, RetryCount" in " ".join(explain(data)[0].split())
+
+
+@pytest.mark.parametrize("name", ["chord_without_group", "chord_without_count"])
+def test_a_callback_that_is_never_sent_is_promised_nowhere(name: str) -> None:
+    text = " ".join(explain(BROKEN[name])[0].split())
+    assert "└─ never, since" in text
+    assert "when all" not in text
+    assert "sends 'sum'" not in text
+    assert "ChordMemberFailed" not in text
+
+
+@pytest.mark.parametrize("data", [BROKEN["no_name"], b"null", b"{}"], ids=["no_name", "null", "nothing"])
+def test_a_message_that_goes_round_for_ever_is_wrong_and_is_not_said_to_run(data: bytes) -> None:
+    text, faults = explain(data)
+    assert faults
+    assert "puts it back over and over" in text.partition("What is wrong")[2]
+    assert "runs it if" not in text
+    assert "does the same" not in text.partition("What is wrong")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("routing_key", "RoutingKey"),
+        ("RoutingKeys", "RoutingKey"),
+        ("on-success", "OnSuccess"),
+        ("retries", ""),
+    ],
+)
+def test_a_misspelt_field_is_named_with_the_one_that_is_meant(name: str, meant: str) -> None:
+    text, faults = explain(json.dumps({"UUID": "task_1", "Name": "resize", name: None}).encode())
+    assert (f"perhaps {meant} is meant" in text) == bool(meant)
+    assert faults == bool(meant)
+
+
+def test_a_name_beside_the_field_that_it_resembles_is_no_fault() -> None:
+    assert explain(changed('"Priority":0', '"Priority":0,"routing_key":"x"'))[1] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,15 @@ CAPTURES = {
                 "CreatedAt": {"S": "2026-11-29T10:00:00Z"},
                 "TTL": {"N": "1795270000"},
             }
+        }
+    ),
+    "mongodb_as_mongosh_prints_it": json.dumps(
+        {
+            "_id": "task_1",
+            "task_name": "resize",
+            "state": "SUCCESS",
+            "results": [{"type": "int64", "value": 640}],
+            "created_at": {"$date": "2026-11-29T10:00:00Z"},
         }
     ),
     "go_log": "\n".join(
@@ -146,3 +156,24 @@ def nested(levels: int) -> bytes:
 def test_large_and_deep_inputs_are_explained(data: bytes) -> None:
     text, _ = explain(data)
     assert len(text) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "readable"),
+    [
+        ("int64", {"$numberLong": "640"}, True),
+        ("int", {"$numberLong": "640"}, True),
+        ("int", {"$numberInt": "640"}, False),
+        ("uint", {"$numberLong": "640"}, False),
+        ("uint16", 640, False),
+        ("[]int8", [{"$numberInt": "1"}], False),
+        ("[]uint8", "aGk=", True),
+        ("bool", True, True),
+        ("json", {"a": 1}, False),
+    ],
+)
+def test_results_that_go_cannot_read_from_mongodb_are_named(type: str, value: Any, readable: bool) -> None:
+    document = {"_id": "task_1", "state": "SUCCESS", "results": [{"type": type, "value": value}]}
+    text, faults = explain(json.dumps(document).encode())
+    assert ("Go cannot read a result of this type back" in text) == (not readable)
+    assert faults == (not readable)
