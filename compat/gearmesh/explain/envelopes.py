@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gearmesh.errors import LocalProtocolError
 from gearmesh.explain.spans import Span
 from gearmesh.wire import gotime
 from gearmesh.wire.gojson.depth import shallow
@@ -17,6 +18,8 @@ from gearmesh.wire.state import ZERO_TIME
 __all__ = ["Envelope", "from_base64", "unwrap"]
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{16,}={0,2}\s*")
+#: Unix milliseconds; longer ones are no year that RFC 3339 can write.
+_MILLISECONDS: Final = re.compile(r"-?\d{1,14}", re.ASCII)
 #: Fields of MongoDB's documents, Go's names for them, and what a missing one is.
 _MONGO_STATE: Final[tuple[tuple[str, str, Any], ...]] = (
     ("_id", "TaskUUID", ""),
@@ -261,10 +264,14 @@ def _extended(value: Any) -> Any:
 
 
 def _date(value: Any) -> Any:
+    """The time as Go writes it; what is none stays as it is, and is found when the document is read."""
     if not isinstance(value, dict):
         return value
-
-    return gotime.format_ns(int(value.get("$numberLong", 0)) * 1_000_000)
+    digits = str(value.get("$numberLong", ""))
+    try:
+        return gotime.format_ns(int(digits) * 1_000_000) if _MILLISECONDS.fullmatch(digits) else digits
+    except LocalProtocolError:
+        return digits
 
 
 def _python(span: Span, data: bytes) -> Any:

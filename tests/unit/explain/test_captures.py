@@ -177,3 +177,9 @@ def test_results_that_go_cannot_read_from_mongodb_are_named(type: str, value: An
     text, faults = explain(json.dumps(document).encode())
     assert ("Go cannot read a result of this type back" in text) == (not readable)
     assert faults == (not readable)
+
+
+@pytest.mark.parametrize("value", ["zz", "9" * 14, "-" + "9" * 14, "9" * 30, None, 5, {}])
+def test_a_date_of_mongodb_that_is_none_is_explained(value: Any) -> None:
+    document = {"_id": "task_1", "state": "PENDING", "created_at": {"$date": {"$numberLong": value}}}
+    assert explain(json.dumps(document).encode())[0].startswith("A document of MongoDB")
