@@ -157,7 +157,7 @@ def seed(app: App, *, waiting: int = 120) -> Seeded:
 
 
 def remember(channel: SupportsHistory, now: int) -> None:
-    """What workers would have written in the last hour: a busy queue with a bad quarter, and a quiet one."""
+    """Write an hour of counts as workers do: one queue is busy and has a bad quarter, the other is quiet."""
     minute = now // SECOND_NS // 60
     for ago in range(1, 60):
         ended = 900 + 37 * (ago * 7 % 23)

@@ -146,7 +146,7 @@ class Plan:
             return None
         uuid = f"task_{new_uuid()}"
         body = form.fill(uuid, values)
-        new = task.unique_for is None  # else its PENDING state is stored before it is sent
+        new = task.unique_for is None  # the PENDING state of a task with unique_for is stored first
         self.messages.append(EncodedMessage(uuid, form.name, form.routing_key, body, new_uuid=new))
         return AsyncResult(uuid, self.app, task.declaration, sent_ns=self.now_ns)
 

@@ -209,7 +209,7 @@ class Task(Generic[P, R, C]):
     def template(self, routing_key: str) -> SignatureTemplate | None:
         """The task's encoded signature for one queue, with gaps for the UUID and the arguments.
 
-        It is None if a parameter takes any type.
+        A task with a parameter that takes any type has no such signature; the result is None then.
         """
         key = (routing_key, self.name, self.declaration)
         made, template = self._template

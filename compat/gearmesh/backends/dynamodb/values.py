@@ -77,16 +77,15 @@ def from_attribute(element: AttributeValue) -> TaskResult:
 
 
 def field_of(fields: Mapping[str, AttributeValue], name: str) -> AttributeValue | None:
-    """Return an attribute; None: there is none. Go: capitals in its name do not matter."""
-    found = fields.get(name)
-    if found is None and name not in fields:
-        lower = name.lower()
-        found = next((value for other, value in fields.items() if other.lower() == lower), None)
-    return found
+    """Return an attribute, or None if the item lacks it. Like Go, gearmesh ignores the case of the name."""
+    if name in fields:
+        return fields[name]
+    lower = name.lower()
+    return next((value for other, value in fields.items() if other.lower() == lower), None)
 
 
 def text_of(value: AttributeValue | None) -> str:
-    """Return a string; ``""``: it is none. Go: a number is the text of its digits."""
+    """Return the text of a string or, as Go does, the digits of a number; ``""`` for all other values."""
     found = (value.get("S") or value.get("N")) if value else None
     return found if isinstance(found, str) else ""
 

@@ -202,7 +202,7 @@ class TransportFixtures:
 
     #: The size of the large bodies that are sent; smaller where the broker has a limit.
     large_body_bytes = 2 << 20
-    #: How often a message of an unknown task waits for the shortest time before its waits double.
+    #: Waits of the shortest length that the broker gives a message of an unknown task, before the waits double.
     short_parks = 0
 
     @pytest.fixture

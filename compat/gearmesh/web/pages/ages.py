@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-__all__ = ["AGES", "AGE_TEXTS", "fits_age"]
+from gearmesh.web.forms import Fields
+
+__all__ = ["AGE_TEXTS", "age_of", "fits_age"]
 
 #: Choices of the age: seconds, and if it is to be younger.
 AGES: Final = {
@@ -25,6 +27,12 @@ AGE_TEXTS: Final = (
     ("over-1h", "over an hour ago"),
     ("over-1d", "over a day ago"),
 )
+
+
+def age_of(fields: Fields) -> str:
+    """Read the choice from a query or a form; "" if it is none of the choices."""
+    choice = fields.text("age")
+    return choice if choice in AGES else ""
 
 
 def fits_age(choice: str, at_ns: int | None) -> bool:

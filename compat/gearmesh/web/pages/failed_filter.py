@@ -9,7 +9,7 @@ from gearmesh.results.failures import FailureDetails
 from gearmesh.web.forms import Fields
 from gearmesh.web.masking import Masker
 from gearmesh.web.messages import MAX_ARGUMENT_CHARS, message_row
-from gearmesh.web.pages.ages import AGES, fits_age
+from gearmesh.web.pages.ages import age_of, fits_age
 from gearmesh.web.state_walk import reason_of
 from gearmesh.wire.state import FAILURE, TaskState
 
@@ -25,7 +25,7 @@ class FailedFilter(NamedTuple):
         text: a part of the error, or a whole UUID.
         args: a part of the arguments, of failed tasks only.
         reason: the whole reason, as the page groups failures.
-        age: when the task was sent, a choice of :data:`~.ages.AGES`.
+        age: when the task was sent, a choice of :data:`~.ages.AGE_TEXTS`.
     """
 
     state: str = FAILURE
@@ -38,14 +38,13 @@ class FailedFilter(NamedTuple):
     @classmethod
     def of(cls, fields: Fields) -> FailedFilter:
         """Read it from a query or a form."""
-        age = fields.text("age")
         return cls(
             fields.text("state") or FAILURE,
             fields.text("task"),
             fields.text("text"),
             fields.text("args"),
             fields.text("reason"),
-            age if age in AGES else "",
+            age_of(fields),
         )
 
     def fits(self, state: TaskState, masker: Masker) -> bool:

@@ -9,7 +9,7 @@ from gearmesh.interfaces.transport import DeadLetter
 from gearmesh.web.forms import Fields
 from gearmesh.web.masking import Masker
 from gearmesh.web.messages import MAX_ARGUMENT_CHARS, message_row
-from gearmesh.web.pages.ages import AGES, fits_age
+from gearmesh.web.pages.ages import age_of, fits_age
 
 __all__ = ["LetterFilter"]
 
@@ -21,7 +21,7 @@ class LetterFilter(NamedTuple):
         reason: a part of the reason.
         task: a part of the task's name.
         text: a part of the arguments, or a whole UUID.
-        age: when it was dead-lettered the last time, a choice of :data:`~.ages.AGES`.
+        age: when it was dead-lettered the last time, a choice of :data:`~.ages.AGE_TEXTS`.
     """
 
     reason: str = ""
@@ -32,10 +32,7 @@ class LetterFilter(NamedTuple):
     @classmethod
     def of(cls, fields: Fields) -> LetterFilter:
         """Read it from a query or a form."""
-        age = fields.text("age")
-        return cls(
-            fields.text("reason"), fields.text("task"), fields.text("text"), age if age in AGES else ""
-        )
+        return cls(fields.text("reason"), fields.text("task"), fields.text("text"), age_of(fields))
 
     def fits(self, letter: DeadLetter, masker: Masker) -> bool:
         """True if a dead letter fulfils all conditions."""
