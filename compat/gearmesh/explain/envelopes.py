@@ -87,9 +87,8 @@ def _ours(root: Span, data: bytes) -> list[Envelope]:
         return [Envelope(f"From gearmesh's --json{where}, in base64.", _base64(_str(body)))]
     group = root.find("group")
     if group is not None and group.find("TaskUUIDs") is not None:
-        members = root.find("members")
         found = [Envelope("From gearmesh's --json.", data[group.start : group.end])]
-        for one in (members.items if members is not None else None) or []:
+        for one in root.elements("members"):
             found.append(Envelope("A member of it.", data[one.start : one.end]))
         return found
     return []

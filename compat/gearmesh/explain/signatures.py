@@ -248,8 +248,7 @@ def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Findi
             found += _check_top(sig, root)
         found += _check_own(span, path)
         for name in ("OnSuccess", "OnError"):
-            steps = span.find(name)
-            items = (steps.items if steps is not None else None) or []
+            items = span.elements(name)
             todo += [
                 (item, short_path(f"{path}{name}[{index}]") + ".")
                 for index, item in enumerate(items)
@@ -262,8 +261,7 @@ def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Findi
 
 
 def _check_args(span: Span, data: bytes, path: str) -> Iterator[Finding]:
-    args = span.find("Args")
-    for index, arg in enumerate((args.items if args is not None else None) or []):
+    for index, arg in enumerate(span.elements("Args")):
         yield from check_arg(arg.find("Type"), arg.find("Value"), data, f"{path}Args[{index}]")
 
 
@@ -368,8 +366,7 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
             "note",
         )
     for name, when in (("OnSuccess", "succeeds"), ("OnError", "fails for good")):
-        steps = span.find(name)
-        for index, item in enumerate((steps.items if steps is not None else None) or []):
+        for index, item in enumerate(span.elements(name)):
             if item.entries is None:
                 yield Finding(
                     level="fault",

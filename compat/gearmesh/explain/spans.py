@@ -48,6 +48,11 @@ class Span:
                 return entry.value
         return None
 
+    def elements(self, name: str) -> list[Span]:
+        """Return the elements of the list in the last field with this name; none if there is no such list."""
+        found = self.find(name)
+        return (found.items if found is not None else None) or []
+
     def strings(self) -> Iterator[Span]:
         """All strings in this value."""
         todo = [self]

@@ -158,8 +158,7 @@ def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
         )
     if state.Error and state.State not in (FAILURE, ""):
         yield _about(root, "Error", f"a {state.State} that has an Error", "does not look at it", "", "note")
-    results = root.find("Results")
-    for index, item in enumerate((results.items if results is not None else None) or []):
+    for index, item in enumerate(root.elements("Results")):
         yield from check_result(item.find("Type"), item.find("Value"), data, f"Results[{index}]")
 
 
@@ -215,8 +214,7 @@ def check_group(meta: GroupMeta, root: Span, _data: bytes) -> Iterator[Finding]:
             "does the same",
         )
     seen: set[str] = set()
-    uuids = root.find("TaskUUIDs")
-    for index, item in enumerate((uuids.items if uuids is not None else None) or []):
+    for index, item in enumerate(root.elements("TaskUUIDs")):
         uuid = str(item.scalar) if isinstance(item.scalar, str) else ""
         if uuid in seen or not uuid:
             yield Finding(

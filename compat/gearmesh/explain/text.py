@@ -129,8 +129,7 @@ def _readable(kind: str, data: bytes, root: Span) -> Sections:
 
 
 def _nulls(root: Span) -> Iterator[Finding]:
-    results = root.find("Results")
-    for index, item in enumerate((results.items if results is not None else None) or []):
+    for index, item in enumerate(root.elements("Results")):
         if item.entries is None:
             yield Finding(
                 level="fault",
