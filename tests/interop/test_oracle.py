@@ -213,13 +213,18 @@ def test_go_and_python_agree_about_arguments(oracle: Oracle, batch: list[tuple[s
 # --- MongoDB and DynamoDB ------------------------------------------------------------------------
 
 
+def _require(folder: str) -> None:
+    """Build an oracle; skip the test if Go cannot download what it needs, and fail it under CI."""
+    try:
+        build(folder)
+    except ServerMissing as exc:
+        missing(exc)
+
+
 @pytest.fixture
 def stores() -> None:
     """Skip if Go cannot download MongoDB's driver; under CI it must."""
-    try:
-        build("stores")
-    except ServerMissing as exc:
-        missing(exc)
+    _require("stores")
 
 
 @pytest.mark.usefixtures("stores")
@@ -269,10 +274,7 @@ def test_a_planted_difference_in_a_store_is_found(plant: str, note: Callable[[st
 @pytest.fixture
 def made_items() -> None:
     """Skip if Go cannot download the part of the AWS SDK that reads items; under CI it must."""
-    try:
-        build("items")
-    except ServerMissing as exc:
-        missing(exc)
+    _require("items")
 
 
 @pytest.mark.usefixtures("made_items")
