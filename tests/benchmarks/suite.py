@@ -19,6 +19,7 @@ from bench_producers import ProducerBench
 from bench_report import report
 from breadth import Breadth
 from contender import CONTENDERS, Broken, Contender, Machinery
+from half_load import HalfLoad
 from redis_cost import RedisCost
 from startup import import_seconds, ready_seconds
 from suite_report import Figures, Target, write
@@ -99,17 +100,17 @@ class Suite:
 
     def workflows(self) -> None:
         flows = Workflows(self.url, 10_000)
-        with flows.worker():
+        with flows.worker() as worker:
             for _ in range(self.rounds):
                 for name, seconds in flows.turn().items():
                     self.figures.add(name, seconds)
-            for name, value in flows.backlogs(self.backlog).items():
+            for name, value in flows.backlogs(self.backlog, worker).items():
                 self.figures.add(name, value)
 
     def breadth(self) -> None:
-        breadth = Breadth(self.url, self.tasks)
+        breadth, half = Breadth(self.url, self.tasks), HalfLoad(self.url, 20_000)
         for _ in range(self.rounds):
-            for name, value in breadth.turn().items():
+            for name, value in {**breadth.turn(), **half.turn()}.items():
                 self.figures.add(name, value)
 
     def rabbit(self) -> None:

@@ -55,7 +55,15 @@ PLAIN_NAMES = {
     "chord of 10,000: sending": "gearmesh: time to send a chord of 10,000 tasks",
     "backlog of 10,000": "gearmesh: work with 10,000 tasks in the queue",
     "backlog": "gearmesh: work with a large number of tasks in the queue",
+    "worker's memory, backlog": "gearmesh: most memory of the worker with a large number of tasks in the queue",
+    "idle round trip p99.9": "gearmesh: round trip on an idle worker, p99.9",
+    "half load: tasks sent": "gearmesh at half load: tasks that another process sends meanwhile",
+    "half load: round trip p50": "gearmesh at half load: round trip, p50",
+    "half load: round trip p99": "gearmesh at half load: round trip, p99",
+    "half load: round trip p99.9": "gearmesh at half load: round trip, p99.9",
     "RabbitMQ: what it takes": "RabbitMQ, for comparison: a bare client sends prepared messages, with confirms",
+    "RabbitMQ: one message after another by a bare client": "RabbitMQ, for comparison: a bare client, one by one, "
+    "with confirms",
     "RabbitMQ: publish_many, no results": "RabbitMQ: gearmesh's `publish_many()`, without results",
     "RabbitMQ: delay(), results in Redis": "RabbitMQ: gearmesh's `delay()`, one by one, results in Redis",
     "RabbitMQ: delay(), no results": "RabbitMQ: gearmesh's `delay()`, one by one, without results",
@@ -178,7 +186,9 @@ def write(figures: Figures, targets: list[Target], rounds: int) -> None:
         *pictures,
         "## More figures",
         "",
-        "*One by one* means that a single thread makes the next call when the one before has returned.",
+        "*One by one* means that a single thread makes the next call when the one before has returned. *At half load*",
+        "means that another process sends tasks all the time, at half the rate at which this machine can send and run",
+        "tasks at the same time.",
         "",
     ]
     lines += ["| measured | median | unit |", "|---|---|---|"]
@@ -193,7 +203,7 @@ def write(figures: Figures, targets: list[Target], rounds: int) -> None:
 def described(name: str) -> tuple[str, str]:
     """Return a figure's name for the page, and its unit; a name without a unit is that of a rate."""
     what, _, unit = name.rpartition(", ")
-    if unit not in ("tasks/s", "s", "ms", "µs"):
+    if unit not in ("tasks/s", "s", "ms", "µs", "MiB"):
         what, unit = name, "a second"
     return PLAIN_NAMES.get(what, what), "tasks a second" if unit == "tasks/s" else unit
 

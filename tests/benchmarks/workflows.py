@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from contextlib import AbstractContextManager
 
+import psutil
 import redis
 from bench_report import QUEUE
 from redis_cost import running_worker, until_empty
@@ -21,7 +24,7 @@ class Workflows:
         self.add = self.app.remote("add", "int64", "int64", results="int64")
         self.count = self.app.remote("count", "int64", results="int64")
 
-    def worker(self) -> object:
+    def worker(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
         return running_worker(self.url, self.app)
 
     def turn(self) -> dict[str, float]:
@@ -41,8 +44,8 @@ class Workflows:
             "chord of 10,000: sending, s": sent,
         }
 
-    def backlogs(self, many: int) -> dict[str, float]:
-        """Tasks a second of a backlog of 10,000 and of a large one."""
+    def backlogs(self, many: int, worker: subprocess.Popen[bytes]) -> dict[str, float]:
+        """Tasks a second of a backlog of 10,000 and of a large one, and the memory that the worker then has used."""
         rates = {}
         for name, count in (("backlog of 10,000, tasks/s", 10_000), ("backlog, tasks/s", many)):
             for base in range(0, count, 10_000):
@@ -53,4 +56,7 @@ class Workflows:
             self.redis.rename("bench_stage", QUEUE)
             rates[name] = until_empty(self.redis, count, start)
             self.redis.flushall()
-        return rates
+        (child,) = psutil.Process(worker.pid).children()
+        with open(f"/proc/{child.pid}/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        return {**rates, "worker's memory, backlog, MiB": peak / 1024}
