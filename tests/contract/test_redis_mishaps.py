@@ -738,7 +738,7 @@ def test_an_announcement_that_is_no_text(redis_url: str) -> None:
     """A foreign message on the channel of final states must not end the thread that listens."""
     backend = open_backend(redis_url, expire=60)
     told: list[str] = []
-    stop = backend.watch(told.extend)
+    stop = backend.watch(lambda succeeded, failed: told.extend(succeeded))
     with redis.Redis.from_url(redis_url) as client:
         channel = done_channel(int(redis_url.rpartition("/")[2]))
         eventually(lambda: client.publish(channel, b"\xff task_1") and "task_1" in told)

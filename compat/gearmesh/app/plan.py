@@ -24,6 +24,7 @@ from gearmesh.wire import gotime
 from gearmesh.wire.codec import decode, encode
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta
+from gearmesh.wire.template import SignatureTemplate
 
 __all__ = ["EncodedMessage", "Plan", "PlannedMessage"]
 
@@ -65,12 +66,25 @@ class PlannedMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class _GroupBuild(msgspec.Struct):
-    """Membership of a group: what the last tasks of its members carry."""
+    """Membership of a group, which the last tasks of its members carry.
+
+    Attributes:
+        members: (UUID, name) of each of these tasks.
+        templates: of members without options, by the template of the same task outside of the group.
+    """
 
     group_uuid: str
     count: int
     callback: Signature | None
     members: list[tuple[str, str]]
+    templates: dict[SignatureTemplate, SignatureTemplate]
+
+    def template(self, of: SignatureTemplate) -> SignatureTemplate:
+        """Return the template of a task as a member of this group."""
+        found = self.templates.get(of)
+        if found is None:
+            found = self.templates[of] = of.in_group(self.group_uuid, self.count, self.callback)
+        return found
 
 
 class _Position(msgspec.Struct, frozen=True):
@@ -93,7 +107,7 @@ _NOTHING_MORE = _Continuation()
 _FIRST = _Position(first=True)
 _ERROR_TEXT = of_go("string")
 #: A planned node: messages for the tasks that it begins with, and its result.
-Planned = tuple[list[PlannedMessage], Result[Any]]
+Planned = tuple[Sequence[PlannedMessage | EncodedMessage], Result[Any]]
 
 
 class Plan:
@@ -126,14 +140,15 @@ class Plan:
 
     def add_one(self, call: TaskSignature[Any]) -> AsyncResult[Any]:
         """:meth:`add` for a single signature."""
-        if (result := self._simple(call)) is not None:
-            return result
-        message, result = self._one(call, _NOTHING_MORE, None, _FIRST)
+        message, result = self._simple(call, None) or self._one(call, _NOTHING_MORE, None, _FIRST)
         self.messages.append(message)
         return result
 
-    def _simple(self, call: TaskSignature[Any]) -> AsyncResult[Any] | None:
-        """:meth:`add_one` for a call that has positional arguments and says nothing else, as most do.
+    def _simple(
+        self, call: TaskSignature[Any], tag: _GroupBuild | None
+    ) -> tuple[EncodedMessage, AsyncResult[Any]] | None:
+        """Plan a task that nothing precedes or follows, and whose call has positional arguments and no options, as most
+        do.
 
         None: it is another one, or something is wrong with it.
         """
@@ -145,10 +160,13 @@ class Plan:
         if form is None or values is None:
             return None
         uuid = f"task_{new_uuid()}"
-        body = form.fill(uuid, values)
-        new = task.unique_for is None  # the PENDING state of a task with unique_for is stored first
-        self.messages.append(EncodedMessage(uuid, form.name, form.routing_key, body, new_uuid=new))
-        return AsyncResult(uuid, self.app, task.declaration, sent_ns=self.now_ns)
+        if tag is None:
+            new = task.unique_for is None  # the PENDING state of a task with unique_for is stored first
+        else:
+            form, new = tag.template(form), False
+            tag.members.append((uuid, form.name))
+        message = EncodedMessage(uuid, form.name, form.routing_key, form.fill(uuid, values), new_uuid=new)
+        return message, AsyncResult(uuid, self.app, task.declaration, sent_ns=self.now_ns)
 
     def _node(self, node: AnyNode, then: _Continuation, tag: _GroupBuild | None, place: _Position) -> Planned:
         if node.app is not self.app and node.app is not self.app.twin_of:
@@ -232,7 +250,7 @@ class Plan:
         self, node: Chain[Any], then: _Continuation, tag: _GroupBuild | None, place: _Position
     ) -> Planned:
         results: list[Result[Any]] = []
-        messages: list[PlannedMessage] = []
+        messages: Sequence[PlannedMessage | EncodedMessage] = []
         last = len(node.steps) - 1
         for i in range(last, -1, -1):
             step = node.steps[i]
@@ -244,7 +262,7 @@ class Plan:
 
     def _group(
         self, node: Group[Any], then: _Continuation, tag: _GroupBuild | None, place: _Position
-    ) -> tuple[list[PlannedMessage], GroupResult[Any]]:
+    ) -> tuple[Sequence[PlannedMessage | EncodedMessage], GroupResult[Any]]:
         if then.sigs or place.body:
             raise TaskError(f"{node!r:.80}: one task can follow a group, and no group can be a chord's body")
         own = tag or self._new_group(node, None)
@@ -273,19 +291,26 @@ class Plan:
 
     def _members(
         self, node: Group[Any], tag: _GroupBuild, place: _Position
-    ) -> tuple[list[PlannedMessage], GroupResult[Any]]:
-        messages: list[PlannedMessage] = []
+    ) -> tuple[Sequence[PlannedMessage | EncodedMessage], GroupResult[Any]]:
+        messages: list[PlannedMessage | EncodedMessage] = []
         results: list[Result[Any]] = []
         for member in node.members:
-            more, result = self._node(member, _NOTHING_MORE, tag, place)
-            messages.extend(more)
+            simple = None
+            if type(member) is TaskSignature and place is _FIRST and member.task.app is self.app:
+                simple = self._simple(member, tag)
+            if simple is None:
+                more, result = self._node(member, _NOTHING_MORE, tag, place)
+                messages.extend(more)
+            else:
+                message, result = simple
+                messages.append(message)
             results.append(result)
         own = node.send_concurrency
         self.connections = max(self.connections, self.app.config.send_concurrency if own is None else own)
         return messages, GroupResult(tag.group_uuid, results, self.app)
 
     def _new_group(self, node: Group[Any], callback: Signature | None) -> _GroupBuild:
-        return _GroupBuild(f"group_{new_uuid()}", _width(node), callback, [])
+        return _GroupBuild(f"group_{new_uuid()}", _width(node), callback, [], {})
 
     def _close_group(self, tag: _GroupBuild) -> None:
         created = gotime.format_ns(self.now_ns)

@@ -10,10 +10,12 @@ from typing import Final
 
 import msgspec
 
+from gearmesh.backends.announcement import hearing, words_of
 from gearmesh.backends.announcer import Announcer
 from gearmesh.backends.expiring_dict import ExpiringDict
 from gearmesh.commits.group_cache import GroupCache, leading
 from gearmesh.errors import BackendError, ConfigError
+from gearmesh.interfaces.backend import Wake
 from gearmesh.shared import SharedByName
 from gearmesh.wire.state import PENDING, RECEIVED, STARTED, GroupMeta, TaskState
 
@@ -69,7 +71,6 @@ class MemoryBackend:
 
     def write(self, states: Sequence[TaskState]) -> None:
         with self._store.lock:
-            final: list[str] = []
             for state in states:
                 old = None if state.State == PENDING else self._store.states.get(state.TaskUUID)
                 if old is not None:
@@ -78,9 +79,7 @@ class MemoryBackend:
                     # Go: only PENDING brings CreatedAt and TaskName, the later states copy both.
                     state = msgspec.structs.replace(state, CreatedAt=old.CreatedAt, TaskName=old.TaskName)
                 self._store.states.put(state.TaskUUID, state, self.expire)
-                if state.final:
-                    final.append(state.TaskUUID)
-            self._store.finals.announce(final)
+            self._store.finals.announce(words_of(states))
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
         with self._store.lock:
@@ -184,9 +183,9 @@ class MemoryBackend:
                 if self._store.claims.get(key) == holder:
                     self._store.claims.pop(key)
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+    def watch(self, wake: Wake) -> Callable[[], None]:
         with self._store.lock:
-            stop = self._store.finals.watch(wake)
+            stop = self._store.finals.watch(hearing(wake))
             self._watches.append(stop)
         return stop
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gearmesh.errors import BackendError
+from gearmesh.interfaces.backend import Wake
 from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["NullBackend"]
@@ -53,7 +54,7 @@ class NullBackend:
     def purge(self, uuids: Sequence[str]) -> None:
         """Do nothing."""
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
+    def watch(self, wake: Wake) -> Callable[[], None] | None:
         """Return None, since this backend announces nothing."""
         return None
 

@@ -14,10 +14,12 @@ from uuid import uuid4
 import redis
 from redis.exceptions import ResponseError
 
+from gearmesh.backends.announcement import hearing
 from gearmesh.backends.documents import found_group, state_from
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
+from gearmesh.interfaces.backend import Wake
 from gearmesh.redis_client.chunks import batches, chunks
 from gearmesh.redis_client.commit_script import CommitScript, Entry
 from gearmesh.redis_client.connection_settings import ConnectionSettings, hang_up
@@ -241,8 +243,8 @@ class RedisBackend:
 
     # -- announcements
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
-        return self._listener.watch(wake)
+    def watch(self, wake: Wake) -> Callable[[], None]:
+        return self._listener.watch(hearing(wake))
 
     # -- enlisted by a broker on the same server
 

@@ -22,7 +22,11 @@ __all__ = [
     "SupportsProgress",
     "SupportsRevocation",
     "SupportsSearch",
+    "Wake",
 ]
+
+#: Hears of tasks that have ended: the UUIDs of those that have succeeded, and of those that have failed.
+Wake = Callable[[Sequence[str], Sequence[str]], None]
 
 
 class Backend(Protocol):
@@ -80,8 +84,8 @@ class Backend(Protocol):
     def purge(self, uuids: Sequence[str]) -> None:
         """Delete the states, the group metas and all else that is kept under ``uuids``."""
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None] | None:
-        """Announce tasks whose states became final: call ``wake(uuids)`` from a thread of the backend's.
+    def watch(self, wake: Wake) -> Callable[[], None] | None:
+        """Announce tasks whose states became final: call ``wake(succeeded, failed)`` from a thread of the backend's.
 
         Only states that gearmesh's workers commit are announced (Go never notifies), so an announcement is a shortcut
         that may be missed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from gearmesh.errors import TaskError, TaskFailed
@@ -77,7 +78,7 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
         for member in self.as_completed(timeout, interval):
             yield member, member._outcome()
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[AsyncResult[Any], ...]:
         return tuple(task for result in self.results for task in result.tasks)
 
@@ -226,7 +227,7 @@ class ChordResult(ResultSet[T_co, Any]):
     def upstream(self) -> Sequence[AsyncResult[Any]]:
         return [*self.header.tasks, *self.body.upstream]
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[AsyncResult[Any], ...]:
         return (*self.header.tasks, *self.body.tasks)
 

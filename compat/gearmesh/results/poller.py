@@ -110,14 +110,21 @@ class ResultPoller:
         """True while there is a thread."""
         return self._thread is not None
 
-    def wake(self, uuids: Sequence[str]) -> None:
-        """These became final: ask for them now. Called from the backend's thread.
+    def wake(self, succeeded: Sequence[str], failed: Sequence[str]) -> None:
+        """These became final: ask now for those whose state is needed. Called from the backend's thread.
 
-        That thread reads a few at once, which saves each waiter the time to wake the poller's.
+        The state of a task that has succeeded is not needed where only its failure would matter. The thread reads a few
+        at once, which saves each waiter the time to wake the poller's.
         """
         heard: dict[WaitHandle, list[str]] = {}
         with self._changed:
-            for uuid in uuids:
+            for uuid in succeeded:
+                for handle in self._index.get(uuid, ()):
+                    if uuid in handle.wanted:
+                        heard.setdefault(handle, []).append(uuid)
+                    else:
+                        handle.upstream.pop(uuid, None)
+            for uuid in failed:
                 for handle in self._index.get(uuid, ()):
                     if uuid in handle.wanted or uuid in handle.upstream:
                         heard.setdefault(handle, []).append(uuid)

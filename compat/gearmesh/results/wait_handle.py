@@ -122,7 +122,7 @@ class WaitHandle:
             self.found.append(state)
             if self.fail_fast and not state.success and self.failure is None:
                 self.failure = state
-        self._soon = news and len(self.wanted) + len(self.upstream) > MAX_UUIDS_PER_WAITER // 2
+        self._soon = news and len(self.wanted) > MAX_UUIDS_PER_WAITER // 2
         if not self.wanted:
             self.over = True
             if self.failure is not None and self.failure.TaskUUID in self.upstream:

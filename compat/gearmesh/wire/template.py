@@ -20,19 +20,52 @@ class SignatureTemplate:
         name: the task's.
         routing_key: where it is sent.
         types: Go's names of the arguments' types.
+        group_uuid, group_count, callback: the group of which the tasks are members, and the body of their chord;
+            "", 0 and None without one.
 
     Raises LocalProtocolError as :func:`~gearmesh.wire.codec.encode` does.
     """
 
-    def __init__(self, name: str, routing_key: str, types: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        routing_key: str,
+        types: Sequence[str],
+        *,
+        group_uuid: str = "",
+        group_count: int = 0,
+        callback: Signature | None = None,
+    ) -> None:
         self.name = name
         self.routing_key = routing_key
-        args = tuple(Arg("", type) for type in types)
-        text = encode(Signature(Name=name, RoutingKey=routing_key, Args=args, Headers={}))
-        # A quote inside of a JSON string is written as \", so neither of these is a part of one.
-        parts = [part.replace(b"%", b"%%") for part in text.split(b',"Value":null}')]
+        self._types = types
+        text = encode(
+            Signature(
+                Name=name,
+                RoutingKey=routing_key,
+                GroupUUID=group_uuid,
+                GroupTaskCount=group_count,
+                Args=tuple(Arg("", type) for type in types),
+                Headers={},
+                ChordCallback=callback,
+            )
+        )
+        # A quote inside of a JSON string is written as \", so neither of these is a part of one. A callback's arguments
+        # stand behind the task's own.
+        found = text.split(b',"Value":null}', len(types))
+        parts = [part.replace(b"%", b"%%") for part in found]
         before = parts[0].removeprefix(b'{"UUID":"')
         self._text = b'{"UUID":"%b' + b',"Value":%b}'.join((before, *parts[1:]))
+
+    def in_group(self, uuid: str, count: int, callback: Signature | None) -> SignatureTemplate:
+        """Return the template of the same task as a member of a group; ``callback``: the body of its chord.
+
+        Raises:
+            LocalProtocolError: the callback cannot be encoded.
+        """
+        return SignatureTemplate(
+            self.name, self.routing_key, self._types, group_uuid=uuid, group_count=count, callback=callback
+        )
 
     def fill(self, uuid: str, values: Sequence[object]) -> bytes:
         """One signature. ``values``: canonical JSON text of each argument (bytes or ``msgspec.Raw``).

@@ -16,6 +16,7 @@ import pytest
 
 from gearmesh import App, BackendError, ChordMemberFailed, GroupResult, NoBackend, ResultTimeout, TaskFailed
 from gearmesh.backends.memory import MemoryBackend
+from gearmesh.interfaces.backend import Wake
 from gearmesh.results import poller
 from gearmesh.results.async_result import AsyncResult
 from gearmesh.results.composite import ChainResult, ChordResult
@@ -44,7 +45,7 @@ class Counting(MemoryBackend):
         self.asked.extend(uuids)
         return super().read(uuids)
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Any:
+    def watch(self, wake: Wake) -> Any:
         return super().watch(wake) if self._announces else None
 
 
@@ -134,7 +135,7 @@ def test_a_few_announced_results_are_read_by_the_thread_that_hears_of_them() -> 
         eventually(lambda: app.result_poller._announced is False and len(backend.readers) == 1)
         for uuid in ("a", "b", "unknown"):
             backend.write([done(uuid)])
-            app.result_poller.wake([uuid])
+            app.result_poller.wake([uuid], [])
         assert over.wait(60)
         assert handle.over
         assert [state.TaskUUID for state in handle.found] == ["a", "b"], "each once"
@@ -159,7 +160,7 @@ def test_a_task_that_was_sent_just_now_is_heard_of_and_not_asked_for(monkeypatch
             if at_once:
                 assert backend.looked.wait(60)
             backend.write([done(uuid)])
-            app.result_poller.wake([uuid])
+            app.result_poller.wake([uuid], [])
             assert over.wait(60)
             return at_once, len(backend.reads)
 
@@ -182,10 +183,10 @@ def test_what_an_announcement_comes_before_is_asked_for_again() -> None:
         app.result_poller.add(handle)
         assert backend.looked.wait(60)
         backend.late = True
-        app.result_poller.wake(["a"])
+        app.result_poller.wake(["a"], [])
         backend.late = False
         backend.write([done("a")])
-        app.result_poller.wake(["a"])
+        app.result_poller.wake(["a"], [])
         assert over.wait(60)
         assert [state.TaskUUID for state in handle.found] == ["a"]
 
@@ -354,10 +355,25 @@ def test_a_failed_member_ends_the_wait(announces: bool) -> None:
         after(0.1, lambda: backend.write([failed("m2990")]))
         began = time.monotonic()
         with pytest.raises(ChordMemberFailed, match="no") as caught:
-            chord.get(60)
+            chord.get(60, interval=30.0 if announces else None)
         assert caught.value.uuid == "m2990"
         assert time.monotonic() - began < 25
         assert chord.failed()
+
+
+def test_members_that_have_succeeded_are_not_read(app: App, backend: Counting) -> None:
+    header = GroupResult("g", members(app, 300), app)
+    chord = ChordResult(header, app.result("body"), app)
+
+    def finish() -> None:
+        eventually(lambda: backend.reads)  # the first look is at all of them
+        backend.asked.clear()
+        app.result_poller.wake([task.uuid for task in header.tasks], [])
+        backend.write([done("body", 9)])
+
+    after(0, finish)
+    assert chord.get(60, interval=30.0) == 9
+    assert set(backend.asked) == {"body"}
 
 
 def test_a_body_that_ran_counts_more_than_a_failed_member(app: App, backend: Counting) -> None:
@@ -451,7 +467,7 @@ def test_an_announcement_of_what_was_found_already_asks_nothing(app: App, backen
     handle = WaitHandle(["a", "b"], notify=lambda: None)
     app.result_poller.add(handle)
     eventually(lambda: [state.TaskUUID for state in handle.found] == ["a"])
-    app.result_poller.wake(["a"])
+    app.result_poller.wake(["a"], [])
     assert not handle._hot
     app.result_poller.remove(handle)
     assert not app.result_poller._index

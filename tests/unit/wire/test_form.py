@@ -34,6 +34,30 @@ def test_form_law(name: str, queue: str, given: list[tuple[str, msgspec.Raw]], i
     assert form.fill(sig.UUID, [value for _, value in given]) == encode(sig)
 
 
+@given(
+    TEXT, st.lists(st.tuples(TEXT, RAW), max_size=3), st.integers(1, 2**31), TEXT, st.lists(RAW, max_size=2)
+)
+@example(NASTY, [("int64", msgspec.Raw(b"1"))], 2, NASTY, [msgspec.Raw(b"null")])
+def test_form_of_a_group_law(
+    name: str, given: list[tuple[str, msgspec.Raw]], count: int, callback: str, values: list[msgspec.Raw]
+) -> None:
+    body = Signature(UUID="chord_1", Name=callback, Args=tuple(Arg("", "string", each) for each in values))
+    form = SignatureTemplate(name, "queue", [type for type, _ in given])
+    for chord in (None, body):
+        sig = Signature(
+            UUID="task_1",
+            Name=name,
+            RoutingKey="queue",
+            GroupUUID="group_1",
+            GroupTaskCount=count,
+            Args=tuple(Arg("", type, value) for type, value in given),
+            Headers={},
+            ChordCallback=chord,
+        )
+        member = form.in_group("group_1", count, chord)
+        assert member.fill(sig.UUID, [value for _, value in given]) == encode(sig)
+
+
 def test_a_name_that_go_could_not_read() -> None:
     with pytest.raises(LocalProtocolError):
         SignatureTemplate("\ud800", "q", [])

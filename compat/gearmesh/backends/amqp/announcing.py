@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from gearmesh.backends.amqp.connection_pool import PooledConnection, ResultChannel, StateMessage, as_bytes
+from gearmesh.backends.announcement import words_of
 from gearmesh.backends.listener import STOP_CHECK_INTERVAL_S, Subscribe
 from gearmesh.wire.names import AMQP_DONE, done_queue
 from gearmesh.wire.state import TaskState
@@ -25,8 +26,8 @@ def declare_exchange(channel: Any) -> None:
 
 def announcement(states: Sequence[TaskState]) -> list[StateMessage]:
     """The message that tells of the final ones among these; none if none are."""
-    uuids = [state.TaskUUID for state in states if state.final]
-    return [StateMessage(AMQP_DONE, "", " ".join(uuids).encode(), transient=True)] if uuids else []
+    words = words_of(states)
+    return [StateMessage(AMQP_DONE, "", " ".join(words).encode(), transient=True)] if words else []
 
 
 def listening(options: dict[str, Any]) -> Subscribe:

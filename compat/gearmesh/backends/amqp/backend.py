@@ -15,11 +15,13 @@ from gearmesh.backends.amqp.connection_pool import CONNECTION_ERRORS, Connection
 from gearmesh.backends.amqp.group_claims import GroupClaims
 from gearmesh.backends.amqp.layout import Layout
 from gearmesh.backends.amqp.states import States
+from gearmesh.backends.announcement import hearing
 from gearmesh.backends.listener import Listener
 from gearmesh.bounded_dict import BoundedDict
 from gearmesh.commits.group_cache import GroupCache, leading
 from gearmesh.config import AMQPConfig
 from gearmesh.errors import BackendError
+from gearmesh.interfaces.backend import Wake
 from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import AMQPTarget
 from gearmesh.wire.names import AMQP_DONE, chord_triggered_queue, group_meta_queue
@@ -138,8 +140,8 @@ class AMQPBackend:
 
     # --- being told
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
-        return self._parts.get().listener.watch(wake)
+    def watch(self, wake: Wake) -> Callable[[], None]:
+        return self._parts.get().listener.watch(hearing(wake))
 
     def close(self) -> None:
         if (parts := self._parts.peek()) is not None:

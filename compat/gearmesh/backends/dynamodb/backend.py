@@ -37,6 +37,7 @@ from gearmesh.bounded_dict import BoundedDict
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.config import DynamoDBConfig
 from gearmesh.errors import BackendError, ChordBusy
+from gearmesh.interfaces.backend import Wake
 from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import DynamoDBTarget
 from gearmesh.wire.names import DYNAMODB_EXPIRES, DYNAMODB_TRIGGERED_BY, PREFIX, task_report
@@ -224,7 +225,7 @@ class DynamoDBBackend:
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
         side_items.release(self._ready(), self._states, claims)
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
+    def watch(self, wake: Wake) -> None:
         """DynamoDB announces nothing to who asks for it by the item."""
 
     def close(self) -> None:

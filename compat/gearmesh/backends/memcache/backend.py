@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -18,6 +18,7 @@ from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, MemcacheServer, Servers, too_large
 from gearmesh.commits.group_cache import GroupCache, leading
 from gearmesh.errors import BackendError, ChordBusy, Unstorable
+from gearmesh.interfaces.backend import Wake
 from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.codec import encode_group, encode_state
 from gearmesh.wire.names import task_report
@@ -175,7 +176,7 @@ class MemcacheBackend:
             if value == holder.encode():
                 server.run(methodcaller("cas", name, b"", cas, -1))  # -1: it expires at once
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
+    def watch(self, wake: Wake) -> None:
         """memcached can't tell."""
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.backends.mongodb.writing import Change, update_all
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, Unstorable
+from gearmesh.interfaces.backend import Wake
 from gearmesh.process_local import ProcessLocal
 from gearmesh.urls import MongoTarget
 from gearmesh.wire.names import (
@@ -208,7 +209,7 @@ class MongoBackend:
                     [DeleteOne({"_id": key, "holder": holder}) for key, holder in claims], ordered=False
                 )
 
-    def watch(self, wake: Callable[[Sequence[str]], None]) -> None:
+    def watch(self, wake: Wake) -> None:
         """A single mongod announces nothing."""
 
     def close(self) -> None:

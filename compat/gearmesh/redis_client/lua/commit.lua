@@ -114,7 +114,7 @@ local function store(s, document)
   if not document then return end
   local key, word = s[1], s[3]
   call('SET', key, document, 'EX', ttl)
-  if word and is_final(word) then finals[#finals + 1] = key end
+  if word and is_final(word) then finals[#finals + 1] = word == 'FAILURE' and '!' .. key or key end
 end
 
 local function write(s)

@@ -1,4 +1,4 @@
-"""The contract of announcements: a watch gets the UUIDs of ended tasks."""
+"""The contract of announcements: a watch gets the UUIDs of ended tasks, those that have failed by themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from gearmesh.interfaces.backend import Backend
+from gearmesh.interfaces.backend import Backend, Wake
 from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, make_state
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS
@@ -30,14 +30,33 @@ class AnnouncementContract(BackendFixtures):
         stop()
         assert set(told) == {uuid}
 
+    def test_a_watch_tells_failed_tasks_from_those_that_succeeded(self, backend: Backend) -> None:
+        good: list[str] = []
+        bad: list[str] = []
+
+        def wake(succeeded: Sequence[str], failed: Sequence[str]) -> None:
+            good.extend(succeeded)
+            bad.extend(failed)
+
+        stop = self._wake(backend, wake)
+        first, second = f"task_{uuid4()}", f"task_{uuid4()}"
+
+        def announced() -> bool:
+            backend.write([make_state(first, SUCCESS), make_state(second, FAILURE)])
+            return first in good and second in bad
+
+        eventually(announced)
+        stop()
+        assert (set(good), set(bad)) == ({first}, {second})
+
     def test_a_failing_watcher_is_called_again(self, backend: Backend) -> None:
         calls: list[Sequence[str]] = []
 
-        def fail(uuids: Sequence[str]) -> None:
-            calls.append(uuids)
+        def fail(succeeded: Sequence[str], failed: Sequence[str]) -> None:
+            calls.append(failed)
             raise ZeroDivisionError
 
-        stop = self._watch(backend, fail)
+        stop = self._wake(backend, fail)
         self._write_until(backend, lambda: len(calls) > 1, FAILURE)
         stop()
 
@@ -77,7 +96,13 @@ class AnnouncementContract(BackendFixtures):
 
         eventually(write)
 
-    def _watch(self, backend: Backend, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+    def _watch(self, backend: Backend, ended: Callable[[Sequence[str]], object]) -> Callable[[], None]:
+        def wake(succeeded: Sequence[str], failed: Sequence[str]) -> None:
+            ended([*succeeded, *failed])
+
+        return self._wake(backend, wake)
+
+    def _wake(self, backend: Backend, wake: Wake) -> Callable[[], None]:
         stop = backend.watch(wake)
         if stop is None:
             pytest.skip("this backend does not announce")

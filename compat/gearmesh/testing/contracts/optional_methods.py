@@ -46,7 +46,7 @@ class OptionalMethodsContract(BackendFixtures):
             "yielding": SupportsConditionalWrite,
         }
         lacks = {name for name, kind in kinds.items() if not isinstance(backend, kind)}
-        stop = backend.watch(lambda uuids: None)
+        stop = backend.watch(lambda succeeded, failed: None)
         if stop is None:
             lacks.add("announcements")
         else:
