@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from gearmesh.errors import RemoteProtocolError
-from gearmesh.explain.envelopes import from_base64, unwrap
+from gearmesh.explain.envelopes import Unread, from_base64, unwrap
 from gearmesh.explain.log_lines import LogLine, log_line
 from gearmesh.explain.spans import Span, read_spans
 from gearmesh.wire.gojson.read import read
@@ -70,7 +70,7 @@ class Piece(msgspec.Struct, kw_only=True):
         before: sentences about what was around it.
         label: its place in the input: ``line 3``, ``element 2``; ``""``: it is the input.
         log: what is known of a log line.
-        unread: the error of a Go caller that reads this from where it was found; ``""``: none, or none is known.
+        unread: a result that a Go caller cannot read from where it was found; None: none is known.
     """
 
     body: bytes | None = None
@@ -78,7 +78,7 @@ class Piece(msgspec.Struct, kw_only=True):
     before: list[str] = []
     label: str = ""
     log: LogLine | None = None
-    unread: str = ""
+    unread: Unread | None = None
 
 
 def pieces(data: bytes, label: str = "", before: list[str] | None = None) -> list[Piece]:
@@ -100,7 +100,7 @@ def pieces(data: bytes, label: str = "", before: list[str] | None = None) -> lis
     if isinstance(root.scalar, str) and not rest:
         inner = str(root.scalar).encode()
         if inner.lstrip()[:1] in (b"{", b"[") or from_base64(inner):
-            return pieces(inner, label, [*told, "In a JSON text; positions are those of what is inside."])
+            return pieces(inner, label, [*told, "The input is a JSON text that has the document in it."])
     return _object(root, data, label, told)
 
 
@@ -158,7 +158,7 @@ def kind_of(data: bytes, root: Span | None = None) -> str:
 def _not_json(data: bytes, label: str, told: list[str]) -> list[Piece]:
     inner = from_base64(data)
     if inner is not None:
-        return pieces(inner, label, [*told, "In base64; positions are those of what is inside."])
+        return pieces(inner, label, [*told, "The input is base64."])
     if _is_lines(data):
         return list(_lines(data))
     return [Piece(body=data, kind=kind_of(data), before=told, label=label)]
@@ -204,9 +204,7 @@ def _lines(data: bytes) -> Iterator[Piece]:
 def _line(row: bytes, label: str) -> list[Piece]:
     match = _CLI_ROW.fullmatch(row)
     if match is not None:
-        return pieces(
-            _unescaped(match.group(1)), label, ["A row of redis-cli; positions are those of what is inside."]
-        )
+        return pieces(_unescaped(match.group(1)), label, ["A row of redis-cli."])
     match = _MONITOR.match(row)
     if match is not None:
         words = [_unescaped(word) for word in _QUOTED.findall(match.group(1))]
@@ -218,9 +216,7 @@ def _line(row: bytes, label: str) -> list[Piece]:
     if logged is not None:
         found = [Piece(log=logged, label=label)]
         if logged.body is not None:
-            found += pieces(
-                logged.body, label, ["The message in that line; positions are those of the message."]
-            )
+            found += pieces(logged.body, label, ["The message in that line:"])
         return found
     return pieces(row, label) if row.lstrip()[:1] in (b"{", b'"') else []
 
@@ -259,28 +255,31 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
         text = f"A client or worker puts a message at the head of the queue {key!r}."
     elif verb == "ZADD":
         text = (
-            f"A client or worker puts a message among the delayed ones in {key!r}, to be moved to its queue when it is "
-            "due."
+            f"A client or worker puts a message among the delayed ones in {key!r}. A worker moves it to its queue when "
+            "its time has come."
         )
     elif verb == "ZREM":
         text = (
-            f"A worker takes a message that is due from the delayed ones in {key!r}; if ZREM answers 1, it "
-            "puts it into its queue."
+            f"The time of a delayed message in {key!r} has come. If ZREM answers 1, this worker has removed the "
+            "message, and sends it to the message's queue."
         )
     elif verb in ("SET", "SETEX") and body is not None:
         seconds = next((word.decode() for word in words[2:] if word.isdigit()), "")
         text = f"A client or worker stores this under {key!r}" + (f", for {seconds} s." if seconds else ".")
     elif verb in ("SET", "SETNX") and key == "TriggerChordMutex":
         text = (
-            "A Go worker takes the lock that it holds while it sets ChordTriggered, so that only one worker sends a "
-            "chord's callback."
+            "A Go worker tries to take the lock for ChordTriggered: it has the lock if the answer is OK. It holds the "
+            "lock while it sets ChordTriggered, so that only one worker sends a chord's callback."
         )
     elif verb in ("GET", "MGET"):
         keys = ", ".join(word.decode(errors="replace") for word in words[1:4])
         more = f" and {len(words) - 4} more" if len(words) > 4 else ""
         text = f"A client or worker reads {keys}{more}."
     elif verb == "BLPOP":
-        text = f"A Go worker waits for a message of the queue {key!r}; what it takes is nowhere else from then on."
+        text = (
+            f"A Go worker waits for a message of the queue {key!r}. Once it has one, that message is only in the "
+            "worker's memory: if the worker dies, the message is lost."
+        )
     elif verb.startswith("EVAL"):
         text = "A client or worker runs a script. If it is Go's, it releases the lock of a chord's trigger."
     elif verb == "DEL" and key == "TriggerChordMutex":

@@ -15,7 +15,7 @@ from gearmesh.wire import gotime
 from gearmesh.wire.gojson.depth import shallow
 from gearmesh.wire.state import ZERO_TIME
 
-__all__ = ["Envelope", "from_base64", "unwrap"]
+__all__ = ["Envelope", "Unread", "from_base64", "unwrap"]
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{16,}={0,2}\s*")
 #: Unix milliseconds; longer ones are no year that RFC 3339 can write.
@@ -40,17 +40,24 @@ _MONGO_GROUP: Final[tuple[tuple[str, str, Any], ...]] = (
 )
 
 
+class Unread(NamedTuple):
+    """A result that Go cannot read from where it is: its type, and the error of a caller's Get."""
+
+    type: str
+    error: str
+
+
 class Envelope(NamedTuple):
     """A document without what was around it.
 
     ``text`` says in a sentence what that was; ``body`` are the document's bytes, to which all positions refer.
-    ``unread`` is the error of a Go caller that cannot read the document's results from there; ``""``: none is known.
+    ``unread`` is the first result that a Go caller cannot read from there; None: none is known.
     ``is_message``: a worker takes ``body`` for a message, and does not look inside.
     """
 
     text: str
     body: bytes
-    unread: str = ""
+    unread: Unread | None = None
     is_message: bool = False
 
 
@@ -111,7 +118,7 @@ def _kombu(root: Span, data: bytes) -> list[Envelope]:
     kind = ", in base64" if encoded else ""
     return [
         Envelope(
-            f"In an envelope of kombu's{kind}; positions are those of what is inside.",
+            f"The document is in an envelope of kombu's{kind}.",
             _base64(text) if encoded else text.encode(),
         )
     ]
@@ -143,7 +150,7 @@ def _sqs(root: Span, _data: bytes) -> list[Envelope]:
     for row in rows:
         if row.find("MessageId") is not None and row.find("Body") is not None:
             found.append(
-                Envelope(f"A message of SQS, {_str(row.find('MessageId'))}.", _str(row.find("Body")).encode())
+                Envelope(f"Message {_str(row.find('MessageId'))} of SQS.", _str(row.find("Body")).encode())
             )
     return found
 
@@ -157,7 +164,7 @@ def _pubsub(root: Span, _data: bytes) -> list[Envelope]:
         if message.find("data") is not None and (row.find("ackId") or message.find("messageId")) is not None:
             found.append(
                 Envelope(
-                    f"A message of Pub/Sub, {_str(message.find('messageId'))}, in base64.",
+                    f"Message {_str(message.find('messageId'))} of Google Pub/Sub, in base64.",
                     _base64(_str(message.find("data"))),
                 )
             )
@@ -176,7 +183,9 @@ def _dynamodb(root: Span, data: bytes) -> list[Envelope]:
         return []
     body = msgspec.json.encode({name: _attribute(value) for name, value in plain.items()})
     return [
-        Envelope("An item of DynamoDB; positions are those of the JSON document that it stands for.", body)
+        Envelope(
+            "An item of DynamoDB. It is explained as the JSON document that Machinery makes of it.", body
+        )
     ]
 
 
@@ -212,12 +221,17 @@ def _mongodb(root: Span, data: bytes) -> list[Envelope]:
     fields = _MONGO_GROUP if "task_uuids" in names else _MONGO_STATE
     # A field that the document lacks is zero, empty or null, as for Go.
     said = {name: _extended(plain[key]) if key in plain else default for key, name, default in fields}
-    unread = ""
+    unread: Unread | None = None
+    text = "A document of MongoDB. It is explained as the JSON document that Machinery makes of it."
     if isinstance(said.get("Results"), list):
         rows = [one for one in plain["results"] if isinstance(one, dict)]
-        unread = next(filter(None, (_unread(one.get("type"), one.get("value")) for one in rows)), "")
+        unread = next(filter(None, (_unread(one.get("type"), one.get("value")) for one in rows)), None)
         said["Results"] = [_result(one.get("type"), one.get("value")) for one in rows]
-    text = "A document of MongoDB; positions are those of the JSON document that it stands for."
+        if any(one.get("type") == "json" for one in rows):
+            text += (
+                " A result of the type json was a string with JSON in it, which a Go worker stored as an object. Here "
+                "it is a string again."
+            )
     return [Envelope(text, msgspec.json.encode(said), unread)]
 
 
@@ -229,20 +243,20 @@ def _result(type: Any, value: Any) -> dict[str, Any]:
     return {"Type": type, "Value": plain}
 
 
-def _unread(type: Any, value: Any) -> str:
-    """The reason for which Go cannot read a result from MongoDB, which it may have stored itself; ``""``: it can."""
+def _unread(type: Any, value: Any) -> Unread | None:
+    """The error with which Go refuses a result from MongoDB, which it may have stored itself; None: it can read it."""
     if type == "json":
-        return "json is not one of supported types"
+        return Unread("json", "json is not one of supported types")
     kind = str(type).removeprefix("[]")
     for one in value if isinstance(value, list) else [value]:
         # A plain number, in the relaxed notation, does not tell how many bits are stored.
         typed = one if isinstance(one, dict) else {"": one} if isinstance(one, int) else {}
         if "$binary" in typed:
-            return f"Go stores a {type} as binary data, which it cannot read"
+            return Unread(str(type), f"Go stores a {type} as binary data, which it cannot read")
         number = next((typed[key] for key in ("$numberInt", "$numberLong", "") if key in typed), None)
         if number is not None and ("$numberInt" in typed or kind.startswith("uint")):
-            return f"{number} is not {kind}"
-    return ""
+            return Unread(str(type), f"{number} is not {kind}")
+    return None
 
 
 def _extended(value: Any) -> Any:

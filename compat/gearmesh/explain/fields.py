@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -12,22 +14,24 @@ from gearmesh.explain.findings import Finding
 from gearmesh.explain.spans import FieldSpan, Span
 from gearmesh.wire.gojson.fill import fill
 from gearmesh.wire.gojson.read import Pairs
-from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Shape, StructOf
+from gearmesh.wire.gojson.shape import Anything, ListOf, Map, Scalar, Shape, StructOf, Time
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["MIXED", "check_fields", "field_of", "short_path"]
+__all__ = ["REPEATED", "check_fields", "short_path"]
 
 #: Findings of one document that are told; a broken dump could have millions.
 MAX_FINDINGS: Final = 50
 #: Characters of a field's path.
 MAX_PATH_CHARS: Final = 120
-#: The outcome for a field that comes twice.
-MIXED: Final = "the result may be a mix of both"
+#: Part of the finding about a field that comes more than once.
+REPEATED: Final = " comes "
 #: Characters of a name that is compared with Go's names.
 MAX_NAME_CHARS: Final = 40
 #: From 0 to 1: how much alike a name and Go's name have to be for "perhaps … is meant".
 NAME_LIKENESS: Final = 0.85
+#: Places of a repeated name that are listed.
+MAX_PLACES: Final = 5
 #: Letters outside of ASCII that Go takes for an s and a k in a field's name.
 _FOLD: Final = {0x17F: "s", 0x212A: "k"}
 #: Fields that Machinery v1.6 does not write.
@@ -40,24 +44,33 @@ _ORDER: Final = tuple(
 
 
 class _Level(NamedTuple):
-    """A struct that is read: its span, its shape, and its path with a dot behind."""
+    """A struct that is read: its span, its shape, and its path with a dot behind.
+
+    ``repeated``: Go merges it with another value of the same field. ``sent_on``: a worker may send it, as in a retry.
+    """
 
     span: Span
     shape: StructOf
     path: str
+    repeated: bool
+    sent_on: bool
+
+    def below(self, span: Span, shape: StructOf, path: str, repeated: bool) -> _Level:
+        return _Level(span, shape, short_path(path) + ".", self.repeated or repeated, self.sent_on)
 
 
 def check_fields(root: Span, shape: StructOf) -> tuple[list[Finding], bool]:
     """Find wrong types, and unknown, repeated, oddly spelt and missing fields.
 
-    Returns the findings, and True if Go refuses the document.
+    Returns the findings, and True if Go refuses the document. Then they are without notes on how Go reads it.
     """
     findings: list[Finding] = []
     refused = False
     if root.entries is None:
-        wrong = _mismatch(root, shape, None)
+        wrong = _mismatch(root, shape, shape.go, "")
         return ([wrong], True) if wrong else ([], False)
-    todo = [_Level(root, shape, "")]
+    name = root.find("Name")
+    todo = [_Level(root, shape, "", False, name is not None and bool(name.scalar))]
     while todo:
         level = todo.pop()
         nested: list[_Level] = []
@@ -66,6 +79,8 @@ def check_fields(root: Span, shape: StructOf) -> tuple[list[Finding], bool]:
             if len(findings) < MAX_FINDINGS:
                 findings.append(finding)
         todo += reversed(nested)
+    if refused:
+        findings = [finding for finding in findings if finding.level == "fault"]
     return findings, refused
 
 
@@ -74,49 +89,41 @@ def short_path(path: str) -> str:
     return path if len(path) <= MAX_PATH_CHARS else "…" + path[-MAX_PATH_CHARS // 2 :]
 
 
-def field_of(shape: StructOf, name: str) -> tuple[str, Shape] | None:
+def _field_of(shape: StructOf, name: str) -> tuple[str, Shape] | None:
     """Go's field for a name in a document, and its shape; None: Go skips the name."""
     folded = name if name.isascii() else name.translate(_FOLD)
     return shape.fields.get(folded.upper()) if folded.isascii() else None
 
 
 def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
-    seen: dict[str, FieldSpan] = {}
+    seen: dict[str, list[FieldSpan]] = defaultdict(list)
     for entry in level.span.entries or ():
-        found = field_of(level.shape, entry.name)
-        where = level.path + entry.name
+        found = _field_of(level.shape, entry.name)
         if found is None:
-            yield _unknown(entry, where, _meant(level, entry.name))
+            yield _unknown(entry, level)
+        else:
+            seen[found[0]].append(entry)
+    for entry in level.span.entries or ():
+        found = _field_of(level.shape, entry.name)
+        if found is None:
             continue
         name, shape = found
         where = level.path + name
         if entry.name != name:
             yield Finding(
                 level="note",
-                text=f"the field {name} is spelt {entry.name!r}",
-                go="reads it all the same, and spells it properly when it sends this on",
+                text=f"the field {name} is spelt {_spelt(entry.name)}",
+                go="reads it all the same",
                 python="does the same",
                 start=entry.at,
                 end=entry.value.end,
                 where=where,
             )
-        if name in seen:
-            yield Finding(
-                level="fault",
-                text=f"the field {name} comes twice, first at byte {seen[name].at}",
-                go=(
-                    "takes the last one if it is a number or a text; an object or a list it reads into the first one, "
-                    f"so {MIXED}"
-                ),
-                python="reads it as Go does; other programs may not",
-                start=entry.at,
-                end=entry.value.end,
-                where=where,
-            )
-        seen[name] = entry
-        yield from _check_value(entry.value, shape, where, nested, name)
+        if len(seen[name]) > 1 and entry is seen[name][-1]:
+            yield _repeated(f"the field {name}", seen[name], _of_several(shape), where)
+        yield from _check_value(level, entry.value, name, shape, nested, len(seen[name]) > 1)
     missing = [name for name in _ORDER if _has(level.shape, name) and name not in seen]
-    if missing and seen and level.shape.go not in ("Arg", "TaskResult"):
+    if missing and seen and not level.repeated and level.shape.go not in ("Arg", "TaskResult"):
         yield Finding(
             level="note",
             text=_missing(missing, list(seen), level.path.rstrip(".") or "the document"),
@@ -127,19 +134,51 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
         )
 
 
-def _unknown(entry: FieldSpan, where: str, meant: str) -> Finding:
-    """The finding about a name that Go skips. ``meant``: the missing field that it seems to stand for; ``""``: none."""
-    text = f"{entry.name!r} is not a field of Machinery's"
+def _repeated(subject: str, entries: list[FieldSpan], go: str, where: str) -> Finding:
+    """The finding about a name that an object has more than once."""
+    times = {2: "twice", 3: "three times"}.get(len(entries), f"{len(entries)} times")
+    places = ", ".join(str(entry.at) for entry in entries[:MAX_PLACES])
+    more = ", …" if len(entries) > MAX_PLACES else ""
+    return Finding(
+        level="fault",
+        text=f"{subject}{REPEATED}{times}, at the bytes {places}{more}",
+        go=go,
+        python="reads it as Go does; other programs may not",
+        start=entries[-1].at,
+        end=entries[-1].value.end,
+        where=where,
+    )
+
+
+def _of_several(shape: Shape) -> str:
+    """The value that Go reads if a field of this shape comes more than once."""
+    if isinstance(shape, Scalar) or (isinstance(shape, Time) and not shape.pointer):
+        return "takes the last one that is not null"
+    if isinstance(shape, Anything | Time):
+        return "takes the last one"
+    return "reads each one over those before it, so parts of these may remain; a null removes them"
+
+
+def _unknown(entry: FieldSpan, level: _Level) -> Finding:
+    """The finding about a name that Go skips."""
+    meant = _meant(level, entry.name)  # the missing field that it seems to stand for
+    text = f"{_spelt(entry.name)} is not a field of Machinery's"
+    gone = ". If Go sends the message on, as in a retry, this field is gone" if level.sent_on else ""
     return Finding(
         level="fault" if meant else "note",
         text=f"{text}; perhaps {meant} is meant" if meant else text,
-        go=(f"skips it, and takes {meant} for missing" if meant else "skips it")
-        + "; it is gone when Go sends this on, as in a retry",
+        go=(f"skips it, and takes {meant} for missing" if meant else "skips it") + gone,
         python="skips it, too",
         start=entry.at,
         end=entry.value.end,
-        where=where,
+        where=level.path + entry.name,
     )
+
+
+def _spelt(name: str) -> str:
+    """The name in quotes, and the letters in it that look like an s or a k."""
+    odd = [f"U+{ord(char):04X} {unicodedata.name(char)}" for char in name if ord(char) in _FOLD]
+    return f"{name!r} (with {', '.join(odd)})" if odd else repr(name)
 
 
 def _meant(level: _Level, name: str) -> str:
@@ -178,34 +217,63 @@ def _missing(missing: list[str], seen: list[str], subject: str) -> str:
     return f"these fields are missing in {subject}: {', '.join(missing)}"
 
 
-def _check_value(value: Span, shape: Shape, where: str, nested: list[_Level], name: str) -> Iterator[Finding]:
-    wrong = _mismatch(value, shape, name, where)
+def _check_value(
+    level: _Level, value: Span, name: str, shape: Shape, nested: list[_Level], repeated: bool
+) -> Iterator[Finding]:
+    """Find what is wrong with one field's value, and add the structs in it to ``nested``."""
+    where = level.path + name
+    wrong = _mismatch(value, shape, level.shape.go, where)
     if wrong is not None:
         yield wrong
     elif isinstance(shape, StructOf):
         if value.entries is not None:
-            nested.append(_Level(value, shape, short_path(where) + "."))
+            nested.append(level.below(value, shape, where, repeated))
     elif isinstance(shape, ListOf):
         for index, item in enumerate(value.items or ()):
             at = f"{where}[{index}]"
             if isinstance(shape.element, StructOf) and item.entries is not None:
-                nested.append(_Level(item, shape.element, short_path(at) + "."))
-            elif (wrong := _mismatch(item, shape.element, name, at)) is not None:
+                nested.append(level.below(item, shape.element, at, repeated))
+            elif (wrong := _mismatch(item, shape.element, level.shape.go, at)) is not None:
                 yield wrong
+    elif isinstance(shape, Anything | Map):
+        yield from _repeated_names(value, where)
 
 
-def _mismatch(value: Span, shape: Shape, name: str | None, where: str = "") -> Finding | None:
-    """The finding for a value that Go refuses for its field; None: Go takes it."""
+def _repeated_names(value: Span, where: str) -> Iterator[Finding]:
+    """Find the names that come more than once in an object that Go reads without a struct: headers, a value."""
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        names: dict[str, list[FieldSpan]] = defaultdict(list)
+        for entry in one.entries or ():
+            names[entry.name].append(entry)
+            todo.append(entry.value)
+        todo += one.items or ()
+        for name, entries in names.items():
+            if len(entries) > 1:
+                yield _repeated(f"{name!r} in {where}", entries, "takes the last one", where)
+
+
+def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | None:
+    """The finding for a value that Go refuses for its field, or reads and cannot write; None: Go takes it.
+
+    Args:
+        value: the value.
+        shape: the field's type; of an element of a list, the element's.
+        struct: the Go struct that has the field.
+        where: the field's path; ``""``: the value is the whole document.
+    """
     if isinstance(shape, Anything) or (isinstance(shape, Map) and value.entries is not None):
         return None
     holder = StructOf("Signature", True, {"X": ("X", shape)})
     try:
         written = fill(Pairs([("X", value.node)]), holder).get("X")
-        if isinstance(written, RemoteProtocolError):
-            raise written
     except RemoteProtocolError as exc:
-        said = str(exc)
-        go = said.replace("Go struct field Signature.X", f"Go struct field {name}" if name else "Go value")
+        fields = re.sub(r"\[\d+\]", "", where)
+        go = str(exc).replace(
+            "Go struct field Signature.X", f"Go struct field {struct}.{fields}" if where else "Go value"
+        )
+        name = fields.rpartition(".")[2]
         return Finding(
             level="fault",
             text=f"Go cannot read {_kind(value)} as {_expected(shape)}"
@@ -216,6 +284,16 @@ def _mismatch(value: Span, shape: Shape, name: str | None, where: str = "") -> F
             where=where,
             go=f"refuses the whole document: {go}",
             python="refuses the whole document, too",
+        )
+    if isinstance(written, RemoteProtocolError):
+        return Finding(
+            level="fault",
+            text="the zone of this time is 24 hours away from UTC",
+            start=value.start,
+            end=value.end,
+            where=where,
+            go="reads it, but may not be able to write it again: 'timezone hour outside of range [0,23]'",
+            python="refuses the whole document",
         )
     return None
 

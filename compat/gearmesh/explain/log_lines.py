@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from gearmesh.explain.aftermath import AFTER_ERROR
+from gearmesh.explain.aftermath import PUT_BACK_PYTHON, after_error
 
 __all__ = ["LogLine", "log_line"]
 
@@ -59,7 +59,7 @@ _LINES: Final = (
         r": (?P<value>.*)",
         "A setting of a worker that starts: {name} is {value}.",
         "A Go worker reads CustomQueue, or DefaultQueue if it has none.",
-        "'gearmesh doctor' compares these with the settings of an app."),
+        "'gearmesh doctor' compares a Go worker's settings with those of a gearmesh app."),
     _known(
         r"\[\*\] Waiting for messages(?: on queue: (?P<queue>\S+?)\.? )?",
         "The worker is connected and takes messages from now on.",
@@ -67,7 +67,7 @@ _LINES: Final = (
     _known(
         r"Received new message: (?P<body>.*)",
         "The worker has a message whose task it has registered, and runs it now.",
-        "On Redis the message is nowhere else any more: if the worker dies, it is lost.",
+        "On Redis the message is only in the worker's memory from now on: if the worker dies, the message is lost.",
         "A gearmesh worker keeps the message on the broker until the task has ended.",
     ),
     _known(
@@ -91,27 +91,38 @@ _LINES: Final = (
         "the delay. If the delay is below a second, the message can get lost with that queue.",
     ),
     _known(
-        r"Task not registered with this worker\. Requeuing(?:: (?P<again>true|false) with)? message: (?P<body>.*)",
+        r"Task not registered with this worker\. Requeuing: false with message: (?P<body>.*)",
+        "The worker has not registered the task of this message, and rejects it, since the message has "
+        "IgnoreWhenTaskNotRegistered.",
+        "The message is gone unless the queue has a dead letter exchange.",
+        "A gearmesh worker acknowledges and drops such a message.",
+    ),
+    _known(
+        r"Task not registered with this worker\. Reque\w+(?:: true with)? message: (?P<body>.*)",
         "The worker has not registered the task of this message, and puts it back.",
-            "It does so at once, over and over: thousands of times a second on Redis, until another worker "
-            "takes it. If the "
-        "line says 'Requeuing: false', the message is rejected and gone.",
-        "A gearmesh worker parks such a message for 50 ms to 30 s each time, and makes it a dead letter after a day.",
+        "It does so at once, over and over: thousands of times a second on Redis, until another worker takes it.",
+        f"A gearmesh worker {PUT_BACK_PYTHON}.",
     ),
     _known(
         r"Could not unmarshal '(?P<body>.*)' into a task signature: (?P<reason>.*)",
         "The worker cannot read a message: {reason}",
-            "On Redis the message is gone. On RabbitMQ the message is "
-            "rejected, and gone unless "
-        f"the queue has a dead letter exchange. {AFTER_ERROR}.",
+        after_error(
+            "the message is rejected (it is gone unless the queue has a dead letter exchange)", "the message is gone"
+        ),
         "A gearmesh worker makes it a dead letter with its bytes: see 'gearmesh dead list'.",
+    ),
+    _known(
+        r"Broker failed with error: (?P<error>(?:Could not unmarshal|Reflect task args|Set state to|Completed check|"
+        r"Triggering chord).*)",
+        "The consumer has stopped because of one message: {error}",
+        after_error("the message is not run again", "the message is gone"),
+        "A gearmesh worker goes on with the next message.",
     ),
     _known(
         r"Broker failed with error: (?P<error>.*)",
         "The consumer has stopped with an error: {error}",
-            "If the connection was lost, the consumer starts anew, with growing pauses. If a message or an argument "
-            f"could not be read, or a state not be stored, the message is not run again. {AFTER_ERROR}.",
-        "A gearmesh worker goes on with the next message, and reconnects by itself.",
+        "The worker starts a new consumer. While it cannot reach the broker, it tries again after growing pauses.",
+        "A gearmesh worker reconnects by itself, too.",
     ),
     _known(r"Retrying in (?P<seconds>\S+) seconds", "The worker connects again in {seconds} s."),
     _known(
@@ -126,7 +137,8 @@ _LINES: Final = (
     _known(
         r"Reflect task args error: (?P<error>.*)",
         "An argument of a task could not be read: {error}",
-        f"The task is FAILURE with this text, without a retry. {AFTER_ERROR}.",
+        "The task is FAILURE with this text, without a retry. "
+        + after_error("the message is acknowledged", "the message is gone"),
         "A gearmesh worker stores the same FAILURE and goes on.",
     ),
     _known(
@@ -137,7 +149,7 @@ _LINES: Final = (
     ),
     _known(
         r"Chord already triggered for group (?P<group>\S+)",
-        "Another worker has taken the trigger of the chord {group}; this one does nothing.",
+        "Another worker has set ChordTriggered of the chord {group}; this one does nothing.",
         "This is as it should be: the callback is sent once.",
     ),
     _known(
@@ -146,8 +158,8 @@ _LINES: Final = (
             r"The chord may not be triggered\. Error:\[(?P<error>.*)\]"
         ),
         "The states of the {count} members of the group {group} could not be read: {error}",
-        "Its callback is never sent: the trigger is taken already.",
-        "A gearmesh worker that takes the trigger reads the states again until it has them.",
+        "Its callback is never sent: ChordTriggered is set already.",
+        "A gearmesh worker that sets ChordTriggered reads the states again until it has them.",
     ),
     _known(
         r"Completed check for group (?P<group>\S+) returned error: (?P<error>.*)",
@@ -157,7 +169,7 @@ _LINES: Final = (
     ),
     _known(
         r"Triggering chord for group (?P<group>\S+) returned error: (?P<error>.*)",
-        "The trigger of the chord {group} could not be taken: {error}",
+        "ChordTriggered of the chord {group} could not be set: {error}",
         "The callback may never be sent.",
         "A gearmesh worker tries again.",
     ),

@@ -8,7 +8,7 @@ import msgspec
 
 from gearmesh.config.sections import AMQPConfig
 from gearmesh.errors import ProtocolError
-from gearmesh.explain.aftermath import AFTER_ERROR, PROCESS_ENDS
+from gearmesh.explain.aftermath import PUT_BACK_PYTHON, SQS_KEEPS, after_error, after_panic
 from gearmesh.explain.fields import short_path
 from gearmesh.explain.findings import Finding
 from gearmesh.explain.sections import Sections
@@ -24,11 +24,13 @@ from gearmesh.wire.types import load
 
 __all__ = ["UNREADABLE_GO", "UNREADABLE_PYTHON", "check_signature", "describe_signature"]
 
+_REJECTED = "the message is rejected (it is gone unless the queue has a dead letter exchange)"
 UNREADABLE_GO = (
-    "A Go worker cannot read it. On Redis the message is gone, since the worker has taken it off the list by then. On "
-    "RabbitMQ the worker rejects it, and it is gone unless the queue has a dead letter exchange. "
-    f"{AFTER_ERROR}. No state is stored: a caller's GetWithTimeout ends with its timeout, and Get waits for ever."
+    f"A Go worker cannot read it. {after_error(_REJECTED, 'the message is gone')} No state is stored: a caller's "
+    "GetWithTimeout ends with its timeout, and Get waits for ever."
 )
+#: Of a message without a name, and of all that follows it.
+_NEVER_RUNS = "since no worker runs a task without a name"
 UNREADABLE_PYTHON = (
     "A gearmesh worker makes it a dead letter with its bytes and the reason, and goes on with the other messages. "
     "'gearmesh dead list' shows it, 'gearmesh dead show ID' prints its bytes, 'gearmesh dead drop ID' deletes it. "
@@ -58,7 +60,7 @@ def describe_signature(sig: Signature, *, broken_args: bool) -> Sections:
 
 def _queue(routing_key: str) -> str:
     if routing_key == _DEFAULT_BINDING_KEY:
-        return f"on RabbitMQ the default queue, whose routing key is {routing_key}; elsewhere {routing_key}"
+        return f"{routing_key} (on RabbitMQ the binding key of the default queue, on other brokers the queue's name)"
     return (
         routing_key or "none named; a worker that sends it on, as in a retry, fills in its own default queue"
     )
@@ -80,7 +82,13 @@ def _facts(sig: Signature) -> Iterator[tuple[str, str]]:
             + (f"of {counted(count, 'member')}" if count > 0 else f"with GroupTaskCount {count}"),
         )
     if sig.Headers:
-        yield "headers", ", ".join(f"{key}: {show_value(value)}" for key, value in sig.Headers.items())
+        yield (
+            "headers",
+            ", ".join(
+                f"{show_value(msgspec.json.encode(key))}: {show_value(value)}"
+                for key, value in sig.Headers.items()
+            ),
+        )
     if sig.Priority:
         yield "priority", f"{sig.Priority} (Redis does not look at it)"
     if sig.BrokerMessageGroupId:
@@ -99,7 +107,7 @@ def _pauses(sig: Signature) -> str:
         if last > 2**40:
             break
     more = ", …" if sig.RetryCount > len(pauses) else ""
-    return f"after pauses of {', '.join(pauses)}{more} s"
+    return f"after {'a pause' if len(pauses) == 1 else 'pauses'} of {', '.join(pauses)}{more} s"
 
 
 def _workflow(sig: Signature) -> str:
@@ -130,7 +138,8 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
     if not sig.Name:
         yield from _without_name(sig)
         return
-    queue = f"queue {sig.RoutingKey!r}" if sig.RoutingKey else "the queue where it is"
+    known = sig.RoutingKey and sig.RoutingKey != _DEFAULT_BINDING_KEY
+    queue = f"queue {sig.RoutingKey!r}" if known else "this message's queue"
     if broken_args:
         yield (
             f'A Go worker of {queue} that has registered {sig.Name!r} reads the arguments first. "What is wrong" '
@@ -138,22 +147,25 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
         )
     else:
         yield (
-            f"A Go worker of {queue} runs it if it has registered {sig.Name!r}, and stores RECEIVED, STARTED, and then "
-            "SUCCESS with the results or FAILURE with the error."
+            f"A Go worker of {queue} runs the task if the worker has registered {sig.Name!r}. It stores RECEIVED, "
+            "STARTED, and then SUCCESS with the results or FAILURE with the error."
         )
     if sig.IgnoreWhenTaskNotRegistered:
         yield (
-            "A worker that has not registered the name drops the message, without a state. On "
-            "RabbitMQ, v1.7 to v1.10 and v2 up to v2.0.13 neither acknowledge nor reject it: a worker that holds as "
-            "many such messages as its prefetch count gets no more messages."
+            "IgnoreWhenTaskNotRegistered is set, so a Go worker that has not registered the name drops the message, "
+            "without a state. On RabbitMQ, Machinery v1.7 to v1.10 and v2.0.0 to v2.0.13 keep it unacknowledged "
+            "instead: a worker that holds as many such messages as its prefetch count gets no more messages."
         )
     else:
         yield (
-            "A worker that has not registered the name puts the message back at once, over and over, until another "
-            "worker takes it."
+            "A Go worker that has not registered the name puts the message back at once, over and over, until another "
+            f"worker takes it. {SQS_KEEPS}."
         )
     if sig.ETA is not None:
-        yield "Go looks at ETA when it sends a message, not when it runs one: once this is in a queue, it is run."
+        yield (
+            "A Go worker does not look at ETA (not before): once the message is in a queue that workers read, it is "
+            "run. A delay queue of RabbitMQ is no such queue."
+        )
     if not broken_args:
         yield from _what_follows(sig)
 
@@ -181,9 +193,10 @@ def _what_follows(sig: Signature) -> Iterator[str]:
         )
         yield f"After SUCCESS it sends {names}, {how}."
     if sig.RetryCount > 0:
+        times = "once" if sig.RetryCount == 1 else f"{sig.RetryCount} times"
         yield (
-            f"If the task returns an error, the message is sent again, {counted(sig.RetryCount, 'time')} at most, "
-            f"{_pauses(sig)}. Only then is it FAILURE."
+            f"If the task returns an error, the message is sent again, {times} at most, {_pauses(sig)}. Only then is "
+            "it FAILURE."
         )
     errors = [child for child in sig.OnError or () if child is not None]
     if errors:
@@ -211,23 +224,21 @@ def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
             'A gearmesh worker of the same queue reads the arguments first, too, and more strictly: see "What is '
             'wrong".'
             if broken_args
-            else "A gearmesh worker of the same queue does the same."
+            else f"A gearmesh worker of the same queue that has registered {sig.Name!r} does the same."
         )
+    if sig.Name and sig.ETA is not None:
+        yield "A gearmesh worker does not look at ETA either."
     if sig.ChordCallback is not None and not why_never(sig) and sig.Name and not broken_args:
-        yield "If a member fails, get() raises ChordMemberFailed as soon as it has."
+        yield "As soon as a member has failed, get() raises ChordMemberFailed."
+    who = "A gearmesh worker that has not registered the name" if sig.Name else "A gearmesh worker"
     if sig.IgnoreWhenTaskNotRegistered:
-        yield "A worker that has not registered the name drops the message, too."
+        yield f"{who} acknowledges and drops the message, without a state."
     else:
-        who = "A worker that has not registered the name" if sig.Name else "A gearmesh worker"
-        yield (
-            f"{who} puts the message back once, then parks it for 50 ms to 30 s "
-            "each time, and makes it a dead letter after a day."
-        )
+        yield f"{who} {PUT_BACK_PYTHON}."
     if sig.Headers and EXPIRES_HEADER in sig.Headers and _is_time(sig.Headers[EXPIRES_HEADER]):
         yield (
-            f"It is not started after the time in the header {EXPIRES_HEADER}, and is FAILURE 'expired' "
-            "then. Go does "
-            "not look at that header."
+            f"A gearmesh worker does not start the task after the time in the header {EXPIRES_HEADER}: it stores "
+            "FAILURE 'expired'. A Go worker does not look at that header."
         )
 
 
@@ -237,26 +248,27 @@ def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Findi
     Returns the findings, and True if an argument of the message itself cannot be read.
     """
     found: list[Finding] = []
-    todo: list[tuple[Span, str]] = [(root, "")]
+    # (span, its path, True if a worker runs it or sends it)
+    todo: list[tuple[Span, str, bool]] = [(root, "", True)]
     broken = False
     while todo:
-        span, path = todo.pop()
+        span, path, sent = todo.pop()
         name = _text(span, "Name")
-        found += (_of_call(one, name, path) for one in _check_args(span, data, path))
+        runs = sent and bool(name)
+        found += (_of_call(one, name if runs else "", path) for one in _check_args(span, data, path))
         if not path:
             broken = any(one.level == "fault" for one in found)
             found += _check_top(sig, root)
-        found += _check_own(span, path)
-        for name in ("OnSuccess", "OnError"):
-            items = span.elements(name)
+        found += _check_own(span, path, sent)
+        for field in ("OnSuccess", "OnError"):
             todo += [
-                (item, short_path(f"{path}{name}[{index}]") + ".")
-                for index, item in enumerate(items)
+                (item, short_path(f"{path}{field}[{index}]") + ".", runs)
+                for index, item in enumerate(span.elements(field))
                 if item.entries is not None
             ]
         callback = span.find("ChordCallback")
         if callback is not None and callback.entries is not None:
-            todo.append((callback, short_path(f"{path}ChordCallback") + "."))
+            todo.append((callback, short_path(f"{path}ChordCallback") + ".", runs))
     return found, broken
 
 
@@ -268,8 +280,7 @@ def _check_args(span: Span, data: bytes, path: str) -> Iterator[Finding]:
 def _of_call(finding: Finding, name: str, path: str) -> Finding:
     """The finding about an argument, in the words of its call: of a later step, or of one without a name."""
     if not name:
-        go = "never reads it, since no worker runs a task without a name"
-        return msgspec.structs.replace(finding, go=go, python="does not either")
+        return msgspec.structs.replace(finding, go=f"never reads it, {_NEVER_RUNS}", python="does not either")
     if not path:
         return finding
     go, python = (text.replace("the task", repr(name)) for text in (finding.go, finding.python))
@@ -282,7 +293,14 @@ def _check_top(sig: Signature, root: Span) -> Iterator[Finding]:
             root,
             "UUID",
             "the message has no UUID; its sender should have filled it in",
-            "stores its states under an empty name, where nobody finds them" if sig.Name else "",
+            "stores the states of all such messages under the same empty key, where no caller looks for them"
+            if sig.Name
+            else f"stores no state, {_NEVER_RUNS}",
+            "does the same"
+            if sig.Name
+            else "does not either"
+            if sig.IgnoreWhenTaskNotRegistered
+            else "stores FAILURE under an empty key once the message is a dead letter",
         )
     if sig.Headers and EXPIRES_HEADER in sig.Headers and not _is_time(sig.Headers[EXPIRES_HEADER]):
         headers = root.find("Headers")
@@ -309,24 +327,31 @@ def _is_time(raw: msgspec.Raw) -> bool:
     return True
 
 
-def _check_own(span: Span, path: str) -> Iterator[Finding]:
-    """Find what the fields of one signature do not allow."""
+def _check_own(span: Span, path: str, sent: bool) -> Iterator[Finding]:
+    """Find what the fields of one signature do not allow. ``sent``: False if the step before it never runs."""
+    yield from _check_name(span, path, sent)
+    yield from _check_group(span, path)
+    yield from _check_steps(span, path, sent and bool(_text(span, "Name")))
+
+
+def _check_name(span: Span, path: str, sent: bool) -> Iterator[Finding]:
+    if _text(span, "Name"):
+        return
+    if not sent:
+        go, python = f"never sends it, {_NEVER_RUNS}", "does not either"
+    elif _true(span, "IgnoreWhenTaskNotRegistered"):
+        go, python = "drops it", "drops it, too"
+    else:
+        go = "puts it back over and over, as it does with every name that it does not know"
+        python = "puts it back after growing pauses, and makes it a dead letter after a day"
+    text = "the name of the task is empty, and no worker registers that"
+    yield _about(span, "Name", text, go, python, path)
+
+
+def _check_group(span: Span, path: str) -> Iterator[Finding]:
     group, callback = _text(span, "GroupUUID"), span.find("ChordCallback")
     count = _number(span, "GroupTaskCount")
     has_callback = callback is not None and callback.entries is not None
-    if not _text(span, "Name"):
-        yield _about(
-            span,
-            "Name",
-            "the name of the task is empty, and no worker registers that",
-            "drops it"
-            if _true(span, "IgnoreWhenTaskNotRegistered")
-            else "puts it back over and over, as it does with every name that it does not know",
-            "drops it, too"
-            if _true(span, "IgnoreWhenTaskNotRegistered")
-            else "parks it, and makes it a dead letter after a day",
-            path,
-        )
     if has_callback and not group:
         yield _about(
             span,
@@ -355,6 +380,10 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
             path,
             "note",
         )
+
+
+def _check_steps(span: Span, path: str, runs: bool) -> Iterator[Finding]:
+    """Find what is wrong with the retries and the later steps. ``runs``: False if no worker runs this message."""
     if _number(span, "RetryCount") < 0:
         yield _about(
             span,
@@ -365,7 +394,7 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
             path,
             "note",
         )
-    for name, when in (("OnSuccess", "succeeds"), ("OnError", "fails for good")):
+    for name, when in (("OnSuccess", "has succeeded"), ("OnError", "has failed for good")):
         for index, item in enumerate(span.elements(name)):
             if item.entries is None:
                 yield Finding(
@@ -374,8 +403,10 @@ def _check_own(span: Span, path: str) -> Iterator[Finding]:
                     start=item.start,
                     end=item.end,
                     where=f"{path}{name}[{index}]",
-                    go=f"panics outside of the task once it {when}, {PROCESS_ENDS}",
-                    python="passes over it",
+                    go=after_panic(f"panics on this null, outside of the task, once the task {when}")
+                    if runs
+                    else f"never reads it, {_NEVER_RUNS}",
+                    python="passes over it" if runs else "does not either",
                 )
             elif name == "OnSuccess" and _true(item, "Immutable") and not _true(span, "Immutable"):
                 yield Finding(

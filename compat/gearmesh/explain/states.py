@@ -32,7 +32,7 @@ MAX_LISTED_MEMBERS: Final = 12
 _MEANING: Final = {
     PENDING: "It was sent, and no worker has begun it; or it waits for its next try.",
     RECEIVED: "A worker has the message and has not begun to run it.",
-    STARTED: "A worker runs it, or died while it ran it.",
+    STARTED: "A worker is running the task, or died while running it.",
     RETRY: "It returned an error and is about to be sent again; PENDING follows at once.",
     SUCCESS: "It has ended without an error. This state is final.",
     FAILURE: "It has failed for good, so no retry follows. This state is final.",
@@ -57,8 +57,8 @@ def describe_state(state: TaskState, *, broken_results: bool = False) -> Section
         told.go.append('A Go caller\'s Get reads the results, and returns the error under "What is wrong".')
         told.python.append("A gearmesh caller's get() raises an error with the same text.")
     elif state.State == SUCCESS:
-        told.go.append(f"A Go caller's Get returns {_returned(state)}.")
-        told.python.append("A gearmesh caller's get() returns the same values.")
+        told.go.append(f"A Go caller's Get returns {_returned(state, nothing='an empty list')}.")
+        told.python.append(f"A gearmesh caller's get() returns {_returned(state, nothing='None')}.")
     elif state.State == FAILURE:
         told.go.append("A Go caller's Get returns an error with this text.")
         told.python.append(
@@ -99,9 +99,9 @@ def _state_facts(state: TaskState) -> Iterator[tuple[str, str]]:
         yield "expires", f"at unix second {state.TTL} (DynamoDB's TTL)"
 
 
-def _returned(state: TaskState) -> str:
+def _returned(state: TaskState, *, nothing: str) -> str:
     if not state.Results:
-        return "an empty list"
+        return nothing
     return f"{counted(len(state.Results), 'value')}: " + ", ".join(
         one.Type or "no type" for one in state.Results
     )
@@ -111,8 +111,8 @@ def _moment(text: str) -> str:
     if text != ZERO_TIME:
         return text
     return (
-        "not known: only the state PENDING has the time and the task's name. This backend does not copy them to later "
-        "states, or PENDING had expired"
+        "not known. Machinery writes the time and the task's name with PENDING. Either this backend does not copy them "
+        "to later states, or PENDING had expired before it could"
     )
 
 
@@ -139,25 +139,37 @@ def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
             root,
             "Results",
             "a SUCCESS whose Results are null",
-            "Get returns an empty list",
-            "does the same",
+            "returns an empty list from a caller's Get",
+            "returns None from get()",
             "note",
         )
     if state.Results and state.State not in (SUCCESS, ""):
         yield _about(
-            root, "Results", f"a {state.State} that has Results", "does not look at them", "", "note"
+            root,
+            "Results",
+            "the state has Results, which only SUCCESS should have",
+            "does not look at them",
+            "",
+            "note",
         )
     if state.State == FAILURE and not state.Error:
         yield _about(
             root,
             "Error",
             "a FAILURE without the text of an error",
-            "Get returns an error without a text",
+            "returns an error without a text from a caller's Get",
             "",
             "note",
         )
     if state.Error and state.State not in (FAILURE, ""):
-        yield _about(root, "Error", f"a {state.State} that has an Error", "does not look at it", "", "note")
+        yield _about(
+            root,
+            "Error",
+            "the state has an Error, which only FAILURE should have",
+            "does not look at it",
+            "",
+            "note",
+        )
     for index, item in enumerate(root.elements("Results")):
         yield from check_result(item.find("Type"), item.find("Value"), data, f"Results[{index}]")
 
@@ -173,7 +185,8 @@ def describe_group(meta: GroupMeta) -> Sections:
     told.facts.append(
         (
             "callback",
-            "sent, or about to be: all members had ended, and one worker took the trigger"
+            "sent or about to be sent, unless a member has failed: ChordTriggered is true, which one worker sets once "
+            "all members have ended"
             if meta.ChordTriggered
             else "never sent, since the group has no members"
             if not meta.TaskUUIDs
@@ -181,16 +194,16 @@ def describe_group(meta: GroupMeta) -> Sections:
         )
     )
     if meta.Lock:
-        told.facts.append(("locked", "yes: on Memcache, a worker takes the trigger just now"))
-    told.facts.append(("created", _moment(meta.CreatedAt)))
+        told.facts.append(("locked", "yes: on Memcache, a worker is about to set ChordTriggered"))
+    told.facts.append(("created", meta.CreatedAt if meta.CreatedAt != ZERO_TIME else "not known"))
     told.go.append(
-        "A Go worker that ends a member of a chord reads this meta and the states of all members. Once "
-        "all have ended, "
-        "it sets ChordTriggered and sends the callback, unless a member failed."
+        "If a member of a chord succeeds, its Go worker reads this meta and the states of all members. Once all "
+        "have ended, the worker sets ChordTriggered. If none has failed, it then sends the callback."
     )
     told.python.append(
-        "A gearmesh worker does the same in one step. Each member that ends renews the expiry of the meta and of the "
-        "members' states."
+        "A gearmesh worker does the same. If the broker and the results are in one Redis database, it sets "
+        "ChordTriggered and sends the callback in one atomic step. Each member that ends renews the expiry of the meta "
+        "and of the members' states."
     )
     return told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -11,8 +12,9 @@ from typing import Final
 import msgspec
 
 from gearmesh.errors import RemoteProtocolError
+from gearmesh.explain.aftermath import PUT_BACK_PYTHON
 from gearmesh.explain.capture import Piece, pieces
-from gearmesh.explain.fields import MIXED, check_fields
+from gearmesh.explain.fields import REPEATED, check_fields
 from gearmesh.explain.findings import Finding, excerpt, place_of
 from gearmesh.explain.log_lines import LogLine
 from gearmesh.explain.sections import Sections
@@ -20,7 +22,7 @@ from gearmesh.explain.signatures import UNREADABLE_GO, UNREADABLE_PYTHON, check_
 from gearmesh.explain.spans import Span, read_spans
 from gearmesh.explain.states import check_group, check_state, describe_group, describe_state
 from gearmesh.units import counted
-from gearmesh.wire.codec import decode, decode_group, decode_state
+from gearmesh.wire.codec import decode, decode_group, decode_state, encode, encode_group, encode_state
 from gearmesh.wire.gojson.decode import GROUP_SHAPE, SIGNATURE_SHAPE, STATE_SHAPE
 from gearmesh.wire.gojson.read import read
 
@@ -36,6 +38,13 @@ _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u2
 _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _NOUNS: Final = {"signature": "message", "state": "state", "group": "group meta", "unknown": "other text"}
 _SHAPES: Final = {"signature": SIGNATURE_SHAPE, "state": STATE_SHAPE, "group": GROUP_SHAPE}
+#: What gearmesh does with a state or a group meta that it cannot read.
+_UNREADABLE_RESULTS_PYTHON: Final = (
+    "A gearmesh caller gets an error that names the key and the reason.",
+    "A gearmesh worker that ends a member of the group stores the member's state and logs an error that names the key. "
+    "The group's callback is not sent.",
+    "To repair this, delete the key, and send the task or its whole chord again.",
+)
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -87,7 +96,7 @@ def explain_document(data: bytes, kind: str) -> Sections:
         told = _refused(kind)
         told.findings = findings
     else:
-        told = _readable(kind, data, root)
+        told = _readable(kind, data, root, merged=any(REPEATED in one.text for one in findings))
         if told.facts:
             findings = [_with_outcome(one) for one in findings]
         told.findings = [*told.findings, *findings]
@@ -99,33 +108,39 @@ def explain_document(data: bytes, kind: str) -> Sections:
 
 def _with_outcome(finding: Finding) -> Finding:
     """The finding about a repeated field of a document that is read: the facts are of what comes out."""
-    if not finding.go.endswith(MIXED):
+    if REPEATED not in finding.text:
         return finding
-    return msgspec.structs.replace(finding, go=f"{finding.go}. All that is said above is about that result")
+    return msgspec.structs.replace(finding, go=f"{finding.go}. The lines above show the result")
 
 
-def _readable(kind: str, data: bytes, root: Span) -> Sections:
+def _readable(kind: str, data: bytes, root: Span, merged: bool) -> Sections:
+    """``merged``: a field comes more than once, so judge what Go makes of all, which is nowhere in the text."""
     try:
         if kind == "signature":
             sig = decode(data)
+            data, root = _written(encode(sig)) if merged else (data, root)
             found, broken = check_signature(sig, root, data)
             told = describe_signature(sig, broken_args=broken)
-            told.findings = found
         elif kind == "state":
             state = decode_state(data)
+            data, root = _written(encode_state(state)) if merged else (data, root)
             found = list(check_state(state, root, data))
             broken = any(one.level == "fault" and one.where.startswith("Results[") for one in found)
             told = describe_state(state, broken_results=broken)
-            told.findings = found
         else:
             meta = decode_group(data)
+            data, root = _written(encode_group(meta)) if merged else (data, root)
             told = describe_group(meta)
-            told.findings = list(check_group(meta, root, data))
-    except RemoteProtocolError as exc:
-        nulls = list(_nulls(root))
-        told = _with_nulls() if nulls else _refused(kind)
-        told.findings = nulls or [Finding(level="fault", text=f"it cannot be read: {exc}")]
+            found = list(check_group(meta, root, data))
+    except RemoteProtocolError:
+        told = _only_go_reads(kind)
+        found, merged = list(_nulls(root)), False
+    told.findings = [msgspec.structs.replace(one, start=None, end=None) for one in found] if merged else found
     return told
+
+
+def _written(data: bytes) -> tuple[bytes, Span]:
+    return data, read_spans(data)
 
 
 def _nulls(root: Span) -> Iterator[Finding]:
@@ -142,12 +157,10 @@ def _nulls(root: Span) -> Iterator[Finding]:
             )
 
 
-def _with_nulls() -> Sections:
-    told = Sections("This is a state that Go reads and gearmesh does not.")
-    told.go.append(
-        "A Go caller's Get reads the state, and panics as soon as it looks at the result that is null."
-    )
-    told.python.append("A gearmesh caller gets an error that names the key and the reason.")
+def _only_go_reads(kind: str) -> Sections:
+    told = Sections(f"This is a {_NOUNS[kind]} that Go reads and gearmesh does not.")
+    told.go.append('"What is wrong" says what Go makes of it.')
+    told.python += [UNREADABLE_PYTHON] if kind == "signature" else _UNREADABLE_RESULTS_PYTHON
     return told
 
 
@@ -160,14 +173,14 @@ def _refused(kind: str) -> Sections:
         told.go.append(
             "A Go caller asks again and again: Get waits for ever, and GetWithTimeout ends with its timeout."
             if kind == "state"
-            else "A Go caller's Get does not read it: it asks for the members' states."
+            else "A Go caller's Get is not affected: it reads the members' states, not this meta."
         )
         group = "the same group" if kind == "state" else "the group"
         told.go.append(
             f"A Go worker that ends a member of {group} cannot see if the group is complete, and its consumer stops "
             "with an error. If that was the last member, the callback is never sent."
         )
-        told.python.append("A gearmesh caller gets an error that names the key and the reason.")
+        told.python += _UNREADABLE_RESULTS_PYTHON
     return told
 
 
@@ -178,8 +191,8 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
     told = _refused("signature" if kind == "unknown" else kind)
     if kind == "unknown":
         told.headline = "This is no JSON, so if it is a message, it cannot be read."
+    noun = "document" if kind == "unknown" else _NOUNS[kind]
     if reason == "unexpected EOF":
-        noun = "document" if kind == "unknown" else _NOUNS[kind]
         text = (
             f"the text ends in the middle, after {counted(len(data), 'byte')}: either the {noun} was cut off, or only "
             "this copy of it. Compare it with the one on the server"
@@ -188,7 +201,7 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
         text = "the text begins with a byte order mark (EF BB BF), which is not JSON"
         at = 0
     else:
-        text = f"this is no JSON: {said}{_hint(data, at)}"
+        text = f"this is no JSON: {said}{_hint(data, at, noun)}"
     told.findings = [
         Finding(level="fault", text=text, start=min(at, max(len(data) - 1, 0)), go=f"says: {said}")
     ]
@@ -196,7 +209,8 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
     return told
 
 
-def _hint(data: bytes, at: int) -> str:
+def _hint(data: bytes, at: int, noun: str) -> str:
+    """Guess the cause of the error at a byte: text that continues the sentence; ``""``: none is known."""
     byte = data[at : at + 1]
     if byte == b"'":
         return "; JSON has double quotes (this looks like Python's repr)"
@@ -209,7 +223,17 @@ def _hint(data: bytes, at: int) -> str:
     if byte and byte < b" ":
         return "; control characters in a text have to be escaped"
     if b"\\\\" in data and _is_json(data.replace(b"\\\\", b"\\")):
-        return "; all backslashes are doubled. If only this copy has them so, as MONITOR writes them, undo that first"
+        return (
+            ". All backslashes are doubled. MONITOR prints them so: if this text comes from MONITOR, make one of each "
+            f"two, and explain it again; the {noun} itself may be whole"
+        )
+    if byte >= b"\x80":
+        char = data[at : at + 4].decode(errors="ignore")[:1]
+        return (
+            f"; this is U+{ord(char):04X} ({unicodedata.name(char, 'without a name')}) in UTF-8"
+            if char
+            else ""
+        )
     return ""
 
 
@@ -217,7 +241,7 @@ def _unknown(data: bytes, root: Span) -> Sections:
     if root.entries is None and root.scalar is None and root.items is None:
         told = Sections("This is null. As a message, it is read as an empty one.")
         told.go.append("A Go worker reads null as a message without a name, and puts it back over and over.")
-        told.python.append("A gearmesh worker parks it, and makes it a dead letter after a day.")
+        told.python.append(f"A gearmesh worker {PUT_BACK_PYTHON}.")
         told.findings = [
             Finding(
                 level="fault",
@@ -237,10 +261,10 @@ def _unknown(data: bytes, root: Span) -> Sections:
         told.python.append(UNREADABLE_PYTHON)
     else:
         told.go.append(
-            "As a message it has no name that a worker could have registered: a Go worker puts it back over and over."
+            "If this were a message, it would have no name, and a Go worker would put it back over and over."
         )
         told.python.append(
-            "As a message, a gearmesh worker parks it, and makes it a dead letter after a day."
+            "A gearmesh worker would put it back after growing pauses, and make it a dead letter after a day."
         )
         nothing = (
             "it has neither the Name of a message nor the TaskUUID of a state nor the GroupUUID of a group"
@@ -256,7 +280,11 @@ def _empty(data: bytes) -> Sections:
     told = Sections(f"This is empty: {size}.")
     told.go.append(UNREADABLE_GO)
     told.python.append(UNREADABLE_PYTHON)
-    told.findings = [Finding(level="fault", text="a document is expected", go="says: EOF")]
+    nothing = (
+        "there is nothing to explain. If a key or a queue should have held a document, check the command that "
+        "captured it"
+    )
+    told.findings = [Finding(level="fault", text=nothing, go="says: EOF")]
     return told
 
 
@@ -271,10 +299,10 @@ def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
             level="fault",
             text=f"a second document follows, of {size}"
             if second
-            else f"{size} of something else follow the document",
+            else f"{size} {'follows' if len(rest) == 1 else 'follow'} the document",
             start=start,
             end=start + len(rest),
-            go="reads the first document only; what follows is gone when Go sends this on",
+            go="reads the first document only" if second else "reads the document only",
             python="reads the first one only, too, so send the second one by itself"
             if second
             else "reads the document only, too",
@@ -318,15 +346,19 @@ def _explained(piece: Piece) -> Sections | None:
     if piece.body is None:
         return None
     told = explain_document(piece.body, piece.kind)
-    if piece.unread:
-        told.go = [f"A Go caller's Get returns an error: {piece.unread}."]
+    if piece.unread is not None:
+        told.go = [f"A Go caller's Get returns an error: {piece.unread.error}."]
         told.findings.insert(
             0,
             Finding(
                 level="fault",
-                text="Go cannot read a result of this type back from MongoDB, even if it has stored it itself",
+                text=(
+                    f"a Go caller cannot read a result of the type {piece.unread.type} from MongoDB, even one that a "
+                    "Go worker has stored. Return int64, float64, bool, or a string that is not JSON from the task, or "
+                    "use another backend"
+                ),
                 where="Results",
-                go=f"returns an error from a caller's Get: {piece.unread}",
+                go=f"returns an error from a caller's Get: {piece.unread.error}",
                 python="reads it",
             ),
         )
@@ -336,7 +368,10 @@ def _explained(piece: Piece) -> Sections | None:
 def _piece_text(piece: Piece, told: Sections | None) -> str:
     parts = []
     if piece.before:
-        parts.append("\n".join(_wrapped(sentence, "") for sentence in piece.before) + "\n")
+        before = list(piece.before)
+        if told is not None and any(one.start is not None for one in told.findings):
+            before.append("Byte numbers count from the beginning of the document, without what is around it.")
+        parts.append("\n".join(_wrapped(sentence, "") for sentence in before) + "\n")
     if piece.log is not None:
         parts.append(_log_text(piece.log))
     if told is not None:

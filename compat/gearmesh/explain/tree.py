@@ -28,7 +28,7 @@ class _Branch(NamedTuple):
 
 def call_text(sig: Signature, added: str = "", *, first: bool = False) -> str:
     """``add(int64 1, int64 2)``. ``added``: arguments that it gets later, in words; ``first``: before its own."""
-    args = [f"{arg.Type} {show_value(arg.Value)}" for arg in (sig.Args or ())[:MAX_SHOWN_ARGS]]
+    args = [f"{arg.Type or '(no type)'} {show_value(arg.Value)}" for arg in (sig.Args or ())[:MAX_SHOWN_ARGS]]
     if len(sig.Args or ()) > MAX_SHOWN_ARGS:
         args.append(f"… {len(sig.Args or ()) - MAX_SHOWN_ARGS} more")
     if added:
@@ -82,17 +82,19 @@ def _one(branch: _Branch, states: Mapping[str, str]) -> str:
 
 
 def _below(sig: Signature) -> list[_Branch]:
-    results = "" if sig.Immutable else f"the results of {sig.Name}"
+    results = "" if sig.Immutable else f"the results of {sig.Name or 'the step before'}"
     found = [_Branch(one, "then ", results) for one in sig.OnSuccess or ()]
     found += [_Branch(one, "on failure ", "the error's text", True) for one in sig.OnError or ()]
     callback = sig.ChordCallback
     if callback is not None:
         never = why_never(sig)
-        members = f"all {sig.GroupTaskCount} members" if sig.GroupTaskCount > 1 else "all members"
+        members = {1: "the one member has", 2: "both members have"}.get(
+            sig.GroupTaskCount, f"all {sig.GroupTaskCount} members have"
+        )
         found.append(
             _Branch(
                 callback,
-                f"never, since {never}: " if never else f"when {members} have succeeded ",
+                f"never, since {never}: " if never else f"when {members} succeeded: ",
                 "" if callback.Immutable or never else "the results of all",
             )
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Final
 
 import msgspec
 
 from gearmesh.errors import RemoteProtocolError
-from gearmesh.explain.aftermath import AFTER_ERROR, PROCESS_ENDS
+from gearmesh.explain.aftermath import after_error, after_panic
 from gearmesh.explain.findings import Finding
 from gearmesh.explain.spans import Span
 from gearmesh.wire.gojson.canonical import canonical
+from gearmesh.wire.gojson.read import Number
 from gearmesh.wire.loading import load
 from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
 
@@ -34,18 +36,30 @@ _MEANT: Final = {
     "byte": "uint8",
     "rune": "int32",
 }
-_PYTHON_FAILS: Final = (
-    "does not call the task. It stores FAILURE with an error that says this, without a retry, and goes on"
-)
-_GO_FAILS: Final = (
-    "does not call the task. It stores FAILURE 'Reflect task args error: {}' without a retry, and the "
-    f"message is gone. {AFTER_ERROR}"
-)
+_AFTER_FAILURE: Final = after_error("the message is acknowledged", "the message is gone").rstrip(".")
+#: Characters that JSON does not have to escape and a terminal does not show.
+_INVISIBLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def _python_fails(reason: str) -> str:
+    return (
+        f"does not call the task. It stores FAILURE 'Reflect task args error: {reason}', does not retry, and goes on "
+        "with the next message"
+    )
+
+
+def _go_fails(reason: str, why: str = "") -> str:
+    """``why``: an explanation of the reason, in parentheses."""
+    return (
+        f"does not call the task. It stores FAILURE 'Reflect task args error: {reason}'{why and f' ({why})'}, and does "
+        f"not retry. {_AFTER_FAILURE}"
+    )
 
 
 def show_value(raw: msgspec.Raw | bytes) -> str:
     """JSON text, cut."""
     text = bytes(raw).decode(errors="replace")
+    text = _INVISIBLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 
 
@@ -68,15 +82,17 @@ def check_arg(type: Span | None, value: Span | None, data: bytes, where: str) ->
     name = str(type.scalar) if type is not None and isinstance(type.scalar, str) else ""
     if name not in TYPES:
         at = type or value
+        reason = f"{_cut(name)} is not one of supported types"
+        unknown = f"{_cut(name)!r} is not a type that Machinery knows{_suggestion(name)}"
         return [
             Finding(
                 level="fault",
-                text=f"{_cut(name)!r} is not a type that Machinery knows{_suggestion(name)}",
+                text=unknown if name else "the argument has no Type",
                 start=at.start if at else None,
                 end=at.end if at else None,
                 where=f"{where}.Type",
-                go=_GO_FAILS.format(f"{_cut(name)} is not one of supported types"),
-                python=_PYTHON_FAILS,
+                go=_go_fails(reason),
+                python=_python_fails(reason),
             )
         ]
     return _check_value(name, value, data, f"{where}.Value")
@@ -113,16 +129,32 @@ def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list
     try:
         load(name, msgspec.Raw(text))
     except RemoteProtocolError as exc:
-        return [_refused(name, value, text, str(exc), where)]
+        return [_refused(name, value, data, str(exc), where)]
     if name not in BYTES and element_of(name) in ("uint", "uint64") and _has_big(value):
         return [
             Finding(
                 level="note",
                 text=f"{show_value(text)} is above 2^63-1",
-                go="reads it since v1.10.7 and v2.0.12; older workers store FAILURE: value out of range",
+                go=(
+                    "reads it with Machinery v1.10.7, v2.0.12 and later; a worker of an older release stores FAILURE "
+                    "'value out of range'"
+                ),
                 python="reads it",
                 start=value.start if value else None,
                 end=value.end if value else None,
+                where=where,
+            )
+        ]
+    if value is not None and is_slice(name) and isinstance(value.scalar, Number):
+        digits = ", ".join(map(str, text))
+        return [
+            Finding(
+                level="fault",
+                text=f"{show_value(text)} is not a {name}",
+                go=f"calls the task with [{digits}], the bytes of the number's characters, and says nothing",
+                python="does the same",
+                start=value.start,
+                end=value.end,
                 where=where,
             )
         ]
@@ -134,23 +166,26 @@ def element_of(name: str) -> str:
     return element(name) if is_slice(name) else name
 
 
-def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str) -> Finding:
+def _refused(name: str, value: Span | None, data: bytes, reason: str, where: str) -> Finding:
     start = value.start if value else None
     end = value.end if value else None
     kind = element_of(name)
-    odd = text
+    odd = _text(value, data)
     path = where
     if value is not None and value.items is not None and is_slice(name):
         for index, item in enumerate(value.items):
-            one = b"[]" if item.items is not None else b"{}" if item.entries is not None else b""
-            one = one or _scalar_text(item)
+            one = canonical(data[item.start : item.end])
             if not _loads(kind, one):
                 start, end, odd, path = item.start, item.end, one, f"{where}[{index}]"
                 break
     if reason.startswith("reflect: call of"):
-        go = f"panics ({reason}), {PROCESS_ENDS}"
+        go = after_panic(f"panics outside of the task ({reason})")
     elif is_slice(name) and path == where:
-        go = _GO_FAILS.format(reason)
+        first = reason.partition(" ")[0]
+        go = _go_fails(
+            reason,
+            f"Go reads the value byte by byte, and {first} is the first one" if first.isdigit() else "",
+        )
     elif kind in INTEGERS and (number := wrapped(kind, odd)) is not None:
         go = (
             f"calls the task with {number}, which is what is left of the number in {_article(kind)}, and "
@@ -159,7 +194,7 @@ def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str
     elif kind == "float32" and "out of range" in reason and _loads("float64", odd):
         go = "calls the task with infinity, and says nothing"
     else:
-        go = _GO_FAILS.format(reason)
+        go = _go_fails(reason)
     return Finding(
         level="fault",
         text=f"{show_value(odd)} is not {_expected(kind if is_slice(name) and path != where else name, odd)}",
@@ -167,27 +202,22 @@ def _refused(name: str, value: Span | None, text: bytes, reason: str, where: str
         end=end,
         where=path,
         go=go,
-        python=_PYTHON_FAILS,
+        python=_python_fails(reason),
     )
 
 
 def _expected(kind: str, odd: bytes) -> str:
     """The type that a value is not, and why: ``an int8: it is a text``. Only a number that is outside has the range."""
+    article = _article(kind).partition(" (")[0]
+    if odd.startswith((b"[", b"{")) and not is_slice(kind):
+        return f"{article}: it is {'a list' if odd.startswith(b'[') else 'an object'}"
+    if odd == b"-0" and kind in INTEGERS:
+        return f"{article}: Go accepts no sign here"
     if kind not in INTEGERS or odd.removeprefix(b"-").isdigit():
         return _article(kind)
-    article = _article(kind).partition(" (")[0]
     if odd.startswith(b'"'):
         return f"{article}: it is a text"
     return f"{article}: it has a point or an exponent" if odd[:1] in b"-0123456789" else article
-
-
-def _scalar_text(item: Span) -> bytes:
-    node = item.scalar
-    if node is None or isinstance(node, bool):
-        return {None: b"null", True: b"true", False: b"false"}[node]
-    if isinstance(node, str):
-        return msgspec.json.encode(str(node))
-    return getattr(node, "text", "").encode()
 
 
 def _loads(kind: str, text: bytes) -> bool:

@@ -18,10 +18,23 @@ from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 __all__ = ["canonical", "format_ns", "from_datetime", "is_canonical", "parse"]
 
 # Go: the hour may have one digit, the fraction may follow a comma and have any length.
-_TEXT = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
-    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
+_LAYOUT = (
+    ("2006", r"([0-9]{4})"),
+    ("-", "-"),
+    ("01", r"([0-9]{2})"),
+    ("-", "-"),
+    ("02", r"([0-9]{2})"),
+    ("T", "T"),
+    ("15", r"([0-9]{1,2})"),
+    (":", ":"),
+    ("04", r"([0-9]{2})"),
+    (":", ":"),
+    ("05", r"([0-9]{2})(?:[.,]([0-9]+))?"),
+    ("Z07:00", r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"),
 )
+_TEXT = re.compile("".join(pattern for _, pattern in _LAYOUT))
+#: What a part of the layout may be at most, by the name that Go's error has for it.
+_RANGES = {"01": ("month", 1, 12), "15": ("hour", 0, 23), "04": ("minute", 0, 59), "05": ("second", 0, 59)}
 # Nearly every time that travels; 29 February and other zones are looked at closely.
 _USUAL = re.compile(
     r"[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
@@ -38,25 +51,43 @@ def _read(text: str) -> tuple[int, int, int]:
     """Seconds of the wall clock (as if it were UTC), nanoseconds, offset in seconds."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise RemoteProtocolError(f'parsing time "{text:.100}" as "2006-01-02T15:04:05Z07:00": cannot parse')
+        raise RemoteProtocolError(f'parsing time "{text:.100}"{_unparsed(text)}')
     year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
     fraction, sign, zone_hour, zone_minute = match.group(7, 8, 9, 10)
     offset = 0
     if sign:
         # Go: offsets of 24 hours and of 60 minutes are read, as people do write them.
         if int(zone_hour) > 24 or int(zone_minute) > 60:
-            raise RemoteProtocolError(f'parsing time "{text:.100}": time zone offset out of range')
+            raise RemoteProtocolError(f'parsing time "{text:.100}"{_unparsed(text)}')
         offset = int(zone_hour) * 3600 + int(zone_minute) * 60
         if sign == "-":
             offset = -offset
     try:
         # Year 0 is a leap year like 400, and datetime begins with 1.
         wall = datetime(year or 400, month, day, hour, minute, second)
-    except ValueError as error:
-        raise RemoteProtocolError(f'parsing time "{text:.100}": {error}') from None
+    except ValueError:
+        raise RemoteProtocolError(f'parsing time "{text:.100}"{_unparsed(text)}') from None
     days = wall.toordinal() - 1 - _UNIX_DAYS - (0 if year else _CYCLE_DAYS)
     nanos = int(fraction[:9].ljust(9, "0")) if fraction else 0
     return days * 86400 + hour * 3600 + minute * 60 + second, nanos, offset
+
+
+def _unparsed(text: str) -> str:
+    """The reason for which Go does not read a time: the first part that is another than the layout's, or too large."""
+    at = 0
+    for part, pattern in _LAYOUT:
+        match = re.compile(pattern).match(text, at)
+        if match is None:
+            return f' as "2006-01-02T15:04:05Z07:00": cannot parse "{text[at:]:.100}" as "{part}"'
+        name, low, high = _RANGES.get(part, ("", 0, 0))
+        if name and not low <= int(match.group(1)) <= high:
+            return f": {name} out of range"
+        if part == "Z07:00" and match.group(1):
+            for name, most, digits in (("minute", 60, match.group(3)), ("hour", 24, match.group(2))):
+                if int(digits) > most:
+                    return f": time zone offset {name} out of range"
+        at = match.end()
+    return f': extra text: "{text[at:]:.100}"' if text[at:] else ": day out of range"
 
 
 def parse(text: str) -> int:

@@ -117,13 +117,29 @@ def _unusual(of: str, node: Node) -> list[Any]:
     return list(octets)
 
 
-def _unbase64(text: bytes) -> bytes:
+def _unbase64(written: bytes) -> bytes:
     # Go: newlines anywhere are skipped; padding is required; bits past the end are not looked at.
-    text = text.replace(b"\n", b"").replace(b"\r", b"")
+    text = written.replace(b"\n", b"").replace(b"\r", b"")
     rest = text.translate(None, _BASE64)
     if len(text) % 4 or rest not in (b"", b"=", b"==") or not text.endswith(rest):
-        raise RemoteProtocolError("illegal base64 data")
+        raise RemoteProtocolError(f"illegal base64 data at input byte {_illegal_at(written)}")
     return binascii.a2b_base64(text)
+
+
+def _illegal_at(text: bytes) -> int:
+    """The place that Go names: of the first byte that is none of base64, or of the four that are not whole."""
+    padding = len(text) - len(text.lstrip(_BASE64 + b"\r\n"))
+    digits = padding - text.count(b"\r", 0, padding) - text.count(b"\n", 0, padding)
+    if padding == len(text):
+        return padding - digits % 4
+    if text[padding] != ord("=") or digits % 4 < 2:
+        return padding
+    rest = len(text) - len(text[padding + 1 :].lstrip(b"\r\n"))
+    if digits % 4 == 2:
+        if text[rest : rest + 1] != b"=":
+            return rest - 1 if rest < len(text) else rest
+        rest = len(text) - len(text[rest + 1 :].lstrip(b"\r\n"))
+    return rest
 
 
 def _scalar(of: str, node: Node) -> Any:

@@ -152,3 +152,101 @@ def test_a_misspelt_field_is_named_with_the_one_that_is_meant(name: str, meant: 
 
 def test_a_name_beside_the_field_that_it_resembles_is_no_fault() -> None:
     assert explain(changed('"Priority":0', '"Priority":0,"routing_key":"x"'))[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"Name":5}', "json: cannot unmarshal number into Go struct field Signature.Name of type string"),
+        (
+            b'{"Args":[5]}',
+            "json: cannot unmarshal number into Go struct field Signature.Args of type tasks.Arg",
+        ),
+        (
+            b'{"Args":[{"Name":5}]}',
+            "json: cannot unmarshal number into Go struct field Arg.Args.Name of type string",
+        ),
+        (
+            b'{"OnSuccess":[{"UUID":5}]}',
+            "json: cannot unmarshal number into Go struct field Signature.OnSuccess.UUID of type string",
+        ),
+        (
+            b'{"ChordCallback":{"Args":[{"Type":6}]}}',
+            "json: cannot unmarshal number into Go struct field Arg.ChordCallback.Args.Type of type string",
+        ),
+        (
+            b'{"TaskUUID":"a","State":"SUCCESS","Results":{}}',
+            "json: cannot unmarshal object into Go struct field TaskState.Results of type []*tasks.TaskResult",
+        ),
+    ],
+    ids=["field", "element", "argument", "step", "callback", "state"],
+)
+def test_the_field_is_named_as_go_names_it(data: bytes, said: str) -> None:
+    assert said in " ".join(explain(data)[0].split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"Priority":0', '"Priority":256,"Priorität":1'),
+        ('"Args":[', '"args":5,"Arg":['),
+        ('"RetryCount":2,', ""),
+    ],
+)
+def test_a_refused_document_has_no_notes_on_how_go_reads_it(old: str, new: str) -> None:
+    assert "reads a missing field" in explain(changed('"RetryCount":2,', ""))[0]
+    text = explain(changed(old, new).replace(b'"Immutable":false', b'"Immutable":0'))[0]
+    assert "Go refuses the whole document" in text
+    assert "What may surprise" not in text
+    assert "reads a missing field" not in text
+
+
+def test_a_repeated_field_is_judged_by_what_comes_out() -> None:
+    twice = changed(
+        '"Priority":0', '"Priority":0,"Args":[{"Type":"float64"},{"Value":"640","Type":"string"}]'
+    )
+    text, faults = explain(twice)
+    told = " ".join(text.split())
+    assert 'resize(float64 "cat.png", string "640")' in told
+    assert '"cat.png" is not a float64. (Args[0].Value)' in told
+    assert "Null is not" not in told
+    first, last = (twice.index(b'"Args"'), twice.rindex(b'"Args"'))
+    assert f"The field Args comes twice, at the bytes {first}, {last}. (bytes {last} to" in told
+    assert faults == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ('"Headers":{"a":1,"b":2,"a":3}', "'a' in Headers comes twice"),
+        ('"Headers":{"b":[{"a":1,"a":2,"a":3}]}', "'a' in Headers comes three times"),
+    ],
+)
+def test_a_name_that_comes_twice_in_the_headers_is_named(value: str, where: str) -> None:
+    text = " ".join(explain(changed('"Headers":{}', value))[0].split())
+    assert where in text
+    assert "Go takes the last one." in text
+
+
+@pytest.mark.parametrize("step", ['"OnSuccess":[null]', '"OnSuccess":[{"UUID":"task_2","Foo":1}]'])
+def test_a_message_without_a_name_never_reaches_what_follows_it(step: str) -> None:
+    nameless = changed('"OnSuccess":null', step).replace(b'"resize"', b'""')
+    text = " ".join(explain(nameless)[0].split())
+    assert "panics" not in text
+    assert "as in a retry" not in text
+    assert text.count("puts it back over and over") == 1, "only the message itself"
+    named = " ".join(explain(changed('"OnSuccess":null', step))[0].split())
+    assert ("panics" in named) == ("null" in step)
+    assert ("as in a retry" in named) == ("Foo" in step)
+
+
+def test_a_cause_is_named_for_a_byte_that_nobody_sees() -> None:
+    assert "U+00A0 (NO-BREAK SPACE)" in " ".join(explain(b"\xc2\xa0" + GOOD.encode())[0].split())
+
+
+def test_an_argument_that_gearmesh_does_not_read_has_the_failure_that_its_worker_stores() -> None:
+    text = " ".join(explain(BROKEN["number_too_large"])[0].split())
+    assert (
+        "It stores FAILURE 'Reflect task args error: strconv.ParseUint: parsing \"65537\": value out of range', does "
+        "not retry, and goes on with the next message." in text
+    )

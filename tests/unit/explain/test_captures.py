@@ -175,7 +175,10 @@ def test_large_and_deep_inputs_are_explained(data: bytes) -> None:
 def test_results_that_go_cannot_read_from_mongodb_are_named(type: str, value: Any, readable: bool) -> None:
     document = {"_id": "task_1", "state": "SUCCESS", "results": [{"type": type, "value": value}]}
     text, faults = explain(json.dumps(document).encode())
-    assert ("Go cannot read a result of this type back" in text) == (not readable)
+    told = " ".join(text.split())
+    assert (f"A Go caller cannot read a result of the type {type} from MongoDB" in told) == (not readable)
+    shown = "string" if type == "json" else type
+    assert f"A gearmesh caller's get() returns 1 value: {shown}." in told
     assert faults == (not readable)
 
 
@@ -183,3 +186,60 @@ def test_results_that_go_cannot_read_from_mongodb_are_named(type: str, value: An
 def test_a_date_of_mongodb_that_is_none_is_explained(value: Any) -> None:
     document = {"_id": "task_1", "state": "PENDING", "created_at": {"$date": {"$numberLong": value}}}
     assert explain(json.dumps(document).encode())[0].startswith("A document of MongoDB")
+
+
+def test_bytes_are_counted_only_if_some_are_named() -> None:
+    counted = "Byte numbers count from the beginning of the document"
+    data = base64.b64encode(GOOD.encode()).decode()
+    assert counted not in explain(data.encode())[0]
+    assert counted in explain(base64.b64encode(GOOD.replace("uint16", "int8").encode()))[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Requeuing message: {}", "It does so at once, over and over"),
+        ("Requeing message: {}", "It does so at once, over and over"),
+        ("Requeuing: true with message: {}", "It does so at once, over and over"),
+        (
+            "Requeuing: false with message: {}",
+            "The message is gone unless the queue has a dead letter exchange.",
+        ),
+    ],
+)
+def test_the_line_says_what_becomes_of_an_unregistered_message(line: str, said: str) -> None:
+    logged = "INFO: 2026/11/29 10:00:03 amqp.go:327 Task not registered with this worker. " + line.format(
+        GOOD
+    )
+    text = " ".join(explain(logged.encode())[0].split())
+    others = {"It does so at once, over and over", "The message is gone unless"} - {said[:26], said[:33]}
+    assert said in text
+    assert not any(other in text for other in others)
+
+
+@pytest.mark.parametrize(
+    ("error", "of_a_message"),
+    [
+        ("EOF", False),
+        ('Exception (501) Reason: "EOF"', False),
+        ("Could not unmarshal '{' into a task signature: unexpected EOF", True),
+        ("Reflect task args error: 1 is not string", True),
+        ("Set state to 'received' for task task_1 returned error: EOF", True),
+    ],
+)
+def test_a_consumer_that_stops_has_lost_its_connection_or_met_a_bad_message(
+    error: str, of_a_message: bool
+) -> None:
+    line = f"WARNING: 2026/11/29 10:00:05 worker.go:92 Broker failed with error: {error}"
+    text = " ".join(explain(line.encode())[0].split())
+    assert ("because of one message" in text) == of_a_message
+    assert ("runs nothing more until you restart its process" in text) == of_a_message
+
+
+def test_a_message_of_sqs_is_not_said_to_be_put_back_there() -> None:
+    # Go: brokers/sqs returns an error for a task that is not registered, and does not delete the message.
+    text = " ".join(explain(CAPTURES["sqs"].encode())[0].split())
+    assert (
+        "On SQS the Go worker leaves the message there, and any worker may get it after its visibility timeout."
+        in text
+    )

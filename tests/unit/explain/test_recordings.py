@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from tests.unit.explain.texts import check
 
 from gearmesh.explain.text import explain, explain_document, faults
-from gearmesh.wire.typenames import INTEGERS
+from gearmesh.wire.typenames import BYTES, INTEGERS
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 #: Characters of an input that stand above its text.
@@ -94,9 +95,17 @@ def test_documents_of_the_decoder() -> None:
 @pytest.mark.parametrize("case", lines("signature_codec.jsonl"), ids=lambda case: case["case"])
 def test_a_document_is_refused_if_go_refuses_it(case: dict[str, Any]) -> None:
     told = explain_document(case["input"].encode(), "signature")
-    assert ("cannot be read" in told.headline) == (case["error"] is not None)
-    if case["error"] is not None:
-        assert faults(told)
+    error = case["error"]
+    written = error is None or "MarshalJSON" not in error  # else Go has read it, and failed to write it
+    assert ("cannot be read" in told.headline) == (error is not None and written)
+    if error is None:
+        return
+    assert faults(told)
+    if written:
+        assert any(one.go.endswith(f": {error}") for one in told.findings), "Go's own words"
+    else:
+        assert "that Go reads and gearmesh does not" in told.headline
+        assert any("'timezone hour outside of range [0,23]'" in one.go for one in told.findings)
 
 
 def test_deep_chains() -> None:
@@ -136,6 +145,13 @@ def test_an_argument_is_told_as_go_reads_it(case: dict[str, Any]) -> None:
     if not case["accepted"]:
         assert found
         assert not calls
+        error = case["error"].removeprefix("panic: ")
+        panics = error != case["error"]
+        assert (f"({error})" if panics else f"'Reflect task args error: {error}'") in found[0].go
+        assert f"'Reflect task args error: {error}'" in found[0].python
+    elif calls and isinstance(json.loads(case["value_json"]), int | float) and case["type"].startswith("[]"):
+        value = base64.b64decode(case["go_value"]) if case["type"] in BYTES else case["go_value"]
+        assert f"calls the task with [{', '.join(map(str, value))}]," in found[0].go
     elif case["type"] in INTEGERS and found:
         assert f"calls the task with {case['go_value']}," in found[0].go
     elif found:

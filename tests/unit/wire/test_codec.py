@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 import subprocess
 import sys
 from typing import Any
@@ -423,3 +424,38 @@ def test_deep_signatures_are_freed() -> None:
     del sig
     gc.collect()
     assert len(gc.get_objects()) < before + 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"a":tru}', "invalid character '}' in literal true (expecting 'e') (byte 8)"),
+        (b'{"a":nul', "unexpected EOF"),
+        (b'{"a":-}', "invalid character '}' in numeric literal (byte 6)"),
+        (b'{"a":1.}', "invalid character '}' after decimal point in numeric literal (byte 7)"),
+        (b'{"a":1e}', "invalid character '}' in exponent of numeric literal (byte 7)"),
+        (b'{"a":1.5E+}', "invalid character '}' in exponent of numeric literal (byte 10)"),
+        (b'{"a":1.5.}', "invalid character '.' after object key:value pair (byte 8)"),
+        (b'{"a":"\\u12g4"}', "invalid character 'g' in \\u hexadecimal character escape (byte 10)"),
+        (b"{'a':1}", "invalid character '\\'' looking for beginning of object key string (byte 1)"),
+        (b'{"a":\x07}', "invalid character '\\a' looking for beginning of value (byte 5)"),
+        (b'{"a":\x7f}', "invalid character '\\x7f' looking for beginning of value (byte 5)"),
+        (b'{"a":\xa0}', "invalid character '\\u00a0' looking for beginning of value (byte 5)"),
+        (b'{"a":\xff}', "invalid character '\xff' looking for beginning of value (byte 5)"),
+        (b'{"a":"\n"}', "invalid character '\\n' in string literal (byte 6)"),
+        (b'{"a":\\', "invalid character '\\\\' looking for beginning of value (byte 5)"),
+    ],
+)
+def test_text_that_is_no_json_is_refused_in_go_s_words(text: bytes, said: str) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode(text)
+    assert str(caught.value) == said
+
+
+def test_a_field_of_a_wrong_type_is_named_with_all_above_it() -> None:
+    said = "Go struct field Arg.OnError.ChordCallback.Args.Type of type string"
+    with pytest.raises(RemoteProtocolError, match=re.escape(said)):
+        decode(b'{"OnError":[{"ChordCallback":{"Args":[{"Type":5}]}}]}')
+    with pytest.raises(RemoteProtocolError, match="…") as caught:
+        decode(b'{"OnError":[' * 3000 + b'{"UUID":5}' + b"]}" * 3000)
+    assert len(str(caught.value)) < 250

@@ -132,3 +132,25 @@ def test_what_is_no_time(text: str) -> None:
     assert not gotime.is_canonical(text)
     with pytest.raises(RemoteProtocolError):
         gotime.canonical(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2026-13-41T25:61:61Z", ": month out of range"),
+        ("2026-11-41T25:61:61Z", ": hour out of range"),
+        ("2026-11-21T23:60:00Z", ": minute out of range"),
+        ("2026-11-21T23:59:60Z", ": second out of range"),
+        ("2026-11-31T00:00:00Z", ": day out of range"),
+        ("2026-01-00T00:00:00Z", ": day out of range"),
+        ("2026-11-21T12:00:00+25:00", ": time zone offset hour out of range"),
+        ("2026-11-21T12:00:00+25:61", ": time zone offset minute out of range"),
+        ("2026-11-21T12:00:00Zx", ': extra text: "x"'),
+        ("29.11.2026", ' as "2006-01-02T15:04:05Z07:00": cannot parse "29.11.2026" as "2006"'),
+        ("2026-11-21T12:0:00Z", ' as "2006-01-02T15:04:05Z07:00": cannot parse "0:00Z" as "04"'),
+    ],
+)
+def test_a_time_is_refused_in_go_s_words(text: str, why: str) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        gotime.parse(text)
+    assert str(caught.value) == f'parsing time "{text}"{why}'

@@ -17,8 +17,14 @@ from gearmesh.wire.gojson.write import write
 
 __all__ = ["Memory", "fill"]
 
+#: Characters of a field's path in an error.
+MAX_PATH_CHARS = 100
 #: A Go struct: fields that were set, by Go's name.
 Memory = dict[str, Any]
+
+#: Where a field is: its struct's Go type, the path of that struct, and the field's name; None: at the top. It becomes
+#: a text only for an error, since a chain may be nested thousands of levels deep.
+_Path = tuple[str, Any, str] | None
 
 # Go: keys match without regard to case, with these two letters that fold to ASCII.
 _FOLD = {0x17F: "S", 0x212A: "K"}
@@ -28,7 +34,7 @@ def fill(tree: Node, shape: StructOf) -> Memory:
     """Decode ``tree`` into a zero struct of ``shape``. RemoteProtocolError for a wrong type."""
     root: Memory = {}
     # (value, its Go type, what holds it, under which key or index, where that is for messages)
-    todo: list[tuple[Node, Shape, Any, Any, str]] = [(tree, shape, {"": root}, "", "")]
+    todo: list[tuple[Node, Shape, Any, Any, _Path]] = [(tree, shape, {"": root}, "", None)]
     if tree is None:
         return root
     while todo:
@@ -63,7 +69,7 @@ def fill(tree: Node, shape: StructOf) -> Memory:
                 for name, value in reversed(node):  # popped in order, each with all below it
                     field = want.fields.get(_fold(name))
                     if field is not None:
-                        todo.append((value, field[1], memory, field[0], f"{want.go}.{field[0]}"))
+                        todo.append((value, field[1], memory, field[0], (want.go, path, field[0])))
             else:
                 _refuse(node, "tasks." + want.go, path)
         elif node is None:
@@ -98,7 +104,7 @@ def _fold(key: str) -> str:
     return key.upper()
 
 
-def _scalar(node: Node, want: Scalar, path: str) -> Any:
+def _scalar(node: Node, want: Scalar, path: _Path) -> Any:
     if want.go == "string":
         if isinstance(node, str):
             return str(node)
@@ -130,7 +136,7 @@ def _time(node: Node) -> str | RemoteProtocolError:
         return error
 
 
-def _refuse(node: Node, go: str, path: str) -> NoReturn:
+def _refuse(node: Node, go: str, path: _Path) -> NoReturn:
     if isinstance(node, bool):
         what = "bool"
     elif isinstance(node, str):
@@ -139,5 +145,16 @@ def _refuse(node: Node, go: str, path: str) -> NoReturn:
         what = f"number {node.text:.100}" if "int" in go else "number"
     else:
         what = "object" if isinstance(node, Pairs) else "array"
-    where = f"Go struct field {path}" if path else "Go value"
+    where = f"Go struct field {_path_text(path)}" if path is not None else "Go value"
     raise RemoteProtocolError(f"json: cannot unmarshal {what} into {where} of type {go}")
+
+
+def _path_text(path: _Path) -> str:
+    """The name of the struct that has the field, and all fields from the top down to it, as Go writes them."""
+    struct = "" if path is None else path[0]
+    fields: list[str] = []
+    while path is not None:
+        fields.append(path[2])
+        path = path[1]
+    shown = ".".join(reversed(fields))
+    return f"{struct}.{shown if len(shown) <= MAX_PATH_CHARS else '…' + shown[-MAX_PATH_CHARS:]}"

@@ -44,14 +44,17 @@ _SPACE = re.compile(rb"[ \t\n\r]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CHUNK = re.compile(rb'[^"\\\x00-\x1f]*')
 _UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_HEX = re.compile(rb"[0-9a-fA-F]*")
 _LOW = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _INVALID = re.compile("[\udc80-\udcff]")
 _ESCAPES = dict(zip(b'"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True))
 _WORDS: dict[int, tuple[bytes, bool | None]] = {
     word[0]: (word, value) for word, value in ((b"true", True), (b"false", False), (b"null", None))
 }
+#: Characters that Go escapes and Python does not, or otherwise.
+_GO_ESCAPES = dict(zip(b"\a\b\f\v'\\", (r"\a", r"\b", r"\f", r"\v", r"\'", r"\\"), strict=True))
 _OPEN_OBJECT, _OPEN_ARRAY, _CLOSE_OBJECT, _CLOSE_ARRAY = b"{[}]"
-_QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
+_QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS = b'"\\,:-'
 
 
 def read(data: bytes) -> tuple[Node, int]:
@@ -74,7 +77,17 @@ def read_all(data: bytes) -> Node:
 def _refuse(data: bytes, at: int, where: str) -> NoReturn:
     if at >= len(data):
         raise RemoteProtocolError("unexpected EOF" if data.strip(b" \t\n\r") else "EOF")
-    raise RemoteProtocolError(f"invalid character {chr(data[at])!r} {where} (byte {at})")
+    raise RemoteProtocolError(f"invalid character {_shown(data[at])} {where} (byte {at})")
+
+
+def _shown(byte: int) -> str:
+    """A byte as Go names it: a character of Latin-1 in single quotes."""
+    char = chr(byte)
+    if byte in _GO_ESCAPES:
+        return f"'{_GO_ESCAPES[byte]}'"
+    if byte >= 0x80 and not char.isprintable():
+        return rf"'\u{byte:04x}'"
+    return f"'{char}'" if char.isprintable() else repr(char)
 
 
 class _Reader:
@@ -156,12 +169,27 @@ class _Reader:
         match = _NUMBER.match(self.data, self.at)
         if match is not None:
             self.at = match.end()
+            self.check_digits(match.group())
             return Number(match.group().decode("ascii"))
+        if byte == _MINUS:
+            _refuse(self.data, self.at + 1, "in numeric literal")
         word, value = _WORDS.get(byte, (b"", None))
-        if not word or not self.data.startswith(word, self.at):
+        if not word:
             _refuse(self.data, self.at, "looking for beginning of value")
-        self.at += len(word)
+        for letter in word:
+            if self.data[self.at : self.at + 1] != bytes([letter]):
+                _refuse(self.data, self.at, f"in literal {word.decode()} (expecting {chr(letter)!r})")
+            self.at += 1
         return value
+
+    def check_digits(self, text: bytes) -> None:
+        """Refuse a number whose point or exponent has no digits; ``text`` is the number before it."""
+        after = self.data[self.at : self.at + 1]
+        if after == b"." and not set(text) & set(b".eE"):
+            _refuse(self.data, self.at + 1, "after decimal point in numeric literal")
+        if after in (b"e", b"E") and not set(text) & set(b"eE"):
+            signed = self.data[self.at + 1 : self.at + 2] in (b"+", b"-")
+            _refuse(self.data, self.at + (2 if signed else 1), "in exponent of numeric literal")
 
     def string(self) -> str:
         data = self.data
@@ -187,6 +215,11 @@ class _Reader:
         match = _UNICODE.match(self.data, self.at)
         if match is None:
             after = self.data[self.at + 1] if self.at + 1 < len(self.data) else -1
+            if after == ord("u"):
+                digits = _HEX.match(self.data, self.at + 2)
+                _refuse(
+                    self.data, digits.end() if digits else self.at + 2, r"in \u hexadecimal character escape"
+                )
             if after not in _ESCAPES:
                 _refuse(self.data, self.at + 1, "in string escape code")
             self.at += 2
