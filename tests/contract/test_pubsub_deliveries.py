@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -126,6 +128,40 @@ def test_a_missing_topic_or_subscription_comes_with_its_command(project: PubSubP
         pytest.raises(ConfigError, match=rf"gcloud pubsub topics create other --project={project.name}"),
     ):
         connection.channel().commit([Commit(publishes=(Publish("other", b"x"),))])
+
+
+def test_a_worker_without_its_subscription_says_so_when_it_starts(
+    project: PubSubProject, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller of ``Worker.start``, as ``gearmesh shadow`` is, gets the reason at once, and no traceback in its log."""
+    with App(project.queue("tasks"), "null") as app:
+        worker = Worker(app, ["missing"])
+        with pytest.raises(ConfigError, match=r"gcloud pubsub subscriptions create missing --topic=missing"):
+            worker.start(timeout=60)
+        worker.stop()
+    (failed,) = [record for record in caplog.records if "intake stopped" in record.message]
+    assert not failed.exc_info
+
+
+def test_the_worker_command_goes_on_trying_without_a_traceback(
+    project: PubSubProject, tmp_path: Path
+) -> None:
+    """The subscription may be created meanwhile; then the worker takes its tasks."""
+    url = project.queue("tasks")
+    (tmp_path / "shop.py").write_text(f"from gearmesh import App\n\napp = App({url!r}, 'null')\n")
+    log = tmp_path / "worker.log"
+    words = [sys.executable, "-m", "gearmesh", "worker", "shop", "-Q", "later"]
+    with log.open("w") as output:
+        worker = subprocess.Popen(words, cwd=tmp_path, stdout=output, stderr=output)
+    try:
+        eventually(lambda: "worker process ended with exit code 1; a new one starts" in log.read_text())
+        project.queue("later")
+        eventually(lambda: "consuming from later" in log.read_text())
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    assert "create it: gcloud pubsub subscriptions create later" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_message_beyond_the_limit_names_its_task(project: PubSubProject) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from gearmesh.config import Config
-from gearmesh.urls import SQSTarget, parse
+from gearmesh.shadow.copies import SHADOW_QUEUE
+from gearmesh.urls import PubSubTarget, parse
 from gearmesh.wire.names import DEFAULT_QUEUE
 
 __all__ = ["Move", "cutover_steps", "own_queue"]
@@ -55,19 +56,31 @@ def cutover_steps(move: Move, config: Config) -> list[Step]:
         move: the task and its queues.
         config: the app's settings.
     """
-    broker = config.brokers[0].partition("://")[0].lower()
-    if config.on_sqs or broker == "gcppubsub":
-        return [_before(move, config), *_callers_first(move, config)]
+    if (subscription := _subscription(config)) is not None:
+        return [_before(move, config), *_callers_first_on_pubsub(move, subscription)]
+    if config.on_sqs:
+        return [_before(move, config), *_callers_first_on_sqs(move)]
     return [_before(move, config), *_workers_first(move, config)]
+
+
+def _subscription(config: Config) -> str | None:
+    """The subscription of the broker's URL; None: the broker is not Pub/Sub."""
+    target = parse(config.brokers[0], "broker")
+    return target.subscription if isinstance(target, PubSubTarget) else None
 
 
 def _before(move: Move, config: Config) -> Step:
     task, spec, queue, own = move
+    subscription = _subscription(config)
     lines = [
         f"Run 'gearmesh shadow {spec} --tasks {task}' until it says ready to switch; no worker of {spec} is needed "
         "for it.",
         "Keep the code of the Go task: you need it to go back.",
     ]
+    if subscription is not None:
+        lines.insert(0, f"Make the topic {SHADOW_QUEUE} and a subscription of it with the same name.")
+    elif config.on_sqs:
+        lines.insert(0, f"Make the queue {SHADOW_QUEUE}.")
     default = config.default_queue
     if default not in (queue, DEFAULT_QUEUE):
         lines.append(
@@ -80,6 +93,11 @@ def _before(move: Move, config: Config) -> Step:
             lines.append(
                 f"On RabbitMQ it is worse: {default} is bound with the key {config.amqp.binding_key!r} of Go's default "
                 "tasks, and gets a copy of each. They would run twice."
+            )
+        if subscription is not None:
+            lines.append(
+                f"On Pub/Sub it is worse if Go reads the subscription {subscription} of the broker's URL: a Python "
+                f"worker of {default} reads this subscription, and takes Go's messages."
             )
     return "Before", "\n".join(lines)
 
@@ -150,21 +168,46 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
     ]
 
 
-def _callers_first(move: Move, config: Config) -> list[Step]:
+def _callers_first_on_sqs(move: Move) -> list[Step]:
     """Go keeps the task until no caller sends it there any more."""
+    _, spec, queue, own = move
+    return _callers_first(
+        move,
+        make=f"Make the queue {own}, with a redrive policy (docs/reference/sqs.md), or set sqs.create_queues in the "
+        "app.",
+        watch=f"watch 'gearmesh queues -A {spec} {own}'",
+        age=f"ApproximateAgeOfOldestMessage of {queue} (CloudWatch)",
+        later="A message that comes later is hidden by each Go worker that meets it for the queue's visibility "
+        "timeout, and each time counts as a receive: after maxReceiveCount SQS moves it to the dead-letter queue.",
+        emptied=f"'gearmesh queues -A {spec} {own}' shows 0 pending and held for {own}",
+    )
+
+
+def _callers_first_on_pubsub(move: Move, subscription: str) -> list[Step]:
+    """As on SQS. Pub/Sub itself tells no counts, so the steps name the metrics that have them."""
+    own = move.own
+    return _callers_first(
+        move,
+        make=f"Make the topic {own} and a subscription of it with the same name (docs/reference/pubsub.md).",
+        watch=f"watch num_undelivered_messages of the subscription {own} (Cloud Monitoring)",
+        age="oldest_unacked_message_age of the subscription that Go reads (Cloud Monitoring)",
+        later="A message that comes later is returned by the Go workers at once, again and again.",
+        emptied=f"num_undelivered_messages of the subscription {own} is 0 (Cloud Monitoring shows it minutes late)",
+    )
+
+
+def _callers_first(move: Move, *, make: str, watch: str, age: str, later: str, emptied: str) -> list[Step]:
+    """The steps of a broker where workers that know different tasks do not share a queue.
+
+    Args:
+        move: the task and its queues.
+        make: the sentence that has the queue made.
+        watch: the way to see that Python's queue is read.
+        age: the metric that tells the age of the oldest message that waits for Go.
+        later: the sentence on a message for Go that comes too late.
+        emptied: the sign that Python's queue is empty.
+    """
     task, spec, queue, own = move
-    on_sqs = isinstance(parse(config.brokers[0], "broker"), SQSTarget)
-    make = (
-        f"Make the queue {own}, with a redrive policy (docs/reference/sqs.md), or set sqs.create_queues in the app."
-        if on_sqs
-        else f"Make the topic and the subscription of {own} (docs/reference/pubsub.md)."
-    )
-    later = (
-        "A message that comes later is hidden by each Go worker that meets it for the queue's visibility timeout, and "
-        "each time counts as a receive: after maxReceiveCount SQS moves it to the dead-letter queue."
-        if on_sqs
-        else "A message that comes later is returned by the Go workers at once, again and again."
-    )
     return [
         (
             "1. Add Python workers",
@@ -173,20 +216,21 @@ def _callers_first(move: Move, config: Config) -> list[Step]:
         ),
         (
             f"2. Send it to {own}",
-            f"{_callers(own)} Begin with one caller, and watch 'gearmesh queues -A {spec} {own}' and the worker's "
-            f"failures. Go serves {task} to all others meanwhile.",
+            f"{_callers(own)} Begin with one caller, {watch} and the worker's failures. Go serves {task} to all "
+            "others meanwhile.",
         ),
         (
             "3. Take the task out of Go",
             f"Wait until no caller sends {task} to {queue} any more, and your longest ETA or retry delay has passed. "
-            f"Then remove {task!r} from RegisterTasks in the Go service and deploy it.\n{later} The cure: the task "
-            "registered in Go.",
+            f"Then wait until the Go workers have run the calls from before: {age} is shorter than the time since the "
+            f"last one. Then remove {task!r} from RegisterTasks in the Go service and deploy it.\n{later} The cure: "
+            "the task registered in Go.",
         ),
         (
             "To go back before step 3",
             f'Let the callers send to {queue} again: remove RoutingKey in Go; in Python, queue="{queue}".\nWhen '
-            f"'gearmesh queues -A {spec} {own}' shows 0 pending and held for {own}, and your longest ETA or retry "
-            "delay has passed, stop the Python worker. Go workers do not read that queue.",
+            f"{emptied}, and your longest ETA or retry delay has passed, stop the Python worker. Go workers do not "
+            "read that queue.",
         ),
         (
             "To go back after step 3",

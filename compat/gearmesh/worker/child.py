@@ -79,6 +79,8 @@ class Child:
         self._reporter.start()
         try:
             self._worker.run()
+        except GearmeshError:  # the intake has logged it; a queue that is missing may be created meanwhile
+            return 1
         finally:
             self._reporter.stop()
         return 0

@@ -12,7 +12,7 @@ import kombu
 
 from gearmesh.app.task import Task
 from gearmesh.backoff import Backoff
-from gearmesh.errors import RemoteProtocolError
+from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.interfaces.transport import Channel, RateRequest
 from gearmesh.scoreboard import Scoreboard
@@ -166,7 +166,8 @@ class Intake:
                 if not self._stopping.is_set():
                     self._retry_now.wait(backoff.next())
             except BaseException as exc:
-                log.critical("intake stopped: %s", exc, exc_info=True)
+                # A GearmeshError names the setting or the queue; a traceback adds nothing.
+                log.critical("intake stopped: %s", exc, exc_info=not isinstance(exc, GearmeshError))
                 close_quietly(connection)
                 self._events.intake_failed(exc)
                 return

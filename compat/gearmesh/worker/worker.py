@@ -47,6 +47,8 @@ T = TypeVar("T")
 
 #: Running tasks that are named one by one when the worker stops.
 MAX_SHOWN_TASKS = 10
+#: Seconds between two looks if the intake has failed before it was ready.
+READY_POLL_INTERVAL_S = 0.05
 #: Seconds between two lines about the tasks that a stopping worker waits for.
 STOPPING_INTERVAL_S = 5.0
 
@@ -209,6 +211,7 @@ class Worker:
 
         Raises:
             GearmeshError: the broker could not be reached in that time (the worker goes on trying).
+            Exception: the error that ended the intake, if it was not a lost connection.
         """
         with self._lock:
             if not self._started:
@@ -220,11 +223,19 @@ class Worker:
                 self._unwatch = self.app.revocations.watch(self._on_revoked)
                 if self.app.config.watched:
                     self.app.watch_config()
-        if timeout is not None and not self._intake.ready.wait(timeout):
-            raise GearmeshError(
-                f"worker: the broker {self.app.masked_broker} was not reached in {timeout:g} s"
-            )
+        if timeout is not None:
+            self._wait_until_ready(timeout)
         return self
+
+    def _wait_until_ready(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not self._intake.ready.wait(min(READY_POLL_INTERVAL_S, max(deadline - time.monotonic(), 0.0))):
+            if self._failure is not None:
+                raise self._failure
+            if time.monotonic() >= deadline:
+                raise GearmeshError(
+                    f"worker: the broker {self.app.masked_broker} was not reached in {timeout:g} s"
+                )
 
     def run(self) -> None:
         """Work until :meth:`stop` is called by another thread or a signal handler.

@@ -280,7 +280,27 @@ def test_the_steps_name_no_command_that_the_broker_refuses() -> None:
         assert "gearmesh worker shop:app -Q python_tasks\n" in steps["1. Add Python workers"]
         assert list(steps)[2:4] == ["2. Send it to python_tasks", "3. Take the task out of Go"]
     assert "maxReceiveCount" in sqs["3. Take the task out of Go"]
-    assert "the topic and the subscription" in pubsub["1. Add Python workers"]
+    assert "'gearmesh queues -A shop:app python_tasks' shows 0" in sqs["To go back before step 3"]
+    assert "gearmesh queues" not in "".join(pubsub.values())  # it would show dashes
+    assert (
+        "num_undelivered_messages of the subscription python_tasks is 0" in pubsub["To go back before step 3"]
+    )
+
+
+def test_the_steps_name_each_queue_that_must_be_made() -> None:
+    assert "Make" not in "".join([*steps_on("redis://a").values(), *steps_on("amqp://a").values()])
+    sqs = steps_on("https://sqs.eu-central-1.amazonaws.com/123456789012")
+    assert "Make the queue gearmesh_shadow." in sqs["Before"]
+    assert "Make the queue python_tasks" in sqs["1. Add Python workers"]
+    pubsub = steps_on("gcppubsub://project/subscription")
+    assert "Make the topic gearmesh_shadow and a subscription of it with the same name." in pubsub["Before"]
+    assert (
+        "Make the topic python_tasks and a subscription of it with the same name"
+        in pubsub["1. Add Python workers"]
+    )
+    assert "worse" not in pubsub["Before"]
+    own = steps_on("gcppubsub://project/go-workers", default_queue="python_tasks")["Before"]
+    assert "worse if Go reads the subscription go-workers of the broker's URL: a Python worker" in own
 
 
 @pytest.mark.parametrize(
