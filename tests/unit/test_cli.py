@@ -136,7 +136,10 @@ def test_an_app_without_servers_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         (["send", "x", "hello", "--broker", "eager"], "expected TYPE:VALUE"),
         (["send", "x", "--wait", "--broker", "memory://cli"], "error: "),
         (["result", "task_1"], "error: no backend: give --backend URL"),
-        (["result", "task_1", "--backend", "null"], "error: "),
+        (
+            ["result", "task_1", "--backend", "null"],
+            "error: backend 'null' (the command line) keeps no results: give --backend URL",
+        ),
         (["worker", "cli_absent:app"], "error: app 'cli_absent:app': there is no module 'cli_absent'"),
         (["worker", "x:app", "-Q", "a,,b"], "has an empty name"),
         (["worker", "x:app", "-c", "0"], "0 is not in the range"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,11 +11,16 @@ from pathlib import Path
 import pytest
 
 import gearmesh
+from gearmesh.config.table import SETTINGS
 
 ROOT = Path(gearmesh.__file__).parent
 FILES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
+}
+#: The environment variables of settings that Machinery does not have.
+OWN_VARIABLES = {
+    name.env for setting in SETTINGS.values() for name in setting.names if name.env.startswith("GEARMESH_")
 }
 #: Openings of noun clauses: such a docstring does not name its actor.
 NOUN_CLAUSES = {"what", "who", "how", "which", "where", "when", "whoever", "whether"}
@@ -113,6 +119,16 @@ def test_no_method_stands_there_for_the_type_checker_alone(module: str) -> None:
         and any(isinstance(part, ast.Raise) and "NotImplementedError" in ast.dump(part) for part in node.body)
     ]
     assert stubs == []
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_text_names_a_setting_by_its_path(module: str) -> None:
+    """An app whose code sets ``sqs`` does not read ``GEARMESH_SQS_CREATE_QUEUES``; each app has a setting's path."""
+    if module == "gearmesh.config.table":
+        return
+    texts = [node.value for node in ast.walk(parsed(module)) if isinstance(node, ast.Constant)]
+    words = {word for text in texts if isinstance(text, str) for word in re.findall(r"GEARMESH_\w+", text)}
+    assert not words & OWN_VARIABLES
 
 
 def test_each_package_is_explained_where_it_begins() -> None:

@@ -231,8 +231,7 @@ def need_results(app: App) -> None:
     """Raise ConfigError if the app's backend keeps no results."""
     if not app.keeps_results:
         raise ConfigError(
-            f"backend {app.masked_backend!r} keeps no results: "
-            "give --backend URL, -A MODULE:APP, or RESULT_BACKEND in the environment"
+            f"backend {app.masked_backend!r} ({origin_of(app, 'backend')}) keeps no results: give --backend URL"
         )
 
 

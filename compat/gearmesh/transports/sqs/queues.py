@@ -131,7 +131,7 @@ class QueueDirectory:
             if not self._create:
                 raise QueueMissing(
                     f"SQS has no queue {name!r} at {self._target.queue_url('')}: create it (aws sqs create-queue "
-                    f"--queue-name {name}), or set sqs.create_queues (GEARMESH_SQS_CREATE_QUEUES=true)"
+                    f"--queue-name {name}), or set sqs.create_queues"
                 ) from None
             self._make(name)
             return self._read(name)
