@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from gearmesh import App
 from gearmesh.cli import main
+from gearmesh.errors import ConfigError
 from gearmesh.urls import RedisTarget, parse
 from gearmesh.worker import Worker
 from gearmesh.worker.options import WorkerOptions
@@ -163,12 +164,14 @@ def test_debug_shows_the_traceback() -> None:
 def test_worker_options_reach_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def run(*args: Any) -> int:
-        seen.extend(args)
+    def run(spec: str, options: WorkerOptions, check: Callable[[App], None]) -> int:
+        seen.extend((spec, options))
+        with pytest.raises(ConfigError, match="memory of one process"):
+            check(App("memory://"))
+        check(App("redis://localhost:6379"))
         return 3
 
-    monkeypatch.setattr("gearmesh.worker.supervisor.run", run)
-    monkeypatch.setattr("gearmesh.cli.worker.load_app", lambda *args: App("redis://localhost:6379"))
+    monkeypatch.setattr("gearmesh.cli.worker.run", run)
     monkeypatch.setattr("gearmesh.cli.worker.set_up_logging", lambda level, form: seen.extend((level, form)))
     args = ["-c", "8", "-Q", "a, b", "-Q", "c,a", "--lease", "5", "--grace", "0", "--log-level", "debug"]
     result = gearmesh("worker", "m:app", *args, "--log-format", "json", "--wait-for-broker", "--name", "w1")

@@ -21,8 +21,8 @@ from gearmesh.cli.common import (
 )
 from gearmesh.logs import set_up_logging
 from gearmesh.transports.queue_order import QueueOrder
-from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import POOLS, WorkerOptions
+from gearmesh.worker.startup import run
 
 __all__ = ["worker", "worker_options"]
 
@@ -162,12 +162,9 @@ def worker(app: str, autoreload: bool, options: WorkerOptions) -> None:
     At the first SIGINT or SIGTERM the worker takes no more tasks, finishes those that run and returns the others to
     their queues. At the second it returns all of them and stops at once. Neither loses a task.
     """
-    from gearmesh.worker.supervisor import run  # the other commands start without it
-
     set_up_logging(options.log_level or "INFO", options.log_format)
     if autoreload:
         from gearmesh.cli.reloading import reload_on_change
 
         sys.exit(reload_on_change("--autoreload"))
-    need_server(load_app(app, options.config, options.overrides), "worker")
-    sys.exit(run(app, options))
+    sys.exit(run(app, options, lambda loaded: need_server(loaded, "worker")))

@@ -14,11 +14,11 @@ from gearmesh.scheduler.monitor import SchedulerMonitor
 from gearmesh.scheduler.scheduler import Scheduler
 from gearmesh.systemd import ServiceNotifier
 from gearmesh.transports.unacked import process_name
-from gearmesh.worker.child import EXIT_CONFIG, options_of
+from gearmesh.worker.child_process import EXIT_CONFIG
 from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
-from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.options import WorkerOptions, options_of
 
 __all__ = ["main", "run"]
 

@@ -15,10 +15,13 @@ A worker is one process under a small supervisor (``gearmesh worker``), or an ob
 3. The **committer** (``committer.py``) flushes the Commits of all jobs, many at a time. Once a delivery is settled the
    job leaves the table, and the committer reports by ``events.py`` that the intake may fetch more.
 
-Above them, in the parent process: the **supervisor** (``supervisor.py``) keeps ``ManagedProcess`` objects running
-(``managed_process.py``; ``worker_process.py`` has those that run tasks). Its **heartbeater** (``heartbeater.py``)
-sends heartbeats for the children and recovers what dead ones held. ``child.py`` is the code inside the child and obeys
-the orders that come through ``control.py``; ``forked.py`` keeps the worker out of processes that tasks fork.
+Above them, in the parent process: ``startup.py`` has the ``Spawner`` (``spawner.py``) start the first child, a
+``WorkerChild`` (``worker_child.py``, ``child_process.py``), and then loads the app, while the child does so, too. The
+**supervisor** (``supervisor.py``) keeps ``ManagedProcess`` objects running (``managed_process.py``;
+``worker_process.py`` has those that run tasks), until ``stop_signals.py`` counts a signal. Its **heartbeater**
+(``heartbeater.py``) sends heartbeats for the children and recovers what dead ones held. ``child.py`` is the code inside
+the child and obeys the orders that come through ``control.py``; ``forked.py`` keeps the worker out of processes that
+tasks fork.
 
 The supervisor has ``monitor.py`` add up the reports of its processes (``reporter.py``, ``report_pipe.py``), and
 ``control_server.py`` take requests (:mod:`gearmesh.control`), which ``commands.py`` carries out: orders (``orders.py``)

@@ -6,11 +6,9 @@ import gc
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
-from typing import Any
 
 import msgspec
 
@@ -19,22 +17,20 @@ from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_level, set_up_logging
 from gearmesh.metrics.tally import Tally
 from gearmesh.scoreboard import Scoreboard
+from gearmesh.worker.child_process import EXIT_CONFIG
 from gearmesh.worker.control import follow, wait_to_begin
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.history_writer import keeps_history
 from gearmesh.worker.loader import load_for
-from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.memory import resident
+from gearmesh.worker.options import WorkerOptions, options_of
 from gearmesh.worker.orders import decode_order
 from gearmesh.worker.reporter import Reporter
 from gearmesh.worker.worker import Worker
 
-__all__ = ["EXIT_CONFIG", "main", "options_of"]
+__all__ = ["main"]
 
 log = logging.getLogger("gearmesh.worker")
-
-#: Exit code of a child that would fail again in the same way.
-EXIT_CONFIG = 78
-
 
 #: Seconds between two looks at this process's memory.
 MEMORY_CHECK_INTERVAL_S = 0.1
@@ -165,42 +161,50 @@ def main(argv: list[str]) -> int:
     os.register_at_fork(after_in_child=scoreboard.close)
     gc.freeze()  # else the collector walks through all modules while the app is loaded, over and over
     set_up_logging(options.log_level or "INFO", options.log_format)
+    loaded: tuple[Worker, Tally | None] | GearmeshError
     try:
-        app = load_for(setup["spec"], options, tell=False)
-        gc.collect()
-        gc.freeze()
-        counts = options.counts or is_controlled(app.config) or keeps_history(app.config)
-        tally = Tally() if counts else None
-        worker = Worker(
-            app,
-            options.queues,
-            options.concurrency,
-            queue_order=options.queue_order,
-            consumer=setup["consumer"],
-            heartbeats=False,
-            pool=options.pool,
-            soft_limit=options.soft_limit,
-            hard_limit=options.hard_limit,
-            max_tasks=options.max_tasks_per_child,
-            scoreboard=scoreboard,
-            task_log_limit=options.task_log_limit,
-            observers=() if tally is None else (tally,),
-        )
+        loaded = _load(setup["spec"], options, setup["consumer"], scoreboard)
     except GearmeshError as exc:
-        log.critical("%s", exc)
-        return EXIT_CONFIG
-    _tune()
+        loaded = exc
     broker = wait_to_begin(setup["control"])
     if broker is None:
         return 0
+    if isinstance(loaded, GearmeshError):
+        # Only now: the supervisor loads the app, too, and an error that both of them have is the supervisor's to show.
+        log.critical("%s", loaded)
+        return EXIT_CONFIG
+    worker, tally = loaded
     worker.use_broker(broker)
     reporter = Reporter(setup["reports"], worker, tally, resident)
     return Child(worker, options, scoreboard, setup["control"], reporter).run()
 
 
-def options_of(given: dict[str, Any]) -> WorkerOptions:
-    """Options that have been JSON."""
-    return WorkerOptions(**{**given, "queues": tuple(given["queues"]) if given["queues"] else None})
+def _load(
+    spec: str, options: WorkerOptions, consumer: str, scoreboard: Scoreboard
+) -> tuple[Worker, Tally | None]:
+    """Import the app and make its worker, with the counts of its tasks if somebody wants them. Raises GearmeshError."""
+    app = load_for(spec, options, tell=False)
+    gc.collect()
+    gc.freeze()
+    counts = options.counts or is_controlled(app.config) or keeps_history(app.config)
+    tally = Tally() if counts else None
+    worker = Worker(
+        app,
+        options.queues,
+        options.concurrency,
+        queue_order=options.queue_order,
+        consumer=consumer,
+        heartbeats=False,
+        pool=options.pool,
+        soft_limit=options.soft_limit,
+        hard_limit=options.hard_limit,
+        max_tasks=options.max_tasks_per_child,
+        scoreboard=scoreboard,
+        task_log_limit=options.task_log_limit,
+        observers=() if tally is None else (tally,),
+    )
+    _tune()
+    return worker, tally
 
 
 def _tune() -> None:
@@ -215,16 +219,6 @@ def _tune() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     sys.setswitchinterval(0.0005)
-
-
-def resident() -> int:
-    """Bytes of memory this process uses; where the system does not say, the most it ever used."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from gearmesh.errors import ConfigError
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.orders import Order, encode_order
-from gearmesh.worker.worker_process import WorkerChild, WorkerProcess
+from gearmesh.worker.spawner import Spawner
+from gearmesh.worker.worker_child import WorkerChild
+from gearmesh.worker.worker_process import WorkerProcess
 
 __all__ = ["Fleet"]
 
@@ -17,19 +19,19 @@ class Fleet:
 
     Args:
         options: of the worker.
-        start: starts a process that runs tasks once it is told to begin.
-        broker: says which of several brokers a process shall try first.
+        spawner: starts the processes.
         manage: makes the part that keeps one running, given a function that starts it.
+        broker: says which of several brokers a process shall try first.
     """
 
     def __init__(
         self,
         options: WorkerOptions,
-        start: Callable[[], WorkerChild],
+        spawner: Spawner,
         manage: Callable[[Callable[[], WorkerChild]], WorkerProcess],
         broker: Callable[[], int],
     ) -> None:
-        self._start = start
+        self._spawner = spawner
         self._broker = broker
         self._manage = manage
         self._order = Order()
@@ -37,10 +39,7 @@ class Fleet:
         #: tasks that run at a time
         self.slots = options.concurrency
         self._most = options.scoreboard_size
-        count = options.concurrency if self._several else 1
-        self._processes = [manage(self._begin) for _ in range(count)]
-        #: processes that were started and not told to begin
-        self._prepared: list[WorkerChild] = []
+        self._processes = [manage(self._begin) for _ in range(options.processes)]
         #: processes that finish their tasks, and are not started again
         self._retiring: list[WorkerProcess] = []
 
@@ -56,16 +55,6 @@ class Fleet:
     def empty(self) -> bool:
         """True if no process runs."""
         return all(process.empty for process in (*self._processes, *self._retiring))
-
-    def prepare(self) -> None:
-        """Start the first processes, which load the app meanwhile and begin at the first :meth:`step`."""
-        while len(self._prepared) < len(self._processes):
-            self._prepared.append(self._start())
-
-    def discard(self) -> None:
-        """End those prepared processes that did not come to begin."""
-        while self._prepared:
-            self._prepared.pop().discard()
 
     def step(self, signals: int) -> float:
         """Do what is due, see :meth:`.ManagedProcess.step`."""
@@ -108,7 +97,7 @@ class Fleet:
             )
 
     def _begin(self) -> WorkerChild:
-        child = self._prepared.pop() if self._prepared else self._start()
+        child = self._spawner.spawn()
         child.begin(self._broker())
         if self._order != Order():
             child.order(encode_order(self._order))

@@ -12,7 +12,7 @@ from gearmesh.metrics.report import Report
 from gearmesh.metrics.totals import Totals
 from gearmesh.systemd import ServiceNotifier
 from gearmesh.units import counted
-from gearmesh.worker.child import resident
+from gearmesh.worker.memory import resident
 from gearmesh.worker.options import WorkerOptions
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from gearmesh.config.table import LEVELS
 from gearmesh.errors import ConfigError
 from gearmesh.logs import FORMATS
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 
-__all__ = ["MAX_ASYNCIO_THREADS", "POOLS", "Pool", "WorkerOptions"]
+__all__ = ["MAX_ASYNCIO_THREADS", "POOLS", "Pool", "WorkerOptions", "options_of"]
 
 #: Threads for ``def`` tasks in the pool "asyncio": the largest number.
 MAX_ASYNCIO_THREADS: Final = 8
@@ -124,6 +124,11 @@ class WorkerOptions:
         return self.metrics_port is not None
 
     @property
+    def processes(self) -> int:
+        """The number of processes that run tasks, as long as nobody resizes the worker."""
+        return self.concurrency if self.pool == "processes" else 1
+
+    @property
     def scoreboard_size(self) -> int:
         """The number of places on the scoreboard: the jobs that one process may run at a time.
 
@@ -133,3 +138,8 @@ class WorkerOptions:
             return self.concurrency
         slots = max(GROWTH_FACTOR * self.concurrency, MIN_GROWN_SLOTS)
         return slots + (MAX_ASYNCIO_THREADS if self.pool == "asyncio" else 0)
+
+
+def options_of(given: dict[str, Any]) -> WorkerOptions:
+    """Options that have been JSON."""
+    return WorkerOptions(**{**given, "queues": tuple(given["queues"]) if given["queues"] else None})

@@ -8,9 +8,7 @@ processes has one a slot, each a whole consumer.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,23 +18,23 @@ from gearmesh.backoff import Backoff
 from gearmesh.control.line import is_controlled
 from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
-from gearmesh.transports.unacked import process_name
 from gearmesh.units import duration
 from gearmesh.worker.banner import log_banner
+from gearmesh.worker.child_process import ChildProcess
 from gearmesh.worker.commands import Commands
 from gearmesh.worker.control_server import ControlServer
 from gearmesh.worker.fleet import Fleet
-from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.history_writer import HistoryWriter, keeps_history
 from gearmesh.worker.limits import Limits
-from gearmesh.worker.loader import load_for
-from gearmesh.worker.managed_process import KILL_DELAY_S, ChildProcess, ManagedProcess
+from gearmesh.worker.managed_process import KILL_DELAY_S, ManagedProcess
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.worker_process import WorkerChild, WorkerProcess
+from gearmesh.worker.spawner import Spawner
+from gearmesh.worker.stop_signals import StopSignals
+from gearmesh.worker.worker_process import WorkerProcess
 
-__all__ = ["Supervisor", "run"]
+__all__ = ["Supervisor"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
@@ -44,21 +42,33 @@ log = logging.getLogger("gearmesh.supervisor")
 DEADLINE_CHECK_INTERVAL_S = 0.1
 
 
-def run(spec: str, options: WorkerOptions) -> int:
-    """Supervise a worker for the app ``spec`` until a signal ends it; an exit code.
+class Supervisor:
+    """Runs the processes of one ``gearmesh worker``, and settles what dead ones held.
+
+    Args:
+        app: the app, loaded.
+        spec: of the app, for the processes.
+        options: of the worker.
+        changed: set by all who want the supervisor to look; it is the ``on_exit`` of the spawner.
+        signals: tell it to stop.
+        spawner: starts the processes that run tasks.
+        monitor: knows what they do.
 
     Raises:
-        GearmeshError: the app can't be loaded, it has hard limits that the pool can't keep, or (unless
-            ``wait_for_broker``) broker or backend can't be reached.
+        ConfigError: the app has hard limits that the pool can't keep, or a queue can't be read.
     """
-    gc.freeze()  # else the collector walks through all modules while the transport is loaded, over and over
-    return Supervisor(load_for(spec, options), spec, options).run()
 
-
-class Supervisor:
-    """Starts the processes of one ``gearmesh worker``, and settles what dead ones held."""
-
-    def __init__(self, app: App, spec: str, options: WorkerOptions) -> None:
+    def __init__(
+        self,
+        app: App,
+        spec: str,
+        options: WorkerOptions,
+        changed: threading.Event,
+        signals: StopSignals,
+        *,
+        spawner: Spawner,
+        monitor: Monitor,
+    ) -> None:
         self._app = app
         self._options = options
         limits = Limits(app.tasks, options.soft_limit, options.hard_limit)
@@ -68,18 +78,20 @@ class Supervisor:
         self._queues = tuple(dict.fromkeys(options.queues or (app.config.default_queue,)))
         for queue in self._queues:
             app.config.check_queue(queue, reads=True)
-        self._changed = threading.Event()
-        self._monitor = Monitor(options, process_name(options.consumer_tag or ""), self._changed.set)
-        totals = self._monitor.totals
+        self._changed = changed
+        self._monitor = monitor
+        self._spawner = spawner
+        totals = monitor.totals
         history = HistoryWriter(totals) if keeps_history(app.config) else None
         self._heartbeater = Heartbeater(
             app, self._queues, limits, self._changed.set, totals=totals, history=history
         )
-        self._signals = self._logged = 0
-        each = dataclasses.replace(options, concurrency=1) if options.pool == "processes" else options
+        self._signals = signals
+        #: signals that were logged
+        self._logged = 0
         self._fleet = Fleet(
             options,
-            lambda: WorkerChild(spec, each, self._changed.set, self._monitor),
+            spawner,
             lambda start: WorkerProcess(start, self._heartbeater, options.grace, self._monitor),
             lambda: app.broker_choice.index,
         )
@@ -89,7 +101,7 @@ class Supervisor:
         self._control: ControlServer | None = None
         if is_controlled(app.config):
             commands = Commands(options, self._queues, self._fleet, self._monitor, self._later)
-            commands.on_shutdown = self._shut_down
+            commands.on_shutdown = signals.stop
             self._control = ControlServer(app, commands)
 
     def _scheduler(self, spec: str) -> ManagedProcess[ChildProcess]:
@@ -104,9 +116,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until a signal ends it, and return an exit code."""
-        restore = handle_signals((signal.SIGINT, signal.SIGTERM), self._on_signal)
         try:
-            self._fleet.prepare()  # they load the app while this process reaches the servers
+            self._spawner.prepare(
+                len(self._fleet)
+            )  # they load the app while this process reaches the servers
             if not self._reach():
                 return 0
             sweep()
@@ -117,41 +130,31 @@ class Supervisor:
             self._heartbeater.start()
             return self._supervise()
         finally:
-            self._fleet.discard()
             if self._control is not None:
                 self._control.stop()
             self._heartbeater.close()
-            self._monitor.close()
-            restore()
 
     def _later(self, action: Callable[[], None]) -> None:
         """Do something soon in the supervisor's thread. Any thread."""
         self._todo.append(action)
         self._changed.set()
 
-    def _shut_down(self) -> None:
-        self._signals = max(self._signals, 1)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._signals += 1
-        self._changed.set()
-
     def _log_signals(self) -> None:
         """Log each of the first two signals. A signal handler must not log, since the main thread may be logging."""
-        if self._logged < 1 <= self._signals:
+        if self._logged < 1 <= self._signals.count:
             log.info(
                 "stopping: this worker takes no more tasks; running ones have %s to finish. "
                 "A second signal (Ctrl-C) returns them to their queues at once",
                 duration(self._options.grace),
             )
-        if self._logged < 2 <= self._signals:
+        if self._logged < 2 <= self._signals.count:
             log.warning("stopping at once: unfinished tasks return to their queues")
-        self._logged = self._signals
+        self._logged = self._signals.count
 
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
         backoff = Backoff(0.1)
-        while not self._signals:
+        while not self._signals.count:
             try:
                 self._heartbeater.connect()
                 self._app.check_backend()
@@ -171,15 +174,16 @@ class Supervisor:
                 self._todo.popleft()()
             self._log_signals()
             self._monitor.expected = len(self._fleet)
-            pause = self._fleet.step(self._signals)
+            pause = self._fleet.step(self._signals.count)
             for scheduler in self._schedulers:
-                pause = min(pause, scheduler.step(self._signals))
+                pause = min(pause, scheduler.step(self._signals.count))
             if not hopeless and (self._fleet.hopeless or any(each.hopeless for each in self._schedulers)):
                 hopeless = True
-                self._signals = self._logged = max(self._signals, 1)  # the other processes stop, too
+                self._signals.stop()  # the other processes stop, too
+                self._logged = self._signals.count
                 continue
-            if self._signals and self._fleet.empty and all(each.empty for each in self._schedulers):
+            if self._signals.count and self._fleet.empty and all(each.empty for each in self._schedulers):
                 log.info("stopped")
                 return 2 if hopeless else 0
-            beat = self._monitor.beat(reached=self._heartbeater.reached, stopping=self._signals > 0)
+            beat = self._monitor.beat(reached=self._heartbeater.reached, stopping=self._signals.count > 0)
             self._changed.wait(max(0.0, min(pause, self._max_wait, beat)))

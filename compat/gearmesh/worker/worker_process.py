@@ -1,95 +1,18 @@
-"""The processes that run tasks, as their supervisor sees them."""
+"""The processes that run tasks, which their supervisor starts again when they end."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
-import signal
 from collections.abc import Callable
 
-from gearmesh.scoreboard import Scoreboard
-from gearmesh.transports.unacked import consumer_name
 from gearmesh.worker.heartbeater import DeadChild, Heartbeater
-from gearmesh.worker.managed_process import ChildProcess, ManagedProcess
+from gearmesh.worker.managed_process import ManagedProcess
 from gearmesh.worker.monitor import Monitor
-from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.report_pipe import ReportPipe
+from gearmesh.worker.worker_child import WorkerChild
 
-__all__ = ["WorkerChild", "WorkerProcess"]
+__all__ = ["WorkerProcess"]
 
 log = logging.getLogger("gearmesh.supervisor")
-
-#: A process that is killed within these seconds after an isolated job began was killed by that job.
-IMMEDIATE_DEATH_S = 0.2
-#: Seconds to wait for the last report of a process that has ended.
-LAST_REPORT_TIMEOUT_S = 1.0
-
-
-class WorkerChild(ChildProcess):
-    """One run of a worker process, with its scoreboard.
-
-    The process loads the app, and waits for :meth:`begin` before it connects to a server.
-
-    Args:
-        spec: of the app.
-        on_exit: called when the process has ended.
-        monitor: takes its reports.
-    """
-
-    def __init__(
-        self,
-        spec: str,
-        options: WorkerOptions,
-        on_exit: Callable[[], None],
-        monitor: Monitor,
-    ) -> None:
-        self.consumer = consumer_name(options.consumer_tag or "")
-        #: Fetch counters of the jobs for which the process was killed at their hard limit.
-        self.overdue: list[int] = []
-        self._oom_kills = oom_kills()
-        self.scoreboard = Scoreboard.post(self.consumer, options.scoreboard_size)
-        reports = self._reports = ReportPipe()
-        setup = {
-            "spec": spec,
-            "options": dataclasses.asdict(options),
-            "consumer": self.consumer,
-            "scoreboard": self.scoreboard.file,
-            "reports": reports.child_end,
-        }
-        inherited = [self.scoreboard.file, reports.child_end]
-        try:
-            super().__init__("gearmesh.worker.child", setup, on_exit, inherited=inherited)
-        except BaseException:
-            self.scoreboard.close()
-            reports.discard()
-            raise
-        finally:
-            reports.started()
-        consumer = self.consumer
-        reports.follow(lambda report: monitor.take(consumer, report), lambda: monitor.gone(consumer))
-
-    def discard(self) -> None:
-        """End a process that did not begin."""
-        self.kill()
-        self.close()
-        self.scoreboard.close()
-
-    def close(self) -> None:
-        """Release what belonged to the process, once its last report was taken."""
-        super().close()
-        self._reports.join(LAST_REPORT_TIMEOUT_S)
-
-    def guilty(self, code: int) -> bool:
-        """Say whether a job brought the process down.
-
-        A SIGKILL may come from anybody, so it counts only where memory ran out or an isolated job had just begun.
-        """
-        board = self.scoreboard
-        if code != -signal.SIGKILL or board.greedy or board.alone_for < IMMEDIATE_DEATH_S:
-            return True
-        kills = oom_kills()
-        return kills is None or kills != self._oom_kills
 
 
 class WorkerProcess(ManagedProcess[WorkerChild]):
@@ -164,10 +87,3 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
         child.scoreboard.close(keep=not death.settled)  # other workers' reapers settle what is not
         self._dead = None
         return True
-
-
-def oom_kills() -> int | None:
-    """Return how often the system has killed a process because memory ran out; None: it does not say."""
-    with contextlib.suppress(OSError), open("/proc/vmstat", "rb") as file:
-        return next((int(line.split()[1]) for line in file if line.startswith(b"oom_kill ")), None)
-    return None

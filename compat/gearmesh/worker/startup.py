@@ -1,0 +1,57 @@
+"""Starts a worker: first a process that will run tasks, then what supervises it. Both load the app at the same time."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gearmesh.transports.unacked import process_name
+from gearmesh.worker.monitor import Monitor
+from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.spawner import Spawner
+from gearmesh.worker.stop_signals import StopSignals
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
+
+__all__ = ["run"]
+
+
+def run(spec: str, options: WorkerOptions, check: Callable[[App], None] = lambda app: None) -> int:
+    """Run a worker with its supervisor for the app ``spec`` until a signal ends it; an exit code.
+
+    Args:
+        spec: see :func:`.load_app`.
+        options: of the worker.
+        check: raises a GearmeshError for an app that a worker can't run.
+
+    Raises:
+        GearmeshError: the app can't be loaded, ``check`` refuses it, it has hard limits that the pool can't keep, or
+            (unless ``wait_for_broker``) broker or backend can't be reached.
+    """
+    changed = threading.Event()
+    monitor = Monitor(options, process_name(options.consumer_tag or ""), changed.set)
+    spawner = Spawner(spec, options, changed.set, monitor)
+    signals = StopSignals(changed.set)
+    try:
+        # A processor is left for this process: none of the others can begin before it has come so far.
+        spawner.prepare(min(options.processes, max(1, (os.cpu_count() or 1) - 1)))
+        # What follows takes longer to import than all that a first process needs to be started.
+        from gearmesh.worker.loader import load_for
+        from gearmesh.worker.supervisor import Supervisor
+
+        gc.freeze()  # else the collector walks through all modules while the app is loaded, over and over
+        try:
+            with signals.interrupting():
+                app = load_for(spec, options)
+        except KeyboardInterrupt:
+            return 0
+        check(app)
+        return Supervisor(app, spec, options, changed, signals, spawner=spawner, monitor=monitor).run()
+    finally:
+        spawner.discard()
+        monitor.close()
+        signals.close()

@@ -1,0 +1,135 @@
+"""A worker's first process loads the app at the same time as the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gearmesh.testing.waiting import eventually
+from gearmesh.worker.child_process import EXIT_CONFIG
+from gearmesh.worker.monitor import Monitor
+from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.worker_child import WorkerChild
+
+#: Notes that a process imports the app, and waits until a second one does, too.
+MEET = """
+import os, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+is_child = "gearmesh.worker.child" in sys.orig_argv
+(here / f"{os.getpid()}.importing").touch()
+deadline = time.monotonic() + 60
+while len(list(here.glob("*.importing"))) < 2:
+    assert time.monotonic() < deadline, "no other process imports the app"
+    time.sleep(0.005)
+from gearmesh import App
+"""
+BROKEN = "raise RuntimeError('the shelf is empty')"
+LIMITED = """
+app = App(broker="redis://127.0.0.1:1/0")
+@app.task(hard_limit=1)
+def slow() -> None: pass
+"""
+UNREACHABLE = "app = App(broker='redis://127.0.0.1:1/0')"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of the commands. Their scoreboards are in a folder of its own beside it."""
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "compat"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    yield tmp_path / "shop"
+    for pid in _pids(tmp_path / "shop"):
+        eventually(lambda pid=pid: not _lives(pid), what=f"the end of process {pid}")
+    left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+    assert not left, "a scoreboard is left"
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "gearmesh", "worker", "shop_app:app", *args]
+
+
+@pytest.mark.parametrize(
+    ("code", "args", "text"),
+    [
+        (BROKEN, [], "RuntimeError: the shelf is empty"),
+        (BROKEN, ["--pool", "processes", "-c", "3"], "RuntimeError: the shelf is empty"),
+        ("app = App(broker='memory://')", [], "keeps messages in the memory of one process"),
+        (LIMITED, [], "has a hard limit of 1 s"),
+        (UNREACHABLE, [], "cannot be reached"),
+    ],
+    ids=["broken", "broken-processes", "memory", "limit", "unreachable"],
+)
+def test_an_error_of_the_app_is_shown_once(folder: Path, code: str, args: list[str], text: str) -> None:
+    """And the first process has imported the app while the supervisor did, else neither would have come so far."""
+    (folder / "shop_app.py").write_text(MEET + code)
+    done = subprocess.run(command(*args), stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.count(text) == 1, done.stderr
+    assert done.stderr.count("error: ") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(_pids(folder)) >= 2
+
+
+def test_an_error_of_the_child_alone_is_logged(folder: Path, redis_url: str) -> None:
+    code = f"app = App(broker={redis_url!r})\nif is_child: {BROKEN}"
+    (folder / "shop_app.py").write_text(MEET + code)
+    done = subprocess.run(command(), stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.count("CRITICAL") == 1, done.stderr
+    assert done.stderr.count("RuntimeError: the shelf is empty") == 1, done.stderr
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_child_that_cannot_load_its_app_says_so_when_it_begins(
+    folder: Path, capfd: pytest.CaptureFixture[str], begins: bool
+) -> None:
+    (folder / "shop_app.py").write_text(BROKEN)
+    ended = threading.Event()
+    options = WorkerOptions()
+    child = WorkerChild("shop_app:app", options, ended.set, Monitor(options))
+    if begins:
+        child.begin(0)
+    child.close()  # the child reads all orders, then the end of the pipe
+    child.scoreboard.close()
+    assert ended.wait(60)
+    shown = capfd.readouterr().err
+    if begins:
+        assert (child.code, shown.count("RuntimeError: the shelf is empty")) == (EXIT_CONFIG, 1)
+    else:
+        assert (child.code, shown) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_an_import_that_does_not_end(folder: Path, number: signal.Signals) -> None:
+    (folder / "shop_app.py").write_text(MEET + "time.sleep(600)")
+    process = subprocess.Popen(command(), stderr=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: len(_pids(folder)) == 2)
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _pids(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("*.importing")]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
