@@ -20,7 +20,6 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from gearmesh.app.context import RUNNING
 from gearmesh.urls import redact_text
 
 __all__ = ["FORMATS", "HumanFormatter", "JsonFormatter", "TaskFilter", "set_level", "set_up_logging"]
@@ -55,7 +54,8 @@ class TaskFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        running = RUNNING.get(None)
+        tasks = sys.modules.get("gearmesh.app.context")  # no task has run before it was imported
+        running = None if tasks is None else tasks.RUNNING.get(None)
         if not hasattr(record, "task"):
             record.task = running.name if running is not None else ""
         if not hasattr(record, "uuid"):

@@ -171,7 +171,7 @@ def test_worker_options_reach_the_supervisor(monkeypatch: pytest.MonkeyPatch) ->
         check(App("redis://localhost:6379"))
         return 3
 
-    monkeypatch.setattr("gearmesh.cli.worker.run", run)
+    monkeypatch.setattr("gearmesh.worker.startup.run", run)
     monkeypatch.setattr("gearmesh.cli.worker.set_up_logging", lambda level, form: seen.extend((level, form)))
     args = ["-c", "8", "-Q", "a, b", "-Q", "c,a", "--lease", "5", "--grace", "0", "--log-level", "debug"]
     result = gearmesh("worker", "m:app", *args, "--log-format", "json", "--wait-for-broker", "--name", "w1")

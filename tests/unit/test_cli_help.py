@@ -50,7 +50,7 @@ def test_the_root_s_help_has_headings_and_whole_lines() -> None:
 @pytest.mark.parametrize("words", ALL)
 def test_help_of_each_command(words: str) -> None:
     command = ALL[words]
-    assert len(command.get_short_help_str(1000)) < 60
+    assert len(COMMANDS.get(words) or command.get_short_help_str(1000)) < 60
     done = CliRunner().invoke(main, [*words.split(), "--help"], env={"COLUMNS": "80"})
     assert done.exit_code == 0
     for param in command.params:

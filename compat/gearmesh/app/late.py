@@ -14,12 +14,14 @@ from gearmesh.app.decorator import TaskDecorator
 from gearmesh.app.task import Task
 from gearmesh.errors import TaskError
 
-__all__ = ["discover", "include", "task"]
+__all__ = ["discover", "include", "shared_task", "task"]
 
 #: Makes a function a task of the app that will include its module: ``App(include=["shop.orders"])``. So the module with
 #: the tasks need not import the app. Until it is included, the function can be called, and its signatures can be made,
 #: but nothing can be sent.
 task: Final = TaskDecorator(None)
+#: Celery's name of :data:`task`.
+shared_task: Final = task
 
 
 def include(app: TaskOwner, modules: Iterable[str]) -> list[str]:

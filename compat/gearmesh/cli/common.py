@@ -4,86 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import reduce, wraps
+from functools import wraps
 from typing import Any, Final, NamedTuple
 
 import click
 
 from gearmesh.app.app import App
-from gearmesh.cli.apps import app_option, chosen_app, words
+from gearmesh.cli.apps import app_option, chosen_app
+from gearmesh.cli.options import (
+    as_table,
+    backend_option,
+    broker_option,
+    config_file,
+    decorators,
+    limit_option,
+    queue_argument,
+)
 from gearmesh.cli.output import note
 from gearmesh.config import Config
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD
 from gearmesh.config.config import Source
 from gearmesh.config.file import chosen_file, from_file
-from gearmesh.config.table import LEVELS
 from gearmesh.errors import ConfigError
-from gearmesh.logs import FORMATS
 from gearmesh.urls import scheme_of
 from gearmesh.worker.loader import load_app
 
 __all__ = [
-    "Decorator",
     "Place",
-    "as_json",
-    "as_table",
-    "config_file",
-    "count_option",
-    "decorators",
-    "limit_option",
     "listing_options",
-    "logging_options",
     "need_results",
     "need_server",
     "origin_of",
-    "queue_argument",
     "results_servers",
-    "seconds_option",
-    "server_options",
     "servers",
 ]
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-
-def decorators(*decorators: Decorator) -> Decorator:
-    """One decorator for several, the first of which is the outermost."""
-    return lambda command: reduce(lambda inner, outer: outer(inner), reversed(decorators), command)
-
-
-def seconds_option(
-    name: str, help: str, *, least: float | None = None, most: float | None = None, **more: Any
-) -> Decorator:
-    """An option that takes seconds: any number, or one from ``least`` on. The help shows its default, if it has one."""
-    kind = float if least is None else click.FloatRange(least, most)
-    shows = "default" in more
-    return click.option(name, metavar="SECONDS", type=kind, help=help, show_default=shows, **more)
-
-
-def count_option(*names: str, help: str, least: int = 1, most: int | None = None, **more: Any) -> Decorator:
-    """An option that takes a whole number from ``least`` on. The help shows its default, if it has one."""
-    shows = "default" in more
-    return click.option(*names, type=click.IntRange(least, most), help=help, show_default=shows, **more)
-
-
-#: ``--config``: the settings' file.
-config_file = click.option(
-    "--config",
-    metavar="FILE",
-    type=click.Path(),
-    help="Machinery's YAML file of settings, which win over the app's code; default: the file that GEARMESH_CONFIG "
-    "names, whose settings do not.",
-)
-#: ``--json``: for scripts.
-as_json = click.option("--json", is_flag=True, help="Print one JSON document, for scripts.")
-#: ``--wide`` (every column, one line a row) and ``--json``: of commands that print a table.
-as_table = decorators(
-    click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row."), as_json
-)
-_backend = click.option(
-    "--backend", metavar="URL", help="Result backend; wins over the app's. [RESULT_BACKEND]"
-)
-_broker = click.option("--broker", metavar="URL", help="Broker; wins over the app's. [BROKER]")
 _queue = click.option("--queue", metavar="NAME", help="Queue; default: the app's. [DEFAULT_QUEUE]")
 _app = app_option("Use the settings of this app; APP is 'app' if left out.")
 #: Settings that say where messages and results are.
@@ -182,47 +138,9 @@ def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``.
-servers = decorators(_app, _broker, _backend, _queue, config_file, _placed)
+servers = decorators(_app, broker_option, backend_option, _queue, config_file, _placed)
 #: ``-A``, ``--backend`` and ``--config`` in the same way, for commands that need no broker.
-results_servers = decorators(_app, _backend, config_file, _placed)
-#: ``--broker`` and ``--backend``, for commands that run an app.
-server_options = decorators(_broker, _backend)
-#: ``--log-level`` (None: as the settings say, else INFO) and ``--log-format``.
-logging_options = decorators(
-    click.option(
-        "-l",
-        "--log-level",
-        "--loglevel",
-        type=click.Choice(LEVELS, case_sensitive=False),
-        help="Lowest level to log; default: the settings', else INFO.",
-    ),
-    click.option(
-        "--log-format",
-        type=click.Choice(FORMATS),
-        default="human",
-        show_default=True,
-        help="Form of log lines.",
-    ),
-)
-
-
-def queue_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add a queue as an argument, after MODULE:APP, in place of ``--queue``. Belongs directly above :func:`servers`."""
-
-    @wraps(command)
-    def collected(*args: Any, queues: tuple[str, ...], **given: Any) -> Any:
-        if queues and given["queue"] is not None and given["queue"] != queues[0]:
-            raise click.UsageError(
-                f"the queue is {queues[0]!r} and, by --queue, {given['queue']!r}: give one of them"
-            )
-        given["queue"] = queues[0] if queues else given["queue"]
-        return command(*args, **given)
-
-    return words("queues", "[QUEUE]", most=1)(collected)
-
-
-#: ``--limit``: of a command that lists messages.
-limit_option = count_option("-n", "--limit", default=100, help="Show at most so many.")
+results_servers = decorators(_app, backend_option, config_file, _placed)
 #: The options of a command that lists the messages of all queues, or of one.
 listing_options = decorators(limit_option, as_table, queue_argument, servers)
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 import click
 
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, as_table, servers
+from gearmesh.cli.common import Place, servers
+from gearmesh.cli.options import as_table
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table
 from gearmesh.config.checks import COMMAND_LINE
@@ -20,7 +21,7 @@ __all__ = ["config"]
 ALWAYS_SHOWN: Final = ("broker", "backend", "default_queue")
 
 
-@click.group(short_help="Show the settings in use and where they come from.")
+@click.group()
 def config() -> None:
     """Show the settings in use."""
 

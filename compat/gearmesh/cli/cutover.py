@@ -13,7 +13,7 @@ from gearmesh.wire.names import DEFAULT_QUEUE
 __all__ = ["cutover"]
 
 
-@click.command(short_help="Tell the steps that move a task from Go to Python.")
+@click.command()
 @words("name", "TASK", least=1, most=1)
 @servers
 def cutover(name: tuple[str, ...], place: Place) -> None:

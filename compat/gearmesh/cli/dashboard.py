@@ -11,7 +11,8 @@ from typing import Any, Final
 import click
 
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, logging_options, need_server, servers
+from gearmesh.cli.common import Place, need_server, servers
+from gearmesh.cli.options import logging_options
 from gearmesh.cli.output import note
 from gearmesh.errors import ConfigError
 from gearmesh.logs import set_up_logging
@@ -26,7 +27,7 @@ TOKEN_VARIABLE: Final = "GEARMESH_DASHBOARD_TOKEN"
 TOKEN_BYTES: Final = 24
 
 
-@click.command(short_help="Serve pages about queues, tasks and workers.")
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one."

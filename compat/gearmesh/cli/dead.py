@@ -11,8 +11,9 @@ import click
 
 from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of, claims_of
-from gearmesh.cli.common import Place, as_json, decorators, listing_options, servers
+from gearmesh.cli.common import Place, listing_options, servers
 from gearmesh.cli.inspect import in_queues, queue_column
+from gearmesh.cli.options import as_json, decorators
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table, note_count
 from gearmesh.cli.times import time_cell
@@ -31,7 +32,7 @@ __all__ = ["dead"]
 MAX_SEARCHED_LETTERS: Final = 100_000
 
 
-@click.group(short_help="List, retry or delete dead letters.")
+@click.group()
 def dead() -> None:
     """List dead letters, return them to their queue, or delete them."""
 

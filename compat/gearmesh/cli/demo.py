@@ -18,8 +18,8 @@ import redis
 from rich.table import Table
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import seconds_option
 from gearmesh.cli.local_redis import LocalRedis, embedded_redis_server
+from gearmesh.cli.options import seconds_option
 from gearmesh.cli.output import console
 from gearmesh.cli.show import outcome_of, state_text
 from gearmesh.cli.waiting import bars
@@ -30,7 +30,7 @@ from gearmesh.worker import Worker
 __all__ = ["demo"]
 
 
-@click.command(short_help="Run recorded Go tasks through a real worker.")
+@click.command()
 @seconds_option("--timeout", "Give up after so long.", default=30.0)
 def demo(timeout: float) -> None:
     """Run recorded Go tasks through a real worker.

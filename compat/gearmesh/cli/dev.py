@@ -22,12 +22,11 @@ from gearmesh.config.file import chosen_file
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import WorkerOptions
-from gearmesh.worker.startup import run
 
 __all__ = ["dev"]
 
 
-@click.command(short_help="Run an app's worker and scheduler, with their own Redis.")
+@click.command()
 @app_argument
 @worker_options
 @click.pass_context
@@ -40,6 +39,8 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
     The worker reads all queues that the app's tasks are sent to. If a task has a hard limit, it uses the pool
     'processes'. It does not reload: after a change of the code, stop it (Ctrl-C) and start it again.
     """
+    from gearmesh.worker.startup import run  # help and completion do without it
+
     set_up_logging(options.log_level or "INFO", options.log_format)
     signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:

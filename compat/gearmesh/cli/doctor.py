@@ -9,7 +9,8 @@ import click
 
 from gearmesh.cli.apps import words
 from gearmesh.cli.checks import CHECKS, Case, Check, Finding
-from gearmesh.cli.common import Place, as_json, servers
+from gearmesh.cli.common import Place, servers
+from gearmesh.cli.options import as_json
 from gearmesh.cli.output import console, print_json, terminal_width
 from gearmesh.cli.tables import block_lines
 from gearmesh.units import counted
@@ -23,7 +24,7 @@ INDENT_CHARS: Final = 8
 _STYLES: Final = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
 
-@click.command(short_help="Find problems of the servers in use, with advice.")
+@click.command()
 @click.option(
     "--management",
     metavar="URL",

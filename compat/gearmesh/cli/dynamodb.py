@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, as_json, results_servers
+from gearmesh.cli.common import Place, results_servers
+from gearmesh.cli.options import as_json
 from gearmesh.cli.output import print_json
 from gearmesh.config import Config
 from gearmesh.errors import BackendError, ConfigError
@@ -16,7 +17,7 @@ from gearmesh.urls import DynamoDBTarget, parse, redact
 __all__ = ["dynamodb"]
 
 
-@click.group(short_help="Make the tables of results in DynamoDB.")
+@click.group()
 def dynamodb() -> None:
     """Make the tables of results in DynamoDB."""
 

@@ -30,7 +30,7 @@ MAX_SHOWN_CHARS: Final = 60
 MAX_INPUT_BYTES: Final = 32 * 1024 * 1024
 
 
-@click.command(short_help="Say what a message, a state or a log line is.")
+@click.command()
 @words("what", "[FILE|-|MESSAGE|UUID]", most=1)
 @servers
 def explain(what: tuple[str, ...], place: Place) -> None:

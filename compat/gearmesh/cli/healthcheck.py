@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gearmesh.cli.common import as_json
+from gearmesh.cli.options import as_json
 from gearmesh.cli.output import print_json
 from gearmesh.health import HealthNote, health_notes
 
@@ -16,7 +16,7 @@ __all__ = ["healthcheck"]
 EXIT_UNHEALTHY = 1
 
 
-@click.command(short_help="Probe the workers and schedulers of this machine.")
+@click.command()
 @click.option(
     "--ready",
     is_flag=True,

@@ -14,17 +14,10 @@ from msgspec import to_builtins
 from gearmesh.app.app import App
 from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of
-from gearmesh.cli.common import (
-    Place,
-    as_json,
-    as_table,
-    listing_options,
-    need_results,
-    results_servers,
-    servers,
-)
+from gearmesh.cli.common import Place, listing_options, need_results, results_servers, servers
 from gearmesh.cli.ids import full_ids
 from gearmesh.cli.messages import message_columns
+from gearmesh.cli.options import as_json, as_table
 from gearmesh.cli.output import console, note, print_json
 from gearmesh.cli.show import show_states
 from gearmesh.cli.tables import Cell, Column, Table, note_count
@@ -43,7 +36,7 @@ __all__ = ["delayed", "groups", "in_queues", "pending", "queue_column", "queues"
 MAX_COUNTED_DELAYED: Final = 100_000
 
 
-@click.command(short_help="Count the messages of queues.")
+@click.command()
 @as_json
 @words("names", "[QUEUE]...")
 @servers
@@ -96,7 +89,7 @@ def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
     return [*cells, Cell(consumers, style="yellow" if count.consumers == 0 and count.pending else "")]
 
 
-@click.command(short_help="Show the messages that wait in queues.")
+@click.command()
 @listing_options
 def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait in queues, in their order, without taking them.
@@ -120,7 +113,7 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     note_count(len(found), "message", f"waiting {where}", limit=limit, cut=table.show())
 
 
-@click.command(short_help="Show the messages that wait for their time.")
+@click.command()
 @listing_options
 def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait for their ETA, the soonest first; of all queues, or of QUEUE."""
@@ -150,7 +143,7 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
         )
 
 
-@click.command(short_help="Show how far groups and chords are.")
+@click.command()
 @click.option("--wait", is_flag=True, help="Wait until all members have ended.")
 @timeout_option
 @as_table

@@ -13,10 +13,8 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["EXIT_INTERRUPTED", "console", "note", "print_json", "terminal_width"]
+__all__ = ["console", "note", "print_json", "terminal_width"]
 
-#: Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
-EXIT_INTERRUPTED: Final = 130
 #: Columns of a console that is not a terminal: no line is broken there.
 UNLIMITED_WIDTH_CHARS: Final = 1_000_000
 #: Columns of a terminal that does not say how wide it is.

@@ -9,8 +9,9 @@ import click
 
 from gearmesh.cli.apps import words
 from gearmesh.cli.broker import channel_of
-from gearmesh.cli.common import Place, as_table, limit_option, servers
+from gearmesh.cli.common import Place, servers
 from gearmesh.cli.inspect import in_queues, queue_column
+from gearmesh.cli.options import as_table, limit_option
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cli.times import time_cell
@@ -23,7 +24,7 @@ from gearmesh.interfaces.transport import ParkedMessage, SupportsParkedListing
 __all__ = ["parked"]
 
 
-@click.command(short_help="List the parked messages of queues.")
+@click.command()
 @limit_option
 @as_table
 @words("names", "[QUEUE]...")

@@ -9,7 +9,7 @@ import click
 
 from gearmesh.app.periodic import CatchUp, Periodic
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import as_table, config_file, count_option
+from gearmesh.cli.options import as_table, config_file, count_option
 from gearmesh.cli.output import print_json
 from gearmesh.cli.tables import Cell, Column, Table, note_count
 from gearmesh.cron import Calendar, local_zone
@@ -20,7 +20,7 @@ from gearmesh.worker.loader import load_app
 __all__ = ["periodic"]
 
 
-@click.command(short_help="List an app's periodic tasks with their next times.")
+@click.command()
 @app_argument
 @count_option("-n", "--times", most=1000, default=3, help="How many of the next times.")
 @as_table

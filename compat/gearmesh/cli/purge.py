@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gearmesh.cli.broker import channel_of, claims_of
-from gearmesh.cli.common import Place, as_json, queue_argument, servers
+from gearmesh.cli.common import Place, servers
+from gearmesh.cli.options import as_json, queue_argument
 from gearmesh.cli.output import print_json
 from gearmesh.cli.waiting import bars
 from gearmesh.inspection.broker import inspecting
@@ -16,7 +17,7 @@ from gearmesh.units import counted
 __all__ = ["purge"]
 
 
-@click.command(short_help="Delete the waiting messages of a queue.")
+@click.command()
 @click.option("--delayed", is_flag=True, help="Delayed messages, too.")
 @click.option("--dead", is_flag=True, help="Dead letters, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

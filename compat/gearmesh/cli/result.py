@@ -8,8 +8,9 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, as_table, need_results, servers
+from gearmesh.cli.common import Place, need_results, servers
 from gearmesh.cli.ids import cannot_look_up, full_ids
+from gearmesh.cli.options import as_table
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
@@ -19,7 +20,7 @@ from gearmesh.units import counted
 __all__ = ["result"]
 
 
-@click.command(short_help="Show the state of tasks and their results.")
+@click.command()
 @click.option("--wait", is_flag=True, help="Wait until the tasks have ended.")
 @timeout_option
 @as_table

@@ -6,15 +6,16 @@ import click
 
 from gearmesh.app.revocations import DEFAULT_REVOCATION_TTL_S
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, as_json, results_servers
+from gearmesh.cli.common import Place, results_servers
 from gearmesh.cli.ids import full_ids
+from gearmesh.cli.options import as_json
 from gearmesh.cli.output import note, print_json
 from gearmesh.units import counted
 
 __all__ = ["revoke"]
 
 
-@click.command(short_help="Revoke tasks: they are not run, or are interrupted.")
+@click.command()
 @click.option(
     "--lasts",
     type=click.FloatRange(min=0, min_open=True),

@@ -5,49 +5,63 @@ from __future__ import annotations
 import difflib
 import os
 from importlib import import_module
-from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from gearmesh.cli.apps import app_option
-from gearmesh.cli.output import EXIT_INTERRUPTED
+from gearmesh.cli.exit_codes import EXIT_ERROR, EXIT_INTERRUPTED
 from gearmesh.errors import GearmeshError
-from gearmesh.urls import redact_text
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["main"]
 
-#: The commands by heading, in the order in which help lists them.
+#: The commands by heading, in the order in which help lists them. Their lines are here, since help and completion that
+#: import each command's module would take half a second.
 GROUPS: Final = {
-    "Run": ("dev", "worker", "scheduler"),
-    "Look": (
-        "queues",
-        "pending",
-        "delayed",
-        "parked",
-        "result",
-        "groups",
-        "tasks",
-        "periodic",
-        "explain",
-        "doctor",
-        "verify",
-        "shadow",
-        "cutover",
-        "dashboard",
-        "workers",
-        "healthcheck",
-    ),
-    "Change": ("send", "revoke", "dead", "purge"),
-    "Set up": ("config", "dynamodb", "stubs", "demo"),
+    "Run": {
+        "dev": "Run an app's worker and scheduler, with their own Redis.",
+        "worker": "Run the tasks of an app.",
+        "scheduler": "Send the periodic tasks of an app when they are due.",
+    },
+    "Look": {
+        "queues": "Count the messages of queues.",
+        "pending": "Show the messages that wait in queues.",
+        "delayed": "Show the messages that wait for their time.",
+        "parked": "List the parked messages of queues.",
+        "result": "Show the state of tasks and their results.",
+        "groups": "Show how far groups and chords are.",
+        "tasks": "List an app's tasks with types, queues and limits.",
+        "periodic": "List an app's periodic tasks with their next times.",
+        "explain": "Say what a message, a state or a log line is.",
+        "doctor": "Find problems of the servers in use, with advice.",
+        "verify": "Show that Go's and Python's workers understand each other.",
+        "shadow": "Compare the Python version of a task with Go's.",
+        "cutover": "Tell the steps that move a task from Go to Python.",
+        "dashboard": "Serve pages about queues, tasks and workers.",
+        "workers": "Ask and tell running workers.",
+        "healthcheck": "Probe the workers and schedulers of this machine.",
+    },
+    "Change": {
+        "send": "Send a task and print its UUID.",
+        "revoke": "Revoke tasks: they are not run, or are interrupted.",
+        "dead": "List, retry or delete dead letters.",
+        "purge": "Delete the waiting messages of a queue.",
+    },
+    "Set up": {
+        "config": "Show the settings in use and where they come from.",
+        "dynamodb": "Make the tables of results in DynamoDB.",
+        "stubs": "Write typed code to call tasks of the other language.",
+        "demo": "Run recorded Go tasks through a real worker.",
+    },
 }
-COMMANDS: Final = tuple(chain.from_iterable(GROUPS.values()))
+#: The commands with what each of them does.
+COMMANDS: Final = {name: text for group in GROUPS.values() for name, text in group.items()}
 #: Modules with other names than their commands. A module is imported when its command is used: a supervisor, which
 #: starts again after each crash, needs no tables, no doctor and no demo.
 _MODULES: Final = dict.fromkeys(("queues", "pending", "delayed", "groups"), "inspect")
-
-#: The command was used wrongly, a setting is wrong, or a server is unreachable.
-EXIT_ERROR: Final = 2
 
 EPILOG: Final = """\b
 An option on the command line wins over the app's code, the code over
@@ -161,10 +175,17 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for heading, names in GROUPS.items():
-            commands = [(name, self.get_command(ctx, name)) for name in names]
+        for heading, commands in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, each.get_short_help_str(60)) for name, each in commands if each])
+                formatter.write_dl(list(commands.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # click itself imports it as late
+
+        found = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         if os.environ.get("NO_COLOR"):
@@ -174,6 +195,8 @@ class _Commands(click.Group):
         except GearmeshError as error:
             if ctx.params.get("debug"):
                 raise
+            from gearmesh.urls import redact_text  # help and completion do without it
+
             click.secho(f"error: {redact_text(str(error))}", fg="red", err=True)
             ctx.exit(EXIT_ERROR)
         except click.NoSuchOption as error:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import config_file, logging_options, need_server, seconds_option, server_options
+from gearmesh.cli.common import need_server
+from gearmesh.cli.options import config_file, logging_options, seconds_option, server_options
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import WorkerOptions
@@ -16,7 +17,7 @@ from gearmesh.worker.options import WorkerOptions
 __all__ = ["scheduler"]
 
 
-@click.command(short_help="Send the periodic tasks of an app when they are due.")
+@click.command()
 @app_argument
 @seconds_option("--grace", "Time to finish sending, when stopped.", least=0, most=10, default=10.0)
 @click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs.")

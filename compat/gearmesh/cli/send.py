@@ -13,7 +13,8 @@ from gearmesh.app.app import App
 from gearmesh.app.task import Task
 from gearmesh.cli.apps import words
 from gearmesh.cli.arguments import app_before_name, typed_arguments
-from gearmesh.cli.common import Place, as_table, need_results, servers
+from gearmesh.cli.common import Place, need_results, servers
+from gearmesh.cli.options import as_table
 from gearmesh.cli.output import print_json
 from gearmesh.cli.pending_reason import pending_reasons
 from gearmesh.cli.show import show_states, state_json
@@ -28,7 +29,7 @@ from gearmesh.wire.signature import Signature
 __all__ = ["send"]
 
 
-@click.command(short_help="Send a task and print its UUID.")
+@click.command()
 @click.option("--wait", is_flag=True, help="Wait for the result and show it.")
 @timeout_option
 @click.option(

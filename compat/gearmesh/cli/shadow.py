@@ -8,7 +8,8 @@ from contextlib import suppress
 import click
 
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, as_json, count_option, need_server, seconds_option, servers
+from gearmesh.cli.common import Place, need_server, servers
+from gearmesh.cli.options import as_json, count_option, seconds_option
 from gearmesh.cli.output import console, note, print_json
 from gearmesh.errors import ConfigError
 from gearmesh.shadow.copies import SHADOW_QUEUE
@@ -19,7 +20,7 @@ from gearmesh.units import counted
 __all__ = ["shadow"]
 
 
-@click.command(short_help="Compare the Python version of a task with Go's.")
+@click.command()
 @click.option("--tasks", required=True, metavar="NAMES", help="The tasks, with commas between.")
 @click.option("--shadow-queue", default=SHADOW_QUEUE, show_default=True, help="Queue of the copied calls.")
 @count_option("--count", default=1000, help="End after about so many calls.")

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import config_file, decorators
+from gearmesh.cli.options import config_file, decorators
 from gearmesh.cli.output import note
 from gearmesh.stubs.drift import drift
 from gearmesh.stubs.go_code import Flavour, go_code
@@ -34,7 +34,7 @@ _where = decorators(
 )
 
 
-@click.group(short_help="Write typed code to call tasks of the other language.")
+@click.group()
 def stubs() -> None:
     """Write typed code that calls tasks of the other language, for checking in."""
 

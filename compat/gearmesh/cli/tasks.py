@@ -13,7 +13,7 @@ from gearmesh.app.canvas import TaskSignature
 from gearmesh.app.retry import Retry
 from gearmesh.app.task import Task
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import as_table, config_file
+from gearmesh.cli.options import as_table, config_file
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Column, Table, note_count
 from gearmesh.config import NoBroker
@@ -26,7 +26,7 @@ from gearmesh.worker.loader import load_app
 __all__ = ["tasks"]
 
 
-@click.command(short_help="List an app's tasks with types, queues and limits.")
+@click.command()
 @app_argument
 @as_table
 @config_file

@@ -9,7 +9,8 @@ from typing import Final
 import click
 
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, need_results, need_server, seconds_option, servers
+from gearmesh.cli.common import Place, need_results, need_server, servers
+from gearmesh.cli.options import seconds_option
 from gearmesh.cli.output import console, note
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.verify.echo import PREFIX
@@ -22,7 +23,7 @@ __all__ = ["verify"]
 _STYLES: Final = {"agrees": "green", "differs": "bold red", "not available": "yellow"}
 
 
-@click.command(short_help="Show that Go's and Python's workers understand each other.")
+@click.command()
 @click.option(
     "--binding-key", metavar="KEY", default="", help="RabbitMQ: the key of the queue; default: its name."
 )

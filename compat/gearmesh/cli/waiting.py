@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearmesh.app.app import App
-from gearmesh.cli.common import Place, seconds_option
-from gearmesh.cli.output import EXIT_INTERRUPTED, console, note
+from gearmesh.cli.common import Place
+from gearmesh.cli.exit_codes import EXIT_INTERRUPTED
+from gearmesh.cli.options import seconds_option
+from gearmesh.cli.output import console, note
 from gearmesh.cli.show import progress_text
 from gearmesh.errors import ResultTimeout
 from gearmesh.units import counted

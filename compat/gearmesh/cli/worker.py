@@ -5,24 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from gearmesh.cli.apps import app_argument
-from gearmesh.cli.common import (
+from gearmesh.cli.options import (
     config_file,
     count_option,
     decorators,
     logging_options,
-    need_server,
     seconds_option,
     server_options,
 )
 from gearmesh.logs import set_up_logging
 from gearmesh.transports.queue_order import QueueOrder
 from gearmesh.worker.options import POOLS, WorkerOptions
-from gearmesh.worker.startup import run
+
+if TYPE_CHECKING:
+    from gearmesh.app.app import App
 
 __all__ = ["worker", "worker_options"]
 
@@ -151,7 +152,7 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _options(collected)
 
 
-@click.command(short_help="Run the tasks of an app.")
+@click.command()
 @app_argument
 @click.option("--with-scheduler", is_flag=True, help="Also send the app's periodic tasks.")
 @click.option("--autoreload", is_flag=True, help="Start again when code here changes: for development.")
@@ -162,9 +163,17 @@ def worker(app: str, autoreload: bool, options: WorkerOptions) -> None:
     At the first SIGINT or SIGTERM the worker takes no more tasks, finishes those that run and returns the others to
     their queues. At the second it returns all of them and stops at once. Neither loses a task.
     """
+    from gearmesh.worker.startup import run  # help and completion do without it
+
     set_up_logging(options.log_level or "INFO", options.log_format)
     if autoreload:
         from gearmesh.cli.reloading import reload_on_change
 
         sys.exit(reload_on_change("--autoreload"))
-    sys.exit(run(app, options, lambda loaded: need_server(loaded, "worker")))
+    sys.exit(run(app, options, _need_server))
+
+
+def _need_server(app: App) -> None:
+    from gearmesh.cli.common import need_server  # with much that the worker's first process need not wait for
+
+    need_server(app, "worker")

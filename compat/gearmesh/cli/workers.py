@@ -9,7 +9,8 @@ import click
 
 from gearmesh.app.app import App
 from gearmesh.cli.apps import words
-from gearmesh.cli.common import Place, as_json, as_table, decorators, servers
+from gearmesh.cli.common import Place, servers
+from gearmesh.cli.options import as_json, as_table, decorators
 from gearmesh.cli.output import note, print_json
 from gearmesh.cli.tables import Cell, Column, Table
 from gearmesh.control.client import REPLY_TIMEOUT_S, ControlClient
@@ -37,7 +38,7 @@ _order_options = decorators(_to, _timeout, as_json)
 _place = decorators(words(None, most=0), servers)
 
 
-@click.group(short_help="Ask and tell running workers.", invoke_without_command=True)
+@click.group(invoke_without_command=True)
 @click.option("--tasks", is_flag=True, help="Show the tasks that run, too.")
 @_to
 @_timeout

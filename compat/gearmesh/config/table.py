@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-__all__ = ["FILE_NAMES", "LEVELS", "SECTIONS", "SETTINGS", "Kind", "Name", "Setting"]
+from gearmesh.log_levels import LEVELS
 
+__all__ = ["FILE_NAMES", "SECTIONS", "SETTINGS", "Kind", "Name", "Setting"]
 
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _RELEASE = re.compile(r" *v?(?:1\.(?:[6-9]|[1-9][0-9]{1,2})|2\.[0-9]{1,3})\.[0-9]{1,3} *")

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gearmesh.config.table import LEVELS
 from gearmesh.errors import ConfigError, RemoteProtocolError
+from gearmesh.log_levels import LEVELS
 
 __all__ = ["MAX_SLOT_CHANGE", "VERBS", "Reply", "Request", "Verb", "check", "decode_reply", "decode_request"]
 

@@ -19,9 +19,9 @@ Above them, in the parent process: ``startup.py`` has the ``Spawner`` (``spawner
 ``WorkerChild`` (``worker_child.py``, ``child_process.py``), and then loads the app, while the child does so, too. The
 **supervisor** (``supervisor.py``) keeps ``ManagedProcess`` objects running (``managed_process.py``;
 ``worker_process.py`` has those that run tasks), until ``stop_signals.py`` counts a signal. Its **heartbeater**
-(``heartbeater.py``) sends heartbeats for the children and recovers what dead ones held. ``child.py`` is the code inside
-the child and obeys the orders that come through ``control.py``; ``forked.py`` keeps the worker out of processes that
-tasks fork.
+(``heartbeater.py``) sends heartbeats for the children and recovers what dead ones held. In the child, which begins in
+``child.py``, ``supervised_worker.py`` obeys the orders that come through ``control.py``; ``forked.py`` keeps the worker
+out of processes that tasks fork.
 
 The supervisor has ``monitor.py`` add up the reports of its processes (``reporter.py``, ``report_pipe.py``), and
 ``control_server.py`` take requests (:mod:`gearmesh.control`), which ``commands.py`` carries out: orders (``orders.py``)
@@ -33,6 +33,20 @@ Never: settle a delivery in another way than by a Commit through the committer; 
 a thread another thread's channel; log or lock for each task on the way from the intake to the committer.
 """
 
-from gearmesh.worker.worker import Worker
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearmesh.worker.worker import Worker
 
 __all__ = ["Worker"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if (
+            name == "Worker"
+        ):  # a supervisor, which needs none, starts its first process before it imports more
+            from gearmesh.worker.worker import Worker
+
+            return Worker
+        raise AttributeError(f"module 'gearmesh.worker' has no attribute {name!r}")

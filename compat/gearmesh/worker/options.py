@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from gearmesh.config.table import LEVELS
 from gearmesh.errors import ConfigError
+from gearmesh.log_levels import LEVELS
 from gearmesh.logs import FORMATS
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 

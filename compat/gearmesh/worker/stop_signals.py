@@ -23,11 +23,13 @@ class StopSignals:
         self.count = 0
         self._on_signal = on_signal
         self._interrupts = False
-        self._restore = handle_signals((signal.SIGINT, signal.SIGTERM), self._handle)
+        self._restore: list[Callable[[], None]] = []
+        self._install()
 
     def close(self) -> None:
         """Install the earlier handlers again."""
-        self._restore()
+        while self._restore:
+            self._restore.pop()()
 
     def stop(self) -> None:
         """Count as one signal, unless one has come."""
@@ -35,7 +37,10 @@ class StopSignals:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Let each signal raise KeyboardInterrupt in the block: code of the user's, which may never end, runs there."""
+        """Let each signal raise KeyboardInterrupt in the block.
+
+        Code of the user's runs there, which may never end. If it installs handlers of its own, they are replaced.
+        """
         self._interrupts = True
         try:
             if self.count:
@@ -43,6 +48,10 @@ class StopSignals:
             yield
         finally:
             self._interrupts = False
+            self._install()
+
+    def _install(self) -> None:
+        self._restore.append(handle_signals((signal.SIGINT, signal.SIGTERM), self._handle))
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1

@@ -123,6 +123,24 @@ def test_a_signal_interrupts_an_import_that_does_not_end(folder: Path, number: s
         process.wait()
 
 
+def test_the_app_s_own_signal_handlers_do_not_keep_a_worker_from_stopping(
+    folder: Path, redis_url: str
+) -> None:
+    code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); app = App(broker={redis_url!r})"
+    (folder / "shop_app.py").write_text(MEET + code)
+    process = subprocess.Popen(command(), stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("worker: consuming" in line for line in lines)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60)[1].endswith("supervisor: stopped\n")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def _pids(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.importing")]
 

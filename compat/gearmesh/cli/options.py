@@ -1,0 +1,107 @@
+"""Options that several commands share and that need no app. A shell that completes them waits for these imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce, wraps
+from typing import Any
+
+import click
+
+from gearmesh.cli.apps import words
+from gearmesh.log_levels import LEVELS
+from gearmesh.logs import FORMATS
+
+__all__ = [
+    "Decorator",
+    "as_json",
+    "as_table",
+    "backend_option",
+    "broker_option",
+    "config_file",
+    "count_option",
+    "decorators",
+    "limit_option",
+    "logging_options",
+    "queue_argument",
+    "seconds_option",
+    "server_options",
+]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def decorators(*decorators: Decorator) -> Decorator:
+    """One decorator for several, the first of which is the outermost."""
+    return lambda command: reduce(lambda inner, outer: outer(inner), reversed(decorators), command)
+
+
+def seconds_option(
+    name: str, help: str, *, least: float | None = None, most: float | None = None, **more: Any
+) -> Decorator:
+    """An option that takes seconds: any number, or one from ``least`` on. The help shows its default, if it has one."""
+    kind = float if least is None else click.FloatRange(least, most)
+    shows = "default" in more
+    return click.option(name, metavar="SECONDS", type=kind, help=help, show_default=shows, **more)
+
+
+def count_option(*names: str, help: str, least: int = 1, most: int | None = None, **more: Any) -> Decorator:
+    """An option that takes a whole number from ``least`` on. The help shows its default, if it has one."""
+    shows = "default" in more
+    return click.option(*names, type=click.IntRange(least, most), help=help, show_default=shows, **more)
+
+
+#: ``--config``: the settings' file.
+config_file = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(),
+    help="Machinery's YAML file of settings, which win over the app's code; default: the file that GEARMESH_CONFIG "
+    "names, whose settings do not.",
+)
+#: ``--json``: for scripts.
+as_json = click.option("--json", is_flag=True, help="Print one JSON document, for scripts.")
+#: ``--wide`` (every column, one line a row) and ``--json``: of commands that print a table.
+as_table = decorators(
+    click.option("--wide", is_flag=True, help="Show all columns and whole values, one line a row."), as_json
+)
+backend_option = click.option(
+    "--backend", metavar="URL", help="Result backend; wins over the app's. [RESULT_BACKEND]"
+)
+broker_option = click.option("--broker", metavar="URL", help="Broker; wins over the app's. [BROKER]")
+#: ``--broker`` and ``--backend``, for commands that run an app.
+server_options = decorators(broker_option, backend_option)
+#: ``--log-level`` (None: as the settings say, else INFO) and ``--log-format``.
+logging_options = decorators(
+    click.option(
+        "-l",
+        "--log-level",
+        "--loglevel",
+        type=click.Choice(LEVELS, case_sensitive=False),
+        help="Lowest level to log; default: the settings', else INFO.",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default="human",
+        show_default=True,
+        help="Form of log lines.",
+    ),
+)
+#: ``--limit``: of a command that lists messages.
+limit_option = count_option("-n", "--limit", default=100, help="Show at most so many.")
+
+
+def queue_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add a queue as an argument, after MODULE:APP, in place of ``--queue``. Belongs directly above ``servers``."""
+
+    @wraps(command)
+    def collected(*args: Any, queues: tuple[str, ...], **given: Any) -> Any:
+        if queues and given["queue"] is not None and given["queue"] != queues[0]:
+            raise click.UsageError(
+                f"the queue is {queues[0]!r} and, by --queue, {given['queue']!r}: give one of them"
+            )
+        given["queue"] = queues[0] if queues else given["queue"]
+        return command(*args, **given)
+
+    return words("queues", "[QUEUE]", most=1)(collected)
