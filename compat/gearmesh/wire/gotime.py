@@ -51,14 +51,14 @@ def _read(text: str) -> tuple[int, int, int]:
     """Seconds of the wall clock (as if it were UTC), nanoseconds, offset in seconds."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise RemoteProtocolError(f'parsing time "{text:.100}"{_unparsed(text)}')
+        raise RemoteProtocolError(f'parsing time "{_quoted(text)}"{_unparsed(text)}')
     year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
     fraction, sign, zone_hour, zone_minute = match.group(7, 8, 9, 10)
     offset = 0
     if sign:
         # Go: offsets of 24 hours and of 60 minutes are read, as people do write them.
         if int(zone_hour) > 24 or int(zone_minute) > 60:
-            raise RemoteProtocolError(f'parsing time "{text:.100}"{_unparsed(text)}')
+            raise RemoteProtocolError(f'parsing time "{_quoted(text)}"{_unparsed(text)}')
         offset = int(zone_hour) * 3600 + int(zone_minute) * 60
         if sign == "-":
             offset = -offset
@@ -66,7 +66,7 @@ def _read(text: str) -> tuple[int, int, int]:
         # Year 0 is a leap year like 400, and datetime begins with 1.
         wall = datetime(year or 400, month, day, hour, minute, second)
     except ValueError:
-        raise RemoteProtocolError(f'parsing time "{text:.100}"{_unparsed(text)}') from None
+        raise RemoteProtocolError(f'parsing time "{_quoted(text)}"{_unparsed(text)}') from None
     days = wall.toordinal() - 1 - _UNIX_DAYS - (0 if year else _CYCLE_DAYS)
     nanos = int(fraction[:9].ljust(9, "0")) if fraction else 0
     return days * 86400 + hour * 3600 + minute * 60 + second, nanos, offset
@@ -78,7 +78,7 @@ def _unparsed(text: str) -> str:
     for part, pattern in _LAYOUT:
         match = re.compile(pattern).match(text, at)
         if match is None:
-            return f' as "2006-01-02T15:04:05Z07:00": cannot parse "{text[at:]:.100}" as "{part}"'
+            return f' as "2006-01-02T15:04:05Z07:00": cannot parse "{_quoted(text[at:])}" as "{part}"'
         name, low, high = _RANGES.get(part, ("", 0, 0))
         if name and not low <= int(match.group(1)) <= high:
             return f": {name} out of range"
@@ -87,7 +87,12 @@ def _unparsed(text: str) -> str:
                 if int(digits) > most:
                     return f": time zone offset {name} out of range"
         at = match.end()
-    return f': extra text: "{text[at:]:.100}"' if text[at:] else ": day out of range"
+    return f': extra text: "{_quoted(text[at:])}"' if text[at:] else ": day out of range"
+
+
+def _quoted(text: str) -> str:
+    """Text as it stands in Go's errors about times; cut, if it is long."""
+    return text[:100].replace("\\", r"\\").replace('"', r"\"")
 
 
 def parse(text: str) -> int:

@@ -452,6 +452,15 @@ def test_text_that_is_no_json_is_refused_in_go_s_words(text: bytes, said: str) -
     assert str(caught.value) == said
 
 
+def test_go_reads_a_time_with_its_escapes() -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode(rb'{"ETA":"2026-11-21T12\u003a00:00Z"}')
+    assert str(caught.value) == (
+        r'parsing time "2026-11-21T12\\u003a00:00Z" as "2006-01-02T15:04:05Z07:00": '
+        r'cannot parse "\\u003a00:00Z" as ":"'
+    )
+
+
 def test_a_field_of_a_wrong_type_is_named_with_all_above_it() -> None:
     said = "Go struct field Arg.OnError.ChordCallback.Args.Type of type string"
     with pytest.raises(RemoteProtocolError, match=re.escape(said)):

@@ -146,6 +146,7 @@ def test_what_is_no_time(text: str) -> None:
         ("2026-11-21T12:00:00+25:00", ": time zone offset hour out of range"),
         ("2026-11-21T12:00:00+25:61", ": time zone offset minute out of range"),
         ("2026-11-21T12:00:00Zx", ': extra text: "x"'),
+        ('2026-11-21T12:00:00"', ' as "2006-01-02T15:04:05Z07:00": cannot parse "\\"" as "Z07:00"'),
         ("29.11.2026", ' as "2006-01-02T15:04:05Z07:00": cannot parse "29.11.2026" as "2006"'),
         ("2026-11-21T12:0:00Z", ' as "2006-01-02T15:04:05Z07:00": cannot parse "0:00Z" as "04"'),
     ],
@@ -153,4 +154,5 @@ def test_what_is_no_time(text: str) -> None:
 def test_a_time_is_refused_in_go_s_words(text: str, why: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         gotime.parse(text)
-    assert str(caught.value) == f'parsing time "{text}"{why}'
+    quoted = text.replace('"', r"\"")
+    assert str(caught.value) == f'parsing time "{quoted}"{why}'

@@ -126,10 +126,8 @@ def _time(node: Node) -> str | RemoteProtocolError:
     """
     if not isinstance(node, str):
         raise RemoteProtocolError("Time.UnmarshalJSON: input is not a JSON string")
-    if isinstance(node, Escaped):
-        # Go: the literal itself is parsed, so that any escape makes it unreadable.
-        raise RemoteProtocolError(f"parsing time {str(node)!r:.100}: escapes in a time")
-    gotime.parse(node)
+    # Go: the literal itself is parsed, so that any escape makes it unreadable.
+    gotime.parse(node.literal if isinstance(node, Escaped) else node)
     try:
         return gotime.canonical(node)
     except RemoteProtocolError as error:

@@ -29,9 +29,15 @@ class Number(msgspec.Struct, frozen=True, gc=False):
 
 
 class Escaped(str):
-    """A string whose literal had escapes. Go reads times from the literal, where it matters."""
+    """A string whose literal had escapes. Go reads a time from the literal, as it stands between the quotes."""
 
-    __slots__ = ()
+    __slots__ = ("literal",)
+    literal: str
+
+    def __new__(cls, text: str, literal: str) -> Escaped:
+        self = super().__new__(cls, text)
+        self.literal = literal
+        return self
 
 
 class Pairs(list[tuple[str, "Node"]]):
@@ -196,6 +202,7 @@ class _Reader:
         pieces: list[str] = []
         escaped = False
         self.at += 1
+        start = self.at
         while True:
             match = _CHUNK.match(data, self.at)
             if match is not None and match.end() > self.at:
@@ -205,7 +212,7 @@ class _Reader:
             if byte == _QUOTE:
                 self.at += 1
                 whole = pieces[0] if len(pieces) == 1 else "".join(pieces)
-                return Escaped(whole) if escaped else whole
+                return Escaped(whole, _text(data[start : self.at - 1])) if escaped else whole
             if byte != _BACKSLASH:
                 _refuse(data, self.at, "in string literal")
             escaped = True
