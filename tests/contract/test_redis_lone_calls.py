@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ from tests.support.servers import RedisServer
 
 from gearmesh import App
 from gearmesh.backends.registry import open_backend
+from gearmesh.config import RedisConfig
 from gearmesh.errors import PublishError
 from gearmesh.redis_client.connections import CONNECTION_ERRORS, Connection
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 from gearmesh.testing.proxy import Proxy
+from gearmesh.testing.waiting import eventually
 from gearmesh.wire.state import PENDING, SUCCESS, TaskState
 
 QUEUE = "machinery_tasks"
@@ -82,6 +86,39 @@ def test_a_read_over_a_kept_connection_that_the_server_has_closed(
                     client.client_kill_filter(_id=each["id"])
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize("command", ["evalsha", "mget"])
+def test_a_call_over_a_kept_connection_is_repeated_unless_it_timed_out(
+    redis_server: RedisServer, redis_url: str, client: redis.Redis, command: str
+) -> None:
+    """The server counts the commands: if it is slow, a repetition would double its load."""
+    state = TaskState(TaskUUID="task_1", TaskName="add", State=PENDING, CreatedAt="2026-01-01T00:00:00Z")
+    settings = RedisConfig(read_timeout=0.5, write_timeout=0.5)
+
+    def count() -> int:
+        stats: Any = client.info("commandstats")
+        return int(stats[f"cmdstat_{command}"]["calls"])
+
+    with Proxy(redis_server.port) as proxy, ThreadPoolExecutor(1) as threads:
+        url = redis_url.replace(f":{redis_server.port}/", f":{proxy.port}/")
+        backend = open_backend(url, expire=60, options={"redis": settings})
+        call = partial(backend.write, [state]) if command == "evalsha" else partial(backend.read, ["task_2"])
+        call()
+        before = count()
+        proxy.latency = 2.0
+        asked = threads.submit(call)
+        eventually(lambda: count() == before + 1)
+        proxy.latency = 0.0  # this answer is late all the same; that to a repetition would not be
+        with pytest.raises(exceptions.TimeoutError):
+            asked.result()
+        assert count() == before + 1
+        call()
+        proxy.lose_replies(1, command.upper().encode())
+        call()
+        assert (proxy.lost, count()) == (1, before + 4)
+        backend.close()
+    assert client.keys() == ([b"task_1"] if command == "evalsha" else [])
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from redis import exceptions
+
 from gearmesh.process_local import ProcessLocal
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 
@@ -19,6 +21,10 @@ class KeptClients:
     """Lends clients to threads that have something to ask at once: a pool looks at a connection's socket before each
     command, and redis-py takes as long for a pool's command as for the command itself.
 
+    The price: an idle connection may have been closed by the server, and the call fails. Then it is repeated. It may
+    have been carried out all the same, if the connection ended before the answer came. So only idempotent calls come
+    here: reads, and the writing of PENDING before a message is sent.
+
     Args:
         client: the client with a pool, of which a kept one takes its connection.
     """
@@ -28,8 +34,16 @@ class KeptClients:
         self._idle: ProcessLocal[deque[Any]] = ProcessLocal(deque)
 
     def call(self, call: Callable[[Any], T]) -> T:
-        """Call ``call(client)``, and once more with the pool's client if the server had closed the kept connection. So
-        the call has to be one that may be repeated."""
+        """Call ``call(client)``, and once more with the pool's client if the kept connection has ended.
+
+        A call that timed out is not repeated: the server had the full time for it, and may still be busy with it.
+
+        Args:
+            call: a call that has the same effect if it is carried out twice.
+
+        Raises:
+            Exception: the call's own error.
+        """
         idle = self._idle.get()
         try:
             kept = idle.pop()
@@ -37,8 +51,10 @@ class KeptClients:
             kept = self._client.client()
         try:
             answer = call(kept)
-        except CONNECTION_ERRORS:
+        except CONNECTION_ERRORS as exc:
             kept.close()
+            if isinstance(exc, exceptions.TimeoutError):
+                raise
             return call(self._client)
         except BaseException:
             kept.close()
