@@ -94,7 +94,8 @@ def test_the_story_of_a_task_whose_consumer_is_silent(
     assert (
         f"Its message was delivered from queue {QUEUE} to the consumer {holder.name}, which was last heard of N s ago: "
         "its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes over "
-        "what it holds after a lease" in told
+        "what it holds after a lease (30 s). If the process is dead, one on the same machine does so within 2 s"
+        in told
     )
     assert "runs it or is about to" not in told
     with redis.Redis.from_url(redis_url) as client:
@@ -102,7 +103,10 @@ def test_the_story_of_a_task_whose_consumer_is_silent(
     dead = " ".join(
         call("explain", "task_held", "--broker", redis_url, "--backend", redis_url).stdout.split()
     )
-    assert f"the consumer {holder.name}, which is known to be dead: its process has ended." in dead
+    assert (
+        f"the consumer {holder.name}, which is known to be dead: its process has ended. A worker of the queue takes "
+        "over what it holds: on the same machine within 2 s, on another one after a lease (30 s)." in dead
+    )
 
 
 def test_the_doctor_finds_a_silent_consumer_that_holds_messages(
