@@ -292,7 +292,7 @@ _GO_CHORDS = Differs(
     end="client",
     side="go",
     want={"OK": True, "Results": ABSENT},
-    why="Go's ChordAsyncResult.Get returns nothing, and no error, once a member or the callback has failed",
+    why="Go's ChordAsyncResult.GetWithTimeout returns nothing, and no error, once a member or the callback has failed",
 )
 
 _FOLLOWING = (

@@ -98,7 +98,7 @@ def _typed_answer(step: Step, want: Json, client: Side, worker: Side) -> Json:
         return want
     members = step.ask.get("Sigs", [step.ask.get("Sig")])
     if ask == "chord" and any(each["Name"] == "add" for each in members):
-        return {"OK": True, "Results": ABSENT}  # Go: a chord with a member that it cannot read is no error
+        return {"OK": True, "Results": ABSENT}  # Go: GetWithTimeout hides a member's error
     types = want.get("Types") or ["int64" if isinstance(each, int) else "string" for each in want["Results"]]
     values = zip(types, want["Results"], strict=True)
     return want if all(_go_reads_typed(type, value, worker) for type, value in values) else {"OK": False}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["PUT_BACK_PYTHON", "SQS_KEEPS", "after_error", "after_panic"]
+__all__ = ["NEXT_CONSUMER", "PUT_BACK_PYTHON", "SQS_KEEPS", "after_error", "after_panic"]
 
 #: What a gearmesh worker does with a message whose task it has not registered, behind the worker.
 PUT_BACK_PYTHON: Final = (
@@ -15,6 +15,13 @@ PUT_BACK_PYTHON: Final = (
 SQS_KEEPS: Final = (
     "On SQS the Go worker leaves the message there, and any worker may get it after its visibility timeout"
 )
+_NEXT_ON_REDIS: Final = (
+    "If redis.New of Machinery v2.0.14 or later made the worker's broker, the worker runs nothing more until you "
+    "restart its process: it only takes messages and puts them back. With any other Redis broker the worker goes on "
+    "with a new consumer, but it loses up to concurrency + 1 other messages: send again what stays PENDING."
+)
+#: Sentences about a Go worker whose consumer has stopped with an error.
+NEXT_CONSUMER: Final = f"On RabbitMQ the worker goes on with a new consumer. {_NEXT_ON_REDIS}"
 
 
 def after_error(rabbitmq: str, redis: str) -> str:
@@ -24,17 +31,13 @@ def after_error(rabbitmq: str, redis: str) -> str:
         rabbitmq: what becomes of the message on RabbitMQ, as a clause.
         redis: what becomes of it on Redis.
     """
-    return (
-        f"On RabbitMQ {rabbitmq}, and the worker goes on with a new consumer. On Redis {redis}. If the worker's broker "
-        "was made by redis.New of Machinery v2.0.14 or later, the worker runs nothing more until you restart its "
-        "process. Every other worker on Redis goes on with a new consumer, but up to concurrency + 1 other messages "
-        "are lost: send again what stays PENDING."
-    )
+    return f"On RabbitMQ {rabbitmq}, and the worker goes on with a new consumer. On Redis {redis}. {_NEXT_ON_REDIS}"
 
 
 def after_panic(panic: str) -> str:
     """The sentences about a panic of a Go worker outside of a task. ``panic``: how it panics, behind the worker."""
     return (
-        f"{panic}. Nothing recovers this panic, so the worker's process ends. On Redis the message is gone. RabbitMQ "
-        "gives it to the next worker, which ends in the same way, so remove the message from the queue"
+        f"{panic}. Nothing recovers this panic, so the worker's process ends. On Redis this message is gone. So are "
+        "the other messages that the process holds: send again those whose state stays PENDING, RECEIVED or STARTED. "
+        "RabbitMQ gives this message to the next worker, which ends in the same way, so remove it from the queue"
     )

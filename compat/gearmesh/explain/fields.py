@@ -120,7 +120,8 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
                 where=where,
             )
         if len(seen[name]) > 1 and entry is seen[name][-1]:
-            yield _repeated(f"the field {name}", seen[name], _of_several(shape), where)
+            go = _of_several(shape, name, [one.value for one in seen[name]])
+            yield _repeated(f"the field {name}", seen[name], go, where)
         yield from _check_value(level, entry.value, name, shape, nested, len(seen[name]) > 1)
     missing = [name for name in _ORDER if _has(level.shape, name) and name not in seen]
     if missing and seen and not level.repeated and level.shape.go not in ("Arg", "TaskResult"):
@@ -150,13 +151,35 @@ def _repeated(subject: str, entries: list[FieldSpan], go: str, where: str) -> Fi
     )
 
 
-def _of_several(shape: Shape) -> str:
-    """The value that Go reads if a field of this shape comes more than once."""
+def _of_several(shape: Shape, name: str, values: list[Span]) -> str:
+    """The value that Go reads if a field of this shape comes more than once.
+
+    Args:
+        shape: the field's type.
+        name: its name.
+        values: all that it has. Only if one of them is null, the text says what a null does.
+    """
     if isinstance(shape, Scalar) or (isinstance(shape, Time) and not shape.pointer):
         return "takes the last one that is not null"
     if isinstance(shape, Anything | Time):
         return "takes the last one"
-    return "reads each one over those before it, so parts of these may remain; a null removes them"
+    removed = f". A null in place of {name} removes the earlier one" if any(map(_is_null, values)) else ""
+    if isinstance(shape, StructOf):
+        return f"writes each later {name} over the earlier one, so a field that the later one lacks stays{removed}"
+    if isinstance(shape, Map):
+        return f"adds the names of all {name}, and takes the last value of each name{removed}"
+    null_elements = any(_is_null(item) for value in values for item in value.items or ())
+    kept = ". A null in place of an element leaves the earlier element as it was" if null_elements else ""
+    if not isinstance(shape.element, StructOf):
+        return f"takes the last one{removed}{kept}"
+    return (
+        f"takes as many elements as the last {name} has, and writes them over the earlier ones, so a field that the "
+        f"later element lacks stays{removed}{'' if shape.element.pointer else kept}"
+    )
+
+
+def _is_null(value: Span) -> bool:
+    return value.entries is None and value.items is None and value.scalar is None
 
 
 def _unknown(entry: FieldSpan, level: _Level) -> Finding:
@@ -292,10 +315,24 @@ def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | N
             start=value.start,
             end=value.end,
             where=where,
-            go="reads it, but may not be able to write it again: 'timezone hour outside of range [0,23]'",
+            go=_cannot_write(struct, where),
             python="refuses the whole document",
         )
     return None
+
+
+def _cannot_write(struct: str, where: str) -> str:
+    """Say when Go writes a time again that it can only read, and what becomes of the document then."""
+    when, lost = {
+        "Signature": ("sends this step, or retries the message,", "the step or the retry is lost")
+        if where != "ETA"
+        else ("moves the message from Redis' delayed tasks to its queue", "the message is lost"),
+        "TaskState": ("stores the task's next state", "the state is not stored"),
+    }.get(struct, ("sets ChordTriggered", "the callback is never sent"))
+    return (
+        f"reads it. A Go worker that {when} has to write the time again. If the worker was built with Go 1.20 or "
+        f"later, this fails with the error 'timezone hour outside of range [0,23]', and {lost}"
+    )
 
 
 def _written_with_a_point(value: Span, shape: Shape) -> str:

@@ -139,10 +139,10 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
         yield from _without_name(sig)
         return
     known = sig.RoutingKey and sig.RoutingKey != _DEFAULT_BINDING_KEY
-    queue = f"queue {sig.RoutingKey!r}" if known else "this message's queue"
+    queue = f"queue {sig.RoutingKey!r}" if known else "the queue that holds this message"
     if broken_args:
         yield (
-            f'A Go worker of {queue} that has registered {sig.Name!r} reads the arguments first. "What is wrong" '
+            f'If a Go worker of {queue} has registered {sig.Name!r}, it reads the arguments first. "What is wrong" '
             "says what it makes of them."
         )
     else:
@@ -213,23 +213,22 @@ def _what_follows(sig: Signature) -> Iterator[str]:
         )
         yield (
             "Once all members of the group have ended, and all are SUCCESS, the worker that ended the last one sends "
-            f"{sig.ChordCallback.Name!r}, {given}. If a member fails, the callback is never sent, and Go's Get returns "
-            "nothing and no error."
+            f"{sig.ChordCallback.Name!r}, {given}. If a member fails, the callback is never sent. In Go the chord's "
+            "Get then returns the member's error, and its GetWithTimeout returns neither results nor an error."
         )
 
 
 def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
     if sig.Name:
         yield (
-            'A gearmesh worker of the same queue reads the arguments first, too, and more strictly: see "What is '
-            'wrong".'
+            f"If a gearmesh worker of the same queue has registered {sig.Name!r}, it reads the arguments first, too."
             if broken_args
             else f"A gearmesh worker of the same queue that has registered {sig.Name!r} does the same."
         )
     if sig.Name and sig.ETA is not None:
         yield "A gearmesh worker does not look at ETA either."
     if sig.ChordCallback is not None and not why_never(sig) and sig.Name and not broken_args:
-        yield "As soon as a member has failed, get() raises ChordMemberFailed."
+        yield "As soon as a member has failed, the chord's get() raises ChordMemberFailed."
     who = "A gearmesh worker that has not registered the name" if sig.Name else "A gearmesh worker"
     if sig.IgnoreWhenTaskNotRegistered:
         yield f"{who} acknowledges and drops the message, without a state."

@@ -183,8 +183,8 @@ def _conclusions(found: Lookup) -> Iterator[str]:
     names = [_state_name(found, uuid) for uuid in group.TaskUUIDs]
     if FAILURE in names:
         yield (
-            "A member has failed. If this is a chord, its callback is never sent, and get() raises "
-            "ChordMemberFailed."
+            "A member has failed. If this is a chord, its callback is never sent, and the chord's "
+            "get() raises ChordMemberFailed."
         )
     elif names and all(name == SUCCESS for name in names) and not group.ChordTriggered:
         yield "All members have succeeded, and no callback was sent: it is a group without one, or it is about to be."

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from gearmesh.errors import RemoteProtocolError
-from gearmesh.explain.aftermath import PUT_BACK_PYTHON
+from gearmesh.explain.aftermath import NEXT_CONSUMER, PUT_BACK_PYTHON
 from gearmesh.explain.capture import Piece, pieces
 from gearmesh.explain.fields import REPEATED, check_fields
 from gearmesh.explain.findings import Finding, excerpt, place_of
@@ -25,6 +25,7 @@ from gearmesh.units import counted
 from gearmesh.wire.codec import decode, decode_group, decode_state, encode, encode_group, encode_state
 from gearmesh.wire.gojson.decode import GROUP_SHAPE, SIGNATURE_SHAPE, STATE_SHAPE
 from gearmesh.wire.gojson.read import read
+from gearmesh.wire.state import SUCCESS
 
 __all__ = ["explain", "explain_document", "faults", "rendered"]
 
@@ -37,14 +38,12 @@ MAX_DOCUMENTS: Final = 25
 _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _NOUNS: Final = {"signature": "message", "state": "state", "group": "group meta", "unknown": "other text"}
+#: The condition under which a state or a group meta belongs to a chord, and the members that may meet it.
+_IN_CHORD: Final = {
+    "state": ("If the task is a member of a chord", "another member"),
+    "group": ("If this is the meta of a chord", "a member"),
+}
 _SHAPES: Final = {"signature": SIGNATURE_SHAPE, "state": STATE_SHAPE, "group": GROUP_SHAPE}
-#: What gearmesh does with a state or a group meta that it cannot read.
-_UNREADABLE_RESULTS_PYTHON: Final = (
-    "A gearmesh caller gets an error that names the key and the reason.",
-    "A gearmesh worker that ends a member of the group stores the member's state and logs an error that names the key. "
-    "The group's callback is not sent.",
-    "To repair this, delete the key, and send the task or its whole chord again.",
-)
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -144,6 +143,14 @@ def _written(data: bytes) -> tuple[bytes, Span]:
 
 
 def _nulls(root: Span) -> Iterator[Finding]:
+    """Find the results of a state that are null."""
+    state = root.find("State")
+    go = (
+        "reads it. A caller's Get panics. If the task is a member of a chord, the worker that would send the callback "
+        "panics, too, unless the callback is Immutable. That worker's process ends, and the callback is never sent"
+        if state is not None and state.scalar == SUCCESS
+        else "reads it, and does not look at the results, since the state is not SUCCESS"
+    )
     for index, item in enumerate(root.elements("Results")):
         if item.entries is None:
             yield Finding(
@@ -152,7 +159,7 @@ def _nulls(root: Span) -> Iterator[Finding]:
                 start=item.start,
                 end=item.end,
                 where=f"Results[{index}]",
-                go="reads it, and panics as soon as the result is looked at",
+                go=go,
                 python="refuses the state",
             )
 
@@ -160,7 +167,7 @@ def _nulls(root: Span) -> Iterator[Finding]:
 def _only_go_reads(kind: str) -> Sections:
     told = Sections(f"This is a {_NOUNS[kind]} that Go reads and gearmesh does not.")
     told.go.append('"What is wrong" says what Go makes of it.')
-    told.python += [UNREADABLE_PYTHON] if kind == "signature" else _UNREADABLE_RESULTS_PYTHON
+    told.python += [UNREADABLE_PYTHON] if kind == "signature" else _unreadable_result_python(kind)
     return told
 
 
@@ -175,13 +182,25 @@ def _refused(kind: str) -> Sections:
             if kind == "state"
             else "A Go caller's Get is not affected: it reads the members' states, not this meta."
         )
-        group = "the same group" if kind == "state" else "the group"
+        in_chord, member = _IN_CHORD[kind]
         told.go.append(
-            f"A Go worker that ends a member of {group} cannot see if the group is complete, and its consumer stops "
-            "with an error. If that was the last member, the callback is never sent."
+            f"{in_chord}, a Go worker that stores SUCCESS for {member} cannot see if the chord is complete, and its "
+            f"consumer stops with an error. If that was the last member, the callback is never sent. {NEXT_CONSUMER}"
         )
-        told.python += _UNREADABLE_RESULTS_PYTHON
+        told.python += _unreadable_result_python(kind)
     return told
+
+
+def _unreadable_result_python(kind: str) -> Iterator[str]:
+    """Say what gearmesh does with a state or a group meta that it cannot read."""
+    in_chord, member = _IN_CHORD[kind]
+    yield "A gearmesh caller gets an error that names the key and the reason."
+    yield (
+        f"{in_chord}, a gearmesh worker that ends {member} stores that member's state and logs an error that names "
+        "the key. The chord's callback is not sent."
+    )
+    again = "the task or its whole chord" if kind == "state" else "the whole chord"
+    yield f"If the key on the server holds the same text, delete the key, and send {again} again."
 
 
 def _not_json(data: bytes, kind: str, reason: str) -> Sections:

@@ -188,7 +188,7 @@ class ChainResult(ResultSet[T_co, Any]):
 class ChordResult(ResultSet[T_co, Any]):
     """The result of a chord's body; ``get()`` raises ChordMemberFailed as soon as a member has failed.
 
-    A caller in Go gets neither a value nor an error in this case.
+    In this case, ``Get`` in Go returns the member's error, and ``GetWithTimeout`` neither a value nor an error.
 
     Attributes:
         header: the results of the members, as one group.

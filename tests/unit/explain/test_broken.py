@@ -89,6 +89,15 @@ BROKEN = {
     "state_with_unknown_name": changed('"SUCCESS"', '"DONE"', STATE),
     "state_with_wrong_result": changed('"Value":640', '"Value":"640"', STATE),
     "state_with_null_result": changed('{"Type":"uint16","Value":640}', "null", STATE),
+    "failure_with_null_result": changed('{"Type":"uint16","Value":640}', "null", STATE).replace(
+        b'"SUCCESS"', b'"FAILURE"'
+    ),
+    "state_with_a_day_off_utc": changed("10:00:00Z", "10:00:00+24:00", STATE),
+    "group_with_a_day_off_utc": changed("10:00:00Z", "10:00:00+24:00", GROUP),
+    "step_with_a_day_off_utc": changed(
+        '"OnSuccess":null', '"OnSuccess":[{"UUID":"task_2","Name":"store","ETA":"2026-11-29T10:00:00+24:00"}]'
+    ),
+    "repeated_members": changed('"Lock":false', '"Lock":false,"TaskUUIDs":[null,"task_3"]', GROUP),
     "state_cut_off": STATE[:100].encode(),
     "group_without_members": changed('["task_1","task_2"]', "null", GROUP),
     "group_with_a_member_twice": changed('"task_2"', '"task_1"', GROUP),

@@ -98,7 +98,7 @@ def decode_state(data: bytes) -> TaskState:
     results = _items(memory.pop("Results", None))
     if results is not None:
         if None in results:
-            # Go: reads a nil pointer here, and falls over it as soon as the result is looked at.
+            # Go: reads a nil pointer here, on which a caller panics, and a worker that collects a chord's results.
             raise RemoteProtocolError("Results holds a null")
         results = tuple(TaskResult(**result) for result in results)
     return TaskState(Results=results, **memory)
