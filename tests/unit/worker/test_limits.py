@@ -159,6 +159,33 @@ def test_an_interruption_too_late_hits_nobody(app: App, calls: list[str], make_j
     assert set(map(id, struck)) <= set(map(id, meant))
 
 
+def test_a_call_that_was_interrupted_ends_without_the_lock(app: App, calls: list[str], make_job: Any) -> None:
+    """An exception that is raised while its thread takes a lock may leave the lock locked (CPython 3.14)."""
+    over = threading.Event()
+
+    def work() -> None:
+        slot = InterruptibleThread()
+        slot._lock.acquire()
+        slot.call(make_job("spins"), lambda: setattr(slot, "_sent", True), [])
+        over.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert over.wait(10)
+
+
+def test_a_call_gets_one_exception(
+    app: App, calls: list[str], make_job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one would come after the first one has ended the call, and hit the next call."""
+    sent: list[Any] = []
+    monkeypatch.setattr("gearmesh.worker.job.raise_in", lambda thread, kind: sent.append(kind) or True)
+    slot, job = InterruptibleThread(), make_job("spins")
+    for _ in range(2):
+        told = slot.call(job, lambda: [slot.interrupt(job, SoftLimitExceeded) for _ in range(2)], [])
+        assert told == [True, True]
+    assert sent == [SoftLimitExceeded, None] * 2, "each call gets one, which is taken back"
+
+
 def test_who_does_not_run_is_not_interrupted(app: App, calls: list[str], make_job: Any) -> None:
     slot = InterruptibleThread()
     assert not slot.interrupt(make_job("spins"), SoftLimitExceeded)
