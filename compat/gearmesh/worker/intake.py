@@ -258,7 +258,8 @@ class Intake:
         if losses == self._losses:
             return
         self._losses = losses
-        orphaned = {id_ for id_ in list(self._jobs) if self._unacked.orphaned(id_)}
+        held = [job.delivery.id for job in self._jobs.snapshot()]
+        orphaned = {id_ for id_ in held if self._unacked.orphaned(id_)}
         back = self._executor.take_back()
         ours = [job for job in back if job.delivery.id not in orphaned]
         if ours:

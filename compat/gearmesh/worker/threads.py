@@ -202,10 +202,13 @@ class ThreadExecutor:
         with self._lock:
             if woken:
                 self._coming -= 1
-            # Between the caller's look and here a job may have come while this thread counted as awake.
-            if self._closing or (self._waiting and self._idle == self._alive - 1):
-                return False
+            # First the count, then the look: `_wake_one` looks at the count without the lock, after its job was added.
+            # So it sees that this thread is idle, or this thread sees the job, without the interpreter's lock as well.
             self._idle += 1
+            # Between the caller's look and here a job may have come while this thread counted as awake.
+            if self._closing or (self._waiting and self._idle == self._alive):
+                self._idle -= 1
+                return False
         self._work.get()
         return True
 

@@ -124,6 +124,7 @@ class Worker:
         #: An event that is set once the worker has begun its last task, and should be replaced.
         self.worn_out = threading.Event()
         self._left = max_tasks
+        self._left_lock = threading.Lock()
         run: Callable[[Job], Commit] = seen_by.around(runner.run)
         arun: Callable[[Job], Awaitable[Commit]] = seen_by.around_async(runner.arun)
         if pool != "processes":
@@ -423,7 +424,10 @@ class Worker:
 
     def _count(self) -> None:
         assert self._left is not None
-        self._left -= 1
+        with (
+            self._left_lock
+        ):  # all slots count; Python without the GIL loses counts that are made at the same time
+            self._left -= 1
         if self._left <= 0:
             self.wear_out()
 

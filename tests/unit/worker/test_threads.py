@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -131,6 +132,54 @@ def test_jobs_that_come_one_by_one_are_not_left_lying(start: Start, make_job: Ma
         if number % 3 == 0:
             eventually(lambda: bench.executor.waiting == 0)
     eventually(lambda: len(bench.ended) == 500)
+
+
+class SeenLock:
+    """A lock that knows which thread holds it, and tells that another one wants it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.holder = 0
+        self.wanted = threading.Event()
+
+    def __enter__(self) -> None:
+        if self._lock.locked():
+            self.wanted.set()
+        self._lock.acquire()
+        self.holder = threading.get_ident()
+
+    def __exit__(self, *error: object) -> None:
+        self.holder = 0
+        self._lock.release()
+
+
+class WaitingJobs(deque[Job]):
+    """The jobs that wait: once, another thread submits one while the slot's thread looks here before it sleeps."""
+
+    def __init__(self, lock: SeenLock, submit: Callable[[], object]) -> None:
+        super().__init__()
+        self._seen_lock = lock
+        self._submitter = threading.Thread(target=submit)
+
+    def __len__(self) -> int:
+        length = super().__len__()
+        if self._submitter.ident is None and self._seen_lock.holder == threading.get_ident():
+            self._submitter.start()
+            eventually(lambda: self._seen_lock.wanted.is_set() or not self._submitter.is_alive())
+        return length
+
+
+def test_a_job_that_comes_while_the_only_slot_falls_asleep_begins(make_job: MakeJob) -> None:
+    """With the GIL this takes a switch between two instructions. Without it, both threads run at the same time."""
+    ended = threading.Event()
+    executor = ThreadExecutor(1, lambda job: Commit(), lambda *both: ended.set())
+    lock = SeenLock()
+    executor._lock = lock  # type: ignore[assignment]
+    executor._waiting = WaitingJobs(lock, lambda: executor.submit([make_job("quick")]))
+    executor.start()
+    assert ended.wait(30), "the thread sleeps while a job waits"
+    executor.stop()
+    assert executor.join(60)
 
 
 def test_jobs_not_begun_are_taken_back_in_order(start: Start, make_job: MakeJob) -> None:
