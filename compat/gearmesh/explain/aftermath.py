@@ -17,8 +17,9 @@ SQS_KEEPS: Final = (
 )
 _NEXT_ON_REDIS: Final = (
     "If redis.New of Machinery v2.0.14 or later made the worker's broker, the worker runs nothing more until you "
-    "restart its process: it only takes messages and puts them back. With any other Redis broker the worker goes on "
-    "with a new consumer, but it loses up to concurrency + 1 other messages: send again what stays PENDING."
+    "restart its process: it only takes messages and puts them back. SIGTERM loses none of them, SIGKILL may lose "
+    "some. With any other Redis broker the worker goes on with a new consumer, but it loses up to concurrency + 1 "
+    "other messages: send again what stays PENDING."
 )
 #: Sentences about a Go worker whose consumer has stopped with an error.
 NEXT_CONSUMER: Final = f"On RabbitMQ the worker goes on with a new consumer. {_NEXT_ON_REDIS}"
