@@ -70,7 +70,7 @@ PLAIN_NAMES = {
     "RabbitMQ: work": "RabbitMQ: gearmesh's work",
     "RabbitMQ: Machinery: work": "RabbitMQ: Machinery's work",
     "RabbitMQ: Machinery: publish": "RabbitMQ: Machinery's publishing",
-    "import gearmesh": "time of `import gearmesh`",
+    "import gearmesh": "time of `import gearmesh` with its `App`",
     "worker: start to first result": "time from the start of a gearmesh worker to its first result",
 }
 
