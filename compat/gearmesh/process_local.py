@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 from weakref import WeakSet
@@ -24,13 +25,17 @@ class ProcessLocal(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._by_pid: dict[int, T] = {}
+        self._locks: dict[int, threading.RLock] = {}
 
     def get(self) -> T:
-        """Return this process's own value, made at the first call. Safe in threads without a lock."""
+        """Return this process's own value, made at the first call. Safe in threads: only one of them makes it."""
         pid = os.getpid()
         mine = self._by_pid.get(pid)
-        if mine is None:  # setdefault is atomic: all threads get the same one
-            mine = self._by_pid.setdefault(pid, self._make())
+        if mine is None:
+            with self._locks.setdefault(pid, threading.RLock()):  # atomic: all threads get the same lock
+                mine = self._by_pid.get(pid)
+                if mine is None:
+                    mine = self._by_pid[pid] = self._make()
         return mine
 
     def peek(self) -> T | None:

@@ -1,4 +1,4 @@
-"""Sockets of a process that a forked process must not keep open."""
+"""State of one process: threads share it, and a forked process neither uses it nor keeps its sockets open."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import redis
 
-from gearmesh.process_local import OwnSockets
+from gearmesh.process_local import OwnSockets, ProcessLocal
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
@@ -44,6 +47,50 @@ def forked(work: Callable[[], object]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_value_of_a_process_is_made_by_one_thread() -> None:
+    """A client of boto3 takes 7 MB and a tenth of a second: 32 threads at once must not make 32."""
+    made = []
+
+    def make() -> object:
+        time.sleep(0.05)  # the other threads come meanwhile
+        made.append(object())
+        return made[-1]
+
+    value, begin = ProcessLocal(make), threading.Barrier(16)
+
+    def get(_: int) -> object:
+        begin.wait()
+        return value.get()
+
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(get, range(16)))
+    assert found == made * 16
+
+
+def test_a_process_that_is_forked_while_a_thread_makes_the_value_makes_its_own() -> None:
+    making, goes_on = threading.Event(), threading.Event()
+
+    def make() -> int:
+        if os.getpid() == parent:
+            making.set()
+            assert goes_on.wait(60)
+        return os.getpid()
+
+    parent, value = os.getpid(), ProcessLocal(make)
+    maker = threading.Thread(target=value.get)
+    maker.start()
+    assert making.wait(60)
+
+    def look() -> None:
+        signal.alarm(30)  # for a child that waits for the lock of a thread that it does not have
+        assert value.get() == os.getpid()
+
+    assert forked(look) == 0
+    goes_on.set()
+    maker.join()
+    assert value.get() == parent
 
 
 def test_a_forked_process_keeps_the_number_and_not_the_socket() -> None:

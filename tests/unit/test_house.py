@@ -26,6 +26,13 @@ OWN_VARIABLES = {
 NOUN_CLAUSES = {"what", "who", "how", "which", "where", "when", "whoever", "whether"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_the_trees() -> Iterator[None]:
+    """The trees of all modules take 90 MB, and the process of the tests has others to run."""
+    yield
+    parsed.cache_clear()
+
+
 @cache
 def parsed(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text())
