@@ -12,15 +12,20 @@ from typing import Final
 from gearmesh.interfaces.backend import Wake
 from gearmesh.wire.state import TaskState
 
-__all__ = ["hearing", "words_of"]
+__all__ = ["hearing", "word_of", "words_of"]
 
 #: ``commit.lua`` writes it, too.
 _FAILED: Final = "!"
 
 
+def word_of(uuid: str, *, failed: bool) -> str:
+    """Return the word for a task that has ended."""
+    return _FAILED + uuid if failed else uuid
+
+
 def words_of(states: Sequence[TaskState]) -> list[str]:
     """Return a word for each of these states that is final."""
-    return [state.TaskUUID if state.success else _FAILED + state.TaskUUID for state in states if state.final]
+    return [word_of(state.TaskUUID, failed=not state.success) for state in states if state.final]
 
 
 def hearing(wake: Wake) -> Callable[[Sequence[str]], None]:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import msgpack
 
+from gearmesh.backends.announcement import word_of
 from gearmesh.backends.documents import state_from
 from gearmesh.backends.redis import RedisBackend
 from gearmesh.redis_client.cluster import slot_of
@@ -38,9 +39,10 @@ class ClusterBackend(RedisBackend):
         for state, answer in zip(packed, run_each(self._redis, "commit", calls), strict=True):
             if answer[0] == b"s":  # what is stored is in another form than Go and we write it
                 self._script.call(self._redis, [Entry(states=(state,))], route=state[0])
-        final = [state[0] for state in packed if len(state) > 2 and state[2] in (SUCCESS, FAILURE)]
+        final = [state for state in packed if len(state) > 2 and state[2] in (SUCCESS, FAILURE)]
         if final:
-            self._redis.publish(done_channel(self.db), " ".join(final))
+            words = [word_of(state[0], failed=state[2] == FAILURE) for state in final]
+            self._redis.publish(done_channel(self.db), " ".join(words))
         if self._replicas.number:
             for uuid in {self._redis.address(uuid): uuid for uuid, _ in calls}.values():
                 self._replicas.wait(self._redis, uuid)
