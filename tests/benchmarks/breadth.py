@@ -57,8 +57,8 @@ class Breadth:
         self.app.publish_many(calls)
         published = count / (time.perf_counter() - start)
         return {
-            f"messages of {name}: publish, tasks/s": published,
-            f"messages of {name}: work, tasks/s": self._worked_off(count),
+            f"publish, messages of {name}, tasks/s": published,
+            f"work, messages of {name}, tasks/s": self._worked_off(count),
         }
 
     def chains(self, count: int) -> dict[str, float]:

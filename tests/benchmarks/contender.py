@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from placing import apart
 
 from gearmesh.testing.peerproc import PeerProcess
 
@@ -73,7 +74,9 @@ class Contender:
         """One turn: calls one by one, a backlog, round trips."""
         calls = max(50, min(self._tasks // 4, 2000))
         self._ask("publish", 20)
-        published = self._ask("publish", calls)
+        assert self._driver is not None
+        with apart(client, self._driver.pid):
+            published = self._ask("publish", calls)
         client.flushall()
         self._ask("prefill", self._tasks)
         with self._worker():

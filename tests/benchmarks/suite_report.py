@@ -55,6 +55,16 @@ PLAIN_NAMES = {
     "chord of 10,000: sending": "gearmesh: time to send a chord of 10,000 tasks",
     "backlog of 10,000": "gearmesh: work with 10,000 tasks in the queue",
     "backlog": "gearmesh: work with a large number of tasks in the queue",
+    **{
+        f"{way}, messages of {size}": f"gearmesh: {what} of messages with an argument of {size}"
+        for size in ("100 B", "10 KB", "1 MB")
+        for way, what in (("publish", "publishing"), ("work", "work"))
+    },
+    "chains of 10, steps/s": "gearmesh: steps of chains of 10",
+    "work, threads, 1 process": "gearmesh: work of one worker, 10 threads",
+    "work, threads, 2 processes": "gearmesh: work of two such workers",
+    "work, asyncio": "gearmesh: work of one worker, 10 coroutines",
+    "work, processes, 2": "gearmesh: work of one worker, 2 processes",
     "worker's memory, backlog": "gearmesh: most memory of the worker with a large number of tasks in the queue",
     "idle round trip p99.9": "gearmesh: round trip on an idle worker, p99.9",
     "half load: tasks sent": "gearmesh at half load: tasks that another process sends meanwhile",
@@ -227,7 +237,8 @@ def contenders(figures: Figures) -> list[str]:
         "- **work**: tasks that one worker runs in a second. The queue is full when the worker starts. The time is",
         "  measured from 90 % to 10 % of the queue.",
         f"- **times slower**: the work of {best}, divided by the work of this row.",
-        "- **calls**: calls in a second of a single thread, which makes them one after another.",
+        "- **calls**: calls in a second of a single thread, which makes them one after another. The caller and Redis",
+        "  are bound to different processors. On the same one, each call would take half the time.",
         "- **CPU**: the CPU time that the caller's process needs for one of these calls, in µs.",
         "- **round trip**: ms from a call to its result, while the worker has nothing else to do. Half of the calls",
         "  are faster than the first number (p50), and 99 of 100 are faster than the second one (p99).",
