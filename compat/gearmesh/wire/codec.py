@@ -53,13 +53,11 @@ def decode(data: bytes) -> Signature:
     odd = data.translate(None, _ORDINARY)
     sig = _read(_read_signature, data, odd)
     if sig is not None:
-        if (
-            # _all_scalars would say the same of nearly every message, more slowly.
-            sig.ETA is None
-            and sig.Args is not None
-            and sig.Headers is not None
-            and odd == _ORDINARY_SHAPE + b"{" * len(sig.Args)
-        ):
+        # _all_scalars would say the same of nearly every message, more slowly.
+        shape = _ordinary_shape(sig)
+        if shape and sig.ChordCallback is not None:
+            shape += _ordinary_shape(sig.ChordCallback)
+        if odd == shape:
             return sig
         if _all_scalars(sig, odd) or all(_is_proper(one) for _, one in sig.walk()):
             return sig
@@ -139,6 +137,14 @@ def _read(read: Callable[[bytes], T], data: bytes, odd: bytes) -> T | None:
         return value if _encode(value) == data else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def _ordinary_shape(sig: Signature) -> bytes:
+    """Return the brackets of a signature that has Args, Headers and scalars in them, and no ETA, without those of what
+    follows it; empty for another one."""
+    if sig.ETA is not None or sig.Args is None or sig.Headers is None:
+        return b""
+    return _ORDINARY_SHAPE + b"{" * len(sig.Args)
 
 
 def _all_scalars(sig: Signature, odd: bytes) -> bool:
