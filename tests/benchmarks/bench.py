@@ -26,7 +26,6 @@ import redis
 
 from gearmesh import App
 from gearmesh.testing.peerproc import PeerProcess
-from gearmesh.wire.names import QueueKeys
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,6 +33,7 @@ from bench_amqp import AMQPBench
 from bench_celery import CeleryBench
 from bench_producers import ProducerBench
 from bench_report import QUEUE, report
+from draining import drained
 from tests.support.servers import ElasticMQServer, RabbitServer, RedisServer
 from worker_process import worker_process
 
@@ -107,18 +107,10 @@ class Bench:
         return count / (time.perf_counter() - start)
 
     def until_drained(self, seen: Callable[[], None] = lambda: None) -> None:
-        keys = QueueKeys(QUEUE)
-        while True:
-            consumers = self.redis.hkeys(keys.consumers)
-            waiting = self.redis.llen(QUEUE)
-            held = sum(
-                self.redis.hlen(keys.held(c.decode())) + self.redis.llen(keys.arrived(c.decode()))
-                for c in consumers
-            )
+        while not drained(self.redis, QUEUE):
             seen()
-            if not waiting and not held:
-                return
             time.sleep(0.01)
+        seen()
 
     def latency(self) -> None:
         times = []

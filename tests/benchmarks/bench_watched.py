@@ -22,10 +22,10 @@ from urllib.parse import urlencode
 import psutil
 import redis
 from bench_report import report
+from draining import drained
 from worker_process import worker_process
 
 from gearmesh import App
-from gearmesh.wire.names import QueueKeys
 
 STAGE = "bench_stage"
 #: Seconds between two looks of a browser that has a page open.
@@ -97,17 +97,15 @@ class WatchedBench:
 
     def turn(self, way: str, child: psutil.Process) -> tuple[float, float]:
         """Tasks a second, and microseconds of CPU a task: of the worker and of Redis."""
+        self.redis.flushall()  # a larger database would make the later turns slower
         for base in range(0, self.tasks, 1000):
             self.app.publish_many([self.add.s(base + n, 2).set(queue=STAGE) for n in range(1000)])
         if way == "looked_at":
             self.looking.set()
             time.sleep(0.2)
-        keys = QueueKeys(way)
         before, start = self.cpu(child), time.perf_counter()
         self.redis.rename(STAGE, way)
-        while self.redis.llen(way) or any(
-            self.redis.hlen(key) for key in self.redis.scan_iter(keys.held("*"))
-        ):
+        while not drained(self.redis, way):
             time.sleep(0.01)
         took = time.perf_counter() - start
         cost = (self.cpu(child) - before) / self.tasks * 1e6

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import redis
 from bench_report import QUEUE
+from draining import drained
 from worker_process import worker_process
 
 from gearmesh import App
@@ -27,8 +28,7 @@ def running_worker(url: str, app: App) -> Iterator[subprocess.Popen[bytes]]:
 
 def until_empty(client: redis.Redis, count: int, since: float) -> float:
     """Wait until no message is in the queue nor in a worker's hands; return tasks a second."""
-    held = b"gearmesh:{%b}:held:" % QUEUE.encode()
-    while client.llen(QUEUE) or any(client.hlen(key) for key in client.scan_iter(held + b"*", count=10**6)):
+    while not drained(client, QUEUE):
         time.sleep(0.01)
     return count / (time.perf_counter() - since)
 

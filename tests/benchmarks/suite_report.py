@@ -279,7 +279,7 @@ def draw(figures: Figures) -> list[str]:
         figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(order) + 1))
         colours = ["#2a6f97" if name.startswith("gearmesh") else "#a9b4bd" for name in order]
         bars = axes.barh(order, [found[name] for name in order], color=colours)
-        axes.bar_label(bars, fmt="{:,.3g}", padding=3, fontsize=8)
+        axes.bar_label(bars, labels=[number(found[name]) for name in order], padding=3, fontsize=8)
         axes.set_xscale("log")
         axes.set_title(title, fontsize=10)
         axes.margins(x=0.15)
