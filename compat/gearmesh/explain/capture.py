@@ -281,9 +281,9 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
             "worker's memory: if the worker dies, the message is lost."
         )
     elif verb.startswith("EVAL"):
-        text = "A client or worker runs a script. If it is Go's, it releases the lock of a chord's trigger."
+        text = "A client or worker runs a script. Machinery has one script, which releases the lock for ChordTriggered."
     elif verb == "DEL" and key == "TriggerChordMutex":
-        text = "Go's script releases the lock of a chord's trigger."
+        text = "Machinery's script releases the lock for ChordTriggered."
     else:
         text = f"The command {verb} {key}."
     told = [*filter(None, [seen]), text]

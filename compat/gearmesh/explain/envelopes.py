@@ -112,7 +112,8 @@ def _kombu(root: Span, data: bytes) -> list[Envelope]:
     if task:
         about = (
             f"An envelope of kombu's with a call of Celery's task {task!r}: neither Machinery nor a gearmesh worker "
-            "can run it, so give Celery a queue of its own. A worker on Redis reads the envelope itself as a message:"
+            "can run it, so give Celery a queue of its own. A worker on Redis reads the envelope itself as a message, "
+            "as follows."
         )
         return [Envelope(about, data, is_message=True)]
     kind = ", in base64" if encoded else ""

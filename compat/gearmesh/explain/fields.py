@@ -128,7 +128,7 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
         yield Finding(
             level="note",
             text=_missing(missing, list(seen), level.path.rstrip(".") or "the document"),
-            go="reads a missing field as zero, empty or null" + _without(missing, level),
+            go="reads a missing field as zero, empty or null",
             start=level.span.start,
             end=level.span.end,
             where=level.path.rstrip("."),
@@ -165,7 +165,8 @@ def _of_several(shape: Shape, name: str, values: list[Span]) -> str:
         return "takes the last one"
     removed = f". A null in place of {name} removes the earlier one" if any(map(_is_null, values)) else ""
     if isinstance(shape, StructOf):
-        return f"writes each later {name} over the earlier one, so a field that the later one lacks stays{removed}"
+        kept = "A field that the later one lacks keeps its value"
+        return f"writes each later {name} over the earlier one. {kept}{removed}"
     if isinstance(shape, Map):
         return f"adds the names of all {name}, and takes the last value of each name{removed}"
     null_elements = any(_is_null(item) for value in values for item in value.items or ())
@@ -173,8 +174,8 @@ def _of_several(shape: Shape, name: str, values: list[Span]) -> str:
     if not isinstance(shape.element, StructOf):
         return f"takes the last one{removed}{kept}"
     return (
-        f"takes as many elements as the last {name} has, and writes them over the earlier ones, so a field that the "
-        f"later element lacks stays{removed}{'' if shape.element.pointer else kept}"
+        f"takes as many elements as the last {name} has, and writes them over the earlier ones. A field that an "
+        f"element of the last {name} lacks keeps its earlier value{removed}{'' if shape.element.pointer else kept}"
     )
 
 
@@ -219,14 +220,6 @@ def _has(shape: StructOf, name: str) -> bool:
     return field is not None and field[0] == name
 
 
-def _without(missing: list[str], level: _Level) -> str:
-    """The consequence of the fields that a later step lacks."""
-    if level.shape.go != "Signature" or not level.path or "RoutingKey" not in missing:
-        return ""
-    retries = ", without retries" if "RetryCount" in missing else ""
-    return f", so this step goes to the default queue of the worker that sends it{retries}"
-
-
 def _missing(missing: list[str], seen: list[str], subject: str) -> str:
     """The sentence about missing fields, by the shorter list. ``subject``: the object that lacks them."""
     if set(missing) == _SINCE_V1_7:
@@ -264,17 +257,18 @@ def _check_value(
 
 def _repeated_names(value: Span, where: str) -> Iterator[Finding]:
     """Find the names that come more than once in an object that Go reads without a struct: headers, a value."""
-    todo = [value]
+    todo = [(value, where)]
     while todo:
-        one = todo.pop()
+        one, path = todo.pop()
         names: dict[str, list[FieldSpan]] = defaultdict(list)
         for entry in one.entries or ():
             names[entry.name].append(entry)
-            todo.append(entry.value)
-        todo += one.items or ()
+            # The path ends at the first name: of a document that is nested deeply, longer ones would fill the memory.
+            todo.append((entry.value, f"{where}[{entry.name!r}]" if one is value else path))
+        todo += [(item, path) for item in one.items or ()]
         for name, entries in names.items():
             if len(entries) > 1:
-                yield _repeated(f"{name!r} in {where}", entries, "takes the last one", where)
+                yield _repeated(f"{name!r} in {path}", entries, "takes the last one", where)
 
 
 def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | None:

@@ -121,7 +121,8 @@ _LINES: Final = (
     _known(
         r"Broker failed with error: (?P<error>.*)",
         "The consumer has stopped with an error: {error}",
-        "The worker starts a new consumer. While it cannot reach the broker, it tries again after growing pauses.",
+        "After a lost connection the worker connects again. While it cannot reach the broker, it tries again after "
+        "growing pauses.",
         "A gearmesh worker reconnects by itself, too.",
     ),
     _known(r"Retrying in (?P<seconds>\S+) seconds", "The worker connects again in {seconds} s."),

@@ -96,20 +96,11 @@ def explain_document(data: bytes, kind: str) -> Sections:
         told.findings = findings
     else:
         told = _readable(kind, data, root, merged=any(REPEATED in one.text for one in findings))
-        if told.facts:
-            findings = [_with_outcome(one) for one in findings]
         told.findings = [*told.findings, *findings]
     told.findings += _of_text(data, root, end)
     told.findings.sort(key=lambda finding: (finding.level != "fault", finding.start or 0))
     told.data = data
     return told
-
-
-def _with_outcome(finding: Finding) -> Finding:
-    """The finding about a repeated field of a document that is read: the facts are of what comes out."""
-    if REPEATED not in finding.text:
-        return finding
-    return msgspec.structs.replace(finding, go=f"{finding.go}. The lines above show the result")
 
 
 def _readable(kind: str, data: bytes, root: Span, merged: bool) -> Sections:
@@ -147,7 +138,9 @@ def _nulls(root: Span) -> Iterator[Finding]:
     state = root.find("State")
     go = (
         "reads it. A caller's Get panics. If the task is a member of a chord, the worker that would send the callback "
-        "panics, too, unless the callback is Immutable. That worker's process ends, and the callback is never sent"
+        "panics, too, unless the callback is Immutable. That worker's process ends, and the callback is never sent. "
+        "On RabbitMQ the next worker gets the message, and ends in the same way. On Redis this message is gone, and "
+        "so are the others that the process holds"
         if state is not None and state.scalar == SUCCESS
         else "reads it, and does not look at the results, since the state is not SUCCESS"
     )
@@ -361,6 +354,13 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
+def _readable_types(type: str) -> str:
+    """Name the types, of values or of lists, that Go reads from MongoDB."""
+    if type.startswith("[]"):
+        return "[]int64, []float64, []bool or []string"
+    return "int64, float64, bool, or a string that is not JSON"
+
+
 def _explained(piece: Piece) -> Sections | None:
     if piece.body is None:
         return None
@@ -373,8 +373,8 @@ def _explained(piece: Piece) -> Sections | None:
                 level="fault",
                 text=(
                     f"a Go caller cannot read a result of the type {piece.unread.type} from MongoDB, even one that a "
-                    "Go worker has stored. Return int64, float64, bool, or a string that is not JSON from the task, or "
-                    "use another backend"
+                    f"Go worker has stored. Return {_readable_types(piece.unread.type)} from the task, or use another "
+                    "backend"
                 ),
                 where="Results",
                 go=f"returns an error from a caller's Get: {piece.unread.error}",

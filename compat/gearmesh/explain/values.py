@@ -136,8 +136,9 @@ def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list
                 level="note",
                 text=f"{show_value(text)} is above 2^63-1",
                 go=(
-                    "reads it with Machinery v1.10.7, v2.0.12 and later; a worker of an older release stores FAILURE "
-                    "'value out of range'"
+                    "reads it with Machinery v1.10.7 or a later v1, and with v2.0.12 or a later v2. A worker of an "
+                    "older release does not call the task, and stores FAILURE 'value out of range'. On Redis it also "
+                    "loses up to concurrency + 1 other messages"
                 ),
                 python="reads it",
                 start=value.start if value else None,

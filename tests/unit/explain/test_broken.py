@@ -228,7 +228,7 @@ def test_a_repeated_field_is_judged_by_what_comes_out() -> None:
     ("value", "where"),
     [
         ('"Headers":{"a":1,"b":2,"a":3}', "'a' in Headers comes twice"),
-        ('"Headers":{"b":[{"a":1,"a":2,"a":3}]}', "'a' in Headers comes three times"),
+        ('"Headers":{"b":[{"a":1,"a":2,"a":3}]}', "'a' in Headers['b'] comes three times"),
     ],
 )
 def test_a_name_that_comes_twice_in_the_headers_is_named(value: str, where: str) -> None:
