@@ -25,6 +25,7 @@ from gearmesh.testing.contracts.store import an_int, make_state, race
 from gearmesh.testing.waiting import eventually
 from gearmesh.wire import types
 from gearmesh.wire.codec import encode_group, encode_state
+from gearmesh.wire.names import failure_record
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskResult
 
 GOLDEN = json.loads(
@@ -226,6 +227,32 @@ def test_a_dead_server_is_a_connection_error_and_then_forgotten(
     one.write([make_state(uuid, SUCCESS) for uuid in uuids])
     assert [state and state.State for state in one.read(uuids)] == [SUCCESS] * 30
     one.close()
+
+
+def test_a_failure_is_stored_after_its_record(make_memcached: Callable[..., MemcachedServer]) -> None:
+    """The record is on a server that is away, and FAILURE on the one that is written to first."""
+    servers = [make_memcached() for _ in range(3)]
+    backend = open_url(f"memcache://{','.join(server.address for server in servers)}", expire=60)
+
+    def place(key: str) -> int:
+        return zlib.crc32(key.encode()) % 3
+
+    uuids = (f"task_{uuid4()}" for _ in range(1000))
+    failed = next(uuid for uuid in uuids if place(uuid) == 0 and place(failure_record(uuid)) == 1)
+    other = next(uuid for uuid in uuids if place(uuid) == 0)
+    states = [
+        make_state(other, SUCCESS),
+        make_state(failure_record(failed), FAILURE),
+        make_state(failed, FAILURE),
+    ]
+    servers[1].kill()
+    with pytest.raises(backend.connection_errors):
+        backend.write(states)
+    assert backend.read([failed]) == [None]
+    servers[1].start()
+    backend.write(states)
+    assert backend.read([state.TaskUUID for state in states]) == states
+    backend.close()
 
 
 def test_a_restart_costs_no_error(make_memcached: Callable[..., MemcachedServer]) -> None:

@@ -486,13 +486,14 @@ class AsyncResult(Result[T_co]):
         return value
 
     def _read_details(self) -> None:
-        """Read the failure's record once. It is not there for a failure in Go, and is no reason to raise."""
+        """Read the failure's record, until the backend has answered. It is not there for a failure in Go, and is no
+        reason to raise."""
         if self._details_read or not self._failed:
             return
         assert self._final is not None
-        self._details_read = True
         with suppress(BackendError):
             (record,) = self.app.states((failure_record(self.uuid),))
+            self._details_read = True
             self._details = read_record(record, self._final.Error)
 
     def _failure(self) -> TaskFailed:

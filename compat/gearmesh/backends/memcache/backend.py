@@ -21,7 +21,7 @@ from gearmesh.errors import BackendError, ChordBusy, Unstorable
 from gearmesh.interfaces.backend import Wake
 from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.codec import encode_group, encode_state
-from gearmesh.wire.names import task_report
+from gearmesh.wire.names import PREFIX, task_report
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["MemcacheBackend"]
@@ -75,7 +75,11 @@ class MemcacheBackend:
     # -- states
 
     def write(self, states: Sequence[TaskState]) -> None:
-        """Go: each state is stored as it is, without name and time from the one before."""
+        """Go: each state is stored as it is, without name and time from the one before.
+
+        Records of gearmesh's own go first, on whichever server they are: a caller that sees a task's FAILURE looks for
+        its failure record then.
+        """
         newest: dict[str, TaskState] = {}
         for state in states:
             old = newest.get(state.TaskUUID)
@@ -83,7 +87,9 @@ class MemcacheBackend:
                 newest[state.TaskUUID] = state
         bodies = {key_of(uuid): encode_state(state) for uuid, state in newest.items()}
         early = {key_of(uuid) for uuid, state in newest.items() if _early(state)}
-        self._set({key: body for key, body in bodies.items() if key not in early})
+        records = {key_of(uuid) for uuid in newest if uuid.startswith(PREFIX)}
+        self._set({key: bodies[key] for key in records})
+        self._set({key: body for key, body in bodies.items() if key not in early and key not in records})
         if early:
             self._set_unless({key: bodies[key] for key in early}, FINAL_STATES)
 
