@@ -62,7 +62,7 @@ def test_an_error_can_be_pickled() -> None:
 
 
 def test_the_way_to_a_worker_s_first_process_is_short() -> None:
-    """What the supervisor imports before it has started the process delays each start of a worker."""
+    """Each import before the supervisor has started the process delays the start of a worker."""
     loaded = run("import gearmesh.cli.root, gearmesh.cli.worker, gearmesh.worker.startup", *PRINT_MODULES)
     assert "gearmesh.worker.startup" in loaded
     packages = {name.partition(".")[0] for name in loaded}

@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["NEXT_CONSUMER", "PUT_BACK_PYTHON", "SQS_KEEPS", "after_error", "after_panic"]
 
-#: What a gearmesh worker does with a message whose task it has not registered, behind the worker.
+#: Says that a gearmesh worker puts a message back if it has not registered the task; it follows "the worker".
 PUT_BACK_PYTHON: Final = (
     "puts the message back at once the first time, and later after growing pauses, in which no worker gets it. After a "
     "day (unregistered_max_age) it makes the message a dead letter: 'gearmesh dead list' shows it"

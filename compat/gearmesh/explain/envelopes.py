@@ -278,7 +278,7 @@ def _extended(value: Any) -> Any:
 
 
 def _date(value: Any) -> Any:
-    """The time as Go writes it; what is none stays as it is, and is found when the document is read."""
+    """Return the time as Go writes it. A value that is no time is returned as it is: the document's reader finds it."""
     if not isinstance(value, dict):
         return value
     digits = str(value.get("$numberLong", ""))

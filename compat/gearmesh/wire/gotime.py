@@ -33,7 +33,7 @@ _LAYOUT = (
     ("Z07:00", r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"),
 )
 _TEXT = re.compile("".join(pattern for _, pattern in _LAYOUT))
-#: What a part of the layout may be at most, by the name that Go's error has for it.
+#: The parts of the layout that have bounds: the name of each in Go's error, and its least and greatest number.
 _RANGES = {"01": ("month", 1, 12), "15": ("hour", 0, 23), "04": ("minute", 0, 59), "05": ("second", 0, 59)}
 # Nearly every time that travels; 29 February and other zones are looked at closely.
 _USUAL = re.compile(

@@ -39,8 +39,8 @@ def run(spec: str, options: WorkerOptions, check: Callable[[App], None] = lambda
     try:
         # A processor is left for this process: none of the others can begin before it has come so far.
         spawner.prepare(min(options.processes, max(1, (os.cpu_count() or 1) - 1)))
-        # What follows takes longer to import than all that a first process needs to be started. The collector would
-        # search it without success, again and again.
+        # These modules take longer to import than those that start a first process. The collector would search them
+        # without success, again and again.
         gc.disable()
         from gearmesh.worker.loader import load_for
         from gearmesh.worker.supervisor import Supervisor

@@ -22,8 +22,8 @@ MAX_PATH_CHARS = 100
 #: A Go struct: fields that were set, by Go's name.
 Memory = dict[str, Any]
 
-#: Where a field is: its struct's Go type, the path of that struct, and the field's name; None: at the top. It becomes
-#: a text only for an error, since a chain may be nested thousands of levels deep.
+#: The place of a field: its struct's Go type, the path of that struct, and the field's name; None: at the top. It
+#: becomes a text only for an error, since a chain may be nested thousands of levels deep.
 _Path = tuple[str, Any, str] | None
 
 # Go: keys match without regard to case, with these two letters that fold to ASCII.
