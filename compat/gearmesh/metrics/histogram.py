@@ -29,11 +29,15 @@ class Histogram(msgspec.Struct, gc=False):
         self.total += value * times
 
     def observe_all(self, values: list[float], bounds: Sequence[float]) -> None:
-        """Count values, which are sorted here."""
+        """Count values, which may be sorted here."""
         if not values:
             return
         if not self.counts:
             self.counts = [0] * (len(bounds) + 1)
+        self.total += sum(values)
+        if max(values) <= bounds[0]:  # as with many quick tasks
+            self.counts[0] += len(values)
+            return
         values.sort()
         counts, before = self.counts, 0
         for bucket, bound in enumerate(bounds):
@@ -43,7 +47,6 @@ class Histogram(msgspec.Struct, gc=False):
             counts[bucket] += upto - before
             before = upto
         counts[-1] += len(values) - before
-        self.total += sum(values)
 
     def add(self, other: Histogram) -> None:
         """Count all values of another histogram with the same bounds, too."""

@@ -36,29 +36,34 @@ class Tally(TaskObserver):
 
     def flushed(self, flush: Flush) -> None:
         """Count the ends of tasks in a flush, and what became of other messages."""
-        clock_offset_s = time.time() - time.monotonic()
         with self._lock:
             self._report.batches.observe(len(flush.items), BATCH_BOUNDS)
             self._report.flushes.observe(flush.seconds, FLUSH_BOUNDS_S)
             ends: dict[tuple[str, str, str], list[ObservedJob]] = {}
+            name = queue = ""
+            same: list[ObservedJob] = []
             for (commit, job), outcome in zip(flush.items, flush.outcomes, strict=True):
-                settle = commit.settle
-                if settle is not None and settle.how in ("park", "dead"):
-                    self._count_removed(commit, outcome)
-                # A lost delivery that only shows a state is counted with the Commit that would have settled it.
-                if outcome == "lost" and settle is not None and settle.how != "keep" and not flush.repeated:
-                    self._queue(settle.delivery.queue).lost += 1
-                if job is None:
+                settle, states = commit.settle, commit.states
+                # Nearly every task passes here: its end is known at a glance, and it is of the same name as the last.
+                if (
+                    outcome == "done"
+                    and len(states) == 1
+                    and states[0].State == SUCCESS
+                    and job is not None
+                    and not job.ended_before
+                    and settle is not None
+                    and settle.how == "ack"
+                ):
+                    if job.sig.Name != name or settle.delivery.queue != queue:
+                        name, queue = job.sig.Name, settle.delivery.queue
+                        same = ends.setdefault((name, queue, "succeeded"), [])
+                    same.append(job)
                     continue
-                word = outcome_of(commit, job, outcome)
-                if word:
-                    key = (job.sig.Name, job.delivery.queue, word)
-                    if key in ends:
-                        ends[key].append(job)
-                    else:
-                        ends[key] = [job]
-            for (name, queue, word), jobs in ends.items():
-                self._count_ends(name, queue, word, jobs, clock_offset_s)
+                word = self._outcome(commit, job, outcome, flush.repeated)
+                if job is not None and word:
+                    ends.setdefault((job.sig.Name, job.delivery.queue, word), []).append(job)
+            for key, jobs in ends.items():
+                self._count_ends(key, jobs)
 
     def stalled(self) -> None:
         """Count a time at which Commits began to wait."""
@@ -75,27 +80,37 @@ class Tally(TaskObserver):
         report.tasks, report.queues = list(tasks.values()), list(queues.values())
         return report
 
-    def _count_ends(
-        self, name: str, queue: str, outcome: str, jobs: Sequence[ObservedJob], clock_offset_s: float
-    ) -> None:
-        """Count the ends of tasks of one name, from one queue, all at once: every task passes here."""
-        key = (name, queue, outcome)
+    def _outcome(self, commit: Commit, job: ObservedJob | None, outcome: Outcome, repeated: bool) -> str:
+        """Name the end of a task, "" for none, and count a message that was lost, parked or dead-lettered."""
+        settle = commit.settle
+        if settle is not None and settle.how in ("park", "dead"):
+            self._count_removed(commit, outcome)
+        # A lost delivery that only shows a state is counted with the Commit that would have settled it.
+        if outcome == "lost" and settle is not None and settle.how != "keep" and not repeated:
+            self._queue(settle.delivery.queue).lost += 1
+        return "" if job is None else outcome_of(commit, job, outcome)
+
+    def _count_ends(self, key: tuple[str, str, str], jobs: Sequence[ObservedJob]) -> None:
+        """Count the ends of tasks with one (name, queue, outcome) all at once: every task passes here."""
         found = self._tasks.get(key)
         if found is None:
-            found = self._tasks[key] = TaskCounts(name, queue, outcome)
+            found = self._tasks[key] = TaskCounts(*key)
         found.count += len(jobs)
-        begun = [job for job in jobs if job.started_at]
-        if not begun:
-            return
-        runs = [job.ended_at - job.started_at for job in begun if job.ended_at and not job.ended_before]
-        found.run.observe_all(runs, RUN_BOUNDS_S)
-        counts = self._queue(queue)
-        counts.wait.observe_all([job.started_at - job.received_at for job in begun], WAIT_BOUNDS_S)
-        counts.redelivered += len([job for job in begun if job.delivery.redelivered])
-        for job in begun:
+        counts = self._queue(key[1])
+        runs, waits = [], []
+        for job in jobs:
+            started_at = job.started_at
+            if not started_at:
+                continue
+            waits.append(started_at - job.received_at)
+            if job.ended_at and not job.ended_before:
+                runs.append(job.ended_at - started_at)
+            if job.delivery.redelivered:
+                counts.redelivered += 1
             if job.sig.ETA is not None:
-                late = job.started_at + clock_offset_s - parse(job.sig.ETA) / 1e9
-                counts.late.observe(max(0.0, late), WAIT_BOUNDS_S)
+                counts.late.observe(_late_s(job), WAIT_BOUNDS_S)
+        found.run.observe_all(runs, RUN_BOUNDS_S)
+        counts.wait.observe_all(waits, WAIT_BOUNDS_S)
 
     def _count_removed(self, commit: Commit, outcome: Outcome) -> None:
         settle = commit.settle
@@ -111,6 +126,13 @@ class Tally(TaskObserver):
         if found is None:
             found = self._queues[name] = QueueCounts(name)
         return found
+
+
+def _late_s(job: ObservedJob) -> float:
+    """Seconds from the ETA of a job, which it has, to its begin."""
+    assert job.sig.ETA is not None
+    clock_offset_s = time.time() - time.monotonic()
+    return max(0.0, job.started_at + clock_offset_s - parse(job.sig.ETA) / 1e9)
 
 
 def outcome_of(commit: Commit, job: ObservedJob, outcome: Outcome) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from gearmesh.metrics.totals import MAX_NAMES, Totals
 from gearmesh.wire.expiry import EXPIRED_ERROR
 from gearmesh.wire.gotime import format_ns
 from gearmesh.wire.signature import Signature
-from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, STARTED, SUCCESS, TaskState
 
 
 class Ended:
@@ -73,6 +74,30 @@ def test_a_member_of_a_chord_is_counted_once() -> None:
     outcomes = ("retry_all", "complete", "done")
     words = [outcome_of(each, job, how) for each, how in zip((first, first, second), outcomes, strict=True)]  # type: ignore[arg-type]
     assert words == ["", "succeeded", ""]
+
+
+_jobs = st.builds(
+    Ended, st.sampled_from(["add", "multiply"]), ended_before=st.booleans(), redelivered=st.integers(0, 1)
+)
+_items = st.tuples(
+    _jobs,
+    st.sampled_from([SUCCESS, FAILURE, PENDING, STARTED]),
+    st.sampled_from(["ack", "leave", "keep", "head", "tail", "later", "park", "dead"]),
+    st.sampled_from(["done", "lost", "complete", "retry_all", "retry_unwritten", "expired"]),
+)
+
+
+@given(st.lists(_items, max_size=20))
+def test_a_flush_counts_each_end_by_its_name(items: list[Any]) -> None:
+    tally, want = Tally(), Counter[tuple[str, str]]()
+    flushed = [(commit(job, state, how=how), job) for job, state, how, _ in items]
+    outcomes = [outcome for *_, outcome in items]
+    for (each, job), outcome in zip(flushed, outcomes, strict=True):
+        word = outcome_of(each, job, outcome)
+        if word:
+            want[job.sig.Name, word] += 1
+    tally.flushed(Flush(flushed, outcomes, 0.001))
+    assert {(each.task, each.outcome): each.count for each in tally.take().tasks} == want
 
 
 def test_counts_of_a_flush() -> None:
