@@ -19,6 +19,7 @@ from gearmesh.backends.registry import open_backend
 from gearmesh.config import RedisConfig
 from gearmesh.errors import PublishError
 from gearmesh.redis_client.connections import CONNECTION_ERRORS, Connection
+from gearmesh.redis_client.runner import run_in_turn
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
@@ -158,6 +159,50 @@ def test_an_error_is_raised_and_the_connection_stays(kept: TypeCheckingRedis) ->
         kept.ask("EVALSHA", "0" * 40, 0)
     assert kept.ask("EVAL", "return '1'", 0) == b"1"
     assert kept.connection._sock is socket_before  # type: ignore[union-attr]
+
+
+def test_many_questions_are_answered_in_order(kept: TypeCheckingRedis) -> None:
+    answers: list[object] = []
+    kept.ask_each((("EVAL", "return ARGV[1]", 0, str(n)) for n in range(500)), answers.append)
+    assert answers == [b"%d" % n for n in range(500)]
+    kept.ask_each([], answers.append)
+    assert len(answers) == 500
+
+
+@pytest.mark.parametrize("failing", ["server", "question", "use"])
+def test_no_answer_is_left_for_a_later_question(kept: TypeCheckingRedis, failing: str) -> None:
+    def commands() -> Iterator[tuple[object, ...]]:
+        for n in range(5):
+            if failing == "question" and n == 3:
+                raise ValueError("no good")
+            text = (
+                "return redis.error_reply('ERR no good')" if failing == "server" and n == 2 else "return '7'"
+            )
+            yield ("EVAL", text, 0)
+
+    def use(answer: object) -> None:
+        if failing == "use":
+            raise ValueError("no good")
+
+    with pytest.raises((ValueError, exceptions.ResponseError), match="no good"):
+        kept.ask_each(commands(), use)
+    assert kept.ask("EVAL", "return '1'", 0) == b"1"
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_script_is_run_for_each_part_though_the_server_forgets_it(
+    kept: TypeCheckingRedis, client: redis.Redis, forgotten: bool
+) -> None:
+    def arguments(n: int) -> list[Any]:
+        if forgotten and n == 3:
+            client.script_flush()
+        return [b"", 60, 1000, 1, f"key_{n}", '{"a":1}']
+
+    run_in_turn(kept, "publish", ["gearmesh"], range(6), arguments)
+    run_in_turn(kept, "publish", ["gearmesh"], [], arguments)
+    keys = [f"key_{n}" for n in range(6)]
+    assert kept.mget(keys) == [b'{"a":1}'] * 6
+    kept.delete(*keys)
 
 
 def test_a_large_command_is_written_whole(kept: TypeCheckingRedis) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gearmesh.errors import BackendError, RemoteProtocolError
-from gearmesh.wire.codec import decode_group, decode_state
+from gearmesh.wire.codec import decode_group, decode_state, decode_states
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["found_group", "meta_from", "state_from"]
+__all__ = ["found_group", "meta_from", "state_from", "states_from"]
 
 
 def state_from(uuid: str, body: bytes) -> TaskState:
@@ -15,6 +17,17 @@ def state_from(uuid: str, body: bytes) -> TaskState:
         return decode_state(body)
     except RemoteProtocolError as exc:
         raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
+
+
+def states_from(uuids: Sequence[str], bodies: Sequence[bytes | None]) -> list[TaskState | None]:
+    """Read what is stored under each UUID, as :func:`state_from`; None: nothing is."""
+    try:
+        states = iter(decode_states([body for body in bodies if body is not None]))
+    except RemoteProtocolError:  # the error is to name the task
+        return [
+            None if body is None else state_from(uuid, body) for uuid, body in zip(uuids, bodies, strict=True)
+        ]
+    return [None if body is None else next(states) for body in bodies]
 
 
 def meta_from(group_uuid: str, body: bytes) -> GroupMeta:

@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from gearmesh.backends.announcement import hearing
-from gearmesh.backends.documents import found_group, state_from
+from gearmesh.backends.documents import found_group, states_from
 from gearmesh.backends.listener import Listener, redis_channel
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, ChordBusy, RemoteProtocolError
@@ -112,20 +112,22 @@ class RedisBackend:
             self._script.call(client, [Entry(states=packed)])
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
-        result: list[TaskState | None] = []
-        for part in batches(uuids):
-            bodies = self._mget(part)
-            result += [
-                None if body is None else state_from(uuid, body)
-                for uuid, body in zip(part, bodies, strict=True)
-            ]
-        return result
-
-    def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        parts = list(batches(uuids))
+        found: list[TaskState | None] = []
         if self._kept is None:
-            found: list[bytes | None] = self._redis.mget(keys)
-        else:
-            found = self._kept.call(lambda client: client.ask("MGET", *keys))
+            for part in parts:
+                found += states_from(part, self._redis.mget(part))
+            return found
+
+        def ask(client: TypeCheckingRedis) -> None:
+            found.clear()
+            left = iter(parts)
+            client.ask_each(
+                (("MGET", *part) for part in parts),
+                lambda bodies: found.extend(states_from(next(left), bodies)),
+            )
+
+        self._kept.call(ask)
         return found
 
     def find_uuids(self, prefix: str, limit: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.bounded_dict import BoundedDict
 from gearmesh.errors import RemoteProtocolError
@@ -14,18 +14,21 @@ __all__ = ["CachedGroup", "GroupCache", "leading"]
 
 #: Members of the first read, and of any read: most completions find that the next member still runs.
 FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 512
+#: Members of a group, behind one that still runs, of which it is remembered that they are final.
+MAX_ENDED_AHEAD = 10_000
 
 
 class CachedGroup:
-    """One group: its meta, its members' UUIDs, and how many leading ones are known to be final."""
+    """One group: its meta, its members' UUIDs, how many leading ones are known to be final, and which others are."""
 
-    __slots__ = ("known", "members", "meta", "touched_at", "uuid")
+    __slots__ = ("ahead", "known", "members", "meta", "touched_at", "uuid")
 
     def __init__(self, meta: GroupMeta) -> None:
         self.meta = meta
         self.uuid = meta.GroupUUID
         self.members = meta.TaskUUIDs
         self.known = 0
+        self.ahead: set[str] = set()
         #: monotonic time since when its keys have their full life
         self.touched_at = time.monotonic() - _age_s(meta)
 
@@ -83,6 +86,23 @@ class GroupCache:
             group.known = known
         if group.known >= len(group.members):
             self._groups.pop(uuid)
+
+    def ended(self, uuid: str, members: Iterable[str]) -> None:
+        """Remember that these members are final, since this process has stored it: nobody needs to read their states.
+
+        A group that is not remembered, or has very many members behind one that still runs, is read as before.
+        """
+        group = self._groups.get(uuid)
+        if group is None:
+            return
+        ahead, known = group.ahead, group.known
+        ahead.update(members)
+        while known < len(group.members) and group.members[known] in ahead:
+            known += 1
+        ahead.difference_update(group.members[group.known : known])
+        if len(ahead) > MAX_ENDED_AHEAD:
+            ahead.clear()
+        group.known = max(group.known, known)
 
     def finished(self, meta: GroupMeta, leading: Callable[[Sequence[str]], int]) -> bool:
         """See :meth:`gearmesh.interfaces.backend.Backend.finished`, for backends that read members' states from here.

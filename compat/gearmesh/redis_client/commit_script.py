@@ -157,6 +157,7 @@ class CommitScript:
         self._plain = PlainCommits(self._held_key, expire=expire, announce=announce)
         self._look_up = groups.get if groups is not None else (lambda uuid: None)
         self._finished = groups.note if groups is not None else (lambda uuid, known: None)
+        self._ended = groups.ended if groups is not None else None
 
     def commit(
         self, client: redis.Redis, commits: Sequence[Commit], *, token: Token | None = None, atomic: bool
@@ -217,9 +218,22 @@ class CommitScript:
                     if code == "0":
                         outcomes[place] = "lost"
                 unsettled += [place for place, code in zip(places, codes, strict=True) if code == "?"]
+            if sorted_out.asking:
+                self._note_ended([commits[place] for place in places], codes)
         if unsettled or sorted_out.asking:
             carry_out([*unsettled, *sorted_out.asking])
         return outcomes
+
+    def _note_ended(self, commits: Sequence[Commit], codes: str) -> None:
+        """Remember the members of chords among these Commits whose SUCCESS was stored: the next question about their
+        group need not look at them."""
+        ended: dict[str, list[str]] = {}
+        for commit, code in zip(commits, codes, strict=True):
+            if code == "1" and commit.chord is not None and commit.states:
+                ended.setdefault(commit.chord.group_uuid, []).append(commit.states[0].TaskUUID)
+        if self._ended is not None:
+            for uuid, members in ended.items():
+                self._ended(uuid, members)
 
     def _all_kinds(
         self,

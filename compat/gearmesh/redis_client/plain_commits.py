@@ -10,7 +10,7 @@ import msgspec
 from gearmesh.batching import divided
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Token
 from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES
-from gearmesh.redis_client.runner import run
+from gearmesh.redis_client.runner import run, run_in_turn
 from gearmesh.redis_client.state_text import PLAIN_TEXT, pending_rest
 from gearmesh.wire.names import publish_token
 from gearmesh.wire.state import PENDING, SUCCESS, ZERO_TIME, TaskState
@@ -98,9 +98,12 @@ class PlainCommits:
 
     def store(self, client: Any, states: Sequence[TaskState]) -> None:
         """Store states that are all PENDING."""
+        parts = list(divided(states, _pending_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES))
+        run_in_turn(client, "publish", ["gearmesh"], parts, self._store_arguments)
+
+    def _store_arguments(self, states: Sequence[TaskState]) -> list[bytes]:
         rows = [(state.TaskUUID.encode(), pending_rest(state), b"") for state in states]
-        for chunk in divided(rows, _row_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES):
-            run(client, "publish", ["gearmesh"], self._publish_arguments(b"", chunk))
+        return self._publish_arguments(b"", rows)
 
     def _publish_arguments(self, place: bytes, rows: Sequence[_Called]) -> list[bytes]:
         arguments: list[bytes] = []
@@ -218,6 +221,10 @@ def _settled(commit: Commit, atomic: bool) -> _Settled | None:
     ):
         return None
     return b"%d" % settle.delivery.id, state.TaskUUID.encode(), _encode(state.Results)
+
+
+def _pending_bytes(state: TaskState) -> int:
+    return ROW_BYTES + len(state.TaskUUID) + len(state.TaskName)
 
 
 def _row_bytes(row: tuple[bytes, bytes, bytes]) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis import exceptions
 
 from gearmesh.redis_client.cluster import Cluster
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis, named
 
-__all__ = ["run", "run_each", "source"]
+__all__ = ["run", "run_each", "run_in_turn", "source"]
 
+T = TypeVar("T")
 
 #: The types of the scripts' keys, in their order.
 KEY_TYPES: Final = {
@@ -68,6 +70,28 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
             return ask("EVAL", text, len(keys), *keys, *args)
     except exceptions.ResponseError as exc:
         raise named(client, exc, zip(keys, KEY_TYPES.get(name, ()), strict=False)) from exc
+
+
+def run_in_turn(
+    client: Any, name: str, keys: list[Any], parts: Sequence[T], arguments: Callable[[T], list[Any]]
+) -> None:
+    """Run script ``name`` for each of ``parts``, with ``arguments(part)``. It has to be one that may run twice.
+
+    Over a connection of its own, the next call is made ready while the server works on the one before.
+
+    Raises as :func:`run`.
+    """
+    if parts:  # the server knows the script then
+        run(client, name, keys, arguments(parts[0]))
+    rest = parts[1:]
+    if rest and type(client) is TypeCheckingRedis:
+        sha = source(name)[1]
+        with contextlib.suppress(exceptions.NoScriptError):  # it has forgotten it
+            calls = (("EVALSHA", sha, len(keys), *keys, *arguments(part)) for part in rest)
+            client.ask_each(calls, lambda answer: None)
+            return
+    for part in rest:
+        run(client, name, keys, arguments(part))
 
 
 def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import redis
@@ -59,6 +59,15 @@ def named(
     return exc
 
 
+def _packed(command: Sequence[Any]) -> bytes:
+    """Return a command as Redis' protocol has it."""
+    parts = []
+    for each in command:
+        data = each if type(each) is bytes else str(each).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"*%d\r\n%b" % (len(command), b"".join(parts))
+
+
 #: redis-py 7 and later replace a connection when the server announces that it is to move.
 _MOVES: Final = hasattr(redis.Connection, "should_reconnect")
 
@@ -75,15 +84,38 @@ class TypeCheckingRedis(redis.Redis):
         connection: Any = self.connection
         if connection is None or (_MOVES and connection.should_reconnect()):
             return super().execute_command(*command)  # type: ignore[no-untyped-call]
-        parts = []
-        for each in command:
-            data = each if type(each) is bytes else str(each).encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
         try:
-            return connection.exchange(b"*%d\r\n%b" % (len(command), b"".join(parts)))
+            return connection.exchange(_packed(command))
         except CONNECTION_ERRORS:
             connection.disconnect()
             raise
+
+    def ask_each(self, commands: Iterable[Sequence[Any]], use: Callable[[Any], object]) -> None:
+        """:meth:`ask` for each command, and give the answers to ``use``, in order.
+
+        While the server works on one command, the next is made and sent.
+        """
+        connection: Any = self.connection
+        if connection is None:
+            for command in commands:
+                use(self.ask(*command))
+            return
+        unanswered = 0
+        try:
+            for command in commands:
+                connection.send_packed_command((_packed(command),))
+                unanswered += 1
+                if unanswered > 1:
+                    answer = connection.read_response()
+                    unanswered -= 1
+                    use(answer)
+            while unanswered:
+                answer = connection.read_response()
+                unanswered -= 1
+                use(answer)
+        finally:
+            if unanswered:  # an answer would be taken for that of a later command
+                connection.disconnect()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:

@@ -315,8 +315,8 @@ class Result(ABC, Generic[T_co]):
 
     def _warn_if_pending(self, handle: WaitHandle) -> None:
         """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
-        ended = {state.TaskUUID for state in list(handle.found)}
-        missing = next((task for task in self.tasks if not task._final and task.uuid not in ended), None)
+        left = set(handle.uuids())
+        missing = next((task for task in self.tasks if task.uuid in left), None)
         if missing is None:
             return
         try:
@@ -334,10 +334,11 @@ class Result(ABC, Generic[T_co]):
             )
 
     def _raise_timeout(self, handle: WaitHandle, timeout: float | None) -> NoReturn:
-        missing = next(task for task in self.tasks if not task._final)
-        what = f"task {missing.name or '?'} ({missing.uuid})"
+        left = set(handle.uuids())
+        missing = [task for task in self.tasks if task.uuid in left]
+        what = f"task {missing[0].name or '?'} ({missing[0].uuid})"
         if len(self.tasks) > 1:
-            what += f" and {sum(not task._final for task in self.tasks) - 1} more of {len(self.tasks)}"
+            what += f" and {len(missing) - 1} more of {len(self.tasks)}"
         trouble = f"; the result backend {self.app.masked_backend} cannot be reached: {handle.trouble}"
         raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if handle.trouble else ''}")
 

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gearmesh.backoff import OutageLog, reason_of
 from gearmesh.interfaces.backend import Backend, PaidByRead, ReadsWhereItHears
-from gearmesh.results.wait_handle import EARLY_POLL_SHARE, MIN_POLL_INTERVAL_S, WaitHandle, pause_after
+from gearmesh.results.wait_handle import (
+    EARLY_POLL_SHARE,
+    MAX_POLL_INTERVAL_S,
+    MIN_POLL_INTERVAL_S,
+    WaitHandle,
+    pause_after,
+)
 from gearmesh.wire.state import TaskState
 
 __all__ = ["ResultPoller"]
@@ -25,6 +31,8 @@ MAX_UUIDS_READ_AT_ONCE = 16
 #: Seconds between two looks, at least, while results are announced: looks cost the caller's process the time in which a
 #: worker on the same machine could run the task.
 MIN_ANNOUNCED_INTERVAL_S = 0.005
+#: The share of the time that looks may take meanwhile: a look at hundreds of states takes longer than one at a few.
+MAX_ANNOUNCED_LOOK_SHARE = 1 / 20
 #: Seconds before the first look for a task that was sent just now, where results are announced: as long as the trip of
 #: a quick task. A look in that time finds nothing, and takes the interpreter's lock from the thread that hears.
 FRESH_LOOK_DELAY_S = 0.002
@@ -54,6 +62,8 @@ class ResultPoller:
         self._announced = False
         #: an announcement has come since the thread began
         self._hears = False
+        #: seconds that the last look took
+        self._look_s = 0.0
         #: held while states are given to handles, since two threads may have read the same
         self._giving = threading.Lock()
         self._min_interval_s = backend.min_poll_interval_s if isinstance(backend, PaidByRead) else 0.0
@@ -64,7 +74,7 @@ class ResultPoller:
         self._thread: threading.Thread | None = None
         self._heap: list[tuple[float, int, WaitHandle]] = []
         self._handles: set[WaitHandle] = set()
-        self._index: dict[str, set[WaitHandle]] = {}
+        self._index: dict[str, tuple[WaitHandle, ...]] = {}
         self._order = itertools.count()
         self._closed = False
 
@@ -80,8 +90,10 @@ class ResultPoller:
                 handle._due = handle._regular = handle._started + FRESH_LOOK_DELAY_S
             handle._indexed = handle.uuids()
             self._handles.add(handle)
+            alone = (handle,)
             for uuid in handle._indexed:
-                self._index.setdefault(uuid, set()).add(handle)
+                others = self._index.get(uuid)
+                self._index[uuid] = alone if others is None else (*others, handle)
             self._schedule(handle, handle._due)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="gearmesh-waiter", daemon=True)
@@ -93,7 +105,9 @@ class ResultPoller:
             if handle in self._handles:
                 self._handles.discard(handle)
                 for uuid in handle._indexed:
-                    self._forget(uuid, handle)
+                    others = self._index.pop(uuid)
+                    if len(others) > 1:
+                        self._index[uuid] = tuple(other for other in others if other is not handle)
 
     def look(self, handle: WaitHandle) -> None:
         """One look at all of it, in the caller's thread. Connection errors become its trouble."""
@@ -124,6 +138,7 @@ class ResultPoller:
                         heard.setdefault(handle, []).append(uuid)
                     else:
                         handle.upstream.pop(uuid, None)
+                        self._announced = True
             for uuid in failed:
                 for handle in self._index.get(uuid, ()):
                     if uuid in handle.wanted or uuid in handle.upstream:
@@ -153,13 +168,6 @@ class ResultPoller:
         if self._heap[0][2] is handle:
             self._changed.notify_all()
 
-    def _forget(self, uuid: str, handle: WaitHandle) -> None:
-        waiting = self._index.get(uuid)
-        if waiting is not None:
-            waiting.discard(handle)
-            if not waiting:
-                del self._index[uuid]
-
     def _run(self) -> None:
         unsubscribe: Callable[[], None] | None = None
         tried: float | None = None
@@ -168,8 +176,10 @@ class ResultPoller:
                 if unsubscribe is None and (tried is None or self._clock() - tried > REWATCH_INTERVAL_S):
                     tried = self._clock()
                     unsubscribe = self._subscribe()
+                began = self._clock()
                 if self._ask(due):
                     self._announced = False  # the look came before an announcement
+                self._look_s = self._clock() - began
                 self._put_back(handle for handle, _ in due)
         finally:
             with self._changed:  # after an unforeseen error too, the next waiter gets a thread
@@ -223,7 +233,11 @@ class ResultPoller:
             return handle.interval
         if handle._soon:
             return MIN_POLL_INTERVAL_S
-        least = MIN_ANNOUNCED_INTERVAL_S if self._announced else self._min_interval_s
+        least = self._min_interval_s
+        if self._announced:
+            least = max(
+                MIN_ANNOUNCED_INTERVAL_S, min(self._look_s / MAX_ANNOUNCED_LOOK_SHARE, MAX_POLL_INTERVAL_S)
+            )
         pause = max(pause_after(now - handle._started), least)
         return max(pause, 0.05) if handle.trouble else pause
 

@@ -17,8 +17,15 @@ from gearmesh.wakeup import Wakeup
 from gearmesh.wire.state import TaskState
 
 __all__ = [
-    "EARLY_POLL_SHARE", "MIN_POLL_INTERVAL_S", "Steps", "WaitHandle", "atake_steps", "pause_after", "take_steps",
-]  # fmt: skip
+    "EARLY_POLL_SHARE",
+    "MAX_POLL_INTERVAL_S",
+    "MIN_POLL_INTERVAL_S",
+    "Steps",
+    "WaitHandle",
+    "atake_steps",
+    "pause_after",
+    "take_steps",
+]
 
 log = logging.getLogger("gearmesh.waiting")
 
@@ -106,7 +113,7 @@ class WaitHandle:
         return list(dict.fromkeys(everything[:half] + others[start : start + half] + hot))
 
     def take(self, states: Iterable[TaskState | None]) -> bool:
-        """Look at states that were read; True if there was news."""
+        """Look at states that were read; True if there was news: the success of an upstream task is none."""
         news = False
         for state in states:
             if state is None or not state.final or self.over:
@@ -114,11 +121,12 @@ class WaitHandle:
             uuid = state.TaskUUID
             if uuid in self.wanted:
                 del self.wanted[uuid]
+                news = True
             elif uuid in self.upstream:
                 del self.upstream[uuid]
+                news = news or not state.success
             else:
                 continue
-            news = True
             self.found.append(state)
             if self.fail_fast and not state.success and self.failure is None:
                 self.failure = state

@@ -13,7 +13,7 @@ msgspec recurses in C: nothing deeper than :data:`gearmesh.wire.gojson.depth.MAX
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -28,8 +28,18 @@ from gearmesh.wire.gojson.write import escape_html, unicode
 from gearmesh.wire.signature import Signature
 from gearmesh.wire.state import GroupMeta, TaskState
 
-__all__ = ["decode", "decode_group", "decode_state", "encode", "encode_group", "encode_state"]
+__all__ = [
+    "decode",
+    "decode_group",
+    "decode_state",
+    "decode_states",
+    "encode",
+    "encode_group",
+    "encode_state",
+]
 
+#: The beginning of the text of each state that Go or gearmesh has stored.
+_STATE_BEGINS = b'{"TaskUUID":"'
 #: The brackets of a signature with Args and Headers, before those of each argument.
 _ORDINARY_SHAPE = b"{[{"
 
@@ -38,10 +48,13 @@ T = TypeVar("T")
 _encode = msgspec.json.Encoder(order="deterministic").encode  # map keys sorted, as Go's
 _read_signature = msgspec.json.Decoder(Signature).decode
 _read_state = msgspec.json.Decoder(TaskState).decode
+_read_states = msgspec.json.Decoder(list[TaskState]).decode
 _read_group = msgspec.json.Decoder(GroupMeta).decode
 
 #: Bytes that need no second look. The others: what is or must be escaped, brackets, and non-ASCII.
 _ORDINARY = bytes(byte for byte in range(128) if byte not in b"\\<>&[{")
+#: The same without closing brackets.
+_PLAIN = bytes(byte for byte in _ORDINARY if byte not in b"]}")
 
 
 def decode(data: bytes) -> Signature:
@@ -82,6 +95,40 @@ def decode_state(data: bytes) -> TaskState:
     ):
         return state
     return slow.decode_state(data)
+
+
+def decode_states(datas: Sequence[bytes]) -> list[TaskState]:
+    """The TaskStates from stored texts, as :func:`decode_state` of each, in less than half the time."""
+    states = _read_together(datas)
+    return [decode_state(each) for each in datas] if states is None else states
+
+
+def _read_together(datas: Sequence[bytes]) -> list[TaskState] | None:
+    """Read the texts as one list, if :func:`decode_state` provably reads the same; else return None.
+
+    Without an escape, each ``"`` begins or ends a string. Then a text that begins as a state does is a state of its
+    own, and not a part of one before or behind it.
+    """
+    text = b",".join(datas)
+    brackets = text.translate(None, _PLAIN)
+    # Of states with scalars in them nothing is left, so nothing in them can be deep.
+    if brackets.replace(b"{}", b"").replace(b"[]", b"").replace(b"{}", b""):
+        return None
+    data = b"[%b]" % text
+    try:
+        states = _read_states(data)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    count = sum(1 if state.Results is None else 2 + len(state.Results) for state in states)
+    if (
+        2 * count == len(brackets)
+        and len(states) == len(datas)
+        and all(each.startswith(_STATE_BEGINS) for each in datas)
+        and all(map(gotime.is_canonical, {state.CreatedAt for state in states}))
+        and _encode(states) == data
+    ):
+        return states
+    return None
 
 
 def decode_group(data: bytes) -> GroupMeta:

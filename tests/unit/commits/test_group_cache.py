@@ -115,6 +115,36 @@ def test_a_group_that_is_forgotten_begins_anew() -> None:
     assert store.groups.put(meta("a")).known == 0
 
 
+# -- members whose end this process has stored
+
+
+@given(st.lists(st.lists(st.integers(0, 11), max_size=5), max_size=12), st.integers(0, 12))
+def test_leading_members_that_ended_here_are_known(batches: list[list[int]], noted: int) -> None:
+    groups = GroupCache(lambda uuid: None)
+    group = groups.put(meta("a", 12))
+    groups.note("a", min(noted, 11))
+    ended = set(range(min(noted, 11)))
+    for batch in batches:
+        groups.ended("a", [f"a{n}" for n in batch])
+        ended.update(batch)
+        assert group.known == next(n for n in range(13) if n not in ended)
+
+
+def test_ends_far_behind_a_member_that_runs_are_not_remembered_forever() -> None:
+    groups = GroupCache(lambda uuid: None)
+    group = groups.put(meta("a", 30_000))
+    for start in range(1, 30_000, 500):
+        groups.ended("a", group.members[start : start + 500])
+        assert len(group.ahead) <= module.MAX_ENDED_AHEAD
+    assert group.known == 0
+    groups.ended("a", group.members[:1])
+    assert 0 < group.known < 30_000, "the others are read"
+
+
+def test_an_end_in_a_group_that_is_not_remembered_is_nothing() -> None:
+    GroupCache(lambda uuid: None).ended("a", ["a0"])
+
+
 # -- members that are looked at from here
 
 

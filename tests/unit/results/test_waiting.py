@@ -376,6 +376,39 @@ def test_members_that_have_succeeded_are_not_read(app: App, backend: Counting) -
     assert set(backend.asked) == {"body"}
 
 
+def test_the_error_of_a_timeout_counts_no_member_that_has_been_heard_of(app: App, backend: Counting) -> None:
+    header = GroupResult("g", members(app, 300), app)
+    chord = ChordResult(header, app.result("body"), app)
+
+    def hear() -> None:
+        eventually(lambda: backend.reads)
+        app.result_poller.wake([task.uuid for task in header.tasks[:298]], [])
+
+    after(0, hear)
+    with pytest.raises(ResultTimeout, match=r"\(m298\) and 2 more of 301"):
+        chord.get(1, interval=30.0)
+
+
+def test_the_success_of_a_member_is_no_news_to_a_caller_of_the_chord() -> None:
+    handle = WaitHandle(["body"], ["a", "b", "c"], notify=lambda: None)
+    assert not handle.take([done("a"), None, done("b")])
+    assert handle.uuids() == ["body", "c"]
+    assert [state.TaskUUID for state in handle.found] == ["a", "b"], "read once"
+    assert handle.take([failed("c")])
+    assert handle.over
+
+
+def test_looks_at_many_states_take_a_small_part_of_the_time_while_ends_are_announced(app: App) -> None:
+    handle = WaitHandle(["body"], notify=lambda: None)
+    looker = app.result_poller
+    looker._look_s, looker._announced = 0.004, True
+    assert looker._next_pause(handle, 0.0) == pytest.approx(0.08)
+    looker._look_s = 60.0
+    assert looker._next_pause(handle, 0.0) == 0.5, "one that comes unannounced is found soon"
+    looker._announced = False
+    assert looker._next_pause(handle, 0.0) == pytest.approx(0.001)
+
+
 def test_a_body_that_ran_counts_more_than_a_failed_member(app: App, backend: Counting) -> None:
     chord = ChordResult(GroupResult("g", members(app, 1), app), app.result("body"), app)
     backend.write([failed("m0"), done("body", 9)])

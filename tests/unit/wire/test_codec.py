@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import re
 import subprocess
 import sys
@@ -16,8 +17,16 @@ from hypothesis import strategies as st
 from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
-from gearmesh.wire import gotime
-from gearmesh.wire.codec import decode, decode_group, decode_state, encode, encode_group, encode_state
+from gearmesh.wire import codec, gotime
+from gearmesh.wire.codec import (
+    decode,
+    decode_group,
+    decode_state,
+    decode_states,
+    encode,
+    encode_group,
+    encode_state,
+)
 from gearmesh.wire.gojson import decode as slow
 from gearmesh.wire.gojson.canonical import canonical
 from gearmesh.wire.signature import Arg, Signature
@@ -111,6 +120,42 @@ def test_a_state_comes_back(state: TaskState) -> None:
     data = encode_state(state)
     assert decode_state(data) == state
     assert slow.decode_state(data) == state
+
+
+def _each(texts: list[bytes]) -> list[TaskState] | str:
+    try:
+        return [decode_state(text) for text in texts]
+    except RemoteProtocolError as exc:
+        return str(exc)
+
+
+def _together(texts: list[bytes]) -> list[TaskState] | str:
+    try:
+        return decode_states(texts)
+    except RemoteProtocolError as exc:
+        return str(exc)
+
+
+@given(
+    st.lists(STATES.map(encode_state) | st.binary(max_size=20) | st.sampled_from([b"{}", b"[]", b""])),
+    st.data(),
+)
+def test_states_are_read_together_as_one_by_one(texts: list[bytes], data: st.DataObject) -> None:
+    assert _together(texts) == _each(texts)
+    # The same bytes, cut elsewhere.
+    pieces = b",".join(texts).split(b",")
+    cuts = data.draw(st.sets(st.integers(1, max(1, len(pieces) - 1)), max_size=len(texts)))
+    moved = [b",".join(pieces[a:b]) for a, b in itertools.pairwise([0, *sorted(cuts), len(pieces)])]
+    assert _together(moved) == _each(moved)
+
+
+@pytest.mark.parametrize("results", [None, (), (TaskResult("int64", msgspec.Raw(b"1")),)])
+def test_ordinary_states_are_read_together(
+    results: tuple[TaskResult, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "decode_state", None)
+    states = [TaskState(TaskUUID=f"task_{n}", TaskName="add", Results=results) for n in range(3)]
+    assert decode_states([encode_state(state) for state in states]) == states
 
 
 @given(GROUPS)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from pymemcache.exceptions import MemcacheServerError
 
-from gearmesh.backends.documents import found_group, meta_from, state_from
+from gearmesh.backends.documents import found_group, meta_from, state_from, states_from
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, MemcacheServer, Servers, too_large
 from gearmesh.commits.group_cache import GroupCache, leading
@@ -98,8 +98,7 @@ class MemcacheBackend:
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = self._get([key_of(uuid) for uuid in uuids])
-        bodies = ((uuid, found.get(key_of(uuid))) for uuid in uuids)
-        return [None if body is None else state_from(uuid, body) for uuid, body in bodies]
+        return states_from(uuids, [found.get(key_of(uuid)) for uuid in uuids])
 
     def touch(self, uuids: Sequence[str]) -> None:
         until = self._until(self.expire)
