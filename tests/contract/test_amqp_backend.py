@@ -245,7 +245,7 @@ def test_who_may_not_announce_does_all_else(
     )
     backend = open_amqp()
     told: list[str] = []
-    stop = backend.watch(lambda succeeded, failed: told.extend(succeeded))
+    stop = backend.watch(lambda succeeded, failed, states: told.extend(succeeded))
     backend.write([make_state("task_1"), make_state("task_1", SUCCESS, Results=())])
     assert backend.read(["task_1"]) == [make_state("task_1", SUCCESS, Results=())]
     with pytest.raises(BackendError, match="access to queue 'gearmesh:meta:group_1'"):
@@ -258,7 +258,7 @@ def test_a_lost_listener_listens_again(
     backend: AMQPBackend, open_amqp: Open, rabbitmq_server: RabbitServer
 ) -> None:
     told: list[str] = []
-    stop = open_amqp().watch(lambda succeeded, failed: told.extend(succeeded))
+    stop = open_amqp().watch(lambda succeeded, failed, states: told.extend(succeeded))
 
     def announced(uuid: str) -> bool:
         with suppress(*backend.connection_errors):

@@ -110,7 +110,7 @@ class TestNullBackendNextToMemory:
         assert backend.read(["task_x", "task_y"]) == [None, None]
         assert backend.read_group("group_x") is None
         assert backend.finished(meta) is False
-        assert backend.watch(lambda succeeded, failed: None) is None
+        assert backend.watch(lambda succeeded, failed, states: None) is None
         with pytest.raises(BackendError, match="group_x"):
             backend.trigger("group_x", "us")
         backend.close()

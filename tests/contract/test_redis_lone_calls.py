@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from redis import exceptions
@@ -18,12 +19,16 @@ from gearmesh import App
 from gearmesh.backends.registry import open_backend
 from gearmesh.config import RedisConfig
 from gearmesh.errors import PublishError
+from gearmesh.interfaces.commit import Commit, Settle
 from gearmesh.redis_client.connections import CONNECTION_ERRORS, Connection
 from gearmesh.redis_client.runner import run_in_turn
 from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.state import PENDING, SUCCESS, TaskState
+from gearmesh.transports.registry import connect
+from gearmesh.wire.codec import decode
+from gearmesh.wire.names import done_channel
+from gearmesh.wire.state import PENDING, SUCCESS, TaskResult, TaskState
 
 QUEUE = "machinery_tasks"
 
@@ -120,6 +125,50 @@ def test_a_call_over_a_kept_connection_is_repeated_unless_it_timed_out(
         assert (proxy.lost, count()) == (1, before + 4)
         backend.close()
     assert client.keys() == ([b"task_1"] if command == "evalsha" else [])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "result", "holds_state"),
+    [
+        pytest.param(1, '"a b"', True, id="one"),
+        pytest.param(1, '"%s"' % ("x" * 1024), False, id="a large one"),
+        pytest.param(2, "1", False, id="two"),
+    ],
+)
+def test_an_announcement_holds_the_state_of_the_only_task(
+    redis_url: str, client: redis.Redis, tasks: int, result: str, holds_state: bool
+) -> None:
+    heard: list[Any] = []
+    with App(redis_url, redis_url) as app, connect(app.config) as connection, client.pubsub() as pubsub:
+        task = app.remote("say", results="string")
+        uuids = [result.uuid for result in app.publish_many([task.s()] * tasks)]
+        stop = app.backend.watch(lambda succeeded, failed, states: heard.append((succeeded, failed, states)))
+        assert stop is not None
+        channel = done_channel(int(redis_url.rpartition("/")[2]))
+        pubsub.subscribe(channel)
+        eventually(lambda: dict(client.pubsub_numsub(channel))[channel.encode()] == 2)
+        consumer = connection.channel()
+        commits = [
+            Commit(
+                states=(
+                    TaskState(
+                        TaskUUID=decode(message.body).UUID,
+                        State=SUCCESS,
+                        Results=(TaskResult("string", msgspec.Raw(result.encode())),),
+                    ),
+                ),
+                settle=Settle(message.delivery),
+            )
+            for message in consumer.fetcher.fetch(QUEUE, 2)
+        ]
+        assert consumer.enlist(app.backend)
+        assert consumer.commit(commits) == ["done"] * tasks
+        eventually(lambda: heard)
+        stop()
+        stored = client.get(uuids[0])
+        said = [message["data"] for message in iter(partial(pubsub.get_message, timeout=1), None)][1:]
+        assert said == ([stored] if holds_state else [" ".join(uuids).encode()])
+        assert heard == [(uuids, [], app.backend.read(uuids) if holds_state else ())]
 
 
 @pytest.fixture

@@ -738,10 +738,11 @@ def test_an_announcement_that_is_no_text(redis_url: str) -> None:
     """A foreign message on the channel of final states must not end the thread that listens."""
     backend = open_backend(redis_url, expire=60)
     told: list[str] = []
-    stop = backend.watch(lambda succeeded, failed: told.extend(succeeded))
+    stop = backend.watch(lambda succeeded, failed, states: told.extend(succeeded))
     with redis.Redis.from_url(redis_url) as client:
         channel = done_channel(int(redis_url.rpartition("/")[2]))
         eventually(lambda: client.publish(channel, b"\xff task_1") and "task_1" in told)
+        client.publish(channel, b'{"TaskUUID":1} task_3')
     backend.write([done("task_2")])
     eventually(lambda: "task_2" in told)
     assert stop is not None

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from gearmesh.backends.announcement import split_words
 from gearmesh.backends.announcer import Announcer
 from gearmesh.backoff import Backoff
 
@@ -89,7 +90,7 @@ class Listener:
 
 
 def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | None = None) -> Subscribe:
-    """Return a function that subscribes to a Redis channel whose messages are UUIDs with spaces between them.
+    """Return a function that subscribes to a Redis channel whose messages are words with spaces between them.
 
     Args:
         client: a client of ``redis-py``.
@@ -104,7 +105,7 @@ def redis_channel(client: Any, channel: str, missed: Callable[[], list[str]] | N
             while True:
                 message = pubsub.get_message(timeout=STOP_CHECK_INTERVAL_S)
                 if message is not None and message["type"] == "message":
-                    yield message["data"].decode(errors="replace").split(" ")
+                    yield split_words(message["data"].decode(errors="replace"))
                 elif message is not None and message["type"] == "subscribe" and missed is not None:
                     yield missed()
                 else:

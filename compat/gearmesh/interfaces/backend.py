@@ -25,8 +25,9 @@ __all__ = [
     "Wake",
 ]
 
-#: Hears of tasks that have ended: the UUIDs of those that have succeeded, and of those that have failed.
-Wake = Callable[[Sequence[str], Sequence[str]], None]
+#: Hears of tasks that have ended: the UUIDs of those that have succeeded, of those that have failed, and the states of
+#: some of them, which need not be read.
+Wake = Callable[[Sequence[str], Sequence[str], Sequence[TaskState]], None]
 
 
 class Backend(Protocol):
@@ -85,7 +86,8 @@ class Backend(Protocol):
         """Delete the states, the group metas and all else that is kept under ``uuids``."""
 
     def watch(self, wake: Wake) -> Callable[[], None] | None:
-        """Announce tasks whose states became final: call ``wake(succeeded, failed)`` from a thread of the backend's.
+        """Announce tasks whose states became final: call ``wake(succeeded, failed, states)`` from a thread of the
+        backend's.
 
         Only states that gearmesh's workers commit are announced (Go never notifies), so an announcement is a shortcut
         that may be missed.

@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gearmesh.backoff import OutageLog, reason_of
 from gearmesh.interfaces.backend import Backend, PaidByRead, ReadsWhereItHears
@@ -124,11 +124,11 @@ class ResultPoller:
         """True while there is a thread."""
         return self._thread is not None
 
-    def wake(self, succeeded: Sequence[str], failed: Sequence[str]) -> None:
+    def wake(self, succeeded: Sequence[str], failed: Sequence[str], states: Sequence[TaskState]) -> None:
         """These became final: ask now for those whose state is needed. Called from the backend's thread.
 
         The state of a task that has succeeded is not needed where only its failure would matter. The thread reads a few
-        at once, which saves each waiter the time to wake the poller's.
+        at once, which saves each waiter the time to wake the poller's; those among ``states`` are not read.
         """
         heard: dict[WaitHandle, list[str]] = {}
         with self._changed:
@@ -145,7 +145,10 @@ class ResultPoller:
                         heard.setdefault(handle, []).append(uuid)
         if not heard:
             return
-        if self._reads_at_once and sum(map(len, heard.values())) <= MAX_UUIDS_READ_AT_ONCE:
+        if states:
+            self._announced = self._hears = True
+            self._give(list(heard.items()), {state.TaskUUID: state for state in states})
+        elif self._reads_at_once and sum(map(len, heard.values())) <= MAX_UUIDS_READ_AT_ONCE:
             self._announced = self._hears = True
             self._ask(list(heard.items()))
         with self._changed:
@@ -281,11 +284,18 @@ class ResultPoller:
             return False
         self._away_since = None
         self._outage.worked()
+        for handle, _ in due:
+            handle.trouble = ""
+        return self._give(due, states)
+
+    def _give(
+        self, due: Sequence[tuple[WaitHandle, list[str]]], states: Mapping[str, TaskState | None]
+    ) -> bool:
+        """Give handles the states that they have asked for or heard of; return True if any got news."""
         found = False
         for handle, window in due:
-            handle.trouble = ""
             with self._giving:
-                news = handle.take(states[uuid] for uuid in window)
+                news = handle.take(states.get(uuid) for uuid in window)
             if news:
                 found = True
                 handle.tell()

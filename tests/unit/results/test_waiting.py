@@ -135,12 +135,29 @@ def test_a_few_announced_results_are_read_by_the_thread_that_hears_of_them() -> 
         eventually(lambda: app.result_poller._announced is False and len(backend.readers) == 1)
         for uuid in ("a", "b", "unknown"):
             backend.write([done(uuid)])
-            app.result_poller.wake([uuid], [])
+            app.result_poller.wake([uuid], [], [])
         assert over.wait(60)
         assert handle.over
         assert [state.TaskUUID for state in handle.found] == ["a", "b"], "each once"
         assert app.result_poller._announced
         assert not app.result_poller._handles
+
+
+def test_a_state_that_is_announced_is_not_read() -> None:
+    backend = Hearing()
+    with make_app(backend) as app:
+        handle = WaitHandle(["a", "b"], interval=30.0, notify=(over := threading.Event()).set)
+        app.result_poller.add(handle)
+        assert backend.looked.wait(60)
+        eventually(lambda: len(backend.readers) == 1)
+        app.result_poller.wake(["a"], [], [done("a", 7)])
+        app.result_poller.wake(["c"], [], [done("c")])
+        app.result_poller.wake(["b"], [], [done("b")])
+        assert over.wait(60)
+        assert handle.over
+        assert handle.found == [done("a", 7), done("b")]
+        assert len(backend.readers) == 1
+        assert app.result_poller._announced
 
 
 def test_a_task_that_was_sent_just_now_is_heard_of_and_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +177,7 @@ def test_a_task_that_was_sent_just_now_is_heard_of_and_not_asked_for(monkeypatch
             if at_once:
                 assert backend.looked.wait(60)
             backend.write([done(uuid)])
-            app.result_poller.wake([uuid], [])
+            app.result_poller.wake([uuid], [], [])
             assert over.wait(60)
             return at_once, len(backend.reads)
 
@@ -183,10 +200,10 @@ def test_what_an_announcement_comes_before_is_asked_for_again() -> None:
         app.result_poller.add(handle)
         assert backend.looked.wait(60)
         backend.late = True
-        app.result_poller.wake(["a"], [])
+        app.result_poller.wake(["a"], [], [])
         backend.late = False
         backend.write([done("a")])
-        app.result_poller.wake(["a"], [])
+        app.result_poller.wake(["a"], [], [])
         assert over.wait(60)
         assert [state.TaskUUID for state in handle.found] == ["a"]
 
@@ -368,7 +385,7 @@ def test_members_that_have_succeeded_are_not_read(app: App, backend: Counting) -
     def finish() -> None:
         eventually(lambda: backend.reads)  # the first look is at all of them
         backend.asked.clear()
-        app.result_poller.wake([task.uuid for task in header.tasks], [])
+        app.result_poller.wake([task.uuid for task in header.tasks], [], [])
         backend.write([done("body", 9)])
 
     after(0, finish)
@@ -382,7 +399,7 @@ def test_the_error_of_a_timeout_counts_no_member_that_has_been_heard_of(app: App
 
     def hear() -> None:
         eventually(lambda: backend.reads)
-        app.result_poller.wake([task.uuid for task in header.tasks[:298]], [])
+        app.result_poller.wake([task.uuid for task in header.tasks[:298]], [], [])
 
     after(0, hear)
     with pytest.raises(ResultTimeout, match=r"\(m298\) and 2 more of 301"):
@@ -500,7 +517,7 @@ def test_an_announcement_of_what_was_found_already_asks_nothing(app: App, backen
     handle = WaitHandle(["a", "b"], notify=lambda: None)
     app.result_poller.add(handle)
     eventually(lambda: [state.TaskUUID for state in handle.found] == ["a"])
-    app.result_poller.wake(["a"], [])
+    app.result_poller.wake(["a"], [], [])
     assert not handle._hot
     app.result_poller.remove(handle)
     assert not app.result_poller._index

@@ -8,8 +8,12 @@
 --   "0" nothing happened: the delivery is not held any more
 --   "?" nothing happened: the stored state is in another form, or of another type; commit.lua knows what to do
 --
+-- The channel gets the UUIDs, or the one state if there is only one and it is short: the caller need not read it then.
+--
 -- These are nearly all deliveries, and commit.lua takes the server half as long again for each. The documents are
 -- composed as there: the name and the time of creation are the stored ones.
+
+local MAX_ANNOUNCED_STATE_BYTES = 1024
 
 local find, sub, call = string.find, string.sub, redis.call
 local held, ttl, announce = KEYS[1], ARGV[1], ARGV[2]
@@ -30,7 +34,7 @@ local function parts_of(document)
   return name, sub(document, born + 13, stop)
 end
 
-local codes, finals = {}, {}
+local codes, finals, state = {}, {}, nil
 for k, key in ipairs(keys) do
   local document, name, created
   if key ~= '' and stored[k] then
@@ -45,11 +49,15 @@ for k, key in ipairs(keys) do
   else
     codes[k] = '1'
     if key ~= '' then
-      call('SET', key, '{"TaskUUID":"' .. key .. '","TaskName":' .. name .. ',"State":"SUCCESS","Results":'
-        .. ARGV[3 * k + 2] .. ',"Error":"","CreatedAt":' .. created .. ',"TTL":0}', 'EX', ttl)
+      state = '{"TaskUUID":"' .. key .. '","TaskName":' .. name .. ',"State":"SUCCESS","Results":'
+        .. ARGV[3 * k + 2] .. ',"Error":"","CreatedAt":' .. created .. ',"TTL":0}'
+      call('SET', key, state, 'EX', ttl)
       finals[#finals + 1] = key
     end
   end
 end
-if announce ~= '' and #finals > 0 then call('PUBLISH', announce, table.concat(finals, ' ')) end
+if announce ~= '' and #finals > 0 then
+  local alone = #finals == 1 and #state <= MAX_ANNOUNCED_STATE_BYTES
+  call('PUBLISH', announce, alone and state or table.concat(finals, ' '))
+end
 return table.concat(codes)

@@ -10,7 +10,7 @@ import pytest
 from gearmesh.interfaces.backend import Backend, Wake
 from gearmesh.testing.contracts.store import BackendFixtures, OpenBackend, make_state
 from gearmesh.testing.waiting import eventually
-from gearmesh.wire.state import FAILURE, STARTED, SUCCESS
+from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, TaskState
 
 
 class AnnouncementContract(BackendFixtures):
@@ -34,7 +34,7 @@ class AnnouncementContract(BackendFixtures):
         good: list[str] = []
         bad: list[str] = []
 
-        def wake(succeeded: Sequence[str], failed: Sequence[str]) -> None:
+        def wake(succeeded: Sequence[str], failed: Sequence[str], states: Sequence[TaskState]) -> None:
             good.extend(succeeded)
             bad.extend(failed)
 
@@ -52,7 +52,7 @@ class AnnouncementContract(BackendFixtures):
     def test_a_failing_watcher_is_called_again(self, backend: Backend) -> None:
         calls: list[Sequence[str]] = []
 
-        def fail(succeeded: Sequence[str], failed: Sequence[str]) -> None:
+        def fail(succeeded: Sequence[str], failed: Sequence[str], states: Sequence[TaskState]) -> None:
             calls.append(failed)
             raise ZeroDivisionError
 
@@ -97,7 +97,7 @@ class AnnouncementContract(BackendFixtures):
         eventually(write)
 
     def _watch(self, backend: Backend, ended: Callable[[Sequence[str]], object]) -> Callable[[], None]:
-        def wake(succeeded: Sequence[str], failed: Sequence[str]) -> None:
+        def wake(succeeded: Sequence[str], failed: Sequence[str], states: Sequence[TaskState]) -> None:
             ended([*succeeded, *failed])
 
         return self._wake(backend, wake)

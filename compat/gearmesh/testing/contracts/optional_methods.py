@@ -46,7 +46,7 @@ class OptionalMethodsContract(BackendFixtures):
             "yielding": SupportsConditionalWrite,
         }
         lacks = {name for name, kind in kinds.items() if not isinstance(backend, kind)}
-        stop = backend.watch(lambda succeeded, failed: None)
+        stop = backend.watch(lambda succeeded, failed, states: None)
         if stop is None:
             lacks.add("announcements")
         else:
