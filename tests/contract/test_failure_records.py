@@ -12,9 +12,9 @@ import redis
 
 from gearmesh import App, ChordMemberFailed, TaskFailed, chain, chord, group
 from gearmesh.backends.registry import open_backend
-from gearmesh.errors import Unstorable
+from gearmesh.errors import BackendError, Unstorable
 from gearmesh.results.failures import MAX_TRACEBACK_BYTES, details_of, read_record, record_of
-from gearmesh.wire.names import failure_record
+from gearmesh.wire.names import celery_meta, failure_record
 from gearmesh.wire.state import FAILURE, TaskState
 from gearmesh.worker import Worker
 
@@ -250,6 +250,31 @@ def test_an_error_that_is_no_unicode_keeps_its_record(backend: str, request: pyt
     details = read_record(found, state.Error)
     assert details is not None
     assert details.exception_type == "ValueError"
+    store.close()
+
+
+#: Bytes that each does not store under one UUID; None: it does, and gets a key of another type to refuse.
+TOO_LARGE = {"memcache": 2 << 20, "mongodb": 17 << 20, "dynamodb": 1 << 20, "cluster": None}
+
+
+@pytest.mark.parametrize("method", ["write", "write_unless_success"])
+@pytest.mark.parametrize("name_of", [failure_record, celery_meta])
+@pytest.mark.parametrize("backend", TOO_LARGE)
+def test_a_state_is_stored_after_its_record(
+    backend: str, name_of: Callable[[str], str], method: str, request: pytest.FixtureRequest
+) -> None:
+    """The record is refused, so that the state is not stored either, wherever it stands in the call."""
+    url, size = request.getfixturevalue(f"{backend}_url"), TOO_LARGE[backend]
+    store = open_backend(url, expire=60)
+    uuid = f"task_{uuid4()}"
+    record = TaskState(TaskUUID=name_of(uuid), State=FAILURE, Error="x" * (size or 0))
+    if size is None:
+        host, port = url.removeprefix("redis://").split(",")[0].split(":")
+        with redis.RedisCluster(host, int(port)) as client:
+            client.rpush(record.TaskUUID, "no state")
+    with pytest.raises((BackendError, redis.ResponseError)):
+        getattr(store, method)([TaskState(TaskUUID=uuid, State=FAILURE, Error="it"), record])
+    assert store.read([uuid]) == [None]
     store.close()
 
 

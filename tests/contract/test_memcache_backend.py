@@ -135,13 +135,14 @@ class TestMemcacheBackend(BackendContract):
         backend.purge([uuid])
         assert (backend.read([uuid]), backend.reports([uuid])) == ([None], [None])
 
-    def test_a_refused_state_keeps_no_other_from_being_stored(self, backend: Backend) -> None:
+    @pytest.mark.parametrize("method", ["write", "write_unless_success"])
+    def test_a_refused_state_keeps_no_other_from_being_stored(self, backend: Backend, method: str) -> None:
         uuids = [f"task_{uuid4()}" for _ in range(30)]
         assert self.unstorable is not None
         states = [make_state(uuid, SUCCESS, Results=(an_int(1),)) for uuid in uuids]
         states[15] = make_state(uuids[15], SUCCESS, Results=(self.unstorable,))
         with pytest.raises(Unstorable, match="more than memcached takes"):
-            backend.write(states)
+            getattr(backend, method)(states)
         assert [n for n, state in enumerate(backend.read(uuids)) if state is None] == [15]
 
     def test_go_holds_the_lock(self, backend: Backend, raw: Raw) -> None:

@@ -102,6 +102,7 @@ FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
     "failure_record": [(("id",), "gearmesh:failure:id")],
     "group_lock_queue": [(("g",), "gearmesh:lock:g")],
     "group_meta_queue": [(("g",), "gearmesh:meta:g")],
+    "is_record": [(("gearmesh:failure:id",), True), (("id.celery",), True), (("gearmesh:report:id",), False)],
     "outbox": [(("jobs",), "gearmesh:{jobs}:outbox"), (("a{b}c",), "gearmesh:{b}:outbox")],
     "periodic_fired": [
         (("machinery_lock_n* * *",), "gearmesh:{machinery_lock_n* * *}:fired"),

@@ -13,6 +13,8 @@ The parts, in the order in which a state passes through them:
     ``store`` that all backends of one name share.
 ``documents``
     Reads what a store keeps as Go's JSON texts.
+``write_order``
+    Puts the records beside a task's state before that state, for stores that keep no order within a request.
 ``listener``
     One subscription of a process to the announcements of a server, for any number of watches.
 ``announcer``

@@ -11,11 +11,12 @@ import msgpack
 from gearmesh.backends.announcement import word_of
 from gearmesh.backends.documents import state_from
 from gearmesh.backends.redis import RedisBackend
+from gearmesh.backends.write_order import records_first
 from gearmesh.redis_client.cluster import slot_of
 from gearmesh.redis_client.commit_script import Entry
 from gearmesh.redis_client.runner import run, run_each
 from gearmesh.redis_client.state_text import Packed, pack_state
-from gearmesh.wire.names import CHORD_MUTEX, PREFIX, chord_taker, done_channel
+from gearmesh.wire.names import CHORD_MUTEX, chord_taker, done_channel
 from gearmesh.wire.state import FAILURE, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["ClusterBackend"]
@@ -31,15 +32,18 @@ _FINAL_STATES = (SUCCESS.encode(), FAILURE.encode())
 class ClusterBackend(RedisBackend):
     """Keeps states and groups on the nodes of a Redis cluster; a :class:`gearmesh.interfaces.backend.Backend`."""
 
+    def write(self, states: Sequence[TaskState]) -> None:
+        for part in records_first(states):
+            super().write(part)
+
+    def write_unless_success(self, states: Sequence[TaskState]) -> None:
+        for part in records_first(states):
+            super().write_unless_success(part)
+
     def _store_pending(self, states: Sequence[TaskState]) -> None:
         self._write([pack_state(state) for state in states])
 
     def _store(self, packed: Sequence[Packed]) -> None:
-        records = [state for state in packed if state[0].startswith(PREFIX)]
-        if records and len(records) < len(packed):
-            # A caller that sees a task's FAILURE looks for its failure record then, which may be on another node.
-            self._store(records)
-            packed = [state for state in packed if not state[0].startswith(PREFIX)]
         calls = [(state[0], [self._payload([Entry(states=(state,))])]) for state in packed]
         for state, answer in zip(packed, run_each(self._redis, "commit", calls), strict=True):
             if answer[0] == b"s":  # what is stored is in another form than Go and we write it

@@ -95,6 +95,9 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         state, side = self.bridge.read((task_id, celery_meta(task_id)))
+        if state is not None and state.final and (side is None or side.State != state.State):
+            # Either the task is Go's, or it ended between the reads of the two, which may be on different servers.
+            (side,) = self.bridge.read([celery_meta(task_id)])
         return self._meta(task_id, state, side)
 
     def _meta(self, task_id: str, state: TaskState | None, side: TaskState | None) -> dict[str, Any]:

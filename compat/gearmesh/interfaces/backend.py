@@ -41,7 +41,9 @@ class Backend(Protocol):
     keeps: bool
 
     def write(self, states: Sequence[TaskState]) -> None:
-        """Store states, in order.
+        """Store states: those of one task in order, and a task's record before its state.
+
+        (:func:`gearmesh.backends.write_order.records_first` is for backends that store the rest in any order.)
 
         PENDING is stored as it is. All other states take CreatedAt and TaskName from the stored state, if Machinery
         does so on this backend. RECEIVED and STARTED never replace SUCCESS or FAILURE: they are dropped.

@@ -66,6 +66,8 @@ PAUSED = "gearmesh:paused"
 
 #: All keys of our own begin with this.
 PREFIX = "gearmesh:"
+_FAILURE_RECORD = "gearmesh:failure:"
+_CELERY_META = ".celery"
 _OF_QUEUE = re.compile(r"gearmesh:\{([^}]+)\}:(?:(.+):)?(consumers|aside|dead)", re.DOTALL)
 
 
@@ -238,12 +240,17 @@ def done_channel(db: int) -> str:
 
 def celery_meta(task_uuid: str) -> str:
     """UUID of the state that holds what only Celery knows of a task or a group, in any backend."""
-    return f"{task_uuid}.celery"
+    return task_uuid + _CELERY_META
 
 
 def failure_record(task_uuid: str) -> str:
     """UUID of the state that holds the exception's type and traceback of a failed task, in any backend."""
-    return f"gearmesh:failure:{task_uuid}"
+    return _FAILURE_RECORD + task_uuid
+
+
+def is_record(uuid: str) -> bool:
+    """True for a :func:`failure_record` and a :func:`celery_meta`: readers of a task's own state look for it."""
+    return uuid.startswith(_FAILURE_RECORD) or uuid.endswith(_CELERY_META)
 
 
 def dynamodb_claim(key: str) -> str:

@@ -33,6 +33,7 @@ from gearmesh.backends.dynamodb.keep_alive import keep_groups_alive, keep_states
 from gearmesh.backends.dynamodb.requests import Condition, delete_all, get_all, update
 from gearmesh.backends.dynamodb.revocations import DynamoDBRevocations
 from gearmesh.backends.dynamodb.tables import check_tables, making_command, tables_of
+from gearmesh.backends.write_order import records_first
 from gearmesh.bounded_dict import BoundedDict
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.config import DynamoDBConfig
@@ -252,13 +253,12 @@ class DynamoDBBackend:
         return connection
 
     def _write(self, states: Sequence[TaskState], spared: tuple[str, ...]) -> None:
-        if not states:
-            return
         now = time.time()
-        changes, refused = changes_of(states, expiry(self.expire, now), spared=spared)
-        change_all(self._ready(), self._states, changes, now)
-        if refused is not None:
-            raise refused
+        for part in records_first(states):
+            changes, refused = changes_of(part, expiry(self.expire, now), spared=spared)
+            change_all(self._ready(), self._states, changes, now)
+            if refused is not None:
+                raise refused
 
     def _scan(self, table: str, key: str, attribute: str, prefix: str) -> Iterator[Item]:
         """Read a table for items that have the attribute and a key with this beginning, and have not expired."""

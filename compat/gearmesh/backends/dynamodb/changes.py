@@ -28,13 +28,11 @@ from gearmesh.backends.dynamodb.requests import (
     KeyedTable,
     finish,
     pause_before_rest,
-    put_all,
     put_jobs,
     update,
 )
 from gearmesh.backoff import Backoff
 from gearmesh.errors import BackendError, Unstorable
-from gearmesh.wire.names import PREFIX
 
 __all__ = ["change_all"]
 
@@ -50,10 +48,7 @@ _DENIED: Final = ("AccessDenied", "AccessDeniedException")
 
 
 def change_all(connection: Connection, table: KeyedTable, changes: Sequence[Change], now: float) -> None:
-    """Carry out changes of different items: first the records of gearmesh's own, then all others in any order.
-
-    A caller that sees a task's FAILURE looks for its failure record then. A change that would replace a state that it
-    spares is left out.
+    """Carry out changes of different items, in any order. One that would replace a state that it spares is left out.
 
     Args:
         connection: this process's.
@@ -64,10 +59,7 @@ def change_all(connection: Connection, table: KeyedTable, changes: Sequence[Chan
     Raises:
         Unstorable: an item is too large. The other changes are carried out.
     """
-    records = [each.item for each in changes if each.item is not None and each.uuid.startswith(PREFIX)]
-    put_all(connection, table, records)
-    wholes = [each.item for each in changes if each.item is not None and not each.uuid.startswith(PREFIX)]
-    jobs = put_jobs(connection, table, wholes)
+    jobs = put_jobs(connection, table, [each.item for each in changes if each.item is not None])
     updates = [change for change in changes if change.item is None]
     step = MAX_BATCH_STATEMENTS if connection.batches_updates else 1
     for start in range(0, len(updates), step):

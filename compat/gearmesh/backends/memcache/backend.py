@@ -16,12 +16,13 @@ from pymemcache.exceptions import MemcacheServerError
 from gearmesh.backends.documents import found_group, meta_from, state_from, states_from
 from gearmesh.backends.memcache.keys import key_of, side_key
 from gearmesh.backends.memcache.servers import CONNECTION_ERRORS, MemcacheServer, Servers, too_large
+from gearmesh.backends.write_order import records_first
 from gearmesh.commits.group_cache import GroupCache, leading
 from gearmesh.errors import BackendError, ChordBusy, Unstorable
 from gearmesh.interfaces.backend import Wake
 from gearmesh.process_local import ProcessLocal
 from gearmesh.wire.codec import encode_group, encode_state
-from gearmesh.wire.names import PREFIX, task_report
+from gearmesh.wire.names import task_report
 from gearmesh.wire.state import FAILURE, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["MemcacheBackend"]
@@ -75,11 +76,11 @@ class MemcacheBackend:
     # -- states
 
     def write(self, states: Sequence[TaskState]) -> None:
-        """Go: each state is stored as it is, without name and time from the one before.
+        """Go: each state is stored as it is, without name and time from the one before."""
+        for part in records_first(states):
+            self._write(part)
 
-        Records of gearmesh's own go first, on whichever server they are: a caller that sees a task's FAILURE looks for
-        its failure record then.
-        """
+    def _write(self, states: Sequence[TaskState]) -> None:
         newest: dict[str, TaskState] = {}
         for state in states:
             old = newest.get(state.TaskUUID)
@@ -87,14 +88,13 @@ class MemcacheBackend:
                 newest[state.TaskUUID] = state
         bodies = {key_of(uuid): encode_state(state) for uuid, state in newest.items()}
         early = {key_of(uuid) for uuid, state in newest.items() if _early(state)}
-        records = {key_of(uuid) for uuid in newest if uuid.startswith(PREFIX)}
-        self._set({key: bodies[key] for key in records})
-        self._set({key: body for key, body in bodies.items() if key not in early and key not in records})
+        self._set({key: body for key, body in bodies.items() if key not in early})
         if early:
             self._set_unless({key: bodies[key] for key in early}, FINAL_STATES)
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
-        self._set_unless({key_of(state.TaskUUID): encode_state(state) for state in states}, (SUCCESS,))
+        for part in records_first(states):
+            self._set_unless({key_of(state.TaskUUID): encode_state(state) for state in part}, (SUCCESS,))
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = self._get([key_of(uuid) for uuid in uuids])
@@ -216,16 +216,22 @@ class MemcacheBackend:
             raise refused[0]
 
     def _set_unless(self, bodies: Mapping[bytes, bytes], spared: Sequence[str]) -> None:
-        """Store each, but over no state that is one of ``spared``."""
+        """Store each, but over no state that is one of ``spared``; Unstorable as in :meth:`_set`."""
         until = self._until(self.expire)
+        refused: list[Unstorable] = []
         for server, part in self._servers.get().parts(bodies):
             while part:
                 found = server.run(methodcaller("gets_many", part))
-                part = [
-                    key
-                    for key in part
-                    if not _advance(server, key, bodies[key], found.get(key), until, spared)
-                ]
+                left = []
+                for key in part:
+                    try:
+                        if not _advance(server, key, bodies[key], found.get(key), until, spared):
+                            left.append(key)
+                    except MemcacheServerError as exc:
+                        refused.append(_refusal(key, bodies[key], exc))
+                part = left
+        if refused:
+            raise refused[0]
 
 
 def _early(state: TaskState) -> bool:
@@ -260,11 +266,16 @@ def _store_singly(server: MemcacheServer, bodies: Mapping[bytes, bytes], until: 
         try:
             _store(server, {key: body}, until)
         except MemcacheServerError as exc:
-            if not too_large(exc):
-                raise
-            why = f"{len(body)} bytes are more than memcached takes (its option -I; 1 MiB where nothing is said)"
-            refused.append(Unstorable(key.decode(), why))
+            refused.append(_refusal(key, body, exc))
     return refused
+
+
+def _refusal(key: bytes, body: bytes, exc: MemcacheServerError) -> Unstorable:
+    """Return the error about a value that is too large; raise ``exc`` if it says something else."""
+    if not too_large(exc):
+        raise exc
+    why = f"{len(body)} bytes are more than memcached takes (its option -I; 1 MiB where nothing is said)"
+    return Unstorable(key.decode(), why)
 
 
 def _touch(client: Any, keys: Sequence[bytes], until: int) -> None:

@@ -22,6 +22,7 @@ from gearmesh.backends.mongodb.documents import (
 )
 from gearmesh.backends.mongodb.revocations import Revoked
 from gearmesh.backends.mongodb.writing import Change, update_all
+from gearmesh.backends.write_order import records_first
 from gearmesh.commits.group_cache import GroupCache
 from gearmesh.errors import BackendError, Unstorable
 from gearmesh.interfaces.backend import Wake
@@ -86,10 +87,12 @@ class MongoBackend:
     # -- states
 
     def write(self, states: Sequence[TaskState]) -> None:
-        update_all(self._table(MONGO_TASKS), changes_of(states, self._until()))
+        for part in records_first(states):
+            update_all(self._table(MONGO_TASKS), changes_of(part, self._until()))
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
-        update_all(self._table(MONGO_TASKS), changes_of(states, self._until(), spared=[SUCCESS]))
+        for part in records_first(states):
+            update_all(self._table(MONGO_TASKS), changes_of(part, self._until(), spared=[SUCCESS]))
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
