@@ -293,6 +293,10 @@ def test_an_app_without_a_broker(inside: Callable[..., Result]) -> None:
         assert result.stderr.startswith(
             "error: app 'shop:unset' has no broker: name one in App(…) or in BROKER"
         )
+    for words in (("queues",), ("worker", "shop:unset")):
+        result = inside(*words, GEARMESH_BROKER="redis://u:hunter2@h")
+        assert result.exit_code == 2
+        assert result.stderr.count("GEARMESH_BROKER (environment; do you mean BROKER?)\n") == 1, result.stderr
     assert inside("tasks", "shop:unset", "--json").stdout.strip() == "[]"
     assert inside("result", "task_1", "-A", "shop:unset", "--backend", "memory://typed").exit_code == 1
 

@@ -442,6 +442,23 @@ class TestApp:
         assert App(default_queue="code").default_queue == "code"
         assert App("memory://code").default_queue == "machinery_tasks", "what is said in code is all"
 
+    def test_names_that_are_ignored_are_told_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An app without a broker looks for one at each use: the error says what may be meant, and no log does."""
+        monkeypatch.setenv("GEARMESH_BROKER", "redis://u:hunter2@h")
+        app = App()
+        for _ in range(2):
+            with pytest.raises(ConfigError, match=r"folder; these names are no settings .* mean BROKER\?\)$"):
+                _ = app.config
+        assert caplog.messages == []
+        monkeypatch.setenv("BROKER", "memory://env")
+        for _ in range(2):
+            assert app.config.broker == "memory://env"
+        assert [said.partition(":")[2] for said in caplog.messages] == [
+            " GEARMESH_BROKER (environment; do you mean BROKER?)"
+        ]
+
     def test_the_file_of_the_command(
         self, write: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -25,6 +25,7 @@ from gearmesh.config import Config
 from gearmesh.config.checks import COMMAND_LINE, KEYWORD
 from gearmesh.config.config import Source
 from gearmesh.config.file import chosen_file, from_file
+from gearmesh.config.values import ignored_hint
 from gearmesh.errors import ConfigError
 from gearmesh.urls import scheme_of
 from gearmesh.worker.loader import load_app
@@ -74,6 +75,7 @@ class Place(NamedTuple):
             if "broker" not in source.said:
                 raise ConfigError(
                     f"no broker: give --broker URL, -A MODULE:APP, BROKER in the environment, or {_NOWHERE}"
+                    + ignored_hint(source.ignored)
                 )
             app = App(config=Config.of(source))
         self._note_outvoted(app.config)

@@ -40,7 +40,7 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
         used = app.config
     if place.queue:
         used = used.having({"default_queue": place.queue}, origin=COMMAND_LINE)
-    if used.source is not None:
+    if used.source is not None and not place.spec:  # a user's app has said it while it was loaded
         note_ignored(used.source.all_ignored())
     rows: list[dict[str, Any]] = []
     for path, setting in SETTINGS.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from gearmesh.config.file import Contents, from_file
 from gearmesh.config.local import local_url
 from gearmesh.config.table import SECTIONS, SETTINGS
 from gearmesh.config.typos import meant_in_environment
-from gearmesh.config.values import Said, from_environment, from_mapping, note_idle, note_ignored
+from gearmesh.config.values import Said, from_environment, from_mapping, ignored_hint, note_idle, note_ignored
 from gearmesh.errors import ConfigError
 from gearmesh.urls import AMQP_SCHEMES, REDIS_SCHEMES, PlainTarget, RedisTarget, Role, Target, parse, redact
 
@@ -159,9 +159,10 @@ class Config:
             ConfigError: the message names file, line or variable, the setting, its value and what was expected.
         """
         source = Source.read(file, env, overrides, watch=watch)
+        config = cls.of(source)
         note_idle(source.said)
         note_ignored(source.ignored)
-        return cls.of(source)
+        return config
 
     @classmethod
     def of(cls, source: Source) -> Self:
@@ -171,10 +172,12 @@ class Config:
         """
         values = source.values()
         if "broker" not in values:
-            raise NoBroker(
+            error = NoBroker(
                 "broker is missing, expected a URL such as redis://localhost:6379/0: "
                 "give it to App(…), set BROKER in the environment, or run gearmesh dev in this folder"
             )
+            error.ignored = source.all_ignored()
+            raise error
         plain = {path: value for path, value in values.items() if "." not in path}
         for name in SECTIONS:
             inner = {
@@ -468,7 +471,16 @@ def _complete(said: dict[str, Said]) -> None:
 
 
 class NoBroker(ConfigError):
-    """No layer of the settings names a broker."""
+    """No layer of the settings names a broker.
+
+    Attributes:
+        ignored: names that are no settings, for people. One of them may be a misspelt ``broker``.
+    """
+
+    ignored: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return super().__str__() + ignored_hint(self.ignored)
 
 
 def _equal(called: str, name: str, other: str, what: str) -> ConfigError:

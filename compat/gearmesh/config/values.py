@@ -11,7 +11,16 @@ from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS, Name, Setting
 from gearmesh.config.typos import meant
 from gearmesh.errors import ConfigError
 
-__all__ = ["Said", "from_environment", "from_mapping", "note_idle", "note_ignored", "take", "unknown"]
+__all__ = [
+    "Said",
+    "from_environment",
+    "from_mapping",
+    "ignored_hint",
+    "note_idle",
+    "note_ignored",
+    "take",
+    "unknown",
+]
 
 log = logging.getLogger("gearmesh.config")
 
@@ -121,7 +130,16 @@ def unknown(key: str, value: Any, origin: str) -> ConfigError:
 def note_ignored(ignored: Sequence[str]) -> None:
     """Log a warning for names that are no settings and have no effect: their author expects one."""
     if ignored:
-        log.warning("these names are no settings of gearmesh and are ignored: %s", ", ".join(ignored))
+        log.warning("%s", _ignored_names(ignored))
+
+
+def ignored_hint(ignored: Sequence[str]) -> str:
+    """Return the end of a message about a missing setting: one of these names may be that setting, misspelt."""
+    return f"; {_ignored_names(ignored)}" if ignored else ""
+
+
+def _ignored_names(ignored: Sequence[str]) -> str:
+    return f"these names are no settings of gearmesh and are ignored: {', '.join(ignored)}"
 
 
 def note_idle(said: Mapping[str, Said]) -> None:

@@ -18,6 +18,7 @@ import gearmesh
 from gearmesh.app.app import App
 from gearmesh.config import Config, NoBroker
 from gearmesh.config.file import using_file
+from gearmesh.config.values import ignored_hint
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.logs import set_level
 from gearmesh.worker.options import WorkerOptions
@@ -153,11 +154,11 @@ def load_app(
             raise ConfigError(f"app {spec!r} is of the type {type(found).__name__}, expected a gearmesh App")
         try:
             found.override(overrides or {}, file=file)
-        except NoBroker:
+        except NoBroker as exc:
             if needs_broker:
                 raise ConfigError(
                     f"app {spec!r} has no broker: name one in App(…) or in BROKER in the environment, give --broker "
-                    "URL or --config FILE, or run gearmesh dev in this folder"
+                    f"URL or --config FILE, or run gearmesh dev in this folder{ignored_hint(exc.ignored)}"
                 ) from None
     return found
 
