@@ -29,7 +29,13 @@ MAX_GRACE_S = 10.0
 
 
 def run(
-    spec: str, options: WorkerOptions, *, tell: bool = True, control: int | None = None, broker: int = 0
+    spec: str,
+    options: WorkerOptions,
+    *,
+    tell: bool = True,
+    quiet: bool = False,
+    control: int | None = None,
+    broker: int = 0,
 ) -> int:
     """Schedule for the app ``spec`` until a signal ends it; an exit code.
 
@@ -38,7 +44,7 @@ def run(
     Args:
         spec: see :func:`gearmesh.worker.loader.load_app`.
         options: logging, settings and grace; the others are for workers.
-        tell: see :func:`gearmesh.worker.loader.load_for`.
+        tell, quiet: see :func:`gearmesh.worker.loader.load_for`.
         control: the child's end of a supervisor's :class:`~gearmesh.worker.control.ControlPipe`, whose orders count as
             the signals; those then end it in order, however often they come. None: no supervisor.
         broker: the number of the broker to try first, of several.
@@ -46,7 +52,7 @@ def run(
     Raises:
         GearmeshError: the app can't be loaded, or what it says can't be scheduled.
     """
-    app = load_for(spec, options, tell=tell)
+    app = load_for(spec, options, tell=tell, quiet=quiet)
     app.broker_choice.index = broker
     monitor = SchedulerMonitor(
         process_name(""), ServiceNotifier() if control is None else ServiceNotifier({})
@@ -84,7 +90,14 @@ def main(argv: list[str]) -> int:
     options = options_of(setup["options"])
     set_up_logging(options.log_level or "INFO", options.log_format)
     try:
-        return run(setup["spec"], options, tell=False, control=setup["control"], broker=setup["broker"])
+        return run(
+            setup["spec"],
+            options,
+            tell=False,
+            quiet=setup["quiet"],
+            control=setup["control"],
+            broker=setup["broker"],
+        )
     except GearmeshError as exc:
         log.critical("%s", exc)
         return EXIT_CONFIG

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final
@@ -21,6 +22,7 @@ from gearmesh.config.file import using_file
 from gearmesh.config.values import ignored_hint
 from gearmesh.errors import ConfigError, GearmeshError
 from gearmesh.logs import set_level
+from gearmesh.worker.muting import muted
 from gearmesh.worker.options import WorkerOptions
 
 __all__ = ["AppImportError", "load_app", "load_for"]
@@ -80,18 +82,20 @@ def _enable_loggers() -> None:
             logger.disabled = False
 
 
-def load_for(spec: str, options: WorkerOptions, *, tell: bool = True) -> App:
+def load_for(spec: str, options: WorkerOptions, *, tell: bool = True, quiet: bool = False) -> App:
     """The app that a worker's process runs, with the settings that its options say; logging as they say, too.
 
     Args:
         spec: see :func:`load_app`.
         options: of the worker.
         tell: False leaves it to another process to log what changes in a file that is watched.
+        quiet: leave it to another process, which imports the app as well, to show what it prints and logs meanwhile.
 
     Raises:
         ConfigError: as :func:`load_app`.
     """
-    app = load_app(spec, options.config, options.overrides)
+    with muted() if quiet else nullcontext():
+        app = load_app(spec, options.config, options.overrides)
     if options.lease is not None:
         app.config = dataclasses.replace(app.config, lease=options.lease)
     if options.remote_control is not None:

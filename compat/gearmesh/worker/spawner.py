@@ -16,7 +16,8 @@ class Spawner:
     """Starts worker processes, and holds those that it has prepared. Belongs to the supervisor's thread.
 
     A prepared process loads the app, and waits to be told to begin. It says nothing before: the supervisor loads the
-    same app meanwhile, and shows an error of the app once.
+    same app meanwhile, and shows once what the app prints, or its error. A process that takes the place of one that has
+    ended loads the app alone, and is not quiet.
 
     Args:
         spec: of the app.
@@ -39,16 +40,16 @@ class Spawner:
     def prepare(self, count: int) -> None:
         """Start processes until ``count`` of them are prepared."""
         while len(self._prepared) < count:
-            self._prepared.append(self._start())
+            self._prepared.append(self._start(quiet=True))
 
     def spawn(self) -> WorkerChild:
         """Return a process that was not yet told to begin: a prepared one, or a new one."""
-        return self._prepared.pop(0) if self._prepared else self._start()
+        return self._prepared.pop(0) if self._prepared else self._start(quiet=False)
 
     def discard(self) -> None:
         """End the prepared processes that nobody took."""
         while self._prepared:
             self._prepared.pop().discard()
 
-    def _start(self) -> WorkerChild:
-        return WorkerChild(self._spec, self._options, self._on_exit, self._monitor)
+    def _start(self, *, quiet: bool) -> WorkerChild:
+        return WorkerChild(self._spec, self._options, self._on_exit, self._monitor, quiet=quiet)

@@ -12,6 +12,7 @@ import threading
 
 import msgspec
 
+from gearmesh.app.app import App
 from gearmesh.control.line import is_controlled
 from gearmesh.errors import GearmeshError
 from gearmesh.logs import set_level, set_up_logging
@@ -164,7 +165,8 @@ def main(argv: list[str]) -> int:
     set_up_logging(options.log_level or "INFO", options.log_format)
     loaded: tuple[Worker, Tally | None] | GearmeshError
     try:
-        loaded = _load(setup["spec"], options, setup["consumer"], scoreboard)
+        app = load_for(setup["spec"], options, tell=False, quiet=setup["quiet"])
+        loaded = _worker_of(app, options, setup["consumer"], scoreboard)
     except GearmeshError as exc:
         loaded = exc
     broker = wait_to_begin(setup["control"])
@@ -180,11 +182,10 @@ def main(argv: list[str]) -> int:
     return SupervisedWorker(worker, options, scoreboard, setup["control"], reporter).run()
 
 
-def _load(
-    spec: str, options: WorkerOptions, consumer: str, scoreboard: Scoreboard
+def _worker_of(
+    app: App, options: WorkerOptions, consumer: str, scoreboard: Scoreboard
 ) -> tuple[Worker, Tally | None]:
-    """Import the app and make its worker, with the counts of its tasks if somebody wants them. Raises GearmeshError."""
-    app = load_for(spec, options, tell=False)
+    """Make the app's worker, with the counts of its tasks if somebody wants them. Raises GearmeshError."""
     gc.collect()
     gc.disable()  # the transport is imported
     counts = options.counts or is_controlled(app.config) or keeps_history(app.config)

@@ -8,6 +8,7 @@ processes has one a slot, each a whole consumer.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import threading
 from collections import deque
@@ -106,10 +107,12 @@ class Supervisor:
 
     def _scheduler(self, spec: str) -> ManagedProcess[ChildProcess]:
         setup = {"spec": spec, "options": dataclasses.asdict(self._options)}
+        starts = itertools.count()
 
         def start() -> ChildProcess:
-            broker = self._app.broker_choice.index
-            return ChildProcess("gearmesh.scheduler.child", {**setup, "broker": broker}, self._changed.set)
+            # As for the processes of a Spawner: the first start is quiet, beside this process' own.
+            own = {"broker": self._app.broker_choice.index, "quiet": next(starts) == 0}
+            return ChildProcess("gearmesh.scheduler.child", setup | own, self._changed.set)
 
         # A scheduler ends within MAX_GRACE_S; the worker's grace time is for tasks.
         return ManagedProcess("scheduler", start, KILL_DELAY_S)

@@ -31,6 +31,7 @@ class WorkerChild(ChildProcess):
         spec: of the app.
         on_exit: called when the process has ended.
         monitor: takes its reports.
+        quiet: see :func:`.load_for`.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class WorkerChild(ChildProcess):
         options: WorkerOptions,
         on_exit: Callable[[], None],
         monitor: Monitor,
+        *,
+        quiet: bool = False,
     ) -> None:
         self.consumer = consumer_name(options.consumer_tag or "")
         #: Fetch counters of the jobs for which the process was killed at their hard limit.
@@ -52,6 +55,7 @@ class WorkerChild(ChildProcess):
             "consumer": self.consumer,
             "scoreboard": self.scoreboard.file,
             "reports": reports.child_end,
+            "quiet": quiet,
         }
         inherited = [self.scoreboard.file, reports.child_end]
         try:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from gearmesh import App
 from gearmesh.testing.waiting import eventually
 from gearmesh.worker.child_process import EXIT_CONFIG
 from gearmesh.worker.monitor import Monitor
@@ -36,6 +38,28 @@ app = App(broker="redis://127.0.0.1:1/0")
 @app.task(hard_limit=1)
 def slow() -> None: pass
 """
+#: Keeps a stream's ``write`` and a handler on the stream, as structlog and the log settings of an app do.
+TALKATIVE = """
+import logging, warnings
+write, shop = sys.stdout.write, logging.getLogger("shop")
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("handled: %(message)s"))
+shop.addHandler(handler)
+
+def say(what):
+    print("printed", what)
+    write(f"written {what}\\n")
+    shop.warning("logged %s", what)
+    warnings.warn(f"warned {what}")
+
+say("at the import")
+app = App()
+
+@app.task
+def talk() -> None:
+    say("by the task")
+"""
+WAYS_TO_SAY = ("printed", "written", "handled: logged", "WARNING shop: logged", "UserWarning: warned")
 UNREACHABLE = "app = App(broker='redis://127.0.0.1:1/0')"
 
 
@@ -56,6 +80,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "gearmesh", "worker", "shop_app:app", *args]
+
+
+@contextmanager
+def listened(folder: Path, *args: str) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+    """Run the command; gives its process, and a function that returns what all its processes have said so far."""
+    log = folder / "said.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command(*args), stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield process, log.read_text
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize(
@@ -87,6 +124,50 @@ def test_an_error_of_the_child_alone_is_logged(folder: Path, redis_url: str) -> 
     assert done.returncode == 2
     assert done.stderr.count("CRITICAL") == 1, done.stderr
     assert done.stderr.count("RuntimeError: the shelf is empty") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "last"),
+    [
+        ([], "consuming from"),
+        (["--pool", "processes", "-c", "3"], "consuming from"),
+        (["--with-scheduler"], "periodic tasks"),
+    ],
+    ids=["threads", "processes", "scheduler"],
+)
+def test_an_import_is_heard_once_and_a_task_afterwards(
+    folder: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, args: list[str], last: str
+) -> None:
+    monkeypatch.setenv("BROKER", redis_url)
+    monkeypatch.setenv("RESULT_BACKEND", redis_url)
+    monkeypatch.setenv("GEARMESH_LEASES", "3")
+    (folder / "shop_app.py").write_text(MEET + TALKATIVE)
+    with listened(folder, *args) as (process, said), App() as app:
+        eventually(lambda: last in said(), what="the start")
+        app.send_task("talk").get(timeout=60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    for way in WAYS_TO_SAY:
+        assert said().count(f"{way} at the import") == 1, said()
+        assert said().count(f"{way} by the task") == 1, said()
+    assert said().count("do you mean GEARMESH_LEASE?") == 1, said()
+
+
+def test_a_process_that_replaces_another_is_heard(
+    folder: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It imports the app alone, at another time: what it says then is news."""
+    monkeypatch.setenv("BROKER", redis_url)
+    (folder / "shop_app.py").write_text(MEET + TALKATIVE)
+    with listened(folder) as (process, said):
+        eventually(lambda: "consuming" in said(), what="the start")
+        (child,) = (pid for pid in _pids(folder) if pid != process.pid)
+        os.kill(child, signal.SIGKILL)
+        eventually(lambda: said().count("consuming") == 2, what="the second start")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    for way in WAYS_TO_SAY:
+        assert said().count(f"{way} at the import") == 2, said()
 
 
 @pytest.mark.parametrize("begins", [False, True])
