@@ -340,9 +340,10 @@ class TestWaits(Mishaps):
             stop.set()
             thread.join()
         rest = client.lrange(queue, 0, -1)
-        # A busy machine may not have said goodbye in time: then a reaper is to find the name, and what arrived.
+        # A busy machine may not have said goodbye in time: then a reaper is to find the name, and what came.
         for name in client.hkeys(QueueKeys(queue).consumers):
             rest += client.lrange(QueueKeys(queue).arrived(name.decode()), 0, -1)
+            rest += client.hvals(QueueKeys(queue).held(name.decode()))
         assert sorted(map(int, seen + rest)) == list(range(sent))
 
     def test_a_wait_that_cannot_be_ended_keeps_its_name_on_the_list(
@@ -386,11 +387,82 @@ class TestWaits(Mishaps):
             here.connection.transport.cycle.forget(pop)
             pop.connection._sock = replacement
             client.rpush(queue, b"x")
-            eventually(lambda: client.exists(here.channel.keys(queue).arrived(here.name)))
+            eventually(lambda: client.exists(here.channel.keys(queue).held(here.name)))
             pop.overdue_at = time.monotonic()
             assert here.bodies(1) == [b"x"]
             kept.close()
             sock.close()
+
+    def test_a_message_comes_with_the_answer_to_a_wait(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap(queue)
+        here.quiet(0.05)
+        client.config_resetstat()
+        client.rpush(queue, b"a")
+        assert here.bodies(1) == [b"a"]
+        calls = {name: found["calls"] for name, found in client.info("commandstats").items()}
+        assert calls["cmdstat_evalsha"] == 1
+        assert client.hvals(here.channel.keys(queue).held(here.name)) == [b"a"]
+
+    def test_several_messages_keep_their_order(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
+        here = tap(queue)
+        here.quiet(0.05)
+        client.rpush(queue, *range(7))
+        assert here.bodies(7) == [b"%d" % n for n in range(7)]
+
+    def test_a_script_that_the_server_has_forgotten(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap(queue)
+        for n in range(3):
+            here.quiet(0.05)
+            client.script_flush()
+            client.rpush(queue, n)
+            assert here.bodies(1) == [b"%d" % n]
+
+    def test_a_message_for_which_there_is_no_room_any_more(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        """Both waits began while there was room for one message."""
+        here = tap(queue, f"{queue}_other", prefetch=1)
+        here.quiet(0.05)
+        with client.pipeline() as pipe:
+            pipe.rpush(queue, b"1").rpush(f"{queue}_other", b"2").execute()
+        (first,) = here.take(1)
+
+        def returned() -> bool:
+            here.quiet(0.01)
+            return client.llen(queue) + client.llen(f"{queue}_other") == 1
+
+        eventually(returned)
+        here.settle(first)
+        (second,) = here.take(1)
+        assert {first.body, second.body} == {b"1", b"2"}
+        assert second.delivery.redelivered == 0
+
+    def test_a_wait_s_message_is_delivered_once(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
+        """The look for deliveries whose reply was lost leaves alone those whose reply is on its way."""
+        here = tap(queue)
+        here.quiet(0.05)
+        client.rpush(queue, b"x")
+        eventually(lambda: client.exists(here.channel.keys(queue).held(here.name)))
+        assert here.channel.fetcher.reclaim_unknown() is False
+        (message,) = here.take(1)
+        assert here.settle(message) == ["done"]
+        here.quiet(0.05)
+
+    def test_a_message_of_a_wait_that_is_given_up_returns_at_once(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap(queue)
+        here.quiet(0.05)
+        client.rpush(queue, b"x")
+        eventually(lambda: client.exists(here.channel.keys(queue).held(here.name)))
+        here.stop()
+        assert client.lrange(queue, 0, -1) == [b"x"]
+        here.start()
+        assert here.bodies(1) == [b"x"]
 
 
 class TestServers(Mishaps):

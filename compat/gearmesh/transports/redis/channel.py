@@ -138,7 +138,8 @@ class Channel(ConnectedChannel):
         it."""
         pop = self.blocking_pops.pop(queue, None)
         if pop is not None:
-            pop.end(time.monotonic() + CLOSE_TIMEOUT_S)
+            fetched = pop.end(time.monotonic() + CLOSE_TIMEOUT_S)
+            self.commit([Commit(settle=Settle(each, "head")) for each in fetched])
             self.handlers.pop(pop.type, None)
             pop.release()
             self.ready.discard(queue)

@@ -65,6 +65,8 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
     )
 
     redis: Any
+    #: a wait for a message also fetches it
+    waits_fetch = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys: dict[str, QueueKeys] = {}

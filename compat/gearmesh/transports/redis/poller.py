@@ -208,7 +208,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 channel, kind = entry
                 if not event & kombu_redis.READ and kind == "LISTEN":
                     channel._poll_error(kind)
-                elif self.on_readable(fileno) and kind == "LISTEN":
+                elif self.on_readable(fileno):
                     return True
             return False
         finally:
