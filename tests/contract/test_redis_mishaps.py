@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from redis.exceptions import ResponseError
 from tests.support.servers import RedisServer
 
-from gearmesh import App
+from gearmesh import App, chord
 from gearmesh.backends.registry import open_backend
 from gearmesh.cli import main
 from gearmesh.commits.flusher import Flusher
@@ -36,8 +36,9 @@ from gearmesh.testing.waiting import eventually
 from gearmesh.transports.redis.reaper import Reaper
 from gearmesh.transports.redis.transport import Transport
 from gearmesh.transports.redis.unacked import RedisUnackedDeliveries
-from gearmesh.transports.registry import open_connection
-from gearmesh.wire.names import QueueKeys, done_channel
+from gearmesh.transports.registry import connect, open_connection
+from gearmesh.wire.codec import decode
+from gearmesh.wire.names import QueueKeys, chord_progress, done_channel
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta, TaskState
 from gearmesh.worker import Worker
 
@@ -441,6 +442,21 @@ class TestWaits(Mishaps):
         assert {first.body, second.body} == {b"1", b"2"}
         assert second.delivery.redelivered == 0
 
+    def test_a_wait_that_has_fetched_more_than_there_is_room_for(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap(queue, f"{queue}_other", prefetch=2)
+        here.quiet(0.05)
+        client.rpush(f"{queue}_other", b"x")
+        (first,) = here.take(1)
+        client.rpush(queue, b"1", b"2")
+        eventually(lambda: client.hlen(here.channel.keys(queue).held(here.name)) == 2)
+        assert here.bodies(1) == [b"1"]
+        here.quiet(0.05)
+        assert client.lrange(queue, 0, -1) == [b"2"]
+        here.settle(first)
+        assert here.bodies(1) == [b"2"]
+
     def test_a_wait_s_message_is_delivered_once(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
         """The look for deliveries whose reply was lost leaves alone those whose reply is on its way."""
         here = tap(queue)
@@ -702,6 +718,37 @@ class TestNames(Mishaps):
             return not client.exists(keys.watched)
 
         eventually(forgotten, what="of who is gone nothing is kept: it")
+
+
+def test_a_chord_is_not_complete_with_a_member_whose_state_the_server_has_lost(redis_url: str) -> None:
+    """A server that restarts, or takes over, may have older states than those that a worker has stored."""
+
+    def ended(message: Any) -> Commit:
+        sig = decode(message.body)
+        check = ChordCheck(sig.GroupUUID, sig.GroupTaskCount)
+        return Commit(states=(done(sig.UUID),), settle=Settle(message.delivery), chord=check)
+
+    with (
+        App(redis_url, redis_url) as app,
+        redis.Redis.from_url(redis_url) as client,
+        connect(app.config) as connection,
+        connect(app.config) as second,
+    ):
+        task = app.remote("nothing")
+        header = chord([task.s()] * 60, task.si()).delay().header
+        first = header.tasks[0].uuid
+        before = client.get(first)
+        assert before is not None
+        channel: Any = connection.channel()
+        assert channel.enlist(app.backend)
+        commits = [ended(message) for message in channel.fetcher.fetch("machinery_tasks", 60)]
+        for start in (0, 20, 40):
+            assert set(channel.commit(commits[start : min(start + 20, 58)])) == {"done"}
+        client.set(first, before)
+        client.delete(chord_progress(header.uuid))
+        channel = second.channel()
+        assert channel.enlist(app.backend)
+        assert channel.commit(commits[58:]) == ["done", "done"], "the last one is not complete"
 
 
 def test_errors_of_ours_are_no_lost_connections() -> None:

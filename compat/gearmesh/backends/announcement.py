@@ -1,5 +1,5 @@
-"""The words of an announcement: the UUID of a task that has succeeded, ``!`` with the UUID of one that has failed, or
-the state of the only task that has ended.
+"""The words of an announcement: the UUID of a task that has succeeded, or ``!`` with the UUID of one that has failed.
+If one task has ended alone, the announcement is its state.
 
 A caller that waits for a chord must hear at once that a member has failed, and need not read the states of all members
 that have succeeded. A caller that waits for one quick task need not read its state.
@@ -8,7 +8,6 @@ that have succeeded. A caller that waits for one quick task need not read its st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 from gearmesh.errors import RemoteProtocolError
@@ -21,7 +20,7 @@ __all__ = ["hearing", "split_words", "word_of", "words_of"]
 #: ``commit.lua`` writes it, too.
 _FAILED: Final = "!"
 #: The beginning of a state, which ``settle.lua`` writes.
-_STATE: Final = "{"
+_STATE: Final = '{"TaskUUID":"'
 
 
 def word_of(uuid: str, *, failed: bool) -> str:
@@ -35,7 +34,7 @@ def words_of(states: Sequence[TaskState]) -> list[str]:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of an announcement that is a text."""
+    """Split an announcement into words. A state is one word."""
     return [text] if text.startswith(_STATE) else text.split(" ")
 
 
@@ -44,9 +43,13 @@ def hearing(wake: Wake) -> Callable[[Sequence[str]], None]:
 
     def hear(words: Sequence[str]) -> None:
         if len(words) == 1 and words[0].startswith(_STATE):
-            with suppress(RemoteProtocolError):  # another program has written it
+            try:
                 state = decode_state(words[0].encode())
-                wake([state.TaskUUID], [], [state])
+            except RemoteProtocolError:  # another program has written it
+                return
+            if state.final:
+                uuids = [state.TaskUUID]
+                wake(uuids if state.success else [], [] if state.success else uuids, [state])
             return
         failed = [word[1:] for word in words if word.startswith(_FAILED)]
         wake([word for word in words if not word.startswith(_FAILED)] if failed else words, failed, ())

@@ -20,7 +20,7 @@ def state_from(uuid: str, body: bytes) -> TaskState:
 
 
 def states_from(uuids: Sequence[str], bodies: Sequence[bytes | None]) -> list[TaskState | None]:
-    """Read what is stored under each UUID, as :func:`state_from`; None: nothing is."""
+    """Decode the texts that are stored under these UUIDs, as :func:`state_from`; None where there is none."""
     try:
         states = iter(decode_states([body for body in bodies if body is not None]))
     except RemoteProtocolError:  # the error is to name the task

@@ -19,7 +19,7 @@ log = logging.getLogger("gearmesh.listener")
 #: Seconds after which a listener checks if a watch still needs it.
 STOP_CHECK_INTERVAL_S = 1.0
 
-#: Makes a subscription. It yields the UUIDs of each announcement, and an empty list after
+#: Makes a subscription. It yields the words of each announcement, and an empty list after
 #: :data:`STOP_CHECK_INTERVAL_S` seconds of silence; closing the generator ends the subscription.
 Subscribe = Callable[[], Generator[list[str], None, None]]
 
@@ -44,7 +44,7 @@ class Listener:
         self._ended: threading.Event | None = None
 
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
-        """Call ``wake(uuids)`` at every announcement, until the returned function is called."""
+        """Call ``wake(words)`` at every announcement, until the returned function is called."""
         end = self._announcer.watch(wake)
         with self._lock:
             self._stops.add(end)
@@ -78,11 +78,11 @@ class Listener:
         while not ended.is_set():
             try:
                 with contextlib.closing(self._subscribe()) as subscription:
-                    for uuids in subscription:
+                    for words in subscription:
                         pauses.reset()
                         if ended.is_set():
                             break
-                        self._announcer.tell(uuids)
+                        self._announcer.tell(words)
             except Exception as exc:  # no error may end this thread: all watches would hear nothing more
                 if not ended.is_set():
                     pauses.log(log, f"{self._subject}: the subscription is interrupted", exc)

@@ -79,10 +79,8 @@ class RedisBackend:
         self._listener = _listener(self._redis, done_channel(self.db))
         self._revocations = _listener(self._redis, revoked_channel(self.db), self._all_revoked)
         self._groups = GroupCache(self.read_group, self.touch, expire)
-        self._make_script = partial(
-            CommitScript, expire=expire, announce=done_channel(self.db), groups=self._groups
-        )
-        self._script = self._make_script(keys=QueueKeys)
+        self._make_script = partial(CommitScript, expire=expire, announce=done_channel(self.db))
+        self._script = self._make_script(keys=QueueKeys, groups=self._groups)
 
     # -- states
 
@@ -269,7 +267,10 @@ class RedisBackend:
         Args:
             options: ``keys``, ``delayed`` and ``replicas`` of the script.
         """
-        return self._make_script(**options) if self.same_database(client) else None
+        if not self.same_database(client):
+            return None
+        # A server that restarts, or takes over, may have lost the last states: each connection has a cache of its own.
+        return self._make_script(groups=GroupCache(self.read_group, self.touch, self.expire), **options)
 
     def close(self) -> None:
         self._listener.close()

@@ -14,14 +14,14 @@ __all__ = ["CachedGroup", "GroupCache", "leading"]
 
 #: Members of the first read, and of any read: most completions find that the next member still runs.
 FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 512
-#: Members of a group, behind one that still runs, of which it is remembered that they are final.
-MAX_ENDED_AHEAD = 10_000
+#: The largest number of members of a group, after the first that still runs, that are remembered as final.
+MAX_ENDED_OUT_OF_ORDER = 10_000
 
 
 class CachedGroup:
     """One group: its meta, its members' UUIDs, how many leading ones are known to be final, and which others are."""
 
-    __slots__ = ("ahead", "known", "members", "meta", "touched_at", "uuid")
+    __slots__ = ("ahead", "known", "members", "meta", "pruned", "touched_at", "uuid")
 
     def __init__(self, meta: GroupMeta) -> None:
         self.meta = meta
@@ -29,6 +29,8 @@ class CachedGroup:
         self.members = meta.TaskUUIDs
         self.known = 0
         self.ahead: set[str] = set()
+        #: as many leading members are not in ``ahead``
+        self.pruned = 0
         #: monotonic time since when its keys have their full life
         self.touched_at = time.monotonic() - _age_s(meta)
 
@@ -88,7 +90,7 @@ class GroupCache:
             self._groups.pop(uuid)
 
     def ended(self, uuid: str, members: Iterable[str]) -> None:
-        """Remember that these members are final, since this process has stored it: nobody needs to read their states.
+        """Remember that these members are final: this process has stored their states, and need not read them.
 
         A group that is not remembered, or has very many members behind one that still runs, is read as before.
         """
@@ -99,8 +101,9 @@ class GroupCache:
         ahead.update(members)
         while known < len(group.members) and group.members[known] in ahead:
             known += 1
-        ahead.difference_update(group.members[group.known : known])
-        if len(ahead) > MAX_ENDED_AHEAD:
+        ahead.difference_update(group.members[group.pruned : known])
+        group.pruned = known
+        if len(ahead) > MAX_ENDED_OUT_OF_ORDER:
             ahead.clear()
         group.known = max(group.known, known)
 

@@ -29,7 +29,7 @@ class Histogram(msgspec.Struct, gc=False):
         self.total += value * times
 
     def observe_all(self, values: list[float], bounds: Sequence[float]) -> None:
-        """Count values, which may be sorted here."""
+        """Count values. The list may be sorted in place."""
         if not values:
             return
         if not self.counts:

@@ -91,7 +91,7 @@ class Tally(TaskObserver):
         return "" if job is None else outcome_of(commit, job, outcome)
 
     def _count_ends(self, key: tuple[str, str, str], jobs: Sequence[ObservedJob]) -> None:
-        """Count the ends of tasks with one (name, queue, outcome) all at once: every task passes here."""
+        """Count the ends of tasks with one (name, queue, outcome) all at once, since nearly every task passes here."""
         found = self._tasks.get(key)
         if found is None:
             found = self._tasks[key] = TaskCounts(*key)
@@ -129,7 +129,7 @@ class Tally(TaskObserver):
 
 
 def _late_s(job: ObservedJob) -> float:
-    """Seconds from the ETA of a job, which it has, to its begin."""
+    """Return the seconds from the ETA of a job, which must have one, to its begin."""
     assert job.sig.ETA is not None
     clock_offset_s = time.time() - time.monotonic()
     return max(0.0, job.started_at + clock_offset_s - parse(job.sig.ETA) / 1e9)

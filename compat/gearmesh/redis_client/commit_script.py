@@ -157,7 +157,7 @@ class CommitScript:
         self._plain = PlainCommits(self._held_key, expire=expire, announce=announce)
         self._look_up = groups.get if groups is not None else (lambda uuid: None)
         self._finished = groups.note if groups is not None else (lambda uuid, known: None)
-        self._ended = groups.ended if groups is not None else None
+        self._ended = groups.ended if groups is not None else (lambda uuid, members: None)
 
     def commit(
         self, client: redis.Redis, commits: Sequence[Commit], *, token: Token | None = None, atomic: bool
@@ -231,9 +231,8 @@ class CommitScript:
         for commit, code in zip(commits, codes, strict=True):
             if code == "1" and commit.chord is not None and commit.states:
                 ended.setdefault(commit.chord.group_uuid, []).append(commit.states[0].TaskUUID)
-        if self._ended is not None:
-            for uuid, members in ended.items():
-                self._ended(uuid, members)
+        for uuid, members in ended.items():
+            self._ended(uuid, members)
 
     def _all_kinds(
         self,

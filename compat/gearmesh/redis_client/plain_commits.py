@@ -224,6 +224,8 @@ def _settled(commit: Commit, atomic: bool) -> _Settled | None:
 
 
 def _pending_bytes(state: TaskState) -> int:
+    if state.Results or state.Error:  # no caller of ours stores such a one
+        return ROW_BYTES + len(pending_rest(state))
     return ROW_BYTES + len(state.TaskUUID) + len(state.TaskName)
 
 

@@ -75,18 +75,20 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
 def run_in_turn(
     client: Any, name: str, keys: list[Any], parts: Sequence[T], arguments: Callable[[T], list[Any]]
 ) -> None:
-    """Run script ``name`` for each of ``parts``, with ``arguments(part)``. It has to be one that may run twice.
+    """Run script ``name`` for each of ``parts``, with ``arguments(part)``. The script must be safe to run twice.
 
-    Over a connection of its own, the next call is made ready while the server works on the one before.
+    Over a connection of its own, the next call is sent while the server works on the one before.
 
-    Raises as :func:`run`.
+    Raises:
+        ServerUnable: the server's condition forbids it; calls before that were carried out.
+        redis.exceptions.ResponseError: any other error of the script or its keys.
     """
-    if parts:  # the server knows the script then
+    if parts:  # this also loads the script, if the server lacks it
         run(client, name, keys, arguments(parts[0]))
     rest = parts[1:]
     if rest and type(client) is TypeCheckingRedis:
         sha = source(name)[1]
-        with contextlib.suppress(exceptions.NoScriptError):  # it has forgotten it
+        with contextlib.suppress(exceptions.NoScriptError):  # the server has lost the script
             calls = (("EVALSHA", sha, len(keys), *keys, *arguments(part)) for part in rest)
             client.ask_each(calls, lambda answer: None)
             return

@@ -103,8 +103,8 @@ class TypeCheckingRedis(redis.Redis):
         unanswered = 0
         try:
             for command in commands:
-                connection.send_packed_command((packed(command),))
                 unanswered += 1
+                connection.send_packed_command((packed(command),))
                 if unanswered > 1:
                     answer = connection.read_response()
                     unanswered -= 1

@@ -70,8 +70,9 @@ class AsCompleted(Generic[M_co]):
                 if handle.error is not None:
                     raise handle.error
                 remaining = None if deadline is None else deadline - time.monotonic()
-                if remaining is not None and remaining <= 0:
-                    self._whole._raise_timeout(handle, self._timeout)
-                yield remaining
+                if remaining is None or remaining > 0:
+                    yield remaining
+                elif left := handle.uuids():  # else the last one was found just now
+                    self._whole._raise_timeout(left, self._timeout, handle.trouble)
         finally:
             poller.remove(handle)

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, NoReturn, TypeVar, overload
@@ -305,13 +305,14 @@ class Result(ABC, Generic[T_co]):
             now = time.monotonic()
 
     def _learn(self, handle: WaitHandle, timeout: float | None) -> None:
+        left = () if handle.over else handle.uuids()  # before the states: the last one may be found meanwhile
         known = {state.TaskUUID: state for state in handle.found}
         for task in self.tasks:
             task._final = known.get(task.uuid, task._final)
         if handle.error is not None:
             raise handle.error
-        if not handle.over:
-            self._raise_timeout(handle, timeout)
+        if left:
+            self._raise_timeout(left, timeout, handle.trouble)
 
     def _warn_if_pending(self, handle: WaitHandle) -> None:
         """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
@@ -333,14 +334,17 @@ class Result(ABC, Generic[T_co]):
                 missing.uuid,
             )
 
-    def _raise_timeout(self, handle: WaitHandle, timeout: float | None) -> NoReturn:
-        left = set(handle.uuids())
+    def _raise_timeout(self, left: Collection[str], timeout: float | None, trouble: str) -> NoReturn:
+        """Raise the error that names the first of the tasks that are ``left``; ``trouble``: what keeps the backend."""
+        left = set(left)
         missing = [task for task in self.tasks if task.uuid in left]
         what = f"task {missing[0].name or '?'} ({missing[0].uuid})"
         if len(self.tasks) > 1:
             what += f" and {len(missing) - 1} more of {len(self.tasks)}"
-        trouble = f"; the result backend {self.app.masked_backend} cannot be reached: {handle.trouble}"
-        raise ResultTimeout(f"{what}: no final state in {timeout:g} s{trouble if handle.trouble else ''}")
+        away = (
+            f"; the result backend {self.app.masked_backend} cannot be reached: {trouble}" if trouble else ""
+        )
+        raise ResultTimeout(f"{what}: no final state in {timeout:g} s{away}")
 
     def _refresh(self) -> None:
         unknown = {task.uuid: task for task in self.tasks if not task._final}

@@ -31,7 +31,8 @@ MAX_UUIDS_READ_AT_ONCE = 16
 #: Seconds between two looks, at least, while results are announced: looks cost the caller's process the time in which a
 #: worker on the same machine could run the task.
 MIN_ANNOUNCED_INTERVAL_S = 0.005
-#: The share of the time that looks may take meanwhile: a look at hundreds of states takes longer than one at a few.
+#: The CPU time of a look, as a share of the pause after it, at most, while results are announced: a look at hundreds of
+#: states takes longer than one at a few.
 MAX_ANNOUNCED_LOOK_SHARE = 1 / 20
 #: Seconds before the first look for a task that was sent just now, where results are announced: as long as the trip of
 #: a quick task. A look in that time finds nothing, and takes the interpreter's lock from the thread that hears.
@@ -58,11 +59,11 @@ class ResultPoller:
         self._backend = backend
         self._clock = clock
         self._reads_at_once = isinstance(backend, ReadsWhereItHears)
-        #: the last result that came was announced; a Go worker announces none
+        #: an end was announced since a look has found one that was not; a Go worker announces none
         self._announced = False
         #: an announcement has come since the thread began
         self._hears = False
-        #: seconds that the last look took
+        #: seconds of CPU time that the last look took
         self._look_s = 0.0
         #: held while states are given to handles, since two threads may have read the same
         self._giving = threading.Lock()
@@ -74,7 +75,8 @@ class ResultPoller:
         self._thread: threading.Thread | None = None
         self._heap: list[tuple[float, int, WaitHandle]] = []
         self._handles: set[WaitHandle] = set()
-        self._index: dict[str, tuple[WaitHandle, ...]] = {}
+        #: the handles that wait for a UUID: nearly always one, in a tuple that all of its UUIDs share
+        self._index: dict[str, tuple[WaitHandle] | set[WaitHandle]] = {}
         self._order = itertools.count()
         self._closed = False
 
@@ -92,8 +94,11 @@ class ResultPoller:
             self._handles.add(handle)
             alone = (handle,)
             for uuid in handle._indexed:
-                others = self._index.get(uuid)
-                self._index[uuid] = alone if others is None else (*others, handle)
+                others = self._index.setdefault(uuid, alone)
+                if isinstance(others, set):
+                    others.add(handle)
+                elif others is not alone:
+                    self._index[uuid] = {*others, handle}
             self._schedule(handle, handle._due)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="gearmesh-waiter", daemon=True)
@@ -105,9 +110,11 @@ class ResultPoller:
             if handle in self._handles:
                 self._handles.discard(handle)
                 for uuid in handle._indexed:
-                    others = self._index.pop(uuid)
-                    if len(others) > 1:
-                        self._index[uuid] = tuple(other for other in others if other is not handle)
+                    others = self._index[uuid]
+                    if isinstance(others, set):
+                        others.discard(handle)
+                    if not others or isinstance(others, tuple):
+                        del self._index[uuid]
 
     def look(self, handle: WaitHandle) -> None:
         """One look at all of it, in the caller's thread. Connection errors become its trouble."""
@@ -179,10 +186,10 @@ class ResultPoller:
                 if unsubscribe is None and (tried is None or self._clock() - tried > REWATCH_INTERVAL_S):
                     tried = self._clock()
                     unsubscribe = self._subscribe()
-                began = self._clock()
+                began = time.thread_time()
                 if self._ask(due):
                     self._announced = False  # the look came before an announcement
-                self._look_s = self._clock() - began
+                self._look_s = time.thread_time() - began
                 self._put_back(handle for handle, _ in due)
         finally:
             with self._changed:  # after an unforeseen error too, the next waiter gets a thread
@@ -284,8 +291,6 @@ class ResultPoller:
             return False
         self._away_since = None
         self._outage.worked()
-        for handle, _ in due:
-            handle.trouble = ""
         return self._give(due, states)
 
     def _give(
@@ -294,6 +299,7 @@ class ResultPoller:
         """Give handles the states that they have asked for or heard of; return True if any got news."""
         found = False
         for handle, window in due:
+            handle.trouble = ""
             with self._giving:
                 news = handle.take(states.get(uuid) for uuid in window)
             if news:

@@ -1,8 +1,8 @@
 """The UUIDs that one caller waits for, and the time at which to ask for them again.
 
-Go announces no results, so the poller has to ask. The pause between two questions for the same waiter
- grows with the time it has waited, elapsed / 50, from 1 ms to 500 ms: no result
-is noticed more than 2 % late, and a long wait costs the server two small reads a second.
+Go announces no results, so the poller has to ask. The pause between two questions for the same waiter grows with the
+time it has waited, elapsed / 50, from 1 ms to 500 ms: no result is noticed more than 2 % late, and a long wait costs
+the server two small reads a second.
 """
 
 from __future__ import annotations

@@ -362,6 +362,9 @@ class Runner:
                 extra=about(sig),
             )
             return msgspec.structs.replace(commit, states=(), chord=None)
+        if not all(state.final for state in members):
+            # The server has lost a state that this process had seen. That member runs again, and asks when it ends.
+            return msgspec.structs.replace(commit, states=(), chord=None)
         callback = workflow.chord_callback(sig.ChordCallback, members)
         pending, publishes = self.outgoing((callback,) if callback is not None else ())
         trigger = Trigger(sig.GroupUUID, sig.UUID, pending, publishes)

@@ -135,7 +135,7 @@ def test_ends_far_behind_a_member_that_runs_are_not_remembered_forever() -> None
     group = groups.put(meta("a", 30_000))
     for start in range(1, 30_000, 500):
         groups.ended("a", group.members[start : start + 500])
-        assert len(group.ahead) <= module.MAX_ENDED_AHEAD
+        assert len(group.ahead) <= module.MAX_ENDED_OUT_OF_ORDER
     assert group.known == 0
     groups.ended("a", group.members[:1])
     assert 0 < group.known < 30_000, "the others are read"

@@ -149,6 +149,14 @@ def test_states_are_read_together_as_one_by_one(texts: list[bytes], data: st.Dat
     assert _together(moved) == _each(moved)
 
 
+def test_large_states_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result refers to the text that it was read from: one that is kept would keep those of the others."""
+    monkeypatch.setattr(codec, "_read_together", None)
+    large = TaskResult("string", msgspec.Raw(b'"%b"' % (b"x" * 50_000)))
+    states = [TaskState(TaskUUID=f"task_{n}", Results=(large,)) for n in range(3)]
+    assert decode_states([encode_state(state) for state in states]) == states
+
+
 @pytest.mark.parametrize("results", [None, (), (TaskResult("int64", msgspec.Raw(b"1")),)])
 def test_ordinary_states_are_read_together(
     results: tuple[TaskResult, ...] | None, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from gearmesh.interfaces.commit import ChordCheck, Commit, Member, Settle
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import parse
 from gearmesh.wire.signature import Arg, Signature
-from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, TaskResult, TaskState
+from gearmesh.wire.state import FAILURE, PENDING, SUCCESS, GroupMeta, TaskResult, TaskState
 from gearmesh.wire.types import arg
 from gearmesh.worker.job import Job
 from gearmesh.worker.runner import Runner
@@ -243,6 +243,23 @@ def test_a_member_of_a_chord_is_looked_after(runner: Runner, make_job: MakeJob) 
     job = make_job("nothing", GroupUUID="group_1", GroupTaskCount=7, ChordCallback=Signature(Name="fire"))
     assert runner.run(job).chord == ChordCheck("group_1", 7)
     assert runner.run(make_job("nothing", GroupUUID="group_1", GroupTaskCount=7)).chord is None
+
+
+def test_a_chord_waits_for_a_member_whose_state_the_server_has_lost(
+    app: App, runner: Runner, make_job: MakeJob
+) -> None:
+    callback = Signature(Name="fire", RoutingKey="machinery_tasks")
+    job = make_job("nothing", GroupUUID="group_1", GroupTaskCount=2, ChordCallback=callback)
+    other = TaskState(TaskUUID="task_other", State=PENDING)
+    app.backend.create_group(GroupMeta(GroupUUID="group_1", TaskUUIDs=(job.sig.UUID, other.TaskUUID)))
+    commit = runner.run(job)
+    app.backend.write([*commit.states, other])
+    settled = runner.fire_chord(job, commit)
+    assert (settled.settle, settled.states, settled.chord, settled.trigger) == (commit.settle, (), None, None)
+    app.backend.write([msgspec.structs.replace(other, State=SUCCESS, Results=())])
+    fired = runner.fire_chord(job, commit)
+    assert fired.trigger is not None
+    assert [decode(publish.body).Name for publish in fired.trigger.publishes] == ["fire"]
 
 
 def test_the_current_signature(runner: Runner, make_job: MakeJob) -> None:

@@ -141,18 +141,17 @@ class BlockingPop:
             return None
 
     def _take(self, numbers: range, fetched: Any) -> bool:
-        """Deliver the messages that the wait has fetched, or return them if there is no room any more; True if any was
-        delivered."""
-        room = self.channel.qos.can_consume()
+        """Deliver the messages that the wait has fetched, and return those for which there is no room any more; True if
+        any was delivered."""
+        room = max(0, self.channel.qos.credit())
         messages = self._fetcher.taken(self.queue, numbers[0], fetched)
         if len(messages) == len(numbers):
             self.channel.ready.add(self.queue)
         else:
             self.channel.ready.discard(self.queue)
-        if not room:
-            self.channel.commit([Commit(settle=Settle(each.delivery, "head")) for each in messages])
-            return False
-        self._fetcher.undelivered.extend(messages)
+        self._fetcher.undelivered.extend(messages[:room])
+        if messages[room:]:
+            self.channel.commit([Commit(settle=Settle(each.delivery, "head")) for each in messages[room:]])
         return self._fetcher.deliver()
 
     def _over(self) -> range:
