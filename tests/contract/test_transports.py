@@ -27,7 +27,7 @@ from gearmesh.testing.waiting import eventually
 from gearmesh.transports.memory import Broker
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import RedisTarget, parse
-from gearmesh.wire.names import CHORD_MUTEX
+from gearmesh.wire.names import CHORD_MUTEX, QueueKeys
 from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
 
 
@@ -102,6 +102,30 @@ class TestRedisTransport(TransportContract):
         backend = open_backend(redis_url, expire=3600)
         yield backend
         backend.close()
+
+    def test_a_returned_message_is_left_to_others(
+        self, tap: OpenTap, redis_url: str, queue: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """First to other programs; then to the consumers that have not met it."""
+        monkeypatch.setattr("gearmesh.transports.redis.housekeeping.GRACE_MS", 3_600_000)
+        old, new = tap(queue), tap(queue)
+        new.stop()
+        old.publish(queue, b"unknown")
+        for _ in range(2):  # the first time it goes to the tail at once
+            old.settle(*old.take(1), how="park")
+        with redis.Redis.from_url(redis_url) as client:
+
+            def returned() -> bool:
+                old.drain()
+                return bool(client.exists(QueueKeys(queue).grace))
+
+            eventually(returned)
+            new.start()
+            for each in (old, new, old):
+                each.quiet()
+            client.set(QueueKeys(queue).grace, "0", keepttl=True)
+            old.quiet()
+            assert new.bodies(1) == [b"unknown"]
 
     def test_go_holds_the_chord_mutex(
         self, tap: OpenTap, enlistable: Backend, redis_url: str, queue: str

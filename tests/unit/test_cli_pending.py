@@ -177,7 +177,8 @@ def test_a_parked_task_is_not_said_to_wait_for_a_worker(app: App, call: Callable
     from gearmesh.worker import Worker
 
     with Worker(app, concurrency=1):
-        late = call("send", "nobody", "--wait", "--timeout", "1")
+        # It is parked for 0.8 s from about 0.96 s on: the look is in the middle of that.
+        late = call("send", "nobody", "--wait", "--timeout", "1.4")
     assert late.exit_code == 3
     assert (
         "the task is PENDING, it is parked: no worker of queue machinery_tasks that got it has" in late.stderr

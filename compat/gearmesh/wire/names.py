@@ -115,9 +115,9 @@ class QueueKeys:
         self.out = self.prefix + "out"
         #: prefix of strings: SHA-1 of such a name; there while somebody else takes its messages
         self.wanted = self.prefix + "wanted:"
-        #: string: there while returned messages are left to others
+        #: string: there while returned messages are left to others; unix ms until which they are left to other programs
         self.grace = self.prefix + "grace"
-        #: prefix of strings: SHA-1 of such a message -> "first-seen-ms rounds"
+        #: prefix of strings: SHA-1 of such a message -> "first-seen-ms rounds consumer…", each consumer as 8 hex digits
         self.seen = self.prefix + "seen:"
         #: zset: SHA-1 of a dead letter -> unix ms of its last death
         self.dead = self.prefix + "dead"

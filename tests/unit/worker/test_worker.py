@@ -244,7 +244,7 @@ def test_a_name_that_another_worker_knows(app: App, url: str) -> None:
         time.sleep(0.3)
         assert result.state == "PENDING"
         with Worker(other, concurrency=2):
-            assert result.get(timeout=60) == 2, "each return is anybody's: it may take several"
+            assert result.get(timeout=60) == 2
 
 
 def test_a_name_that_nobody_needs_is_dropped(app: App, broker: Broker) -> None:

@@ -178,21 +178,24 @@ local function send(p)
 end
 
 -- Parks a message for 50 ms, doubling to 30 s; for 50 ms only while another program takes returned messages of this
--- task. True if it was too old and is a dead letter now.
+-- task. True if it was too old and is a dead letter now. What is "seen" of a message: the unix ms of the first meeting,
+-- how often it was parked, and the marks of the last 100 consumers that have met it (fetch.lua reads them).
 local function park(body, s)
   local queue, seen_prefix, aside, member, max_age = s[1], s[3], s[4], s[5], s[6]
   local dead, dead_prefix, task, out, wanted_prefix = s[7], s[8], s[9], s[10], s[11]
   local key = seen_prefix .. redis.sha1hex(body)
   local name = redis.sha1hex(task)
   local seen = call('GET', key)
+  local consumer = ' ' .. sub(redis.sha1hex(string.match(member, '^(.*)/')), 1, 8)
   if not seen then
     -- the first meeting: another worker may know the task, and the message will rarely come back
-    call('SET', key, now_ms() .. ' 0', 'PX', 3600000)
+    call('SET', key, now_ms() .. ' 0' .. consumer, 'PX', 3600000)
     call('RPUSH', queue, body)
     return
   end
-  local space = find(seen, ' ', 1, true)
-  local first, rounds = tonumber(sub(seen, 1, space - 1)), tonumber(sub(seen, space + 1))
+  local first, rounds, met = string.match(seen, '^(%d+) (%d+)(.*)')
+  first, rounds = tonumber(first), tonumber(rounds)
+  if not find(met, consumer, 1, true) then met = sub(met .. consumer, -100 * #consumer) end
   if now_ms() - first >= max_age then
     call('DEL', key)
     dead_letter(queue, dead, dead_prefix, body, 'no worker has registered the task ' .. task)
@@ -200,7 +203,7 @@ local function park(body, s)
   end
   if rounds > 0 then call('HINCRBY', out, name, -1) end -- this one came back
   if call('EXISTS', wanted_prefix .. name) == 1 then rounds = 0 end
-  call('SET', key, first .. ' ' .. (rounds + 1), 'PX', math.max(3600000, max_age + 60000))
+  call('SET', key, first .. ' ' .. (rounds + 1) .. met, 'PX', math.max(3600000, max_age + 60000))
   call('ZADD', aside, now_ms() + math.min(30000, 50 * 2 ^ rounds), member .. '/' .. name .. '\n' .. body)
 end
 

@@ -2,8 +2,10 @@
 --
 -- KEYS  1 aside (zset: "<unique>/<SHA-1 of the task's name>\n<message>" by unix ms)  2 queue
 --       3 out (hash: SHA-1 of a name -> how many of it were returned last and have not come back)
---       4 grace (string: while it is there, our fetches leave returned messages to others)  5 consumers (hash)
--- ARGV  1 most messages  2 prefix of the "wanted" keys  3 ms of grace  4, 5 prefixes of "held", "arrived"
+--       4 grace (string: unix ms until which our fetches leave returned messages to other programs. While it is there,
+--         they leave them to those of our consumers that have not met them)  5 consumers (hash)
+-- ARGV  1 most messages  2 prefix of the "wanted" keys  3 ms of grace, the first half for other programs
+--       4, 5 prefixes of "held", "arrived"
 -- Returns ms until the next one is due; 0 if there are more now; -1 if there are none.
 --
 -- A message that was returned, did not come back, and neither waits nor is held by a gearmesh consumer was taken by
@@ -41,7 +43,7 @@ if size > 0 then
     redis.call('HSET', KEYS[3], name, count)
   end
   redis.call('EXPIRE', KEYS[3], 86400)
-  redis.call('SET', KEYS[4], 1, 'PX', ARGV[3])
+  redis.call('SET', KEYS[4], string.format('%d', now + ARGV[3] / 2), 'PX', ARGV[3])
 end
 if left then return 0 end
 local next_ = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

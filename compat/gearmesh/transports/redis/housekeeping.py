@@ -18,7 +18,8 @@ __all__ = ["Housekeeping"]
 
 #: Seconds between looks at what other consumers may have parked.
 PARKED_CHECK_INTERVAL_S = 5.0
-#: Milliseconds for which returned messages are left to others.
+#: Milliseconds for which returned messages are left to others: first to other programs, then, for the second half, to
+#: consumers that have not met them.
 GRACE_MS = 50
 
 
