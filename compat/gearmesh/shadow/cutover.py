@@ -14,6 +14,9 @@ __all__ = ["Move", "cutover_steps", "own_queue"]
 #: The queue that Python gets where its app names none but Go's.
 PYTHON_QUEUE: Final = "python_tasks"
 
+#: The end of the name of each FIFO queue on SQS, and of no other queue.
+FIFO: Final = ".fifo"
+
 #: A heading, and the text below it.
 Step = tuple[str, str]
 
@@ -42,8 +45,9 @@ def own_queue(of_task: str | None, of_app: str, go_queue: str) -> str:
         go_queue: the queue that the Go workers of the task read.
     """
     gos = (go_queue, DEFAULT_QUEUE)  # Go workers read Machinery's default queue
-    named = [queue for queue in (of_task, of_app, PYTHON_QUEUE) if queue and queue not in gos]
-    return named[0] if named else f"{go_queue}_python"
+    end = FIFO if go_queue.endswith(FIFO) else ""
+    named = [queue for queue in (of_task, of_app, f"{PYTHON_QUEUE}{end}") if queue and queue not in gos]
+    return named[0] if named else f"{go_queue.removesuffix(FIFO)}_python{end}"
 
 
 def cutover_steps(move: Move, config: Config) -> list[Step]:
@@ -59,7 +63,7 @@ def cutover_steps(move: Move, config: Config) -> list[Step]:
     if (subscription := _subscription(config)) is not None:
         return [_before(move, config), *_callers_first_on_pubsub(move, subscription)]
     if config.on_sqs:
-        return [_before(move, config), *_callers_first_on_sqs(move)]
+        return [_before(move, config), *_callers_first_on_sqs(move, create=config.sqs.create_queues)]
     return [_before(move, config), *_workers_first(move, config)]
 
 
@@ -71,40 +75,53 @@ def _subscription(config: Config) -> str | None:
 
 def _before(move: Move, config: Config) -> Step:
     task, spec, queue, own = move
-    subscription = _subscription(config)
     lines = [
-        f"Run 'gearmesh shadow {spec} --tasks {task}' until it says ready to switch; no worker of {spec} is needed "
-        "for it.",
+        f"Copy a share of the calls of {task} to {SHADOW_QUEUE} (docs/howto/shadow.md).",
+        f"Run 'gearmesh shadow {spec} --tasks {task}' until it says \"ready to switch\". It needs no worker of {spec}.",
+        "Deploy the callers without the copies. Then delete the copies that are left: "
+        f"gearmesh purge {SHADOW_QUEUE} -A {spec}",
         "Keep the code of the Go task: you need it to go back.",
     ]
-    if subscription is not None:
+    if _subscription(config) is not None:
         lines.insert(0, f"Make the topic {SHADOW_QUEUE} and a subscription of it with the same name.")
-    elif config.on_sqs:
+    elif config.on_sqs and not config.sqs.create_queues:
         lines.insert(0, f"Make the queue {SHADOW_QUEUE}.")
-    default = config.default_queue
-    if default not in (queue, DEFAULT_QUEUE):
+    if config.on_sqs and queue.endswith(FIFO) and not own.endswith(FIFO):
         lines.append(
-            f"This app's default queue is {default}. Set default_queue to the DefaultQueue of the Go service, such as "
-            f'{queue}, and queue="{own}" for the tasks of this app: a task that follows another one (OnSuccess, '
-            "OnError, the callback of a chord) and has no RoutingKey goes to the default queue of the worker that ran "
-            f"the one before. Python would send those of Go to {default}, which no Go worker reads."
+            f"{queue} is a FIFO queue, and {own} is not: SQS would keep no order there. Let the tasks of this app name "
+            f'a queue that ends in {FIFO}, such as queue="{own}{FIFO}".'
         )
-        if config.on_rabbitmq and config.amqp.binding_key != default:
-            lines.append(
-                f"On RabbitMQ it is worse: {default} is bound with the key {config.amqp.binding_key!r} of Go's default "
-                "tasks, and gets a copy of each. They would run twice."
-            )
-        if subscription is not None:
-            lines.append(
-                f"On Pub/Sub it is worse if Go reads the subscription {subscription} of the broker's URL: a Python "
-                f"worker of {default} reads this subscription, and takes Go's messages."
-            )
+    if config.default_queue not in (queue, DEFAULT_QUEUE):
+        lines += _default_queue_of_python(move, config)
     return "Before", "\n".join(lines)
+
+
+def _default_queue_of_python(move: Move, config: Config) -> list[str]:
+    """The reasons why the app's default queue must be one that Go workers read."""
+    default, subscription = config.default_queue, _subscription(config)
+    lines = [
+        f"This app's default queue is {default}. Set default_queue to the DefaultQueue of the Go service, such as "
+        f'{move.queue}, and write queue="{move.own}" at the tasks of this app.',
+        "The reason: a task that follows another one (OnSuccess, OnError, the callback of a chord) and has no "
+        "RoutingKey goes to the default queue of the worker that ran the other one. From Python such a task of Go "
+        f"would go to {default}, which no Go worker reads.",
+    ]
+    if config.on_rabbitmq and config.amqp.binding_key != default:
+        lines.append(
+            f"On RabbitMQ it is worse: {default} is bound with the key {config.amqp.binding_key!r} of Go's default "
+            "tasks, and gets a copy of each. They would run twice."
+        )
+    if subscription is not None:
+        lines.append(
+            f"On Pub/Sub it is worse if Go reads the subscription {subscription} of the broker's URL: a Python "
+            f"worker of {default} reads this subscription, and takes Go's messages."
+        )
+    return lines
 
 
 def _callers(own: str) -> str:
     return (
-        f'Callers in Go: RoutingKey: "{own}". Callers in Python: @app.task(queue="{own}") or '
+        f'Callers in Go set RoutingKey: "{own}". Callers in Python use @app.task(queue="{own}") or '
         f'app.remote(…, queue="{own}").'
     )
 
@@ -168,72 +185,94 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
     ]
 
 
-def _callers_first_on_sqs(move: Move) -> list[Step]:
-    """Go keeps the task until no caller sends it there any more."""
-    _, spec, queue, own = move
+def _callers_first_on_sqs(move: Move, *, create: bool) -> list[Step]:
+    """Go keeps the task until no caller sends it there any more.
+
+    Args:
+        move: the task and its queues.
+        create: the workers make the queues that they read.
+    """
+    task, spec, queue, own = move
+    kind = "FIFO queue" if own.endswith(FIFO) else "queue"
     return _callers_first(
         move,
-        make=f"Make the queue {own}, with a redrive policy (docs/reference/sqs.md), or set sqs.create_queues in the "
-        "app.",
-        watch=f"watch 'gearmesh queues -A {spec} {own}'",
+        make=f"The Python workers make the {kind} {own}, as sqs.create_queues says."
+        if create
+        else f"Make the {kind} {own} with a redrive policy (docs/reference/sqs.md).",
+        allow=f"Allow the callers of {task} to send to {own} (sqs:SendMessage).",
+        watch=f"'gearmesh queues -A {spec} {own}'",
+        meanwhile=f" A message group that has calls in both queues runs in both at once: order holds within {own} only."
+        if own.endswith(FIFO)
+        else "",
         age=f"ApproximateAgeOfOldestMessage of {queue} (CloudWatch)",
-        later="A message that comes later is hidden by each Go worker that meets it for the queue's visibility "
-        "timeout, and each time counts as a receive: after maxReceiveCount SQS moves it to the dead-letter queue.",
-        emptied=f"'gearmesh queues -A {spec} {own}' shows 0 pending and held for {own}",
+        # Go: the worker returns from consuming with an error and consumes anew. The goroutine that received before
+        # goes on until it has taken as many messages as the concurrency allows, and no goroutine runs these.
+        later=f"Do not shorten this step: one call of {task} that comes later disturbs the other tasks. Each time a Go "
+        "worker receives it, this worker also takes as many other messages as its concurrency, and runs none of them. "
+        "SQS delivers all of these again after the queue's visibility timeout, and moves a message to the dead-letter "
+        f"queue after maxReceiveCount receives.\nIf it happens, register {task!r} in Go again and deploy it. If "
+        "SIGTERM does not end the Go workers of the version before, use SIGKILL.",
+        emptied=f"'gearmesh queues -A {spec} {own}' shows 0 pending and 0 held",
     )
 
 
 def _callers_first_on_pubsub(move: Move, subscription: str) -> list[Step]:
     """As on SQS. Pub/Sub itself tells no counts, so the steps name the metrics that have them."""
-    own = move.own
+    task, own = move.task, move.own
     return _callers_first(
         move,
         make=f"Make the topic {own} and a subscription of it with the same name (docs/reference/pubsub.md).",
-        watch=f"watch num_undelivered_messages of the subscription {own} (Cloud Monitoring)",
+        allow=f"Allow the callers of {task} to publish to {own}.",
+        watch=f"num_undelivered_messages of the subscription {own} (Cloud Monitoring)",
         age="oldest_unacked_message_age of the subscription that Go reads (Cloud Monitoring)",
-        later="A message that comes later is returned by the Go workers at once, again and again.",
+        later=f"If a call of {task} comes later, the Go workers return its message at once, again and again. Register "
+        f"{task!r} in Go again: then they run it.",
         emptied=f"num_undelivered_messages of the subscription {own} is 0 (Cloud Monitoring shows it minutes late)",
     )
 
 
-def _callers_first(move: Move, *, make: str, watch: str, age: str, later: str, emptied: str) -> list[Step]:
+def _callers_first(
+    move: Move, *, make: str, allow: str, watch: str, age: str, later: str, emptied: str, meanwhile: str = ""
+) -> list[Step]:
     """The steps of a broker where workers that know different tasks do not share a queue.
 
     Args:
         move: the task and its queues.
         make: the sentence that has the queue made.
+        allow: the sentence that gives the callers the right to send to it.
         watch: the way to see that Python's queue is read.
         age: the metric that tells the age of the oldest message that waits for Go.
-        later: the sentence on a message for Go that comes too late.
+        later: the sentences on a message for Go that comes too late.
         emptied: the sign that Python's queue is empty.
+        meanwhile: a sentence on calls that run while the callers move, after a space.
     """
     task, spec, queue, own = move
     return [
         (
             "1. Add Python workers",
-            f"{make} Then: gearmesh worker {spec} -Q {own}\nLet no Python worker read {queue}: workers that know "
-            "different tasks would take each other's messages, and each of these comes back late.",
+            f"{make} {allow}\nStart the workers: gearmesh worker {spec} -Q {own}\nLet no Python worker read {queue}: "
+            "it would receive messages of tasks that only Go knows, and each of these comes back late.",
         ),
         (
             f"2. Send it to {own}",
-            f"{_callers(own)} Begin with one caller, {watch} and the worker's failures. Go serves {task} to all "
-            "others meanwhile.",
+            f"{_callers(own)}\nBegin with one caller. Watch {watch} and the failures in the log of the Python worker. "
+            f"Go still runs the calls of all other callers.{meanwhile}",
         ),
         (
             "3. Take the task out of Go",
-            f"Wait until no caller sends {task} to {queue} any more, and your longest ETA or retry delay has passed. "
-            f"Then wait until the Go workers have run the calls from before: {age} is shorter than the time since the "
-            f"last one. Then remove {task!r} from RegisterTasks in the Go service and deploy it.\n{later} The cure: "
-            "the task registered in Go.",
+            f"Wait until no caller sends {task} to {queue} any more. Then let your longest ETA or retry delay pass, "
+            f"and note the time.\nWait until {age} is below the time that has passed since then. The Go workers have "
+            f"then run all calls of {task}.\nRemove {task!r} from RegisterTasks in the Go service and deploy it.\n"
+            f"{later}",
         ),
         (
             "To go back before step 3",
-            f'Let the callers send to {queue} again: remove RoutingKey in Go; in Python, queue="{queue}".\nWhen '
-            f"{emptied}, and your longest ETA or retry delay has passed, stop the Python worker. Go workers do not "
-            "read that queue.",
+            f"Let the callers send to {queue} again: in Go remove RoutingKey, in Python write "
+            f'queue="{queue}".\nKeep the Python worker, since no Go worker reads {own}, until {emptied} and your '
+            "longest ETA or retry delay has passed. Then stop it (SIGTERM).",
         ),
         (
             "To go back after step 3",
-            f"Register {task!r} in Go again and deploy it. Then go on as above.",
+            f"Register {task!r} in Go again and deploy it. Then go back as before step 3.",
         ),
     ]

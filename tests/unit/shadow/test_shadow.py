@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from gearmesh import App
 from gearmesh.cli import main
-from gearmesh.config import Config
+from gearmesh.config import Config, SQSConfig
 from gearmesh.errors import ConfigError
 from gearmesh.inspection.broker import channel_to
 from gearmesh.shadow import SHADOW_QUEUE, copy_calls
@@ -245,7 +245,7 @@ def test_the_queue_of_go_is_asked_for_where_the_app_does_not_say_it(
     assert done.exit_code == 0, done.output
     assert f"gearmesh worker {project}:own -Q images,images_python\n" in done.output
     assert f"gearmesh worker {project}:own -Q images_python\n" in done.output
-    assert "Python would send those of Go to images_python, which no Go worker reads" in done.output
+    assert "From Python such a task of Go would go to images_python, which no Go worker reads" in done.output
 
 
 def steps_on(broker: str, **settings: Any) -> dict[str, str]:
@@ -259,8 +259,8 @@ def test_a_default_queue_of_python_s_own_is_the_first_thing_to_mend() -> None:
     assert "They would run twice" not in steps_on("redis://a", **own)["Before"]
     told = steps_on("amqp://a", **own)["Before"]
     assert (
-        'Set default_queue to the DefaultQueue of the Go service, such as machinery_tasks, and queue="'
-        in told
+        "Set default_queue to the DefaultQueue of the Go service, such as machinery_tasks, and write "
+        'queue="python_tasks" at the tasks of this app.' in told
     )
     assert (
         "python_tasks is bound with the key 'machinery_task' of Go's default tasks, and gets a copy" in told
@@ -292,6 +292,9 @@ def test_the_steps_name_each_queue_that_must_be_made() -> None:
     sqs = steps_on("https://sqs.eu-central-1.amazonaws.com/123456789012")
     assert "Make the queue gearmesh_shadow." in sqs["Before"]
     assert "Make the queue python_tasks" in sqs["1. Add Python workers"]
+    made = steps_on("https://sqs.eu-central-1.amazonaws.com/123456789012", sqs=SQSConfig(create_queues=True))
+    assert "Make the queue" not in "".join(made.values())
+    assert "The Python workers make the queue python_tasks" in made["1. Add Python workers"]
     pubsub = steps_on("gcppubsub://project/subscription")
     assert "Make the topic gearmesh_shadow and a subscription of it with the same name." in pubsub["Before"]
     assert (
@@ -301,6 +304,19 @@ def test_the_steps_name_each_queue_that_must_be_made() -> None:
     assert "worse" not in pubsub["Before"]
     own = steps_on("gcppubsub://project/go-workers", default_queue="python_tasks")["Before"]
     assert "worse if Go reads the subscription go-workers of the broker's URL: a Python worker" in own
+
+
+def test_a_fifo_queue_is_followed_by_one() -> None:
+    def steps(own: str) -> dict[str, str]:
+        config = Config(broker="https://sqs.eu-central-1.amazonaws.com/123456789012")
+        return dict(cutover_steps(Move("double", "shop:app", "orders.fifo", own), config))
+
+    fifo, standard = steps("python_tasks.fifo"), steps("python_tasks")
+    assert "Make the FIFO queue python_tasks.fifo" in fifo["1. Add Python workers"]
+    assert "order holds within python_tasks.fifo only" in fifo["2. Send it to python_tasks.fifo"]
+    assert "FIFO" not in fifo["Before"]
+    assert "SQS would keep no order there" in standard["Before"]
+    assert 'such as queue="python_tasks.fifo"' in standard["Before"]
 
 
 @pytest.mark.parametrize(
@@ -313,6 +329,8 @@ def test_the_steps_name_each_queue_that_must_be_made() -> None:
         (None, "python_tasks", "python_tasks", "python_tasks_python"),
         (None, "machinery_tasks", "images", "python_tasks"),
         ("machinery_tasks", "shop", "images", "shop"),
+        (None, "machinery_tasks", "orders.fifo", "python_tasks.fifo"),
+        (None, "machinery_tasks", "python_tasks.fifo", "python_tasks_python.fifo"),
     ],
 )
 def test_python_gets_a_queue_that_is_not_of_go(
