@@ -11,6 +11,9 @@ __all__ = ["Wakeup"]
 class Wakeup:
     """Wakes the one thread that waits for it; like an Event that a wait clears. It is a bare lock: the interpreter's
     Event makes another lock for each wait, and runs Python code in both threads while the woken one is awaited.
+
+    A signal handler may set it. An Event that its own thread waits for would then wait for itself, if the signal comes
+    while that thread has the Event's inner lock.
     """
 
     __slots__ = ("_unset",)
@@ -20,7 +23,7 @@ class Wakeup:
         self._unset.acquire()
 
     def set(self) -> None:
-        """Set the flag; nothing happens if it is set. Any thread."""
+        """Set the flag; nothing happens if it is set. Any thread, and any signal handler."""
         with suppress(RuntimeError):
             self._unset.release()
 

@@ -388,39 +388,17 @@ class TestWaits(Mishaps):
             here.connection.transport.cycle.forget(pop)
             pop.connection._sock = replacement
             client.rpush(queue, b"x")
-            eventually(lambda: client.exists(here.channel.keys(queue).held(here.name)))
+            eventually(lambda: client.exists(here.channel.keys(queue).arrived(here.name)))
             pop.overdue_at = time.monotonic()
             assert here.bodies(1) == [b"x"]
             kept.close()
             sock.close()
-
-    def test_a_message_comes_with_the_answer_to_a_wait(
-        self, tap: OpenTap, client: redis.Redis, queue: str
-    ) -> None:
-        here = tap(queue)
-        here.quiet(0.05)
-        client.config_resetstat()
-        client.rpush(queue, b"a")
-        assert here.bodies(1) == [b"a"]
-        calls = {name: found["calls"] for name, found in client.info("commandstats").items()}
-        assert calls["cmdstat_evalsha"] == 1
-        assert client.hvals(here.channel.keys(queue).held(here.name)) == [b"a"]
 
     def test_several_messages_keep_their_order(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
         here = tap(queue)
         here.quiet(0.05)
         client.rpush(queue, *range(7))
         assert here.bodies(7) == [b"%d" % n for n in range(7)]
-
-    def test_a_script_that_the_server_has_forgotten(
-        self, tap: OpenTap, client: redis.Redis, queue: str
-    ) -> None:
-        here = tap(queue)
-        for n in range(3):
-            here.quiet(0.05)
-            client.script_flush()
-            client.rpush(queue, n)
-            assert here.bodies(1) == [b"%d" % n]
 
     def test_a_message_for_which_there_is_no_room_any_more(
         self, tap: OpenTap, client: redis.Redis, queue: str
@@ -442,43 +420,68 @@ class TestWaits(Mishaps):
         assert {first.body, second.body} == {b"1", b"2"}
         assert second.delivery.redelivered == 0
 
-    def test_a_wait_that_has_fetched_more_than_there_is_room_for(
-        self, tap: OpenTap, client: redis.Redis, queue: str
-    ) -> None:
-        here = tap(queue, f"{queue}_other", prefetch=2)
-        here.quiet(0.05)
-        client.rpush(f"{queue}_other", b"x")
-        (first,) = here.take(1)
-        client.rpush(queue, b"1", b"2")
-        eventually(lambda: client.hlen(here.channel.keys(queue).held(here.name)) == 2)
-        assert here.bodies(1) == [b"1"]
-        here.quiet(0.05)
-        assert client.lrange(queue, 0, -1) == [b"2"]
-        here.settle(first)
-        assert here.bodies(1) == [b"2"]
-
-    def test_a_wait_s_message_is_delivered_once(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
-        """The look for deliveries whose reply was lost leaves alone those whose reply is on its way."""
-        here = tap(queue)
-        here.quiet(0.05)
-        client.rpush(queue, b"x")
-        eventually(lambda: client.exists(here.channel.keys(queue).held(here.name)))
-        assert here.channel.fetcher.reclaim_unknown() is False
-        (message,) = here.take(1)
-        assert here.settle(message) == ["done"]
-        here.quiet(0.05)
-
     def test_a_message_of_a_wait_that_is_given_up_returns_at_once(
         self, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
         here = tap(queue)
         here.quiet(0.05)
         client.rpush(queue, b"x")
-        eventually(lambda: client.exists(here.channel.keys(queue).held(here.name)))
+        eventually(lambda: client.exists(here.channel.keys(queue).arrived(here.name)))
         here.stop()
         assert client.lrange(queue, 0, -1) == [b"x"]
         here.start()
         assert here.bodies(1) == [b"x"]
+
+
+class TestTurns(Mishaps):
+    """The order of queues, and of the messages that a caller of ``drain_events`` counts."""
+
+    def test_large_messages_do_not_end_a_queue_s_turn(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        large = b"x" * 1_100_000
+        client.rpush(queue, *[large] * 4)
+        client.rpush(f"{queue}_later", *[b"y"] * 4)
+        here = tap(queue, f"{queue}_later", queue_order="strict")
+        assert [len(message.body) for message in here.take(8)] == [len(large)] * 4 + [1] * 4
+
+    def test_the_backlog_of_one_queue_does_not_hide_another(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap(queue, f"{queue}_full")
+        here.quiet(0.05)
+        client.rpush(f"{queue}_full", *[b"y"] * 3000)
+        here.take(1)
+        client.rpush(queue, b"x")
+        eventually(lambda: client.exists(here.channel.keys(queue).arrived(here.name)))
+        assert b"x" in [message.body for message in here.take(1500)]
+
+    def test_a_caller_without_acknowledgement_gets_one_message_a_call(
+        self, connect: Connect, client: redis.Redis, queue: str
+    ) -> None:
+        got: list[bytes] = []
+        with connect() as connection:
+            channel: Any = connection.channel()
+            consumer = kombu.Consumer(
+                channel,
+                [kombu.Queue(queue)],
+                on_message=lambda message: got.append(message.body),
+                no_ack=True,
+            )
+            with consumer:
+                client.rpush(queue, 0, 1)
+                connection.drain_events(timeout=60)
+                client.rpush(queue, 2, 3)
+                for count in (2, 3, 4):
+                    connection.drain_events(timeout=60)
+                    assert len(got) == count
+                client.hset(channel.keys(queue).held(channel.consumer), "1", b"4")
+                client.rpush(queue, 5)
+                channel.housekeeping._next_beat = 0.0
+                connection.drain_events(timeout=60)
+                assert len(got) == 5, "the one whose reply was lost, and no other"
+                connection.drain_events(timeout=60)
+        assert got == [b"%d" % n for n in range(6)]
 
 
 class TestServers(Mishaps):

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+from gearmesh.wakeup import Wakeup
 
 __all__ = ["Reloader", "reload_on_change"]
 
@@ -33,7 +34,7 @@ class Reloader:
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self._command = command
         self._folder = folder
-        self._news = threading.Event()
+        self._news = Wakeup()
         self._ending = False
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -10,7 +10,7 @@ from redis import exceptions
 
 from gearmesh.redis_client.connections import CONNECTION_ERRORS
 
-__all__ = ["TypeCheckingRedis", "WrongType", "named", "packed"]
+__all__ = ["TypeCheckingRedis", "WrongType", "named"]
 
 #: Types of keys by the beginnings of commands; the longest that fits counts.
 _KEY_TYPES: Final = {
@@ -59,7 +59,7 @@ def named(
     return exc
 
 
-def packed(command: Sequence[Any]) -> bytes:
+def _packed(command: Sequence[Any]) -> bytes:
     """Return a command as Redis' protocol has it."""
     parts = []
     for each in command:
@@ -85,7 +85,7 @@ class TypeCheckingRedis(redis.Redis):
         if connection is None or (_MOVES and connection.should_reconnect()):
             return super().execute_command(*command)  # type: ignore[no-untyped-call]
         try:
-            return connection.exchange(packed(command))
+            return connection.exchange(_packed(command))
         except CONNECTION_ERRORS:
             connection.disconnect()
             raise
@@ -104,7 +104,7 @@ class TypeCheckingRedis(redis.Redis):
         try:
             for command in commands:
                 unanswered += 1
-                connection.send_packed_command((packed(command),))
+                connection.send_packed_command((_packed(command),))
                 if unanswered > 1:
                     answer = connection.read_response()
                     unanswered -= 1

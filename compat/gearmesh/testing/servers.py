@@ -56,13 +56,17 @@ class Server(Startable):
         #: The folder of its data and log.
         self.folder = Path(self._folder.name)
         #: The TCP port; the same over :meth:`restart`.
-        self.port = port if port is not None else free_port()
+        self.port = port if port is not None else self._free_port()
 
     # --- provided by a subclass
 
     @abstractmethod
     def _command(self) -> list[str]:
         """The program and its arguments; it must listen on :attr:`port`."""
+
+    def _free_port(self) -> int:
+        """A port that no process uses."""
+        return free_port()
 
     def _environment(self) -> dict[str, str]:
         """Environment variables to set, in addition to this process's own."""
@@ -100,7 +104,7 @@ class Server(Startable):
             return
         for attempt in range(5):
             if attempt and not self._fixed_port:
-                self.port = free_port()  # another process took the last one first
+                self.port = self._free_port()  # another process took the last one first
             offset = len(self.log())
             with self.log_path.open("ab") as output:
                 self._process = subprocess.Popen(

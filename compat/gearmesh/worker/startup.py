@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gearmesh.transports.unacked import process_name
+from gearmesh.wakeup import Wakeup
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.spawner import Spawner
@@ -32,7 +32,7 @@ def run(spec: str, options: WorkerOptions, check: Callable[[App], None] = lambda
         GearmeshError: the app can't be loaded, ``check`` refuses it, it has hard limits that the pool can't keep, or
             (unless ``wait_for_broker``) broker or backend can't be reached.
     """
-    changed = threading.Event()
+    changed = Wakeup()
     monitor = Monitor(options, process_name(options.consumer_tag or ""), changed.set)
     spawner = Spawner(spec, options, changed.set, monitor)
     signals = StopSignals(changed.set)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from gearmesh.control.line import is_controlled
 from gearmesh.errors import GearmeshError
 from gearmesh.scoreboard import sweep
 from gearmesh.units import duration
+from gearmesh.wakeup import Wakeup
 from gearmesh.worker.banner import log_banner
 from gearmesh.worker.child_process import ChildProcess
 from gearmesh.worker.commands import Commands
@@ -64,7 +64,7 @@ class Supervisor:
         app: App,
         spec: str,
         options: WorkerOptions,
-        changed: threading.Event,
+        changed: Wakeup,
         signals: StopSignals,
         *,
         spawner: Spawner,

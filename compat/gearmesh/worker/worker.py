@@ -22,6 +22,7 @@ from gearmesh.transports.broker_choice import BrokerChoice
 from gearmesh.transports.queue_order import QueueOrder, picker_of
 from gearmesh.transports.registry import connect, open_unacked
 from gearmesh.units import counted, duration, short_id
+from gearmesh.wakeup import Wakeup
 from gearmesh.wire.names import slot_tag
 from gearmesh.worker.committer import Committer, close_quietly
 from gearmesh.worker.coroutines import AsyncExecutor
@@ -159,6 +160,8 @@ class Worker:
         self._started = False
         self._stopped = threading.Event()
         self._over = threading.Event()
+        #: ends the wait of :meth:`run`; a signal handler may be what sets it
+        self._run_over = Wakeup()
         self._unwatch: Callable[[], None] = lambda: None
         self._failure: BaseException | None = None
 
@@ -245,9 +248,14 @@ class Worker:
             Exception: the error that ended the intake, if it was not a lost connection.
         """
         self.start(timeout=None)
-        self._over.wait()
+        while not self._over.is_set():
+            self._run_over.wait()
         if self._failure is not None:
             raise self._failure
+
+    def _end(self) -> None:
+        self._over.set()
+        self._run_over.set()
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Fetch nothing more, finish the running tasks, and give back the others. Stopping twice is fine.
@@ -262,7 +270,7 @@ class Worker:
         with self._lock:
             if self._stopped.is_set() or not self._started:
                 self._stopped.set()
-                self._over.set()
+                self._end()
                 return True
             self._stopped.set()
         deadline = time.monotonic() + timeout
@@ -278,7 +286,7 @@ class Worker:
             done = max(0, len(running) - unfinished)
             log.info("finished %d of %s", done, counted(len(running), "running task"))
         self._runner.loop.stop()
-        self._over.set()
+        self._end()
         return ended and drained
 
     def _wait_for_tasks(self, deadline: float) -> bool:
@@ -439,7 +447,7 @@ class Worker:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
-        self._over.set()
+        self._end()
 
 
 def _check_pool(pool: str, concurrency: int, scoreboard: Scoreboard | None) -> None:

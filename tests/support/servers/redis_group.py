@@ -16,7 +16,7 @@ from tests.support.servers.redis import RedisServer, find_tls_redis_server
 
 from gearmesh.cli.local_redis import find_redis_server
 from gearmesh.redis_client.cluster import read_slots, slot_of
-from gearmesh.testing.servers import Server, free_port
+from gearmesh.testing.servers import Server
 from gearmesh.testing.startable import Startable
 
 __all__ = ["RedisCluster", "RedisSentinels", "Sentinel"]
@@ -89,7 +89,7 @@ class RedisCluster(_Group):
         ]
         #: The servers: first the masters of the beginning, then their replicas.
         self.nodes = [
-            RedisServer(args=arguments, port=_bus_port(), tls=tls, timeout=timeout)
+            ClusterNode(args=arguments, tls=tls, timeout=timeout)
             for _ in range(self._masters * (1 + replicas))
         ]
 
@@ -163,14 +163,17 @@ class RedisCluster(_Group):
             return bool(here["role"] == "master" or here["master_link_status"] == "up")
 
 
-def _bus_port() -> int:
-    """A free port whose cluster bus, 10,000 above, is free, too."""
-    while True:
-        port = free_port() % 20_000 + 20_000
-        with socket.socket() as sock, socket.socket() as bus, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            bus.bind(("127.0.0.1", port + 10_000))
-            return port
+class ClusterNode(RedisServer):
+    """One node of a cluster."""
+
+    def _free_port(self) -> int:
+        """A free port whose cluster bus, 10,000 above, is free, too."""
+        while True:
+            port = super()._free_port() % 20_000 + 20_000
+            with socket.socket() as sock, socket.socket() as bus, contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + 10_000))
+                return port
 
 
 class Sentinel(Server):

@@ -27,6 +27,7 @@ from gearmesh.transports.redis.leases import Leases
 from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
 from gearmesh.transports.redis.paging import Pager
 from gearmesh.transports.redis.qos import QoS
+from gearmesh.transports.redis.queue_faults import FAULTS
 from gearmesh.transports.redis.reaper import Reaper
 
 __all__ = ["Channel"]
@@ -138,8 +139,7 @@ class Channel(ConnectedChannel):
         it."""
         pop = self.blocking_pops.pop(queue, None)
         if pop is not None:
-            fetched = pop.end(time.monotonic() + CLOSE_TIMEOUT_S)
-            self.commit([Commit(settle=Settle(each, "head")) for each in fetched])
+            pop.end(time.monotonic() + CLOSE_TIMEOUT_S)
             self.handlers.pop(pop.type, None)
             pop.release()
             self.ready.discard(queue)
@@ -150,14 +150,28 @@ class Channel(ConnectedChannel):
             for item in unseen:
                 self.fetcher.undelivered.remove(item)
             self.commit([Commit(settle=Settle(item.delivery, "head")) for item in unseen])
-        arrived = self.keys(queue).arrived(self.consumer)
-        while self.redis.lmove(arrived, queue, "RIGHT", "LEFT") is not None:
-            pass
+        self._return_arrived(queue)
         holds = any(delivery.queue == queue for delivery in list(self.unacked.open.values()))
         if self._own_consumer and not self.fetcher.unsure and not holds:
             self.leases.recover_queue(self.consumer, queue, lost=False)
             if not self.unacked.waiting(queue):
                 self.unacked.queues.discard(queue)
+
+    def return_arrived(self) -> None:
+        """Return the messages that waits have brought since the last fetch: there is no room for them any more, and
+        another consumer may have some."""
+        for queue in list(self.arrived):
+            try:
+                self._return_arrived(queue)
+            except FAULTS as exc:  # the next fetch takes them
+                self.arrived.discard(queue)
+                self.fetcher.put_off(queue, exc)
+
+    def _return_arrived(self, queue: str) -> None:
+        arrived = self.keys(queue).arrived(self.consumer)
+        while self.redis.lmove(arrived, queue, "RIGHT", "LEFT") is not None:
+            pass
+        self.arrived.discard(queue)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         item = to_item(message, self)

@@ -50,8 +50,6 @@ class ClusterChannel(Channel):
 
     redis: Cluster
     leases_class = ClusterLeases
-    #: the script's keys may be on another node when the wait ends
-    waits_fetch = False
     _script: ClusterCommitScript
     _expires: dict[str, int]
     keyprefix_fanout: str

@@ -65,13 +65,13 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
     )
 
     redis: Any
-    #: a wait for a message also fetches it
-    waits_fetch = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys: dict[str, QueueKeys] = {}
         #: queues worth a fetch: not known to be empty
         self.ready: set[str] = set()
+        #: queues of which a wait has moved a message to this consumer that was not fetched since
+        self.arrived: set[str] = set()
         #: queues whose messages are settled when they are handed out
         self.no_ack: set[str] = set()
         self.faults = QueueFaults()

@@ -36,7 +36,6 @@ class Fetcher:
     Attributes:
         undelivered: fetched messages that no callback has got yet.
         unsure: the server may hold deliveries for this consumer of which no reply has told.
-        awaited: by queue, the numbers of the messages that a blocking wait fetches, of which its answer will tell.
         put_off_until: queues from which nothing is fetched, and on which nothing waits, until then (monotonic time).
     """
 
@@ -45,24 +44,20 @@ class Fetcher:
         self._order = order
         self.undelivered: deque[FetchedMessage] = deque()
         self.unsure = unsure
-        self.awaited: dict[str, range] = {}
         self.put_off_until: dict[str, float] = {}
 
     def take(self) -> bool:
         """Fetch from the queues not known to be empty, and deliver; True if anything was delivered."""
-        delivered = self.deliver()
-        if delivered or self.undelivered:
-            return delivered
-        if self.unsure:
-            delivered = self.reclaim_unknown() or delivered
+        if self._deliver() or self.undelivered:
+            return True
+        delivered = self.unsure and self.reclaim_unknown()
         # Tasks that end meanwhile make room for the next turn: in this one, a queue that comes later would get it.
         room = self._channel.qos.credit()
         for queue, share in self._order.turn(self._channel.active_queues, room):
             credit = min(room, self._channel.qos.credit())
             if credit <= 0:
                 break
-            # What a wait has fetched comes before the rest of the queue.
-            if queue not in self._channel.ready or queue in self.awaited:
+            if queue not in self._channel.ready:
                 continue
             most = min(credit, share, MAX_ENTRIES)
             try:
@@ -71,12 +66,13 @@ class Fetcher:
                 self.put_off(queue, exc)
                 continue
             self._channel.faults.over(_taking(queue))
-            if len(taken) < most:
+            full = len(taken) < most and sum(len(each.body) for each in taken) >= MAX_BYTES
+            if len(taken) < most and not full:
                 self._channel.ready.discard(queue)
             room -= len(taken)
             self.undelivered.extend(taken)
-            delivered = self.deliver() or delivered
-            if self.undelivered:
+            delivered = self._deliver() or delivered
+            if self.undelivered or full:  # a queue whose messages are large goes on with the next turn
                 break
         return delivered
 
@@ -94,7 +90,7 @@ class Fetcher:
             del self.put_off_until[queue]
             self._channel.ready.add(queue)
 
-    def deliver(self) -> bool:
+    def _deliver(self) -> bool:
         """Hand out fetched messages; a callback that raises leaves the rest for the next time.
 
         Messages that need no acknowledgement go out one at a time, as in other transports: a caller that waits for
@@ -123,36 +119,27 @@ class Fetcher:
 
     def fetch(self, queue: str, most: int) -> list[FetchedMessage]:
         """Take up to ``most`` messages from a queue, under a lease each."""
-        first, keys, arguments = self.request(queue, most)
-        # Until its reply is here, the server may hold deliveries that we do not know of.
-        unsure, self.unsure = self.unsure, True
-        blob = run(self._channel.redis, "fetch", keys, arguments)
-        self.unsure = unsure
-        return self.taken(queue, first, blob)
-
-    def request(self, queue: str, most: int) -> tuple[int, list[Any], list[Any]]:
-        """Return the first number under which ``fetch.lua`` takes up to ``most`` messages, and its keys and
-        arguments."""
         unacked = self._channel.unacked
         first = unacked.reserve(most)
         unacked.queues.add(queue)
+        # Until its reply is here, the server may hold deliveries that we do not know of.
+        self.unsure = True
+        self._channel.arrived.discard(queue)
         keys = self._channel.keys(queue)
         consumer = self._channel.consumer
-        return (
-            first,
+        blob = run(
+            self._channel.redis,
+            "fetch",
             [queue, keys.held(consumer), keys.arrived(consumer), keys.consumers, keys.recovered, keys.grace],
             [consumer, first, most, MAX_BYTES, keys.seen, READS_LISTS],
         )
-
-    def taken(self, queue: str, first: int, blob: Any) -> list[FetchedMessage]:
-        """Return the messages in an answer of ``fetch.lua``, which are unacked from now on."""
-        consumer = self._channel.consumer
+        self.unsure = False
         plain: tuple[Any, Any, Any] = (blob, False, 0)
         bodies, lost, grace = plain if isinstance(blob, list) else msgpack.unpackb(blob, raw=True)
         if grace:
             self._pause(queue, min(grace / 1000, GRACE_POLL_INTERVAL_S))
         taken = []
-        held = self._channel.unacked.open
+        held = unacked.open
         for id_, body in enumerate(bodies or (), first):
             if lost:
                 delivery = Delivery(queue=queue, consumer=consumer, id=id_, **_losses(lost[id_ - first]))
@@ -173,8 +160,7 @@ class Fetcher:
             except FAULTS as exc:
                 self.put_off(queue, exc)
                 continue
-            awaited = self.awaited.get(queue, range(0))
-            unknown = sorted(i for i in map(int, there) if i not in unacked.open and i not in awaited)
+            unknown = sorted(i for i in map(int, there) if i not in unacked.open)
             for ids in batches(unknown):
                 for id_, body in zip(ids, self._channel.redis.hmget(held, ids), strict=True):
                     if body is None:  # settled meanwhile
@@ -191,7 +177,7 @@ class Fetcher:
                     unacked.open[id_] = delivery
                     self.undelivered.append(FetchedMessage(body, delivery))
         self.unsure = False
-        return self.deliver()
+        return self._deliver()
 
 
 def _taking(queue: str) -> str:

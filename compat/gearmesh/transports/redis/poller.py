@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 
-from gearmesh.transports.redis.blocking_pop import BlockingPop
+from gearmesh.transports.redis.blocking_pop import WAIT, BlockingPop
 from gearmesh.transports.redis.channel import Channel
 
 __all__ = ["Poller"]
@@ -174,9 +174,11 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             for pop in channel.blocking_pops.values():
                 if now > pop.overdue_at:  # a half-open connection never becomes readable
                     pop.drop()
-            if now >= channel.housekeeping.next():
-                delivered = channel.housekeeping.run() or delivered
-            if channel.qos.can_consume():
+            if now >= channel.housekeeping.next() and channel.housekeeping.run():
+                delivered = True
+            elif not channel.qos.can_consume():
+                channel.return_arrived()
+            else:
                 delivered = channel.fetcher.take() or delivered
                 if delivered or not channel.qos.can_consume():
                     continue
@@ -199,6 +201,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         self._in_protected_read = True
         try:
             if self.round():
+                self._read_waits()
                 return True
             for fileno, event in self.poller.poll(self._patience(timeout)) or ():
                 entry = self._fd_to_chan.get(fileno)
@@ -208,13 +211,23 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 channel, kind = entry
                 if not event & kombu_redis.READ and kind == "LISTEN":
                     channel._poll_error(kind)
-                elif self.on_readable(fileno):
+                elif self.on_readable(fileno) and kind == "LISTEN":
                     return True
             return False
         finally:
             self._in_protected_read = False
             while self.after_read:
                 self.after_read.pop()()
+
+    def _read_waits(self) -> None:
+        """Note the waits that are over: the backlog of other queues must not keep theirs from its turn."""
+        pops = (pop for channel in self._channels for pop in channel.blocking_pops.values())
+        if not any(pop.armed for pop in pops):
+            return
+        for fileno, _ in self.poller.poll(0) or ():
+            _, kind = self._fd_to_chan.get(fileno, (None, ""))
+            if kind.startswith(WAIT):
+                self.on_readable(fileno)
 
     def _patience(self, timeout: float | None) -> float | None:
         """The seconds to wait: until a channel has periodic work or a silent wait is overdue, and no longer."""
