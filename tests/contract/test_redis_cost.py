@@ -22,7 +22,7 @@ BATCH = 200
 MOST = {
     "delay": (1, 3),
     "publish": (1, BATCH + 5),
-    "fetch": (1, 8),
+    "fetch": (1, 9),
     "settle": (1, 2 * BATCH + 3),
     "chord": (2, BATCH + 7),
     "members": (2, 3 * BATCH + 10),

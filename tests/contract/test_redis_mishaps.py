@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import tempfile
 import threading
@@ -283,6 +284,19 @@ class TestOtherTypes(Mishaps):
         assert [taken.body for taken in here.channel.fetcher.fetch(queue, 5)] == [b"x"]
         with pytest.raises(ResponseError):
             here.channel.fetcher.fetch(queue, 5)
+
+    def test_nothing_is_taken_that_cannot_be_held(
+        self, tap: OpenTap, client: redis.Redis, queue: str
+    ) -> None:
+        here = tap()
+        held = here.channel.keys(queue).held(here.name)
+        client.rpush(queue, b"1", b"2")
+        client.set(held, "x")
+        with pytest.raises(
+            ResponseError, match=rf"the key '{re.escape(held)}' in Redis is a string, expected a hash"
+        ):
+            here.channel.fetcher.fetch(queue, 1)
+        assert client.lrange(queue, 0, -1) == [b"1", b"2"]
 
     def test_due_for_a_queue_that_is_none(self, tap: OpenTap, client: redis.Redis, queue: str) -> None:
         client.set("no_list", "x")

@@ -37,6 +37,7 @@ if redis.call('HINCRBY', KEYS[4], ARGV[1], 1) < 1e12 then
   local time = redis.call('TIME')
   redis.call('HSET', KEYS[4], ARGV[1], string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)))
 end
+redis.call('HLEN', KEYS[2]) -- an error if it is no hash, before anything is taken
 take(KEYS[3])
 local failed = take(KEYS[1])
 if failed and #taken == 0 then return failed end
