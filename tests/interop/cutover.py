@@ -16,13 +16,13 @@ from pathlib import Path
 import redis
 
 from gearmesh import App, AsyncResult
-from gearmesh.shadow import copy_calls
+from gearmesh.shadow import SHADOW_QUEUE, copy_calls
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.testing.waiting import eventually
 
 from .scenarios import Json, i64, sig
 
-__all__ = ["CALLS", "GO_QUEUE", "OWN", "Callers", "GoService", "Shop", "command"]
+__all__ = ["CALLS", "GO_QUEUE", "OWN", "Callers", "GoService", "Shop", "command", "compare"]
 
 GO_QUEUE, OWN = "machinery_tasks", "python_tasks"
 #: Calls of each caller that are answered between two steps.
@@ -82,7 +82,7 @@ class Shop:
         return done.stdout
 
     def runs(self) -> dict[str, int]:
-        """How often the Python task has run each call, by the call's UUID."""
+        """Return the number of runs of each call of the Python task, by the call's UUID."""
         with redis.Redis.from_url(self._runs) as store:
             return {uuid.decode(): int(count) for uuid, count in store.hgetall("runs").items()}
 
@@ -107,7 +107,7 @@ class GoService:
         before.close()
 
     def runs(self) -> int:
-        """How many calls of ``add`` the workers have run so far."""
+        """Return the number of calls of ``add`` that the workers have run so far."""
         self._runs += int(self._worker.ask(Op="await", Count=0)["N"])
         return self._runs
 
@@ -241,3 +241,12 @@ def command(steps: str, words: str) -> str:
     """The one command among the printed steps that begins so."""
     (found,) = set(re.findall(rf"{words}[^\n';]*", steps))
     return str(found)
+
+
+def compare(shop: Shop, steps: str, callers: Callers) -> None:
+    """Take the printed steps that come before the first one: copy calls, compare the answers, and delete the copies."""
+    assert f"Copy a share of the calls of add to {SHADOW_QUEUE}" in steps
+    with callers.copied():
+        shadow = f"{command(steps, 'gearmesh shadow')} --count {CALLS} --least {CALLS} --seconds 60"
+        assert "add: ready to switch" in shop.run(shadow)
+    assert f"deleted from {SHADOW_QUEUE}" in shop.run(f"{command(steps, 'gearmesh purge')} --yes")

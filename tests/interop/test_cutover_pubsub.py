@@ -12,7 +12,7 @@ from tests.support.servers import PubSubServer
 from gearmesh.shadow import SHADOW_QUEUE
 from gearmesh.testing.peerproc import PeerProcess
 
-from .cutover import CALLS, GO_QUEUE, OWN, Callers, GoService, Shop, command
+from .cutover import CALLS, GO_QUEUE, OWN, Callers, GoService, Shop, command, compare
 from .scenarios import Side
 
 
@@ -34,11 +34,7 @@ def test_a_task_moves_and_comes_back(
         # Before
         assert f"Make the topic {SHADOW_QUEUE} and a subscription of it with the same name." in steps
         project.queue(SHADOW_QUEUE)
-        assert f"Copy a share of the calls of add to {SHADOW_QUEUE}" in steps
-        with callers.copied():
-            shadow = f"{command(steps, 'gearmesh shadow')} --count {CALLS} --least {CALLS} --seconds 60"
-            assert "add: ready to switch" in shop.run(shadow)
-        assert f"deleted from {SHADOW_QUEUE}" in shop.run(f"{command(steps, 'gearmesh purge')} --yes")
+        compare(shop, steps, callers)
         # 1. Add Python workers
         assert f"Make the topic {OWN} and a subscription of it with the same name" in steps
         project.queue(OWN)

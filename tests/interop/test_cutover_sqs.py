@@ -18,7 +18,7 @@ from gearmesh.shadow import SHADOW_QUEUE
 from gearmesh.testing.peerproc import PeerProcess
 from gearmesh.testing.waiting import eventually
 
-from .cutover import CALLS, GO_QUEUE, OWN, Callers, GoService, Shop, command
+from .cutover import CALLS, GO_QUEUE, OWN, Callers, GoService, Shop, command, compare
 from .scenarios import Side, i64, sig
 
 #: Seconds for which Go's queue hides a message that a stopping worker has received and not run.
@@ -46,7 +46,7 @@ class Account:
         self._boto.create_queue(QueueName=queue, Attributes={**kept, "RedrivePolicy": policy, **own})
 
     def counts(self, queue: str) -> tuple[int, int, int]:
-        """How many messages wait, are hidden, and are delayed."""
+        """Return the numbers of messages that wait, that are hidden, and that are delayed."""
         names = [f"ApproximateNumberOfMessages{end}" for end in ("", "NotVisible", "Delayed")]
         found = self._boto.get_queue_attributes(QueueUrl=f"{self.url}/{queue}", AttributeNames=names)
         waiting, hidden, delayed = (int(found["Attributes"][name]) for name in names)
@@ -87,11 +87,7 @@ def test_a_task_moves_and_comes_back(
         # Before
         assert f"Make the queue {SHADOW_QUEUE}." in steps
         account.make(SHADOW_QUEUE)
-        assert f"Copy a share of the calls of add to {SHADOW_QUEUE}" in steps
-        with callers.copied():
-            shadow = f"{command(steps, 'gearmesh shadow')} --count {CALLS} --least {CALLS} --seconds 60"
-            assert "add: ready to switch" in shop.run(shadow)
-        assert f"deleted from {SHADOW_QUEUE}" in shop.run(f"{command(steps, 'gearmesh purge')} --yes")
+        compare(shop, steps, callers)
         assert account.counts(SHADOW_QUEUE)[0] == 0
         # 1. Add Python workers
         assert f"Make the queue {OWN} with a redrive policy (docs/reference/sqs.md)" in steps

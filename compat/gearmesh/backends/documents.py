@@ -20,7 +20,7 @@ def state_from(uuid: str, body: bytes) -> TaskState:
 
 
 def states_from(uuids: Sequence[str], bodies: Sequence[bytes | None]) -> list[TaskState | None]:
-    """Decode the texts that are stored under these UUIDs, as :func:`state_from`; None where there is none."""
+    """Decode the stored text of each UUID, as :func:`state_from` does; None stands for a UUID without a text."""
     try:
         states = iter(decode_states([body for body in bodies if body is not None]))
     except RemoteProtocolError:  # the error is to name the task

@@ -25,8 +25,8 @@ __all__ = [
     "Wake",
 ]
 
-#: Hears of tasks that have ended: the UUIDs of those that have succeeded, of those that have failed, and the states of
-#: some of them, which need not be read.
+#: A function that the backend calls when tasks have ended. Its arguments: the UUIDs of the tasks that have succeeded;
+#: the UUIDs of those that have failed; the states that the backend has received already. The others must be read.
 Wake = Callable[[Sequence[str], Sequence[str], Sequence[TaskState]], None]
 
 
