@@ -22,7 +22,7 @@ from gearmesh.testing.contracts import TransportContract
 from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportFixtures, signature
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp import heartbeat
-from gearmesh.transports.amqp.commit_engine import SHORT_PARK_ROUNDS
+from gearmesh.transports.amqp.commit_engine import MIN_PARK_S, SHORT_PARK_ROUNDS
 from gearmesh.transports.amqp.topology import RUNGS_MS, round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -47,6 +47,22 @@ class TestAMQPTransport(TransportContract):
     @pytest.fixture
     def connect(self, amqp_url: str) -> Connect:
         return _connect_to(amqp_url)
+
+    def test_a_parked_message_returns_even_if_a_look_meets_its_end(self, tap: OpenTap, queue: str) -> None:
+        """RabbitMQ keeps a message if ``basic.get`` finds that it has just expired."""
+        looker = tap()
+        looker.publish(queue, signature(queue))
+        taker = tap(queue, prefetch=1)
+        taker.settle(*taker.take(1), how="park")
+        name = looker.channel.link.topology.parked(queue, MIN_PARK_S).name
+        for _ in range(SHORT_PARK_ROUNDS):
+            taker.settle(*taker.take(1), how="park")
+            deadline = time.monotonic() + 30
+            while not taker.got:
+                assert time.monotonic() < deadline, "it stays in the queue in which it waited"
+                with looker.channel.browse(name, 10):
+                    pass
+                taker.drain(0.0)
 
 
 class TestSilence(TransportFixtures):

@@ -281,6 +281,8 @@ class Inspector:
                         break
                     message.body = body_of(message)
                     messages.append(message)
+                if not messages:
+                    _pass_on_expired(channel, queue)
                 yield messages
             finally:
                 # RabbitMQ answers once all that was not acknowledged is back in its place. To put it back by a reject
@@ -304,6 +306,22 @@ class Inspector:
                 last=died,
             )
         return letters
+
+
+def _pass_on_expired(channel: Any, queue: str) -> None:
+    """Let a queue pass on the messages that expired before a look could take them.
+
+    A quorum queue that dead-letters at least once does not do so if ``basic.get`` finds that all its messages have just
+    expired: they stay until the next command to the queue (RabbitMQ 3.10; 4.x has the same code). A consumer is such a
+    command. A message that it may get returns when the channel is closed.
+    """
+    channel.arrived = _ignore_delivery  # the connection calls it
+    channel.basic_qos(0, 1, False)
+    channel.basic_consume(queue)
+
+
+def _ignore_delivery(*delivery: Any) -> None:
+    """Leave a delivery unacknowledged."""
 
 
 def _held(consumer: str, queues: Iterable[str]) -> list[Unacked]:
