@@ -6,13 +6,16 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import kombu
 import pytest
 from botocore.awsrequest import AWSResponse
+from click.testing import CliRunner
 
 from gearmesh import App, RetryLater, TaskFailed, group
+from gearmesh.cli import main
 from gearmesh.config import SQSConfig
 from gearmesh.errors import GearmeshError, LocalProtocolError
 from gearmesh.interfaces.commit import Commit, Publish, Settle
@@ -202,6 +205,28 @@ def test_an_eta_beyond_the_longest_delay_runs_once_and_in_time(
     assert ran[0] >= due - 0.1
     assert set(delays[:-1]) <= {2}
     assert 2 + sum(delays) <= 8, "SQS counts whole seconds; how late it is beside them is a busy machine's"
+
+
+def test_delayed_messages_are_counted(sqs_queues: Queues, make_app: Callable[..., App]) -> None:
+    queue = sqs_queues.make()
+    app = make_app(queue)
+
+    @app.task
+    def later() -> None: ...
+
+    ids = [later.apply_async(countdown=600).id for _ in range(2)]
+    call = partial(CliRunner().invoke, main)
+    place = ["--broker", sqs_queues.server.url]
+    (row,) = json.loads(call(["queues", queue, *place, "--json"]).stdout)
+    assert [row[name] for name in ("pending", "held", "delayed")] == [0, 0, 2]
+    head, counts = (line.split() for line in call(["queues", queue, *place]).stdout.splitlines())
+    assert counts[head.index("delayed")] == "2"
+    words = ["result", ids[0], *place, "--queue", queue, "--backend", app.config.backend]
+    assert (
+        "0 messages that workers hold, or that are hidden for a while, and 2 delayed messages"
+        in call(words).stderr
+    )
+    assert "'gearmesh queues' counts them" in call(["delayed", *place]).stderr
 
 
 def test_an_eta_on_a_fifo_queue_is_kept(sqs_queues: Queues, make_app: Callable[..., App]) -> None:

@@ -105,12 +105,12 @@ def test_a_task_moves_and_comes_back(
         # To go back after step 3, the last part of which is the way back before step 3
         service.deploy()
         callers.send_to(GO_QUEUE)
-        assert f"until '{command(steps, 'gearmesh queues')}' shows 0 pending and 0 held" in steps
+        assert f"until '{command(steps, 'gearmesh queues')}' shows 0 pending, held and delayed" in steps
 
         def emptied() -> bool:
             heads, row = (line.split() for line in shop.run(command(steps, "gearmesh queues")).splitlines())
-            assert (row[0], heads[1:3]) == (OWN, ["pending", "held"])
-            return row[1:3] == ["0", "0"]
+            assert (row[0], heads[1:3], heads[5]) == (OWN, ["pending", "held"], "delayed")
+            return [row[1], row[2], row[5]] == ["0", "0", "0"]
 
         eventually(emptied, what=f"an empty {OWN}")
         python.terminate()

@@ -104,7 +104,13 @@ def test_the_glossary_has_the_words_that_users_meet() -> None:
         getattr(state, name) for name in ("PENDING", "RECEIVED", "STARTED", "RETRY", "SUCCESS", "FAILURE")
     }
     # The columns of "gearmesh queues" under the names that people see.
-    shown = {"aside": "parked message", "dead": "dead letter", "consumers": "consumer", "silent": "heartbeat"}
+    shown = {
+        "aside": "parked message",
+        "delayed": "delayed message",
+        "dead": "dead letter",
+        "consumers": "consumer",
+        "silent": "heartbeat",
+    }
     columns = {shown.get(field, field) for field in QueueCounts.__struct_fields__}
     first = page_path("what-it-is.md").read_text("utf-8").partition("## Words")[2].partition("\n## ")[0]
     words = set(re.findall(r"^\| ([^|]+?) \|", first, re.MULTILINE)) - {"word"}

@@ -81,8 +81,13 @@ def test_sqs(
     with make_app(elasticmq.url, redis_url, default_queue="shop", sqs=SQSConfig(create_queues=True)) as app:
         for _ in range(3):
             app.tasks["add"].delay(1, 2)
+        app.tasks["add"].apply_async((1, 2), countdown=600)
         page, base = signed_in(chromium, show, app, complaints)
         texts = every_page(page, base)
+        assert page.goto(f"{base}/") is not None
+        assert page.inner_text("dt:text-is('Delayed') + dd") == "1"
+        assert page.goto(f"{base}/queue?name=shop") is not None
+        assert page.inner_text("dt:text-is('Delayed') + dd") == "1"
     assert "SQS shows a message only by delivering it" in texts["/queue?name=shop"]
     assert "SQS has no place for a history" in texts["/"]
     assert "SQS" in texts["/workers"]

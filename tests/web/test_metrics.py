@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.web.conftest import Show
+from tests.support.servers import ElasticMQServer
+from tests.web.conftest import Show, make_app
 from tests.web.visitor import TOKEN
 
 from gearmesh import App
+from gearmesh.config import SQSConfig
 from gearmesh.metrics.series import QUEUE_SERIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:uvicorn")
@@ -30,6 +32,16 @@ def test_queues(show: Show, app: App) -> None:
     assert waiting == [3]
     (oldest,) = families["gearmesh_queue_oldest_message_seconds"].samples
     assert 0 <= oldest.value < 600
+
+
+def test_sqs_counts_delayed_messages(
+    show: Show, elasticmq: ElasticMQServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISABLE_STRICT_SQS_CHECK", "true")
+    with make_app(elasticmq.url, redis_url, default_queue="jobs", sqs=SQSConfig(create_queues=True)) as app:
+        app.tasks["add"].apply_async((1, 2), countdown=600)
+        answer = show(app, sign_in=False).get("/metrics", Authorization=f"Bearer {TOKEN}")
+    assert 'gearmesh_queue_messages{queue="jobs",state="delayed"} 1.0' in answer.text.splitlines()
 
 
 def test_only_with_the_token(show: Show, app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,15 +47,16 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
     yet. dead: dead letters. delayed: waiting for their ETA. consumers: gearmesh workers; silent ones have missed
     heartbeats or are dead.
 
-    On Redis, the messages that Go workers hold cannot be counted, and every key is looked at to find all queues.
-    RabbitMQ does not tell how many are held, parked or delayed. Google Pub/Sub tells no number; Cloud Monitoring does.
+    On Redis, the messages that Go workers hold cannot be counted, and every key is looked at to find all queues. SQS's
+    numbers are approximate; its held messages include parked ones. RabbitMQ does not tell how many are held, parked or
+    delayed. Google Pub/Sub tells no number; Cloud Monitoring does.
     """
     with channel_of(place) as (channel, app):
         inspector = inspecting(channel)
         waiting = _delayed_by_queue(channel, app.default_queue)
         wanted = place.queues(names) or sorted({*known_queues(app, channel), *(waiting or ())})
         counts = [inspector.count(name) for name in wanted]
-        delayed = [None if waiting is None else waiting[name] for name in wanted]
+        delayed = [count.delayed if waiting is None else waiting[count.queue] for count in counts]
     if json:
         rows = zip(counts, delayed, strict=True)
         print_json([{**to_builtins(count), "parked": count.aside, "delayed": late} for count, late in rows])

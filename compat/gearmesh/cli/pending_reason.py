@@ -95,9 +95,10 @@ def _counted(count: QueueCounts) -> str:
         return f"the broker tells nothing about its queue {count.queue}: it waits, or a worker holds it"
     if count.consumers is None:
         return (
-            f"its queue {count.queue} has {counted(count.pending, 'message')} that no worker has got, and "
-            f"{counted(count.held or 0, 'message')} that workers hold, or that are hidden for a while: it is one of "
-            "those, or it is delayed; the broker does not say which, nor if a worker consumes the queue"
+            f"its queue {count.queue} has {counted(count.pending, 'message')} that no worker has got, "
+            f"{counted(count.held or 0, 'message')} that workers hold, or that are hidden for a while, and "
+            f"{counted(count.delayed or 0, 'delayed message')}: it is one of those; the broker does not say which, nor "
+            "if a worker consumes the queue"
         )
     if not count.consumers:
         return f"no worker consumes its queue {count.queue}"

@@ -90,6 +90,8 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
         held: unacked deliveries.
         aside: parked messages.
         dead: dead letters.
+        delayed: messages that wait for their ETA, if the broker counts them for each queue. A broker that lists delayed
+            messages (``lists_delayed``) does not.
         consumers: consumers that live, as far as the broker knows. On Redis a Go worker is not among them.
         silent: consumers that have missed heartbeats, or whose process is known to be dead. The reaper removes them
             after a lease.
@@ -100,6 +102,7 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     held: int | None = None
     aside: int | None = None
     dead: int | None = None
+    delayed: int | None = None
     consumers: int | None = None
     silent: int | None = None
 

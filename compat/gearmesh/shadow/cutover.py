@@ -212,7 +212,7 @@ def _callers_first_on_sqs(move: Move, *, create: bool) -> list[Step]:
         "SQS delivers all of these again after the queue's visibility timeout, and moves a message to the dead-letter "
         f"queue after maxReceiveCount receives.\nIf it happens, register {task!r} in Go again and deploy it. If "
         "SIGTERM does not end the Go workers of the version before, use SIGKILL.",
-        emptied=f"'gearmesh queues -A {spec} {own}' shows 0 pending and 0 held",
+        emptied=f"'gearmesh queues -A {spec} {own}' shows 0 pending, held and delayed",
     )
 
 

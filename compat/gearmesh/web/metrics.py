@@ -36,6 +36,7 @@ def queue_metrics(desk: Desk, accept: str) -> tuple[bytes, str]:
             "in_flight": counts.held,
             "parked": counts.aside,
             "dead": counts.dead,
+            "delayed": counts.delayed,
         }
         for state, count in by_state.items():
             if count is not None:

@@ -122,12 +122,14 @@ class Inspector:
         found = self._client.queues.find(queue)
         if found is None:
             return QueueCounts(queue=queue, pending=0)
-        waiting, hidden = self._numbers(found.url, _COUNTS, f"{_COUNTS}NotVisible")
+        waiting, hidden, delayed = self._numbers(
+            found.url, _COUNTS, f"{_COUNTS}NotVisible", f"{_COUNTS}Delayed"
+        )
         dead = None
         if found.dead_url:
             with suppress(SQSRefused):
                 (dead,) = self._numbers(found.dead_url, _COUNTS)
-        return QueueCounts(queue=queue, pending=waiting, held=hidden, dead=dead)
+        return QueueCounts(queue=queue, pending=waiting, held=hidden, delayed=delayed, dead=dead)
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         raise GearmeshError(
@@ -136,7 +138,7 @@ class Inspector:
         )
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
-        raise GearmeshError("SQS does not list delayed messages")
+        raise GearmeshError("SQS does not list delayed messages; 'gearmesh queues' counts them")
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         """Receive and delete what waits: SQS's PurgeQueue would delete unacked deliveries, too."""

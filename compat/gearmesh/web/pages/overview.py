@@ -71,8 +71,11 @@ def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
     except BackendError as exc:
         backend_error = str(exc)
         rows = rows_of(desk, part, with_states=False)
+    totals = _totals(rows)
     delayed = (
-        desk.broker.ask("delayed count", lambda channel: channel.delayed_count()) if abilities.pages else None
+        desk.broker.ask("delayed count", lambda channel: channel.delayed_count())
+        if abilities.pages
+        else totals["delayed"]
     )
     charts = charts_of(desk, part)
     return {
@@ -87,7 +90,7 @@ def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
         "keeps": desk.states.keeps,
         "peeks": desk.states.peeks_cheaply,
         "backend_error": backend_error,
-        "totals": _totals(rows),
+        "totals": totals,
         "chart": charts.together if charts else None,
         "charts": charts.by_queue if charts else {},
         "tasks": task_rows(summary.names) if summary else [],
@@ -152,7 +155,7 @@ def _latency_s(sig: Signature, state: TaskState | None) -> float | None:
 
 def _totals(rows: list[QueueRow]) -> dict[str, int | None]:
     totals: dict[str, int | None] = {}
-    for name in ("pending", "held", "aside", "dead", "consumers", "silent"):
+    for name in ("pending", "held", "aside", "dead", "delayed", "consumers", "silent"):
         known = [value for row in rows if (value := getattr(row.counts, name)) is not None]
         totals[name] = sum(known) if known or not rows else None
     return totals
