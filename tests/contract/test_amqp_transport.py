@@ -23,6 +23,7 @@ from gearmesh.testing.contracts.support import Connect, OpenTap, Tap, TransportF
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.amqp import heartbeat
 from gearmesh.transports.amqp.commit_engine import MIN_PARK_S, SHORT_PARK_ROUNDS
+from gearmesh.transports.amqp.inspection import RETURNED_IN_ORDER
 from gearmesh.transports.amqp.topology import RUNGS_MS, round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
@@ -63,6 +64,26 @@ class TestAMQPTransport(TransportContract):
                 with looker.channel.browse(name, 10):
                     pass
                 taker.drain(0.0)
+
+    def test_a_look_leaves_the_order_of_a_quorum_queue(self, tap: OpenTap, queue: str) -> None:
+        """RabbitMQ returns what a closed channel held in any order: parked messages would then be late, too."""
+        channel = tap().channel
+        channel.queue_declare(queue, arguments={"x-queue-type": "quorum"})
+        bodies = [signature(queue, n) for n in range(3 * RETURNED_IN_ORDER)]
+        for body in bodies:
+            channel.basic_publish(amqp.Message(body), "", queue)
+        for _ in range(3):
+            eventually(lambda: channel.count(queue).pending == len(bodies))
+            assert channel.pending(queue) == bodies
+
+    def test_a_look_deletes_no_auto_delete_queue(self, tap: OpenTap, queue: str) -> None:
+        """RabbitMQ deletes such a queue when its last consumer ends: a look must not be one."""
+        channel = tap().channel
+        channel.queue_declare(queue, auto_delete=True)
+        for n in range(200):  # some of these looks find that all messages have just expired
+            channel.basic_publish(amqp.Message("x", expiration=str(1 + n % 4)), "", queue)
+            channel.pending(queue)
+            channel.queue_declare(queue, passive=True)
 
 
 class TestSilence(TransportFixtures):

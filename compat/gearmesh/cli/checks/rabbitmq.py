@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import amqp
 
 from gearmesh.cli.checks.base import Case, Finding, Level
+from gearmesh.transports.amqp.inspection import RETURNED_IN_ORDER
 from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse, redact
 from gearmesh.urls.addresses import bracketed, shown_address
@@ -23,8 +24,8 @@ __all__ = ["double_bindings", "orphan_queue"]
 
 #: Seconds for a connection, and for an answer.
 ANSWER_TIMEOUT_S = 5.0
-#: Messages of a queue that are read.
-MAX_SAMPLED_MESSAGES = 50
+#: Messages of a queue that are read: RabbitMQ puts no more than these back in their order (a quorum queue).
+MAX_SAMPLED_MESSAGES = RETURNED_IN_ORDER
 
 
 def orphan_queue(case: Case) -> Iterator[Finding]:

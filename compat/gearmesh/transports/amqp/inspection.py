@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from amqp import spec
+
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import (
@@ -31,7 +33,7 @@ from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, digest_of
 from gearmesh.wire.codec import decode
 from gearmesh.wire.gotime import parse
-from gearmesh.wire.names import amqp_dead
+from gearmesh.wire.names import PREFIX, amqp_dead
 
 if TYPE_CHECKING:
     from gearmesh.transports.amqp.connection import AMQPConnection
@@ -52,6 +54,11 @@ _HISTORY_HEADERS: Final = (
     DEAD_REASON_HEADER,
     LOST_HEADER,
 )
+#: Messages that a look takes over one channel. RabbitMQ's client of a quorum queue sends so many commands at once
+#: (``quorum_commands_soft_limit``), and the others later, in any order.
+RETURNED_IN_ORDER: Final = 32
+#: Channels of one look; the last one takes all other messages.
+MAX_LOOK_CHANNELS: Final = 64
 #: Seconds to wait at most until a quorum queue has back what was shown of it.
 MAX_RETURN_S: Final = 0.5
 
@@ -229,8 +236,8 @@ class Inspector:
             with self.browse(queue, min(PURGE_BATCH_MESSAGES, count - taken)) as messages:
                 if not messages:
                     break
-                last = messages[-1]
-                last.channel.basic_ack(last.delivery_tag, multiple=True)
+                for message in messages:
+                    message.channel.basic_ack(message.delivery_tag)
                 bodies = [message.body for message in messages]
             taken += len(bodies)
             gone(bodies)
@@ -272,22 +279,28 @@ class Inspector:
             if not count:
                 yield []
                 return
-            channel = self.link.open_channel()
+            messages: list[Any] = []
+            channels: list[Any] = []
+            most = min(MAX_LOOK_CHANNELS, self.link.channel_max // 2)
             try:
-                messages: list[Any] = []
                 while len(messages) < limit:  # the count leaves out messages that are just being put back
-                    message = channel.basic_get(queue)
+                    if len(messages) == len(channels) * RETURNED_IN_ORDER and len(channels) < most:
+                        channels.append(self.link.open_channel())
+                    message = channels[-1].basic_get(queue)
                     if message is None:
                         break
                     message.body = body_of(message)
                     messages.append(message)
-                if not messages:
-                    _pass_on_expired(channel, queue)
+                if not messages and queue.startswith(PREFIX):
+                    _pass_on_expired(channels[-1], queue)
                 yield messages
             finally:
-                # RabbitMQ answers once all that was not acknowledged is back in its place. To put it back by a reject
-                # takes effect later: who looks again at once would see a part of the queue.
-                channel.close()
+                for channel in channels:
+                    _put_back(channel)
+                # RabbitMQ answers once all that was not acknowledged is back in its place. Without that, who looks
+                # again at once would see a part of the queue.
+                for channel in channels:
+                    channel.close()
 
     def _letters(self, queue: str, messages: Sequence[Any]) -> dict[bytes, DeadLetter]:
         """One letter for equal bytes; the longest dead first."""
@@ -308,12 +321,24 @@ class Inspector:
         return letters
 
 
+def _put_back(channel: Any) -> None:
+    """Let RabbitMQ put back, in their order, the messages that a channel holds.
+
+    If the channel is just closed, a quorum queue puts them back in any order. Then they are delivered in another order,
+    and a parked one waits behind others that expire later. RabbitMQ 4.3 also counts a closed channel, and not this,
+    towards the queue's ``delivery-limit``.
+    """
+    if channel.is_open:
+        channel.send_method(spec.Basic.Recover, "b", (True,), wait=spec.Basic.RecoverOk)
+
+
 def _pass_on_expired(channel: Any, queue: str) -> None:
-    """Let a queue pass on the messages that expired before a look could take them.
+    """Let one of gearmesh's queues pass on the messages that expired before a look could take them.
 
     A quorum queue that dead-letters at least once does not do so if ``basic.get`` finds that all its messages have just
     expired: they stay until the next command to the queue (RabbitMQ 3.10; 4.x has the same code). A consumer is such a
-    command. A message that it may get returns when the channel is closed.
+    command. A message that it may get returns when the channel is closed. On another program's queue a consumer may do
+    harm: when it ends, RabbitMQ deletes an auto-delete queue.
     """
     channel.arrived = _ignore_delivery  # the connection calls it
     channel.basic_qos(0, 1, False)
